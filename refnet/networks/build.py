@@ -1,0 +1,219 @@
+"""Model name, width, size and classes -> the graph: every padding a number, every weight shape known.
+
+The names of the nodes are the same for every vendor. Squeeze-and-excite is not an operation but the nodes that it
+consists of, and the linear layers of the head are pointwise convolutions on a 1x1 map, as the paper draws them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from typing import Any
+
+from refnet.errors import RequestError
+from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.networks.dialects import MODELS, Model
+from refnet.networks.plan import Block, Plan, padding, plan
+
+__all__ = ["build", "find", "models"]
+
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("relu", {}),
+    "relu6": ("relu6", {}),
+    "hard_swish": ("hard_swish", {}),
+    "sigmoid": ("sigmoid", {}),
+    "hard_sigmoid": ("hard_sigmoid", {"slope": 1 / 6, "offset": 0.5}),
+}
+
+
+def models() -> tuple[str, ...]:
+    """The name of every model that `build` knows."""
+    return tuple(MODELS)
+
+
+def find(name: str) -> Model:
+    """The table and dialect under a name.
+
+    Raises
+    ------
+    RequestError
+        for an unknown name, with the nearest ones.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    short = {known.split("/")[-1]: known for known in reversed(MODELS)}
+    near = [*difflib.get_close_matches(name, MODELS, n=3), *difflib.get_close_matches(name, short, n=3)]
+    hint = ", ".join(dict.fromkeys(short.get(known, known) for known in near)) or "see refnet models"
+    raise RequestError(f"no model is called {name!r}; nearest: {hint}")
+
+
+def build(
+    name: str, *, width: float = 1.0, size: tuple[int, int] | int | None = None, classes: int | None = None
+) -> Graph:
+    """The graph of a network.
+
+    Parameters
+    ----------
+    name : one of `models()`, such as 'torchvision/mobilenet_v3_small'
+    width : multiplies the number of channels; on top of the width that the name itself stands for (mnasnet_050)
+    size : (height, width) of the images in pixels, or one number for both; by default the vendor's, 224 x 224
+    classes : by default the vendor's
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    RequestError
+        if there is no such model, if a layer would have no channels, or if the image is too small for the network.
+
+    Examples
+    --------
+    >>> graph = build("torchvision/mobilenet_v3_small", size=(48, 64))
+    >>> graph.output, len(graph)
+    ('head.flatten', 143)
+    """
+    model = find(name)
+    if not (isinstance(width, numbers.Real) and math.isfinite(width) and width > 0):
+        raise RequestError(f"width {width!r}: take a positive number such as 0.5")
+    classes = model.dialect.classes if classes is None else classes
+    if not (isinstance(classes, numbers.Integral) and classes > 0):
+        raise RequestError(f"classes {classes!r}: take a positive whole number")
+    recipe = Recipe(name, float(width), image_size(size, model.size), int(classes))
+    return _Builder(recipe, model).network(plan(model, width))
+
+
+def image_size(size: tuple[int, int] | int | None, default: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) from what a caller gave.
+
+    Raises
+    ------
+    RequestError
+        unless it is one or two positive whole numbers.
+    """
+    if size is None:
+        return default
+    pair = (size, size) if isinstance(size, numbers.Integral) else tuple(size)  # type: ignore[arg-type]
+    if len(pair) != 2 or not all(isinstance(side, numbers.Integral) and side > 0 for side in pair):
+        raise RequestError(f"size {size!r}: take (height, width) in pixels")
+    return int(pair[0]), int(pair[1])
+
+
+class _Builder:
+    """Appends nodes; `self.x` is the tensor made last, `self.shape` its (C, H, W)."""
+
+    def __init__(self, recipe: Recipe, model: Model) -> None:
+        self.recipe, self.dialect, self.table = recipe, model.dialect, model.table
+        self.nodes: list[Node] = []
+        self.x = SOURCE
+        self.shape = (recipe.channels, *recipe.size)
+
+    def network(self, widths: Plan) -> Graph:
+        dialect, table = self.dialect, self.table
+        if dialect.rescale is not None:
+            slope, offset = dialect.rescale
+            self.node("stem.rescale", "affine", slope=slope, offset=offset)
+        self.convolution("stem.conv", widths.stem, kernel=3, stride=2, rule=dialect.stem_pad)
+        self.norm_and_act("stem", table.stem_act)
+        for index, block in enumerate(widths.blocks):
+            self.block(f"block{index + 1}", block)
+        if widths.last:
+            self.pointwise("head.conv", widths.last, bias=dialect.conv_bias)
+            self.norm_and_act("head", table.act)
+        self.global_pool("head.pool")
+        if widths.hidden:
+            self.pointwise("head.hidden", widths.hidden, bias=dialect.hidden_bias)
+            self.act("head.hidden.act", table.act)
+        self.pointwise("head.logits", self.recipe.classes, bias=True)
+        self.node("head.flatten", "flatten")
+        if dialect.softmax:
+            self.node("output", "softmax")
+        return check(Graph(self.recipe, tuple(self.nodes)))
+
+    def block(self, name: str, block: Block) -> None:
+        entry, dialect, table = self.x, self.dialect, self.table
+        if block.expand:
+            self.pointwise(f"{name}.expand", block.expanded, bias=dialect.conv_bias)
+            self.norm_and_act(f"{name}.expand", block.act)
+        self.depthwise(f"{name}.depthwise", block)
+        self.norm(f"{name}.depthwise.bn")
+        if not block.se_first:
+            self.act(f"{name}.depthwise.act", block.act)
+        if block.squeeze:
+            self.squeeze_and_excite(f"{name}.se", block)
+        if block.se_first:
+            self.act(f"{name}.depthwise.act", block.act)
+        self.pointwise(f"{name}.project", block.out, bias=dialect.conv_bias)
+        self.norm(f"{name}.project.bn")
+        if not table.bottleneck:
+            self.act(f"{name}.project.act", block.act)
+        if block.shortcut:
+            self.node(f"{name}.add", "add", entry, self.x)
+
+    def squeeze_and_excite(self, name: str, block: Block) -> None:
+        x, shape, dialect = self.x, self.shape, self.dialect
+        self.global_pool(f"{name}.pool")
+        self.pointwise(f"{name}.reduce", block.squeeze, bias=dialect.se_bias)
+        self.act(f"{name}.reduce.act", block.se_act)
+        self.pointwise(f"{name}.expand", block.expanded, bias=dialect.se_bias)
+        self.act(f"{name}.gate", dialect.gate)
+        self.shape = shape
+        self.node(f"{name}.scale", "scale", x, self.x)
+
+    def norm_and_act(self, part: str, act: str) -> None:
+        self.norm(f"{part}.bn")
+        self.act(f"{part}.act", act)
+
+    def norm(self, name: str) -> None:
+        vector = (self.shape[0],)
+        self.node(name, "batch_norm", eps=self.dialect.eps, gamma=vector, beta=vector, mean=vector, var=vector)
+
+    def act(self, name: str, act: str) -> None:
+        op, attrs = _ACTIVATIONS[act]
+        self.node(name, op, **attrs)
+
+    def global_pool(self, name: str) -> None:
+        self.node(name, "avg_pool2d", kernel=self.shape[1:], stride=(1, 1), pad=((0, 0), (0, 0)))
+        self.shape = (self.shape[0], 1, 1)
+
+    def pointwise(self, name: str, channels: int, *, bias: bool) -> None:
+        w = (channels, self.shape[0])
+        self.node(name, "pointwise_conv2d", w=w, **_bias(channels, bias))
+        self.shape = (channels, *self.shape[1:])
+
+    def convolution(self, name: str, channels: int, *, kernel: int, stride: int, rule: str) -> None:
+        w = (channels, self.shape[0], kernel, kernel)
+        attrs = self.geometry(name, rule, kernel, stride, 1)
+        self.node(name, "conv2d", w=w, **_bias(channels, self.dialect.conv_bias), **attrs)
+        self.shape = (channels, *self.shape[1:])
+
+    def depthwise(self, name: str, block: Block) -> None:
+        channels = self.shape[0]
+        w = (channels, block.kernel, block.kernel)
+        attrs = self.geometry(name, self.dialect.pad, block.kernel, block.stride, block.dilation)
+        self.node(name, "depthwise_conv2d", w=w, **_bias(channels, self.dialect.conv_bias), **attrs)
+
+    def geometry(self, name: str, rule: str, kernel: int, stride: int, dilation: int) -> dict[str, Any]:
+        """The attributes of a convolution of the present map; also moves `self.shape` to its output's size."""
+        pad = tuple(padding(rule, side, kernel, stride, dilation) for side in self.shape[1:])
+        sides = [
+            (side + before + after - (kernel - 1) * dilation - 1) // stride + 1
+            for side, (before, after) in zip(self.shape[1:], pad, strict=True)
+        ]
+        if min(sides) < 1:
+            height, width = self.recipe.size
+            raise RequestError(f"size {height},{width} is too small for {self.recipe.model}: nothing is left of {name}")
+        self.shape = (self.shape[0], sides[0], sides[1])
+        return {"stride": (stride, stride), "pad": pad, "dilation": (dilation, dilation)}
+
+    def node(self, name: str, op: str, *inputs: str, **rest: Any) -> None:
+        """Append a node that reads `inputs`, by default the tensor made last."""
+        params = {key: rest.pop(key) for key in ("w", "b", "gamma", "beta", "mean", "var") if key in rest}
+        self.nodes.append(Node(name, op, inputs or (self.x,), params, rest))
+        self.x = name
+
+
+def _bias(channels: int, bias: bool) -> dict[str, tuple[int, ...]]:
+    return {"b": (channels,)} if bias else {}

@@ -1,0 +1,148 @@
+"""What every vendor does to an image before its network sees it, as constants.
+
+The numbers are the vendor's own integers and decimals; `files.images` acts on them. This file only names them:
+it reads no image and imports nothing of refnet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+__all__ = [
+    "ARTICLE",
+    "DIGITS",
+    "KERAS",
+    "KERAS_RAW",
+    "PAPER",
+    "TIMM_BICUBIC",
+    "TIMM_BICUBIC_HALF",
+    "TIMM_BICUBIC_HALF_95",
+    "TIMM_BILINEAR_HALF",
+    "TIMM_BILINEAR_UNIT",
+    "TORCHVISION_SEGMENTATION",
+    "TORCHVISION_V1",
+    "TORCHVISION_V2",
+    "Interpolation",
+    "Preprocessing",
+]
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "bilinear-tf1"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the pixels of an image become the input of a network.
+
+    In order: keep a central part, resize, crop the centre, then, per channel,
+
+        x = (pixel / scale - mean) / std
+
+    Attributes
+    ----------
+    origin : whose rule this is, and where it is stated
+    resize : (side, crop): the shorter side becomes `side` pixels when the network takes `crop`, and
+        floor(size * side / crop) when it takes `size`; the longer side keeps the aspect ratio, rounded down, and
+        the centre is cropped. None: the image is resized to the network's size at once, whatever its aspect ratio
+    interpolation : 'nearest', 'bilinear' and 'bicubic' as Pillow has them: the last two widen their kernel when
+        they shrink an image ("antialias") and round to whole pixel values. 'bilinear-tf1' mixes the four pixels
+        around (p * H / P, q * W / Q), however much it shrinks the image, and rounds nothing
+    scale : what a pixel, 0 to 255, is divided by
+    mean, std : of the three channels (red, green, blue), in units of pixel / scale
+    keep : (kept, of): the central part of each side that is kept before the resize, a fraction; (1, 1) is all
+
+    Examples
+    --------
+    >>> (255 / KERAS.scale - KERAS.mean[0]) / KERAS.std[0]
+    1.0
+    """
+
+    origin: str
+    resize: tuple[int, int] | None
+    interpolation: Interpolation
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    keep: tuple[int, int] = (1, 1)
+
+
+_ZERO, _HALF, _ONE = (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
+
+TORCHVISION_V1 = Preprocessing(
+    origin="torchvision 0.28, ImageClassification(crop_size=224), the IMAGENET1K_V1 weights",
+    resize=(256, 224),
+    interpolation="bilinear",
+    scale=255.0,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+TORCHVISION_V2 = replace(
+    TORCHVISION_V1,
+    origin="torchvision 0.28, ImageClassification(crop_size=224, resize_size=232), the IMAGENET1K_V2 weights",
+    resize=(232, 224),
+)
+TORCHVISION_SEGMENTATION = replace(
+    # torchvision crops nothing and lets the width vary. A graph has one size, so here what sticks out is cropped.
+    TORCHVISION_V1,
+    origin="torchvision 0.28, SemanticSegmentation(resize_size=520), LR-ASPP",
+    resize=(1, 1),
+)
+
+# timm states crop_pct = crop / side: floor(size / 0.875) is floor(size * 8 / 7), and 0.95 is 19 / 20.
+TIMM_BICUBIC = replace(
+    TORCHVISION_V1,
+    origin="timm 1.0.31, crop_pct 0.875, bicubic, ImageNet mean and std",
+    resize=(8, 7),
+    interpolation="bicubic",
+)
+TIMM_BICUBIC_HALF = replace(
+    TIMM_BICUBIC, origin="timm 1.0.31, crop_pct 0.875, bicubic, mean and std 0.5: mobilenetv1_100", mean=_HALF, std=_HALF
+)
+TIMM_BICUBIC_HALF_95 = replace(
+    TIMM_BICUBIC_HALF,
+    origin="timm 1.0.31, crop_pct 0.95, bicubic, mean and std 0.5: mobilenetv3_large_100.ra4_e3600_r224_in1k",
+    resize=(20, 19),
+)
+TIMM_BILINEAR_HALF = replace(
+    TIMM_BICUBIC_HALF,
+    origin="timm 1.0.31, crop_pct 0.875, bilinear, mean and std 0.5: tf_mobilenetv3_*",
+    interpolation="bilinear",
+)
+TIMM_BILINEAR_UNIT = replace(
+    TIMM_BILINEAR_HALF,
+    origin="timm 1.0.31, crop_pct 0.875, bilinear, mean 0 and std 1: mobilenetv3_large_100.miil_*",
+    mean=_ZERO,
+    std=_ONE,
+)
+
+KERAS = Preprocessing(
+    origin="Keras 3.15, utils.load_img(target_size=...) with its default interpolation, then preprocess_input: V1, V2",
+    resize=None,
+    interpolation="nearest",
+    scale=127.5,
+    mean=_ONE,
+    std=_ONE,
+)
+KERAS_RAW = replace(
+    KERAS,
+    origin="Keras 3.15, utils.load_img(target_size=...): V3, whose network scales the pixels itself",
+    scale=1.0,
+    mean=_ZERO,
+)
+
+PAPER = replace(
+    # The papers state none. This is what the authors' own code does.
+    KERAS,
+    origin="TF-slim, inception_preprocessing.preprocess_for_eval: central fraction 0.875, then resize_bilinear",
+    interpolation="bilinear-tf1",
+    keep=(7, 8),
+)
+
+ARTICLE = replace(TORCHVISION_V1, origin="the article states none: torchvision's is assumed")
+
+DIGITS = replace(
+    # 'nearest' repeats each pixel of an 8x8 scan 4x4 times at 32x32.
+    KERAS,
+    origin="refnet: 8x8 scans of digits valued 0 to 16, every pixel repeated, x = value / 8 - 1",
+    scale=8.0,
+)

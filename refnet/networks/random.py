@@ -1,0 +1,87 @@
+"""Weights and inputs that are a function of their names: the same bits on every machine, so none need be stored.
+
+For tests and saved outputs, never for training: fan-in scaled, with random batch-norm statistics and biases, so
+that every layer matters to the output.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import SOURCE, Graph
+from refnet.networks.dialects import MODELS
+
+__all__ = ["random_input", "random_params"]
+
+_SEED = 2026
+
+
+def random_params(graph: Graph, dtype: npt.DTypeLike = np.float32) -> dict[str, npt.NDArray[Any]]:
+    """An array for every parameter of a graph, drawn from the parameter's name.
+
+    Weights are uniform with standard deviation sqrt(2 / fan_in); biases, batch norm's beta and mean lie within
+    0.35 of zero; gamma in [0.6, 1.4), var in [0.5, 1.5).
+
+    Parameters
+    ----------
+    graph : any graph, folded ones too
+    dtype : of the arrays; the values are those of float32 in any case
+
+    Returns
+    -------
+    params : {'block1.depthwise.w': array, ...}
+
+    Notes
+    -----
+    ``u = (raw >> 11) / 2**53`` with raw from PCG64 seeded by (2026, crc32 of the name): exact arithmetic and one
+    correctly rounded square root.
+
+    Examples
+    --------
+    >>> from refnet.networks.build import build
+    >>> random_params(build("torchvision/mobilenet_v2"))["stem.bn.beta"][:2]
+    array([-0.2680233,  0.2544021], dtype=float32)
+    """
+    return {name: _param(name, shape).astype(dtype) for name, shape in graph.params().items()}
+
+
+def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """(batch, C, H, W) images for a graph: uniform in [-2, 2), or where the network itself rescales pixels,
+    what it rescales to that.
+    """
+    x = 2 * _signed(SOURCE, (batch, *graph.input_shape))
+    model = MODELS.get(graph.recipe.model)
+    if model is not None and model.dialect.rescale is not None:
+        x = (x + 1) * 127.5
+    return x.astype(np.float32).astype(dtype)
+
+
+def _param(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    slot = name.rpartition(".")[2]
+    match slot:
+        case "w":
+            # (K, C, R, S) and (K, C) sum over all but the first axis; so does depthwise (C, R, S).
+            values = _signed(name, shape) * math.sqrt(6 / math.prod(shape[1:]))
+        case "gamma":
+            values = 0.6 + 0.8 * _uniform(name, shape)
+        case "var":
+            values = 0.5 + _uniform(name, shape)
+        case _:
+            values = _signed(name, shape) * 0.35
+    return values.astype(np.float32)
+
+
+def _uniform(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Numbers in [0, 1), multiples of 2**-53."""
+    bits = np.random.PCG64([_SEED, zlib.crc32(name.encode())])
+    return ((bits.random_raw(math.prod(shape)) >> np.uint64(11)) * 2.0**-53).reshape(shape)
+
+
+def _signed(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Numbers in [-1, 1)."""
+    return 2 * _uniform(name, shape) - 1
