@@ -1,0 +1,1 @@
+"""How weights and images come in and go out."""
