@@ -17,6 +17,7 @@ __all__ = [
     "PAPER",
     "TIMM_BICUBIC",
     "TIMM_BICUBIC_HALF",
+    "TIMM_BICUBIC_HALF_90",
     "TIMM_BICUBIC_HALF_95",
     "TIMM_BILINEAR_HALF",
     "TIMM_BILINEAR_UNIT",
@@ -96,7 +97,13 @@ TIMM_BICUBIC = replace(
     interpolation="bicubic",
 )
 TIMM_BICUBIC_HALF = replace(
-    TIMM_BICUBIC, origin="timm 1.0.31, crop_pct 0.875, bicubic, mean and std 0.5: mobilenetv1_100", mean=_HALF, std=_HALF
+    TIMM_BICUBIC,
+    origin="timm 1.0.31, crop_pct 0.875, bicubic, mean and std 0.5: mobilenetv1_100",
+    mean=_HALF,
+    std=_HALF,
+)
+TIMM_BICUBIC_HALF_90 = replace(
+    TIMM_BICUBIC_HALF, origin="timm 1.0.31, crop_pct 0.9, bicubic, mean and std 0.5: mobilenetv1_125", resize=(10, 9)
 )
 TIMM_BICUBIC_HALF_95 = replace(
     TIMM_BICUBIC_HALF,
@@ -143,6 +150,5 @@ ARTICLE = replace(TORCHVISION_V1, origin="the article states none: torchvision's
 DIGITS = replace(
     # 'nearest' repeats each pixel of an 8x8 scan 4x4 times at 32x32.
     KERAS,
-    origin="refnet: 8x8 scans of digits valued 0 to 16, every pixel repeated, x = value / 8 - 1",
-    scale=8.0,
+    origin="refnet: 8x8 scans of digits, black paper and white ink, every pixel repeated",
 )

@@ -1,0 +1,250 @@
+"""An image file -> the input array of a network, as its vendor would make it.
+
+Reads BMP, GIF, JPEG, PNG, PPM and WebP, by Pillow; of several frames, the first. Refuses other kinds, damaged files,
+files that would unpack to an enormous image, and grey of more than 8 bits: which 8 of them to keep is not for a
+reader to guess. Knows no network: what to do is stated by `networks.preprocessing`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.networks.preprocessing import Preprocessing
+
+__all__ = ["prepare", "read_image", "read_input", "to_pixels"]
+
+# Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
+_KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
+
+_MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
+
+
+def read_input(path: str | PathLike[str], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Read an image as the input of a network: `read_image`, then `prepare`.
+
+    Parameters
+    ----------
+    path : of the image
+    preprocessing : the dialect's
+    size : (H, W) of the network's input, in pixels
+
+    Returns
+    -------
+    x : (1, 3, H, W) float32 array
+
+    Raises
+    ------
+    RequestError : the image cannot be resized to this size
+    RefnetError : Pillow is missing
+    FormatError : the file is not an image that can be read
+    """
+    return prepare(read_image(path), preprocessing, size)
+
+
+def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
+    """Read the pixels of an image file, upright and in colour.
+
+    Parameters
+    ----------
+    path : of the image
+
+    Returns
+    -------
+    pixels : (H, W, 3) uint8 array; red, green, blue
+
+    Raises
+    ------
+    RefnetError : Pillow is missing
+    FormatError : there is no such file, or it is not an image that can be read
+
+    Notes
+    -----
+    The image is turned as its EXIF orientation says, which torchvision's and Keras' own readers do not do; EXIF data
+    that cannot be read count as absent. Grey becomes three equal channels, a palette its colours, CMYK what Pillow
+    makes of it. Transparency is dropped, not blended: a transparent pixel shows the colour that the file stores for
+    it. All this is Pillow's `convert("RGB")`, as with the vendors. Of 16 bits per channel in colour Pillow keeps
+    the upper 8, and a PPM or PGM whose maximum is not 255 is stretched to 255.
+    """
+    file, pillow = Path(path), _pillow()
+    try:
+        _refuse_unless_file(file)
+        return _decode(pillow, file)
+    except FormatError:
+        raise
+    except pillow.UnidentifiedImageError as error:
+        raise FormatError(f"{file}: not an image of a kind that is read here ({', '.join(_KINDS)})") from error
+    except Exception as error:  # Pillow's readers raise nearly anything over a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FormatError(f"{file}: cannot be read as an image: {reason}") from error
+
+
+def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Make pixels the input of a network: keep, resize, crop, scale, normalise.
+
+    x[0,k,p,q] = (cropped[p,q,k] / scale - mean[k]) / std[k]
+
+    Parameters
+    ----------
+    pixels : (H', W', 3) uint8 array; red, green, blue
+    preprocessing : the dialect's
+    size : (H, W) of the network's input, in pixels
+
+    Returns
+    -------
+    x : (1, 3, H, W) float32 array
+
+    Raises
+    ------
+    RequestError : `pixels` is no such array, or the resized image would be empty or enormous
+    RefnetError : Pillow is missing
+
+    Notes
+    -----
+    The shorter side is resized to floor(size * side / crop), as torchvision's recipes (256 for 224) and timm's
+    crop_pct have it, and the longer in proportion, rounded down as torchvision rounds it. If H != W the image is
+    resized just to cover both; torchvision states no rule for that, and timm rounds the longer side to nearest there.
+    The crop begins at round(excess / 2), halves to the even number; where the image is smaller than the crop,
+    zeros are added around it before anything is scaled. The arithmetic is float32, in the order of the equation,
+    which gives the vendors' inputs bit for bit, but for TF-slim's, where the resize rounds too.
+
+    Examples
+    --------
+    >>> from refnet.networks.preprocessing import KERAS
+    >>> prepare(np.full((2, 3, 3), 255, np.uint8), KERAS, (4, 4))[0, :, 0, 0].tolist()
+    [1.0, 1.0, 1.0]
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise RequestError(f"pixels must be (H, W, 3) of uint8, not {pixels.shape} of {pixels.dtype}")
+    part = _keep(pixels, preprocessing.keep)  # (H', W', 3) -> (kept, kept, 3)
+    if preprocessing.resize is None:
+        shape = size
+    else:
+        side, crop = preprocessing.resize
+        shape = _cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
+    image = _centre_crop(_resize(part, shape, preprocessing.interpolation), size)  # (H, W, 3)
+    x = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)  # (1, 3, H, W)
+    mean, std = _per_channel(preprocessing, np.float32)
+    return np.ascontiguousarray((x / np.float32(preprocessing.scale) - mean) / std)
+
+
+def to_pixels(x: NDArray[Any], preprocessing: Preprocessing) -> NDArray[Any]:
+    """Undo the scaling of `prepare`: what pixels was this input made of?
+
+    pixel[n,k,p,q] = (x[n,k,p,q] * std[k] + mean[k]) * scale
+
+    Parameters
+    ----------
+    x : (N, 3, H, W) array of floats
+    preprocessing : the dialect's
+
+    Returns
+    -------
+    pixels : (N, 3, H, W) array, dtype of x, not rounded: 0 to 255 if `x` was made by this preprocessing
+
+    Examples
+    --------
+    >>> from refnet.networks.preprocessing import KERAS
+    >>> to_pixels(np.ones((1, 3, 1, 1)), KERAS).ravel().tolist()
+    [255.0, 255.0, 255.0]
+    """
+    mean, std = _per_channel(preprocessing, x.dtype)
+    pixels: NDArray[Any] = (x * std + mean) * np.asarray(preprocessing.scale, x.dtype)
+    return pixels
+
+
+def _per_channel(preprocessing: Preprocessing, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and standard deviation as (3, 1, 1) arrays."""
+    mean, std = np.array([preprocessing.mean, preprocessing.std], dtype).reshape(2, 3, 1, 1)
+    return mean, std
+
+
+def _keep(pixels: NDArray[np.uint8], fraction: tuple[int, int]) -> NDArray[np.uint8]:
+    """The central kept/of of each side; what is cut off rounds down, so a side may stay a pixel or two longer."""
+    kept, of = fraction
+    top, left = (n * (of - kept) // (2 * of) for n in pixels.shape[:2])
+    return pixels[top : pixels.shape[0] - top, left : pixels.shape[1] - left]
+
+
+def _cover(shape: tuple[int, ...], least: tuple[int, int]) -> tuple[int, int]:
+    """The smallest (height, width) with the aspect ratio of `shape` that covers `least`."""
+    height, width = shape
+    if least[0] * width >= least[1] * height:  # the height decides, and the width follows
+        return least[0], least[0] * width // height
+    return least[1] * height // width, least[1]
+
+
+def _resize(pixels: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
+    """(h, w, 3) -> (*shape, 3)."""
+    if min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
+        height, width = pixels.shape[:2]
+        raise RequestError(f"an image of {height} x {width} pixels cannot be resized to {shape[0]} x {shape[1]}")
+    if interpolation == "bilinear-tf1":
+        return _resize_tf1(pixels, shape)
+    if interpolation not in ("nearest", "bilinear", "bicubic"):
+        raise RequestError(f"no interpolation is called {interpolation!r}: nearest, bilinear, bicubic, bilinear-tf1")
+    image = _pillow().Image
+    method = getattr(image.Resampling, interpolation.upper())
+    return np.asarray(image.fromarray(np.ascontiguousarray(pixels)).resize((shape[1], shape[0]), method))
+
+
+def _resize_tf1(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """TensorFlow 1's resize_bilinear: corners, not centres, of pixels coincide, and shrinking skips pixels."""
+    image = pixels.astype(np.float32)
+    for axis in (1, 0):  # TensorFlow mixes along the rows first
+        n, p = image.shape[axis], shape[axis]
+        at = np.arange(p, dtype=np.float32) * (np.float32(n) / np.float32(p))  # its coordinates are float32
+        before = np.minimum(at.astype(np.intp), n - 1)
+        after = np.minimum(before + 1, n - 1)
+        rest = (at - np.floor(at)).reshape((p, 1, 1) if axis == 0 else (p, 1))
+        low, high = image.take(before, axis), image.take(after, axis)
+        image = low + (high - low) * rest
+    return image
+
+
+def _centre_crop(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """(h, w, 3) -> (*size, 3), zeros around an image that is smaller."""
+    lacking = [max(0, wanted - n) for wanted, n in zip(size, image.shape[:2], strict=True)]
+    image = np.pad(image, [*((n // 2, (n + 1) // 2) for n in lacking), (0, 0)])
+    top, left = (round((n - wanted) / 2) for wanted, n in zip(size, image.shape[:2], strict=True))
+    return image[top : top + size[0], left : left + size[1]]
+
+
+def _refuse_unless_file(file: Path) -> None:
+    if not file.exists():
+        raise FormatError(f"{file}: there is no such file")
+    if file.is_dir():
+        raise FormatError(f"{file}: a folder, not an image file")
+    if not file.is_file():
+        raise FormatError(f"{file}: not a regular file")
+    if file.stat().st_size == 0:
+        raise FormatError(f"{file}: the file is empty")
+
+
+def _decode(pillow: ModuleType, file: Path) -> NDArray[np.uint8]:
+    """The pixels of a file, or whatever Pillow raises."""
+    with warnings.catch_warnings():
+        # The others concern transparency and EXIF data, which `read_image` says that it drops.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", pillow.Image.DecompressionBombWarning)
+        with pillow.Image.open(file, formats=_KINDS) as image:
+            if image.mode.startswith(("I", "F")):
+                raise FormatError(f"{file}: more than 8 bits per grey pixel ({image.mode}); convert it to 8 bits first")
+            upright = pillow.ImageOps.exif_transpose(image)
+            return np.array(upright.convert("RGB"), np.uint8)  # (H, W, 3)
+
+
+def _pillow() -> ModuleType:
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError as error:
+        raise RefnetError("reading images needs Pillow: pip install 'refnet[tools]'") from error
+    return PIL
