@@ -6,6 +6,7 @@ A rule takes shapes where `fast` takes arrays and returns (shape of the output, 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 from refnet.graph import SOURCE, Graph, Node, walk
@@ -51,7 +52,7 @@ def cost(graph: Graph) -> list[Cost]:
     """
     params = {name: _Made(shape) for name, shape in graph.params().items()}
     rows = []
-    for node, made in walk(graph, _Rules, params, {SOURCE: _Made(graph.input_shape)}):
+    for node, made in walk(graph, sys.modules[__name__], params, {SOURCE: _Made(graph.input_shape)}):
         sizes = {slot: math.prod(shape) for slot, shape in node.params.items()}
         statistics = sizes.get("mean", 0) + sizes.get("var", 0)
         total = sum(sizes.values())
@@ -64,50 +65,48 @@ def shapes(graph: Graph) -> dict[str, Shape]:
     return {SOURCE: graph.input_shape, **{row.node.name: row.shape for row in cost(graph)}}
 
 
-class _Rules:
-    """One function per operation; a class only so that the module keeps its public names apart."""
+def conv2d(x: _Made, w: _Made, b: _Made | None, *, stride: Pair, pad: Pad, dilation: Pair) -> _Made:
+    K, C, R, S = w.shape
+    shape = (K, *_placed(x.shape, (R, S), stride, pad, dilation))
+    return _Made(shape, math.prod(shape) * C * R * S)
 
-    @staticmethod
-    def conv2d(x: _Made, w: _Made, b: _Made | None, *, stride: Pair, pad: Pad, dilation: Pair) -> _Made:
-        K, C, R, S = w.shape
-        shape = (K, *_placed(x.shape, (R, S), stride, pad, dilation))
-        return _Made(shape, math.prod(shape) * C * R * S)
 
-    @staticmethod
-    def depthwise_conv2d(x: _Made, w: _Made, b: _Made | None, *, stride: Pair, pad: Pad, dilation: Pair) -> _Made:
-        C, R, S = w.shape
-        shape = (C, *_placed(x.shape, (R, S), stride, pad, dilation))
-        return _Made(shape, math.prod(shape) * R * S)
+def depthwise_conv2d(x: _Made, w: _Made, b: _Made | None, *, stride: Pair, pad: Pad, dilation: Pair) -> _Made:
+    C, R, S = w.shape
+    shape = (C, *_placed(x.shape, (R, S), stride, pad, dilation))
+    return _Made(shape, math.prod(shape) * R * S)
 
-    @staticmethod
-    def pointwise_conv2d(x: _Made, w: _Made, b: _Made | None) -> _Made:
-        shape = (w.shape[0], *x.shape[1:])
-        return _Made(shape, math.prod(shape) * w.shape[1])
 
-    @staticmethod
-    def pad(x: _Made, *, pad: Pad, mode: str, value: float) -> _Made:
-        return _Made((x.shape[0], x.shape[1] + sum(pad[0]), x.shape[2] + sum(pad[1])))
+def pointwise_conv2d(x: _Made, w: _Made, b: _Made | None) -> _Made:
+    shape = (w.shape[0], *x.shape[1:])
+    return _Made(shape, math.prod(shape) * w.shape[1])
 
-    @staticmethod
-    def avg_pool2d(x: _Made, *, kernel: Pair, stride: Pair, pad: Pad) -> _Made:
-        return _Made((x.shape[0], *_placed(x.shape, kernel, stride, pad, (1, 1))))
 
-    max_pool2d = avg_pool2d
+def pad(x: _Made, *, pad: Pad, mode: str, value: float) -> _Made:
+    return _Made((x.shape[0], x.shape[1] + sum(pad[0]), x.shape[2] + sum(pad[1])))
 
-    @staticmethod
-    def flatten(x: _Made) -> _Made:
-        return _Made((math.prod(x.shape),))
 
-    @staticmethod
-    def resize_bilinear(x: _Made, *, size: Pair, align_corners: bool) -> _Made:
-        return _Made((x.shape[0], *size))
+def avg_pool2d(x: _Made, *, kernel: Pair, stride: Pair, pad: Pad) -> _Made:
+    return _Made((x.shape[0], *_placed(x.shape, kernel, stride, pad, (1, 1))))
 
-    @staticmethod
-    def _same(x: _Made, *others: Any, **attrs: Any) -> _Made:
-        return _Made(x.shape)
 
-    batch_norm = affine = relu = relu6 = hard_sigmoid = hard_swish = sigmoid = swish = _same
-    scale = add = softmax = _same
+max_pool2d = avg_pool2d
+
+
+def flatten(x: _Made) -> _Made:
+    return _Made((math.prod(x.shape),))
+
+
+def resize_bilinear(x: _Made, *, size: Pair, align_corners: bool) -> _Made:
+    return _Made((x.shape[0], *size))
+
+
+def _same(x: _Made, *others: Any, **attrs: Any) -> _Made:
+    return _Made(x.shape)
+
+
+batch_norm = affine = relu = relu6 = hard_sigmoid = hard_swish = sigmoid = swish = _same
+scale = add = softmax = _same
 
 
 def _placed(shape: Shape, kernel: Pair, stride: Pair, pad: Pad, dilation: Pair) -> Pair:

@@ -46,7 +46,7 @@ def pad(x: Array, *, pad: Pad, mode: str, value: float) -> Array:
     """As `loops.pad`."""
     if mode == "constant":
         return _bordered(x, pad, value).transpose(0, 3, 1, 2)
-    return np.pad(_channels_last(x), ((0, 0), *pad, (0, 0)), mode=mode).transpose(0, 3, 1, 2)  # type: ignore[call-overload, no-any-return]
+    return np.pad(_channels_last(x), ((0, 0), *pad, (0, 0)), mode=mode).transpose(0, 3, 1, 2)  # type: ignore[call-overload]
 
 
 def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float) -> Array:
@@ -66,7 +66,8 @@ def affine(x: Array, *, slope: float, offset: float) -> Array:
 
 def relu(x: Array) -> Array:
     """As `loops.relu`."""
-    return np.maximum(x, 0)
+    y: Array = np.maximum(x, 0)
+    return y
 
 
 def relu6(x: Array) -> Array:

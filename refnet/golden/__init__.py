@@ -1,0 +1,1 @@
+"""Golden tensors: judging a candidate's against them, and finding out why one is wrong."""

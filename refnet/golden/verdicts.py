@@ -1,0 +1,74 @@
+"""One candidate tensor against one bound: exact, rounding, suspect or wrong."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.readings.bounds import Bound
+
+__all__ = ["FAILING", "Judgement", "judge"]
+
+FAILING = ("suspect", "wrong", "shape", "nonfinite", "missing")
+
+
+class Judgement(NamedTuple):
+    """A verdict and the figures behind it.
+
+    Attributes
+    ----------
+    verdict : 'exact' (the float64 result rounded to the candidate's dtype), 'rounding' (within the expected bound, rms
+        ratio at most 1), 'suspect' (beyond either, within the worst case), 'wrong' (beyond the worst case), 'shape',
+        'nonfinite'
+    worst, expected : the largest error of an element, in units of its bound
+    rms : rms of the errors in units of the rms that rounding explains
+    error : the largest absolute error
+    """
+
+    verdict: str
+    worst: float = 0.0
+    expected: float = 0.0
+    rms: float = 0.0
+    error: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether rounding explains the tensor."""
+        return self.verdict not in FAILING
+
+
+def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
+    """Give a tensor its verdict.
+
+    Parameters
+    ----------
+    candidate : of any float dtype
+    bound : of the segment that made it, on its own inputs
+    """
+    if candidate.shape != bound.y.shape:
+        return Judgement("shape")
+    if not np.isfinite(candidate).all():
+        return Judgement("nonfinite")
+    with np.errstate(over="ignore"):
+        rounded = bound.y.astype(candidate.dtype)
+    error = np.abs(candidate.astype(np.float64) - bound.y)
+    worst, expected = _ratio(error, bound.worst), _ratio(error, bound.expected)
+    size = float(np.sqrt(np.mean(error**2)))
+    rms = size / bound.rms if bound.rms > 0 else (np.inf if size else 0.0)
+    largest = float(error.max(initial=0.0))
+    if np.array_equal(candidate, rounded):
+        verdict = "exact"
+    elif worst > 1:
+        verdict = "wrong"
+    else:
+        verdict = "rounding" if expected <= 1 and rms <= 1 else "suspect"
+    return Judgement(verdict, worst, expected, rms, largest)
+
+
+def _ratio(error: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]) -> float:
+    """The largest error in units of its limit; an error where none is allowed is infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error == 0, 0.0, error / limit)
+    return float(ratio.max(initial=0.0))

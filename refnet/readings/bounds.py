@@ -1,0 +1,378 @@
+"""How far rounding alone can move each element of a tensor.
+
+A reading like `fast`, but what flows along the edges is a `Value`: the exact result and how far from it an honest
+implementation may land. A *segment* (any connected run of nodes) is judged given its own inputs, taken as exact.
+Through a whole network these bounds explode and say nothing: they are for one segment at a time.
+
+Three yardsticks, for arithmetic of unit roundoff u and a sum whose longest path has K roundings. With A the sum of
+absolute terms, B^2 the sum of squared terms and S the result:
+
+worst      gamma_K A, gamma_K = K u / (1 - K u): holds for every order of summation, with or without fused
+           multiply-adds, since each term is multiplied by at most K factors (1 + d), abs(d) <= u
+           (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1). Infinite when K u >= 1.
+expected   6 sqrt(K) u A: if the d are independent with mean zero, Hoeffding's inequality gives
+           sqrt(K) lambda u A with probability at least 1 - 2 exp(-lambda^2 / 2); lambda = 6 leaves 3e-8 an element
+           (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
+rms        u sqrt(K) rms(hypot(B, S)) over the tensor: K independent factors on each term move the sum by
+           u sqrt(K) B; S is for plain loops over terms of one sign, whose partial sums, each rounded, are as large as
+           the result.
+
+To each, every node adds what storing its result costs: u_store abs(y), and half the smallest subnormal for the store
+and for each of the K roundings, since a product may underflow. Operations that round nothing (relu, max pool, flatten,
+pad) add nothing. Errors that enter an operation are carried through it: worst and expected through absolute weights
+and largest slopes, rms in quadrature.
+
+The reference is float64 and rounds too: 2^-53 is added to every u, which doubles the bounds of a float64 candidate
+and is invisible in any other.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from refnet.graph import Graph, evaluate
+from refnet.readings import fast
+
+__all__ = ["PRECISIONS", "Bound", "Precision", "Value", "bound", "source"]
+
+Array = npt.NDArray[np.float64]
+Pair = tuple[int, int]
+Pad = tuple[Pair, Pair]
+
+_REFERENCE = 2.0**-53  # the reference's own unit roundoff
+_LAMBDA = 6.0  # of the expected bound
+
+
+class Precision(NamedTuple):
+    """What a candidate computes in: unit roundoff of its arithmetic and of its stored tensors.
+
+    `tiny` is the smallest subnormal of the stored format; `step` is half a quantisation step of integer storage.
+    """
+
+    u: float
+    u_store: float
+    tiny: float
+    step: float = 0.0
+
+    @classmethod
+    def of(cls, store: str, accumulate: str | None = None) -> Precision:
+        """Precision of tensors stored in one format and sums kept in another, by default the same.
+
+        Tensors stored in a short format are by default summed in float32, as every current runtime does.
+        """
+        unit, tiny = PRECISIONS[store]
+        if accumulate is None:
+            accumulate = store if store in ("float32", "float64", "tf32") else "float32"
+        return cls(PRECISIONS[accumulate][0] + _REFERENCE, (0.0 if store == "tf32" else unit) + _REFERENCE, tiny)
+
+
+# Unit roundoff and smallest subnormal. tf32 multiplies 11-bit significands; its tensors are stored as float32.
+PRECISIONS: Mapping[str, tuple[float, float]] = {
+    "float64": (2.0**-53, 2.0**-1074),
+    "float32": (2.0**-24, 2.0**-149),
+    "tf32": (2.0**-11, 2.0**-149),
+    "float16": (2.0**-11, 2.0**-24),
+    "bfloat16": (2.0**-8, 2.0**-133),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor and how far an honest one may lie from it.
+
+    Attributes
+    ----------
+    y : the exact result
+    K, A, B2 : the sum that made it, still open: roundings on the longest path, sum of absolute terms, sum of
+        squared terms. A batch norm continues the sum of the convolution before it, because a port may fold it.
+    worst, expected, var : what was carried in, and storage; without the open sum
+    """
+
+    y: Array
+    K: int
+    A: Array
+    B2: Array
+    worst: Array
+    expected: Array
+    var: Array
+    precision: Precision
+
+    @property
+    def total(self) -> tuple[Array, Array, Array]:
+        """(worst, expected, variance) with the open sum."""
+        if self.K == 0:
+            return self.worst, self.expected, self.var
+        u, K = self.precision.u, self.K
+        worst = self.worst + (_gamma(K, u) * self.A if K * u < 1 else np.where(self.A > 0, np.inf, 0.0))
+        expected = self.expected + _LAMBDA * math.sqrt(K) * u * self.A
+        return worst, expected, self.var + K * u**2 * (self.B2 + self.y**2)
+
+
+class Bound(NamedTuple):
+    """A segment's exact result and its three yardsticks; `rms` is one number for the tensor."""
+
+    y: Array
+    worst: Array
+    expected: Array
+    rms: float
+
+
+def source(x: npt.NDArray[Any], precision: Precision) -> Value:
+    """An input of a segment: exact as the candidate has it."""
+    y = np.asarray(x, np.float64)
+    zero = np.zeros_like(y)
+    return Value(y, 0, np.abs(y), y**2, zero, zero, zero, precision)
+
+
+def bound(
+    graph: Graph, params: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.NDArray[Any]], precision: Precision
+) -> Bound:
+    """How far rounding alone may move the last tensor of a segment.
+
+    Parameters
+    ----------
+    graph : the segment, see `refnet.graph.segment`
+    params : of the segment's nodes, the candidate's own precision or float64
+    given : the segment's inputs as the candidate has them
+    precision : of the candidate
+
+    Returns
+    -------
+    Bound
+    """
+    params64 = {name: np.asarray(params[name], np.float64) for name in graph.params()}
+    sources = {name: source(x, precision) for name, x in given.items()}
+    value = evaluate(graph, sys.modules[__name__], params64, sources)
+    worst, expected, var = value.total
+    return Bound(value.y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
+
+
+def conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+    """K = C R S, and one for the bias; A = sum abs(w x) + abs(b); B^2 alike."""
+    return _convolved(fast.conv2d, w[0].size, x, w, b, **geometry)
+
+
+def depthwise_conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+    """K = R S, and one for the bias."""
+    return _convolved(fast.depthwise_conv2d, w[0].size, x, w, b, **geometry)
+
+
+def pointwise_conv2d(x: Value, w: Array, b: Array | None) -> Value:
+    """K = C, and one for the bias."""
+    return _convolved(fast.pointwise_conv2d, w[0].size, x, w, b)
+
+
+def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+    worst, expected, var = x.total
+    carried = bool(worst.any())
+    magnitude, square = np.abs(w), w**2
+    A = run(np.abs(x.y) + worst, magnitude, None if b is None else np.abs(b), **geometry)
+    B2 = run(x.y**2, square, None if b is None else b**2, **geometry)
+    zero = np.zeros_like(A)
+    return _stored(
+        run(x.y, w, b, **geometry),
+        terms + (b is not None),
+        A,
+        B2,
+        run(worst, magnitude, None, **geometry) if carried else zero,
+        run(expected, magnitude, None, **geometry) if carried else zero,
+        run(var, square, None, **geometry) if carried else zero,
+        x.precision,
+    )
+
+
+def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float) -> Value:
+    """Six more roundings, of terms as large as abs(s x), abs(m s) and abs(beta), with s = gamma / sqrt(var + eps).
+
+    gamma * (x - m) / sqrt(v + eps) + beta rounds the difference, v + eps (half as much after the root), the root, the
+    quotient, the product and the sum; s x + (beta - m s) rounds s x and m s separately and cancels only at the end.
+    The forms cancel differently, so no fewer and no smaller terms cover them all. A port may fold s into the weights
+    (three roundings a weight) and sum everything at once: the open sum of the convolution goes on.
+    """
+    s = _channel(gamma / np.sqrt(var + eps))
+    m, offset = _channel(mean), _channel(beta)
+    return _stored(
+        fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps),
+        x.K + 6,
+        np.abs(s) * x.A + np.abs(m * s) + np.abs(offset),
+        s**2 * x.B2 + (m * s) ** 2 + offset**2,
+        np.abs(s) * x.worst,
+        np.abs(s) * x.expected,
+        s**2 * x.var,
+        x.precision,
+    )
+
+
+def affine(x: Value, *, slope: float, offset: float) -> Value:
+    """Three roundings: of the slope as a constant, of the product, of the sum."""
+    worst, expected, var = (abs(slope) ** power * each for power, each in zip((1, 1, 2), x.total, strict=True))
+    A, B2 = np.abs(slope * x.y) + abs(offset), (slope * x.y) ** 2 + offset**2
+    return _stored(fast.affine(x.y, slope=slope, offset=offset), 3, A, B2, worst, expected, var, x.precision)
+
+
+def relu(x: Value) -> Value:
+    """Rounds nothing; slope at most 1."""
+    return _activated(x, fast.relu(x.y), 1.0, None)
+
+
+def relu6(x: Value) -> Value:
+    """Rounds nothing; slope at most 1."""
+    return _activated(x, fast.relu6(x.y), 1.0, None)
+
+
+def hard_sigmoid(x: Value, *, slope: float, offset: float) -> Value:
+    """2 u absolute: slope, product, sum and quotient round values that are at most 1 where the result is not cut."""
+    y = fast.hard_sigmoid(x.y, slope=slope, offset=offset)
+    return _activated(x, y, abs(slope), 2 * x.precision.u)
+
+
+def hard_swish(x: Value) -> Value:
+    """4 u abs(x) min(abs(x) / 6 + 1/2, 1): never relative to y, which vanishes at -3 while x + 3 keeps its error.
+
+    Covers x * (relu6(x + 3) / 6), (x * relu6(x + 3)) / 6, * (1/6) in either place, and x * clip(x / 6 + 1/2): at most
+    four roundings of factors bounded by abs(x) and by min(abs(x) / 6 + 1/2, 1). The slope is largest at 3: 3/2.
+    """
+    magnitude = np.abs(x.y)
+    return _activated(x, fast.hard_swish(x.y), 1.5, 4 * x.precision.u * magnitude * np.minimum(magnitude / 6 + 0.5, 1))
+
+
+def sigmoid(x: Value) -> Value:
+    """4 u absolute: exponential, sum and quotient of values at most 1 (or cut where they are larger)."""
+    return _activated(x, fast.sigmoid(x.y), 0.25, 4 * x.precision.u)
+
+
+def swish(x: Value) -> Value:
+    """As the sigmoid, times abs(x), and the product; the slope is at most 1.1."""
+    return _activated(x, fast.swish(x.y), 1.1, 5 * x.precision.u * np.abs(x.y))
+
+
+def _activated(x: Value, y: Array, slope: float, own: Array | float | None) -> Value:
+    """An activation with a largest slope and an absolute error of its own; None rounds and stores nothing new."""
+    worst, expected, var = (slope**power * each for power, each in zip((1, 1, 2), x.total, strict=True))
+    if own is None:
+        return Value(y, 0, np.abs(y), y**2, worst, expected, var, x.precision)
+    return _closed(y, worst + own, expected + own, var + np.square(own), x.precision)
+
+
+def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
+    """A sum of K equal-weight terms, and two roundings of 1 / K."""
+    window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
+    count = kernel[0] * kernel[1]
+    worst, expected, var = x.total
+    return _stored(
+        fast.avg_pool2d(x.y, **window),
+        count + 1,
+        fast.avg_pool2d(np.abs(x.y) + worst, **window),
+        fast.avg_pool2d(x.y**2, **window) / count,
+        fast.avg_pool2d(worst, **window),
+        fast.avg_pool2d(expected, **window),
+        fast.avg_pool2d(var, **window) / count,
+        x.precision,
+    )
+
+
+def max_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
+    """Rounds nothing; the largest of a window moves by no more than its elements do."""
+    window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
+    worst, expected, var = (fast.max_pool2d(each, **window) for each in x.total)
+    y = fast.max_pool2d(x.y, **window)
+    return Value(y, 0, np.abs(y), y**2, worst, expected, var, x.precision)
+
+
+def pad(x: Value, *, pad: Pad, mode: str, value: float) -> Value:
+    """Rounds nothing; a constant border is exact."""
+    worst, expected, var = (fast.pad(each, pad=pad, mode=mode, value=0.0) for each in x.total)
+    y = fast.pad(x.y, pad=pad, mode=mode, value=value)
+    return Value(y, 0, np.abs(y), y**2, worst, expected, var, x.precision)
+
+
+def scale(x: Value, gate: Value) -> Value:
+    """One rounding; (x + dx)(g + dg) - x g = x dg + g dx + dx dg."""
+    y = x.y * gate.y
+    (wx, ex, vx), (wg, eg, vg) = x.total, gate.total
+    magnitude, factor = np.abs(x.y), np.abs(gate.y)
+    return _stored(
+        y,
+        1,
+        np.abs(y),
+        np.zeros_like(y),
+        magnitude * wg + factor * wx + wx * wg,
+        magnitude * eg + factor * ex + ex * eg,
+        x.y**2 * vg + gate.y**2 * vx,
+        x.precision,
+    )
+
+
+def add(x: Value, y: Value) -> Value:
+    """One rounding of the sum."""
+    total = x.y + y.y
+    worst, expected, var = (one + other for one, other in zip(x.total, y.total, strict=True))
+    return _stored(total, 1, np.abs(total), np.zeros_like(total), worst, expected, var, x.precision)
+
+
+def flatten(x: Value) -> Value:
+    """Rounds nothing."""
+    flat: dict[str, Any] = {
+        name: fast.flatten(getattr(x, name)) for name in ("y", "A", "B2", "worst", "expected", "var")
+    }
+    return replace(x, **flat)
+
+
+def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
+    """4 u (A + n r): four roundings of the weighted terms; and coordinates up to n, the input's size, round too.
+
+    A coordinate that moves by 4 u n moves the result by at most that times r, the range of the 3x3 neighbourhood.
+    """
+    to: dict[str, Any] = {"size": size, "align_corners": align_corners}
+    reach = (1, 1, 3, 3)
+    spread = ndimage.maximum_filter(x.y, reach, mode="nearest") - ndimage.minimum_filter(x.y, reach, mode="nearest")
+    own = fast.resize_bilinear(np.abs(x.y) + max(x.y.shape[2:]) * spread, **to) * 4 * x.precision.u
+    worst, expected, var = (fast.resize_bilinear(each, **to) for each in x.total)
+    return _closed(fast.resize_bilinear(x.y, **to), worst + own, expected + own, var + own**2, x.precision)
+
+
+def softmax(x: Value) -> Value:
+    """u p (abs(z - z_max) + N + 4): rounding z - z_max moves the exponential by as much, relatively; then a sum of N.
+
+    The expected bound takes 6 sqrt(N) for N. Errors of z: dp_i = p_i (dz_i - sum of p_j dz_j).
+    """
+    p, u = fast.softmax(x.y), x.precision.u
+    distance, count = x.y.max(axis=1, keepdims=True) - x.y, x.y.shape[1]
+    worst, expected, var = x.total
+    return _closed(
+        p,
+        p * (worst + (p * worst).sum(axis=1, keepdims=True)) + u * p * (distance + count + 4),
+        p * (expected + (p * expected).sum(axis=1, keepdims=True))
+        + u * p * (distance + min(_LAMBDA * math.sqrt(count), count) + 4),
+        p**2 * (var + (p**2 * var).sum(axis=1, keepdims=True)) + (u * p * (distance + math.sqrt(count) + 4)) ** 2,
+        x.precision,
+    )
+
+
+def _stored(y: Array, K: int, A: Array, B2: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
+    """A value whose sum is open and whose result is stored."""
+    cost = p.u_store * np.abs(y) + (K + 1) * p.tiny / 2 + p.step
+    return Value(y, K, A, B2, worst + cost, expected + cost, var + cost**2, p)
+
+
+def _closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
+    """A value that is no open sum, stored."""
+    return _stored(y, 0, np.abs(y), y**2, worst, expected, var, p)
+
+
+def _gamma(K: int, u: float) -> float:
+    """gamma_K = K u / (1 - K u)."""
+    return K * u / (1 - K * u)
+
+
+def _channel(vector: Array) -> Array:
+    """(C,) -> (C, 1, 1), to meet (N, C, H, W)."""
+    return vector.reshape(-1, 1, 1)

@@ -1,0 +1,137 @@
+"""`fast` with its sums taken in other orders: what an honest implementation may do differently.
+
+Convolutions and pools are sums over a list of terms; an order is a way to split that list into parts, add up each
+part and then add the parts from left to right. Everything else is `fast`'s own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.readings import fast
+
+__all__ = ["ORDERS", "rules"]
+
+Array = npt.NDArray[Any]
+Pair = tuple[int, int]
+Pad = tuple[Pair, Pair]
+
+# A split of n terms: a slice is summed at once, a list of splits part by part.
+Split = Any
+_LEAF = 8  # terms that the pairwise order still sums at once
+
+
+def _sequential(n: int) -> Split:
+    return [slice(i, i + 1) for i in range(n)]
+
+
+def _backwards(n: int) -> Split:
+    return [slice(i, i + 1) for i in reversed(range(n))]
+
+
+def _pairwise(n: int, first: int = 0) -> Split:
+    if n <= _LEAF:
+        return slice(first, first + n)
+    half = n // 2
+    return [_pairwise(half, first), _pairwise(n - half, first + half)]
+
+
+def _lanes(n: int) -> Split:
+    return [slice(i, n, 4) for i in range(min(4, n))]
+
+
+def _added(term: Callable[[slice], Array], split: Split) -> Array:
+    """Sum the parts of a split; `term` sums a slice of the list."""
+    if isinstance(split, slice):
+        return term(split)
+    total = _added(term, split[0])
+    for part in split[1:]:
+        total = total + _added(term, part)
+    return total
+
+
+def _conv2d(
+    order: Callable[[int], Split],
+    x: Array,
+    w: Array,
+    b: Array | None,
+    *,
+    stride: Pair,
+    pad: Pad,
+    dilation: Pair = (1, 1),
+) -> Array:
+    windows = _windows(x, w.shape[2:], stride, pad, dilation)  # (N, P, Q, R*S, C)
+    rows = windows.reshape(*windows.shape[:3], -1)
+    filters = w.transpose(2, 3, 1, 0).reshape(-1, len(w))
+    return _biased(_added(lambda part: rows[..., part] @ filters[part], order(len(filters))), b)
+
+
+def _depthwise_conv2d(
+    order: Callable[[int], Split],
+    x: Array,
+    w: Array,
+    b: Array | None,
+    *,
+    stride: Pair,
+    pad: Pad,
+    dilation: Pair = (1, 1),
+) -> Array:
+    windows = _windows(x, w.shape[1:], stride, pad, dilation)
+    filters = w.reshape(len(w), -1).T  # (R*S, C)
+    return _biased(_added(lambda part: (windows[..., part, :] * filters[part]).sum(axis=-2), order(len(filters))), b)
+
+
+def _pointwise_conv2d(order: Callable[[int], Split], x: Array, w: Array, b: Array | None) -> Array:
+    rows = x.transpose(0, 2, 3, 1)
+    return _biased(_added(lambda part: rows[..., part] @ w[:, part].T, order(w.shape[1])), b)
+
+
+def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride: Pair, pad: Pad) -> Array:
+    if np.any(pad):  # counts differ from window to window
+        return fast.avg_pool2d(x, kernel=kernel, stride=stride, pad=pad)
+    windows = _windows(x, kernel, stride, pad, (1, 1))
+    count = kernel[0] * kernel[1]
+    total = _added(lambda part: windows[..., part, :].sum(axis=-2), order(count))
+    return (total / x.dtype.type(count)).transpose(0, 3, 1, 2)
+
+
+def _windows(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> Array:
+    """(N, P, Q, R*S, C): the terms that each output is summed from."""
+    padded = np.pad(x, ((0, 0), (0, 0), *pad))
+    reach = tuple((side - 1) * step + 1 for side, step in zip(kernel, dilation, strict=True))
+    view = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))
+    view = view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    N, C, P, Q, R, S = view.shape
+    return view.transpose(0, 2, 3, 4, 5, 1).reshape(N, P, Q, R * S, C)
+
+
+def _biased(y: Array, b: Array | None) -> Array:
+    return (y if b is None else y + b).transpose(0, 3, 1, 2)
+
+
+def rules(order: Callable[[int], Split]) -> Any:
+    """The rules of `fast` with convolutions and pools summed in an order."""
+    own: dict[str, Callable[..., Array]] = {
+        "conv2d": _conv2d,
+        "depthwise_conv2d": _depthwise_conv2d,
+        "pointwise_conv2d": _pointwise_conv2d,
+        "avg_pool2d": _avg_pool2d,
+    }
+    return SimpleNamespace(**{**vars(fast), **{op: partial(rule, order) for op, rule in own.items()}})
+
+
+ORDERS: Mapping[str, Any] = MappingProxyType(
+    {
+        "fast": fast,
+        "sequential": rules(_sequential),
+        "backwards": rules(_backwards),
+        "pairwise": rules(_pairwise),
+        "lanes": rules(_lanes),
+    }
+)

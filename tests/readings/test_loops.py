@@ -1,0 +1,148 @@
+"""The definition, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet.readings import fast, loops
+
+NO_PAD = ((0, 0), (0, 0))
+NINE = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)  # 1 2 3 / 4 5 6 / 7 8 9
+
+
+@pytest.fixture(params=[loops, fast], ids=["loops", "fast"])
+def ops(request):
+    """Both executions: what is true of the definition is true of its twin."""
+    return request.param
+
+
+def test_convolution_is_cross_correlation(ops):
+    w = np.array([[[[1.0, 10.0], [100.0, 1000.0]]]])
+    y = ops.conv2d(NINE, w, None, stride=(1, 1), pad=NO_PAD)
+    assert y.tolist() == [[[[5421.0, 6532.0], [8754.0, 9865.0]]]]
+
+
+def test_convolution_sums_over_input_channels_and_adds_the_bias(ops):
+    x = np.array([[[[1.0]], [[2.0]]]])
+    w = np.array([[[[3.0]], [[4.0]]], [[[5.0]], [[6.0]]]])
+    y = ops.conv2d(x, w, np.array([0.5, -0.5]), stride=(1, 1), pad=NO_PAD)
+    assert y.ravel().tolist() == [11.5, 16.5]
+
+
+def test_asymmetric_pad_shifts_the_sampling(ops):
+    """TensorFlow's SAME at stride 2 on an even side pads (0, 1), PyTorch's usual padding (1, 1)."""
+    x = np.arange(1.0, 5.0).reshape(1, 1, 1, 4)
+    w = np.array([[[1.0, 10.0, 100.0]]])
+    after = ops.depthwise_conv2d(x, w, None, stride=(1, 2), pad=((0, 0), (0, 1)))
+    both = ops.depthwise_conv2d(x, w, None, stride=(1, 2), pad=((0, 0), (1, 1)))
+    assert after.ravel().tolist() == [321.0, 43.0]
+    assert both.ravel().tolist() == [210.0, 432.0]
+
+
+def test_stride_and_dilation_are_height_then_width(ops):
+    w = np.array([[[1.0, 1.0]]])
+    y = ops.depthwise_conv2d(NINE, w, None, stride=(2, 1), pad=NO_PAD, dilation=(1, 2))
+    assert y.tolist() == [[[[4.0], [16.0]]]]
+
+
+def test_depthwise_keeps_channels_apart(ops):
+    x = np.array([[[[1.0]], [[2.0]]]])
+    y = ops.depthwise_conv2d(x, np.array([[[3.0]], [[5.0]]]), np.array([0.0, 1.0]), stride=(1, 1), pad=NO_PAD)
+    assert y.ravel().tolist() == [3.0, 11.0]
+
+
+def test_pointwise_mixes_channels_of_one_pixel(ops):
+    x = np.array([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    y = ops.pointwise_conv2d(x, np.array([[1.0, 10.0]]), np.array([0.5]))
+    assert y.tolist() == [[[[31.5, 42.5]]]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "row"), [("constant", [7, 7, 1, 2, 3, 7]), ("edge", [1, 1, 1, 2, 3, 3]), ("reflect", [3, 2, 1, 2, 3, 2])]
+)
+def test_pad_modes(ops, mode, row):
+    x = np.array([[[[1.0, 2.0, 3.0]]]])
+    assert ops.pad(x, pad=((0, 0), (2, 1)), mode=mode, value=7.0).ravel().tolist() == row
+
+
+def test_batch_norm_of_known_statistics(ops):
+    x = np.array([[[[10.0]], [[10.0]]]])
+    stats = [np.array(v) for v in ([2.0, 1.0], [1.0, 0.0], [4.0, 10.0], [8.75, 1.0])]
+    y = ops.batch_norm(x, *stats, eps=0.25)
+    assert y.ravel().tolist() == [5.0, 0.0]  # 2 * (10 - 4) / 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "points"),
+    [
+        ("affine", {"slope": 2.0, "offset": -1.0}, {0.0: -1.0, 3.0: 5.0}),
+        ("relu", {}, {-2.0: 0.0, 0.0: 0.0, 7.5: 7.5}),
+        ("relu6", {}, {-2.0: 0.0, 5.0: 5.0, 7.5: 6.0}),
+        ("hard_sigmoid", {"slope": 0.25, "offset": 0.5}, {-3.0: 0.0, 0.0: 0.5, 1.0: 0.75, 3.0: 1.0}),
+        ("hard_swish", {}, {-4.0: 0.0, -3.0: 0.0, 0.0: 0.0, 3.0: 3.0, 8.0: 8.0}),
+        ("sigmoid", {}, {0.0: 0.5, -800.0: 0.0, 800.0: 1.0}),
+        ("swish", {}, {0.0: 0.0, -800.0: 0.0, 800.0: 800.0}),
+    ],
+)
+def test_activations_at_known_points(ops, op, attrs, points):
+    x = np.array(list(points)).reshape(1, 1, 1, -1)
+    assert getattr(ops, op)(x, **attrs).ravel() == pytest.approx(list(points.values()), rel=1e-15, abs=1e-300)
+
+
+def test_hard_swish_between_its_corners(ops):
+    assert ops.hard_swish(np.full((1, 1, 1, 1), -1.5)).item() == pytest.approx(-0.375, rel=1e-15)
+
+
+@pytest.mark.parametrize("op", ["relu", "relu6", "hard_swish", "sigmoid", "swish"])
+def test_nan_stays_nan(ops, op):
+    assert np.isnan(getattr(ops, op)(np.full((1, 1, 1, 1), np.nan))).all()
+
+
+def test_average_leaves_points_outside_the_image_out_of_the_count(ops):
+    y = ops.avg_pool2d(NINE, kernel=(2, 2), stride=(2, 2), pad=((1, 0), (1, 0)))
+    assert y.tolist() == [[[[1.0, 2.5], [5.5, 7.0]]]]
+
+
+def test_global_average_is_the_pool_whose_kernel_is_the_map(ops):
+    assert ops.avg_pool2d(NINE, kernel=(3, 3), stride=(1, 1), pad=NO_PAD).tolist() == [[[[5.0]]]]
+
+
+def test_max_pool_of_negative_values_ignores_the_border(ops):
+    y = ops.max_pool2d(-NINE, kernel=(2, 2), stride=(2, 2), pad=((1, 0), (1, 0)))
+    assert y.tolist() == [[[[-1.0, -2.0], [-4.0, -5.0]]]]
+
+
+def test_scale_multiplies_each_channel_by_its_gate(ops):
+    x, gate = np.ones((1, 2, 1, 2)), np.array([[[[0.5]], [[3.0]]]])
+    assert ops.scale(x, gate).ravel().tolist() == [0.5, 0.5, 3.0, 3.0]
+
+
+def test_flatten_has_channels_slowest(ops):
+    x = np.arange(8.0).reshape(1, 2, 2, 2)
+    assert ops.flatten(x).tolist() == [list(range(8))]
+
+
+def test_resize_at_half_pixels(ops):
+    x = np.array([[[[0.0, 4.0]]]])
+    y = ops.resize_bilinear(x, size=(1, 4), align_corners=False)
+    assert y.ravel().tolist() == [0.0, 1.0, 3.0, 4.0]
+
+
+def test_resize_with_aligned_corners(ops):
+    x = np.array([[[[0.0, 3.0]]]])
+    y = ops.resize_bilinear(x, size=(2, 4), align_corners=True)
+    assert y.ravel() == pytest.approx([0.0, 1.0, 2.0, 3.0] * 2)
+
+
+def test_softmax_of_equal_and_of_far_apart_logits(ops):
+    y = ops.softmax(np.array([[0.0, 0.0], [1000.0, 0.0]]))
+    assert y.tolist() == [[0.5, 0.5], [1.0, 0.0]]
+
+
+def test_float32_stays_float32_at_every_step(ops):
+    """2^24 + 1 has no float32; a sum kept in float64 would see the one."""
+    x = np.array([2.0**24, 1.0], np.float32).reshape(1, 2, 1, 1)
+    y = ops.pointwise_conv2d(x, np.array([[1.0, 1.0]], np.float32), np.array([-(2.0**24)], np.float32))
+    assert y.dtype == np.float32
+    assert y.item() == 0.0
