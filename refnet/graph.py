@@ -7,13 +7,14 @@ the operation is. The file knows no arithmetic, no vendor and no file.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from refnet.errors import GraphError
 
-__all__ = ["OPS", "SOURCE", "Graph", "Node", "Op", "Recipe", "check", "segment", "walk"]
+__all__ = ["OPS", "SOURCE", "Graph", "Node", "Op", "Recipe", "check", "evaluate", "segment", "walk"]
 
 SOURCE = "input"  # the name of the array that a network is given
 
@@ -200,6 +201,12 @@ def walk(
             for name in {*node.inputs, node.name}:
                 if last_reader.get(name, node.name) == node.name:
                     values.pop(name, None)
+
+
+def evaluate(graph: Graph, rules: Any, params: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """What the last node's rule makes; arguments as for `walk`."""
+    ((_, value),) = deque(walk(graph, rules, params, given), maxlen=1)
+    return value
 
 
 def segment(graph: Graph, ends: str, starts: set[str]) -> Graph:

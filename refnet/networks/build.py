@@ -12,7 +12,7 @@ import numbers
 from typing import Any
 
 from refnet.errors import RequestError
-from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.graph import OPS, SOURCE, Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS, Model
 from refnet.networks.plan import Block, Plan, padding, plan
 
@@ -210,7 +210,7 @@ class _Builder:
 
     def node(self, name: str, op: str, *inputs: str, **rest: Any) -> None:
         """Append a node that reads `inputs`, by default the tensor made last."""
-        params = {key: rest.pop(key) for key in ("w", "b", "gamma", "beta", "mean", "var") if key in rest}
+        params: dict[str, tuple[int, ...]] = {slot: rest.pop(slot) for slot in OPS[op].params if slot in rest}
         self.nodes.append(Node(name, op, inputs or (self.x,), params, rest))
         self.x = name
 

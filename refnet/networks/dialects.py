@@ -117,7 +117,9 @@ _KERAS_V2 = replace(_KERAS, rounding="floor-nearest")
 _KERAS_V3_RAW = replace(_KERAS, stem="fixed", last="sixfold", hidden="grown")
 _KERAS_V3 = replace(
     # Keras rounds 1/127.5 to float32 whatever the precision of the network.
-    _KERAS_V3_RAW, rescale=(0.007843137718737125, -1.0), preprocessing=pre.KERAS_RAW
+    _KERAS_V3_RAW,
+    rescale=(0.007843137718737125, -1.0),
+    preprocessing=pre.KERAS_RAW,
 )
 _KERAS_V3_ANYSIZE = replace(_KERAS_V3, pad="unknown-size")
 
@@ -203,7 +205,8 @@ MODELS: dict[str, Model] = {
     "torchvision/mnasnet0_75": Model(tables.MNASNET_B1, _TORCHVISION_232, width=0.75),
     "torchvision/mnasnet1_0": Model(tables.MNASNET_B1, _TORCHVISION_MNASNET),
     "torchvision/mnasnet1_3": Model(tables.MNASNET_B1, _TORCHVISION_232, width=1.3),
-    **_named_widths("mobilenetv1", tables.V1, _TIMM_V1, (100, 125)),
+    **_named_widths("mobilenetv1", tables.V1, _TIMM_V1, (100,)),
+    **_named_widths("mobilenetv1", tables.V1, replace(_TIMM_V1, preprocessing=pre.TIMM_BICUBIC_HALF_90), (125,)),
     **_named_widths("mobilenetv2", tables.V2, _TIMM, (50, 100, 140)),
     **_named_widths("mnasnet", tables.MNASNET_B1, _TIMM_MNASNET, (50, 75, 100, 140)),
     **_named_widths("semnasnet", tables.MNASNET_A1, _TIMM_MNASNET, (50, 75, 100, 140)),

@@ -51,8 +51,9 @@ def random_params(graph: Graph, dtype: npt.DTypeLike = np.float32) -> dict[str, 
 
 
 def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-    """(batch, C, H, W) images for a graph: uniform in [-2, 2), or where the network itself rescales pixels,
-    what it rescales to that.
+    """Images for a graph, (batch, C, H, W): uniform in [-2, 2).
+
+    Where the network itself rescales pixels, what it rescales to that.
     """
     x = 2 * _signed(SOURCE, (batch, *graph.input_shape))
     model = MODELS.get(graph.recipe.model)
@@ -79,7 +80,8 @@ def _param(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
 def _uniform(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Numbers in [0, 1), multiples of 2**-53."""
     bits = np.random.PCG64([_SEED, zlib.crc32(name.encode())])
-    return ((bits.random_raw(math.prod(shape)) >> np.uint64(11)) * 2.0**-53).reshape(shape)
+    u: npt.NDArray[np.float64] = (bits.random_raw(math.prod(shape)) >> np.uint64(11)) * np.float64(2.0**-53)
+    return u.reshape(shape)
 
 
 def _signed(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

