@@ -1,0 +1,78 @@
+"""The command line: one module per command group, each imported only when its command runs.
+
+Exit status: 0 it holds, 1 it does not, 2 the request or a file is bad, told in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from refnet.errors import RefnetError
+
+__all__ = ["main"]
+
+# Command -> (module, one line of help). The module has `arguments(parser)` and `run(options) -> exit status`.
+_COMMANDS = {
+    "models": ("models", "list every model that refnet can build"),
+    "summary": ("summary", "show a network node by node: shapes, parameters, multiply-adds"),
+    "run": ("run", "classify an image or an array"),
+    "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    try:
+        status = _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return status
+    except RefnetError as error:
+        return _refuse(str(error))
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _refuse(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except MemoryError:
+        return _refuse("out of memory: take a smaller size or batch")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(argv: list[str]) -> int:
+    parser = _Parser(prog="refnet", description="The pure NumPy golden reference of the MobileNet family.")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, (module, line) in _COMMANDS.items():
+        sub = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+        if name == chosen:
+            command = importlib.import_module(f"refnet.cli.{module}")
+            command.arguments(sub)
+    options = parser.parse_args(argv)
+    if options.version:
+        from refnet import __version__
+
+        print(__version__)
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return 2
+    return int(command.run(options))
+
+
+def _refuse(message: str) -> int:
+    print(f"refnet: {' '.join(message.split())}", file=sys.stderr)
+    return 2

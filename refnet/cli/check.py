@@ -1,0 +1,105 @@
+"""refnet check: this machine's runs beside the outputs of the vendors' own modules."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterable
+
+from refnet.cli.common import print_json, table
+from refnet.golden.saved import AGREEMENT, Checked, Saved, check, saved
+
+# One of each family and dialect; small enough to be done in seconds.
+_DOZEN = (
+    "torchvision/mobilenet_v2",
+    "torchvision/mobilenet_v3_large",
+    "torchvision/mobilenet_v3_small",
+    "torchvision/mobilenet_v3_small@dilated",
+    "torchvision/mnasnet0_5",
+    "timm/mobilenetv1_100",
+    "timm/semnasnet_100",
+    "timm/tf_mobilenetv3_small_minimal_100",
+    "keras/MobileNet",
+    "keras/MobileNetV3Small",
+    "d-li14/mobilenetv3_small",
+    "kuan-wang/mobilenetv3_small",
+    "article/torch_small",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="by default one of each family and vendor")
+    parser.add_argument("--all", action="store_true", help="every saved configuration")
+    parser.add_argument("--list", action="store_true", help="print the names of the models with saved outputs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a table; 1 if a network does not agree."""
+    if options.list:
+        print("\n".join(dict.fromkeys(case.model for case in saved())))
+        return 0
+    rows = [check(case) for case in _progress(_cases(options))]
+    failed = [row for row in rows if row.verdict != "agrees"]
+    if options.json:
+        print_json({"verdict": "differs" if failed else "agrees", "networks": [row._asdict() for row in rows]})
+    else:
+        _print(rows, len(failed))
+    return 1 if failed else 0
+
+
+def _cases(options: argparse.Namespace) -> list[Saved]:
+    if options.all:
+        return list(saved())
+    if options.models:
+        return [case for model in options.models for case in saved(model)]
+    return [_smallest(model) for model in _DOZEN]
+
+
+def _smallest(model: str) -> Saved:
+    """The saved configuration of full width that takes the least time."""
+    return min(saved(model), key=lambda case: (case.width != 1, case.size[0] * case.size[1]))
+
+
+def _progress(cases: list[Saved]) -> Iterable[Saved]:
+    """A progress bar on stderr where there is a terminal and something to wait for."""
+    if len(cases) <= len(_DOZEN) or not sys.stderr.isatty():
+        return cases
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return _counted(cases)
+    return tqdm(cases, unit="network", leave=False)  # type: ignore[no-any-return]
+
+
+def _counted(cases: list[Saved]) -> Iterable[Saved]:
+    for index, case in zip(itertools.count(1), cases, strict=False):
+        print(f"\r{index}/{len(cases)}", end="", file=sys.stderr, flush=True)
+        yield case
+    print("\r", end="", file=sys.stderr)
+
+
+def _print(rows: list[Checked], failed: int) -> None:
+    header = ("network", "width", "size", "float64", "float32", "vendor's", "verdict")
+    lines = [
+        (
+            row.model,
+            f"{row.width:g}",
+            "x".join(map(str, row.size)),
+            f"{row.error64:.1e}",
+            f"{row.error32:.1e}",
+            f"{row.vendor32:.1e}",
+            row.verdict,
+        )
+        for row in rows
+    ]
+    print(table(header, lines))
+    print(
+        "float64: largest difference from the vendor's float64 logits, relative to the largest logit "
+        f"(asked: {AGREEMENT:g}).\n"
+        "float32, vendor's: the float32 logits of refnet and of the vendor's module against float64, likewise.\n"
+        "verdict: also that rounding explains the float32 tensor of every node, given its own inputs."
+    )
+    print(f"{len(rows) - failed} of {len(rows)} agree")

@@ -1,0 +1,60 @@
+"""What several commands share: tables of text, sizes on the command line, which network a name or file means."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from refnet.errors import RequestError
+from refnet.graph import Graph
+from refnet.networks.build import build
+
+__all__ = ["graph_of", "print_json", "size_argument", "table"]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
+    """Lay out rows under a header; the first `left` columns are set left, the rest right."""
+    lines = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs: one JSON document."""
+    print(json.dumps(value, indent=2))
+
+
+def size_argument(text: str) -> tuple[int, int]:
+    """Read 'H,W' (or 'HxW', or one number for both).
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        if it is none of these.
+    """
+    parts = text.replace("x", ",").split(",")
+    if len(parts) not in (1, 2) or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not H,W in pixels, such as 224,224")
+    return int(parts[0]), int(parts[-1])
+
+
+def graph_of(options: argparse.Namespace) -> Graph:
+    """The graph of `options.network`, the name of a model or the path of a checkpoint."""
+    classes = getattr(options, "classes", None)
+    if Path(options.network).is_file():
+        from refnet.network import load
+
+        if classes is not None:
+            raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
+        return load(options.network, model=options.model, width=options.width, size=options.size).graph
+    width = 1.0 if options.width is None else options.width
+    return build(options.network, width=width, size=options.size, classes=classes)

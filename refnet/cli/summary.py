@@ -1,0 +1,131 @@
+"""refnet summary: a network node by node."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from refnet.cli.common import graph_of, print_json, size_argument, table
+from refnet.graph import Graph, Node
+from refnet.networks.dialects import MODELS
+from refnet.readings.cost import Cost, cost
+
+_MIB = 2**20
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", help="name of a model, or path of a checkpoint")
+    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
+    parser.add_argument("--width", type=float, help="width multiplier")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    parser.add_argument("--classes", type=int, help="number of classes")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a table with totals, or JSON."""
+    graph = graph_of(options)
+    rows = cost(graph)
+    if options.json:
+        print_json(_document(graph, rows))
+        return 0
+    lines = [
+        (
+            row.node.name,
+            row.node.op,
+            _geometry(row.node),
+            ", ".join(row.node.inputs),
+            "x".join(map(str, row.shape)),
+            f"{row.params:,}" if row.params else "",
+            f"{row.macs:,}" if row.macs else "",
+        )
+        for row in rows
+    ]
+    header = ("node", "operation", "geometry", "reads", "output", "parameters", "multiply-adds")
+    print(table(header, lines, left=4))
+    print()
+    print(_totals(graph, rows))
+    return 0
+
+
+def _geometry(node: Node) -> str:
+    """Kernel, stride, padding, dilation: what changes the map's size, where it says anything."""
+    attrs, weights = node.attrs, node.params.get("w", ())
+    words = []
+    kernel = attrs.get("kernel", weights[-2:] if node.op in ("conv2d", "depthwise_conv2d") else None)
+    if kernel:
+        words.append("x".join(map(str, kernel)))
+    if attrs.get("stride", (1, 1)) != (1, 1):
+        words.append("s" + "x".join(map(str, dict.fromkeys(attrs["stride"]))))
+    if "pad" in attrs and any(map(any, attrs["pad"])):
+        sides = [*attrs["pad"][0], *attrs["pad"][1]]
+        words.append("p" + ",".join(map(str, sides if len(set(sides)) > 1 else sides[:1])))
+    if attrs.get("dilation", (1, 1)) != (1, 1):
+        words.append("d" + "x".join(map(str, dict.fromkeys(attrs["dilation"]))))
+    words += [f"{key} {attrs[key]:.6g}" for key in ("eps", "slope", "offset") if key in attrs]
+    return " ".join(words)
+
+
+def _figures(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
+    trainable, total = sum(row.trainable for row in rows), sum(row.params for row in rows)
+    elements = sum(math.prod(row.shape) for row in rows)
+    return {
+        "parameters": total,
+        "trainable": trainable,
+        "statistics": total - trainable,
+        "macs": sum(row.macs for row in rows),
+        "input_bytes": 4 * math.prod(graph.input_shape),
+        "tensor_bytes": 4 * elements,
+        "largest_tensor_bytes": 4 * max(math.prod(row.shape) for row in rows),
+        "parameter_bytes": 4 * total,
+    }
+
+
+def _totals(graph: Graph, rows: list[Cost]) -> str:
+    sums = _figures(graph, rows)
+    recipe, model = graph.recipe, MODELS[graph.recipe.model]
+    return "\n".join(
+        (
+            f"{recipe.model}, width {recipe.width:g}, input {'x'.join(map(str, graph.input_shape))}, "
+            f"{recipe.classes} classes ({model.table.source})",
+            f"parameters     {sums['parameters']:,}: {sums['trainable']:,} trained, "
+            f"{sums['statistics']:,} batch-norm statistics",
+            f"multiply-adds  {sums['macs']:,} (convolutions and linear layers, one image)",
+            "float32 MiB    "
+            + ", ".join(
+                f"{what} {sums[key] / _MIB:.2f}"
+                for what, key in {
+                    "input": "input_bytes",
+                    "parameters": "parameter_bytes",
+                    "all tensors": "tensor_bytes",
+                    "largest tensor": "largest_tensor_bytes",
+                }.items()
+            ),
+        )
+    )
+
+
+def _document(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
+    recipe = graph.recipe
+    return {
+        "model": recipe.model,
+        "width": recipe.width,
+        "input": list(graph.input_shape),
+        "classes": recipe.classes,
+        "nodes": [
+            {
+                "name": row.node.name,
+                "op": row.node.op,
+                "inputs": list(row.node.inputs),
+                "attrs": dict(row.node.attrs),
+                "params": {slot: list(shape) for slot, shape in row.node.params.items()},
+                "shape": list(row.shape),
+                "parameters": row.params,
+                "macs": row.macs,
+            }
+            for row in rows
+        ],
+        "totals": _figures(graph, rows),
+    }

@@ -1,0 +1,39 @@
+"""How far float32 runs of one network lie apart: the yardstick where only end outputs exist.
+
+No bound holds through a whole network and says anything, so refnet runs it several times, honestly but in other
+summation orders, with batch norm folded and not, and takes the largest distance between two runs. That is
+refnet's own spread; it is a measurement, not a bound.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.network import Network
+from refnet.readings.orders import ORDERS
+
+__all__ = ["spread"]
+
+
+def spread(net: Network, x: npt.NDArray[Any], last: str) -> float:
+    """The largest distance between two runs, over all elements of one tensor.
+
+    Parameters
+    ----------
+    net : a network, not folded
+    x : its input
+    last : the tensor to compare, such as 'head.flatten'
+
+    Returns
+    -------
+    float, in units of the tensor
+    """
+    runs = [
+        np.asarray(next(y for node, y in each.steps(x, rules) if node.name == last), np.float64)
+        for each in (net, net.fold())
+        for rules in ORDERS.values()
+    ]
+    return float((np.maximum.reduce(runs) - np.minimum.reduce(runs)).max())

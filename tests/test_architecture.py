@@ -1,0 +1,86 @@
+"""Imports run one way, from the leaves to the command line; docs/architecture.md draws the same arrows."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import refnet
+
+PACKAGE = Path(refnet.__file__).parent
+MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
+
+# Floor by floor: a module imports from floors below its own, or from its own room.
+FLOORS = (
+    ("errors",),
+    ("graph", "networks/preprocessing"),
+    ("networks/tables", "readings/loops", "readings/fast", "files/containers", "files/shipped"),
+    ("networks/dialects", "readings/orders", "files/digits", "files/labels", "files/images"),
+    ("networks/plan",),
+    ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
+    ("files/schemes",),
+    ("files/checkpoint",),
+    ("network",),
+    ("golden",),
+    ("cli",),
+    ("__init__", "__main__"),
+)
+LEAVES = ("readings/loops", "readings/fast", "networks/tables", "networks/preprocessing", "errors")
+
+
+def floor(module: str) -> int:
+    for level, rooms in enumerate(FLOORS):
+        if any(module == room or module.startswith(room + "/") for room in rooms):
+            return level
+    raise AssertionError(f"{module} has no place in the house: add it to FLOORS and to docs/architecture.md")
+
+
+def room(module: str) -> str:
+    return next(r for rooms in FLOORS for r in rooms if module == r or module.startswith(r + "/"))
+
+
+def imports(module: str) -> set[str]:
+    """The modules of refnet that a module imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            path = name.replace(".", "/").removeprefix("refnet/")
+            if name.startswith("refnet."):
+                found.add(path if (PACKAGE / f"{path}.py").exists() or (PACKAGE / path).is_dir() else str(Path(path).parent))
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.endswith("__init__") or "/" not in m or "cli" in m])
+def test_imports_run_downwards(module):
+    for other in imports(module) - {"."}:
+        if room(module) != room(other):
+            assert floor(other) < floor(module), f"{module} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("module", LEAVES)
+def test_leaves_import_nothing_of_refnet(module):
+    assert not imports(module)
+
+
+def test_fast_and_loops_share_nothing():
+    for module in ("readings/fast", "readings/loops"):
+        assert "refnet" not in (PACKAGE / f"{module}.py").read_text().replace("refnet:", "")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_core_imports_only_numpy_and_scipy(module):
+    """Extras are imported inside the functions that need them."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
+    extras = {"PIL", "tqdm", "safetensors", "h5py", "onnx", "matplotlib", "torch", "tensorflow", "onnxruntime"}
+    assert not {name.split(".")[0] for name in names} & extras
