@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
 from support import CHECKOUT, FACTS, facts_id
 
 settings.register_profile("here", deadline=None)

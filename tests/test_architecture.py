@@ -54,7 +54,9 @@ def imports(module: str) -> set[str]:
         for name in names:
             path = name.replace(".", "/").removeprefix("refnet/")
             if name.startswith("refnet."):
-                found.add(path if (PACKAGE / f"{path}.py").exists() or (PACKAGE / path).is_dir() else str(Path(path).parent))
+                found.add(
+                    path if (PACKAGE / f"{path}.py").exists() or (PACKAGE / path).is_dir() else str(Path(path).parent)
+                )
     return found
 
 

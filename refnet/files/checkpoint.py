@@ -7,7 +7,7 @@ but compute differently, nothing is guessed: the caller must say which.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,6 +121,8 @@ def _recognise(arrays: Arrays, model: str | None, width: float | None) -> list[_
     fitting = [layout for layout in _candidates(arrays, model, width) if _difference(arrays, layout) is None]
     if model is None and any(not _dilated(layout) for layout in fitting):
         fitting = [layout for layout in fitting if not _dilated(layout)]  # a file cannot tell; the plain one wins
+    if any(layout.graph.recipe.width == 1.0 for layout in fitting):  # mnasnet0_5 is meant, not mnasnet1_0 at 0.5
+        fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0]
     kinds: list[_Layout] = []
     for layout in fitting:
         if all(layout.graph.nodes != other.graph.nodes for other in kinds):
@@ -180,7 +182,7 @@ def _classes(arrays: Arrays, name: str, width: float, scheme: str | None) -> int
     return arrays[key].size if key in arrays and arrays[key].size else find(name).dialect.classes
 
 
-@cache
+@lru_cache(maxsize=512)
 def _layout(name: str, width: float, classes: int, scheme: str | None) -> _Layout:
     graph = build(name, width=width, classes=classes)
     keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, scheme).items()}

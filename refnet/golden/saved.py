@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import shipped
+from refnet.golden.spread import spread
 from refnet.golden.verdicts import Judgement, judge
 from refnet.graph import SOURCE, Graph
 from refnet.network import Network
@@ -47,8 +48,8 @@ class Checked(NamedTuple):
     ----------
     error64 : largest difference of the float64 logits, relative to the largest logit
     error32, vendor32 : refnet's and the vendor's float32 logits against refnet's float64 ones, relative likewise
-    verdict : 'agrees'; 'differs' where float64 does; or the name of the first node whose float32 tensor rounding
-        does not explain
+    verdict : 'agrees'; 'differs' where the float64 logits do; or the name of the first node whose float32 tensor
+        rounding does not explain
     """
 
     model: str
@@ -96,7 +97,8 @@ def _read(file: str) -> dict[str, Array]:
 def check(case: Saved) -> Checked:
     """Run one saved configuration in float64 and float32 and compare.
 
-    The float64 logits are compared with the vendor's. Through a whole network float32 errors have no bound that says
+    The float64 logits are compared with the vendor's: to 1e-11 of the largest or, where float64 itself leaves more
+    open, to the spread of refnet's own float64 runs. Through a whole network float32 errors have no bound that says
     anything, so there every node is judged by itself, on its own inputs.
     """
     graph = build(case.model, width=case.width, size=case.size)
@@ -110,8 +112,11 @@ def check(case: Saved) -> Checked:
         return float(np.abs(one.astype(np.float64) - other).max()) / largest
 
     error64 = distance(logits64, case.logits64)
+    asked = AGREEMENT
+    if error64 > AGREEMENT:  # a network that amplifies rounding that far does so among refnet's own runs too
+        asked = max(asked, spread(net.astype(np.float64), x.astype(np.float64), LOGITS) / largest)
     wrong = next((name for name, judged in judge_nodes(graph, net.params, tensors) if not judged.holds), None)
-    verdict = "differs" if error64 > AGREEMENT else wrong or "agrees"
+    verdict = "differs" if error64 > asked else wrong or "agrees"
     errors = error64, distance(tensors[LOGITS], logits64), distance(case.logits32, logits64)
     return Checked(case.model, case.width, case.size, *errors, verdict)
 

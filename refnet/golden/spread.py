@@ -1,4 +1,4 @@
-"""How far float32 runs of one network lie apart: the yardstick where only end outputs exist.
+"""How far runs of one network lie apart: the yardstick where only end outputs exist.
 
 No bound holds through a whole network and says anything, so refnet runs it several times, honestly but in other
 summation orders, with batch norm folded and not, and takes the largest distance between two runs. That is

@@ -101,12 +101,13 @@ class Model:
 
 _TORCHVISION = Dialect("torchvision")
 _TORCHVISION_V3 = replace(_TORCHVISION, eps=1e-3, expanded="table", last="sixfold", hidden="scaled")
-_TORCHVISION_MNASNET = replace(_TORCHVISION, last="fixed")
+_TORCHVISION_MNASNET = replace(_TORCHVISION, last="fixed", first_shortcut=False)
 _TORCHVISION_232 = replace(_TORCHVISION_MNASNET, preprocessing=pre.TORCHVISION_V2)
 
 _TIMM = Dialect("timm", preprocessing=pre.TIMM_BICUBIC)
 _TIMM_V1 = replace(_TIMM, preprocessing=pre.TIMM_BICUBIC_HALF)
-_TIMM_MNASNET = replace(_TIMM, last="fixed", squeeze="input-quarter", gate="sigmoid")
+_TIMM_MNASNET_SMALL = replace(_TIMM, last="fixed", squeeze="input-quarter", gate="sigmoid")
+_TIMM_MNASNET = replace(_TIMM_MNASNET_SMALL, first_shortcut=False)
 _TIMM_V3 = replace(_TIMM, stem="wide", last="table")
 _TIMM_RW = replace(_TIMM_V3, eps=1e-3, squeeze="quarter-round", se_act="block", first_shortcut=False, hidden_bias=False)
 _TIMM_TF = replace(_TIMM_V3, eps=1e-3, stem_pad="same", pad="same", preprocessing=pre.TIMM_BILINEAR_HALF)
@@ -210,7 +211,7 @@ MODELS: dict[str, Model] = {
     **_named_widths("mobilenetv2", tables.V2, _TIMM, (50, 100, 140)),
     **_named_widths("mnasnet", tables.MNASNET_B1, _TIMM_MNASNET, (50, 75, 100, 140)),
     **_named_widths("semnasnet", tables.MNASNET_A1, _TIMM_MNASNET, (50, 75, 100, 140)),
-    "timm/mnasnet_small": Model(tables.MNASNET_SMALL, _TIMM_MNASNET),
+    "timm/mnasnet_small": Model(tables.MNASNET_SMALL, _TIMM_MNASNET_SMALL),
     **_named_widths("mobilenetv3_large", _LARGE, _TIMM_V3, (75, 100)),
     **_named_widths("mobilenetv3_small", _SMALL, _TIMM_V3, (50, 75, 100)),
     "timm/mobilenetv3_rw": Model(_LARGE, _TIMM_RW),

@@ -111,7 +111,8 @@ class Value:
         if self.K == 0:
             return self.worst, self.expected, self.var
         u, K = self.precision.u, self.K
-        worst = self.worst + (_gamma(K, u) * self.A if K * u < 1 else np.where(self.A > 0, np.inf, 0.0))
+        with np.errstate(invalid="ignore"):
+            worst = self.worst + np.where(self.A > 0, _gamma(K, u) * self.A, 0.0)
         expected = self.expected + _LAMBDA * math.sqrt(K) * u * self.A
         return worst, expected, self.var + K * u**2 * (self.B2 + self.y**2)
 
@@ -263,18 +264,26 @@ def _activated(x: Value, y: Array, slope: float, own: Array | float | None) -> V
 
 
 def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
-    """A sum of K equal-weight terms, and two roundings of 1 / K."""
+    """A sum of K equal-weight terms, and one rounding of the quotient.
+
+    Equal terms round alike: while a plain loop adds one value again and again, every step errs in the same direction,
+    and maps are often flat (padding, ReLU6). Where a value comes m times, its m errors are taken as one error m times
+    as large: in the expected and in the rms bound the sum of m^2 over the values stands for K, which it is where all
+    differ.
+    """
     window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
-    count = kernel[0] * kernel[1]
+    count, u = kernel[0] * kernel[1], x.precision.u
     worst, expected, var = x.total
-    return _stored(
-        fast.avg_pool2d(x.y, **window),
-        count + 1,
-        fast.avg_pool2d(np.abs(x.y) + worst, **window),
-        fast.avg_pool2d(x.y**2, **window) / count,
-        fast.avg_pool2d(worst, **window),
-        fast.avg_pool2d(expected, **window),
-        fast.avg_pool2d(var, **window) / count,
+    y = fast.avg_pool2d(x.y, **window)
+    A = fast.avg_pool2d(np.abs(x.y) + worst, **window)
+    B2 = fast.avg_pool2d(x.y**2, **window) / count
+    K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else np.float64(count**2 + 1)
+    own = _gamma(count + 1, u) * A
+    return _closed(
+        y,
+        fast.avg_pool2d(worst, **window) + own,
+        fast.avg_pool2d(expected, **window) + np.minimum(own, _LAMBDA * np.sqrt(K) * u * A),
+        fast.avg_pool2d(var, **window) / count + K * u**2 * (B2 + y**2),
         x.precision,
     )
 
@@ -369,8 +378,16 @@ def _closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -
 
 
 def _gamma(K: int, u: float) -> float:
-    """gamma_K = K u / (1 - K u)."""
-    return K * u / (1 - K * u)
+    """gamma_K = K u / (1 - K u), infinite when K u >= 1."""
+    return K * u / (1 - K * u) if K * u < 1 else math.inf
+
+
+def _repeats(x: Array) -> Array:
+    """Sum over the different values of each map of the square of how often it comes: (N, C, H, W) -> (N, C, 1, 1)."""
+    maps = np.sort(x.reshape(-1, x.shape[2] * x.shape[3]), axis=1)
+    starts = np.flatnonzero(np.diff(maps, axis=1, prepend=np.nan).ravel() != 0)  # where another value begins
+    lengths = np.diff(starts, append=maps.size)
+    return np.bincount(starts // maps.shape[1], lengths.astype(np.float64) ** 2).reshape(*x.shape[:2], 1, 1)
 
 
 def _channel(vector: Array) -> Array:

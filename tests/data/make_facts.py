@@ -36,7 +36,9 @@ def out(n, k, s, d, before, after):
 def odd_pads(model):
     """[top, bottom, left, right] of the stem and of every block at 225x191."""
     layers = [(model["padding"]["stem"], 3, model["stem"]["stride"], 1)]
-    layers += [(model["padding"]["depthwise"], b["kernel"], b["stride_effective"], b["dilation"]) for b in model["blocks"]]
+    layers += [
+        (model["padding"]["depthwise"], b["kernel"], b["stride_effective"], b["dilation"]) for b in model["blocks"]
+    ]
     size, found = list(ODD), []
     for convention, k, s, d in layers:
         pads = [pad(convention, n, k, s, d) for n in size]

@@ -8,7 +8,13 @@ import json
 import sys
 from pathlib import Path
 
-PARTS = {"expand": "expand", "dw": "depthwise", "project": "project", "se_reduce": "se.reduce", "se_expand": "se.expand"}
+PARTS = {
+    "expand": "expand",
+    "dw": "depthwise",
+    "project": "project",
+    "se_reduce": "se.reduce",
+    "se_expand": "se.expand",
+}
 
 # (refnet's name, width, key in the map, refnet's names of the head's layers in order)
 V3, FLAT, LAST = ("head.conv", "head.hidden", "head.logits"), ("head.logits",), ("head.conv", "head.logits")

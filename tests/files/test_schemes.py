@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
-
 from support import CHECKOUT, DATA
+
 from refnet import build, models, random_params
 from refnet.files.schemes import SCHEMES, entries, unused
 from refnet.networks.dialects import MODELS

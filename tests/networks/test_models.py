@@ -6,8 +6,8 @@ import json
 import math
 
 import pytest
-
 from support import CHECKOUT, FACTS, facts_id
+
 from refnet import RequestError, build, models
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
@@ -82,7 +82,8 @@ def test_facts_are_those_that_came_with_the_project():
 @pytest.mark.parametrize(
     ("name", "trainable", "macs"),
     [
-        # arXiv 1905.02244v5, table 3: 5.4M and 219M, 2.5M and 56M; 1704.04861, table 8: 4.2M, 569M; 1801.04381, 3.4M, 300M
+        # arXiv 1905.02244v5, table 3: 5.4M and 219M, 2.5M and 56M; 1704.04861, table 8: 4.2M and 569M;
+        # 1801.04381, table 4: 3.4M and 300M
         ("paper/mobilenet_v3_large", 5_484_313, 216_589_760 + 1280),
         ("paper/mobilenet_v3_small", 2_543_881, 56_510_400 + 1024),
         ("paper/mobilenet_v1", 4_233_001, 568_740_352 + 1024),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import strategies as some
 from hypothesis import given
 
-import strategies as some
 from refnet import build, random_input, random_params
 
 

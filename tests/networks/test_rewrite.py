@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import strategies as some
 from hypothesis import given, settings
 
-import strategies as some
 from refnet import Graph, Network, Node, Recipe, build, random_input, random_params
 from refnet.golden.verdicts import judge
 from refnet.graph import segment
@@ -48,7 +48,8 @@ def test_no_batch_norm_is_left(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "article/torch_small", "d-li14/mobilenetv3_small"]
+    "name",
+    ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "article/torch_small", "d-li14/mobilenetv3_small"],
 )
 def test_folded_float32_tensors_lie_within_the_bounds_of_their_segments(name):
     """Each run of unfolded nodes between two tensors that the folded network has, on the folded network's inputs."""

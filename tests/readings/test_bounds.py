@@ -39,7 +39,13 @@ def one_node(net, tensors, name, **changes):
     given = {i: tensors[i] for i in node.inputs}
     limit = bound(part, net.params, given, FLOAT32)
     params = {**net.params, **changes.get("params", {})}
-    other = Node(name, changes.get("op", node.op), node.inputs, changes.get("slots", node.params), changes.get("attrs", node.attrs))
+    other = Node(
+        name,
+        changes.get("op", node.op),
+        node.inputs,
+        changes.get("slots", node.params),
+        changes.get("attrs", node.attrs),
+    )
     return judge(evaluate(Graph(net.graph.recipe, (other,)), fast, params, given), limit)
 
 
@@ -170,6 +176,22 @@ def test_a_plain_loop_over_thousands_of_one_sign_is_expected():
     verdict = judge(plain, limit)
     assert verdict.verdict == "rounding"
     assert verdict.rms > 0.01
+
+
+def test_a_plain_loop_over_one_value_again_and_again_is_expected():
+    """Every addition of the same number errs in the same direction, as nothing independent does."""
+    graph, params = single("avg_pool2d", attrs={"kernel": (14, 14), "stride": (1, 1), "pad": ((0, 0), (0, 0))})
+    x = np.full((1, 8, 14, 14), 0.25782043, np.float32)
+    x[:, :, 0, :4] = np.random.default_rng(0).random((1, 8, 4), np.float32) * 40
+    plain = ORDERS["sequential"].avg_pool2d(x, kernel=(14, 14), stride=(1, 1), pad=((0, 0), (0, 0)))
+    assert judge(plain, bound(graph, params, {"input": x}, FLOAT32)).verdict == "rounding"
+
+
+def test_a_pool_that_divides_by_one_point_more_is_wrong():
+    graph, params = single("avg_pool2d", attrs={"kernel": (56, 56), "stride": (1, 1), "pad": ((0, 0), (0, 0))})
+    x = np.random.default_rng(0).random((1, 4, 56, 56), np.float32)
+    y = (x.sum(axis=(2, 3), keepdims=True) / np.float32(3137)).astype(np.float32)
+    assert judge(y, bound(graph, params, {"input": x}, FLOAT32)).verdict == "wrong"
 
 
 SPELLINGS = {

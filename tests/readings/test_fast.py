@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import strategies as some
 from hypothesis import given
 from hypothesis import strategies as st
 
-import strategies as some
 from refnet import Graph, Node, Recipe, build, random_input, random_params
 from refnet.golden.verdicts import judge
 from refnet.graph import walk

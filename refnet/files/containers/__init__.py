@@ -41,6 +41,7 @@ def read(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = all(name.endswith(".npy") for name in archive.namelist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise FormatError(f"{path}: a zip archive cut short or damaged: {error}; fetch it again") from None
+    except Exception as error:  # hostile bytes make zipfile raise nearly anything
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{path}: a zip archive cut short or damaged: {reason}; fetch it again") from None
     return npz.read(path) if arrays else pth.read(path)

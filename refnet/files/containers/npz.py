@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,19 +29,21 @@ def read(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     FormatError
         if it is damaged, holds Python objects, names an array twice, or declares more than it could hold.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in _members(archive)}
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"{path}: damaged or not an .npz archive: {error}") from None
+    with open(path, "rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+            return {name: _array(archive, member) for name, member in _members(archive).items()}
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from None
+        except Exception as error:  # hostile bytes make zipfile and NumPy's headers raise nearly anything
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise FormatError(f"{path}: damaged or not an .npz archive: {reason}") from None
 
 
 def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], *, compressed: bool = False) -> None:
     """Write arrays in their order, under a temporary name first, so that no half-written file is left.
 
-    Equal arrays make equal bytes.
+    Equal arrays make equal bytes, however they lie in memory.
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -51,7 +53,7 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], *, compresse
                 member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
                 member.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
                 with archive.open(member, "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+                    np.lib.format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -59,14 +61,14 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], *, compresse
         raise
 
 
-def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     members = archive.infolist()
-    names = [member.filename for member in members]
-    if twice := [name for name in set(names) if names.count(name) > 1]:
+    names = Counter(member.filename.removesuffix(".npy") for member in members)
+    if twice := [name for name, count in names.items() if count > 1]:
         raise FormatError(f"names {twice[0]!r} twice")
     if sum(member.file_size for member in members) > _LARGEST:
         raise FormatError(f"declares more than {_LARGEST >> 30} GiB unpacked; refused")
-    return members
+    return dict(zip(names, members, strict=True))
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
@@ -77,7 +79,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any
         if dtype.hasobject:
             raise FormatError(f"{member.filename!r} holds Python objects; refused")
         # A header may promise any shape; the member's size, checked while it is unpacked, may not.
-        if dtype.itemsize * int(np.prod(shape, dtype=object)) > member.file_size:
+        if min(shape, default=0) < 0 or max(dtype.itemsize, 1) * int(np.prod(shape, dtype=object)) > member.file_size:
             raise FormatError(f"{member.filename!r} is cut short")
     with archive.open(member) as stream:
         return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))

@@ -2,18 +2,18 @@
 
 A checkpoint is a pickle, which is a program. This reader runs only programs that rebuild tensors: every name that one
 may call is in `_GLOBALS` and leads to a function of this file; anything else is refused before it is called, and
-told by name. Nothing is imported because a file asks for it.
+told by name. Nothing is imported because a file asks for it, and Python's own unpickler never sees the file.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,13 @@ _WRAPPERS = (
     *("state_dict_ema", "model_ema", "ema"),  # averaged weights only where there are no others
 )
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_MOST_AXES = 32
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_LITERALS = (
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
+)
+_EMPTY: Mapping[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _DTYPES = {
     "Double": "f8",
     "Float": "f4",
@@ -58,7 +65,7 @@ class _Storage(NamedTuple):
 
     type: str
     key: str
-    count: int
+    numel: int
 
 
 class _Tensor(NamedTuple):
@@ -70,26 +77,25 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-class _Dict(dict[Any, Any]):
-    """An OrderedDict; what a file would set on it (PyTorch's _metadata) is dropped."""
+def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+    """`collections.OrderedDict`; Python 2 passes a list of pairs, used once, so that no list can be copied often."""
+    found: dict[Any, Any] = {}
+    _put(found, pairs)
+    if isinstance(pairs, list):
+        pairs.clear()
+    return found
 
-    def __setstate__(self, state: object) -> None:
-        pass
 
-
-class _Callable(NamedTuple):
-    """A name that a file may call. A tuple, so that no file can set anything on it."""
-
-    run: Callable[..., Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.run(*args)
+def _size(axes: Any) -> tuple[Any, ...]:
+    """`torch.Size`."""
+    if not isinstance(axes, tuple | list) or len(axes) > _MOST_AXES:
+        raise FormatError("a torch.Size is not made of a few whole numbers")
+    return tuple(axes)
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
     """`torch._utils._rebuild_tensor_v2`; what follows the strides (gradients, hooks) is of no use here."""
-    whole = (offset, *size, *stride)
-    if not isinstance(storage, _Storage) or not all(type(number) is int and number >= 0 for number in whole):
+    if not isinstance(storage, _Storage) or not _whole(offset, *_size(size), *_size(stride)):
         raise FormatError("a tensor is described by something other than a storage and whole numbers")
     if len(size) != len(stride):
         raise FormatError("a tensor has another number of strides than of axes")
@@ -102,33 +108,138 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 _GLOBALS: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Callable(_Dict),
-    ("torch._utils", "_rebuild_tensor"): _Callable(_rebuild_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Callable(_rebuild_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Callable(_rebuild_parameter),
-    ("torch", "Size"): _Callable(tuple),
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): _size,
     **{("torch", f"{name}Storage"): _StorageType(name) for name in _DTYPES},
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Runs pickles that do nothing but rebuild tensors."""
+class _Machine:
+    """Runs the operations that PyTorch writes, and no others, on a stack and a memo of its own.
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise FormatError(
-                f"it wants to call {module}.{name}, which rebuilding tensors does not need; refused, nothing was run. "
-                "Save the state_dict alone"
-            )
-        return _GLOBALS[module, name]
+    Not `pickle.Unpickler`, which a few megabytes can crash: it hashes any key, and hashing a tuple in a tuple in a
+    tuple ... overflows the C stack. Here no operation costs more than its own bytes.
+    """
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", _StorageType(name), str(key), str(), int(count), *view) if (
-                view in ([], [None]) and count >= 0
-            ):
-                return _Storage(name, key, count)
-        raise FormatError("a storage is described in a way that PyTorch does not write")
+    def __init__(self) -> None:
+        self.storages: dict[str, _Storage] = {}
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []  # the stacks under the marks
+        self.memo: dict[int, Any] = {}
+
+    def run(self, program: io.BytesIO) -> Any:
+        """What the pickle that the stream stands at builds; moves behind it."""
+        for operation, argument, _ in pickletools.genops(program):
+            self.step(operation.name, argument)
+        return self.stack.pop()
+
+    def step(self, operation: str, argument: Any) -> None:
+        stack = self.stack
+        match operation:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                self.below.append(stack)
+                self.stack = []
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append(_CONSTANTS[operation])
+            case _ if operation in _LITERALS:
+                stack.append(argument)
+            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
+                stack.append(_EMPTY[operation]())
+            case "TUPLE":
+                items = self.marked()
+                self.stack.append(tuple(items))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack[-int(operation[-1]) :] = [tuple(self.top(int(operation[-1])))]
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = stack[-1]
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "APPEND":
+                item = stack.pop()
+                _extend(stack[-1], [item])
+            case "APPENDS":
+                items = self.marked()
+                _extend(self.stack[-1], items)
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                _put(stack[-1], [(key, value)])
+            case "SETITEMS":
+                items = self.marked()
+                _put(self.stack[-1], zip(items[::2], items[1::2], strict=True))
+            case "GLOBAL":
+                module, _, name = argument.partition(" ")
+                stack.append(_named(module, name))
+            case "STACK_GLOBAL":
+                name, module = stack.pop(), stack.pop()
+                stack.append(_named(module, name))
+            case "BINPERSID":
+                storage = _storage(stack.pop())
+                self.storages[storage.key] = storage
+                stack.append(storage)
+            case "REDUCE":
+                arguments, function = stack.pop(), stack.pop()
+                if not callable(function) or not isinstance(arguments, tuple):
+                    raise FormatError("its pickle calls what is no function")
+                stack.append(function(*arguments))
+            case "BUILD":  # PyTorch's _metadata on an OrderedDict: of no use here
+                stack.pop()
+                if not isinstance(stack[-1], dict):
+                    raise FormatError(f"its pickle sets attributes of {_kind(stack[-1])}; refused")
+            case _:
+                raise FormatError(f"its pickle has the operation {operation}, which PyTorch does not write; refused")
+
+    def marked(self) -> list[Any]:
+        """Everything above the last mark; takes the mark away."""
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def top(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise FormatError("its pickle takes more from its stack than it holds")
+        return self.stack[-count:]
+
+
+def _extend(target: Any, items: list[Any]) -> None:
+    if not isinstance(target, list):
+        raise FormatError(f"its pickle appends to {_kind(target)}")
+    target.extend(items)
+
+
+def _put(target: Any, pairs: Iterable[Any]) -> None:
+    if not isinstance(target, dict):
+        raise FormatError(f"its pickle sets items of {_kind(target)}")
+    for key, value in pairs:
+        if not isinstance(key, str | int | float | None):
+            raise FormatError(f"a dict has {_kind(key)} for a key; refused")
+        target[key] = value
+
+
+def _named(module: Any, name: Any) -> Any:
+    if not isinstance(module, str) or not isinstance(name, str) or (module, name) not in _GLOBALS:
+        raise FormatError(
+            f"it wants to call {module}.{name}, which rebuilding tensors does not need; refused, nothing was run. "
+            "Save the state_dict alone"
+        )
+    return _GLOBALS[module, name]
+
+
+def _storage(pid: Any) -> _Storage:
+    """What a persistent id stands for; old files add a view of it, which newer ones leave None."""
+    match pid:
+        case ("storage", _StorageType(name), str(key), str(), count, *view) if view in ([], [None]) and _whole(count):
+            return _Storage(name, key, count)
+    raise FormatError("a storage is described in a way that PyTorch does not write")
+
+
+def _whole(*numbers: Any) -> bool:
+    return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
 
 
 def is_legacy(start: bytes) -> bool:
@@ -156,20 +267,27 @@ def read(path: str | Path) -> dict[str, Array]:
         tensors, storage = _from_zip(data) if data.startswith(b"PK") else _from_legacy(data)
         return _arrays(_plain_keys(_state_dict(tensors)), storage, len(data))
     except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
+        raise FormatError(f"{path}: {_line(error)}") from None
     except OSError:
         raise
     except (RecursionError, MemoryError):
         raise FormatError(f"{path}: is nested too deeply or asks for too much memory; refused") from None
     except Exception as error:  # hostile bytes make zipfile, struct and pickle raise nearly anything
-        raise FormatError(f"{path}: damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise FormatError(f"{path}: damaged: {_line(error) or type(error).__name__}") from None
+
+
+def _line(error: Exception) -> str:
+    """A message as one short line: files choose their names."""
+    return " ".join(str(error).split())[:300]
 
 
 def _from_zip(data: bytes) -> tuple[Any, Callable[[_Storage], bytes]]:
     archive = zipfile.ZipFile(io.BytesIO(data))
     names = [member.filename for member in archive.infolist()]
-    if len(set(names)) != len(names):
-        raise FormatError(f"names {next(name for name in names if names.count(name) > 1)!r} twice")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise FormatError(f"names {twice[0]!r} twice")
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise FormatError("is a TorchScript archive, which is a program; save model.state_dict() instead")
     for member in archive.infolist():
         # PyTorch stores members as they are, so that they can be mapped; no checkpoint needs unpacking.
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
@@ -178,55 +296,33 @@ def _from_zip(data: bytes) -> tuple[Any, Callable[[_Storage], bytes]]:
         raise FormatError("its members are larger than the file; refused")
     pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
     folder = pickles[0].removesuffix("data.pkl") if pickles else ""
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise FormatError("is a TorchScript archive, which is a program; save model.state_dict() instead")
     if len(pickles) != 1:
         raise FormatError("a zip archive without a data.pkl: no PyTorch checkpoint")
-    if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
-        return _unpickled(archive.read(pickles[0])), lambda s: _swapped(archive.read(f"{folder}data/{s.key}"), s)
-    return _unpickled(archive.read(pickles[0])), lambda s: archive.read(f"{folder}data/{s.key}")
+    order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in names else b"little"
+    if order not in (b"little", b"big"):
+        raise FormatError(f"its byte order is {order[:20]!r}, neither little nor big")
+    tensors = _Machine().run(io.BytesIO(archive.read(pickles[0])))
+    if order == b"big":
+        return tensors, lambda s: _swapped(archive.read(f"{folder}data/{s.key}"), s)
+    return tensors, lambda s: archive.read(f"{folder}data/{s.key}")
 
 
 def _from_legacy(data: bytes) -> tuple[Any, Callable[[_Storage], bytes]]:
-    stream = io.BytesIO(data)
-    magic, protocol, system, tensors, keys = (_unpickled(_one_pickle(stream)) for _ in range(5))
+    stream, machine = io.BytesIO(data), _Machine()
+    magic, protocol, system = (_Machine().run(stream) for _ in range(3))
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
-        raise FormatError(f"a checkpoint of protocol {protocol!r}, not {_LEGACY_PROTOCOL}")
-    types = {s.key: s for s in _storages(tensors)}
+        raise FormatError(f"a checkpoint of another protocol than {_LEGACY_PROTOCOL}")
+    tensors, keys = machine.run(stream), _Machine().run(stream)
     order = "<" if system.get("little_endian", True) else ">"
     found: dict[str, bytes] = {}
     for key in keys:
         (count,) = struct.unpack(f"{order}q", stream.read(8))
-        if key not in types or count != types[key].count:
-            raise FormatError(f"storage {key!r} is not the one that its tensors describe")
-        raw = stream.read(count * np.dtype(_DTYPES[types[key].type]).itemsize)
-        found[key] = raw if order == "<" else _swapped(raw, types[key])
+        if not isinstance(key, str) or key not in machine.storages or count != machine.storages[key].numel:
+            raise FormatError("its storages are not the ones that its tensors describe")
+        type_ = machine.storages[key].type
+        raw = stream.read(count * np.dtype(_DTYPES[type_]).itemsize)
+        found[key] = raw if order == "<" else _swapped(raw, machine.storages[key])
     return tensors, lambda s: found[s.key]
-
-
-def _one_pickle(stream: io.BytesIO) -> bytes:
-    """The bytes of the pickle that the stream stands at; moves behind it."""
-    start = stream.tell()
-    for _ in pickletools.genops(stream):
-        pass
-    return stream.getvalue()[start : stream.tell()]
-
-
-def _unpickled(program: bytes) -> Any:
-    for operation, argument, _ in pickletools.genops(program):
-        # The memo is an array as long as its largest index: one operation could ask for any amount of memory.
-        if operation.name.endswith("PUT") and int(argument) > len(program):
-            raise FormatError("its pickle numbers more objects than it has bytes; refused")
-    return _Unpickler(io.BytesIO(program)).load()
-
-
-def _storages(value: Any, depth: int = 3) -> list[_Storage]:
-    """Every storage that the tensors in nested dicts refer to."""
-    if isinstance(value, _Tensor):
-        return [value.storage]
-    if isinstance(value, dict) and depth:
-        return [storage for item in value.values() for storage in _storages(item, depth - 1)]
-    return []
 
 
 def _state_dict(loaded: Any, depth: int = 2) -> dict[str, _Tensor]:
@@ -245,11 +341,9 @@ def _state_dict(loaded: Any, depth: int = 2) -> dict[str, _Tensor]:
 
 
 def _kind(value: Any) -> str:
-    return (
-        "a single tensor"
-        if isinstance(value, _Tensor)
-        else f"a value of type {type(value).__name__.strip('_').lower()}"
-    )
+    if isinstance(value, _Tensor):
+        return "a single tensor"
+    return f"a value of type {type(value).__name__.strip('_').lower()}"
 
 
 def _plain_keys(tensors: dict[str, _Tensor]) -> dict[str, _Tensor]:
@@ -264,11 +358,11 @@ def _arrays(tensors: dict[str, _Tensor], storage: Callable[[_Storage], bytes], s
     read_before: dict[_Storage, Array] = {}
     total, found = 0, {}
     for key, tensor in tensors.items():
-        total += math.prod(tensor.size)
-        if total > 16 * size:  # many names for one storage are fine, a file that swells is not
-            raise FormatError(f"{key!r}: the tensors hold far more than the file; refused")
         if tensor.storage not in read_before:
             read_before[tensor.storage] = _numbers(key, tensor.storage, storage)
+        total += math.prod(tensor.size) * read_before[tensor.storage].itemsize
+        if total > 16 * size:  # many names for one storage are fine, a file that swells is not
+            raise FormatError(f"{key!r}: the tensors hold far more than the file; refused")
         found[key] = _copied(key, tensor, read_before[tensor.storage])
     return found
 
@@ -279,9 +373,9 @@ def _numbers(key: str, storage: _Storage, read_bytes: Callable[[_Storage], bytes
     except KeyError:
         raise FormatError(f"{key!r}: its storage {storage.key!r} is not in the file") from None
     numbers = np.dtype(_DTYPES[storage.type]).newbyteorder("<")
-    if len(raw) != storage.count * numbers.itemsize:
+    if len(raw) != storage.numel * numbers.itemsize:
         raise FormatError(
-            f"{key!r}: its storage {storage.key!r} has {len(raw)} bytes, not {storage.count} x {numbers.itemsize}"
+            f"{key!r}: its storage {storage.key!r} has {len(raw)} bytes, not {storage.numel} x {numbers.itemsize}"
         )
     array = np.frombuffer(raw, numbers)
     if storage.type == "BFloat16":  # the upper half of a float32
@@ -290,7 +384,7 @@ def _numbers(key: str, storage: _Storage, read_bytes: Callable[[_Storage], bytes
 
 
 def _copied(key: str, tensor: _Tensor, numbers: Array) -> Array:
-    """A tensor's elements; refuses views beyond the storage and views that repeat elements."""
+    """A tensor's elements; refuses views beyond the storage and views of more elements than it has."""
     count = math.prod(tensor.size)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.size, tensor.stride, strict=True))
     if count > len(numbers) or (count and last >= len(numbers)):

@@ -1,0 +1,174 @@
+"""Which network is this file? Strict both ways, and nothing guessed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import FormatError, RequestError, build, load, random_params
+from refnet.files.containers import npz
+from refnet.files.schemes import entries, unused
+
+
+def vendor_arrays(name, *, width=1.0, classes=10, scheme=None, seed_dead=True):
+    """The state dict that the vendor's own module would save, random weights."""
+    graph = build(name, width=width, classes=classes)
+    params = random_params(graph)
+    arrays = {entry.key: entry.theirs(params[ours]) for ours, entry in entries(graph, scheme).items()}
+    return arrays | {key: np.ones(shape, np.float32) for key, shape in unused(graph, scheme).items()}
+
+
+def saved(folder, arrays, name="weights.npz"):
+    npz.write(folder / name, arrays)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("model", "width"),
+    [
+        ("torchvision/mobilenet_v2", 1.0),
+        ("torchvision/mobilenet_v2", 0.35),
+        ("torchvision/mobilenet_v3_large", 0.75),
+        ("torchvision/mobilenet_v3_small", 0.6),
+        ("torchvision/mobilenet_v3_large@reduced_tail", 1.0),
+        ("torchvision/mnasnet0_5", 1.0),
+        ("torchvision/mnasnet1_3", 1.0),
+        ("timm/mobilenetv1_100", 1.0),
+        ("timm/mobilenetv1_125", 1.0),
+        ("timm/mobilenetv2_140", 1.0),
+        ("timm/mnasnet_small", 1.0),
+        ("timm/semnasnet_075", 1.0),
+        ("timm/mobilenetv3_rw", 1.0),
+        ("timm/mobilenetv3_small_050", 1.0),
+        ("timm/tf_mobilenetv3_large_minimal_100", 1.0),
+        ("d-li14/mobilenetv2", 0.1),
+        ("d-li14/mobilenetv3_small", 0.75),
+        ("kuan-wang/mobilenetv3_large", 1.0),
+        ("article/torch_small", 1.0),
+    ],
+)
+def test_model_width_and_classes_are_recognised_from_names_and_shapes(tmp_path, model, width):
+    net = load(saved(tmp_path, vendor_arrays(model, width=width, classes=7)))
+    recipe = net.graph.recipe
+    assert (recipe.model, recipe.width, recipe.classes) == (model, width, 7)
+    expected = random_params(net.graph)
+    assert all(np.array_equal(array, expected[name]) for name, array in net.params.items())
+
+
+def test_the_plain_network_wins_over_the_dilated_one(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v3_small@dilated"))
+    assert load(path).graph.recipe.model == "torchvision/mobilenet_v3_small"
+    assert load(path, model="torchvision/mobilenet_v3_small@dilated").graph["block9.depthwise"].attrs["dilation"] == (
+        2,
+        2,
+    )
+
+
+@pytest.mark.parametrize("size", ["large_100", "large_075", "small_100", "small_075"])
+def test_timms_twins_compute_differently_so_it_stops_and_names_both(tmp_path, size):
+    path = saved(tmp_path, vendor_arrays(f"timm/mobilenetv3_{size}"))
+    with pytest.raises(RequestError, match=f"timm/mobilenetv3_{size} and timm/tf_mobilenetv3_{size}.*say which"):
+        load(path)
+    assert load(path, model=f"timm/tf_mobilenetv3_{size}").graph["stem.bn"].attrs["eps"] == 1e-3
+
+
+def test_refnets_own_names_fit_many_networks_so_the_model_must_be_said(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v3_small", scheme="refnet"))
+    with pytest.raises(RequestError, match=r"torchvision/mobilenet_v3_small and .* say which"):
+        load(path)
+    assert load(path, model="keras/MobileNetV3Small").graph.output == "output"
+
+
+def test_counters_of_batch_norm_are_no_weights(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    arrays["features.0.1.num_batches_tracked"] = np.array(5)
+    assert load(saved(tmp_path, arrays)).graph.recipe.width == 0.1
+
+
+def test_size_is_the_callers(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v2", width=0.1))
+    assert load(path, size=(96, 64)).graph.input_shape == (3, 96, 64)
+
+
+def test_float64_stays_and_float16_becomes_float32(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    for stored, computed in ((np.float64, np.float64), (np.float16, np.float32)):
+        path = saved(tmp_path, {key: array.astype(stored) for key, array in arrays.items()})
+        assert load(path).dtype == computed
+
+
+def test_a_missing_weight_is_named(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2")
+    del arrays["features.3.conv.1.1.running_var"]
+    with pytest.raises(
+        FormatError, match=r"weights.npz: 'features.3.conv.1.1.running_var' is missing, which torchvision/"
+    ):
+        load(saved(tmp_path, arrays))
+
+
+def test_a_weight_left_over_is_named(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2") | {"aux.weight": np.ones(3, np.float32)}
+    with pytest.raises(FormatError, match=r"'aux.weight' is left over: torchvision/mobilenet_v2 has no such weight"):
+        load(saved(tmp_path, arrays))
+
+
+def test_a_weight_of_another_shape_is_named_with_both_shapes(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2")
+    arrays["features.3.conv.1.0.weight"] = np.ones((144, 1, 5, 5), np.float32)
+    with pytest.raises(
+        FormatError, match=r"'features.3.conv.1.0.weight' has shape \(144, 1, 5, 5\), .* \(144, 1, 3, 3\)"
+    ):
+        load(saved(tmp_path, arrays))
+
+
+def test_dead_weights_of_the_article_must_have_their_shape_too(tmp_path):
+    arrays = vendor_arrays("article/torch_small")
+    arrays["stack.1.semodule.1.bias"] = np.ones(5, np.float32)
+    with pytest.raises(FormatError, match=r"'stack.1.semodule.1.bias' has shape \(5,\)"):
+        load(saved(tmp_path, arrays))
+
+
+def test_a_checkpoint_of_another_model_than_said_is_refused(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v2"))
+    with pytest.raises(FormatError, match="torchvision/mobilenet_v3_small"):
+        load(path, model="torchvision/mobilenet_v3_small")
+
+
+def test_another_width_than_said_is_refused(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v2"))
+    with pytest.raises(FormatError, match=r"compared at width 0.5"):
+        load(path, width=0.5)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    path = saved(tmp_path, {"layer1.0.conv1.weight": np.ones((64, 64, 3, 3), np.float32)})
+    with pytest.raises(FormatError, match="no weight has a name and shape of a network that refnet knows"):
+        load(path)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(tmp_path, broken):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    arrays["features.0.0.weight"].flat[3] = broken
+    with pytest.raises(FormatError, match=r"features.0.0.weight holds NaN or infinity"):
+        load(saved(tmp_path, arrays))
+
+
+def test_a_negative_variance_is_named(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    arrays["features.0.1.running_var"][0] = -1
+    with pytest.raises(FormatError, match=r"features.0.1.running_var holds a negative variance"):
+        load(saved(tmp_path, arrays))
+
+
+def test_integers_are_no_weights(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    arrays["features.0.0.weight"] = arrays["features.0.0.weight"].astype(np.int8)
+    with pytest.raises(FormatError, match=r"features.0.0.weight holds int8"):
+        load(saved(tmp_path, arrays))
+
+
+def test_an_unknown_model_is_refused_before_the_weights_are_compared(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v2", width=0.1))
+    with pytest.raises(RequestError, match="no model is called 'mobilenet'"):
+        load(path, model="mobilenet")

@@ -1,0 +1,98 @@
+"""A graph with its params."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, RequestError, build, load, random_input, random_params
+from refnet.files.digits import digits
+
+GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
+PARAMS = random_params(GRAPH)
+NET = Network(GRAPH, PARAMS)
+X = random_input(GRAPH)
+
+
+def test_calling_gives_the_last_tensor_of_the_trace():
+    tensors = NET.trace(X)
+    assert list(tensors) == [node.name for node in GRAPH.nodes]
+    assert np.array_equal(NET(X), tensors["head.flatten"])
+    assert NET(X).shape == (2, 4)
+
+
+def test_the_same_weights_at_another_size():
+    moved = NET.at((64, 48))
+    fresh = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 48), classes=4)
+    assert moved.graph == fresh
+    assert moved(random_input(fresh)).shape == (2, 4)
+
+
+def test_a_folded_network_moves_to_another_size_too():
+    one, other = NET.fold().at((64, 48)), NET.at((64, 48)).fold()
+    assert one.graph == other.graph
+
+
+def test_a_classifier_on_a_size_of_one_number():
+    assert NET.at(64).graph.input_shape == (3, 64, 64)
+
+
+def test_float64_in_float64_out():
+    assert NET.astype(np.float64)(X.astype(np.float64)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("x", "complaint"),
+    [
+        (X.transpose(0, 2, 3, 1), r"has channels last; take \(N, 3, 40, 56\)"),
+        (X[0], "lacks the batch axis"),
+        (X[:, :, :39], r"images of \(39, 56\) for a network of \(40, 56\); take net.at"),
+        (X[:, :2], r"shape \(2, 2, 40, 56\); take"),
+        (X[:0], "a batch of no images"),
+        (X.astype(np.float64), r"float64 for a network in float32; take x.astype\('float32'\)"),
+        (X.astype(np.uint8), "uint8 for a network in float32"),
+        (np.where(X > 1.99, np.nan, X), "NaN or infinity"),
+        (np.where(X > 1.99, np.inf, X).astype(np.float32), "NaN or infinity"),
+        ("cat.png", "take"),
+    ],
+    ids=["channels last", "no batch", "other size", "two channels", "empty", "float64", "uint8", "nan", "inf", "text"],
+)
+def test_input_that_the_network_was_not_made_for_is_refused(x, complaint):
+    with pytest.raises(RequestError, match=complaint):
+        NET(x)
+
+
+@pytest.mark.parametrize(
+    ("params", "complaint"),
+    [
+        ({k: v for k, v in PARAMS.items() if k != "stem.conv.w"}, "'stem.conv.w' is missing"),
+        (PARAMS | {"stem.conv.w": np.ones(3, np.float32)}, r"'stem.conv.w' has shape \(3,\), the graph needs"),
+        (PARAMS | {"tail.w": np.ones(3, np.float32)}, "'tail.w' belongs to no node"),
+        (PARAMS | {"stem.bn.mean": PARAMS["stem.bn.mean"].astype(np.float64)}, "not float32, float64"),
+        ({k: v.astype(np.float16) for k, v in PARAMS.items()}, "not float16"),
+    ],
+)
+def test_params_that_do_not_fit_the_graph_are_refused(params, complaint):
+    with pytest.raises(RequestError, match=complaint):
+        Network(GRAPH, params)
+
+
+def test_the_network_that_ships_reads_digits_that_it_never_saw():
+    data, net = digits(), load()
+    right = net(data.inputs()).argmax(axis=1) == data.labels
+    assert data.held_out.sum() == 599
+    assert right[data.held_out].mean() >= 0.98
+
+
+def test_the_network_that_ships_computes_what_pytorch_computed():
+    """PyTorch's float32 logits of all 1,797 scans lie within refnet's own float32 spread of refnet's."""
+    from refnet.golden.spread import spread
+
+    data, net = digits(), load()
+    x = data.inputs()
+    assert np.abs(net(x) - data.logits).max() <= spread(net, x, "head.flatten")
+
+
+def test_no_other_weights_ship():
+    with pytest.raises(RequestError, match="no weights of torchvision/mobilenet_v2 ship"):
+        load(model="torchvision/mobilenet_v2")

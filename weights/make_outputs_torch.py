@@ -1,0 +1,121 @@
+"""Save what torchvision's and timm's own modules make of known weights and inputs.
+
+Writes, beside this script,
+
+    outputs_torchvision.npz    outputs_timm.npz
+
+with the logits of every network in `configurations`, in float64 and in float32. Weights and inputs are
+`refnet.random_params` and `refnet.random_input`, so the archives hold neither. A key is
+`<model>|<width>|<height>x<width>|logits64`, and `meta` says what made the file.
+
+It refuses a vendor's module whose state dict is not, key by key and shape by shape, what `refnet.files.schemes` says
+it is. It trains, downloads and compares nothing: the tests compare. No test runs it.
+
+    PYTHONPATH=. python weights/make_outputs_torch.py
+
+Needs torch, torchvision and timm. Other versions may differ in the last bits.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from configurations import BATCH, SIZES, key, networks, versions, write
+
+from refnet.files.schemes import entries
+from refnet.graph import Graph
+from refnet.networks.build import build
+from refnet.networks.random import random_input, random_params
+
+THREADS = 2
+
+
+def import_torchvision() -> Any:
+    """Return torchvision, also where its compiled operators are missing.
+
+    No network here uses them, but the import gives shapes to two, and fails where they were never defined.
+    """
+    try:
+        import torchvision
+    except (RuntimeError, AttributeError) as error:
+        if "nms" not in str(error):
+            raise
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in "nms", "qnms":
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+
+        torchvision.operators = operators  # the definitions live as long as this object
+    return torchvision
+
+
+def module(model: str, width: float, **options: Any) -> torch.nn.Module:
+    """The vendor's own module, as it leaves the vendor's constructor.
+
+    Parameters
+    ----------
+    model : refnet's name of it, 'torchvision/mobilenet_v3_small@reduced_tail+dilated'
+    width : torchvision's width_mult; the names of mnasnet and timm fix their width
+    options : further arguments of the constructor
+    """
+    vendor, name = model.split("/")
+    torchvision = import_torchvision()  # before timm, which imports it too
+    if vendor == "timm":
+        import timm
+
+        return timm.create_model(name, pretrained=False, **options)
+    name, _, variants = name.partition("@")
+    options |= dict.fromkeys(variants.split("+") if variants else (), True)
+    if "mnasnet" not in name:
+        options["width_mult"] = width
+    return getattr(torchvision.models, name)(weights=None, **options)
+
+
+def fill(net: torch.nn.Module, graph: Graph) -> torch.nn.Module:
+    """Load `random_params` into a module, strictly, and return it in eval mode.
+
+    Raises
+    ------
+    RuntimeError
+        naming every key that the module has and the scheme has not, and the other way round.
+    """
+    params = random_params(graph)
+    own = net.state_dict()
+    state = OrderedDict((name, tensor) for name, tensor in own.items() if name.endswith("num_batches_tracked"))
+    for name, entry in entries(graph).items():
+        state[entry.key] = torch.from_numpy(entry.theirs(params[name]))
+    state._metadata = own._metadata  # torchvision's MNASNet asks for the version in it
+    net.load_state_dict(state, strict=True)
+    return net.eval()
+
+
+def main() -> None:
+    """Write both archives."""
+    torch.set_num_threads(THREADS)
+    for vendor in "torchvision", "timm":
+        arrays = {}
+        for model, width in networks(vendor):
+            net = module(model, width)
+            fill(net, build(model, width=width))
+            for what, dtype in ("logits64", torch.float64), ("logits32", torch.float32):
+                net.to(dtype)  # the float64 weights are float32 numbers, so back again they are the same
+                for size in SIZES:
+                    x = torch.from_numpy(random_input(build(model, width=width, size=size), BATCH)).to(dtype)
+                    with torch.inference_mode():
+                        arrays[key(model, width, size, what)] = net(x).numpy()
+            print(f"{model} {width:g}", flush=True)
+        write(
+            f"outputs_{vendor}.npz",
+            arrays,
+            format="refnet outputs 1",
+            versions=versions(*dict.fromkeys(("torch", "torchvision", vendor))),
+            origin=f"{vendor}'s own modules, run in PyTorch on a CPU, eval mode, weights random_params(graph)",
+            script="weights/make_outputs_torch.py",
+            batch_rule=f"random_input(graph, {BATCH})",
+        )
+
+
+if __name__ == "__main__":
+    main()
