@@ -23,7 +23,7 @@ def arrays(draw, *shape, dtype=np.float32):
 
 @st.composite
 def geometry(draw, depthwise=False):
-    """(x, w, b, attributes) of a convolution: H != W, asymmetric pads, stride and dilation pairs, an output at least."""
+    """(x, w, b, attributes) of a convolution: H != W, asymmetric pads, pairs for stride and dilation, some output."""
     dtype = draw(DTYPES)
     kernel, stride, dilation = draw(PAIR), draw(PAIR), draw(PAIR)
     pad = draw(st.tuples(SIDES, SIDES))

@@ -351,16 +351,18 @@ def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
 def softmax(x: Value) -> Value:
     """u p (abs(z - z_max) + N + 4): rounding z - z_max moves the exponential by as much, relatively; then a sum of N.
 
-    The expected bound takes 6 sqrt(N) for N. Errors of z: dp_i = p_i (dz_i - sum of p_j dz_j).
+    The expected bound takes 6 sqrt(N) for N. Errors of z: dp_i = p_i (dz_i - sum of p_j dz_j). An exponential that is
+    subnormal is known to one more subnormal.
     """
-    p, u = fast.softmax(x.y), x.precision.u
+    p, u, tiny = fast.softmax(x.y), x.precision.u, x.precision.tiny
     distance, count = x.y.max(axis=1, keepdims=True) - x.y, x.y.shape[1]
     worst, expected, var = x.total
     return _closed(
         p,
-        p * (worst + (p * worst).sum(axis=1, keepdims=True)) + u * p * (distance + count + 4),
+        p * (worst + (p * worst).sum(axis=1, keepdims=True)) + u * p * (distance + count + 4) + tiny,
         p * (expected + (p * expected).sum(axis=1, keepdims=True))
-        + u * p * (distance + min(_LAMBDA * math.sqrt(count), count) + 4),
+        + u * p * (distance + min(_LAMBDA * math.sqrt(count), count) + 4)
+        + tiny,
         p**2 * (var + (p**2 * var).sum(axis=1, keepdims=True)) + (u * p * (distance + math.sqrt(count) + 4)) ** 2,
         x.precision,
     )

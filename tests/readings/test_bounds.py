@@ -194,6 +194,15 @@ def test_a_pool_that_divides_by_one_point_more_is_wrong():
     assert judge(y, bound(graph, params, {"input": x}, FLOAT32)).verdict == "wrong"
 
 
+def test_probabilities_so_small_that_they_are_subnormal_are_expected():
+    graph, params = single("softmax")
+    z = np.linspace(-55, 52, 1000, dtype=np.float32).reshape(1, -1)
+    limit = bound(graph, params, {"input": z}, FLOAT32)
+    y = evaluate(graph, fast, params, {"input": z})
+    assert y[y > 0].min() < np.finfo(np.float32).tiny
+    assert judge(y, limit).verdict == "rounding"
+
+
 SPELLINGS = {
     "torch": lambda x, n: x * np.clip(x + n(3), n(0), n(6)) / n(6),
     "divide first": lambda x, n: x * (np.clip(x + n(3), n(0), n(6)) / n(6)),
