@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers import npz, pth
+from refnet.files.containers.messages import line
 
 __all__ = ["read"]
 
@@ -42,6 +43,5 @@ def read(path: str | Path) -> dict[str, npt.NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             arrays = all(name.endswith(".npy") for name in archive.namelist())
     except Exception as error:  # hostile bytes make zipfile raise nearly anything
-        reason = " ".join(str(error).split())
-        raise FormatError(f"{path}: a zip archive cut short or damaged: {reason}; fetch it again") from None
+        raise FormatError(f"{path}: a zip archive cut short or damaged: {line(error)}; fetch it again") from None
     return npz.read(path) if arrays else pth.read(path)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
+from refnet.files.containers.messages import line
 
 __all__ = ["read", "write"]
 
@@ -34,10 +35,9 @@ def read(path: str | Path) -> dict[str, npt.NDArray[Any]]:
             archive = zipfile.ZipFile(file)
             return {name: _array(archive, member) for name, member in _members(archive).items()}
         except FormatError as error:
-            raise FormatError(f"{path}: {error}") from None
+            raise FormatError(f"{path}: {line(error)}") from None
         except Exception as error:  # hostile bytes make zipfile and NumPy's headers raise nearly anything
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise FormatError(f"{path}: damaged or not an .npz archive: {reason}") from None
+            raise FormatError(f"{path}: damaged or not an .npz archive: {line(error)}") from None
 
 
 def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], *, compressed: bool = False) -> None:
@@ -82,4 +82,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any
         if min(shape, default=0) < 0 or max(dtype.itemsize, 1) * int(np.prod(shape, dtype=object)) > member.file_size:
             raise FormatError(f"{member.filename!r} is cut short")
     with archive.open(member) as stream:
-        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+        array = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+        # Read to the end: only there is the checksum compared.
+        if stream.read(1) or stream.tell() != member.file_size:
+            raise FormatError(f"{member.filename!r} is not as long as its array")
+    return array

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
+from refnet.files.containers.messages import line
 
 __all__ = ["is_legacy", "read"]
 
@@ -77,12 +78,17 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
-    """`collections.OrderedDict`; Python 2 passes a list of pairs, used once, so that no list can be copied often."""
+def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
+    """`collections.OrderedDict`; Python 2 gives it a list of pairs."""
     found: dict[Any, Any] = {}
-    _put(found, pairs)
-    if isinstance(pairs, list):
-        pairs.clear()
+    match pairs:
+        case ():
+            pass
+        case (list(items),):
+            _put(found, items)
+            items.clear()  # nobody needs it twice, and a file that copies it a thousand times would swell
+        case _:
+            raise FormatError("an OrderedDict is made of something other than a list of pairs")
     return found
 
 
@@ -222,7 +228,9 @@ def _put(target: Any, pairs: Iterable[Any]) -> None:
 
 
 def _named(module: Any, name: Any) -> Any:
-    if not isinstance(module, str) or not isinstance(name, str) or (module, name) not in _GLOBALS:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise FormatError("its pickle calls something that has no name")
+    if (module, name) not in _GLOBALS:
         raise FormatError(
             f"it wants to call {module}.{name}, which rebuilding tensors does not need; refused, nothing was run. "
             "Save the state_dict alone"
@@ -267,18 +275,13 @@ def read(path: str | Path) -> dict[str, Array]:
         tensors, storage = _from_zip(data) if data.startswith(b"PK") else _from_legacy(data)
         return _arrays(_plain_keys(_state_dict(tensors)), storage, len(data))
     except FormatError as error:
-        raise FormatError(f"{path}: {_line(error)}") from None
+        raise FormatError(f"{path}: {line(error)}") from None
     except OSError:
         raise
     except (RecursionError, MemoryError):
         raise FormatError(f"{path}: is nested too deeply or asks for too much memory; refused") from None
     except Exception as error:  # hostile bytes make zipfile, struct and pickle raise nearly anything
-        raise FormatError(f"{path}: damaged: {_line(error) or type(error).__name__}") from None
-
-
-def _line(error: Exception) -> str:
-    """A message as one short line: files choose their names."""
-    return " ".join(str(error).split())[:300]
+        raise FormatError(f"{path}: damaged: {line(error)}") from None
 
 
 def _from_zip(data: bytes) -> tuple[Any, Callable[[_Storage], bytes]]:
