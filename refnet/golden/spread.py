@@ -7,6 +7,7 @@ refnet's own spread; it is a measurement, not a bound.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from refnet.readings.orders import ORDERS
 __all__ = ["spread"]
 
 
-def spread(net: Network, x: npt.NDArray[Any], last: str) -> float:
+def spread(net: Network, x: npt.NDArray[Any], last: str, orders: Mapping[str, Any] = ORDERS) -> float:
     """The largest distance between two runs, over all elements of one tensor.
 
     Parameters
@@ -26,6 +27,7 @@ def spread(net: Network, x: npt.NDArray[Any], last: str) -> float:
     net : a network, not folded
     x : its input
     last : the tensor to compare, such as 'head.flatten'
+    orders : the executions to run
 
     Returns
     -------
@@ -34,6 +36,6 @@ def spread(net: Network, x: npt.NDArray[Any], last: str) -> float:
     runs = [
         np.asarray(next(y for node, y in each.steps(x, rules) if node.name == last), np.float64)
         for each in (net, net.fold())
-        for rules in ORDERS.values()
+        for rules in orders.values()
     ]
     return float((np.maximum.reduce(runs) - np.minimum.reduce(runs)).max())

@@ -1,16 +1,14 @@
-"""Make pth/: small checkpoints as PyTorch itself writes them, and pth/expected.npz with the values in them.
+"""Make pth/*.pth and pth/expected.npz: small checkpoints as PyTorch itself writes them, and what is in them.
 
-    python tests/data/make_pth.py       needs torch 2.13
+    python tests/data/make_pth.py      needs torch 2.13, NumPy
 
-No test runs this file. A key of the archive is `name/key`, for name.pt and name.legacy.pt (the format from before
-1.6); bfloat16 is there as float32. Files that the archive does not name must be refused: a program, a whole module, an
-optimizer alone. The numbers are small counts, so that every type holds them exactly.
+No test runs this file. `expected.npz` holds `format`, `version` and `origin`, and `file/key` for every key that a
+reader should give, bfloat16 as float32; `network_legacy.pth` and its like hold what `network.pth` does.
+`module.pth` and `torchscript.pth` are to be refused.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -20,90 +18,78 @@ import torch
 from torch import nn
 
 FOLDER = Path(__file__).with_name("pth")
+Tensors = dict[str, torch.Tensor]
 
 
-def counted(*shape: int, dtype: torch.dtype = torch.float32, start: int = 0) -> torch.Tensor:
-    """start, start + 1, ... in the shape."""
-    return torch.arange(start, start + int(np.prod(shape)), dtype=torch.float64).reshape(shape).to(dtype)
+def network() -> nn.Sequential:
+    """A convolution and a batch norm that has seen something."""
+    torch.manual_seed(20)
+    net = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, (3, 2)), bn=nn.BatchNorm2d(4)))
+    net(torch.randn(2, 3, 6, 6))
+    return net.eval()
 
 
-def small_net() -> nn.Module:
-    """A convolution and a batch norm after one step of training, so that no value is its default."""
-    torch.manual_seed(0)
-    net = nn.Sequential(OrderedDict(conv=nn.Conv2d(2, 3, 3, bias=False), bn=nn.BatchNorm2d(3)))
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(counted(*parameter.shape, start=1) / 8)
-    net(counted(1, 2, 4, 4))
-    return net
+def views() -> Tensors:
+    """One storage under many names."""
+    base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
+    views = {"base": base, "tied": base, "rows": base[1:3], "last": base[3, 5], "turned": base.t()}
+    return views | {"every_second": base[::2, 1::3], "repeated": base[2, :2].expand(3, 2)}
 
 
-def shared_and_offset() -> dict[str, torch.Tensor]:
-    """Two names for one storage, a view of its middle, and a transposed view of it."""
-    whole = counted(12)
-    return {"whole": whole, "again": whole, "middle": whole[5:9].view(2, 2), "turned": whole.view(3, 4).t()}
+def types() -> Tensors:
+    """Every type of storage, and tensors without axes and without elements."""
+    numbers = torch.tensor([[0.0, 1.0, -2.5], [3.140625, 1e-3, -65504.0]])
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    tensors = {str(dtype).removeprefix("torch."): numbers.to(dtype) for dtype in floats}
+    tensors |= {str(dtype).removeprefix("torch."): torch.tensor([0, 1, 127]).to(dtype) for dtype in integers}
+    special = torch.tensor([float("inf"), float("-inf"), float("nan"), -0.0], dtype=torch.bfloat16)
+    tensors |= {"bool": torch.tensor([[True, False], [False, True]]).t(), "special": special}
+    return tensors | {"scalar": torch.tensor(7), "empty": torch.zeros(0, 3), "none": torch.zeros(2, 0, 4).half()}
 
 
-def every_dtype() -> dict[str, torch.Tensor]:
-    dtypes = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-    dtypes += (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-    tensors = {str(dtype).removeprefix("torch."): counted(2, 3, dtype=dtype) for dtype in dtypes}
-    return {**tensors, "bool": counted(2, 2, dtype=torch.bool), "scalar": torch.tensor(7.5), "empty": torch.empty(0, 3)}
+def save(name: str, checkpoint: Any, **options: Any) -> None:
+    """Write one checkpoint."""
+    torch.save(checkpoint, FOLDER / f"{name}.pth", **options)
 
 
-def good() -> dict[str, tuple[Any, dict[str, torch.Tensor]]]:
-    """(what is saved, the tensors that a reader is to find) by file."""
-    plain = {"second.w": counted(2, 3), "first.w": counted(3, start=6)}  # not in the order of the alphabet
-    strided = {"conv.w": counted(4, 3, 2, 2).to(memory_format=torch.channels_last)}
-    module = small_net().state_dict()
-    parameters = list(small_net().parameters())
-    optimizer = torch.optim.Adam(parameters)
-    for parameter in parameters:
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    wrapped = {"epoch": 3, "state_dict": {f"module.{key}": t for key, t in plain.items()}, "best": 71.5}
-    return {
-        "plain": (plain, plain),
-        "channels_last": (strided, strided),
-        "shared": (shared_and_offset(), shared_and_offset()),
-        "module": (module, module),
-        "wrapped": (wrapped, plain),
-        "training": ({"optimizer": optimizer.state_dict(), "model": plain}, plain),
-        "dtypes": (every_dtype(), every_dtype()),
-        "parameter": ({"w": nn.Parameter(counted(2, 2))}, {"w": counted(2, 2)}),
-    }
-
-
-def values(tensor: torch.Tensor) -> np.ndarray:
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().contiguous().numpy()
-
-
-def save_script(net: nn.Module, path: Path) -> None:
-    """A TorchScript archive without its debug members, which name the folders of the machine."""
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(net), buffer)
-    with zipfile.ZipFile(buffer) as whole, zipfile.ZipFile(path, "w") as archive:
-        for member in whole.infolist():
-            if not member.filename.endswith(".debug_pkl"):
-                archive.writestr(member, whole.read(member))
+def arrays(name: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    """What a reader should find."""
+    wide = {key: tensor.float() if tensor.dtype == torch.bfloat16 else tensor for key, tensor in tensors.items()}
+    return {f"{name}/{key}": tensor.detach().contiguous().numpy() for key, tensor in wide.items()}
 
 
 def main() -> None:
+    """Write them all."""
     FOLDER.mkdir(exist_ok=True)
-    expected: dict[str, np.ndarray] = {"origin": np.array(f"torch {torch.__version__}")}
-    for name, (saved, tensors) in good().items():
-        torch.save(saved, FOLDER / f"{name}.pt")
-        torch.save(saved, FOLDER / f"{name}.legacy.pt", _use_new_zipfile_serialization=False)
-        expected |= {f"{name}/{key}": values(tensor) for key, tensor in tensors.items()}
-    torch.save(good()["plain"][0], FOLDER / "protocol4.pt", pickle_protocol=4)
-    expected |= {f"protocol4/{key}": values(tensor) for key, tensor in good()["plain"][1].items()}
-    np.savez_compressed(FOLDER / "expected.npz", **expected)
+    legacy = {"_use_new_zipfile_serialization": False}
+    net = network()
+    save("network", net.state_dict())
+    save("network_protocol5", net.state_dict(), pickle_protocol=5)
+    save("network_channels_last", network().to(memory_format=torch.channels_last).state_dict())
+    save("network_legacy", net.state_dict(), **legacy)
+    save("network_legacy_protocol4", net.state_dict(), pickle_protocol=4, **legacy)
+    save("views", views())
+    save("views_legacy", views(), **legacy)
+    save("types", types())
+    save("types_legacy", types(), **legacy)
+    parameters = {"w": nn.Parameter(torch.ones(2, 3)), "frozen": nn.Parameter(torch.zeros(2), False)}
+    save("parameters", parameters)
 
-    net = small_net()
-    save_script(net, FOLDER / "script.pt")
-    torch.save(net, FOLDER / "whole.pt")
-    torch.save(torch.optim.SGD(net.parameters(), 0.1).state_dict(), FOLDER / "optimizer.pt")
-    torch.save(counted(2, 2), FOLDER / "tensor.pt")
+    parallel = nn.DataParallel(network())
+    optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1, momentum=0.9)
+    parallel(torch.ones(1, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    wrapped = {"epoch": 3, "best": 71.5, "arch": "small", "optimizer": optimizer.state_dict()}
+    save("wrapped", wrapped | {"state_dict": parallel.state_dict()})
+
+    save("module", nn.Sequential(nn.ReLU()))
+    torch.jit.save(torch.jit.script(nn.ReLU()), FOLDER / "torchscript.pth")
+
+    found: dict[str, Any] = {"format": "pth", "version": 1, "origin": f"torch {torch.__version__}"}
+    found |= arrays("network", net.state_dict()) | arrays("views", views()) | arrays("types", types())
+    found |= arrays("parameters", parameters) | arrays("wrapped", parallel.module.state_dict())
+    np.savez_compressed(FOLDER / "expected.npz", **found)
 
 
 if __name__ == "__main__":

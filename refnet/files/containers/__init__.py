@@ -1,47 +1,55 @@
-"""Bytes -> {name: array}. A container knows no network and trusts no file.
+"""Bytes -> {name: array}: one module for each kind of file. They know no network.
 
-What a file is, its first bytes say, not its name. Whatever is wrong with it is one `FormatError`.
+The kind is told by the first bytes and by what an archive holds, never by the file's name.
 """
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from os import PathLike
+from typing import Any, BinaryIO
 
 import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers import npz, pth
-from refnet.files.containers.messages import line
+from refnet.files.containers.opening import Archive, is_zip, opened, shown
 
 __all__ = ["read"]
 
+_Reader = Callable[[str | PathLike[str]], dict[str, npt.NDArray[Any]]]
 
-def read(path: str | Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a PyTorch checkpoint or an .npz archive.
+
+def read(path: str | PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read every array of a file of weights, whichever kind of file it is.
+
+    Parameters
+    ----------
+    path : a PyTorch checkpoint (`containers.pth`) or an .npz archive (`containers.npz`)
+
+    Returns
+    -------
+    arrays : in the order of the file, C-contiguous, in native byte order
 
     Raises
     ------
     FormatError
-        if the file is neither, or a damaged or hostile one.
-    FileNotFoundError
-        if there is none.
+        if the file is of another kind, or damaged, or hostile: one line that names the file.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise FormatError(f"{path}: is a folder; give the file with the weights")
-    with open(path, "rb") as file:
-        start = file.read(8192)
-    if not start:
-        raise FormatError(f"{path}: is empty")
-    if not start.startswith(b"PK"):
-        if pth.is_legacy(start):
-            return pth.read(path)
-        raise FormatError(f"{path}: is neither a PyTorch checkpoint nor an .npz archive; it begins with {start[:8]!r}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = all(name.endswith(".npy") for name in archive.namelist())
-    except Exception as error:  # hostile bytes make zipfile raise nearly anything
-        raise FormatError(f"{path}: a zip archive cut short or damaged: {line(error)}; fetch it again") from None
-    return npz.read(path) if arrays else pth.read(path)
+    with opened(path) as file:
+        reader = _reader(file)
+    return reader(path)
+
+
+def _reader(file: BinaryIO) -> _Reader:
+    if pth.is_legacy(file):
+        return pth.read
+    if not is_zip(file):
+        raise FormatError("neither a PyTorch checkpoint nor an .npz archive: convert it to one of them")
+    members = Archive(file).members
+    if any(name.split("/")[-1] == "data.pkl" for name in members):
+        return pth.read
+    if any(name.endswith(".npy") for name in members):
+        return npz.read
+    first = f"; its first member is {shown(next(iter(members)))}" if members else "; it is empty"
+    raise FormatError(f"a zip archive, but neither a PyTorch checkpoint nor an .npz archive{first}")

@@ -1,89 +1,140 @@
-"""NumPy's .npz archives, read without pickles and written whole or not at all."""
+"""NumPy's .npz archives: a zip archive with one .npy file for each array.
+
+Reads numbers, bools and text; never pickles, so no arrays of objects. What a header promises is compared with the
+size of its member before an array is made. Writes the same bytes for the same arrays, and never half a file.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
+import secrets
 import zipfile
-from collections import Counter
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.errors import FormatError
-from refnet.files.containers.messages import line
+from refnet.errors import FormatError, RequestError
+from refnet.files.containers.opening import Archive, largest, least_elements, opened, shown
 
 __all__ = ["read", "write"]
 
-_LARGEST = 8 * 2**30  # bytes, unpacked: sixty times the largest network of the family in float64
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can state: equal arrays make equal bytes
+Array = npt.NDArray[Any]
+
+_KINDS = "biufcSU"  # of dtypes: bool, integers, floating-point, complex, bytes, text
+_WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
 
 
-def read(path: str | Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an archive, by name.
+def read(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read every array of an archive.
+
+    Parameters
+    ----------
+    path : of an archive that `write`, numpy.savez or numpy.savez_compressed wrote
+
+    Returns
+    -------
+    arrays : by name, in the order of the file, each C-contiguous and in native byte order
 
     Raises
     ------
     FormatError
-        if it is damaged, holds Python objects, names an array twice, or declares more than it could hold.
+        if the file is not such an archive, is damaged, or holds arrays of objects or records. One line: the file,
+        what is wrong, what to do.
     """
-    with open(path, "rb") as file:
-        try:
-            archive = zipfile.ZipFile(file)
-            return {name: _array(archive, member) for name, member in _members(archive).items()}
-        except FormatError as error:
-            raise FormatError(f"{path}: {line(error)}") from None
-        except Exception as error:  # hostile bytes make zipfile and NumPy's headers raise nearly anything
-            raise FormatError(f"{path}: damaged or not an .npz archive: {line(error)}") from None
+    with opened(path) as file:
+        archive = Archive(file)
+        arrays: dict[str, Array] = {}
+        for member in archive.members:
+            if not member.endswith(".npy"):
+                raise FormatError(f"member {shown(member)} is not an array: not an .npz archive")
+            arrays[member.removesuffix(".npy")] = _array(archive.read(member), member, largest(file))
+        return arrays
 
 
-def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], *, compressed: bool = False) -> None:
-    """Write arrays in their order, under a temporary name first, so that no half-written file is left.
+def write(path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike], *, compressed: bool = False) -> None:
+    """Write arrays to an archive, which then is there as a whole or, if writing fails, as it was before.
 
-    Equal arrays make equal bytes, however they lie in memory.
+    Parameters
+    ----------
+    path : of the archive; one that is there is replaced
+    arrays : by name, written in this order, little-endian
+    compressed : deflated; stored where False. Only stored archives are the same bytes with every version of zlib.
+
+    Raises
+    ------
+    RequestError
+        if an array holds objects or records, a name cannot be one of a member, or the file cannot be written.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    target = Path(path)
+    members = {f"{name}.npy": _encoded(name, np.asarray(array)) for name, array in arrays.items()}
+    # In the same folder, because os.replace cannot move a file from one file system to another.
+    temporary = target.parent / f".{secrets.token_hex(8)}.part"
     try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                member.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-                with archive.open(member, "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        try:
+            with temporary.open("xb") as file, zipfile.ZipFile(file, "w") as archive:
+                for name, data in members.items():
+                    archive.writestr(_info(name, compressed), data)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RequestError(f"{target}: cannot be written ({error.strerror}): give another path") from error
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    members = archive.infolist()
-    names = Counter(member.filename.removesuffix(".npy") for member in members)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise FormatError(f"names {twice[0]!r} twice")
-    if sum(member.file_size for member in members) > _LARGEST:
-        raise FormatError(f"declares more than {_LARGEST >> 30} GiB unpacked; refused")
-    return dict(zip(names, members, strict=True))
+def _encoded(name: str, array: Array) -> bytes:
+    """An .npy file."""
+    if array.dtype.kind not in _KINDS:
+        raise RequestError(f"{shown(name)} has dtype {array.dtype}: only numbers, bools and text can be written")
+    if not name or not name.isprintable():
+        raise RequestError(f"{shown(name)} cannot be the name of an array: use printable characters")
+    data = BytesIO()
+    np.lib.format.write_array(data, np.asarray(array, array.dtype.newbyteorder("<"), order="C"), allow_pickle=False)
+    return data.getvalue()
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(stream)
-        if dtype.hasobject:
-            raise FormatError(f"{member.filename!r} holds Python objects; refused")
-        # A header may promise any shape; the member's size, checked while it is unpacked, may not.
-        if min(shape, default=0) < 0 or max(dtype.itemsize, 1) * int(np.prod(shape, dtype=object)) > member.file_size:
-            raise FormatError(f"{member.filename!r} is cut short")
-    with archive.open(member) as stream:
-        array = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-        # Read to the end: only there is the checksum compared.
-        if stream.read(1) or stream.tell() != member.file_size:
-            raise FormatError(f"{member.filename!r} is not as long as its array")
-    return array
+def _info(name: str, compressed: bool) -> zipfile.ZipInfo:
+    """A member's heading, without a trace of the time and the machine."""
+    info = zipfile.ZipInfo(name, _WHEN)
+    info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    info.create_system = 3  # Unix, everywhere
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _array(data: bytes, member: str, limit: int) -> Array:
+    """Decode an .npy file, of which only the bytes are known so far."""
+    file = BytesIO(data)
+    shape, fortran, dtype = _header(file, member)
+    if dtype.hasobject:
+        raise FormatError(f"{shown(member)} holds Python objects, which could run code: refused; save numbers")
+    if dtype.kind not in _KINDS or dtype.itemsize == 0:
+        raise FormatError(f"{shown(member)} holds records or a type that is not read: save plain numbers")
+    body = data[file.tell() :]
+    if not all(type(n) is int and n >= 0 for n in shape) or least_elements(shape) * dtype.itemsize > limit:
+        raise FormatError(f"{shown(member)} has an impossible shape: the file is damaged")
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise FormatError(f"{shown(member)} has another size than its shape and dtype say: the file is damaged")
+    if 0 in shape:
+        return np.zeros(shape, dtype.newbyteorder("="))
+    order: Literal["F", "C"] = "F" if fortran else "C"
+    if dtype.kind == "b":  # whose bytes may be any, but a NumPy bool must be 0 or 1
+        return np.array(np.frombuffer(body, np.uint8).reshape(shape, order=order) != 0, order="C")
+    return np.array(np.frombuffer(body, dtype).reshape(shape, order=order), dtype.newbyteorder("="), order="C")
+
+
+def _header(file: BytesIO, member: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the first axis varies fastest, dtype."""
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # a damaged header raises many types; it is parsed, never run
+        raise FormatError(f"{shown(member)} is not a whole .npy file: fetch or save the file again") from error
+    raise FormatError(f"{shown(member)} is .npy version {version[0]}.{version[1]}: only 1.0 and 2.0 are read")

@@ -1,403 +1,229 @@
-"""PyTorch checkpoints without PyTorch: the zip format, and the pickles in a row from before 1.6.
+"""PyTorch checkpoints without PyTorch: .pth, .pt, .bin, as torch.save writes a state dict.
 
-A checkpoint is a pickle, which is a program. This reader runs only programs that rebuild tensors: every name that one
-may call is in `_GLOBALS` and leads to a function of this file; anything else is refused before it is called, and
-told by name. Nothing is imported because a file asks for it, and Python's own unpickler never sees the file.
+Two formats. The zip archive (since 1.6) holds, in one folder, a pickle `data.pkl` that describes tensors as views of
+storages, each storage as a member `data/<key>`, and `byteorder`. The legacy format (before 1.6) is five pickles in a
+row: a magic number, a protocol, facts about the machine, the tensors, the keys of the storages; then for each key its
+count of elements, as int64, and the elements. There everything is little-endian, on every machine.
+
+Refuses TorchScript archives, whole modules, and whatever else is more than tensors with names. Of a wrapper's other
+entries (optimizer, epoch) nothing but the description is read.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import pickletools
+import os
 import struct
-import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers.messages import line
+from refnet.files.containers.opening import Archive, is_zip, largest, least_elements, opened, shown
+from refnet.files.containers.pickles import unpickle
+from refnet.files.containers.rebuilding import Storage, Tensor
 
 __all__ = ["is_legacy", "read"]
 
 Array = npt.NDArray[Any]
+_Load = Callable[[Storage], Array]  # the elements of a storage, 1-D, as they are stored
 
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_PROTOCOL = 1001
-_WRAPPERS = (
-    *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params"),
-    *("state_dict_ema", "model_ema", "ema"),  # averaged weights only where there are no others
-)
-_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
-_MOST_AXES = 32
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_LITERALS = (
-    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
-    *("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
-)
-_EMPTY: Mapping[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-_DTYPES = {
-    "Double": "f8",
-    "Float": "f4",
-    "Half": "f2",
-    "BFloat16": "u2",  # widened to float32 below
-    "Long": "i8",
-    "Int": "i4",
-    "Short": "i2",
-    "Char": "i1",
-    "Byte": "u1",
-    "Bool": "?",
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+
+# bfloat16 is the upper half of a float32 and read as the integer that it looks like; bool too, whose bytes may be any.
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "Float": np.dtype("f4"),
+    "Double": np.dtype("f8"),
+    "Half": np.dtype("f2"),
+    "BFloat16": np.dtype("u2"),
+    "Long": np.dtype("i8"),
+    "Int": np.dtype("i4"),
+    "Short": np.dtype("i2"),
+    "Char": np.dtype("i1"),
+    "Byte": np.dtype("u1"),
+    "Bool": np.dtype("u1"),
 }
 
+# In the order in which they are looked for: the trained weights before their running average.
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "params")
+_AVERAGES = ("state_dict_ema", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
 
-class _StorageType(NamedTuple):
-    """What `torch.FloatStorage` stands for here."""
-
-    name: str
-
-
-class _Storage(NamedTuple):
-    """A run of numbers in the file, not read yet."""
-
-    type: str
-    key: str
-    numel: int
+_MOST_AXES = 64  # NumPy's and PyTorch's limit
 
 
-class _Tensor(NamedTuple):
-    """A view of a storage; offset and strides in elements."""
+def read(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read the tensors of a state dict.
 
-    storage: _Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
-    """`collections.OrderedDict`; Python 2 gives it a list of pairs."""
-    found: dict[Any, Any] = {}
-    match pairs:
-        case ():
-            pass
-        case (list(items),):
-            _put(found, items)
-            items.clear()  # nobody needs it twice, and a file that copies it a thousand times would swell
-        case _:
-            raise FormatError("an OrderedDict is made of something other than a list of pairs")
-    return found
-
-
-def _size(axes: Any) -> tuple[Any, ...]:
-    """`torch.Size`."""
-    if not isinstance(axes, tuple | list) or len(axes) > _MOST_AXES:
-        raise FormatError("a torch.Size is not made of a few whole numbers")
-    return tuple(axes)
-
-
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
-    """`torch._utils._rebuild_tensor_v2`; what follows the strides (gradients, hooks) is of no use here."""
-    if not isinstance(storage, _Storage) or not _whole(offset, *_size(size), *_size(stride)):
-        raise FormatError("a tensor is described by something other than a storage and whole numbers")
-    if len(size) != len(stride):
-        raise FormatError("a tensor has another number of strides than of axes")
-    return _Tensor(storage, offset, tuple(size), tuple(stride))
-
-
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
-    """`torch._utils._rebuild_parameter`: the tensor itself."""
-    return data
-
-
-_GLOBALS: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _ordered_dict,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch", "Size"): _size,
-    **{("torch", f"{name}Storage"): _StorageType(name) for name in _DTYPES},
-}
-
-
-class _Machine:
-    """Runs the operations that PyTorch writes, and no others, on a stack and a memo of its own.
-
-    Not `pickle.Unpickler`, which a few megabytes can crash: it hashes any key, and hashing a tuple in a tuple in a
-    tuple ... overflows the C stack. Here no operation costs more than its own bytes.
-    """
-
-    def __init__(self) -> None:
-        self.storages: dict[str, _Storage] = {}
-        self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks under the marks
-        self.memo: dict[int, Any] = {}
-
-    def run(self, program: io.BytesIO) -> Any:
-        """What the pickle that the stream stands at builds; moves behind it."""
-        for operation, argument, _ in pickletools.genops(program):
-            self.step(operation.name, argument)
-        return self.stack.pop()
-
-    def step(self, operation: str, argument: Any) -> None:
-        stack = self.stack
-        match operation:
-            case "PROTO" | "FRAME" | "STOP":
-                pass
-            case "MARK":
-                self.below.append(stack)
-                self.stack = []
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append(_CONSTANTS[operation])
-            case _ if operation in _LITERALS:
-                stack.append(argument)
-            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
-                stack.append(_EMPTY[operation]())
-            case "TUPLE":
-                items = self.marked()
-                self.stack.append(tuple(items))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack[-int(operation[-1]) :] = [tuple(self.top(int(operation[-1])))]
-            case "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = stack[-1]
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(self.memo[argument])
-            case "APPEND":
-                item = stack.pop()
-                _extend(stack[-1], [item])
-            case "APPENDS":
-                items = self.marked()
-                _extend(self.stack[-1], items)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _put(stack[-1], [(key, value)])
-            case "SETITEMS":
-                items = self.marked()
-                _put(self.stack[-1], zip(items[::2], items[1::2], strict=True))
-            case "GLOBAL":
-                module, _, name = argument.partition(" ")
-                stack.append(_named(module, name))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(_named(module, name))
-            case "BINPERSID":
-                storage = _storage(stack.pop())
-                self.storages[storage.key] = storage
-                stack.append(storage)
-            case "REDUCE":
-                arguments, function = stack.pop(), stack.pop()
-                if not callable(function) or not isinstance(arguments, tuple):
-                    raise FormatError("its pickle calls what is no function")
-                stack.append(function(*arguments))
-            case "BUILD":  # PyTorch's _metadata on an OrderedDict: of no use here
-                stack.pop()
-                if not isinstance(stack[-1], dict):
-                    raise FormatError(f"its pickle sets attributes of {_kind(stack[-1])}; refused")
-            case _:
-                raise FormatError(f"its pickle has the operation {operation}, which PyTorch does not write; refused")
-
-    def marked(self) -> list[Any]:
-        """Everything above the last mark; takes the mark away."""
-        items, self.stack = self.stack, self.below.pop()
-        return items
-
-    def top(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
-            raise FormatError("its pickle takes more from its stack than it holds")
-        return self.stack[-count:]
-
-
-def _extend(target: Any, items: list[Any]) -> None:
-    if not isinstance(target, list):
-        raise FormatError(f"its pickle appends to {_kind(target)}")
-    target.extend(items)
-
-
-def _put(target: Any, pairs: Iterable[Any]) -> None:
-    if not isinstance(target, dict):
-        raise FormatError(f"its pickle sets items of {_kind(target)}")
-    for key, value in pairs:
-        if not isinstance(key, str | int | float | None):
-            raise FormatError(f"a dict has {_kind(key)} for a key; refused")
-        target[key] = value
-
-
-def _named(module: Any, name: Any) -> Any:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise FormatError("its pickle calls something that has no name")
-    if (module, name) not in _GLOBALS:
-        raise FormatError(
-            f"it wants to call {module}.{name}, which rebuilding tensors does not need; refused, nothing was run. "
-            "Save the state_dict alone"
-        )
-    return _GLOBALS[module, name]
-
-
-def _storage(pid: Any) -> _Storage:
-    """What a persistent id stands for; old files add a view of it, which newer ones leave None."""
-    match pid:
-        case ("storage", _StorageType(name), str(key), str(), count, *view) if view in ([], [None]) and _whole(count):
-            return _Storage(name, key, count)
-    raise FormatError("a storage is described in a way that PyTorch does not write")
-
-
-def _whole(*numbers: Any) -> bool:
-    return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
-
-
-def is_legacy(start: bytes) -> bool:
-    """Whether a file begins with the magic number of PyTorch's format from before 1.6."""
-    return start[:20].find(_LEGACY_MAGIC.to_bytes(10, "little")) >= 0
-
-
-def read(path: str | Path) -> dict[str, Array]:
-    """The tensors of a checkpoint's state dict, by key.
-
-    A wrapper such as {'state_dict': ..., 'epoch': ...} is opened, a prefix `module.` on every key taken off. bfloat16
-    becomes float32; every other type stays.
+    Parameters
+    ----------
+    path : of the checkpoint. The state dict may be wrapped, once or twice: {'state_dict': ...}, {'model': ...}.
 
     Returns
     -------
-    arrays : contiguous copies, in the order of the file
+    arrays : by key, without a prefix `module.` or `_orig_mod.` that all keys share; in the order of the file, each a
+        C-contiguous copy of its own in native byte order; bfloat16 becomes float32, which holds it exactly
 
     Raises
     ------
     FormatError
-        if the file is damaged, is no checkpoint of tensors, or wants to call anything but PyTorch's tensor rebuilding.
+        if the file is not a checkpoint of tensors alone, is damaged, or asks for anything to be called but PyTorch's
+        functions that rebuild tensors. One line: the file, what is wrong, what to do.
     """
-    try:
-        data = Path(path).read_bytes()
-        tensors, storage = _from_zip(data) if data.startswith(b"PK") else _from_legacy(data)
-        return _arrays(_plain_keys(_state_dict(tensors)), storage, len(data))
-    except FormatError as error:
-        raise FormatError(f"{path}: {line(error)}") from None
-    except OSError:
-        raise
-    except (RecursionError, MemoryError):
-        raise FormatError(f"{path}: is nested too deeply or asks for too much memory; refused") from None
-    except Exception as error:  # hostile bytes make zipfile, struct and pickle raise nearly anything
-        raise FormatError(f"{path}: damaged: {line(error)}") from None
+    with opened(path) as file:
+        checkpoint, load = _from_zip(file) if is_zip(file) else _from_legacy(file)
+        return _arrays(_without_prefixes(_state_dict(checkpoint)), load, largest(file))
 
 
-def _from_zip(data: bytes) -> tuple[Any, Callable[[_Storage], bytes]]:
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    names = [member.filename for member in archive.infolist()]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise FormatError(f"names {twice[0]!r} twice")
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise FormatError("is a TorchScript archive, which is a program; save model.state_dict() instead")
-    for member in archive.infolist():
-        # PyTorch stores members as they are, so that they can be mapped; no checkpoint needs unpacking.
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-            raise FormatError(f"{member.filename!r} is compressed to expand to {member.file_size:,} bytes; refused")
-    if sum(member.file_size for member in archive.infolist()) > len(data):
-        raise FormatError("its members are larger than the file; refused")
-    pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
-    folder = pickles[0].removesuffix("data.pkl") if pickles else ""
-    if len(pickles) != 1:
-        raise FormatError("a zip archive without a data.pkl: no PyTorch checkpoint")
-    order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in names else b"little"
-    if order not in (b"little", b"big"):
-        raise FormatError(f"its byte order is {order[:20]!r}, neither little nor big")
-    tensors = _Machine().run(io.BytesIO(archive.read(pickles[0])))
-    if order == b"big":
-        return tensors, lambda s: _swapped(archive.read(f"{folder}data/{s.key}"), s)
-    return tensors, lambda s: archive.read(f"{folder}data/{s.key}")
+def is_legacy(file: BinaryIO) -> bool:
+    """Whether a file begins as checkpoints did before PyTorch 1.6: with a pickle of the magic number."""
+    file.seek(0)
+    return _MAGIC.to_bytes(10, "little") in file.read(32)  # protocols 2 to 5 differ in what comes before it
 
 
-def _from_legacy(data: bytes) -> tuple[Any, Callable[[_Storage], bytes]]:
-    stream, machine = io.BytesIO(data), _Machine()
-    magic, protocol, system = (_Machine().run(stream) for _ in range(3))
-    if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
-        raise FormatError(f"a checkpoint of another protocol than {_LEGACY_PROTOCOL}")
-    tensors, keys = machine.run(stream), _Machine().run(stream)
-    order = "<" if system.get("little_endian", True) else ">"
-    found: dict[str, bytes] = {}
+def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
+    archive = Archive(file)
+    found = [name for name in archive.members if name.split("/")[-1] == "data.pkl"]
+    if len(found) != 1:
+        raise FormatError(f"a zip archive with {len(found)} members data.pkl, not one: not a PyTorch checkpoint")
+    folder = found[0].removesuffix("data.pkl")
+    if any(name == f"{folder}constants.pkl" or name.startswith(f"{folder}code/") for name in archive.members):
+        raise FormatError(
+            "a TorchScript archive, which is a program: torch.jit.load it and torch.save its state_dict()"
+        )
+    byteorder = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in archive.members else b"little"
+    if byteorder not in (b"little", b"big"):
+        raise FormatError("its byteorder is neither little nor big: the file is damaged")
+    checkpoint, _ = unpickle(BytesIO(archive.read(found[0])))
+
+    def load(storage: Storage) -> Array:
+        name, dtype = f"{folder}data/{storage.key}", _DTYPES[storage.type]
+        size = archive.members.get(name)
+        if size is not None and size != storage.numel * dtype.itemsize:
+            raise FormatError(f"member {shown(name)} has {size} bytes, not {storage.numel} x {dtype.itemsize}")
+        return np.frombuffer(archive.read(name), dtype.newbyteorder("<" if byteorder == b"little" else ">"))
+
+    return checkpoint, load
+
+
+def _from_legacy(file: BinaryIO) -> tuple[Any, _Load]:
+    if not is_legacy(file):
+        raise FormatError("not a PyTorch checkpoint: neither a zip archive nor the format from before 1.6")
+    file.seek(0)
+    (magic, _), (protocol, _), (machine, _) = unpickle(file), unpickle(file), unpickle(file)
+    if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(machine, dict):
+        raise FormatError(f"not a PyTorch checkpoint of protocol {_PROTOCOL}: damaged, or older than PyTorch 0.1.10")
+    (checkpoint, storages), (keys, _) = unpickle(file), unpickle(file)
+    places = _places(file, keys, storages)
+
+    def load(storage: Storage) -> Array:
+        if storage.key not in places:
+            raise FormatError(f"storage {shown(storage.key)} is missing: the file is incomplete")
+        file.seek(places[storage.key])
+        dtype = _DTYPES[storage.type]
+        return np.frombuffer(file.read(storage.numel * dtype.itemsize), dtype.newbyteorder("<"))
+
+    return checkpoint, load
+
+
+def _places(file: BinaryIO, keys: object, storages: Mapping[str, Storage]) -> dict[str, int]:
+    """Where in a legacy file the elements of each storage begin; they must fill the file to its end."""
+    end = os.fstat(file.fileno()).st_size
+    places: dict[str, int] = {}
+    if not isinstance(keys, list):
+        raise FormatError("has no list of its storages: the file is damaged")
     for key in keys:
-        (count,) = struct.unpack(f"{order}q", stream.read(8))
-        if not isinstance(key, str) or key not in machine.storages or count != machine.storages[key].numel:
-            raise FormatError("its storages are not the ones that its tensors describe")
-        type_ = machine.storages[key].type
-        raw = stream.read(count * np.dtype(_DTYPES[type_]).itemsize)
-        found[key] = raw if order == "<" else _swapped(raw, machine.storages[key])
-    return tensors, lambda s: found[s.key]
+        if not isinstance(key, str) or key not in storages or key in places:
+            raise FormatError("its list of storages does not match its tensors: the file is damaged")
+        count = file.read(8)
+        places[key] = file.tell()
+        file.seek(storages[key].numel * _DTYPES[storages[key].type].itemsize, os.SEEK_CUR)
+        if len(count) < 8 or file.tell() > end:
+            raise FormatError(f"truncated in or before storage {shown(key)}: fetch the file again")
+        if struct.unpack("<q", count) != (storages[key].numel,):
+            raise FormatError(f"storage {shown(key)} has another size than its tensors say: the file is damaged")
+    if file.tell() != end:
+        raise FormatError(f"has {end - file.tell()} bytes behind its last storage: the file is damaged")
+    return places
 
 
-def _state_dict(loaded: Any, depth: int = 2) -> dict[str, _Tensor]:
-    """Find the tensors by name, under at most two wrappers."""
-    if not isinstance(loaded, dict):
-        raise FormatError(f"holds {_kind(loaded)}, not a state dict; save model.state_dict()")
-    if any(isinstance(value, _Tensor) for value in loaded.values()):
-        for key, value in loaded.items():
-            if not isinstance(key, str) or not isinstance(value, _Tensor):
-                raise FormatError(f"{key!r} holds {_kind(value)} among tensors; save model.state_dict()")
-        return loaded
-    for name in _WRAPPERS:
-        if depth and isinstance(loaded.get(name), dict):
-            return _state_dict(loaded[name], depth - 1)
-    raise FormatError(f"holds no tensors by name; its keys are {', '.join(map(repr, list(loaded)[:5])) or 'none'}")
+def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
+    """The tensors of a state dict, out of at most two wrappers."""
+    for _ in range(2):
+        checkpoint = _unwrapped(checkpoint)
+    if not isinstance(checkpoint, dict):
+        raise FormatError(f"holds {type(checkpoint).__name__}, not a state dict: save model.state_dict()")
+    if not checkpoint:
+        raise FormatError("holds no tensors: save model.state_dict()")
+    for key, value in checkpoint.items():
+        if not isinstance(key, str):
+            raise FormatError(f"has {type(key).__name__} as the name of a tensor, not text: save model.state_dict()")
+        if not isinstance(value, Tensor):
+            raise FormatError(f"{shown(key)} is {type(value).__name__}, not a tensor: save model.state_dict()")
+    return checkpoint
 
 
-def _kind(value: Any) -> str:
-    if isinstance(value, _Tensor):
-        return "a single tensor"
-    return f"a value of type {type(value).__name__.strip('_').lower()}"
+def _unwrapped(checkpoint: Any) -> Any:
+    """What a wrapper wraps; anything else as it is. A state dict holds no dicts, so it is no wrapper."""
+    if isinstance(checkpoint, dict):
+        for name in (*_WRAPPERS, *_AVERAGES):
+            inner = checkpoint.get(name)
+            # Not a dict of settings: one with tensors, or another wrapper.
+            if isinstance(inner, dict) and any(isinstance(value, Tensor | dict) for value in inner.values()):
+                return inner
+    return checkpoint
 
 
-def _plain_keys(tensors: dict[str, _Tensor]) -> dict[str, _Tensor]:
-    """Take off what wrappers of modules put before every key."""
-    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in tensors)), None):
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, without the prefixes that all keys share; DataParallel and torch.compile may be nested."""
+    for prefix in 2 * _PREFIXES:
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     return tensors
 
 
-def _arrays(tensors: dict[str, _Tensor], storage: Callable[[_Storage], bytes], size: int) -> dict[str, Array]:
-    """Read the storages and copy every tensor out of its own."""
-    read_before: dict[_Storage, Array] = {}
-    total, found = 0, {}
+def _arrays(tensors: Mapping[str, Tensor], load: _Load, limit: int) -> dict[str, Array]:
+    """Every tensor as an array of its own; storages may be shared, so each is loaded once."""
+    loaded: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
+    total = 0
     for key, tensor in tensors.items():
-        if tensor.storage not in read_before:
-            read_before[tensor.storage] = _numbers(key, tensor.storage, storage)
-        total += math.prod(tensor.size) * read_before[tensor.storage].itemsize
-        if total > 16 * size:  # many names for one storage are fine, a file that swells is not
-            raise FormatError(f"{key!r}: the tensors hold far more than the file; refused")
-        found[key] = _copied(key, tensor, read_before[tensor.storage])
-    return found
+        # A view may repeat elements (stride 0), and thousands may share a storage: the sum counts.
+        total += least_elements(tensor.size) * _result_size(tensor.storage.type)
+        if total > limit or len(tensor.size) > _MOST_AXES:
+            raise FormatError(f"{shown(key)} is too large for a file of this size: refused")
+        reach = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.size, tensor.stride, strict=True)) + 1
+        if 0 not in tensor.size and reach > tensor.storage.numel:
+            raise FormatError(f"{shown(key)} reaches beyond its storage: the file is damaged")
+        name = tensor.storage.key
+        if name not in loaded:
+            loaded[name] = load(tensor.storage)
+        if loaded[name].size != tensor.storage.numel:
+            raise FormatError(f"{shown(key)} has a storage of another size than it says: the file is damaged")
+        arrays[key] = _array(loaded[name], tensor)
+    return arrays
 
 
-def _numbers(key: str, storage: _Storage, read_bytes: Callable[[_Storage], bytes]) -> Array:
-    try:
-        raw = read_bytes(storage)
-    except KeyError:
-        raise FormatError(f"{key!r}: its storage {storage.key!r} is not in the file") from None
-    numbers = np.dtype(_DTYPES[storage.type]).newbyteorder("<")
-    if len(raw) != storage.numel * numbers.itemsize:
-        raise FormatError(
-            f"{key!r}: its storage {storage.key!r} has {len(raw)} bytes, not {storage.numel} x {numbers.itemsize}"
-        )
-    array = np.frombuffer(raw, numbers)
-    if storage.type == "BFloat16":  # the upper half of a float32
-        return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return array.astype(numbers.newbyteorder("="))
+def _result_size(storage_type: str) -> int:
+    return 4 if storage_type == "BFloat16" else _DTYPES[storage_type].itemsize
 
 
-def _copied(key: str, tensor: _Tensor, numbers: Array) -> Array:
-    """A tensor's elements; refuses views beyond the storage and views of more elements than it has."""
-    count = math.prod(tensor.size)
-    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.size, tensor.stride, strict=True))
-    if count > len(numbers) or (count and last >= len(numbers)):
-        raise FormatError(f"{key!r}: reaches beyond its storage of {len(numbers)} numbers")
-    if not count:
-        return np.empty(tensor.size, numbers.dtype)
-    strides = tuple(stride * numbers.itemsize for stride in tensor.stride)
-    return np.array(np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.size, strides), order="C")
-
-
-def _swapped(raw: bytes, storage: _Storage) -> bytes:
-    """The bytes of a big-endian machine, turned."""
-    return np.frombuffer(raw, np.dtype(_DTYPES[storage.type])).byteswap().tobytes()
+def _array(stored: Array, tensor: Tensor) -> Array:
+    """Gather a tensor's elements: y[i, j] = stored[offset + i*stride[0] + j*stride[1]], all inside the storage."""
+    if 0 in tensor.size:
+        gathered = np.zeros(tensor.size, stored.dtype.newbyteorder("="))
+    else:
+        # An axis of one element may have any stride, even one that NumPy's integers cannot hold.
+        steps = [s * stored.itemsize if n > 1 else 0 for n, s in zip(tensor.size, tensor.stride, strict=True)]
+        view = np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.size, steps, writeable=False)
+        gathered = np.array(view, stored.dtype.newbyteorder("="), order="C")
+    if tensor.storage.type == "BFloat16":
+        wide = gathered.astype(np.uint32)
+        wide <<= np.uint32(16)
+        return wide.view(np.float32)
+    if tensor.storage.type == "Bool":
+        return np.asarray(gathered != 0)
+    return gathered

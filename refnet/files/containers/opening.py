@@ -1,0 +1,154 @@
+"""Files and zip archives, opened with distrust: what all containers share.
+
+A file must be a regular one and not empty. A zip archive must hold each name once, nothing encrypted, members stored
+or deflated, and must not claim to unpack to more than `largest` allows; no member is unpacked beyond its declared
+size, and every member that is read must have that size and its checksum. Nothing is unpacked to disk.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from refnet.errors import FormatError
+
+__all__ = ["Archive", "is_zip", "largest", "least_elements", "opened", "shown"]
+
+_ALWAYS_ALLOWED = 64 << 20  # bytes; any machine that runs a network has them
+_EXPANSION = 4  # trained weights hardly deflate; float16 stored and float32 returned, or a tied tensor, make 2
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for reading; what is found wrong with it in the `with` block is told with the file's name.
+
+    Parameters
+    ----------
+    path : of the file
+
+    Yields
+    ------
+    file : open for reading bytes
+
+    Raises
+    ------
+    FormatError
+        if there is no such file, it is a folder, empty or unreadable, or the block raises FormatError.
+    """
+    where = Path(path)
+    try:
+        _refuse_unless_file(where)
+        with where.open("rb") as file:
+            yield file
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from None
+    except OSError as error:
+        raise FormatError(f"{where}: cannot be read ({error.strerror or 'input/output error'})") from error
+    except (MemoryError, RecursionError) as error:
+        raise FormatError(f"{where}: needs more memory than there is") from error
+
+
+def _refuse_unless_file(path: Path) -> None:
+    if not path.exists():
+        raise FormatError("No such file")
+    if path.is_dir():
+        raise FormatError("is a folder, not a file of weights")
+    if not path.is_file():
+        raise FormatError("not a regular file")
+    if path.stat().st_size == 0:
+        raise FormatError("the file is empty")
+
+
+def largest(file: BinaryIO) -> int:
+    """How many bytes a file may unpack to: 64 MiB, or four times its own size where that is more."""
+    return max(_ALWAYS_ALLOWED, _EXPANSION * os.fstat(file.fileno()).st_size)
+
+
+def least_elements(shape: Sequence[int]) -> int:
+    """The product of a shape's sizes, a size of 0 taken as 1: NumPy limits it for arrays without elements too."""
+    return math.prod(max(size, 1) for size in shape)
+
+
+def shown(text: object) -> str:
+    """Words from a file as part of a message: quoted, on one line, not too long."""
+    # A slice first: a hostile name may be as long as the file.
+    quoted = ascii(str(text)[:100])
+    return quoted if len(quoted) <= 100 else f"{quoted[:96]}...'"
+
+
+def is_zip(file: BinaryIO) -> bool:
+    """Whether a file begins as a zip archive does, whole or not."""
+    file.seek(0)
+    return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+class Archive:
+    """A zip archive whose table of contents has been checked.
+
+    Parameters
+    ----------
+    file : open for reading bytes
+
+    Attributes
+    ----------
+    members : name -> declared size in bytes, in the order of the table of contents
+
+    Raises
+    ------
+    FormatError : the archive is truncated or damaged, or breaks a rule of this module
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except Exception as error:  # zipfile raises a dozen types on damaged bytes; none of our code runs in there
+            raise FormatError(f"a truncated or damaged zip archive ({_reason(error)}): fetch it again") from error
+        self.members: dict[str, int] = {}
+        for info in self._zip.infolist():
+            if info.filename in self.members:
+                raise FormatError(f"member {shown(info.filename)} is there twice: refused, one would hide the other")
+            _refuse_member(info)
+            self.members[info.filename] = info.file_size
+        if sum(self.members.values()) > largest(file):
+            raise FormatError(f"would unpack to more than {largest(file)} bytes: refused as a zip bomb")
+
+    def read(self, name: str) -> bytes:
+        """One member's bytes.
+
+        Raises
+        ------
+        FormatError : it is missing or damaged
+        """
+        if name not in self.members:
+            raise FormatError(f"member {shown(name)} is missing: the file is incomplete, fetch or save it again")
+        size = self.members[name]
+        try:
+            with self._zip.open(name) as member:
+                # Asked for one byte more, zipfile inflates no further, but sees the end and checks the sum.
+                data = member.read(size + 1)
+        except Exception as error:  # as above
+            raise FormatError(f"member {shown(name)} is damaged ({_reason(error)}): fetch the file again") from error
+        if len(data) != size:
+            raise FormatError(f"member {shown(name)} is damaged (its size is not the declared {size}): fetch it again")
+        return data
+
+
+def _refuse_member(info: zipfile.ZipInfo) -> None:
+    name = shown(info.filename)
+    if info.flag_bits & 1:
+        raise FormatError(f"member {name} is encrypted: save the file without a password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FormatError(f"member {name} is neither stored nor deflated: save the file again")
+    if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
+        raise FormatError(f"member {name} is stored, but with two different sizes: the file is damaged")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, zipfile.BadZipFile) and str(error).startswith("Bad CRC-32"):
+        return "its checksum is wrong"
+    return " ".join(str(error).split())[:100] if error.args else type(error).__name__
