@@ -25,6 +25,8 @@ class Judgement(NamedTuple):
     worst, expected : the largest error of an element, in units of its bound
     rms : rms of the errors in units of the rms that rounding explains
     error : the largest absolute error
+    yardstick : 'bound', or 'spread' where the segment is so long that its bound says nothing: then the largest
+        distance between refnet's own runs of it in other orders of summation
     """
 
     verdict: str
@@ -32,6 +34,7 @@ class Judgement(NamedTuple):
     expected: float = 0.0
     rms: float = 0.0
     error: float = 0.0
+    yardstick: str = "bound"
 
     @property
     def holds(self) -> bool:

@@ -151,9 +151,10 @@ def bound(
     """
     params64 = {name: np.asarray(params[name], np.float64) for name in graph.params()}
     sources = {name: source(x, precision) for name, x in given.items()}
-    value = evaluate(graph, sys.modules[__name__], params64, sources)
-    worst, expected, var = value.total
-    return Bound(value.y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
+    with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
+        value = evaluate(graph, sys.modules[__name__], params64, sources)
+        worst, expected, var = (np.where(np.isnan(each), np.inf, each) for each in value.total)
+        return Bound(value.y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
 
 
 def conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
@@ -259,7 +260,7 @@ def _activated(x: Value, y: Array, slope: float, own: Array | float | None) -> V
     """An activation with a largest slope and an absolute error of its own; None rounds and stores nothing new."""
     worst, expected, var = (slope**power * each for power, each in zip((1, 1, 2), x.total, strict=True))
     if own is None:
-        return Value(y, 0, np.abs(y), y**2, worst, expected, var, x.precision)
+        return _kept(y, worst, expected, var, x.precision)
     return _closed(y, worst + own, expected + own, var + np.square(own), x.precision)
 
 
@@ -292,15 +293,13 @@ def max_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     """Rounds nothing; the largest of a window moves by no more than its elements do."""
     window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
     worst, expected, var = (fast.max_pool2d(each, **window) for each in x.total)
-    y = fast.max_pool2d(x.y, **window)
-    return Value(y, 0, np.abs(y), y**2, worst, expected, var, x.precision)
+    return _kept(fast.max_pool2d(x.y, **window), worst, expected, var, x.precision)
 
 
 def pad(x: Value, *, pad: Pad, mode: str, value: float) -> Value:
     """Rounds nothing; a constant border is exact."""
     worst, expected, var = (fast.pad(each, pad=pad, mode=mode, value=0.0) for each in x.total)
-    y = fast.pad(x.y, pad=pad, mode=mode, value=value)
-    return Value(y, 0, np.abs(y), y**2, worst, expected, var, x.precision)
+    return _kept(fast.pad(x.y, pad=pad, mode=mode, value=value), worst, expected, var, x.precision)
 
 
 def scale(x: Value, gate: Value) -> Value:
@@ -379,6 +378,13 @@ def _closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -
     return _stored(y, 0, np.abs(y), y**2, worst, expected, var, p)
 
 
+def _kept(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
+    """A value that no arithmetic rounded: stored as it is, unless the format is shorter than that of the arithmetic."""
+    if p.u_store > p.u or p.step:
+        return _closed(y, worst, expected, var, p)
+    return Value(y, 0, np.abs(y), y**2, worst, expected, var, p)
+
+
 def _gamma(K: int, u: float) -> float:
     """gamma_K = K u / (1 - K u), infinite when K u >= 1."""
     return K * u / (1 - K * u) if K * u < 1 else math.inf
@@ -389,7 +395,8 @@ def _repeats(x: Array) -> Array:
     maps = np.sort(x.reshape(-1, x.shape[2] * x.shape[3]), axis=1)
     starts = np.flatnonzero(np.diff(maps, axis=1, prepend=np.nan).ravel() != 0)  # where another value begins
     lengths = np.diff(starts, append=maps.size)
-    return np.bincount(starts // maps.shape[1], lengths.astype(np.float64) ** 2).reshape(*x.shape[:2], 1, 1)
+    squares: Array = np.bincount(starts // maps.shape[1], lengths.astype(np.float64) ** 2).astype(np.float64)
+    return squares.reshape(*x.shape[:2], 1, 1)
 
 
 def _channel(vector: Array) -> Array:

@@ -1,0 +1,177 @@
+"""Bugs of what goes into a network, what comes out of it, and the precision in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.golden.segments import Segment, Variation, reads_input
+from refnet.graph import SOURCE, Node
+from refnet.networks.dialects import MODELS
+from refnet.readings.bounds import Precision
+
+Array = npt.NDArray[Any]
+
+_CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
+
+
+def _fed(segment: Segment, words: str, x: Array) -> Iterator[Variation]:
+    """The segment on another input."""
+    if x.shape == segment.given[SOURCE].shape and not np.array_equal(x, segment.given[SOURCE]):
+        yield Variation(SOURCE, words, replace(segment, given={**segment.given, SOURCE: x}))
+
+
+def _pixels(segment: Segment) -> Array | None:
+    """The input's pixels, 0 to 255, or None where the segment does not read it."""
+    model = MODELS.get(segment.whole.recipe.model)
+    if not reads_input(segment) or model is None:
+        return None
+    pre, x = model.dialect.preprocessing, segment.given[SOURCE].astype(np.float64)
+    mean, std = (np.array(figures).reshape(-1, 1, 1) for figures in (pre.mean, pre.std))
+    pixels: Array = (x * std + mean) * pre.scale
+    return pixels
+
+
+def input_range(segment: Segment) -> Iterator[Variation]:
+    """Pixels in [0, 1], [-1, 1] or [0, 255]."""
+    pixels = _pixels(segment)
+    if pixels is not None:
+        for words, x in (("[0, 1]", pixels / 255), ("[-1, 1]", pixels / 127.5 - 1), ("[0, 255]", pixels)):
+            yield from _fed(segment, f"the pixels are in {words}", x)
+
+
+def input_meanstd(segment: Segment) -> Iterator[Variation]:
+    """Mean and standard deviation left out, or applied twice."""
+    pixels = _pixels(segment)
+    if pixels is None:
+        return
+    pre = MODELS[segment.whole.recipe.model].dialect.preprocessing
+    mean, std = (np.array(figures).reshape(-1, 1, 1) for figures in (pre.mean, pre.std))
+    yield from _fed(segment, "mean and standard deviation are left out", pixels / pre.scale)
+    twice = (segment.given[SOURCE].astype(np.float64) - mean) / std
+    yield from _fed(segment, "mean and standard deviation are applied twice", twice)
+
+
+def input_bgr(segment: Segment) -> Iterator[Variation]:
+    """Blue, green, red."""
+    if reads_input(segment):
+        yield from _fed(segment, "the colours are in the order blue, green, red", segment.given[SOURCE][:, ::-1])
+
+
+def input_resize(segment: Segment) -> Iterator[Variation]:
+    """Resampled half a pixel, or a whole one, away."""
+    if reads_input(segment):
+        x = segment.given[SOURCE].astype(np.float64)
+        moved = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
+        moved = np.concatenate([moved[:, :, :, 1:], moved[:, :, :, -1:]], axis=3)
+        down = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
+        right = np.concatenate([x[:, :, :, 1:], x[:, :, :, -1:]], axis=3)
+        yield from _fed(segment, "the image is resampled half a pixel away", (x + down + right + moved) / 4)
+        yield from _fed(segment, "the image is one pixel away", moved)
+
+
+def input_hw(segment: Segment) -> Iterator[Variation]:
+    """Height and width exchanged."""
+    if reads_input(segment):
+        x = segment.given[SOURCE]
+        N, C, H, W = x.shape
+        read = x.reshape(N, C, W, H).transpose(0, 1, 3, 2)
+        yield from _fed(segment, "height and width of the image are exchanged", read)
+
+
+def _classifies(segment: Segment) -> Node | None:
+    """The last node, where it makes one number a class."""
+    node = segment.graph.nodes[-1]
+    return node if node.op in ("flatten", "softmax") or node.name == "head.logits" else None
+
+
+def classes_shift(segment: Segment) -> Iterator[Variation]:
+    """Classes counted from another one on: with or without a background class."""
+    node = _classifies(segment)
+    if node is not None:
+        for step in (1, -1):
+            words = f"class k is where class k {'+' if step < 0 else '-'} 1 should be"
+            yield Variation(node.name, words, segment.with_view(partial(np.roll, shift=step, axis=1)))
+        words = "a background class that is always zero comes first, and the last class is cut"
+        yield Variation(node.name, words, segment.with_view(_with_background))
+
+
+def _with_background(y: Array) -> Array:
+    return np.concatenate([np.zeros_like(y[:, :1]), y[:, :-1]], axis=1)
+
+
+def softmax_twice(segment: Segment) -> Iterator[Variation]:
+    """Softmax on what are probabilities already, or where logits are expected; or none."""
+    node = segment.graph.nodes[-1]
+    if node.op == "softmax":
+        once = replace(node, name=f"{node.name}.once")
+        words = "softmax is applied twice"
+        yield Variation(node.name, words, segment.with_nodes(node, once, replace(node, inputs=(once.name,))))
+        yield Variation(node.name, "softmax is left out", segment.without(node))
+    elif node.op == "flatten":
+        logits = replace(node, name=f"{node.name}.logits")
+        applied = Node(node.name, "softmax", (logits.name,))
+        yield Variation(
+            node.name, "softmax is applied where logits are expected", segment.with_nodes(node, logits, applied)
+        )
+
+
+def rounded(y: Array, store: str) -> Array:
+    """Round to float16 or bfloat16, half to even, and back."""
+    if store == "float16":
+        with np.errstate(over="ignore"):
+            return y.astype(np.float16).astype(y.dtype)
+    bits = y.astype(np.float32).view(np.uint32)
+    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32).astype(y.dtype)
+
+
+def fp16_storage(segment: Segment) -> Iterator[Variation]:
+    """Values rounded to float16 or bfloat16 where they are stored."""
+    for store in ("float16", "bfloat16"):
+        words = f"its values are rounded to {store}"
+        if segment.candidate is None:
+            yield Variation(segment.end, words, segment.with_view(partial(rounded, store=store)))
+        elif _is_rounded(segment.candidate, store):
+            yield Variation(segment.end, words, replace(segment, precision=Precision.of(store)))
+
+
+def _is_rounded(y: Array, store: str) -> bool:
+    """Whether a tensor holds nothing finer than a format can; one such number alone is no evidence."""
+    return y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
+
+
+def fp16_accumulate(segment: Segment) -> Iterator[Variation]:
+    """Sums kept in float16."""
+    for node in segment.nodes(*_CONVOLUTIONS, "avg_pool2d"):
+        half = replace(segment, precision=Precision.of("float32", "float16"))
+        yield Variation(node.name, "its sums are kept in float16", half)
+
+
+def weights_fp16(segment: Segment) -> Iterator[Variation]:
+    """Weights, and only they, rounded to float16 or bfloat16."""
+    for store in ("float16", "bfloat16"):
+        for node in segment.graph.nodes:
+            if node.params:
+                arrays = {slot: rounded(segment.param(node, slot), store) for slot in node.params}
+                words = f"its weights are rounded to {store}"
+                yield Variation(node.name, words, segment.with_params(node, **arrays))
+
+
+def weights_int8(segment: Segment) -> Iterator[Variation]:
+    """Weights quantised to eight bits, symmetrically."""
+    for node in segment.nodes(*_CONVOLUTIONS):
+        w = segment.param(node, "w").astype(np.float64)
+        axes = tuple(range(1, w.ndim))
+        for words, largest in (
+            ("per tensor", np.abs(w).max()),
+            ("per channel", np.abs(w).max(axis=axes, keepdims=True)),
+        ):
+            step = np.where(largest > 0, largest, 1) / 127
+            quantised = segment.with_params(node, w=np.rint(w / step) * step)
+            yield Variation(node.name, f"its weights are quantised to 8 bits {words}", quantised)
