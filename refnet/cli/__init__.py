@@ -21,7 +21,11 @@ _COMMANDS = {
     "models": ("models", "list every model that refnet can build"),
     "summary": ("summary", "show a network node by node: shapes, parameters, multiply-adds"),
     "run": ("run", "classify an image or an array"),
+    "probe": ("probe", "make an input that can reveal bugs, and report what an input could show"),
+    "compare": ("compare", "say which layer of a port is wrong by itself, and why"),
+    "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
     "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
+    "golden": ("golden", "write every intermediate tensor of a network as a golden pack"),
 }
 
 

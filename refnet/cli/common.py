@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from refnet.errors import RequestError
+from refnet.golden.pack_formats import read_npy
 from refnet.graph import Graph
 from refnet.networks.build import build
 
-__all__ = ["graph_of", "print_json", "size_argument", "table"]
+__all__ = ["graph_of", "load_array", "print_json", "size_argument", "table", "write_array", "write_text"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
@@ -31,6 +37,43 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1
 def print_json(value: Any) -> None:
     """Print a value for programs: one JSON document."""
     print(json.dumps(value, indent=2))
+
+
+def load_array(path: str | Path) -> npt.NDArray[Any]:
+    """A .npy file of input that is ready for a network.
+
+    Raises
+    ------
+    FormatError, RequestError
+        if it is unreadable, or holds anything but float32 or float64.
+    """
+    x = read_npy(path)
+    if x.dtype not in (np.float32, np.float64):
+        raise RequestError(f"{path}: holds {x.dtype}; take float32 or float64, scaled as the network expects")
+    return x
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    _write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_array(path: str | Path, x: npt.NDArray[Any]) -> None:
+    """Write a .npy file whole or not at all."""
+    _write(path, lambda file: np.save(file, x, allow_pickle=False))
+
+
+def _write(path: str | Path, put: Callable[[IO[bytes]], object]) -> None:
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            put(file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def size_argument(text: str) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import print_json, size_argument
-from refnet.errors import FormatError, RequestError
+from refnet.cli.common import load_array, print_json, size_argument
+from refnet.errors import RequestError
 from refnet.files import shipped
 from refnet.files.digits import digits
 from refnet.files.images import read_input
@@ -75,23 +75,10 @@ def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, s
     path = Path(options.input)
     if path.suffix != ".npy":
         return net, read_input(path, preprocessing, size).astype(net.dtype), path.name
-    x = _array(path)
+    x = load_array(path)
     if options.size is None and x.ndim == 4 and x.shape[1] == net.graph.recipe.channels:
         net = net.at((x.shape[2], x.shape[3]))
     return net.astype(x.dtype), x, path.name
-
-
-def _array(path: Path) -> Array:
-    """Read a .npy file of finished input."""
-    try:
-        x: Array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise FormatError(f"{path}: not a readable .npy array: {error}") from None
-    if x.dtype not in (np.float32, np.float64):
-        raise RequestError(f"{path}: holds {x.dtype}; take float32 or float64, scaled as the network expects")
-    return x
 
 
 def _probabilities(net: Network, x: Array) -> Array:

@@ -1,0 +1,91 @@
+"""refnet compare: which layer of a port is wrong by itself, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from refnet.cli.common import print_json, write_text
+from refnet.errors import FormatError, RequestError
+from refnet.golden.judging import Scale, document, judge_port, pictures
+from refnet.golden.report import html, junit, table
+from refnet.readings.bounds import PRECISIONS
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("pack", help="a golden pack, from refnet golden")
+    parser.add_argument("candidate", help="a folder of .npy or raw floats, an .npz or a .safetensors file")
+    parser.add_argument("--map", metavar="FILE", help="JSON object: candidate's name -> node name")
+    parser.add_argument(
+        "--scales", metavar="FILE", help='JSON: {name: {"scale": s, "zero_point": z}} of integer tensors'
+    )
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), help="what the port stores in; by default as stored")
+    parser.add_argument("--accumulate", choices=tuple(PRECISIONS), help="what the port sums in")
+    parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
+    parser.add_argument("--no-causes", action="store_true", help="do not look for causes")
+    parser.add_argument("--verbose", action="store_true", help="a line for every tensor")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML")
+    parser.add_argument("--report", metavar="FILE", help="also write a page with pictures")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing."""
+    judged = judge_port(
+        options.pack,
+        options.candidate,
+        names=_names(options.map),
+        precision=options.precision,
+        accumulate=options.accumulate,
+        scales=_scales(options.scales),
+        partial=options.partial,
+        explain=not options.no_causes,
+    )
+    precision = options.precision or "as stored"
+    made = document(judged, pack=options.pack, candidate=options.candidate, precision=precision)
+    if options.json:
+        print_json(made)
+    else:
+        print(table(made, verbose=options.verbose))
+    if options.junit:
+        write_text(options.junit, junit(made))
+    if options.report:
+        write_text(options.report, html(made, *pictures(judged)))
+    return 0 if made["verdict"] == "holds" else 1
+
+
+def _object(path: str) -> dict[str, Any]:
+    """A JSON object from a file."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}: holds no JSON object")
+    return value
+
+
+def _names(path: str | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    names = _object(path)
+    if wrong := [name for name, node in names.items() if not isinstance(node, str)]:
+        raise FormatError(f"{path}: {wrong[0]!r} is mapped to something other than the name of a node")
+    return names
+
+
+def _scales(path: str | None) -> dict[str, Scale] | None:
+    if path is None:
+        return None
+    found = {}
+    for name, entry in _object(path).items():
+        try:
+            found[name] = Scale(float(entry["scale"]), int(entry.get("zero_point", 0)))
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise FormatError(f'{path}: {name!r} is not {{"scale": number, "zero_point": whole number}}') from None
+        if not found[name].scale > 0:
+            raise RequestError(f"{path}: the scale of {name!r} is not positive")
+    return found

@@ -1,0 +1,136 @@
+"""refnet golden: every intermediate tensor of a network, as a golden pack."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.cli.common import load_array, print_json, size_argument
+from refnet.errors import RequestError
+from refnet.files.images import read_input
+from refnet.golden.pack import DTYPES, FORMATS, LAYOUTS, write_pack
+from refnet.golden.probes import probe, report
+from refnet.graph import SOURCE
+from refnet.network import Network, load
+from refnet.networks.build import build
+from refnet.networks.dialects import MODELS
+from refnet.networks.random import random_params
+
+Array = npt.NDArray[Any]
+Origin = dict[str, Any]
+
+_MIB = 2**20
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", help="name of a model (its weights are drawn from their names), or a checkpoint")
+    parser.add_argument("--input", metavar="FILE", help="an image, or a .npy array (N, C, H, W) ready for the network")
+    parser.add_argument("-o", "--output", metavar="PACK", required=True, help="the folder to write; it must not exist")
+    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
+    parser.add_argument("--width", type=float, help="width multiplier")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size in pixels; an array has its own")
+    parser.add_argument("--classes", type=int, help="number of classes, with the name of a model")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what values are rounded to (float32)")
+    parser.add_argument("--layout", choices=LAYOUTS, default="nchw", help="axes of the tensors (nchw)")
+    parser.add_argument("--fold", action="store_true", help="fold batch norm into the convolutions first")
+    parser.add_argument("--only", metavar="GLOB", help="store only these tensors, such as 'block3.*'")
+    parser.add_argument("--format", choices=FORMATS, default="npy", help="how arrays are stored (npy)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the pack and say what is in it."""
+    net, weights = _network(options)
+    net, x, source = _input(options, net)
+    if options.fold:
+        net = net.fold()
+    write_pack(
+        net,
+        x,
+        options.output,
+        dtype=options.dtype,
+        layout=options.layout,
+        only=options.only,
+        format=options.format,
+        origin={"weights": weights, "input": source, "folded": options.fold},
+        extra=_detectability(net, x),
+    )
+    _report(options, net, x)
+    return 0
+
+
+def _detectability(net: Network, x: Array) -> dict[str, Any]:
+    """What this input with these weights could show of each bug, for the manifest."""
+    net, x = net.astype(np.float32), x.astype(np.float32)
+    return {"detectability": report(net.graph, net.params, {SOURCE: x, **net.trace(x)})}
+
+
+def _network(options: argparse.Namespace) -> tuple[Network, Origin]:
+    """The network with its weights, and where they are from."""
+    path = Path(options.network)
+    if path.is_file():
+        if options.classes is not None:
+            raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
+        net = load(path, model=options.model, width=options.width, size=options.size)
+        return net, {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
+    if options.model is not None:
+        raise RequestError(f"--model goes with a checkpoint, and there is no file {options.network}")
+    width = 1.0 if options.width is None else options.width
+    graph = build(options.network, width=width, size=options.size, classes=options.classes)
+    return Network(graph, random_params(graph)), {"kind": "random", "made_by": "refnet.random_params"}
+
+
+def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, Origin]:
+    """The network at the size of its input, the input, and where that is from."""
+    if options.input is None:
+        return (net, *_default_input(net))
+    path = Path(options.input)
+    if path.suffix != ".npy":
+        x: Array = read_input(path, MODELS[net.graph.recipe.model].dialect.preprocessing, net.graph.recipe.size)
+        return net, x, {"kind": "image", "file": path.name, "sha256": _sha256(path)}
+    x = load_array(path)
+    if options.size is None and (size := _size(x, net.graph.recipe.channels)):
+        net = net.at(size)
+    return net, x, {"kind": "array", "file": path.name, "sha256": _sha256(path)}
+
+
+def _size(x: Array, channels: int) -> tuple[int, int] | None:
+    """The size of an array's images, in the wrong layout too, so that the complaint is about the layout."""
+    if x.ndim not in (3, 4) or channels not in (x.shape[-3], x.shape[-1]):
+        return None
+    return (x.shape[-2], x.shape[-1]) if x.shape[-3] == channels else (x.shape[-3], x.shape[-2])
+
+
+def _default_input(net: Network) -> tuple[Array, Origin]:
+    """What the network is given where the user gives nothing."""
+    return probe(net.graph, 1), {"kind": "probe", "made_by": "refnet.golden.probes.probe"}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _report(options: argparse.Namespace, net: Network, x: Array) -> None:
+    """Print what was written, from the pack itself."""
+    folder = Path(options.output)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    counts = {kind: len(manifest[kind]) for kind in ("tensors", "params")}
+    if options.json:
+        facts = {key: manifest[key] for key in ("format", "recipe", "layout", "dtype", "storage", "origin")}
+        print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
+        return
+    recipe = net.graph.recipe
+    print(
+        f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, x.shape))}: {counts['tensors']} tensors and "
+        f"{counts['params']} params as {manifest['dtype']}, {manifest['layout']}, {manifest['storage']}: "
+        f"{size / _MIB:.1f} MiB in {options.output}"
+    )

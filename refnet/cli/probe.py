@@ -1,0 +1,65 @@
+"""refnet probe: an input that can reveal bugs, and what an input could have shown."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from refnet.cli.common import load_array, print_json, size_argument, table, write_array
+from refnet.golden.probes import probe, report
+from refnet.graph import SOURCE
+from refnet.network import Network, load
+from refnet.networks.build import build
+from refnet.networks.random import random_params
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", help="name of a model (its weights are drawn from their names), or a checkpoint")
+    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
+    parser.add_argument("--width", type=float, help="width multiplier")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    parser.add_argument("--batch", type=int, default=1, help="how many images (1)")
+    parser.add_argument("--input", metavar="X.npy", help="report on this input instead of the probe")
+    parser.add_argument("-o", "--output", metavar="X.npy", help="write the probe")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print for each bug at how many places it applies and at how many this input shows it."""
+    net = _network(options)
+    x = load_array(options.input) if options.input else probe(net.graph, max(options.batch, 1))
+    if options.input:
+        net = net.at((x.shape[2], x.shape[3])) if x.ndim == 4 else net
+        x = net.checked(x.astype(np.float32))
+    if options.output:
+        write_array(options.output, x)
+    rows = report(net.graph, net.params, {SOURCE: x, **net.trace(x)})
+    if options.json:
+        print_json(rows)
+        return 0
+    lines = [(row["id"], row["places"], row["visible"], _hidden(row)) for row in rows]
+    print(table(("bug", "places", "shown", "  not shown at"), lines))
+    places, shown = sum(row["places"] for row in rows), sum(row["visible"] for row in rows)
+    print(f"{shown} of {places} bugs at their places would show: by over four times what rounding explains.")
+    return 0
+
+
+def _hidden(row: dict[str, Any]) -> str:
+    if not row["places"]:
+        return "  (applies nowhere in this network)"
+    hidden = row["hidden"]
+    return "  " + "; ".join(hidden[:2]) + (f"; and {len(hidden) - 2} more" if len(hidden) > 2 else "") if hidden else ""
+
+
+def _network(options: argparse.Namespace) -> Network:
+    from pathlib import Path
+
+    if Path(options.network).is_file():
+        net = load(options.network, model=options.model, width=options.width, size=options.size)
+        return net.astype(np.float32)
+    width = 1.0 if options.width is None else options.width
+    graph = build(options.network, width=width, size=options.size)
+    return Network(graph, random_params(graph))

@@ -1,0 +1,73 @@
+"""refnet scorecard: inject every bug in every network family, and count what is detected, located and named."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from refnet.cli.common import print_json, table
+from refnet.errors import RequestError
+from refnet.golden.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; by default all")
+    parser.add_argument("--sample", type=int, default=3, help="places of each bug in each family (3); 0 is all")
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of bugs in different layers, each family (20)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table; 1 if an honest run is found wrong."""
+    if unknown := [name for name in options.families if name not in FAMILIES]:
+        raise RequestError(f"no family is called {unknown[0]!r}; they are {', '.join(FAMILIES)}")
+    rows: list[Outcome] = []
+    families: dict[str, Any] = {}
+    for name in options.families or FAMILIES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        one = subject(FAMILIES[name])
+        own = list(outcomes(one, sample=options.sample or None, seed=options.seed))
+        both = [located for located, _ in pairs(one, options.pairs, options.seed)]
+        alarms = {order: wrong for order, wrong in false_alarms(one).items() if wrong}
+        families[name] = {**tally(own), "pairs": len(both), "pairs_located": sum(both), "false_alarms": alarms}
+        rows += own
+    bugs = {bug: tally([row for row in rows if row.bug == bug]) for bug in dict.fromkeys(row.bug for row in rows)}
+    result = {
+        "families": families,
+        "bugs": bugs,
+        "total": tally(rows),
+        "missed": [_told(row) for row in rows if _bad(row)],
+    }
+    if options.json:
+        print_json(result)
+    else:
+        _print(result)
+    return 1 if any(family["false_alarms"] for family in families.values()) else 0
+
+
+def _bad(row: Outcome) -> bool:
+    return not row.visible or not row.located or row.named == "missed"
+
+
+def _told(row: Outcome) -> str:
+    why = "not visible" if not row.visible else "not located" if not row.located else "not named"
+    return f"{row.bug} at {row.node} ({row.detail}): {why}"
+
+
+def _print(result: dict[str, Any]) -> None:
+    header = ("", "injected", "visible", "detected", "located", "named", "tied", "missed")
+    keys = header[1:]
+    lines = [(name, *(counts[key] for key in keys)) for name, counts in result["bugs"].items()]
+    print(table(("bug", *header[1:]), [*lines, ("all", *(result["total"][key] for key in keys))]))
+    print()
+    more = (*keys, "pairs", "pairs_located")
+    lines = [
+        (name, *(counts[key] for key in more), len(counts["false_alarms"]))
+        for name, counts in result["families"].items()
+    ]
+    print(table(("family", *keys, "pairs", "both located", "false alarms"), lines))
+    print()
+    print("\n".join(result["missed"]) or "nothing was missed")

@@ -1,0 +1,230 @@
+"""A port against a golden pack: match its tensors to nodes, judge them, and say it as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import RequestError
+from refnet.golden.candidate import Matching, match, read_candidate
+from refnet.golden.compare import Comparison, Finding, Reference, compare
+from refnet.golden.hypotheses import HYPOTHESES
+from refnet.golden.pack import Pack, read_pack
+from refnet.graph import SOURCE
+from refnet.readings.bounds import Precision
+from refnet.readings.cost import shapes
+
+__all__ = ["Judged", "Scale", "document", "judge_port", "pictures"]
+
+Array = npt.NDArray[Any]
+Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
+
+
+class Scale(NamedTuple):
+    """How an integer tensor stands for real numbers: value = scale * (stored - zero_point)."""
+
+    scale: float
+    zero_point: int = 0
+
+
+class Judged(NamedTuple):
+    """What was found, and which of the candidate's tensors was taken for which node."""
+
+    comparison: Comparison
+    matching: Matching
+    reference: Reference
+
+
+def judge_port(
+    pack: str | Path | Pack,
+    candidate: Candidate,
+    *,
+    names: Mapping[str, str] | None = None,
+    precision: str | None = None,
+    accumulate: str | None = None,
+    scales: Mapping[str, Scale] | None = None,
+    partial: bool = False,
+    explain: bool = True,
+) -> Judged:
+    """Judge every tensor of a port on its own inputs, and say why the wrong ones are.
+
+    Parameters
+    ----------
+    pack : a golden pack or its path
+    candidate : a folder of .npy or raw floats, an .npz, a .safetensors file, a dict {name: array}, or a callable that
+        is given the pack's input (N, C, H, W) and returns such a dict
+    names : candidate's name -> node name; other names are matched by equality, then by content
+    precision, accumulate : 'float32', 'tf32', 'float16', 'bfloat16' of stored tensors and of sums; by default as stored
+    scales : by the candidate's name, of integer tensors; half a step per store joins the bound
+    partial : accept golden tensors that no segment covers
+    explain : look for causes
+
+    Returns
+    -------
+    Judged
+
+    Raises
+    ------
+    RequestError, FormatError
+        if nothing matches, if a name of `names` does not exist, or if a file is unreadable.
+
+    Examples
+    --------
+    >>> judged = judge_port("golden/", {"conv1": y1, "relu1": y2})  # doctest: +SKIP
+    >>> judged.comparison.holds, judged.comparison.wrong()  # doctest: +SKIP
+    """
+    pack = pack if isinstance(pack, Pack) else read_pack(pack)
+    if callable(candidate):
+        candidate = candidate(pack.tensor(SOURCE))
+    tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
+    scales = scales or {}
+    if unknown := [name for name in scales if name not in tensors]:
+        raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
+    real: Mapping[str, Array] = _Real(tensors, scales)
+    batch = len(pack.tensor(SOURCE))
+    full = {name: (batch, *shape) for name, shape in shapes(pack.graph).items()}
+    stored = {name: full[name] for name in pack.names}
+    matching = match(real, stored if names is None else full, pack.tensor, names=names)
+    if not matching.tensors:
+        first = ", ".join(list(tensors)[:4])
+        raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
+    reference = Reference(pack.graph, pack.params, pack.tensor, pack.names)
+    declared = _precisions(matching, tensors, scales, precision, accumulate)
+    arrays = {node: np.asarray(found.array) for node, found in matching.tensors.items()}
+    found = compare(reference, arrays, precision=declared, partial=partial, explain=explain)
+    return Judged(found, matching, reference)
+
+
+class _Real(Mapping[str, Array]):
+    """A candidate's tensors as real numbers, read when asked for."""
+
+    def __init__(self, tensors: Mapping[str, Array], scales: Mapping[str, Scale]) -> None:
+        self.tensors, self.scales = tensors, scales
+
+    def __getitem__(self, name: str) -> Array:
+        y = np.asarray(self.tensors[name])
+        if name in self.scales:
+            scale = self.scales[name]
+            return ((y.astype(np.float64) - scale.zero_point) * scale.scale).astype(np.float32)
+        if y.dtype.kind not in "f":
+            raise RequestError(f"{name}: holds {y.dtype}; give its scale and zero point with --scales")
+        return y
+
+    def __iter__(self) -> Any:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+def _precisions(
+    matching: Matching,
+    tensors: Mapping[str, Array],
+    scales: Mapping[str, Scale],
+    precision: str | None,
+    accumulate: str | None,
+) -> dict[str, Precision]:
+    """By node: the declared precision, or that of the stored tensor; half a step of integers on top."""
+    found = {}
+    for node, matched in matching.tensors.items():
+        scale = scales.get(matched.source)
+        stored = "float32" if scale else str(np.asarray(tensors[matched.source]).dtype)
+        own = Precision.of(precision or stored, accumulate)
+        found[node] = own._replace(step=scale.scale / 2) if scale else own
+    return found
+
+
+def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> dict[str, Any]:
+    """The comparison as JSON: verdict, every golden tensor's entry, causes (best first), what matches nothing."""
+    comparison, matching, reference = judged
+    unmatched = list(matching.unmatched)
+    causes = [entry for finding in comparison.findings for entry in _causes(comparison, finding)]
+    notes = [
+        f"{name}: no hypothesis explains it{': ' + words if words else ''}." for name, words in comparison.facts.items()
+    ]
+    notes += [
+        f"{f.name}: so many nodes lie before it ({len(f.segment)}) that its bound says nothing; the yardstick is refnet's "
+        "own spread over orders of summation. Dump a tensor between to have it judged."
+        for f in comparison.findings
+        if f.judgement.yardstick == "spread"
+    ]
+    if unmatched:
+        notes.append(
+            f"{len(unmatched)} of the candidate's tensors match nothing: name them with --map or leave them out."
+        )
+    return {
+        "verdict": "holds" if comparison.holds and not unmatched else "fails",
+        "candidate": candidate,
+        "pack": pack,
+        "model": reference.graph.recipe.model,
+        "precision": precision,
+        "tensors": [_entry(finding, matching) for finding in comparison.findings],
+        "causes": causes,
+        "notes": notes,
+        "unmatched": unmatched,
+    }
+
+
+def _causes(comparison: Comparison, finding: Finding) -> list[dict[str, Any]]:
+    found = comparison.causes.get(finding.name, [])
+    return [
+        {
+            "id": "+".join(cause.ids),
+            "node": finding.name,
+            "place": cause.node,
+            "sentence": cause.detail,
+            "detail": "; ".join(HYPOTHESES[id].sentence for id in cause.ids),
+            "link": " ".join(cause.links),
+            "tie": index > 0,
+        }
+        for index, cause in enumerate(found)
+    ]
+
+
+def _entry(finding: Finding, matching: Matching) -> dict[str, Any]:
+    judgement, apart = finding.judgement, finding.accumulated
+    matched = matching.tensors.get(finding.name)
+    judged = bool(finding.segment)
+    return {
+        "name": finding.name,
+        "verdict": judgement.verdict,
+        "worst": _figure(judgement.worst) if judged and judgement.yardstick == "bound" else None,
+        "expected": _figure(judgement.expected) if judged else None,
+        "rms": _figure(judgement.rms) if judged else None,
+        "error": _figure(judgement.error) if judged else None,
+        "yardstick": judgement.yardstick if judged else None,
+        "accumulated": None
+        if apart is None
+        else {key: _figure(value) for key, value in apart._asdict().items() if key != "channels"},
+        "channels": None if apart is None else [_figure(value) for value in apart.channels[:64]],
+        "segment": list(finding.segment),
+        "source": matched.source if matched else None,
+        "layout": matched.layout if matched else None,
+    }
+
+
+def _figure(value: float | None) -> float | str | None:
+    """A JSON number, or 'inf' and 'nan' in words."""
+    if value is None or np.isfinite(value):
+        return value
+    return str(value)
+
+
+def pictures(judged: Judged) -> tuple[dict[str, Array], dict[str, tuple[Array, Array]]]:
+    """Error maps and histograms of the tensors that are not fine, for the HTML report."""
+    maps, histograms = {}, {}
+    for name in judged.comparison.wrong():
+        if name not in judged.matching.tensors or name not in judged.reference.stored:
+            continue
+        y, golden = judged.matching.tensors[name].array, judged.reference.golden(name)
+        if y.shape != golden.shape or not np.isfinite(y).all():
+            continue
+        error = y.astype(np.float64) - golden
+        histograms[name] = np.histogram(error, bins=41)
+        if error.ndim == 4:
+            maps[name] = np.abs(error).max(axis=(0, 1))
+    return maps, histograms
