@@ -147,8 +147,8 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
         f"{name}: no hypothesis explains it{': ' + words if words else ''}." for name, words in comparison.facts.items()
     ]
     notes += [
-        f"{f.name}: so many nodes lie before it ({len(f.segment)}) that its bound says nothing; the yardstick is refnet's "
-        "own spread over orders of summation. Dump a tensor between to have it judged."
+        f"{f.name}: so many nodes lie before it ({len(f.segment)}) that its bound says nothing; the yardstick is "
+        "refnet's own spread over orders of summation. Dump a tensor between to have it judged."
         for f in comparison.findings
         if f.judgement.yardstick == "spread"
     ]
@@ -177,7 +177,7 @@ def _causes(comparison: Comparison, finding: Finding) -> list[dict[str, Any]]:
             "node": finding.name,
             "place": cause.node,
             "sentence": cause.detail,
-            "detail": "; ".join(HYPOTHESES[id].sentence for id in cause.ids),
+            "detail": "; ".join(HYPOTHESES[bug].sentence for bug in cause.ids),
             "link": " ".join(cause.links),
             "tie": index > 0,
         }
