@@ -66,8 +66,10 @@ def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
     tried = list(_tried(segment, exact))
     found = list(_fitting(tried, segment, precision))
     if not found:
-        loose = [h for h in HYPOTHESES.values() if h.precision]
-        found = list(_fitting(list(_tried(segment, loose)), segment, precision))
+        loose = list(_tried(segment, [h for h in HYPOTHESES.values() if h.precision]))
+        replayed = [each for each in loose if each.variation.segment.precision is None]
+        widened = [each for each in loose if each.variation.segment.precision is not None]  # fits errors of any kind
+        found = list(_fitting(replayed, segment, precision)) or list(_fitting(widened, segment, precision))
     if not found:
         found = list(_pairs(tried, segment, precision, exact))
     return sorted(found, key=lambda cause: (len(cause.ids), cause.judgement.rms))
@@ -199,6 +201,6 @@ def _shift(target: Array, y: Array, before: float) -> str:
 
 
 def _permuted(target: Array, y: Array) -> str:
-    if y.size > 1 and np.allclose(np.sort(target, axis=None), np.sort(y, axis=None), rtol=1e-5, atol=0):
+    if y.size > 1 and _size(np.sort(target, axis=None) - np.sort(y, axis=None)) < 1e-5 * _size(y):
         return "it holds the reference's values in another order"
     return ""

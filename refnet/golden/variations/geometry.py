@@ -191,7 +191,7 @@ def _exchanged(K: int, i: int, j: int) -> Array:
 
 def channels_last(segment: Segment) -> Iterator[Variation]:
     """The right numbers in NHWC order under an NCHW shape."""
-    shape = segment.sizes[segment.end]
+    shape = segment.sizes.get(segment.end, ())
     if len(shape) == 3 and shape[1] * shape[2] > 1 and shape[0] > 1:
         moved = segment.with_view(lambda y: np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(y.shape))
         yield Variation(segment.end, "the tensor is right but lies in NHWC order under an NCHW shape", moved)

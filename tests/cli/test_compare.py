@@ -1,0 +1,184 @@
+"""refnet compare, probe and scorecard as a porter meets them."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from refnet import Network
+from refnet.cli import main
+from refnet.golden.judging import judge_port
+from refnet.golden.pack import read_pack
+from refnet.golden.verdicts import FAILING
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("packs") / "golden"
+    name = "torchvision/mobilenet_v3_small"
+    assert main(["golden", name, "--width", "0.35", "--size", "40,56", "--classes", "6", "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def tensors(pack):
+    golden = read_pack(pack)
+    return Network(golden.graph, dict(golden.params)).trace(golden.tensor("input"))
+
+
+def dumped(folder, tensors):
+    folder.mkdir()
+    for name, y in tensors.items():
+        np.save(folder / f"{name}.npy", y)
+    return str(folder)
+
+
+def compared(capsys, *argv):
+    status = main(["compare", *argv, "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *argv):
+    try:
+        status = main(["compare", *argv])
+    except SystemExit as leaving:
+        status = leaving.code
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    return err
+
+
+def test_an_honest_port_holds(pack, tensors, tmp_path, capsys):
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", tensors))
+    assert (status, found["verdict"], found["causes"], found["unmatched"]) == (0, "holds", [], [])
+    assert [entry["name"] for entry in found["tensors"]] == list(tensors)
+
+
+def test_a_wrong_port_is_told_which_layer_and_why(pack, tensors, tmp_path, capsys):
+    x = tensors["block4.se.expand"]
+    wrong = {**tensors, "block4.se.gate": np.clip(x * np.float32(0.2) + np.float32(0.5), 0, 1)}
+    wrong["block4.se.scale"] = tensors["block4.depthwise.act"] * wrong["block4.se.gate"]
+    wrong = {name: y for name, y in wrong.items() if name in list(tensors)[: list(tensors).index("block4.project")]}
+    port = dumped(tmp_path / "port", wrong)
+    assert main(["compare", str(pack), port, "--partial"]) == 1
+    words = "block4.se.gate: wrong. It equals the reference when the gate is clip(0.2 x + 0.5, 0, 1) [hsigmoid-slope]."
+    assert words in capsys.readouterr().out
+    _, found = compared(capsys, str(pack), port, "--partial")
+    assert [entry["name"] for entry in found["tensors"] if entry["verdict"] in FAILING[:4]] == ["block4.se.gate"]
+    assert found["causes"][0]["id"] == "hsigmoid-slope"
+    assert found["causes"][0]["link"].startswith("https://")
+
+
+def test_names_of_its_own_are_matched_by_content(pack, tensors, tmp_path, capsys):
+    renamed = {f"t{index:03d}": y for index, y in enumerate(tensors.values())}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", renamed))
+    assert status == 0
+    assert {entry["source"] for entry in found["tensors"]} == set(renamed)
+
+
+def test_a_map_names_what_is_what(pack, tensors, tmp_path, capsys):
+    (tmp_path / "map.json").write_text(json.dumps({"conv1": "stem.conv"}))
+    port = dumped(tmp_path / "port", {"conv1": tensors["stem.conv"]})
+    status, found = compared(capsys, str(pack), port, "--map", str(tmp_path / "map.json"), "--partial")
+    assert status == 0
+    assert found["tensors"][0]["source"] == "conv1"
+
+
+def test_channels_last_tensors_are_recognised_and_said(pack, tensors, tmp_path, capsys):
+    moved = {name: y.transpose(0, 2, 3, 1) if y.ndim == 4 else y for name, y in tensors.items()}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", moved))
+    assert status == 0
+    assert next(entry for entry in found["tensors"] if entry["name"] == "stem.conv")["layout"] == "nhwc"
+
+
+def test_a_tensor_that_matches_nothing_fails(pack, tensors, tmp_path, capsys):
+    extra = {**tensors, "mystery": np.ones((3, 5), np.float32)}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", extra), "--partial")
+    assert (status, found["unmatched"]) == (1, ["mystery"])
+
+
+def test_missing_tensors_fail_unless_partial(pack, tensors, tmp_path, capsys):
+    port = dumped(tmp_path / "port", dict(list(tensors.items())[:9]))
+    assert compared(capsys, str(pack), port)[0] == 1
+    assert compared(capsys, str(pack), port, "--partial")[0] == 0
+
+
+def test_integer_tensors_are_judged_by_their_scales(pack, tensors, tmp_path, capsys):
+    y = tensors["stem.act"]
+    scale = float(np.ptp(y) / 255)
+    zero = round(float(-y.min() / scale)) - 128
+    stored = np.clip(np.rint(y / scale) + zero, -128, 127).astype(np.int8)
+    port = dumped(tmp_path / "port", {"stem.bn": tensors["stem.bn"], "stem.act": stored})
+    assert "--scales" in refused(capsys, str(pack), port, "--partial")
+    (tmp_path / "scales.json").write_text(json.dumps({"stem.act": {"scale": scale, "zero_point": zero}}))
+    scales = ["--scales", str(tmp_path / "scales.json"), "--partial"]
+    assert compared(capsys, str(pack), port, *scales)[0] == 0
+    dumped(tmp_path / "off", {"stem.bn": tensors["stem.bn"], "stem.act": stored // 2})
+    assert compared(capsys, str(pack), str(tmp_path / "off"), *scales)[0] == 1
+
+
+def test_a_callable_is_a_candidate_too(pack):
+    golden = read_pack(pack)
+    net = Network(golden.graph, dict(golden.params))
+    assert judge_port(golden, net.trace).comparison.holds
+
+
+def test_reports_are_written_whole(pack, tensors, tmp_path, capsys):
+    wrong = {**tensors, "block1.depthwise.bn": tensors["block1.depthwise.bn"] + np.float32(1)}
+    port = dumped(tmp_path / "port", wrong)
+    files = ["--junit", str(tmp_path / "r.xml"), "--report", str(tmp_path / "r.html")]
+    assert main(["compare", str(pack), port, *files]) == 1
+    capsys.readouterr()
+    failures = ElementTree.parse(tmp_path / "r.xml").getroot().iter("failure")
+    assert len(list(failures)) >= 1
+    page = (tmp_path / "r.html").read_text()
+    assert "block1.depthwise.bn" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("[1, 2]", "holds no JSON object"), ("{", "not JSON"), ('{"a": 3}', "'a' is mapped to something other")],
+)
+def test_a_bad_map_gets_one_line(pack, tensors, tmp_path, capsys, content, complaint):
+    (tmp_path / "map.json").write_text(content)
+    port = dumped(tmp_path / "port", {"stem.conv": tensors["stem.conv"]})
+    assert complaint in refused(capsys, str(pack), port, "--map", str(tmp_path / "map.json"))
+
+
+def test_bad_requests_get_one_line(pack, tensors, tmp_path, capsys):
+    nothing = dumped(tmp_path / "nothing", {"a": np.ones((2, 2), np.float32)})
+    assert "nothing in the candidate is any tensor" in refused(capsys, str(pack), nothing)
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(capsys, str(pack), str(tmp_path / "empty"))
+    assert "does not exist" in refused(capsys, str(tmp_path / "no-pack"), nothing)
+    port = dumped(tmp_path / "port", {"stem.conv": tensors["stem.conv"]})
+    assert "manifest" in refused(capsys, str(tmp_path / "empty"), port)
+
+
+def test_probe_writes_its_input_and_reports(tmp_path, capsys):
+    argv = ["probe", "torchvision/mobilenet_v3_small", "--width", "0.35", "--size", "40,56", "--json"]
+    assert main([*argv, "-o", str(tmp_path / "x.npy")]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert np.load(tmp_path / "x.npy").shape == (1, 3, 40, 56)
+    assert {row["id"] for row in rows} > {"pad-same", "bn-eps", "input-bgr"}
+
+
+def test_the_manifest_says_what_the_input_could_show(pack):
+    rows = {row["id"]: row for row in read_pack(pack).manifest["detectability"]}
+    assert rows["bn-eps"]["visible"] == rows["bn-eps"]["places"] > 0
+
+
+def test_scorecard_counts(capsys):
+    assert main(["scorecard", "V1", "--sample", "1", "--pairs", "2", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["families"]["V1"]["pairs_located"] == 2
+    assert counts["total"]["located"] == counts["total"]["visible"]
+
+
+def test_an_unknown_family_gets_one_line(capsys):
+    assert main(["scorecard", "V9"]) == 2
+    assert "no family is called 'V9'" in capsys.readouterr().err

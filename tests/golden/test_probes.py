@@ -1,0 +1,54 @@
+"""An input that hides nothing, and the report on what an input could have shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, random_params
+from refnet.golden.probes import probe, report
+from refnet.golden.scorecard import FAMILIES
+from refnet.graph import SOURCE
+
+
+def reported(name, x=None, size=(48, 64), width=0.35):
+    graph = build(name, width=width, size=size, classes=10)
+    net = Network(graph, random_params(graph))
+    x = probe(graph) if x is None else x
+    return {row["id"]: row for row in report(graph, net.params, {SOURCE: x, **net.trace(x)})}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_probe_shows_nearly_every_bug_at_nearly_every_place(family):
+    model, width, size = FAMILIES[family]
+    rows = reported(model, size=size, width=width).values()
+    places, visible = sum(row["places"] for row in rows), sum(row["visible"] for row in rows)
+    assert visible >= 0.95 * places
+
+
+def test_the_probe_reaches_every_gate_and_every_hard_activation():
+    graph = build("torchvision/mobilenet_v3_large", size=(64, 96))
+    tensors = Network(graph, random_params(graph)).trace(probe(graph))
+    x = probe(graph)
+    assert x.dtype == np.float32
+    assert x.min() < -6
+    assert x.max() > 6
+    hard = [node.inputs[0] for node in graph.nodes if node.op == "hard_swish"]
+    assert all(tensors[name].min() < -3 and tensors[name].max() > 3 for name in hard if tensors[name].shape[2] > 1)
+
+
+def test_an_input_without_a_border_hides_what_happens_there():
+    x = np.zeros((2, 3, 48, 64), np.float32)
+    rows = reported("torchvision/mobilenet_v3_small", x=np.full_like(x, 0.5))
+    assert rows["input-bgr"]["visible"] == 0
+    assert rows["input-hw"]["hidden"] == [] or rows["input-hw"]["visible"] == 0
+
+
+def test_a_bug_that_applies_nowhere_has_no_places():
+    assert reported("torchvision/mobilenet_v2", width=0.25)["gate-hswish"]["places"] == 0
+
+
+def test_pixels_are_given_to_a_network_that_rescales_them():
+    x = probe(build("keras/MobileNetV3Small", size=(48, 64)))
+    assert x.min() < 0
+    assert x.max() > 255
