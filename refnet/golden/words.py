@@ -15,7 +15,7 @@ def figure(value: float | str | None) -> str:
     """A number in three figures; '-' where there is none, '>1e9' where it says no more than that."""
     if value is None:
         return "-"
-    return ">1e9" if float(value) > 1e9 else f"{float(value):.3g}"
+    return ">1e9" if 1e9 < float(value) < float("inf") else f"{float(value):.3g}"
 
 
 def origin(tensor: Mapping[str, Any]) -> str:
