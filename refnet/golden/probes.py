@@ -33,8 +33,8 @@ def probe(graph: Graph, batch: int = 2) -> Array:
     """An input made to reveal bugs, float32.
 
     The first image: a texture of all frequencies, different in each channel and along each axis, so that no two
-    axes, channels or directions can be exchanged unseen; bright and dark patches far beyond +-3; impulses on the
-    border and in the corners. The second: smooth and dark, with a bright quarter, as photographs are. More are drawn
+    axes, channels or directions can be exchanged unseen; bright and dark patches far beyond +-3; bands in which one
+    channel alone is not zero; impulses on the border and in the corners. The second: smooth and dark, with a bright quarter, as photographs are. More are drawn
     like the first.
     Where the network itself rescales pixels, what it rescales to that, cut to 0..255.
 
@@ -52,6 +52,9 @@ def probe(graph: Graph, batch: int = 2) -> Array:
             x[n, c] = waves + rng.standard_normal((H, W)) if n != 1 else 0.7 * waves - 1.0
     x[0::2, :, H // 4 : H // 2, W // 8 : W // 3] += 6.0
     x[0::2, :, H // 2 : 3 * H // 4, W // 2 : 3 * W // 4] -= 6.0
+    for c in range(C):  # one channel alone, band after band
+        band = x[0::2, :, 7 * H // 8 :, c * W // C : (c + 1) * W // C]
+        band[:, np.arange(C) != c] = 0
     if batch > 1:
         x[1::2, :, : H // 2, W // 2 :] += 4.0
     for c in range(C):
