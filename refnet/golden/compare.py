@@ -6,6 +6,7 @@ tensors: the nodes between two tensors that it has are one segment.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -110,63 +111,85 @@ def compare(
     -------
     Comparison
     """
-    graph, batch = reference.graph, len(reference.golden(SOURCE))
-    sizes = shapes(graph)
-    full = {name: (batch, *shape) for name, shape in sizes.items()}
-    usable = {name: y for name, y in tensors.items() if name in full and not _defect(y, full[name])}
-    base = {SOURCE: reference.golden(SOURCE)} if SOURCE not in usable else {}
-    given = _Chained(usable, base)
-    findings: dict[str, Finding] = {}
-    failing: list[tuple[Segment, Precision]] = []
-    covered: set[str] = set()
-    if SOURCE in usable:
-        segment = _input_segment(reference, usable[SOURCE])
-        _judge(reference, SOURCE, segment, _precision(precision, SOURCE, usable[SOURCE]), findings, failing)
-    relaid: dict[str, Array] = {}
-    for node in graph.nodes:
-        if node.name not in tensors:
-            continue
-        if node.name not in usable:
-            findings[node.name] = Finding(node.name, Judgement(_defect(tensors[node.name], full[node.name])))
-            continue
-        segment = cut(graph, reference.params, node.name, given, sizes)
-        covered |= {part.name for part in segment.graph.nodes}
-        own = _precision(precision, node.name, usable[node.name])
-        if set(segment.given) & set(relaid) and not _judgement(segment, own).holds:
-            # Its inputs lie in another order than they are dumped in, or the port reads them in the wrong one.
-            segment = replace(segment, given={name: relaid.get(name, y) for name, y in segment.given.items()})
-        _judge(reference, node.name, segment, own, findings, failing)
-        if failing and failing[-1][0] is segment and (moved := _relaid(segment, own)) is not None:
-            relaid[node.name] = moved
-    for node in graph.nodes:
-        if node.name not in findings and node.name in reference.stored:
-            findings[node.name] = Finding(node.name, Judgement("inside" if node.name in covered else "missing"))
-    causes = {segment_name(s): diagnose(s, p) for s, p in failing} if explain else {}
-    facts = {segment_name(s): describe(s, p) for s, p in failing if explain and not causes[segment_name(s)]}
-    order = [SOURCE, *(node.name for node in graph.nodes)]
-    made = tuple(findings[name] for name in order if name in findings)
-    bad = [f for f in made if f.judgement.verdict in FAILING and not (partial and f.judgement.verdict == "missing")]
-    return Comparison(made, causes, facts, not bad)
+    judging = _Judging(reference, tensors, precision)
+    judging.all()
+    causes = {_name(s): diagnose(s, p) for s, p in judging.failing} if explain else {}
+    facts = {_name(s): describe(s, p) for s, p in judging.failing if explain and not causes[_name(s)]}
+    order = [SOURCE, *(node.name for node in reference.graph.nodes)]
+    findings = tuple(judging.findings[name] for name in order if name in judging.findings)
+    accepted = ("missing",) if partial else ()
+    bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
+    return Comparison(findings, causes, facts, not bad)
 
 
-class _Chained(Mapping[str, Array]):
-    """Two mappings as one, without loading anything."""
+class _Judging:
+    """Goes down the graph and judges what the candidate has; keeps the segments that fail."""
 
-    def __init__(self, first: Mapping[str, Array], second: Mapping[str, Array]) -> None:
-        self.first, self.second = first, second
+    def __init__(
+        self, reference: Reference, tensors: Mapping[str, Array], precision: Precision | Mapping[str, Precision] | None
+    ) -> None:
+        self.reference, self.tensors, self.precision = reference, tensors, precision
+        self.sizes = shapes(reference.graph)
+        batch = len(reference.golden(SOURCE))
+        self.full = {name: (batch, *shape) for name, shape in self.sizes.items()}
+        usable = {name: y for name, y in tensors.items() if name in self.full and not self._defect(name)}
+        golden_input = {} if SOURCE in usable else {SOURCE: reference.golden(SOURCE)}
+        self.usable, self.given = usable, ChainMap(usable, golden_input)
+        self.findings: dict[str, Finding] = {}
+        self.failing: list[tuple[Segment, Precision]] = []
+        self.covered: set[str] = set()
+        self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
 
-    def __getitem__(self, name: str) -> Array:
-        return self.first[name] if name in self.first else self.second[name]
+    def all(self) -> None:
+        """Judge every tensor; what the candidate lacks is inside a segment or missing."""
+        if SOURCE in self.usable:
+            self._judge(SOURCE, _input_segment(self.reference, self.usable[SOURCE], self.sizes))
+        for node in self.reference.graph.nodes:
+            if node.name in self.usable:
+                self._node(node.name)
+            elif node.name in self.tensors:
+                self.findings[node.name] = Finding(node.name, Judgement(self._defect(node.name)))
+        for name in self.reference.stored:
+            if name not in self.findings and name != SOURCE:
+                self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
 
-    def __iter__(self) -> Any:
-        yield from self.first
-        yield from (name for name in self.second if name not in self.first)
+    def _node(self, name: str) -> None:
+        segment = cut(self.reference.graph, self.reference.params, name, self.given, self.sizes)
+        self.covered |= {node.name for node in segment.graph.nodes}
+        if set(segment.given) & set(self.relaid) and not _judgement(segment, self._own(name)).holds:
+            # The port dumps its inputs in another order than it reads them in.
+            segment = replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
+        if not self._judge(name, segment) and (moved := _relaid(segment, self._own(name))) is not None:
+            self.relaid[name] = moved
 
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+    def _judge(self, name: str, segment: Segment) -> bool:
+        assert segment.candidate is not None
+        judgement = _judgement(segment, self._own(name))
+        stored = name in self.reference.stored
+        accumulated = _accumulated(segment.candidate, self.reference.golden(name)) if stored else None
+        nodes = tuple(node.name for node in segment.graph.nodes)
+        self.findings[name] = Finding(name, judgement, nodes, accumulated)
+        if not judgement.holds:
+            self.failing.append((segment, self._own(name)))
+        return judgement.holds
+
+    def _own(self, name: str) -> Precision:
+        """The precision declared for a tensor, or that of its dtype."""
+        if isinstance(self.precision, Precision):
+            return self.precision
+        if self.precision is not None and name in self.precision:
+            return self.precision[name]
+        return Precision.of(str(self.usable[name].dtype))
+
+    def _defect(self, name: str) -> str:
+        """The verdict on a tensor that cannot be judged, or ''."""
+        y = self.tensors[name]
+        if y.shape != self.full[name]:
+            return "shape"
+        return "" if np.isfinite(y).all() else "nonfinite"
 
 
-def segment_name(segment: Segment) -> str:
+def _name(segment: Segment) -> str:
     """The golden tensor that a segment makes."""
     return SOURCE if segment.end == _FED else segment.end
 
@@ -174,29 +197,11 @@ def segment_name(segment: Segment) -> str:
 _FED = "input.fed"
 
 
-def _input_segment(reference: Reference, x: Array) -> Segment:
+def _input_segment(reference: Reference, x: Array, sizes: Mapping[str, tuple[int, ...]]) -> Segment:
     """The candidate's own input as a tensor to be judged: it should be the golden one, as it is."""
     same = Node(_FED, "affine", (SOURCE,), {}, {"slope": 1.0, "offset": 0.0})
     golden = {SOURCE: reference.golden(SOURCE)}
-    return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, reference.graph, shapes(reference.graph), {}, x)
-
-
-def _judge(
-    reference: Reference,
-    name: str,
-    segment: Segment,
-    precision: Precision,
-    findings: dict[str, Finding],
-    failing: list[tuple[Segment, Precision]],
-) -> None:
-    assert segment.candidate is not None
-    judgement = _judgement(segment, precision)
-    accumulated = None
-    if name in reference.stored:
-        accumulated = _accumulated(segment.candidate, reference.golden(name))
-    findings[name] = Finding(name, judgement, tuple(node.name for node in segment.graph.nodes), accumulated)
-    if not judgement.holds:
-        failing.append((segment, precision))
+    return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, reference.graph, sizes, {}, x)
 
 
 def _judgement(segment: Segment, precision: Precision) -> Judgement:
@@ -215,20 +220,6 @@ def _relaid(segment: Segment, precision: Precision) -> Array | None:
     N, C, H, W = y.shape
     moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
     return moved if _judgement(replace(segment, candidate=moved), precision).holds else None
-
-
-def _precision(declared: Precision | Mapping[str, Precision] | None, name: str, y: Array) -> Precision:
-    if isinstance(declared, Precision):
-        return declared
-    if declared is not None and name in declared:
-        return declared[name]
-    return Precision.of(str(y.dtype))
-
-
-def _defect(y: Array, shape: tuple[int, ...]) -> str:
-    if y.shape != shape:
-        return "shape"
-    return "" if np.isfinite(y).all() else "nonfinite"
 
 
 def _accumulated(y: Array, golden: Array) -> Accumulated | None:

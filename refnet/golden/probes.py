@@ -34,9 +34,9 @@ def probe(graph: Graph, batch: int = 2) -> Array:
 
     The first image: a texture of all frequencies, different in each channel and along each axis, so that no two
     axes, channels or directions can be exchanged unseen; bright and dark patches far beyond +-3; bands in which one
-    channel alone is not zero; impulses on the border and in the corners. The second: smooth and dark, with a bright quarter, as photographs are. More are drawn
-    like the first.
-    Where the network itself rescales pixels, what it rescales to that, cut to 0..255.
+    channel alone is not zero; impulses on the border and in the corners. The second: smooth and dark, with a bright
+    quarter, as photographs are. More are drawn like the first. A network that itself rescales pixels is given what it
+    rescales to that.
 
     Returns
     -------
