@@ -47,14 +47,15 @@ def table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
     holds
     """
     tensors = document["tensors"]
-    shown = [tensor for tensor in tensors if verbose or tensor["verdict"] in FAILING]
+    accepted = "missing" if document["verdict"] == "holds" else ""  # of a candidate that may be partial
+    shown = [t for t in tensors if verbose or (t["verdict"] in FAILING and t["verdict"] != accepted)]
     fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
     parts = ["{candidate} against {pack}: {model}, {precision}".format(**document)]
     if shown:
         parts.append(_laid_out([_HEADER, *map(_row, shown)]))
     if fine and not verbose:
         parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
-    if few := list(_channels(shown)):
+    if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
         parts.append("\n".join(few))
     for sentence, more in causes(document):
         parts.append("\n".join([sentence, *(f"  {line}" for line in more)]))

@@ -163,8 +163,10 @@ def measured(segment: Segment, precision: Precision) -> Bound | None:
     made = limit(segment, precision)
     size = float(np.sqrt(np.mean(np.square(made.y))))
     dtype = np.float64 if precision.u < _FLOAT32 / 2 else np.float32
-    if len(segment.graph) < _LONG or precision.u > 2 * _FLOAT32 or made.rms < _NOTHING * precision.u * size:
-        return None
+    own = segment.precision or precision
+    finest = max(own.u, own.u_store)
+    if len(segment.graph) < _LONG or finest > 2 * _FLOAT32 or own.step or made.rms < _NOTHING * finest * size:
+        return None  # in short formats and integers refnet has no runs of its own to measure
     runs = [run(segment, dtype, rules).astype(np.float64) for rules in ORDERS.values()]
     pairs = list(itertools.combinations([made.y, *runs], 2))
     apart = max(float(np.abs(one - other).max()) for one, other in pairs)

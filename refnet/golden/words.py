@@ -48,7 +48,8 @@ def causes(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 def summary(document: Mapping[str, Any]) -> str:
     """The verdict, and what it rests on, in one line."""
     counts = Counter(tensor["verdict"] for tensor in document["tensors"])
-    parts = [f"{counts[verdict]} {verdict}" for verdict in FAILING if counts[verdict]]
+    accepted = " (accepted)" if document["verdict"] == "holds" else ""
+    parts = [f"{counts[verdict]} {verdict}{accepted}" for verdict in FAILING if counts[verdict]]
     if document["unmatched"]:
         parts.append(f"{len(document['unmatched'])} unmatched")
     return ": ".join([document["verdict"], *([", ".join(parts)] if parts else [])])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,40 +21,64 @@ _CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 def _fed(segment: Segment, words: str, x: Array) -> Iterator[Variation]:
-    """The segment on another input."""
-    if x.shape == segment.given[SOURCE].shape and not np.array_equal(x, segment.given[SOURCE]):
+    """The segment on another input; where it is the same one, this input hides the bug."""
+    if x.shape == segment.given[SOURCE].shape:
         yield Variation(SOURCE, words, replace(segment, given={**segment.given, SOURCE: x}))
 
 
-def _pixels(segment: Segment) -> Array | None:
-    """The input's pixels, 0 to 255, or None where the segment does not read it."""
+class _Scaling(NamedTuple):
+    """What a vendor does to pixels: x = (pixel / scale - mean) / std, per channel."""
+
+    scale: float
+    mean: Array
+    std: Array
+
+    def __call__(self, pixels: Array) -> Array:
+        x: Array = (pixels / self.scale - self.mean) / self.std
+        return x
+
+    def pixels(self, x: Array) -> Array:
+        """Back to 0..255."""
+        p: Array = (x * self.std + self.mean) * self.scale
+        return p
+
+
+_BLACK_TO_WHITE = np.array([0.0, 255.0]).reshape(1, 2)
+
+
+def _scaling(segment: Segment) -> _Scaling | None:
+    """The vendor's, or None where the segment does not read the network's input."""
     model = MODELS.get(segment.whole.recipe.model)
     if not reads_input(segment) or model is None:
         return None
-    pre, x = model.dialect.preprocessing, segment.given[SOURCE].astype(np.float64)
-    mean, std = (np.array(figures).reshape(-1, 1, 1) for figures in (pre.mean, pre.std))
-    pixels: Array = (x * std + mean) * pre.scale
-    return pixels
+    pre = model.dialect.preprocessing
+    return _Scaling(pre.scale, *(np.array(figures).reshape(-1, 1, 1) for figures in (pre.mean, pre.std)))
+
+
+def _scaled(segment: Segment, own: _Scaling, other: Callable[[Array], Array], words: str) -> Iterator[Variation]:
+    """The input as another treatment of the same pixels would have it, where that is another at all."""
+    if not np.allclose(other(_BLACK_TO_WHITE), own(_BLACK_TO_WHITE), rtol=1e-12, atol=1e-12):
+        yield from _fed(segment, words, other(own.pixels(segment.given[SOURCE].astype(np.float64))))
 
 
 def input_range(segment: Segment) -> Iterator[Variation]:
     """Pixels in [0, 1], [-1, 1] or [0, 255]."""
-    pixels = _pixels(segment)
-    if pixels is not None:
-        for words, x in (("[0, 1]", pixels / 255), ("[-1, 1]", pixels / 127.5 - 1), ("[0, 255]", pixels)):
-            yield from _fed(segment, f"the pixels are in {words}", x)
+    own = _scaling(segment)
+    if own is not None:
+        yield from _scaled(segment, own, lambda pixels: pixels / 255, "the pixels are in [0, 1]")
+        yield from _scaled(segment, own, lambda pixels: pixels / 127.5 - 1, "the pixels are in [-1, 1]")
+        yield from _scaled(segment, own, lambda pixels: pixels, "the pixels are in [0, 255]")
 
 
 def input_meanstd(segment: Segment) -> Iterator[Variation]:
     """Mean and standard deviation left out, or applied twice."""
-    pixels = _pixels(segment)
-    if pixels is None:
-        return
-    pre = MODELS[segment.whole.recipe.model].dialect.preprocessing
-    mean, std = (np.array(figures).reshape(-1, 1, 1) for figures in (pre.mean, pre.std))
-    yield from _fed(segment, "mean and standard deviation are left out", pixels / pre.scale)
-    twice = (segment.given[SOURCE].astype(np.float64) - mean) / std
-    yield from _fed(segment, "mean and standard deviation are applied twice", twice)
+    own = _scaling(segment)
+    if own is not None:
+        bare = own._replace(mean=own.mean * 0, std=own.std * 0 + 1)
+        yield from _scaled(segment, own, bare, "mean and standard deviation are left out")
+        twice = own._replace(scale=1.0)
+        words = "mean and standard deviation are applied twice"
+        yield from _scaled(segment, own, lambda pixels: twice(own(pixels)), words)
 
 
 def input_bgr(segment: Segment) -> Iterator[Variation]:
@@ -148,9 +172,9 @@ def _is_rounded(y: Array, store: str) -> bool:
 
 def fp16_accumulate(segment: Segment) -> Iterator[Variation]:
     """Sums kept in float16."""
-    for node in segment.nodes(*_CONVOLUTIONS, "avg_pool2d"):
+    if any(segment.nodes(*_CONVOLUTIONS, "avg_pool2d")):
         half = replace(segment, precision=Precision.of("float32", "float16"))
-        yield Variation(node.name, "its sums are kept in float16", half)
+        yield Variation(segment.end, "sums are kept in float16", half)
 
 
 def weights_fp16(segment: Segment) -> Iterator[Variation]:

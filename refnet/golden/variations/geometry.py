@@ -17,6 +17,7 @@ from refnet.networks.plan import padding
 Array = npt.NDArray[Any]
 Pad = tuple[tuple[int, int], tuple[int, int]]
 
+_NOTHING = 1e-9  # of the square error of the worst channel: what rounding leaves in the others
 _SPATIAL = ("conv2d", "depthwise_conv2d")
 _CONVOLUTIONS = (*_SPATIAL, "pointwise_conv2d")
 
@@ -172,15 +173,21 @@ def channel_permute(segment: Segment) -> Iterator[Variation]:
 
 
 def _suspects(segment: Segment, K: int) -> list[tuple[int, int]]:
-    """Which two channels: the two that are furthest off; without a candidate, the first two."""
+    """Which two channels: the two that are furthest off; without a candidate, the first two.
+
+    Where only one is off, the other is one that shows nothing: its inputs are zero throughout.
+    """
     if segment.candidate is None or K == 2:
         return [(0, 1)]
     y = run(segment)
     if y.shape != segment.candidate.shape or y.ndim < 2 or y.shape[1] != K:
         return []
     error = np.square(segment.candidate - y).reshape(*y.shape[:2], -1).sum(axis=(0, 2))
-    first, second = sorted(int(k) for k in np.argsort(-error, kind="stable")[:2])
-    return [(first, second)]
+    first, second = (int(k) for k in np.argsort(-error, kind="stable")[:2])
+    if error[second] > _NOTHING * error[first]:
+        return [(min(first, second), max(first, second))]
+    silent = [k for k in range(K) if k != first and np.ptp(y[:, k]) == 0]
+    return [(min(first, k), max(first, k)) for k in silent[:8]]
 
 
 def _exchanged(K: int, i: int, j: int) -> Array:
