@@ -33,7 +33,8 @@ class _Scaling(NamedTuple):
     mean: Array
     std: Array
 
-    def __call__(self, pixels: Array) -> Array:
+    def apply(self, pixels: Array) -> Array:
+        """From 0..255."""
         x: Array = (pixels / self.scale - self.mean) / self.std
         return x
 
@@ -57,7 +58,7 @@ def _scaling(segment: Segment) -> _Scaling | None:
 
 def _scaled(segment: Segment, own: _Scaling, other: Callable[[Array], Array], words: str) -> Iterator[Variation]:
     """The input as another treatment of the same pixels would have it, where that is another at all."""
-    if not np.allclose(other(_BLACK_TO_WHITE), own(_BLACK_TO_WHITE), rtol=1e-12, atol=1e-12):
+    if not np.allclose(other(_BLACK_TO_WHITE), own.apply(_BLACK_TO_WHITE), rtol=1e-12, atol=1e-12):
         yield from _fed(segment, words, other(own.pixels(segment.given[SOURCE].astype(np.float64))))
 
 
@@ -75,10 +76,10 @@ def input_meanstd(segment: Segment) -> Iterator[Variation]:
     own = _scaling(segment)
     if own is not None:
         bare = own._replace(mean=own.mean * 0, std=own.std * 0 + 1)
-        yield from _scaled(segment, own, bare, "mean and standard deviation are left out")
+        yield from _scaled(segment, own, bare.apply, "mean and standard deviation are left out")
         twice = own._replace(scale=1.0)
         words = "mean and standard deviation are applied twice"
-        yield from _scaled(segment, own, lambda pixels: twice(own(pixels)), words)
+        yield from _scaled(segment, own, lambda pixels: twice.apply(own.apply(pixels)), words)
 
 
 def input_bgr(segment: Segment) -> Iterator[Variation]:
