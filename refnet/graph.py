@@ -130,7 +130,7 @@ class Graph:
         found: dict[str, list[Node]] = {SOURCE: [], **{node.name: [] for node in self.nodes}}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
-                found[name].append(node)
+                found.setdefault(name, []).append(node)
         return found
 
 

@@ -64,7 +64,11 @@ def write_array(path: str | Path, x: npt.NDArray[Any]) -> None:
 
 
 def _write(path: str | Path, put: Callable[[IO[bytes]], object]) -> None:
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays a link
+    if path.exists() and not path.is_file():
+        raise RequestError(f"{path}: exists and is no file; choose another name")
+    if not path.parent.is_dir():
+        raise RequestError(f"{path.parent}: is no folder to write into")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

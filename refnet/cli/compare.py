@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from refnet.readings.bounds import PRECISIONS
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("pack", help="a golden pack, from refnet golden")
-    parser.add_argument("candidate", help="a folder of .npy or raw floats, an .npz or a .safetensors file")
+    parser.add_argument(
+        "candidate",
+        help="a folder of .npy or raw floats, an .npz or a .safetensors file; or an .onnx or .tflite model, "
+        "run by its own runtime (onnxruntime, ai-edge-litert)",
+    )
     parser.add_argument("--map", metavar="FILE", help="JSON object: candidate's name -> node name")
     parser.add_argument(
         "--scales", metavar="FILE", help='JSON: {name: {"scale": s, "zero_point": z}} of integer tensors'
@@ -34,6 +39,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing."""
+    if options.junit and options.junit == options.report:
+        raise RequestError(f"{options.report}: --junit and --report name the same file")
     judged = judge_port(
         options.pack,
         options.candidate,
@@ -59,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _object(path: str) -> dict[str, Any]:
     """A JSON object from a file."""
+    if not Path(path).is_file():
+        raise FormatError(f"{path}: is no file")
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -83,8 +92,11 @@ def _scales(path: str | None) -> dict[str, Scale] | None:
     found = {}
     for name, entry in _object(path).items():
         try:
-            found[name] = Scale(float(entry["scale"]), int(entry.get("zero_point", 0)))
-        except (TypeError, KeyError, ValueError, AttributeError):
+            scale, zero = float(entry["scale"]), entry.get("zero_point", 0)
+            if not math.isfinite(scale) or type(zero) is not int:
+                raise ValueError
+            found[name] = Scale(scale, zero)
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
             raise FormatError(f'{path}: {name!r} is not {{"scale": number, "zero_point": whole number}}') from None
         if not found[name].scale > 0:
             raise RequestError(f"{path}: the scale of {name!r} is not positive")

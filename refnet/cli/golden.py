@@ -42,6 +42,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", action="store_true", help="fold batch norm into the convolutions first")
     parser.add_argument("--only", metavar="GLOB", help="store only these tensors, such as 'block3.*'")
     parser.add_argument("--format", choices=FORMATS, default="npy", help="how arrays are stored (npy)")
+    parser.add_argument(
+        "--no-detectability",
+        action="store_true",
+        help="leave out what this input could show of each bug, which takes time and keeps every tensor in memory",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -60,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         only=options.only,
         format=options.format,
         origin={"weights": weights, "input": source, "folded": options.fold},
-        extra=_detectability(net, x),
+        extra={} if options.no_detectability else _detectability(net, x),
     )
     _report(options, net, x)
     return 0

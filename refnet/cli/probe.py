@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refnet.cli.common import load_array, print_json, size_argument, table, write_array
+from refnet.errors import RequestError
 from refnet.golden.probes import probe, report
 from refnet.graph import SOURCE
 from refnet.network import Network, load
@@ -29,8 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print for each bug at how many places it applies and at how many this input shows it."""
+    if options.batch < 1:
+        raise RequestError(f"--batch {options.batch}: take at least 1")
     net = _network(options)
-    x = load_array(options.input) if options.input else probe(net.graph, max(options.batch, 1))
+    x = load_array(options.input) if options.input else probe(net.graph, options.batch)
     if options.input:
         net = net.at((x.shape[2], x.shape[3])) if x.ndim == 4 else net
         x = net.checked(x.astype(np.float32))

@@ -22,6 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table; 1 if an honest run is found wrong."""
+    if options.sample < 0 or options.pairs < 0:
+        raise RequestError("--sample and --pairs: take 0 or more")
     if unknown := [name for name in options.families if name not in FAMILIES]:
         raise RequestError(f"no family is called {unknown[0]!r}; they are {', '.join(FAMILIES)}")
     rows: list[Outcome] = []

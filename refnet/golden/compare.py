@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.golden.diagnose import Cause, describe, diagnose
-from refnet.golden.segments import Segment, cut, limit, measured
-from refnet.golden.verdicts import FAILING, Judgement, judge
-from refnet.graph import SOURCE, Graph, Node
+from refnet.golden.segments import Segment, cut, identity
+from refnet.golden.verdicts import FAILING, Judgement
+from refnet.golden.yardstick import judged
+from refnet.graph import SOURCE, Graph
 from refnet.readings.bounds import Precision
 from refnet.readings.cost import shapes
 
@@ -144,19 +145,23 @@ class _Judging:
         """Judge every tensor; what the candidate lacks is inside a segment or missing."""
         if SOURCE in self.usable:
             self._judge(SOURCE, _input_segment(self.reference, self.usable[SOURCE], self.sizes))
+        elif SOURCE in self.tensors:
+            self.findings[SOURCE] = Finding(SOURCE, Judgement(self._defect(SOURCE)))
+        else:  # the golden one is taken
+            self.findings[SOURCE] = Finding(SOURCE, Judgement("inside"))
         for node in self.reference.graph.nodes:
             if node.name in self.usable:
                 self._node(node.name)
             elif node.name in self.tensors:
                 self.findings[node.name] = Finding(node.name, Judgement(self._defect(node.name)))
         for name in self.reference.stored:
-            if name not in self.findings and name != SOURCE:
+            if name not in self.findings:
                 self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
 
     def _node(self, name: str) -> None:
         segment = cut(self.reference.graph, self.reference.params, name, self.given, self.sizes)
         self.covered |= {node.name for node in segment.graph.nodes}
-        if set(segment.given) & set(self.relaid) and not _judgement(segment, self._own(name)).holds:
+        if set(segment.given) & set(self.relaid) and not judged(segment, self._own(name)).holds:
             # The port dumps its inputs in another order than it reads them in.
             segment = replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
         if not self._judge(name, segment) and (moved := _relaid(segment, self._own(name))) is not None:
@@ -164,7 +169,7 @@ class _Judging:
 
     def _judge(self, name: str, segment: Segment) -> bool:
         assert segment.candidate is not None
-        judgement = _judgement(segment, self._own(name))
+        judgement = judged(segment, self._own(name))
         stored = name in self.reference.stored
         accumulated = _accumulated(segment.candidate, self.reference.golden(name)) if stored else None
         nodes = tuple(node.name for node in segment.graph.nodes)
@@ -199,17 +204,9 @@ _FED = "input.fed"
 
 def _input_segment(reference: Reference, x: Array, sizes: Mapping[str, tuple[int, ...]]) -> Segment:
     """The candidate's own input as a tensor to be judged: it should be the golden one, as it is."""
-    same = Node(_FED, "affine", (SOURCE,), {}, {"slope": 1.0, "offset": 0.0})
+    same = identity(_FED, SOURCE, axes=4)
     golden = {SOURCE: reference.golden(SOURCE)}
     return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, reference.graph, sizes, {}, x)
-
-
-def _judgement(segment: Segment, precision: Precision) -> Judgement:
-    assert segment.candidate is not None
-    apart = measured(segment, precision)
-    if apart is None:
-        return judge(segment.candidate, limit(segment, precision))
-    return judge(segment.candidate, apart)._replace(yardstick="spread")
 
 
 def _relaid(segment: Segment, precision: Precision) -> Array | None:
@@ -219,7 +216,7 @@ def _relaid(segment: Segment, precision: Precision) -> Array | None:
         return None
     N, C, H, W = y.shape
     moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
-    return moved if _judgement(replace(segment, candidate=moved), precision).holds else None
+    return moved if judged(replace(segment, candidate=moved), precision).holds else None
 
 
 def _accumulated(y: Array, golden: Array) -> Accumulated | None:

@@ -7,6 +7,7 @@ merely closer. All that fit are listed. Where nothing fits, what can be seen in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from refnet.golden.hypotheses import HYPOTHESES, Hypothesis
 from refnet.golden.segments import Segment, Variation, limit, run
-from refnet.golden.verdicts import Judgement, judge
+from refnet.golden.verdicts import Judgement
+from refnet.golden.yardstick import judged
 from refnet.readings.bounds import Precision
 
 __all__ = ["Cause", "describe", "diagnose"]
@@ -51,7 +53,7 @@ class _Tried(NamedTuple):
 
 
 def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
-    """Every cause that fits: single ones, or where there is none pairs, or where there is none those of precision.
+    """Every cause that fits: single ones; or where there is none those of precision, or pairs.
 
     Parameters
     ----------
@@ -67,11 +69,13 @@ def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
     found = list(_fitting(tried, segment, precision))
     if not found:
         loose = list(_tried(segment, [h for h in HYPOTHESES.values() if h.precision]))
-        replayed = [each for each in loose if each.variation.segment.precision is None]
-        widened = [each for each in loose if each.variation.segment.precision is not None]  # fits errors of any kind
-        found = list(_fitting(replayed, segment, precision)) or list(_fitting(widened, segment, precision))
-    if not found:
-        found = list(_pairs(tried, segment, precision, exact))
+        # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
+        widened = [each for each in loose if each.hypothesis.id == "fp16-accumulate"]
+        found = (
+            list(_fitting([each for each in loose if each not in widened], segment, precision))
+            or list(_pairs(tried, segment, precision, exact))
+            or (list(_fitting(widened, segment, precision)) if _everywhere(segment, precision) else [])
+        )
     return sorted(found, key=lambda cause: (len(cause.ids), cause.judgement.rms))
 
 
@@ -102,9 +106,8 @@ def _tried(segment: Segment, hypotheses: list[Hypothesis]) -> Iterator[_Tried]:
 
 
 def _fitting(tried: list[_Tried], segment: Segment, precision: Precision) -> Iterator[Cause]:
-    target = _target(segment).astype(segment.candidate.dtype if segment.candidate is not None else np.float64)
     for hypothesis, variation, _ in tried:
-        judgement = judge(target, limit(variation.segment, precision))
+        judgement = judged(replace(variation.segment, candidate=segment.candidate), precision)
         if judgement.holds:
             links = (hypothesis.link,) if hypothesis.link else ()
             yield Cause((hypothesis.id,), variation.node, variation.detail, links, judgement)
@@ -130,6 +133,13 @@ def _pairs(
                 (*own, *cause.links),
                 cause.judgement,
             )
+
+
+def _everywhere(segment: Segment, precision: Precision) -> bool:
+    """Whether an error has the look of coarse sums: beyond float32's expectation in most elements, and of no form."""
+    made = limit(segment, precision)
+    error = np.abs(_target(segment) - made.y)
+    return float(np.mean(error > made.expected)) > 0.25 and not describe(segment, precision)
 
 
 def describe(segment: Segment, precision: Precision) -> str:

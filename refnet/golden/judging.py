@@ -14,7 +14,9 @@ from refnet.golden.candidate import Matching, match, read_candidate
 from refnet.golden.compare import Comparison, Finding, Reference, compare
 from refnet.golden.hypotheses import HYPOTHESES
 from refnet.golden.pack import Pack, read_pack
+from refnet.golden.runtimes import is_model, run_model
 from refnet.graph import SOURCE
+from refnet.network import Network
 from refnet.readings.bounds import Precision
 from refnet.readings.cost import shapes
 
@@ -55,8 +57,9 @@ def judge_port(
     Parameters
     ----------
     pack : a golden pack or its path
-    candidate : a folder of .npy or raw floats, an .npz, a .safetensors file, a dict {name: array}, or a callable that
-        is given the pack's input (N, C, H, W) and returns such a dict
+    candidate : a folder of .npy or raw floats, an .npz, a .safetensors file; an .onnx or .tflite file, which its own
+        runtime runs on the pack's input; a dict {name: array}, or a callable that is given the pack's input
+        (N, C, H, W) and returns such a dict
     names : candidate's name -> node name; other names are matched by equality, then by content
     precision, accumulate : 'float32', 'tf32', 'float16', 'bfloat16' of stored tensors and of sums; by default as stored
     scales : by the candidate's name, of integer tensors; half a step per store joins the bound
@@ -80,15 +83,19 @@ def judge_port(
     pack = pack if isinstance(pack, Pack) else read_pack(pack)
     if callable(candidate):
         candidate = candidate(pack.tensor(SOURCE))
+    scales = dict(scales or {})
+    runs = isinstance(candidate, str | Path) and is_model(candidate)
+    if isinstance(candidate, str | Path) and runs:
+        candidate, own = run_model(candidate, pack.tensor(SOURCE))
+        scales = {name: Scale(*scale) for name, scale in own.items()} | scales
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
-    scales = scales or {}
     if unknown := [name for name in scales if name not in tensors]:
         raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
     real: Mapping[str, Array] = _Real(tensors, scales)
     batch = len(pack.tensor(SOURCE))
     full = {name: (batch, *shape) for name, shape in shapes(pack.graph).items()}
-    stored = {name: full[name] for name in pack.names}
-    matching = match(real, stored if names is None else full, pack.tensor, names=names)
+    golden = _Golden(pack)
+    matching = match(real, full, golden.tensor, names=names)
     if not matching.tensors:
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
@@ -96,7 +103,27 @@ def judge_port(
     declared = _precisions(matching, tensors, scales, precision, accumulate)
     arrays = {node: np.asarray(found.array) for node, found in matching.tensors.items()}
     found = compare(reference, arrays, precision=declared, partial=partial, explain=explain)
+    if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
+        matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     return Judged(found, matching, reference)
+
+
+class _Golden:
+    """A pack's tensors; those that it does not store are computed again, once, should a name need them."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.computed: dict[str, Array] = {}
+
+    def tensor(self, name: str) -> Array:
+        """One tensor, stored or not."""
+        if name in self.pack.names:
+            return self.pack.tensor(name)
+        if not self.computed:
+            net = Network(self.pack.graph, {key: y.astype(np.float64) for key, y in self.pack.params.items()})
+            trace = net.trace(self.pack.tensor(SOURCE).astype(np.float64))
+            self.computed = {key: y.astype(np.float32) for key, y in trace.items() if key not in self.pack.names}
+        return self.computed[name]
 
 
 class _Real(Mapping[str, Array]):
@@ -151,6 +178,12 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
         "refnet's own spread over orders of summation. Dump a tensor between to have it judged."
         for f in comparison.findings
         if f.judgement.yardstick == "spread"
+    ]
+    notes += [
+        f"{f.name}: nothing can vouch for it: its bound says nothing after {len(f.segment)} nodes, and refnet has no "
+        "runs in this precision. Dump a tensor between."
+        for f in comparison.findings
+        if f.judgement.yardstick == "none"
     ]
     if unmatched:
         notes.append(

@@ -109,6 +109,8 @@ def parse(folder: Path) -> Manifest:
         return Manifest(entries, graph, params, _ordered(graph, tensors, entries["layout"]))
     except (FormatError, GraphError) as error:
         raise FormatError(f"{file}: {error}") from None
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"{file}: holds a value that nothing runs on: {error}") from None
 
 
 def _entries(data: bytes) -> dict[str, Any]:

@@ -226,6 +226,8 @@ def read_npy(path: str | Path) -> Array:
     FormatError
         if it is none, is cut short, or holds Python objects.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise FormatError(f"{path}: is no file")
     with open(path, "rb") as file:
         try:
             shape, _, dtype = _npy_header(file)

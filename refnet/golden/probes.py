@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.golden.hypotheses import HYPOTHESES, Hypothesis
-from refnet.golden.segments import Segment, Variation, cut, limit, run
+from refnet.golden.segments import Segment, Variation, cut, limit, ported, run
 from refnet.graph import SOURCE, Graph
 from refnet.networks.dialects import MODELS
 from refnet.readings.bounds import Bound, Precision
@@ -135,10 +135,9 @@ def places(
 
 def visibility(place: Place, honest: Bound) -> float:
     """How far the bug moves its segment's result, in units of the rms that rounding explains."""
-    if place.variation.segment.precision is not None:  # sums in a short format: as large as its own yardstick
-        return limit(place.variation.segment, Precision.of("float32")).rms / max(honest.rms, 1e-300)
+    replayed = ported if place.variation.segment.precision is not None else run  # only a run shows what short sums do
     with np.errstate(all="ignore"):
-        moved = run(place.variation.segment) - honest.y
+        moved = replayed(place.variation.segment) - honest.y
     if not np.isfinite(moved).all():
         return float("inf")
     size = float(np.sqrt(np.mean(moved**2)))

@@ -49,6 +49,7 @@ class Checked(NamedTuple):
     ----------
     error64 : largest difference of the float64 logits, relative to the largest logit
     error32, vendor32 : refnet's and the vendor's float32 logits against refnet's float64 ones, relative likewise
+    asked64 : what error64 was held to
     verdict : 'agrees'; 'differs' where the float64 logits do; or the name of the first node whose float32 tensor
         rounding does not explain
     """
@@ -59,6 +60,7 @@ class Checked(NamedTuple):
     error64: float
     error32: float
     vendor32: float
+    asked64: float
     verdict: str
 
 
@@ -120,7 +122,7 @@ def check(case: Saved) -> Checked:
     wrong = next((name for name, judged in judge_nodes(graph, net.params, tensors) if not judged.holds), None)
     verdict = "differs" if error64 > asked else wrong or "agrees"
     errors = error64, distance(tensors[LOGITS], logits64), distance(case.logits32, logits64)
-    return Checked(case.model, case.width, case.size, *errors, verdict)
+    return Checked(case.model, case.width, case.size, *errors, asked, verdict)
 
 
 def judge_nodes(

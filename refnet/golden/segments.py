@@ -6,7 +6,6 @@ of laying out the result, another precision. So a bug can be replayed, injected,
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -19,13 +18,9 @@ from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
 
-__all__ = ["Segment", "Variation", "cut", "limit", "measured", "run"]
+__all__ = ["Segment", "Variation", "cut", "identity", "limit", "ported", "run"]
 
 Array = npt.NDArray[Any]
-
-_FLOAT32 = 2.0**-24
-_LONG = 8  # nodes; conv + bn + act + squeeze-and-excite + projection are nine and still bounded well
-_NOTHING = 1000.0  # times the unit roundoff of the result
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,8 @@ class Segment:
 
     def without(self, node: Node, source: int = 0) -> Segment:
         """The same with a node that hands on one of its inputs."""
-        passed = Node(node.name, "affine", (node.inputs[source],), {}, {"slope": 1.0, "offset": 0.0})
-        return self.with_nodes(node, passed)
+        axes = 2 if node.op == "softmax" else 4
+        return self.with_nodes(node, identity(node.name, node.inputs[source], axes))
 
     def with_view(self, view: Callable[[Array], Array]) -> Segment:
         """The same with its result laid out in another way."""
@@ -145,33 +140,30 @@ def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) 
     return y if segment.view is None else segment.view(y)
 
 
-def limit(segment: Segment, precision: Precision) -> Bound:
-    """The segment's exact result and how far rounding alone may move it, laid out as the port does."""
-    made = bound(segment.graph, segment.params, segment.given, segment.precision or precision)
+def limit(segment: Segment, precision: Precision, *, rounded: bool = False) -> Bound:
+    """The segment's exact result and how far rounding alone may move it, laid out as the port does.
+
+    `rounded` takes the segment's inputs for rounded copies of what the port went on with.
+    """
+    made = bound(segment.graph, segment.params, segment.given, segment.precision or precision, rounded=rounded)
     if segment.view is None:
         return made
     return Bound(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
 
 
-def measured(segment: Segment, precision: Precision) -> Bound | None:
-    """refnet's own spread for a segment whose bound says nothing; None where the bound does say something.
+def ported(segment: Segment) -> Array:
+    """What a port in float32 makes of it; where the bug is one of sums in float16, with such sums."""
+    if segment.precision is None:
+        return run(segment, np.float32)
+    with np.errstate(over="ignore"):
+        return run(replace(segment, precision=None), np.float16, ORDERS["sequential"]).astype(np.float32)
 
-    A bound grows with every node that it is carried through. When rounding is allowed a thousandth of the result or
-    more, in an arithmetic that rounds much finer, the yardstick is how far honest runs of the segment lie apart. A
-    candidate may be as far beyond the outermost of them as that: twice the distance is allowed.
-    """
-    made = limit(segment, precision)
-    size = float(np.sqrt(np.mean(np.square(made.y))))
-    dtype = np.float64 if precision.u < _FLOAT32 / 2 else np.float32
-    own = segment.precision or precision
-    finest = max(own.u, own.u_store)
-    if len(segment.graph) < _LONG or finest > 2 * _FLOAT32 or own.step or made.rms < _NOTHING * finest * size:
-        return None  # in short formats and integers refnet has no runs of its own to measure
-    runs = [run(segment, dtype, rules).astype(np.float64) for rules in ORDERS.values()]
-    pairs = list(itertools.combinations([made.y, *runs], 2))
-    apart = max(float(np.abs(one - other).max()) for one, other in pairs)
-    rms = max(float(np.sqrt(np.mean(np.square(one - other)))) for one, other in pairs)
-    return Bound(made.y, np.full_like(made.y, np.inf), np.full_like(made.y, 2 * apart), 2 * rms)
+
+def identity(name: str, source: str, axes: int) -> Node:
+    """A node that hands on a tensor of so many axes as it is."""
+    if axes == 4:
+        return Node(name, "pad", (source,), {}, {"pad": ((0, 0), (0, 0)), "mode": "constant", "value": 0.0})
+    return Node(name, "flatten", (source,))
 
 
 def reads_input(segment: Segment) -> bool:

@@ -151,6 +151,8 @@ def _folder(path: Path) -> dict[str, Stored]:
 
 def _file(path: Path) -> Stored:
     """Where the tensor of a .npy or raw file lies."""
+    if not path.is_file():
+        raise FormatError(f"{path}: is no file")
     size = path.stat().st_size
     if path.suffix in _RAW:
         if size == 0 or size % 4:

@@ -7,7 +7,6 @@ consists of, and the linear layers of the head are pointwise convolutions on a 1
 from __future__ import annotations
 
 import difflib
-import math
 import numbers
 from typing import Any
 
@@ -18,6 +17,7 @@ from refnet.networks.plan import Block, Plan, padding, plan
 
 __all__ = ["build", "find", "models"]
 
+_WIDEST = 16  # times the paper's channels: already hundreds of millions of weights
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("relu", {}),
     "relu6": ("relu6", {}),
@@ -76,8 +76,8 @@ def build(
     ('head.flatten', 143)
     """
     model = find(name)
-    if not (isinstance(width, numbers.Real) and math.isfinite(width) and width > 0):
-        raise RequestError(f"width {width!r}: take a positive number such as 0.5")
+    if not (isinstance(width, numbers.Real) and 0 < width <= _WIDEST):
+        raise RequestError(f"width {width!r}: take a positive number such as 0.5, at most {_WIDEST}")
     classes = model.dialect.classes if classes is None else classes
     if not (isinstance(classes, numbers.Integral) and classes > 0):
         raise RequestError(f"classes {classes!r}: take a positive whole number")

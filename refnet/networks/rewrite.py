@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph, Node, check
+from refnet.graph import Graph, Node
 
 __all__ = ["fold_batch_norm"]
 
@@ -27,7 +27,7 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
 
     Parameters
     ----------
-    graph, params : a network; params of any float dtype
+    graph, params : a network or a segment of one; params of any float dtype
 
     Returns
     -------
@@ -64,7 +64,7 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
             new = replace(new, params={slot: array.shape for slot, array in own.items()})
         nodes.append(new)
         arrays |= {f"{node.name}.{slot}": array for slot, array in own.items()}
-    return check(replace(graph, nodes=tuple(nodes))), arrays
+    return replace(graph, nodes=tuple(nodes)), arrays
 
 
 def _folded(conv: Node, own: Params, norm: Node, params: Params) -> dict[str, npt.NDArray[Any]]:

@@ -17,10 +17,11 @@ rms        u sqrt(K) rms(hypot(B, S)) over the tensor: K independent factors on 
            u sqrt(K) B; S is for plain loops over terms of one sign, whose partial sums, each rounded, are as large as
            the result.
 
-To each, every node adds what storing its result costs: u_store abs(y), and half the smallest subnormal for the store
-and for each of the K roundings, since a product may underflow. Operations that round nothing (relu, max pool, flatten,
-pad) add nothing. Errors that enter an operation are carried through it: worst and expected through absolute weights
-and largest slopes, rms in quadrature.
+To each, every node adds what storing its result costs: u_store abs(y), and an underflow for the store and for each of
+the K roundings, since a product may underflow. Operations that round nothing (relu, max pool, flatten, pad) add
+nothing. Errors that enter an operation are carried through it: worst and expected through absolute weights and largest
+slopes, rms in quadrature. A port that stores tensors in a format shorter than float32 stores its params in it too, once
+each, before or after batch norm was folded: see `_convolved` and `batch_norm`.
 
 The reference is float64 and rounds too: 2^-53 is added to every u, which doubles the bounds of a float64 candidate
 and is invisible in any other.
@@ -31,7 +32,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,18 +50,23 @@ Pad = tuple[Pair, Pair]
 
 _REFERENCE = 2.0**-53  # the reference's own unit roundoff
 _LAMBDA = 6.0  # of the expected bound
+_NO_PAD = ((0, 0), (0, 0))
+_SHORT = 2.0**-23  # a store with a larger unit roundoff is shorter than float32
 
 
 class Precision(NamedTuple):
     """What a candidate computes in: unit roundoff of its arithmetic and of its stored tensors.
 
-    `tiny` is the smallest subnormal of the stored format; `step` is half a quantisation step of integer storage.
+    `tiny` is twice what an underflow may cost: the smallest subnormal, or twice the smallest normal number where
+    subnormals may be flushed to zero; `step` is half a quantisation step of integer storage; `u_factor` is the unit
+    roundoff that the two factors of every product are rounded to first, as tf32 does.
     """
 
     u: float
     u_store: float
     tiny: float
     step: float = 0.0
+    u_factor: float = 0.0
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:
@@ -68,19 +74,31 @@ class Precision(NamedTuple):
 
         Tensors stored in a short format are by default summed in float32, as every current runtime does.
         """
-        unit, tiny = PRECISIONS[store]
-        if accumulate is None:
-            accumulate = store if store in ("float32", "float64", "tf32") else "float32"
-        return cls(PRECISIONS[accumulate][0] + _REFERENCE, (0.0 if store == "tf32" else unit) + _REFERENCE, tiny)
+        accumulate = accumulate or (store if store in ("float64", "tf32") else "float32")
+        factor = PRECISIONS["tf32"][0] if "tf32" in (store, accumulate) else 0.0
+        kept, summed = ("float32" if name == "tf32" else name for name in (store, accumulate))
+        (u_store, tiny), (u, _) = PRECISIONS[kept], PRECISIONS[summed]
+        return cls(u + _REFERENCE, u_store + _REFERENCE, tiny, u_factor=factor)
+
+    @property
+    def short(self) -> bool:
+        """Whether tensors are stored in a format shorter than float32: then params are too."""
+        return self.u_store > _SHORT
+
+    def rounded(self, param: Array) -> Array:
+        """How far storing a param in a short format may move each of its elements."""
+        return self.u_store * np.abs(param) + self.tiny / 2
 
 
-# Unit roundoff and smallest subnormal. tf32 multiplies 11-bit significands; its tensors are stored as float32.
+# Unit roundoff, and twice what an underflow may cost. tf32 multiplies 11-bit significands; its tensors are stored as
+# float32. Runtimes flush subnormals to zero (TensorFlow Lite; GPUs may), which costs up to the smallest normal number:
+# 2^-126 in float32. Only float16 has normal numbers so large that gradual underflow is asked for.
 PRECISIONS: Mapping[str, tuple[float, float]] = {
-    "float64": (2.0**-53, 2.0**-1074),
-    "float32": (2.0**-24, 2.0**-149),
-    "tf32": (2.0**-11, 2.0**-149),
+    "float64": (2.0**-53, 2.0**-1021),
+    "float32": (2.0**-24, 2.0**-125),
+    "tf32": (2.0**-11, 2.0**-125),
     "float16": (2.0**-11, 2.0**-24),
-    "bfloat16": (2.0**-8, 2.0**-133),
+    "bfloat16": (2.0**-8, 2.0**-125),
 }
 
 
@@ -126,15 +144,22 @@ class Bound(NamedTuple):
     rms: float
 
 
-def source(x: npt.NDArray[Any], precision: Precision) -> Value:
-    """An input of a segment: exact as the candidate has it."""
+def source(x: npt.NDArray[Any], precision: Precision, *, rounded: bool = False) -> Value:
+    """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with."""
     y = np.asarray(x, np.float64)
+    if rounded:
+        return _stored(y, 0, np.abs(y), y**2, np.zeros_like(y), np.zeros_like(y), np.zeros_like(y), precision)
     zero = np.zeros_like(y)
     return Value(y, 0, np.abs(y), y**2, zero, zero, zero, precision)
 
 
 def bound(
-    graph: Graph, params: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.NDArray[Any]], precision: Precision
+    graph: Graph,
+    params: Mapping[str, npt.NDArray[Any]],
+    given: Mapping[str, npt.NDArray[Any]],
+    precision: Precision,
+    *,
+    rounded: bool = False,
 ) -> Bound:
     """How far rounding alone may move the last tensor of a segment.
 
@@ -144,13 +169,14 @@ def bound(
     params : of the segment's nodes, the candidate's own precision or float64
     given : the segment's inputs as the candidate has them
     precision : of the candidate
+    rounded : whether the inputs are rounded copies of what the candidate went on with
 
     Returns
     -------
     Bound
     """
     params64 = {name: np.asarray(params[name], np.float64) for name in graph.params()}
-    sources = {name: source(x, precision) for name, x in given.items()}
+    sources = {name: source(x, precision, rounded=rounded) for name, x in given.items()}
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         value = evaluate(graph, sys.modules[__name__], params64, sources)
         worst, expected, var = (np.where(np.isnan(each), np.inf, each) for each in value.total)
@@ -173,22 +199,32 @@ def pointwise_conv2d(x: Value, w: Array, b: Array | None) -> Value:
 
 
 def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+    """A sum of products; where weights are stored in a short format, each is off by d = u_store abs(w) + tiny / 2.
+
+    The worst case is the sum of d abs(x). The d are independent of each other, though not of position: an element
+    sums each once, so Hoeffding's inequality, without a factor sqrt(K), leaves lambda sqrt(sum of (d x)^2).
+    """
     worst, expected, var = x.total
     carried = bool(worst.any())
     magnitude, square = np.abs(w), w**2
-    A = run(np.abs(x.y) + worst, magnitude, None if b is None else np.abs(b), **geometry)
+    largest = np.abs(x.y) + worst
+    A = run(largest, magnitude, None if b is None else np.abs(b), **geometry)
     B2 = run(x.y**2, square, None if b is None else b**2, **geometry)
     zero = np.zeros_like(A)
-    return _stored(
-        run(x.y, w, b, **geometry),
-        terms + (b is not None),
-        A,
-        B2,
-        run(worst, magnitude, None, **geometry) if carried else zero,
-        run(expected, magnitude, None, **geometry) if carried else zero,
-        run(var, square, None, **geometry) if carried else zero,
-        x.precision,
-    )
+    worst = run(worst, magnitude, None, **geometry) if carried else zero
+    expected = run(expected, magnitude, None, **geometry) if carried else zero
+    var = run(var, square, None, **geometry) if carried else zero
+    if u := x.precision.u_factor:  # both factors of every product, independently: A and B^2 bound the products
+        most = 2 * u * (1 + u) * A
+        worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * u * np.sqrt(2 * B2))
+        var = var + 2 * u**2 * B2
+    if x.precision.short:
+        d, d_b = x.precision.rounded(w), None if b is None else x.precision.rounded(b)
+        most = run(largest, d, d_b, **geometry)
+        spread = run(largest**2, d**2, None if d_b is None else d_b**2, **geometry)
+        worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * np.sqrt(spread))
+        var = var + spread
+    return _stored(run(x.y, w, b, **geometry), terms + (b is not None), A, B2, worst, expected, var, x.precision)
 
 
 def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float) -> Value:
@@ -198,19 +234,35 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     quotient, the product and the sum; s x + (beta - m s) rounds s x and m s separately and cancels only at the end.
     The forms cancel differently, so no fewer and no smaller terms cover them all. A port may fold s into the weights
     (three roundings a weight) and sum everything at once: the open sum of the convolution goes on.
+
+    Stored in a short format, the params move: s by at most d_s, where gamma is largest and var + eps smallest; then
+    s (x - m) + beta by d_s abs(x - m) + (abs(s) + d_s) d_m + d_beta. Folded and then stored, s w is off by as much as
+    the convolution's own weights are in `_convolved`, times s, and the bias by u_store abs(beta - m s).
     """
     s = _channel(gamma / np.sqrt(var + eps))
     m, offset = _channel(mean), _channel(beta)
+    own = _norms_params(x, s, gamma, beta, mean, var, eps) if x.precision.short else 0.0
     return _stored(
         fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps),
         x.K + 6,
         np.abs(s) * x.A + np.abs(m * s) + np.abs(offset),
         s**2 * x.B2 + (m * s) ** 2 + offset**2,
-        np.abs(s) * x.worst,
-        np.abs(s) * x.expected,
-        s**2 * x.var,
+        np.abs(s) * x.worst + own,
+        np.abs(s) * x.expected + own,
+        s**2 * x.var + np.square(own),
         x.precision,
     )
+
+
+def _norms_params(x: Value, s: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
+    """How far a batch norm's params, stored in a short format, may move its result; see `batch_norm`."""
+    rounded = x.precision.rounded
+    least = np.maximum(var + eps - rounded(var + eps), x.precision.tiny)
+    d_s = _channel((np.abs(gamma) + rounded(gamma)) / np.sqrt(least)) - np.abs(s)
+    d_m, m = _channel(rounded(mean)), _channel(mean)
+    apart = d_s * (np.abs(x.y - m) + x.total[0]) + (np.abs(s) + d_s) * d_m + _channel(rounded(beta))
+    folded = x.precision.u_store * np.abs(_channel(beta) - m * s) + x.precision.tiny / 2
+    return np.maximum(apart, folded)
 
 
 def affine(x: Value, *, slope: float, offset: float) -> Value:
@@ -277,14 +329,15 @@ def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     worst, expected, var = x.total
     y = fast.avg_pool2d(x.y, **window)
     A = fast.avg_pool2d(np.abs(x.y) + worst, **window)
-    B2 = fast.avg_pool2d(x.y**2, **window) / count
+    inside = fast.avg_pool2d(_inside(x.y, pad), kernel=kernel, stride=stride, pad=_NO_PAD) * count  # terms of each sum
+    B2 = fast.avg_pool2d(x.y**2, **window) / inside
     K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else np.float64(count**2 + 1)
     own = _gamma(count + 1, u) * A
     return _closed(
         y,
         fast.avg_pool2d(worst, **window) + own,
         fast.avg_pool2d(expected, **window) + np.minimum(own, _LAMBDA * np.sqrt(K) * u * A),
-        fast.avg_pool2d(var, **window) / count + K * u**2 * (B2 + y**2),
+        fast.avg_pool2d(var, **window) / inside + K * u**2 * (B2 + y**2),
         x.precision,
     )
 
@@ -328,10 +381,8 @@ def add(x: Value, y: Value) -> Value:
 
 def flatten(x: Value) -> Value:
     """Rounds nothing."""
-    flat: dict[str, Any] = {
-        name: fast.flatten(getattr(x, name)) for name in ("y", "A", "B2", "worst", "expected", "var")
-    }
-    return replace(x, **flat)
+    worst, expected, var = (fast.flatten(each) for each in x.total)
+    return _kept(fast.flatten(x.y), worst, expected, var, x.precision)
 
 
 def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
@@ -350,8 +401,8 @@ def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
 def softmax(x: Value) -> Value:
     """u p (abs(z - z_max) + N + 4): rounding z - z_max moves the exponential by as much, relatively; then a sum of N.
 
-    The expected bound takes 6 sqrt(N) for N. Errors of z: dp_i = p_i (dz_i - sum of p_j dz_j). An exponential that is
-    subnormal is known to one more subnormal.
+    The expected bound takes 6 sqrt(N) for N. Errors of z: dp_i = p_i (dz_i - sum of p_j dz_j). The exponential may
+    underflow, and so may the quotient.
     """
     p, u, tiny = fast.softmax(x.y), x.precision.u, x.precision.tiny
     distance, count = x.y.max(axis=1, keepdims=True) - x.y, x.y.shape[1]
@@ -383,6 +434,11 @@ def _kept(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> 
     if p.u_store > p.u or p.step:
         return _closed(y, worst, expected, var, p)
     return Value(y, 0, np.abs(y), y**2, worst, expected, var, p)
+
+
+def _inside(x: Array, pad: Pad) -> Array:
+    """One at the points of an image, zero in the border around it."""
+    return fast.pad(np.ones((1, 1, *x.shape[2:])), pad=pad, mode="constant", value=0.0)
 
 
 def _gamma(K: int, u: float) -> float:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.graph import OPS
 from refnet.readings import fast
 
-__all__ = ["ORDERS", "rules"]
+__all__ = ["ORDERS", "rounded", "rules", "stored"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -124,6 +125,25 @@ def rules(order: Callable[[int], Split]) -> Any:
         "avg_pool2d": _avg_pool2d,
     }
     return SimpleNamespace(**{**vars(fast), **{op: partial(rule, order) for op, rule in own.items()}})
+
+
+def rounded(y: Array, store: str) -> Array:
+    """Round to float16 or bfloat16, half to even, and back to the dtype of y."""
+    if store == "float16":
+        with np.errstate(over="ignore"):
+            return y.astype(np.float16).astype(y.dtype)
+    bits = y.astype(np.float32).view(np.uint32)
+    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32).astype(y.dtype)
+
+
+def stored(base: Any, store: str) -> Any:
+    """Rules that round what every operation of `base` makes to float16 or bfloat16."""
+
+    def storing(rule: Callable[..., Array]) -> Callable[..., Array]:
+        return lambda *args, **attrs: rounded(rule(*args, **attrs), store)
+
+    return SimpleNamespace(**{op: storing(getattr(base, op)) for op in OPS})
 
 
 ORDERS: Mapping[str, Any] = MappingProxyType(

@@ -54,7 +54,7 @@ def refused(capsys, *argv):
 def test_an_honest_port_holds(pack, tensors, tmp_path, capsys):
     status, found = compared(capsys, str(pack), dumped(tmp_path / "port", tensors))
     assert (status, found["verdict"], found["causes"], found["unmatched"]) == (0, "holds", [], [])
-    assert [entry["name"] for entry in found["tensors"]] == list(tensors)
+    assert [entry["name"] for entry in found["tensors"]] == ["input", *tensors]
 
 
 def test_a_wrong_port_is_told_which_layer_and_why(pack, tensors, tmp_path, capsys):
@@ -76,7 +76,7 @@ def test_names_of_its_own_are_matched_by_content(pack, tensors, tmp_path, capsys
     renamed = {f"t{index:03d}": y for index, y in enumerate(tensors.values())}
     status, found = compared(capsys, str(pack), dumped(tmp_path / "port", renamed))
     assert status == 0
-    assert {entry["source"] for entry in found["tensors"]} == set(renamed)
+    assert {entry["source"] for entry in found["tensors"]} == {None, *renamed}
 
 
 def test_a_map_names_what_is_what(pack, tensors, tmp_path, capsys):
@@ -84,7 +84,7 @@ def test_a_map_names_what_is_what(pack, tensors, tmp_path, capsys):
     port = dumped(tmp_path / "port", {"conv1": tensors["stem.conv"]})
     status, found = compared(capsys, str(pack), port, "--map", str(tmp_path / "map.json"), "--partial")
     assert status == 0
-    assert found["tensors"][0]["source"] == "conv1"
+    assert [entry["source"] for entry in found["tensors"] if entry["name"] == "stem.conv"] == ["conv1"]
 
 
 def test_channels_last_tensors_are_recognised_and_said(pack, tensors, tmp_path, capsys):
@@ -182,3 +182,37 @@ def test_scorecard_counts(capsys):
 def test_an_unknown_family_gets_one_line(capsys):
     assert main(["scorecard", "V9"]) == 2
     assert "no family is called 'V9'" in capsys.readouterr().err
+
+
+def test_a_pack_holds_against_itself(pack, capsys):
+    assert compared(capsys, str(pack), str(pack))[0] == 0
+
+
+def test_a_pack_of_some_tensors_judges_a_port_that_dumps_all(tmp_path, tensors, capsys):
+    argv = ["golden", "torchvision/mobilenet_v3_small", "--width", "0.35", "--size", "40,56", "--classes", "6"]
+    assert main([*argv, "--only", "block3.*", "-o", str(tmp_path / "some")]) == 0
+    capsys.readouterr()
+    status, found = compared(capsys, str(tmp_path / "some"), dumped(tmp_path / "port", tensors))
+    assert (status, found["unmatched"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"stem.act": {"scale": Infinity}}', '{"stem.act": {"scale": 1, "zero_point": Infinity}}', '{"stem.act": 3}'],
+)
+def test_bad_scales_get_one_line(pack, tensors, tmp_path, capsys, content):
+    (tmp_path / "scales.json").write_text(content)
+    port = dumped(tmp_path / "port", {"stem.act": tensors["stem.act"]})
+    assert "'stem.act' is not" in refused(capsys, str(pack), port, "--scales", str(tmp_path / "scales.json"))
+
+
+def test_reports_replace_no_link_and_no_device(pack, tensors, tmp_path, capsys):
+    port = dumped(tmp_path / "port", {"stem.conv": tensors["stem.conv"]})
+    (tmp_path / "real.xml").write_text("old")
+    (tmp_path / "link.xml").symlink_to(tmp_path / "real.xml")
+    main(["compare", str(pack), port, "--partial", "--junit", str(tmp_path / "link.xml")])
+    capsys.readouterr()
+    assert (tmp_path / "link.xml").is_symlink()
+    assert (tmp_path / "real.xml").read_text() != "old"
+    same = ["--junit", "both", "--report", "both"]
+    assert "name the same file" in refused(capsys, str(pack), port, *same)

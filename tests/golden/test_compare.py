@@ -43,8 +43,9 @@ def verdicts(comparison):
 def test_an_honest_run_holds_and_every_golden_tensor_has_its_entry():
     found = compare(REFERENCE, HONEST)
     assert found.holds
-    assert set(verdicts(found)) == {node.name for node in GRAPH.nodes}
-    assert set(verdicts(found).values()) == {"exact", "rounding"}
+    assert set(verdicts(found)) == {SOURCE, *(node.name for node in GRAPH.nodes)}
+    assert verdicts(found).pop(SOURCE) == "inside"
+    assert {v for name, v in verdicts(found).items() if name != SOURCE} == {"exact", "rounding"}
 
 
 def test_innocent_layers_behind_a_wrong_one_stay_innocent():
@@ -73,7 +74,7 @@ def test_a_candidate_may_lack_tensors_that_lie_inside_a_segment(style):
     names = styles(GRAPH)[style]
     found = compare(REFERENCE, {name: HONEST[name] for name in names})
     assert found.holds
-    assert {name for name, verdict in verdicts(found).items() if verdict == "inside"} == set(HONEST) - set(names)
+    assert {name for name, verdict in verdicts(found).items() if verdict == "inside"} == {SOURCE, *HONEST} - set(names)
 
 
 def test_a_wrong_node_inside_a_segment_makes_the_segment_wrong():
@@ -135,3 +136,45 @@ def test_end_outputs_alone_are_measured_by_refnets_own_spread():
     assert last.judgement.verdict == "rounding"
     off = {"head.flatten": HONEST["head.flatten"] * np.float32(1.001)}
     assert compare(REFERENCE, off, explain=False).wrong() == ["head.flatten"]
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [("float32", None), ("float16", None), ("bfloat16", None), ("tf32", None), ("float32", "float16")],
+    ids=lambda pair: "-".join(map(str, pair)),
+)
+def test_noise_holds_under_no_precision(precision):
+    """A bound that has grown beyond all numbers vouches for nothing."""
+    noise = np.random.default_rng(0).standard_normal(HONEST["head.flatten"].shape).astype(np.float32)
+    candidate = {"head.flatten": noise}
+    assert not compare(REFERENCE, candidate, precision=Precision.of(*precision), partial=True, explain=False).holds
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_end_outputs_of_an_honest_run_in_the_declared_precision_hold(precision):
+    run = HONEST if precision == "float32" else rerun(lambda y: rounded(y, precision))
+    last = {"head.flatten": run["head.flatten"]}
+    assert compare(REFERENCE, last, precision=Precision.of(precision), partial=True, explain=False).holds
+
+
+@pytest.mark.parametrize(("x", "verdict"), [(np.where(X > 6, np.nan, X), "nonfinite"), (X[:, :2], "shape")])
+def test_a_candidates_input_with_nan_or_of_another_shape_fails(x, verdict):
+    found = compare(REFERENCE, HONEST | {SOURCE: x}, explain=False)
+    assert verdicts(found)[SOURCE] == verdict
+    assert not found.holds
+
+
+def test_an_input_that_is_one_unit_off_is_not_the_input():
+    off = np.nextafter(X, np.float32(99))
+    assert compare(REFERENCE, NET.trace(off) | {SOURCE: off}, explain=False).wrong() == [SOURCE]
+
+
+def test_a_port_that_computes_wider_than_it_dumps_holds():
+    """The golden tensors themselves: float64 throughout, each rounded once."""
+    assert compare(REFERENCE, GOLDEN).holds
+
+
+def test_logits_of_another_scale_have_no_cause_but_are_described():
+    found = compare(REFERENCE, {"head.flatten": HONEST["head.flatten"] * np.float32(3)}, partial=True)
+    assert found.causes["head.flatten"] == []
+    assert "times the reference throughout" in found.facts["head.flatten"]

@@ -37,11 +37,12 @@ def test_the_probe_reaches_every_gate_and_every_hard_activation():
     assert all(tensors[name].min() < -3 and tensors[name].max() > 3 for name in hard if tensors[name].shape[2] > 1)
 
 
-def test_an_input_without_a_border_hides_what_happens_there():
-    x = np.zeros((2, 3, 48, 64), np.float32)
-    rows = reported("torchvision/mobilenet_v3_small", x=np.full_like(x, 0.5))
-    assert rows["input-bgr"]["visible"] == 0
-    assert rows["input-hw"]["hidden"] == [] or rows["input-hw"]["visible"] == 0
+def test_a_grey_image_is_said_to_hide_what_exchanges_its_colours_and_axes():
+    rows = reported("torchvision/mobilenet_v3_small", x=np.full((2, 3, 48, 64), 0.5, np.float32))
+    for bug in ("input-bgr", "input-hw", "input-resize"):
+        assert rows[bug]["places"] > 0
+        assert rows[bug]["visible"] == 0
+        assert len(rows[bug]["hidden"]) == rows[bug]["places"]
 
 
 def test_a_bug_that_applies_nowhere_has_no_places():

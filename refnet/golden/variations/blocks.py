@@ -119,8 +119,7 @@ def act_missing(segment: Segment) -> Iterator[Variation]:
 def act_on_linear(segment: Segment) -> Iterator[Variation]:
     """An activation on the linear bottleneck, where it is made or where it is read."""
     readers = segment.whole.readers()
-    table = MODELS[segment.whole.recipe.model].table
-    acts = tuple(dict.fromkeys(("relu", "relu6", *(row.act for row in table.rows))))
+    acts = ("relu", "relu6", "hard_swish")
     linear = {
         node.name
         for node in segment.whole.nodes
@@ -262,11 +261,13 @@ def shortcut_extra(segment: Segment) -> Iterator[Variation]:
 
 def expand_extra(segment: Segment) -> Iterator[Variation]:
     """A block that does not expand runs its activation before the depthwise convolution all the same."""
-    table = MODELS[segment.whole.recipe.model].table
+    model = MODELS.get(segment.whole.recipe.model)
+    if model is None or not model.table.bottleneck:
+        return
     expanded = {node.name for node in segment.whole.nodes if node.name.endswith(".expand")}
     for node in segment.nodes("depthwise_conv2d"):
         block = node.name.partition(".")[0]
-        if not table.bottleneck or f"{block}.expand" in expanded:
+        if f"{block}.expand" in expanded:
             continue
         after = f"{node.name}.act"
         op = next((other.op for other in segment.whole.nodes if other.name == after), "relu")

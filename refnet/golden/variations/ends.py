@@ -14,6 +14,7 @@ from refnet.golden.segments import Segment, Variation, reads_input
 from refnet.graph import SOURCE, Node
 from refnet.networks.dialects import MODELS
 from refnet.readings.bounds import Precision
+from refnet.readings.orders import rounded
 
 Array = npt.NDArray[Any]
 
@@ -144,16 +145,6 @@ def softmax_twice(segment: Segment) -> Iterator[Variation]:
         yield Variation(
             node.name, "softmax is applied where logits are expected", segment.with_nodes(node, logits, applied)
         )
-
-
-def rounded(y: Array, store: str) -> Array:
-    """Round to float16 or bfloat16, half to even, and back."""
-    if store == "float16":
-        with np.errstate(over="ignore"):
-            return y.astype(np.float16).astype(y.dtype)
-    bits = y.astype(np.float32).view(np.uint32)
-    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return bits.view(np.float32).astype(y.dtype)
 
 
 def fp16_storage(segment: Segment) -> Iterator[Variation]:
