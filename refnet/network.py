@@ -60,6 +60,11 @@ class Network:
         if not dtypes <= {"float32", "float64"} or len(dtypes) != 1:
             raise RequestError(f"params: take float32 or float64 throughout, not {', '.join(sorted(dtypes))}")
 
+    def __repr__(self) -> str:
+        recipe = self.graph.recipe
+        what = f"{recipe.model}, width {recipe.width:g}, size {recipe.size}"
+        return f"Network({what}, {len(self.graph)} nodes, {self.dtype})"
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Precision of the params, and so of everything computed with them."""

@@ -150,7 +150,7 @@ def describe(segment: Segment, precision: Precision) -> str:
         return ""
     beyond = np.abs(target - y) > made.expected
     facts = [_channels(beyond), _border(beyond), _ratio(target, y, before), _affine(target, y, before)]
-    facts += [_shift(target, y, before), _permuted(target, y)]
+    facts += [_shift(target, y, before), _permuted(target, y, before)]
     return "; ".join(fact for fact in facts if fact)
 
 
@@ -210,7 +210,11 @@ def _shift(target: Array, y: Array, before: float) -> str:
     return ""
 
 
-def _permuted(target: Array, y: Array) -> str:
-    if y.size > 1 and _size(np.sort(target, axis=None) - np.sort(y, axis=None)) < 1e-5 * _size(y):
+def _permuted(target: Array, y: Array, before: float) -> str:
+    if (
+        y.size > 1
+        and before > 1e-3 * _size(y)
+        and _size(np.sort(target, axis=None) - np.sort(y, axis=None)) < 1e-5 * _size(y)
+    ):
         return "it holds the reference's values in another order"
     return ""

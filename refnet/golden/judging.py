@@ -185,6 +185,7 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
         for f in comparison.findings
         if f.judgement.yardstick == "none"
     ]
+    notes += [words for finding in comparison.findings if (words := _separated(comparison, finding.name))]
     if unmatched:
         notes.append(
             f"{len(unmatched)} of the candidate's tensors match nothing: name them with --map or leave them out."
@@ -200,6 +201,25 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
         "notes": notes,
         "unmatched": unmatched,
     }
+
+
+_ALIKE_ON_EVEN_MAPS = {"pad-same", "pad-lower", "stride-phase", "stride-place"}
+_ONE_FUNCTION = {"input-range", "input-meanstd"}
+
+
+def _separated(comparison: Comparison, name: str) -> str:
+    """What would tell tied causes apart, or ''."""
+    ids = {"+".join(cause.ids) for cause in comparison.causes.get(name, [])}
+    if len(ids) < 2:
+        return ""
+    tied = f"{name}: {' and '.join(sorted(ids))} fit alike"
+    if ids <= _ONE_FUNCTION:
+        return f"{tied}: here they are one and the same arithmetic."
+    if ids <= _ALIKE_ON_EVEN_MAPS:
+        return (
+            f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."
+        )
+    return f"{tied} on this input; another one, such as that of refnet probe, may separate them."
 
 
 def _causes(comparison: Comparison, finding: Finding) -> list[dict[str, Any]]:
