@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,19 @@ from refnet.golden.pack_formats import read_npy
 from refnet.graph import Graph
 from refnet.networks.build import build
 
-__all__ = ["graph_of", "load_array", "print_json", "size_argument", "table", "write_array", "write_text"]
+if TYPE_CHECKING:
+    from refnet.network import Network
+
+__all__ = [
+    "checkpoint_of",
+    "load_array",
+    "model_of",
+    "print_json",
+    "size_argument",
+    "table",
+    "write_array",
+    "write_text",
+]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
@@ -94,14 +106,18 @@ def size_argument(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def graph_of(options: argparse.Namespace) -> Graph:
-    """The graph of `options.network`, the name of a model or the path of a checkpoint."""
-    classes = getattr(options, "classes", None)
-    if Path(options.network).is_file():
-        from refnet.network import load
+def checkpoint_of(options: argparse.Namespace) -> Network | None:
+    """The network in the checkpoint that `options.network` is the path of; None where it is the name of a model."""
+    if not Path(options.network).is_file():
+        return None
+    from refnet.network import load
 
-        if classes is not None:
-            raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
-        return load(options.network, model=options.model, width=options.width, size=options.size).graph
+    if getattr(options, "classes", None) is not None:
+        raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
+    return load(options.network, model=options.model, width=options.width, size=options.size)
+
+
+def model_of(options: argparse.Namespace) -> Graph:
+    """The graph of the model that `options.network` names, at the width, size and classes asked for."""
     width = 1.0 if options.width is None else options.width
-    return build(options.network, width=width, size=options.size, classes=classes)
+    return build(options.network, width=width, size=options.size, classes=getattr(options, "classes", None))

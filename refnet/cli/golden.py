@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import load_array, print_json, size_argument
+from refnet.cli.common import checkpoint_of, load_array, model_of, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files.images import read_input
 from refnet.golden.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.golden.probes import probe, report
 from refnet.graph import SOURCE
-from refnet.network import Network, load
-from refnet.networks.build import build
+from refnet.network import Network
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 
@@ -79,16 +78,12 @@ def _detectability(net: Network, x: Array) -> dict[str, Any]:
 
 def _network(options: argparse.Namespace) -> tuple[Network, Origin]:
     """The network with its weights, and where they are from."""
-    path = Path(options.network)
-    if path.is_file():
-        if options.classes is not None:
-            raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
-        net = load(path, model=options.model, width=options.width, size=options.size)
-        return net, {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
+    path, trained = Path(options.network), checkpoint_of(options)
+    if trained is not None:
+        return trained, {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
     if options.model is not None:
         raise RequestError(f"--model goes with a checkpoint, and there is no file {options.network}")
-    width = 1.0 if options.width is None else options.width
-    graph = build(options.network, width=width, size=options.size, classes=options.classes)
+    graph = model_of(options)
     return Network(graph, random_params(graph)), {"kind": "random", "made_by": "refnet.random_params"}
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from refnet.cli.common import load_array, print_json, size_argument, table, write_array
+from refnet.cli.common import checkpoint_of, load_array, model_of, print_json, size_argument, table, write_array
 from refnet.errors import RequestError
 from refnet.golden.probes import probe, report
 from refnet.graph import SOURCE
-from refnet.network import Network, load
-from refnet.networks.build import build
+from refnet.network import Network
 from refnet.networks.random import random_params
 
 
@@ -58,11 +57,9 @@ def _hidden(row: dict[str, Any]) -> str:
 
 
 def _network(options: argparse.Namespace) -> Network:
-    from pathlib import Path
-
-    if Path(options.network).is_file():
-        net = load(options.network, model=options.model, width=options.width, size=options.size)
-        return net.astype(np.float32)
-    width = 1.0 if options.width is None else options.width
-    graph = build(options.network, width=width, size=options.size)
+    """The network with its own weights, or those drawn from their names; in float32."""
+    trained = checkpoint_of(options)
+    if trained is not None:
+        return trained.astype(np.float32)
+    graph = model_of(options)
     return Network(graph, random_params(graph))

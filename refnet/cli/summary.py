@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import Any
 
-from refnet.cli.common import graph_of, print_json, size_argument, table
+from refnet.cli.common import checkpoint_of, model_of, print_json, size_argument, table
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.readings.cost import Cost, cost
@@ -26,7 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table with totals, or JSON."""
-    graph = graph_of(options)
+    trained = checkpoint_of(options)
+    graph = trained.graph if trained else model_of(options)
     rows = cost(graph)
     if options.json:
         print_json(_document(graph, rows))
