@@ -16,7 +16,6 @@ from refnet.errors import RequestError
 from refnet.files.images import read_input
 from refnet.golden.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.golden.probes import probe, report
-from refnet.graph import SOURCE
 from refnet.network import Network
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
@@ -44,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-detectability",
         action="store_true",
-        help="leave out what this input could show of each bug, which takes time and keeps every tensor in memory",
+        help="leave out what this input could show of each bug, which takes longer than the rest",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -72,8 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _detectability(net: Network, x: Array) -> dict[str, Any]:
     """What this input with these weights could show of each bug, for the manifest."""
-    net, x = net.astype(np.float32), x.astype(np.float32)
-    return {"detectability": report(net.graph, net.params, {SOURCE: x, **net.trace(x)})}
+    return {"detectability": report(net.astype(np.float32), x.astype(np.float32))}
 
 
 def _network(options: argparse.Namespace) -> tuple[Network, Origin]:

@@ -10,7 +10,6 @@ import numpy as np
 from refnet.cli.common import checkpoint_of, load_array, model_of, print_json, size_argument, table, write_array
 from refnet.errors import RequestError
 from refnet.golden.probes import probe, report
-from refnet.graph import SOURCE
 from refnet.network import Network
 from refnet.networks.random import random_params
 
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         x = net.checked(x.astype(np.float32))
     if options.output:
         write_array(options.output, x)
-    rows = report(net.graph, net.params, {SOURCE: x, **net.trace(x)})
+    rows = report(net, x)
     if options.json:
         print_json(rows)
         return 0

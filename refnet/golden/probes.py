@@ -7,7 +7,8 @@ report says, bug by bug and place by place, what an input with given weights cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from refnet.golden.hypotheses import HYPOTHESES, Hypothesis
 from refnet.golden.segments import Segment, Variation, cut, limit, ported, run
-from refnet.graph import SOURCE, Graph
+from refnet.graph import SOURCE, Graph, segment
+from refnet.network import Network
 from refnet.networks.dialects import MODELS
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.cost import shapes
@@ -107,64 +109,123 @@ def styles(graph: Graph) -> dict[str, tuple[str, ...]]:
 def places(
     graph: Graph,
     params: Mapping[str, Array],
-    tensors: Mapping[str, Array],
+    tensors: Iterable[tuple[str, Array]],
     wanted: Mapping[str, Hypothesis] = HYPOTHESES,
 ) -> Iterator[Place]:
     """Every bug at every place where it applies, each in the style that shows it best.
 
     Parameters
     ----------
-    tensors : of an honest run, the input's included
+    tensors : name and array of every tensor of an honest run, in order, the input first; each is let go when no later
+        segment reads it
     wanted : the hypotheses to look at
     """
     known: set[tuple[str, str, str]] = set()
-    sizes = shapes(graph)
-    for style, ends in styles(graph).items():
-        have = {name: tensors[name] for name in (SOURCE, *ends)}
-        for end in ends:
-            segment = cut(graph, params, end, have, sizes, judged=False)
-            if style != "all" and len(segment.graph) == 1:
+    sizes, dumped = shapes(graph), styles(graph)
+    until = _last_uses(graph, dumped)
+    have: dict[str, Array] = {}
+    for name, array in tensors:
+        have[name] = array
+        for style, ends in dumped.items():
+            if name not in ends:
+                continue
+            given = {each: have[each] for each in (SOURCE, *ends) if each in have}
+            whole = cut(graph, params, name, given, sizes, judged=False)
+            if style != "all" and len(whole.graph) == 1:
                 continue  # as in the style before
             for hypothesis in wanted.values():
-                for variation in hypothesis.vary(segment):
+                for variation in hypothesis.vary(whole):
                     key = hypothesis.id, variation.node, variation.detail
                     if key not in known:
                         known.add(key)
-                        yield Place(hypothesis, variation, segment, style)
+                        yield Place(hypothesis, variation, whole, style)
+        for each in [each for each in have if until[each] == name]:
+            del have[each]
+
+
+def _last_uses(graph: Graph, dumped: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """By tensor, the last one whose segment starts from it in any style, or may by mistake (a block's own input)."""
+    until = {SOURCE: SOURCE, **{node.name: node.name for node in graph.nodes}}
+    place = {name: index for index, name in enumerate(until)}
+
+    def used(name: str, end: str) -> None:
+        until[name] = max(until[name], end, key=place.__getitem__)
+
+    for ends in dumped.values():
+        for end in ends:
+            part = segment(graph, end, {SOURCE, *ends})
+            for name in {name for node in part.nodes for name in node.inputs} - {node.name for node in part.nodes}:
+                used(name, end)
+    for block, nodes in groupby(graph.nodes, lambda node: node.name.partition(".")[0]):
+        first, *rest = nodes
+        if block.startswith("block"):
+            used(first.inputs[0], rest[-1].name if rest else first.name)
+    return until
 
 
 def visibility(place: Place, honest: Bound) -> float:
     """How far the bug moves its segment's result, in units of the rms that rounding explains."""
-    replayed = ported if place.variation.segment.precision is not None else run  # only a run shows what short sums do
-    with np.errstate(all="ignore"):
-        moved = replayed(place.variation.segment) - honest.y
-    if not np.isfinite(moved).all():
-        return float("inf")
-    size = float(np.sqrt(np.mean(moved**2)))
+    moved = _moved(place, honest.y, np.float64)
     if honest.rms > 0:
-        return size / honest.rms
-    return float("inf") if size else 0.0
+        return moved / honest.rms
+    return float("inf") if moved else 0.0
 
 
-def report(graph: Graph, params: Mapping[str, Array], tensors: Mapping[str, Array]) -> list[dict[str, Any]]:
+def _moved(place: Place, honest: Array, dtype: npt.DTypeLike) -> float:
+    """The rms by which the bug moves its segment's result; infinite where that is no number any more."""
+    other = place.variation.segment
+    with np.errstate(all="ignore"):
+        y = run(other, dtype) if other.precision is None else ported(other)  # only a run shows what short sums do
+        size = float(np.sqrt(np.mean(np.square(y - honest), dtype=np.float64)))
+    return size if np.isfinite(size) else float("inf")
+
+
+def report(net: Network, x: Array) -> list[dict[str, Any]]:
     """For each bug: at how many places it applies, at how many this input shows it, and where not.
+
+    Parameters
+    ----------
+    net : it is run in float32, one image at a time, and no tensor is kept longer than a segment reads it
+    x : (N, C, H, W) float32
 
     Returns
     -------
     rows : {'id', 'sentence', 'places', 'visible', 'hidden': [node, ...]}; a bug that applies nowhere has no places
+
+    Notes
+    -----
+    Bugs are replayed in float32, whose own rounding is less than a fifth of what a bug has to show. Short sums are not
+    run, which takes as long as all else: they show where their bound is that much wider than float32's.
     """
-    bounds: dict[tuple[str, str], Bound] = {}
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         h.id: {"id": h.id, "sentence": h.sentence, "places": 0, "visible": 0, "hidden": []} for h in HYPOTHESES.values()
     }
-    for place in places(graph, params, tensors):
-        key = place.style, place.segment.end
-        if key not in bounds:
-            bounds[key] = limit(place.segment, Precision.of("float32"))
-        row: dict[str, Any] = rows[place.hypothesis.id]
-        row["places"] += 1
-        if visibility(place, bounds[key]) > VISIBLE:
-            row["visible"] += 1
+    squares: dict[tuple[str, str], list[float]] = {}  # by bug and place: how far it moves, and what rounding explains
+    for image in range(len(x)):
+        for bug, place, moved, explained in _seen(net, x[image : image + 1]):
+            one = squares.setdefault((bug, place), [0.0, 0.0])
+            one[0] += moved**2
+            one[1] += explained**2
+    for (bug, place), (moved, explained) in squares.items():
+        rows[bug]["places"] += 1
+        if moved > VISIBLE**2 * explained:
+            rows[bug]["visible"] += 1
         else:
-            row["hidden"].append(f"{place.variation.node}: {place.variation.detail}")
+            rows[bug]["hidden"].append(place)
     return list(rows.values())
+
+
+def _seen(net: Network, x: Array) -> Iterator[tuple[str, str, float, float]]:
+    """Every bug and place, with the rms by which it moves its segment and the rms that rounding explains."""
+    float32 = Precision.of("float32")
+    steps = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
+    for _, found in groupby(places(net.graph, net.params, steps), lambda place: (place.style, place.segment.end)):
+        y: Array | None = None
+        explained = 0.0
+        for place in found:
+            if y is None:
+                y, _, _, explained = limit(place.segment, float32, dtype=np.float32)
+            other = place.variation.segment
+            short = other.precision is not None
+            moved = limit(other, float32, dtype=np.float32).rms if short else _moved(place, y, np.float32)
+            yield place.hypothesis.id, f"{place.variation.node}: {place.variation.detail}", moved, explained

@@ -128,7 +128,7 @@ def outcomes(
     """Inject one bug at a time, at `sample` places of each bug (all by default), and judge the candidate."""
     rng = np.random.Generator(np.random.PCG64(seed))
     by_bug: dict[str, list[Place]] = {}
-    for place in places(subject.graph, subject.net.params, subject.tensors):
+    for place in places(subject.graph, subject.net.params, subject.tensors.items()):
         if bugs is None or place.hypothesis.id in bugs:
             by_bug.setdefault(place.hypothesis.id, []).append(place)
     bounds: dict[tuple[str, str], Bound] = {}
@@ -171,7 +171,7 @@ def _named(place: Place, found: Comparison) -> str:
 def pairs(subject: Subject, count: int, seed: int = 0) -> Iterator[tuple[bool, tuple[str, str]]]:
     """Two bugs in different segments at once: whether exactly both were found wrong, and which they were."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    alone = [p for p in places(subject.graph, subject.net.params, subject.tensors) if p.style == "all"]
+    alone = [p for p in places(subject.graph, subject.net.params, subject.tensors.items()) if p.style == "all"]
     bound_of: dict[str, Bound] = {}
     for _ in range(100 * max(count, 0)):  # enough, unless hardly any bug shows
         if not count:

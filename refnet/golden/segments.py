@@ -140,12 +140,13 @@ def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) 
     return y if segment.view is None else segment.view(y)
 
 
-def limit(segment: Segment, precision: Precision, *, rounded: bool = False) -> Bound:
+def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtype: npt.DTypeLike = np.float64) -> Bound:
     """The segment's exact result and how far rounding alone may move it, laid out as the port does.
 
-    `rounded` takes the segment's inputs for rounded copies of what the port went on with.
+    `rounded` takes the segment's inputs for rounded copies of what the port went on with; `dtype` as in `bound`.
     """
-    made = bound(segment.graph, segment.params, segment.given, segment.precision or precision, rounded=rounded)
+    own = segment.precision or precision
+    made = bound(segment.graph, segment.params, segment.given, own, rounded=rounded, dtype=dtype)
     if segment.view is None:
         return made
     return Bound(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)

@@ -41,6 +41,7 @@ from scipy import ndimage
 
 from refnet.graph import Graph, evaluate
 from refnet.readings import fast
+from refnet.readings.precision import PRECISIONS, Precision
 
 __all__ = ["PRECISIONS", "Bound", "Precision", "Value", "bound", "source"]
 
@@ -48,58 +49,16 @@ Array = npt.NDArray[np.float64]
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
-_REFERENCE = 2.0**-53  # the reference's own unit roundoff
 _LAMBDA = 6.0  # of the expected bound
 _NO_PAD = ((0, 0), (0, 0))
-_SHORT = 2.0**-23  # a store with a larger unit roundoff is shorter than float32
 
 
-class Precision(NamedTuple):
-    """What a candidate computes in: unit roundoff of its arithmetic and of its stored tensors.
+class Sum(NamedTuple):
+    """Roundings on the longest path, sum of absolute terms, sum of squared terms."""
 
-    `tiny` is twice what an underflow may cost: the smallest subnormal, or twice the smallest normal number where
-    subnormals may be flushed to zero; `step` is half a quantisation step of integer storage; `u_factor` is the unit
-    roundoff that the two factors of every product are rounded to first, as tf32 does.
-    """
-
-    u: float
-    u_store: float
-    tiny: float
-    step: float = 0.0
-    u_factor: float = 0.0
-
-    @classmethod
-    def of(cls, store: str, accumulate: str | None = None) -> Precision:
-        """Precision of tensors stored in one format and sums kept in another, by default the same.
-
-        Tensors stored in a short format are by default summed in float32, as every current runtime does.
-        """
-        accumulate = accumulate or (store if store in ("float64", "tf32") else "float32")
-        factor = PRECISIONS["tf32"][0] if "tf32" in (store, accumulate) else 0.0
-        kept, summed = ("float32" if name == "tf32" else name for name in (store, accumulate))
-        (u_store, tiny), (u, _) = PRECISIONS[kept], PRECISIONS[summed]
-        return cls(u + _REFERENCE, u_store + _REFERENCE, tiny, u_factor=factor)
-
-    @property
-    def short(self) -> bool:
-        """Whether tensors are stored in a format shorter than float32: then params are too."""
-        return self.u_store > _SHORT
-
-    def rounded(self, param: Array) -> Array:
-        """How far storing a param in a short format may move each of its elements."""
-        return self.u_store * np.abs(param) + self.tiny / 2
-
-
-# Unit roundoff, and twice what an underflow may cost. tf32 multiplies 11-bit significands; its tensors are stored as
-# float32. Runtimes flush subnormals to zero (TensorFlow Lite; GPUs may), which costs up to the smallest normal number:
-# 2^-126 in float32. Only float16 has normal numbers so large that gradual underflow is asked for.
-PRECISIONS: Mapping[str, tuple[float, float]] = {
-    "float64": (2.0**-53, 2.0**-1021),
-    "float32": (2.0**-24, 2.0**-125),
-    "tf32": (2.0**-11, 2.0**-125),
-    "float16": (2.0**-11, 2.0**-24),
-    "bfloat16": (2.0**-8, 2.0**-125),
-}
+    K: int
+    A: Array
+    B2: Array
 
 
 @dataclass(frozen=True)
@@ -109,30 +68,27 @@ class Value:
     Attributes
     ----------
     y : the exact result
-    K, A, B2 : the sum that made it, still open: roundings on the longest path, sum of absolute terms, sum of
-        squared terms. A batch norm continues the sum of the convolution before it, because a port may fold it.
     worst, expected, var : what was carried in, and storage; without the open sum
+    open : the sum that made it, where a batch norm may go on with it, because a port may fold that
     """
 
     y: Array
-    K: int
-    A: Array
-    B2: Array
     worst: Array
     expected: Array
     var: Array
     precision: Precision
+    open: Sum | None = None
 
     @property
     def total(self) -> tuple[Array, Array, Array]:
         """(worst, expected, variance) with the open sum."""
-        if self.K == 0:
+        if self.open is None:
             return self.worst, self.expected, self.var
-        u, K = self.precision.u, self.K
+        u, (K, A, B2) = self.precision.u, self.open
         with np.errstate(invalid="ignore"):
-            worst = self.worst + np.where(self.A > 0, _gamma(K, u) * self.A, 0.0)
-        expected = self.expected + _LAMBDA * math.sqrt(K) * u * self.A
-        return worst, expected, self.var + K * u**2 * (self.B2 + self.y**2)
+            worst = self.worst + np.where(A > 0, _gamma(K, u) * A, 0.0)
+        expected = self.expected + _LAMBDA * math.sqrt(K) * u * A
+        return worst, expected, self.var + K * u**2 * (B2 + self.y**2)
 
 
 class Bound(NamedTuple):
@@ -144,13 +100,10 @@ class Bound(NamedTuple):
     rms: float
 
 
-def source(x: npt.NDArray[Any], precision: Precision, *, rounded: bool = False) -> Value:
+def source(x: Array, precision: Precision, *, rounded: bool = False) -> Value:
     """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with."""
-    y = np.asarray(x, np.float64)
-    if rounded:
-        return _stored(y, 0, np.abs(y), y**2, np.zeros_like(y), np.zeros_like(y), np.zeros_like(y), precision)
-    zero = np.zeros_like(y)
-    return Value(y, 0, np.abs(y), y**2, zero, zero, zero, precision)
+    zero = np.broadcast_to(x.dtype.type(0), x.shape)  # takes no memory
+    return _stored(x, None, zero, zero, zero, precision) if rounded else Value(x, zero, zero, zero, precision)
 
 
 def bound(
@@ -160,6 +113,7 @@ def bound(
     precision: Precision,
     *,
     rounded: bool = False,
+    dtype: npt.DTypeLike = np.float64,
 ) -> Bound:
     """How far rounding alone may move the last tensor of a segment.
 
@@ -170,15 +124,16 @@ def bound(
     given : the segment's inputs as the candidate has them
     precision : of the candidate
     rounded : whether the inputs are rounded copies of what the candidate went on with
+    dtype : of the arithmetic; float32, where the size of a bound is all that is asked for, takes half the memory
 
     Returns
     -------
     Bound
     """
-    params64 = {name: np.asarray(params[name], np.float64) for name in graph.params()}
-    sources = {name: source(x, precision, rounded=rounded) for name, x in given.items()}
+    arrays = {name: np.asarray(params[name], dtype) for name in graph.params()}
+    sources = {name: source(np.asarray(x, dtype), precision, rounded=rounded) for name, x in given.items()}
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
-        value = evaluate(graph, sys.modules[__name__], params64, sources)
+        value = evaluate(graph, sys.modules[__name__], arrays, sources)
         worst, expected, var = (np.where(np.isnan(each), np.inf, each) for each in value.total)
         return Bound(value.y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
 
@@ -224,7 +179,8 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
         spread = run(largest**2, d**2, None if d_b is None else d_b**2, **geometry)
         worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * np.sqrt(spread))
         var = var + spread
-    return _stored(run(x.y, w, b, **geometry), terms + (b is not None), A, B2, worst, expected, var, x.precision)
+    total = Sum(terms + (b is not None), A, B2)
+    return _stored(run(x.y, w, b, **geometry), total, worst, expected, var, x.precision)
 
 
 def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float) -> Value:
@@ -242,11 +198,11 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     s = _channel(gamma / np.sqrt(var + eps))
     m, offset = _channel(mean), _channel(beta)
     own = _norms_params(x, s, gamma, beta, mean, var, eps) if x.precision.short else 0.0
+    K, A, B2 = x.open or Sum(0, np.abs(x.y), x.y**2)
+    total = Sum(K + 6, np.abs(s) * A + np.abs(m * s) + np.abs(offset), s**2 * B2 + (m * s) ** 2 + offset**2)
     return _stored(
         fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps),
-        x.K + 6,
-        np.abs(s) * x.A + np.abs(m * s) + np.abs(offset),
-        s**2 * x.B2 + (m * s) ** 2 + offset**2,
+        total,
         np.abs(s) * x.worst + own,
         np.abs(s) * x.expected + own,
         s**2 * x.var + np.square(own),
@@ -268,8 +224,8 @@ def _norms_params(x: Value, s: Array, gamma: Array, beta: Array, mean: Array, va
 def affine(x: Value, *, slope: float, offset: float) -> Value:
     """Three roundings: of the slope as a constant, of the product, of the sum."""
     worst, expected, var = (abs(slope) ** power * each for power, each in zip((1, 1, 2), x.total, strict=True))
-    A, B2 = np.abs(slope * x.y) + abs(offset), (slope * x.y) ** 2 + offset**2
-    return _stored(fast.affine(x.y, slope=slope, offset=offset), 3, A, B2, worst, expected, var, x.precision)
+    total = Sum(3, np.abs(slope * x.y) + abs(offset), (slope * x.y) ** 2 + offset**2)
+    return _stored(fast.affine(x.y, slope=slope, offset=offset), total, worst, expected, var, x.precision)
 
 
 def relu(x: Value) -> Value:
@@ -310,7 +266,9 @@ def swish(x: Value) -> Value:
 
 def _activated(x: Value, y: Array, slope: float, own: Array | float | None) -> Value:
     """An activation with a largest slope and an absolute error of its own; None rounds and stores nothing new."""
-    worst, expected, var = (slope**power * each for power, each in zip((1, 1, 2), x.total, strict=True))
+    worst, expected, var = x.total
+    if slope != 1:
+        worst, expected, var = slope * worst, slope * expected, slope**2 * var
     if own is None:
         return _kept(y, worst, expected, var, x.precision)
     return _closed(y, worst + own, expected + own, var + np.square(own), x.precision)
@@ -331,7 +289,7 @@ def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     A = fast.avg_pool2d(np.abs(x.y) + worst, **window)
     inside = fast.avg_pool2d(_inside(x.y, pad), kernel=kernel, stride=stride, pad=_NO_PAD) * count  # terms of each sum
     B2 = fast.avg_pool2d(x.y**2, **window) / inside
-    K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else np.float64(count**2 + 1)
+    K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else float(count**2 + 1)
     own = _gamma(count + 1, u) * A
     return _closed(
         y,
@@ -362,9 +320,7 @@ def scale(x: Value, gate: Value) -> Value:
     magnitude, factor = np.abs(x.y), np.abs(gate.y)
     return _stored(
         y,
-        1,
-        np.abs(y),
-        np.zeros_like(y),
+        Sum(1, np.abs(y), np.broadcast_to(y.dtype.type(0), y.shape)),
         magnitude * wg + factor * wx + wx * wg,
         magnitude * eg + factor * ex + ex * eg,
         x.y**2 * vg + gate.y**2 * vx,
@@ -376,7 +332,8 @@ def add(x: Value, y: Value) -> Value:
     """One rounding of the sum."""
     total = x.y + y.y
     worst, expected, var = (one + other for one, other in zip(x.total, y.total, strict=True))
-    return _stored(total, 1, np.abs(total), np.zeros_like(total), worst, expected, var, x.precision)
+    once = Sum(1, np.abs(total), np.broadcast_to(total.dtype.type(0), total.shape))
+    return _stored(total, once, worst, expected, var, x.precision)
 
 
 def flatten(x: Value) -> Value:
@@ -418,22 +375,20 @@ def softmax(x: Value) -> Value:
     )
 
 
-def _stored(y: Array, K: int, A: Array, B2: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
-    """A value whose sum is open and whose result is stored."""
-    cost = p.u_store * np.abs(y) + (K + 1) * p.tiny / 2 + p.step
-    return Value(y, K, A, B2, worst + cost, expected + cost, var + cost**2, p)
+def _stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
+    """A value whose result is stored; its sum, if any, stays open."""
+    cost = p.u_store * np.abs(y) + ((total.K if total else 0) + 1) * p.tiny / 2 + p.step
+    return Value(y, worst + cost, expected + cost, var + cost**2, p, total)
 
 
 def _closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
     """A value that is no open sum, stored."""
-    return _stored(y, 0, np.abs(y), y**2, worst, expected, var, p)
+    return _stored(y, None, worst, expected, var, p)
 
 
 def _kept(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
     """A value that no arithmetic rounded: stored as it is, unless the format is shorter than that of the arithmetic."""
-    if p.u_store > p.u or p.step:
-        return _closed(y, worst, expected, var, p)
-    return Value(y, 0, np.abs(y), y**2, worst, expected, var, p)
+    return _closed(y, worst, expected, var, p) if p.u_store > p.u or p.step else Value(y, worst, expected, var, p)
 
 
 def _inside(x: Array, pad: Pad) -> Array:

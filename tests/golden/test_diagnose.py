@@ -71,7 +71,7 @@ def test_honest_runs_raise_no_alarm(family):
 
 def place(small, bug, node, words=""):
     wanted = {bug: HYPOTHESES[bug]}
-    found = places(small.graph, small.net.params, small.tensors, wanted)
+    found = places(small.graph, small.net.params, small.tensors.items(), wanted)
     return next(p for p in found if p.variation.node == node and words in p.variation.detail)
 
 
@@ -151,6 +151,6 @@ def test_every_hypothesis_has_a_sentence_and_a_place_in_some_family():
     applied = set()
     for family in ("V1", "V3 Small", "V3 Small, SAME", "d-li14"):
         one = subject(FAMILIES[family])
-        applied |= {p.hypothesis.id for p in places(one.graph, one.net.params, one.tensors)}
+        applied |= {p.hypothesis.id for p in places(one.graph, one.net.params, one.tensors.items())}
     assert set(HYPOTHESES) - applied <= {"resize-corners"}  # comes with the segmentation head
     assert all(h.sentence and (not h.link or h.link.startswith("https://")) for h in HYPOTHESES.values())

@@ -15,7 +15,7 @@ def reported(name, x=None, size=(48, 64), width=0.35):
     graph = build(name, width=width, size=size, classes=10)
     net = Network(graph, random_params(graph))
     x = probe(graph) if x is None else x
-    return {row["id"]: row for row in report(graph, net.params, {SOURCE: x, **net.trace(x)})}
+    return {row["id"]: row for row in report(net, x)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
