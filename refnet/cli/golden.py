@@ -108,7 +108,7 @@ def _size(x: Array, channels: int) -> tuple[int, int] | None:
 
 def _default_input(net: Network) -> tuple[Array, Origin]:
     """What the network is given where the user gives nothing."""
-    return probe(net.graph, 1), {"kind": "probe", "made_by": "refnet.golden.probes.probe"}
+    return probe(net.graph, 2), {"kind": "probe", "made_by": "refnet.golden.probes.probe"}
 
 
 def _sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
-    parser.add_argument("--batch", type=int, default=1, help="how many images (1)")
+    parser.add_argument("--batch", type=int, default=2, help="how many images (2)")
     parser.add_argument("--input", metavar="X.npy", help="report on this input instead of the probe")
     parser.add_argument("-o", "--output", metavar="X.npy", help="write the probe")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.golden.diagnose import Cause, describe, diagnose
+from refnet.golden.diagnose import Cause, describe, diagnose, misshapen
 from refnet.golden.segments import Segment, cut, identity
 from refnet.golden.verdicts import FAILING, Judgement
 from refnet.golden.yardstick import judged
@@ -115,6 +115,8 @@ def compare(
     judging = _Judging(reference, tensors, precision)
     judging.all()
     causes = {_name(s): diagnose(s, p) for s, p in judging.failing} if explain else {}
+    if explain:
+        causes |= {s.end: found for s, p in judging.misshapen if (found := misshapen(s, p))}
     facts = {_name(s): describe(s, p) for s, p in judging.failing if explain and not causes[_name(s)]}
     order = [SOURCE, *(node.name for node in reference.graph.nodes)]
     findings = tuple(judging.findings[name] for name in order if name in judging.findings)
@@ -138,6 +140,7 @@ class _Judging:
         self.usable, self.given = usable, ChainMap(usable, golden_input)
         self.findings: dict[str, Finding] = {}
         self.failing: list[tuple[Segment, Precision]] = []
+        self.misshapen: list[tuple[Segment, Precision]] = []
         self.covered: set[str] = set()
         self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
 
@@ -153,10 +156,18 @@ class _Judging:
             if node.name in self.usable:
                 self._node(node.name)
             elif node.name in self.tensors:
-                self.findings[node.name] = Finding(node.name, Judgement(self._defect(node.name)))
+                self._defective(node.name)
         for name in self.reference.stored:
             if name not in self.findings:
                 self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
+
+    def _defective(self, name: str) -> None:
+        """A tensor that is not taken for an input of what follows."""
+        defect = self._defect(name)
+        self.findings[name] = Finding(name, Judgement(defect))
+        if defect == "shape" and np.isfinite(self.tensors[name]).all():
+            honest = cut(self.reference.graph, self.reference.params, name, self.given, self.sizes, judged=False)
+            self.misshapen.append((replace(honest, candidate=self.tensors[name]), self._own(name)))
 
     def _node(self, name: str) -> None:
         segment = cut(self.reference.graph, self.reference.params, name, self.given, self.sizes)
@@ -184,7 +195,7 @@ class _Judging:
             return self.precision
         if self.precision is not None and name in self.precision:
             return self.precision[name]
-        return Precision.of(str(self.usable[name].dtype))
+        return Precision.of(str(self.tensors[name].dtype))
 
     def _defect(self, name: str) -> str:
         """The verdict on a tensor that cannot be judged, or ''."""

@@ -19,7 +19,7 @@ from refnet.golden.verdicts import Judgement
 from refnet.golden.yardstick import judged
 from refnet.readings.bounds import Precision
 
-__all__ = ["Cause", "describe", "diagnose"]
+__all__ = ["Cause", "describe", "diagnose", "misshapen"]
 
 Array = npt.NDArray[Any]
 
@@ -79,6 +79,21 @@ def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
     return sorted(found, key=lambda cause: (len(cause.ids), cause.judgement.rms))
 
 
+def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
+    """Every cause of another shape than the reference's; one that can be replayed must give the values too."""
+    assert segment.candidate is not None
+    found = []
+    for hypothesis in HYPOTHESES.values():
+        for variation in hypothesis.vary(replace(segment, candidate=None)):
+            if variation.shape != segment.candidate.shape:
+                continue
+            judgement = judged(replace(variation.segment, candidate=segment.candidate), precision)
+            if judgement.holds or judgement.verdict == "shape":
+                links = (hypothesis.link,) if hypothesis.link else ()
+                found.append(Cause((hypothesis.id,), variation.node, variation.detail, links, judgement))
+    return found
+
+
 def _size(error: Array) -> float:
     return float(np.sqrt(np.mean(np.square(error))))
 
@@ -94,6 +109,8 @@ def _tried(segment: Segment, hypotheses: list[Hypothesis]) -> Iterator[_Tried]:
     before = _size(target - run(segment))
     for hypothesis in hypotheses:
         for variation in hypothesis.vary(segment):
+            if variation.shape is not None:
+                continue
             try:
                 with np.errstate(all="ignore"):
                     y = run(variation.segment)

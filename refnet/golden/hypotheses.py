@@ -1,7 +1,8 @@
 """The bugs that make a port differ from its reference: one table for diagnosis, scorecard and detectability.
 
 Each hypothesis is an id, a sentence, where it was seen, and a function from a segment to the other ways of running it.
-What is not here: a squeeze width that was rounded differently shows as a shape, and bugs of LR-ASPP come with it.
+Some change the shape of a result, and explain a tensor whose verdict is `shape`. What is not here: bugs of the LR-ASPP
+head (a fixed pool, another branch, the classifier after upsampling), since no network that can be built has that head.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from refnet.golden.segments import Segment, Variation
-from refnet.golden.variations import blocks, ends, geometry, norms
+from refnet.golden.variations import blocks, ends, geometry, maps, norms
 
 __all__ = ["HYPOTHESES", "Hypothesis"]
 
@@ -81,8 +82,10 @@ _TABLE = (
     ),
     Hypothesis("stride-phase", "sampling starts at pixel 1, not 0", "", geometry.stride_phase),
     Hypothesis("dilation", "dilation dropped or added", _seen("pytorch/vision#7956"), geometry.dilation),
-    Hypothesis("pool-count", "an average that counts padding", _seen("onnx/onnx-tensorrt#663"), geometry.pool_count),
-    Hypothesis("resize-corners", "other alignment of corners", _seen("pytorch/pytorch#10604"), geometry.resize_corners),
+    Hypothesis("pool-count", "an average that counts padding", _seen("onnx/onnx-tensorrt#663"), maps.pool_count),
+    Hypothesis("pool-ceil", "a number of windows rounded up, or down", _seen("onnx/onnx#4958"), maps.pool_ceil),
+    Hypothesis("resize-corners", "other alignment of corners", _seen("pytorch/pytorch#10604"), maps.resize_corners),
+    Hypothesis("flatten-order", "flattened channels last", _seen("keras-team/keras#9696"), maps.flatten_order),
     # Batch norm
     Hypothesis("bn-eps", "another eps in batch norm", _seen("Tencent/ncnn#218"), norms.eps),
     Hypothesis("bn-batch-stats", "statistics of the batch", _seen("pytorch/pytorch#35644"), norms.batch_stats),
@@ -124,6 +127,7 @@ _TABLE = (
     Hypothesis(
         "se-missing", "squeeze-and-excite left out", _seen("jixing0415/caffe-mobilenet-v3#2"), blocks.se_missing
     ),
+    Hypothesis("se-width", "another squeeze width", _seen("keras-team/keras-cv#1756"), blocks.se_width),
     Hypothesis("se-bias", "biases of squeeze-and-excite left out", "", blocks.se_bias),
     Hypothesis("shortcut-missing", "the shortcut left out", "", blocks.shortcut_missing),
     Hypothesis(

@@ -14,11 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.files import shipped
 from refnet.golden.hypotheses import HYPOTHESES, Hypothesis
 from refnet.golden.segments import Segment, Variation, cut, limit, ported, run
 from refnet.graph import SOURCE, Graph, segment
 from refnet.network import Network
 from refnet.networks.dialects import MODELS
+from refnet.networks.preprocessing import KERAS
+from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.cost import shapes
 
@@ -36,9 +39,9 @@ def probe(graph: Graph, batch: int = 2) -> Array:
 
     The first image: a texture of all frequencies, different in each channel and along each axis, so that no two
     axes, channels or directions can be exchanged unseen; bright and dark patches far beyond +-3; bands in which one
-    channel alone is not zero; impulses on the border and in the corners. The second: smooth and dark, with a bright
-    quarter, as photographs are. More are drawn like the first. A network that itself rescales pixels is given what it
-    rescales to that.
+    channel alone is not zero; impulses on the border and in the corners. The second: a photograph, scaled as the
+    vendor scales pixels. The third: smooth and dark, with a bright quarter. More are drawn like the first. A network
+    that itself rescales pixels is given what it rescales to that.
 
     Returns
     -------
@@ -46,28 +49,58 @@ def probe(graph: Graph, batch: int = 2) -> Array:
     """
     C, H, W = graph.input_shape
     rng = np.random.Generator(np.random.PCG64(2026))
-    rows, columns = np.arange(H)[:, None] / H, np.arange(W)[None, :] / W
+    model = MODELS.get(graph.recipe.model)
+    rescaled = model is not None and model.dialect.rescale is not None
     x = np.empty((batch, C, H, W))
     for n in range(batch):
-        for c in range(C):
-            waves = np.sin((5 + 3 * c) * rows + 2 * n) + np.cos((9 + 2 * c) * columns - c) + rows * (1 + c) - columns
-            x[n, c] = waves + rng.standard_normal((H, W)) if n != 1 else 0.7 * waves - 1.0
-    x[0::2, :, H // 4 : H // 2, W // 8 : W // 3] += 6.0
-    x[0::2, :, H // 2 : 3 * H // 4, W // 2 : 3 * W // 4] -= 6.0
-    for c in range(C):  # one channel alone, band after band
-        band = x[0::2, :, 7 * H // 8 :, c * W // C : (c + 1) * W // C]
-        band[:, np.arange(C) != c] = 0
-    if batch > 1:
-        x[1::2, :, : H // 2, W // 2 :] += 4.0
-    for c in range(C):
-        x[:, c, 0, c::5] += 3.0 + c
-        x[:, c, -1, c::7] -= 4.0 + c
-        x[:, c, c::6, 0] -= 3.0 + c
-        x[:, c, c::4, -1] += 4.0 + c
-    model = MODELS.get(graph.recipe.model)
-    if model is not None and model.dialect.rescale is not None:
-        x = (x + 1) * 127.5
+        if n == 1:
+            x[n] = _photograph(graph)
+        else:
+            image = _smooth(C, H, W) if n == 2 else _texture(C, H, W, n, rng)
+            for c in range(C):  # impulses on the border
+                image[c, 0, c::5] += 3.0 + c
+                image[c, -1, c::7] -= 4.0 + c
+                image[c, c::6, 0] -= 3.0 + c
+                image[c, c::4, -1] += 4.0 + c
+            x[n] = (image + 1) * 127.5 if rescaled else image
     return x.astype(np.float32)
+
+
+def _texture(C: int, H: int, W: int, n: int, rng: np.random.Generator) -> Array:
+    x = np.stack([_waves(c, H, W, n) + rng.standard_normal((H, W)) for c in range(C)])
+    x[:, H // 4 : H // 2, W // 8 : W // 3] += 6.0
+    x[:, H // 2 : 3 * H // 4, W // 2 : 3 * W // 4] -= 6.0
+    for c in range(C):  # one channel alone, band after band
+        band = x[:, 7 * H // 8 :, c * W // C : (c + 1) * W // C]
+        band[np.arange(C) != c] = 0
+    return x
+
+
+def _smooth(C: int, H: int, W: int) -> Array:
+    x = np.stack([0.7 * _waves(c, H, W, 2) - 1.0 for c in range(C)])
+    x[:, : H // 2, W // 2 :] += 4.0
+    return x
+
+
+def _waves(c: int, H: int, W: int, n: int) -> Array:
+    rows, columns = np.arange(H)[:, None] / H, np.arange(W)[None, :] / W
+    waves: Array = np.sin((5 + 3 * c) * rows + 2 * n) + np.cos((9 + 2 * c) * columns - c) + rows * (1 + c) - columns
+    return waves
+
+
+def _photograph(graph: Graph) -> Array:
+    """The photograph that ships, (C, H, W), scaled as the vendor does; without a vendor, to -1 .. 1."""
+    C, H, W = graph.input_shape
+    with np.load(shipped.path("photograph.npz"), allow_pickle=False) as archive:
+        pixels = archive["pixels"].astype(np.float64).transpose(2, 0, 1)[None]  # (1, 3, h, w)
+    if pixels.shape[1] != C:
+        pixels = np.repeat(pixels.mean(axis=1, keepdims=True), C, axis=1)
+    pixels = fast.resize_bilinear(pixels, size=(H, W), align_corners=False)
+    model = MODELS.get(graph.recipe.model)
+    pre = KERAS if model is None else model.dialect.preprocessing
+    mean, std = np.array(pre.mean).reshape(-1, 1, 1), np.array(pre.std).reshape(-1, 1, 1)
+    x: Array = (pixels[0] / pre.scale - mean) / std
+    return x
 
 
 class Place(NamedTuple):
@@ -114,6 +147,8 @@ def places(
 ) -> Iterator[Place]:
     """Every bug at every place where it applies, each in the style that shows it best.
 
+    Not among them are bugs that change a shape: no input could hide one, and no further layer runs on it.
+
     Parameters
     ----------
     tensors : name and array of every tensor of an honest run, in order, the input first; each is let go when no later
@@ -136,7 +171,7 @@ def places(
             for hypothesis in wanted.values():
                 for variation in hypothesis.vary(whole):
                     key = hypothesis.id, variation.node, variation.detail
-                    if key not in known:
+                    if key not in known and variation.shape is None:
                         known.add(key)
                         yield Place(hypothesis, variation, whole, style)
         for each in [each for each in have if until[each] == name]:
@@ -200,6 +235,7 @@ def report(net: Network, x: Array) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {
         h.id: {"id": h.id, "sentence": h.sentence, "places": 0, "visible": 0, "hidden": []} for h in HYPOTHESES.values()
     }
+    x = net.checked(x)
     squares: dict[tuple[str, str], list[float]] = {}  # by bug and place: how far it moves, and what rounding explains
     for image in range(len(x)):
         for bug, place, moved, explained in _seen(net, x[image : image + 1]):

@@ -56,6 +56,11 @@ class Segment:
         """The name of the tensor that is judged."""
         return self.graph.nodes[-1].name
 
+    @property
+    def batch(self) -> int:
+        """How many images."""
+        return len(next(iter(self.given.values())))
+
     def nodes(self, *ops: str) -> Iterator[Node]:
         """The nodes of some operations, in order."""
         return (node for node in self.graph.nodes if node.op in ops)
@@ -102,11 +107,16 @@ class Segment:
 
 
 class Variation(NamedTuple):
-    """Another way of running a segment: at which node, told in words, and the segment that does so."""
+    """Another way of running a segment: at which node, told in words, and the segment that does so.
+
+    `shape` is that of the result, batch included, where the bug changes it: no input is needed to show such a bug.
+    Where even its params would have other shapes, nothing can be replayed, and the segment is the honest one.
+    """
 
     node: str
     detail: str
     segment: Segment
+    shape: tuple[int, ...] | None = None
 
 
 def cut(

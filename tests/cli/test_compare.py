@@ -163,7 +163,7 @@ def test_probe_writes_its_input_and_reports(tmp_path, capsys):
     argv = ["probe", "torchvision/mobilenet_v3_small", "--width", "0.35", "--size", "40,56", "--json"]
     assert main([*argv, "-o", str(tmp_path / "x.npy")]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert np.load(tmp_path / "x.npy").shape == (1, 3, 40, 56)
+    assert np.load(tmp_path / "x.npy").shape == (2, 3, 40, 56)
     assert {row["id"] for row in rows} > {"pad-same", "bn-eps", "input-bgr"}
 
 

@@ -34,7 +34,7 @@ def pack(tmp_path):
 
 def test_a_model_gets_weights_drawn_from_their_names(pack, capsys):
     assert main(["golden", *MODEL, "--size", "32,40", "-o", str(pack)]) == 0
-    assert "1 x 3 x 32 x 40: " in capsys.readouterr().out
+    assert "2 x 3 x 32 x 40: " in capsys.readouterr().out
     read = read_pack(pack)
     assert read.manifest["origin"]["weights"]["kind"] == "random"
     np.testing.assert_array_equal(read.params["stem.conv.w"], random_params(read.graph)["stem.conv.w"])
@@ -88,7 +88,7 @@ def test_layout_format_and_pattern_are_obeyed(pack):
     argv = ["golden", *MODEL, "--size", "32,40", "--layout", "nhwc", "--format", "raw", "--only", "stem.*"]
     assert main([*argv, "-o", str(pack)]) == 0
     assert sorted(os.listdir(pack / "tensors")) == ["input.bin", "stem.act.bin", "stem.bn.bin", "stem.conv.bin"]
-    assert read_pack(pack).manifest["tensors"]["input"]["shape"] == [1, 32, 40, 3]
+    assert read_pack(pack).manifest["tensors"]["input"]["shape"] == [2, 32, 40, 3]
 
 
 def test_json_says_what_was_written(pack, capsys):

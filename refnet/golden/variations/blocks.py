@@ -10,9 +10,11 @@ import numpy as np
 
 from refnet.golden.segments import Segment, Variation
 from refnet.graph import Node
-from refnet.networks.dialects import MODELS
+from refnet.networks.dialects import MODELS, Dialect
+from refnet.networks.plan import round_width
 
 _ACTIVATIONS = ("relu", "relu6", "hard_swish", "swish")
+_BY_EIGHT = Dialect("")  # the rule of rounding that most have
 _HARD = {"slope": 1 / 6, "offset": 0.5}
 
 
@@ -208,6 +210,26 @@ def se_bias(segment: Segment) -> Iterator[Variation]:
         for node in biased:
             both = _unbiased(both, node)
         yield Variation(biased[-1].name, "the biases of both squeeze-and-excite layers are left out", both)
+
+
+def se_width(segment: Segment) -> Iterator[Variation]:
+    """Another width of the squeeze layer, which shows as a shape."""
+    reduce = next((node for node in segment.nodes("pointwise_conv2d") if node.name.endswith(".se.reduce")), None)
+    if reduce is None or segment.end not in (reduce.name, f"{reduce.name}.act"):
+        return
+    own, expanded = reduce.params["w"]
+    block = reduce.name.partition(".")[0]
+    first = next(node for node in segment.whole.nodes if node.name.startswith(f"{block}."))
+    entry = segment.sizes[first.inputs[0]][0]
+    for whose, width in (("expanded channels", expanded), ("block's input", entry)):
+        bare, rounded = width // 4, round_width(width / 4, _BY_EIGHT)
+        ways = {"": bare} if bare == rounded else {", not rounded": bare, ", rounded to 8": rounded}
+        for how, squeezed in ways.items():
+            if squeezed != own:
+                words = (
+                    f"The layer has {squeezed} channels, a quarter of the {whose} ({width}){how}, and should have {own}"
+                )
+                yield Variation(reduce.name, words, segment, (segment.batch, squeezed, 1, 1))
 
 
 def bias_missing(segment: Segment) -> Iterator[Variation]:

@@ -250,21 +250,3 @@ def dilation(segment: Segment) -> Iterator[Variation]:
         rows, columns = ((before * other // now, after * other // now) for before, after in node.attrs["pad"])
         changed = segment.with_attrs(node, dilation=(other, other), pad=(rows, columns))
         yield Variation(node.name, f"the dilation is {other} instead of {now}", changed)
-
-
-def pool_count(segment: Segment) -> Iterator[Variation]:
-    """An average that counts a border of padding."""
-    for node in segment.nodes("avg_pool2d"):
-        kernel, around = node.attrs["kernel"], ((1, 1), (1, 1))
-        border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": around, "mode": "constant", "value": 0.0})
-        wide = replace(node, inputs=(border.name,), attrs={**node.attrs, "kernel": (kernel[0] + 2, kernel[1] + 2)})
-        words = "the average counts one row of padding on each side"
-        yield Variation(node.name, words, segment.with_nodes(node, border, wide))
-
-
-def resize_corners(segment: Segment) -> Iterator[Variation]:
-    """Corners aligned where they are not, and the reverse."""
-    for node in segment.nodes("resize_bilinear"):
-        other = not node.attrs["align_corners"]
-        words = f"align_corners is {other} instead of {not other}"
-        yield Variation(node.name, words, segment.with_attrs(node, align_corners=other))
