@@ -60,9 +60,9 @@ def load_array(path: str | Path) -> npt.NDArray[Any]:
         if it is unreadable, or holds anything but float32 or float64.
     """
     x = read_npy(path)
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
         raise RequestError(f"{path}: holds {x.dtype}; take float32 or float64, scaled as the network expects")
-    return x
+    return x.astype(x.dtype.newbyteorder("="), copy=False)
 
 
 def write_text(path: str | Path, text: str) -> None:

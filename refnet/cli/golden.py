@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size in pixels; an array has its own")
     parser.add_argument("--classes", type=int, help="number of classes, with the name of a model")
+    parser.add_argument("--batch", type=int, metavar="N", help="how many images of the probe, without --input (2)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what values are rounded to (float32)")
     parser.add_argument("--layout", choices=LAYOUTS, default="nchw", help="axes of the tensors (nchw)")
     parser.add_argument("--fold", action="store_true", help="fold batch norm into the convolutions first")
@@ -87,8 +88,10 @@ def _network(options: argparse.Namespace) -> tuple[Network, Origin]:
 
 def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, Origin]:
     """The network at the size of its input, the input, and where that is from."""
+    if options.batch is not None and (options.input is not None or options.batch < 1):
+        raise RequestError(f"--batch {options.batch}: take at least 1, and leave it out with --input")
     if options.input is None:
-        return (net, *_default_input(net))
+        return (net, *_default_input(net, 2 if options.batch is None else options.batch))
     path = Path(options.input)
     if path.suffix != ".npy":
         x: Array = read_input(path, MODELS[net.graph.recipe.model].dialect.preprocessing, net.graph.recipe.size)
@@ -106,9 +109,9 @@ def _size(x: Array, channels: int) -> tuple[int, int] | None:
     return (x.shape[-2], x.shape[-1]) if x.shape[-3] == channels else (x.shape[-3], x.shape[-2])
 
 
-def _default_input(net: Network) -> tuple[Array, Origin]:
+def _default_input(net: Network, batch: int) -> tuple[Array, Origin]:
     """What the network is given where the user gives nothing."""
-    return probe(net.graph, 2), {"kind": "probe", "made_by": "refnet.golden.probes.probe"}
+    return probe(net.graph, batch), {"kind": "probe", "made_by": "refnet.golden.probes.probe"}
 
 
 def _sha256(path: Path) -> str:

@@ -24,6 +24,7 @@ __all__ = ["prepare", "read_image", "read_input", "to_pixels"]
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 
+_MOST_READ = 40_000_000  # pixels of a file: unpacked, upright and in colour they take some 16 bytes each
 _MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
 
 
@@ -235,6 +236,9 @@ def _decode(pillow: ModuleType, file: Path) -> NDArray[np.uint8]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", pillow.Image.DecompressionBombWarning)
         with pillow.Image.open(file, formats=_KINDS) as image:
+            if image.width * image.height > _MOST_READ:  # known before anything is unpacked
+                most = f"take an image of at most {_MOST_READ // 10**6} million"
+                raise FormatError(f"{file}: {image.height} x {image.width} pixels; {most}")
             if image.mode.startswith(("I", "F")):
                 raise FormatError(f"{file}: more than 8 bits per grey pixel ({image.mode}); convert it to 8 bits first")
             upright = pillow.ImageOps.exif_transpose(image)

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 from refnet.golden.layouts import UNKNOWN, Layout, fits
-from refnet.golden.stored import Tensors, read_candidate
+from refnet.golden.stored import read_candidate
 
-__all__ = ["Matched", "Matching", "match", "read_candidate"]
+__all__ = ["Matched", "Matching", "match", "read_candidate", "shapes_of"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -150,7 +150,7 @@ def match(
         return values
 
     shapes = {node: tuple(shape) for node, shape in shapes.items()}
-    both = _Both(candidate, shapes, golden, _found(candidate), samples)
+    both = _Both(candidate, shapes, golden, shapes_of(candidate), samples)
     pairs = {node: (source, "map") for source, node in _mapped(candidate, shapes, names or {})}
     sources = {source for source, _ in pairs.values()}
     pairs |= {node: (name, "name") for name, node in _named(set(candidate) - sources, shapes.keys() - pairs.keys())}
@@ -170,10 +170,11 @@ def _matched(both: _Both, node: str, source: str, how: str, layout: Layout) -> M
     )
 
 
-def _found(candidate: Mapping[str, Array]) -> dict[str, Shape]:
+def shapes_of(candidate: Mapping[str, Array]) -> dict[str, Shape]:
     """The candidate's shapes, without reading files."""
-    if isinstance(candidate, Tensors):
-        return candidate.shapes
+    known: dict[str, Shape] | None = getattr(candidate, "shapes", None)
+    if known is not None:
+        return known
     arrays = {name: np.asarray(array) for name, array in candidate.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:

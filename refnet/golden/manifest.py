@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from refnet.errors import FormatError, GraphError
+from refnet.golden.limits import check_attributes, check_sizes
 from refnet.golden.pack_formats import FORMATS, Stored
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS
@@ -168,7 +169,9 @@ def _graph(manifest: Mapping[str, Any]) -> Graph:
         _take(recipe, "classes", int, "recipe"),
         _take(recipe, "channels", int, "recipe"),
     )
-    return check(Graph(made, tuple(map(_node, _take(manifest, "graph", list, "manifest")))))
+    graph = check(Graph(made, tuple(map(_node, _take(manifest, "graph", list, "manifest")))))
+    check_attributes(graph)
+    return graph
 
 
 def _node(entry: Any) -> Node:
@@ -233,6 +236,7 @@ def _ordered(graph: Graph, stored: Mapping[str, Stored], layout: str) -> dict[st
         every = shapes(graph)
     except Exception as error:  # attributes of the wrong kind make the rules raise nearly anything
         raise FormatError(f"the graph cannot be run: {type(error).__name__}: {error}") from None
+    check_sizes(graph, every)
     batch = stored[SOURCE].shape[:1]
     wanted = {name: laid_out((*batch, *shape), layout) for name, shape in every.items() if name in stored}
     _compare(wanted, {name: entry.shape for name, entry in stored.items()})

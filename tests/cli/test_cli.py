@@ -107,6 +107,14 @@ def test_run_on_an_array_takes_its_size_and_its_precision(tmp_path, capsys):
     assert len(out) == 1 + 2 * (1 + 2)
 
 
+def test_run_takes_an_array_of_either_byte_order(tmp_path, capsys):
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32))
+    for name, dtype in (("big", ">f8"), ("little", "<f8")):
+        np.save(tmp_path / f"{name}.npy", x.astype(dtype))
+    big, little = (document(capsys, "run", str(tmp_path / f"{name}.npy"))[1]["images"] for name in ("big", "little"))
+    assert big == little
+
+
 def test_run_on_an_image_of_a_digit(tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
     from refnet.files.digits import digits

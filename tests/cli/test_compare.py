@@ -216,3 +216,17 @@ def test_reports_replace_no_link_and_no_device(pack, tensors, tmp_path, capsys):
     assert (tmp_path / "real.xml").read_text() != "old"
     same = ["--junit", "both", "--report", "both"]
     assert "name the same file" in refused(capsys, str(pack), port, *same)
+
+
+def test_a_tensor_far_larger_than_its_node_is_a_verdict_and_is_not_read(pack, tensors, tmp_path, capsys):
+    """40 GB that take no room on a disk."""
+    port = dumped(tmp_path / "port", tensors)
+    file = tmp_path / "port" / "block3.expand.npy"
+    with open(file, "wb") as stream:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10_000, 1000, 1000)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.truncate(stream.tell() + 4 * 10**10)
+    status, found = compared(capsys, str(pack), port)
+    assert status == 1
+    assert {t["name"] for t in found["tensors"] if t["verdict"] in FAILING} == {"block3.expand"}
+    assert {t["verdict"] for t in found["tensors"] if t["name"] == "block3.expand"} == {"shape"}

@@ -104,6 +104,8 @@ def test_json_says_what_was_written(pack, capsys):
     [
         (("torchvision/mobilenet_v4",), "no model is called"),
         ((*MODEL, "--dtype", "float16"), "invalid choice: 'float16'"),
+        ((*MODEL, "--batch", "0"), "take at least 1"),
+        ((*MODEL, "--batch", "2", "--input", "x.npy"), "leave it out with --input"),
         ((*MODEL, "--only", "nothing.*"), "no tensor matches 'nothing.*'"),
         ((*MODEL, "--input", "none.npy"), "none.npy: No such file"),
         ((*MODEL, "--input", "none.png"), "none.png: there is no such file"),

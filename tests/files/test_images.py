@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
 import sys
 import warnings
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -460,3 +462,12 @@ def test_a_damaged_file_is_read_or_refused(
     file.write_bytes(bytes(data))
     outcome = read_or_refuse(file)
     assert "\n" not in outcome if isinstance(outcome, str) else outcome.ndim == 3
+
+
+def test_an_enormous_image_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A PNG of 88 million pixels, whose data never come."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 11_000, 8_000, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(100))
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    refused(tmp_path / "a.png", "8000 x 11000 pixels; take an image of at most 40 million")

@@ -147,7 +147,7 @@ def test_further_entries_go_into_the_manifest(tmp_path):
 
 @pytest.mark.parametrize("form", [*READABLE, "narrow"])
 def test_memory_stays_below_three_of_the_largest_tensor_and_the_params(tmp_path, form):
-    """The largest tensor as it is computed, in float64. Where a network is narrow, the windows of its stem are larger."""
+    """The largest tensor in float64, as it is computed. In a narrow network the windows of the stem are larger."""
     net = network((160, 160), 0.35) if form == "narrow" else network((64, 64), 1.0)
     form = "npy" if form == "narrow" else form
     x = random_input(net.graph, 8)
@@ -284,7 +284,10 @@ FILE = ("tensors", "block1.depthwise", "file")
         (set_in("graph", 0, "op", to="conv3d"), "stem.conv: no operation is called 'conv3d'"),
         (set_in("graph", 0, "inputs", to=["later"]), "reads 'later'"),
         (set_in("graph", 0, "inputs", to=[1]), "stem.conv: 'inputs'"),
-        (set_in("graph", 0, "attrs", "stride", to=[0, 0]), "cannot be run"),
+        (set_in("graph", 0, "attrs", "stride", to=[0, 0]), "stem.conv: stride is (0, 0): conv2d does not"),
+        (set_in("graph", 0, "attrs", "pad", to=[[-1, 1], [1, 1]]), "stem.conv: pad is ((-1, 1), (1, 1))"),
+        (set_in("graph", 0, "attrs", "pad", to=[[10**6, 0], [10**6, 0]]), "stem.conv: makes"),
+        (set_in("graph", 1, "attrs", "eps", to="small"), "stem.bn: eps is small"),
         (set_in("graph", 0, "attrs", "stride", to={}), "stem.conv: an attribute"),
         (set_in("graph", 0, "attrs", "stride", to=float("nan")), "holds the number NaN"),
         (set_in("graph", 0, to=None), "graph: 'name'"),
