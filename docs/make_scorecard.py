@@ -1,27 +1,22 @@
 """Write scorecard.md: how well refnet finds bugs that it injects, and mistakes in ports written apart from it.
 
-Usage: PYTHONPATH=. python docs/make_scorecard.py. Takes a few minutes. Samples are drawn with a fixed seed, so the page
-changes only when refnet does.
+Usage: PYTHONPATH=.:tests/data/ports python docs/make_scorecard.py. Takes a few minutes. Samples are drawn with a fixed
+seed, so the page changes only when refnet does.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from exam import PORTS, Mark, marks
 
-from refnet import Network, build, random_input, random_params
-from refnet.golden.compare import Comparison, Reference, compare
 from refnet.golden.hypotheses import HYPOTHESES
 from refnet.golden.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
-from refnet.graph import SOURCE
 
 HERE = Path(__file__).parent
-PORTS = HERE.parent / "tests/data/ports"
 SAMPLE, PAIRS = 3, 20
 
 PAGE = """# How good is the diagnosis?
@@ -71,16 +66,6 @@ tensor that is read, a background class), so the figures above are no longer ind
 """
 
 
-class Mistake(NamedTuple):
-    """One mistake of one port, and what became of it."""
-
-    port: str
-    what: str
-    group: str
-    located: bool
-    named: bool
-
-
 def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Outcome]]]:
     """Per family its counts; and every outcome, with its family."""
     families, rows = {}, []
@@ -100,38 +85,14 @@ def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Outcome]]]:
     return families, rows
 
 
-def exam(folder: Path = PORTS) -> Iterator[Mistake]:
-    """Every mistake of every port, judged."""
-    for port in json.loads((folder / "ports.json").read_text())["ports"]:
-        graph = build(port["model"], width=port["width"], size=tuple(port["size"]), classes=port["classes"])
-        params, x = random_params(graph), random_input(graph, port["batch"])
-        exact = Network(graph, params).astype(np.float64).trace(x.astype(np.float64))
-        golden = {SOURCE: x, **{name: y.astype(np.float32) for name, y in exact.items()}}
-        reference = Reference(graph, params, golden.__getitem__, tuple(golden))
-        with np.load(folder / port["file"]) as tensors:
-            found = compare(reference, {SOURCE: x, **tensors}, partial=True)
-        for mistake in port["mistakes"]:
-            yield _marked(port, mistake, found)
-
-
-def _marked(port: dict[str, Any], mistake: dict[str, Any], found: Comparison) -> Mistake:
-    wrong = set(found.wrong())
-    failing = {finding.name: {*finding.segment, finding.name} for finding in found.findings if finding.name in wrong}
-    own = [name for name, nodes in failing.items() if nodes & set(mistake["places"])]
-    innocent = [name for name, nodes in failing.items() if not nodes & set(port["places"])]
-    bugs = set(mistake["bug"])
-    named = any(bugs & set(cause.ids) for name in own for cause in found.causes.get(name, []))
-    located = bool(own) and not innocent
-    return Mistake(port["file"].removesuffix(".npz"), port["what"], _group(mistake["bug"][0]), located, named)
+_GROUPS = {"geometry": "geometry and weights", "maps": "geometry and weights", "norms": "batch norm"}
+_GROUPS |= {"blocks": "blocks and activations", "ends": "input and output"}
 
 
 def _group(bug: str) -> str:
     """The kind of a bug, as the table of hypotheses has it in its comments."""
-    if HYPOTHESES[bug].precision:
-        return "precision"
-    return {"geometry": "geometry and weights", "norms": "batch norm", "ends": "input and output"}.get(
-        HYPOTHESES[bug].vary.__module__.rpartition(".")[2], "blocks and activations"
-    )
+    found = HYPOTHESES[bug]
+    return "precision" if found.precision else _GROUPS[found.vary.__module__.rpartition(".")[2]]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -144,14 +105,16 @@ def page() -> str:
     """The whole page."""
     families, found = injected()
     rows = [row for _, row in found]
-    mistakes = list(exam())
+    mistakes = [(port, mark) for port in PORTS for mark in marks(port)]
     keys = ["injected", "visible", "detected", "located", "named", "tied", "missed"]
     more = [*keys, "pairs", "false alarms"]
     total = tally(rows)
     sums = [sum(each[key] for each in families.values()) for key in ("pairs", "false alarms")]
     bugs = {bug: tally([row for row in rows if row.bug == bug]) for bug in HYPOTHESES}
-    groups = dict.fromkeys(mistake.group for mistake in mistakes)
-    by_group = [(group, [m for m in mistakes if m.group == group]) for group in groups] + [("all", mistakes)]
+    by_group: dict[str, list[Mark]] = {}
+    for _, mark in mistakes:
+        by_group.setdefault(_group(mark.bug[0]), []).append(mark)
+    by_group["all"] = [mark for _, mark in mistakes]
     return PAGE.format(
         sample=SAMPLE,
         pairs=PAIRS,
@@ -166,14 +129,19 @@ def page() -> str:
         hidden=_listed("Not visible", [(_told(row), name) for name, row in found if not row.visible]),
         missed=_listed("Missed", [(_told(row), name) for name, row in found if row.visible and _lost(row)]),
         bugs=table(["bug", *keys], [[f"`{bug}`", *(each[key] for key in keys)] for bug, each in bugs.items()]),
-        ports=len({mistake.port for mistake in mistakes}),
+        ports=len(PORTS),
         mistakes=len(mistakes),
         exam=table(
             ["mistakes in", "made", "located", "named"],
-            [[group, len(of), sum(m.located for m in of), sum(m.named for m in of)] for group, of in by_group],
+            [[group, len(of), sum(m.located for m in of), sum(m.named for m in of)] for group, of in by_group.items()],
         ),
         not_named=_listed(
-            "Not located or not named", [(f"`{m.port}`", m.what) for m in mistakes if not (m.located and m.named)]
+            "Not located or not named",
+            [
+                (f"`{port['file'].removesuffix('.npz')}`", port["what"])
+                for port, mark in mistakes
+                if not (mark.located and mark.named)
+            ],
         ),
     )
 

@@ -1,7 +1,7 @@
 """Which networks the saved outputs and traces beside this file cover, and how those archives are laid out.
 
-The scripts that make the archives and the tests that read them share these lists. The file imports no framework and
-runs no network. It leaves out the models that no vendor's module stands behind (`paper/`, `refnet/`).
+The scripts that make the archives and the tests that read them share these lists. Importing the file imports no
+framework; it runs no network. It leaves out the models that no vendor's module stands behind (`paper/`, `refnet/`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,19 @@ import numpy.typing as npt
 
 from refnet.networks.build import models
 
-__all__ = ["BATCH", "CLASSES", "SIZES", "TRACES", "WIDTHS", "Trace", "key", "networks", "versions", "write"]
+__all__ = [
+    "BATCH",
+    "CLASSES",
+    "SIZES",
+    "TRACES",
+    "WIDTHS",
+    "Trace",
+    "import_torchvision",
+    "key",
+    "networks",
+    "versions",
+    "write",
+]
 
 HERE = Path(__file__).resolve().parent
 
@@ -90,6 +103,27 @@ def key(model: str, width: float, size: tuple[int, int], what: str) -> str:
     """
     height, breadth = size
     return f"{model}|{width:g}|{height}x{breadth}|{what}"
+
+
+def import_torchvision() -> ModuleType:
+    """Return torchvision, also where its compiled operators are missing.
+
+    No network here uses them, but the import gives shapes to two, and fails where they were never defined.
+    """
+    import torch
+
+    try:
+        import torchvision
+    except (RuntimeError, AttributeError) as error:
+        if "nms" not in str(error):
+            raise
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in "nms", "qnms":
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+
+        torchvision.operators = operators  # the definitions live as long as this object
+    return torchvision
 
 
 def versions(*packages: str) -> dict[str, str]:

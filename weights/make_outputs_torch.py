@@ -22,7 +22,7 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from configurations import BATCH, SIZES, key, networks, versions, write
+from configurations import BATCH, SIZES, import_torchvision, key, networks, versions, write
 
 from refnet.files.schemes import entries
 from refnet.graph import Graph
@@ -30,25 +30,6 @@ from refnet.networks.build import build
 from refnet.networks.random import random_input, random_params
 
 THREADS = 2
-
-
-def import_torchvision() -> Any:
-    """Return torchvision, also where its compiled operators are missing.
-
-    No network here uses them, but the import gives shapes to two, and fails where they were never defined.
-    """
-    try:
-        import torchvision
-    except (RuntimeError, AttributeError) as error:
-        if "nms" not in str(error):
-            raise
-        operators = torch.library.Library("torchvision", "DEF")
-        for name in "nms", "qnms":
-            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-
-        torchvision.operators = operators  # the definitions live as long as this object
-    return torchvision
 
 
 def module(model: str, width: float, **options: Any) -> torch.nn.Module:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from configurations import BATCH, CLASSES, TRACES, Trace, versions, write
+from configurations import BATCH, CLASSES, TRACES, Trace, import_torchvision, versions, write
 
 from refnet.files.schemes import SCHEMES
 from refnet.graph import SOURCE, Graph, walk
@@ -49,7 +49,7 @@ ACTIVATION = {  # what each vendor calls the activation beside a layer
 
 def torch_module(trace: Trace) -> Any:
     """The vendor's module in a narrow width, which timm's public functions and mnasnet's do not offer."""
-    from make_outputs_torch import import_torchvision, module
+    from make_outputs_torch import module
 
     torchvision = import_torchvision()
     if trace.model.startswith("torchvision/mnasnet"):

@@ -37,6 +37,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
+from configurations import import_torchvision
 from sklearn.datasets import load_digits
 from torch.nn import functional as F  # noqa: N812
 
@@ -106,25 +107,6 @@ def disturb(scans, random):
 
 
 # ---------------------------------------------------------------- network
-
-
-def import_torchvision():
-    """Return torchvision, also where its compiled operators are missing.
-
-    No network here uses them, but the import declares fake versions of two, and fails if they were never defined.
-    """
-    try:
-        import torchvision
-    except (RuntimeError, AttributeError) as error:
-        if "nms" not in str(error):
-            raise
-        operators = torch.library.Library("torchvision", "DEF")
-        for name in "nms", "qnms":
-            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-
-        torchvision.operators = operators  # the definitions live as long as this object
-    return torchvision
 
 
 def train(scans, labels):

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from refnet.golden.page import html
 from refnet.golden.verdicts import FAILING
 from refnet.golden.words import causes, figure, origin, summary
+from refnet.text import table as columns
 
 __all__ = ["html", "junit", "table"]
 
@@ -52,7 +53,7 @@ def table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
     fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
     parts = ["{candidate} against {pack}: {model}, {precision}".format(**document)]
     if shown:
-        parts.append(_laid_out([_HEADER, *map(_row, shown)]))
+        parts.append(columns(_HEADER, map(_row, shown), _LEFT))
     if fine and not verbose:
         parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
     if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
@@ -80,18 +81,6 @@ def _row(tensor: Mapping[str, Any]) -> list[str]:
 def _plain(name: str) -> str:
     """A name of the candidate's as a terminal may print it."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-
-
-def _laid_out(rows: Sequence[Sequence[str]]) -> str:
-    """Rows under a header; the columns of words are set left, figures right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < _LEFT else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
 
 
 def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Write imagenet.npz: PyTorch's logits for the photograph that ships, with torchvision's ImageNet weights.
 
-Usage: python make_imagenet.py mobilenet_v2-b0353104.pth. torchvision's own module and its own preprocessing of
-weights/chelsea.png, in float32 and in float64. Imports nothing of refnet.
+Usage: PYTHONPATH=.:weights python tests/data/make_imagenet.py mobilenet_v2-b0353104.pth. torchvision's own module and
+its own preprocessing of weights/chelsea.png, in float32 and in float64. Runs nothing of refnet.
 """
 
 import json
@@ -10,24 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from configurations import import_torchvision
 from PIL import Image
 
 
-def torchvision_modules():
-    """torchvision's models and transforms, also where its compiled operators are missing."""
-    try:
-        from torchvision import models, transforms
-    except (RuntimeError, AttributeError):
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["library"] = library  # the definitions live as long as this object
-        from torchvision import models, transforms
-    return models, transforms
-
-
 def main(weights):
-    models, transforms = torchvision_modules()
+    import_torchvision()
+    from torchvision import models, transforms
+
     net = models.mobilenet_v2().eval()
     net.load_state_dict(torch.load(weights, weights_only=True))
     prepare = transforms.Compose(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from support import DATA
+from data.ports.exam import PORTS, marks
 
-from refnet import Network, build, random_input, random_params
-from refnet.golden.compare import Reference, compare
+from refnet.golden.compare import compare
 from refnet.golden.diagnose import describe, diagnose
 from refnet.golden.hypotheses import HYPOTHESES
 from refnet.golden.probes import places
@@ -19,7 +16,6 @@ from refnet.graph import SOURCE
 from refnet.readings.bounds import Precision
 from refnet.readings.cost import shapes
 
-PORTS = json.loads((DATA / "ports" / "ports.json").read_text())["ports"]
 FLOAT32 = Precision.of("float32")
 
 
@@ -31,23 +27,11 @@ def small():
 @pytest.mark.parametrize("port", PORTS, ids=lambda port: port["file"].removesuffix(".npz"))
 def test_a_port_written_apart_from_the_hypotheses_is_located_and_named(port):
     """The exam: wrong ports in PyTorch and C, by a hand that had not seen the table."""
-    graph = build(port["model"], width=port["width"], size=tuple(port["size"]), classes=port["classes"])
-    net, x = Network(graph, random_params(graph)), random_input(graph, port["batch"])
-    golden = {SOURCE: x} | {
-        n: y.astype(np.float32) for n, y in net.astype(np.float64).trace(x.astype(np.float64)).items()
-    }
-    with np.load(DATA / "ports" / port["file"], allow_pickle=False) as archive:
-        tensors = {name: archive[name] for name in archive.files}
-    found = compare(Reference(graph, net.params, golden.__getitem__, tuple(golden)), tensors, partial=True)
-    segments = {finding.name: set(finding.segment) for finding in found.findings}
-    wrong_places = {place for mistake in port["mistakes"] for place in mistake["places"]}
-    assert all(segments[name] & wrong_places for name in found.wrong()), "an innocent layer is accused"
-    for mistake in port["mistakes"]:
-        hit = [name for name in found.wrong() if segments[name] & set(mistake["places"])]
-        assert hit, f"{mistake['bug']} is not located"
-        named = {bug for name in hit for cause in found.causes[name] for bug in cause.ids}
+    for mark in marks(port):
+        assert not mark.innocent, "an innocent layer is accused"
+        assert mark.located, f"{mark.bug} is not located"
         if port["file"] != "v2_option_a.npz":  # a shortcut that pads its channels: no hypothesis of ours
-            assert named & set(mistake["bug"]), f"{mistake['bug']} is not named"
+            assert mark.named, f"{mark.bug} is not named"
 
 
 @pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14"])
