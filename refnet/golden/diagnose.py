@@ -166,9 +166,19 @@ def describe(segment: Segment, precision: Precision) -> str:
     if y.shape != target.shape or not before:
         return ""
     beyond = np.abs(target - y) > made.expected
-    facts = [_channels(beyond), _border(beyond), _ratio(target, y, before), _affine(target, y, before)]
-    facts += [_shift(target, y, before), _permuted(target, y, before)]
+    facts = [_cut_off(beyond, target, y), _channels(beyond), _border(beyond), _ratio(target, y, before)]
+    facts += [_affine(target, y, before), _shift(target, y, before), _permuted(target, y, before)]
     return "; ".join(fact for fact in facts if fact)
+
+
+def _cut_off(beyond: Array, target: Array, y: Array) -> str:
+    """All that is off lies beyond the largest or smallest value that the port has: a scale that does not reach."""
+    least, most = target.min(), target.max()
+    over, under = beyond & (y > most) & (target == most), beyond & (y < least) & (target == least)
+    if not beyond.any() or not np.array_equal(beyond, over | under):
+        return ""
+    ends = {f"above {most:.6g}": over, f"below {least:.6g}": under}
+    return f"what the reference has {' or '.join(end for end, there in ends.items() if there.any())} is cut off"
 
 
 def _channels(beyond: Array) -> str:

@@ -50,6 +50,7 @@ Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
 _LAMBDA = 6.0  # of the expected bound
+_INT8 = 127  # steps from zero to the largest weight of a filter
 _NO_PAD = ((0, 0), (0, 0))
 
 
@@ -158,6 +159,10 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
 
     The worst case is the sum of d abs(x). The d are independent of each other, though not of position: an element
     sums each once, so Hoeffding's inequality, without a factor sqrt(K), leaves lambda sqrt(sum of (d x)^2).
+
+    An integer port has weights of 8 bits, symmetric and scaled by filter, so d is half a step: the filter's largest
+    over 254, folded or not. Its bias is counted in steps of the weights times steps of x, which are no larger than the
+    smallest abs(x) that is not zero.
     """
     worst, expected, var = x.total
     carried = bool(worst.any())
@@ -173,14 +178,24 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
         most = 2 * u * (1 + u) * A
         worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * u * np.sqrt(2 * B2))
         var = var + 2 * u**2 * B2
-    if x.precision.short:
-        d, d_b = x.precision.rounded(w), None if b is None else x.precision.rounded(b)
+    if x.precision.short or x.precision.step:
+        d, d_b = _moved_weights(x, w, b)
         most = run(largest, d, d_b, **geometry)
         spread = run(largest**2, d**2, None if d_b is None else d_b**2, **geometry)
         worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * np.sqrt(spread))
         var = var + spread
     total = Sum(terms + (b is not None), A, B2)
     return _stored(run(x.y, w, b, **geometry), total, worst, expected, var, x.precision)
+
+
+def _moved_weights(x: Value, w: Array, b: Array | None) -> tuple[Array, Array | None]:
+    """How far storing weights and bias in the precision of x may move each of them; see `_convolved`."""
+    if not x.precision.step:
+        return x.precision.rounded(w), None if b is None else x.precision.rounded(b)
+    half = np.abs(w).reshape(len(w), -1).max(axis=1) / (2 * _INT8)  # of a step, per filter
+    d = np.broadcast_to(half.reshape(-1, *[1] * (w.ndim - 1)), w.shape)
+    seen = np.abs(x.y[x.y != 0])
+    return d, None if b is None else half * seen.min(initial=np.abs(x.y).max(initial=0.0))
 
 
 def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float) -> Value:

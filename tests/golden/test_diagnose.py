@@ -107,8 +107,9 @@ def framed(y):
         (lambda y: np.roll(y, (1, -1), axis=(2, 3)), "shifted by (1, -1)"),
         (lambda y: np.sort(y, axis=3), "in another order"),
         (lambda y: y + framed(y), "only the border is off"),
+        (lambda y: y.clip(-0.5, y.max() / 2), "below -0.5 is cut off"),
     ],
-    ids=["ratio", "channels", "channel", "shift", "order", "border"],
+    ids=["ratio", "channels", "channel", "shift", "order", "border", "cut off"],
 )
 def test_where_nothing_fits_it_says_what_can_be_seen(small, spoil, words):
     name = "block1.depthwise"

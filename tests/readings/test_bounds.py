@@ -254,3 +254,29 @@ def test_errors_that_rounding_could_but_does_not_make_are_suspect():
     x = np.random.default_rng(0).standard_normal((1, 400, 5, 5)).astype(np.float32)
     limit = bound(graph, params, {"input": x}, FLOAT32)
     assert judge((limit.y + 0.5 * limit.worst).astype(np.float32), limit).verdict == "suspect"
+
+
+def quantised(w, levels=127):
+    """Weights as an integer port has them, real again: symmetric, a scale for each filter."""
+    step = np.abs(w).reshape(len(w), -1).max(axis=1).reshape(-1, *[1] * (w.ndim - 1)) / levels
+    return np.rint(w / step) * step
+
+
+@pytest.mark.parametrize("name", ["stem.conv", "block1.depthwise", "block3.expand"])
+def test_weights_of_8_bits_are_accepted_of_an_integer_port_and_of_no_other(name):
+    net, tensors = traced("torchvision/mobilenet_v3_small", (48, 65))
+    node = net.graph[name]
+    part, given = Graph(net.graph.recipe, (node,)), {i: tensors[i] for i in node.inputs}
+    step = float(np.abs(tensors[name]).max() / 127)
+
+    def verdict(w, precision):
+        y = evaluate(part, fast, {**net.params, f"{name}.w": w.astype(np.float32)}, given)
+        stored = np.rint(y / step) * np.float32(step)
+        return judge(stored if precision.step else y, bound(part, net.params, given, precision))
+
+    w = net.params[f"{name}.w"]
+    integers = FLOAT32._replace(step=step / 2)
+    assert verdict(quantised(w), integers).holds
+    assert not verdict(quantised(w), FLOAT32).holds
+    assert verdict(quantised(w, 31), integers).rms > verdict(quantised(w), integers).rms
+    assert not verdict(w * np.float32(1.05), integers).holds
