@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from refnet.golden.hypotheses import HYPOTHESES, Hypothesis
 from refnet.golden.segments import Segment, Variation, limit, run
+from refnet.golden.variations.ends import SHORT_STORE
 from refnet.golden.verdicts import Judgement
 from refnet.golden.yardstick import judged
 from refnet.readings.bounds import Precision
@@ -71,12 +72,20 @@ def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
         loose = list(_tried(segment, [h for h in HYPOTHESES.values() if h.precision]))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         widened = [each for each in loose if each.hypothesis.id == "fp16-accumulate"]
+        found = list(_fitting([each for each in loose if each not in widened], segment, precision))
+        if any(cause.detail == SHORT_STORE for cause in found):
+            # Float16 values are what sums in float16 leave too, and a wider bound cannot tell: a tie, named last.
+            return [*sorted(found, key=_rank), *_fitting(widened, segment, precision)]
         found = (
-            list(_fitting([each for each in loose if each not in widened], segment, precision))
+            found
             or list(_pairs(tried, segment, precision, exact))
             or (list(_fitting(widened, segment, precision)) if _everywhere(segment, precision) else [])
         )
-    return sorted(found, key=lambda cause: (len(cause.ids), cause.judgement.rms))
+    return sorted(found, key=_rank)
+
+
+def _rank(cause: Cause) -> tuple[int, float]:
+    return len(cause.ids), cause.judgement.rms
 
 
 def misshapen(segment: Segment, precision: Precision) -> list[Cause]:

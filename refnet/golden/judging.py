@@ -212,6 +212,7 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
 
 
 _ALIKE_ON_EVEN_MAPS = {"pad-same", "pad-lower", "stride-phase", "stride-place"}
+_FLOAT16 = {"fp16-storage", "fp16-accumulate"}
 _ONE_FUNCTION = {"input-range", "input-meanstd"}
 
 
@@ -223,6 +224,8 @@ def _separated(comparison: Comparison, name: str) -> str:
     tied = f"{name}: {' and '.join(sorted(ids))} fit alike"
     if ids <= _ONE_FUNCTION:
         return f"{tied}: here they are one and the same arithmetic."
+    if ids == _FLOAT16:
+        return f"{tied}: dump it in float32, before it is stored; if it is in steps of float16 all the same, sums are."
     if ids <= _ALIKE_ON_EVEN_MAPS:
         return (
             f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."

@@ -132,6 +132,16 @@ def test_a_bug_of_precision_is_named_only_where_no_other_fits(small):
     assert named[0].ids == ("weights-fp16",)
 
 
+def test_sums_in_float16_leave_float16_values_so_both_causes_are_listed(small):
+    _, named = causes(small, place(small, "fp16-accumulate", "block3.depthwise"))
+    assert [cause.ids[0] for cause in named] == ["fp16-storage", "fp16-accumulate"]
+
+
+def test_values_rounded_to_bfloat16_are_no_sums_in_float16(small):
+    _, named = causes(small, place(small, "fp16-storage", "block3.expand", "bfloat16"))
+    assert [cause.ids[0] for cause in named] == ["fp16-storage"]
+
+
 def test_every_hypothesis_has_a_sentence_and_a_place_in_some_family():
     applied = set()
     for family in ("V1", "V3 Small", "V3 Small, SAME", "d-li14"):

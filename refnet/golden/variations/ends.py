@@ -18,6 +18,8 @@ from refnet.readings.orders import rounded
 
 Array = npt.NDArray[Any]
 
+SHORT_STORE = "its values are rounded to float16"
+
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
@@ -150,7 +152,7 @@ def softmax_twice(segment: Segment) -> Iterator[Variation]:
 def fp16_storage(segment: Segment) -> Iterator[Variation]:
     """Values rounded to float16 or bfloat16 where they are stored."""
     for store in ("float16", "bfloat16"):
-        words = f"its values are rounded to {store}"
+        words = SHORT_STORE.replace("float16", store)
         if segment.candidate is None:
             yield Variation(segment.end, words, segment.with_view(partial(rounded, store=store)))
         elif _is_rounded(segment.candidate, store):
