@@ -68,7 +68,7 @@ def read_checkpoint(
     RequestError
         if several networks fit that compute differently; names them.
     """
-    arrays = _weights(path, containers.read(path))
+    arrays = _weights(path, containers.read(path).arrays)
     if model is not None:
         find(model)
     found = _recognise(arrays, model, width)
