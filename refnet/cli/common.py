@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
+from refnet.files.containers.replacing import replacing
 from refnet.golden.pack_formats import read_npy
 from refnet.graph import Graph
 from refnet.networks.build import build
@@ -67,29 +66,14 @@ def load_array(path: str | Path) -> npt.NDArray[Any]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all."""
-    _write(path, lambda file: file.write(text.encode("utf-8")))
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def write_array(path: str | Path, x: npt.NDArray[Any]) -> None:
     """Write a .npy file whole or not at all."""
-    _write(path, lambda file: np.save(file, x, allow_pickle=False))
-
-
-def _write(path: str | Path, put: Callable[[IO[bytes]], object]) -> None:
-    path = Path(path).resolve()  # a link stays a link
-    if path.exists() and not path.is_file():
-        raise RequestError(f"{path}: exists and is no file; choose another name")
-    if not path.parent.is_dir():
-        raise RequestError(f"{path.parent}: is no folder to write into")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            put(file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        np.save(file, x, allow_pickle=False)
 
 
 def size_argument(text: str) -> tuple[int, int]:
