@@ -1,0 +1,161 @@
+"""Names and shapes of arrays -> the networks that they are the weights of, strict both ways.
+
+Nothing may be missing, nothing left over, every shape must be right. Names and shapes do not tell everything: where
+several networks have all of them in common and compute differently, all are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from refnet.files.schemes import SCHEMES, Entry, entries, unused
+from refnet.graph import Graph
+from refnet.networks.build import build, find
+from refnet.networks.dialects import MODELS, Model
+from refnet.networks.plan import Plan, plan
+
+__all__ = ["WIDTHS", "Layout", "objection", "recognise"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
+WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
+
+
+class Layout(NamedTuple):
+    """A network as a file would hold it.
+
+    Attributes
+    ----------
+    scheme : whose names, a key of `schemes.SCHEMES`
+    entries : key -> (refnet's name, entry)
+    unused : key -> shape of weights that may also be there
+    """
+
+    graph: Graph
+    scheme: str
+    entries: dict[str, tuple[str, Entry]]
+    unused: dict[str, tuple[int, ...]]
+
+
+def recognise(arrays: Arrays, model: str | None, width: float | None) -> list[Layout]:
+    """Every network that fits the arrays exactly; one of each kind that computes alike."""
+    fitting = [layout for layout in _candidates(arrays, model, width) if _difference(arrays, layout) is None]
+    if model is None and any(not _dilated(layout) for layout in fitting):
+        fitting = [layout for layout in fitting if not _dilated(layout)]  # a file cannot tell; the plain one wins
+    # A vendor who publishes a name for this width means that: mnasnet0_5, not mnasnet1_0 at 0.5.
+    named = {_vendor(layout) for layout in fitting if layout.graph.recipe.width == 1.0}
+    fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0 or _vendor(layout) not in named]
+    kinds: list[Layout] = []
+    for layout in fitting:
+        if all(layout.graph.nodes != other.graph.nodes for other in kinds):
+            kinds.append(layout)
+    return kinds
+
+
+def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
+    """Why no network fits, told of the one that comes nearest."""
+
+    def agreement(layout: Layout) -> int:
+        return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
+
+    names = [model] if model is not None else list(MODELS)
+    at = 1.0 if width is None else width
+    layouts = [
+        _layout(name, at, _classes(arrays, name, at, scheme), scheme) for name in names for scheme in _schemes(name)
+    ]
+    nearest = max([*layouts, *_candidates(arrays, model, width)], key=agreement)
+    recipe = nearest.graph.recipe
+    if not agreement(nearest):
+        first = next(iter(arrays))
+        return f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
+    return f"{_difference(arrays, nearest)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
+
+
+def _dilated(layout: Layout) -> bool:
+    return MODELS[layout.graph.recipe.model].dilated_from is not None
+
+
+def _vendor(layout: Layout) -> str:
+    return MODELS[layout.graph.recipe.model].dialect.vendor
+
+
+def _schemes(name: str) -> tuple[str, ...]:
+    """Whose names the weights of a model may have: its vendor's, or refnet's own."""
+    vendor = find(name).dialect.vendor
+    return tuple(dict.fromkeys((vendor if vendor in SCHEMES else "refnet", "refnet")))
+
+
+def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Iterator[Layout]:
+    """Networks whose names resemble the file's, at every width that could give its shapes.
+
+    A model that fits at a width it is published at keeps the search from going on to odd ones.
+    """
+    names = [model] if model is not None else list(MODELS)
+    for name in names:
+        for scheme in _schemes(name):
+            layout = _layout(name, 1.0, 1000, scheme)
+            if model is None and len(layout.entries.keys() & arrays.keys()) < len(arrays) / 2:
+                continue
+            yield from _at_widths(arrays, name, width, scheme)
+
+
+def _at_widths(arrays: Arrays, name: str, width: float | None, scheme: str) -> Iterator[Layout]:
+    tried: set[Plan] = set()
+    own = find(name).width
+    # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
+    widths = WIDTHS if own == 1.0 else (1.0,)
+    for candidate in widths if width is None else (width,):
+        widths_of_layers = plan(find(name), candidate)
+        if widths_of_layers in tried:
+            continue
+        tried.add(widths_of_layers)
+        if width is None and not _plausible(arrays, find(name), widths_of_layers, scheme, name):
+            continue
+        layout = _layout(name, candidate, _classes(arrays, name, candidate, scheme), scheme)
+        yield layout
+        if _difference(arrays, layout) is None:
+            return
+
+
+def _plausible(arrays: Arrays, model: Model, widths: Plan, scheme: str, name: str) -> bool:
+    """A quick look at the two ends of the network, before a whole graph is built."""
+    layout = _layout(name, 1.0, 1000, scheme)
+    keys = {ours: key for key, (ours, _) in layout.entries.items()}
+    stem, project = arrays.get(keys["stem.bn.mean"]), arrays.get(keys[f"block{len(widths.blocks)}.project.bn.mean"])
+    return (
+        stem is not None and project is not None and stem.size == widths.stem and project.size == widths.blocks[-1].out
+    )
+
+
+def _classes(arrays: Arrays, name: str, width: float, scheme: str) -> int:
+    layout = _layout(name, 1.0, 1000, scheme)
+    key = next(key for key, (ours, _) in layout.entries.items() if ours == "head.logits.b")
+    return arrays[key].size if key in arrays and arrays[key].size else find(name).dialect.classes
+
+
+@lru_cache(maxsize=512)
+def _layout(name: str, width: float, classes: int, scheme: str) -> Layout:
+    graph = build(name, width=width, classes=classes)
+    keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, scheme).items()}
+    return Layout(graph, scheme, keyed, unused(graph, scheme))
+
+
+def _difference(arrays: Arrays, layout: Layout) -> str | None:
+    """What first keeps the arrays from being this network, or None."""
+    name = layout.graph.recipe.model
+    for key, (_, entry) in layout.entries.items():
+        if key not in arrays:
+            return f"{key!r} is missing, which {name} needs"
+        if arrays[key].shape != entry.shape:
+            return f"{key!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
+    for key, array in arrays.items():
+        if key in layout.unused and array.shape != layout.unused[key]:
+            return f"{key!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
+        if key not in layout.entries and key not in layout.unused:
+            return f"{key!r} is left over: {name} has no such weight"
+    return None
