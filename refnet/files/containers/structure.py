@@ -26,6 +26,12 @@ class Operation(NamedTuple):
     outputs : names of the tensors that it makes
     attrs : numbers, strings, arrays, and nested tuples and dicts of them
     name : of the operation itself, where the file names it
+
+    Notes
+    -----
+    A layer of Keras: `op` is its class_name, `inputs` the layers that it is called on, `outputs` its own name and `attrs`
+    its config. Where it is called on numbers too, as in ``x + 3.0``, attrs['arguments'] lists all arguments of the
+    call in order, with None in place of each layer: (None, 3.0).
     """
 
     op: str
