@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 
-__all__ = ["Archive", "is_zip", "largest", "least_elements", "opened", "shown", "widened"]
+__all__ = ["Archive", "allowed", "is_zip", "largest", "least_elements", "opened", "shown", "widened"]
 
 _ALWAYS_ALLOWED = 64 << 20  # bytes; any machine that runs a network has them
 _EXPANSION = 4  # trained weights hardly deflate; float16 stored and float32 returned, or a tied tensor, make 2
@@ -69,7 +69,12 @@ def _refuse_unless_file(path: Path) -> None:
 
 def largest(file: BinaryIO) -> int:
     """How many bytes a file may unpack to: 64 MiB, or four times its own size where that is more."""
-    return max(_ALWAYS_ALLOWED, _EXPANSION * os.fstat(file.fileno()).st_size)
+    return allowed(os.fstat(file.fileno()).st_size)
+
+
+def allowed(size: int) -> int:
+    """The same of a file's size in bytes."""
+    return max(_ALWAYS_ALLOWED, _EXPANSION * size)
 
 
 def least_elements(shape: Sequence[int]) -> int:

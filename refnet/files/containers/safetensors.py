@@ -21,7 +21,7 @@ from refnet.errors import FormatError, RequestError
 from refnet.files.containers.opening import least_elements, opened, shown, widened
 from refnet.files.containers.replacing import replacing
 
-__all__ = ["Place", "header", "places", "read", "write"]
+__all__ = ["Place", "header", "load", "places", "read", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +55,18 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         if the file is not as the format asks, or holds something else than numbers. One line: the file, what is wrong.
     """
     with opened(path) as file:
-        return {name: _array(file, place) for name, place in places(file).items()}
+        return load(file)[0]
+
+
+def load(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:
+    """Every tensor of an open file, as `read` returns them, and the texts in its __metadata__.
+
+    Raises
+    ------
+    FormatError : see `read`
+    """
+    found, metadata = _parsed(file)
+    return {name: _array(file, place) for name, place in found.items()}, metadata
 
 
 def _array(file: BinaryIO, place: Place) -> Array:
@@ -73,6 +84,10 @@ def places(file: BinaryIO) -> dict[str, Place]:
     ------
     FormatError : see `read`
     """
+    return _parsed(file)[0]
+
+
+def _parsed(file: BinaryIO) -> tuple[dict[str, Place], dict[str, str]]:
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
@@ -80,7 +95,8 @@ def places(file: BinaryIO) -> dict[str, Place]:
         raise FormatError(f"is cut short or no safetensors file: {size} bytes, a header of {length}")
     if length > _LONGEST:
         raise FormatError(f"has a header of {length} bytes, the longest that is read has {_LONGEST}")
-    found = {name: _place(name, entry, 8 + length) for name, entry in _header(file.read(length)).items()}
+    entries, metadata = _header(file.read(length))
+    found = {name: _place(name, entry, 8 + length) for name, entry in entries.items()}
     reached = 8 + length
     for name, (_, _, begin, end) in sorted(found.items(), key=lambda item: item[1][2:]):
         if begin != reached:
@@ -90,10 +106,10 @@ def places(file: BinaryIO) -> dict[str, Place]:
         raise FormatError(
             f"{size - 8 - length} bytes of data for tensors of {reached - 8 - length}: cut short, padded or empty"
         )
-    return found
+    return found, metadata
 
 
-def _header(text: bytes) -> dict[str, Any]:
+def _header(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         found = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except RecursionError:
@@ -107,7 +123,7 @@ def _header(text: bytes) -> dict[str, Any]:
     metadata = found.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError("the header's __metadata__ holds something else than texts")
-    return found
+    return found, metadata
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
