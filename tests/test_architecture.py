@@ -20,11 +20,12 @@ FLOORS = (
     ("networks/dialects", "readings/orders", "files/digits", "files/labels", "files/images"),
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
-    ("files/schemes", "files/foreign"),
+    ("files/schemes", "files/foreign", "networks/resize"),
     ("files/recognise",),
     ("files/checkpoint",),
     ("network",),
     ("golden",),
+    ("verify",),
     ("cli",),
     ("__init__", "__main__"),
 )

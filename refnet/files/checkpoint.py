@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files import containers
-from refnet.files.recognise import names
+from refnet.files import containers, foreign
+from refnet.files.recognise import names, structure
 from refnet.files.recognise.differences import Difference
 from refnet.graph import Graph
 from refnet.networks.build import build, find, image_size
+from refnet.networks.resize import resize
 
 __all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint"]
 
@@ -88,9 +89,11 @@ def identify(
         for a model, width or size that cannot be.
     """
     contents = containers.read(path)
-    arrays = _weights(path, contents.arrays)
     if model is not None:
         find(model)
+    if contents.structure is not None:
+        return _from_structure(path, contents, model, width, size)
+    arrays = _weights(path, contents.arrays)
     found = names.recognise(arrays, model, width)
     if not found:
         raise FormatError(f"{path}: {names.objection(arrays, model, width)}")
@@ -138,13 +141,46 @@ def read_checkpoint(
         as `identify` does; if several networks fit that compute differently; names them.
     """
     found = identify(path, model=model, width=width, size=size)
-    if len(found.models) > 1:
+    if len(found.models) > 1 and found.scheme != "structure":  # a structure decides how to compute
         listed = " and ".join(found.models)
         raise RequestError(
             f"{path}: {listed} share every name and shape but compute differently; say which with model="
         )
+    if found.differences and not as_is:
+        raise FormatError(f"{path}: {_almost(found)}; run it as it is with --as-is")
     _check_values(found)
     return found.graph, found.params
+
+
+def _from_structure(
+    path: str | Path,
+    contents: containers.Contents,
+    model: str | None,
+    width: float | None,
+    size: tuple[int, int] | int | None,
+) -> Checkpoint:
+    """A file that says how its arrays are used."""
+    try:
+        # Where the file leaves the size open, it is the one that the known networks are built for.
+        own = foreign.translate(contents, size=image_size(size, find(model or "torchvision/mobilenet_v2").size))
+        found = structure.recognise(own.graph, own.keys.values(), model, width)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
+    comparison, graph = found.comparison, found.comparison.graph
+    theirs = {new: old for old, new in comparison.names.items()}
+    origin = {f"{node.name}.{slot}": f"{theirs[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
+    return Checkpoint(
+        path=str(path),
+        kind=contents.kind,
+        scheme="structure",
+        graph=resize(graph, graph.recipe.size if size is None else size),
+        params={ours: own.params[name] for ours, name in origin.items()},
+        stored={ours: own.stored[name] for ours, name in origin.items()},
+        keys={ours: own.keys[name] for ours, name in origin.items()},
+        models=found.models,
+        folded=comparison.folded,
+        differences=comparison.differences,
+    )
 
 
 def _weights(path: str | Path, arrays: Arrays) -> Params:
@@ -163,6 +199,14 @@ def _weights(path: str | Path, arrays: Arrays) -> Params:
     if len({array.dtype for array in kept.values()}) > 1:
         kept = {key: array.astype(np.float64) for key, array in kept.items()}
     return kept
+
+
+def _almost(found: Checkpoint) -> str:
+    recipe, count = found.graph.recipe, len(found.differences)
+    said = f"1 difference: {found.differences[0]}"
+    if count > 1:
+        said = f"{count} differences, first: {found.differences[0]}"
+    return f"{recipe.model} x{recipe.width:g} with {said}"
 
 
 def _check_values(found: Checkpoint) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Difference"]
+__all__ = ["BIAS", "Difference", "grouped"]
 
 BIAS = "bias"
 
@@ -18,6 +19,11 @@ class Difference(NamedTuple):
     kind : 'attribute' (another stride, pad, eps, ...; or it reads another tensor), 'operation' (relu for relu6),
         'missing' (the file has no such node or bias), 'extra' (the known network has none), 'shape' (of its weights)
     known, file : what the known network and the file have there, in words: 'stride (2, 2)', 'relu6'; '' for nothing
+
+    Examples
+    --------
+    >>> print(Difference("block1.depthwise", "attribute", "stride (2, 2)", "stride (2, 1)"))
+    block1.depthwise has stride (2, 1), not (2, 2)
     """
 
     node: str
@@ -26,16 +32,30 @@ class Difference(NamedTuple):
     file: str
 
     def __str__(self) -> str:
+        return f"{self.node} {self.what}"
+
+    @property
+    def what(self) -> str:
+        """What is different, without where: 'has stride (2, 1), not (2, 2)'."""
         match self.kind:
             case "operation":
-                return f"{self.node} is {self.file}, not {self.known}"
-            case "missing" if self.known == BIAS:
-                return f"{self.node} has no bias"
+                return f"is {self.file}, not {self.known}"
             case "missing":
-                return f"{self.node} is missing ({self.known})"
-            case "extra" if self.file == BIAS:
-                return f"{self.node} has a bias"
+                return "has no bias" if self.known == BIAS else f"is missing: {self.known}"
             case "extra":
-                return f"{self.node} is extra ({self.file})"
-        what = self.file.split(" ")[0] + " "
-        return f"{self.node} has {self.file}, not {self.known.removeprefix(what)}"
+                return "has a bias" if self.file == BIAS else f"is extra: {self.file}"
+        # 'stride (2, 1)', '200 channels': the word that both have is said once.
+        return f"has {self.file}, not {_without(self.known, self.file)}"
+
+
+def grouped(differences: Sequence[Difference]) -> list[str]:
+    """A line for all nodes that differ in the same way: 'is relu, not relu6: stem.act, block1.depthwise.act'."""
+    nodes: dict[str, list[str]] = {}
+    for difference in differences:
+        nodes.setdefault(difference.what, []).append(difference.node)
+    return [f"{names[0]} {what}" if len(names) == 1 else f"{what}: {', '.join(names)}" for what, names in nodes.items()]
+
+
+def _without(known: str, file: str) -> str:
+    first, last = file.partition(" ")[0] + " ", " " + file.rpartition(" ")[2]
+    return known.removeprefix(first) if known.startswith(first) else known.removesuffix(last)
