@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from refnet.files.schemes import SCHEMES, Entry, entries, unused
+from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS, Model
@@ -66,7 +66,7 @@ def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
     names = [model] if model is not None else list(MODELS)
     at = 1.0 if width is None else width
     layouts = [
-        _layout(name, at, _classes(arrays, name, at, scheme), scheme) for name in names for scheme in _schemes(name)
+        _layout(name, at, _classes(arrays, name, at, scheme), scheme) for name in names for scheme in schemes_of(name)
     ]
     nearest = max([*layouts, *_candidates(arrays, model, width)], key=agreement)
     recipe = nearest.graph.recipe
@@ -84,12 +84,6 @@ def _vendor(layout: Layout) -> str:
     return MODELS[layout.graph.recipe.model].dialect.vendor
 
 
-def _schemes(name: str) -> tuple[str, ...]:
-    """Whose names the weights of a model may have: its vendor's, or refnet's own."""
-    vendor = find(name).dialect.vendor
-    return tuple(dict.fromkeys((vendor if vendor in SCHEMES else "refnet", "refnet")))
-
-
 def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Iterator[Layout]:
     """Networks whose names resemble the file's, at every width that could give its shapes.
 
@@ -97,7 +91,7 @@ def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Itera
     """
     names = [model] if model is not None else list(MODELS)
     for name in names:
-        for scheme in _schemes(name):
+        for scheme in schemes_of(name):
             layout = _layout(name, 1.0, 1000, scheme)
             if model is None and len(layout.entries.keys() & arrays.keys()) < len(arrays) / 2:
                 continue

@@ -13,7 +13,7 @@ from refnet.files.schemes.layout import Entry
 from refnet.graph import Graph
 from refnet.networks.dialects import MODELS
 
-__all__ = ["SCHEMES", "Entry", "entries", "unused"]
+__all__ = ["SCHEMES", "Entry", "entries", "schemes_of", "unused"]
 
 SCHEMES: dict[str, Any] = {
     "torchvision": torchvision,
@@ -24,6 +24,12 @@ SCHEMES: dict[str, Any] = {
     "article": article,
     "refnet": plain,
 }
+
+
+def schemes_of(model: str) -> tuple[str, ...]:
+    """Whose names a checkpoint of this model may have, keys of `SCHEMES`: the vendor's, and refnet's own."""
+    vendor = MODELS[model].dialect.vendor
+    return tuple(scheme for scheme in SCHEMES if scheme in (vendor, "refnet"))
 
 
 def entries(graph: Graph, scheme: str | None = None) -> dict[str, Entry]:
