@@ -26,6 +26,7 @@ FLOORS = (
     ("network",),
     ("golden",),
     ("verify",),
+    ("verify",),
     ("cli",),
     ("__init__", "__main__"),
 )

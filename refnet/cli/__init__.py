@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": ("run", "classify an image or an array"),
     "probe": ("probe", "make an input that can reveal bugs, and report what an input could show"),
     "compare": ("compare", "say which layer of a port is wrong by itself, and why"),
+    "verify": ("verify", "say whether a file is still the network that it came from"),
     "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
     "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
     "golden": ("golden", "write every intermediate tensor of a network as a golden pack"),
