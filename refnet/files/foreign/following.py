@@ -1,0 +1,100 @@
+"""Goes through a file's operations in order and has each translated; what all vendors' translators share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from refnet.errors import FormatError, RequestError
+from refnet.files.containers.opening import shown
+from refnet.files.containers.structure import Operation, Structure
+from refnet.files.foreign.draft import Draft, Value
+from refnet.files.foreign.types import Foreign
+
+__all__ = ["Rule", "begin", "follow"]
+
+Rule = Callable[..., Value | tuple[Value, ...]]  # (draft, operation, *inputs), an absent input being None
+
+
+def begin(structure: Structure, size: tuple[int, int] | None, axes: str | None = None) -> Draft:
+    """A draft whose input is the file's.
+
+    Parameters
+    ----------
+    size : (height, width), where the file leaves them open
+    axes : of the input, where the vendor fixes them; otherwise the channels are taken to be the 1 or 3 there are
+
+    Raises
+    ------
+    FormatError : not one input of images
+    RequestError : the size is open and not given, or given and another than the file's
+    """
+    if len(structure.inputs) != 1:
+        raise FormatError(f"takes {len(structure.inputs)} inputs; only networks of one are read")
+    ((name, shape),) = structure.inputs.items()
+    if len(shape) != 4:
+        raise FormatError(f"its input {shown(name)} has {len(shape)} axes; only images are read, which have 4")
+    if axes is None:
+        axes = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
+    sides = dict(zip(axes, shape, strict=True))
+    channels = sides["C"]
+    if channels is None:
+        raise FormatError(f"its input {shown(name)} leaves the number of channels open: export it with a fixed one")
+    made = tuple(own if own is not None else (size or (None, None))[place] for place, own in enumerate((sides["H"], sides["W"])))
+    height, width = made
+    if height is None or width is None:
+        raise RequestError("the file leaves the size of its images open: give it, as (height, width)")
+    if size is not None and made != tuple(size):
+        raise RequestError(f"the file is made for images of {height},{width}, not {size[0]},{size[1]}")
+    if min(channels, height, width) < 1:
+        raise FormatError(f"its input {shown(name)} has the shape {shape}")
+    return Draft(name, (channels, height, width), axes, sides["N"] or 1)
+
+
+def follow(structure: Structure, draft: Draft, constants: Mapping[str, Value], rules: Mapping[str, Rule]) -> Foreign:
+    """Translate the operations that lead to the output.
+
+    Raises
+    ------
+    FormatError : for an operation that has no rule, or that its rule refuses; names the operation and its place
+    """
+    if len(structure.outputs) != 1:
+        raise FormatError(f"returns {len(structure.outputs)} tensors; only networks of one are read")
+    values: dict[str, Value] = {**constants, draft.source: draft.input}
+    for operation in _leading_to(structure.outputs[0], structure.operations):
+        where = f"{operation.op}, which makes {shown(operation.outputs[0])}"
+        rule = rules.get(operation.op)
+        if rule is None:
+            raise FormatError(f"{where}: refnet has no such operation")
+        try:
+            inputs = [values[name] if name else None for name in operation.inputs]
+            made = rule(draft, operation, *inputs)
+        except (FormatError, RequestError) as error:
+            raise type(error)(f"{where}: {error}") from None
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
+            # An attribute of another type, an input too many, a constant where a tensor should be: the vendor's own
+            # checker would say so. Rules stay readable by not repeating it.
+            raise FormatError(f"{where}: not as its vendor defines it ({_first_line(error)})") from error
+        for name, value in zip(operation.outputs, made if isinstance(made, tuple) and not hasattr(made, "_fields") else (made,)):  # noqa: B905 - outputs nobody reads have no value
+            if name in values:
+                raise FormatError(f"{where}: another operation has made it: the file is damaged")
+            values[name] = value
+    output = values.get(structure.outputs[0])
+    if output is None or not hasattr(output, "node"):
+        raise FormatError(f"nothing makes its output {shown(structure.outputs[0])}")
+    return draft.finish(output)
+
+
+def _leading_to(output: str, operations: tuple[Operation, ...]) -> list[Operation]:
+    wanted = {output}
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if wanted.intersection(filter(None, operation.outputs)):
+            wanted.update(operation.inputs)
+            kept.append(operation)
+    return kept[::-1]
+
+
+def _first_line(error: Exception) -> str:
+    text: Any = str(error) or type(error).__name__
+    return " ".join(text.split())[:120]
