@@ -47,7 +47,7 @@ def work() -> None:
         sys.exit(4)
     data = sys.stdin.buffer.read()
     # libhdf5 and the dataset being read each have a copy of what the file holds.
-    _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=4 + len(data) // (50 << 20)))
+    _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=2 + (len(data) >> 25)))
     try:
         try:
             image = h5py.h5f.open_file_image(data)
