@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files import containers, foreign
+from refnet.files import containers
 from refnet.files.recognise import names, structure
 from refnet.files.recognise.differences import Difference
 from refnet.graph import Graph
-from refnet.networks.build import build, find, image_size
+from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
 
 __all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint"]
@@ -98,18 +98,18 @@ def identify(
     if not found:
         raise FormatError(f"{path}: {names.objection(arrays, model, width)}")
     layout = found[0]
-    recipe, shapes = layout.graph.recipe, layout.graph.params()
-    graph = build(recipe.model, width=recipe.width, size=image_size(size, recipe.size), classes=recipe.classes)
+    graph, shapes = layout.graph, layout.graph.params()
     keys = {ours: key for key, (ours, _) in layout.entries.items()}
     return Checkpoint(
         path=str(path),
         kind=contents.kind,
         scheme=layout.scheme,
-        graph=graph,
+        graph=graph if size is None else resize(graph, size),
         params={ours: layout.entries[keys[ours]][1].ours(arrays[keys[ours]], shapes[ours]) for ours in shapes},
         stored={ours: str(contents.arrays[keys[ours]].dtype) for ours in shapes},
         keys={ours: keys[ours] for ours in shapes},
         models=tuple(other.graph.recipe.model for other in found),
+        folded=layout.folded,
     )
 
 
@@ -160,6 +160,8 @@ def _from_structure(
     size: tuple[int, int] | int | None,
 ) -> Checkpoint:
     """A file that says how its arrays are used."""
+    from refnet.files import foreign  # only here: an .npz needs no translator
+
     try:
         # Where the file leaves the size open, it is the one that the known networks are built for.
         own = foreign.translate(contents, size=image_size(size, find(model or "torchvision/mobilenet_v2").size))

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph
 from refnet.networks.build import build, find
-from refnet.networks.dialects import MODELS, Model
-from refnet.networks.plan import Plan, plan
+from refnet.networks.dialects import MODELS
+from refnet.networks.plan import plan
+from refnet.networks.rewrite import fold_graph
 
 __all__ = ["WIDTHS", "Layout", "objection", "recognise"]
 
@@ -25,6 +26,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 _PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
 WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 
+_ROUNDING = 8  # no vendor rounds a number of channels further
+
+
+class _Form(NamedTuple):
+    scheme: str
+    folded: bool
+
 
 class Layout(NamedTuple):
     """A network as a file would hold it.
@@ -32,12 +40,14 @@ class Layout(NamedTuple):
     Attributes
     ----------
     scheme : whose names, a key of `schemes.SCHEMES`
+    folded : whether batch norm has been worked into the convolutions
     entries : key -> (refnet's name, entry)
     unused : key -> shape of weights that may also be there
     """
 
     graph: Graph
     scheme: str
+    folded: bool
     entries: dict[str, tuple[str, Entry]]
     unused: dict[str, tuple[int, ...]]
 
@@ -65,9 +75,8 @@ def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
 
     names = [model] if model is not None else list(MODELS)
     at = 1.0 if width is None else width
-    layouts = [
-        _layout(name, at, _classes(arrays, name, at, scheme), scheme) for name in names for scheme in schemes_of(name)
-    ]
+    forms = [(name, _Form(scheme, folded)) for name in names for scheme in schemes_of(name) for folded in (False, True)]
+    layouts = [_layout(name, at, _classes(arrays, name, at, form), form) for name, form in forms]
     nearest = max([*layouts, *_candidates(arrays, model, width)], key=agreement)
     recipe = nearest.graph.recipe
     if not agreement(nearest):
@@ -89,54 +98,63 @@ def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Itera
 
     A model that fits at a width it is published at keeps the search from going on to odd ones.
     """
-    names = [model] if model is not None else list(MODELS)
-    for name in names:
+    for name in [model] if model is not None else MODELS:
         for scheme in schemes_of(name):
-            layout = _layout(name, 1.0, 1000, scheme)
-            if model is None and len(layout.entries.keys() & arrays.keys()) < len(arrays) / 2:
+            # Folded or not, half of a file's names are those of convolutions.
+            resembling = len(_layout(name, 1.0, 1000, _Form(scheme, False)).entries.keys() & arrays.keys())
+            if model is None and resembling < len(arrays) / 2:
                 continue
-            yield from _at_widths(arrays, name, width, scheme)
+            for folded in (False, True):
+                yield from _at_widths(arrays, name, width, _Form(scheme, folded))
 
 
-def _at_widths(arrays: Arrays, name: str, width: float | None, scheme: str) -> Iterator[Layout]:
-    tried: set[Plan] = set()
-    own = find(name).width
-    # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
-    widths = WIDTHS if own == 1.0 else (1.0,)
-    for candidate in widths if width is None else (width,):
-        widths_of_layers = plan(find(name), candidate)
-        if widths_of_layers in tried:
-            continue
-        tried.add(widths_of_layers)
-        if width is None and not _plausible(arrays, find(name), widths_of_layers, scheme, name):
-            continue
-        layout = _layout(name, candidate, _classes(arrays, name, candidate, scheme), scheme)
+def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[Layout]:
+    for candidate in _plausible_widths(arrays, name, form) if width is None else (width,):
+        layout = _layout(name, candidate, _classes(arrays, name, candidate, form), form)
         yield layout
         if _difference(arrays, layout) is None:
             return
 
 
-def _plausible(arrays: Arrays, model: Model, widths: Plan, scheme: str, name: str) -> bool:
-    """A quick look at the two ends of the network, before a whole graph is built."""
-    layout = _layout(name, 1.0, 1000, scheme)
-    keys = {ours: key for key, (ours, _) in layout.entries.items()}
-    stem, project = arrays.get(keys["stem.bn.mean"]), arrays.get(keys[f"block{len(widths.blocks)}.project.bn.mean"])
-    return (
-        stem is not None and project is not None and stem.size == widths.stem and project.size == widths.blocks[-1].out
-    )
+def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]:
+    """Widths at which both ends of the network have as many channels as in the file, before a whole graph is built."""
+    layout, model = _layout(name, 1.0, 1000, form), find(name)
+    ends = ("stem.conv.w", f"block{len(model.table.rows)}.project.w")
+    keys = {ours: key for key, (ours, _) in layout.entries.items() if ours in ends}
+    found = [_channels(arrays, keys[end], layout.entries[keys[end]][1]) for end in ends]
+    full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
+    # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
+    for width in WIDTHS if model.width == 1.0 else (1.0,):
+        if abs(width * full - found[1]) <= _ROUNDING:
+            widths = plan(model, width)
+            if widths not in tried and [widths.stem, widths.blocks[-1].out] == found:
+                yield width
+            tried.add(widths)
 
 
-def _classes(arrays: Arrays, name: str, width: float, scheme: str) -> int:
-    layout = _layout(name, 1.0, 1000, scheme)
+def _channels(arrays: Arrays, key: str, entry: Entry) -> int:
+    """Channels that a convolution of the file makes; 0 if there is no such convolution."""
+    axis = entry.axes[0]
+    return arrays[key].shape[axis] if key in arrays and arrays[key].ndim == len(entry.axes) else 0
+
+
+def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
+    layout = _layout(name, 1.0, 1000, form)
     key = next(key for key, (ours, _) in layout.entries.items() if ours == "head.logits.b")
     return arrays[key].size if key in arrays and arrays[key].size else find(name).dialect.classes
 
 
 @lru_cache(maxsize=512)
-def _layout(name: str, width: float, classes: int, scheme: str) -> Layout:
-    graph = build(name, width=width, classes=classes)
-    keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, scheme).items()}
-    return Layout(graph, scheme, keyed, unused(graph, scheme))
+def _built(name: str, width: float, classes: int) -> Graph:
+    return build(name, width=width, classes=classes)
+
+
+@lru_cache(maxsize=512)
+def _layout(name: str, width: float, classes: int, form: _Form) -> Layout:
+    graph = _built(name, width, classes)
+    graph = fold_graph(graph) if form.folded else graph
+    keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, form.scheme).items()}
+    return Layout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme))
 
 
 def _difference(arrays: Arrays, layout: Layout) -> str | None:
