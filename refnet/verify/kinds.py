@@ -34,7 +34,6 @@ class Kind(NamedTuple):
 _TABLE = (
     # The fold
     Kind("lost", "a bias that is zero, or gone", folds.lost),
-    Kind("zeroed", "all zeros where there were weights", folds.zeroed),
     Kind("eps", "another eps in the fold", folds.eps),
     Kind("gamma-ignored", "gamma taken as 1", folds.gamma_ignored),
     Kind("mean-forgotten", "the mean, or the convolution's own bias, forgotten", folds.mean_forgotten),
@@ -43,6 +42,7 @@ _TABLE = (
     Kind("not-folded", "batch norm gone without having been worked in", folds.not_folded),
     Kind("fold-axis", "the fold along the wrong axis", folds.wrong_axis),
     Kind("swapped", "another array of the same layer in this one's place", folds.swapped),
+    Kind("zeroed", "all zeros where there were weights", folds.zeroed),
     # Order
     Kind("classes", "classes shifted by one", orders.classes),
     Kind("transposed", "axes exchanged", orders.transposed),

@@ -106,8 +106,8 @@ def verify(
 
     Parameters
     ----------
-    path, against : files of weights in any container, golden packs, or what `identify` said of a file. The original is the one that is not folded, or
-        not rounded; where neither is, the first.
+    path, against : files of weights in any container, golden packs, or what `identify` said of a file. The original is
+        the one that is not folded, or not rounded; where neither is, the first.
     allow : differences that are meant, words of `policy.WORDS`
     model, width, size : for files that cannot tell, see `files.checkpoint.identify`
 

@@ -133,16 +133,16 @@ def _order(copy: Array, wanted: Expected, axis: int) -> Array | None:
     ranked = off[np.argsort(theirs[off] @ along, kind="stable")]
     order = np.arange(count)
     order[off[np.argsort(mine[off] @ along, kind="stable")]] = ranked
-    return order
+    return None if np.array_equal(order, np.arange(count)) else order
 
 
 def _told(order: Array, side: str) -> str:
     """A permutation in words."""
     count, moved = len(order), np.flatnonzero(order != np.arange(len(order)))
+    if count > 2 and np.array_equal(order, np.arange(count)[::-1]):
+        return f"the {side} are in reverse order"
     if len(moved) == 2:
         return f"{side} {moved[0]} and {moved[1]} are exchanged"
-    if np.array_equal(order, np.arange(count)[::-1]):
-        return f"the {side} are in reverse order"
     if count % 2 == 0 and np.array_equal(order, np.roll(np.arange(count), count // 2)):
         return f"the halves of the {side} are exchanged"
     for by in range(1, count):

@@ -66,6 +66,8 @@ def by_channel(case: Case) -> Iterator[Reading]:
     rows, wanted = (each.reshape(len(each), -1) for each in (case.copy, case.wanted.value))
     square = (wanted**2).sum(axis=1)
     factor = (rows * wanted).sum(axis=1) / np.where(square > 0, square, 1.0)
+    if not factor[square > 0].all():
+        return  # channels of zeros are not scaled, they are gone
     value = (factor[:, None] * wanted).reshape(case.copy.shape)
     spread = np.abs(factor).reshape(-1, *(1,) * (case.copy.ndim - 1))
     made = Expected(value, spread * case.wanted.slack + 3 * _U * np.abs(value))
