@@ -7,31 +7,15 @@ operations cannot say is refused, by the name of the operation and its place.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
-
+from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents
-from refnet.graph import Graph
+from refnet.files.foreign import keras, onnx, tflite
+from refnet.files.foreign.tidy import tidy
+from refnet.files.foreign.types import Foreign
 
 __all__ = ["Foreign", "translate"]
 
-
-class Foreign(NamedTuple):
-    """A file as a network.
-
-    Attributes
-    ----------
-    graph : nodes named after the file's tensors (made unique, fit to be names); its recipe has model '' and width 1
-    params : by 'node.slot', in refnet's layout; float16 widened to float32, integers dequantised in float32
-    keys : by 'node.slot', the file's own name of the array
-    stored : by 'node.slot', the dtype in the file: 'float32', 'float16', 'int8', ...
-    """
-
-    graph: Graph
-    params: dict[str, npt.NDArray[Any]]
-    keys: dict[str, str]
-    stored: dict[str, str]
+_TRANSLATORS = {"onnx": onnx.translate, "tflite": tflite.translate, "hdf5": keras.translate, "keras": keras.translate}
 
 
 def translate(contents: Contents, size: tuple[int, int] | None = None) -> Foreign:
@@ -51,6 +35,13 @@ def translate(contents: Contents, size: tuple[int, int] | None = None) -> Foreig
     FormatError
         if an operation, or how it is used, cannot be said in refnet's operations: names operation and place.
     RequestError
-        if the file leaves the size of its input open and `size` is None.
+        if the file leaves the size of its images open and `size` is None, or has another size.
+
+    Examples
+    --------
+    >>> from refnet.files import containers
+    >>> foreign = translate(containers.read("mobilenet.onnx"))  # doctest: +SKIP
     """
-    raise NotImplementedError
+    if contents.structure is None:
+        raise FormatError("the file does not say how its arrays are used")
+    return tidy(_TRANSLATORS[contents.kind](contents, size))

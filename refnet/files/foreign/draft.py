@@ -109,10 +109,13 @@ class Draft:
                 self.stored[f"{node.name}.{slot}"] = const.stored
         return Map(node.name, shape, inputs[0].axes)
 
+    def inner(self, name: str) -> str:
+        """A name for what an operation makes before the activation that is fused with it."""
+        return f"{_first(name)}.linear"
+
     def _fit(self, name: str) -> str:
         """A name that no other node has, fit to be a file's: of several in one, the first."""
-        first = next((part for part in name.split(";") if part), "tensor")
-        clean = re.sub(r"[^A-Za-z0-9_.-]+", ".", first).strip(".")[-_LONGEST:].strip(".") or "tensor"
+        clean = re.sub(r"[^A-Za-z0-9_.-]+", ".", _first(name)).strip(".")[-_LONGEST:].strip(".") or "tensor"
         made, count = clean, 1
         while made in self.taken:
             count += 1
@@ -331,6 +334,11 @@ class Draft:
         if const.array.size != size:
             raise FormatError(f"{shown(const.key)} has {const.array.size} numbers for {size} channels")
         return _reshaped(const, (size,))
+
+
+def _first(name: str) -> str:
+    """TFLite joins the names of all operations that it has fused into one."""
+    return next((part for part in name.split(";") if part), "tensor")
 
 
 def _is_synthetic(b: Const) -> bool:

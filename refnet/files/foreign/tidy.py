@@ -21,6 +21,7 @@ from refnet.readings.cost import shapes
 __all__ = ["tidy"]
 
 _SIXTH = 1 / 6
+_HALFWAY = {"slope": _SIXTH, "offset": 0.0}
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
@@ -76,6 +77,17 @@ class _Work:
         for source in old.inputs:
             self._drop_unread(source)
 
+    def insert(self, new: Node, before: str) -> None:
+        """Put a node in front of another."""
+        if new.name in self.nodes:
+            raise FormatError(f"{new.name}: a tensor of the file is called so too")
+        nodes = list(self.nodes.values())
+        place = next(index for index, node in enumerate(nodes) if node.name == before)
+        self.nodes = {node.name: node for node in (*nodes[:place], new, *nodes[place:])}
+        for source in new.inputs:
+            self.readers[source] += 1
+        self.readers[new.name] = 0
+
     def _drop_unread(self, name: str) -> None:
         if name in self.nodes and not self.readers.get(name, 0):
             node = self.nodes.pop(name)
@@ -129,11 +141,23 @@ def _affine_of_affine(work: _Work, node: Node) -> Node | None:
 
 
 def _clipped_then_scaled(work: _Work, node: Node) -> Node | None:
-    """relu6(x) / 6 is a hard sigmoid of slope 1/6 and no offset."""
-    if node.op != "affine" or abs(node.attrs["slope"] * 6 - 1) > 1e-15 or node.attrs["offset"]:
-        return None
-    act = work.before(node, "relu6")
-    return None if act is None else Node(node.name, "hard_sigmoid", act.inputs, attrs={"slope": _SIXTH, "offset": 0.0})
+    """relu6(x) / 6 is a hard sigmoid of slope 1/6 and no offset; relu6(x) t is 6 t times one."""
+    act = work.before(node, "relu6") if _is_sixth(node) else None
+    return None if act is None else _sixfold(work, node, Node(node.name, "hard_sigmoid", act.inputs, attrs=_HALFWAY))
+
+
+def _is_sixth(node: Node) -> bool:
+    """Whether a node divides by 6, or by what is left of 6 in float16, or in slim's 0.16667."""
+    return node.op == "affine" and not node.attrs["offset"] and abs(6 * node.attrs["slope"] - 1) < 1e-3
+
+
+def _sixfold(work: _Work, node: Node, made: Node) -> Node:
+    """`made` in the place of `node`; what the factor of `node` is more or less than 1/6 stays behind it."""
+    factor = 6 * node.attrs["slope"]
+    if abs(factor - 1) < 1e-15:
+        return made
+    work.insert(replace(made, name=f"{node.name}.unscaled"), node.name)
+    return Node(node.name, "affine", (f"{node.name}.unscaled",), attrs={"slope": factor, "offset": 0.0})
 
 
 def _affine_then_hard_sigmoid(work: _Work, node: Node) -> Node | None:
@@ -151,7 +175,7 @@ def _bias_in_hard_sigmoid(work: _Work, node: Node) -> Node | None:
 
     Changes the bias: b - 3, in float32. Done only where (b - 3) + 3 is the file's b, so that nothing is lost.
     """
-    if node.op != "hard_sigmoid" or node.attrs != {"slope": _SIXTH, "offset": 0.0}:
+    if node.op != "hard_sigmoid" or node.attrs != _HALFWAY:
         return None
     conv = work.before(node, *_CONVOLUTIONS)
     if conv is None or "b" not in conv.params:
@@ -184,17 +208,28 @@ def _swish(work: _Work, node: Node) -> Node | None:
     return None
 
 
+def _factor_of_swish(work: _Work, node: Node) -> Node | None:
+    """x times s times a hard sigmoid of x is s times a hard swish."""
+    for x, place in _pairs(node):
+        factor = work.before(node, "affine", place=place)
+        gate = work.before(factor, "hard_sigmoid") if factor is not None and not factor.attrs["offset"] else None
+        if factor is not None and gate is not None and gate.inputs == (x,) and gate.attrs["offset"] == 0.5:
+            product = Node(f"{node.name}.unscaled", "scale", (x, gate.name))
+            work.insert(product, node.name)
+            return Node(node.name, "affine", (product.name,), attrs=factor.attrs)
+    return None
+
+
 def _product_then_sixth(work: _Work, node: Node) -> Node | None:
     """x relu6(x + 3) / 6, in this order."""
-    if node.op != "affine" or abs(node.attrs["slope"] * 6 - 1) > 1e-15 or node.attrs["offset"]:
+    product = work.before(node, "scale") if _is_sixth(node) else None
+    if product is None:
         return None
-    product = work.before(node, "scale")
-    for x, place in _pairs(product) if product is not None else ():
-        assert product is not None
+    for x, place in _pairs(product):
         act = work.before(product, "relu6", place=place)
         shifted = work.before(act, "affine") if act is not None else None
         if shifted is not None and shifted.inputs == (x,) and shifted.attrs == {"slope": 1.0, "offset": 3.0}:
-            return Node(node.name, "hard_swish", (x,))
+            return _sixfold(work, node, Node(node.name, "hard_swish", (x,)))
     return None
 
 
@@ -256,6 +291,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _clipped_then_scaled,
     _affine_then_hard_sigmoid,
     _bias_in_hard_sigmoid,
+    _factor_of_swish,
     _swish,
     _affine_of_affine,
 )
