@@ -44,6 +44,7 @@ class Checkpoint:
     stored : by 'node.slot', the dtype in the file
     keys : by 'node.slot', the file's name of the array
     models : the network's name; several where the file cannot tell which it is, the graph then being the first's
+    apart : in what these differ: ('pad', 'eps'); nothing where they compute alike
     folded : whether batch norm has been worked into the convolutions
     differences : from the first of `models` at the width, size and classes of the graph's recipe
     """
@@ -56,8 +57,13 @@ class Checkpoint:
     stored: dict[str, str]
     keys: dict[str, str]
     models: tuple[str, ...]
+    apart: tuple[str, ...] = ()
     folded: bool = False
     differences: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        recipe = self.graph.recipe
+        return f"{recipe.model} x{recipe.width:g}"
 
 
 def identify(
@@ -96,7 +102,7 @@ def identify(
     arrays = _weights(path, contents.arrays)
     found = names.recognise(arrays, model, width)
     if not found:
-        raise FormatError(f"{path}: {names.objection(arrays, model, width)}")
+        raise FormatError(f"{path}: {_instead(arrays, model, width)}{names.objection(arrays, model, width)}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
     keys = {ours: key for key, (ours, _) in layout.entries.items()}
@@ -109,6 +115,7 @@ def identify(
         stored={ours: str(contents.arrays[keys[ours]].dtype) for ours in shapes},
         keys={ours: keys[ours] for ours in shapes},
         models=tuple(other.graph.recipe.model for other in found),
+        apart=names.apart(found),
         folded=layout.folded,
     )
 
@@ -141,10 +148,10 @@ def read_checkpoint(
         as `identify` does; if several networks fit that compute differently; names them.
     """
     found = identify(path, model=model, width=width, size=size)
-    if len(found.models) > 1 and found.scheme != "structure":  # a structure decides how to compute
-        listed = " and ".join(found.models)
+    if found.apart:
         raise RequestError(
-            f"{path}: {listed} share every name and shape but compute differently; say which with model="
+            f"{path}: {' and '.join(found.models)} share every name and shape but compute differently "
+            f"({', '.join(found.apart)}); say which with model="
         )
     if found.differences and not as_is:
         raise FormatError(f"{path}: {_almost(found)}; run it as it is with --as-is")
@@ -185,6 +192,16 @@ def _from_structure(
     )
 
 
+def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
+    """What the arrays are, where they are not what the caller said."""
+    if model is None and width is None:
+        return ""
+    found = names.recognise(arrays, None, None)
+    recipes = [layout.graph.recipe for layout in found]
+    said = " or ".join(f"{recipe.model} x{recipe.width:g}" for recipe in recipes)
+    return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
+
+
 def _weights(path: str | Path, arrays: Arrays) -> Params:
     """The arrays that count, in the precision that refnet computes in."""
     kept: Params = {}
@@ -204,11 +221,8 @@ def _weights(path: str | Path, arrays: Arrays) -> Params:
 
 
 def _almost(found: Checkpoint) -> str:
-    recipe, count = found.graph.recipe, len(found.differences)
-    said = f"1 difference: {found.differences[0]}"
-    if count > 1:
-        said = f"{count} differences, first: {found.differences[0]}"
-    return f"{recipe.model} x{recipe.width:g} with {said}"
+    first, *others = found.differences
+    return f"{found} with {len(others) + 1} differences, first: {first}" if others else f"{found}, but {first}"
 
 
 def _check_values(found: Checkpoint) -> None:

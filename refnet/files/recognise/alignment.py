@@ -13,7 +13,7 @@ from typing import NamedTuple
 from refnet.graph import Graph, Node
 from refnet.networks.rewrite import norms
 
-__all__ = ["Layer", "align", "layers"]
+__all__ = ["ACTIVATIONS", "CONVOLUTIONS", "Layer", "Pairs", "align", "layers", "moved", "room"]
 
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "swish")
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
@@ -63,6 +63,32 @@ def align(known: Sequence[Layer], file: Sequence[Layer]) -> Pairs:
     pairs: Pairs = list(zip(known[:start], file[:start], strict=True))
     pairs += [(None if i is None else known[start + i], None if j is None else file[start + j]) for i, j in middle]
     return pairs + list(zip(known[len(a) - end :], file[len(b) - end :], strict=True))
+
+
+def room(name: str) -> str:
+    """The layer or block that a node stands in: 'block3'."""
+    return name.partition(".")[0]
+
+
+def moved(pairs: Pairs) -> dict[str, Node]:
+    """Nodes that have no counterpart only because the other network has theirs elsewhere in the same block.
+
+    Returns
+    -------
+    moved : the file's name of the node -> the known node
+    """
+    missing = [ours.node for ours, theirs in pairs if ours and theirs is None and not ours.node.params]
+    found: dict[str, Node] = {}
+    here = ""
+    for ours, theirs in pairs:
+        if ours is not None:
+            here = room(ours.node.name)
+        elif theirs is not None:
+            same = [node for node in missing if node.op == theirs.node.op and room(node.name) == here]
+            if same:
+                found[theirs.node.name] = same[0]
+                missing.remove(same[0])
+    return found
 
 
 def _middle(a: Sequence[_Token], b: Sequence[_Token]) -> list[tuple[int | None, int | None]]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refnet.files.recognise.alignment import CONVOLUTIONS, Layer, Pairs, align, layers
+from refnet.files.recognise.alignment import CONVOLUTIONS, Layer, Pairs, align, layers, moved
 from refnet.files.recognise.differences import BIAS, Difference
 from refnet.files.recognise.naming import named
 from refnet.graph import SOURCE, Graph, Node
@@ -64,6 +64,8 @@ def compare(known: Graph, file: Graph) -> Comparison:
 
 def _differences(known: Graph, file: Graph, pairs: Pairs, names: Mapping[str, str]) -> Iterator[Difference]:
     maps = shapes(file)
+    elsewhere = moved(pairs)
+    gone = {node.name for node in elsewhere.values()}
     reads, reads_in_file = _origins(pairs, 0), _origins(pairs, 1)
     if known.recipe.channels != file.recipe.channels:
         channels = [f"{recipe.channels} channels" for recipe in (known.recipe, file.recipe)]
@@ -76,10 +78,11 @@ def _differences(known: Graph, file: Graph, pairs: Pairs, names: Mapping[str, st
             yield from _of_norm(names, ours, theirs)
             sides = [reads[x] for x in ours.node.inputs], [reads_in_file[x] for x in theirs.node.inputs]
             if not _meet(*sides):
-                inputs = " and ".join(ours.node.inputs), " and ".join(names.get(x, x) for x in theirs.node.inputs)
-                yield Difference(name, "attribute", f"input {inputs[0]}", f"input {inputs[1]}")
-        elif ours and ours.node.op != "flatten":
+                yield _of_inputs(ours.node, theirs.node, names)
+        elif ours and ours.node.op != "flatten" and ours.node.name not in gone:
             yield Difference(ours.node.name, "missing", _words(ours.node), "")
+        elif theirs and theirs.node.name in elsewhere:
+            yield _of_inputs(elsewhere[theirs.node.name], theirs.node, names)
         elif theirs and theirs.node.op != "flatten":
             yield Difference(names[theirs.node.name], "extra", "", _words(theirs.node))
 
@@ -108,6 +111,11 @@ def _of_node(known: Graph, ours: Node, theirs: Node, maps: Mapping[str, Shape]) 
             value = fitting[0]
         if not _same(value, theirs.attrs[key]):
             yield Difference(ours.name, "attribute", f"{key} {_shown(value)}", f"{key} {_shown(theirs.attrs[key])}")
+
+
+def _of_inputs(ours: Node, theirs: Node, names: Mapping[str, str]) -> Difference:
+    inputs = " and ".join(ours.inputs), " and ".join(names.get(x, x) for x in theirs.inputs)
+    return Difference(ours.name, "attribute", f"input {inputs[0]}", f"input {inputs[1]}")
 
 
 def _of_bias(name: str, ours: Layer, theirs: Layer) -> Iterator[Difference]:
@@ -183,5 +191,5 @@ def _words(node: Node) -> str:
     """An operation with what tells it from others of its kind."""
     if node.op in CONVOLUTIONS:
         return f"{node.op} with {node.params['w'][0]} channels"
-    telling = [f"{key} {_shown(node.attrs[key])}" for key in ("kernel", "slope", "offset", "mode") if key in node.attrs]
-    return " ".join([node.op, *telling])
+    keys = ("slope", "offset", "mode") if node.op == "avg_pool2d" else ("kernel", "slope", "offset", "mode")
+    return " ".join([node.op, *(f"{key} {_shown(node.attrs[key])}" for key in keys if key in node.attrs)])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-__all__ = ["BIAS", "Difference", "grouped"]
+__all__ = ["BIAS", "Difference", "grouped", "matters"]
 
 BIAS = "bias"
 
@@ -54,6 +54,21 @@ def grouped(differences: Sequence[Difference]) -> list[str]:
     for difference in differences:
         nodes.setdefault(difference.what, []).append(difference.node)
     return [f"{names[0]} {what}" if len(names) == 1 else f"{what}: {', '.join(names)}" for what, names in nodes.items()]
+
+
+def matters(differences: Iterable[Difference]) -> tuple[str, ...]:
+    """In what two networks differ, each matter once: ('pad', 'eps', 'stem.rescale')."""
+    found = []
+    for difference in differences:
+        match difference.kind:
+            case "attribute":
+                found.append(difference.file.partition(" ")[0])
+            case "operation":
+                found.append(f"{difference.file} for {difference.known}")
+            case _:
+                block, _, part = difference.node.partition(".")
+                found.append(part if block.startswith("block") else difference.node)
+    return tuple(dict.fromkeys(found))
 
 
 def _without(known: str, file: str) -> str:

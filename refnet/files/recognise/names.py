@@ -6,12 +6,14 @@ several networks have all of them in common and compute differently, all are fou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from refnet.files.recognise.comparison import compare
+from refnet.files.recognise.differences import Difference, matters
 from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph
 from refnet.networks.build import build, find
@@ -19,7 +21,7 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.networks.rewrite import fold_graph
 
-__all__ = ["WIDTHS", "Layout", "objection", "recognise"]
+__all__ = ["WIDTHS", "Layout", "apart", "objection", "recognise"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -62,9 +64,20 @@ def recognise(arrays: Arrays, model: str | None, width: float | None) -> list[La
     fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0 or _vendor(layout) not in named]
     kinds: list[Layout] = []
     for layout in fitting:
-        if all(layout.graph.nodes != other.graph.nodes for other in kinds):
+        if all(_differences(other, layout) for other in kinds):
             kinds.append(layout)
     return kinds
+
+
+def apart(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """In what networks differ that share every name and shape: ('pad', 'eps')."""
+    return matters(one for other in layouts[1:] for one in _differences(layouts[0], other))
+
+
+def _differences(one: Layout, other: Layout) -> tuple[Difference, ...]:
+    """What only folding or the size of the image makes different is none."""
+    recipe = one.graph.recipe
+    return compare(_built(recipe.model, recipe.width, recipe.classes), other.graph).differences
 
 
 def objection(arrays: Arrays, model: str | None, width: float | None) -> str:

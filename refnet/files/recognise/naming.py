@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refnet.files.recognise.alignment import ACTIVATIONS, Pairs
+from refnet.files.recognise.alignment import ACTIVATIONS, Pairs, moved, room
 from refnet.graph import Graph, Node
 
 __all__ = ["named"]
@@ -15,13 +15,15 @@ def named(known: Graph, pairs: Pairs) -> dict[str, str]:
     'head.max_pool'; a softmax at the end 'output', as elsewhere.
     """
     taken = {node.name for node in known.nodes}
-    names: dict[str, str] = {}
+    elsewhere, names = moved(pairs), dict[str, str]()
     before = ""  # the name of the layer before
     for index, (ours, theirs) in enumerate(pairs):
         if theirs is None:
             continue
         if ours is not None:
             name = ours.node.name
+        elif theirs.node.name in elsewhere:
+            name = elsewhere[theirs.node.name].name
         else:
             after = next((one.node.name for one, other in pairs[index:] if one and other), "")
             last = all(other is None for _, other in pairs[index + 1 :])
@@ -41,10 +43,9 @@ def _after_its_place(node: Node, before: str, after: str, last: bool) -> str:
     if node.op == "pad" and after:
         return f"{after}.pad"
     if node.op in ACTIVATIONS and before.rpartition(".")[2] not in ("act", "pool", "add", "scale", "flatten"):
-        return f"{before or after.partition('.')[0]}.act"
-    room = (before or after or "head").partition(".")[0]
+        return f"{before or room(after)}.act"
     what = {"affine": "rescale", "conv2d": "conv", "batch_norm": "bn"}.get(node.op, node.op)
-    return f"{room}.{what.removesuffix('2d').removesuffix('_conv')}"
+    return f"{room(before or after or 'head')}.{what.removesuffix('2d').removesuffix('_conv')}"
 
 
 def _free(name: str, taken: set[str]) -> str:
