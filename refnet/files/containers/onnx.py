@@ -1,9 +1,9 @@
 """ONNX files: weights, inline or in files beside it, and how operations use them.
 
 The `onnx` package parses the bytes. Every weight must have as many numbers as its shape says, and external data must
-lie in regular files in the model's own folder or below it: no absolute path, no '..', no link that leads out. Constants and
-names that Identity gives to a weight are weights like others. Refuses sparse weights, functions, and operations with
-graphs of their own (If, Loop). bfloat16 becomes float32, which holds it exactly.
+lie in regular files in the model's own folder or below it: no absolute path, no '..', no link that leads out.
+Constants, and names that Identity gives to a weight, are weights like others. Refuses sparse weights, functions, and
+operations with graphs of their own (If, Loop). bfloat16 becomes float32, which holds it exactly.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,10 +32,19 @@ _MOST_AXES = 64  # NumPy's limit
 _OWN_DOMAINS = ("", "ai.onnx")
 # TensorProto.DataType -> dtype of the raw bytes, field of the numbers if they are typed.
 _DTYPES = {
-    **{1: ("<f4", "float_data"), 11: ("<f8", "double_data"), 10: ("<f2", "int32_data"), 16: ("bfloat16", "int32_data")},
-    **{2: ("|u1", "int32_data"), 3: ("|i1", "int32_data"), 4: ("<u2", "int32_data"), 5: ("<i2", "int32_data")},
-    **{6: ("<i4", "int32_data"), 7: ("<i8", "int64_data"), 9: ("|b1", "int32_data")},
-    **{12: ("<u4", "uint64_data"), 13: ("<u8", "uint64_data")},
+    1: ("<f4", "float_data"),
+    11: ("<f8", "double_data"),
+    10: ("<f2", "int32_data"),
+    16: ("bfloat16", "int32_data"),
+    2: ("|u1", "int32_data"),
+    3: ("|i1", "int32_data"),
+    4: ("<u2", "int32_data"),
+    5: ("<i2", "int32_data"),
+    6: ("<i4", "int32_data"),
+    7: ("<i8", "int64_data"),
+    9: ("|b1", "int32_data"),
+    12: ("<u4", "uint64_data"),
+    13: ("<u8", "uint64_data"),
 }
 _TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
@@ -120,9 +129,9 @@ class _Reader:
         attrs = {attribute.name: self._attribute(attribute, what) for attribute in node.attribute}
         own = node.domain in _OWN_DOMAINS
         if own and node.op_type == "Constant" and len(node.output) == 1 and len(attrs) == 1:
-            (value,) = attrs.values()
-            if not isinstance(value, str | bytes):
-                self._keep(node.output[0], np.asarray(value, _constant_dtype(next(iter(attrs)), value)))
+            ((name, value),) = attrs.items()
+            if name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+                self._keep(node.output[0], _constant(name, value))
                 return None
         if own and node.op_type == "Identity" and len(node.input) == len(node.output) == 1:
             source = self.arrays.get(node.input[0])
@@ -199,11 +208,11 @@ def _numbers(body: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
     return np.array(np.frombuffer(body, dtype).reshape(shape), np.dtype(dtype).newbyteorder("="))
 
 
-def _constant_dtype(name: str, value: Any) -> npt.DTypeLike:
-    """Of a Constant: its own if it is an array, else that of ONNX's attributes."""
+def _constant(name: str, value: Any) -> Array:
+    """What a Constant holds: an array, or the numbers of an attribute, whose types ONNX fixes."""
     if isinstance(value, np.ndarray):
-        return value.dtype
-    return np.float32 if name.startswith("value_float") else np.int64
+        return value
+    return np.array(value, np.float32 if name.startswith("value_float") else np.int64)
 
 
 def _open_shape(given: Any) -> tuple[int | None, ...]:

@@ -29,9 +29,9 @@ class Operation(NamedTuple):
 
     Notes
     -----
-    A layer of Keras: `op` is its class_name, `inputs` the layers that it is called on, `outputs` its own name and `attrs`
-    its config. Where it is called on numbers too, as in ``x + 3.0``, attrs['arguments'] lists all arguments of the
-    call in order, with None in place of each layer: (None, 3.0).
+    A layer of Keras: `op` is its class_name, `inputs` the layers that it is called on, `outputs` its own name and
+    `attrs` its config. Where it is called on numbers too, as in ``x + 3.0``, attrs['arguments'] lists all arguments of
+    the call in order, with None in place of each layer: (None, 3.0).
     """
 
     op: str
@@ -42,7 +42,7 @@ class Operation(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What the integers of a tensor stand for: scales * (integer - zero_points), one or one for each index of `axis`."""
+    """What integers stand for: scales * (integer - zero_points), one for the tensor or for each index of `axis`."""
 
     scales: Array
     zero_points: Array

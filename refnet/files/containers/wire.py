@@ -1,8 +1,8 @@
 """How much is described in a protobuf message: counted before a parser makes objects of it.
 
-The wire format: a message is fields, each a varint tag (number * 8 + kind) and then a varint (0), 8 bytes (1), a length and
-as many bytes (2) or 4 bytes (5). A field of two bytes may become an object of a hundred, so a file of some megabytes
-could fill gigabytes when it is parsed. Only fields that hold other messages are entered, as `_MESSAGES` says.
+The wire format: a message is fields, each a varint tag (number * 8 + kind) and then a varint (0), 8 bytes (1), a length
+and as many bytes (2) or 4 bytes (5). A field of two bytes may become an object of a hundred, so a file of some
+megabytes could fill gigabytes when it is parsed. Only fields that hold other messages are entered, as `_MESSAGES` says.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A graph while it is being translated: vendors' tensors on one side, refnet's nodes on the other.
 
 A vendor's tensor is a constant (`Const`) or something that a node makes (`Map`). A map remembers the order of the
-vendor's axes, so that transposing is renaming and NHWC ends here; a vector that a vendor reached by pooling and flattening is still
-a map of one point, and becomes flat only where it must: before a softmax, and at the end.
+vendor's axes, so that transposing is renaming and NHWC ends here; a vector that a vendor reached by pooling and
+flattening is still a map of one point, and becomes flat only where it must: before a softmax, and at the end.
 
 What all vendors have in common is here, in refnet's words. What refnet's operations cannot say is refused.
 """
@@ -203,10 +203,13 @@ class Draft:
             number = decimal(float(values.ravel()[0])) if y.array.dtype != np.float64 else float(values.ravel()[0])
             if op == "div" and not number:
                 raise FormatError("divides by zero")
-            slope, offset = {"add": (1.0, number), "sub": (1.0, -number), "mul": (number, 0.0)}.get(op) or (1 / number, 0.0)
+            slope, offset = {"add": (1.0, number), "sub": (1.0, -number), "mul": (number, 0.0)}.get(op) or (
+                1 / number,
+                0.0,
+            )
             return self.affine(name, x, slope, offset)
         if op not in ("add", "mul"):
-            y, op = Const((-y.array if op == "sub" else 1 / y.array)), "add" if op == "sub" else "mul"
+            y, op = Const(-y.array if op == "sub" else 1 / y.array), "add" if op == "sub" else "mul"
         return self._by_channel(name, op, x, y)
 
     def _joined(self, name: str, op: str, x: Map, y: Map) -> Map:
@@ -228,12 +231,14 @@ class Draft:
         return x if (slope, offset) == (1.0, 0.0) else self.add(name, "affine", x, slope=slope, offset=offset)
 
     def _by_channel(self, name: str, op: str, x: Map, y: Const) -> Map:
-        """A factor or addend for each channel, as the batch norm of which it would be a part; `tidy` joins the parts."""
+        """A factor or addend for each channel, as the batch norm that it is a part of; `tidy` joins the parts."""
         ones, zeros = (Const(np.full(x.side("C"), value, np.float32)) for value in (1, 0))
         own = {"mul": "gamma", "add": "beta"}[op]
-        sides = {letter: size for letter, size in zip(reversed(x.axes), reversed(y.array.shape), strict=False)}
+        sides = dict(zip(reversed(x.axes), reversed(y.array.shape), strict=False))
         if y.array.ndim > len(x.axes) or any(size != 1 for letter, size in sides.items() if letter != "C"):
-            raise FormatError(f"{op} of a constant of shape {y.array.shape} to axes {x.axes}: only one number a channel")
+            raise FormatError(
+                f"{op} of a constant of shape {y.array.shape} to axes {x.axes}: only one number a channel"
+            )
         parts = {"gamma": ones, "beta": zeros, "mean": zeros, "var": ones, own: y}
         return self.norm(name, x, parts, 0.0)
 

@@ -8,12 +8,12 @@ from typing import Any
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.opening import shown
 from refnet.files.containers.structure import Operation, Structure
-from refnet.files.foreign.draft import Draft, Value
+from refnet.files.foreign.draft import Draft, Map, Value
 from refnet.files.foreign.types import Foreign
 
 __all__ = ["Rule", "begin", "follow"]
 
-Rule = Callable[..., Value | tuple[Value, ...]]  # (draft, operation, *inputs), an absent input being None
+Rule = Callable[..., Value]  # (draft, operation, *inputs) -> its first output; an absent input is None
 
 
 def begin(structure: Structure, size: tuple[int, int] | None, axes: str | None = None) -> Draft:
@@ -40,11 +40,10 @@ def begin(structure: Structure, size: tuple[int, int] | None, axes: str | None =
     channels = sides["C"]
     if channels is None:
         raise FormatError(f"its input {shown(name)} leaves the number of channels open: export it with a fixed one")
-    made = tuple(own if own is not None else (size or (None, None))[place] for place, own in enumerate((sides["H"], sides["W"])))
-    height, width = made
+    height, width = (sides[letter] or side for letter, side in zip("HW", size or (None, None), strict=True))
     if height is None or width is None:
         raise RequestError("the file leaves the size of its images open: give it, as (height, width)")
-    if size is not None and made != tuple(size):
+    if size is not None and (height, width) != tuple(size):
         raise RequestError(f"the file is made for images of {height},{width}, not {size[0]},{size[1]}")
     if min(channels, height, width) < 1:
         raise FormatError(f"its input {shown(name)} has the shape {shape}")
@@ -66,21 +65,21 @@ def follow(structure: Structure, draft: Draft, constants: Mapping[str, Value], r
         rule = rules.get(operation.op)
         if rule is None:
             raise FormatError(f"{where}: refnet has no such operation")
+        if missing := [name for name in operation.inputs if name and name not in values]:
+            raise FormatError(f"{where}: reads {shown(missing[0])}, which nothing before it makes")
+        if operation.outputs[0] in values:
+            raise FormatError(f"{where}: the file has two tensors of this name")
         try:
-            inputs = [values[name] if name else None for name in operation.inputs]
-            made = rule(draft, operation, *inputs)
+            made = rule(draft, operation, *(values[name] if name else None for name in operation.inputs))
         except (FormatError, RequestError) as error:
             raise type(error)(f"{where}: {error}") from None
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
             # An attribute of another type, an input too many, a constant where a tensor should be: the vendor's own
             # checker would say so. Rules stay readable by not repeating it.
             raise FormatError(f"{where}: not as its vendor defines it ({_first_line(error)})") from error
-        for name, value in zip(operation.outputs, made if isinstance(made, tuple) and not hasattr(made, "_fields") else (made,)):  # noqa: B905 - outputs nobody reads have no value
-            if name in values:
-                raise FormatError(f"{where}: another operation has made it: the file is damaged")
-            values[name] = value
+        values[operation.outputs[0]] = made
     output = values.get(structure.outputs[0])
-    if output is None or not hasattr(output, "node"):
+    if not isinstance(output, Map):
         raise FormatError(f"nothing makes its output {shown(structure.outputs[0])}")
     return draft.finish(output)
 

@@ -144,7 +144,9 @@ class _Model:
         """Of two maps, or of a map and a number."""
         arguments: list[Any] = list(op.attrs.get("arguments", [None] * len(inputs)))
         maps = iter(inputs)
-        values: list[Value] = [next(maps) if value is None else Const(np.float64(value)) for value in arguments]
+        values: list[Value] = [
+            next(maps) if value is None else Const(np.array(value, np.float64)) for value in arguments
+        ]
         made = draft.arithmetic(op.outputs[0], kind, values[0], values[1])
         for place, value in enumerate(values[2:], 2):  # Keras' Add and Multiply take any number of tensors
             made = draft.arithmetic(f"{op.outputs[0]}.{place}", kind, made, value)

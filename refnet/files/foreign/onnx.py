@@ -32,12 +32,12 @@ def translate(contents: Contents, size: tuple[int, int] | None) -> Foreign:
 def _constant(op: str, rule: Rule | None) -> Rule:
     """A rule that computes when all that it is given is constant, and otherwise does as another says."""
 
-    def either(draft: Draft, operation: Operation, *inputs: Value | None) -> Value | tuple[Value, ...]:
+    def either(draft: Draft, operation: Operation, *inputs: Value | None) -> Value:
         if any(isinstance(x, Map) for x in inputs):
             if rule is None:
                 raise FormatError("of a tensor that is not constant: refnet has no such operation")
             return rule(draft, operation, *inputs)
-        arrays = [None if x is None else x.array for x in inputs]
+        arrays = [x.array if isinstance(x, Const) else None for x in inputs]
         with np.errstate(all="ignore"):
             made = np.asarray(CONSTANTS[op](operation.attrs, *arrays))
         first = inputs[0] if inputs else None
@@ -77,7 +77,11 @@ def _pad_of(draft: Draft, op: Operation, x: Map, kernel: Pair, stride: Pair, dil
 
 
 def _gemm(draft: Draft, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
-    if op.attrs.get("transA", 0) or op.attrs.get("alpha", 1.0) != 1 or (b is not None and op.attrs.get("beta", 1.0) != 1):
+    if (
+        op.attrs.get("transA", 0)
+        or op.attrs.get("alpha", 1.0) != 1
+        or (b is not None and op.attrs.get("beta", 1.0) != 1)
+    ):
         raise FormatError("transposed, or with factors: only x W + b is read")
     if not op.attrs.get("transB", 0):
         w = w._replace(array=w.array.T)
@@ -149,8 +153,14 @@ def _pool(kind: str) -> Rule:
     return pool
 
 
-def _pad(draft: Draft, op: Operation, x: Map, pads: Const | None = None, value: Const | None = None,
-         axes: Const | None = None) -> Map:
+def _pad(
+    draft: Draft,
+    op: Operation,
+    x: Map,
+    pads: Const | None = None,
+    value: Const | None = None,
+    axes: Const | None = None,
+) -> Map:
     ends = list(op.attrs["pads"]) if pads is None else [int(end) for end in pads.array.ravel()]
     letters = x.axes if axes is None else "".join(x.axes[place] for place in axes.array.ravel())
     if len(ends) != 2 * len(letters):
@@ -163,8 +173,14 @@ def _pad(draft: Draft, op: Operation, x: Map, pads: Const | None = None, value: 
     return draft.pad(op.outputs[0], x, around, mode, float(given))
 
 
-def _resize(draft: Draft, op: Operation, x: Map, roi: Const | None = None, scales: Const | None = None,
-            sizes: Const | None = None) -> Map:
+def _resize(
+    draft: Draft,
+    op: Operation,
+    x: Map,
+    roi: Const | None = None,
+    scales: Const | None = None,
+    sizes: Const | None = None,
+) -> Map:
     how = op.attrs.get("coordinate_transformation_mode", "half_pixel")
     known = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}
     if op.attrs.get("mode", "nearest") != "linear" or how not in known or op.attrs.get("antialias", 0):

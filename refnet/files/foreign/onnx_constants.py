@@ -31,7 +31,9 @@ VIEWS = ("Cast", "CastLike", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Fl
 
 
 def _reshape(attrs: Attrs, x: Array, shape: Array) -> Array:
-    sizes = [x.shape[place] if size == 0 and not attrs.get("allowzero") else int(size) for place, size in enumerate(shape)]
+    sizes = [
+        x.shape[place] if size == 0 and not attrs.get("allowzero") else int(size) for place, size in enumerate(shape)
+    ]
     return x.reshape(sizes)
 
 
@@ -57,8 +59,14 @@ def _concat(attrs: Attrs, *parts: Array) -> Array:
     return np.concatenate(parts, axis=attrs["axis"])
 
 
-def _slice(attrs: Attrs, x: Array, starts: Array | None = None, ends: Array | None = None,
-           axes: Array | None = None, steps: Array | None = None) -> Array:
+def _slice(
+    attrs: Attrs,
+    x: Array,
+    starts: Array | None = None,
+    ends: Array | None = None,
+    axes: Array | None = None,
+    steps: Array | None = None,
+) -> Array:
     first = attrs["starts"] if starts is None else starts.tolist()
     last = attrs["ends"] if ends is None else ends.tolist()
     along = attrs.get("axes", range(len(first))) if axes is None else axes.tolist()

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.foreign.types import Foreign
@@ -93,7 +92,7 @@ class _Work:
             node = self.nodes.pop(name)
             for slot in node.params:
                 for table in (self.params, self.keys, self.stored):
-                    table.pop(f"{name}.{slot}", None)  # type: ignore[attr-defined]
+                    table.pop(f"{name}.{slot}", None)
             for source in node.inputs:
                 self.readers[source] -= 1
                 self._drop_unread(source)
@@ -112,9 +111,9 @@ class _Work:
         for table in (self.params, self.keys, self.stored):
             value: Any = table.get(f"{source.name}.{slot}")
             if value is None:
-                table.pop(f"{target.name}.{into}", None)  # type: ignore[attr-defined]
+                table.pop(f"{target.name}.{into}", None)
             else:
-                table[f"{target.name}.{into}"] = value  # type: ignore[index]
+                table[f"{target.name}.{into}"] = value
 
     def result(self) -> Foreign:
         graph = check(Graph(self.recipe, tuple(self.nodes.values())))
@@ -265,7 +264,7 @@ def _bias(work: _Work, node: Node) -> Node | None:
     work.carry(node, "beta", node, "b")
     for slot in node.params:
         for table in (work.params, work.keys, work.stored):
-            table.pop(f"{node.name}.{slot}", None)  # type: ignore[attr-defined]
+            table.pop(f"{node.name}.{slot}", None)
     params = {"w": conv.params["w"], "b": node.params["beta"]}
     return Node(node.name, conv.op, conv.inputs, params, conv.attrs)
 
@@ -280,8 +279,6 @@ def _is_part(work: _Work, node: Node, slot: str) -> bool:
         for other, value in neutral.items()
     )
 
-
-Array = npt.NDArray[Any]
 
 _REWRITES: tuple[Rewrite, ...] = (
     _parts_of_norm,
