@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import CHECKOUT, FACTS, facts_id
+from support import CHECKOUT, DATA, FACTS, facts_id
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -27,6 +28,15 @@ def real() -> Path:
     folder = CHECKOUT.parent / "shared" / "real"
     if not folder.is_dir():
         pytest.skip("shared/real is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the vendors' own files of tests/data/exports/exports.tar.xz."""
+    folder = tmp_path_factory.mktemp("exports")
+    with tarfile.open(DATA / "exports" / "exports.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
     return folder
 
 
