@@ -50,6 +50,13 @@ def checkpoint(graph: Graph, params: Params, path: str = "file", **fields: objec
     return replace(made, **fields)
 
 
+def put(w: np.ndarray, index, value: float) -> np.ndarray:
+    """The array with one element, or a slice, replaced."""
+    w = w.copy()
+    w[index] = value
+    return w
+
+
 def textbook(w, b, gamma, beta, mean, var, eps):
     """The fold as exporters do it, in float32 throughout."""
     s = gamma / np.sqrt(var + np.float32(eps))

@@ -64,7 +64,9 @@ def test_a_fold_may_not_err_by_more_than_rounding_explains():
     name = "block3.project.w"
     moved = copy.params[name].copy()
     moved[4, 5] *= np.float32(1 + 14.5 * 2.0**-24)
-    values = {value.name: value for value in compare(pair(original, replace(copy, params={**copy.params, name: moved})))}
+    values = {
+        value.name: value for value in compare(pair(original, replace(copy, params={**copy.params, name: moved})))
+    }
     assert values.pop(name).fault
     assert not any(value.fault for value in values.values())
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from exporting import checkpoint, exported, network, textbook
+from exporting import checkpoint, exported, network, put, textbook
 
 from refnet.graph import Graph
 from refnet.verify.sides import pair
@@ -110,12 +110,6 @@ PLAIN = {
     "classes rolled": ("v2", "head.logits.b", lambda b: np.roll(b, 1), "classes", "rolled by one"),
     "beyond bits": ("v2", "block11.project.w", lambda w: w * (1 + noise(w, 2e-4)), "coarse", "bits"),
 }
-
-
-def put(w: np.ndarray, index, value: float) -> np.ndarray:
-    w = w.copy()
-    w[index] = value
-    return w
 
 
 def noise(w: np.ndarray, size: float) -> np.ndarray:
