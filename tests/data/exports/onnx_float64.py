@@ -1,7 +1,7 @@
 """Run an ONNX file's own arrays in float64: the model rewritten in doubles, in ONNX' reference evaluator.
 
-Attributes of ONNX are float32, so a hard sigmoid's slope of 1/6 cannot be said in one exactly. It is written out here as
-multiply, add and clip with constants in float64: the number that the float32 is the nearest to.
+Attributes of ONNX are float32, so a hard sigmoid's slope of 1/6 cannot be said in one exactly. It is written out here
+as multiply, add and clip with constants in float64: the number that the float32 is the nearest to.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ def _rewritten(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     attrs = {attribute.name: attribute for attribute in node.attribute}
     if node.op_type == "HardSigmoid":
         return _hard_sigmoid(node, **{name: meant(attribute.f) for name, attribute in attrs.items()})
+    if node.op_type == "HardSwish":  # which the package expands with 1/6 in float32
+        (x,), (y,) = node.input, node.output
+        gate = helper.make_node("HardSigmoid", [x], [f"{y}/gate"])
+        return [*_hard_sigmoid(gate, 1 / 6, 0.5), helper.make_node("Mul", [x, f"{y}/gate"], [y])]
     if node.op_type == "Cast" and attrs["to"].i == TensorProto.FLOAT:
         attrs["to"].i = TensorProto.DOUBLE
     if node.op_type == "Constant" and "value" in attrs and attrs["value"].t.data_type == TensorProto.FLOAT:
