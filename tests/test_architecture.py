@@ -22,7 +22,7 @@ FLOORS = (
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
     ("files/schemes", "files/foreign", "networks/resize"),
     ("files/recognise",),
-    ("files/checkpoint",),
+    ("files/checkpoint", "files/writing"),
     ("network",),
     ("golden",),
     ("verify",),

@@ -20,7 +20,7 @@ from refnet.errors import FormatError, RequestError
 from refnet.files.containers.opening import Archive, largest, least_elements, opened, shown
 from refnet.files.containers.replacing import replacing
 
-__all__ = ["read", "write"]
+__all__ = ["member_info", "read", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -72,7 +72,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike], *, 
     members = {f"{name}.npy": _encoded(name, np.asarray(array)) for name, array in arrays.items()}
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():
-            archive.writestr(_info(name, compressed), data)
+            archive.writestr(member_info(name, compressed), data)
 
 
 def _encoded(name: str, array: Array) -> bytes:
@@ -86,7 +86,7 @@ def _encoded(name: str, array: Array) -> bytes:
     return data.getvalue()
 
 
-def _info(name: str, compressed: bool) -> zipfile.ZipInfo:
+def member_info(name: str, compressed: bool) -> zipfile.ZipInfo:
     """A member's heading, without a trace of the time and the machine."""
     info = zipfile.ZipInfo(name, _WHEN)
     info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED

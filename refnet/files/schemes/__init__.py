@@ -26,7 +26,7 @@ from refnet.graph import Graph
 from refnet.networks import tables
 from refnet.networks.dialects import MODELS
 
-__all__ = ["SCHEMES", "Entry", "entries", "schemes_of", "unused"]
+__all__ = ["SCHEMES", "Entry", "counters", "entries", "schemes_of", "unused"]
 
 SCHEMES: dict[str, Any] = {
     "torchvision": torchvision,
@@ -41,6 +41,7 @@ SCHEMES: dict[str, Any] = {
     "slim-average": slim_average,
     "refnet": plain,
 }
+_OF_PYTORCH = (torchvision, timm, d_li14, kuan_wang, article)
 _SCHEMES_OF_VENDORS = {
     "keras": ("keras", "keras2", "keras-numbers"),
     "paper": ("slim", "slim-average"),
@@ -75,3 +76,11 @@ def unused(graph: Graph, scheme: str | None = None) -> dict[str, tuple[int, ...]
         case "slim-average":  # and not the other way round: where a file holds both, the average is the one to run
             return {entry.key: entry.shape for entry in slim.entries(graph).values()}
     return {}
+
+
+def counters(graph: Graph, scheme: str) -> tuple[str, ...]:
+    """Keys of the integers that PyTorch's batch norms count batches with: loading asks for them, inference does not."""
+    if SCHEMES[scheme] not in _OF_PYTORCH:
+        return ()
+    names = SCHEMES[scheme].modules(graph)
+    return tuple(f"{names[node.name]}.num_batches_tracked" for node in graph.nodes if node.op == "batch_norm")
