@@ -169,9 +169,12 @@ def _from_structure(
     """A file that says how its arrays are used."""
     from refnet.files import foreign  # only here: an .npz needs no translator
 
+    assert contents.structure is not None
+    # Where the file leaves the size open, it is the one that the known networks are built for.
+    usual = image_size(size, find(model or "torchvision/mobilenet_v2").size)
+    left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
     try:
-        # Where the file leaves the size open, it is the one that the known networks are built for.
-        own = foreign.translate(contents, size=image_size(size, find(model or "torchvision/mobilenet_v2").size))
+        own = foreign.translate(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
