@@ -27,6 +27,7 @@ __all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
 
+_SIZE = (224, 224)  # of the images that nearly all known networks are built for
 _COUNTERS = ".num_batches_tracked"  # of PyTorch's batch norms; inference does not read them
 
 
@@ -42,7 +43,7 @@ class Checkpoint:
     graph : the network, its nodes under our names; the file's own structure where it tells one, else the known one's
     params : by 'node.slot'; float32, or float64 where the file has any
     stored : by 'node.slot', the dtype in the file
-    keys : by 'node.slot', the file's name of the array
+    keys : by 'node.slot', the file's name of the array; none for what no file holds, such as a gamma of 1
     models : the network's name; several where the file cannot tell which it is, the graph then being the first's
     apart : in what these differ: ('pad', 'eps'); nothing where they compute alike
     folded : whether batch norm has been worked into the convolutions
@@ -171,13 +172,13 @@ def _from_structure(
 
     assert contents.structure is not None
     # Where the file leaves the size open, it is the one that the known networks are built for.
-    usual = image_size(size, find(model or "torchvision/mobilenet_v2").size)
+    usual = image_size(size, _SIZE if model is None else find(model).size)
     left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
     try:
         own = foreign.translate(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+    except (FormatError, RequestError) as error:
+        raise type(error)(f"{path}: {error}") from error
     comparison, graph = found.comparison, found.comparison.graph
     theirs = {new: old for old, new in comparison.names.items()}
     origin = {f"{node.name}.{slot}": f"{theirs[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
@@ -187,8 +188,8 @@ def _from_structure(
         scheme="structure",
         graph=resize(graph, graph.recipe.size if size is None else size),
         params={ours: own.params[name] for ours, name in origin.items()},
-        stored={ours: own.stored[name] for ours, name in origin.items()},
-        keys={ours: own.keys[name] for ours, name in origin.items()},
+        stored={ours: own.stored[name] for ours, name in origin.items() if name in own.stored},
+        keys={ours: own.keys[name] for ours, name in origin.items() if name in own.keys},
         models=found.models,
         folded=comparison.folded,
         differences=comparison.differences,
@@ -230,7 +231,7 @@ def _almost(found: Checkpoint) -> str:
 
 def _check_values(found: Checkpoint) -> None:
     for name, array in found.params.items():
-        what = f"{found.path}: {found.keys[name]} holds"
+        what = f"{found.path}: {found.keys.get(name, name)} holds"
         if not np.isfinite(array).all():
             raise FormatError(f"{what} NaN or infinity: the weights are broken")
         if name.endswith(".var") and (array < 0).any():

@@ -40,6 +40,8 @@ def named(known: Graph, pairs: Pairs) -> dict[str, str]:
 def _after_its_place(node: Node, before: str, after: str, last: bool) -> str:
     if node.op == "softmax" and last:
         return "output"
+    if node.op == "pointwise_conv2d" and after.endswith(".depthwise"):
+        return f"{room(after)}.expand"
     if node.op == "pad" and after:
         return f"{after}.pad"
     if node.op in ACTIVATIONS and before.rpartition(".")[2] not in ("act", "pool", "add", "scale", "flatten"):
