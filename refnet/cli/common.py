@@ -18,10 +18,13 @@ from refnet.graph import Graph
 from refnet.networks.build import build
 
 if TYPE_CHECKING:
+    from refnet.files.checkpoint import Checkpoint
     from refnet.network import Network
 
 __all__ = [
+    "as_is_argument",
     "checkpoint_of",
+    "identified",
     "load_array",
     "model_of",
     "print_json",
@@ -90,15 +93,40 @@ def size_argument(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
+def as_is_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare --as-is, of commands that take a checkpoint."""
+    parser.add_argument(
+        "--as-is", action="store_true", help="take a checkpoint that is only almost a known network as it is"
+    )
+
+
 def checkpoint_of(options: argparse.Namespace) -> Network | None:
     """The network in the checkpoint that `options.network` is the path of; None where it is the name of a model."""
-    if not Path(options.network).is_file():
+    asked = _asked(options)
+    if asked is None:
         return None
     from refnet.network import load
 
+    return load(options.network, **asked, as_is=options.as_is)
+
+
+def identified(options: argparse.Namespace) -> Checkpoint | None:
+    """What the file at `options.network` is, fit to be run or not; None where that is the name of a model."""
+    asked = _asked(options)
+    if asked is None:
+        return None
+    from refnet.files.checkpoint import identify
+
+    return identify(options.network, **asked)
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any] | None:
+    """What the user says that a checkpoint is; None where `options.network` is no file."""
+    if not Path(options.network).is_file():
+        return None
     if getattr(options, "classes", None) is not None:
         raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
-    return load(options.network, model=options.model, width=options.width, size=options.size)
+    return {"model": options.model, "width": options.width, "size": options.size}
 
 
 def model_of(options: argparse.Namespace) -> Graph:

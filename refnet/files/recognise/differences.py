@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = ["BIAS", "Difference", "grouped", "matters"]
@@ -48,12 +48,24 @@ class Difference(NamedTuple):
         return f"has {self.file}, not {_without(self.known, self.file)}"
 
 
-def grouped(differences: Sequence[Difference]) -> list[str]:
-    """A line for all nodes that differ in the same way: 'is relu, not relu6: stem.act, block1.depthwise.act'."""
+def grouped(differences: Iterable[Difference], most: int | None = None) -> list[str]:
+    """A line for all nodes that differ in the same way: 'is relu, not relu6: stem.act, block1.depthwise.act'.
+
+    Parameters
+    ----------
+    most : how many nodes a line names; by default all
+    """
     nodes: dict[str, list[str]] = {}
     for difference in differences:
         nodes.setdefault(difference.what, []).append(difference.node)
-    return [f"{names[0]} {what}" if len(names) == 1 else f"{what}: {', '.join(names)}" for what, names in nodes.items()]
+    return [_line(what, names, len(names) if most is None else most) for what, names in nodes.items()]
+
+
+def _line(what: str, names: list[str], most: int) -> str:
+    if len(names) == 1:
+        return f"{names[0]} {what}"
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{what}: {', '.join(names[:most])}{rest}"
 
 
 def matters(differences: Iterable[Difference]) -> tuple[str, ...]:
