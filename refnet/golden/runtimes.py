@@ -226,8 +226,8 @@ def _onnx(path: Path, x: Array) -> Ran:
 
 
 def _onnx_shape(shape: Any) -> Shape:
-    """Lengths that are named or left open are None."""
-    return tuple(side.dim_value or None for side in shape.dim)
+    """Lengths that are named or left open (Paddle writes -1) are None."""
+    return tuple(side.dim_value if side.dim_value > 0 else None for side in shape.dim)
 
 
 # ------------------------------------------------------------------------------------------------------------- tflite
