@@ -16,8 +16,8 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 FLOORS = (
     ("errors",),
     ("graph", "networks/preprocessing"),
-    ("networks/tables", "readings/loops", "readings/fast", "files/containers", "files/shipped"),
-    ("networks/dialects", "readings/orders", "files/digits", "files/labels", "files/images"),
+    ("networks/tables", "readings/loops", "readings/fast", "files/containers", "files/published", "files/shipped"),
+    ("networks/dialects", "readings/orders", "files/digits", "files/labels", "files/images", "files/fetch"),
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
     ("files/schemes", "files/foreign", "networks/resize"),

@@ -27,6 +27,7 @@ _COMMANDS = {
     "probe": ("probe", "make an input that can reveal bugs, and report what an input could show"),
     "compare": ("compare", "say which layer of a port is wrong by itself, and why"),
     "convert": ("convert", "write a file of weights as another kind of file, in other names, folded, in float16"),
+    "fetch": ("fetch", "fetch the weights that vendors publish, by the name of the network"),
     "verify": ("verify", "say whether a file is still the network that it came from"),
     "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
     "check": ("check", "compare this machine's runs with the vendors' saved outputs"),

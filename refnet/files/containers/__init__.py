@@ -14,7 +14,7 @@ from refnet.files.containers import pth
 from refnet.files.containers.opening import Archive, is_zip, opened, shown
 from refnet.files.containers.structure import Contents
 
-__all__ = ["Contents", "read"]
+__all__ = ["Contents", "kind", "read"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # The first byte of an ONNX file: a tag of its outermost message (ir_version, opset_import, producer_name, graph, ...).
@@ -39,12 +39,23 @@ def read(path: str | PathLike[str]) -> Contents:
     RequestError
         if the parser of this kind of file is not installed: says how to install it.
     """
-    with opened(path) as file:
-        kind = _kind(file)
+    name = kind(path)
     # Imported only here: a network in an .npz needs no reader of graphs.
-    module = importlib.import_module(f"{__name__}.{'hdf5' if kind == 'keras' else kind}")
+    module = importlib.import_module(f"{__name__}.{'hdf5' if name == 'keras' else name}")
     held = module.read(path)
-    return held if isinstance(held, Contents) else Contents(kind, held)
+    return held if isinstance(held, Contents) else Contents(name, held)
+
+
+def kind(path: str | PathLike[str]) -> str:
+    """Which kind of file of weights a file is, by how it begins, as `Contents.kind` calls it.
+
+    Raises
+    ------
+    FormatError
+        if it is none, or cannot be read.
+    """
+    with opened(path) as file:
+        return _kind(file)
 
 
 def _kind(file: BinaryIO) -> str:
