@@ -1,7 +1,8 @@
 """Aligned networks -> what the one is that the other is not, and the other under the names of the one.
 
-No difference is what folding does (a batch norm gone, a bias come), where a vector is flattened, and what only the
-size of the image decides: a global pool is one at any size, and a pad is right if the vendor would pad so.
+No difference is what folding does (a batch norm gone, a bias come), where a vector is flattened, what only the size
+of the image decides (a global pool is one at any size, and none at all over a single point; a pad is right if the
+vendor would pad so), and a constant rounded to float16, as converters round those of a network in float16.
 """
 
 from __future__ import annotations
@@ -79,12 +80,33 @@ def _differences(known: Graph, file: Graph, pairs: Pairs, names: Mapping[str, st
             sides = [reads[x] for x in ours.node.inputs], [reads_in_file[x] for x in theirs.node.inputs]
             if not _meet(*sides):
                 yield _of_inputs(ours.node, theirs.node, names)
-        elif ours and ours.node.op != "flatten" and ours.node.name not in gone:
+        elif ours and ours.node.name not in gone and not _needless(ours.node, reads, pairs, maps):
             yield Difference(ours.node.name, "missing", _words(ours.node), "")
         elif theirs and theirs.node.name in elsewhere:
             yield _of_inputs(elsewhere[theirs.node.name], theirs.node, names)
-        elif theirs and theirs.node.op != "flatten":
+        elif theirs and theirs.node.op != "flatten" and not _rest_of_a_slope(theirs.node, file):
             yield Difference(names[theirs.node.name], "extra", "", _words(theirs.node))
+
+
+def _needless(ours: Node, reads: Mapping[str, frozenset[str]], pairs: Pairs, maps: Mapping[str, Shape]) -> bool:
+    """Whether a node that the file lacks does nothing there: a flatten, a pool of a map that is a single point."""
+    if ours.op == "flatten":
+        return True
+    if ours.op != "avg_pool2d":
+        return False
+    sources = [layer for one, layer in pairs if one and layer and one.output in reads[ours.inputs[0]]]
+    return any(maps[layer.output][1:] == (1, 1) for layer in sources)
+
+
+def _rest_of_a_slope(theirs: Node, file: Graph) -> bool:
+    """Whether a node is what is left when a gate's slope is rounded to float16: clip(x + 3, 0, 6) times 0.1666."""
+    if theirs.op != "affine" or theirs.attrs["offset"] != 0 or theirs.inputs[0] == SOURCE:
+        return False
+    gate = file[theirs.inputs[0]]
+    if gate.op != "hard_sigmoid":
+        return False
+    slope = gate.attrs["slope"]
+    return bool(np.isclose(theirs.attrs["slope"] * slope, float(np.float16(slope)), rtol=2.0**-23, atol=0))
 
 
 def _of_node(known: Graph, ours: Node, theirs: Node, maps: Mapping[str, Shape]) -> Iterator[Difference]:
@@ -109,7 +131,7 @@ def _of_node(known: Graph, ours: Node, theirs: Node, maps: Mapping[str, Shape]) 
             if theirs.attrs[key] in fitting:
                 continue
             value = fitting[0]
-        if not _same(value, theirs.attrs[key]):
+        if not _same(value, theirs.attrs[key]) and not _rounded(value, theirs.attrs[key]):
             yield Difference(ours.name, "attribute", f"{key} {_shown(value)}", f"{key} {_shown(theirs.attrs[key])}")
 
 
@@ -181,6 +203,11 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, int | float):
         return bool(np.float32(one) == np.float32(other))
     return bool(one == other)
+
+
+def _rounded(exact: Any, value: Any) -> bool:
+    """Whether a constant is the known one rounded to float16."""
+    return isinstance(exact, float) and isinstance(value, float) and value == float(np.float16(exact))
 
 
 def _shown(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Run an ONNX file's own arrays in float64: the model rewritten in doubles, in ONNX' reference evaluator.
 
 Attributes of ONNX are float32, so a hard sigmoid's slope of 1/6 cannot be said in one exactly. It is written out here
-as multiply, add and clip with constants in float64: the number that the float32 is the nearest to.
+as multiply, add and clip with constants in float64: the number that the float32 is the nearest to. So is the hard
+sigmoid inside a hard swish.
 """
 
 from __future__ import annotations
