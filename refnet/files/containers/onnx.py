@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -108,13 +108,13 @@ class _Reader:
     def contents(self) -> Contents:
         graph = self.model.graph
         for tensor in graph.initializer:
-            self._keep(tensor.name, self._array(tensor, tensor.name))
+            self._keep(_text(tensor.name), self._array(tensor, tensor.name))
         operations = [op for op in map(self._operation, graph.node) if op is not None]
         structure = Structure(
             producer=f"{self.model.producer_name} {self.model.producer_version}".strip()[:200],
             operations=tuple(operations),
-            inputs={given.name: _open_shape(given) for given in graph.input if given.name not in self.arrays},
-            outputs=tuple(made.name for made in graph.output),
+            inputs={_text(given.name): _open_shape(given) for given in graph.input if given.name not in self.arrays},
+            outputs=tuple(_text(made.name) for made in graph.output),
         )
         return Contents("onnx", self.arrays, structure)
 
@@ -125,21 +125,24 @@ class _Reader:
 
     def _operation(self, node: Any) -> Operation | None:
         """An operation, None where it is but a weight or another name of one."""
-        what = shown(node.name or next(iter(node.output), node.op_type))
-        attrs = {attribute.name: self._attribute(attribute, what) for attribute in node.attribute}
+        inputs, outputs = tuple(map(_text, node.input)), tuple(map(_text, node.output))
+        what = shown(node.name or next(iter(outputs), node.op_type))
+        attrs = {_text(attribute.name): self._attribute(attribute, what) for attribute in node.attribute}
+        if len(attrs) < len(node.attribute):
+            raise FormatError(f"operation {what} has two attributes of one name: damaged")
         own = node.domain in _OWN_DOMAINS
-        if own and node.op_type == "Constant" and len(node.output) == 1 and len(attrs) == 1:
+        if own and node.op_type == "Constant" and len(outputs) == len(attrs) == 1:
             ((name, value),) = attrs.items()
             if name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
-                self._keep(node.output[0], _constant(name, value))
+                self._keep(outputs[0], _constant(name, value))
                 return None
-        if own and node.op_type == "Identity" and len(node.input) == len(node.output) == 1:
-            source = self.arrays.get(node.input[0])
+        if own and node.op_type == "Identity" and len(inputs) == len(outputs) == 1:
+            source = self.arrays.get(inputs[0])
             if source is not None:
-                self._keep(node.output[0], source)
+                self._keep(outputs[0], source)
                 return None
-        op = node.op_type if own else f"{node.domain}.{node.op_type}"
-        return Operation(op, tuple(node.input), tuple(node.output), attrs, node.name)
+        op = _text(node.op_type) if own else f"{_text(node.domain)}.{_text(node.op_type)}"
+        return Operation(op, inputs, outputs, attrs, _text(node.name))
 
     def _attribute(self, attribute: Any, what: str) -> Any:
         field = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}.get(attribute.type)
@@ -169,7 +172,8 @@ class _Reader:
         itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         size = math.prod(shape) * itemsize
         if tensor.data_location == 1:  # EXTERNAL
-            body = self.external.read({entry.key: entry.value for entry in tensor.external_data}, size, name)
+            entries = [(_text(entry.key), _text(entry.value)) for entry in tensor.external_data]
+            body = self.external.read(entries, size, name)
         else:
             body = _inline(tensor, dtype, field)
         if len(body) != size:
@@ -215,6 +219,13 @@ def _constant(name: str, value: Any) -> Array:
     return np.array(value, np.float32 if name.startswith("value_float") else np.int64)
 
 
+def _text(value: str | bytes) -> str:
+    """A text of the file; protobuf gives it as bytes where it is no UTF-8."""
+    if isinstance(value, bytes):
+        raise FormatError(f"the name {shown(value)} is no UTF-8: damaged")
+    return value
+
+
 def _open_shape(given: Any) -> tuple[int | None, ...]:
     """A shape; lengths that are named, left open or given as -1 are None."""
     return tuple(side.dim_value if side.dim_value > 0 else None for side in given.type.tensor_type.shape.dim)
@@ -230,7 +241,11 @@ class _External:
         self.folder, self.left = folder, budget
         self.sizes: dict[str, int] = {}
 
-    def read(self, entries: Mapping[str, str], size: int, name: str) -> bytes:
+    def read(self, given: Sequence[tuple[str, str]], size: int, name: str) -> bytes:
+        """The `size` bytes of a weight; `given` is what its entry in the model says."""
+        entries = dict(given)
+        if len(entries) < len(given) or not entries.keys() <= {"location", "offset", "length", "checksum"}:
+            raise FormatError(f"{shown(name)} lies elsewhere, by keys that ONNX does not have, or twice: damaged")
         location = entries.get("location", "")
         offset, length = (self._number(entries, key, name) for key in ("offset", "length"))
         path = self._inside(location, name)
