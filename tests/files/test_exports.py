@@ -126,7 +126,8 @@ def test_a_weight_that_is_wrong_would_be_seen_at_its_node(exports, tmp_path, nam
     params["block3.depthwise.w"] = params["block3.depthwise.w"] * np.float32(1.001)
     judged = judged_by(Network(net.graph, params), name, saved(name, "float32"), tmp_path)
     wrong = judged.comparison.wrong()
-    assert len(wrong) == 1 and wrong[0].startswith("block3.depthwise")
+    assert len(wrong) == 1
+    assert wrong[0].startswith("block3.depthwise")
 
 
 def saved(name, run):
