@@ -17,9 +17,9 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from io import BytesIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy.typing as npt
 
@@ -35,6 +35,7 @@ Array = npt.NDArray[Any]
 
 _BETWEEN = "\0"  # the owner of an array and its name, as `hdf5_process` joins them
 _PATIENCE = 120  # seconds: far beyond the child's own limit on processor time, for a machine that does other things
+_ENDLESS = "damaged: HDF5's library does not come to an end with it"
 _INSTALL = "reading HDF5 needs h5py: pip install 'refnet[tools]'"
 # Variables in the order in which Keras 3 numbers them, by the class that a layer's group is named for.
 _VARIABLES = {
@@ -110,20 +111,23 @@ def _datasets(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
         "HDF5_PLUGIN_PRELOAD": "::",  # load no plugin
         "OPENBLAS_NUM_THREADS": "1",  # threads that would count against the limit on memory
     }
-    with tempfile.TemporaryFile() as made:
-        child = subprocess.Popen(
-            [sys.executable, "-c", command], env=environment, stdin=subprocess.PIPE, stdout=made, stderr=subprocess.PIPE
-        )
-        try:
-            _, said = child.communicate(data, timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise FormatError("damaged: HDF5's library does not come to an end with it") from None
-        finally:
-            child.kill()
-            child.wait()
-        if child.returncode:
-            raise _failure(child.returncode, said.decode("utf-8", "replace").strip())
-        return _collected(made)
+    child = subprocess.Popen(
+        [sys.executable, "-c", command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        made, said = child.communicate(data, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise FormatError(_ENDLESS) from None
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode:
+        raise _failure(child.returncode, said.decode("utf-8", "replace").strip())
+    return _collected(BytesIO(made))
 
 
 def _failure(status: int, said: str) -> FormatError | RequestError:
@@ -132,16 +136,16 @@ def _failure(status: int, said: str) -> FormatError | RequestError:
     if status == 4:
         return RequestError(_INSTALL)
     if status == -getattr(signal, "SIGXCPU", 0) or status == -signal.SIGTERM:
-        return FormatError("damaged: HDF5's library does not come to an end with it")
+        return FormatError(_ENDLESS)
     how = signal.Signals(-status).name if status < 0 else (said.splitlines() or ["nothing said"])[-1][:200]
     return FormatError(f"damaged, so that HDF5's library fails ({how}): fetch or save the file again")
 
 
-def _collected(made: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+def _collected(made: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         arrays, metadata = safetensors.load(made)
         facts: dict[str, Any] = json.loads(metadata["facts"])
-    except (FormatError, KeyError, ValueError):  # the child was led astray by what it read
+    except (KeyError, ValueError):  # the child was led astray by what it read
         raise FormatError("damaged, so that HDF5's library fails: fetch or save the file again") from None
     return arrays, facts
 

@@ -88,7 +88,7 @@ def places(file: BinaryIO) -> dict[str, Place]:
 
 
 def _parsed(file: BinaryIO) -> tuple[dict[str, Place], dict[str, str]]:
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:
