@@ -31,6 +31,7 @@ Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
 _NONE: Pad = ((0, 0), (0, 0))
+_LARGEST = 1 << 28  # numbers in a map; images of 1000 x 1000 make maps of 16 million
 _LONGEST = 80  # letters of a node's name, which becomes a file's
 _FLOATS = (np.float16, np.float32, np.float64)
 
@@ -78,10 +79,11 @@ class Draft:
     shape : (C, H, W) of the input
     axes : of the input, 'NCHW' or 'NHWC'
     batch : how many images the vendor's shapes speak of
+    budget : bytes that may be made of the file's arrays: many operations may read one, and each makes its own
     """
 
-    def __init__(self, source: str, shape: tuple[int, int, int], axes: str, batch: int = 1) -> None:
-        self.shape, self.batch = shape, batch
+    def __init__(self, source: str, shape: tuple[int, int, int], axes: str, *, batch: int, budget: int) -> None:
+        self.shape, self.batch, self.budget = shape, batch, budget
         self.nodes: list[Node] = []
         self.params: dict[str, Array] = {}
         self.keys: dict[str, str] = {}
@@ -99,8 +101,10 @@ class Draft:
         shapes = {slot: array.shape for slot, array in arrays.items()}
         node = Node(self._fit(name), op, tuple(x.node for x in inputs), shapes, attrs)
         shape = shape_after(node, *(x.shape for x in inputs))
-        if min(shape) < 1:
-            raise FormatError(f"leaves nothing of a map of {inputs[0].shape[1:]} points")
+        if not 1 <= min(shape) <= math.prod(shape) <= _LARGEST:
+            raise FormatError(f"makes a map of the shape {shape}")
+        for array in arrays.values():
+            self.spend(array)
         self.nodes.append(node)
         for slot, const in held.items():
             self.params[f"{node.name}.{slot}"] = arrays[slot]
@@ -108,6 +112,12 @@ class Draft:
                 self.keys[f"{node.name}.{slot}"] = const.key
                 self.stored[f"{node.name}.{slot}"] = const.stored
         return Map(node.name, shape, inputs[0].axes)
+
+    def spend(self, array: Array) -> None:
+        """Count an array that was made of the file's."""
+        self.budget -= array.nbytes
+        if self.budget < 0:
+            raise FormatError("reads the same arrays again and again: it would need more memory than the file is worth")
 
     def inner(self, name: str) -> str:
         """A name for what an operation makes before the activation that is fused with it."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.opening import shown
-from refnet.files.containers.structure import Operation, Structure
+from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.foreign.draft import Draft, Map, Value
 from refnet.files.foreign.types import Foreign
 
 __all__ = ["Rule", "begin", "follow"]
 
+_SMALL = 32 << 20  # bytes that may be computed whatever the file holds
+_MOST = 10_000  # operations: the longest graphs, whose paddings are computed, have two thousand
+
 Rule = Callable[..., Value]  # (draft, operation, *inputs) -> its first output; an absent input is None
 
 
-def begin(structure: Structure, size: tuple[int, int] | None, axes: str | None = None) -> Draft:
+def begin(contents: Contents, size: tuple[int, int] | None, axes: str | None = None) -> Draft:
     """A draft whose input is the file's.
 
     Parameters
@@ -29,6 +31,9 @@ def begin(structure: Structure, size: tuple[int, int] | None, axes: str | None =
     FormatError : not one input of images
     RequestError : the size is open and not given, or given and another than the file's
     """
+    structure = contents.structure
+    if structure is None:
+        raise FormatError("the file does not say how its arrays are used")
     if len(structure.inputs) != 1:
         raise FormatError(f"takes {len(structure.inputs)} inputs; only networks of one are read")
     ((name, shape),) = structure.inputs.items()
@@ -47,7 +52,8 @@ def begin(structure: Structure, size: tuple[int, int] | None, axes: str | None =
         raise RequestError(f"the file is made for images of {height},{width}, not {size[0]},{size[1]}")
     if min(channels, height, width) < 1:
         raise FormatError(f"its input {shown(name)} has the shape {shape}")
-    return Draft(name, (channels, height, width), axes, sides["N"] or 1)
+    budget = _SMALL + 2 * sum(array.size * max(array.itemsize, 4) for array in contents.arrays.values())
+    return Draft(name, (channels, height, width), axes, batch=sides["N"] or 1, budget=budget)
 
 
 def follow(structure: Structure, draft: Draft, constants: Mapping[str, Value], rules: Mapping[str, Rule]) -> Foreign:
@@ -60,8 +66,11 @@ def follow(structure: Structure, draft: Draft, constants: Mapping[str, Value], r
     if len(structure.outputs) != 1:
         raise FormatError(f"returns {len(structure.outputs)} tensors; only networks of one are read")
     values: dict[str, Value] = {**constants, draft.source: draft.input}
-    for operation in _leading_to(structure.outputs[0], structure.operations):
-        where = f"{operation.op}, which makes {shown(operation.outputs[0])}"
+    operations = _leading_to(structure.outputs[0], structure.operations)
+    if len(operations) > _MOST:
+        raise FormatError(f"has {len(operations)} operations: no network of this family does")
+    for operation in operations:
+        where = f"{shown(operation.op)[1:-1]}, which makes {shown(operation.outputs[0])}"
         rule = rules.get(operation.op)
         if rule is None:
             raise FormatError(f"{where}: refnet has no such operation")
@@ -72,11 +81,11 @@ def follow(structure: Structure, draft: Draft, constants: Mapping[str, Value], r
         try:
             made = rule(draft, operation, *(values[name] if name else None for name in operation.inputs))
         except (FormatError, RequestError) as error:
-            raise type(error)(f"{where}: {error}") from None
+            raise type(error)(f"{where}: {_line(error)}") from None
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
             # An attribute of another type, an input too many, a constant where a tensor should be: the vendor's own
             # checker would say so. Rules stay readable by not repeating it.
-            raise FormatError(f"{where}: not as its vendor defines it ({_first_line(error)})") from error
+            raise FormatError(f"{where}: not as its vendor defines it ({_line(error)})") from error
         values[operation.outputs[0]] = made
     output = values.get(structure.outputs[0])
     if not isinstance(output, Map):
@@ -94,6 +103,7 @@ def _leading_to(output: str, operations: tuple[Operation, ...]) -> list[Operatio
     return kept[::-1]
 
 
-def _first_line(error: Exception) -> str:
-    text: Any = str(error) or type(error).__name__
-    return " ".join(text.split())[:120]
+def _line(error: Exception) -> str:
+    """What an error says, on one line: it may quote the file."""
+    text = str(error) or type(error).__name__
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:300]

@@ -195,7 +195,7 @@ class _Model:
 def translate(contents: Contents, size: tuple[int, int] | None) -> Foreign:
     """As `foreign.translate`, before tidying."""
     assert contents.structure is not None
-    draft = begin(contents.structure, size, "NHWC")
+    draft = begin(contents, size, "NHWC")
     return follow(contents.structure, draft, {}, _Model(contents).rules())
 
 

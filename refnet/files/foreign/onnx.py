@@ -24,7 +24,7 @@ __all__ = ["translate"]
 def translate(contents: Contents, size: tuple[int, int] | None) -> Foreign:
     """As `foreign.translate`, before tidying."""
     assert contents.structure is not None
-    draft = begin(contents.structure, size)
+    draft = begin(contents, size)
     arrays = {name: Const(array, name, str(array.dtype)) for name, array in contents.arrays.items()}
     return follow(contents.structure, draft, arrays, _RULES)
 
@@ -40,6 +40,8 @@ def _constant(op: str, rule: Rule | None) -> Rule:
         arrays = [x.array if isinstance(x, Const) else None for x in inputs]
         with np.errstate(all="ignore"):
             made = np.asarray(CONSTANTS[op](operation.attrs, *arrays))
+        if not any(array is not None and np.may_share_memory(made, array) for array in arrays):
+            draft.spend(made)
         first = inputs[0] if inputs else None
         if op in VIEWS and isinstance(first, Const) and made.dtype.kind == "f":
             return first._replace(array=made)

@@ -6,7 +6,8 @@ One function for each operation, (attributes, *arrays) -> array, as ONNX defines
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["CONSTANTS", "VIEWS"]
 Array = npt.NDArray[Any]
 Attrs = Mapping[str, Any]
 
-_LARGEST = 1 << 24  # numbers in what is computed; shapes and biases are a few
+_LARGEST = 1 << 22  # numbers in what is computed; shapes, axes and biases are a few
 # TensorProto.DataType
 # fmt: off
 _DTYPES = {
@@ -52,10 +53,12 @@ def _squeeze(attrs: Attrs, x: Array, axes: Array | None = None) -> Array:
 
 
 def _gather(attrs: Attrs, x: Array, indices: Array) -> Array:
+    _bounded((indices.size, x.size))
     return np.take(x, indices, axis=attrs.get("axis", 0))
 
 
 def _concat(attrs: Attrs, *parts: Array) -> Array:
+    _bounded((sum(part.size for part in parts),))
     return np.concatenate(parts, axis=attrs["axis"])
 
 
@@ -80,7 +83,7 @@ def _slice(
 
 
 def _expand(attrs: Attrs, x: Array, shape: Array) -> Array:
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, _bounded(shape)))
+    return np.broadcast_to(x, _bounded(np.broadcast_shapes(x.shape, tuple(int(size) for size in shape))))
 
 
 def _constant_of_shape(attrs: Attrs, shape: Array) -> Array:
@@ -88,7 +91,24 @@ def _constant_of_shape(attrs: Attrs, shape: Array) -> Array:
     return np.full(_bounded(shape), value.ravel()[0], value.dtype)
 
 
-def _bounded(shape: Array) -> tuple[int, ...]:
+def _range(attrs: Attrs, start: Array, limit: Array, delta: Array) -> Array:
+    first, last, step = (part.item() for part in (start, limit, delta))
+    (count,) = _bounded((max(math.ceil((last - first) / step), 0),))
+    return first + np.arange(count).astype(start.dtype) * delta
+
+
+def _elementwise(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A function of arrays that are broadcast."""
+
+    def applied(attrs: Attrs, *parts: Array) -> Array:
+        _bounded(np.broadcast_shapes(*(part.shape for part in parts)))
+        return function(*parts)
+
+    return applied
+
+
+def _bounded(shape: Iterable[Any]) -> tuple[int, ...]:
+    """Sizes of what is to be computed."""
     sizes = tuple(int(size) for size in shape)
     if math.prod(sizes) > _LARGEST:
         raise FormatError(f"would make {math.prod(sizes)} numbers: refused")
@@ -101,7 +121,7 @@ def _clip(attrs: Attrs, x: Array, low: Array | None = None, high: Array | None =
     return np.clip(x, lowest, highest).astype(x.dtype)
 
 
-def _div(attrs: Attrs, x: Array, y: Array) -> Array:
+def _div(x: Array, y: Array) -> Array:
     if x.dtype.kind in "iu":
         return (np.sign(x) * np.sign(y) * (abs(x) // abs(y))).astype(x.dtype)  # towards zero
     return x / y
@@ -112,30 +132,30 @@ def _transpose(attrs: Attrs, x: Array) -> Array:
 
 
 CONSTANTS: Mapping[str, Callable[..., Array]] = {
-    "Add": lambda attrs, x, y: x + y,
+    "Add": _elementwise(np.add),
     "Cast": lambda attrs, x: x.astype(_DTYPES[attrs["to"]]),
     "CastLike": lambda attrs, x, like: x.astype(like.dtype),
     "Ceil": lambda attrs, x: np.ceil(x),
     "Clip": _clip,
     "Concat": _concat,
     "ConstantOfShape": _constant_of_shape,
-    "Div": _div,
+    "Div": _elementwise(_div),
     "Expand": _expand,
     "Flatten": lambda attrs, x: x.reshape(math.prod(x.shape[: attrs.get("axis", 1)]), -1),
     "Floor": lambda attrs, x: np.floor(x),
     "Gather": _gather,
     "Identity": lambda attrs, x: x,
-    "Max": lambda attrs, *parts: np.maximum.reduce(parts),
-    "Min": lambda attrs, *parts: np.minimum.reduce(parts),
-    "Mul": lambda attrs, x, y: x * y,
+    "Max": _elementwise(lambda *parts: reduce(np.maximum, parts)),
+    "Min": _elementwise(lambda *parts: reduce(np.minimum, parts)),
+    "Mul": _elementwise(np.multiply),
     "Neg": lambda attrs, x: -x,
-    "Range": lambda attrs, start, limit, delta: np.arange(*(part.item() for part in (start, limit, delta)))[:_LARGEST],
+    "Range": _range,
     "Reshape": _reshape,
     "Shape": lambda attrs, x: np.array(x.shape, np.int64)[attrs.get("start", 0) : attrs.get("end")],
     "Slice": _slice,
     "Sqrt": lambda attrs, x: np.sqrt(x),
     "Squeeze": _squeeze,
-    "Sub": lambda attrs, x, y: x - y,
+    "Sub": _elementwise(np.subtract),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

@@ -27,7 +27,7 @@ _LARGEST = 1 << 16  # numbers in a computed shape: a handful
 def translate(contents: Contents, size: tuple[int, int] | None) -> Foreign:
     """As `foreign.translate`, before tidying."""
     assert contents.structure is not None
-    draft = begin(contents.structure, size, "NHWC")
+    draft = begin(contents, size, "NHWC")
     scales = contents.structure.scales
     arrays = {name: _const(name, array, scales.get(name)) for name, array in contents.arrays.items()}
     return follow(contents.structure, draft, arrays, _RULES)
@@ -189,7 +189,9 @@ def _pack(draft: Draft, op: Operation, *parts: Const) -> Const:
 def _as_is(draft: Draft, op: Operation, x: Value) -> Value:
     """DEQUANTIZE of a constant: of float16, or of integers, which `_const` has turned to real numbers already."""
     if isinstance(x, Const) and x.array.dtype == np.float16:
-        return x._replace(array=x.array.astype(np.float32))
+        wide = x._replace(array=x.array.astype(np.float32))
+        draft.spend(wide.array)
+        return wide
     return x
 
 

@@ -51,6 +51,7 @@ class _Work:
         self.nodes = {node.name: node for node in foreign.graph.nodes}
         self.params, self.keys, self.stored = dict(foreign.params), dict(foreign.keys), dict(foreign.stored)
         self.output = foreign.graph.output
+        self.ahead: dict[str, str] = {}  # a node -> the one to go in front of it
 
     def step(self, rewrite: Rewrite) -> bool:
         """Apply a rewrite wherever it fits; say whether it did anywhere."""
@@ -63,6 +64,8 @@ class _Work:
             if name in self.nodes and (made := rewrite(self, self.nodes[name])):
                 done = True
                 self.replace(name, made)
+        if self.ahead:
+            self._settle()
         return done
 
     def replace(self, name: str, new: Node) -> None:
@@ -77,15 +80,24 @@ class _Work:
             self._drop_unread(source)
 
     def insert(self, new: Node, before: str) -> None:
-        """Put a node in front of another."""
+        """Put a node in front of another, once the rewrite has been through."""
         if new.name in self.nodes:
             raise FormatError(f"{new.name}: a tensor of the file is called so too")
-        nodes = list(self.nodes.values())
-        place = next(index for index, node in enumerate(nodes) if node.name == before)
-        self.nodes = {node.name: node for node in (*nodes[:place], new, *nodes[place:])}
+        self.nodes[new.name] = new
+        self.ahead[before] = new.name
         for source in new.inputs:
             self.readers[source] += 1
         self.readers[new.name] = 0
+
+    def _settle(self) -> None:
+        """Bring what was inserted to its place."""
+        order: list[str] = []
+        late = set(self.ahead.values())
+        for name in self.nodes:
+            if name not in late:
+                order += [self.ahead[name], name] if name in self.ahead else [name]
+        self.nodes = {name: self.nodes[name] for name in order}
+        self.ahead = {}
 
     def _drop_unread(self, name: str) -> None:
         if name in self.nodes and not self.readers.get(name, 0):
