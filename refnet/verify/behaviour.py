@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ __all__ = ["Behaviour", "behave", "traced"]
 
 Array = npt.NDArray[Any]
 Trace = dict[str, Array]
+
+_LOGITS = "head.flatten"
 
 
 @dataclass(frozen=True)
@@ -91,31 +93,35 @@ def behave(sides: Sides, x: Array, first: Trace | str, second: Trace | str, shor
     short : the format that the copy's weights were rounded to: 'float16', 'bfloat16'; 'int8' for steps that no bound
         of rounding covers, so that only the ends are compared
     """
-    known = Behaviour(len(x), (x.shape[2], x.shape[3]))
-    for trace in (first, second):
-        if isinstance(trace, str):
-            return Behaviour(*_plain(known), note=trace)
-    assert not isinstance(first, str) and not isinstance(second, str)
-    notes, verdicts = [], {}
+    made = Behaviour(len(x), (x.shape[2], x.shape[3]))
+    if isinstance(first, str):
+        return replace(made, note=first)
+    if isinstance(second, str):
+        return replace(made, note=second)
     if short == "int8":
-        notes.append("weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared")
+        words = "weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared"
+        made = replace(made, note=words)
     else:
-        verdicts = _judged(sides, x, first, second, short)
-    end, other = _end(sides, first, second)
+        made = replace(made, verdicts=_judged(sides, x, first, second, short))
+    return _ends(made, sides, x, first, second)
+
+
+def _ends(made: Behaviour, sides: Sides, x: Array, first: Trace, second: Trace) -> Behaviour:
+    """How far apart two runs end: the logits where both have them, else the last tensor of each."""
+    end, other = sides.original.graph.output, sides.copy.graph.output
+    if _LOGITS in first and _LOGITS in second:
+        end = other = _LOGITS
     if first[end].shape != second[other].shape:
-        notes.append(f"{end} has shape {second[other].shape} in the copy, {first[end].shape} in the original")
-        return Behaviour(len(x), known.size, verdicts, end, 0, note="; ".join(notes))
+        words = f"{end} has shape {second[other].shape} in the copy, {first[end].shape} in the original"
+        return replace(made, end=end, note=words)
     y, z = (np.asarray(each, np.float64).reshape(len(x), -1) for each in (first[end], second[other]))
-    scale = float(np.abs(y).max()) or 1.0
+    net = Network(sides.original.graph, sides.original.params).astype(np.float32)
     with np.errstate(all="ignore"):
+        scale = float(np.abs(y).max()) or 1.0
         apart = float(np.abs(y - z).max()) / scale
         agree = int((y.argmax(axis=1) == z.argmax(axis=1)).sum())
-    net = Network(sides.original.graph, sides.original.params).astype(np.float32)
-    return Behaviour(len(x), known.size, verdicts, end, agree, apart, spread(net, x[:1], end) / scale, "; ".join(notes))
-
-
-def _plain(known: Behaviour) -> tuple[int, tuple[int, int]]:
-    return known.images, known.size
+        own = spread(net, x[:1], end) / scale
+    return replace(made, end=end, agree=agree, difference=apart, spread=own)
 
 
 def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str) -> dict[str, str]:
@@ -135,11 +141,3 @@ def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str) -> 
         for finding in found.findings
         if finding.name != SOURCE and finding.judgement.verdict not in ("inside", "missing")
     }
-
-
-def _end(sides: Sides, first: Trace, second: Trace) -> tuple[str, str]:
-    """The tensor to compare: the logits where both have them, else the last of each."""
-    name = "head.flatten"
-    if name in first and name in second:
-        return name, name
-    return sides.original.graph.output, sides.copy.graph.output

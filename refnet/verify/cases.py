@@ -79,7 +79,7 @@ def fits(case: Case, readings: Iterator[Reading]) -> Iterator[tuple[Reading, Rou
         few = Expected(reading.made.value[sample], reading.made.slack[sample])
         for rounding in case.roundings:
             # A rounding by steps is as large as the tensor, and so cannot be asked of a few elements.
-            if rounding.word in ("", "float32") and not agrees(case.copy[sample], rounding.widen(few)):
+            if rounding.fine and not agrees(case.copy[sample], rounding.widen(few)):
                 continue
             if agrees(case.copy, rounding.widen(reading.made)):
                 yield reading, rounding

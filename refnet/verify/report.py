@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from refnet.files.checkpoint import Checkpoint
+from refnet.files.recognise.differences import grouped
 from refnet.golden.junit import Case, suite
 from refnet.golden.words import figure
 from refnet.verify.health import Finding
@@ -18,7 +19,9 @@ from refnet.verify.verifying import Verified
 
 __all__ = ["document", "junit", "sentence", "text"]
 
-_MANY = 20  # rows of a table of one kind
+_MANY = 20  # lines of one kind
+_NAMED = 4  # nodes in one line
+_LONG = 60  # letters of a file's own name
 _MEANT = {
     "folded": "batch norm folded",
     "float32": "rounded to float32",
@@ -38,8 +41,9 @@ def sentence(found: Verified) -> str:
         return ", ".join(["same network", *_meant(found.needs)])
     why = []
     if found.structure and "structure" in found.unmeant:
-        first, more = str(found.structure[0]), len(found.structure) - 1
-        why.append(f"{first}{f', and {more} more differences of structure' if more else ''}")
+        changes = [str(change.difference) for change in found.structure if change.needs == "structure"]
+        more = f", and {len(changes) - 1} more differences of structure" if len(changes) > 1 else ""
+        why.append(f"{changes[0]}{more}")
     if found.faults:
         why.append(_faults(found.faults))
     if words := [word for word in found.unmeant if word != "structure"]:
@@ -78,9 +82,9 @@ def document(found: Verified) -> dict[str, Any]:
                 "kind": each.kind,
                 "original": each.known,
                 "copy": each.file,
-                "meant": "structure" in found.allowed,
+                "meant": needs in found.allowed,
             }
-            for each in found.structure
+            for each, needs in found.structure
         ],
         "values": [_value(found, value) for value in found.values],
         "behaviour": _behaviour(found),
@@ -180,16 +184,18 @@ def _identity(file: Checkpoint) -> str:
 def _structure(found: Verified) -> str:
     if not found.structure:
         return f"structure: {len(found.file.graph)} nodes, no difference"
-    head = f"structure: {len(found.structure)} differences"
+    count = len(found.structure)
+    head = f"structure: {count} difference{'s' if count > 1 else ''}"
     if found.sides is None:
         head += f" from {found.file.models[0] if found.file.models else 'any known network'}"
-    return "\n".join([head, *_few([f"  {each}" for each in found.structure])])
+    lines = [f"  {line}" for line in grouped((change.difference for change in found.structure), _NAMED)]
+    return "\n".join([head, *_few(lines)])
 
 
 def _values(found: Verified, verbose: bool) -> str:
     counts = Counter(value.kind for value in found.values)
     lines = [f"values: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}"]
-    told = [value for value in found.values if value.kind not in (EQUAL,)]
+    told = [value for value in found.values if value.kind != EQUAL and "int8" not in value.needs]
     if told:
         most = max(told, key=lambda value: value.ulps)
         place = f"[{', '.join(map(str, most.at))}]"
@@ -203,7 +209,8 @@ def _values(found: Verified, verbose: bool) -> str:
 
 
 def _line(value: Value) -> str:
-    named = f" ({value.copy})" if value.copy and value.copy != value.name else ""
+    own = value.copy if len(value.copy) <= _LONG else f"{value.copy[:_LONG]}..."
+    named = f" ({own})" if own and own != value.name else ""
     words = f": {value.detail}" if value.detail else ""
     place = f", most at [{', '.join(map(str, value.at))}] by {figure(value.ulps)} ulps" if value.ulps else ""
     return f"{value.name}{named}: {value.kind}{words}{place}"
@@ -235,14 +242,24 @@ def _health(found: Verified, verbose: bool) -> str:
         return "health: nothing to report"
     sick, told = found.sick, [finding for finding in found.health if finding not in found.sick]
     lines = [f"health: {len(sick)} failing, {len(told)} to know of"]
-    lines += [f"  FAILS {_finding(finding)}" for finding in sick]
-    lines += _few([f"  {_finding(finding)}" for finding in told], len(told) if verbose else 8)
+    lines += [f"  FAILS {_finding(found, finding)}" for finding in sick]
+    if verbose:
+        return "\n".join([*lines, *(f"  {_finding(found, finding)}" for finding in told)])
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for each in told:
+        alike.setdefault((each.file, each.kind), []).append(each)
+    for group in alike.values():
+        first = _finding(found, group[0])
+        lines.append(f"  {first}" + (f", and so in {len(group) - 1} more tensors" if len(group) > 1 else ""))
     return "\n".join(lines)
 
 
-def _finding(finding: Finding) -> str:
+def _finding(found: Verified, finding: Finding) -> str:
     place = f", first at [{', '.join(map(str, finding.first))}]" if finding.first else ""
-    return f"{finding.kind}: {finding.name}: {finding.count}{place}: {finding.detail} ({finding.file})"
+    role = ""
+    if found.sides is not None:
+        role = " in the original" if finding.file == found.sides.original.path else " in the copy"
+    return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {finding.detail}"
 
 
 def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:
@@ -260,7 +277,9 @@ def junit(found: Verified) -> str:
 def _cases(found: Verified) -> Iterator[Case]:
     if found.sides is not None:
         bad = "structure" in found.unmeant
-        words = "; ".join(map(str, found.structure)) or f"{len(found.file.graph)} nodes alike"
+        words = (
+            "; ".join(str(change.difference) for change in found.structure) or f"{len(found.file.graph)} nodes alike"
+        )
         yield Case("structure", "structure" if bad else "", words)
         for value in found.values:
             bad = value.fault or not all(word in found.allowed for word in value.needs)
@@ -274,4 +293,8 @@ def _cases(found: Verified) -> Iterator[Case]:
     files = [found.file] if found.sides is None else [found.sides.original, found.sides.copy]
     for file in files:
         sick = [finding for finding in found.sick if finding.file == file.path]
-        yield Case(f"health.{file.path}", "health" if sick else "", "; ".join(map(_finding, sick)) or "nothing failing")
+        yield Case(
+            f"health.{file.path}",
+            "health" if sick else "",
+            "; ".join(_finding(found, each) for each in sick) or "nothing failing",
+        )

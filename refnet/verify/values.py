@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -22,6 +22,9 @@ Array = npt.NDArray[Any]
 
 EQUAL = "bit-equal"
 _NORMAL = 2.0**-126
+_NOTHING = Expected.exactly(np.zeros(0))  # in place of a tensor that is not there
+
+_Made = Mapping[str, Callable[[], Mapping[str, Expected]]]
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,19 @@ def compare(sides: Sides, steps: Mapping[str, Array] | None = None) -> list[Valu
     steps : by the copy's 'node.slot', quantisation steps of what it stores as integers, to meet the tensor's shape
     """
     found: list[Value] = []
-    made = {name: partial(_made, sides, name) for name in sides.first}
-    cached = {name: cache(each) for name, each in made.items()}
+    made = {name: cache(partial(_made, sides, name)) for name in sides.first}
+    constants = _constants(sides)
     for name in dict.fromkeys([*sides.first, *sides.second]):
         if name not in sides.second:
             found += [Value(each, "missing", True) for each in sides.first[name].names.values()]
         elif name not in sides.first:
             found += [Value(each, "extra", True) for each in sides.second[name].names.values()]
         else:
-            found += _layer(sides, name, cached, steps or {})
+            for case, known, origin in _cases(sides, name, made):
+                value = _value(case, known, (steps or {}).get(known), constants.get(name, 0.0))
+                keys = (sides.copy.keys, sides.original.keys)
+                theirs, mine = reversed(keys) if sides.unfolded(name) else keys
+                found.append(replace(value, original=mine.get(origin, ""), copy=theirs.get(known, "")))
     return _settled(found)
 
 
@@ -78,61 +85,64 @@ def _made(sides: Sides, name: str) -> dict[str, Expected]:
     return expected(sides.first[name], sides.folded(name))
 
 
-def _layer(sides: Sides, name: str, made: Mapping[str, Any], steps: Mapping[str, Array]) -> Iterator[Value]:
+def _constants(sides: Sides) -> dict[str, float]:
+    """What the activation behind a layer adds to its input: 3 for x / 6 + 0.5 as relu6(x + 3) / 6."""
+    readers, found = sides.original.graph.readers(), {}
+    for name, layer in sides.first.items():
+        last = layer.names["gamma"].rpartition(".")[0] if layer.norm else name
+        for node in readers[last]:
+            if node.op == "hard_sigmoid":
+                found[name] = float(f"{node.attrs['offset'] / node.attrs['slope']:.6g}")
+            elif node.op == "hard_swish":
+                found[name] = 3.0
+    return found
+
+
+def _cases(sides: Sides, name: str, made: _Made) -> Iterator[tuple[Case, str, str]]:
+    """Each tensor of a layer, by the names that the copy and the original have for it."""
     original, copy, folded = sides.first[name], sides.second[name], sides.folded(name)
-    wanted: Mapping[str, Expected] = made[name]()
+    wanted = made[name]()
     if sides.unfolded(name):  # the copy of a folded network has its batch norm
         original, copy, folded = copy, original, True
         wanted = expected(original, folded)
-    there = sides.original if sides.unfolded(name) else sides.copy
-    here = sides.copy if sides.unfolded(name) else sides.original
     for slot in dict.fromkeys([*wanted, *copy.arrays]):
-        known = copy.names.get(slot, f"{name}.{slot}")
-        own = original.names.get(slot, "")
-        value = _value(
-            Case(
-                slot=slot,
-                layer=original,
-                folded=folded,
-                wanted=wanted.get(slot, Expected.exactly(np.zeros(0))),
-                copy=copy.arrays.get(slot, np.zeros(0)),
-                mates=copy.arrays,
-                roundings=(),
-                others={other: each for other, each in made.items() if other != name},
-                last=name == "head.logits",
-            ),
-            known,
-            slot in wanted,
-            slot in copy.arrays,
-            steps.get(known),
+        case = Case(
+            slot=slot,
+            layer=original,
+            folded=folded,
+            wanted=wanted.get(slot, _NOTHING),
+            copy=copy.arrays.get(slot, _NOTHING.value),
+            mates=copy.arrays,
+            roundings=(),
+            others={other: each for other, each in made.items() if other != name},
+            last=name == "head.logits",
         )
-        yield replace(value, original=here.keys.get(own, ""), copy=there.keys.get(known, ""))
+        yield case, copy.names.get(slot, f"{name}.{slot}"), original.names.get(slot, "")
 
 
-def _value(case: Case, name: str, wanted: bool, there: bool, steps: Array | None) -> Value:
-    if not there:
-        zero = not case.wanted.value.any()
-        if zero:
+def _value(case: Case, name: str, steps: Array | None, constant: float) -> Value:
+    if case.copy is _NOTHING.value:
+        if not case.wanted.value.any():
             return Value(name, EQUAL, detail="the original's bias is zero, and the copy has none")
         return Value(name, "lost", True, detail="the copy has no such array")
-    if not wanted:
+    if case.wanted is _NOTHING:
         if not case.copy.any():
             return Value(name, EQUAL, detail="a bias of zeros, which the original does without")
         return Value(name, "extra", True, detail="the original has no such array")
     folds = ("folded",) if case.folded else ()
     if case.copy.shape == case.wanted.value.shape and not folds and agrees(case.copy, case.wanted):
         return Value(name, EQUAL)
-    case = replace(case, roundings=tuple(roundings(case.copy, steps)))
+    case = replace(case, roundings=tuple(roundings(case.copy, steps, constant if case.slot == "b" else 0.0)))
     ulps, at = _apart(case)
     for rounding in case.roundings:
         if agrees(case.copy, rounding.widen(case.wanted)):
-            needs = (*folds, *([rounding.word] if rounding.word else []))
+            needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
             return Value(name, "+".join(needs) or EQUAL, False, needs, rounding.detail, ulps, at)
     for kind in KINDS.values():
         with np.errstate(all="ignore"):
             for reading, rounding in fits(case, kind.tries(case)):
                 words = reading.detail
-                if rounding.word not in ("", "float32"):
+                if not rounding.fine:
                     words += f"; {rounding.detail}"
                 return Value(name, kind.id, True, folds, words, ulps, at)
     if case.copy.shape != case.wanted.value.shape:

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.files import containers
-from refnet.files.checkpoint import Checkpoint, Difference
+from refnet.files.checkpoint import Checkpoint
 from refnet.verify.behaviour import Behaviour, behave, inputs, traced
 from refnet.verify.health import Finding, examine
 from refnet.verify.policy import DEFAULT
 from refnet.verify.sides import Sides, opened, pair
-from refnet.verify.structure import differences
+from refnet.verify.structure import Change, differences
 from refnet.verify.values import Value, compare
 
 __all__ = ["Verified", "verify"]
@@ -44,7 +44,7 @@ class Verified:
 
     file: Checkpoint
     sides: Sides | None
-    structure: tuple[Difference, ...]
+    structure: tuple[Change, ...]
     values: tuple[Value, ...]
     behaviour: Behaviour
     health: tuple[Finding, ...]
@@ -63,7 +63,7 @@ class Verified:
         """What a policy must allow for the two to be the same, the faults apart."""
         words = {word for value in self.values if not value.fault for word in value.needs}
         words |= {"renamed"} if self.renamed else set()
-        words |= {"structure"} if self.structure and self.sides is not None else set()
+        words |= {change.needs for change in self.structure if self.sides is not None}
         return tuple(sorted(words))
 
     @property
@@ -80,12 +80,13 @@ class Verified:
     def sick(self) -> list[Finding]:
         """The health findings that fail a file; what float16 cannot hold does where float16 is meant."""
         half = "float16" in self.allowed and self.sides is not None
-        return [finding for finding in self.health if finding.fails or (half and finding.kind == "float16-overflow")]
+        return [each for each in self.health if each.fails or (half and each.key and each.kind == "float16-overflow")]
 
     @property
     def strange(self) -> bool:
         """Whether the copy behaves otherwise though its structure and values hold."""
-        return bool(self.behaviour.wrong) and not self.structure and not self.faults
+        changed = any(change.needs == "structure" for change in self.structure)
+        return bool(self.behaviour.wrong) and not changed and not self.faults
 
     @property
     def holds(self) -> bool:
@@ -130,7 +131,9 @@ def verify(
         trace = traced(file, inputs(file))
         note = trace if isinstance(trace, str) else ""
         health = examine(file, None if isinstance(trace, str) else trace)
-        return Verified(file, None, file.differences, (), Behaviour(note=note), tuple(health), allow)
+        return Verified(
+            file, None, tuple(map(Change, file.differences)), (), Behaviour(note=note), tuple(health), allow
+        )
     sides = pair(file, opened(against, model=model, width=width, size=size), size=size)
     structure = tuple(differences(sides.original, sides.copy))
     values = tuple(compare(sides, _steps(sides.copy)))
