@@ -215,6 +215,7 @@ def _work(container: str, folder: str, pipe: Any) -> None:
     reader = importlib.import_module(f"refnet.files.containers.{MODULES.get(container, container)}")
     vendor = VENDORS.get(container, _none)
     foreign = importlib.import_module("refnet.files.foreign")
+    tempfile.tempdir = folder  # a reader may make files of its own
     watch = _Watch(folder, may_start=container in ("hdf5", "keras"))
     for name in pipe.recv():  # the good files: what is imported when it is first needed
         _read(reader, foreign, Path(folder, name))

@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.files.containers.structure import Operation
 
-__all__ = ["Operation", "Ran", "ends", "is_model", "run_model", "work"]
+__all__ = ["Ran", "ends", "is_model", "run_model", "work"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]  # None: any length
@@ -42,14 +43,6 @@ _ELEMENTWISE = {
     "quantizelinear", "dequantizelinear", "quantize", "dequantize",
 }
 # fmt: on
-
-
-class Operation(NamedTuple):
-    """One operation of a model: what it is called, and the tensors that it reads and makes."""
-
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 class Ran(NamedTuple):

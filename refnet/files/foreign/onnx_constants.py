@@ -94,7 +94,8 @@ def _constant_of_shape(attrs: Attrs, shape: Array) -> Array:
 def _range(attrs: Attrs, start: Array, limit: Array, delta: Array) -> Array:
     first, last, step = (part.item() for part in (start, limit, delta))
     (count,) = _bounded((max(math.ceil((last - first) / step), 0),))
-    return first + np.arange(count).astype(start.dtype) * delta
+    made: Array = first + np.arange(count).astype(start.dtype) * delta
+    return made
 
 
 def _elementwise(function: Callable[..., Array]) -> Callable[..., Array]:
