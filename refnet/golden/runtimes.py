@@ -275,8 +275,8 @@ def _tflite_shape(entry: Mapping[str, Any]) -> Shape:
 
 
 def _operation(entry: Mapping[str, Any]) -> Operation:
-    sides = (tuple(str(index) for index in entry[side] if index >= 0) for side in ("inputs", "outputs"))
-    return Operation(str(entry["op_name"]), *sides)
+    read, made = (tuple(str(index) for index in entry[side] if index >= 0) for side in ("inputs", "outputs"))
+    return Operation(str(entry["op_name"]), read, made)
 
 
 def _is_real(entry: Mapping[str, Any]) -> bool:
