@@ -141,6 +141,19 @@ def test_maps_are_not_multiplied():
     refused(onnx(op("Relu", "x", "a"), op("Mul", "x a")), "multiplies two maps")
 
 
+def test_axes_that_the_vendor_would_broadcast_otherwise_are_not_joined():
+    """(N, C, H, W) times (N, C) is not a gate."""
+    gate = [op("GlobalAveragePool", "x", "p"), op("Flatten", "p", "g"), op("Mul", "x g")]
+    refused(onnx(*gate), "joins tensors of the axes NCHW and NC")
+
+
+def test_the_bias_of_a_single_class_is_a_bias():
+    head = [op("GlobalAveragePool", "x", "p"), op("Flatten", "p", "f"), op("MatMul", "f w", "z"), op("Add", "z b")]
+    foreign = translate(onnx(*head, w=W[:, :1], b=VECTOR[:1]))
+    assert ops(foreign) == ["avg_pool2d", "pointwise_conv2d", "flatten"]
+    assert foreign.keys == {"y.w": "w", "y.b": "b"}
+
+
 @pytest.mark.parametrize(("low", "high", "name"), [(0, 6, "relu6"), (0, np.inf, "relu"), (0, 1, "hard_sigmoid")])
 def test_clip_is_the_activation_of_its_bounds(low, high, name):
     node = only(translate(onnx(op("Clip", "x low high"), low=scalar(low), high=scalar(high))))

@@ -201,29 +201,23 @@ class Draft:
         """x op y of two tensors, at least one of them a map: 'add', 'sub', 'mul', 'div'."""
         if isinstance(x, Map) and isinstance(y, Map):
             return self._joined(name, op, x, y)
-        if isinstance(x, Const):
-            if not isinstance(y, Map):
-                raise FormatError("arithmetic of constants only")
-            if op not in ("add", "mul"):
+        if isinstance(y, Map):
+            if op in ("sub", "div"):
                 raise FormatError("a constant from which, or by which, a tensor is taken")
             x, y = y, x
-        assert isinstance(x, Map) and isinstance(y, Const)  # noqa: PT018 - for the type checker
-        values = y.array.astype(np.float64)
-        if values.size == 1:
-            number = decimal(float(values.ravel()[0])) if y.array.dtype != np.float64 else float(values.ravel()[0])
-            if op == "div" and not number:
-                raise FormatError("divides by zero")
-            slope, offset = {"add": (1.0, number), "sub": (1.0, -number), "mul": (number, 0.0)}.get(op) or (
-                1 / number,
-                0.0,
-            )
-            return self.affine(name, x, slope, offset)
-        if op not in ("add", "mul"):
-            y, op = Const(-y.array if op == "sub" else 1 / y.array), "add" if op == "sub" else "mul"
-        return self._by_channel(name, op, x, y)
+        if not isinstance(x, Map) or isinstance(y, Map):
+            raise FormatError("of constants only")
+        if y.array.size == 1 and (x.side("C") > 1 or not y.array.ndim):
+            return self._by_number(name, op, x, y.array)
+        match op:
+            case "sub":
+                return self._by_channel(name, "beta", x, Const(-y.array))
+            case "div":
+                return self._by_channel(name, "gamma", x, Const(1 / y.array))
+        return self._by_channel(name, {"add": "beta", "mul": "gamma"}[op], x, y)
 
     def _joined(self, name: str, op: str, x: Map, y: Map) -> Map:
-        if x.axes != y.axes and 1 not in (x.side("H") * x.side("W"), y.side("H") * y.side("W")):
+        if x.axes != y.axes:
             raise FormatError(f"joins tensors of the axes {x.axes} and {y.axes}")
         if op == "add" and x.shape == y.shape:
             return self.add(name, "add", x, y)
@@ -234,22 +228,32 @@ class Draft:
                 return self.add(name, "scale", y, x)
         raise FormatError(f"{op} of tensors of the shapes {x.shape} and {y.shape}")
 
+    def _by_number(self, name: str, op: str, x: Map, y: Array) -> Map:
+        number = float(y.item()) if y.dtype == np.float64 else decimal(y.item())
+        match op:
+            case "add":
+                return self.affine(name, x, 1.0, number)
+            case "sub":
+                return self.affine(name, x, 1.0, -number)
+            case "div" if number:
+                return self.affine(name, x, 1 / number, 0.0)
+            case "mul":
+                return self.affine(name, x, number, 0.0)
+        raise FormatError("divides by zero")
+
     def affine(self, name: str, x: Map, slope: float, offset: float) -> Map:
         """slope x + offset; nothing where that is x."""
         if not (math.isfinite(slope) and math.isfinite(offset)):
             raise FormatError("a factor or an addend that is not finite")
         return x if (slope, offset) == (1.0, 0.0) else self.add(name, "affine", x, slope=slope, offset=offset)
 
-    def _by_channel(self, name: str, op: str, x: Map, y: Const) -> Map:
+    def _by_channel(self, name: str, slot: str, x: Map, y: Const) -> Map:
         """A factor or addend for each channel, as the batch norm that it is a part of; `tidy` joins the parts."""
         ones, zeros = (Const(np.full(x.side("C"), value, np.float32)) for value in (1, 0))
-        own = {"mul": "gamma", "add": "beta"}[op]
         sides = dict(zip(reversed(x.axes), reversed(y.array.shape), strict=False))
         if y.array.ndim > len(x.axes) or any(size != 1 for letter, size in sides.items() if letter != "C"):
-            raise FormatError(
-                f"{op} of a constant of shape {y.array.shape} to axes {x.axes}: only one number a channel"
-            )
-        parts = {"gamma": ones, "beta": zeros, "mean": zeros, "var": ones, own: y}
+            raise FormatError(f"a constant of shape {y.array.shape} for the axes {x.axes}: only one number a channel")
+        parts = {"gamma": ones, "beta": zeros, "mean": zeros, "var": ones, slot: y}
         return self.norm(name, x, parts, 0.0)
 
     def clip(self, name: str, x: Map, low: float, high: float) -> Map:
