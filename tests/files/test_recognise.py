@@ -192,7 +192,7 @@ def runs(graph):
     return all(maps[node.inputs[0]] == maps[node.inputs[1]] for node in graph.nodes if node.op == "add")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(planted())
 def test_one_change_is_one_difference_at_its_node(case):
     graph, expected = case
@@ -201,7 +201,7 @@ def test_one_change_is_one_difference_at_its_node(case):
     assert len(told(graph)) == 1, "without being told the model, what comes nearest is no further away"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(planted(("stride", "activation", "slope", "shortcut", "pool", "squeeze")))
 def test_the_graph_that_comes_back_computes_what_the_files_does(case):
     graph, _ = case

@@ -186,6 +186,7 @@ def _renamed(known: Graph, file: Graph, both: Iterable[tuple[Layer, Layer]], nam
     """The file's graph under our names; a number that is the known one in float32 is the known one."""
     twins = {theirs.node.name: ours.node for ours, theirs in both}
     twins |= {theirs.norm.name: ours.norm for ours, theirs in both if ours.norm and theirs.norm}
+    stand_for = {theirs.output: ours.output for ours, theirs in both}
     nodes = []
     for node in file.nodes:
         attrs = dict(node.attrs)
@@ -193,6 +194,9 @@ def _renamed(known: Graph, file: Graph, both: Iterable[tuple[Layer, Layer]], nam
             exact = twins[node.name].attrs
             attrs = {k: exact[k] if isinstance(v, float) and _same(exact[k], v) else v for k, v in attrs.items()}
         inputs = tuple(names.get(name, name) for name in node.inputs)
+        if node.op == "add" and node.name in twins:  # a sum does not mind the order of its terms
+            terms = tuple(stand_for.get(name, name) for name in node.inputs)
+            inputs = inputs[::-1] if terms[::-1] == twins[node.name].inputs else inputs
         nodes.append(replace(node, name=names[node.name], inputs=inputs, attrs=attrs))
     recipe = replace(known.recipe, size=file.recipe.size, channels=file.recipe.channels)
     return Graph(recipe, tuple(nodes))

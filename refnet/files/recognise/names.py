@@ -114,8 +114,8 @@ def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Itera
     for name in [model] if model is not None else MODELS:
         for scheme in schemes_of(name):
             # Folded or not, half of a file's names are those of convolutions.
-            resembling = len(_layout(name, 1.0, 1000, _Form(scheme, False)).entries.keys() & arrays.keys())
-            if model is None and resembling < len(arrays) / 2:
+            layout = _layout(name, 1.0, 1000, _Form(scheme, False))
+            if model is None and len((layout.entries.keys() | layout.unused) & arrays.keys()) < len(arrays) / 2:
                 continue
             for folded in (False, True):
                 yield from _at_widths(arrays, name, width, _Form(scheme, folded))
