@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from refnet.cli.common import print_json, size_argument
 from refnet.errors import RequestError
-from refnet.files.checkpoint import read_checkpoint
-from refnet.files.recognise.differences import grouped
+from refnet.files.checkpoint import identify, read_checkpoint
+from refnet.files.recognise.differences import Difference, grouped
 from refnet.files.schemes import SCHEMES
 from refnet.files.writing import DTYPES, SUFFIXES, Written, write_weights
 
@@ -38,9 +39,10 @@ def run(options: argparse.Namespace) -> int:
     source, target = Path(options.source), Path(options.target)
     if source.exists() and target.exists() and source.samefile(target):
         raise RequestError(f"{target}: is the file to convert; write to another one")
-    graph, params = read_checkpoint(
-        source, model=options.model, width=options.width, size=options.size, as_is=options.as_is
-    )
+    which = {"model": options.model, "width": options.width, "size": options.size}
+    graph, params = read_checkpoint(source, **which, as_is=options.as_is)
+    # Names and shapes are all that the new file tells: what it was that is almost a known network is said here.
+    almost = identify(source, **which).differences if options.as_is else ()
     written = write_weights(
         graph,
         params,
@@ -52,26 +54,28 @@ def run(options: argparse.Namespace) -> int:
     )
     dtype = options.dtype or str(next(iter(params.values())).dtype)
     if options.json:
-        print_json({"file": str(target), "dtype": dtype, "bytes": target.stat().st_size, **_document(written)})
+        print_json({"file": str(target), "dtype": dtype, "bytes": target.stat().st_size, **_document(written, almost)})
         return 0
     folded = ", batch norm folded" if written.folded else ""
     print(f"{written.model}, {written.arrays} arrays in {dtype} by the names of {written.scheme}{folded}: {target}")
-    for line in _notes(written):
+    for line in _notes(written, almost):
         print(line)
     return 0
 
 
-def _document(written: Written) -> dict[str, object]:
+def _document(written: Written, almost: Sequence[Difference]) -> dict[str, object]:
     return {
         **{key: value for key, value in written._asdict().items() if key not in ("differences", "lost")},
+        "source_differences": [str(difference) for difference in almost],
         "differences": [str(difference) for difference in written.differences],
         "lost": [lost._asdict() for lost in written.lost],
     }
 
 
-def _notes(written: Written) -> list[str]:
+def _notes(written: Written, almost: Sequence[Difference]) -> list[str]:
     """What the user should know of the file, a line each."""
-    notes = [f"its network computes otherwise: {way}" for way in grouped(written.differences)]
+    notes = [f"the network that it was made of, which the file does not tell: {way}" for way in grouped(almost)]
+    notes += [f"its network computes otherwise: {way}" for way in grouped(written.differences)]
     notes += [
         f"{lost.name}: {lost.zeros} values become 0 and {lost.denormal} lose digits in float16" for lost in written.lost
     ]

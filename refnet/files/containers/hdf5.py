@@ -112,7 +112,7 @@ def _datasets(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
         "OPENBLAS_NUM_THREADS": "1",  # threads that would count against the limit on memory
     }
     child = subprocess.Popen(
-        [sys.executable, "-c", command],
+        [sys.executable, "-P", "-c", command],  # -P: nothing is imported from the folder that happens to be current
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -135,7 +135,7 @@ def _failure(status: int, said: str) -> FormatError | RequestError:
         return FormatError(said)
     if status == 4:
         return RequestError(_INSTALL)
-    if status == -getattr(signal, "SIGXCPU", 0) or status == -signal.SIGTERM:
+    if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
         return FormatError(_ENDLESS)
     how = signal.Signals(-status).name if status < 0 else (said.splitlines() or ["nothing said"])[-1][:200]
     return FormatError(f"damaged, so that HDF5's library fails ({how}): fetch or save the file again")

@@ -24,7 +24,7 @@ from refnet.files.containers.opening import allowed, shown
 __all__ = ["work"]
 
 _BETWEEN = "\0"
-_MOST_TEXT = 4 << 20  # bytes of a configuration
+_MOST_TEXT = 2 << 20  # bytes of a configuration
 _MOST_NAMES = 100_000
 _MOST_OBJECTS = 50_000  # groups and datasets that are looked at
 _DEEPEST = 12
@@ -114,7 +114,7 @@ class _Walk:
                 if len(texts) != 1:
                     raise FormatError(f"its attribute {name} is not one text: the file is damaged")
                 facts[name] = texts[0]
-        root = self.child(file, "model_weights") if "model_weights" in file else file
+        root = self.child(file, "model_weights") if file.id.links.exists(b"model_weights") else file
         numbered = not any(name in root.attrs for name in ("layer_names", "layer_names0"))
         if numbered:
             self.numbered(root, (), {root.id})
@@ -139,7 +139,7 @@ class _Walk:
             if name in _NO_WEIGHTS:
                 continue
             inner = self.child(group, name)
-            if inner in above:
+            if inner.id in above:
                 raise FormatError("a group that contains itself: refused")
             if not isinstance(inner, self.h5py.Group):
                 continue  # a dataset outside of vars is none of Keras'
@@ -164,9 +164,11 @@ class _Walk:
         self.objects += 1
         if self.objects > _MOST_OBJECTS:
             raise FormatError(f"has more than {_MOST_OBJECTS} groups and arrays: refused")
-        if not isinstance(group, self.h5py.Group) or name not in group or name in ("", "."):
+        # Asking the group itself would follow the link, into another file too.
+        links = group.id.links if isinstance(group, self.h5py.Group) and name not in ("", ".") else None
+        if links is None or not links.exists(name.encode()):
             raise FormatError(f"{shown(name)} is missing: the file is incomplete, fetch or save it again")
-        if group.id.links.get_info(name.encode()).type != self.h5py.h5l.TYPE_HARD:
+        if links.get_info(name.encode()).type != self.h5py.h5l.TYPE_HARD:
             raise FormatError(f"{shown(name)} is a link to another place: refused")
         return group[name]
 
