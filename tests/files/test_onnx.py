@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 import numpy as np
 import onnx
@@ -220,14 +221,18 @@ def test_what_is_no_model_at_all(tmp_path):
     refusal(tmp_path, path)
 
 
+def field(number, body):
+    """A field of a protobuf message: tag, length, bytes."""
+    size, length = len(body), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number * 8 + 2]) + length + bytes([size]) + body
+
+
 def test_a_file_that_describes_far_more_than_its_size_is_refused_before_it_is_parsed():
-    """Two bytes make an object of a hundred: a million empty operations."""
-    graph = b"\x0a\x00" * 2_100_000
-    size, length = len(graph), b""
-    while size:
-        length, size = length + bytes([size & 127 | (128 if size > 127 else 0)]), size >> 7
+    """Two bytes make an object of a hundred: two million empty operations."""
     with pytest.raises(FormatError, match="no network does"):
-        wire.count_fields(b"\x3a" + length + graph)
+        wire.count_fields(field(7, field(1, b"") * 2_100_000))
 
 
 def test_packed_integers_count_by_their_bytes():
@@ -235,6 +240,13 @@ def test_packed_integers_count_by_their_bytes():
     numbers.int64_data.extend([0] * 2_100_000)
     with pytest.raises(FormatError, match="no network does"):
         wire.count_fields(model(numbers).SerializeToString())
+
+
+def test_typed_integers_have_a_limit_of_their_own():
+    """Of thirty-two megabytes, in which whole networks of float16 find room."""
+    for size, fits in ((32 << 20, True), (33 << 20, False)):
+        with nullcontext() if fits else pytest.raises(FormatError, match="raw bytes"):
+            wire.count_fields(field(7, field(5, field(5, bytes(size)))))
 
 
 # -------------------------------------------------------------------------------------------------------- external data

@@ -198,7 +198,8 @@ def _inline(tensor: Any, dtype: str, field: str) -> bytes:
     # float16 and bfloat16 are typed as the integers that their bits are.
     bits = {"<f2": "<u2", "bfloat16": "<u2", "|b1": "|u1"}.get(dtype, dtype)
     limits = np.iinfo(bits)
-    wide = np.fromiter(numbers, np.uint64 if field == "uint64_data" else np.int64, len(numbers))
+    kinds = {"int32_data": np.int32, "int64_data": np.int64, "uint64_data": np.uint64}
+    wide = np.fromiter(numbers, kinds[field], len(numbers))
     if wide.size and not limits.min <= int(wide.min()) <= int(wide.max()) <= limits.max:
         raise FormatError(f"{shown(tensor.name)} holds integers that its type does not: damaged")
     return wide.astype(bits).tobytes()

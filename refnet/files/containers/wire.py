@@ -52,8 +52,10 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "shape": {1: "entry"},
     "annotation": {2: "entry"},
 }
-# Packed numbers that parsing makes larger: of integers, one byte may become eight.
-_PACKED = {"attribute": (7, 8), "tensor": (1, 7)}
+# Packed numbers, of which one byte may become eight or more: they count by their bytes.
+_PACKED = {"attribute": (7, 8), "tensor": (1, 7, 11)}
+_SHORT = ("tensor", 5)  # int32_data, which whole networks of float16 may lie in: a byte may become nine
+_MOST_SHORT = 32 << 20  # bytes of them
 
 
 def count_fields(data: bytes) -> None:
@@ -67,7 +69,7 @@ def count_fields(data: bytes) -> None:
         return
     view = memoryview(data)
     stack = [("model", 0, len(view))]
-    count = 0
+    count = short = 0
     while stack:
         message, at, end = stack.pop()
         inner, packed = _MESSAGES.get(message, {}), _PACKED.get(message, ())
@@ -81,6 +83,8 @@ def count_fields(data: bytes) -> None:
                     stack.append((inner[number], at, min(at + length, end)))
                 elif number in packed:
                     count += length
+                elif (message, number) == _SHORT:
+                    short += length
                 at += length
             elif kind == 0:
                 _, at = _varint(view, at, end)
@@ -90,6 +94,8 @@ def count_fields(data: bytes) -> None:
                 raise FormatError("no ONNX model, or a damaged one: its bytes cannot be parsed")
             if count > _MOST:
                 raise FormatError(f"describes more than {_MOST} things: no network does")
+            if short > _MOST_SHORT:
+                raise FormatError(f"has more than {_MOST_SHORT} bytes of typed integers: save its weights as raw bytes")
         if at > end:
             raise FormatError("no ONNX model, or a damaged one: its bytes end too early")
 
