@@ -94,7 +94,7 @@ def run_model(path: str | Path, x: Array) -> Ran:
         command = "import sys; from refnet.golden import runtimes; runtimes.work(*sys.argv[1:])"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
         child = subprocess.run(
-            [sys.executable, "-c", command, str(path), folder],
+            [sys.executable, "-P", "-c", command, str(path), folder],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

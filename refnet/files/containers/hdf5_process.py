@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class _Limits(NamedTuple):
     """What the process may take: bytes of memory beyond what it has at the start, seconds of processor time."""
 
     memory: int
-    seconds: int
+    seconds: float
 
 
 def work() -> None:
@@ -47,7 +48,7 @@ def work() -> None:
         sys.exit(4)
     data = sys.stdin.buffer.read()
     # libhdf5 and the dataset being read each have a copy of what the file holds.
-    _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=2 + (len(data) >> 25)))
+    _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=1 + len(data) / (64 << 20)))
     try:
         try:
             image = h5py.h5f.open_file_image(data)
@@ -67,7 +68,7 @@ def _limit(limits: _Limits) -> None:
         import resource
     except ImportError:  # not of Unix: crashes are contained all the same
         return
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
+    signal.setitimer(signal.ITIMER_VIRTUAL, limits.seconds)  # at its end the process is
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
