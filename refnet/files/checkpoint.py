@@ -177,17 +177,20 @@ def _from_structure(
     try:
         own = foreign.translate(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
+        graph = found.comparison.graph
+        graph = resize(graph, graph.recipe.size if size is None else size)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from error
-    comparison, graph = found.comparison, found.comparison.graph
+    params = _in_one_precision(own.params)
+    comparison = found.comparison
     theirs = {new: old for old, new in comparison.names.items()}
     origin = {f"{node.name}.{slot}": f"{theirs[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
     return Checkpoint(
         path=str(path),
         kind=contents.kind,
         scheme="structure",
-        graph=resize(graph, graph.recipe.size if size is None else size),
-        params={ours: own.params[name] for ours, name in origin.items()},
+        graph=graph,
+        params={ours: params[name] for ours, name in origin.items()},
         stored={ours: own.stored[name] for ours, name in origin.items() if name in own.stored},
         keys={ours: own.keys[name] for ours, name in origin.items() if name in own.keys},
         models=found.models,
@@ -219,9 +222,14 @@ def _weights(path: str | Path, arrays: Arrays) -> Params:
         kept[key] = array if array.dtype == np.float64 else array.astype(np.float32)
     if not kept:
         raise FormatError(f"{path}: holds no weights")
-    if len({array.dtype for array in kept.values()}) > 1:
-        kept = {key: array.astype(np.float64) for key, array in kept.items()}
-    return kept
+    return _in_one_precision(kept)
+
+
+def _in_one_precision(arrays: Params) -> Params:
+    """All in float64 where any is, which is exact."""
+    if len({array.dtype for array in arrays.values()}) == 1:
+        return arrays
+    return {key: array.astype(np.float64) for key, array in arrays.items()}
 
 
 def _almost(found: Checkpoint) -> str:

@@ -336,6 +336,9 @@ def test_another_kind_of_network_is_refused_by_how_little_it_shares():
         recognise(Graph(Recipe("", 1.0, (32, 32), 16), tuple(nodes)), (), None, None)
     with pytest.raises(FormatError, match="holds no convolution"):
         recognise(Graph(Recipe("", 1.0, (32, 32), 16), (Node("a", "relu", ("input",)),)), (), None, None)
+    long = (Node("a0", "relu", ("input",)), *(Node(f"a{i}", "relu", (f"a{i - 1}",)) for i in range(1, 1001)))
+    with pytest.raises(FormatError, match=r"it has 1,001 nodes"):
+        recognise(Graph(Recipe("", 1.0, (32, 32), 16), long), (), None, None)
 
 
 def _dense():

@@ -21,6 +21,7 @@ from refnet.networks.build import build, find
 
 __all__ = ["Recognised", "recognise"]
 
+_MOST_NODES = 1000  # five times the deepest known network: what comes after takes time with the square of it
 _ENOUGH = 0.6  # of a known network's convolutions must have a counterpart: less is another kind of network
 
 
@@ -54,6 +55,10 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
     FormatError
         if the graph is no MobileNet at all: names the nearest.
     """
+    if len(graph.nodes) > _MOST_NODES:
+        raise FormatError(
+            f"no network that refnet knows: it has {len(graph.nodes):,} nodes, and none has {_MOST_NODES:,}"
+        )
     convolutions = [node for node in graph.nodes if node.op in CONVOLUTIONS]
     if not convolutions:
         raise FormatError("holds no convolution, so it is no network that refnet knows")
