@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers.opening import largest, least_elements, opened, shown, widened
+from refnet.files.containers.opening import least_elements, opened, shown, widened
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.containers.wire import count_fields
 
@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 
 _OLDEST = 7  # of the operations' versions: before it, arrays were not broadcast as they are today
 _MOST_AXES = 64  # NumPy's limit
+_SHARED = 16 << 20  # bytes of external data that weights may have in common
 _OWN_DOMAINS = ("", "ai.onnx")
 # TensorProto.DataType -> dtype of the raw bytes, field of the numbers if they are typed.
 _DTYPES = {
@@ -81,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
             raise FormatError("no ONNX model, or a damaged one: its bytes cannot be parsed") from error
         del data
         _refuse_unless_plain(model)
-        return _Reader(model, Path(path).resolve().parent, largest(file)).contents()
+        return _Reader(model, Path(path).resolve().parent).contents()
 
 
 def _refuse_unless_plain(model: Any) -> None:
@@ -98,12 +99,12 @@ def _refuse_unless_plain(model: Any) -> None:
 
 
 class _Reader:
-    """Reads one graph; at most `budget` bytes more than external files hold are made into arrays of their own."""
+    """Reads one graph."""
 
-    def __init__(self, model: Any, folder: Path, budget: int) -> None:
+    def __init__(self, model: Any, folder: Path) -> None:
         self.model, self.folder = model, folder
         self.arrays: dict[str, Array] = {}
-        self.external = _External(folder, budget)
+        self.external = _External(folder)
 
     def contents(self) -> Contents:
         graph = self.model.graph
@@ -235,11 +236,11 @@ def _open_shape(given: Any) -> tuple[int | None, ...]:
 class _External:
     """Files beside the model that hold weights.
 
-    Each may be read once over, and `budget` bytes more of all together: weights may share bytes, but not without end.
+    Each may be read once over, and `_SHARED` bytes more of all together: weights may share bytes, but not without end.
     """
 
-    def __init__(self, folder: Path, budget: int) -> None:
-        self.folder, self.left = folder, budget
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.left = folder, _SHARED
         self.sizes: dict[str, int] = {}
 
     def read(self, given: Sequence[tuple[str, str]], size: int, name: str) -> bytes:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers.flatbuffer import Bytes, Table, root
-from refnet.files.containers.opening import largest, least_elements, opened, shown
+from refnet.files.containers.opening import least_elements, opened, shown
 from refnet.files.containers.structure import Contents, Operation, Scale, Structure
 
 __all__ = ["OPTIONS", "read"]
@@ -39,6 +39,7 @@ _DTYPES = {
     16: "<u2",
 }
 _MOST_AXES = 64  # NumPy's limit
+_SHARED = 16 << 20  # bytes that tensors may have in common, under several shapes or types
 
 # The names of the operations that networks of images are made of, by their number in the schema.
 # fmt: off
@@ -121,7 +122,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         graphs = model.tables(2)
         if len(graphs) != 1:
             raise FormatError(f"holds {len(graphs)} graphs; only files of one are read")
-        return _Reader(source, model, graphs[0], 2 * largest(file) // 3).contents()
+        return _Reader(source, model, graphs[0], len(source.data) + _SHARED).contents()
 
 
 class _Reader:
