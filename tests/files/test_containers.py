@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz import FINE, SAMPLES, fuzz
 from support import DATA
 
 from refnet.errors import FormatError
@@ -143,3 +144,12 @@ def test_what_a_file_says_is_shown_on_one_short_line() -> None:
     assert opening.shown("stem.conv") == "'stem.conv'"
     assert opening.shown("a\nb\x1b\u2028") == r"'a\nb\x1b\u2028'"
     assert len(opening.shown("\U0001f600" * 10**6)) <= 100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits on memory are of Unix")
+@pytest.mark.parametrize(("kind", "count"), [("pth", 150), ("safetensors", 150), ("hdf5", 20), ("keras", 20)])
+def test_damaged_files_are_refused_or_read_as_the_vendor_reads_them(exports: Path, kind: str, count: int) -> None:
+    """Ten thousand of each: python tests/fuzz.py KIND."""
+    outcomes = fuzz(kind, [exports / name for name in SAMPLES[kind]], count=count, seed=1)
+    assert sum(outcomes.values()) == count
+    assert set(outcomes) <= set(FINE), outcomes

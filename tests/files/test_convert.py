@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from refnet.networks.rewrite import fold_batch_norm
 pytest.importorskip("h5py")
 
 
+@cache
 def network(model: str, width: float = 0.35, classes: int = 5) -> tuple[Any, dict[str, Any]]:
     graph = refnet.build(model, width=width, size=(64, 64), classes=classes)
     return graph, refnet.random_params(graph)
@@ -56,7 +58,7 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     ],
 )
 def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, model: str, suffix: str, folded: bool) -> None:
-    graph, params = network(model)
+    graph, params = network(model, 0.1)
     written = write_weights(graph, params, tmp_path / f"w{suffix}", fold=folded)
     assert (written.model, written.folded, written.scheme) == (model, folded, schemes_of(model)[0])
     if folded:
