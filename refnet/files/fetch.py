@@ -59,7 +59,9 @@ def fetch(
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    _download(published, path, part, progress, stall)
+    whole = bool(published.digest) and part.exists() and not _fault(part, published)  # stopped before it was renamed
+    if not whole:
+        _download(published, path, part, progress, stall)
     if fault := _fault(part, published):
         part.unlink()
         raise FormatError(f"{published.url}: what came {fault}; {_by_hand(published, path)}")

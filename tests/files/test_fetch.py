@@ -141,6 +141,12 @@ def test_what_another_file_left_is_no_beginning_of_this_one(tmp_path: Path, serv
     assert fetch(entry, tmp_path / "cache").read_bytes() == server.data  # the wrong beginning is gone
 
 
+def test_a_whole_download_that_has_not_its_name_yet_is_taken(tmp_path: Path, server: Server, entry: Published) -> None:
+    (tmp_path / "weights-of-it.pth.part").write_bytes(server.data)
+    assert fetch(entry, tmp_path).read_bytes() == server.data
+    assert server.asked == []
+
+
 def test_a_stalling_server_is_given_up(tmp_path: Path, server: Server, entry: Published) -> None:
     server.stalls, server.breaks = True, [0]
     with pytest.raises(RequestError, match=r"the server stalls; get it elsewhere .* \(its sha256 begins with "):

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers import keras_config, safetensors
+from refnet.files.containers.hdf5_process import BETWEEN
 from refnet.files.containers.opening import Archive, is_zip, opened, shown
 from refnet.files.containers.replacing import replacing
 from refnet.files.containers.structure import Contents, Structure
@@ -33,7 +34,6 @@ __all__ = ["Layer", "read", "write_weights"]
 
 Array = npt.NDArray[Any]
 
-_BETWEEN = "\0"  # the owner of an array and its name, as `hdf5_process` joins them
 _PATIENCE = 120  # seconds: far beyond the child's own limit on processor time, for a machine that does other things
 _ENDLESS = "damaged: HDF5's library does not come to an end with it"
 _INSTALL = "reading HDF5 needs h5py: pip install 'refnet[tools]'"
@@ -154,7 +154,7 @@ def _named(arrays: Mapping[str, Array], facts: Mapping[str, Any], structure: Str
     """The arrays by layer and variable."""
     owned: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
-        owner, _, name = key.partition(_BETWEEN)
+        owner, _, name = key.partition(BETWEEN)
         owned.setdefault(owner, {})[name] = array
     if facts["numbered"]:
         layers = {} if structure is None else _groups(structure)

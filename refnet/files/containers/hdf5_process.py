@@ -22,9 +22,9 @@ from refnet.errors import FormatError
 from refnet.files.containers import safetensors
 from refnet.files.containers.opening import allowed, shown
 
-__all__ = ["work"]
+__all__ = ["BETWEEN", "work"]
 
-_BETWEEN = "\0"
+BETWEEN = "\0"  # the owner of an array and its name
 _MOST_TEXT = 2 << 20  # bytes of a configuration
 _MOST_NAMES = 100_000
 _MOST_OBJECTS = 50_000  # groups and datasets that are looked at
@@ -178,7 +178,7 @@ class _Walk:
         if not isinstance(dataset, self.h5py.Dataset):
             raise FormatError(f"{where} is no array: the file is damaged")
         self.allow(dataset, where)
-        key = owner + _BETWEEN + name
+        key = owner + BETWEEN + name
         if key in self.datasets:
             raise FormatError(f"lists {where} twice: refused, one would hide the other")
         self.datasets[key] = dataset
