@@ -296,6 +296,12 @@ def test_a_number_that_float32_cannot_tell_from_the_known_one_is_the_known_one()
     assert told(graph) == []
 
 
+def test_a_number_beyond_float32_is_only_another_number(recwarn):
+    graph = changed(SMALL, "stem.bn", eps=1e300)
+    assert told(graph) == [("stem.bn", "attribute", "eps 0.001", "eps 1e+300")]
+    assert not recwarn
+
+
 def test_images_of_another_number_of_channels():
     stem = replace(SMALL.nodes[0], params={"w": (8, 1, 3, 3)})
     grey = replace(SMALL, recipe=replace(SMALL.recipe, channels=1), nodes=(stem, *SMALL.nodes[1:]))
