@@ -100,15 +100,8 @@ def _common(graph: Graph, other: Graph) -> tuple[dict[str, Node], list[tuple[Nod
 def _nothing(node: Node) -> str | None:
     """Whether a node changes nothing ('') or only because a constant, 1, was rounded (the format)."""
     attrs = node.attrs
-    if (
-        node.op in _POOLS
-        and attrs["kernel"] == (1, 1)
-        and attrs["stride"] == (1, 1)
-        and not any(map(any, attrs["pad"]))
-    ):
-        return ""
-    if node.op == "pad" and not any(map(any, attrs["pad"])):
-        return ""
+    if node.op in (*_POOLS, "pad") and not any(map(any, attrs["pad"])):
+        return "" if attrs.get("kernel", (1, 1)) == attrs.get("stride", (1, 1)) == (1, 1) else None
     if node.op == "affine" and not attrs["offset"]:
         return "" if attrs["slope"] == 1 else _constant(1.0, attrs["slope"])
     return None
@@ -131,7 +124,7 @@ def _attributes(one: Node, other: Node, sized: bool) -> Iterator[Change]:
         if value != (theirs := other.attrs.get(key)):
             known, file = f"{key} {value}", f"{key} {theirs}"
             yield Change(Difference(name, "attribute", known, file), _constant(value, theirs) or _NEVER)
-    same = sorted(one.inputs) == sorted(other.inputs) if one.op == "add" else one.inputs == other.inputs
+    same = sorted(one.inputs) == sorted(other.inputs) if one.op in ("add", "scale") else one.inputs == other.inputs
     if not same:
         known, file = (f"inputs {', '.join(node.inputs)}" for node in (one, other))
         yield Change(Difference(name, "attribute", known, file))

@@ -29,7 +29,7 @@ def _moved(case: Case, words: str, move: Callable[[Array], Array]) -> Iterator[R
 
 def classes(case: Case) -> Iterator[Reading]:
     """Off by one: rolled, or with a class more or fewer at one end."""
-    if not case.last or case.slot not in ("w", "b"):
+    if not case.last or case.slot not in ("w", "b") or case.copy.shape[1:] != case.wanted.value.shape[1:]:
         return
     for by in (1, -1):
         words = f"class {max(by, 0)} of the original is class {max(-by, 0)} here: all are rolled by one"
@@ -41,7 +41,7 @@ def classes(case: Case) -> Iterator[Reading]:
             end = -1 if by > 0 else 0
             made.value[end] = case.copy[end]
             yield Reading("all classes are shifted by one, and one is new", made)
-    elif abs(more) == 1 and case.copy.shape[1:] == case.wanted.value.shape[1:]:
+    elif abs(more) == 1:
         for first in (True, False):
             where = "first" if first else "last"
             if more == 1:
