@@ -135,7 +135,7 @@ def _failure(status: int, said: str) -> FormatError | RequestError:
         return FormatError(said)
     if status == 4:
         return RequestError(_INSTALL)
-    if hasattr(signal, "SIGVTALRM") and status == -signal.SIGVTALRM:
+    if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:
         return FormatError(_ENDLESS)
     how = signal.Signals(-status).name if status < 0 else (said.splitlines() or ["nothing said"])[-1][:200]
     return FormatError(f"damaged, so that HDF5's library fails ({how}): fetch or save the file again")

@@ -68,7 +68,7 @@ def _limit(limits: _Limits) -> None:
         import resource
     except ImportError:  # not of Unix: crashes are contained all the same
         return
-    signal.setitimer(signal.ITIMER_VIRTUAL, limits.seconds)  # SIGVTALRM ends the process
+    signal.setitimer(signal.ITIMER_PROF, limits.seconds)  # SIGPROF ends the process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
