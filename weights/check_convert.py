@@ -1,124 +1,116 @@
-"""Load what `refnet convert` writes with the vendors' own strict loading, and compare the logits.
+"""Convert the vendors' small files with `refnet convert`, load them in the vendors' own code, strictly, and compare.
 
-For each network: weights are `refnet.random_params`, converted by `refnet.files.writing`; then torchvision's and timm's
-`load_state_dict(strict=True)` of `safetensors.torch.load_file` and of `torch.load(weights_only=True)`, Keras'
-`load_weights` of `.weights.h5`. The logits of the vendor's module in float64 must be refnet's to 1e-11 of the largest.
-It writes nothing that stays. No test runs it.
+    PYTHONPATH=.:tests/data/exports python weights/check_convert.py
 
-    PYTHONPATH=.:weights python weights/check_convert.py
+For every network of tests/data/exports: the file that holds its weights -> .pth and .safetensors by the vendor's names
+for PyTorch's (`load_state_dict(strict=True)`), .weights.h5 for Keras' (`load_weights`, which refuses what is left
+over or missing). Then the vendor's module runs in float64 and must agree with what it makes of the weights that it was
+given in the first place: equal, since they are the same numbers. Also from one vendor to another at a width where their
+shapes agree: torchvision's V2 to timm's and d-li14's names.
 
-Needs torch, torchvision, timm, keras, tensorflow-cpu. With torch 2.13, torchvision 0.28, timm 1.0.31 and Keras 3.15 all
-26 files loaded, and the largest distance that it printed was 7.5e-14 (timm/semnasnet_050).
+Prints one line each and stops with 1 if any is not equal. Needs torch, torchvision, timm, safetensors, keras,
+tensorflow-cpu. No test runs it.
 """
 
 from __future__ import annotations
 
-import os
+import sys
+import tarfile
 import tempfile
-from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+import from_keras
+import from_torch
 import numpy as np
 import numpy.typing as npt
 import torch
-from make_outputs_keras import application, use
-from make_outputs_torch import module
-from safetensors.torch import load_file
+from exports import NETWORKS, Network
 
-from refnet import Network
-from refnet.files.writing import write_weights
-from refnet.networks.build import build
-from refnet.networks.random import random_input, random_params
+from refnet import build, random_input
+from refnet.cli import main as refnet
+from refnet.graph import Graph
 
-Array = npt.NDArray[Any]
-
-# (network that the weights are of, width, whose names, the vendor's network that they then are)
-TORCH = (
-    ("torchvision/mobilenet_v2", 0.35, None, "torchvision/mobilenet_v2"),
-    ("torchvision/mobilenet_v3_small", 0.35, None, "torchvision/mobilenet_v3_small"),
-    ("torchvision/mobilenet_v3_large", 0.35, None, "torchvision/mobilenet_v3_large"),
-    ("torchvision/mnasnet0_5", 1.0, None, "torchvision/mnasnet0_5"),
-    ("timm/mobilenetv1_100", 1.0, None, "timm/mobilenetv1_100"),
-    ("timm/mobilenetv3_small_050", 1.0, None, "timm/mobilenetv3_small_050"),
-    ("timm/tf_mobilenetv3_small_075", 1.0, None, "timm/tf_mobilenetv3_small_075"),
-    ("timm/semnasnet_050", 1.0, None, "timm/semnasnet_050"),
-    ("torchvision/mobilenet_v2", 1.0, "timm", "timm/mobilenetv2_100"),
-    ("torchvision/mnasnet1_0", 1.0, "timm", "timm/mnasnet_100"),
-    ("timm/mobilenetv2_100", 1.0, "torchvision", "torchvision/mobilenet_v2"),
-)
-KERAS = (
-    ("keras/MobileNet", 0.25),
-    ("keras/MobileNetV2", 0.35),
-    ("keras/MobileNetV3Small", 0.75),
-    ("keras/MobileNetV3Large_minimalistic", 1.0),
-)
-SIZE = (64, 64)
+EXPORTS = Path(__file__).resolve().parent.parent / "tests" / "data" / "exports" / "exports.tar.xz"
+SOURCES = {"d_li14": "d_li14.pth", "timm_tf": "timm_tf.safetensors"}  # the others: .safetensors and .keras
+ELSEWHERE = {"timm/mobilenetv2_100": "timm", "d-li14/mobilenetv2": "d-li14"}  # V2 computes alike there
 
 
-def furthest(ours: Array, theirs: Array) -> float:
-    """The largest difference, in parts of the largest value."""
-    return float(np.abs(ours - theirs).max() / np.abs(ours).max())
+def graph_of(network: Network) -> Graph:
+    return build(network.model, width=network.width, size=network.size, classes=network.classes)
 
 
-def torch_case(model: str, width: float, names: str | None, theirs: str, suffix: str, folder: Path) -> float:
-    """Convert, load strictly, run."""
-    graph = build(model, width=width, size=SIZE)
-    params = random_params(graph)
-    path = folder / f"weights{suffix}"
-    written = write_weights(graph, params, path, names=names)
-    if written.model != theirs:
-        raise SystemExit(f"{model}: became {written.model}, not {theirs}")
-    net = module(theirs, width).eval()
-    if suffix == ".pth":
-        state = torch.load(path, weights_only=True)
+def convert(source: Path, target: Path, network: Network, *options: str) -> None:
+    """Run the command; stop where it does not do it."""
+    if refnet(["convert", str(source), str(target), "--model", network.model, *options]):
+        raise SystemExit(f"{source.name}: not converted to {target.name}")
+
+
+def torch_outputs(network: Network, path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The vendor's module with the converted weights, and with the original ones."""
+    graph = graph_of(network)
+    x = random_input(graph, 2)
+    net = from_torch.module(network, graph)
+    original = from_torch.outputs(net, x)
+    state = net.state_dict()
+    for tensor in state.values():
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))  # nothing of the original may be left
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        held = load_file(path)
     else:
-        state = load_file(path)
-        if "mnasnet" in theirs and theirs.startswith("torchvision/"):
-            # torchvision asks for the version of MnasNet's stem, which safetensors cannot hold.
-            state = OrderedDict(state)
-            state._metadata = {"": {"version": 2}}
-    net.load_state_dict(state, strict=True)
-    x = random_input(graph, 2, np.float64)
-    with torch.no_grad():
-        return furthest(Network(graph, params).astype(np.float64)(x), net.double()(torch.from_numpy(x)).numpy())
+        held = torch.load(path, weights_only=True)
+    counters = {key: value for key, value in state.items() if key.endswith("num_batches_tracked")}
+    net.load_state_dict({**counters, **held}, strict=True)
+    return from_torch.outputs(net, x), original
 
 
-def keras_case(model: str, width: float, folder: Path) -> float:
-    """Convert, load, run."""
-    graph = build(model, width=width, size=SIZE)
-    params = random_params(graph)
-    path = folder / "model.weights.h5"
-    write_weights(graph, params, path)
-    use("float64")
-    net = application(model, width, SIZE)
+def keras_outputs(network: Network, path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Keras 3's model with the converted weights, and with the original ones."""
+    graph = graph_of(network)
+    x = np.ascontiguousarray(random_input(graph, 2).transpose(0, 2, 3, 1).astype(np.float64))
+    net = from_keras.vendors(network, graph, "float64", classifier_activation=None)
+    original = np.asarray(net(x, training=False))
+    for layer in net.layers:
+        layer.set_weights([np.full_like(array, np.nan) for array in layer.get_weights()])
     net.load_weights(path)
-    x = random_input(graph, 2, np.float64)
-    theirs = np.asarray(net(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), training=False))
-    return furthest(Network(graph, params).astype(np.float64)(x), theirs)
+    return np.asarray(net(x, training=False)), original
 
 
-def main() -> None:
-    """Check every case; print a line for each; fail with the first that does not hold."""
-    with tempfile.TemporaryDirectory() as made:
-        for model, width, names, theirs in TORCH:
-            for suffix in (".safetensors", ".pth"):
-                told(
-                    f"{model} {width:g} -> {theirs}{suffix}",
-                    torch_case(model, width, names, theirs, suffix, Path(made)),
-                )
-        for model, width in KERAS:
-            told(f"{model} {width:g} -> .weights.h5", keras_case(model, width, Path(made)))
+def cases(folder: Path) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Every conversion: what it is called, the outputs, those they must equal."""
+    for short, network in NETWORKS.items():
+        keras = network.model.startswith("keras/")
+        source = folder / SOURCES.get(short, f"{short}.keras" if keras else f"{short}.safetensors")
+        for suffix in (".weights.h5",) if keras else (".pth", ".safetensors"):
+            target = folder / f"converted_{short}{suffix}"
+            convert(source, target, network)
+            yield f"{source.name} -> {suffix}", *(keras_outputs if keras else torch_outputs)(network, target)
+    v2 = NETWORKS["v2"]
+    for model, names in ELSEWHERE.items():
+        target = folder / f"v2_{names}.safetensors"
+        convert(folder / "v2-old20-unfolded.onnx", target, v2, "--names", names)
+        other = v2._replace(model=model)
+        if names == "timm":
+            yield f"v2-old20-unfolded.onnx -> {names}", *torch_outputs(other, target)
 
 
-def told(what: str, distance: float) -> None:
-    """Print a case, or fail with it."""
-    print(f"{what}: {distance:.1e}")
-    if not distance < 1e-11:
-        raise SystemExit(f"{what}: computes otherwise")
+def main() -> int:
+    """Convert, load and compare all."""
+    status = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with tarfile.open(EXPORTS) as archive:
+            archive.extractall(folder, filter="data")
+        for name, made, original in cases(folder):
+            apart = np.abs(made - original).max()
+            print(f"{name}: loaded strictly, {apart:.1e} apart", flush=True)
+            status |= int(not apart == 0)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
