@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import tarfile
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,11 @@ def torch_outputs(network: Network, path: Path) -> tuple[npt.NDArray[Any], npt.N
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        held = load_file(path)
+        held = OrderedDict(load_file(path))
+        held._metadata = state._metadata  # torchvision's MNASNet asks for the version in it; safetensors holds none
     else:
         held = torch.load(path, weights_only=True)
-    counters = {key: value for key, value in state.items() if key.endswith("num_batches_tracked")}
-    net.load_state_dict({**counters, **held}, strict=True)
+    net.load_state_dict(held, strict=True)
     return from_torch.outputs(net, x), original
 
 
@@ -108,7 +109,7 @@ def main() -> int:
         for name, made, original in cases(folder):
             apart = np.abs(made - original).max()
             print(f"{name}: loaded strictly, {apart:.1e} apart", flush=True)
-            status |= int(not apart == 0)
+            status |= int(apart != 0)  # NaN too
     return status
 
 

@@ -6,8 +6,8 @@ MODEL is `ch_ppocr_mobile_v2.0_cls_infer.onnx` of the package in tests/ppocr.txt
 (N, 3, 48, 192) float32, is a text line (shared/real/ppocr_direction/golden_outputs.npz).
 
 The archive holds `input`, (1, 3, 48, 32), and by the names in the file `optimised|<tensor>` at the ends of segments,
-with all optimisations, and `plain|<tensor>`, the same tensors with none; `meta` says what made it. Needs onnxruntime and
-onnx. No test runs it.
+with all optimisations, and `plain|<tensor>`, the same tensors with none; `meta` says what made it. Needs onnxruntime
+and onnx. No test runs it.
 """
 
 from __future__ import annotations

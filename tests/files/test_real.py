@@ -59,7 +59,7 @@ def test_visual_wake_words_is_a_narrow_v1_with_relu(vww, name):
 
 
 def test_what_is_only_almost_known_is_refused_unless_it_is_wanted_as_it_is(vww):
-    with pytest.raises(FormatError, match="54 differences, first: stem.conv has a bias; .* --as-is"):
+    with pytest.raises(FormatError, match=r"54 differences, first: stem.conv has a bias; .* --as-is"):
         load(vww / "vww_96.h5")
     assert load(vww / "vww_96.h5", as_is=True).graph["stem.act"].op == "relu"
 
@@ -142,7 +142,7 @@ def test_the_direction_classifier_is_a_v3_small_with_these_differences(ppocr):
 
 
 def test_the_direction_classifier_is_refused_unless_it_is_wanted_as_it_is(ppocr):
-    with pytest.raises(FormatError, match="62 differences, first: stem.bn has eps 1e-05, not 0.001; .* --as-is"):
+    with pytest.raises(FormatError, match=r"62 differences, first: stem.bn has eps 1e-05, not 0.001; .* --as-is"):
         load(ppocr, size=(48, 192))
 
 
