@@ -49,6 +49,7 @@ def module(network: Network, graph: Graph) -> nn.Module:
     tensorflow = {"bn_eps": _efficientnet_builder.BN_EPS_TF_DEFAULT, "pad_type": "same"}
     generate, options = {  # as timm's functions of these names have it, but for the width
         "mobilenetv1_100": (efficientnet._gen_mobilenet_v1, {}),
+        "mobilenetv2_100": (efficientnet._gen_mobilenet_v2, {}),
         "semnasnet_100": (efficientnet._gen_mnasnet_a1, {}),
         "mobilenetv3_small_100": (mobilenetv3._gen_mobilenet_v3, {}),
         "tf_mobilenetv3_small_100": (mobilenetv3._gen_mobilenet_v3, tensorflow),
