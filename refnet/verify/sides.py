@@ -101,21 +101,20 @@ def _settled(one: Checkpoint, other: Checkpoint, size: Size | None) -> tuple[Che
             one = _at(one, other.graph.recipe.size)
         elif not _tells(other):
             other = _at(other, one.graph.recipe.size)
+    if one.models == other.models and not (_tells(one) or _tells(other)):
+        if not one.apart:
+            return one, other, ()
+        words = f"neither file can tell which of {' and '.join(one.models)} it is ({', '.join(one.apart)} differ)"
+        return one, other, (f"{words}; as {one.models[0]} they are compared",)
     choices = [(a, b) for a in _readings(one) for b in _readings(other)]
-    if len(choices) == 1:
-        return one, other, ()
-    scored = [(len(differences(a, b)), a, b) for a, b in choices]
-    _, a, b = min(scored, key=lambda each: each[0])
-    notes = []
-    for file, chosen in ((one, a), (other, b)):
-        if len(file.models) > 1:
-            names = " and ".join(file.models)
-            notes.append(
-                f"{file.path} cannot tell which of {names} it is: the other file decides for {chosen.models[0]}"
-                if len(one.models) == 1 or len(other.models) == 1
-                else f"neither file can tell which of {names} it is; as {chosen.models[0]} they are compared"
-            )
-    return a, b, tuple(dict.fromkeys(notes))
+    a, b = min(choices, key=lambda each: len(differences(*each)))
+    notes = [
+        f"{file.path} cannot tell which of {' and '.join(file.models)} it is ({', '.join(file.apart)} differ): "
+        f"it is taken for {chosen.graph.recipe.model}, which the other file is nearest to"
+        for file, chosen in ((one, a), (other, b))
+        if file.apart and not _tells(file)
+    ]
+    return a, b, tuple(notes)
 
 
 def _tells(file: Checkpoint) -> bool:

@@ -14,7 +14,13 @@ from refnet.cli import main
 from refnet.files.schemes import entries
 from refnet.golden.pack import write_pack
 from refnet.verify.report import sentence
-from refnet.verify.verifying import verify
+from refnet.verify.verifying import verify as verify_files
+
+SIZE = ["--size", "48,40"]
+
+
+def verify(one, other, **options):
+    return verify_files(one, other, size=(48, 40), **options)
 
 
 def save(path, params) -> str:
@@ -50,12 +56,12 @@ def folded(folder):
 
 
 def test_the_summary_line_is_one_that_a_person_believes(plain, folded, capsys):
-    assert main(["verify", plain, "--against", folded]) == 0
+    assert main(["verify", plain, "--against", folded, *SIZE]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "same network, batch norm folded"
 
 
 def test_json_has_the_five_levels_and_every_tensor(plain, folded, capsys):
-    assert main(["verify", plain, "--against", folded, "--json"]) == 0
+    assert main(["verify", plain, "--against", folded, "--json", *SIZE]) == 0
     made = json.loads(capsys.readouterr().out)
     assert list(made) == ["verdict", "structure", "values", "behaviour", "health"]
     assert made["verdict"] == "same network, batch norm folded"
@@ -68,7 +74,7 @@ def test_a_fault_is_exit_1_and_named_in_the_last_line_and_in_junit(plain, folder
     params = dict(network("v2")[1])
     params["block3.project.w"] = put(params["block3.project.w"], (0, 0), 0.5)
     wrong, report = save(folder / "wrong.npz", params), folder / "report.xml"
-    assert main(["verify", plain, "--against", wrong, "--junit", str(report)]) == 1
+    assert main(["verify", plain, "--against", wrong, "--junit", str(report), *SIZE]) == 1
     assert "block3.project.w is damaged" in capsys.readouterr().out.splitlines()[-1]
     suite = ElementTree.parse(report).getroot()[0]
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
@@ -77,19 +83,19 @@ def test_a_fault_is_exit_1_and_named_in_the_last_line_and_in_junit(plain, folder
 
 
 def test_the_policy_is_printed_and_obeyed(plain, folded, capsys):
-    assert main(["verify", plain, "--against", folded, "--allow", "none"]) == 1
+    assert main(["verify", plain, "--against", folded, "--allow", "none", *SIZE]) == 1
     out = capsys.readouterr().out
     assert "meant: no difference" in out
     assert "which --allow does not list" in out
 
 
 def test_an_unknown_word_of_the_policy_is_refused(plain, capsys):
-    assert main(["verify", plain, "--against", plain, "--allow", "fold"]) == 2
+    assert main(["verify", plain, "--against", plain, "--allow", "fold", *SIZE]) == 2
     assert "'fold' is none of folded" in capsys.readouterr().err
 
 
 def test_a_file_alone_is_named_and_examined(plain, capsys):
-    assert main(["verify", plain]) == 0
+    assert main(["verify", plain, *SIZE]) == 0
     out = capsys.readouterr().out
     assert "torchvision/mobilenet_v2" in out
     assert out.splitlines()[-1] == "healthy"
@@ -98,13 +104,13 @@ def test_a_file_alone_is_named_and_examined(plain, capsys):
 def test_nan_does_not_keep_a_file_from_being_examined(folder, capsys):
     params = network("v2")[1]
     sick = save(folder / "nan.npz", {**params, "stem.conv.w": put(params["stem.conv.w"], (0, 0, 0, 0), np.nan)})
-    assert main(["verify", sick]) == 1
+    assert main(["verify", sick, *SIZE]) == 1
     assert "FAILS nan: stem.conv.w: 1, first at [0, 0, 0, 0]" in capsys.readouterr().out
 
 
 def test_a_file_that_is_none_is_refused_in_one_line(folder, plain, capsys):
     (folder / "none.npz").write_bytes(b"nothing")
-    assert main(["verify", plain, "--against", str(folder / "none.npz")]) == 2
+    assert main(["verify", plain, "--against", str(folder / "none.npz"), *SIZE]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -135,8 +141,8 @@ def test_a_golden_pack_may_be_either_side(folder, folded):
     graph, params = network("v2")
     net = refnet.Network(graph, params)
     write_pack(net, refnet.random_input(graph, batch=1), folder / "pack", origin={"input": "random"})
-    assert sentence(verify(folder / "pack", folded)) == "same network, batch norm folded"
-    assert sentence(verify(folded, folder / "pack")) == "same network, batch norm folded"
+    assert sentence(verify_files(folder / "pack", folded)) == "same network, batch norm folded"
+    assert sentence(verify_files(folded, folder / "pack")) == "same network, batch norm folded"
 
 
 @pytest.mark.parametrize("other", ["v1", "v3-small"])
@@ -163,10 +169,10 @@ def test_a_class_more_is_told(folder, plain):
 def test_real_weights_and_their_two_exports(real):
     """A trained network as Keras 2 saved it, and as TensorFlow Lite's converter folded and quantised it."""
     folder = real / "vww_96"
-    found = verify(folder / "vww_96.h5", folder / "vww_96_float.tflite")
+    found = verify_files(folder / "vww_96.h5", folder / "vww_96_float.tflite")
     assert sentence(found) == "same network, batch norm folded"
     assert not found.behaviour.wrong
     assert not found.structure
-    eight = verify(folder / "vww_96.h5", folder / "vww_96_int8.tflite", allow=("folded", "int8"))
+    eight = verify_files(folder / "vww_96.h5", folder / "vww_96_int8.tflite", allow=("folded", "int8"))
     assert sentence(eight) == "same network, batch norm folded, weights in 8 bits"
     assert {value.kind for value in eight.values} == {"folded+int8", "int8"}
