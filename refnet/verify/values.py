@@ -146,7 +146,7 @@ def _value(case: Case, name: str, steps: Array | None, constant: float) -> Value
                     words += f"; {rounding.detail}"
                 return Value(name, kind.id, True, folds, words, ulps, at)
     if case.copy.shape != case.wanted.value.shape:
-        words = f"shape {case.copy.shape} instead of {case.wanted.value.shape}"
+        words = f"{case.copy.shape} instead of {case.wanted.value.shape}"
         return Value(name, "shape", True, folds, words)
     return Value(name, "stale", True, folds, _likeness(case), ulps, at)
 
