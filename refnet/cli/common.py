@@ -1,34 +1,33 @@
-"""What several commands share: tables of text, sizes on the command line, which network a name or file means."""
+"""What several commands share: sizes on the command line, which network a name or file means."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
+from refnet.files.containers.replacing import replacing
 from refnet.golden.pack_formats import read_npy
 from refnet.graph import Graph
 from refnet.networks.build import build
-from refnet.text import table
 
 if TYPE_CHECKING:
+    from refnet.files.checkpoint import Checkpoint
     from refnet.network import Network
 
 __all__ = [
+    "as_is_argument",
     "checkpoint_of",
+    "identified",
     "load_array",
     "model_of",
     "print_json",
     "size_argument",
-    "table",
     "write_array",
     "write_text",
 ]
@@ -55,29 +54,14 @@ def load_array(path: str | Path) -> npt.NDArray[Any]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all."""
-    _write(path, lambda file: file.write(text.encode("utf-8")))
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def write_array(path: str | Path, x: npt.NDArray[Any]) -> None:
     """Write a .npy file whole or not at all."""
-    _write(path, lambda file: np.save(file, x, allow_pickle=False))
-
-
-def _write(path: str | Path, put: Callable[[IO[bytes]], object]) -> None:
-    path = Path(path).resolve()  # a link stays a link
-    if path.exists() and not path.is_file():
-        raise RequestError(f"{path}: exists and is no file; choose another name")
-    if not path.parent.is_dir():
-        raise RequestError(f"{path.parent}: is no folder to write into")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            put(file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        np.save(file, x, allow_pickle=False)
 
 
 def size_argument(text: str) -> tuple[int, int]:
@@ -94,15 +78,40 @@ def size_argument(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
+def as_is_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare --as-is, of commands that take a checkpoint."""
+    parser.add_argument(
+        "--as-is", action="store_true", help="take a checkpoint that is only almost a known network as it is"
+    )
+
+
 def checkpoint_of(options: argparse.Namespace) -> Network | None:
     """The network in the checkpoint that `options.network` is the path of; None where it is the name of a model."""
-    if not Path(options.network).is_file():
+    asked = _asked(options)
+    if asked is None:
         return None
     from refnet.network import load
 
+    return load(options.network, **asked, as_is=options.as_is)
+
+
+def identified(options: argparse.Namespace) -> Checkpoint | None:
+    """What the file at `options.network` is, fit to be run or not; None where that is the name of a model."""
+    asked = _asked(options)
+    if asked is None:
+        return None
+    from refnet.files.checkpoint import identify
+
+    return identify(options.network, **asked)
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any] | None:
+    """What the user says that a checkpoint is; None where `options.network` is no file."""
+    if not Path(options.network).is_file():
+        return None
     if getattr(options, "classes", None) is not None:
         raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
-    return load(options.network, model=options.model, width=options.width, size=options.size)
+    return {"model": options.model, "width": options.width, "size": options.size}
 
 
 def model_of(options: argparse.Namespace) -> Graph:

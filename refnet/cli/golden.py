@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import checkpoint_of, load_array, model_of, print_json, size_argument
+from refnet.cli.common import as_is_argument, checkpoint_of, load_array, model_of, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files.images import read_input
 from refnet.golden.pack import DTYPES, FORMATS, LAYOUTS, write_pack
@@ -34,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size in pixels; an array has its own")
+    as_is_argument(parser)
     parser.add_argument("--classes", type=int, help="number of classes, with the name of a model")
     parser.add_argument("--batch", type=int, metavar="N", help="how many images of the probe, without --input (2)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what values are rounded to (float32)")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from refnet.cli.common import print_json, table
+from refnet.cli.common import print_json
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.readings.cost import cost
+from refnet.text import table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

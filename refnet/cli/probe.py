@@ -7,11 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from refnet.cli.common import checkpoint_of, load_array, model_of, print_json, size_argument, table, write_array
+from refnet.cli.common import (
+    as_is_argument,
+    checkpoint_of,
+    load_array,
+    model_of,
+    print_json,
+    size_argument,
+    write_array,
+)
 from refnet.errors import RequestError
 from refnet.golden.probes import probe, report
 from refnet.network import Network
 from refnet.networks.random import random_params
+from refnet.text import table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    as_is_argument(parser)
     parser.add_argument("--batch", type=int, default=2, help="how many images (2)")
     parser.add_argument("--input", metavar="X.npy", help="report on this input instead of the probe")
     parser.add_argument("-o", "--output", metavar="X.npy", help="write the probe")

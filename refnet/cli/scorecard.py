@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import Any
 
-from refnet.cli.common import print_json, table
+from refnet.cli.common import print_json
 from refnet.errors import RequestError
 from refnet.golden.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
+from refnet.text import table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from refnet.cli.common import checkpoint_of, model_of, print_json, size_argument, table
+from refnet.cli.common import identified, model_of, print_json, size_argument
+from refnet.files.recognise.differences import grouped
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.readings.cost import Cost, cost
+from refnet.text import table
+
+if TYPE_CHECKING:
+    from refnet.files.checkpoint import Checkpoint
 
 _MIB = 2**20
 
@@ -26,11 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table with totals, or JSON."""
-    trained = checkpoint_of(options)
-    graph = trained.graph if trained else model_of(options)
+    found = identified(options)
+    graph = found.graph if found else model_of(options)
     rows = cost(graph)
     if options.json:
-        print_json(_document(graph, rows))
+        print_json(_document(graph, rows) | ({"file": _file(found)} if found else {}))
         return 0
     lines = [
         (
@@ -48,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
     print(table(header, lines, left=4))
     print()
     print(_totals(graph, rows))
+    if found:
+        print(_identity(found))
     return 0
 
 
@@ -106,6 +114,36 @@ def _totals(graph: Graph, rows: list[Cost]) -> str:
             ),
         )
     )
+
+
+def _identity(found: Checkpoint) -> str:
+    """What the file is, and every way in which its network is not the known one."""
+    by = "its structure" if found.scheme == "structure" else f"names of {found.scheme}"
+    norms = "folded" if found.folded else "not folded"
+    stored = " and ".join(sorted(set(found.stored.values())))
+    lines = [f"file           {Path(found.path).name}: {found.kind}, {stored}, batch norm {norms}, recognised by {by}"]
+    if len(found.models) > 1:
+        apart = (
+            f"they differ in {', '.join(found.apart)}; say which with --model" if found.apart else "they compute alike"
+        )
+        lines.append(f"it may be      {' or '.join(found.models)}: {apart}")
+    if found.differences:
+        lines.append(f"differences    {len(found.differences)} from {found}: run it as it is with --as-is")
+        lines += [f"  {line}" for line in grouped(found.differences, most=3)]
+    return "\n".join(lines)
+
+
+def _file(found: Checkpoint) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "kind": found.kind,
+        "scheme": found.scheme,
+        "models": list(found.models),
+        "apart": list(found.apart),
+        "folded": found.folded,
+        "stored": sorted(set(found.stored.values())),
+        "differences": [{**one._asdict(), "line": str(one)} for one in found.differences],
+    }
 
 
 def _document(graph: Graph, rows: list[Cost]) -> dict[str, Any]:

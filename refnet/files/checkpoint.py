@@ -1,43 +1,124 @@
-"""Which network is this file? Container + scheme -> graph and params, strict both ways.
+"""Which network is this file? Bytes -> a graph with our names of its nodes, its params, and what they are.
 
-Nothing may be missing, nothing left over, every shape must be right. Where two networks share every name and shape
-but compute differently, nothing is guessed: the caller must say which.
+`identify` says what a file holds, an almost known network too. `read_checkpoint` is strict: nothing may be missing,
+nothing left over, and where two networks compute differently and the file cannot tell, the caller must say which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.schemes import Entry, entries, unused
+from refnet.files.recognise import names, structure
+from refnet.files.recognise.differences import Difference
 from refnet.graph import Graph
-from refnet.networks.build import build, find, image_size
-from refnet.networks.dialects import MODELS, Model
-from refnet.networks.plan import Plan, plan
+from refnet.networks.build import find, image_size
+from refnet.networks.resize import resize
 
-__all__ = ["read_checkpoint"]
+__all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
 
+_SIZE = (224, 224)  # of the images that nearly all known networks are built for
 _COUNTERS = ".num_batches_tracked"  # of PyTorch's batch norms; inference does not read them
-_PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
-_WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 
 
-class _Layout(NamedTuple):
-    """A network as a file would hold it: key -> (refnet's name, entry), keys that may also be there."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file as a network.
 
+    Attributes
+    ----------
+    path : the file
+    kind : of container, see `containers.Contents`
+    scheme : whose names told which array is which ('torchvision', 'keras', 'refnet', ...), or 'structure'
+    graph : the network, its nodes under our names; the file's own structure where it tells one, else the known one's
+    params : by 'node.slot'; float32, or float64 where the file has any
+    stored : by 'node.slot', the dtype in the file
+    keys : by 'node.slot', the file's name of the array; none for what no file holds, such as a gamma of 1
+    models : the network's name; several where the file cannot tell which it is, the graph then being the first's
+    apart : in what these differ: ('pad', 'eps'); nothing where they compute alike
+    folded : whether batch norm has been worked into the convolutions
+    differences : from the first of `models` at the width, size and classes of the graph's recipe
+    """
+
+    path: str
+    kind: str
+    scheme: str
     graph: Graph
-    entries: dict[str, tuple[str, Entry]]
-    unused: dict[str, tuple[int, ...]]
+    params: Params
+    stored: dict[str, str]
+    keys: dict[str, str]
+    models: tuple[str, ...]
+    apart: tuple[str, ...] = ()
+    folded: bool = False
+    differences: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        recipe = self.graph.recipe
+        return f"{recipe.model} x{recipe.width:g}"
+
+
+def identify(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    width: float | None = None,
+    size: tuple[int, int] | int | None = None,
+) -> Checkpoint:
+    """Say which network a file holds: a known one, one of several, or a known one but for some differences.
+
+    Parameters
+    ----------
+    path : a file of weights, see `containers.read`
+    model : its name, where it is known; by default it is recognised, with width and classes
+    width : width multiplier, where it is known
+    size : (height, width) of the images, by default the file's or else the vendor's
+
+    Returns
+    -------
+    checkpoint : its values are not judged: they may be NaN
+
+    Raises
+    ------
+    FormatError
+        if the file cannot be read, or if its arrays fit no network: names the first key that is missing, left over or
+        of another shape.
+    RequestError
+        for a model, width or size that cannot be.
+    """
+    contents = containers.read(path)
+    if model is not None:
+        find(model)
+    if contents.structure is not None:
+        return _from_structure(path, contents, model, width, size)
+    arrays = _weights(path, contents.arrays)
+    found = names.recognise(arrays, model, width)
+    if not found:
+        raise FormatError(f"{path}: {_instead(arrays, model, width)}{names.objection(arrays, model, width)}")
+    layout = found[0]
+    graph, shapes = layout.graph, layout.graph.params()
+    keys = {ours: key for key, (ours, _) in layout.entries.items()}
+    return Checkpoint(
+        path=str(path),
+        kind=contents.kind,
+        scheme=layout.scheme,
+        graph=graph if size is None else resize(graph, size),
+        params={ours: layout.entries[keys[ours]][1].ours(arrays[keys[ours]], shapes[ours]) for ours in shapes},
+        stored={ours: str(contents.arrays[keys[ours]].dtype) for ours in shapes},
+        keys={ours: keys[ours] for ours in shapes},
+        models=tuple(other.graph.recipe.model for other in found),
+        apart=names.apart(found),
+        folded=layout.folded,
+    )
 
 
 def read_checkpoint(
@@ -46,15 +127,14 @@ def read_checkpoint(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    as_is: bool = False,
 ) -> tuple[Graph, Params]:
-    """Read trained weights and find the network that they belong to.
+    """Read trained weights and the network that they belong to.
 
     Parameters
     ----------
-    path : a PyTorch checkpoint (.pth, .pt, .bin; with or without a wrapper) or an .npz archive
-    model : its name, where it is known; by default it is recognised from names and shapes, with width and classes
-    width : width multiplier, where it is known
-    size : (height, width) of the images, by default the vendor's
+    path, model, width, size : as for `identify`
+    as_is : take a network that differs from the known one as the file has it
 
     Returns
     -------
@@ -63,26 +143,70 @@ def read_checkpoint(
     Raises
     ------
     FormatError
-        if the file is no checkpoint, or one of another network: names the first key that is missing, left over or of
-        another shape.
+        as `identify` does; if a weight is NaN or infinite, or a variance negative; if the network differs from the
+        known one and `as_is` was not asked for.
     RequestError
-        if several networks fit that compute differently; names them.
+        as `identify` does; if several networks fit that compute differently; names them.
     """
-    arrays = _weights(path, containers.read(path))
-    if model is not None:
-        find(model)
-    found = _recognise(arrays, model, width)
-    if not found:
-        raise FormatError(f"{path}: {_objection(arrays, model, width)}")
-    if len(found) > 1:
-        names = " and ".join(layout.graph.recipe.model for layout in found)
-        raise RequestError(f"{path}: {names} share every name and shape but compute differently; say which with model=")
-    layout = found[0]
-    params = {ours: entry.ours(arrays[key], _shape(layout, ours)) for key, (ours, entry) in layout.entries.items()}
-    _check_values(path, params, {ours: key for key, (ours, _) in layout.entries.items()})
-    recipe = layout.graph.recipe
-    graph = build(recipe.model, width=recipe.width, size=image_size(size, recipe.size), classes=recipe.classes)
-    return graph, {name: params[name] for name in graph.params()}
+    found = identify(path, model=model, width=width, size=size)
+    if found.apart:
+        raise RequestError(
+            f"{path}: {' and '.join(found.models)} share every name and shape but compute differently "
+            f"({', '.join(found.apart)}); say which with model="
+        )
+    if found.differences and not as_is:
+        raise FormatError(f"{path}: {_almost(found)}; run it as it is with --as-is")
+    _check_values(found)
+    return found.graph, found.params
+
+
+def _from_structure(
+    path: str | Path,
+    contents: containers.Contents,
+    model: str | None,
+    width: float | None,
+    size: tuple[int, int] | int | None,
+) -> Checkpoint:
+    """A file that says how its arrays are used."""
+    from refnet.files import foreign  # only here: an .npz needs no translator
+
+    assert contents.structure is not None
+    # Where the file leaves the size open, it is the one that the known networks are built for.
+    usual = image_size(size, _SIZE if model is None else find(model).size)
+    left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
+    try:
+        own = foreign.translate(contents, size=usual if left_open else None)
+        found = structure.recognise(own.graph, own.keys.values(), model, width)
+        graph = found.comparison.graph
+        graph = resize(graph, graph.recipe.size if size is None else size)
+    except (FormatError, RequestError) as error:
+        raise type(error)(f"{path}: {error}") from error
+    params = _in_one_precision(own.params)
+    comparison = found.comparison
+    theirs = {new: old for old, new in comparison.names.items()}
+    origin = {f"{node.name}.{slot}": f"{theirs[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
+    return Checkpoint(
+        path=str(path),
+        kind=contents.kind,
+        scheme="structure",
+        graph=graph,
+        params={ours: params[name] for ours, name in origin.items()},
+        stored={ours: own.stored[name] for ours, name in origin.items() if name in own.stored},
+        keys={ours: own.keys[name] for ours, name in origin.items() if name in own.keys},
+        models=found.models,
+        folded=comparison.folded,
+        differences=comparison.differences,
+    )
+
+
+def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
+    """What the arrays are, where they are not what the caller said."""
+    if model is None and width is None:
+        return ""
+    found = names.recognise(arrays, None, None)
+    recipes = [layout.graph.recipe for layout in found]
+    said = " or ".join(f"{recipe.model} x{recipe.width:g}" for recipe in recipes)
+    return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
 
 
 def _weights(path: str | Path, arrays: Arrays) -> Params:
@@ -98,127 +222,25 @@ def _weights(path: str | Path, arrays: Arrays) -> Params:
         kept[key] = array if array.dtype == np.float64 else array.astype(np.float32)
     if not kept:
         raise FormatError(f"{path}: holds no weights")
-    if len({array.dtype for array in kept.values()}) > 1:
-        kept = {key: array.astype(np.float64) for key, array in kept.items()}
-    return kept
+    return _in_one_precision(kept)
 
 
-def _check_values(path: str | Path, params: Params, keys: Mapping[str, str]) -> None:
-    for name, array in params.items():
+def _in_one_precision(arrays: Params) -> Params:
+    """All in float64 where any is, which is exact."""
+    if len({array.dtype for array in arrays.values()}) == 1:
+        return arrays
+    return {key: array.astype(np.float64) for key, array in arrays.items()}
+
+
+def _almost(found: Checkpoint) -> str:
+    first, *others = found.differences
+    return f"{found} with {len(others) + 1} differences, first: {first}" if others else f"{found}, but {first}"
+
+
+def _check_values(found: Checkpoint) -> None:
+    for name, array in found.params.items():
+        what = f"{found.path}: {found.keys.get(name, name)} holds"
         if not np.isfinite(array).all():
-            raise FormatError(f"{path}: {keys[name]} holds NaN or infinity: the weights are broken")
+            raise FormatError(f"{what} NaN or infinity: the weights are broken")
         if name.endswith(".var") and (array < 0).any():
-            raise FormatError(f"{path}: {keys[name]} holds a negative variance: the weights are broken")
-
-
-def _shape(layout: _Layout, name: str) -> tuple[int, ...]:
-    node, _, slot = name.rpartition(".")
-    return layout.graph[node].params[slot]
-
-
-def _recognise(arrays: Arrays, model: str | None, width: float | None) -> list[_Layout]:
-    """Every network that fits the arrays exactly; one of each kind that computes alike."""
-    fitting = [layout for layout in _candidates(arrays, model, width) if _difference(arrays, layout) is None]
-    if model is None and any(not _dilated(layout) for layout in fitting):
-        fitting = [layout for layout in fitting if not _dilated(layout)]  # a file cannot tell; the plain one wins
-    if any(layout.graph.recipe.width == 1.0 for layout in fitting):  # mnasnet0_5 is meant, not mnasnet1_0 at 0.5
-        fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0]
-    kinds: list[_Layout] = []
-    for layout in fitting:
-        if all(layout.graph.nodes != other.graph.nodes for other in kinds):
-            kinds.append(layout)
-    return kinds
-
-
-def _dilated(layout: _Layout) -> bool:
-    return MODELS[layout.graph.recipe.model].dilated_from is not None
-
-
-def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Iterator[_Layout]:
-    """Networks whose names resemble the file's, at every width that could give its shapes.
-
-    A model that fits at a width it is published at keeps the search from going on to odd ones.
-    """
-    names = [model] if model is not None else list(MODELS)
-    for name in names:
-        for scheme in (None, "refnet"):
-            layout = _layout(name, 1.0, 1000, scheme)
-            if model is None and len(layout.entries.keys() & arrays.keys()) < len(arrays) / 2:
-                continue
-            yield from _at_widths(arrays, name, width, scheme)
-
-
-def _at_widths(arrays: Arrays, name: str, width: float | None, scheme: str | None) -> Iterator[_Layout]:
-    tried: set[Plan] = set()
-    own = find(name).width
-    # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
-    widths = _WIDTHS if own == 1.0 else (1.0,)
-    for candidate in widths if width is None else (width,):
-        widths_of_layers = plan(find(name), candidate)
-        if widths_of_layers in tried:
-            continue
-        tried.add(widths_of_layers)
-        if width is None and not _plausible(arrays, find(name), widths_of_layers, scheme, name):
-            continue
-        layout = _layout(name, candidate, _classes(arrays, name, candidate, scheme), scheme)
-        yield layout
-        if _difference(arrays, layout) is None:
-            return
-
-
-def _plausible(arrays: Arrays, model: Model, widths: Plan, scheme: str | None, name: str) -> bool:
-    """A quick look at the two ends of the network, before a whole graph is built."""
-    layout = _layout(name, 1.0, 1000, scheme)
-    keys = {ours: key for key, (ours, _) in layout.entries.items()}
-    stem, project = arrays.get(keys["stem.bn.mean"]), arrays.get(keys[f"block{len(widths.blocks)}.project.bn.mean"])
-    return (
-        stem is not None and project is not None and stem.size == widths.stem and project.size == widths.blocks[-1].out
-    )
-
-
-def _classes(arrays: Arrays, name: str, width: float, scheme: str | None) -> int:
-    layout = _layout(name, 1.0, 1000, scheme)
-    key = next(key for key, (ours, _) in layout.entries.items() if ours == "head.logits.b")
-    return arrays[key].size if key in arrays and arrays[key].size else find(name).dialect.classes
-
-
-@lru_cache(maxsize=512)
-def _layout(name: str, width: float, classes: int, scheme: str | None) -> _Layout:
-    graph = build(name, width=width, classes=classes)
-    keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, scheme).items()}
-    return _Layout(graph, keyed, unused(graph, scheme))
-
-
-def _difference(arrays: Arrays, layout: _Layout) -> str | None:
-    """What first keeps the arrays from being this network, or None."""
-    name = layout.graph.recipe.model
-    for key, (_, entry) in layout.entries.items():
-        if key not in arrays:
-            return f"{key!r} is missing, which {name} needs"
-        if arrays[key].shape != entry.shape:
-            return f"{key!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
-    for key, array in arrays.items():
-        if key in layout.unused and array.shape != layout.unused[key]:
-            return f"{key!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
-        if key not in layout.entries and key not in layout.unused:
-            return f"{key!r} is left over: {name} has no such weight"
-    return None
-
-
-def _objection(arrays: Arrays, model: str | None, width: float | None) -> str:
-    """Why no network fits, told of the one that comes nearest."""
-
-    def agreement(layout: _Layout) -> int:
-        return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
-
-    names = [model] if model is not None else list(MODELS)
-    at = 1.0 if width is None else width
-    layouts = [
-        _layout(name, at, _classes(arrays, name, at, scheme), scheme) for name in names for scheme in (None, "refnet")
-    ]
-    nearest = max([*layouts, *_candidates(arrays, model, width)], key=agreement)
-    recipe = nearest.graph.recipe
-    if not agreement(nearest):
-        first = next(iter(arrays))
-        return f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
-    return f"{_difference(arrays, nearest)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
+            raise FormatError(f"{what} a negative variance: the weights are broken")

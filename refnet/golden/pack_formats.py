@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers import safetensors
 
 __all__ = ["FORMATS", "Stored", "read_array", "read_npy", "writer"]
 
@@ -29,9 +29,7 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]  # 'params' and 'tensors': 
 FORMATS = ("npy", "raw", "safetensors", "c")
 
 _ON_DISK: Mapping[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
-_SAFE = {"float32": "F32", "float64": "F64"}
 _CHUNK = 1 << 16  # elements converted at a time
-_LONGEST = 100 << 20  # bytes of a safetensors header, its specification's own limit
 
 
 class Stored(NamedTuple):
@@ -112,13 +110,8 @@ class _Safetensors:
         self.dtype = dtype
         self.streams = {kind: open(folder / f"{kind}.safetensors", "xb") for kind in shapes}  # noqa: SIM115
         for kind, stream in self.streams.items():
-            header, end = {}, 0
-            for name, shape in shapes[kind].items():
-                begin, end = end, end + math.prod(shape) * _ON_DISK[dtype].itemsize
-                header[name] = {"dtype": _SAFE[dtype], "shape": shape, "data_offsets": (begin, end)}
-            text = json.dumps(header).encode()
-            text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
-            stream.write(len(text).to_bytes(8, "little") + text)
+            tensors = {name: (_ON_DISK[dtype].str, shape) for name, shape in shapes[kind].items()}
+            stream.write(safetensors.header(tensors))
 
     def add(self, kind: str, name: str, array: Array) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -193,7 +186,7 @@ def read_array(path: Path, name: str, stored: Stored, form: str) -> Array:
             if form == "npy":
                 begin, end = _npy_place(file, stored, dtype)
             elif form == "safetensors":
-                begin, end = _safetensors_place(file, name, stored)
+                begin, end = _safetensors_place(file, name, stored, dtype)
             else:
                 begin, end = 0, os.fstat(file.fileno()).st_size
         except FormatError as error:
@@ -260,19 +253,13 @@ def _npy_place(file: IO[bytes], stored: Stored, dtype: np.dtype[Any]) -> tuple[i
     return file.tell(), os.fstat(file.fileno()).st_size
 
 
-def _safetensors_place(file: IO[bytes], name: str, stored: Stored) -> tuple[int, int]:
+def _safetensors_place(file: BinaryIO, name: str, stored: Stored, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Where the numbers of one tensor begin and end."""
-    length = int.from_bytes(file.read(8), "little")
-    if length > min(_LONGEST, os.fstat(file.fileno()).st_size):
-        raise FormatError("no safetensors file, or cut short")
-    try:
-        entry = json.loads(file.read(length))[name]
-        dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin <= end):
-            raise ValueError("data_offsets")
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise FormatError(f"no safetensors header that describes {name}") from None
-    if (dtype, shape) != (_SAFE[stored.dtype], stored.shape):
-        wanted = f"{_SAFE[stored.dtype]} {stored.shape}"
-        raise FormatError(f"{name} is {dtype} {shape}, in the manifest it is {wanted}")
-    return 8 + length + begin, 8 + length + end
+    found = safetensors.places(file)
+    if name not in found:
+        raise FormatError(f"has no tensor called {name}")
+    place = found[name]
+    if (place.dtype, place.shape) != (dtype.str, stored.shape):
+        wanted = f"{dtype.str} {stored.shape}"
+        raise FormatError(f"{name} is {place.dtype} {place.shape}, in the manifest it is {wanted}")
+    return place.begin, place.end

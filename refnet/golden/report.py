@@ -6,12 +6,11 @@ All three render the one JSON document that `refnet compare --json` prints. Noth
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from xml.etree import ElementTree
 
+from refnet.golden.junit import Case, suite
 from refnet.golden.page import html
 from refnet.golden.verdicts import FAILING
 from refnet.golden.words import causes, figure, origin, summary
@@ -97,44 +96,25 @@ def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 break
 
 
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
-
-
-def _legal(text: object) -> str:
-    return _ILLEGAL.sub("\ufffd", str(text))
-
-
 def junit(document: Mapping[str, Any]) -> str:
     """The report as JUnit XML: a test case per tensor, and one per tensor of the candidate that matches nothing.
 
     What lies inside a judged segment counts as passed.
     """
-    suite = ElementTree.Element("testsuite", name=_legal(f"refnet compare {document['candidate']}"))
+    return suite(f"refnet compare {document['candidate']}", document["model"], _cases(document))
+
+
+def _cases(document: Mapping[str, Any]) -> Iterator[Case]:
     why: dict[str, list[str]] = {}
     for cause, (sentence, more) in zip(document["causes"], causes(document), strict=True):
         why.setdefault(cause["node"], []).extend([sentence, *more])
-    failures = 0
     for tensor in document["tensors"]:
-        case = _case(suite, document, tensor["name"])
-        if tensor["verdict"] in FAILING:
-            failures += 1
+        name, verdict = tensor["name"], tensor["verdict"]
+        if verdict in FAILING:
             figures = [f"{key} {figure(tensor.get(key))}" for key in ("worst", "expected", "rms", "error")]
-            failure = ElementTree.SubElement(case, "failure", type=_legal(tensor["verdict"]))
-            failure.set("message", _legal(f"{tensor['name']}: {tensor['verdict']}; {', '.join(figures)}"))
-            failure.text = _legal("\n".join(why.get(tensor["name"], [])))
+            message = f"{name}: {verdict}; {', '.join(figures)}"
+            yield Case(name, verdict, message, "\n".join(why.get(name, [])))
         else:
-            ElementTree.SubElement(case, "system-out").text = _legal(tensor["verdict"])
+            yield Case(name, "", verdict)
     for name in document["unmatched"]:
-        failures += 1
-        failure = ElementTree.SubElement(_case(suite, document, name), "failure", type="unmatched")
-        failure.set("message", _legal(f"{name}: matches no node"))
-    for key, count in (("tests", len(suite)), ("failures", failures), ("errors", 0), ("skipped", 0)):
-        suite.set(key, str(count))
-    suites = ElementTree.Element("testsuites")
-    suites.append(suite)
-    ElementTree.indent(suites)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
-
-
-def _case(suite: ElementTree.Element, document: Mapping[str, Any], name: str) -> ElementTree.Element:
-    return ElementTree.SubElement(suite, "testcase", classname=_legal(document["model"]), name=_legal(name), time="0")
+        yield Case(name, "unmatched", f"{name}: matches no node")

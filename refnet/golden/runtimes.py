@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.files.containers.structure import Operation
 
-__all__ = ["Operation", "Ran", "ends", "is_model", "run_model", "work"]
+__all__ = ["Ran", "ends", "is_model", "run_model", "work"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]  # None: any length
@@ -42,14 +43,6 @@ _ELEMENTWISE = {
     "quantizelinear", "dequantizelinear", "quantize", "dequantize",
 }
 # fmt: on
-
-
-class Operation(NamedTuple):
-    """One operation of a model: what it is called, and the tensors that it reads and makes."""
-
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 class Ran(NamedTuple):
@@ -101,7 +94,7 @@ def run_model(path: str | Path, x: Array) -> Ran:
         command = "import sys; from refnet.golden import runtimes; runtimes.work(*sys.argv[1:])"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
         child = subprocess.run(
-            [sys.executable, "-c", command, str(path), folder],
+            [sys.executable, "-P", "-c", command, str(path), folder],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -226,8 +219,8 @@ def _onnx(path: Path, x: Array) -> Ran:
 
 
 def _onnx_shape(shape: Any) -> Shape:
-    """Lengths that are named or left open are None."""
-    return tuple(side.dim_value or None for side in shape.dim)
+    """Lengths that are named or left open (Paddle writes -1) are None."""
+    return tuple(side.dim_value if side.dim_value > 0 else None for side in shape.dim)
 
 
 # ------------------------------------------------------------------------------------------------------------- tflite
@@ -282,8 +275,8 @@ def _tflite_shape(entry: Mapping[str, Any]) -> Shape:
 
 
 def _operation(entry: Mapping[str, Any]) -> Operation:
-    sides = (tuple(str(index) for index in entry[side] if index >= 0) for side in ("inputs", "outputs"))
-    return Operation(str(entry["op_name"]), *sides)
+    read, made = (tuple(str(index) for index in entry[side] if index >= 0) for side in ("inputs", "outputs"))
+    return Operation(str(entry["op_name"]), read, made)
 
 
 def _is_real(entry: Mapping[str, Any]) -> bool:

@@ -6,10 +6,8 @@ The file knows no network, runs nothing that a file holds, and refuses what is c
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers import npz
+from refnet.files.containers import npz, safetensors
+from refnet.files.containers.opening import widened
 
 __all__ = ["Stored", "Tensors", "read_candidate"]
 
@@ -26,10 +25,6 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 _RAW = (".bin", ".raw")
-_HEADER = 100_000_000  # bytes: the longest header that the safetensors format allows
-_SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"} | {
-    f"{kind.upper()}{bits}": f"<{kind}{bits // 8}" for kind in "iu" for bits in (8, 16, 32, 64)
-}
 
 
 class Stored(NamedTuple):
@@ -63,8 +58,8 @@ class Tensors(Mapping[str, Array]):
                 raise ValueError("cut short since it was opened")
         except (OSError, ValueError) as error:
             raise FormatError(f"{path}: {_line(error).removeprefix(f'{path}: ')}") from None
-        if dtype == "bfloat16":  # the upper half of a float32
-            flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        if dtype == "bfloat16":
+            flat = widened(flat)
         return flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(shape, order="F" if order == "F" else "C")
 
     def __iter__(self) -> Iterator[str]:
@@ -174,50 +169,7 @@ def _file(path: Path) -> Stored:
 
 
 def _safetensors(path: Path) -> dict[str, Stored]:
-    """Where the tensors of a safetensors file lie.
-
-    The format: 8 bytes, the length of the header as a little-endian integer; the header, JSON, {name: {"dtype",
-    "shape", "data_offsets": [begin, end]}} and perhaps "__metadata__"; the data, which the tensors cover without gap or
-    overlap. Refused: whatever differs from that, a name used twice, and dtypes other than floats and integers.
-    """
-    size = path.stat().st_size
+    """Where the tensors of a safetensors file lie."""
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, _HEADER):
-            raise FormatError(f"is cut short or no safetensors file: {size} bytes, a header of {length}")
-        try:
-            header = json.loads(file.read(length), object_pairs_hook=_once)
-        except RecursionError:
-            raise FormatError("the header is nested too deeply") from None
-    if not isinstance(header, dict):
-        raise FormatError("the header is no JSON object")
-    header.pop("__metadata__", None)
-    places, begins = {}, {}
-    for name, entry in header.items():
-        match entry:
-            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
-                pass
-            case _:
-                raise FormatError(f"{name!r}: lacks a dtype, a shape or its two offsets")
-        if dtype not in _SAFETENSORS:
-            raise FormatError(f"{name!r} holds {dtype[:20]}; take {', '.join(_SAFETENSORS)}")
-        if not all(type(side) is int and side >= 0 for side in shape):
-            raise FormatError(f"{name!r}: {shape} is no shape")
-        places[name] = stored = Stored(path, 8 + length + begin, _SAFETENSORS[dtype], tuple(shape))
-        if begin < 0 or end - begin != stored.nbytes:
-            raise FormatError(f"{name!r}: offsets {begin} to {end} for shape {shape} of {dtype}")
-        begins[name] = begin, end
-    reached = 0
-    for name, (begin, end) in sorted(begins.items(), key=lambda item: item[1]):
-        if begin != reached:
-            raise FormatError(f"{name!r} {'overlaps' if begin < reached else 'leaves a gap after'} another tensor")
-        reached = end
-    if reached != size - 8 - length or not places:
-        raise FormatError(f"{size - 8 - length} bytes of data for tensors of {reached}: cut short, padded or empty")
-    return {name: places[name] for name in sorted(places, key=_natural)}
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
-        raise FormatError(f"the header names {twice[0]!r} twice")
-    return dict(pairs)
+        found = safetensors.places(file)
+    return {name: Stored(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from refnet.graph import Graph, Node
 
-__all__ = ["fold_batch_norm"]
+__all__ = ["fold_batch_norm", "fold_graph", "norms"]
 
 Params = Mapping[str, npt.NDArray[Any]]
 
@@ -41,9 +41,37 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
     --------
     >>> folded, _ = fold_batch_norm(graph, params)  # doctest: +SKIP
     """
+    folded, before = norms(graph), {node.name: node for node in graph.nodes}
+    made = fold_graph(graph)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for node in made.nodes:
+        own = {slot: params[f"{node.name}.{slot}"] for slot in before[node.name].params}
+        if node.name in folded:
+            own = _folded(node, own, folded[node.name], params)
+        arrays |= {f"{node.name}.{slot}": array for slot, array in own.items()}
+    return made, arrays
+
+
+def fold_graph(graph: Graph) -> Graph:
+    """The nodes that are left once every batch norm has been folded; see `fold_batch_norm`."""
+    folded = norms(graph)
+    renamed = {norm.name: conv for conv, norm in folded.items()}
+    nodes = []
+    for node in graph.nodes:
+        if node.name in renamed:
+            continue
+        new = replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
+        if node.name in folded:
+            new = replace(new, params={"w": node.params["w"], "b": folded[node.name].params["beta"]})
+        nodes.append(new)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def norms(graph: Graph) -> dict[str, Node]:
+    """The batch norms that can be folded, by the name of the convolution that each follows."""
     readers = graph.readers()
     by_name = {node.name: node for node in graph.nodes}
-    folded = {
+    return {
         node.inputs[0]: node
         for node in graph.nodes
         if node.op == "batch_norm"
@@ -51,20 +79,6 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
         and by_name[node.inputs[0]].op in _CONVOLUTIONS
         and len(readers[node.inputs[0]]) == 1
     }
-    renamed = {norm.name: conv for conv, norm in folded.items()}
-    nodes: list[Node] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for node in graph.nodes:
-        if node.name in renamed:
-            continue
-        new = replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
-        own = {slot: params[f"{node.name}.{slot}"] for slot in node.params}
-        if node.name in folded:
-            own = _folded(node, own, folded[node.name], params)
-            new = replace(new, params={slot: array.shape for slot, array in own.items()})
-        nodes.append(new)
-        arrays |= {f"{node.name}.{slot}": array for slot, array in own.items()}
-    return replace(graph, nodes=tuple(nodes)), arrays
 
 
 def _folded(conv: Node, own: Params, norm: Node, params: Params) -> dict[str, npt.NDArray[Any]]:

@@ -9,13 +9,13 @@ import math
 import sys
 from typing import Any, NamedTuple
 
-from refnet.graph import SOURCE, Graph, Node, walk
+from refnet.graph import OPS, SOURCE, Graph, Node, walk
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
-__all__ = ["Cost", "cost", "shapes"]
+__all__ = ["Cost", "cost", "shape_after", "shapes"]
 
 
 class Cost(NamedTuple):
@@ -63,6 +63,13 @@ def cost(graph: Graph) -> list[Cost]:
 def shapes(graph: Graph) -> dict[str, Shape]:
     """Shape of every tensor without the batch axis, the input's first."""
     return {SOURCE: graph.input_shape, **{row.node.name: row.shape for row in cost(graph)}}
+
+
+def shape_after(node: Node, *shapes: Shape) -> Shape:
+    """Shape of what one node makes of tensors of these shapes, all without the batch axis."""
+    arrays = [_Made(node.params[slot]) if slot in node.params else None for slot in OPS[node.op].params]
+    made: _Made = globals()[node.op](*map(_Made, shapes), *arrays, **node.attrs)
+    return made.shape
 
 
 def conv2d(x: _Made, w: _Made, b: _Made | None, *, stride: Pair, pad: Pad, dilation: Pair) -> _Made:

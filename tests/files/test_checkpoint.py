@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 
 from refnet import FormatError, RequestError, build, load, random_params
+from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
-from refnet.files.schemes import entries, unused
+from refnet.files.schemes import entries, schemes_of, unused
+from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import fold_batch_norm
 
 
-def vendor_arrays(name, *, width=1.0, classes=10, scheme=None, seed_dead=True):
+def vendor_arrays(name, *, width=1.0, classes=10, scheme=None, folded=False):
     """The state dict that the vendor's own module would save, random weights."""
     graph = build(name, width=width, classes=classes)
     params = random_params(graph)
+    if folded:
+        graph, params = fold_batch_norm(graph, params)
     arrays = {entry.key: entry.theirs(params[ours]) for ours, entry in entries(graph, scheme).items()}
     return arrays | {key: np.ones(shape, np.float32) for key, shape in unused(graph, scheme).items()}
 
@@ -172,3 +177,144 @@ def test_an_unknown_model_is_refused_before_the_weights_are_compared(tmp_path):
     path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v2", width=0.1))
     with pytest.raises(RequestError, match="no model is called 'mobilenet'"):
         load(path, model="mobilenet")
+
+
+# ------------------------------------------------------------------------------------------------------------- identify
+
+
+@pytest.mark.parametrize(("model", "scheme"), [(m, s) for m in MODELS if "@" not in m for s in schemes_of(m)])
+def test_folded_weights_are_recognised_in_every_scheme(tmp_path, model, scheme):
+    width = 0.35 if MODELS[model].width == 1.0 else 1.0
+    path = saved(tmp_path, vendor_arrays(model, width=width, scheme=scheme, folded=True))
+    found = identify(path, model=model)
+    graph, params = fold_batch_norm(net := build(model, width=width, classes=10), random_params(net))
+    assert (found.scheme, found.folded, found.graph) == (scheme, True, graph)
+    assert all(np.array_equal(array, params[name]) for name, array in found.params.items())
+    assert identify(path).folded
+
+
+def test_folded_weights_are_strict_both_ways_too(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", folded=True)
+    bias = arrays.pop("features.4.conv.2.bias")
+    with pytest.raises(FormatError, match=r"'features.4.conv.2.bias' is missing, which torchvision/mobilenet_v2 needs"):
+        load(saved(tmp_path, arrays))
+    arrays |= {"features.4.conv.2.bias": bias, "features.4.conv.3.running_var": np.ones(32, np.float32)}
+    with pytest.raises(FormatError, match=r"'features.4.conv.3.running_var' is left over"):
+        load(saved(tmp_path, arrays))
+
+
+def test_what_a_file_is(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v3_small", width=0.35)
+    arrays["features.0.0.weight"] = arrays["features.0.0.weight"].astype(np.float16)
+    found = identify(saved(tmp_path, arrays))
+    assert (str(found), found.kind, found.scheme) == ("torchvision/mobilenet_v3_small x0.35", "npz", "torchvision")
+    assert (found.models, found.apart, found.folded, found.differences) == (
+        ("torchvision/mobilenet_v3_small",),
+        (),
+        False,
+        (),
+    )
+    assert found.keys["stem.bn.var"] == "features.0.1.running_var"
+    assert list(found.keys) == list(found.stored) == list(found.params) == list(found.graph.params())
+    assert {name for name, dtype in found.stored.items() if dtype == "float16"} == {"stem.conv.w"}
+    stem = found.params["stem.conv.w"]
+    assert stem.dtype == np.float32
+    assert np.array_equal(stem, arrays["features.0.0.weight"].astype(np.float32))
+
+
+def test_one_array_in_float64_makes_all_params_float64(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    arrays["features.0.0.weight"] = arrays["features.0.0.weight"].astype(np.float64)
+    found = identify(saved(tmp_path, arrays))
+    assert {array.dtype for array in found.params.values()} == {np.dtype(np.float64)}
+    assert sorted(set(found.stored.values())) == ["float32", "float64"]
+
+
+def test_identify_names_networks_that_names_cannot_tell_apart_and_in_what_they_differ(tmp_path):
+    path = saved(tmp_path, vendor_arrays("timm/mobilenetv3_small_075"))
+    found = identify(path)
+    assert found.models == ("timm/mobilenetv3_small_075", "timm/tf_mobilenetv3_small_075")
+    assert found.apart == ("pad", "eps")
+    assert found.graph == build("timm/mobilenetv3_small_075", classes=10)
+    with pytest.raises(RequestError, match=r"compute differently \(pad, eps\); say which with model="):
+        load(path, as_is=True)
+
+
+def test_what_folding_has_taken_away_no_longer_tells_networks_apart(tmp_path):
+    assert identify(saved(tmp_path, vendor_arrays("timm/mobilenetv3_small_075", folded=True))).apart == ("pad",)
+
+
+def test_refnets_own_names_leave_every_vendor_of_the_table_open(tmp_path):
+    found = identify(saved(tmp_path, vendor_arrays("keras/MobileNetV2", width=0.5, scheme="refnet")))
+    assert found.models == ("torchvision/mobilenet_v2", "keras/MobileNetV2", "paper/mobilenet_v2")
+    assert set(found.apart) == {"pad", "eps", "output"}
+
+
+def test_values_are_judged_when_a_network_is_read_not_when_it_is_identified(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    arrays["features.0.0.weight"].flat[3] = np.nan
+    assert np.isnan(identify(saved(tmp_path, arrays)).params["stem.conv.w"]).sum() == 1
+
+
+def test_weights_of_another_network_than_said_are_called_what_they_are(tmp_path):
+    path = saved(tmp_path, vendor_arrays("torchvision/mobilenet_v3_small"))
+    with pytest.raises(
+        FormatError, match=r"holds torchvision/mobilenet_v3_small x1, not timm/mobilenetv3_small_100: no weight"
+    ):
+        load(path, model="timm/mobilenetv3_small_100")
+    with pytest.raises(FormatError, match=r"holds torchvision/mobilenet_v3_small x1, not width 0.5: "):
+        load(path, width=0.5)
+
+
+# ------------------------------------------------------------------------------------------------ files with structure
+
+EXPORT = "v3_small-old20-unfolded.onnx"
+
+
+@pytest.fixture
+def almost(exports, tmp_path):
+    """torchvision's V3-Small x0.1 as PyTorch exports it, but for one stride."""
+    import onnx
+
+    model = onnx.load(str(exports / EXPORT))
+    depthwise = [node for node in model.graph.node if any(a.name == "group" and a.i > 1 for a in node.attribute)]
+    (stride,) = (a for a in depthwise[0].attribute if a.name == "strides")
+    stride.ints[:] = [2, 1]
+    onnx.save(model, str(tmp_path / "almost.onnx"))
+    return tmp_path / "almost.onnx"
+
+
+def test_a_known_networks_file_with_structure_reads_as_its_names_would(exports):
+    found, named = identify(exports / EXPORT), identify(exports / "v3_small.pth", size=(33, 49))
+    assert (found.scheme, found.differences, found.models) == ("structure", (), named.models)
+    assert found.graph == named.graph
+    assert all(np.array_equal(array, named.params[name]) for name, array in found.params.items())
+    assert found.keys["block1.se.reduce.w"] == named.keys["block1.se.reduce.w"]
+
+
+def test_an_almost_known_network_is_refused_with_what_makes_it_another(almost):
+    with pytest.raises(FormatError) as refusal:
+        load(almost)
+    assert str(refusal.value) == (
+        f"{almost}: torchvision/mobilenet_v3_small x0.1, but block1.depthwise has stride (2, 1), not (2, 2); "
+        "run it as it is with --as-is"
+    )
+    with pytest.raises(FormatError, match=r"with \d differences, first: block1.depthwise has stride .*; run it as it"):
+        load(almost, model="torchvision/mobilenet_v3_small@dilated")
+
+
+def test_an_almost_known_network_runs_as_it_is(almost):
+    net = load(almost, as_is=True)
+    assert net.graph["block1.depthwise"].attrs["stride"] == (2, 1)
+    x = np.random.default_rng(0).standard_normal((2, *net.graph.input_shape)).astype(np.float32)
+    traced = net.trace(x)
+    assert traced["block1.depthwise"].shape[2:] == (9, 25)
+    folded = net.astype(np.float64).fold()
+    assert np.allclose(folded(x.astype(np.float64)), traced[net.graph.output], atol=1e-4 * abs(net(x)).max())
+
+
+def test_an_almost_known_network_keeps_its_stride_at_another_size(almost):
+    net = load(almost, as_is=True, size=(64, 96))
+    assert net.graph.recipe.size == (64, 96)
+    assert net.graph == load(almost, as_is=True).at((64, 96)).graph
+    assert net.trace(np.zeros((1, 3, 64, 96), np.float32))["block1.depthwise"].shape[2:] == (16, 48)

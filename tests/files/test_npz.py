@@ -125,7 +125,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch:
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot be written"):
+    with pytest.raises(RequestError, match="missing: is no folder to write into"):
         npz.write(tmp_path / "missing" / "a.npz", ARRAYS)
 
 

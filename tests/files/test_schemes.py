@@ -10,8 +10,9 @@ import pytest
 from support import CHECKOUT, DATA
 
 from refnet import build, models, random_params
-from refnet.files.schemes import SCHEMES, entries, unused
+from refnet.files.schemes import SCHEMES, entries, schemes_of, unused
 from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import fold_batch_norm
 
 NAMES = json.loads((DATA / "names.json").read_text())["models"]
 
@@ -26,7 +27,7 @@ def test_layer_names_are_the_vendors(record):
 
 def test_layer_names_of_every_vendor_with_checkpoints_are_covered():
     vendors = {MODELS[record["name"]].dialect.vendor for record in NAMES}
-    assert vendors == set(SCHEMES) - {"refnet"}
+    assert vendors | {"keras2", "keras-numbers", "slim", "slim-average"} == set(SCHEMES) - {"refnet"}
 
 
 @pytest.mark.parametrize(
@@ -51,17 +52,92 @@ def test_keys_and_shapes_read_off_real_state_dicts(model, name, key, shape):
     assert (entry.key, entry.shape) == (key, shape)
 
 
+@pytest.mark.parametrize(
+    ("model", "scheme", "name", "key", "shape"),
+    [
+        ("keras/MobileNetV3Small", "keras2", "stem.bn.var", "Conv/BatchNorm/moving_variance", (16,)),
+        ("keras/MobileNetV3Small", "keras2", "block1.depthwise.w", "expanded_conv/depthwise/kernel", (3, 3, 16, 1)),
+        (
+            "keras/MobileNetV3Large",
+            "keras2",
+            "block5.se.expand.b",
+            "expanded_conv_4/squeeze_excite/Conv_1/bias",
+            (120,),
+        ),
+        ("keras/MobileNetV3Large", "keras2", "head.logits.w", "Logits/kernel", (1, 1, 1280, 1000)),
+        ("keras/MobileNetV3Small", "keras-numbers", "block1.se.reduce.w", "layers/conv2d_1/vars/0", (1, 1, 16, 8)),
+        ("keras/MobileNetV3Small", "keras-numbers", "block1.project.w", "layers/conv2d_3/vars/0", (1, 1, 16, 16)),
+        ("keras/MobileNetV3Small", "keras-numbers", "stem.bn.var", "layers/batch_normalization/vars/3", (16,)),
+        ("keras/MobileNetV2", "keras-numbers", "head.logits.b", "layers/dense/vars/1", (1000,)),
+        (
+            "paper/mobilenet_v1",
+            "slim",
+            "block13.project.bn.beta",
+            "MobilenetV1/Conv2d_13_pointwise/BatchNorm/beta",
+            (1024,),
+        ),
+        ("paper/mobilenet_v2", "slim", "block2.expand.w", "MobilenetV2/expanded_conv_1/expand/weights", (1, 1, 16, 96)),
+        (
+            "paper/mobilenet_v3_small",
+            "slim",
+            "block1.depthwise.w",
+            "MobilenetV3/expanded_conv/depthwise/depthwise_weights",
+            (3, 3, 16, 1),
+        ),
+        ("paper/mobilenet_v3_small", "slim", "head.logits.b", "MobilenetV3/Logits/Conv2d_1c_1x1/biases", (1001,)),
+        (
+            "paper/mobilenet_v3_small",
+            "slim-average",
+            "stem.conv.w",
+            "MobilenetV3/Conv/weights/ExponentialMovingAverage",
+            (3, 3, 3, 16),
+        ),
+    ],
+)
+def test_keys_and_shapes_of_other_names(model, scheme, name, key, shape):
+    entry = entries(build(model), scheme)[name]
+    assert (entry.key, entry.shape) == (key, shape)
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["", "folded"])
 @pytest.mark.parametrize("model", [name for name in models() if MODELS[name].width == 1.0])
-def test_layouts_there_and_back(model):
+def test_layouts_there_and_back(model, folded):
     graph = build(model, width=0.35)
+    params = random_params(graph)
+    if folded:
+        graph, params = fold_batch_norm(graph, params)
     shapes = graph.params()
-    found = entries(graph)
-    assert list(found) == list(shapes)
-    assert len({entry.key for entry in found.values()}) == len(found)
-    for name, array in random_params(graph).items():
-        theirs = found[name].theirs(array)
-        assert theirs.shape == found[name].shape
-        assert np.array_equal(found[name].ours(theirs, shapes[name]), array)
+    for scheme in schemes_of(model):
+        found = entries(graph, scheme)
+        assert list(found) == list(shapes)
+        assert len({entry.key for entry in found.values()}) == len(found)
+        for name, array in params.items():
+            theirs = found[name].theirs(array)
+            assert theirs.shape == found[name].shape
+            assert np.array_equal(found[name].ours(theirs, shapes[name]), array)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "key"),
+    [
+        ("torchvision", "features.1.block.0.0.bias"),
+        ("keras", "expanded_conv_depthwise/bias"),
+        ("keras-numbers", "layers/depthwise_conv2d/vars/1"),
+        ("slim", "MobilenetV3/expanded_conv/depthwise/biases"),
+        ("refnet", "block1.depthwise.b"),
+    ],
+)
+def test_a_folded_convolution_has_the_vendors_bias(scheme, key):
+    vendors = ("torchvision/mobilenet_v3_large", "keras/MobileNetV3Large", "paper/mobilenet_v3_large")
+    model = next(name for name in vendors if scheme in schemes_of(name))
+    graph, _ = fold_batch_norm(build(model), random_params(build(model)))
+    assert entries(graph, scheme)["block1.depthwise.b"].key == key
+
+
+def test_beside_the_averages_the_variables_themselves_may_be_there():
+    graph = build("paper/mobilenet_v1", width=0.25)
+    assert unused(graph, "slim-average")["MobilenetV1/Conv2d_0/weights"] == (3, 3, 3, 8)
+    assert not unused(graph, "slim")
 
 
 def test_keras_kernels_are_height_width_input_output():

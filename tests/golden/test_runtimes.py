@@ -12,10 +12,11 @@ import pytest
 
 from refnet import FormatError, Network, RequestError
 from refnet.cli import main
+from refnet.files.containers.structure import Operation
 from refnet.golden.judging import judge_port
 from refnet.golden.pack import read_pack
 from refnet.golden.probes import styles
-from refnet.golden.runtimes import Operation, ends, is_model, run_model
+from refnet.golden.runtimes import ends, is_model, run_model
 
 X = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5) - 60
 

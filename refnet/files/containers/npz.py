@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +18,9 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.opening import Archive, largest, least_elements, opened, shown
+from refnet.files.containers.replacing import replacing
 
-__all__ = ["read", "write"]
+__all__ = ["member_info", "read", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -70,20 +69,10 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike], *, 
     RequestError
         if an array holds objects or records, a name cannot be one of a member, or the file cannot be written.
     """
-    target = Path(path)
     members = {f"{name}.npy": _encoded(name, np.asarray(array)) for name, array in arrays.items()}
-    # In the same folder, because os.replace cannot move a file from one file system to another.
-    temporary = target.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        try:
-            with temporary.open("xb") as file, zipfile.ZipFile(file, "w") as archive:
-                for name, data in members.items():
-                    archive.writestr(_info(name, compressed), data)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RequestError(f"{target}: cannot be written ({error.strerror}): give another path") from error
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(member_info(name, compressed), data)
 
 
 def _encoded(name: str, array: Array) -> bytes:
@@ -97,7 +86,7 @@ def _encoded(name: str, array: Array) -> bytes:
     return data.getvalue()
 
 
-def _info(name: str, compressed: bool) -> zipfile.ZipInfo:
+def member_info(name: str, compressed: bool) -> zipfile.ZipInfo:
     """A member's heading, without a trace of the time and the machine."""
     info = zipfile.ZipInfo(name, _WHEN)
     info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED

@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from refnet.errors import FormatError
 
-__all__ = ["Archive", "is_zip", "largest", "least_elements", "opened", "shown"]
+__all__ = ["Archive", "allowed", "is_zip", "largest", "least_elements", "opened", "shown", "widened"]
 
 _ALWAYS_ALLOWED = 64 << 20  # bytes; any machine that runs a network has them
 _EXPANSION = 4  # trained weights hardly deflate; float16 stored and float32 returned, or a tied tensor, make 2
@@ -66,7 +69,12 @@ def _refuse_unless_file(path: Path) -> None:
 
 def largest(file: BinaryIO) -> int:
     """How many bytes a file may unpack to: 64 MiB, or four times its own size where that is more."""
-    return max(_ALWAYS_ALLOWED, _EXPANSION * os.fstat(file.fileno()).st_size)
+    return allowed(os.fstat(file.fileno()).st_size)
+
+
+def allowed(size: int) -> int:
+    """The same of a file's size in bytes."""
+    return max(_ALWAYS_ALLOWED, _EXPANSION * size)
 
 
 def least_elements(shape: Sequence[int]) -> int:
@@ -79,6 +87,13 @@ def shown(text: object) -> str:
     # A slice first: a hostile name may be as long as the file.
     quoted = ascii(str(text)[:100])
     return quoted if len(quoted) <= 100 else f"{quoted[:96]}...'"
+
+
+def widened(halves: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """bfloat16, read as the integers that its bits look like, as float32, of which it is the upper half."""
+    wide = halves.astype(np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)
 
 
 def is_zip(file: BinaryIO) -> bool:

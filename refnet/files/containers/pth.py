@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers.opening import Archive, is_zip, largest, least_elements, opened, shown
+from refnet.files.containers.opening import Archive, is_zip, largest, least_elements, opened, shown, widened
 from refnet.files.containers.pickles import unpickle
 from refnet.files.containers.rebuilding import Storage, Tensor
 
@@ -221,9 +221,7 @@ def _array(stored: Array, tensor: Tensor) -> Array:
         view = np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.size, steps, writeable=False)
         gathered = np.array(view, stored.dtype.newbyteorder("="), order="C")
     if tensor.storage.type == "BFloat16":
-        wide = gathered.astype(np.uint32)
-        wide <<= np.uint32(16)
-        return wide.view(np.float32)
+        return widened(gathered)
     if tensor.storage.type == "Bool":
         return np.asarray(gathered != 0)
     return gathered

@@ -8,22 +8,52 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnet.files.schemes import article, d_li14, keras, kuan_wang, plain, timm, torchvision
+from refnet.files.schemes import (
+    article,
+    d_li14,
+    keras,
+    keras2,
+    keras_numbers,
+    kuan_wang,
+    plain,
+    slim,
+    slim_average,
+    timm,
+    torchvision,
+)
 from refnet.files.schemes.layout import Entry
 from refnet.graph import Graph
+from refnet.networks import tables
 from refnet.networks.dialects import MODELS
 
-__all__ = ["SCHEMES", "Entry", "entries", "unused"]
+__all__ = ["SCHEMES", "Entry", "counters", "entries", "schemes_of", "unused"]
 
 SCHEMES: dict[str, Any] = {
     "torchvision": torchvision,
     "timm": timm,
     "keras": keras,
+    "keras2": keras2,
+    "keras-numbers": keras_numbers,
     "d-li14": d_li14,
     "kuan-wang": kuan_wang,
     "article": article,
+    "slim": slim,
+    "slim-average": slim_average,
     "refnet": plain,
 }
+_OF_PYTORCH = (torchvision, timm, d_li14, kuan_wang, article)
+_SCHEMES_OF_VENDORS = {
+    "keras": ("keras", "keras2", "keras-numbers"),
+    "paper": ("slim", "slim-average"),
+}
+
+
+def schemes_of(model: str) -> tuple[str, ...]:
+    """Whose names a checkpoint of this model may have, keys of `SCHEMES`: the vendor's, and refnet's own."""
+    vendor, table = MODELS[model].dialect.vendor, MODELS[model].table
+    schemes = _SCHEMES_OF_VENDORS.get(vendor, (vendor,) if vendor in SCHEMES else ())
+    same = table in (tables.V1, tables.V2)  # whose names are those of Keras 3 in Keras 2 already
+    return (*(scheme for scheme in schemes if not (same and scheme == "keras2")), "refnet")
 
 
 def entries(graph: Graph, scheme: str | None = None) -> dict[str, Entry]:
@@ -31,14 +61,26 @@ def entries(graph: Graph, scheme: str | None = None) -> dict[str, Entry]:
 
     Parameters
     ----------
+    graph : with batch norms or with them folded
     scheme : a key of `SCHEMES`; by default the vendor's own, or refnet's where the vendor has none
     """
-    vendor = MODELS[graph.recipe.model].dialect.vendor
-    found: dict[str, Entry] = SCHEMES.get(scheme or vendor, plain).entries(graph)
+    found: dict[str, Entry] = SCHEMES[scheme or schemes_of(graph.recipe.model)[0]].entries(graph)
     return found
 
 
 def unused(graph: Graph, scheme: str | None = None) -> dict[str, tuple[int, ...]]:
-    """Key and shape of weights that the vendor's network builds and its forward pass never reads."""
-    vendor = MODELS[graph.recipe.model].dialect.vendor
-    return article.unused(graph) if (scheme or vendor) == "article" else {}
+    """Key and shape of weights that a checkpoint may hold beside, and that a forward pass never reads."""
+    match scheme or schemes_of(graph.recipe.model)[0]:
+        case "article":
+            return article.unused(graph)
+        case "slim-average":  # and not the other way round: where a file holds both, the average is the one to run
+            return {entry.key: entry.shape for entry in slim.entries(graph).values()}
+    return {}
+
+
+def counters(graph: Graph, scheme: str) -> tuple[str, ...]:
+    """Keys of the integers that PyTorch's batch norms count batches with: loading asks for them, inference does not."""
+    if SCHEMES[scheme] not in _OF_PYTORCH:
+        return ()
+    names = SCHEMES[scheme].modules(graph)
+    return tuple(f"{names[node.name]}.num_batches_tracked" for node in graph.nodes if node.op == "batch_norm")

@@ -5,12 +5,12 @@ A key is the layer's name and the variable's, joined by a slash: `conv/kernel`, 
 
 from __future__ import annotations
 
-from refnet.files.schemes.layout import Entry, Shape, blocks, places
-from refnet.graph import Graph, Node
+from refnet.files.schemes.layout import Entry, blocks, places, tensorflow_entries
+from refnet.graph import Graph
 from refnet.networks import tables
 from refnet.networks.dialects import MODELS
 
-_SLOTS = {
+SLOTS = {
     "w": "kernel",
     "b": "bias",
     "gamma": "gamma",
@@ -23,13 +23,12 @@ _SLOTS = {
 def entries(graph: Graph) -> dict[str, Entry]:
     """Every variable of the network; `predictions` of V2 is a Dense layer, all others are convolutions."""
     names = modules(graph)
-    found = {}
-    for node in graph.nodes:
-        for slot, shape in node.params.items():
-            key = f"{names[node.name]}/{_SLOTS[slot]}"
-            vendor_shape, axes = _layout(node, shape, names[node.name]) if slot == "w" else (shape, (0,))
-            found[f"{node.name}.{slot}"] = Entry(key, vendor_shape, axes)
-    return found
+    return tensorflow_entries(graph, lambda node, slot: f"{names[node.name]}/{SLOTS[slot]}", dense(graph))
+
+
+def dense(graph: Graph) -> tuple[str, ...]:
+    """The nodes that are Dense layers in Keras."""
+    return ("head.logits",) if MODELS[graph.recipe.model].table is tables.V2 else ()
 
 
 def modules(graph: Graph) -> dict[str, str]:
@@ -58,18 +57,3 @@ def _v1(graph: Graph) -> dict[str, str]:
         {part: "conv_" + layers[part].format(i + 1) for part in parts} for i, parts in enumerate(blocks(graph))
     ]
     return places({"stem.conv": "conv1", "stem.bn": "conv1_bn", "head.logits": "conv_preds"}, per_block)
-
-
-def _layout(node: Node, shape: Shape, layer: str) -> tuple[Shape, tuple[int, ...]]:
-    """Keras' shape of a weight, and the axes that bring it to refnet's order."""
-    match node.op:
-        case "conv2d":
-            K, C, R, S = shape
-            return (R, S, C, K), (3, 2, 0, 1)
-        case "depthwise_conv2d":
-            C, R, S = shape
-            return (R, S, C, 1), (2, 3, 0, 1)
-    K, C = shape
-    if layer == "predictions":
-        return (C, K), (1, 0)
-    return (1, 1, C, K), (3, 2, 0, 1)

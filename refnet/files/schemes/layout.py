@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 
-__all__ = ["Entry", "Shape", "blocks", "places", "stages", "torch_entries"]
+__all__ = ["Entry", "Shape", "blocks", "places", "stages", "tensorflow_entries", "torch_entries"]
 
 Shape = tuple[int, ...]
 Array = npt.NDArray[Any]
@@ -95,3 +95,34 @@ def _torch_shape(node: Node, shape: Shape, linear: Collection[str]) -> Shape:
         case "pointwise_conv2d" if not node.name.endswith(tuple(linear)):
             return (*shape, 1, 1)
     return shape
+
+
+def tensorflow_entries(graph: Graph, keys: Callable[[Node, str], str], dense: Collection[str] = ()) -> dict[str, Entry]:
+    """The variables of a network in TensorFlow's layout: height, width, input, output.
+
+    Parameters
+    ----------
+    keys : node and slot -> the variable's name
+    dense : nodes that are Dense layers (2-D kernels, input first) and not 1x1 convolutions
+    """
+    found = {}
+    for node in graph.nodes:
+        for slot, shape in node.params.items():
+            vendor_shape, axes = _tensorflow_layout(node, shape, dense) if slot == "w" else (shape, (0,))
+            found[f"{node.name}.{slot}"] = Entry(keys(node, slot), vendor_shape, axes)
+    return found
+
+
+def _tensorflow_layout(node: Node, shape: Shape, dense: Collection[str]) -> tuple[Shape, tuple[int, ...]]:
+    """TensorFlow's shape of a weight, and the axes that bring it to refnet's order."""
+    match node.op:
+        case "conv2d":
+            K, C, R, S = shape
+            return (R, S, C, K), (3, 2, 0, 1)
+        case "depthwise_conv2d":
+            C, R, S = shape
+            return (R, S, C, 1), (2, 3, 0, 1)
+    K, C = shape
+    if node.name in dense:
+        return (C, K), (1, 0)
+    return (1, 1, C, K), (3, 2, 0, 1)

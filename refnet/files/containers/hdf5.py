@@ -1,0 +1,245 @@
+"""HDF5 files that Keras writes: .weights.h5, .keras, and the .h5 of Keras 3 and of TF-Keras 2.
+
+Four layouts, one set of names: '<layer>/<variable>', with the layer's own name and Keras 3's names of variables. A
+.keras file is a zip archive of config.json and of an HDF5 file. Where the file has the model's configuration, that is
+its structure (`keras_config`); it is read as JSON, and no layer is made of it. Optimizers and random seeds are left
+out.
+
+On one damaged file in two hundred libhdf5 never comes to an end, so it runs in a process of its own (`hdf5_process`)
+with a limit on memory and on processor time. That process costs a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy.typing as npt
+
+from refnet.errors import FormatError, RequestError
+from refnet.files.containers import keras_config, safetensors
+from refnet.files.containers.hdf5_process import BETWEEN
+from refnet.files.containers.opening import Archive, is_zip, opened, shown
+from refnet.files.containers.replacing import replacing
+from refnet.files.containers.structure import Contents, Structure
+
+__all__ = ["Layer", "read", "write_weights"]
+
+Array = npt.NDArray[Any]
+
+_PATIENCE = 120  # seconds: far beyond the child's own limit on processor time, for a machine that does other things
+_ENDLESS = "damaged: HDF5's library does not come to an end with it"
+_INSTALL = "reading HDF5 needs h5py: pip install 'refnet[tools]'"
+# Variables in the order in which Keras 3 numbers them, by the class that a layer's group is named for.
+_VARIABLES = {
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    **dict.fromkeys(("conv2d", "depthwise_conv2d", "dense"), ("kernel", "bias")),
+}
+_RENAMED = {"depthwise_kernel": "kernel"}  # TF-Keras 2 -> Keras 3
+
+
+class Layer(NamedTuple):
+    """A layer as .weights.h5 has it: the name of its group, 'conv2d_3'; its own name; its variables in order."""
+
+    group: str
+    name: str
+    variables: tuple[Array, ...]
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Read the weights of a Keras model and, where the file has its configuration, its structure.
+
+    Parameters
+    ----------
+    path : of an HDF5 or a .keras file
+
+    Returns
+    -------
+    contents : arrays by '<layer>/<variable>' (conv/kernel, conv_bn/moving_mean); where a .weights.h5 file does not tell
+        the names of its layers, by its own paths (layers/conv2d_3/vars/0). bfloat16 becomes float32.
+
+    Raises
+    ------
+    FormatError
+        if the file is none of Keras', is damaged, or refers to other files: one line that names it.
+    RequestError
+        if h5py is not installed.
+    """
+    with opened(path) as file:
+        if is_zip(file):
+            return _read_keras(Archive(file))
+        file.seek(0)
+        arrays, facts = _datasets(file.read())
+        structure = None
+        if "model_config" in facts:
+            structure = keras_config.structure(facts["model_config"], _producer(facts.get("keras_version")))
+        return Contents("hdf5", _named(arrays, facts, structure), structure)
+
+
+def _read_keras(archive: Archive) -> Contents:
+    config, metadata = (_text(archive.read(name), name) for name in ("config.json", "metadata.json"))
+    version = keras_config.parse(metadata, "metadata.json").get("keras_version")
+    structure = keras_config.structure(config, _producer(version))
+    arrays, facts = _datasets(archive.read("model.weights.h5"))
+    return Contents("keras", _named(arrays, facts, structure), structure)
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError(f"{name} is no text: the file is damaged") from None
+
+
+def _producer(version: object) -> str:
+    return f"keras {version}" if isinstance(version, str) and len(version) < 40 and version.isprintable() else "keras"
+
+
+def _datasets(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What `hdf5_process` finds in the bytes of an HDF5 file: arrays by owner and name, and facts about them."""
+    command = "from refnet.files.containers import hdf5_process; hdf5_process.work()"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "HDF5_PLUGIN_PRELOAD": "::",  # load no plugin
+        "OPENBLAS_NUM_THREADS": "1",  # threads that would count against the limit on memory
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", command],  # -P: nothing is imported from the folder that happens to be current
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        made, said = child.communicate(data, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise FormatError(_ENDLESS) from None
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode:
+        raise _failure(child.returncode, said.decode("utf-8", "replace").strip())
+    return _collected(BytesIO(made))
+
+
+def _failure(status: int, said: str) -> FormatError | RequestError:
+    if status == 3:
+        return FormatError(said)
+    if status == 4:
+        return RequestError(_INSTALL)
+    if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:
+        return FormatError(_ENDLESS)
+    how = signal.Signals(-status).name if status < 0 else (said.splitlines() or ["nothing said"])[-1][:200]
+    return FormatError(f"damaged, so that HDF5's library fails ({how}): fetch or save the file again")
+
+
+def _collected(made: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
+    try:
+        arrays, metadata = safetensors.load(made)
+        facts: dict[str, Any] = json.loads(metadata["facts"])
+    except (KeyError, ValueError):  # the child was led astray by what it read
+        raise FormatError("damaged, so that HDF5's library fails: fetch or save the file again") from None
+    return arrays, facts
+
+
+def _named(arrays: Mapping[str, Array], facts: Mapping[str, Any], structure: Structure | None) -> dict[str, Array]:
+    """The arrays by layer and variable."""
+    owned: dict[str, dict[str, Array]] = {}
+    for key, array in arrays.items():
+        owner, _, name = key.partition(BETWEEN)
+        owned.setdefault(owner, {})[name] = array
+    if facts["numbered"]:
+        layers = {} if structure is None else _groups(structure)
+        layers |= facts["names"]
+        pairs = [pair for owner, own in owned.items() for pair in _numbered(owner, layers.get(owner), own, structure)]
+    else:
+        pairs = [pair for layer, own in owned.items() for pair in _by_name(layer, own)]
+    found: dict[str, Array] = {}
+    for key, array in pairs:
+        if key in found:
+            raise FormatError(f"holds {shown(key)} twice: refused, one would hide the other")
+        found[key] = array
+    return found
+
+
+def _by_name(layer: str, own: Mapping[str, Array]) -> list[tuple[str, Array]]:
+    """Of a layer whose variables have names: 'conv/kernel:0'. A nested model repeats the last part of them."""
+    plain = {name: name.removesuffix(":0") for name in own}
+    last = {name: text.split("/")[-1] for name, text in plain.items()}
+    short = {name: _RENAMED.get(text, text) for name, text in last.items()}
+    if len(set(short.values())) < len(short):
+        short = plain
+    return [(f"{layer}/{short[name]}", array) for name, array in own.items()]
+
+
+def _numbered(
+    owner: str, layer: str | None, own: Mapping[str, Array], structure: Structure | None
+) -> list[tuple[str, Array]]:
+    """Of a layer whose variables are numbered: '0', '1'."""
+    if layer is None:
+        return [(f"{owner}/vars/{number}", array) for number, array in own.items()]
+    kind = re.sub(r"_\d+$", "", owner.split("/")[-1])
+    names = _VARIABLES.get(kind, ())
+    if kind == "batch_normalization" and len(own) < len(names):  # without a scale or a centre
+        attrs = {} if structure is None else next((op.attrs for op in structure.operations if op.name == layer), {})
+        absent = {"gamma": "scale", "beta": "center"}
+        names = tuple(name for name in names if name not in absent or attrs.get(absent[name]) is True)
+    if kind == "batch_normalization" and len(own) != len(names):
+        names = ()
+    return [
+        (f"{layer}/{names[int(number)]}" if int(number) < len(names) else f"{layer}/vars/{number}", array)
+        for number, array in own.items()
+    ]
+
+
+def _groups(structure: Structure) -> dict[str, str]:
+    """Group of a .weights.h5 file -> name of the layer, as Keras numbers layers of one class in their order."""
+    counts: dict[str, int] = {}
+    found = {}
+    for operation in structure.operations:
+        kind = group_name(operation.op)
+        counts[kind] = count = counts.get(kind, -1) + 1
+        for container in ("layers", "_layer_checkpoint_dependencies"):  # Keras 3; TF-Keras 2
+            found[f"{container}/{kind}_{count}" if count else f"{container}/{kind}"] = operation.name
+    return found
+
+
+def group_name(kind: str) -> str:
+    """The group that Keras gives a layer of a class.
+
+    Examples
+    --------
+    >>> group_name("DepthwiseConv2D"), group_name("BatchNormalization")
+    ('depthwise_conv2d', 'batch_normalization')
+    """
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def write_weights(path: str | os.PathLike[str], layers: Iterable[Layer]) -> None:
+    """Write a .weights.h5 file as Keras 3 does, whole or not at all.
+
+    Raises
+    ------
+    RequestError
+        if h5py is not installed, or the file cannot be written.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise RequestError(_INSTALL.replace("reading", "writing")) from None
+    with replacing(path) as file, h5py.File(file, "w") as written:
+        written.create_group("vars")
+        for layer in layers:
+            group = written.create_group(f"layers/{layer.group}/vars")
+            group.attrs["name"] = layer.name
+            for number, array in enumerate(layer.variables):
+                group.create_dataset(str(number), data=array)

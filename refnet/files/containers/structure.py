@@ -1,0 +1,83 @@
+"""What a file holds, in its vendor's own words: arrays and, where the file tells, how they are used.
+
+Nothing is interpreted here. An operation is called what the vendor calls it (`Conv`, `CONV_2D`, `DepthwiseConv2D`) and
+its attributes are the vendor's too; only parsed, checked and bounded. `files.foreign` translates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+__all__ = ["Contents", "Operation", "Scale", "Structure"]
+
+Array = npt.NDArray[Any]
+
+
+class Operation(NamedTuple):
+    """One operation of a file: what it is called, the tensors that it reads and makes, its attributes.
+
+    Attributes
+    ----------
+    op : the vendor's name of the operation
+    inputs : names of tensors, of arrays too; '' is an optional input that is absent
+    outputs : names of the tensors that it makes
+    attrs : numbers, strings, arrays, and nested tuples and dicts of them
+    name : of the operation itself, where the file names it
+
+    Notes
+    -----
+    A layer of Keras: `op` is its class_name, `inputs` the layers that it is called on, `outputs` its own name and
+    `attrs` its config. Where it is called on numbers too, as in ``x + 3.0``, attrs['arguments'] lists all arguments of
+    the call in order, with None in place of each layer: (None, 3.0).
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any] = {}
+    name: str = ""
+
+
+class Scale(NamedTuple):
+    """What integers stand for: scales * (integer - zero_points), one for the tensor or for each index of `axis`."""
+
+    scales: Array
+    zero_points: Array
+    axis: int
+
+
+class Structure(NamedTuple):
+    """How the arrays of a file are used.
+
+    Attributes
+    ----------
+    producer : what wrote the file, as far as it says
+    operations : in order of execution
+    inputs : name and shape of what the network is given, None where any length will do
+    outputs : names of the tensors that it returns
+    scales : of tensors that hold integers
+    """
+
+    producer: str
+    operations: tuple[Operation, ...]
+    inputs: Mapping[str, tuple[int | None, ...]]
+    outputs: tuple[str, ...]
+    scales: Mapping[str, Scale] = {}
+
+
+class Contents(NamedTuple):
+    """Everything that a file of weights holds.
+
+    Attributes
+    ----------
+    kind : 'pth', 'npz', 'safetensors', 'hdf5', 'keras', 'onnx' or 'tflite'
+    arrays : by the file's own names, in its order and dtype (bfloat16 widened to float32), C-contiguous
+    structure : how they are used; None where the file does not tell
+    """
+
+    kind: str
+    arrays: dict[str, Array]
+    structure: Structure | None = None

@@ -1,0 +1,67 @@
+"""TF-slim's variables, the authors' own: `MobilenetV3/expanded_conv_3/depthwise/depthwise_weights`.
+
+A checkpoint may hold each variable twice, itself and its running average, called `.../ExponentialMovingAverage`, which
+is the one that the papers' accuracies are of.
+"""
+
+from __future__ import annotations
+
+from refnet.files.schemes.layout import Entry, blocks, places, tensorflow_entries
+from refnet.graph import Graph, Node
+from refnet.networks import tables
+from refnet.networks.dialects import MODELS
+
+AVERAGE = "/ExponentialMovingAverage"
+
+_SLOTS = {
+    "w": "weights",
+    "b": "biases",
+    "gamma": "gamma",
+    "beta": "beta",
+    "mean": "moving_mean",
+    "var": "moving_variance",
+}
+_SQUEEZE = {"se.reduce": "squeeze_excite/Conv", "se.expand": "squeeze_excite/Conv_1"}
+_LOGITS = "Logits/Conv2d_1c_1x1"
+
+
+def entries(graph: Graph) -> dict[str, Entry]:
+    """Every variable of the network; all layers are convolutions."""
+    names = modules(graph)
+
+    def key(node: Node, slot: str) -> str:
+        weights = node.op == "depthwise_conv2d" and slot == "w"
+        return f"{names[node.name]}/{'depthwise_weights' if weights else _SLOTS[slot]}"
+
+    return tensorflow_entries(graph, key)
+
+
+def modules(graph: Graph) -> dict[str, str]:
+    """Scope of every node with weights."""
+    table = MODELS[graph.recipe.model].table
+    if table is tables.V1:
+        return {node: f"MobilenetV1/{name}" for node, name in _v1(graph).items()}
+    scope = "MobilenetV2" if table is tables.V2 else "MobilenetV3"
+    per_block = []
+    for i, parts in enumerate(blocks(graph)):
+        prefix = f"expanded_conv_{i}" if i else "expanded_conv"
+        layers = {part: _SQUEEZE.get(part, part.replace(".bn", "/BatchNorm")) for part in parts}
+        per_block.append({part: f"{prefix}/{layer}" for part, layer in layers.items()})
+    top = {
+        "stem.conv": "Conv",
+        "stem.bn": "Conv/BatchNorm",
+        "head.conv": "Conv_1",
+        "head.bn": "Conv_1/BatchNorm",
+        "head.hidden": "Conv_2",
+        "head.logits": _LOGITS,
+    }
+    return {node: f"{scope}/{name}" for node, name in places(top, per_block).items()}
+
+
+def _v1(graph: Graph) -> dict[str, str]:
+    layers = {"depthwise": "depthwise", "project": "pointwise"}
+    per_block = []
+    for i, parts in enumerate(blocks(graph)):
+        names = {part: f"Conv2d_{i + 1}_{layers[part.removesuffix('.bn')]}" for part in parts}
+        per_block.append({part: f"{name}/BatchNorm" if part.endswith(".bn") else name for part, name in names.items()})
+    return places({"stem.conv": "Conv2d_0", "stem.bn": "Conv2d_0/BatchNorm", "head.logits": _LOGITS}, per_block)

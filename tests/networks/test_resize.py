@@ -1,0 +1,66 @@
+"""The same network at another size: what follows the size, what stays, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import strategies
+from edits import changed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refnet import RequestError, build
+from refnet.networks.dialects import MODELS
+from refnet.networks.resize import resize
+from refnet.networks.rewrite import fold_graph
+from refnet.readings.cost import shapes
+
+
+@settings(deadline=None, max_examples=60)
+@given(strategies.graphs(), st.tuples(st.integers(32, 70), st.integers(32, 70)))
+def test_a_known_network_becomes_what_is_built_for_that_size(graph, size):
+    recipe = graph.recipe
+    assert resize(graph, size) == build(recipe.model, width=recipe.width, size=size, classes=recipe.classes)
+    assert resize(fold_graph(graph), size) == fold_graph(resize(graph, size))
+
+
+def test_keras_paddings_of_an_open_size_follow_the_size_too():
+    graph = build("keras/MobileNetV3Small@anysize", size=64)
+    assert resize(graph, (65, 99)) == build("keras/MobileNetV3Small@anysize", size=(65, 99))
+
+
+def test_the_network_that_ships_moves_as_the_table_it_is_made_of():
+    assert MODELS["refnet/digits"].size == (32, 32)
+    assert resize(build("refnet/digits"), 48) == build("refnet/digits", size=48)
+
+
+def test_a_stride_of_the_files_own_stays_and_the_pools_after_it_follow():
+    graph = changed(build("torchvision/mobilenet_v3_small", size=(48, 192)), "block4.depthwise", stride=(2, 1))
+    moved = resize(graph, (64, 96))
+    assert moved["block4.depthwise"].attrs["stride"] == (2, 1)
+    assert moved["block4.depthwise"].attrs["pad"] == ((2, 2), (2, 2))
+    maps = shapes(moved)
+    assert moved["head.pool"].attrs["kernel"] == maps["head.act"][1:] == (2, 6)
+    assert maps["head.flatten"] == (1000,)
+
+
+def test_a_padding_that_is_not_the_vendors_is_refused_by_name():
+    graph = changed(build("torchvision/mobilenet_v2", size=64), "block2.depthwise", pad=((0, 1), (0, 1)))
+    with pytest.raises(RequestError, match=r"block2.depthwise pads \(\(0, 1\), \(0, 1\)\) at size \(64, 64\), .*leave"):
+        resize(graph, 96)
+    assert resize(graph, 64) == graph
+
+
+def test_too_small_an_image_is_refused_by_the_node_that_has_nothing_left():
+    graph = build("keras/MobileNet", size=64)
+    with pytest.raises(RequestError, match=r"size 1,1 is too small for keras/MobileNet: nothing is left of block\d"):
+        resize(graph, 1)
+
+
+def test_another_number_of_channels_stays():
+    graph = build("torchvision/mobilenet_v2", size=64)
+    stem = graph.nodes[0]
+    grey = replace(stem, params={"w": (32, 1, 3, 3)})
+    graph = replace(graph, recipe=replace(graph.recipe, channels=1), nodes=(grey, *graph.nodes[1:]))
+    assert resize(graph, 96).input_shape == (1, 96, 96)
