@@ -17,7 +17,7 @@ FLOORS = (
     ("errors", "text"),
     ("graph", "networks/preprocessing"),
     ("networks/tables", "readings/loops", "readings/fast", "readings/precision", "files/containers", "files/shipped"),
-    ("networks/dialects", "readings/orders", "files/digits", "files/labels", "files/images"),
+    ("networks/dialects", "readings/orders", "readings/carried", "files/digits", "files/labels", "files/images"),
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
     ("files/schemes",),

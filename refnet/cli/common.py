@@ -29,6 +29,7 @@ __all__ = [
     "print_json",
     "size_argument",
     "table",
+    "writable",
     "write_array",
     "write_text",
 ]
@@ -63,12 +64,24 @@ def write_array(path: str | Path, x: npt.NDArray[Any]) -> None:
     _write(path, lambda file: np.save(file, x, allow_pickle=False))
 
 
-def _write(path: str | Path, put: Callable[[IO[bytes]], object]) -> None:
+def writable(path: str | Path) -> Path:
+    """Where a file would be written, refused before the work that makes it.
+
+    Raises
+    ------
+    RequestError
+        if there is something else, or no folder.
+    """
     path = Path(path).resolve()  # a link stays a link
     if path.exists() and not path.is_file():
         raise RequestError(f"{path}: exists and is no file; choose another name")
     if not path.parent.is_dir():
         raise RequestError(f"{path.parent}: is no folder to write into")
+    return path
+
+
+def _write(path: str | Path, put: Callable[[IO[bytes]], object]) -> None:
+    path = writable(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
