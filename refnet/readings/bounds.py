@@ -170,15 +170,19 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     m, offset = channel(mean), channel(beta)
     own = norms_moved(x, s, gamma, beta, mean, var, eps) if x.precision.short else 0.0
     K, A, B2 = x.open or Sum(0, np.abs(x.y), x.y**2)
-    total = Sum(K + 6, np.abs(s) * A + np.abs(m * s) + np.abs(offset), s**2 * B2 + (m * s) ** 2 + offset**2)
-    return stored(
-        fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps),
-        total,
-        np.abs(s) * x.worst + own,
-        np.abs(s) * x.expected + own,
-        s**2 * x.var + np.square(own),
-        x.precision,
-    )
+    A, B2 = np.abs(s) * A, s**2 * B2
+    A += np.abs(m * s) + np.abs(offset)
+    B2 += (m * s) ** 2 + offset**2
+    worst = np.abs(s) * x.worst
+    worst += own
+    expected = worst
+    if x.expected is not x.worst:
+        expected = np.abs(s) * x.expected
+        expected += own
+    carried = s**2 * x.var
+    carried += np.square(own)
+    y = fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps)
+    return stored(y, Sum(K + 6, A, B2), worst, expected, carried, x.precision)
 
 
 def affine(x: Value, *, slope: float, offset: float) -> Value:

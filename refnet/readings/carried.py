@@ -72,7 +72,10 @@ def stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Arra
     cost *= p.u_store
     cost += ((total.K if total else 0) + 1) * p.tiny / 2 + p.step
     most = worst + cost
-    return Value(y, most, most if expected is worst else expected + cost, var + np.square(cost), p, total)
+    likely = most if expected is worst else expected + cost
+    cost *= cost
+    cost += var
+    return Value(y, most, likely, cost, p, total)
 
 
 def gamma(K: int, u: float) -> float:
