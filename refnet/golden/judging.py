@@ -27,6 +27,8 @@ from refnet.readings.precision import WEIGHTS
 __all__ = ["Judged", "Scale", "document", "judge_port", "pictures"]
 
 Array = npt.NDArray[Any]
+_MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
+
 Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
 
 
@@ -136,7 +138,7 @@ class _Golden:
 
 def _read(found: Matched, shape: tuple[int, ...], node: tuple[int, ...]) -> Array:
     """A candidate's tensor; of one that is far larger than the node's, and so of another shape, the shape alone."""
-    if math.prod(shape) > 16 * math.prod(node):
+    if math.prod(shape) > _MUCH * math.prod(node):
         return np.broadcast_to(np.float32(0), shape)
     return np.asarray(found.array)
 
@@ -201,7 +203,8 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
         for f in comparison.findings
         if f.judgement.yardstick == "none"
     ]
-    notes += [words for finding in comparison.findings if (words := _separated(comparison, finding.name))]
+    tied = [words for finding in comparison.findings if (words := _separated(comparison, finding.name))]
+    notes += dict.fromkeys(tied)
     notes += _declarable(comparison)
     if unmatched:
         notes.append(
@@ -235,7 +238,10 @@ def _separated(comparison: Comparison, name: str) -> str:
     if ids <= _ONE_FUNCTION:
         return f"{tied}: here they are one and the same arithmetic."
     if ids == _FLOAT16:
-        return f"{tied}: dump it in float32, before it is stored; if it is in steps of float16 all the same, sums are."
+        return (  # of many tensors, so said once
+            "Where fp16-accumulate and fp16-storage fit alike, dump the tensor in float32, before it is stored; if it "
+            "is in steps of float16 all the same, sums are."
+        )
     if ids <= _ALIKE_ON_EVEN_MAPS:
         return (
             f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."
@@ -248,7 +254,7 @@ def _declarable(comparison: Comparison) -> list[str]:
     found = Counter(cause.detail for causes in comparison.causes.values() for cause in causes if len(cause.ids) == 1)
     means = {_SHORT_STORE[store]: f"--precision {store}" for store in _SHORT_STORE} | {INT8_WEIGHTS: "--weights int8"}
     return [
-        f"of {found[words]} tensors it is said that {words}: if the port is meant to be so, declare it with {option}."
+        f"{found[words]} tensors: {words}. If the port is meant to be so, declare it with {option}."
         for words, option in means.items()
         if found[words] > 1
     ]

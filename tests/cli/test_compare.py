@@ -138,6 +138,14 @@ def test_weights_of_8_bits_are_accepted_where_they_are_declared(pack, tmp_path, 
     assert compared(capsys, str(pack), port, "--weights", "int8")[0] == 0
 
 
+def test_a_port_that_stores_float16_is_told_once_how_to_say_so(pack, tensors, tmp_path, capsys):
+    short = {name: y.astype(np.float16).astype(np.float32) for name, y in tensors.items()}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", short))
+    assert status == 1
+    assert sum("--precision float16" in note for note in found["notes"]) == 1
+    assert sum("before it is stored" in note for note in found["notes"]) == 1
+
+
 @pytest.mark.parametrize("entry", ['{"scale": true}', '{"scale": 1, "zero": 5}', '{"scale": Infinity}', "1", "{}"])
 def test_a_bad_scale_gets_one_line(pack, tensors, tmp_path, capsys, entry):
     port = dumped(tmp_path / "port", {"stem.act": tensors["stem.act"]})
