@@ -10,9 +10,10 @@ from typing import Any
 
 from refnet.cli.common import print_json, write_text
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers.replacing import writable
 from refnet.golden.judging import Scale, document, judge_port, pictures
 from refnet.golden.report import html, junit, table
-from refnet.readings.bounds import PRECISIONS
+from refnet.readings.precision import PRECISIONS, WEIGHTS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scales", metavar="FILE", help='JSON: {name: {"scale": s, "zero_point": z}} of integer tensors'
     )
+    parser.add_argument("--weights", choices=tuple(WEIGHTS), help="what the port's weights are, if not the pack's own")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), help="what the port stores in; by default as stored")
     parser.add_argument("--accumulate", choices=tuple(PRECISIONS), help="what the port sums in")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
@@ -41,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing."""
     if options.junit and options.junit == options.report:
         raise RequestError(f"{options.report}: --junit and --report name the same file")
+    for path in filter(None, (options.junit, options.report)):
+        writable(path)
     judged = judge_port(
         options.pack,
         options.candidate,
@@ -48,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         accumulate=options.accumulate,
         scales=_scales(options.scales),
+        weights=options.weights,
         partial=options.partial,
         explain=not options.no_causes,
     )
@@ -92,10 +97,12 @@ def _scales(path: str | None) -> dict[str, Scale] | None:
     found = {}
     for name, entry in _object(path).items():
         try:
-            scale, zero = float(entry["scale"]), entry.get("zero_point", 0)
-            if not math.isfinite(scale) or type(zero) is not int:
+            scale, zero = entry["scale"], entry.get("zero_point", 0)
+            if type(scale) not in (int, float) or type(zero) is not int or entry.keys() - {"scale", "zero_point"}:
+                raise TypeError
+            found[name] = Scale(float(scale), zero)
+            if not math.isfinite(found[name].scale):
                 raise ValueError
-            found[name] = Scale(scale, zero)
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
             raise FormatError(f'{path}: {name!r} is not {{"scale": number, "zero_point": whole number}}') from None
         if not found[name].scale > 0:

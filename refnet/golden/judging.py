@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +17,18 @@ from refnet.golden.compare import Comparison, Finding, Reference, compare
 from refnet.golden.hypotheses import HYPOTHESES
 from refnet.golden.pack import Pack, read_pack
 from refnet.golden.runtimes import is_model, run_model
+from refnet.golden.variations.ends import INT8_WEIGHTS, SHORT_STORE
 from refnet.graph import SOURCE
 from refnet.network import Network
 from refnet.readings.bounds import Precision
 from refnet.readings.cost import shapes
+from refnet.readings.precision import WEIGHTS
 
 __all__ = ["Judged", "Scale", "document", "judge_port", "pictures"]
 
 Array = npt.NDArray[Any]
+_MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
+
 Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
 
 
@@ -50,6 +55,7 @@ def judge_port(
     precision: str | None = None,
     accumulate: str | None = None,
     scales: Mapping[str, Scale] | None = None,
+    weights: str | None = None,
     partial: bool = False,
     explain: bool = True,
 ) -> Judged:
@@ -64,6 +70,8 @@ def judge_port(
     names : candidate's name -> node name; other names are matched by equality, then by content
     precision, accumulate : 'float32', 'tf32', 'float16', 'bfloat16' of stored tensors and of sums; by default as stored
     scales : by the candidate's name, of integer tensors; half a step per store joins the bound
+    weights : 'int8' where the port's are integers and the pack's are not: half a step of each joins the bound; of a
+        .tflite file that is plain from the file
     partial : accept golden tensors that no segment covers
     explain : look for causes
 
@@ -87,8 +95,9 @@ def judge_port(
     scales = dict(scales or {})
     runs = isinstance(candidate, str | Path) and is_model(candidate)
     if isinstance(candidate, str | Path) and runs:
-        candidate, own = run_model(candidate, pack.tensor(SOURCE))
+        candidate, own, stored = run_model(candidate, pack.tensor(SOURCE))
         scales = {name: Scale(*scale) for name, scale in own.items()} | scales
+        weights = weights or stored
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
     if unknown := [name for name in scales if name not in tensors]:
         raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
@@ -102,7 +111,7 @@ def judge_port(
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
     reference = Reference(pack.graph, pack.params, pack.tensor, pack.names)
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
-    declared = _precisions(matching, arrays, scales, precision, accumulate)
+    declared = _precisions(matching, arrays, scales, precision, accumulate, WEIGHTS[weights] if weights else 0)
     found = compare(reference, arrays, precision=declared, partial=partial, explain=explain)
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
@@ -129,7 +138,7 @@ class _Golden:
 
 def _read(found: Matched, shape: tuple[int, ...], node: tuple[int, ...]) -> Array:
     """A candidate's tensor; of one that is far larger than the node's, and so of another shape, the shape alone."""
-    if math.prod(shape) > 16 * math.prod(node):
+    if math.prod(shape) > _MUCH * math.prod(node):
         return np.broadcast_to(np.float32(0), shape)
     return np.asarray(found.array)
 
@@ -163,12 +172,13 @@ def _precisions(
     scales: Mapping[str, Scale],
     precision: str | None,
     accumulate: str | None,
+    levels: int,
 ) -> dict[str, Precision]:
-    """By node: the declared precision, or that of the stored tensor; half a step of integers on top."""
+    """By node: the declared precision, or that of the stored tensor; steps of integers on top."""
     found = {}
     for node, matched in matching.tensors.items():
         scale = scales.get(matched.source)
-        own = Precision.of(precision or str(arrays[node].dtype), accumulate)
+        own = Precision.of(precision or str(arrays[node].dtype), accumulate)._replace(levels=levels)
         found[node] = own._replace(step=scale.scale / 2) if scale else own
     return found
 
@@ -193,7 +203,9 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
         for f in comparison.findings
         if f.judgement.yardstick == "none"
     ]
-    notes += [words for finding in comparison.findings if (words := _separated(comparison, finding.name))]
+    tied = [words for finding in comparison.findings if (words := _separated(comparison, finding.name))]
+    notes += dict.fromkeys(tied)
+    notes += _declarable(comparison)
     if unmatched:
         notes.append(
             f"{len(unmatched)} of the candidate's tensors match nothing: name them with --map or leave them out."
@@ -212,6 +224,7 @@ def document(judged: Judged, *, pack: str, candidate: str, precision: str) -> di
 
 
 _ALIKE_ON_EVEN_MAPS = {"pad-same", "pad-lower", "stride-phase", "stride-place"}
+_SHORT_STORE = {store: SHORT_STORE.replace("float16", store) for store in ("float16", "bfloat16")}
 _FLOAT16 = {"fp16-storage", "fp16-accumulate"}
 _ONE_FUNCTION = {"input-range", "input-meanstd"}
 
@@ -225,12 +238,26 @@ def _separated(comparison: Comparison, name: str) -> str:
     if ids <= _ONE_FUNCTION:
         return f"{tied}: here they are one and the same arithmetic."
     if ids == _FLOAT16:
-        return f"{tied}: dump it in float32, before it is stored; if it is in steps of float16 all the same, sums are."
+        return (  # of many tensors, so said once
+            "Where fp16-accumulate and fp16-storage fit alike, dump the tensor in float32, before it is stored; if it "
+            "is in steps of float16 all the same, sums are."
+        )
     if ids <= _ALIKE_ON_EVEN_MAPS:
         return (
             f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."
         )
     return f"{tied} on this input; another one, such as that of refnet probe, may separate them."
+
+
+def _declarable(comparison: Comparison) -> list[str]:
+    """What many tensors have in common that is no mistake where it is meant, and how to say so."""
+    found = Counter(cause.detail for causes in comparison.causes.values() for cause in causes if len(cause.ids) == 1)
+    means = {_SHORT_STORE[store]: f"--precision {store}" for store in _SHORT_STORE} | {INT8_WEIGHTS: "--weights int8"}
+    return [
+        f"{found[words]} tensors: {words}. If the port is meant to be so, declare it with {option}."
+        for words, option in means.items()
+        if found[words] > 1
+    ]
 
 
 def _causes(comparison: Comparison, finding: Finding) -> list[dict[str, Any]]:

@@ -251,6 +251,12 @@ def report(net: Network, x: Array) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def _explained(segment: Segment) -> tuple[Array, float]:
+    """An honest result, and the rms that rounding explains; the bounds themselves are let go."""
+    made = limit(segment, Precision.of("float32"), dtype=np.float32)
+    return made.y, made.rms
+
+
 def _seen(net: Network, x: Array) -> Iterator[tuple[str, str, float, float]]:
     """Every bug and place, with the rms by which it moves its segment and the rms that rounding explains."""
     float32 = Precision.of("float32")
@@ -260,7 +266,7 @@ def _seen(net: Network, x: Array) -> Iterator[tuple[str, str, float, float]]:
         explained = 0.0
         for place in found:
             if y is None:
-                y, _, _, explained = limit(place.segment, float32, dtype=np.float32)
+                y, explained = _explained(place.segment)
             other = place.variation.segment
             short = other.precision is not None
             moved = limit(other, float32, dtype=np.float32).rms if short else _moved(place, y, np.float32)

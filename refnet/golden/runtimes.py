@@ -49,10 +49,12 @@ class Ran(NamedTuple):
     """What a model made: its tensors by its own names; scale and zero point of those that hold integers.
 
     The input is among them where the model was fed other numbers than x, because it takes integers or float16.
+    `weights` is 'int8' where every convolution's are, symmetric, the largest of each filter 127 steps.
     """
 
     tensors: dict[str, Array]
     scales: dict[str, tuple[float, int]]
+    weights: str = ""
 
 
 def is_model(path: str | Path) -> bool:
@@ -111,7 +113,7 @@ def work(path: str, folder: str) -> None:
     made: dict[str, Any] = {}
     try:
         ran = _RUNTIMES[Path(path).suffix](Path(path), np.load(Path(folder, "x.npy")))
-        made = {"names": list(ran.tensors), "scales": ran.scales}
+        made = {"names": list(ran.tensors), "scales": ran.scales, "weights": ran.weights}
         np.savez(Path(folder, "made.npz"), *ran.tensors.values())
     except RefnetError as error:
         made = {"error": type(error).__name__, "reason": str(error)}
@@ -125,7 +127,8 @@ def _collected(folder: Path) -> Ran:
         raise {"FormatError": FormatError, "RequestError": RequestError}[made["error"]](made["reason"])
     with np.load(folder / "made.npz", allow_pickle=False) as archive:
         tensors = {name: archive[f"arr_{index}"] for index, name in enumerate(made["names"])}
-    return Ran(tensors, {name: (scale, zero_point) for name, (scale, zero_point) in made["scales"].items()})
+    scales = {name: (scale, zero_point) for name, (scale, zero_point) in made["scales"].items()}
+    return Ran(tensors, scales, made["weights"])
 
 
 def _end(child: subprocess.CompletedProcess[str]) -> str:
@@ -160,7 +163,7 @@ def ends(operations: Iterable[Operation], constants: Collection[str], outputs: C
     made: dict[str, str] = {}  # tensor -> the operation that made it
     read: set[str] = set()  # from outside of their families
     for operation in operations:
-        op = operation.op.replace("_", "").lower()
+        op = _op(operation)
         inputs = [name for name in operation.inputs if name and name not in fixed]
         if not inputs:
             fixed |= set(operation.outputs)
@@ -177,6 +180,11 @@ def ends(operations: Iterable[Operation], constants: Collection[str], outputs: C
         for name, op in made.items()
         if name in outputs or (op not in _MOVES and (name in read or (root[name] == name and op not in _SUMS)))
     ]
+
+
+def _op(operation: Operation) -> str:
+    """What an operation is called, spelled alike for every runtime."""
+    return operation.op.replace("_", "").lower()
 
 
 # --------------------------------------------------------------------------------------------------------------- onnx
@@ -250,10 +258,13 @@ def _tflite(path: Path, x: Array) -> Ran:
             interpreter.set_tensor(int(key), part)
             interpreter.invoke()
             parts.append([interpreter.get_tensor(int(index)) for index in keep])
+        filters = [operation.inputs[1] for operation in operations if _op(operation) in _SUMS]
+        int8 = bool(filters) and all(_is_int8(details[key], interpreter.get_tensor(int(key))) for key in filters)
     names = _distinct([str(details[index]["name"]) for index in keep])
     tensors = {name: _joined(arrays) for name, *arrays in zip(names, *parts, strict=True)}
     scales = {name: _scale(details[index]) for name, index in zip(names, keep, strict=True)}
-    return Ran(tensors, {name: scale for name, scale in scales.items() if tensors[name].dtype.kind != "f"})
+    integers = {name: scale for name, scale in scales.items() if tensors[name].dtype.kind != "f"}
+    return Ran(tensors, integers, "int8" if int8 else "")
 
 
 def _interpreter(path: Path) -> Callable[..., Any]:
@@ -287,6 +298,17 @@ def _is_real(entry: Mapping[str, Any]) -> bool:
 def _scale(entry: Mapping[str, Any]) -> tuple[float, int]:
     scale, zero_point = entry["quantization"]
     return float(scale), int(zero_point)
+
+
+def _is_int8(entry: Mapping[str, Any], w: Array) -> bool:
+    """Whether weights are 8 bits, symmetric, with a scale for each filter that its largest uses up."""
+    facts = entry.get("quantization_parameters", {})
+    scales, zeros = np.asarray(facts.get("scales", ())), np.asarray(facts.get("zero_points", ()))
+    axis = int(facts.get("quantized_dimension", 0))
+    if w.dtype != np.int8 or not w.size or zeros.any() or scales.shape != w.shape[axis : axis + 1]:
+        return False
+    largest = np.abs(np.moveaxis(w, axis, 0).astype(np.int16)).reshape(len(scales), -1).max(axis=1)
+    return bool(np.isin(largest, (0, 127)).all())
 
 
 def _quantised(path: Path, x: Array, entry: Mapping[str, Any]) -> Array:

@@ -144,8 +144,8 @@ def cut(
 
 def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) -> Array:
     """What the segment makes, in one precision throughout."""
-    params = {name: segment.params[name].astype(dtype) for name in segment.graph.params()}
-    given = {name: array.astype(dtype) for name, array in segment.given.items()}
+    params = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
+    given = {name: np.asarray(array, dtype) for name, array in segment.given.items()}
     y: Array = evaluate(segment.graph, rules, params, given)
     return y if segment.view is None else segment.view(y)
 

@@ -93,6 +93,8 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
     try:
         if path.is_dir():
             return Tensors(_folder(path))
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise FormatError("is neither a file nor a folder")
         with open(path, "rb") as file:
             start = file.read(9)
         if path.suffix in _RAW or start.startswith(b"\x93NUMPY"):

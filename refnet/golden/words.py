@@ -40,6 +40,8 @@ def causes(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
         if sentence[:1].islower():
             start = "It equals the reference just as well when" if cause.get("tie") else "It equals the reference when"
             sentence = f"{start} {sentence}"
+        if (place := cause.get("place", node)) != node:  # somewhere before it in its segment
+            sentence = f"{sentence}, at {place.replace(', ', ' and ')}"
         name = f" [{cause['id']}]" if cause.get("id") else ""
         more = [str(line) for line in (cause.get("detail"), cause.get("link")) if line]
         yield f"{node}: {verdicts.get(node, 'wrong')}. {sentence}{name}.", more

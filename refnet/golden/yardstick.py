@@ -64,7 +64,7 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:
     """Honest runs in the declared precision; none where refnet cannot compute in it."""
     formats = ("float64", "float32", "float16", "bfloat16")
     store = next((name for name in formats if precision.u_store < 2.5 * PRECISIONS[name][0]), "")
-    if precision.step or precision.u > 2.0**-23 or precision.u_factor or not store:
+    if precision.step or precision.levels or precision.u > 2.0**-23 or precision.u_factor or not store:
         return
     short = store in ("float16", "bfloat16")
     dtype = np.float64 if store == "float64" else np.float32

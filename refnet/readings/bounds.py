@@ -32,7 +32,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +40,7 @@ from scipy import ndimage
 
 from refnet.graph import Graph, evaluate
 from refnet.readings import fast
+from refnet.readings.carried import LAMBDA, Sum, Value, channel, gamma, moved, norms_moved, nothing, stored
 from refnet.readings.precision import PRECISIONS, Precision
 
 __all__ = ["PRECISIONS", "Bound", "Precision", "Value", "bound", "source"]
@@ -49,47 +49,7 @@ Array = npt.NDArray[np.float64]
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
-_LAMBDA = 6.0  # of the expected bound
-_INT8 = 127  # steps from zero to the largest weight of a filter
 _NO_PAD = ((0, 0), (0, 0))
-
-
-class Sum(NamedTuple):
-    """Roundings on the longest path, sum of absolute terms, sum of squared terms."""
-
-    K: int
-    A: Array
-    B2: Array
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor and how far an honest one may lie from it.
-
-    Attributes
-    ----------
-    y : the exact result
-    worst, expected, var : what was carried in, and storage; without the open sum
-    open : the sum that made it, where a batch norm may go on with it, because a port may fold that
-    """
-
-    y: Array
-    worst: Array
-    expected: Array
-    var: Array
-    precision: Precision
-    open: Sum | None = None
-
-    @property
-    def total(self) -> tuple[Array, Array, Array]:
-        """(worst, expected, variance) with the open sum."""
-        if self.open is None:
-            return self.worst, self.expected, self.var
-        u, (K, A, B2) = self.precision.u, self.open
-        with np.errstate(invalid="ignore"):
-            worst = self.worst + np.where(A > 0, _gamma(K, u) * A, 0.0)
-        expected = self.expected + _LAMBDA * math.sqrt(K) * u * A
-        return worst, expected, self.var + K * u**2 * (B2 + self.y**2)
 
 
 class Bound(NamedTuple):
@@ -103,8 +63,8 @@ class Bound(NamedTuple):
 
 def source(x: Array, precision: Precision, *, rounded: bool = False) -> Value:
     """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with."""
-    zero = np.broadcast_to(x.dtype.type(0), x.shape)  # takes no memory
-    return _stored(x, None, zero, zero, zero, precision) if rounded else Value(x, zero, zero, zero, precision)
+    zero = nothing(x)
+    return stored(x, None, zero, zero, zero, precision) if rounded else Value(x, zero, zero, zero, precision)
 
 
 def bound(
@@ -135,8 +95,14 @@ def bound(
     sources = {name: source(np.asarray(x, dtype), precision, rounded=rounded) for name, x in given.items()}
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         value = evaluate(graph, sys.modules[__name__], arrays, sources)
-        worst, expected, var = (np.where(np.isnan(each), np.inf, each) for each in value.total)
+        worst, expected, var = map(_known, value.total)
         return Bound(value.y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
+
+
+def _known(each: Array) -> Array:
+    """Infinity where it is not known how far a value may have moved."""
+    unknown = np.isnan(each)
+    return np.where(unknown, np.inf, each) if unknown.any() else each
 
 
 def conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
@@ -160,9 +126,9 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
     The worst case is the sum of d abs(x). The d are independent of each other, though not of position: an element
     sums each once, so Hoeffding's inequality, without a factor sqrt(K), leaves lambda sqrt(sum of (d x)^2).
 
-    An integer port has weights of 8 bits, symmetric and scaled by filter, so d is half a step: the filter's largest
-    over 254, folded or not. Its bias is counted in steps of the weights times steps of x, which are no larger than the
-    smallest abs(x) that is not zero.
+    Where weights are integers, symmetric and scaled by filter, each is off by half a step more: the filter's largest
+    over twice the levels, folded or not, since folding scales a filter as a whole. If tensors are integers too, the
+    bias, its own or that of the batch norm behind, is counted in steps of the weights times steps of x.
     """
     worst, expected, var = x.total
     carried = bool(worst.any())
@@ -170,32 +136,22 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
     largest = np.abs(x.y) + worst
     A = run(largest, magnitude, None if b is None else np.abs(b), **geometry)
     B2 = run(x.y**2, square, None if b is None else b**2, **geometry)
-    zero = np.zeros_like(A)
+    zero = nothing(A)
     worst = run(worst, magnitude, None, **geometry) if carried else zero
     expected = run(expected, magnitude, None, **geometry) if carried else zero
     var = run(var, square, None, **geometry) if carried else zero
     if u := x.precision.u_factor:  # both factors of every product, independently: A and B^2 bound the products
         most = 2 * u * (1 + u) * A
-        worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * u * np.sqrt(2 * B2))
+        worst, expected = worst + most, expected + np.minimum(most, LAMBDA * u * np.sqrt(2 * B2))
         var = var + 2 * u**2 * B2
-    if x.precision.short or x.precision.step:
-        d, d_b = _moved_weights(x, w, b)
+    if x.precision.short or x.precision.levels:
+        d, d_b = moved(x, w, b)
         most = run(largest, d, d_b, **geometry)
-        spread = run(largest**2, d**2, None if d_b is None else d_b**2, **geometry)
-        worst, expected = worst + most, expected + np.minimum(most, _LAMBDA * np.sqrt(spread))
+        spread = run(largest**2, d**2, d_b**2, **geometry)
+        worst, expected = worst + most, expected + np.minimum(most, LAMBDA * np.sqrt(spread))
         var = var + spread
     total = Sum(terms + (b is not None), A, B2)
-    return _stored(run(x.y, w, b, **geometry), total, worst, expected, var, x.precision)
-
-
-def _moved_weights(x: Value, w: Array, b: Array | None) -> tuple[Array, Array | None]:
-    """How far storing weights and bias in the precision of x may move each of them; see `_convolved`."""
-    if not x.precision.step:
-        return x.precision.rounded(w), None if b is None else x.precision.rounded(b)
-    half = np.abs(w).reshape(len(w), -1).max(axis=1) / (2 * _INT8)  # of a step, per filter
-    d = np.broadcast_to(half.reshape(-1, *[1] * (w.ndim - 1)), w.shape)
-    seen = np.abs(x.y[x.y != 0])
-    return d, None if b is None else half * seen.min(initial=np.abs(x.y).max(initial=0.0))
+    return stored(run(x.y, w, b, **geometry), total, worst, expected, var, x.precision)
 
 
 def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float) -> Value:
@@ -210,37 +166,30 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     s (x - m) + beta by d_s abs(x - m) + (abs(s) + d_s) d_m + d_beta. Folded and then stored, s w is off by as much as
     the convolution's own weights are in `_convolved`, times s, and the bias by u_store abs(beta - m s).
     """
-    s = _channel(gamma / np.sqrt(var + eps))
-    m, offset = _channel(mean), _channel(beta)
-    own = _norms_params(x, s, gamma, beta, mean, var, eps) if x.precision.short else 0.0
+    s = channel(gamma / np.sqrt(var + eps))
+    m, offset = channel(mean), channel(beta)
+    own = norms_moved(x, s, gamma, beta, mean, var, eps) if x.precision.short else 0.0
     K, A, B2 = x.open or Sum(0, np.abs(x.y), x.y**2)
-    total = Sum(K + 6, np.abs(s) * A + np.abs(m * s) + np.abs(offset), s**2 * B2 + (m * s) ** 2 + offset**2)
-    return _stored(
-        fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps),
-        total,
-        np.abs(s) * x.worst + own,
-        np.abs(s) * x.expected + own,
-        s**2 * x.var + np.square(own),
-        x.precision,
-    )
-
-
-def _norms_params(x: Value, s: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
-    """How far a batch norm's params, stored in a short format, may move its result; see `batch_norm`."""
-    rounded = x.precision.rounded
-    least = np.maximum(var + eps - rounded(var + eps), x.precision.tiny)
-    d_s = _channel((np.abs(gamma) + rounded(gamma)) / np.sqrt(least)) - np.abs(s)
-    d_m, m = _channel(rounded(mean)), _channel(mean)
-    apart = d_s * (np.abs(x.y - m) + x.total[0]) + (np.abs(s) + d_s) * d_m + _channel(rounded(beta))
-    folded = x.precision.u_store * np.abs(_channel(beta) - m * s) + x.precision.tiny / 2
-    return np.maximum(apart, folded)
+    A, B2 = np.abs(s) * A, s**2 * B2
+    A += np.abs(m * s) + np.abs(offset)
+    B2 += (m * s) ** 2 + offset**2
+    worst = np.abs(s) * x.worst
+    worst += own
+    expected = worst
+    if x.expected is not x.worst:
+        expected = np.abs(s) * x.expected
+        expected += own
+    carried = s**2 * x.var
+    carried += np.square(own)
+    y = fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps)
+    return stored(y, Sum(K + 6, A, B2), worst, expected, carried, x.precision)
 
 
 def affine(x: Value, *, slope: float, offset: float) -> Value:
     """Three roundings: of the slope as a constant, of the product, of the sum."""
     worst, expected, var = (abs(slope) ** power * each for power, each in zip((1, 1, 2), x.total, strict=True))
     total = Sum(3, np.abs(slope * x.y) + abs(offset), (slope * x.y) ** 2 + offset**2)
-    return _stored(fast.affine(x.y, slope=slope, offset=offset), total, worst, expected, var, x.precision)
+    return stored(fast.affine(x.y, slope=slope, offset=offset), total, worst, expected, var, x.precision)
 
 
 def relu(x: Value) -> Value:
@@ -305,11 +254,11 @@ def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     inside = fast.avg_pool2d(_inside(x.y, pad), kernel=kernel, stride=stride, pad=_NO_PAD) * count  # terms of each sum
     B2 = fast.avg_pool2d(x.y**2, **window) / inside
     K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else float(count**2 + 1)
-    own = _gamma(count + 1, u) * A
+    own = gamma(count + 1, u) * A
     return _closed(
         y,
         fast.avg_pool2d(worst, **window) + own,
-        fast.avg_pool2d(expected, **window) + np.minimum(own, _LAMBDA * np.sqrt(K) * u * A),
+        fast.avg_pool2d(expected, **window) + np.minimum(own, LAMBDA * np.sqrt(K) * u * A),
         fast.avg_pool2d(var, **window) / inside + K * u**2 * (B2 + y**2),
         x.precision,
     )
@@ -333,9 +282,9 @@ def scale(x: Value, gate: Value) -> Value:
     y = x.y * gate.y
     (wx, ex, vx), (wg, eg, vg) = x.total, gate.total
     magnitude, factor = np.abs(x.y), np.abs(gate.y)
-    return _stored(
+    return stored(
         y,
-        Sum(1, np.abs(y), np.broadcast_to(y.dtype.type(0), y.shape)),
+        Sum(1, np.abs(y), nothing(y)),
         magnitude * wg + factor * wx + wx * wg,
         magnitude * eg + factor * ex + ex * eg,
         x.y**2 * vg + gate.y**2 * vx,
@@ -347,8 +296,8 @@ def add(x: Value, y: Value) -> Value:
     """One rounding of the sum."""
     total = x.y + y.y
     worst, expected, var = (one + other for one, other in zip(x.total, y.total, strict=True))
-    once = Sum(1, np.abs(total), np.broadcast_to(total.dtype.type(0), total.shape))
-    return _stored(total, once, worst, expected, var, x.precision)
+    once = Sum(1, np.abs(total), nothing(total))
+    return stored(total, once, worst, expected, var, x.precision)
 
 
 def flatten(x: Value) -> Value:
@@ -383,22 +332,16 @@ def softmax(x: Value) -> Value:
         p,
         p * (worst + (p * worst).sum(axis=1, keepdims=True)) + u * p * (distance + count + 4) + tiny,
         p * (expected + (p * expected).sum(axis=1, keepdims=True))
-        + u * p * (distance + min(_LAMBDA * math.sqrt(count), count) + 4)
+        + u * p * (distance + min(LAMBDA * math.sqrt(count), count) + 4)
         + tiny,
         p**2 * (var + (p**2 * var).sum(axis=1, keepdims=True)) + (u * p * (distance + math.sqrt(count) + 4)) ** 2,
         x.precision,
     )
 
 
-def _stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
-    """A value whose result is stored; its sum, if any, stays open."""
-    cost = p.u_store * np.abs(y) + ((total.K if total else 0) + 1) * p.tiny / 2 + p.step
-    return Value(y, worst + cost, expected + cost, var + cost**2, p, total)
-
-
 def _closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
     """A value that is no open sum, stored."""
-    return _stored(y, None, worst, expected, var, p)
+    return stored(y, None, worst, expected, var, p)
 
 
 def _kept(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
@@ -411,11 +354,6 @@ def _inside(x: Array, pad: Pad) -> Array:
     return fast.pad(np.ones((1, 1, *x.shape[2:])), pad=pad, mode="constant", value=0.0)
 
 
-def _gamma(K: int, u: float) -> float:
-    """gamma_K = K u / (1 - K u), infinite when K u >= 1."""
-    return K * u / (1 - K * u) if K * u < 1 else math.inf
-
-
 def _repeats(x: Array) -> Array:
     """Sum over the different values of each map of the square of how often it comes: (N, C, H, W) -> (N, C, 1, 1)."""
     maps = np.sort(x.reshape(-1, x.shape[2] * x.shape[3]), axis=1)
@@ -423,8 +361,3 @@ def _repeats(x: Array) -> Array:
     lengths = np.diff(starts, append=maps.size)
     squares: Array = np.bincount(starts // maps.shape[1], lengths.astype(np.float64) ** 2).astype(np.float64)
     return squares.reshape(*x.shape[:2], 1, 1)
-
-
-def _channel(vector: Array) -> Array:
-    """(C,) -> (C, 1, 1), to meet (N, C, H, W)."""
-    return vector.reshape(-1, 1, 1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PRECISIONS", "Precision"]
+__all__ = ["PRECISIONS", "WEIGHTS", "Precision"]
 
 Array = npt.NDArray[np.float64]
 
@@ -24,7 +24,8 @@ class Precision(NamedTuple):
 
     `tiny` is twice what an underflow may cost: the smallest subnormal, or twice the smallest normal number where
     subnormals may be flushed to zero; `step` is half a quantisation step of integer storage; `u_factor` is the unit
-    roundoff that the two factors of every product are rounded to first, as tf32 does.
+    roundoff that the two factors of every product are rounded to first, as tf32 does; `levels` is how many steps lie
+    between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter, else 0.
     """
 
     u: float
@@ -32,6 +33,7 @@ class Precision(NamedTuple):
     tiny: float
     step: float = 0.0
     u_factor: float = 0.0
+    levels: int = 0
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:
@@ -65,3 +67,5 @@ PRECISIONS: Mapping[str, tuple[float, float]] = {
     "float16": (2.0**-11, 2.0**-24),
     "bfloat16": (2.0**-8, 2.0**-125),
 }
+
+WEIGHTS: Mapping[str, int] = {"int8": 127}  # levels, by what a port may declare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from xml.etree import ElementTree
 
 import numpy as np
@@ -118,6 +119,49 @@ def test_integer_tensors_are_judged_by_their_scales(pack, tensors, tmp_path, cap
     assert compared(capsys, str(pack), port, *scales)[0] == 0
     dumped(tmp_path / "off", {"stem.bn": tensors["stem.bn"], "stem.act": stored // 2})
     assert compared(capsys, str(pack), str(tmp_path / "off"), *scales)[0] == 1
+
+
+def int8(w):
+    """Weights of 8 bits, symmetric, a scale for each filter; real again."""
+    step = np.abs(w).reshape(len(w), -1).max(axis=1).reshape(-1, *[1] * (w.ndim - 1)) / np.float32(127)
+    return np.rint(w / step) * step
+
+
+def test_weights_of_8_bits_are_accepted_where_they_are_declared(pack, tmp_path, capsys):
+    golden = read_pack(pack)
+    convolutions = [node for node in golden.graph.nodes if node.op.endswith("conv2d")]
+    params = dict(golden.params) | {f"{n.name}.w": int8(golden.params[f"{n.name}.w"]) for n in convolutions}
+    port = dumped(tmp_path / "port", Network(golden.graph, params).trace(golden.tensor("input")))
+    status, found = compared(capsys, str(pack), port)
+    assert status == 1
+    assert any("declare it with --weights int8" in note for note in found["notes"])
+    assert compared(capsys, str(pack), port, "--weights", "int8")[0] == 0
+
+
+def test_a_port_that_stores_float16_is_told_once_how_to_say_so(pack, tensors, tmp_path, capsys):
+    short = {name: y.astype(np.float16).astype(np.float32) for name, y in tensors.items()}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", short))
+    assert status == 1
+    assert sum("--precision float16" in note for note in found["notes"]) == 1
+    assert sum("before it is stored" in note for note in found["notes"]) == 1
+
+
+@pytest.mark.parametrize("entry", ['{"scale": true}', '{"scale": 1, "zero": 5}', '{"scale": Infinity}', "1", "{}"])
+def test_a_bad_scale_gets_one_line(pack, tensors, tmp_path, capsys, entry):
+    port = dumped(tmp_path / "port", {"stem.act": tensors["stem.act"]})
+    (tmp_path / "scales.json").write_text(f'{{"stem.act": {entry}}}')
+    assert "'stem.act' is not" in refused(capsys, str(pack), port, "--scales", str(tmp_path / "scales.json"))
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(pack, tensors, tmp_path, capsys):
+    port = dumped(tmp_path / "port", {"stem.act": tensors["stem.act"]})
+    assert "is no folder to write into" in refused(capsys, str(pack), port, "--junit", str(tmp_path / "no/r.xml"))
+    assert "is no file" in refused(capsys, str(pack), port, "--report", str(tmp_path))
+
+
+def test_a_candidate_that_is_a_pipe_is_refused(pack, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is neither a file nor a folder" in refused(capsys, str(pack), str(tmp_path / "pipe"))
 
 
 def test_a_callable_is_a_candidate_too(pack):

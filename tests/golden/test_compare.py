@@ -175,6 +175,7 @@ def test_a_port_that_computes_wider_than_it_dumps_holds():
 
 
 def test_logits_of_another_scale_have_no_cause_but_are_described():
-    found = compare(REFERENCE, {"head.flatten": HONEST["head.flatten"] * np.float32(3)}, partial=True)
+    port = {"head.pool": HONEST["head.pool"], "head.flatten": HONEST["head.flatten"] * np.float32(3)}
+    found = compare(REFERENCE, port, partial=True)
     assert found.causes["head.flatten"] == []
     assert "times the reference throughout" in found.facts["head.flatten"]

@@ -130,6 +130,13 @@ def test_causes_speak_in_sentences():
     assert "a: suspect. Nothing explains it.\n" in said
 
 
+def test_a_cause_before_the_end_of_its_segment_is_said_with_its_place():
+    far = cause("a", place="b, c", sentence="the gate is the true sigmoid, and eps is 0", id="x+y")
+    said = table(document(tensor("a", "wrong"), causes=[far, cause("a", place="a")]))
+    assert "when the gate is the true sigmoid, and eps is 0, at b and c [x+y]." in said
+    assert "at a" not in said
+
+
 def test_unmatched_fail_in_every_report():
     doc = document(tensor(), verdict="fails", unmatched=["debug"])
     assert table(doc).endswith("match nothing: debug\n\nfails: 1 unmatched")

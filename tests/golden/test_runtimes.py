@@ -84,7 +84,7 @@ class Interpreter:
     def __init__(self, model_path, experimental_preserve_all_tensors):
         assert experimental_preserve_all_tensors
         self.model = json.loads(open(model_path).read()[8:])
-        self.tensors = {}
+        self.tensors = {1: np.array(self.model["weights"], self.model["tensors"][1][1])}
 
     def allocate_tensors(self):
         pass
@@ -95,7 +95,8 @@ class Interpreter:
     def _entry(self, index, name, dtype, scale, zero_point):
         shape = np.array(self.model["input"])
         return {"index": index, "name": name, "dtype": np.dtype(dtype).type, "quantization": (scale, zero_point),
-                "shape": np.maximum(shape, 1), "shape_signature": shape}
+                "shape": np.maximum(shape, 1), "shape_signature": shape,
+                "quantization_parameters": self.model["parameters"] if index == 1 else {}}
 
     def get_input_details(self):
         return [self.get_tensor_details()[0]]
@@ -169,11 +170,12 @@ def onnx_file(tmp_path, shape, **more):
     return path
 
 
-def tflite_file(tmp_path, shape, dtype="float32", scale=0.0, zero_point=0):
+def tflite_file(tmp_path, shape, dtype="float32", scale=0.0, zero_point=0, weights=(), **parameters):
     path = tmp_path / "port.tflite"
     tensors = [[name, dtype, scale, zero_point] for name in ("image", "weights", "stem", "stem")]
     nodes = [["CONV_2D", [0, 1, -1], [2]], ["MEAN", [2], [3]]]
-    path.write_text("....TFL3" + json.dumps({"input": shape, "nodes": nodes, "tensors": tensors}))
+    model = {"input": shape, "nodes": nodes, "tensors": tensors, "weights": weights, "parameters": parameters}
+    path.write_text("....TFL3" + json.dumps(model))
     return path
 
 
@@ -264,6 +266,29 @@ def test_quantised_tensors_come_with_their_scale(tflite, tmp_path):
     np.testing.assert_array_equal(ran.tensors["image"], expected.transpose(0, 2, 3, 1))
     with pytest.raises(RequestError, match="takes uint8 without a scale"):
         run_model(tflite_file(tmp_path, [1, 4, 5, 3], "uint8"), X)
+
+
+WHOLE = {"weights": [[127, -3], [5, -127]], "scales": [0.1, 0.2], "zero_points": [0, 0], "quantized_dimension": 0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "weights"),
+    [
+        ({}, "int8"),
+        ({"weights": [[127, -127], [5, -3]], "quantized_dimension": 1}, "int8"),
+        ({"weights": [[127, -3], [0, 0]]}, "int8"),
+        ({"weights": [[127, -3], [5, -126]]}, ""),  # a scale that its filter does not use up
+        ({"scales": [0.1], "zero_points": [0]}, ""),  # one for all filters
+        ({"zero_points": [0, 1]}, ""),
+    ],
+)
+def test_weights_of_8_bits_are_known_from_the_file(tflite, tmp_path, changed, weights):
+    ran = run_model(tflite_file(tmp_path, [1, 4, 5, 3], "int8", 0.5, -3, **{**WHOLE, **changed}), X)
+    assert ran.weights == weights
+
+
+def test_weights_of_floats_are_no_integers(tflite, tmp_path):
+    assert run_model(tflite_file(tmp_path, [1, 4, 5, 3], **WHOLE), X).weights == ""
 
 
 # Judging

@@ -263,7 +263,7 @@ def quantised(w, levels=127):
 
 
 @pytest.mark.parametrize("name", ["stem.conv", "block1.depthwise", "block3.expand"])
-def test_weights_of_8_bits_are_accepted_of_an_integer_port_and_of_no_other(name):
+def test_weights_of_8_bits_are_accepted_where_they_are_declared_and_nowhere_else(name):
     net, tensors = traced("torchvision/mobilenet_v3_small", (48, 65))
     node = net.graph[name]
     part, given = Graph(net.graph.recipe, (node,)), {i: tensors[i] for i in node.inputs}
@@ -275,8 +275,10 @@ def test_weights_of_8_bits_are_accepted_of_an_integer_port_and_of_no_other(name)
         return judge(stored if precision.step else y, bound(part, net.params, given, precision))
 
     w = net.params[f"{name}.w"]
-    integers = FLOAT32._replace(step=step / 2)
-    assert verdict(quantised(w), integers).holds
-    assert not verdict(quantised(w), FLOAT32).holds
+    floats, integers = FLOAT32._replace(levels=127), FLOAT32._replace(step=step / 2, levels=127)
+    for precision in (floats, integers):
+        assert verdict(quantised(w), precision).holds
+        assert not verdict(quantised(w), precision._replace(levels=0)).holds
+    assert not verdict(quantised(w, 31), floats).holds
     assert verdict(quantised(w, 31), integers).rms > verdict(quantised(w), integers).rms
     assert not verdict(w * np.float32(1.05), integers).holds

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from refnet.errors import RequestError
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "writable"]
 
 
 @contextmanager
@@ -31,11 +31,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     RequestError
         if the path is a folder, lies in none, or the file cannot be written.
     """
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        raise RequestError(f"{path}: exists and is no file; choose another name")
-    if not target.parent.is_dir():
-        raise RequestError(f"{target.parent}: is no folder to write into")
+    target = writable(path)
     # In the same folder, because os.replace cannot move a file from one file system to another.
     temporary = target.parent / f".{secrets.token_hex(8)}.part"
     try:
@@ -47,3 +43,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(f"{path}: cannot be written ({error.strerror or error}): give another path") from error
+
+
+def writable(path: str | os.PathLike[str]) -> Path:
+    """Where a file would be written, links followed; to be asked before the work that makes it.
+
+    Raises
+    ------
+    RequestError
+        if there is something else than a file, or no folder.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise RequestError(f"{path}: exists and is no file; choose another name")
+    if not target.parent.is_dir():
+        raise RequestError(f"{target.parent}: is no folder to write into")
+    return target

@@ -19,6 +19,7 @@ from refnet.readings.orders import rounded
 Array = npt.NDArray[Any]
 
 SHORT_STORE = "its values are rounded to float16"
+INT8_WEIGHTS = "its weights are quantised to 8 bits per channel"
 
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
@@ -187,9 +188,9 @@ def weights_int8(segment: Segment) -> Iterator[Variation]:
         w = segment.param(node, "w").astype(np.float64)
         axes = tuple(range(1, w.ndim))
         for words, largest in (
-            ("per tensor", np.abs(w).max()),
-            ("per channel", np.abs(w).max(axis=axes, keepdims=True)),
+            (INT8_WEIGHTS.replace("channel", "tensor"), np.abs(w).max()),
+            (INT8_WEIGHTS, np.abs(w).max(axis=axes, keepdims=True)),
         ):
             step = np.where(largest > 0, largest, 1) / 127
             quantised = segment.with_params(node, w=np.rint(w / step) * step)
-            yield Variation(node.name, f"its weights are quantised to 8 bits {words}", quantised)
+            yield Variation(node.name, words, quantised)

@@ -1,0 +1,124 @@
+"""A tensor and how far rounding may have moved it: what `bounds` carries from node to node.
+
+How a sum, a store and params in short or integer formats add to it is here, with no operation in mind.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.readings.precision import Precision
+
+__all__ = ["LAMBDA", "Sum", "Value", "channel", "gamma", "moved", "norms_moved", "nothing", "stored"]
+
+Array = npt.NDArray[np.float64]
+
+LAMBDA = 6.0  # of the expected bound
+
+
+class Sum(NamedTuple):
+    """Roundings on the longest path, sum of absolute terms, sum of squared terms."""
+
+    K: int
+    A: Array
+    B2: Array
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor and how far an honest one may lie from it.
+
+    Attributes
+    ----------
+    y : the exact result
+    worst, expected, var : what was carried in, and storage; without the open sum
+    open : the sum that made it, where a batch norm may go on with it, because a port may fold that
+    """
+
+    y: Array
+    worst: Array
+    expected: Array
+    var: Array
+    precision: Precision
+    open: Sum | None = None
+
+    @property
+    def total(self) -> tuple[Array, Array, Array]:
+        """(worst, expected, variance) with the open sum."""
+        if self.open is None:
+            return self.worst, self.expected, self.var
+        u, (K, A, B2) = self.precision.u, self.open
+        worst = gamma(K, u) * A
+        if K * u >= 1:
+            worst[A == 0] = 0  # not infinity times zero
+        worst += self.worst
+        expected = LAMBDA * math.sqrt(K) * u * A
+        expected += self.expected
+        var = self.y**2
+        var += B2
+        var *= K * u**2
+        var += self.var
+        return worst, expected, var
+
+
+def stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
+    """A value whose result is stored; its sum, if any, stays open."""
+    cost = np.abs(y)
+    cost *= p.u_store
+    cost += ((total.K if total else 0) + 1) * p.tiny / 2 + p.step
+    most = worst + cost
+    likely = most if expected is worst else expected + cost
+    cost *= cost
+    cost += var
+    return Value(y, most, likely, cost, p, total)
+
+
+def gamma(K: int, u: float) -> float:
+    """gamma_K = K u / (1 - K u), infinite when K u >= 1."""
+    return K * u / (1 - K * u) if K * u < 1 else math.inf
+
+
+def nothing(like: Array) -> Array:
+    """Zeros in the shape of an array, which take no memory."""
+    return np.broadcast_to(like.dtype.type(0), like.shape)
+
+
+def moved(x: Value, w: Array, b: Array | None) -> tuple[Array, Array]:
+    """How far the formats that weights and bias are stored in may move each of them; see `_convolved`."""
+    d, d_b, p = np.zeros_like(w), np.zeros_like(w, shape=len(w)), x.precision
+    if p.short:
+        d, d_b = p.rounded(w), d_b if b is None else p.rounded(b)
+    if p.levels:
+        half = np.abs(w).reshape(len(w), -1).max(axis=1) / (2 * p.levels)  # of a step, per filter
+        d = d + half.reshape(-1, *[1] * (w.ndim - 1))
+        d_b = d_b + half * _step(x)
+    return d, d_b
+
+
+def _step(x: Value) -> float:
+    """The step of an integer tensor: where it is given, no more than its smallest number that is not zero."""
+    seen = np.abs(x.y[x.y != 0])
+    if not x.precision.step or x.worst.any() or not seen.size:
+        return 2 * x.precision.step
+    return float(seen.min())
+
+
+def norms_moved(x: Value, s: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
+    """How far a batch norm's params, stored in a short format, may move its result; see `batch_norm`."""
+    rounded = x.precision.rounded
+    least = np.maximum(var + eps - rounded(var + eps), x.precision.tiny)
+    d_s = channel((np.abs(gamma) + rounded(gamma)) / np.sqrt(least)) - np.abs(s)
+    d_m, m = channel(rounded(mean)), channel(mean)
+    apart = d_s * (np.abs(x.y - m) + x.total[0]) + (np.abs(s) + d_s) * d_m + channel(rounded(beta))
+    folded = x.precision.u_store * np.abs(channel(beta) - m * s) + x.precision.tiny / 2
+    return np.maximum(apart, folded)
+
+
+def channel(vector: Array) -> Array:
+    """(C,) -> (C, 1, 1), to meet (N, C, H, W)."""
+    return vector.reshape(-1, 1, 1)
