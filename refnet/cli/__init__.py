@@ -27,6 +27,7 @@ _COMMANDS = {
     "probe": ("probe", "make an input that can reveal bugs, and report what an input could show"),
     "compare": ("compare", "say which layer of a port is wrong by itself, and why"),
     "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
+    "evaluate": ("evaluate", "say how often a network is right over a labelled set"),
     "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
     "golden": ("golden", "write every intermediate tensor of a network as a golden pack"),
 }
