@@ -95,6 +95,8 @@ def _dataset(options: argparse.Namespace, net: Network) -> Dataset:
     """The set that the user means."""
     recipe = net.graph.recipe
     path = None if options.data is None else Path(options.data)
+    if path is not None and not path.exists():
+        raise RequestError(f"{path}: no such file or folder")
     folder = path is not None and path.is_dir()
     if options.classes_file is not None and not folder:
         raise RequestError("--classes-file goes with a folder of class folders")

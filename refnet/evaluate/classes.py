@@ -91,7 +91,7 @@ def read_classes(path: str | os.PathLike[str]) -> dict[str, int]:
     try:
         text = file.read_text(encoding="utf-8")
         pairs = _from_json(json.loads(text)) if file.suffix == ".json" else _from_lines(text.splitlines())
-    except (ValueError, TypeError, RecursionError):
+    except (AttributeError, ValueError, TypeError, RecursionError):
         raise FormatError(
             f"{file}: no file of classes: take one name a line, or JSON such as imagenet_class_index.json"
         ) from None
@@ -105,7 +105,7 @@ def read_classes(path: str | os.PathLike[str]) -> dict[str, int]:
 
 
 def _from_json(value: Any) -> list[tuple[str, int]]:
-    """Pairs of name and class; ValueError or TypeError if it is none of the three forms."""
+    """Pairs of name and class; AttributeError, TypeError, ValueError if it is none of them."""
     if isinstance(value, list):
         pairs = [(name, label) for label, name in enumerate(value)]
     elif all(isinstance(label, list) for label in value.values()):
@@ -152,6 +152,6 @@ def _refuse_unpadded(folders: Sequence[str]) -> None:
         if numbers != ordered:
             place = next(at for at, pair in enumerate(zip(numbers, ordered, strict=True)) if pair[0] != pair[1])
             raise RequestError(
-                f"the class folders are numbers, and by their names {folders[place]!r} comes where {ordered[place]} does "
-                "by number: which is which? Say so with --classes-file: one name a line in the order of the outputs"
+                f"the class folders are numbers, and by their names {folders[place]!r} stands where {ordered[place]} "
+                "would by number: which is meant? Say it with --classes-file, a name a line in the order of the outputs"
             )

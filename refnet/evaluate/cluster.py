@@ -7,6 +7,7 @@ Starts no cluster, and knows no journal.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -55,7 +56,7 @@ def cluster_outcomes(
 
         tasks = submit()
         threads = sum(client.nthreads().values())
-        flowing = distributed.as_completed(list(islice(tasks, _AHEAD * max(1, threads))))
+        flowing = distributed.as_completed(list(islice(tasks, _AHEAD * max(1, threads))), loop=client.loop)
         for task in flowing:
             number, outcome = task.result()
             task.release()
@@ -84,10 +85,12 @@ def _distributed() -> Any:
 
 
 def _client(distributed: Any, address: str) -> Any:
+    if not re.fullmatch(r"(tcp|tls)://\S+:\d+", address):  # with others Dask hangs when it is to give up
+        raise RequestError(f"{address!r} is no address of a Dask scheduler; write tcp://HOST:PORT")
     try:
         client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise RequestError(f"{address}: no Dask scheduler answers; take an address as tcp://127.0.0.1:8786") from error
+        raise RequestError(f"{address}: no Dask scheduler answers; start one with dask scheduler") from error
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError as error:
