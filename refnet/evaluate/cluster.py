@@ -8,7 +8,6 @@ Starts no cluster, and knows no journal.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from itertools import islice
@@ -23,8 +22,6 @@ __all__ = ["cluster_outcomes"]
 
 _PATIENCE = 10  # seconds to wait for a scheduler, and for a first worker
 _AHEAD = 4  # tasks for each thread of the cluster: enough to keep it busy while results travel
-
-_NETWORK = threading.Lock()  # in a worker: one batch in the network at a time, while other threads read images
 
 
 def cluster_outcomes(
@@ -46,7 +43,7 @@ def cluster_outcomes(
     distributed = _distributed()
     client = _client(distributed, address)
     try:
-        weights = client.scatter(Network(net.graph, dict(net.params)), broadcast=True)
+        weights = client.scatter(net, broadcast=True)
         batches = iter(todo)
 
         def submit() -> Iterator[Any]:
@@ -71,9 +68,7 @@ def cluster_outcomes(
 
 def _outcome(net: Network, part: Dataset, number: int) -> tuple[int, Outcome]:
     """The task: read a batch and run the network on it."""
-    inputs = [read(image, net) for image in part.images]
-    with _NETWORK:
-        return number, judged(net, inputs)
+    return number, judged(net, [read(image, net) for image in part.images])
 
 
 def _distributed() -> Any:
