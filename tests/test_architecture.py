@@ -21,7 +21,7 @@ FLOORS = (
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
     ("files/schemes",),
-    ("files/checkpoint",),
+    ("files/checkpoint", "session"),
     ("network",),
     ("golden", "evaluate"),
     ("cli",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,9 @@ Params = Mapping[str, npt.NDArray[Any]]
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
-def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.NDArray[Any]]]:
+def fold_batch_norm(
+    graph: Graph, params: Params, *, keep: Collection[str] = ()
+) -> tuple[Graph, dict[str, npt.NDArray[Any]]]:
     """Work each batch norm into the convolution before it.
 
     With s = gamma / sqrt(var + eps), per output channel: w' = s w and b' = s (b - mean) + beta. Works for dense,
@@ -28,6 +30,7 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
     Parameters
     ----------
     graph, params : a network or a segment of one; params of any float dtype
+    keep : convolutions whose own tensor is wanted, so that their batch norm stays
 
     Returns
     -------
@@ -50,6 +53,7 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
         and node.inputs[0] in by_name
         and by_name[node.inputs[0]].op in _CONVOLUTIONS
         and len(readers[node.inputs[0]]) == 1
+        and node.inputs[0] not in keep
     }
     renamed = {norm.name: conv for conv, norm in folded.items()}
     nodes: list[Node] = []
