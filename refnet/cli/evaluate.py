@@ -65,8 +65,9 @@ def run(options: argparse.Namespace) -> int:
     """Print how often the network is right; 1 if an image has no output."""
     net = load(options.weights, model=options.model, width=options.width, size=options.size)
     dataset = _dataset(options, net)
-    if options.size is None:
-        net = fitted(net, dataset)
+    net = fitted(net, dataset)
+    if options.size is not None:
+        net = net.at(options.size)
     notes = remarks(net, dataset)
     for line in notes:
         _say(line)

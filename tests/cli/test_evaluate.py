@@ -235,6 +235,13 @@ def test_a_bad_request_gets_one_line(capsys, tmp_path, monkeypatch, words, compl
     assert os.listdir(tmp_path) == ["empty"]
 
 
+def test_an_array_keeps_its_precision_and_a_size_must_be_its_own(capsys, tmp_path):
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 3, 40, 56)), y=np.array([1, 2]))
+    assert document(capsys, tmp_path / "set.npz", "--size", "40,56")[1]["size"] == [40, 56]
+    assert document(capsys, tmp_path / "set.npz")[1]["size"] == [40, 56]
+    assert "images of (40, 56) for a network of (32, 32)" in refused(capsys, tmp_path / "set.npz", "--size", "32")
+
+
 @pytest.mark.parametrize(
     ("x", "y", "complaint"),
     [
