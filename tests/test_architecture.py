@@ -23,7 +23,7 @@ FLOORS = (
     ("files/schemes",),
     ("files/checkpoint", "session"),
     ("network",),
-    ("golden", "evaluate"),
+    ("golden", "evaluate", "bench"),
     ("cli",),
     ("__init__", "__main__"),
 )

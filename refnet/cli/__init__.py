@@ -28,6 +28,7 @@ _COMMANDS = {
     "compare": ("compare", "say which layer of a port is wrong by itself, and why"),
     "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
     "evaluate": ("evaluate", "say how often a network is right over a labelled set"),
+    "bench": ("bench", "time refnet beside other runtimes, with the same weights"),
     "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
     "golden": ("golden", "write every intermediate tensor of a network as a golden pack"),
 }

@@ -26,7 +26,7 @@ from refnet.session.crew import Crew
 from refnet.session.plan import plan
 from refnet.session.program import program
 
-__all__ = ["Session"]
+__all__ = ["Session", "cores"]
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +77,7 @@ class Session:
             raise RequestError(f"threads {threads}: take at least 1")
         if unknown := [name for name in keep if name not in {node.name for node in graph.nodes}]:
             raise RequestError(f"keep: no node is called {unknown[0]!r}")
-        self.threads = _cores() if threads is None else threads
+        self.threads = cores() if threads is None else threads
         folded, arrays = fold_batch_norm(graph, params, keep=keep)
         there = {node.name for node in folded.nodes}
         # The tensor of a batch norm that was folded is now its convolution's.
@@ -140,7 +140,7 @@ class Session:
             np.copyto(into, made)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
