@@ -9,7 +9,9 @@ from typing import Any
 from refnet.cli.common import checkpoint_of, model_of, print_json, size_argument, table
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
+from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
+from refnet.session import Session
 
 _MIB = 2**20
 
@@ -81,7 +83,14 @@ def _figures(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
         "tensor_bytes": 4 * elements,
         "largest_tensor_bytes": 4 * max(math.prod(row.shape) for row in rows),
         "parameter_bytes": 4 * total,
+        **_session(graph),
     }
+
+
+def _session(graph: Graph) -> dict[str, int]:
+    """What a run takes: memory that is used again and again, whatever the batch."""
+    session = Session(graph, random_params(graph), threads=1)
+    return {"session_buffer_bytes": session.buffer_bytes, "session_weight_bytes": session.weight_bytes}
 
 
 def _totals(graph: Graph, rows: list[Cost]) -> str:
@@ -103,7 +112,9 @@ def _totals(graph: Graph, rows: list[Cost]) -> str:
                     "all tensors": "tensor_bytes",
                     "largest tensor": "largest_tensor_bytes",
                 }.items()
-            ),
+            )
+            + f"\npeak of a run  {sums['session_buffer_bytes'] / _MIB:.2f} MiB of buffers, "
+            f"{sums['session_weight_bytes'] / _MIB:.2f} of packed weights; any batch, one image at a time",
         )
     )
 

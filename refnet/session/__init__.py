@@ -39,19 +39,14 @@ class Session:
     Parameters
     ----------
     graph, params : of any network, folded or not; later changes to the arrays are not seen
-    threads : cores to use, by default all that this process may use. One image is multiplied on as many cores as BLAS
-        is allowed; the images of a batch are divided among this process and `threads - 1` worker processes.
+    threads : cores to use, by default all that this process may use: the images of a batch are divided among this
+        process and `threads - 1` worker processes. One image is run on one core.
     keep : names of tensors that `tensors` returns besides the output; whatever lies between is computed in one go
-
-    Attributes
-    ----------
-    nbytes : of buffers and packed weights, in this process
 
     Notes
     -----
-    Every image is run by itself, so its result does not depend on its neighbours, and the same settings give the same
-    bits each time. Calls from several threads wait for one another. Without threadpoolctl (extra `tools`) BLAS uses as
-    many threads as it likes.
+    Every image is run by itself and on one core, so its bits depend on neither its neighbours nor `threads`. Calls from
+    several threads wait for one another. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
 
     Worker processes start when a session has spent a second on batches, or with `hire`. They end with this process. One
     that is lost costs time and no result.
@@ -92,13 +87,18 @@ class Session:
         self._spent = 0.0
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of buffers and packed weights, in this process."""
-        return self._program.buffers + self._program.weights
+    def buffer_bytes(self) -> int:
+        """Memory for the tensors of a run, in this process."""
+        return self._program.buffers
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory for the packed weights, in this process."""
+        return self._program.weights
 
     def __call__(self, x: Array) -> Array:
         """Run a batch, (N, C, H, W) -> the last node's tensor, (N, classes)."""
-        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
+        with self._lock, _one_blas_thread():
             y = np.empty((len(x), *self._program.kept[self._output].shape), self._program.source.dtype)
             if self.threads == 1 or len(x) == 1:
                 self._run(x, y)
@@ -115,7 +115,7 @@ class Session:
 
     def tensors(self, x: Array) -> dict[str, Array]:
         """Run a batch and return the tensors that the session was made to keep, by name."""
-        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
+        with self._lock, _one_blas_thread():
             source, kept = self._program.source.dtype, self._program.kept
             found = {name: np.empty((len(x), *kept[own].shape), source) for name, own in self._names.items()}
             for index, image in enumerate(x):
@@ -158,7 +158,7 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-def _blas_threads(count: int) -> AbstractContextManager[Any]:
-    """A context in which BLAS uses so many threads."""
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """A context in which BLAS uses one thread: products this small gain little from two, and lose when one waits."""
     controller = _blas()
-    return nullcontext() if controller is None else controller.limit(limits=count, user_api="blas")
+    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

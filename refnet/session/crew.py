@@ -98,7 +98,7 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
-        start_new_session=True,  # an interrupt is for the process that asks
+        process_group=0,  # an interrupt is for the process that asks
     )
 
 

@@ -16,8 +16,8 @@ __all__ = ["Taps"]
 
 Array = npt.NDArray[Any]
 
-_ROW_WEIGHTS = 2**20  # bytes of weights repeated along a row, at most
-_PAIRED = 192  # channels up to which columns are filtered in pairs at stride 2
+ROW_WEIGHTS = 2**20  # bytes of weights repeated along a row, at most
+PAIRED = 192  # channels up to which columns are filtered in pairs at stride 2
 
 
 class Taps:
@@ -40,8 +40,8 @@ class Taps:
         (self.sh, self.sw), (self.dh, self.dw) = conv.attrs["stride"], conv.attrs["dilation"]
         C, R, S = self.C, self.R, self.S = conv.params["w"]
         w = writer.params[f"{conv.name}.w"]
-        affordable = w.itemsize * R * (S + 1) * Q * C <= _ROW_WEIGHTS
-        self.paired = affordable and C <= _PAIRED and (self.sw, self.dw) == (2, 1)
+        affordable = w.itemsize * R * (S + 1) * Q * C <= ROW_WEIGHTS
+        self.paired = affordable and C <= PAIRED and (self.sw, self.dw) == (2, 1)
         self.repeated = affordable and self.sw == 1
         self.w = writer.pack((conv.name, "taps", gain), lambda: self._packed(w, gain))
         self.sums: Array | None = None
