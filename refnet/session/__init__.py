@@ -159,6 +159,6 @@ def _blas() -> Any:
 
 
 def _one_blas_thread() -> AbstractContextManager[Any]:
-    """A context in which BLAS uses one thread: products this small gain little from two, and lose when one waits."""
+    """A context in which BLAS uses one thread: where a core is taken, the threads of a product wait for the slowest."""
     controller = _blas()
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

@@ -63,7 +63,10 @@ class _Block:
         if step.project is not None:
             filtered = writer.arena.take(self.P if whole else T, self.Q, self.C)
             scratch.append(filtered)
-        writer.call(self.border.fill, 0)
+        left, right = self.pad[1][0] * self.C, (self.pad[1][0] + self.W) * self.C
+        for edge in (self.border[: self.pad[0][0]], self.border[:, :left], self.border[:, right:]):
+            if edge.size:
+                writer.call(edge.fill, 0)
         self.first, self.end = -self.pad[0][0], -self.pad[0][0]  # the rows of the image that lie in `border`
         for p in range(0, self.P, T):
             n = min(T, self.P - p)
@@ -88,7 +91,7 @@ class _Block:
         if high > low:
             left = self.pad[1][0]
             self.expanded_rows(low, high, border[low - first : high - first, left * self.C : (left + self.W) * self.C])
-        if p and end > max(known, self.H):
+        if end > max(known, self.H):
             call(border[max(known, self.H) - first : end - first].fill, 0)
         self.first, self.end = first, max(self.end, end)
 
@@ -104,7 +107,7 @@ class _Block:
         self.writer.activate(expand.act, z, self.spare[: z.size].reshape(z.shape), into, self.expand_gain)
 
     def filtered(self, rows: Array) -> None:
-        """Layer what is in `border` channel by channel: -> (n, Q, C)."""
+        """Filter what is in `border` channel by channel: -> (n, Q, C)."""
         self.taps.write(self.border, rows)
         flat = rows.reshape(len(rows), -1)
         if self.bias is not None:

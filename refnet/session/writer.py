@@ -29,7 +29,7 @@ Shape = tuple[int, ...]
 
 # Elements of an expanded map that are worked on at once. Fewer, and calling costs more than it saves; more, and a tile
 # with its neighbours falls out of a cache of 1 MiB.
-TILE = 100_000
+TILE = 150_000
 
 
 class Writer:
