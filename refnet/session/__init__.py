@@ -39,14 +39,17 @@ class Session:
     Parameters
     ----------
     graph, params : of any network, folded or not; later changes to the arrays are not seen
-    threads : cores to use, by default all that this process may use: the images of a batch are divided among this
-        process and `threads - 1` worker processes. One image is run on one core.
+    threads : cores to use, by default all that this process may use. For one image, BLAS multiplies matrices with so
+        many threads, and the rest runs on one core. The images of a batch are divided among this process and
+        `threads - 1` worker processes, each of which uses one core.
     keep : names of tensors that `tensors` returns besides the output; whatever lies between is computed in one go
 
     Notes
     -----
-    Every image is run by itself and on one core, so its bits depend on neither its neighbours nor `threads`. Calls from
-    several threads wait for one another. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
+    The same settings give the same bits each time. Every image is run by itself: in a batch its bits depend neither on
+    its neighbours nor on `threads`; alone, on several threads, BLAS may sum in another order. Where other programs keep
+    the cores busy, `threads=1` is the faster choice for one image, since threads of BLAS wait for one another. Calls
+    from several threads wait too. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
 
     Worker processes start when a session has spent a second on batches, or with `hire`. They end with this process. One
     that is lost costs time and no result.
@@ -98,7 +101,7 @@ class Session:
 
     def __call__(self, x: Array) -> Array:
         """Run a batch, (N, C, H, W) -> the last node's tensor, (N, classes)."""
-        with self._lock, _one_blas_thread():
+        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
             y = np.empty((len(x), *self._program.kept[self._output].shape), self._program.source.dtype)
             if self.threads == 1 or len(x) == 1:
                 self._run(x, y)
@@ -115,7 +118,7 @@ class Session:
 
     def tensors(self, x: Array) -> dict[str, Array]:
         """Run a batch and return the tensors that the session was made to keep, by name."""
-        with self._lock, _one_blas_thread():
+        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
             source, kept = self._program.source.dtype, self._program.kept
             found = {name: np.empty((len(x), *kept[own].shape), source) for name, own in self._names.items()}
             for index, image in enumerate(x):
@@ -158,7 +161,7 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-def _one_blas_thread() -> AbstractContextManager[Any]:
-    """A context in which BLAS uses one thread: where a core is taken, the threads of a product wait for the slowest."""
+def _blas_threads(count: int) -> AbstractContextManager[Any]:
+    """A context in which BLAS uses so many threads."""
     controller = _blas()
-    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
+    return nullcontext() if controller is None else controller.limit(limits=count, user_api="blas")
