@@ -56,6 +56,7 @@ class Crew:
         parts = len(self._workers) + 1
         own, *shares = (slice(len(x) * part // parts, len(x) * (part + 1) // parts) for part in range(parts))
         shared_x, shared_y = self._memory(x, y) if self._workers else (x, y)
+        _elsewhere(self._workers)
         asked = []
         for worker, share in zip(self._workers, shares, strict=True):
             shared_x[share] = x[share]
@@ -100,6 +101,16 @@ def _start() -> subprocess.Popen[bytes]:
         env=environment,
         process_group=0,  # an interrupt is for the process that asks
     )
+
+
+def _elsewhere(workers: list[subprocess.Popen[bytes]]) -> None:
+    """Keep workers off the core of this thread: woken there, they would wait ten milliseconds to be moved."""
+    with contextlib.suppress(AttributeError, OSError, ValueError, IndexError):  # not on every system
+        stat = Path("/proc/thread-self/stat").read_text()
+        here = int(stat.rpartition(")")[2].split()[36])  # field 39 of proc(5)
+        if others := os.sched_getaffinity(0) - {here}:
+            for worker in workers:
+                os.sched_setaffinity(worker.pid, others)
 
 
 def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
