@@ -100,7 +100,14 @@ class Session:
         return self._program.weights
 
     def __call__(self, x: Array) -> Array:
-        """Run a batch, (N, C, H, W) -> the last node's tensor, (N, classes)."""
+        """Run a batch, (N, C, H, W) -> the last node's tensor, (N, classes).
+
+        Raises
+        ------
+        RequestError
+            if x has another shape or dtype than the network takes; `Network` says more, and looks for NaN too.
+        """
+        self._check(x)
         with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
             y = np.empty((len(x), *self._program.kept[self._output].shape), self._program.source.dtype)
             if self.threads == 1 or len(x) == 1:
@@ -118,6 +125,7 @@ class Session:
 
     def tensors(self, x: Array) -> dict[str, Array]:
         """Run a batch and return the tensors that the session was made to keep, by name."""
+        self._check(x)
         with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
             source, kept = self._program.source.dtype, self._program.kept
             found = {name: np.empty((len(x), *kept[own].shape), source) for name, own in self._names.items()}
@@ -132,6 +140,12 @@ class Session:
         with self._lock:
             if self._crew is None and self.threads > 1:
                 self._crew = self._hired()
+
+    def _check(self, x: Array) -> None:
+        source = self._program.source
+        if x.ndim != 4 or x.shape[1:] != source.shape or x.dtype != source.dtype:
+            wanted = f"(N, {', '.join(map(str, source.shape))}) {source.dtype}"
+            raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
     def _hired(self) -> Crew:
         return Crew(self.threads - 1, self._folded, self._arrays)

@@ -262,3 +262,11 @@ def test_workers_are_hired_once_batches_take_long(monkeypatch):
 def test_a_bad_request_is_refused(options, complaint):
     with pytest.raises(RequestError, match=complaint):
         Session(SMALL, PARAMS, **options)
+
+
+@pytest.mark.parametrize("x", [np.zeros((1, 1, 40, 56), np.float32), np.zeros((2, 3, 40, 56))], ids=["shape", "dtype"])
+def test_input_of_another_kind_is_refused(x):
+    session = Session(SMALL, PARAMS, threads=1)
+    for run in session, session.tensors:
+        with pytest.raises(RequestError, match=r"input: .* take \(N, 3, 40, 56\) float32"):
+            run(x)
