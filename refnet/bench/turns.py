@@ -20,7 +20,7 @@ from refnet.errors import RequestError
 
 __all__ = ["Case", "Measured", "machine", "measure"]
 
-_PAUSE = 0.15  # seconds before a turn, in which threads that spin for more work go to sleep: OpenBLAS's take 30 ms
+_PAUSE = 0.15  # seconds before a turn, in which threads that spin for more work may go to sleep; 0.01 is too short
 
 
 class Case(NamedTuple):

@@ -47,8 +47,8 @@ class Session:
     Notes
     -----
     The same settings give the same bits each time. Every image is run by itself: in a batch its bits depend neither on
-    its neighbours nor on `threads`; alone, on several threads, BLAS may sum in another order. Where other programs keep
-    the cores busy, `threads=1` is the faster choice for one image, since threads of BLAS wait for one another. Calls
+    its neighbours nor on `threads`; alone, on several threads, BLAS may sum in another order. Threads of BLAS
+    wait for one another: try `threads=1` where other programs keep the cores busy. Calls
     from several threads wait too. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
 
     Worker processes start when a session has spent a second on batches, or with `hire`. They end with this process. One

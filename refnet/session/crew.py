@@ -1,7 +1,7 @@
 """Worker processes that run a part of each batch.
 
 Threads would be simpler, but NumPy's calls are short here, and two threads that call so often queue for the
-interpreter's lock: two do less than one. A worker is a Python of its own, which is told over a pipe which images to
+interpreter's lock: two were measured to do less than one. A worker is a Python of its own, which is told over a pipe which images to
 take from a file in memory. It executes nothing but `refnet.session.worker`, and ends when the pipe closes.
 """
 
@@ -104,7 +104,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _elsewhere(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Keep workers off the core of this thread: woken there, they would wait ten milliseconds to be moved."""
+    """Keep workers off the core of this thread: otherwise a batch was seen to take ten milliseconds longer."""
     with contextlib.suppress(AttributeError, OSError, ValueError, IndexError):  # not on every system
         stat = Path("/proc/thread-self/stat").read_text()
         here = int(stat.rpartition(")")[2].split()[36])  # field 39 of proc(5)
