@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
-from refnet.graph import SOURCE, Graph, Node, evaluate, walk
+from refnet.graph import SOURCE, Graph, Node, walk
 from refnet.networks.resize import resize
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
+from refnet.session import Session
 
 __all__ = ["Network", "load"]
 
@@ -30,7 +32,7 @@ class Network:
     Parameters
     ----------
     graph : from `build`
-    params : {'stem.conv.w': array, ...}, every array of one float dtype
+    params : {'stem.conv.w': array, ...}, every array of one float dtype; not to be changed after the first call
 
     Raises
     ------
@@ -73,13 +75,23 @@ class Network:
     def __call__(self, x: Array) -> Array:
         """Run the network: (N, C, H, W) -> the last node's tensor, (N, classes).
 
+        Runs in `session`, so the last bits may be others than those of `trace`.
+
         Raises
         ------
         RequestError
             if x has another shape, layout or dtype than the network takes, or holds NaN or infinity.
         """
-        y: Array = evaluate(self.graph, fast, self.params, {SOURCE: self.checked(x)})
-        return y
+        return self.session(self.checked(x))
+
+    @cached_property
+    def session(self) -> Session:
+        """The network prepared for speed, on all cores; made when it is first called."""
+        return Session(self.graph, self.params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: a session is made anew wherever it is needed."""
+        return {"graph": self.graph, "params": self.params}
 
     def trace(self, x: Array) -> dict[str, Array]:
         """Run the network and keep the tensor of every node, by name, in order of execution."""

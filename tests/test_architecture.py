@@ -36,11 +36,11 @@ FLOORS = (
     ),
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
-    ("files/schemes", "files/foreign", "networks/resize"),
+    ("files/schemes", "files/foreign", "networks/resize", "session"),
     ("files/recognise",),
     ("files/checkpoint", "files/writing"),
     ("network",),
-    ("golden",),
+    ("golden", "evaluate", "bench"),
     ("verify",),
     ("cli",),
     ("__init__", "__main__"),
@@ -103,5 +103,5 @@ def test_core_imports_only_numpy_and_scipy(module):
     names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
     extras = {"PIL", "tqdm", "safetensors", "h5py", "onnx", "tflite", "pooch", "requests", "matplotlib"}
-    extras |= {"torch", "tensorflow", "onnxruntime"}
+    extras |= {"dask", "distributed", "torch", "tensorflow", "onnxruntime"}
     assert not {name.split(".")[0] for name in names} & extras

@@ -52,3 +52,12 @@ def test_stored_inputs_give_stored_logits(net, real, photograph):
 def test_photographs_are_what_they_show(imagenet, real, capsys, photograph, first):
     assert main(["run", str(real / "photos" / f"{photograph}.bmp"), "--weights", str(imagenet)]) == 0
     assert first in capsys.readouterr().out.splitlines()[1]
+
+
+def test_a_photograph_in_a_folder_of_its_class_is_judged(imagenet, tmp_path, capsys):
+    (tmp_path / "Egyptian cat").mkdir()
+    (tmp_path / "Egyptian cat" / "chelsea.png").symlink_to(shipped.path("chelsea.png"))
+    assert main(["evaluate", str(tmp_path), "--weights", str(imagenet)]) == 0
+    out = capsys.readouterr().out
+    assert "top-1  100.00%  1 of 1" in out
+    assert "285    Egyptian cat       1" in out

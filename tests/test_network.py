@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from refnet import Network, RequestError, build, load, random_input, random_params
 from refnet.files.digits import digits
+from refnet.golden.spread import spread
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
 PARAMS = random_params(GRAPH)
@@ -14,11 +17,21 @@ NET = Network(GRAPH, PARAMS)
 X = random_input(GRAPH)
 
 
-def test_calling_gives_the_last_tensor_of_the_trace():
-    tensors = NET.trace(X)
-    assert list(tensors) == [node.name for node in GRAPH.nodes]
-    assert np.array_equal(NET(X), tensors["head.flatten"])
-    assert NET(X).shape == (2, 4)
+def test_the_trace_has_every_node_in_order():
+    assert list(NET.trace(X)) == [node.name for node in GRAPH.nodes]
+
+
+def test_calling_gives_the_last_tensor():
+    exact = NET.astype(np.float64).trace(X.astype(np.float64))["head.flatten"]
+    y = NET(X)
+    assert y.shape == (2, 4)
+    assert np.abs(y - exact).max() <= spread(NET, X, "head.flatten")
+
+
+def test_a_network_is_pickled_without_its_session():
+    y = NET(X)
+    copy = pickle.loads(pickle.dumps(NET))
+    assert np.array_equal(copy(X), y)
 
 
 def test_the_same_weights_at_another_size():

@@ -30,6 +30,8 @@ _COMMANDS = {
     "fetch": ("fetch", "fetch the weights that vendors publish, by the name of the network"),
     "verify": ("verify", "say whether a file is still the network that it came from"),
     "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
+    "evaluate": ("evaluate", "say how often a network is right over a labelled set"),
+    "bench": ("bench", "time refnet beside other runtimes, with the same weights"),
     "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
     "golden": ("golden", "write every intermediate tensor of a network as a golden pack"),
 }

@@ -11,7 +11,9 @@ from refnet.cli.common import identified, model_of, print_json, size_argument
 from refnet.files.recognise.differences import grouped
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
+from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
+from refnet.session import Session
 from refnet.text import table
 
 if TYPE_CHECKING:
@@ -89,7 +91,14 @@ def _figures(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
         "tensor_bytes": 4 * elements,
         "largest_tensor_bytes": 4 * max(math.prod(row.shape) for row in rows),
         "parameter_bytes": 4 * total,
+        **_session(graph),
     }
+
+
+def _session(graph: Graph) -> dict[str, int]:
+    """What a run takes: memory that is used again and again, whatever the batch."""
+    session = Session(graph, random_params(graph), threads=1)
+    return {"session_buffer_bytes": session.buffer_bytes, "session_weight_bytes": session.weight_bytes}
 
 
 def _totals(graph: Graph, rows: list[Cost]) -> str:
@@ -111,7 +120,9 @@ def _totals(graph: Graph, rows: list[Cost]) -> str:
                     "all tensors": "tensor_bytes",
                     "largest tensor": "largest_tensor_bytes",
                 }.items()
-            ),
+            )
+            + f"\npeak of a run  {sums['session_buffer_bytes'] / _MIB:.2f} MiB of buffers, "
+            f"{sums['session_weight_bytes'] / _MIB:.2f} of packed weights; any batch, one image at a time",
         )
     )
 

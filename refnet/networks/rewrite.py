@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,9 @@ Params = Mapping[str, npt.NDArray[Any]]
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
-def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.NDArray[Any]]]:
+def fold_batch_norm(
+    graph: Graph, params: Params, *, keep: Collection[str] = ()
+) -> tuple[Graph, dict[str, npt.NDArray[Any]]]:
     """Work each batch norm into the convolution before it.
 
     With s = gamma / sqrt(var + eps), per output channel: w' = s w and b' = s (b - mean) + beta. Works for dense,
@@ -28,6 +30,7 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
     Parameters
     ----------
     graph, params : a network or a segment of one; params of any float dtype
+    keep : convolutions whose own tensor is wanted, so that their batch norm stays
 
     Returns
     -------
@@ -41,8 +44,8 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
     --------
     >>> folded, _ = fold_batch_norm(graph, params)  # doctest: +SKIP
     """
-    folded, before = norms(graph), {node.name: node for node in graph.nodes}
-    made = fold_graph(graph)
+    folded, before = norms(graph, keep), {node.name: node for node in graph.nodes}
+    made = fold_graph(graph, keep)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for node in made.nodes:
         own = {slot: params[f"{node.name}.{slot}"] for slot in before[node.name].params}
@@ -52,9 +55,9 @@ def fold_batch_norm(graph: Graph, params: Params) -> tuple[Graph, dict[str, npt.
     return made, arrays
 
 
-def fold_graph(graph: Graph) -> Graph:
+def fold_graph(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """The nodes that are left once every batch norm has been folded; see `fold_batch_norm`."""
-    folded = norms(graph)
+    folded = norms(graph, keep)
     renamed = {norm.name: conv for conv, norm in folded.items()}
     nodes = []
     for node in graph.nodes:
@@ -67,8 +70,8 @@ def fold_graph(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
-def norms(graph: Graph) -> dict[str, Node]:
-    """The batch norms that can be folded, by the name of the convolution that each follows."""
+def norms(graph: Graph, keep: Collection[str] = ()) -> dict[str, Node]:
+    """The batch norms that can be folded, by the name of the convolution that each follows; see `fold_batch_norm`."""
     readers = graph.readers()
     by_name = {node.name: node for node in graph.nodes}
     return {
@@ -78,6 +81,7 @@ def norms(graph: Graph) -> dict[str, Node]:
         and node.inputs[0] in by_name
         and by_name[node.inputs[0]].op in _CONVOLUTIONS
         and len(readers[node.inputs[0]]) == 1
+        and node.inputs[0] not in keep
     }
 
 

@@ -117,11 +117,27 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
-    with pytest.raises(RequestError, match=r"a\.npz: cannot be written \(No space left on device\)"):
-        npz.write(path, {"b": np.ones(2)})
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "open", full)
+        with pytest.raises(RequestError, match=r"a\.npz: cannot be written \(No space left on device\)"):
+            npz.write(path, {"b": np.ones(2)})
     assert list(path.parent.iterdir()) == [path]
     assert same(npz.read(path), ARRAYS)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_parts_make_the_bytes_that_the_whole_makes(tmp_path: Path, compressed: bool) -> None:
+    whole = np.arange(15.0).reshape(5, 3)
+    npz.write(tmp_path / "whole.npz", {"x": whole}, compressed=compressed)
+    parts = npz.Parts((5, 3), whole.dtype, (whole[at : at + 2] for at in (0, 2, 4)))
+    npz.write(tmp_path / "parts.npz", {"x": parts}, compressed=compressed)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_parts_that_do_not_add_up_leave_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"rows that do not add up to the shape \(5, 3\)"):
+        npz.write(tmp_path / "a.npz", {"x": npz.Parts((5, 3), np.dtype(float), [np.zeros((4, 3))])})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,20 @@ from refnet.errors import FormatError, RequestError
 from refnet.files.containers.opening import Archive, largest, least_elements, opened, shown
 from refnet.files.containers.replacing import replacing
 
-__all__ = ["member_info", "read", "write"]
+__all__ = ["Parts", "member_info", "read", "write"]
 
 Array = npt.NDArray[Any]
 
 _KINDS = "biufcSU"  # of dtypes: bool, integers, floating-point, complex, bytes, text
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
+
+
+class Parts(NamedTuple):
+    """An array that need not fit into memory: what it is as a whole, and its rows, some at a time."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows: Iterable[Array]
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -55,35 +63,55 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         return arrays
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike], *, compressed: bool = False) -> None:
+def write(
+    path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike | Parts], *, compressed: bool = False
+) -> None:
     """Write arrays to an archive, which then is there as a whole or, if writing fails, as it was before.
 
     Parameters
     ----------
     path : of the archive; one that is there is replaced
-    arrays : by name, written in this order, little-endian
+    arrays : by name, written in this order, little-endian; one that is `Parts` is asked for its rows when its turn is
     compressed : deflated; stored where False. Only stored archives are the same bytes with every version of zlib.
 
     Raises
     ------
     RequestError
         if an array holds objects or records, a name cannot be one of a member, or the file cannot be written.
+    ValueError
+        if the rows of `Parts` are not what they were said to be.
     """
-    members = {f"{name}.npy": _encoded(name, np.asarray(array)) for name, array in arrays.items()}
+    members = {f"{name}.npy": _parts(name, array) for name, array in arrays.items()}
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(member_info(name, compressed), data)
+        for name, parts in members.items():
+            _put(archive, member_info(name, compressed), parts)
 
 
-def _encoded(name: str, array: Array) -> bytes:
-    """An .npy file."""
+def _parts(name: str, array: npt.ArrayLike | Parts) -> Parts:
+    """An array as it is written, or a refusal."""
+    if not isinstance(array, Parts):
+        whole = np.asarray(array)
+        array = Parts(whole.shape, whole.dtype, (whole,))
     if array.dtype.kind not in _KINDS:
         raise RequestError(f"{shown(name)} has dtype {array.dtype}: only numbers, bools and text can be written")
     if not name or not name.isprintable():
         raise RequestError(f"{shown(name)} cannot be the name of an array: use printable characters")
-    data = BytesIO()
-    np.lib.format.write_array(data, np.asarray(array, array.dtype.newbyteorder("<"), order="C"), allow_pickle=False)
-    return data.getvalue()
+    return array._replace(dtype=array.dtype.newbyteorder("<"))
+
+
+def _put(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: Parts) -> None:
+    """Write an .npy file as a member."""
+    head = BytesIO()
+    descr = np.lib.format.dtype_to_descr(parts.dtype)
+    np.lib.format.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": parts.shape})
+    promised = len(head.getvalue()) + math.prod(parts.shape) * parts.dtype.itemsize
+    info.file_size = promised  # beforehand, because it decides whether sizes take 64 bits
+    with archive.open(info, "w") as member:
+        written = member.write(head.getvalue())
+        for rows in parts.rows:
+            written += member.write(np.asarray(rows, parts.dtype, order="C").tobytes())
+    if written != promised:
+        raise ValueError(f"{info.filename}: rows that do not add up to the shape {parts.shape}")
 
 
 def member_info(name: str, compressed: bool) -> zipfile.ZipInfo:

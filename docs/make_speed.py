@@ -1,0 +1,197 @@
+"""Measure what each idea of the session brings, and how time grows; print Markdown, write docs/speed.svg.
+
+    PYTHONPATH=. python docs/make_speed.py
+
+Takes about a minute on a machine that does nothing else. docs/05-speed.md has what it printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import refnet
+from refnet.session import Session
+
+HERE = Path(__file__).resolve().parent
+MODELS = {name: f"torchvision/mobilenet_{name}" for name in ("v3_large", "v3_small", "v2")}
+ROUNDS = 15
+HUGE = 10**12
+
+
+def interleaved(runs: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median milliseconds of each run, in turns."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
+        for name, run in runs.items():
+            run()  # the others have emptied the caches
+            started = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each) * 1e3 for name, each in times.items()}
+
+
+@contextlib.contextmanager
+def altered(**constants: Any) -> Iterator[None]:
+    """The session's modules with some of their constants replaced: `module__NAME=value`."""
+    before = {}
+    for key, value in constants.items():
+        module_name, _, name = key.partition("__")
+        module = sys.modules[f"refnet.session.{module_name}"]
+        before[module, name] = getattr(module, name)
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name), value in before.items():
+            setattr(module, name, value)
+
+
+def maximum_and_minimum(z: Any, low: Any, high: Any, into: Any) -> None:
+    """What clip does, in the two passes of `fast`."""
+    np.maximum(z, low, out=into)
+    np.minimum(into, high, out=into)
+
+
+def steps() -> None:
+    """The table of ideas: each row is the session without one of them."""
+    rows: dict[str, dict[str, float]] = {}
+    for short, name in MODELS.items():
+        graph = refnet.build(name)
+        params, x = refnet.random_params(graph), refnet.random_input(graph, batch=1)
+        net = refnet.Network(graph, params)
+        folded = net.fold()
+        without = {
+            "the session": {},
+            "... without tiles: whole maps": {"inverted__TILE": HUGE, "program__TILE": HUGE},
+            "... without long rows: channels only": {"taps__ROW_WEIGHTS": 0},
+            "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
+            "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
+            "... without the sixth in the weights": {
+                "inverted__gain": lambda act: 1.0,
+                "program__gain": lambda act: 1.0,
+            },
+        }
+        runs: dict[str, Callable[[], Any]] = {
+            "`readings.fast`, node by node": partial(last, net, x),
+            "`readings.fast`, batch norm folded": partial(last, folded, x),
+        }
+        for title, constants in without.items():
+            with altered(**constants):
+                session = Session(graph, params, threads=1)
+            runs[title] = partial(session, x)
+        for title, ms in interleaved(runs).items():
+            rows.setdefault(title, {})[short] = ms
+    print("| | " + " | ".join(MODELS) + " |\n|---|" + "---:|" * len(MODELS))
+    for title, by_model in rows.items():
+        print(f"| {title} | " + " | ".join(f"{ms:.1f}" for ms in by_model.values()) + " |")
+
+
+def last(net: refnet.Network, x: Any) -> Any:
+    """The last tensor, node by node."""
+    ((_, y),) = deque(net.steps(x), maxlen=1)
+    return y
+
+
+def operations() -> None:
+    """Where the time goes, call by call."""
+    print("\n| | " + " | ".join(MODELS) + " |\n|---|" + "---:|" * len(MODELS))
+    table: dict[str, list[str]] = {}
+    for name in MODELS.values():
+        graph = refnet.build(name)
+        session = Session(graph, refnet.random_params(graph), threads=1)
+        session(refnet.random_input(graph, batch=1))
+        calls = session._program.calls
+        best = [float("inf")] * len(calls)
+        for _ in range(ROUNDS):
+            for index, (call, args) in enumerate(calls):
+                started = time.perf_counter()
+                call(*args)
+                best[index] = min(best[index], time.perf_counter() - started)
+        spent: defaultdict[str, float] = defaultdict(float)
+        count: Counter[str] = Counter()
+        for (call, _), seconds in zip(calls, best, strict=True):
+            kind = WORDS.get(getattr(getattr(call, "func", call), "__name__", ""), "the rest")
+            spent[kind] += seconds
+            count[kind] += 1
+        for kind in dict.fromkeys(WORDS.values()):
+            table.setdefault(kind, []).append(f"{spent[kind] * 1e3:.2f} ({count[kind]})")
+    for kind, cells in table.items():
+        print(f"| {kind} | " + " | ".join(cells) + " |")
+
+
+WORDS = {
+    "matmul": "`matmul`: pointwise, pools, stem, head",
+    "einsum": "`einsum`: depthwise",
+    "add": "`add`: biases, shortcuts, hard swish, pairs",
+    "clip": "`clip`: activations",
+    "multiply": "`multiply`: hard swish, gates",
+    "copyto": "copies and borders",
+    "fill": "copies and borders",
+    "": "the rest",
+}
+
+
+def growth() -> None:
+    """Milliseconds against batch, pixels and width, as a table and as a picture."""
+    name = MODELS["v3_large"]
+    series: list[tuple[str, str, list[tuple[float, float]]]] = []
+
+    def point(batch: int = 1, size: int = 224, width: float = 1.0) -> float:
+        graph = refnet.build(name, size=size, width=width)
+        session = Session(graph, refnet.random_params(graph), threads=1)
+        x = refnet.random_input(graph, batch=batch)
+        return interleaved({"": lambda: session(x)}, rounds=7)[""]
+
+    batches, sides, widths = (1, 2, 4, 8, 16), (96, 160, 224, 288, 352, 448), (0.35, 0.5, 0.75, 1.0, 1.4)
+    series.append(("batch", "images", [(n, point(batch=n)) for n in batches]))
+    series.append(("resolution", "thousand pixels", [(side**2 / 1e3, point(size=side)) for side in sides]))
+    series.append(("width", "width", [(width, point(width=width)) for width in widths]))
+    for title, unit, points in series:
+        per = ", ".join(f"{x:g}: {y:.1f}" for x, y in points)
+        print(f"\n{title} ({unit}: ms): {per}")
+    (HERE / "speed.svg").write_text(picture(series))
+
+
+def picture(series: list[tuple[str, str, list[tuple[float, float]]]]) -> str:
+    """Three small plots beside one another, axes from zero."""
+    side, gap, margin = 200, 70, 50
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{3 * (side + gap) + margin}" height="{side + 90}" '
+        'font-family="sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for index, (title, unit, points) in enumerate(series):
+        left, bottom = margin + index * (side + gap), side + 40
+        right, top = max(x for x, _ in points) * 1.05, max(y for _, y in points) * 1.05
+        places = [(left + side * x / right, bottom - side * y / top) for x, y in points]
+        parts.append(f'<path d="M{left} {bottom - side}V{bottom}H{left + side}" fill="none" stroke="black"/>')
+        parts.append(f'<text x="{left}" y="{bottom - side - 12}">ms against {title}</text>')
+        parts.append(f'<text x="{left + side / 2}" y="{bottom + 34}" text-anchor="middle">{unit}</text>')
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="2"/>')
+        for (x, y), (px, py) in zip(points, places, strict=True):
+            parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="#1f77b4"/>')
+            parts.append(f'<text x="{px:.1f}" y="{bottom + 16}" text-anchor="middle" font-size="9">{x:.4g}</text>')
+            parts.append(f'<text x="{left - 4}" y="{py + 3:.1f}" text-anchor="end" font-size="9">{y:.3g}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+if __name__ == "__main__":
+    with threadpool_limits(1):
+        steps()
+        with np.errstate(all="ignore"):  # a call that works in place is measured on what it left behind
+            operations()
+        growth()

@@ -1,0 +1,1 @@
+"""How fast refnet is beside other runtimes on this machine, with the same weights."""

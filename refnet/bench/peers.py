@@ -1,0 +1,103 @@
+"""The runtimes that can be measured, and the process in which each of them waits for its turn.
+
+A peer is a process of its own: threads of one runtime that spin for work would otherwise slow the next. It reads
+requests from standard input, one JSON document a line, and answers each with one line.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bench import onnx_peer, torch_peer
+from refnet.graph import Graph
+from refnet.networks.build import build
+from refnet.networks.random import random_input, random_params
+from refnet.session import Session
+
+__all__ = ["PEERS", "Peer", "missing"]
+
+Array = npt.NDArray[Any]
+
+
+class Peer(NamedTuple):
+    """A runtime: the packages that it takes, and what makes it from (graph, params, threads)."""
+
+    packages: tuple[str, ...]
+    make: Callable[[Graph, Mapping[str, Array], int], Callable[[Array], Callable[[], Array]]]
+
+
+def _refnet(graph: Graph, params: Mapping[str, Array], threads: int) -> Callable[[Array], Callable[[], Array]]:
+    session = Session(graph, params, threads=threads)
+
+    def prepare(x: Array) -> Callable[[], Array]:
+        if len(x) > 1:
+            session.hire()
+        return lambda: session(x)
+
+    return prepare
+
+
+PEERS: Mapping[str, Peer] = {
+    "refnet": Peer((), _refnet),
+    "torch": Peer(("torch",), torch_peer.runner),
+    "torch-channels-last": Peer(("torch",), partial(torch_peer.runner, channels_last=True)),
+    "onnxruntime": Peer(("onnx", "onnxruntime"), onnx_peer.runtime),
+    "onnx-reference": Peer(("onnx",), onnx_peer.reference),
+}
+
+
+def missing(name: str) -> str | None:
+    """The first package that a peer lacks here."""
+    return next((package for package in PEERS[name].packages if importlib.util.find_spec(package) is None), None)
+
+
+def _peak() -> int:
+    """The most memory that this process has taken, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
+
+
+def _serve(name: str) -> None:
+    """Answer requests until the input ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever prints must not be taken for an answer
+    run: Callable[[], Array] | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "model" in request:
+            graph = build(request["model"], width=request["width"], size=request["size"])
+            params, x = random_params(graph), random_input(graph, request["batch"])
+            started = time.perf_counter()
+            run = PEERS[name].make(graph, params, request["threads"])(x)
+            y = run()
+            first = time.perf_counter() - started
+            answer = {"first": first, "peak": _peak(), "output": np.asarray(y).tolist()}
+        else:
+            assert run is not None
+            run()  # the other peers have emptied the caches
+            answer = {"seconds": [_timed(run) for _ in range(request["runs"])]}
+        print(json.dumps(answer), file=answers)
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

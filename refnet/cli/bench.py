@@ -1,0 +1,114 @@
+"""refnet bench: how fast refnet is beside other runtimes, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from refnet.bench.peers import PEERS, missing
+from refnet.bench.turns import Case, Measured, machine, measure
+from refnet.cli.common import print_json, size_argument
+from refnet.networks.build import build
+from refnet.session import cores
+from refnet.text import table
+
+_MODELS = ("torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v2")
+_ALL = ("torch", "onnxruntime", "onnx-reference")
+_MIB = 2**20
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="by default torchvision's V3 Large, V3 Small and V2")
+    parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="images at once (1)")
+    parser.add_argument("--threads", type=_positive, default=cores(), help="cores to use (all)")
+    parser.add_argument("--width", type=float, default=1.0, help="width multiplier")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    parser.add_argument(
+        "--against",
+        type=_peers,
+        default=_ALL,
+        metavar="PEER,...",
+        help=f"{', '.join(_ALL)} (all; torch stands for both of its memory formats), or none",
+    )
+    parser.add_argument("--rounds", type=_positive, default=15, help="turns of each peer (15)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="after which no further round begins (30)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a table of medians and ratios, or JSON."""
+    wanted = [
+        peer for name in options.against for peer in (("torch", "torch-channels-last") if name == "torch" else (name,))
+    ]
+    left_out = {name: package for name in wanted if (package := missing(name))}
+    peers = [name for name in wanted if name not in left_out]
+    cases = [
+        Case(model, options.width, options.size, batch, options.threads)
+        for model in options.models or _MODELS
+        for batch in options.batch
+    ]
+    for case in cases:
+        build(case.model, width=case.width, size=case.size)  # refuses what cannot be built before anything is measured
+    found = [(case, measure(case, peers, rounds=options.rounds, seconds=options.seconds)) for case in cases]
+    if options.json:
+        document = {
+            "machine": machine(peers),
+            "left_out": left_out,
+            "cases": [{**case._asdict(), "peers": [_document(row) for row in rows]} for case, rows in found],
+        }
+        print_json(document)
+        return 0
+    header = (
+        "network",
+        "batch",
+        "runtime",
+        "ms",
+        "quartiles",
+        "refnet is",
+        "quartiles",
+        "first ms",
+        "peak MiB",
+    )
+    print(table(header, [_line(case, row) for case, rows in found for row in rows], left=1))
+    print(
+        "\nms: median of a whole batch. refnet is: its median over the runtime's, less than 1 where refnet is faster.\n"
+        "first: with all that prepares it. peak: memory of the process."
+    )
+    print(", ".join(f"{name} {value}" for name, value in machine(peers).items()) + f", threads {options.threads}")
+    for name, package in left_out.items():
+        print(f"refnet bench: {name} is left out: {package} is not installed", file=sys.stderr)
+    return 0
+
+
+def _line(case: Case, row: Measured) -> tuple[str, ...]:
+    low, high = row.quartiles
+    ours = row.peer == "refnet"
+    return (
+        case.model,
+        str(case.batch),
+        row.peer,
+        f"{row.median * 1e3:.2f}",
+        f"{low * 1e3:.2f}-{high * 1e3:.2f}",
+        "" if ours else f"{row.ratio:.3f}",
+        "" if ours else f"{row.ratios[0]:.3f}-{row.ratios[1]:.3f}",
+        f"{row.first * 1e3:.0f}",
+        f"{row.peak / _MIB:.0f}",
+    )
+
+
+def _document(row: Measured) -> dict[str, object]:
+    return {**row._asdict(), "median": row.median, "quartiles": row.quartiles}
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name != "none")
+    if unknown := [name for name in names if name not in PEERS or name == "refnet"]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(_ALL)}")
+    return names

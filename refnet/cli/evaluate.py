@@ -1,0 +1,239 @@
+"""refnet evaluate: how often a network is right over a labelled set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from refnet.cli.common import print_json, size_argument
+from refnet.errors import RequestError
+from refnet.evaluate.arrays import read_arrays
+from refnet.evaluate.dataset import Dataset, scans
+from refnet.evaluate.folders import read_folder
+from refnet.evaluate.run import BATCH, Evaluation, evaluate, fitted, remarks
+from refnet.evaluate.scores import ClassScore
+from refnet.files.labels import class_names
+from refnet.network import Network, load
+from refnet.networks.dialects import MODELS
+from refnet.text import table
+
+_ROWS = 20  # of classes, of confusions and of failures that a person is shown, unless all are asked for
+_PAIRS = 10
+
+Names = Callable[[int], str]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "data",
+        nargs="?",
+        help="a folder with a folder of images for each class; or .npz with x, images (N, C, H, W) ready for the "
+        "network or uint8 (N, H, W, 3), and y, classes; or .npy with x, and --labels; by default digits that ship",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
+    parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
+    parser.add_argument("--width", type=float, help="its width multiplier, likewise")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
+    parser.add_argument("--labels", metavar="FILE", help="classes for an .npy array: .npy, or one integer a line")
+    parser.add_argument(
+        "--classes-file",
+        metavar="FILE",
+        help="which folder is which class: a name a line in the order of the outputs, or imagenet_class_index.json",
+    )
+    parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help=f"images at once ({BATCH})")
+    parser.add_argument("--threads", type=int, metavar="N", help="how many read images ahead (the processors)")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="run the batches on the workers of this Dask scheduler")
+    parser.add_argument("--out", metavar="FILE.npz", help="write names, labels, predictions and outputs")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume",
+        action="store_const",
+        const=True,
+        help="insist on going on with an interrupted run; one with the same --out is gone on with anyhow if it fits",
+    )
+    again.add_argument("--restart", action="store_const", const=False, dest="resume", help="throw it away")
+    parser.add_argument("--all", action="store_true", help=f"show every class (the {_ROWS} least often right)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print how often the network is right; 1 if an image has no output."""
+    net = load(options.weights, model=options.model, width=options.width, size=options.size)
+    dataset = _dataset(options, net)
+    net = fitted(net, dataset)
+    if options.size is not None:
+        net = net.at(options.size)
+    notes = remarks(net, dataset)
+    for line in notes:
+        _say(line)
+    began = time.perf_counter()
+    with _progress(len(dataset)) as told:
+        evaluation = evaluate(
+            net,
+            dataset,
+            batch=options.batch,
+            threads=options.threads,
+            output=options.out,
+            resume=options.resume,
+            cluster=options.cluster,
+            told=told,
+        )
+    seconds = time.perf_counter() - began
+    notes += _afterwards(evaluation)
+    if options.json:
+        print_json(_document(options, net, dataset, evaluation, notes, seconds))
+    else:
+        _print(options, net, dataset, evaluation, seconds)
+    return 1 if evaluation.failures else 0
+
+
+def _dataset(options: argparse.Namespace, net: Network) -> Dataset:
+    """The set that the user means."""
+    recipe = net.graph.recipe
+    path = None if options.data is None else Path(options.data)
+    if path is not None and not path.exists():
+        raise RequestError(f"{path}: no such file or folder")
+    folder = path is not None and path.is_dir()
+    if options.classes_file is not None and not folder:
+        raise RequestError("--classes-file goes with a folder of class folders")
+    if options.labels is not None and (path is None or folder):
+        raise RequestError("--labels goes with an .npy array")
+    if path is None:
+        if options.weights is not None:
+            raise RequestError("which images? Give a folder of class folders, or an array with labels")
+        return scans()
+    if folder:
+        return read_folder(path, recipe.model, recipe.classes, options.classes_file)
+    return read_arrays(path, options.labels)
+
+
+@contextmanager
+def _progress(images: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar where there is a terminal and tqdm; nothing elsewhere."""
+    if sys.stderr.isatty():
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            pass
+        else:
+            with tqdm(total=images, unit="image", leave=False) as bar:
+                yield bar.update
+            return
+    yield lambda done: None
+
+
+def _afterwards(evaluation: Evaluation) -> tuple[str, ...]:
+    """Lines about the images that failed, and about labels that count otherwise than the network does."""
+    failures = [f"{name}: {why}" for name, why in evaluation.failures.items()]
+    for line in failures[:_ROWS]:
+        _say(line)
+    if len(failures) > _ROWS:
+        _say(f"and {len(failures) - _ROWS:,} more; --json has them all")
+    step = evaluation.scores.shift()
+    if not step:
+        return ()
+    count, way = evaluation.scores.nearby[step], "more" if step > 0 else "less"
+    line = (
+        f"{count:,} of {evaluation.scores.judged:,} would be right if every label were one {way}: "
+        "do labels and network both count a background class, or neither?"
+    )
+    _say(line)
+    return (line,)
+
+
+def _say(line: str) -> None:
+    print(f"refnet: {' '.join(line.split())}", file=sys.stderr)
+
+
+def _share(count: int, of: int) -> float | None:
+    return count / of if of else None
+
+
+def _percent(count: int, of: int) -> str:
+    return f"{count / of:.2%}" if of else "-"
+
+
+def _names(net: Network, dataset: Dataset) -> Names:
+    """What a class is called: by the network's vendor, or else by the set."""
+    recipe = net.graph.recipe
+    names = class_names(MODELS[recipe.model].dialect.labels)
+    if len(names) == recipe.classes:
+        return lambda label: names[label]
+    return lambda label: dataset.classes.get(label, f"class {label}").encode("utf-8", "backslashreplace").decode()
+
+
+def _document(
+    options: argparse.Namespace,
+    net: Network,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    notes: tuple[str, ...],
+    seconds: float,
+) -> dict[str, Any]:
+    scores, names, recipe = evaluation.scores, _names(net, dataset), net.graph.recipe
+    return {
+        "model": recipe.model,
+        "width": recipe.width,
+        "size": list(recipe.size),
+        "data": dataset.what,
+        "images": scores.images,
+        "judged": scores.judged,
+        "failed": [{"name": name, "why": why} for name, why in evaluation.failures.items()],
+        "right": scores.top1,
+        "top1": _share(scores.top1, scores.judged),
+        "k": scores.k,
+        "right_k": scores.topk,
+        "topk": _share(scores.topk, scores.judged),
+        "classes": [{"class": row.label, "name": names(row.label), **_counts(row)} for row in scores.by_class()],
+        "confusions": [pair._asdict() for pair in scores.confusions()],
+        "notes": list(notes),
+        "resumed": evaluation.resumed,
+        "seconds": seconds,
+        "output": options.out,
+    }
+
+
+def _counts(row: ClassScore) -> dict[str, Any]:
+    return {"images": row.images, "right": row.top1, "right_k": row.topk}
+
+
+def _print(options: argparse.Namespace, net: Network, dataset: Dataset, evaluation: Evaluation, seconds: float) -> None:
+    scores, recipe = evaluation.scores, net.graph.recipe
+    run_now = scores.images - evaluation.resumed
+    again = f", {evaluation.resumed:,} of them in an earlier run" if evaluation.resumed else ""
+    failed = f", {scores.failed:,} without an output" if scores.failed else ""
+    print(f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, recipe.size))}: {dataset.what}")
+    print(f"{scores.images:,} images{failed}{again}; {run_now / seconds:.0f} images/s\n")
+    for k, count in {1: scores.top1, scores.k: scores.topk}.items():
+        print(f"top-{k}  {_percent(count, scores.judged):>7}  {count:,} of {scores.judged:,}")
+    _print_classes(options, net, dataset, evaluation)
+    if options.out is not None:
+        print(f"\npredictions in {options.out}")
+
+
+def _print_classes(options: argparse.Namespace, net: Network, dataset: Dataset, evaluation: Evaluation) -> None:
+    """The table of classes, and what was taken for what."""
+    scores, names = evaluation.scores, _names(net, dataset)
+    rows = scores.by_class()
+    shown = rows
+    if len(rows) > _ROWS and not options.all:
+        shown = sorted(rows, key=lambda row: (row.top1 / row.images, row.label))[:_ROWS]
+    if shown:
+        header = ("class", "name", "images", "top-1", f"top-{scores.k}")
+        lines = [
+            (row.label, names(row.label), row.images, _percent(row.top1, row.images), _percent(row.topk, row.images))
+            for row in shown
+        ]
+        print("\n" + table(header, lines, left=2))
+    if len(shown) < len(rows):
+        print(f"the {len(shown)} classes that are least often right, of {len(rows)}; --all shows all")
+    pairs = scores.confusions(_PAIRS)
+    if pairs:
+        taken = [(names(pair.label), names(pair.predicted), pair.images) for pair in pairs]
+        print("\n" + table(("a picture of", "was taken for", "times"), taken, left=2))

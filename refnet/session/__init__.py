@@ -1,0 +1,181 @@
+"""A network prepared for speed: a graph and its params become, once, a flat list of NumPy calls on fixed buffers.
+
+Batch norm is folded, weights are packed for the matrix product, runs of nodes are computed tile by tile while they are
+in cache. docs/05-speed.md tells why each of these is there and what it brings. NumPy and SciPy only: there is no
+compiled code here. A session refuses nothing that `readings.fast` can run: what it does not know, it leaves to it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import RequestError
+from refnet.graph import Graph
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.readings.cost import shapes
+from refnet.session.crew import Crew
+from refnet.session.plan import plan
+from refnet.session.program import program
+
+__all__ = ["Session", "cores"]
+
+Array = npt.NDArray[Any]
+
+_PATIENCE = 1.0  # seconds of work on batches after which worker processes pay for their start
+
+
+class Session:
+    """Run a network fast, many times.
+
+    Parameters
+    ----------
+    graph, params : of any network, folded or not; later changes to the arrays are not seen
+    threads : cores to use, by default all that this process may use. For one image, BLAS multiplies matrices with so
+        many threads, and the rest runs on one core. The images of a batch are divided among this process and
+        `threads - 1` worker processes, each of which uses one core.
+    keep : names of tensors that `tensors` returns besides the output; whatever lies between is computed in one go
+
+    Notes
+    -----
+    The same settings give the same bits each time. Every image is run by itself: in a batch its bits depend neither on
+    its neighbours nor on `threads`; alone, on several threads, BLAS may sum in another order. Threads of BLAS
+    wait for one another: try `threads=1` where other programs keep the cores busy. Calls
+    from several threads wait too. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
+
+    Worker processes start when a session has spent a second on batches, or with `hire`. They end with this process. One
+    that is lost costs time and no result.
+
+    Examples
+    --------
+    >>> from refnet import build, random_input, random_params
+    >>> graph = build("torchvision/mobilenet_v3_small")
+    >>> session = Session(graph, random_params(graph))
+    >>> session(random_input(graph)).shape
+    (2, 1000)
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        params: Mapping[str, Array],
+        *,
+        threads: int | None = None,
+        keep: Collection[str] = (),
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise RequestError(f"threads {threads}: take at least 1")
+        if unknown := [name for name in keep if name not in {node.name for node in graph.nodes}]:
+            raise RequestError(f"keep: no node is called {unknown[0]!r}")
+        self.threads = cores() if threads is None else threads
+        folded, arrays = fold_batch_norm(graph, params, keep=keep)
+        there = {node.name for node in folded.nodes}
+        # The tensor of a batch norm that was folded is now its convolution's.
+        self._names = {name: name if name in there else graph[name].inputs[0] for name in (*keep, graph.output)}
+        sizes = shapes(folded)
+        kept = set(self._names.values())
+        self._folded, self._arrays = folded, arrays
+        self._program = program(plan(folded, sizes, kept), arrays, sizes, kept)
+        self._output = self._names[graph.output]
+        self._lock = threading.Lock()
+        self._crew: Crew | None = None
+        self._spent = 0.0
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Memory for the tensors of a run, in this process."""
+        return self._program.buffers
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory for the packed weights, in this process."""
+        return self._program.weights
+
+    def __call__(self, x: Array) -> Array:
+        """Run a batch, (N, C, H, W) -> the last node's tensor, (N, classes).
+
+        Raises
+        ------
+        RequestError
+            if x has another shape or dtype than the network takes; `Network` says more, and looks for NaN too.
+        """
+        self._check(x)
+        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
+            y = np.empty((len(x), *self._program.kept[self._output].shape), self._program.source.dtype)
+            if self.threads == 1 or len(x) == 1:
+                self._run(x, y)
+                return y
+            started = time.perf_counter()
+            if self._crew is None and self._spent > _PATIENCE:
+                self._crew = self._hired()
+            if self._crew is None:
+                self._run(x, y)
+            else:
+                self._crew.divide(x, y, self._run)
+            self._spent += time.perf_counter() - started
+            return y
+
+    def tensors(self, x: Array) -> dict[str, Array]:
+        """Run a batch and return the tensors that the session was made to keep, by name."""
+        self._check(x)
+        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
+            source, kept = self._program.source.dtype, self._program.kept
+            found = {name: np.empty((len(x), *kept[own].shape), source) for name, own in self._names.items()}
+            for index, image in enumerate(x):
+                self._program.run(image)
+                for name, own in self._names.items():
+                    np.copyto(found[name][index], kept[own])
+            return found
+
+    def hire(self) -> None:
+        """Start the worker processes now, and wait until they are ready."""
+        with self._lock:
+            if self._crew is None and self.threads > 1:
+                self._crew = self._hired()
+
+    def _check(self, x: Array) -> None:
+        source = self._program.source
+        if x.ndim != 4 or x.shape[1:] != source.shape or x.dtype != source.dtype:
+            wanted = f"(N, {', '.join(map(str, source.shape))}) {source.dtype}"
+            raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
+
+    def _hired(self) -> Crew:
+        return Crew(self.threads - 1, self._folded, self._arrays)
+
+    def _run(self, x: Array, y: Array) -> None:
+        made = self._program.kept[self._output]
+        for image, into in zip(x, y, strict=True):
+            self._program.run(image)
+            np.copyto(into, made)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+@cache
+def _blas() -> Any:
+    """What sets the threads of BLAS, or None."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
+
+
+def _blas_threads(count: int) -> AbstractContextManager[Any]:
+    """A context in which BLAS uses so many threads."""
+    controller = _blas()
+    return nullcontext() if controller is None else controller.limit(limits=count, user_api="blas")

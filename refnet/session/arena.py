@@ -1,0 +1,55 @@
+"""Memory for the tensors of one run: one block, in which each tensor has its place while something still reads it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+__all__ = ["Arena"]
+
+Array = npt.NDArray[Any]
+
+_LINE = 64  # bytes of a cache line: where tensors begin
+_PAGE = 4096
+
+
+class Arena:
+    """Hands out arrays from one block of memory, always at the lowest place that is free.
+
+    What is let go first is hot in cache, and is used again first. Made without a size, an arena has no memory behind
+    its arrays: a dry run with it finds out how much is needed.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], size: int | None = None) -> None:
+        self.itemsize = dtype.itemsize
+        self.peak = 0
+        self._taken: list[tuple[int, int]] = []  # (first, end), in order
+        if size is None:
+            self._block = as_strided(np.zeros(1, dtype), (2**40,), (dtype.itemsize,))
+        else:
+            raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
+            start = -raw.ctypes.data % _PAGE
+            self._block = raw[start : start + size * dtype.itemsize].view(dtype)
+
+    def take(self, *shape: int) -> Array:
+        """An array whose contents are whatever was there."""
+        line = _LINE // self.itemsize
+        size = -(-math.prod(shape) // line) * line
+        first = place = 0
+        while place < len(self._taken) and first + size > self._taken[place][0]:
+            first = self._taken[place][1]
+            place += 1
+        self._taken.insert(place, (first, first + size))
+        self.peak = max(self.peak, first + size)
+        return self._block[first : first + math.prod(shape)].reshape(shape)
+
+    def drop(self, *arrays: Array) -> None:
+        """Let arrays go that `take` returned."""
+        origin = self._block.__array_interface__["data"][0]
+        for array in arrays:
+            first = (array.__array_interface__["data"][0] - origin) // self.itemsize
+            self._taken.remove(next(span for span in self._taken if span[0] == first))

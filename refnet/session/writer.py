@@ -1,0 +1,147 @@
+"""What every step needs to write its NumPy calls: buffers, packed weights, products, activations.
+
+Maps lie channels last, (H, W, C); a vector is (F,); the input is (C, H, W). Whatever a call reads or writes is a view
+made here once, so that a run is ``for call, args in calls: call(*args)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import SOURCE, Node
+from refnet.readings import fast
+from refnet.session.arena import Arena
+from refnet.session.plan import Layer, Pointwise
+
+# np.clip goes through three Python functions to reach this, which has no public name.
+clip: Callable[..., Any] = getattr(getattr(np, "_core", np), "umath", np).clip
+
+__all__ = ["TILE", "Writer", "gain"]
+
+Array = npt.NDArray[Any]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+Shape = tuple[int, ...]
+
+# Elements of an expanded map that are worked on at once. Fewer, and calling costs more than it saves; more, and a tile
+# with its neighbours falls out of a cache of 1 MiB.
+TILE = 150_000
+
+
+class Writer:
+    """The calls written so far, and the tensors that they make.
+
+    Attributes
+    ----------
+    calls : (function, arguments), in order
+    values : the memory of each tensor
+    gains : by how much a tensor is stored larger than it is: the sixth of a hard swish goes into its readers' weights
+    packed : weights as the calls read them, by (node, what)
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Array],
+        shapes: Mapping[str, Shape],
+        gains: Mapping[str, float],
+        arena: Arena,
+        packed: dict[tuple[Any, ...], Array],
+    ) -> None:
+        self.params, self.shapes, self.gains, self.arena, self.packed = params, shapes, gains, arena, packed
+        self.calls: list[Call] = []
+        self.values: dict[str, Array] = {}
+        self.number = next(iter(params.values())).dtype.type
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Write one call."""
+        self.calls.append((function, args))
+
+    def gain(self, name: str) -> float:
+        """By how much a tensor is stored larger than it is."""
+        return self.gains.get(name, 1.0)
+
+    def new(self, name: str) -> Array:
+        """Memory for a step's tensor."""
+        shape = self.shapes[name]
+        self.values[name] = self.arena.take(*(shape if len(shape) != 3 or name == SOURCE else (*shape[1:], shape[0])))
+        return self.values[name]
+
+    def logical(self, name: str) -> Array:
+        """A stored tensor as the graph has it: (C, H, W) or (F,)."""
+        value = self.values[name]
+        return value.transpose(2, 0, 1) if value.ndim == 3 and name != SOURCE else value
+
+    def product(self, x: Array, w: Array, b: Array | None, z: Array) -> None:
+        """z = x w + b: (pixels, C), (C, K), (W*K,) -> (rows, W*K)."""
+        self.call(np.matmul, x, w, z.reshape(len(x), w.shape[1]))
+        if b is not None:
+            self.call(np.add, z, b, z)
+
+    def activate(self, act: Node | None, z: Array, spare: Array, into: Array, gain: float) -> None:
+        """Apply an activation to z and store it, gain times as large; `spare` is memory as large as z."""
+        number = self.number
+        match act:
+            case None:
+                if into is not z:
+                    self.call(np.copyto, into, z)
+            case Node(op="relu"):
+                self.call(clip, z, number(0), number(np.inf), into)  # NumPy's maximum takes four times as long
+            case Node(op="relu6"):
+                self.call(clip, z, number(0), number(6), into)
+            case Node(op="hard_swish"):
+                self.call(clip, z, number(-3), number(3), spare)
+                self.call(np.add, spare, number(3), spare)
+                self.call(np.multiply, z, spare, into)
+                if gain == 1:
+                    self.call(np.multiply, into, number(1 / 6), into)
+            case _:
+                self.call(copied, into, partial(getattr(fast, act.op), **act.attrs), z)
+
+    def projected(self, step: Pointwise, x: Array, w: Array, b: Array | None, p: int, spare: Array) -> None:
+        """Rows of a pointwise convolution from row p on: x (pixels, C); product, bias, activation, shortcut."""
+        y = self.values[step.end]
+        n = len(x) // y.shape[1]
+        z = y[p : p + n].reshape(n, -1)
+        self.product(x, w, b, z)
+        self.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z, self.gain(step.end))
+        if step.shortcut is not None:
+            self.call(np.add, z, self.values[step.shortcut][p : p + n].reshape(n, -1), z)
+
+    # Weights, packed once.
+
+    def pack(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
+        """An array that is made the first time that it is asked for."""
+        if key not in self.packed:
+            self.packed[key] = make()
+        return self.packed[key]
+
+    def weights(self, layer: Layer, gain: float) -> Array:
+        """(C, K), smaller by as much as what it reads is stored larger."""
+        w = self.params[f"{layer.conv.name}.w"]
+        return self.pack(
+            (layer.conv.name, "w"),
+            lambda: np.ascontiguousarray(w.T) if gain == 1 else np.ascontiguousarray(w.T) * self.number(1 / gain),
+        )
+
+    def bias(self, layer: Layer, W: int) -> Array | None:
+        """(W*K,): the bias repeated along a row, so that it is added in long runs."""
+        b = self.params.get(f"{layer.conv.name}.b")
+        return None if b is None else self.pack((layer.conv.name, "b"), lambda: np.tile(b, W))
+
+    def mean(self, pixels: int, gain: float) -> Array:
+        """(1, pixels): what a map is multiplied with to give its mean."""
+        return self.pack(("mean", pixels, gain), lambda: np.full((1, pixels), 1 / (pixels * gain), self.number))
+
+
+def gain(act: Node | None) -> float:
+    """By how much the result of an activation may be stored larger than it is."""
+    return 6.0 if act is not None and act.op == "hard_swish" else 1.0
+
+
+def copied(into: Array, rule: Callable[..., Array], *args: Any) -> None:
+    """Store what a rule makes."""
+    np.copyto(into, rule(*args).reshape(into.shape))

@@ -1,0 +1,58 @@
+"""refnet bench: that it runs and measures what it says; never how fast."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+
+from refnet.bench import turns
+from refnet.bench.turns import Case, measure
+from refnet.cli import main
+from refnet.errors import RequestError
+
+SMALL = ["torchvision/mobilenet_v3_small", "--width", "0.35", "--size", "32,40", "--rounds", "2", "--threads", "1"]
+
+
+def test_a_small_run_reports_every_peer_that_is_installed(capsys):
+    assert main(["bench", *SMALL, "--batch", "1", "2", "--against", "onnx-reference", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [case["batch"] for case in document["cases"]] == [1, 2]
+    for case in document["cases"]:
+        names = [row["peer"] for row in case["peers"]]
+        assert names == ["refnet", *({"onnx-reference"} - set(document["left_out"]))]
+        assert all(len(row["seconds"]) == 6 and row["median"] > 0 for row in case["peers"])
+        assert all(row["differs"] < 1e-3 for row in case["peers"])  # the same network, not the same bits
+
+
+def test_a_peer_that_is_not_installed_is_left_out_by_name(capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    assert main(["bench", *SMALL, "--against", "torch"]) == 0
+    out, err = capsys.readouterr()
+    assert "refnet" in out
+    assert "torch is left out: torch is not installed" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--against", "tensorrt"], "'tensorrt' is none of torch"),
+        (["--batch", "0"], "'0' is not a positive whole number"),
+        (["nosuchnet"], "no model is called 'nosuchnet'"),
+    ],
+)
+def test_a_bad_request_is_one_line_and_exit_2(argv, complaint, capsys):
+    try:
+        status = main(["bench", *argv])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_peer_that_dies_is_named(monkeypatch):
+    monkeypatch.setattr(turns.sys, "executable", "/bin/false")
+    with pytest.raises(RequestError, match=r"refnet: failed, see above"):
+        measure(Case("torchvision/mobilenet_v3_small", 0.35, (32, 32), 1, 1), [])

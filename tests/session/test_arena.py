@@ -1,0 +1,38 @@
+"""Memory that is used again once it is let go."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refnet.session.arena import Arena
+
+FLOAT = np.dtype(np.float32)
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.booleans()), max_size=30))
+def test_arrays_that_are_held_never_share_memory(requests):
+    dry = Arena(FLOAT)
+    held = []
+    for size, drop in requests:
+        held.append(dry.take(size))
+        if drop:
+            dry.drop(held.pop(0))
+    arena, held = Arena(FLOAT, dry.peak), []
+    for index, (size, drop) in enumerate(requests):
+        array = arena.take(size)
+        array[:] = index
+        held.append((index, array))
+        if drop:
+            arena.drop(held.pop(0)[1])
+        assert all((kept == number).all() for number, kept in held)
+    assert arena.peak == dry.peak
+
+
+def test_what_is_let_go_is_used_again():
+    arena = Arena(FLOAT)
+    first, second = arena.take(100), arena.take(100)
+    arena.drop(first)
+    assert arena.take(4, 20).ctypes.data == first.ctypes.data
+    assert second.ctypes.data % 64 == 0 or arena.peak == 224
