@@ -71,7 +71,7 @@ def test_further_images_leave_the_first_as_they_are():
 @pytest.mark.parametrize(("name", "width"), [("torchvision/mobilenet_v3_small", 0.35), ("timm/mobilenetv1_100", 0.25)])
 def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor_and_the_params(name, width):
     """The largest tensor in float64, as for writing a pack."""
-    graph = build(name, width=width, size=(96, 96), classes=10)
+    graph = build(name, width=width, size=(128, 128), classes=10)
     net, x = Network(graph, random_params(graph)), probe(graph, 3)
     bar = 3 * 8 * len(x) * max(map(math.prod, shapes(graph).values()))
     tracemalloc.start()
