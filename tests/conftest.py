@@ -7,6 +7,10 @@ import os
 import tarfile
 from pathlib import Path
 
+# Before NumPy is imported, for this process and its children: the tests' products are small, and threads of BLAS that
+# wait for one another on a busy machine take ten times as long as one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 from support import CHECKOUT, DATA, FACTS, facts_id
