@@ -222,7 +222,7 @@ def _behaves(found: Verified) -> str:
         return f"behaviour: not compared: {made.note}" if made.note else ""
     lines = [
         f"behaviour: on {made.images} probe images of {made.size[0]}x{made.size[1]}: "
-        + (", ".join(f"{count} nodes {verdict}" for verdict, count in made.counts.items()) or "no node judged"),
+        + (", ".join(_nodes(count, verdict) for verdict, count in made.counts.items()) or "no node judged"),
         f"  {made.end}: the same class for {made.agree} of {made.images}"
         + (
             ""
@@ -235,6 +235,10 @@ def _behaves(found: Verified) -> str:
     if made.note:
         lines.append(f"  {made.note}")
     return "\n".join(lines)
+
+
+def _nodes(count: int, verdict: str) -> str:
+    return f"{count} node{'s' if count > 1 else ''} {verdict}"
 
 
 def _health(found: Verified, verbose: bool) -> str:

@@ -43,6 +43,7 @@ class Value:
     ulps : the largest difference, in units in the last place of float32 at the value that it should be
     at : index of that element
     original, copy : the files' own names of the arrays
+    moved : whether it was rounded with a constant added, see `roundings.Rounding`
     """
 
     name: str
@@ -54,6 +55,7 @@ class Value:
     at: tuple[int, ...] = ()
     original: str = ""
     copy: str = ""
+    moved: bool = False
 
 
 def compare(sides: Sides, steps: Mapping[str, Array] | None = None) -> list[Value]:
@@ -137,7 +139,8 @@ def _value(case: Case, name: str, steps: Array | None, constant: float) -> Value
     for rounding in case.roundings:
         if agrees(case.copy, rounding.widen(case.wanted)):
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
-            return Value(name, "+".join(needs) or EQUAL, False, needs, rounding.detail, ulps, at)
+            kind = "+".join(needs) or EQUAL
+            return Value(name, kind, False, needs, rounding.detail, ulps, at, moved=rounding.moved)
     for kind in KINDS.values():
         with np.errstate(all="ignore"):
             for reading, rounding in fits(case, kind.tries(case)):

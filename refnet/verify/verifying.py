@@ -143,7 +143,7 @@ def verify(
         second = traced(sides.copy, x)
     else:
         second = f"{sides.copy.path} takes images of another size: nothing can be run on both"
-    behaviour = behave(sides, x, first, second, _short(values))
+    behaviour = behave(sides, x, first, second, _short(values), {value.name for value in values if value.moved})
     health = []
     for side, trace in ((sides.original, first), (sides.copy, second)):
         health += examine(side, None if isinstance(trace, str) else trace)
