@@ -62,7 +62,8 @@ def _meant(words: Sequence[str]) -> list[str]:
 def _faults(faults: Sequence[Value]) -> str:
     """One kind by its tensor and detail; of several tensors, the first and how many."""
     first = faults[0]
-    said = f"{first.name} is {first.kind}" + (f" ({first.detail})" if first.detail else "")
+    kind = "of another shape" if first.kind == "shape" else first.kind
+    said = f"{first.name} is {kind}" + (f" ({first.detail})" if first.detail else "")
     return said if len(faults) == 1 else f"{said}, and {len(faults) - 1} more tensors"
 
 
