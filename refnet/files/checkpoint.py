@@ -6,8 +6,9 @@ nothing left over, and where two networks compute differently and the file canno
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.recognise import names, structure
 from refnet.files.recognise.differences import Difference
+from refnet.files.schemes import Entry
 from refnet.graph import Graph
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
@@ -48,6 +50,9 @@ class Checkpoint:
     apart : in what these differ: ('pad', 'eps'); nothing where they compute alike
     folded : whether batch norm has been worked into the convolutions
     differences : from the first of `models` at the width, size and classes of the graph's recipe
+    misfits : what strict loading would refuse, in words, by 'node.slot' or, of what is left over, by the file's name:
+        only of files that were read like another, see `identify`. Of `params`, missing ones are not there; ones in
+        another shape have as many elements in the file's order, or else the file's own shape
     """
 
     path: str
@@ -61,6 +66,7 @@ class Checkpoint:
     apart: tuple[str, ...] = ()
     folded: bool = False
     differences: tuple[Difference, ...] = ()
+    misfits: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         recipe = self.graph.recipe
@@ -73,6 +79,7 @@ def identify(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    like: Checkpoint | None = None,
 ) -> Checkpoint:
     """Say which network a file holds: a known one, one of several, or a known one but for some differences.
 
@@ -82,6 +89,8 @@ def identify(
     model : its name, where it is known; by default it is recognised, with width and classes
     width : width multiplier, where it is known
     size : (height, width) of the images, by default the file's or else the vendor's
+    like : what another file is, of which this one should be a copy: if it has arrays alone, and these fit no network
+        but are most of that one's, it is taken for that one, and what does not fit is told in `misfits`
 
     Returns
     -------
@@ -102,23 +111,36 @@ def identify(
         return _from_structure(path, contents, model, width, size)
     arrays = _weights(path, contents.arrays)
     found = names.recognise(arrays, model, width)
+    if not found and like is not None:
+        near = names.nearest(arrays, like.models, like.graph.recipe)
+        found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
         raise FormatError(f"{path}: {_instead(arrays, model, width)}{names.objection(arrays, model, width)}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
-    keys = {ours: key for key, (ours, _) in layout.entries.items()}
+    theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
+    held = [ours for ours in shapes if ours in theirs]
     return Checkpoint(
         path=str(path),
         kind=contents.kind,
         scheme=layout.scheme,
         graph=graph if size is None else resize(graph, size),
-        params={ours: layout.entries[keys[ours]][1].ours(arrays[keys[ours]], shapes[ours]) for ours in shapes},
-        stored={ours: str(contents.arrays[keys[ours]].dtype) for ours in shapes},
-        keys={ours: keys[ours] for ours in shapes},
+        params={ours: _ours(*theirs[ours], shapes[ours]) for ours in held},
+        stored={ours: str(contents.arrays[theirs[ours][0].key].dtype) for ours in held},
+        keys={ours: theirs[ours][0].key for ours in held},
         models=tuple(other.graph.recipe.model for other in found),
         apart=names.apart(found),
         folded=layout.folded,
+        misfits=dict(names.misfits(arrays, layout)),
     )
+
+
+def _ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """In refnet's layout; in the file's own order where the file's shape is another than the vendor's."""
+    if array.shape == entry.shape:
+        return entry.ours(array, shape)
+    moved = array.transpose(entry.axes) if array.ndim == len(entry.axes) else array
+    return moved.reshape(shape) if moved.size == math.prod(shape) else moved
 
 
 def read_checkpoint(

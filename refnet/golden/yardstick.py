@@ -27,8 +27,12 @@ _LONG = 8  # nodes: shorter segments are always judged by their bound, which is 
 _NOTHING = 1000.0  # times the finest rounding, or a tenth of the result: a bound that wide says nothing
 
 
-def judged(segment: Segment, precision: Precision) -> Judgement:
+def judged(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
     """The verdict on a segment's tensor.
+
+    Parameters
+    ----------
+    dumped : whether a port wrote the tensors, and may have computed wider than it wrote; not so for refnet's own runs
 
     A bound grows with every node that it is carried through. Where it says nothing, the yardstick is how far honest
     runs of the segment in the declared precision lie apart, in several orders of summation, folded and not; a
@@ -39,7 +43,7 @@ def judged(segment: Segment, precision: Precision) -> Judgement:
     own, made = segment.precision or precision, limit(segment, precision)
     if _says(segment, made, own):
         found = judge(segment.candidate, made)
-        if found.holds or segment.candidate.shape != made.y.shape:
+        if found.holds or not dumped or segment.candidate.shape != made.y.shape:
             return found
         # A port may compute wider than it dumps: then its own inputs are known to half a unit only.
         wider = judge(segment.candidate, limit(segment, precision, rounded=True))

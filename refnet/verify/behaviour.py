@@ -6,7 +6,7 @@ The weights may hold, and the structure too: this is what follows from it, and w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,7 +83,9 @@ def inputs(file: Checkpoint, images: int = 2) -> Array:
     return probe(file.graph, images)
 
 
-def behave(sides: Sides, x: Array, first: Trace | str, second: Trace | str, short: str = "") -> Behaviour:
+def behave(
+    sides: Sides, x: Array, first: Trace | str, second: Trace | str, short: str = "", moved: Collection[str] = ()
+) -> Behaviour:
     """Compare two runs.
 
     Parameters
@@ -92,6 +94,8 @@ def behave(sides: Sides, x: Array, first: Trace | str, second: Trace | str, shor
     first, second : what the original and the copy made of it, from `traced`
     short : the format that the copy's weights were rounded to: 'float16', 'bfloat16'; 'int8' for steps that no bound
         of rounding covers, so that only the ends are compared
+    moved : biases of the copy that were rounded with a constant added, which no bound on a node knows of: their values
+        have been judged, and each node is judged with those that it has
     """
     made = Behaviour(len(x), (x.shape[2], x.shape[3]))
     if isinstance(first, str):
@@ -102,7 +106,7 @@ def behave(sides: Sides, x: Array, first: Trace | str, second: Trace | str, shor
         words = "weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared"
         made = replace(made, note=words)
     else:
-        made = replace(made, verdicts=_judged(sides, x, first, second, short))
+        made = replace(made, verdicts=_judged(sides, x, first, second, short, moved))
     return _ends(made, sides, x, first, second)
 
 
@@ -124,18 +128,21 @@ def _ends(made: Behaviour, sides: Sides, x: Array, first: Trace, second: Trace) 
     return replace(made, end=end, agree=agree, difference=apart, spread=own)
 
 
-def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str) -> dict[str, str]:
+def _judged(
+    sides: Sides, x: Array, first: Trace, second: Trace, short: str, moved: Collection[str]
+) -> dict[str, str]:
     """The verdict on each tensor of the copy, given the copy's own inputs to it."""
     graph = sides.original.graph
     renamed = {conv: norm for norm, conv in folded_norms(graph, sides.copy.graph).items()}
     inner = set(folded_norms(sides.copy.graph, graph))  # batch norms of the copy alone: their convolution is not ours
     before = {node.inputs[0]: node.name for node in sides.copy.graph.nodes if node.name in inner}
     tensors = {renamed.get(name, name): second[before.get(name, name)] for name in second if name not in inner}
-    params = {name: np.asarray(array, np.float64) for name, array in sides.original.params.items()}
+    own = {name: sides.copy.params[name] for name in moved if name in sides.original.params}
+    params = {name: np.asarray(array, np.float64) for name, array in {**sides.original.params, **own}.items()}
     reference = Reference(graph, params, {**first, SOURCE: x}.__getitem__, tuple(first))
     precision = Precision.of(short) if short else None
     with np.errstate(all="ignore"):
-        found = compare(reference, tensors, precision=precision, explain=False, partial=True)
+        found = compare(reference, tensors, precision=precision, explain=False, partial=True, dumped=False)
     return {
         finding.name: finding.judgement.verdict
         for finding in found.findings

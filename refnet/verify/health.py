@@ -160,7 +160,7 @@ def _stuck(file: Checkpoint, layer: Layer) -> Iterator[Finding]:
 
     Behind batch norm a channel has mean beta and deviation abs(gamma) on the training data.
     """
-    if "gamma" not in layer.arrays:
+    if not {"gamma", "beta"} <= layer.arrays.keys():
         return
     norm = layer.names["gamma"].rpartition(".")[0]
     if not any(node.op in ("relu", "relu6") for node in file.graph.readers().get(norm, [])):

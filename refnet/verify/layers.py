@@ -50,8 +50,9 @@ class Layer:
     ----------
     name : of the convolution, or of a batch norm that follows none
     op : of that node
-    arrays : by slot in float64: 'w', 'b' of the convolution; 'gamma', 'beta', 'mean', 'var' of the batch norm
-    names : by slot, the params' names
+    arrays : by slot in float64: 'w', 'b' of the convolution; 'gamma', 'beta', 'mean', 'var' of the batch norm; those
+        that a file lacks are not there
+    names : by slot, the params' names, of those too
     eps : of the batch norm
     """
 
@@ -64,7 +65,7 @@ class Layer:
     @property
     def norm(self) -> bool:
         """Whether a batch norm can be worked into a convolution here."""
-        return "w" in self.arrays and "gamma" in self.arrays
+        return "w" in self.names and "gamma" in self.names
 
     def having(self, **arrays: Array) -> Layer:
         """The same with some arrays replaced."""
@@ -134,7 +135,7 @@ def layers(graph: Graph, params: Mapping[str, Array]) -> dict[str, Layer]:
 
 def _of(node: Node, params: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, str]]:
     names = {slot: f"{node.name}.{slot}" for slot in node.params}
-    return {slot: np.asarray(params[name], np.float64) for slot, name in names.items()}, names
+    return {slot: np.asarray(params[name], np.float64) for slot, name in names.items() if name in params}, names
 
 
 def expected(layer: Layer, folded: bool) -> dict[str, Expected]:

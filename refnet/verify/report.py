@@ -62,7 +62,8 @@ def _meant(words: Sequence[str]) -> list[str]:
 def _faults(faults: Sequence[Value]) -> str:
     """One kind by its tensor and detail; of several tensors, the first and how many."""
     first = faults[0]
-    said = f"{first.name} is {first.kind}" + (f" ({first.detail})" if first.detail else "")
+    kind = "of another shape" if first.kind == "shape" else first.kind
+    said = f"{first.name} is {kind}" + (f" ({first.detail})" if first.detail else "")
     return said if len(faults) == 1 else f"{said}, and {len(faults) - 1} more tensors"
 
 
@@ -222,7 +223,7 @@ def _behaves(found: Verified) -> str:
         return f"behaviour: not compared: {made.note}" if made.note else ""
     lines = [
         f"behaviour: on {made.images} probe images of {made.size[0]}x{made.size[1]}: "
-        + (", ".join(f"{count} nodes {verdict}" for verdict, count in made.counts.items()) or "no node judged"),
+        + (", ".join(_nodes(count, verdict) for verdict, count in made.counts.items()) or "no node judged"),
         f"  {made.end}: the same class for {made.agree} of {made.images}"
         + (
             ""
@@ -235,6 +236,10 @@ def _behaves(found: Verified) -> str:
     if made.note:
         lines.append(f"  {made.note}")
     return "\n".join(lines)
+
+
+def _nodes(count: int, verdict: str) -> str:
+    return f"{count} node{'s' if count > 1 else ''} {verdict}"
 
 
 def _health(found: Verified, verbose: bool) -> str:

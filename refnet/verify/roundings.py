@@ -26,13 +26,15 @@ _PRODUCT = 3 * 2.0**-24  # scale times integer, in float32, of a scale that was 
 class Rounding(NamedTuple):
     """A format: what a policy must allow for it, more on it in words, and what it makes of `Expected`.
 
-    `fine` is a rounding so small beside the tensor that a few elements show whether it explains a difference.
+    `fine` is a rounding so small beside the tensor that a few elements show whether it explains a difference; `moved`
+    one of a bias that was larger by a constant, and so coarser than the bias itself would have it.
     """
 
     needs: tuple[str, ...]
     detail: str
     widen: Callable[[Expected], Expected]
     fine: bool = False
+    moved: bool = False
 
 
 def on_grid(values: Array, store: str) -> bool:
@@ -64,8 +66,9 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
     if constant:
         words = f"stored with the {constant:g} of the activation behind it added"
         if on_grid(copy + constant, "float16"):
-            yield Rounding(("folded", "float16"), f"{words}, in float16", partial(_moved, by=constant, u=2.0**-11))
-        yield Rounding(("folded",), words, partial(_moved, by=constant, u=2.0**-24), True)
+            move = partial(_moved, by=constant, u=2.0**-11)
+            yield Rounding(("folded", "float16"), f"{words}, in float16", move, moved=True)
+        yield Rounding(("folded",), words, partial(_moved, by=constant, u=2.0**-24), fine=True, moved=True)
     for words, step in _grids(copy):
         yield Rounding(("int8",), f"quantised to 8 bits {words}", partial(_within, more=step / 2))
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from refnet.errors import RequestError
+from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.golden.pack import read_pack
 from refnet.verify.layers import Layer, layers
 from refnet.verify.roundings import on_grid
 from refnet.verify.structure import differences
 
-__all__ = ["Sides", "opened", "pair"]
+__all__ = ["Sides", "both", "opened", "pair"]
 
 Size = tuple[int, int]
 
@@ -26,7 +26,8 @@ class Sides:
 
     Attributes
     ----------
-    original, copy : the copy is the one that is folded, or rounded, where either is; else the second file
+    original, copy : the copy is the one that lacks weights, or is folded, or rounded, where either is; else the second
+        file
     first, second : their layers
     notes : what was settled on the way, in sentences
     """
@@ -47,9 +48,18 @@ class Sides:
 
 
 def opened(
-    path: str | Path | Checkpoint, *, model: str | None = None, width: float | None = None, size: Size | None = None
+    path: str | Path | Checkpoint,
+    *,
+    model: str | None = None,
+    width: float | None = None,
+    size: Size | None = None,
+    like: Checkpoint | None = None,
 ) -> Checkpoint:
     """A file of weights, or a golden pack, as a network; a checkpoint as it is.
+
+    Parameters
+    ----------
+    like : what the file should be a copy of, see `identify`
 
     Raises
     ------
@@ -59,7 +69,7 @@ def opened(
     if isinstance(path, Checkpoint):
         return path
     if not Path(path).is_dir():
-        return identify(path, model=model, width=width, size=size)
+        return identify(path, model=model, width=width, size=size, like=like)
     if model is not None or width is not None or size is not None:
         raise RequestError(f"{path}: a golden pack knows its own model, width and size")
     pack = read_pack(path)
@@ -75,6 +85,32 @@ def opened(
         models=(pack.graph.recipe.model,),
         folded=all(node.op != "batch_norm" for node in pack.graph.nodes),
     )
+
+
+def both(
+    one: str | Path | Checkpoint,
+    other: str | Path | Checkpoint,
+    *,
+    model: str | None = None,
+    width: float | None = None,
+    size: Size | None = None,
+) -> tuple[Checkpoint, Checkpoint]:
+    """Two files; where one by itself is no network, because arrays are missing or transposed, read like the other.
+
+    Raises
+    ------
+    FormatError, RequestError
+        as `opened` does.
+    """
+    try:
+        first = opened(one, model=model, width=width, size=size)
+    except FormatError as error:
+        try:
+            second = opened(other, model=model, width=width, size=size)
+        except FormatError:
+            raise error from None
+        return opened(one, model=model, width=width, size=size, like=second), second
+    return first, opened(other, model=model, width=width, size=size, like=first)
 
 
 def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sides:
@@ -130,7 +166,7 @@ def _at(file: Checkpoint, size: Size) -> Checkpoint:
 
 def _readings(file: Checkpoint) -> Iterator[Checkpoint]:
     """A file as each of the networks that it may be."""
-    if len(file.models) == 1 or _tells(file):
+    if len(file.models) == 1 or file.misfits or _tells(file):
         yield file
         return
     recipe = file.graph.recipe
@@ -139,12 +175,12 @@ def _readings(file: Checkpoint) -> Iterator[Checkpoint]:
         yield identify(file.path, model=model, width=same_width, size=recipe.size)
 
 
-def _derived(file: Checkpoint) -> tuple[int, int]:
-    """What of a file says that it was made from another: fewer batch norms, then shorter numbers."""
+def _derived(file: Checkpoint) -> tuple[bool, int, int]:
+    """What of a file says that it was made from another: it lacks weights, or batch norms, or has shorter numbers."""
     norms = sum(node.op == "batch_norm" for node in file.graph.nodes)
     weights = [name for name in file.params if name.endswith(".w")]
     stored = min((np.dtype(file.stored.get(name, "float32")).itemsize for name in weights), default=4)
     for store in ("float16", "bfloat16"):
         if all(on_grid(file.params[name], store) for name in weights):
             stored = min(stored, 2)
-    return -norms, -stored
+    return bool(file.misfits), -norms, -stored

@@ -43,6 +43,7 @@ class Value:
     ulps : the largest difference, in units in the last place of float32 at the value that it should be
     at : index of that element
     original, copy : the files' own names of the arrays
+    moved : whether it was rounded with a constant added, see `roundings.Rounding`
     """
 
     name: str
@@ -54,6 +55,7 @@ class Value:
     at: tuple[int, ...] = ()
     original: str = ""
     copy: str = ""
+    moved: bool = False
 
 
 def compare(sides: Sides, steps: Mapping[str, Array] | None = None) -> list[Value]:
@@ -71,13 +73,35 @@ def compare(sides: Sides, steps: Mapping[str, Array] | None = None) -> list[Valu
             found += [Value(each, "missing", True) for each in sides.first[name].names.values()]
         elif name not in sides.first:
             found += [Value(each, "extra", True) for each in sides.second[name].names.values()]
+        elif sides.unfolded(name) and (holes := _holes(sides, name)):
+            found += holes  # without which there is nothing to fold
         else:
             for case, known, origin in _cases(sides, name, made):
-                value = _value(case, known, (steps or {}).get(known), constants.get(name, 0.0))
+                value = _fitting(sides, _value(case, known, (steps or {}).get(known), constants.get(name, 0.0)))
                 keys = (sides.copy.keys, sides.original.keys)
                 theirs, mine = reversed(keys) if sides.unfolded(name) else keys
                 found.append(replace(value, original=mine.get(origin, ""), copy=theirs.get(known, "")))
+    needed = sides.copy.graph.params()
+    left_over = {key: words for key, words in sides.copy.misfits.items() if key not in needed}
+    found += [Value(key, "extra", True, detail=words, copy=key) for key, words in left_over.items()]
     return _settled(found)
+
+
+def _holes(sides: Sides, name: str) -> list[Value]:
+    """The arrays of a layer of the copy that are missing, or of a size that cannot be read in any order."""
+    params, needed = sides.copy.params, sides.copy.graph.params()
+    names = [each for each in sides.second[name].names.values() if each in sides.copy.misfits]
+    holes = [each for each in names if each not in params or params[each].shape != needed[each]]
+    return [_fitting(sides, Value(each, EQUAL, copy=sides.copy.keys.get(each, ""))) for each in holes]
+
+
+def _fitting(sides: Sides, value: Value) -> Value:
+    """A value, or where nothing else is wrong with a tensor, that strict loading would refuse it."""
+    words = sides.copy.misfits.get(value.name)
+    if value.fault or words is None:
+        return value
+    kind = "shape" if value.name in sides.copy.params else "lost"
+    return replace(value, kind=kind, fault=True, detail=words)
 
 
 def _made(sides: Sides, name: str) -> dict[str, Expected]:
@@ -137,14 +161,15 @@ def _value(case: Case, name: str, steps: Array | None, constant: float) -> Value
     for rounding in case.roundings:
         if agrees(case.copy, rounding.widen(case.wanted)):
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
-            return Value(name, "+".join(needs) or EQUAL, False, needs, rounding.detail, ulps, at)
-    for kind in KINDS.values():
+            kind = "+".join(needs) or EQUAL
+            return Value(name, kind, False, needs, rounding.detail, ulps, at, moved=rounding.moved)
+    for known in KINDS.values():
         with np.errstate(all="ignore"):
-            for reading, rounding in fits(case, kind.tries(case)):
+            for reading, rounding in fits(case, known.tries(case)):
                 words = reading.detail
                 if not rounding.fine:
                     words += f"; {rounding.detail}"
-                return Value(name, kind.id, True, folds, words, ulps, at)
+                return Value(name, known.id, True, folds, words, ulps, at)
     if case.copy.shape != case.wanted.value.shape:
         words = f"{case.copy.shape} instead of {case.wanted.value.shape}"
         return Value(name, "shape", True, folds, words)

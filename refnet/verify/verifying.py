@@ -18,7 +18,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.verify.behaviour import Behaviour, behave, inputs, traced
 from refnet.verify.health import Finding, examine
 from refnet.verify.policy import DEFAULT
-from refnet.verify.sides import Sides, opened, pair
+from refnet.verify.sides import Sides, both, opened, pair
 from refnet.verify.structure import Change, differences
 from refnet.verify.values import Value, compare
 
@@ -119,22 +119,23 @@ def verify(
     Raises
     ------
     FormatError, RequestError
-        if a file cannot be read, or is no network that refnet knows or can read.
+        if a file cannot be read, or is no network that refnet knows or can read; one of two files may lack arrays, or
+        have them in another shape, and is then read like the other.
 
     Examples
     --------
     >>> verify("v3.pth", "v3.onnx").holds  # doctest: +SKIP
     True
     """
-    file = opened(path, model=model, width=width, size=size)
     if against is None:
+        file = opened(path, model=model, width=width, size=size)
         trace = traced(file, inputs(file))
         note = trace if isinstance(trace, str) else ""
         health = examine(file, None if isinstance(trace, str) else trace)
         return Verified(
             file, None, tuple(map(Change, file.differences)), (), Behaviour(note=note), tuple(health), allow
         )
-    sides = pair(file, opened(against, model=model, width=width, size=size), size=size)
+    sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
     structure = tuple(differences(sides.original, sides.copy))
     values = tuple(compare(sides, _steps(sides.copy)))
     x = inputs(sides.original)
@@ -143,7 +144,7 @@ def verify(
         second = traced(sides.copy, x)
     else:
         second = f"{sides.copy.path} takes images of another size: nothing can be run on both"
-    behaviour = behave(sides, x, first, second, _short(values))
+    behaviour = behave(sides, x, first, second, _short(values), {value.name for value in values if value.moved})
     health = []
     for side, trace in ((sides.original, first), (sides.copy, second)):
         health += examine(side, None if isinstance(trace, str) else trace)

@@ -7,7 +7,7 @@ several networks have all of them in common and compute differently, all are fou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from refnet.files.recognise.comparison import compare
 from refnet.files.recognise.differences import Difference, matters
 from refnet.files.schemes import Entry, entries, schemes_of, unused
-from refnet.graph import Graph
+from refnet.graph import Graph, Recipe
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.networks.rewrite import fold_graph
 
-__all__ = ["WIDTHS", "Layout", "apart", "objection", "recognise"]
+__all__ = ["WIDTHS", "Layout", "apart", "misfits", "nearest", "objection", "recognise"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -82,20 +82,39 @@ def _differences(one: Layout, other: Layout) -> tuple[Difference, ...]:
 
 def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
     """Why no network fits, told of the one that comes nearest."""
-
-    def agreement(layout: Layout) -> int:
-        return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
-
     names = [model] if model is not None else list(MODELS)
     at = 1.0 if width is None else width
     forms = [(name, _Form(scheme, folded)) for name in names for scheme in schemes_of(name) for folded in (False, True)]
     layouts = [_layout(name, at, _classes(arrays, name, at, form), form) for name, form in forms]
-    nearest = max([*layouts, *_candidates(arrays, model, width)], key=agreement)
-    recipe = nearest.graph.recipe
-    if not agreement(nearest):
+    best = max([*layouts, *_candidates(arrays, model, width)], key=partial(_agreement, arrays))
+    recipe = best.graph.recipe
+    if not _agreement(arrays, best):
         first = next(iter(arrays))
         return f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
-    return f"{_difference(arrays, nearest)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
+    return f"{_difference(arrays, best)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
+
+
+def nearest(arrays: Arrays, models: Sequence[str], like: Recipe) -> Layout | None:
+    """The network that another file tells, as far as these arrays are its weights; None if most of them are not.
+
+    Parameters
+    ----------
+    models : its names
+    like : its width and classes
+    """
+    layouts = [
+        _layout(name, like.width if name == models[0] else 1.0, like.classes, _Form(scheme, folded))
+        for name in models
+        for scheme in schemes_of(name)
+        for folded in (False, True)
+    ]
+    best = max(layouts, key=partial(_agreement, arrays))
+    return best if 2 * _agreement(arrays, best) > max(len(arrays), len(best.entries)) else None
+
+
+def _agreement(arrays: Arrays, layout: Layout) -> int:
+    """How many arrays have a name and shape of a network."""
+    return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
 
 
 def _dilated(layout: Layout) -> bool:
@@ -172,15 +191,19 @@ def _layout(name: str, width: float, classes: int, form: _Form) -> Layout:
 
 def _difference(arrays: Arrays, layout: Layout) -> str | None:
     """What first keeps the arrays from being this network, or None."""
+    return next((words for _, words in misfits(arrays, layout)), None)
+
+
+def misfits(arrays: Arrays, layout: Layout) -> Iterator[tuple[str, str]]:
+    """All that keeps the arrays from being this network: refnet's name, or of what is left over the key; in words."""
     name = layout.graph.recipe.model
-    for key, (_, entry) in layout.entries.items():
+    for key, (ours, entry) in layout.entries.items():
         if key not in arrays:
-            return f"{key!r} is missing, which {name} needs"
-        if arrays[key].shape != entry.shape:
-            return f"{key!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
+            yield ours, f"{key!r} is missing, which {name} needs"
+        elif arrays[key].shape != entry.shape:
+            yield ours, f"{key!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
     for key, array in arrays.items():
         if key in layout.unused and array.shape != layout.unused[key]:
-            return f"{key!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
+            yield key, f"{key!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
         if key not in layout.entries and key not in layout.unused:
-            return f"{key!r} is left over: {name} has no such weight"
-    return None
+            yield key, f"{key!r} is left over: {name} has no such weight"

@@ -145,12 +145,11 @@ def _told(order: Array, side: str) -> str:
         return f"{side} {moved[0]} and {moved[1]} are exchanged"
     if count % 2 == 0 and np.array_equal(order, np.roll(np.arange(count), count // 2)):
         return f"the halves of the {side} are exchanged"
-    for by in range(1, count):
-        if np.array_equal(order, np.roll(np.arange(count), by)):
-            return f"the {side} are rolled by {by if by <= count // 2 else by - count}"
-    for groups in range(2, count):
-        if count % groups == 0 and np.array_equal(order, np.arange(count).reshape(groups, -1).T.ravel()):
-            return f"the {side} are shuffled in {groups} groups"
+    first, second = int(order[0]), int(order[1])  # tell the only roll and the only shuffle that it can be
+    if np.array_equal(order, (np.arange(count) + first) % count):
+        return f"the {side} are rolled by {-first if 2 * first < count else count - first}"
+    if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
+        return f"the {side} are shuffled in {count // second} groups"
     return f"{len(moved)} of {count} {side} are in another order, from {moved[0]} on"
 
 
