@@ -186,8 +186,14 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
 
 
 def affine(x: Value, *, slope: float, offset: float) -> Value:
-    """Three roundings: of the slope as a constant, of the product, of the sum."""
+    """Three roundings: of the slope as a constant, of the product, of the sum.
+
+    Stored in a short format, the constants move as params do: by u_store abs(slope x) and u_store abs(offset).
+    """
     worst, expected, var = (abs(slope) ** power * each for power, each in zip((1, 1, 2), x.total, strict=True))
+    if x.precision.short:
+        own = x.precision.u_store * (np.abs(slope * x.y) + abs(offset))
+        worst, expected, var = worst + own, expected + own, var + own**2
     total = Sum(3, np.abs(slope * x.y) + abs(offset), (slope * x.y) ** 2 + offset**2)
     return stored(fast.affine(x.y, slope=slope, offset=offset), total, worst, expected, var, x.precision)
 

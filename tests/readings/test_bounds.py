@@ -282,3 +282,13 @@ def test_weights_of_8_bits_are_accepted_where_they_are_declared_and_nowhere_else
     assert not verdict(quantised(w, 31), floats).holds
     assert verdict(quantised(w, 31), integers).rms > verdict(quantised(w), integers).rms
     assert not verdict(w * np.float32(1.05), integers).holds
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(np.float16(1 / 127.5), "rounding"), (0.0078, "wrong")])
+def test_constants_rounded_to_a_short_format_are_accepted_as_params_are_and_others_are_not(slope, verdict):
+    node = Node("stem.rescale", "affine", ("input",), {}, {"slope": 1 / 127.5, "offset": -1.0})
+    part = Graph(Recipe("", 1.0, (16, 16), 1), (node,))
+    x = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)  # 127 and 128: there the terms nearly cancel
+    limit = bound(part, {}, {"input": x}, Precision.of("float16"))
+    y = (x.astype(np.float64) * float(slope) - 1).astype(np.float16)
+    assert judge(y, limit).verdict == verdict
