@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from refnet.errors import RefnetError
+from refnet.text import plain
 
 __all__ = ["main"]
 
@@ -94,5 +95,5 @@ def _main(argv: list[str]) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"refnet: {' '.join(message.split())}", file=sys.stderr)
+    print(f"refnet: {plain(message)}", file=sys.stderr)
     return 2

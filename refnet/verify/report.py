@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.files.recognise.differences import grouped
 from refnet.golden.junit import Case, suite
 from refnet.golden.words import figure
+from refnet.text import plain
 from refnet.verify.health import Finding
 from refnet.verify.kinds import KINDS
 from refnet.verify.policy import WORDS
@@ -70,7 +72,7 @@ def _faults(faults: Sequence[Value]) -> str:
 def _counted(findings: Sequence[Finding]) -> str:
     first = findings[0]
     more = f", and {len(findings) - 1} more findings" if len(findings) > 1 else ""
-    return f"{first.name} of {first.file}: {first.detail}{more}"
+    return f"{first.name} of {plain(first.file)}: {first.detail}{more}"
 
 
 def document(found: Verified) -> dict[str, Any]:
@@ -145,6 +147,8 @@ def text(found: Verified, *, verbose: bool = False) -> str:
     parts = [_files(found)]
     if found.sides is not None:
         parts.append(f"meant: {', '.join(found.allowed) or 'no difference'}")
+        if os.path.realpath(found.sides.original.path) == os.path.realpath(found.sides.copy.path):
+            parts.append("both are one and the same file: this proves nothing")
         parts += list(found.sides.notes)
     parts.append(_structure(found))
     if found.sides is not None:
@@ -157,10 +161,10 @@ def text(found: Verified, *, verbose: bool = False) -> str:
 
 def _files(found: Verified) -> str:
     if found.sides is None:
-        return f"{found.file.path}: {_identity(found.file)}"
+        return f"{plain(found.file.path)}: {_identity(found.file)}"
     sides = found.sides
     return "\n".join(
-        f"{role}  {file.path}: {_identity(file)}"
+        f"{role}  {plain(file.path)}: {_identity(file)}"
         for role, file in (("original", sides.original), ("copy    ", sides.copy))
     )
 
