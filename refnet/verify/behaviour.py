@@ -128,9 +128,7 @@ def _ends(made: Behaviour, sides: Sides, x: Array, first: Trace, second: Trace) 
     return replace(made, end=end, agree=agree, difference=apart, spread=own)
 
 
-def _judged(
-    sides: Sides, x: Array, first: Trace, second: Trace, short: str, moved: Collection[str]
-) -> dict[str, str]:
+def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, moved: Collection[str]) -> dict[str, str]:
     """The verdict on each tensor of the copy, given the copy's own inputs to it."""
     graph = sides.original.graph
     renamed = {conv: norm for norm, conv in folded_norms(graph, sides.copy.graph).items()}
