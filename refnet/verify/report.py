@@ -44,7 +44,7 @@ def sentence(found: Verified) -> str:
     why = []
     if found.structure and "structure" in found.unmeant:
         changes = [str(change.difference) for change in found.structure if change.needs == "structure"]
-        more = f", and {len(changes) - 1} more differences of structure" if len(changes) > 1 else ""
+        more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
         why.append(f"{changes[0]}{more}")
     if found.faults:
         why.append(_faults(found.faults))
@@ -66,12 +66,16 @@ def _faults(faults: Sequence[Value]) -> str:
     first = faults[0]
     kind = "of another shape" if first.kind == "shape" else first.kind
     said = f"{first.name} is {kind}" + (f" ({first.detail})" if first.detail else "")
-    return said if len(faults) == 1 else f"{said}, and {len(faults) - 1} more tensors"
+    return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' if count > 1 else ''}"
 
 
 def _counted(findings: Sequence[Finding]) -> str:
     first = findings[0]
-    more = f", and {len(findings) - 1} more findings" if len(findings) > 1 else ""
+    more = f", and {_more(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
     return f"{first.name} of {plain(first.file)}: {first.detail}{more}"
 
 
@@ -259,7 +263,7 @@ def _health(found: Verified, verbose: bool) -> str:
         alike.setdefault((each.file, each.kind), []).append(each)
     for group in alike.values():
         first = _finding(found, group[0])
-        lines.append(f"  {first}" + (f", and so in {len(group) - 1} more tensors" if len(group) > 1 else ""))
+        lines.append(f"  {first}" + (f", and so in {_more(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
     return "\n".join(lines)
 
 
