@@ -14,9 +14,12 @@ from typing import Any, NamedTuple
 
 from refnet.errors import GraphError
 
-__all__ = ["OPS", "SOURCE", "Graph", "Node", "Op", "Recipe", "check", "evaluate", "segment", "walk"]
+__all__ = ["CONVOLUTIONS", "OPS", "SOURCE", "Graph", "Node", "Op", "Recipe", "check", "evaluate", "segment", "walk"]
 
 SOURCE = "input"  # the name of the array that a network is given
+
+
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 class Op(NamedTuple):

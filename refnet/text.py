@@ -1,10 +1,22 @@
-"""Tables of plain text, as every command and report prints them."""
+"""Tables of plain text, and names of files in them, as every command and report prints them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["table"]
+__all__ = ["plain", "table"]
+
+
+def plain(text: object) -> str:
+    r"""Text on one line whose every character can be printed: what a terminal would obey is written out.
+
+    Examples
+    --------
+    >>> print(plain("\x1b[31mred.pth"))
+    \x1b[31mred.pth
+    """
+    line = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:

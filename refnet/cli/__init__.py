@@ -12,10 +12,12 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from refnet.errors import RefnetError
+from refnet.text import plain
 
 __all__ = ["main"]
 
@@ -49,10 +51,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by the caller
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     warnings.simplefilter("ignore", RuntimeWarning)  # overflow in a candidate's numbers is for the verdict to tell
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is taken away
+    with _leaving_in_order():
+        return _answered(list(sys.argv[1:] if argv is None else argv))
+
+
+@contextmanager
+def _leaving_in_order() -> Iterator[None]:
+    """Have a signal that ends the process raise SystemExit, so that what is half written is taken away."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    here = threading.current_thread() is threading.main_thread()
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if here and hasattr(signal, name)]
+    caught = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
+    for number in caught:
+        signal.signal(number, leave)
     try:
-        status = _main(list(sys.argv[1:] if argv is None else argv))
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _answered(argv: list[str]) -> int:
+    """Run a command; say its errors in a line; return its exit status."""
+    try:
+        status = _main(argv)
         sys.stdout.flush()
         return status
     except RefnetError as error:
@@ -96,5 +121,5 @@ def _main(argv: list[str]) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"refnet: {' '.join(message.split())}", file=sys.stderr)
+    print(f"refnet: {plain(message)}", file=sys.stderr)
     return 2

@@ -15,6 +15,7 @@ from refnet.files.containers.replacing import replacing
 from refnet.golden.pack_formats import read_npy
 from refnet.graph import Graph
 from refnet.networks.build import build
+from refnet.networks.dialects import MODELS
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
@@ -31,6 +32,9 @@ __all__ = [
     "write_array",
     "write_text",
 ]
+
+# A name that ends so is that of a file, there or not.
+_SUFFIXES = (".pth", ".pt", ".npz", ".safetensors", ".h5", ".hdf5", ".keras", ".onnx", ".tflite")
 
 
 def print_json(value: Any) -> None:
@@ -107,7 +111,8 @@ def identified(options: argparse.Namespace) -> Checkpoint | None:
 
 def _asked(options: argparse.Namespace) -> dict[str, Any] | None:
     """What the user says that a checkpoint is; None where `options.network` is no file."""
-    if not Path(options.network).is_file():
+    path = Path(options.network)
+    if not path.is_file() and (options.network in MODELS or not (path.exists() or path.suffix in _SUFFIXES)):
         return None
     if getattr(options, "classes", None) is not None:
         raise RequestError("--classes goes with the name of a model: a checkpoint has its own")

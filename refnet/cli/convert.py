@@ -12,6 +12,7 @@ from refnet.files.checkpoint import identify, read_checkpoint
 from refnet.files.recognise.differences import Difference, grouped
 from refnet.files.schemes import SCHEMES
 from refnet.files.writing import DTYPES, SUFFIXES, Written, write_weights
+from refnet.text import plain
 
 _MOST_LINES = 6
 
@@ -57,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
         print_json({"file": str(target), "dtype": dtype, "bytes": target.stat().st_size, **_document(written, almost)})
         return 0
     folded = ", batch norm folded" if written.folded else ""
-    print(f"{written.model}, {written.arrays} arrays in {dtype} by the names of {written.scheme}{folded}: {target}")
+    print(
+        f"{written.model}, {written.arrays} arrays in {dtype} by the names of {written.scheme}{folded}: {plain(target)}"
+    )
     for line in _notes(written, almost):
         print(line)
     return 0
@@ -74,9 +77,16 @@ def _document(written: Written, almost: Sequence[Difference]) -> dict[str, objec
 
 def _notes(written: Written, almost: Sequence[Difference]) -> list[str]:
     """What the user should know of the file, a line each."""
-    notes = [f"the network that it was made of, which the file does not tell: {way}" for way in grouped(almost)]
-    notes += [f"its network computes otherwise: {way}" for way in grouped(written.differences)]
-    notes += [
-        f"{lost.name}: {lost.zeros} values become 0 and {lost.denormal} lose digits in float16" for lost in written.lost
-    ]
-    return notes if len(notes) <= _MOST_LINES else [*notes[:_MOST_LINES], f"and {len(notes) - _MOST_LINES} more"]
+    told = {
+        "SRC is almost a known network, and the new file does not tell in what it is another one:": grouped(almost, 3),
+        "the vendor's network of these names computes otherwise:": grouped(written.differences, 3),
+        "in float16 some values become 0 or lose digits:": [
+            f"{lost.name}: {lost.zeros} become 0, {lost.denormal} lose digits" for lost in written.lost
+        ],
+    }
+    notes = []
+    for head, lines in told.items():
+        if lines:
+            more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+            notes += [head, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more])]
+    return notes

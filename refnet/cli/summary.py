@@ -14,7 +14,7 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
 from refnet.session import Session
-from refnet.text import table
+from refnet.text import plain, table
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
@@ -132,7 +132,9 @@ def _identity(found: Checkpoint) -> str:
     by = "its structure" if found.scheme == "structure" else f"names of {found.scheme}"
     norms = "folded" if found.folded else "not folded"
     stored = " and ".join(sorted(set(found.stored.values())))
-    lines = [f"file           {Path(found.path).name}: {found.kind}, {stored}, batch norm {norms}, recognised by {by}"]
+    lines = [
+        f"file           {plain(Path(found.path).name)}: {found.kind}, {stored}, batch norm {norms}, recognised by {by}"
+    ]
     if len(found.models) > 1:
         apart = (
             f"they differ in {', '.join(found.apart)}; say which with --model" if found.apart else "they compute alike"

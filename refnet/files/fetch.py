@@ -19,6 +19,7 @@ __all__ = ["fetch", "folder"]
 
 _CONNECT, _STALL = 15.0, 30.0  # seconds to wait for an answer, and for the next bytes
 _ATTEMPTS = 5  # as long as each brings something
+_LARGEST = 256 << 20  # bytes; several times the largest published file
 _CHUNK = 1 << 13  # bytes; of a broken answer, what is not a whole chunk is lost
 
 
@@ -53,12 +54,15 @@ def fetch(
         if what was fetched is not the file that the vendor published.
     """
     path = (folder() if to is None else Path(to)) / published.file
+    part = path.with_name(f"{path.name}.part")
+    for each in (path, part):
+        if each.exists() and not each.is_file():  # a pipe would never end
+            raise RequestError(f"{each}: exists and is no file; take it away, or fetch to another folder")
     if path.exists():
         if fault := _fault(path, published):
             raise RequestError(f"{path}: {fault}; take it away, or fetch to another folder")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
     whole = bool(published.digest) and part.exists() and not _fault(part, published)  # stopped before it was renamed
     if not whole:
         _download(published, path, part, progress, stall)
@@ -100,6 +104,12 @@ def _download(published: Published, path: Path, part: Path, progress: bool, stal
             raise RequestError(
                 f"{published.url}: the server says {status} {error.response.reason}; {_by_hand(published, path)}"
             ) from None
+        except _TooLongError:
+            part.unlink()
+            raise FormatError(
+                f"{published.url}: sends more than {_LARGEST >> 20} MiB, which no weights of this family have; "
+                f"{_by_hand(published, path)}"
+            ) from None
         except (requests.RequestException, EOFError) as error:
             if part.stat().st_size > begin:
                 continue  # the connection broke, but brought something
@@ -108,6 +118,10 @@ def _download(published: Published, path: Path, part: Path, progress: bool, stal
             why = "the server stalls" if stalls else "no connection, or it breaks"
             raise RequestError(f"{published.url}: {why}; {_by_hand(published, path)}") from None
     raise RequestError(f"{published.url}: the connection keeps breaking; fetch again, or {_by_hand(published, path)}")
+
+
+class _TooLongError(Exception):
+    """More came than any published file has."""
 
 
 class _Attempt:
@@ -128,14 +142,28 @@ class _Attempt:
             headers=headers,
             hooks={"response": self.answered},
         )
-        download(url, self.file, None)
+        download(url, self, None)
         if self.end is not None and self.file.tell() != self.end:
             raise EOFError
+
+    def write(self, data: bytes) -> None:
+        """Take what pooch has read: in place of the file, for a server may go on for ever."""
+        self.file.write(data)
+        if self.file.tell() > _LARGEST:
+            raise _TooLongError
+
+    def flush(self) -> None:
+        """As pooch asks files to."""
+        self.file.flush()
 
     def answered(self, response: Any, **_: Any) -> None:
         """Look at the answer before its body is written behind what is there."""
         length = response.headers.get("Content-Length", "")
-        size = int(length) if length.isascii() and length.isdigit() else None
+        if length and not (length.isascii() and length.isdigit() and len(length) < 20):
+            raise _requests().ConnectionError(f"no length: {length[:50]}")
+        size = int(length) if length else None
+        if self.begin + (size or 0) > _LARGEST:
+            raise _TooLongError
         if response.status_code == 206:
             said = response.headers.get("Content-Range", "")
             if not said.startswith(f"bytes {self.begin}-"):

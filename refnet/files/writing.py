@@ -8,7 +8,6 @@ before it takes its place.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,11 @@ import numpy.typing as npt
 from refnet.errors import RefnetError, RequestError
 from refnet.files import containers
 from refnet.files.containers import hdf5, npz, pth_writing, safetensors
+from refnet.files.containers.replacing import standing_in
 from refnet.files.recognise.comparison import compare
 from refnet.files.recognise.differences import Difference
 from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
-from refnet.graph import Graph
+from refnet.graph import CONVOLUTIONS, Graph
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_batch_norm
@@ -35,8 +35,6 @@ Params = Mapping[str, Array]
 
 DTYPES = ("float32", "float16", "float64")
 SUFFIXES = (".npz", ".safetensors", ".pth", ".weights.h5")
-
-_FOLDED = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 class Lost(NamedTuple):
@@ -173,7 +171,7 @@ def _ways(differences: Sequence[Difference]) -> str:
 
 
 def _weights(graph: Graph) -> dict[str, tuple[int, ...]]:
-    return {node.name: node.params["w"] for node in graph.nodes if node.op in _FOLDED}
+    return {node.name: node.params["w"] for node in graph.nodes if node.op in CONVOLUTIONS}
 
 
 def _rounded(params: Params, dtype: str | None) -> tuple[dict[str, Array], tuple[Lost, ...]]:
@@ -216,13 +214,7 @@ def _put(
     arrays: Mapping[str, Array],
 ) -> None:
     """Write under another name, read back, compare, rename."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise RequestError(f"{path}: exists and is no file; choose another name")
-    if not target.parent.is_dir():
-        raise RequestError(f"{target.parent}: is no folder to write into")
-    temporary = target.parent / f".{secrets.token_hex(8)}.part"
-    try:
+    with standing_in(path) as temporary:
         write(temporary, graph, arrays)
         found = containers.read(temporary).arrays
         for key, array in arrays.items():
@@ -231,9 +223,6 @@ def _put(
                 raise RefnetError(f"{path}: {key} does not read back as it was written; nothing is left of the file")
         if len(found) != len(arrays):
             raise RefnetError(f"{path}: reads back with {len(found)} arrays, not {len(arrays)}; nothing is left of it")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_keras(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:

@@ -44,8 +44,8 @@ def find(name: str) -> Model:
         return MODELS[name]
     short = {known.split("/")[-1]: known for known in reversed(MODELS)}
     near = [*difflib.get_close_matches(name, MODELS, n=3), *difflib.get_close_matches(name, short, n=3)]
-    hint = ", ".join(dict.fromkeys(short.get(known, known) for known in near)) or "see refnet models"
-    raise RequestError(f"no model is called {name!r}; nearest: {hint}")
+    known = ", ".join(dict.fromkeys(short.get(known, known) for known in near))
+    raise RequestError(f"no model is called {name!r}; {f'nearest: {known}' if known else 'see refnet models'}")
 
 
 def build(

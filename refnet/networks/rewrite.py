@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph, Node
+from refnet.graph import CONVOLUTIONS, Graph, Node
 
 __all__ = ["fold_batch_norm", "fold_graph", "norms"]
 
 Params = Mapping[str, npt.NDArray[Any]]
-
-_CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 def fold_batch_norm(
@@ -79,7 +77,7 @@ def norms(graph: Graph, keep: Collection[str] = ()) -> dict[str, Node]:
         for node in graph.nodes
         if node.op == "batch_norm"
         and node.inputs[0] in by_name
-        and by_name[node.inputs[0]].op in _CONVOLUTIONS
+        and by_name[node.inputs[0]].op in CONVOLUTIONS
         and len(readers[node.inputs[0]]) == 1
         and node.inputs[0] not in keep
     }

@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node
+from refnet.networks.rewrite import norms
 
-__all__ = ["CONVOLUTIONS", "Expected", "Layer", "expected", "layers"]
+__all__ = ["Expected", "Layer", "expected", "layers", "scaled"]
 
 Array = npt.NDArray[Any]
-
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 _U = 2.0**-24  # an exporter's arithmetic is float32, or wider
 _TINY = 2.0**-126  # subnormal results may be flushed to zero
@@ -101,9 +100,14 @@ class Layer:
             bias = s * (self.bias - mean) + beta
             terms = np.abs(s * self.bias) + np.abs(s * mean) + np.abs(beta)
         return {
-            "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY),
+            "w": scaled(weight),
             "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY),
         }
+
+
+def scaled(weight: Array) -> Expected:
+    """Weights times their factors, with what an honest fold may be off, see `Layer.folded`."""
+    return Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY)
 
 
 def _gamma(K: int) -> float:
@@ -113,19 +117,17 @@ def _gamma(K: int) -> float:
 def layers(graph: Graph, params: Mapping[str, Array]) -> dict[str, Layer]:
     """Every layer that has arrays, by name, in order.
 
-    A batch norm belongs to a convolution that it reads and nothing else reads, as `rewrite.fold_batch_norm` has it.
+    A batch norm belongs to a convolution that it reads and nothing else reads, see `rewrite.norms`.
     """
-    readers = graph.readers()
-    convolutions = {node.name for node in graph.nodes if node.op in CONVOLUTIONS}
+    before = {norm.name: convolution for convolution, norm in norms(graph).items()}
     found: dict[str, Layer] = {}
     for node in graph.nodes:
         if not node.params:
             continue
-        before = node.inputs[0]
-        if node.op == "batch_norm" and before in convolutions and len(readers[before]) == 1:
-            own = found[before]
+        if node.name in before:
+            own = found[before[node.name]]
             arrays, names = _of(node, params)
-            found[before] = replace(
+            found[own.name] = replace(
                 own, arrays={**own.arrays, **arrays}, names={**own.names, **names}, eps=node.attrs["eps"]
             )
         else:

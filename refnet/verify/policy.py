@@ -33,6 +33,8 @@ def policy(text: str | None) -> tuple[str, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if unknown := [word for word in words if word not in (*WORDS, "none")]:
         raise RequestError(f"--allow: {unknown[0]!r} is none of {', '.join((*WORDS, 'none'))}")
+    if not words or ("none" in words and len(words) > 1):
+        raise RequestError(f"--allow: {text!r} is no list of differences; say none alone to allow nothing")
     return tuple(word for word in _known(words))
 
 

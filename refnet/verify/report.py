@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.files.recognise.differences import grouped
 from refnet.golden.junit import Case, suite
 from refnet.golden.words import figure
+from refnet.text import plain
 from refnet.verify.health import Finding
 from refnet.verify.kinds import KINDS
 from refnet.verify.policy import WORDS
@@ -42,7 +44,7 @@ def sentence(found: Verified) -> str:
     why = []
     if found.structure and "structure" in found.unmeant:
         changes = [str(change.difference) for change in found.structure if change.needs == "structure"]
-        more = f", and {len(changes) - 1} more differences of structure" if len(changes) > 1 else ""
+        more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
         why.append(f"{changes[0]}{more}")
     if found.faults:
         why.append(_faults(found.faults))
@@ -64,13 +66,17 @@ def _faults(faults: Sequence[Value]) -> str:
     first = faults[0]
     kind = "of another shape" if first.kind == "shape" else first.kind
     said = f"{first.name} is {kind}" + (f" ({first.detail})" if first.detail else "")
-    return said if len(faults) == 1 else f"{said}, and {len(faults) - 1} more tensors"
+    return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' if count > 1 else ''}"
 
 
 def _counted(findings: Sequence[Finding]) -> str:
     first = findings[0]
-    more = f", and {len(findings) - 1} more findings" if len(findings) > 1 else ""
-    return f"{first.name} of {first.file}: {first.detail}{more}"
+    more = f", and {_more(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
+    return f"{first.name} of {plain(first.file)}: {first.detail}{more}"
 
 
 def document(found: Verified) -> dict[str, Any]:
@@ -145,6 +151,8 @@ def text(found: Verified, *, verbose: bool = False) -> str:
     parts = [_files(found)]
     if found.sides is not None:
         parts.append(f"meant: {', '.join(found.allowed) or 'no difference'}")
+        if os.path.realpath(found.sides.original.path) == os.path.realpath(found.sides.copy.path):
+            parts.append("both are one and the same file: this proves nothing")
         parts += list(found.sides.notes)
     parts.append(_structure(found))
     if found.sides is not None:
@@ -157,10 +165,10 @@ def text(found: Verified, *, verbose: bool = False) -> str:
 
 def _files(found: Verified) -> str:
     if found.sides is None:
-        return f"{found.file.path}: {_identity(found.file)}"
+        return f"{plain(found.file.path)}: {_identity(found.file)}"
     sides = found.sides
     return "\n".join(
-        f"{role}  {file.path}: {_identity(file)}"
+        f"{role}  {plain(file.path)}: {_identity(file)}"
         for role, file in (("original", sides.original), ("copy    ", sides.copy))
     )
 
@@ -255,7 +263,7 @@ def _health(found: Verified, verbose: bool) -> str:
         alike.setdefault((each.file, each.kind), []).append(each)
     for group in alike.values():
         first = _finding(found, group[0])
-        lines.append(f"  {first}" + (f", and so in {len(group) - 1} more tensors" if len(group) > 1 else ""))
+        lines.append(f"  {first}" + (f", and so in {_more(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.golden.pack import read_pack
+from refnet.networks.resize import resize
 from refnet.verify.layers import Layer, layers
 from refnet.verify.roundings import on_grid
 from refnet.verify.structure import differences
@@ -159,9 +160,7 @@ def _tells(file: Checkpoint) -> bool:
 
 
 def _at(file: Checkpoint, size: Size) -> Checkpoint:
-    recipe = file.graph.recipe
-    made = identify(file.path, model=file.models[0], width=recipe.width, size=size)
-    return replace(made, models=file.models)
+    return replace(file, graph=resize(file.graph, size))
 
 
 def _readings(file: Checkpoint) -> Iterator[Checkpoint]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from refnet.files.checkpoint import Checkpoint, Difference
 from refnet.files.recognise.differences import BIAS
-from refnet.graph import SOURCE, Graph, Node
-from refnet.verify.layers import CONVOLUTIONS
+from refnet.graph import CONVOLUTIONS, SOURCE, Graph, Node
+from refnet.networks.rewrite import norms
 
 __all__ = ["Change", "differences", "folded_norms"]
 
@@ -34,16 +34,8 @@ class Change(NamedTuple):
 
 def folded_norms(graph: Graph, other: Graph) -> dict[str, str]:
     """The batch norms of a graph that the other one has not, each with the convolution that it follows."""
-    readers, theirs = graph.readers(), {node.name for node in other.nodes}
-    operations = {node.name: node.op for node in graph.nodes}
-    return {
-        node.name: node.inputs[0]
-        for node in graph.nodes
-        if node.op == "batch_norm"
-        and node.name not in theirs
-        and operations.get(node.inputs[0]) in CONVOLUTIONS
-        and len(readers[node.inputs[0]]) == 1
-    }
+    theirs = {node.name for node in other.nodes}
+    return {norm.name: convolution for convolution, norm in norms(graph).items() if norm.name not in theirs}
 
 
 def differences(one: Checkpoint, other: Checkpoint) -> list[Change]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from support import CHECKOUT
 
 from refnet.cli import main
 
@@ -50,6 +52,28 @@ def test_every_command_explains_itself(command, capsys):
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "refnet", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.count(".") == 2
+
+
+@pytest.mark.parametrize("command", [["summary"], ["verify"], ["run", "--weights"]])
+def test_what_a_terminal_would_obey_is_written_out(tmp_path, capsys, command):
+    path = tmp_path / "a\x1b[31mred\nb.pth"
+    path.touch()
+    assert "a\\x1b[31mred b.pth: the file is empty" in refused(capsys, *command, str(path))
+
+
+def test_a_name_of_a_file_in_a_report_is_written_out_too(tmp_path, capsys):
+    path = tmp_path / "a\x1b[31mred.npz"
+    assert main(["convert", str(CHECKOUT / "weights" / "digits_weights.npz"), str(path)]) == 0
+    assert main(["summary", str(path)]) == 0
+    assert main(["verify", str(path)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_path_that_is_no_file_is_no_unknown_model(tmp_path, capsys):
+    assert refused(capsys, "summary", str(tmp_path / "gone.onnx")).endswith("gone.onnx: No such file\n")
+    os.mkfifo(tmp_path / "pipe")
+    assert refused(capsys, "summary", str(tmp_path / "pipe")).endswith("pipe: not a regular file\n")
+    assert "is a folder" in refused(capsys, "summary", str(tmp_path))
 
 
 def test_output_that_nobody_reads_is_no_error():

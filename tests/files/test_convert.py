@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from refnet.errors import RefnetError, RequestError
 from refnet.files import containers, writing
 from refnet.files.checkpoint import identify, read_checkpoint
 from refnet.files.containers import npz, safetensors
+from refnet.files.containers.replacing import replacing, standing_in
 from refnet.files.schemes import entries, schemes_of
 from refnet.files.writing import write_weights
 from refnet.networks.rewrite import fold_batch_norm
@@ -210,6 +214,33 @@ def test_the_command_tells_programs(source: Path, tmp_path: Path, capsys: pytest
     said = json.loads(capsys.readouterr().out)
     assert (said["model"], said["folded"], said["dtype"]) == ("torchvision/mobilenet_v2", True, "float16")
     assert said["bytes"] == (tmp_path / "w.npz").stat().st_size
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_leaves_nothing_half_written(source: Path, tmp_path: Path, number: int) -> None:
+    target = tmp_path / "o.npz"
+    script = f"""
+import os, sys
+from refnet.cli import main
+from refnet.files import writing
+def halfway(path, graph, arrays):
+    path.write_bytes(b"half")
+    os.kill(os.getpid(), {int(number)})
+writing._WRITERS[".npz"] = halfway
+sys.exit(main(["convert", {str(source)!r}, {str(target)!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+    assert list(tmp_path.glob(".*")) == []
+    assert not target.exists()
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / "o.npz"
+    with pytest.raises(RequestError) as told, standing_in(target) as temporary, replacing(temporary) as file:
+        raise OSError(28, "No space left on device", str(file.name))
+    assert str(told.value) == f"{target}: cannot be written (No space left on device): give another path"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_source_is_never_overwritten(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

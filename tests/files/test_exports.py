@@ -58,9 +58,10 @@ def found(exports, name):
     return identify(exports / name, size=size)
 
 
-def read(exports, name, **options):
+@cache
+def read(exports, name):
     file = FILES[name]
-    return load(exports / name, model=file["model"], size=tuple(file["size"]), **options)
+    return load(exports / name, model=file["model"], size=tuple(file["size"]), as_is=name == ZEROS)
 
 
 def logits(net, x):
@@ -106,7 +107,7 @@ def test_the_weights_are_those_that_the_vendor_was_given_bit_for_bit(exports, na
 @every_file
 def test_logits_in_float64_are_those_of_the_vendor_or_of_the_files_own_arrays(exports, name):
     """Where the file holds folded or rounded arrays, another reading of it ran them."""
-    net = read(exports, name, as_is=name == ZEROS).astype(np.float64)
+    net = read(exports, name).astype(np.float64)
     expected = EXPECTED[f"{name}|logits64"]
     made = logits(net, random_input(network(name), len(expected), np.float64))
     assert np.abs(made - expected).max() <= 1e-11 * np.abs(expected).max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import sys
 import threading
@@ -37,6 +38,8 @@ class Server:
         self.ranges = True
         self.breaks: list[int] = []  # after how many bytes each of the next answers breaks off
         self.stalls = False
+        self.length = ""  # what it says, instead of the truth
+        self.endless = False
         self.asked: list[str | None] = []
         self.over = threading.Event()
         outer = self
@@ -62,8 +65,14 @@ class Server:
         request.send_response(206 if begin else 200)
         if begin:
             request.send_header("Content-Range", f"bytes {begin}-{len(self.data) - 1}/{len(self.data)}")
-        request.send_header("Content-Length", str(len(body)))
+        if not self.endless:
+            request.send_header("Content-Length", self.length or str(len(body)))
         request.end_headers()
+        while self.endless:
+            try:
+                request.wfile.write(bytes(1 << 16))
+            except OSError:
+                return
         count = self.breaks.pop(0) if self.breaks else len(body)
         with contextlib.suppress(OSError):
             request.wfile.write(body[:count])
@@ -111,6 +120,38 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path, server: Serv
     path = fetch(entry, tmp_path / "cache")
     assert path.read_bytes() == server.data
     assert server.asked == [None, f"bytes={12 * CHUNK}-", f"bytes={30 * CHUNK}-"]
+
+
+def test_a_server_that_goes_on_for_ever_is_left(
+    tmp_path: Path, server: Server, entry: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refnet.files.fetch._LARGEST", 1 << 20)
+    server.endless = True
+    with pytest.raises(FormatError, match="sends more than 1 MiB"):
+        fetch(entry, tmp_path / "cache")
+    assert left(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "9" * 5000])
+def test_a_length_that_is_none_is_a_broken_connection(
+    tmp_path: Path, server: Server, entry: Published, length: str
+) -> None:
+    server.length = length
+    with pytest.raises((RequestError, FormatError), match="get it elsewhere and put it at"):
+        fetch(entry, tmp_path / "cache")
+
+
+def test_a_length_beyond_every_published_file_is_not_fetched(tmp_path: Path, server: Server, entry: Published) -> None:
+    server.length = str(1 << 40)
+    with pytest.raises(FormatError, match="sends more than 256 MiB"):
+        fetch(entry, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["weights-of-it.pth", "weights-of-it.pth.part"])
+def test_a_pipe_in_the_cache_is_refused(tmp_path: Path, entry: Published, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(RequestError, match="exists and is no file"):
+        fetch(entry, tmp_path)
 
 
 def test_another_run_goes_on_where_one_stopped(tmp_path: Path, server: Server, entry: Published) -> None:

@@ -268,6 +268,13 @@ def test_a_factor_and_an_addend_a_channel_are_a_batch_norm():
     assert set(foreign.keys.values()) == {"g", "b"}
 
 
+@pytest.mark.parametrize("eps", [-1.0, np.inf, np.nan])
+def test_an_eps_that_no_batch_norm_has_is_refused(eps):
+    params = {name: RNG.random(4).astype(np.float32) for name in "gbmv"}
+    with pytest.raises(FormatError, match="an eps of"):
+        translate(onnx(op("BatchNormalization", "x g b m v", epsilon=eps), **params))
+
+
 def test_batch_norm_has_onnxs_eps_where_none_is_said():
     params = dict(zip("gbmv", [VECTOR, VECTOR, VECTOR, VECTOR**2], strict=True))
     assert only(translate(onnx(op("BatchNormalization", "x g b m v"), **params))).attrs["eps"] == 1e-5

@@ -89,6 +89,17 @@ def test_the_policy_is_printed_and_obeyed(plain, folded, capsys):
     assert "which --allow does not list" in out
 
 
+def test_a_file_held_against_itself_proves_nothing_and_that_is_said(plain, capsys):
+    assert main(["verify", str(plain), "--against", str(plain)]) == 0
+    assert "one and the same file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["", "none,folded"])
+def test_a_policy_that_says_two_things_or_nothing_is_refused(plain, words, capsys):
+    assert main(["verify", str(plain), "--allow", words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_an_unknown_word_of_the_policy_is_refused(plain, capsys):
     assert main(["verify", plain, "--against", plain, "--allow", "fold", *SIZE]) == 2
     assert "'fold' is none of folded" in capsys.readouterr().err

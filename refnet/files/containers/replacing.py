@@ -11,12 +11,22 @@ from typing import BinaryIO
 
 from refnet.errors import RequestError
 
-__all__ = ["replacing", "writable"]
+__all__ = ["replacing", "standing_in", "writable"]
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that takes its place, or that of one already there, once the `with` block has ended well.
+    """Open a file for writing and reading bytes, which takes its place once the `with` block has ended well.
+
+    Parameters and errors are those of `standing_in`.
+    """
+    with standing_in(path) as temporary, temporary.open("x+b") as file:
+        yield file
+
+
+@contextmanager
+def standing_in(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name to write under, in the same folder; the file takes its place once the `with` block has ended well.
 
     Parameters
     ----------
@@ -24,7 +34,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Yields
     ------
-    file : open for writing and reading bytes
+    temporary : the name, of no file yet
 
     Raises
     ------
@@ -36,11 +46,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     temporary = target.parent / f".{secrets.token_hex(8)}.part"
     try:
         try:
-            with temporary.open("x+b") as file:
-                yield file
+            yield temporary
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+    except RequestError as error:  # of what was written by another one of these
+        raise RequestError(str(error).replace(str(temporary), str(path))) from error
     except OSError as error:
         raise RequestError(f"{path}: cannot be written ({error.strerror or error}): give another path") from error
 

@@ -190,7 +190,7 @@ class Draft:
 
     def norm(self, name: str, x: Map, params: Mapping[str, Const], eps: float) -> Map:
         """A batch norm: gamma, beta, mean, var."""
-        if not eps >= 0:
+        if not 0 <= eps < math.inf:
             raise FormatError(f"an eps of {eps}")
         C = x.side("C")
         return self.add(name, "batch_norm", x, params={k: self._vector(v, C) for k, v in params.items()}, eps=eps)

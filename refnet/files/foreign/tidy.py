@@ -14,14 +14,15 @@ import numpy as np
 
 from refnet.errors import FormatError
 from refnet.files.foreign.types import Foreign
-from refnet.graph import Graph, Node, check
+from refnet.graph import CONVOLUTIONS, Graph, Node, check
 from refnet.readings.cost import shapes
 
 __all__ = ["tidy"]
 
 _SIXTH = 1 / 6
+_HALF_U = 2.0**-11  # what rounding to float16 may change, relatively
+_LAST = 4 * 2.0**-53  # a slope of two constants, their product, the six: four roundings of float64 at most
 _HALFWAY = {"slope": _SIXTH, "offset": 0.0}
-_CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 def tidy(foreign: Foreign) -> Foreign:
@@ -159,13 +160,13 @@ def _clipped_then_scaled(work: _Work, node: Node) -> Node | None:
 
 def _is_sixth(node: Node) -> bool:
     """Whether a node divides by 6, or by what is left of 6 in float16, or in slim's 0.16667."""
-    return node.op == "affine" and not node.attrs["offset"] and abs(6 * node.attrs["slope"] - 1) < 1e-3
+    return node.op == "affine" and not node.attrs["offset"] and abs(6 * node.attrs["slope"] - 1) <= _HALF_U
 
 
 def _sixfold(work: _Work, node: Node, made: Node) -> Node:
     """`made` in the place of `node`; what the factor of `node` is more or less than 1/6 stays behind it."""
     factor = 6 * node.attrs["slope"]
-    if abs(factor - 1) < 1e-15:
+    if abs(factor - 1) <= _LAST:
         return made
     work.insert(replace(made, name=f"{node.name}.unscaled"), node.name)
     return Node(node.name, "affine", (f"{node.name}.unscaled",), attrs={"slope": factor, "offset": 0.0})
@@ -188,7 +189,7 @@ def _bias_in_hard_sigmoid(work: _Work, node: Node) -> Node | None:
     """
     if node.op != "hard_sigmoid" or node.attrs != _HALFWAY:
         return None
-    conv = work.before(node, *_CONVOLUTIONS)
+    conv = work.before(node, *CONVOLUTIONS)
     if conv is None or "b" not in conv.params:
         return None
     b = work.params[f"{conv.name}.b"]
@@ -269,7 +270,7 @@ def _bias(work: _Work, node: Node) -> Node | None:
     """An addend for each channel after a convolution without bias is its bias."""
     if not _is_part(work, node, "beta"):
         return None
-    conv = work.before(node, *_CONVOLUTIONS)
+    conv = work.before(node, *CONVOLUTIONS)
     if conv is None or "b" in conv.params:
         return None
     work.carry(conv, "w", node, "w")

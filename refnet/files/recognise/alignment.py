@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from refnet.graph import Graph, Node
+from refnet.graph import CONVOLUTIONS, Graph, Node
 from refnet.networks.rewrite import norms
 
-__all__ = ["ACTIVATIONS", "CONVOLUTIONS", "Layer", "Pairs", "align", "layers", "moved", "room"]
+__all__ = ["ACTIVATIONS", "Layer", "Pairs", "align", "layers", "moved", "room"]
 
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "swish")
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 _NEVER = 99.0
 _OF_CONVOLUTION, _OF_FLATTEN, _OF_OTHERS = 1.5, 0.1, 1.0  # what it costs that one side lacks a node

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refnet.files.recognise.alignment import CONVOLUTIONS, Layer, Pairs, align, layers, moved
+from refnet.files.recognise.alignment import Layer, Pairs, align, layers, moved
 from refnet.files.recognise.differences import BIAS, Difference
 from refnet.files.recognise.naming import named
-from refnet.graph import SOURCE, Graph, Node
+from refnet.graph import CONVOLUTIONS, SOURCE, Graph, Node
 from refnet.networks.resize import fitting_pads, is_global
 from refnet.readings.cost import Shape, shapes
 
@@ -108,7 +108,7 @@ def _rest_of_a_slope(theirs: Node, file: Graph) -> bool:
     slope = gate.attrs["slope"]
     if not abs(slope) < 1:
         return False
-    return bool(np.isclose(theirs.attrs["slope"] * slope, float(np.float16(slope)), rtol=2.0**-23, atol=0))
+    return _same(float(np.float16(slope)), theirs.attrs["slope"] * slope)
 
 
 def _of_node(known: Graph, ours: Node, theirs: Node, maps: Mapping[str, Shape]) -> Iterator[Difference]:

@@ -11,9 +11,8 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import NamedTuple
 
-from refnet.files.recognise.alignment import CONVOLUTIONS
 from refnet.files.recognise.names import WIDTHS
-from refnet.graph import Graph
+from refnet.graph import CONVOLUTIONS, Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import Plan, plan

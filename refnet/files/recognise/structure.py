@@ -12,11 +12,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from refnet.errors import FormatError
-from refnet.files.recognise.alignment import CONVOLUTIONS
 from refnet.files.recognise.comparison import Comparison, compare
 from refnet.files.recognise.nearest import Likely, likely
 from refnet.files.schemes import entries
-from refnet.graph import Graph
+from refnet.graph import CONVOLUTIONS, Graph
 from refnet.networks.build import build, find
 
 __all__ = ["Recognised", "recognise"]

@@ -6,6 +6,7 @@ is the one that the papers' accuracies are of.
 
 from __future__ import annotations
 
+from refnet.files.schemes import keras2
 from refnet.files.schemes.layout import Entry, blocks, places, tensorflow_entries
 from refnet.graph import Graph, Node
 from refnet.networks import tables
@@ -21,7 +22,6 @@ _SLOTS = {
     "mean": "moving_mean",
     "var": "moving_variance",
 }
-_SQUEEZE = {"se.reduce": "squeeze_excite/Conv", "se.expand": "squeeze_excite/Conv_1"}
 _LOGITS = "Logits/Conv2d_1c_1x1"
 
 
@@ -42,20 +42,8 @@ def modules(graph: Graph) -> dict[str, str]:
     if table is tables.V1:
         return {node: f"MobilenetV1/{name}" for node, name in _v1(graph).items()}
     scope = "MobilenetV2" if table is tables.V2 else "MobilenetV3"
-    per_block = []
-    for i, parts in enumerate(blocks(graph)):
-        prefix = f"expanded_conv_{i}" if i else "expanded_conv"
-        layers = {part: _SQUEEZE.get(part, part.replace(".bn", "/BatchNorm")) for part in parts}
-        per_block.append({part: f"{prefix}/{layer}" for part, layer in layers.items()})
-    top = {
-        "stem.conv": "Conv",
-        "stem.bn": "Conv/BatchNorm",
-        "head.conv": "Conv_1",
-        "head.bn": "Conv_1/BatchNorm",
-        "head.hidden": "Conv_2",
-        "head.logits": _LOGITS,
-    }
-    return {node: f"{scope}/{name}" for node, name in places(top, per_block).items()}
+    layers = keras2.modules(graph) | {"head.logits": _LOGITS}  # Keras took the names over, all but this one
+    return {node: f"{scope}/{name}" for node, name in layers.items()}
 
 
 def _v1(graph: Graph) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.golden.segments import Segment, Variation, reads_input
-from refnet.graph import SOURCE, Node
+from refnet.graph import CONVOLUTIONS, SOURCE, Node
 from refnet.networks.dialects import MODELS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
@@ -20,8 +20,6 @@ Array = npt.NDArray[Any]
 
 SHORT_STORE = "its values are rounded to float16"
 INT8_WEIGHTS = "its weights are quantised to 8 bits per channel"
-
-_CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 def _fed(segment: Segment, words: str, x: Array) -> Iterator[Variation]:
@@ -167,7 +165,7 @@ def _is_rounded(y: Array, store: str) -> bool:
 
 def fp16_accumulate(segment: Segment) -> Iterator[Variation]:
     """Sums kept in float16."""
-    if any(segment.nodes(*_CONVOLUTIONS, "avg_pool2d")):
+    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")):
         half = replace(segment, precision=Precision.of("float32", "float16"))
         yield Variation(segment.end, "sums are kept in float16", half)
 
@@ -184,7 +182,7 @@ def weights_fp16(segment: Segment) -> Iterator[Variation]:
 
 def weights_int8(segment: Segment) -> Iterator[Variation]:
     """Weights quantised to eight bits, symmetrically."""
-    for node in segment.nodes(*_CONVOLUTIONS):
+    for node in segment.nodes(*CONVOLUTIONS):
         w = segment.param(node, "w").astype(np.float64)
         axes = tuple(range(1, w.ndim))
         for words, largest in (

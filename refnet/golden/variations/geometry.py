@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.golden.segments import Segment, Variation, run
-from refnet.graph import SOURCE, Node
+from refnet.graph import CONVOLUTIONS, SOURCE, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import padding
 
@@ -19,7 +19,6 @@ Pad = tuple[tuple[int, int], tuple[int, int]]
 
 _NOTHING = 1e-9  # of the square error of the worst channel: what rounding leaves in the others
 _SPATIAL = ("conv2d", "depthwise_conv2d")
-_CONVOLUTIONS = (*_SPATIAL, "pointwise_conv2d")
 
 
 def _spatial(segment: Segment) -> Iterator[Node]:
@@ -158,7 +157,7 @@ def weights_transpose(segment: Segment) -> Iterator[Variation]:
 
 def channel_permute(segment: Segment) -> Iterator[Variation]:
     """Two channels, or the halves of all channels, exchanged."""
-    for node in segment.nodes(*_CONVOLUTIONS):
+    for node in segment.nodes(*CONVOLUTIONS):
         K = node.params["w"][0]
         if K < 2:
             continue

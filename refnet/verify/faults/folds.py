@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.verify.cases import Case, Reading
-from refnet.verify.layers import Expected, Layer
+from refnet.verify.layers import Expected, Layer, scaled
 
 Array = npt.NDArray[Any]
 
@@ -132,15 +132,10 @@ def wrong_axis(case: Case) -> Iterator[Reading]:
         return
     s, w = case.layer.factor, case.layer.arrays["w"]
     cycled = w * np.resize(s, w.size).reshape(w.shape)
-    yield Reading("batch norm is folded along the wrong axis of the kernel", _folded(cycled))
+    yield Reading("batch norm is folded along the wrong axis of the kernel", scaled(cycled))
     if w.ndim > 1 and w.shape[1] == len(s):
         inputs = w * s.reshape(1, -1, *(1,) * (w.ndim - 2))
-        yield Reading("batch norm is folded into the inputs instead of the outputs", _folded(inputs))
-
-
-def _folded(value: Array) -> Expected:
-    """As `Layer.folded` rounds: 7 roundings at most."""
-    return Expected(value, 7.1 * 2.0**-24 * np.abs(value))
+        yield Reading("batch norm is folded into the inputs instead of the outputs", scaled(inputs))
 
 
 def swapped(case: Case) -> Iterator[Reading]:

@@ -113,8 +113,7 @@ def _permuted_before(case: Case) -> Iterator[Reading]:
     if not np.all(np.isfinite(s) & (s != 0)):
         return
     by_channel = s.reshape(-1, *(1,) * (w.ndim - 1))
-    plain = Expected(w, np.abs(w) * 2.0**-19)
-    order = _order(case.copy / by_channel, plain, 0)
+    order = _order(case.copy / by_channel, Expected(w, case.wanted.slack / np.abs(by_channel)), 0)
     if order is not None:
         words = f"{_told(order, 'channels')}, before batch norm was folded"
         yield Reading(words, case.read(case.layer.having(w=w[order])))
