@@ -109,38 +109,7 @@ def identify(
         find(model)
     if contents.structure is not None:
         return _from_structure(path, contents, model, width, size)
-    arrays = _weights(path, contents.arrays)
-    found = names.recognise(arrays, model, width)
-    if not found and like is not None:
-        near = names.nearest(arrays, like.models, like.graph.recipe)
-        found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
-    if not found:
-        raise FormatError(f"{path}: {_instead(arrays, model, width)}{names.objection(arrays, model, width)}")
-    layout = found[0]
-    graph, shapes = layout.graph, layout.graph.params()
-    theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
-    held = [ours for ours in shapes if ours in theirs]
-    return Checkpoint(
-        path=str(path),
-        kind=contents.kind,
-        scheme=layout.scheme,
-        graph=graph if size is None else resize(graph, size),
-        params={ours: _ours(*theirs[ours], shapes[ours]) for ours in held},
-        stored={ours: str(contents.arrays[theirs[ours][0].key].dtype) for ours in held},
-        keys={ours: theirs[ours][0].key for ours in held},
-        models=tuple(other.graph.recipe.model for other in found),
-        apart=names.apart(found),
-        folded=layout.folded,
-        misfits=dict(names.misfits(arrays, layout)),
-    )
-
-
-def _ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """In refnet's layout; in the file's own order where the file's shape is another than the vendor's."""
-    if array.shape == entry.shape:
-        return entry.ours(array, shape)
-    moved = array.transpose(entry.axes) if array.ndim == len(entry.axes) else array
-    return moved.reshape(shape) if moved.size == math.prod(shape) else moved
+    return _from_names(path, contents, model, width, size, like)
 
 
 def read_checkpoint(
@@ -180,6 +149,49 @@ def read_checkpoint(
         raise FormatError(f"{path}: {_almost(found)}; run it as it is with --as-is")
     _check_values(found)
     return found.graph, found.params
+
+
+def _from_names(
+    path: str | Path,
+    contents: containers.Contents,
+    model: str | None,
+    width: float | None,
+    size: tuple[int, int] | int | None,
+    like: Checkpoint | None,
+) -> Checkpoint:
+    """A file that has arrays alone."""
+    arrays = _weights(path, contents.arrays)
+    found = names.recognise(arrays, model, width)
+    if not found and like is not None:
+        near = names.nearest(arrays, like.models, like.graph.recipe)
+        found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
+    if not found:
+        raise FormatError(f"{path}: {_instead(arrays, model, width)}{names.objection(arrays, model, width)}")
+    layout = found[0]
+    graph, shapes = layout.graph, layout.graph.params()
+    theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
+    held = [ours for ours in shapes if ours in theirs]
+    return Checkpoint(
+        path=str(path),
+        kind=contents.kind,
+        scheme=layout.scheme,
+        graph=graph if size is None else resize(graph, size),
+        params={ours: _ours(*theirs[ours], shapes[ours]) for ours in held},
+        stored={ours: str(contents.arrays[theirs[ours][0].key].dtype) for ours in held},
+        keys={ours: theirs[ours][0].key for ours in held},
+        models=tuple(other.graph.recipe.model for other in found),
+        apart=names.apart(found),
+        folded=layout.folded,
+        misfits=dict(names.misfits(arrays, layout)),
+    )
+
+
+def _ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """In refnet's layout; in the file's own order where the file's shape is another than the vendor's."""
+    if array.shape == entry.shape:
+        return entry.ours(array, shape)
+    moved = array.transpose(entry.axes) if array.ndim == len(entry.axes) else array
+    return moved.reshape(shape) if moved.size == math.prod(shape) else moved
 
 
 def _from_structure(
