@@ -79,10 +79,6 @@ def steps() -> None:
             "... without long rows: channels only": {"taps__ROW_WEIGHTS": 0},
             "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
-            "... without the sixth in the weights": {
-                "inverted__gain": lambda act: 1.0,
-                "program__gain": lambda act: 1.0,
-            },
         }
         runs: dict[str, Callable[[], Any]] = {
             "`readings.fast`, node by node": partial(last, net, x),

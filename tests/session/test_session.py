@@ -80,7 +80,7 @@ def test_a_weight_that_is_packed_wrong_is_seen(slot):
     assert not judge(tensors["block5.add"], limit(part, Precision.of("float32"))).holds
 
 
-def block(x, w, b, attrs, *, expand, project, gate, act) -> tuple[Graph, dict[str, np.ndarray]]:
+def block(x, w, b, attrs, *, expand, project, gate, late, act) -> tuple[Graph, dict[str, np.ndarray]]:
     """An inverted residual, or a part of one, around a depthwise convolution of any geometry."""
     rng, C = np.random.default_rng(len(w)), len(w)
     arrays = {"depthwise.w": w, **({} if b is None else {"depthwise.b": b})}
@@ -102,15 +102,19 @@ def block(x, w, b, attrs, *, expand, project, gate, act) -> tuple[Graph, dict[st
     own = {slot: arrays[f"depthwise.{slot}"].shape for slot in ("w", "b") if f"depthwise.{slot}" in arrays}
     nodes.append(Node("depthwise", "depthwise_conv2d", (last,), own, attrs))
     last = "depthwise"
-    node("depthwise.act", act)
+    if not late:
+        node("depthwise.act", act)
     if gate:
+        filtered = last
         height, width = shapes(Graph(recipe(x), tuple(nodes)))[last][1:]
         node("pool", "avg_pool2d", attrs={"kernel": (height, width), "stride": (1, 1), "pad": ((0, 0), (0, 0))})
         node("reduce", "pointwise_conv2d", w=(2, C), b=(2,))
         node("reduce.act", "relu")
         node("excite", "pointwise_conv2d", w=(C, 2), b=(C,))
         node("gate", "hard_sigmoid", attrs={"slope": 1 / 6, "offset": 0.5})
-        node("scale", "scale", "depthwise.act", "gate")
+        node("scale", "scale", filtered, "gate")
+    if late:
+        node("scale.act", act)
     if project:
         node("project", "pointwise_conv2d", w=(4, C), b=(4,))
         node("project.act", act)
@@ -127,15 +131,16 @@ def recipe(x) -> Recipe:
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.sampled_from(["relu", "relu6", "hard_swish", "swish"]),
     st.sampled_from([1, 60, 100_000]),
     st.booleans(),
 )
-def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, gate, act, tile, in_pairs):
+def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, gate, late, act, tile, in_pairs):
     x, w, b, attrs = case
     if in_pairs:  # the columns of stride 2 are filtered in pairs
         attrs = {**attrs, "stride": (attrs["stride"][0], 2), "dilation": (attrs["dilation"][0], 1)}
-    graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, act=act)
+    graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, late=late, act=act)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys.modules["refnet.session.inverted"], "TILE", tile)
         patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
