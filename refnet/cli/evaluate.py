@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="which folder is which class: a name a line in the order of the outputs, or imagenet_class_index.json",
     )
     parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help=f"images at once ({BATCH})")
-    parser.add_argument("--threads", type=int, metavar="N", help="how many read images ahead (the processors)")
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use, and how many read images ahead (all)")
     parser.add_argument("--cluster", metavar="ADDRESS", help="run the batches on the workers of this Dask scheduler")
     parser.add_argument("--out", metavar="FILE.npz", help="write names, labels, predictions and outputs")
     again = parser.add_mutually_exclusive_group()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 
@@ -212,52 +210,6 @@ def test_calls_from_several_threads_wait_for_one_another():
     for thread in threads:
         thread.join()
     assert np.array_equal(found, expected)
-
-
-@pytest.mark.parametrize("threads", [2, 3])
-def test_worker_processes_give_the_same_bits(threads):
-    one, many = Session(SMALL, PARAMS, threads=1), Session(SMALL, PARAMS, threads=threads)
-    many.hire()
-    for batch in (7, 2, 9):  # the shared memory grows
-        x = random_input(SMALL, batch)
-        assert np.array_equal(many(x), one(x))
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills a process")
-@pytest.mark.parametrize("when", ["before", "stopped"])
-def test_a_lost_worker_costs_no_result(when):
-    session, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 6)
-    expected = session(x)
-    session.hire()
-    assert np.array_equal(session(x), expected)
-    (worker,) = session._crew._workers
-    if when == "before":
-        worker.kill()
-        worker.wait()
-    else:  # it takes its share, and dies with it
-        os.kill(worker.pid, signal.SIGSTOP)
-        threading.Timer(0.2, worker.kill).start()
-    assert np.array_equal(session(x), expected)
-    assert session._crew._workers == []
-    assert np.array_equal(session(x), expected)
-
-
-def test_workers_end_with_their_session():
-    session = Session(SMALL, PARAMS, threads=2)
-    session.hire()
-    (worker,) = session._crew._workers
-    del session
-    assert worker.wait(timeout=10) == 0
-
-
-def test_workers_are_hired_once_batches_take_long(monkeypatch):
-    session = Session(SMALL, PARAMS, threads=2)
-    x = random_input(SMALL, 2)
-    session(x)
-    assert session._crew is None
-    session._spent = 2.0
-    session(x)
-    assert len(session._crew._workers) == 1
 
 
 @pytest.mark.parametrize(
