@@ -112,10 +112,10 @@ def _startable() -> bool:
 
 def _start() -> subprocess.Popen[bytes]:
     """A worker that imports what this process would, and whose BLAS uses one thread."""
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "refnet.session.worker"],  # -P: nothing from a folder that we do not import from
+        [sys.executable, "-P", "-m", "refnet.session.worker"],  # -P: nothing from the current folder
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
