@@ -178,7 +178,7 @@ def picture(series: list[tuple[str, str, list[tuple[float, float]]]]) -> str:
         parts.append(f'<text x="{left + side / 2}" y="{bottom + 34}" text-anchor="middle">{unit}</text>')
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="2"/>')
-        for (x, y), (px, py) in zip(points, places, strict=True):
+        for (_, y), (px, py) in zip(points, places, strict=True):
             parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="#1f77b4"/>')
             parts.append(f'<text x="{left - 4}" y="{py + 3:.1f}" text-anchor="end" font-size="9">{y:.3g}</text>')
         labelled = -1.0
