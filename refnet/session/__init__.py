@@ -165,7 +165,7 @@ class Session:
         global _employer
         with _hiring:
             other = None if _employer is None else _employer()
-            if other is not None and other is not self:
+            if other is not None and other is not self and other._crew is not None:
                 if not other._lock.acquire(blocking=False):
                     return
                 try:
