@@ -79,10 +79,6 @@ def steps() -> None:
             "... without long rows: channels only": {"taps__ROW_WEIGHTS": 0},
             "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
-            "... without the sixth in the weights": {
-                "inverted__gain": lambda act: 1.0,
-                "program__gain": lambda act: 1.0,
-            },
         }
         runs: dict[str, Callable[[], Any]] = {
             "`readings.fast`, node by node": partial(last, net, x),
@@ -178,14 +174,18 @@ def picture(series: list[tuple[str, str, list[tuple[float, float]]]]) -> str:
         right, top = max(x for x, _ in points) * 1.05, max(y for _, y in points) * 1.05
         places = [(left + side * x / right, bottom - side * y / top) for x, y in points]
         parts.append(f'<path d="M{left} {bottom - side}V{bottom}H{left + side}" fill="none" stroke="black"/>')
-        parts.append(f'<text x="{left}" y="{bottom - side - 12}">ms against {title}</text>')
+        parts.append(f'<text x="{left}" y="{bottom - side - 12}">V3 Large, one core: ms against {title}</text>')
         parts.append(f'<text x="{left + side / 2}" y="{bottom + 34}" text-anchor="middle">{unit}</text>')
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="2"/>')
-        for (x, y), (px, py) in zip(points, places, strict=True):
+        for (_, y), (px, py) in zip(points, places, strict=True):
             parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="#1f77b4"/>')
-            parts.append(f'<text x="{px:.1f}" y="{bottom + 16}" text-anchor="middle" font-size="9">{x:.4g}</text>')
             parts.append(f'<text x="{left - 4}" y="{py + 3:.1f}" text-anchor="end" font-size="9">{y:.3g}</text>')
+        labelled = -1.0
+        for (x, _), (px, _) in zip(points, places, strict=True):
+            if px > labelled:  # the next one does not fit beside it
+                parts.append(f'<text x="{px:.1f}" y="{bottom + 16}" text-anchor="middle" font-size="9">{x:.3g}</text>')
+                labelled = px + 22
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Network:
     ----------
     graph : from `build`
     params : {'stem.conv.w': array, ...}, every array of one float dtype; not to be changed after the first call
+    threads : cores to use when called, by default all; see `Session`
 
     Raises
     ------
@@ -48,8 +49,11 @@ class Network:
 
     graph: Graph
     params: Mapping[str, Array]
+    threads: int | None = None
 
     def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise RequestError(f"threads {self.threads}: take at least 1")
         needed = self.graph.params()
         for name, shape in needed.items():
             if name not in self.params:
@@ -86,12 +90,12 @@ class Network:
 
     @cached_property
     def session(self) -> Session:
-        """The network prepared for speed, on all cores; made when it is first called."""
-        return Session(self.graph, self.params)
+        """The network prepared for speed; made when it is first called."""
+        return Session(self.graph, self.params, threads=self.threads)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: a session is made anew wherever it is needed."""
-        return {"graph": self.graph, "params": self.params}
+        return {"graph": self.graph, "params": self.params, "threads": self.threads}
 
     def trace(self, x: Array) -> dict[str, Array]:
         """Run the network and keep the tensor of every node, by name, in order of execution."""
@@ -130,15 +134,19 @@ class Network:
 
     def at(self, size: tuple[int, int] | int) -> Network:
         """The same network for images of another (height, width); see `networks.resize`."""
-        return Network(resize(self.graph, size), self.params)
+        return replace(self, graph=resize(self.graph, size))
+
+    def on(self, threads: int | None) -> Network:
+        """The same network on so many cores; None for all. One where other processes use the rest."""
+        return replace(self, threads=threads)
 
     def fold(self) -> Network:
         """The same function with every batch norm worked into its convolution."""
-        return Network(*fold_batch_norm(self.graph, self.params))
+        return Network(*fold_batch_norm(self.graph, self.params), self.threads)
 
     def astype(self, dtype: npt.DTypeLike) -> Network:
         """The same network computing in another precision, float32 or float64."""
-        return Network(self.graph, {name: array.astype(dtype) for name, array in self.params.items()})
+        return replace(self, params={name: array.astype(dtype) for name, array in self.params.items()})
 
 
 def load(

@@ -34,6 +34,12 @@ def test_a_network_is_pickled_without_its_session():
     assert np.array_equal(copy(X), y)
 
 
+def test_what_is_made_of_a_network_uses_as_many_cores():
+    net = NET.on(3)
+    made = [net.at((64, 48)), net.fold(), net.astype(np.float64), pickle.loads(pickle.dumps(net))]
+    assert [each.session.threads for each in made] == [3] * 4
+
+
 def test_the_same_weights_at_another_size():
     moved = NET.at((64, 48))
     fresh = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 48), classes=4)
@@ -104,6 +110,11 @@ def test_the_network_that_ships_computes_what_pytorch_computed():
     data, net = digits(), load()
     x = data.inputs()
     assert np.abs(net(x) - data.logits).max() <= spread(net, x, "head.flatten")
+
+
+def test_a_network_on_no_core_is_refused():
+    with pytest.raises(RequestError, match="threads 0: take at least 1"):
+        NET.on(0)
 
 
 def test_no_other_weights_ship():

@@ -69,10 +69,10 @@ class _Process:
     """A peer that waits for its turn."""
 
     def __init__(self, name: str) -> None:
-        paths = os.pathsep.join(path for path in sys.path if path)
+        paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "refnet.bench.peers", name],
+            [sys.executable, "-P", "-m", "refnet.bench.peers", name],  # -P: nothing from the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

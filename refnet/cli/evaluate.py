@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="which folder is which class: a name a line in the order of the outputs, or imagenet_class_index.json",
     )
     parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help=f"images at once ({BATCH})")
-    parser.add_argument("--threads", type=int, metavar="N", help="how many read images ahead (the processors)")
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use, and how many read images ahead (all)")
     parser.add_argument("--cluster", metavar="ADDRESS", help="run the batches on the workers of this Dask scheduler")
     parser.add_argument("--out", metavar="FILE.npz", help="write names, labels, predictions and outputs")
     again = parser.add_mutually_exclusive_group()
@@ -70,10 +71,8 @@ def run(options: argparse.Namespace) -> int:
     if options.size is not None:
         net = net.at(options.size)
     notes = remarks(net, dataset)
-    for line in notes:
-        _say(line)
     began = time.perf_counter()
-    with _progress(len(dataset)) as told:
+    with _progress(len(dataset), notes) as told:
         evaluation = evaluate(
             net,
             dataset,
@@ -114,8 +113,25 @@ def _dataset(options: argparse.Namespace, net: Network) -> Dataset:
 
 
 @contextmanager
-def _progress(images: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar where there is a terminal and tqdm; nothing elsewhere."""
+def _progress(images: int, notes: tuple[str, ...]) -> Iterator[Callable[[int], object]]:
+    """A progress bar where there is a terminal and tqdm; nothing elsewhere.
+
+    Notes are said once the first images are done: a request that is refused has one line.
+    """
+    with _bar(images) as (update, say):
+        waiting = list(notes)
+
+        def told(done: int) -> None:
+            while waiting:
+                say(_line(waiting.pop(0)))
+            update(done)
+
+        yield told
+
+
+@contextmanager
+def _bar(images: int) -> Iterator[tuple[Callable[[int], object], Callable[[str], object]]]:
+    """What moves the bar, and what prints a line above it."""
     if sys.stderr.isatty():
         try:
             from tqdm import tqdm
@@ -123,9 +139,9 @@ def _progress(images: int) -> Iterator[Callable[[int], object]]:
             pass
         else:
             with tqdm(total=images, unit="image", leave=False) as bar:
-                yield bar.update
+                yield bar.update, partial(bar.write, file=sys.stderr)
             return
-    yield lambda done: None
+    yield lambda done: None, partial(print, file=sys.stderr)
 
 
 def _afterwards(evaluation: Evaluation) -> tuple[str, ...]:
@@ -148,7 +164,11 @@ def _afterwards(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _say(line: str) -> None:
-    print(f"refnet: {' '.join(line.split())}", file=sys.stderr)
+    print(_line(line), file=sys.stderr)
+
+
+def _line(text: str) -> str:
+    return f"refnet: {' '.join(text.split())}"
 
 
 def _share(count: int, of: int) -> float | None:

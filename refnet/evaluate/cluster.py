@@ -43,7 +43,7 @@ def cluster_outcomes(
     distributed = _distributed()
     client = _client(distributed, address)
     try:
-        weights = client.scatter(net, broadcast=True)
+        weights = client.scatter(net.on(1), broadcast=True)  # the cluster has a worker for each core
         batches = iter(todo)
 
         def submit() -> Iterator[Any]:

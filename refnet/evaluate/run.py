@@ -29,6 +29,7 @@ from refnet.files.containers import npz
 from refnet.files.labels import class_names
 from refnet.network import Network
 from refnet.networks.build import find
+from refnet.session import cores
 
 __all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "remarks"]
 
@@ -93,7 +94,7 @@ def evaluate(
     ----------
     net, dataset : see `fitted`
     batch : images at once; changes the last bits of outputs, since another product of matrices rounds otherwise
-    threads : how many read images ahead of the network, by default the processors
+    threads : cores to use, by default all, and how many read images ahead of the network
     output : .npz file of predictions to write; its journal, and so the possibility to go on, comes with it
     resume : go on with an interrupted run, which must be there (True); begin again (False); whichever fits (None)
     cluster : address of a Dask scheduler that runs the batches instead of this process
@@ -172,7 +173,7 @@ class _Run:
             return iter(())
         if cluster is not None:
             return cluster_outcomes(cluster, self.net, self.dataset, todo)
-        return outcomes(self.net, self.dataset, todo, threads or os.cpu_count() or 1)
+        return outcomes(self.net.on(threads), self.dataset, todo, threads or cores())
 
     def _count(self, number: int, outcome: Outcome) -> None:
         start, stop = self.spans[number]

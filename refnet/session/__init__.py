@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -31,6 +32,8 @@ __all__ = ["Session", "cores"]
 Array = npt.NDArray[Any]
 
 _PATIENCE = 1.0  # seconds of work on batches after which worker processes pay for their start
+_hiring = threading.Lock()
+_employer: weakref.ref[Session] | None = None  # the session that has workers
 
 
 class Session:
@@ -51,8 +54,10 @@ class Session:
     wait for one another: try `threads=1` where other programs keep the cores busy. Calls
     from several threads wait too. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
 
-    Worker processes start when a session has spent a second on batches, or with `hire`. They end with this process. One
-    that is lost costs time and no result.
+    Worker processes start when a session has spent a second on batches, or with `hire`. They end with `dismiss`, with
+    the session, with this process, and when another session hires: one at a time has workers, however many there are.
+    One that is lost costs time and no result. Where none can be started, and in a process that was forked, a batch is
+    run here.
 
     Examples
     --------
@@ -87,7 +92,7 @@ class Session:
         self._output = self._names[graph.output]
         self._lock = threading.Lock()
         self._crew: Crew | None = None
-        self._spent = 0.0
+        self._spent, self._patience = 0.0, _PATIENCE
 
     @property
     def buffer_bytes(self) -> int:
@@ -114,12 +119,16 @@ class Session:
                 self._run(x, y)
                 return y
             started = time.perf_counter()
-            if self._crew is None and self._spent > _PATIENCE:
-                self._crew = self._hired()
+            if self._crew is None and self._spent > self._patience:
+                self._hire()
             if self._crew is None:
                 self._run(x, y)
             else:
-                self._crew.divide(x, y, self._run)
+                try:
+                    self._crew.divide(x, y, self._run)
+                except BaseException:  # an answer that nobody has heard would be taken for that to the next batch
+                    self._dismiss()
+                    raise
             self._spent += time.perf_counter() - started
             return y
 
@@ -136,10 +145,15 @@ class Session:
             return found
 
     def hire(self) -> None:
-        """Start the worker processes now, and wait until they are ready."""
+        """Start the worker processes now, unless those of another session are at work; wait until they are ready."""
         with self._lock:
             if self._crew is None and self.threads > 1:
-                self._crew = self._hired()
+                self._hire()
+
+    def dismiss(self) -> None:
+        """Let the worker processes end; they start again after another while of work on batches."""
+        with self._lock:
+            self._dismiss()
 
     def _check(self, x: Array) -> None:
         source = self._program.source
@@ -147,8 +161,25 @@ class Session:
             wanted = f"(N, {', '.join(map(str, source.shape))}) {source.dtype}"
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
-    def _hired(self) -> Crew:
-        return Crew(self.threads - 1, self._folded, self._arrays)
+    def _hire(self) -> None:
+        global _employer
+        with _hiring:
+            other = None if _employer is None else _employer()
+            if other is not None and other is not self and other._crew is not None:
+                if not other._lock.acquire(blocking=False):
+                    return
+                try:
+                    other._dismiss()
+                    other._patience *= 2  # two sessions in turns must not spend their time on starting workers
+                finally:
+                    other._lock.release()
+            self._crew = Crew(self.threads - 1, self._folded, self._arrays)
+            _employer = weakref.ref(self)
+
+    def _dismiss(self) -> None:
+        if self._crew is not None:
+            self._crew.dismiss()
+        self._crew, self._spent = None, 0.0
 
     def _run(self, x: Array, y: Array) -> None:
         made = self._program.kept[self._output]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from refnet.session.plan import Excite, Inverted, Layer, Pointwise
 from refnet.session.taps import Taps
-from refnet.session.writer import TILE, Writer, gain
+from refnet.session.writer import TILE, Writer
 
 __all__ = ["write"]
 
@@ -36,15 +36,12 @@ class _Block:
         self.H, self.W = self.x.shape[:2]
         self.C, self.R, _ = conv.params["w"]
         self.P, self.Q = writer.shapes[conv.name][1:]
-        gain_in = writer.gain(step.source)
-        self.expand_gain = gain_in if step.expand is None else gain(step.expand.act)
-        self.act_gain = writer.gain(step.end) if step.project is None else gain(step.depthwise.act)
         if step.expand is not None:
-            self.expand = writer.weights(step.expand, gain_in), writer.bias(step.expand, self.W)
+            self.expand = writer.weights(step.expand), writer.bias(step.expand, self.W)
         if step.project is not None:
-            self.project = writer.weights(step.project.layer, self.act_gain), writer.bias(step.project.layer, self.Q)
+            self.project = writer.weights(step.project.layer), writer.bias(step.project.layer, self.Q)
         self.bias = writer.bias(step.depthwise, self.Q)
-        self.taps = Taps(writer, conv, self.expand_gain, self.Q)
+        self.taps = Taps(writer, conv, self.Q)
 
     def write(self) -> None:
         writer, step, sh = self.writer, self.step, self.stride[0]
@@ -104,7 +101,7 @@ class _Block:
             return
         z = self.expanded[: n * self.W * self.C].reshape(n, -1)
         self.writer.product(x.reshape(n * self.W, -1), *self.expand, z)
-        self.writer.activate(expand.act, z, self.spare[: z.size].reshape(z.shape), into, self.expand_gain)
+        self.writer.activate(expand.act, z, self.spare[: z.size].reshape(z.shape), into)
 
     def filtered(self, rows: Array) -> None:
         """Filter what is in `border` channel by channel: -> (n, Q, C)."""
@@ -113,19 +110,24 @@ class _Block:
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)
         spare = self.spare[: flat.size].reshape(flat.shape)
-        self.writer.activate(self.step.depthwise.act, flat, spare, flat, self.act_gain)
+        self.writer.activate(self.step.depthwise.act, flat, spare, flat)
 
     def gated(self, project: Pointwise, excite: Excite, x: Array, y: Array) -> list[Array]:
-        """Project a map (P*Q, C) through its gate, which multiplies the smaller of map and weights."""
+        """Project a map (P*Q, C) through its gate, which multiplies the smaller of map and weights.
+
+        An activation behind the gate needs the map itself.
+        """
         writer, (w, b) = self.writer, self.project
         pooled = writer.arena.take(1, self.C)
-        writer.call(np.matmul, writer.mean(len(x), self.act_gain), x, pooled)
+        writer.call(np.matmul, writer.mean(len(x)), x, pooled)
         hidden = self.vector(excite.reduce, pooled)
         gate = self.vector(excite.expand, hidden)
-        spare = writer.arena.take(y.size)
+        spare = writer.arena.take(y.size if excite.act is None else max(x.size, y.size))
         scratch = [pooled, hidden, gate, spare]
-        if len(x) < w.shape[1]:
+        if excite.act is not None or len(x) < w.shape[1]:
             writer.call(np.multiply, x, gate, x)
+            if excite.act is not None:
+                writer.activate(excite.act, x, spare[: x.size].reshape(x.shape), x)
         else:
             scaled = writer.arena.take(*w.shape)
             writer.call(np.multiply, w, gate.reshape(-1, 1), scaled)
@@ -137,9 +139,9 @@ class _Block:
     def vector(self, layer: Layer, x: Array) -> Array:
         """A pointwise convolution of a 1x1 map, with its activation: (1, C) -> (1, K)."""
         writer = self.writer
-        w, b = writer.weights(layer, 1.0), writer.bias(layer, 1)
+        w, b = writer.weights(layer), writer.bias(layer, 1)
         y, spare = writer.arena.take(1, w.shape[1]), writer.arena.take(1, w.shape[1])
         writer.product(x, w, b, y)
-        writer.activate(layer.act, y, spare, y, 1.0)
+        writer.activate(layer.act, y, spare, y)
         writer.arena.drop(spare)
         return y

@@ -34,12 +34,21 @@ class Layer:
 
 @dataclass(frozen=True)
 class Excite:
-    """Squeeze-and-excite between a depthwise convolution and its projection: the gate of each channel."""
+    """Squeeze-and-excite between a depthwise convolution and its projection: the gate of each channel.
+
+    Most networks activate what goes in, some what comes out: `act`.
+    """
 
     pool: Node
     reduce: Layer
     expand: Layer
     scale: Node
+    act: Node | None
+
+    @property
+    def end(self) -> str:
+        """The name of the tensor that it makes."""
+        return self.scale.name if self.act is None else self.act.name
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Inverted:
-    """Expand, layer each channel, gate, project, add: an inverted residual, or as much of it as is there."""
+    """Expand, filter each channel, gate, project, add: an inverted residual, or as much of it as is there."""
 
     source: str
     expand: Layer | None
@@ -185,13 +194,12 @@ class _Planner:
     def inverted(self, source: str, expand: Layer | None, conv: Node) -> tuple[Step, set[str]]:
         depthwise = self.filtered(conv)
         excite = self.excite(depthwise.end)
-        end = depthwise.end if excite is None else excite.scale.name
-        following = self.next(end)
+        following = self.next(depthwise.end if excite is None else excite.end)
         project = None
         if following is not None and following.op == "pointwise_conv2d":
             project = self.pointwise(following)
         else:
-            excite = None  # the gate goes into the projection's weights, or nowhere
+            excite = None  # a gate needs what it opens into
         step = Inverted(source, expand, depthwise, excite, project)
         return step, _names(expand, depthwise, excite, project)
 
@@ -212,7 +220,7 @@ class _Planner:
         second = self.filtered(expand)
         if self.next(second.end) is not scale or scale.inputs[1] != second.end:
             return None
-        return Excite(pool, first, second, scale)
+        return Excite(pool, first, second, scale, self.activation(scale))
 
     def pointwise(self, node: Node) -> Pointwise:
         layer = self.filtered(node)
@@ -224,8 +232,11 @@ class _Planner:
         return Pointwise(node.inputs[0], layer)
 
     def filtered(self, conv: Node) -> Layer:
-        act = self.next(conv.name)
-        return Layer(conv, act if act is not None and act.op in _ACTIVATIONS else None)
+        return Layer(conv, self.activation(conv))
+
+    def activation(self, node: Node) -> Node | None:
+        act = self.next(node.name)
+        return act if act is not None and act.op in _ACTIVATIONS else None
 
     def next(self, name: str) -> Node | None:
         """The only reader of a tensor that need not be kept."""
@@ -244,8 +255,8 @@ def _names(*parts: Layer | Excite | Pointwise | None) -> set[str]:
         match part:
             case Layer(conv, act):
                 found |= {conv.name} | ({act.name} if act is not None else set())
-            case Excite(pool, reduce, expand, scale):
-                found |= {pool.name, scale.name} | _names(reduce, expand)
+            case Excite(pool, reduce, expand, scale, act):
+                found |= {pool.name, scale.name, *([] if act is None else [act.name])} | _names(reduce, expand)
             case Pointwise(_, layer, _, add):
                 found |= _names(layer) | ({add.name} if add is not None else set())
     return found

@@ -14,7 +14,7 @@ from refnet.readings import fast
 from refnet.session import inverted
 from refnet.session.arena import Arena
 from refnet.session.plan import Inverted, Pointwise, Pool, Rename, Single, Stem, Step, sources
-from refnet.session.writer import TILE, Call, Shape, Writer, copied, gain
+from refnet.session.writer import TILE, Call, Shape, Writer, copied
 
 __all__ = ["Program", "program"]
 
@@ -56,10 +56,9 @@ def program(
     """
     dtype = next(iter(params.values())).dtype
     packed: dict[tuple[Any, ...], Array] = {}
-    gains = _gains(steps, keep)
     dry = Arena(dtype)
-    _write(Writer(params, shapes, gains, dry, packed), steps, keep)
-    writer = Writer(params, shapes, gains, Arena(dtype, dry.peak), packed)
+    _write(Writer(params, shapes, dry, packed), steps, keep)
+    writer = Writer(params, shapes, Arena(dtype, dry.peak), packed)
     _write(writer, steps, keep)
     kept = {name: writer.logical(name) for name in keep}
     weights = sum(array.nbytes for array in packed.values())
@@ -79,32 +78,6 @@ def _write(writer: Writer, steps: Sequence[Step], keep: Collection[str]) -> None
     for index, step in enumerate(steps):
         _RULES[type(step)](writer, step)
         writer.arena.drop(*(writer.values[name] for name, end in last.items() if end == index))
-
-
-def _gains(steps: Sequence[Step], keep: Collection[str]) -> dict[str, float]:
-    """By how much each tensor is stored larger than it is: six after a hard swish, if every reader can undo it."""
-    readers: dict[str, list[Step]] = {}
-    for step in steps:
-        for name in sources(step):
-            readers.setdefault(name, []).append(step)
-    found = {}
-    for step in steps:
-        match step:
-            case Stem(_, layer) | Pointwise(_, layer, None) | Inverted(_, _, layer, _, None):
-                factor = gain(layer.act)
-            case Inverted(_, _, _, _, Pointwise(_, layer, None)):
-                factor = gain(layer.act)
-            case _:
-                continue
-        able = all(
-            isinstance(reader, Pointwise | Inverted | Pool)
-            and sources(reader).count(step.end) == 1
-            and reader.source == step.end
-            for reader in readers.get(step.end, ())
-        )
-        if able and step.end not in keep:
-            found[step.end] = factor
-    return found
 
 
 def _stem(writer: Writer, step: Stem) -> None:
@@ -141,7 +114,7 @@ def _stem(writer: Writer, step: Stem) -> None:
         writer.call(matrix[-1].fill, 1)
         z = y[p : p + n].reshape(n, Q * K)
         writer.product(matrix.T, w, None, z)
-        writer.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z, writer.gain(step.end))
+        writer.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z)
     writer.arena.drop(phases, memory, spare)
 
 
@@ -158,7 +131,7 @@ def _pointwise(writer: Writer, step: Pointwise) -> None:
     P, Q, K = y.shape
     T = max(1, min(P, TILE // (Q * K)))
     spare = writer.arena.take(T * Q * K)
-    w, b = writer.weights(step.layer, writer.gain(step.source)), writer.bias(step.layer, Q)
+    w, b = writer.weights(step.layer), writer.bias(step.layer, Q)
     for p in range(0, P, T):
         writer.projected(step, x[p : p + T].reshape(-1, x.shape[2]), w, b, p, spare)
     writer.arena.drop(spare)
@@ -167,7 +140,7 @@ def _pointwise(writer: Writer, step: Pointwise) -> None:
 def _pool(writer: Writer, step: Pool) -> None:
     x, y = writer.values[step.source], writer.new(step.end)
     pixels = x.shape[0] * x.shape[1]
-    writer.call(np.matmul, writer.mean(pixels, writer.gain(step.source)), x.reshape(pixels, -1), y.reshape(1, -1))
+    writer.call(np.matmul, writer.mean(pixels), x.reshape(pixels, -1), y.reshape(1, -1))
 
 
 def _rename(writer: Writer, step: Rename) -> None:

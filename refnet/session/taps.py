@@ -31,11 +31,10 @@ class Taps:
     Parameters
     ----------
     conv : the node
-    gain : by how much the rows are larger than true
     Q : columns of the output
     """
 
-    def __init__(self, writer: Writer, conv: Node, gain: float, Q: int) -> None:
+    def __init__(self, writer: Writer, conv: Node, Q: int) -> None:
         self.writer, self.Q = writer, Q
         (self.sh, self.sw), (self.dh, self.dw) = conv.attrs["stride"], conv.attrs["dilation"]
         C, R, S = self.C, self.R, self.S = conv.params["w"]
@@ -43,12 +42,12 @@ class Taps:
         affordable = w.itemsize * R * (S + 1) * Q * C <= ROW_WEIGHTS
         self.paired = affordable and C <= PAIRED and (self.sw, self.dw) == (2, 1)
         self.repeated = affordable and self.sw == 1
-        self.w = writer.pack((conv.name, "taps", gain), lambda: self._packed(w, gain))
+        self.w = writer.pack((conv.name, "taps"), lambda: self._packed(w))
         self.sums: Array | None = None
 
-    def _packed(self, w: Array, gain: float) -> Array:
+    def _packed(self, w: Array) -> Array:
         """(C, R, S) -> (R, S, C), or with a row's columns and channels as the last axis."""
-        taps = w.transpose(1, 2, 0) * w.dtype.type(1 / gain)
+        taps = w.transpose(1, 2, 0)
         if self.repeated:
             taps = np.tile(taps, self.Q)
         elif self.paired:

@@ -34,7 +34,7 @@ def main() -> None:
                 case graph, params:
                     session = Session(graph, params, threads=1)
             answers.write(b"+")
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asks has ended, perhaps in mid-sentence
             return
 
 

@@ -21,7 +21,7 @@ from refnet.session.plan import Layer, Pointwise
 # np.clip goes through three Python functions to reach this, which has no public name.
 clip: Callable[..., Any] = getattr(getattr(np, "_core", np), "umath", np).clip
 
-__all__ = ["TILE", "Writer", "gain"]
+__all__ = ["TILE", "Writer"]
 
 Array = npt.NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -39,7 +39,6 @@ class Writer:
     ----------
     calls : (function, arguments), in order
     values : the memory of each tensor
-    gains : by how much a tensor is stored larger than it is: the sixth of a hard swish goes into its readers' weights
     packed : weights as the calls read them, by (node, what)
     """
 
@@ -47,11 +46,10 @@ class Writer:
         self,
         params: Mapping[str, Array],
         shapes: Mapping[str, Shape],
-        gains: Mapping[str, float],
         arena: Arena,
         packed: dict[tuple[Any, ...], Array],
     ) -> None:
-        self.params, self.shapes, self.gains, self.arena, self.packed = params, shapes, gains, arena, packed
+        self.params, self.shapes, self.arena, self.packed = params, shapes, arena, packed
         self.calls: list[Call] = []
         self.values: dict[str, Array] = {}
         self.number = next(iter(params.values())).dtype.type
@@ -59,10 +57,6 @@ class Writer:
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Write one call."""
         self.calls.append((function, args))
-
-    def gain(self, name: str) -> float:
-        """By how much a tensor is stored larger than it is."""
-        return self.gains.get(name, 1.0)
 
     def new(self, name: str) -> Array:
         """Memory for a step's tensor."""
@@ -81,8 +75,8 @@ class Writer:
         if b is not None:
             self.call(np.add, z, b, z)
 
-    def activate(self, act: Node | None, z: Array, spare: Array, into: Array, gain: float) -> None:
-        """Apply an activation to z and store it, gain times as large; `spare` is memory as large as z."""
+    def activate(self, act: Node | None, z: Array, spare: Array, into: Array) -> None:
+        """Apply an activation to z and store it; `spare` is memory as large as z."""
         number = self.number
         match act:
             case None:
@@ -96,8 +90,7 @@ class Writer:
                 self.call(clip, z, number(-3), number(3), spare)
                 self.call(np.add, spare, number(3), spare)
                 self.call(np.multiply, z, spare, into)
-                if gain == 1:
-                    self.call(np.multiply, into, number(1 / 6), into)
+                self.call(np.multiply, into, number(1 / 6), into)
             case _:
                 self.call(copied, into, partial(getattr(fast, act.op), **act.attrs), z)
 
@@ -107,7 +100,7 @@ class Writer:
         n = len(x) // y.shape[1]
         z = y[p : p + n].reshape(n, -1)
         self.product(x, w, b, z)
-        self.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z, self.gain(step.end))
+        self.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z)
         if step.shortcut is not None:
             self.call(np.add, z, self.values[step.shortcut][p : p + n].reshape(n, -1), z)
 
@@ -119,27 +112,19 @@ class Writer:
             self.packed[key] = make()
         return self.packed[key]
 
-    def weights(self, layer: Layer, gain: float) -> Array:
-        """(C, K), smaller by as much as what it reads is stored larger."""
+    def weights(self, layer: Layer) -> Array:
+        """(C, K)."""
         w = self.params[f"{layer.conv.name}.w"]
-        return self.pack(
-            (layer.conv.name, "w"),
-            lambda: np.ascontiguousarray(w.T) if gain == 1 else np.ascontiguousarray(w.T) * self.number(1 / gain),
-        )
+        return self.pack((layer.conv.name, "w"), lambda: np.ascontiguousarray(w.T))
 
     def bias(self, layer: Layer, W: int) -> Array | None:
         """(W*K,): the bias repeated along a row, so that it is added in long runs."""
         b = self.params.get(f"{layer.conv.name}.b")
         return None if b is None else self.pack((layer.conv.name, "b"), lambda: np.tile(b, W))
 
-    def mean(self, pixels: int, gain: float) -> Array:
+    def mean(self, pixels: int) -> Array:
         """(1, pixels): what a map is multiplied with to give its mean."""
-        return self.pack(("mean", pixels, gain), lambda: np.full((1, pixels), 1 / (pixels * gain), self.number))
-
-
-def gain(act: Node | None) -> float:
-    """By how much the result of an activation may be stored larger than it is."""
-    return 6.0 if act is not None and act.op == "hard_swish" else 1.0
+        return self.pack(("mean", pixels), lambda: np.full((1, pixels), 1 / pixels, self.number))
 
 
 def copied(into: Array, rule: Callable[..., Array], *args: Any) -> None:

@@ -137,6 +137,19 @@ def test_what_is_left_out_is_said_and_is_no_failure(capsys, folder):
     assert err == [f"refnet: {line}" for line in answer["notes"]]
 
 
+def test_what_is_left_out_is_not_said_where_the_request_is_refused(capsys, folder):
+    (folder / "notes.txt").touch()
+    assert "--resume" in refused(capsys, folder, "--out", folder / "p.npz", "--resume")
+
+
+def test_what_is_left_out_is_said_above_the_progress_bar(capsys, monkeypatch, folder):
+    (folder / "notes.txt").touch()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    main(["evaluate", str(folder)])
+    lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
+    assert "refnet: left out 1 file not named as images: notes.txt" in [line.strip() for line in lines]
+
+
 def test_folders_with_other_names_are_found_in_a_classes_file(capsys, folder, tmp_path):
     for digit in range(10):
         (folder / str(digit)).rename(folder / f"n{9 - digit:08}")  # the order of names is not that of the classes

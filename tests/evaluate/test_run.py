@@ -22,12 +22,14 @@ from refnet.files.digits import digits
 from refnet.network import load
 from refnet.networks.build import build
 from refnet.networks.random import random_params
+from refnet.session import Session
 
 KILLED = """
 import os, signal, sys
 from refnet.evaluate.dataset import scans
 from refnet.evaluate.run import evaluate
 from refnet.network import load
+from refnet.session import Session
 seen = []
 def told(images):
     seen.append(images)
@@ -240,3 +242,16 @@ def test_a_bad_request_is_refused_before_anything_is_run(tmp_path, monkeypatch, 
     with pytest.raises(RequestError, match=complaint):
         evaluate(load(), small(), told=pytest.fail, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_network_runs_on_as_many_cores_as_are_asked_for(monkeypatch):
+    used = []
+
+    def session(graph, params, *, threads):
+        used.append(threads)
+        return Session(graph, params, threads=threads)
+
+    monkeypatch.setattr("refnet.network.Session", session)
+    for threads in (1, 2, None):
+        assert evaluate(load(), small(3), threads=threads).scores.images == 3
+    assert used == [1, 2, None]

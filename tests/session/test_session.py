@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 
@@ -80,7 +78,7 @@ def test_a_weight_that_is_packed_wrong_is_seen(slot):
     assert not judge(tensors["block5.add"], limit(part, Precision.of("float32"))).holds
 
 
-def block(x, w, b, attrs, *, expand, project, gate, act) -> tuple[Graph, dict[str, np.ndarray]]:
+def block(x, w, b, attrs, *, expand, project, gate, late, act) -> tuple[Graph, dict[str, np.ndarray]]:
     """An inverted residual, or a part of one, around a depthwise convolution of any geometry."""
     rng, C = np.random.default_rng(len(w)), len(w)
     arrays = {"depthwise.w": w, **({} if b is None else {"depthwise.b": b})}
@@ -102,15 +100,19 @@ def block(x, w, b, attrs, *, expand, project, gate, act) -> tuple[Graph, dict[st
     own = {slot: arrays[f"depthwise.{slot}"].shape for slot in ("w", "b") if f"depthwise.{slot}" in arrays}
     nodes.append(Node("depthwise", "depthwise_conv2d", (last,), own, attrs))
     last = "depthwise"
-    node("depthwise.act", act)
+    if not late:
+        node("depthwise.act", act)
     if gate:
+        filtered = last
         height, width = shapes(Graph(recipe(x), tuple(nodes)))[last][1:]
         node("pool", "avg_pool2d", attrs={"kernel": (height, width), "stride": (1, 1), "pad": ((0, 0), (0, 0))})
         node("reduce", "pointwise_conv2d", w=(2, C), b=(2,))
         node("reduce.act", "relu")
         node("excite", "pointwise_conv2d", w=(C, 2), b=(C,))
         node("gate", "hard_sigmoid", attrs={"slope": 1 / 6, "offset": 0.5})
-        node("scale", "scale", "depthwise.act", "gate")
+        node("scale", "scale", filtered, "gate")
+    if late:
+        node("scale.act", act)
     if project:
         node("project", "pointwise_conv2d", w=(4, C), b=(4,))
         node("project.act", act)
@@ -127,15 +129,16 @@ def recipe(x) -> Recipe:
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.sampled_from(["relu", "relu6", "hard_swish", "swish"]),
     st.sampled_from([1, 60, 100_000]),
     st.booleans(),
 )
-def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, gate, act, tile, in_pairs):
+def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, gate, late, act, tile, in_pairs):
     x, w, b, attrs = case
     if in_pairs:  # the columns of stride 2 are filtered in pairs
         attrs = {**attrs, "stride": (attrs["stride"][0], 2), "dilation": (attrs["dilation"][0], 1)}
-    graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, act=act)
+    graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, late=late, act=act)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys.modules["refnet.session.inverted"], "TILE", tile)
         patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
@@ -207,52 +210,6 @@ def test_calls_from_several_threads_wait_for_one_another():
     for thread in threads:
         thread.join()
     assert np.array_equal(found, expected)
-
-
-@pytest.mark.parametrize("threads", [2, 3])
-def test_worker_processes_give_the_same_bits(threads):
-    one, many = Session(SMALL, PARAMS, threads=1), Session(SMALL, PARAMS, threads=threads)
-    many.hire()
-    for batch in (7, 2, 9):  # the shared memory grows
-        x = random_input(SMALL, batch)
-        assert np.array_equal(many(x), one(x))
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills a process")
-@pytest.mark.parametrize("when", ["before", "stopped"])
-def test_a_lost_worker_costs_no_result(when):
-    session, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 6)
-    expected = session(x)
-    session.hire()
-    assert np.array_equal(session(x), expected)
-    (worker,) = session._crew._workers
-    if when == "before":
-        worker.kill()
-        worker.wait()
-    else:  # it takes its share, and dies with it
-        os.kill(worker.pid, signal.SIGSTOP)
-        threading.Timer(0.2, worker.kill).start()
-    assert np.array_equal(session(x), expected)
-    assert session._crew._workers == []
-    assert np.array_equal(session(x), expected)
-
-
-def test_workers_end_with_their_session():
-    session = Session(SMALL, PARAMS, threads=2)
-    session.hire()
-    (worker,) = session._crew._workers
-    del session
-    assert worker.wait(timeout=10) == 0
-
-
-def test_workers_are_hired_once_batches_take_long(monkeypatch):
-    session = Session(SMALL, PARAMS, threads=2)
-    x = random_input(SMALL, 2)
-    session(x)
-    assert session._crew is None
-    session._spent = 2.0
-    session(x)
-    assert len(session._crew._workers) == 1
 
 
 @pytest.mark.parametrize(
