@@ -111,7 +111,8 @@ def judge_port(
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
     reference = Reference(pack.graph, pack.params, pack.tensor, pack.names)
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
-    declared = _precisions(matching, arrays, scales, precision, accumulate, WEIGHTS[weights] if weights else 0)
+    levels = WEIGHTS[weights] if weights else 0
+    declared = _precisions(matching, arrays, real, precision, accumulate, levels)
     found = compare(reference, arrays, precision=declared, partial=partial, explain=explain)
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
@@ -159,6 +160,15 @@ class _Real(Mapping[str, Array]):
             raise RequestError(f"{name}: holds {y.dtype}; give its scale and zero point with --scales")
         return y
 
+    def span(self, name: str) -> tuple[float, float]:
+        """The least and the largest real number that an integer tensor can hold."""
+        scale, dtype = self.scales[name], np.asarray(self.tensors[name]).dtype
+        if dtype.kind not in "iu":
+            return -math.inf, math.inf
+        limits = np.iinfo(dtype)
+        low, high = (scale.scale * (int(limit) - scale.zero_point) for limit in (limits.min, limits.max))
+        return low, high
+
     def __iter__(self) -> Any:
         return iter(self.tensors)
 
@@ -169,17 +179,18 @@ class _Real(Mapping[str, Array]):
 def _precisions(
     matching: Matching,
     arrays: Mapping[str, Array],
-    scales: Mapping[str, Scale],
+    real: _Real,
     precision: str | None,
     accumulate: str | None,
     levels: int,
 ) -> dict[str, Precision]:
-    """By node: the declared precision, or that of the stored tensor; steps of integers on top."""
+    """By node: the declared precision, or that of the stored tensor; steps and range of integers on top."""
     found = {}
     for node, matched in matching.tensors.items():
-        scale = scales.get(matched.source)
         own = Precision.of(precision or str(arrays[node].dtype), accumulate)._replace(levels=levels)
-        found[node] = own._replace(step=scale.scale / 2) if scale else own
+        if matched.source in real.scales:
+            own = own._replace(step=real.scales[matched.source].scale / 2, span=real.span(matched.source))
+        found[node] = own
     return found
 
 

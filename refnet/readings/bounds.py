@@ -96,7 +96,8 @@ def bound(
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         value = evaluate(graph, sys.modules[__name__], arrays, sources)
         worst, expected, var = map(_known, value.total)
-        return Bound(value.y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
+        y = value.y if np.isinf(precision.span).all() else value.y.clip(*precision.span)  # which widens no error
+        return Bound(y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
 
 
 def _known(each: Array) -> Array:

@@ -5,6 +5,7 @@ Names of formats become numbers here and nowhere else. Knows no tensors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ class Precision(NamedTuple):
     `tiny` is twice what an underflow may cost: the smallest subnormal, or twice the smallest normal number where
     subnormals may be flushed to zero; `step` is half a quantisation step of integer storage; `u_factor` is the unit
     roundoff that the two factors of every product are rounded to first, as tf32 does; `levels` is how many steps lie
-    between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter, else 0.
+    between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter, else 0;
+    `span` is the least and the largest number that a stored tensor can hold: integers saturate there.
     """
 
     u: float
@@ -34,6 +36,7 @@ class Precision(NamedTuple):
     step: float = 0.0
     u_factor: float = 0.0
     levels: int = 0
+    span: tuple[float, float] = (-math.inf, math.inf)
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:

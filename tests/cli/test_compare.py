@@ -121,6 +121,16 @@ def test_integer_tensors_are_judged_by_their_scales(pack, tensors, tmp_path, cap
     assert compared(capsys, str(pack), str(tmp_path / "off"), *scales)[0] == 1
 
 
+@pytest.mark.parametrize(("most", "status"), [(127, 0), (100, 1)])
+def test_integers_saturate_at_the_end_of_their_type_and_nowhere_before(most, status, pack, tensors, tmp_path, capsys):
+    y = tensors["stem.act"]
+    scale = float(np.abs(y).max()) / 200  # too narrow for the largest values
+    stored = np.clip(np.rint(y / scale), -128, most).astype(np.int8)
+    port = dumped(tmp_path / "narrow", {"stem.bn": tensors["stem.bn"], "stem.act": stored})
+    (tmp_path / "scales.json").write_text(json.dumps({"stem.act": {"scale": scale, "zero_point": 0}}))
+    assert compared(capsys, str(pack), port, "--scales", str(tmp_path / "scales.json"), "--partial")[0] == status
+
+
 def int8(w):
     """Weights of 8 bits, symmetric, a scale for each filter; real again."""
     step = np.abs(w).reshape(len(w), -1).max(axis=1).reshape(-1, *[1] * (w.ndim - 1)) / np.float32(127)
