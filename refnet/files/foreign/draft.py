@@ -150,13 +150,7 @@ class Draft:
             raise FormatError("returns its input: no network")
         recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), output.shape[0], self.shape[0])
         graph = check(Graph(recipe, (*nodes, by_name[output.node])))
-        kept = graph.params()
-        return Foreign(
-            graph,
-            {name: self.params[name] for name in kept},
-            {name: self.keys[name] for name in kept if name in self.keys},
-            {name: self.stored[name] for name in kept if name in self.stored},
-        )
+        return Foreign.of(graph, self.params, self.keys, self.stored)
 
     # -------------------------------------------------------------------------------------------------- convolutions
 

@@ -130,13 +130,7 @@ class _Work:
 
     def result(self) -> Foreign:
         graph = check(Graph(self.recipe, tuple(self.nodes.values())))
-        kept = graph.params()
-        return Foreign(
-            graph,
-            {name: self.params[name] for name in kept},
-            {name: self.keys[name] for name in kept if name in self.keys},
-            {name: self.stored[name] for name in kept if name in self.stored},
-        )
+        return Foreign.of(graph, self.params, self.keys, self.stored)
 
 
 Rewrite = Callable[[_Work, Node], Node | None]

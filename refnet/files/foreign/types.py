@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -26,3 +27,14 @@ class Foreign(NamedTuple):
     params: dict[str, npt.NDArray[Any]]
     keys: dict[str, str]
     stored: dict[str, str]
+
+    @classmethod
+    def of(cls, graph: Graph, params: Mapping[str, Any], keys: Mapping[str, str], stored: Mapping[str, str]) -> Foreign:
+        """A graph with what it needs of these tables."""
+        needed = graph.params()
+        return cls(
+            graph,
+            {name: params[name] for name in needed},
+            {name: keys[name] for name in needed if name in keys},
+            {name: stored[name] for name in needed if name in stored},
+        )
