@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from refnet.cli.common import print_json, size_argument, write_text
+from refnet.files.containers.replacing import writable
 from refnet.verify.policy import DEFAULT, WORDS, policy
 from refnet.verify.report import document, junit, text
 from refnet.verify.verifying import verify
@@ -32,6 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a report or JSON; 1 if the two differ in anything that was not meant, or a file is not healthy."""
+    if options.junit:
+        writable(options.junit)
     found = verify(
         options.file,
         options.against,
