@@ -13,8 +13,8 @@ from typing import Any
 
 from exam import PORTS, Mark, marks
 
-from refnet.golden.hypotheses import HYPOTHESES
-from refnet.golden.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
+from refnet.bugs.catalogue import HYPOTHESES
+from refnet.judge.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
 
 HERE = Path(__file__).parent
 SAMPLE, PAIRS = 3, 20

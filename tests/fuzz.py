@@ -217,18 +217,18 @@ def _work(container: str, folder: str, pipe: Any) -> None:
     """Read one file after another; say what came of it."""
     reader = importlib.import_module(f"refnet.files.containers.{MODULES.get(container, container)}")
     vendor = VENDORS.get(container, _none)
-    foreign = importlib.import_module("refnet.files.foreign")
+    importers = importlib.import_module("refnet.files.importers")
     tempfile.tempdir = folder  # a reader may make files of its own
     watch = _Watch(folder, may_start=container in ("hdf5", "keras"))
     for name in pipe.recv():  # the good files: what is imported when it is first needed
-        _read(reader, foreign, Path(folder, name))
+        _read(reader, importers, Path(folder, name))
         vendor(Path(folder, name))
     pipe.send("ready")
     path = Path(folder, pipe.recv())
     while True:
         _limit_memory(path.stat().st_size)
         watch.on, watch.seen = True, ""
-        said, arrays = _outcome(reader, foreign, path)
+        said, arrays = _outcome(reader, importers, path)
         watch.on = False
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         pipe.send(watch.seen or said)
@@ -237,18 +237,18 @@ def _work(container: str, folder: str, pipe: Any) -> None:
         path = Path(folder, pipe.recv())
 
 
-def _read(reader: Any, foreign: Any, path: Path) -> Arrays:
+def _read(reader: Any, importers: Any, path: Path) -> Arrays:
     from refnet.files.containers import Contents
 
     held = reader.read(path)
     if not isinstance(held, Contents):
         return held  # type: ignore[no-any-return]
     if held.structure is not None:
-        foreign.translate(held)
+        importers.import_graph(held)
     return held.arrays
 
 
-def _outcome(reader: Any, foreign: Any, path: Path) -> tuple[str, Arrays | None]:
+def _outcome(reader: Any, importers: Any, path: Path) -> tuple[str, Arrays | None]:
     from refnet.errors import RequestError
     from refnet.files.containers import Contents
 
@@ -257,7 +257,7 @@ def _outcome(reader: Any, foreign: Any, path: Path) -> tuple[str, Arrays | None]
         held = reader.read(path)
         arrays = held.arrays if isinstance(held, Contents) else held
         if isinstance(held, Contents) and held.structure is not None:
-            foreign.translate(held)
+            importers.import_graph(held)
     except (FormatError, RequestError) as error:
         text = str(error)
         if "more memory than there is" in text:

@@ -10,7 +10,7 @@ from refnet import load
 from refnet.cli import main
 from refnet.files import shipped
 from refnet.files.images import read_input
-from refnet.golden.spread import spread
+from refnet.judge.spread import spread
 from refnet.networks import preprocessing as pre
 
 

@@ -37,14 +37,14 @@ from make_outputs_torch import THREADS, fill
 from make_traces import MAKES, READS, torch_module, torch_places
 
 from refnet import Network, build, random_params
+from refnet.bugs.probes import probe
 from refnet.files.containers import npz
-from refnet.golden.judging import Judged, judge_port
-from refnet.golden.pack import write_pack
-from refnet.golden.probes import probe
-from refnet.golden.runtimes import run_model
-from refnet.golden.scorecard import FAMILIES
 from refnet.graph import Graph
+from refnet.judge.port import Judged, judge_port
+from refnet.judge.scorecard import FAMILIES
 from refnet.networks.build import find
+from refnet.pack.pack import write_pack
+from refnet.runtimes.models import run_model
 
 Tensors = dict[str, npt.NDArray[Any]]
 

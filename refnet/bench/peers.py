@@ -41,7 +41,7 @@ def _refnet(graph: Graph, params: Mapping[str, Array], threads: int) -> Callable
 
     def prepare(x: Array) -> Callable[[], Array]:
         if len(x) > 1:
-            session.hire()
+            session.start_workers()
         return lambda: session(x)
 
     return prepare

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 
 from refnet.cli.common import print_json
-from refnet.golden.saved import AGREEMENT, Checked, Saved, check, saved
+from refnet.judge.saved import AGREEMENT, Checked, Saved, check, saved
 from refnet.text import table
 
 # One of each family and dialect; small enough to be done in seconds.

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
-from refnet.files.containers.replacing import replacing
-from refnet.golden.pack_formats import read_npy
+from refnet.files.containers.atomic import atomic_file
 from refnet.graph import Graph
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
+from refnet.pack.formats import read_npy
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
@@ -58,13 +58,13 @@ def load_array(path: str | Path) -> npt.NDArray[Any]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all."""
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def write_array(path: str | Path, x: npt.NDArray[Any]) -> None:
     """Write a .npy file whole or not at all."""
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         np.save(file, x, allow_pickle=False)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from refnet.cli.common import print_json, write_text
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers.replacing import writable
-from refnet.golden.judging import Scale, document, judge_port, pictures
-from refnet.golden.report import html, junit, table
+from refnet.files.containers.atomic import writable
+from refnet.judge.port import Scale, document, judge_port, pictures
 from refnet.readings.precision import PRECISIONS, WEIGHTS
+from refnet.report.table import html, junit, table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

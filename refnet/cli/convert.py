@@ -9,9 +9,9 @@ from pathlib import Path
 from refnet.cli.common import print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files.checkpoint import identify, read_checkpoint
-from refnet.files.recognise.differences import Difference, grouped
+from refnet.files.identify.differences import Difference, grouped
 from refnet.files.schemes import SCHEMES
-from refnet.files.writing import DTYPES, SUFFIXES, Written, write_weights
+from refnet.files.write import DTYPES, SUFFIXES, Written, write_weights
 from refnet.text import plain
 
 _MOST_LINES = 6

@@ -13,11 +13,11 @@ from typing import Any
 
 from refnet.cli.common import print_json, size_argument
 from refnet.errors import RequestError
-from refnet.evaluate.arrays import read_arrays
-from refnet.evaluate.dataset import Dataset, scans
-from refnet.evaluate.folders import read_folder
-from refnet.evaluate.run import BATCH, Evaluation, evaluate, fitted, remarks
-from refnet.evaluate.scores import ClassScore
+from refnet.evaluation.arrays import read_arrays
+from refnet.evaluation.dataset import Dataset, scans
+from refnet.evaluation.folders import read_folder
+from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, remarks
+from refnet.evaluation.scores import ClassScore
 from refnet.files.labels import class_names
 from refnet.network import Network, load
 from refnet.networks.dialects import MODELS

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.probes import probe, report
 from refnet.cli.common import as_is_argument, checkpoint_of, load_array, model_of, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files.images import read_input
-from refnet.golden.pack import DTYPES, FORMATS, LAYOUTS, write_pack
-from refnet.golden.probes import probe, report
 from refnet.network import Network
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
+from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 
 Array = npt.NDArray[Any]
 Origin = dict[str, Any]
@@ -112,7 +112,7 @@ def _size(x: Array, channels: int) -> tuple[int, int] | None:
 
 def _default_input(net: Network, batch: int) -> tuple[Array, Origin]:
     """What the network is given where the user gives nothing."""
-    return probe(net.graph, batch), {"kind": "probe", "made_by": "refnet.golden.probes.probe"}
+    return probe(net.graph, batch), {"kind": "probe", "made_by": "refnet.bugs.probes.probe"}
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refnet.bugs.probes import probe, report
 from refnet.cli.common import (
     as_is_argument,
     checkpoint_of,
@@ -17,7 +18,6 @@ from refnet.cli.common import (
     write_array,
 )
 from refnet.errors import RequestError
-from refnet.golden.probes import probe, report
 from refnet.network import Network
 from refnet.networks.random import random_params
 from refnet.text import table

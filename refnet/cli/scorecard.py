@@ -8,7 +8,7 @@ from typing import Any
 
 from refnet.cli.common import print_json
 from refnet.errors import RequestError
-from refnet.golden.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
+from refnet.judge.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
 from refnet.text import table
 
 

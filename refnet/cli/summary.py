@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refnet.cli.common import identified, model_of, print_json, size_argument
-from refnet.files.recognise.differences import grouped
+from refnet.files.identify.differences import grouped
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params

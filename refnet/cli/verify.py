@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from refnet.cli.common import print_json, size_argument, write_text
-from refnet.files.containers.replacing import writable
-from refnet.verify.policy import DEFAULT, WORDS, policy
-from refnet.verify.report import document, junit, text
-from refnet.verify.verifying import verify
+from refnet.files.containers.atomic import writable
+from refnet.report.verification import document, junit, text
+from refnet.verification.policy import DEFAULT, WORDS, policy
+from refnet.verification.verify import verify
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

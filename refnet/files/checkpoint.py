@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.recognise import names, structure
-from refnet.files.recognise.differences import Difference
+from refnet.files.identify import names, structure
+from refnet.files.identify.differences import Difference
 from refnet.files.schemes import Entry
 from refnet.graph import Graph
 from refnet.networks.build import find, image_size
@@ -202,14 +202,14 @@ def _from_structure(
     size: tuple[int, int] | int | None,
 ) -> Checkpoint:
     """A file that says how its arrays are used."""
-    from refnet.files import foreign  # only here: an .npz needs no translator
+    from refnet.files import importers
 
     assert contents.structure is not None
     # Where the file leaves the size open, it is the one that the known networks are built for.
     usual = image_size(size, _SIZE if model is None else find(model).size)
     left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
     try:
-        own = foreign.translate(contents, size=usual if left_open else None)
+        own = importers.import_graph(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
         graph = found.comparison.graph
         graph = resize(graph, graph.recipe.size if size is None else size)

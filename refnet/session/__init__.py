@@ -23,17 +23,17 @@ from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.cost import shapes
-from refnet.session.crew import Crew
 from refnet.session.plan import plan
 from refnet.session.program import program
+from refnet.session.workers import WorkerPool
 
 __all__ = ["Session", "cores"]
 
 Array = npt.NDArray[Any]
 
 _PATIENCE = 1.0  # seconds of work on batches after which worker processes pay for their start
-_hiring = threading.Lock()
-_employer: weakref.ref[Session] | None = None  # the session that has workers
+_starting = threading.Lock()
+_with_workers: weakref.ref[Session] | None = None  # the session that has workers
 
 
 class Session:
@@ -54,8 +54,9 @@ class Session:
     wait for one another: try `threads=1` where other programs keep the cores busy. Calls
     from several threads wait too. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
 
-    Worker processes start when a session has spent a second on batches, or with `hire`. They end with `dismiss`, with
-    the session, with this process, and when another session hires: one at a time has workers, however many there are.
+    Worker processes start when a session has spent a second on batches, or with `start_workers`. They end with
+    `stop_workers`, with the session, with this process, and when another session starts its own: one session at a time
+    has workers, however many sessions there are.
     One that is lost costs time and no result. Where none can be started, and in a process that was forked, a batch is
     run here.
 
@@ -91,7 +92,7 @@ class Session:
         self._program = program(plan(folded, sizes, kept), arrays, sizes, kept)
         self._output = self._names[graph.output]
         self._lock = threading.Lock()
-        self._crew: Crew | None = None
+        self._pool: WorkerPool | None = None
         self._spent, self._patience = 0.0, _PATIENCE
 
     @property
@@ -119,15 +120,15 @@ class Session:
                 self._run(x, y)
                 return y
             started = time.perf_counter()
-            if self._crew is None and self._spent > self._patience:
-                self._hire()
-            if self._crew is None:
+            if self._pool is None and self._spent > self._patience:
+                self._start_workers()
+            if self._pool is None:
                 self._run(x, y)
             else:
                 try:
-                    self._crew.divide(x, y, self._run)
+                    self._pool.divide(x, y, self._run)
                 except BaseException:  # an answer that nobody has heard would be taken for that to the next batch
-                    self._dismiss()
+                    self._stop_workers()
                     raise
             self._spent += time.perf_counter() - started
             return y
@@ -144,16 +145,16 @@ class Session:
                     np.copyto(found[name][index], kept[own])
             return found
 
-    def hire(self) -> None:
+    def start_workers(self) -> None:
         """Start the worker processes now, unless those of another session are at work; wait until they are ready."""
         with self._lock:
-            if self._crew is None and self.threads > 1:
-                self._hire()
+            if self._pool is None and self.threads > 1:
+                self._start_workers()
 
-    def dismiss(self) -> None:
+    def stop_workers(self) -> None:
         """Let the worker processes end; they start again after another while of work on batches."""
         with self._lock:
-            self._dismiss()
+            self._stop_workers()
 
     def _check(self, x: Array) -> None:
         source = self._program.source
@@ -161,25 +162,25 @@ class Session:
             wanted = f"(N, {', '.join(map(str, source.shape))}) {source.dtype}"
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
-    def _hire(self) -> None:
-        global _employer
-        with _hiring:
-            other = None if _employer is None else _employer()
-            if other is not None and other is not self and other._crew is not None:
+    def _start_workers(self) -> None:
+        global _with_workers
+        with _starting:
+            other = None if _with_workers is None else _with_workers()
+            if other is not None and other is not self and other._pool is not None:
                 if not other._lock.acquire(blocking=False):
                     return
                 try:
-                    other._dismiss()
+                    other._stop_workers()
                     other._patience *= 2  # two sessions in turns must not spend their time on starting workers
                 finally:
                     other._lock.release()
-            self._crew = Crew(self.threads - 1, self._folded, self._arrays)
-            _employer = weakref.ref(self)
+            self._pool = WorkerPool(self.threads - 1, self._folded, self._arrays)
+            _with_workers = weakref.ref(self)
 
-    def _dismiss(self) -> None:
-        if self._crew is not None:
-            self._crew.dismiss()
-        self._crew, self._spent = None, 0.0
+    def _stop_workers(self) -> None:
+        if self._pool is not None:
+            self._pool.stop_workers()
+        self._pool, self._spent = None, 0.0
 
     def _run(self, x: Array, y: Array) -> None:
         made = self._program.kept[self._output]

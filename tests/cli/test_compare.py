@@ -11,9 +11,9 @@ import pytest
 
 from refnet import Network
 from refnet.cli import main
-from refnet.golden.judging import judge_port
-from refnet.golden.pack import read_pack
-from refnet.golden.verdicts import FAILING
+from refnet.judge.port import judge_port
+from refnet.judge.verdicts import FAILING
+from refnet.pack.pack import read_pack
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from refnet import load, random_params
 from refnet.cli import main
-from refnet.golden.pack import read_pack
+from refnet.pack.pack import read_pack
 
 MODEL = ("torchvision/mobilenet_v3_small", "--width", "0.35", "--classes", "10")
 

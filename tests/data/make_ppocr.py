@@ -22,7 +22,7 @@ import onnx
 import onnxruntime
 
 from refnet.files.containers import npz
-from refnet.golden.runtimes import run_model
+from refnet.runtimes.models import run_model
 
 COLUMNS = 32  # of the text line: the tensors of all 192 are large
 OUT = Path(__file__).with_name("ppocr.npz")

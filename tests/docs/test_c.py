@@ -12,7 +12,7 @@ import pytest
 from support import CHECKOUT
 
 from refnet import Network, build, random_input, random_params
-from refnet.golden.pack import read_pack, write_pack
+from refnet.pack.pack import read_pack, write_pack
 
 CC = shutil.which("cc")
 FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]

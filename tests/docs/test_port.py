@@ -10,9 +10,9 @@ import pytest
 from support import CHECKOUT
 
 from refnet import Network, build, random_params
-from refnet.golden.judging import judge_port
-from refnet.golden.pack import write_pack
-from refnet.golden.probes import probe
+from refnet.bugs.probes import probe
+from refnet.judge.port import judge_port
+from refnet.pack.pack import write_pack
 
 CC = shutil.which("cc")
 FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]

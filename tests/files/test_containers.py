@@ -14,7 +14,8 @@ from support import DATA
 
 from refnet.errors import FormatError
 from refnet.files import containers
-from refnet.files.containers import npz, opening
+from refnet.files.containers import archive as opening
+from refnet.files.containers import npz
 
 CHECKPOINTS = DATA / "pth"
 

@@ -16,12 +16,13 @@ import pytest
 import refnet
 from refnet.cli import main
 from refnet.errors import RefnetError, RequestError
-from refnet.files import containers, writing
+from refnet.files import containers
+from refnet.files import write as writing
 from refnet.files.checkpoint import identify, read_checkpoint
 from refnet.files.containers import npz, safetensors
-from refnet.files.containers.replacing import replacing, standing_in
+from refnet.files.containers.atomic import atomic_file, atomic_path
 from refnet.files.schemes import entries, schemes_of
-from refnet.files.writing import write_weights
+from refnet.files.write import write_weights
 from refnet.networks.rewrite import fold_batch_norm
 
 pytest.importorskip("h5py")
@@ -222,7 +223,7 @@ def test_a_command_that_is_ended_leaves_nothing_half_written(source: Path, tmp_p
     script = f"""
 import os, sys
 from refnet.cli import main
-from refnet.files import writing
+from refnet.files import write as writing
 def halfway(path, graph, arrays):
     path.write_bytes(b"half")
     os.kill(os.getpid(), {int(number)})
@@ -237,7 +238,7 @@ sys.exit(main(["convert", {str(source)!r}, {str(target)!r}]))
 
 def test_a_full_disk_is_told_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
     target = tmp_path / "o.npz"
-    with pytest.raises(RequestError) as told, standing_in(target) as temporary, replacing(temporary) as file:
+    with pytest.raises(RequestError) as told, atomic_path(target) as temporary, atomic_file(temporary) as file:
         raise OSError(28, "No space left on device", str(file.name))
     assert str(told.value) == f"{target}: cannot be written (No space left on device): give another path"
     assert list(tmp_path.iterdir()) == []

@@ -15,8 +15,8 @@ from support import DATA
 from refnet import Network, build, load, random_input, random_params
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
-from refnet.golden.judging import judge_port
-from refnet.golden.pack import write_pack
+from refnet.judge.port import judge_port
+from refnet.pack.pack import write_pack
 
 FOLDER = DATA / "exports"
 EXPECTED = npz.read(FOLDER / "expected.npz")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from refnet.errors import FormatError
 from refnet.files.containers.pickles import unpickle
-from refnet.files.containers.rebuilding import Storage, Tensor
+from refnet.files.containers.torch_objects import Storage, Tensor
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06t"
 ORDERED = b"ccollections\nOrderedDict\n"

@@ -15,8 +15,8 @@ from refnet.cli import main
 from refnet.files import containers
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
-from refnet.golden.judging import Scale, judge_port
-from refnet.golden.pack import write_pack
+from refnet.judge.port import Scale, judge_port
+from refnet.pack.pack import write_pack
 
 PHOTOGRAPHS = ("cat", "grace_hopper", "sunflower")
 FLOAT = ("vww_96.h5", "vww_96_float.tflite")

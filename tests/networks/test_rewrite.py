@@ -8,8 +8,8 @@ import strategies as some
 from hypothesis import given, settings
 
 from refnet import Graph, Network, Node, Recipe, build, random_input, random_params
-from refnet.golden.verdicts import judge
 from refnet.graph import segment
+from refnet.judge.verdicts import judge
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.bounds import Precision, bound
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from refnet import Graph, Network, Node, Recipe, build, random_input, random_params
-from refnet.golden.verdicts import judge
 from refnet.graph import evaluate, segment, walk
+from refnet.judge.verdicts import judge
 from refnet.readings import fast
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.orders import ORDERS

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnet import Graph, Node, Recipe, build, random_input, random_params
-from refnet.golden.verdicts import judge
 from refnet.graph import walk
+from refnet.judge.verdicts import judge
 from refnet.readings import fast, loops
 from refnet.readings.bounds import Precision, bound
 

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refnet.golden.segments import cut
-from refnet.golden.verdicts import judge
+from refnet.bugs.segments import cut
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.cost import shape_after, shapes
 from refnet.session import Session

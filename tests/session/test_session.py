@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from strategies import DTYPES, geometry, graphs
 
 from refnet import Network, RequestError, build, random_input, random_params
-from refnet.golden.segments import cut, limit
-from refnet.golden.verdicts import judge
+from refnet.bugs.segments import cut, limit
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.cost import shapes
 from refnet.session import Session

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from refnet.errors import FormatError
 from refnet.files.containers import pth
-from refnet.files.containers.opening import Archive, is_zip, opened, shown
+from refnet.files.containers.archive import Archive, is_zip, opened, shown
 from refnet.files.containers.structure import Contents
 
 __all__ = ["Contents", "kind", "read"]

@@ -25,9 +25,9 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers import keras_config, safetensors
+from refnet.files.containers.archive import Archive, is_zip, opened, shown
+from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.hdf5_process import BETWEEN
-from refnet.files.containers.opening import Archive, is_zip, opened, shown
-from refnet.files.containers.replacing import replacing
 from refnet.files.containers.structure import Contents, Structure
 
 __all__ = ["Layer", "read", "write_weights"]
@@ -236,7 +236,7 @@ def write_weights(path: str | os.PathLike[str], layers: Iterable[Layer]) -> None
         import h5py
     except ImportError:
         raise RequestError(_INSTALL.replace("reading", "writing")) from None
-    with replacing(path) as file, h5py.File(file, "w") as written:
+    with atomic_file(path) as file, h5py.File(file, "w") as written:
         written.create_group("vars")
         for layer in layers:
             group = written.create_group(f"layers/{layer.group}/vars")

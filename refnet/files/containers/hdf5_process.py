@@ -20,7 +20,7 @@ import numpy as np
 
 from refnet.errors import FormatError
 from refnet.files.containers import safetensors
-from refnet.files.containers.opening import allowed, shown
+from refnet.files.containers.archive import allowed, shown
 
 __all__ = ["BETWEEN", "work"]
 

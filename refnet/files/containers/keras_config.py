@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from refnet.errors import FormatError
-from refnet.files.containers.opening import shown
+from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Operation, Structure
 
 __all__ = ["parse", "structure"]

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers.opening import Archive, largest, least_elements, opened, shown
-from refnet.files.containers.replacing import replacing
+from refnet.files.containers.archive import Archive, largest, least_elements, opened, shown
+from refnet.files.containers.atomic import atomic_file
 
 __all__ = ["Parts", "member_info", "read", "write"]
 
@@ -82,7 +82,7 @@ def write(
         if the rows of `Parts` are not what they were said to be.
     """
     members = {f"{name}.npy": _parts(name, array) for name, array in arrays.items()}
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, parts in members.items():
             _put(archive, member_info(name, compressed), parts)
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers.opening import least_elements, opened, shown, widened
+from refnet.files.containers.archive import least_elements, opened, shown, widened
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.containers.wire import count_fields
 

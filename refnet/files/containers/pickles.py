@@ -19,9 +19,9 @@ from types import FunctionType
 from typing import Any, BinaryIO
 
 from refnet.errors import FormatError
-from refnet.files.containers import rebuilding
-from refnet.files.containers.opening import shown
-from refnet.files.containers.rebuilding import Storage, filled, known, refused
+from refnet.files.containers import torch_objects as rebuilding
+from refnet.files.containers.archive import shown
+from refnet.files.containers.torch_objects import Storage, filled, known, refused
 
 __all__ = ["unpickle"]
 

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers.opening import Archive, is_zip, largest, least_elements, opened, shown, widened
+from refnet.files.containers.archive import Archive, is_zip, largest, least_elements, opened, shown, widened
 from refnet.files.containers.pickles import unpickle
-from refnet.files.containers.rebuilding import Storage, Tensor
+from refnet.files.containers.torch_objects import Storage, Tensor
 
 __all__ = ["is_legacy", "read"]
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers.opening import least_elements, opened, shown, widened
-from refnet.files.containers.replacing import replacing
+from refnet.files.containers.archive import least_elements, opened, shown, widened
+from refnet.files.containers.atomic import atomic_file
 
 __all__ = ["Place", "header", "load", "places", "read", "write"]
 
@@ -209,7 +209,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     little = {name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
     # Readers in PyTorch ask for the metadata 'format', which names the layout of the arrays.
     start = header({name: (array.dtype.str, array.shape) for name, array in little.items()}, {"format": "pt"})
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         file.write(start)
         for array in little.values():
             file.write(array.tobytes())

@@ -1,7 +1,7 @@
 """What a file holds, in its vendor's own words: arrays and, where the file tells, how they are used.
 
 Nothing is interpreted here. An operation is called what the vendor calls it (`Conv`, `CONV_2D`, `DepthwiseConv2D`) and
-its attributes are the vendor's too; only parsed, checked and bounded. `files.foreign` translates.
+its attributes are the vendor's too; only parsed, checked and bounded. `files.importers` translates.
 """
 
 from __future__ import annotations

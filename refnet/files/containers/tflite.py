@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
+from refnet.files.containers.archive import least_elements, opened, shown
 from refnet.files.containers.flatbuffer import Bytes, Table, root
-from refnet.files.containers.opening import least_elements, opened, shown
 from refnet.files.containers.structure import Contents, Operation, Scale, Structure
 
 __all__ = ["OPTIONS", "read"]

@@ -41,8 +41,8 @@ from exports import EXPORTS, NETWORKS, Export
 
 from refnet import Network, build, random_input, random_params
 from refnet.files.containers import npz
-from refnet.golden.runtimes import run_model
 from refnet.graph import Graph
+from refnet.runtimes.models import run_model
 
 Arrays = dict[str, npt.NDArray[Any]]
 

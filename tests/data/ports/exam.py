@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refnet import Network, build, random_input, random_params
-from refnet.golden.compare import Reference, compare
 from refnet.graph import SOURCE
+from refnet.judge.compare import Reference, compare
 
 __all__ = ["PORTS", "Mark", "marks"]
 

@@ -1,0 +1,1 @@
+"""The bugs that networks have: one catalogue, replayed, matched and injected."""

@@ -1,0 +1,260 @@
+"""A network over a labelled set, batch by batch: counted, kept in a journal, written down at the end.
+
+Memory holds a few batches, and of the whole set names and labels; outputs go to the journal, and from there to the file
+of predictions. A run that was killed goes on behind the batches in its journal; since batches are the same ones every
+time, its numbers are those of an uninterrupted run, bit for bit on the same machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError, RequestError
+from refnet.evaluation.batches import Outcome, Span, outcomes, spans
+from refnet.evaluation.cluster import cluster_outcomes
+from refnet.evaluation.dataset import Dataset
+from refnet.evaluation.journal import Journal, journal_path
+from refnet.evaluation.scores import Scores, predicted
+from refnet.files.containers import npz
+from refnet.files.labels import class_names
+from refnet.network import Network
+from refnet.networks.build import find
+from refnet.session import cores
+
+__all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "remarks"]
+
+Array = npt.NDArray[Any]
+Told = Callable[[int], object]
+
+BATCH = 16  # images at once, unless asked otherwise
+_FORMAT = "refnet-predictions 1"
+_BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of a run.
+
+    Attributes
+    ----------
+    scores : the counts
+    failures : name of an image -> why it has no output
+    resumed : images that an earlier run had done
+    """
+
+    scores: Scores
+    failures: dict[str, str]
+    resumed: int
+
+
+def fitted(net: Network, dataset: Dataset) -> Network:
+    """The network at the size and precision of an array that is ready for it; as it is for other sets."""
+    images = dataset.images
+    if not isinstance(images, np.ndarray) or images.dtype == np.uint8:
+        return net
+    if images.shape[1] == net.graph.recipe.channels:
+        net = net.at((images.shape[2], images.shape[3]))
+    return net.astype(images.dtype)
+
+
+def remarks(net: Network, dataset: Dataset) -> tuple[str, ...]:
+    """What a user should know beforehand: the set's own notes, and labels that may count other classes."""
+    lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
+    names = class_names(find(net.graph.recipe.model).dialect.labels)
+    if names[0] == _BACKGROUND and len(names) == net.graph.recipe.classes and lowest == 0 and highest < len(names) - 1:
+        line = f"labels begin at 0, which this network calls {_BACKGROUND}: do they count without it, one too low?"
+        return (*dataset.notes, line)
+    return dataset.notes
+
+
+def evaluate(
+    net: Network,
+    dataset: Dataset,
+    *,
+    batch: int = BATCH,
+    threads: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    resume: bool | None = None,
+    cluster: str | None = None,
+    told: Told = lambda images: None,
+) -> Evaluation:
+    """Run a network over a set and count how often it is right.
+
+    Parameters
+    ----------
+    net, dataset : see `fitted`
+    batch : images at once; changes the last bits of outputs, since another product of matrices rounds otherwise
+    threads : cores to use, by default all, and how many read images ahead of the network
+    output : .npz file of predictions to write; its journal, and so the possibility to go on, comes with it
+    resume : go on with an interrupted run, which must be there (True); begin again (False); whichever fits (None)
+    cluster : address of a Dask scheduler that runs the batches instead of this process
+    told : called with the number of images of each batch that is done
+
+    Returns
+    -------
+    evaluation : counts, and the images that failed
+
+    Raises
+    ------
+    FormatError, RequestError, RefnetError
+        in one line: labels that are no classes of the network, a journal of another run, no such cluster.
+
+    Notes
+    -----
+    The file of predictions has names, labels, predicted (-1 where the image failed), the outputs, called logits or, if
+    the network ends in softmax, probabilities (NaN where the image failed), and meta, JSON that says what was run.
+
+    Examples
+    --------
+    >>> from refnet.evaluation.dataset import scans
+    >>> from refnet.network import load
+    >>> evaluate(load(), scans()).scores.top1
+    593
+    """
+    _refuse(net, dataset, batch, threads, output, resume)
+    if output is None:
+        return _Run(net, dataset, batch, None, told).through(threads, cluster)
+    target = Path(output).resolve()  # a link stays a link
+    binding = _binding(net, dataset, batch)
+    if resume and not journal_path(target).exists():
+        raise RequestError(f"{journal_path(target)}: there is no interrupted run to go on with; leave out --resume")
+    journal = Journal(journal_path(target), binding, restart=resume is False)
+    finished = False
+    try:
+        evaluation = _Run(net, dataset, batch, journal, told).through(threads, cluster)
+        _write(target, net, dataset, spans(len(dataset), batch), journal, binding)
+        finished = True
+    finally:
+        journal.close(remove=finished)
+    return evaluation
+
+
+class _Run:
+    """Counts and failures as the batches come in, whichever way they come."""
+
+    def __init__(self, net: Network, dataset: Dataset, batch: int, journal: Journal | None, told: Told) -> None:
+        self.net, self.dataset, self.journal, self.told = net, dataset, journal, told
+        self.spans = spans(len(dataset), batch)
+        self.scores = Scores(net.graph.recipe.classes)
+        self.failures: dict[int, str] = {}
+
+    def through(self, threads: int | None, cluster: str | None) -> Evaluation:
+        """Take what the journal has, run the rest."""
+        done = set() if self.journal is None else self.journal.done
+        if self.journal is not None:
+            for number in sorted(done):
+                self._count(number, self.journal.outcome(number))
+        resumed = self.scores.images
+        todo = [(number, span) for number, span in enumerate(self.spans) if number not in done]
+        for number, outcome in self._outcomes(todo, threads, cluster):
+            if number in done:
+                raise AssertionError(f"batch {number} came twice")
+            done.add(number)
+            if self.journal is not None:
+                self.journal.add(number, outcome)
+            self._count(number, outcome)
+        names = {self.dataset.names[image]: why for image, why in sorted(self.failures.items())}
+        return Evaluation(self.scores, names, resumed)
+
+    def _outcomes(
+        self, todo: list[tuple[int, Span]], threads: int | None, cluster: str | None
+    ) -> Iterator[tuple[int, Outcome]]:
+        if not todo:
+            return iter(())
+        if cluster is not None:
+            return cluster_outcomes(cluster, self.net, self.dataset, todo)
+        return outcomes(self.net.on(threads), self.dataset, todo, threads or cores())
+
+    def _count(self, number: int, outcome: Outcome) -> None:
+        start, stop = self.spans[number]
+        if outcome.outputs.shape != (stop - start, self.net.graph.recipe.classes):
+            raise FormatError(f"the journal's batch {number} has shape {outcome.outputs.shape}; begin with --restart")
+        self.scores.add(outcome.outputs, self.dataset.labels[start:stop])
+        self.failures.update({start + row: why for row, why in outcome.failures.items()})
+        self.told(stop - start)
+
+
+def _refuse(
+    net: Network,
+    dataset: Dataset,
+    batch: int,
+    threads: int | None,
+    output: str | os.PathLike[str] | None,
+    resume: bool | None,
+) -> None:
+    """What can be seen to be wrong before anything is run."""
+    if batch < 1 or (threads is not None and threads < 1):
+        raise RequestError(f"a batch of {batch} by {threads} threads: take at least 1 of each")
+    images, classes = dataset.images, net.graph.recipe.classes
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+        net.checked(np.zeros((1, *images.shape[1:]), images.dtype))  # its shape and dtype, or one line
+    wrong = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= classes))
+    if wrong.size:
+        name, label = dataset.names[wrong[0]], dataset.labels[wrong[0]]
+        more = "; were the labels counted with a background class?" if dataset.labels.max() == classes else ""
+        raise RequestError(f"{name}: has label {label}, and the network's classes are 0 to {classes - 1}{more}")
+    if output is None:
+        if resume is not None:
+            raise RequestError("only a run with --out has a journal to resume or to restart")
+        return
+    target = Path(output).resolve()
+    if target.suffix != ".npz":
+        raise RequestError(f"{output}: the predictions are an .npz archive; take a name that ends so")
+    if not target.parent.is_dir():
+        raise RequestError(f"{target.parent}: is no folder to write into")
+    if target.exists() and not target.is_file():
+        raise RequestError(f"{output}: exists and is no file; choose another name")
+
+
+def _binding(net: Network, dataset: Dataset, batch: int) -> dict[str, Any]:
+    """All that the outputs depend on, by the words in which a difference is told."""
+    weights = hashlib.sha256(str(net.graph).encode())
+    for name in net.graph.params():
+        weights.update(np.ascontiguousarray(net.params[name]).data)
+    return {
+        "network": net.graph.recipe.model,
+        "size": list(net.graph.recipe.size),
+        "precision": str(net.dtype),
+        "weights": weights.hexdigest(),
+        "data": dataset.listing,
+        "images": len(dataset),
+        "batch": batch,
+        "versions": {name: _version(name) for name in ("refnet", "numpy", "pillow")},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:  # a checkout, or an extra that is not there
+        return None
+
+
+def _write(
+    target: Path, net: Network, dataset: Dataset, batches: list[Span], journal: Journal, binding: dict[str, Any]
+) -> None:
+    """The predictions, read from the journal batch by batch."""
+    shape = (len(dataset), net.graph.recipe.classes)
+    said = np.concatenate([predicted(journal.outcome(number).outputs) for number in range(len(batches))])
+    rows = (journal.outcome(number).outputs for number in range(len(batches)))
+    kind = "probabilities" if net.graph[net.graph.output].op == "softmax" else "logits"
+    npz.write(
+        target,
+        {
+            "meta": json.dumps({"format": _FORMAT, "of": dataset.what, **binding}),
+            "names": np.array(dataset.names),
+            "labels": dataset.labels,
+            "predicted": said,
+            kind: npz.Parts(shape, net.dtype, rows),
+        },
+    )

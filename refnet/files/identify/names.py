@@ -1,0 +1,209 @@
+"""Names and shapes of arrays -> the networks that they are the weights of, strict both ways.
+
+Nothing may be missing, nothing left over, every shape must be right. Names and shapes do not tell everything: where
+several networks have all of them in common and compute differently, all are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from refnet.files.identify.comparison import compare
+from refnet.files.identify.differences import Difference, matters
+from refnet.files.schemes import Entry, entries, schemes_of, unused
+from refnet.graph import Graph, Recipe
+from refnet.networks.build import build, find
+from refnet.networks.dialects import MODELS
+from refnet.networks.plan import plan
+from refnet.networks.rewrite import fold_graph
+
+__all__ = ["WIDTHS", "Layout", "apart", "misfits", "nearest", "objection", "recognise"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
+WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
+
+_ROUNDING = 8  # no vendor rounds a number of channels further
+
+
+class _Form(NamedTuple):
+    scheme: str
+    folded: bool
+
+
+class Layout(NamedTuple):
+    """A network as a file would hold it.
+
+    Attributes
+    ----------
+    scheme : whose names, a key of `schemes.SCHEMES`
+    folded : whether batch norm has been worked into the convolutions
+    entries : key -> (refnet's name, entry)
+    unused : key -> shape of weights that may also be there
+    """
+
+    graph: Graph
+    scheme: str
+    folded: bool
+    entries: dict[str, tuple[str, Entry]]
+    unused: dict[str, tuple[int, ...]]
+
+
+def recognise(arrays: Arrays, model: str | None, width: float | None) -> list[Layout]:
+    """Every network that fits the arrays exactly; one of each kind that computes alike."""
+    fitting = [layout for layout in _candidates(arrays, model, width) if _difference(arrays, layout) is None]
+    if model is None and any(not _dilated(layout) for layout in fitting):
+        fitting = [layout for layout in fitting if not _dilated(layout)]  # a file cannot tell; the plain one wins
+    # A vendor who publishes a name for this width means that: mnasnet0_5, not mnasnet1_0 at 0.5.
+    named = {_vendor(layout) for layout in fitting if layout.graph.recipe.width == 1.0}
+    fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0 or _vendor(layout) not in named]
+    kinds: list[Layout] = []
+    for layout in fitting:
+        if all(_differences(other, layout) for other in kinds):
+            kinds.append(layout)
+    return kinds
+
+
+def apart(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """In what networks differ that share every name and shape: ('pad', 'eps')."""
+    return matters(one for other in layouts[1:] for one in _differences(layouts[0], other))
+
+
+def _differences(one: Layout, other: Layout) -> tuple[Difference, ...]:
+    """What only folding or the size of the image makes different is none."""
+    recipe = one.graph.recipe
+    return compare(_built(recipe.model, recipe.width, recipe.classes), other.graph).differences
+
+
+def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
+    """Why no network fits, told of the one that comes nearest."""
+    names = [model] if model is not None else list(MODELS)
+    at = 1.0 if width is None else width
+    forms = [(name, _Form(scheme, folded)) for name in names for scheme in schemes_of(name) for folded in (False, True)]
+    layouts = [_layout(name, at, _classes(arrays, name, at, form), form) for name, form in forms]
+    best = max([*layouts, *_candidates(arrays, model, width)], key=partial(_agreement, arrays))
+    recipe = best.graph.recipe
+    if not _agreement(arrays, best):
+        first = next(iter(arrays))
+        return f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
+    return f"{_difference(arrays, best)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
+
+
+def nearest(arrays: Arrays, models: Sequence[str], like: Recipe) -> Layout | None:
+    """The network that another file tells, as far as these arrays are its weights; None if most of them are not.
+
+    Parameters
+    ----------
+    models : its names
+    like : its width and classes
+    """
+    layouts = [
+        _layout(name, like.width if name == models[0] else 1.0, like.classes, _Form(scheme, folded))
+        for name in models
+        for scheme in schemes_of(name)
+        for folded in (False, True)
+    ]
+    best = max(layouts, key=partial(_agreement, arrays))
+    return best if 2 * _agreement(arrays, best) > max(len(arrays), len(best.entries)) else None
+
+
+def _agreement(arrays: Arrays, layout: Layout) -> int:
+    """How many arrays have a name and shape of a network."""
+    return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
+
+
+def _dilated(layout: Layout) -> bool:
+    return MODELS[layout.graph.recipe.model].dilated_from is not None
+
+
+def _vendor(layout: Layout) -> str:
+    return MODELS[layout.graph.recipe.model].dialect.vendor
+
+
+def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Iterator[Layout]:
+    """Networks whose names resemble the file's, at every width that could give its shapes.
+
+    A model that fits at a width it is published at keeps the search from going on to odd ones.
+    """
+    for name in [model] if model is not None else MODELS:
+        for scheme in schemes_of(name):
+            # Folded or not, half of a file's names are those of convolutions.
+            layout = _layout(name, 1.0, 1000, _Form(scheme, False))
+            if model is None and len((layout.entries.keys() | layout.unused) & arrays.keys()) < len(arrays) / 2:
+                continue
+            for folded in (False, True):
+                yield from _at_widths(arrays, name, width, _Form(scheme, folded))
+
+
+def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[Layout]:
+    for candidate in _plausible_widths(arrays, name, form) if width is None else (width,):
+        layout = _layout(name, candidate, _classes(arrays, name, candidate, form), form)
+        yield layout
+        if _difference(arrays, layout) is None:
+            return
+
+
+def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]:
+    """Widths at which both ends of the network have as many channels as in the file, before a whole graph is built."""
+    layout, model = _layout(name, 1.0, 1000, form), find(name)
+    ends = ("stem.conv.w", f"block{len(model.table.rows)}.project.w")
+    keys = {ours: key for key, (ours, _) in layout.entries.items() if ours in ends}
+    found = [_channels(arrays, keys[end], layout.entries[keys[end]][1]) for end in ends]
+    full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
+    # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
+    for width in WIDTHS if model.width == 1.0 else (1.0,):
+        if abs(width * full - found[1]) <= _ROUNDING:
+            widths = plan(model, width)
+            if widths not in tried and [widths.stem, widths.blocks[-1].out] == found:
+                yield width
+            tried.add(widths)
+
+
+def _channels(arrays: Arrays, key: str, entry: Entry) -> int:
+    """Channels that a convolution of the file makes; 0 if there is no such convolution."""
+    axis = entry.axes[0]
+    return arrays[key].shape[axis] if key in arrays and arrays[key].ndim == len(entry.axes) else 0
+
+
+def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
+    layout = _layout(name, 1.0, 1000, form)
+    key = next(key for key, (ours, _) in layout.entries.items() if ours == "head.logits.b")
+    return arrays[key].size if key in arrays and arrays[key].size else find(name).dialect.classes
+
+
+@lru_cache(maxsize=512)
+def _built(name: str, width: float, classes: int) -> Graph:
+    return build(name, width=width, classes=classes)
+
+
+@lru_cache(maxsize=512)
+def _layout(name: str, width: float, classes: int, form: _Form) -> Layout:
+    graph = _built(name, width, classes)
+    graph = fold_graph(graph) if form.folded else graph
+    keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, form.scheme).items()}
+    return Layout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme))
+
+
+def _difference(arrays: Arrays, layout: Layout) -> str | None:
+    """What first keeps the arrays from being this network, or None."""
+    return next((words for _, words in misfits(arrays, layout)), None)
+
+
+def misfits(arrays: Arrays, layout: Layout) -> Iterator[tuple[str, str]]:
+    """All that keeps the arrays from being this network: refnet's name, or of what is left over the key; in words."""
+    name = layout.graph.recipe.model
+    for key, (ours, entry) in layout.entries.items():
+        if key not in arrays:
+            yield ours, f"{key!r} is missing, which {name} needs"
+        elif arrays[key].shape != entry.shape:
+            yield ours, f"{key!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
+    for key, array in arrays.items():
+        if key in layout.unused and array.shape != layout.unused[key]:
+            yield key, f"{key!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
+        if key not in layout.entries and key not in layout.unused:
+            yield key, f"{key!r} is left over: {name} has no such weight"

@@ -1,0 +1,52 @@
+"""A file that says how its arrays are used -> a graph of refnet's, with the file's own names.
+
+Knows vendors' operations and refnet's, and no network: `onnx`, `tflite` and `keras` have one function for each
+operation of that vendor, `canonicalise` then brings the graph into the form that refnet's networks have. What refnet's
+operations cannot say is refused, by the name of the operation and its place.
+"""
+
+from __future__ import annotations
+
+from refnet.errors import FormatError
+from refnet.files.containers.structure import Contents
+from refnet.files.importers import keras, onnx, tflite
+from refnet.files.importers.canonical import canonicalise
+from refnet.files.importers.imported import ImportedGraph
+
+__all__ = ["ImportedGraph", "import_graph"]
+
+_IMPORTERS = {
+    "onnx": onnx.import_onnx,
+    "tflite": tflite.import_tflite,
+    "hdf5": keras.import_keras,
+    "keras": keras.import_keras,
+}
+
+
+def import_graph(contents: Contents, size: tuple[int, int] | None = None) -> ImportedGraph:
+    """Write a file's own structure in refnet's operations.
+
+    Parameters
+    ----------
+    contents : of a file that tells its structure
+    size : (height, width) of the images, where the file leaves them open
+
+    Returns
+    -------
+    imported : the graph, checked, and its params
+
+    Raises
+    ------
+    FormatError
+        if an operation, or how it is used, cannot be said in refnet's operations: names operation and place.
+    RequestError
+        if the file leaves the size of its images open and `size` is None, or has another size.
+
+    Examples
+    --------
+    >>> from refnet.files import containers
+    >>> imported = import_graph(containers.read("mobilenet.onnx"))  # doctest: +SKIP
+    """
+    if contents.structure is None:
+        raise FormatError("the file does not say how its arrays are used")
+    return canonicalise(_IMPORTERS[contents.kind](contents, size))

@@ -1,0 +1,381 @@
+"""A graph while it is being translated: vendors' tensors on one side, refnet's nodes on the other.
+
+A vendor's tensor is a constant (`Const`) or something that a node makes (`Map`). A map remembers the order of the
+vendor's axes, so that transposing is renaming and NHWC ends here; a vector that a vendor reached by pooling and
+flattening is still a map of one point, and becomes flat only where it must: before a softmax, and at the end.
+
+What all vendors have in common is here, in refnet's words. What refnet's operations cannot say is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError
+from refnet.files.containers.archive import shown
+from refnet.files.importers.imported import ImportedGraph
+from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.networks.plan import padding
+from refnet.readings.cost import shape_after
+
+__all__ = ["Const", "GraphBuilder", "Map", "Value", "decimal"]
+
+Array = npt.NDArray[Any]
+Pair = tuple[int, int]
+Pad = tuple[Pair, Pair]
+
+_NONE: Pad = ((0, 0), (0, 0))
+_LARGEST = 1 << 28  # numbers in a map; images of 1000 x 1000 make maps of 16 million
+_LONGEST = 80  # letters of a node's name, which becomes a file's
+_FLOATS = (np.float16, np.float32, np.float64)
+
+
+class Const(NamedTuple):
+    """An array: its numbers, the file's name of it ('' if it was computed) and its dtype there."""
+
+    array: Array
+    key: str = ""
+    stored: str = ""
+
+
+class Map(NamedTuple):
+    """What a node makes: the node, its (C, H, W), and the vendor's axes in order: 'NCHW', 'NHWC' or 'NC'."""
+
+    node: str
+    shape: tuple[int, ...]
+    axes: str
+
+    def side(self, letter: str) -> int:
+        """The length of an axis, by letter; 1 if the vendor has dropped it."""
+        place = "CHW".index(letter)
+        return self.shape[place] if place < len(self.shape) else 1
+
+
+Value = Const | Map
+
+
+def decimal(number: float) -> float:
+    """The number that was meant by a float32: its shortest decimal, if that has at most six digits, or 1/6."""
+    single = np.float32(number)
+    shortest = str(single)
+    digits = re.sub(r"e.*|\.|-", "", shortest).strip("0")
+    if len(digits) <= 6:
+        return float(shortest)
+    return 1 / 6 if single == np.float32(1 / 6) else float(single)
+
+
+class GraphBuilder:
+    """Nodes and their arrays, appended in the order of the file.
+
+    Parameters
+    ----------
+    source : the vendor's name of the input
+    shape : (C, H, W) of the input
+    axes : of the input, 'NCHW' or 'NHWC'
+    batch : how many images the vendor's shapes speak of
+    budget : bytes that may be made of the file's arrays: many operations may read one, and each makes its own
+    """
+
+    def __init__(self, source: str, shape: tuple[int, int, int], axes: str, *, batch: int, budget: int) -> None:
+        self.shape, self.batch, self.budget = shape, batch, budget
+        self.nodes: list[Node] = []
+        self.params: dict[str, Array] = {}
+        self.keys: dict[str, str] = {}
+        self.stored: dict[str, str] = {}
+        self.taken = {SOURCE}
+        self.input = Map(SOURCE, shape, axes)
+        self.source = source
+
+    # ------------------------------------------------------------------------------------------------------- nodes
+
+    def add(self, name: str, op: str, *inputs: Map, params: Mapping[str, Const] | None = None, **attrs: Any) -> Map:
+        """Append a node named after the vendor's tensor that it makes."""
+        held = dict(params or {})
+        arrays = {slot: _float(const.array) for slot, const in held.items()}
+        shapes = {slot: array.shape for slot, array in arrays.items()}
+        node = Node(self._fit(name), op, tuple(x.node for x in inputs), shapes, attrs)
+        shape = shape_after(node, *(x.shape for x in inputs))
+        if not 1 <= min(shape) <= math.prod(shape) <= _LARGEST:
+            raise FormatError(f"makes a map of the shape {shape}")
+        for array in arrays.values():
+            self.spend(array)
+        self.nodes.append(node)
+        for slot, const in held.items():
+            self.params[f"{node.name}.{slot}"] = arrays[slot]
+            if const.key:
+                self.keys[f"{node.name}.{slot}"] = const.key
+                self.stored[f"{node.name}.{slot}"] = const.stored
+        return Map(node.name, shape, inputs[0].axes)
+
+    def spend(self, array: Array) -> None:
+        """Count an array that was made of the file's."""
+        self.budget -= array.nbytes
+        if self.budget < 0:
+            raise FormatError("reads the same arrays again and again: it would need more memory than the file is worth")
+
+    def inner(self, name: str) -> str:
+        """A name for what an operation makes before the activation that is fused with it."""
+        return f"{_first(name)}.linear"
+
+    def _fit(self, name: str) -> str:
+        """A name that no other node has, fit to be a file's: of several in one, the first."""
+        clean = re.sub(r"[^A-Za-z0-9_.-]+", ".", _first(name)).strip(".")[-_LONGEST:].strip(".") or "tensor"
+        made, count = clean, 1
+        while made in self.taken:
+            count += 1
+            made = f"{clean}.{count}"
+        self.taken.add(made)
+        return made
+
+    def finish(self, output: Map) -> ImportedGraph:
+        """The graph that ends in a tensor; what does not lead there is left out."""
+        if output.axes == "NC" and len(output.shape) == 3:
+            output = self.flat(output)
+        by_name = {node.name: node for node in self.nodes}
+        wanted: set[str] = set()
+        stack = [output.node]
+        while stack:
+            name = stack.pop()
+            if name != SOURCE and name not in wanted:
+                wanted.add(name)
+                stack.extend(by_name[name].inputs)
+        nodes = [node for node in self.nodes if node.name in wanted and node.name != output.node]
+        if output.node == SOURCE:
+            raise FormatError("returns its input: no network")
+        recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), output.shape[0], self.shape[0])
+        graph = check(Graph(recipe, (*nodes, by_name[output.node])))
+        return ImportedGraph.of(graph, self.params, self.keys, self.stored)
+
+    # -------------------------------------------------------------------------------------------------- convolutions
+
+    def convolution(
+        self, name: str, x: Map, w: Const, b: Const | None, *, stride: Pair, pad: Pad, dilation: Pair, group: int
+    ) -> Map:
+        """A convolution with weights (K, C / group, R, S); one filter for each channel is a depthwise one."""
+        w = Const(_rank(w.array, 4, "weights"), w.key, w.stored)
+        K, C, R, S = w.array.shape
+        channels = x.side("C")
+        _positive(*stride, *dilation, R, S)
+        b = None if b is None or _is_synthetic(b) else self._vector(b, K)
+        biases = {} if b is None else {"b": b}
+        if group == 1 and channels == C:
+            if (R, S) == stride == (1, 1) and pad == _NONE:
+                return self.add(name, "pointwise_conv2d", x, params={"w": _reshaped(w, (K, C)), **biases})
+            op = "conv2d"
+        elif group == channels == K and C == 1:
+            op, w = "depthwise_conv2d", _reshaped(w, (K, R, S))
+        else:
+            raise FormatError(f"{group} groups of {channels} channels to {K}: only dense and depthwise ones are read")
+        return self.add(name, op, x, params={"w": w, **biases}, stride=stride, pad=pad, dilation=dilation)
+
+    def linear(self, name: str, x: Map, w: Const, b: Const | None) -> Map:
+        """A linear layer with weights (K, C): a pointwise convolution of a map of one point."""
+        K, C = _rank(w.array, 2, "weights").shape
+        if x.side("C") != C or x.side("H") * x.side("W") != 1 or len(x.shape) != 3:
+            raise FormatError(f"a linear layer of {C} inputs on a map of {x.shape}: only channels are read")
+        biases = {} if b is None or _is_synthetic(b) else {"b": self._vector(b, K)}
+        return self.add(name, "pointwise_conv2d", x, params={"w": w, **biases})
+
+    def norm(self, name: str, x: Map, params: Mapping[str, Const], eps: float) -> Map:
+        """A batch norm: gamma, beta, mean, var."""
+        if not 0 <= eps < math.inf:
+            raise FormatError(f"an eps of {eps}")
+        C = x.side("C")
+        return self.add(name, "batch_norm", x, params={k: self._vector(v, C) for k, v in params.items()}, eps=eps)
+
+    # ----------------------------------------------------------------------------------------- arithmetic, activations
+
+    def arithmetic(self, name: str, op: str, x: Value, y: Value) -> Map:
+        """x op y of two tensors, at least one of them a map: 'add', 'sub', 'mul', 'div'."""
+        if isinstance(x, Map) and isinstance(y, Map):
+            return self._joined(name, op, x, y)
+        if isinstance(y, Map):
+            if op in ("sub", "div"):
+                raise FormatError("a constant from which, or by which, a tensor is taken")
+            x, y = y, x
+        if not isinstance(x, Map) or isinstance(y, Map):
+            raise FormatError("of constants only")
+        if y.array.size == 1 and (x.side("C") > 1 or not y.array.ndim):
+            return self._by_number(name, op, x, y.array)
+        match op:
+            case "sub":
+                return self._by_channel(name, "beta", x, Const(-y.array))
+            case "div":
+                return self._by_channel(name, "gamma", x, Const(1 / y.array))
+        return self._by_channel(name, {"add": "beta", "mul": "gamma"}[op], x, y)
+
+    def _joined(self, name: str, op: str, x: Map, y: Map) -> Map:
+        if x.axes != y.axes:
+            raise FormatError(f"joins tensors of the axes {x.axes} and {y.axes}")
+        if op == "add" and x.shape == y.shape:
+            return self.add(name, "add", x, y)
+        if op == "mul" and x.side("C") == y.side("C"):
+            if x.shape == y.shape or y.shape[1:] == (1, 1):
+                return self.add(name, "scale", x, y)
+            if x.shape[1:] == (1, 1):
+                return self.add(name, "scale", y, x)
+        raise FormatError(f"{op} of tensors of the shapes {x.shape} and {y.shape}")
+
+    def _by_number(self, name: str, op: str, x: Map, y: Array) -> Map:
+        number = float(y.item()) if y.dtype == np.float64 else decimal(y.item())
+        match op:
+            case "add":
+                return self.affine(name, x, 1.0, number)
+            case "sub":
+                return self.affine(name, x, 1.0, -number)
+            case "div" if number:
+                return self.affine(name, x, 1 / number, 0.0)
+            case "mul":
+                return self.affine(name, x, number, 0.0)
+        raise FormatError("divides by zero")
+
+    def affine(self, name: str, x: Map, slope: float, offset: float) -> Map:
+        """slope x + offset; nothing where that is x."""
+        if not (math.isfinite(slope) and math.isfinite(offset)):
+            raise FormatError("a factor or an addend that is not finite")
+        return x if (slope, offset) == (1.0, 0.0) else self.add(name, "affine", x, slope=slope, offset=offset)
+
+    def _by_channel(self, name: str, slot: str, x: Map, y: Const) -> Map:
+        """A factor or addend for each channel, as a part of a batch norm; `canonicalise` joins them."""
+        ones, zeros = (Const(np.full(x.side("C"), value, np.float32)) for value in (1, 0))
+        sides = dict(zip(reversed(x.axes), reversed(y.array.shape), strict=False))
+        if y.array.ndim > len(x.axes) or any(size != 1 for letter, size in sides.items() if letter != "C"):
+            raise FormatError(f"a constant of shape {y.array.shape} for the axes {x.axes}: only one number a channel")
+        parts = {"gamma": ones, "beta": zeros, "mean": zeros, "var": ones, slot: y}
+        return self.norm(name, x, parts, 0.0)
+
+    def clip(self, name: str, x: Map, low: float, high: float) -> Map:
+        """Between two numbers: the activations of this family."""
+        if low == 0 and high >= np.finfo(np.float32).max:
+            return self.add(name, "relu", x)
+        if (low, high) == (0, 6):
+            return self.add(name, "relu6", x)
+        if (low, high) == (0, 1):
+            return self.add(name, "hard_sigmoid", x, slope=1.0, offset=0.0)
+        raise FormatError(f"clips to between {low:g} and {high:g}: only 0 to 1, 6 or infinity")
+
+    def softmax(self, name: str, x: Map) -> Map:
+        """Over the channels; of a vector it is flat."""
+        if x.axes == "NC" and len(x.shape) == 3:
+            x = self.flat(x)
+        return self.add(name, "softmax", x)
+
+    # ------------------------------------------------------------------------------------------------- pools, shapes
+
+    def pool(self, name: str, op: str, x: Map, *, kernel: Pair, stride: Pair, pad: Pad) -> Map:
+        """'avg_pool2d' or 'max_pool2d'; padding counts for neither."""
+        _positive(*kernel, *stride)
+        if any(sum(ends) and max(ends) >= side for ends, side in zip(pad, kernel, strict=True)):
+            raise FormatError(f"a window of {kernel} with the padding {pad}: some would lie outside")
+        whole = kernel == x.shape[1:] and pad == _NONE
+        return self.add(name, op, x, kernel=kernel, stride=(1, 1) if whole else stride, pad=pad)
+
+    def mean(self, name: str, x: Map, letters: str, *, keep: bool) -> Map:
+        """The mean over height and width."""
+        if set(letters) != {"H", "W"} or len(x.shape) != 3:
+            raise FormatError(f"the mean over {', '.join(letters)}: only that over H and W")
+        made = self.pool(name, "avg_pool2d", x, kernel=(x.shape[1], x.shape[2]), stride=(1, 1), pad=_NONE)
+        return made if keep else made._replace(axes="NC")
+
+    def pad(self, name: str, x: Map, pads: Mapping[str, Pair], mode: str, value: float) -> Map:
+        """Points around the map, by axis."""
+        if any(pads.get(letter, (0, 0)) != (0, 0) for letter in "NC") or min(map(min, pads.values())) < 0:
+            raise FormatError(f"pads by {dict(pads)}: only the height and width, and by no less than nothing")
+        pad = (pads.get("H", (0, 0)), pads.get("W", (0, 0)))
+        if max(map(max, pad)) > 4 * max(x.shape):
+            raise FormatError(f"pads a map of {x.shape[1:]} points by {pad}")
+        return x if pad == _NONE else self.add(name, "pad", x, pad=pad, mode=mode, value=value)
+
+    def resize(self, name: str, x: Map, size: Pair, *, align_corners: bool) -> Map:
+        """Bilinear."""
+        _positive(*size)
+        return self.add(name, "resize_bilinear", x, size=size, align_corners=align_corners)
+
+    def flat(self, x: Map) -> Map:
+        """(N, C, H, W) -> (N, C H W)."""
+        if x.axes == "NHWC" and x.side("H") * x.side("W") > 1:
+            raise FormatError("flattens a map whose channels lie last: refnet's lie first")
+        return self.add(f"{x.node}.flatten", "flatten", x)._replace(axes="NC")
+
+    def reshape(self, x: Map, shape: Sequence[int]) -> Map:
+        """The same numbers under another shape: of a map of one point, or of any into a vector at the end."""
+        old = self.vendor_shape(x)
+        total = math.prod(old)
+        known = math.prod(size for size in shape if size != -1)
+        new = [total // max(known, 1) if size == -1 else int(size) for size in shape]
+        if list(shape).count(-1) > 1 or math.prod(new) != total or not new or new[0] != old[0]:
+            raise FormatError(f"reshapes {old} to {tuple(shape)}")
+        if tuple(new) == old:
+            return x
+        C = x.side("C")
+        if x.side("H") * x.side("W") == 1:
+            for axes, sizes in (("NC", [C]), ("NCHW", [C, 1, 1]), ("NHWC", [1, 1, C])):
+                if new[1:] == sizes:
+                    return x._replace(axes=axes)
+        elif len(new) == 2:
+            return self.flat(x)
+        raise FormatError(f"reshapes {old} to {tuple(new)}: only maps of one point, or to a vector")
+
+    def transpose(self, x: Map, order: Sequence[int]) -> Map:
+        """Another order of the vendor's axes."""
+        if sorted(order) != list(range(len(x.axes))):
+            raise FormatError(f"transposes {x.axes} by {tuple(order)}")
+        axes = "".join(x.axes[place] for place in order)
+        if axes not in ("NCHW", "NHWC", "NC"):
+            raise FormatError(f"transposes {x.axes} to {axes}: only NCHW and NHWC are read")
+        return x._replace(axes=axes)
+
+    def vendor_shape(self, x: Map) -> tuple[int, ...]:
+        """The shape that the vendor's tensor has."""
+        return tuple(self.batch if letter == "N" else x.side(letter) for letter in x.axes)
+
+    def same(self, x: Map, kernel: Pair, stride: Pair, dilation: Pair, *, lower: bool = False) -> Pad:
+        """TensorFlow's padding 'same' in numbers; `lower` puts an odd point before."""
+        _positive(*kernel, *stride, *dilation)
+        (a, b), (c, d) = (
+            padding("same", side, k, s, e) for side, k, s, e in zip(x.shape[1:], kernel, stride, dilation, strict=True)
+        )
+        return ((b, a), (d, c)) if lower else ((a, b), (c, d))
+
+    def _vector(self, const: Const, size: int) -> Const:
+        if const.array.size != size:
+            raise FormatError(f"{shown(const.key)} has {const.array.size} numbers for {size} channels")
+        return _reshaped(const, (size,))
+
+
+def _first(name: str) -> str:
+    """TFLite joins the names of all operations that it has fused into one."""
+    return next((part for part in name.split(";") if part), "tensor")
+
+
+def _is_synthetic(b: Const) -> bool:
+    """Whether a bias is nothing but zeros that an exporter made up."""
+    return not b.key and not b.array.any()
+
+
+def _reshaped(const: Const, shape: tuple[int, ...]) -> Const:
+    return const._replace(array=const.array.reshape(shape))
+
+
+def _rank(array: Array, rank: int, what: str) -> Array:
+    if array.ndim != rank or not array.size:
+        raise FormatError(f"{what} of shape {array.shape}")
+    return array
+
+
+def _positive(*numbers: int) -> None:
+    if min(numbers) < 1:
+        raise FormatError(f"a size, stride or dilation of {min(numbers)}")
+
+
+def _float(array: Array) -> Array:
+    """In the precision that refnet computes in."""
+    if array.dtype not in _FLOATS:
+        raise FormatError(f"weights of {array.dtype}: only floating-point numbers, or integers with a scale")
+    return np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)

@@ -1,0 +1,310 @@
+"""ONNX's operations in refnet's: one function for each.
+
+Shapes, axes and paddings that the file leaves to be computed are computed here, for images of one size
+(`onnx_constants`). Reads what PyTorch's two exporters and PaddlePaddle's make of MobileNets, from opset 7 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from refnet.errors import FormatError
+from refnet.files.containers.structure import Contents, Operation
+from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
+from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
+from refnet.files.importers.operations import Rule, begin, follow
+
+__all__ = ["import_onnx"]
+
+
+def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGraph:
+    """As `importers.import_graph`, before canonicalising."""
+    assert contents.structure is not None
+    builder = begin(contents, size)
+    arrays = {name: Const(array, name, str(array.dtype)) for name, array in contents.arrays.items()}
+    return follow(contents.structure, builder, arrays, _RULES)
+
+
+def _constant(op: str, rule: Rule | None) -> Rule:
+    """A rule that computes when all that it is given is constant, and otherwise does as another says."""
+
+    def either(builder: GraphBuilder, operation: Operation, *inputs: Value | None) -> Value:
+        if any(isinstance(x, Map) for x in inputs):
+            if rule is None:
+                raise FormatError("of a tensor that is not constant: refnet has no such operation")
+            return rule(builder, operation, *inputs)
+        arrays = [x.array if isinstance(x, Const) else None for x in inputs]
+        with np.errstate(all="ignore"):
+            made = np.asarray(CONSTANTS[op](operation.attrs, *arrays))
+        if not any(array is not None and np.may_share_memory(made, array) for array in arrays):
+            builder.spend(made)
+        first = inputs[0] if inputs else None
+        if op in VIEWS and isinstance(first, Const) and made.dtype.kind == "f":
+            return first._replace(array=made)
+        return Const(made)
+
+    return either
+
+
+def _conv(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
+    kernel = _pair(w.array.shape[2:])
+    stride, dilation = _pair(op.attrs.get("strides", (1, 1))), _pair(op.attrs.get("dilations", (1, 1)))
+    if op.attrs.get("kernel_shape", kernel) != kernel:
+        raise FormatError(f"a kernel of {kernel}, said to be one of {op.attrs['kernel_shape']}")
+    _channels_first(x)
+    return builder.convolution(
+        op.outputs[0], x, w, b,
+        stride=stride, pad=_pad_of(builder, op, x, kernel, stride, dilation), dilation=dilation,
+        group=op.attrs.get("group", 1),
+    )  # fmt: skip
+
+
+def _pad_of(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
+    """The padding of a convolution or pool, in numbers."""
+    match op.attrs.get("auto_pad", "NOTSET"):
+        case "NOTSET":
+            top, left, bottom, right = op.attrs.get("pads", (0, 0, 0, 0))
+            if min(top, left, bottom, right) < 0:
+                raise FormatError("a negative padding")
+            return ((top, bottom), (left, right))
+        case "VALID":
+            return ((0, 0), (0, 0))
+        case "SAME_UPPER" | "SAME_LOWER" as rule:
+            return builder.same(x, kernel, stride, dilation, lower=rule == "SAME_LOWER")
+    raise FormatError(f"auto_pad {op.attrs['auto_pad']!r}")
+
+
+def _gemm(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
+    if (
+        op.attrs.get("transA", 0)
+        or op.attrs.get("alpha", 1.0) != 1
+        or (b is not None and op.attrs.get("beta", 1.0) != 1)
+    ):
+        raise FormatError("transposed, or with factors: only x W + b is read")
+    if not op.attrs.get("transB", 0):
+        w = w._replace(array=w.array.T)
+    return builder.linear(op.outputs[0], _vector(x), w, b)
+
+
+def _matmul(builder: GraphBuilder, op: Operation, x: Map, w: Const) -> Map:
+    return builder.linear(op.outputs[0], _vector(x), w._replace(array=w.array.T), None)
+
+
+def _batch_normalization(builder: GraphBuilder, op: Operation, x: Map, *params: Const) -> Map:
+    if op.attrs.get("training_mode", 0) or not op.attrs.get("spatial", 1):
+        raise FormatError("in training mode, or of each point by itself: only inference is read")
+    slots = dict(zip(("gamma", "beta", "mean", "var"), params, strict=True))
+    return builder.norm(op.outputs[0], _channels_first(x), slots, decimal(op.attrs.get("epsilon", 1e-5)))
+
+
+def _clip(builder: GraphBuilder, op: Operation, x: Map, low: Const | None = None, high: Const | None = None) -> Map:
+    lowest = op.attrs.get("min", -np.inf) if low is None else low.array.item()
+    highest = op.attrs.get("max", np.inf) if high is None else high.array.item()
+    return builder.clip(op.outputs[0], x, lowest, highest)
+
+
+def _hard_sigmoid(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    slope, offset = decimal(op.attrs.get("alpha", 0.2)), decimal(op.attrs.get("beta", 0.5))
+    return builder.add(op.outputs[0], "hard_sigmoid", x, slope=slope, offset=offset)
+
+
+def _named(op: str) -> Rule:
+    return lambda builder, operation, x: builder.add(operation.outputs[0], op, x)
+
+
+def _arithmetic(op: str) -> Rule:
+    return lambda builder, operation, x, y: builder.arithmetic(operation.outputs[0], op, x, y)
+
+
+def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    axis = op.attrs.get("axis", -1)
+    if x.axes[axis] != "C" and not (axis == 1 and x.axes == "NCHW"):
+        raise FormatError(f"over axis {axis} of {x.axes}: only over the channels")
+    return builder.softmax(op.outputs[0], x)
+
+
+def _global_average_pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.mean(op.outputs[0], _channels_first(x), "HW", keep=True)
+
+
+def _reduce_mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+    places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
+    if places is None:
+        raise FormatError("over all axes: only over H and W")
+    letters = "".join(x.axes[place] for place in places)
+    return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keepdims", 1)))
+
+
+def _pool(kind: str) -> Rule:
+    def pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+        kernel, stride = _pair(op.attrs["kernel_shape"]), _pair(op.attrs.get("strides", (1, 1)))
+        pad = _pad_of(builder, op, _channels_first(x), kernel, stride, (1, 1))
+        if tuple(op.attrs.get("dilations", (1, 1))) != (1, 1):
+            raise FormatError("a dilated window")
+        if kind == "avg_pool2d" and op.attrs.get("count_include_pad", 0) and any(map(any, pad)):
+            raise FormatError("a mean over the padding too")
+        rest = [(side + sum(ends) - k) % s for side, ends, k, s in zip(x.shape[1:], pad, kernel, stride, strict=True)]
+        if op.attrs.get("ceil_mode", 0) and any(rest):
+            raise FormatError("windows that reach beyond the padding (ceil_mode)")
+        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad)
+
+    return pool
+
+
+def _pad(
+    builder: GraphBuilder,
+    op: Operation,
+    x: Map,
+    pads: Const | None = None,
+    value: Const | None = None,
+    axes: Const | None = None,
+) -> Map:
+    ends = list(op.attrs["pads"]) if pads is None else [int(end) for end in pads.array.ravel()]
+    letters = x.axes if axes is None else "".join(x.axes[place] for place in axes.array.ravel())
+    if len(ends) != 2 * len(letters):
+        raise FormatError(f"{len(ends)} paddings for {len(letters)} axes")
+    around = {letter: (ends[place], ends[place + len(letters)]) for place, letter in enumerate(letters)}
+    given = op.attrs.get("value", 0.0) if value is None else value.array.item()
+    mode = op.attrs.get("mode", "constant")
+    if mode not in ("constant", "reflect", "edge"):
+        raise FormatError(f"mode {mode!r}")
+    return builder.pad(op.outputs[0], x, around, mode, float(given))
+
+
+def _resize(
+    builder: GraphBuilder,
+    op: Operation,
+    x: Map,
+    roi: Const | None = None,
+    scales: Const | None = None,
+    sizes: Const | None = None,
+) -> Map:
+    how = op.attrs.get("coordinate_transformation_mode", "half_pixel")
+    known = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}
+    if op.attrs.get("mode", "nearest") != "linear" or how not in known or op.attrs.get("antialias", 0):
+        raise FormatError(f"{op.attrs.get('mode', 'nearest')} by {how}: only linear, by half_pixel or align_corners")
+    _channels_first(x)
+    if sizes is not None and sizes.array.size:
+        target = [int(side) for side in sizes.array]
+    elif scales is not None and scales.array.size:
+        target = [int(side * scale) for side, scale in zip(builder.vendor_shape(x), scales.array, strict=True)]
+    else:
+        raise FormatError("to no size")
+    if tuple(target[:2]) != builder.vendor_shape(x)[:2]:
+        raise FormatError("of more than height and width")
+    return builder.resize(op.outputs[0], x, (target[2], target[3]), align_corners=known[how])
+
+
+def _shape(builder: GraphBuilder, op: Operation, x: Map) -> Const:
+    sizes = builder.vendor_shape(x)[op.attrs.get("start", 0) : op.attrs.get("end")]
+    return Const(np.array(sizes, np.int64))
+
+
+def _reshape(builder: GraphBuilder, op: Operation, x: Map, shape: Const) -> Map:
+    old = builder.vendor_shape(x)
+    copies = not op.attrs.get("allowzero", 0)
+    return builder.reshape(x, [old[i] if size == 0 and copies else int(size) for i, size in enumerate(shape.array)])
+
+
+def _flatten(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    if op.attrs.get("axis", 1) not in (1, 1 - len(x.axes)):
+        raise FormatError(f"from axis {op.attrs['axis']}: only from axis 1")
+    return builder.reshape(x, (builder.batch, -1))
+
+
+def _squeeze(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+    old = builder.vendor_shape(x)
+    places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
+    if places is None:
+        raise FormatError("of every axis of length 1")
+    gone = {place % len(old) for place in places}
+    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
+
+
+def _unsqueeze(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+    sizes = np.zeros(builder.vendor_shape(x), np.bool_)
+    return builder.reshape(x, CONSTANTS["Unsqueeze"](op.attrs, sizes, None if axes is None else axes.array).shape)
+
+
+def _transpose(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.transpose(x, op.attrs.get("perm", range(len(x.axes))[::-1]))
+
+
+def _as_is(builder: GraphBuilder, op: Operation, x: Map, *rest: Value | None) -> Map:
+    training = rest[1] if len(rest) > 1 else None
+    if isinstance(training, Const) and training.array.any():
+        raise FormatError("in training mode: only inference is read")
+    return x
+
+
+def _cast(builder: GraphBuilder, op: Operation, x: Map, *like: Value) -> Map:
+    if op.op == "Cast" and op.attrs["to"] not in (1, 10, 11, 16):
+        raise FormatError("to another type than floating-point numbers")
+    return x
+
+
+def _cast_like(builder: GraphBuilder, op: Operation, x: Value, like: Value) -> Value:
+    """A tensor is a float whatever it is like; a constant like a tensor becomes float32."""
+    if isinstance(x, Map):
+        return _cast(builder, op, x)
+    return x._replace(array=x.array.astype(np.float32))
+
+
+def _vector(x: Map) -> Map:
+    if x.axes != "NC":
+        raise FormatError(f"of a tensor of axes {x.axes}: only of vectors")
+    return x
+
+
+def _channels_first(x: Map) -> Map:
+    if x.axes != "NCHW":
+        raise FormatError(f"of a tensor of axes {x.axes}: only of NCHW")
+    return x
+
+
+def _pair(numbers: Any) -> Pair:
+    height, width = numbers
+    return int(height), int(width)
+
+
+_OF_TENSORS: Mapping[str, Callable[..., Any]] = {
+    "Add": _arithmetic("add"),
+    "AveragePool": _pool("avg_pool2d"),
+    "BatchNormalization": _batch_normalization,
+    "Cast": _cast,
+    "CastLike": _cast_like,
+    "Clip": _clip,
+    "Conv": _conv,
+    "Div": _arithmetic("div"),
+    "Dropout": _as_is,
+    "Flatten": _flatten,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average_pool,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _named("hard_swish"),
+    "Identity": _as_is,
+    "MatMul": _matmul,
+    "MaxPool": _pool("max_pool2d"),
+    "Mul": _arithmetic("mul"),
+    "Pad": _pad,
+    "ReduceMean": _reduce_mean,
+    "Relu": _named("relu"),
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Shape": _shape,
+    "Sigmoid": _named("sigmoid"),
+    "Softmax": _softmax,
+    "Squeeze": _squeeze,
+    "Sub": _arithmetic("sub"),
+    "Swish": _named("swish"),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
+_RULES: Mapping[str, Rule] = {
+    **_OF_TENSORS,
+    **{op: _constant(op, _OF_TENSORS.get(op)) for op in CONSTANTS},
+}

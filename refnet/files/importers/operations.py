@@ -1,0 +1,111 @@
+"""Goes through a file's operations in order and has each translated; what all vendors' translators share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from refnet.errors import FormatError, RequestError
+from refnet.files.containers.archive import shown
+from refnet.files.containers.structure import Contents, Operation, Structure
+from refnet.files.importers.builder import GraphBuilder, Map, Value
+from refnet.files.importers.imported import ImportedGraph
+
+__all__ = ["Rule", "begin", "follow"]
+
+_SMALL = 32 << 20  # bytes that may be computed whatever the file holds
+_MOST = 10_000  # operations: the longest graphs, whose paddings are computed, have two thousand
+
+Rule = Callable[..., Value]  # (builder, operation, *inputs) -> its first output; an absent input is None
+
+
+def begin(contents: Contents, size: tuple[int, int] | None, axes: str | None = None) -> GraphBuilder:
+    """A builder whose input is the file's.
+
+    Parameters
+    ----------
+    size : (height, width), where the file leaves them open
+    axes : of the input, where the vendor fixes them; otherwise the channels are taken to be the 1 or 3 there are
+
+    Raises
+    ------
+    FormatError : not one input of images
+    RequestError : the size is open and not given, or given and another than the file's
+    """
+    structure = contents.structure
+    if structure is None:
+        raise FormatError("the file does not say how its arrays are used")
+    if len(structure.inputs) != 1:
+        raise FormatError(f"takes {len(structure.inputs)} inputs; only networks of one are read")
+    ((name, shape),) = structure.inputs.items()
+    if len(shape) != 4:
+        raise FormatError(f"its input {shown(name)} has {len(shape)} axes; only images are read, which have 4")
+    if axes is None:
+        axes = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
+    sides = dict(zip(axes, shape, strict=True))
+    channels = sides["C"]
+    if channels is None:
+        raise FormatError(f"its input {shown(name)} leaves the number of channels open: export it with a fixed one")
+    height, width = (sides[letter] or side for letter, side in zip("HW", size or (None, None), strict=True))
+    if height is None or width is None:
+        raise RequestError("the file leaves the size of its images open: give it, as (height, width)")
+    if size is not None and (height, width) != tuple(size):
+        raise RequestError(f"the file is made for images of {height},{width}, not {size[0]},{size[1]}")
+    if min(channels, height, width) < 1:
+        raise FormatError(f"its input {shown(name)} has the shape {shape}")
+    budget = _SMALL + 2 * sum(array.size * max(array.itemsize, 4) for array in contents.arrays.values())
+    return GraphBuilder(name, (channels, height, width), axes, batch=sides["N"] or 1, budget=budget)
+
+
+def follow(
+    structure: Structure, builder: GraphBuilder, constants: Mapping[str, Value], rules: Mapping[str, Rule]
+) -> ImportedGraph:
+    """Translate the operations that lead to the output.
+
+    Raises
+    ------
+    FormatError : for an operation that has no rule, or that its rule refuses; names the operation and its place
+    """
+    if len(structure.outputs) != 1:
+        raise FormatError(f"returns {len(structure.outputs)} tensors; only networks of one are read")
+    values: dict[str, Value] = {**constants, builder.source: builder.input}
+    operations = _leading_to(structure.outputs[0], structure.operations)
+    if len(operations) > _MOST:
+        raise FormatError(f"has {len(operations)} operations: no network of this family does")
+    for operation in operations:
+        where = f"{shown(operation.op)[1:-1]}, which makes {shown(operation.outputs[0])}"
+        rule = rules.get(operation.op)
+        if rule is None:
+            raise FormatError(f"{where}: refnet has no such operation")
+        if missing := [name for name in operation.inputs if name and name not in values]:
+            raise FormatError(f"{where}: reads {shown(missing[0])}, which nothing before it makes")
+        if operation.outputs[0] in values:
+            raise FormatError(f"{where}: the file has two tensors of this name")
+        try:
+            made = rule(builder, operation, *(values[name] if name else None for name in operation.inputs))
+        except (FormatError, RequestError) as error:
+            raise type(error)(f"{where}: {_line(error)}") from None
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
+            # An attribute of another type, an input too many, a constant where a tensor should be: the vendor's own
+            # checker would say so. Rules stay readable by not repeating it.
+            raise FormatError(f"{where}: not as its vendor defines it ({_line(error)})") from error
+        values[operation.outputs[0]] = made
+    output = values.get(structure.outputs[0])
+    if not isinstance(output, Map):
+        raise FormatError(f"nothing makes its output {shown(structure.outputs[0])}")
+    return builder.finish(output)
+
+
+def _leading_to(output: str, operations: tuple[Operation, ...]) -> list[Operation]:
+    wanted = {output}
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if wanted.intersection(filter(None, operation.outputs)):
+            wanted.update(operation.inputs)
+            kept.append(operation)
+    return kept[::-1]
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one line: it may quote the file."""
+    text = str(error) or type(error).__name__
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:300]

@@ -1,0 +1,250 @@
+"""A network -> a file of weights: in whose names, folded or not, in which precision.
+
+What the vendor's strict loading asks for beside the weights is written too. Another vendor's names are given only to a
+network that this vendor's own computes alike. What has been written is read back, and must be the same bit for bit,
+before it takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import RefnetError, RequestError
+from refnet.files import containers
+from refnet.files.containers import hdf5, npz, safetensors
+from refnet.files.containers import pth_write as pth_writing
+from refnet.files.containers.atomic import atomic_path
+from refnet.files.identify.comparison import compare
+from refnet.files.identify.differences import Difference
+from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
+from refnet.graph import CONVOLUTIONS, Graph
+from refnet.networks.build import build
+from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import fold_batch_norm
+
+__all__ = ["DTYPES", "SUFFIXES", "Lost", "Written", "write_weights"]
+
+Array = npt.NDArray[Any]
+Params = Mapping[str, Array]
+
+DTYPES = ("float32", "float16", "float64")
+SUFFIXES = (".npz", ".safetensors", ".pth", ".weights.h5")
+
+
+class Lost(NamedTuple):
+    """What becomes of an array's values in a smaller precision: how many turn to zero, how many lose digits."""
+
+    name: str
+    zeros: int
+    denormal: int
+
+
+class Written(NamedTuple):
+    """What a file of weights has been made of.
+
+    Attributes
+    ----------
+    model : whose network it is, by its vendor's name
+    scheme : whose names the arrays have
+    arrays : how many
+    differences : in which ways that network computes otherwise than the one it was made of
+    lost : values that float16 does not hold
+    """
+
+    model: str
+    scheme: str
+    arrays: int
+    folded: bool
+    differences: tuple[Difference, ...]
+    lost: tuple[Lost, ...]
+
+
+class _Target(NamedTuple):
+    """The graph under the recipe of the network that the names are of, and how that one differs."""
+
+    graph: Graph
+    differences: tuple[Difference, ...]
+
+
+def write_weights(
+    graph: Graph,
+    params: Params,
+    path: str | os.PathLike[str],
+    *,
+    names: str | None = None,
+    fold: bool = False,
+    dtype: str | None = None,
+    as_is: bool = False,
+) -> Written:
+    """Write the weights of a network to a file whose kind its name tells.
+
+    Parameters
+    ----------
+    graph, params : a network
+    path : ends in one of `SUFFIXES`; a file that is there is replaced
+    names : whose, a key of `schemes.SCHEMES`; by default the vendor's own
+    fold : work batch norm into the convolutions first
+    dtype : one of `DTYPES`; by default that of the params
+    as_is : give another vendor's names although that vendor's network computes otherwise
+
+    Returns
+    -------
+    written : what is in the file
+
+    Raises
+    ------
+    RequestError
+        if the kind of file or the names are unknown or do not go together, if no network of that vendor has these
+        layers or computes alike, if a value is beyond float16, if the file cannot be written.
+    RefnetError
+        if the file does not read back as it was written; then it is taken away.
+    """
+    write = _writer(Path(path))
+    if fold:
+        graph, folded = fold_batch_norm(graph, params)
+        params = folded
+    if names is None:
+        names = "keras" if write is _write_keras else schemes_of(graph.recipe.model)[0]
+    if names not in SCHEMES:
+        raise RequestError(f"no names are called {names!r}: {', '.join(SCHEMES)}")
+    if write is _write_keras and names != "keras":
+        raise RequestError(f"{Path(path).name}: .weights.h5 is Keras' own format, so its names are Keras', not {names}")
+    target = _target(graph, names)
+    if target.differences and not as_is:
+        model, ways = target.graph.recipe.model, _ways(target.differences)
+        raise RequestError(f"{model} computes otherwise ({ways}); take its names all the same with --as-is")
+    rounded, lost = _rounded(params, dtype)
+    vendors = _named(target.graph, rounded, names)
+    _put(Path(path), write, target.graph, vendors)
+    return Written(
+        model=target.graph.recipe.model,
+        scheme=names,
+        arrays=len(vendors),
+        folded=not any(node.op == "batch_norm" for node in graph.nodes),
+        differences=target.differences,
+        lost=lost,
+    )
+
+
+def _writer(path: Path) -> Callable[[Path, Graph, Mapping[str, Array]], None]:
+    for suffix, write in _WRITERS.items():
+        if path.name.endswith(suffix):
+            return write
+    raise RequestError(f"{path.name}: its ending must tell the kind of file: {', '.join(SUFFIXES)}")
+
+
+def _target(graph: Graph, names: str) -> _Target:
+    """The network that these names are of: ours, or the one of another vendor's that comes nearest."""
+    recipe = graph.recipe
+    if names in schemes_of(recipe.model):
+        return _Target(graph, ())
+    weights = _weights(graph)
+    found: list[_Target] = []
+    for model in MODELS:
+        width = recipe.width * MODELS[recipe.model].width / MODELS[model].width
+        if names not in schemes_of(model) or MODELS[model].table.rows != MODELS[recipe.model].table.rows:
+            continue
+        theirs = build(model, width=width, size=recipe.size, classes=recipe.classes)
+        if _weights(theirs) == weights:
+            found.append(_Target(replace(graph, recipe=theirs.recipe), compare(theirs, graph).differences))
+    if not found:
+        raise RequestError(f"no network of {names} has the layers of {recipe.model}, width {recipe.width:g}")
+
+    def odd(target: _Target) -> tuple[int, bool, bool]:
+        """Of those that compute alike, the one whose name stands for this width; else the one without a width."""
+        recipe = target.graph.recipe
+        return len(target.differences), recipe.width != 1.0, MODELS[recipe.model].width != 1.0
+
+    return min(found, key=odd)
+
+
+def _ways(differences: Sequence[Difference]) -> str:
+    """Each way in which networks differ, with the first node where they do."""
+    first = {difference.what: difference for difference in reversed(differences)}
+    return "; ".join(map(str, reversed(first.values())))
+
+
+def _weights(graph: Graph) -> dict[str, tuple[int, ...]]:
+    return {node.name: node.params["w"] for node in graph.nodes if node.op in CONVOLUTIONS}
+
+
+def _rounded(params: Params, dtype: str | None) -> tuple[dict[str, Array], tuple[Lost, ...]]:
+    """The params in another precision, and what that does to them."""
+    if dtype is None:
+        return dict(params), ()
+    if dtype not in DTYPES:
+        raise RequestError(f"dtype {dtype!r}: take one of {', '.join(DTYPES)}")
+    found, lost = {}, []
+    for name, array in params.items():
+        with np.errstate(over="ignore", under="ignore"):
+            found[name] = array.astype(dtype)
+        if beyond := int(np.isinf(found[name]).sum() - np.isinf(array).sum()):
+            largest = float(np.abs(array).max())
+            raise RequestError(f"{name}: {beyond} of its values are beyond {dtype}, the largest {largest:.6g}")
+        zeros = int(((found[name] == 0) & (array != 0)).sum())
+        tiny = np.finfo(dtype).tiny
+        denormal = int(((np.abs(found[name]) < tiny) & (found[name] != 0) & (found[name] != array)).sum())
+        if zeros or denormal:
+            lost.append(Lost(name, zeros, denormal))
+    return found, tuple(lost)
+
+
+def _named(graph: Graph, params: Params, names: str) -> dict[str, Array]:
+    """The arrays under the vendor's names, in the vendor's layout, with what else strict loading asks for."""
+    try:
+        named = entries(graph, names)
+    except KeyError as error:
+        raise RequestError(f"{error.args[0]}: {names} has no name for this layer; take --names refnet") from None
+    vendors = {entry.key: entry.theirs(params[ours]) for ours, entry in named.items()}
+    dtype = next(iter(vendors.values())).dtype
+    vendors |= {key: np.zeros(shape, dtype) for key, shape in unused(graph, names).items() if names == "article"}
+    return vendors | {key: np.zeros((), np.int64) for key in counters(graph, names)}
+
+
+def _put(
+    path: Path,
+    write: Callable[[Path, Graph, Mapping[str, Array]], None],
+    graph: Graph,
+    arrays: Mapping[str, Array],
+) -> None:
+    """Write under another name, read back, compare, rename."""
+    with atomic_path(path) as temporary:
+        write(temporary, graph, arrays)
+        found = containers.read(temporary).arrays
+        for key, array in arrays.items():
+            there = found.get(key)
+            if there is None or there.dtype != array.dtype or there.tobytes() != array.tobytes():
+                raise RefnetError(f"{path}: {key} does not read back as it was written; nothing is left of the file")
+        if len(found) != len(arrays):
+            raise RefnetError(f"{path}: reads back with {len(found)} arrays, not {len(arrays)}; nothing is left of it")
+
+
+def _write_keras(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
+    numbers, names = SCHEMES["keras-numbers"].modules(graph), SCHEMES["keras"].modules(graph)
+    named = entries(graph, "keras")
+    layers = []
+    for node in graph.nodes:
+        if node.params:
+            variables = tuple(arrays[named[f"{node.name}.{slot}"].key] for slot in node.params)
+            layers.append(hdf5.Layer(numbers[node.name].removeprefix("layers/"), names[node.name], variables))
+    hdf5.write_weights(path, layers)
+
+
+def _write_pth(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
+    # torchvision's MnasNet loads nothing that does not say which version of its stem it has.
+    pth_writing.write(path, arrays, version=2 if graph.recipe.model.startswith("torchvision/mnasnet") else 1)
+
+
+_WRITERS: Mapping[str, Callable[[Path, Graph, Mapping[str, Array]], None]] = {
+    ".npz": lambda path, _, arrays: npz.write(path, arrays),
+    ".safetensors": lambda path, _, arrays: safetensors.write(path, arrays),
+    ".pth": _write_pth,
+    ".weights.h5": _write_keras,
+}

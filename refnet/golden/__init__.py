@@ -1,1 +1,0 @@
-"""Golden tensors: judging a candidate's against them, and finding out why one is wrong."""

@@ -1,0 +1,89 @@
+"""By what a segment is judged: by its bound, or where that says nothing by refnet's own spread; never by neither.
+
+Comparison and diagnosis use the same yardstick, so that a cause is held to what the verdict was.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.segments import Segment, limit, run
+from refnet.judge.verdicts import Judgement, judge
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.readings.bounds import PRECISIONS, Bound, Precision
+from refnet.readings.orders import ORDERS, rounded, stored
+
+__all__ = ["judged"]
+
+Array = npt.NDArray[Any]
+
+_LONG = 8  # nodes: shorter segments are always judged by their bound, which is then sharp
+_NOTHING = 1000.0  # times the finest rounding, or a tenth of the result: a bound that wide says nothing
+
+
+def judged(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
+    """The verdict on a segment's tensor.
+
+    Parameters
+    ----------
+    dumped : whether a port wrote the tensors, and may have computed wider than it wrote; not so for refnet's own runs
+
+    A bound grows with every node that it is carried through. Where it says nothing, the yardstick is how far honest
+    runs of the segment in the declared precision lie apart, in several orders of summation, folded and not; a
+    candidate may be as far beyond the outermost of them as that: twice the distance is allowed. Where refnet has no
+    such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect.
+    """
+    assert segment.candidate is not None
+    own, made = segment.precision or precision, limit(segment, precision)
+    if _says(segment, made, own):
+        found = judge(segment.candidate, made)
+        if found.holds or not dumped or segment.candidate.shape != made.y.shape:
+            return found
+        # A port may compute wider than it dumps: then its own inputs are known to half a unit only.
+        wider = judge(segment.candidate, limit(segment, precision, rounded=True))
+        return wider if wider.holds else found
+    runs = list(_runs(segment, own))
+    if not runs or made.y.shape != segment.candidate.shape:
+        found = judge(segment.candidate, made)
+        return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
+    return judge(segment.candidate, _apart(made.y, runs))._replace(yardstick="spread")
+
+
+def _says(segment: Segment, made: Bound, precision: Precision) -> bool:
+    """Whether a bound is narrow enough to tell honest from wrong."""
+    if not np.isfinite(made.rms):
+        return False
+    size = float(np.sqrt(np.mean(np.square(made.y))))
+    finest = max(precision.u, precision.u_store) * size + precision.step
+    return len(segment.graph) < _LONG or made.rms < min(_NOTHING * finest, size / 10)
+
+
+def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:
+    """Honest runs in the declared precision; none where refnet cannot compute in it."""
+    formats = ("float64", "float32", "float16", "bfloat16")
+    store = next((name for name in formats if precision.u_store < 2.5 * PRECISIONS[name][0]), "")
+    if precision.step or precision.levels or precision.u > 2.0**-23 or precision.u_factor or not store:
+        return
+    short = store in ("float16", "bfloat16")
+    dtype = np.float64 if store == "float64" else np.float32
+    folded_graph, folded = fold_batch_norm(segment.graph, segment.params)
+    for graph, params in ((segment.graph, segment.params), (folded_graph, {**segment.params, **folded})):
+        if short:
+            params = {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()}
+        for rules in ORDERS.values():
+            one = replace(segment, graph=graph, params=params)
+            yield run(one, dtype, stored(rules, store) if short else rules).astype(np.float64)
+
+
+def _apart(y: Array, runs: list[Array]) -> Bound:
+    """The distances between runs, and to the exact result, as a bound without a worst case."""
+    pairs = list(itertools.combinations([y, *runs], 2))
+    apart = max(float(np.abs(one - other).max()) for one, other in pairs)
+    rms = max(float(np.sqrt(np.mean(np.square(one - other)))) for one, other in pairs)
+    return Bound(y, np.full_like(y, np.inf), np.full_like(y, 2 * apart), 2 * rms)

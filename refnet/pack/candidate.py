@@ -1,0 +1,177 @@
+"""A candidate's tensors in files: a folder of .npy or raw files, an .npz archive or a safetensors file.
+
+All but an .npz is looked through when it is opened and read tensor by tensor when asked for, so that memory stays low.
+The file knows no network, runs nothing that a file holds, and refuses what is cut short.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError
+from refnet.files.containers import npz, safetensors
+from refnet.files.containers.archive import widened
+
+__all__ = ["Stored", "Tensors", "read_candidate"]
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+_RAW = (".bin", ".raw")
+
+
+class Stored(NamedTuple):
+    """Where a tensor lies in a file; dtype as NumPy writes it, or 'bfloat16', which NumPy does not have."""
+
+    path: Path
+    offset: int
+    dtype: str
+    shape: Shape
+    order: str = "C"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the file."""
+        return math.prod(self.shape) * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
+
+
+class Tensors(Mapping[str, Array]):
+    """Tensors in files: each is read when asked for, and not kept. `shapes` are known without reading."""
+
+    def __init__(self, stored: Mapping[str, Stored]) -> None:
+        self._stored = dict(stored)
+        self.shapes = {name: place.shape for name, place in stored.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        path, offset, dtype, shape, order = self._stored[name]
+        file_dtype = np.dtype("<u2" if dtype == "bfloat16" else dtype)
+        try:
+            flat: Array = np.fromfile(path, file_dtype, math.prod(shape), offset=offset)
+            if flat.size != math.prod(shape):
+                raise ValueError("cut short since it was opened")
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{path}: {_line(error).removeprefix(f'{path}: ')}") from None
+        if dtype == "bfloat16":
+            flat = widened(flat)
+        return flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(shape, order="F" if order == "F" else "C")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def read_candidate(path: str | Path) -> Mapping[str, Array]:
+    """Open a candidate: {name: tensor} in a stable order, numbers in names counted as numbers.
+
+    Parameters
+    ----------
+    path : a folder of .npy files and of .bin or .raw files (little-endian float32, without a shape: they come out
+        one-dimensional), or such a folder's parent where it is called tensors/, as in a golden pack; one such file; an
+        .npz archive; a safetensors file. float16, bfloat16 (widened to float32), float32, float64 or integers.
+
+    Returns
+    -------
+    Mapping; all but an .npz reads each tensor when it is asked for
+
+    Raises
+    ------
+    FormatError
+        in one line, if a file is damaged, cut short or of a dtype that is no number, or if there is nothing.
+    FileNotFoundError
+        if there is no such path.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return Tensors(_folder(path))
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise FormatError("is neither a file nor a folder")
+        with open(path, "rb") as file:
+            start = file.read(9)
+        if path.suffix in _RAW or start.startswith(b"\x93NUMPY"):
+            return Tensors({path.stem: _file(path)})
+        if start.startswith(b"PK"):
+            arrays = npz.read(path)
+            for name, array in arrays.items():
+                _allow(array.dtype, name)
+            if not arrays:
+                raise FormatError("holds no tensors")
+            return arrays
+        if path.suffix == ".safetensors" or start[8:] == b"{":
+            return Tensors(_safetensors(path))
+        raise FormatError("take a folder of .npy or .raw files, an .npz archive or a .safetensors file")
+    except FileNotFoundError:
+        raise
+    except (FormatError, OSError, ValueError) as error:
+        reason = _line(error)
+        raise FormatError(reason if reason.startswith(str(path)) else f"{path}: {reason}") from None
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts '2' before '10'."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _allow(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        what = "Python objects" if dtype.hasobject else str(dtype)
+        raise FormatError(f"{name!r} holds {what}; take float16, float32, float64 or integers")
+
+
+def _folder(path: Path) -> dict[str, Stored]:
+    folder = path / "tensors" if (path / "tensors").is_dir() else path
+    files = [file for file in folder.iterdir() if file.suffix in (".npy", *_RAW) and not file.name.startswith(".")]
+    if not files:
+        raise FormatError("holds no .npy, .bin or .raw file")
+    found: dict[str, Stored] = {}
+    for file in sorted(files, key=lambda file: (_natural(file.stem), file.name)):
+        if file.stem in found:
+            raise FormatError(f"{found[file.stem].path.name} and {file.name} have one name; remove one")
+        found[file.stem] = _file(file)
+    return found
+
+
+def _file(path: Path) -> Stored:
+    """Where the tensor of a .npy or raw file lies."""
+    if not path.is_file():
+        raise FormatError(f"{path}: is no file")
+    size = path.stat().st_size
+    if path.suffix in _RAW:
+        if size == 0 or size % 4:
+            raise FormatError(f"{path}: {size} bytes are no whole number of float32 values")
+        return Stored(path, 0, "<f4", (size // 4,))
+    with open(path, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = header(file)
+        except Exception as error:  # hostile bytes make NumPy's headers raise nearly anything
+            raise FormatError(f"{path}: damaged or not a .npy file: {_line(error)}") from None
+        _allow(dtype, str(path))
+        stored = Stored(path, file.tell(), dtype.str, tuple(map(int, shape)), "F" if fortran else "C")
+    if min(shape, default=0) < 0 or stored.nbytes != size - stored.offset:
+        state = "cut short" if stored.nbytes > size - stored.offset else "not as long as its array"
+        raise FormatError(f"{path}: is {state}: {size - stored.offset} bytes for shape {shape} of {dtype}")
+    return stored
+
+
+def _safetensors(path: Path) -> dict[str, Stored]:
+    """Where the tensors of a safetensors file lie."""
+    with open(path, "rb") as file:
+        found = safetensors.places(file)
+    return {name: Stored(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}

@@ -1,0 +1,243 @@
+"""Golden packs: every tensor of a run, with the graph and the params that made it, in one folder.
+
+Values are computed in float64 from the input and params as the pack stores them, and rounded once. Tensors are written
+and read one at a time. A pack is written whole or not at all and never over anything; one that breaks its own
+manifest anywhere is refused. The format is specified in docs/pack-format.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError, RequestError
+from refnet.graph import SOURCE, Graph, walk
+from refnet.network import Network
+from refnet.pack.formats import FORMATS, Stored, read_array, writer
+from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, document, head, laid_out, parse
+from refnet.readings import fast
+from refnet.readings.cost import shapes
+
+__all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "write_pack"]
+
+Array = npt.NDArray[Any]
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def write_pack(
+    net: Network,
+    x: Array,
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    layout: str = "nchw",
+    only: str | None = None,
+    format: str = "npy",  # noqa: A002
+    origin: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a network in float64 and write every tensor, rounded once, as a golden pack.
+
+    Parameters
+    ----------
+    net : its params are rounded to `dtype` first, and so is x: the pack alone gives the same values again
+    x : (N, C, H, W) array of float32 or float64
+    path : of the folder that will be the pack
+    dtype : of everything stored, 'float32' or 'float64'
+    layout : of the tensors with four axes, 'nchw' or 'nhwc'; params keep refnet's own axes
+    only : a pattern such as 'block3.*': which tensors to store; the input, graph and params are there in any case
+    format : 'npy', 'raw', 'safetensors' or 'c' (arrays to compile; `read_pack` does not read these back)
+    origin : where weights and input are from, as JSON; it becomes part of the manifest
+    extra : further JSON entries for the manifest
+
+    Raises
+    ------
+    RequestError
+        if the path exists, an argument is none of these, the network does not take x, or a value leaves the range of
+        `dtype`. Nothing is left on disk then, nor after an interrupt.
+    """
+    path = Path(path)
+    for what, value, known in (("dtype", dtype, DTYPES), ("layout", layout, LAYOUTS), ("format", format, FORMATS)):
+        if value not in known:
+            raise RequestError(f"{what} {value!r}: take one of {', '.join(known)}")
+    x, params = _input(net, x, dtype), _Rounded(net.params, dtype)
+    every = shapes(net.graph)
+    kept = [name for name in every if name == SOURCE or only is None or fnmatchcase(name, only)]
+    if len(kept) == 1:
+        raise RequestError(f"no tensor matches {only!r}; they are called like {', '.join([*every][1:4])}")
+    first = head(net.graph, dtype, layout, format, origin)
+    if taken := [key for key in extra or {} if key in (*first, "params", "tensors")]:
+        raise RequestError(f"extra: {taken[0]!r} is an entry of every manifest already")
+    first |= extra or {}
+    json.dumps(first, allow_nan=False)  # what is no JSON fails now, not after the work
+    planned = {
+        "params": net.graph.params(),
+        "tensors": {name: laid_out((len(x), *every[name]), layout) for name in kept},
+    }
+    with _whole(path) as folder, np.errstate(over="ignore", invalid="ignore"):
+        with closing(writer(format, folder, planned, dtype)) as out:
+            entries = {name: out.add("params", name, params[name]) for name in planned["params"]}
+            tensors = {SOURCE: {**out.add("tensors", SOURCE, _stored(x, layout)), "op": SOURCE}}
+            for node, y in walk(net.graph, fast, params, {SOURCE: x}):
+                if node.name in planned["tensors"]:
+                    tensors[node.name] = {**out.add("tensors", node.name, _stored(y, layout)), "op": node.op}
+                del y  # or it would outlive the next node's run
+        manifest = {**first, "params": entries, "tensors": tensors}
+        (folder / MANIFEST).write_text(document(manifest), encoding="ascii")
+
+
+class _Rounded(Mapping[str, Array]):
+    """Params as the pack stores them, widened to float64 one at a time when they are asked for."""
+
+    def __init__(self, params: Mapping[str, Array], dtype: str) -> None:
+        self.params, self.dtype = params, dtype
+
+    def __getitem__(self, name: str) -> Array:
+        return self.params[name].astype(self.dtype, copy=False).astype(np.float64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.params)
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+
+def _input(net: Network, x: Array, dtype: str) -> Array:
+    """x in float64, holding the values that the pack stores."""
+    x = np.asarray(x)
+    if str(x.dtype) not in DTYPES:
+        raise RequestError(f"input: {x.dtype}; take float32 or float64, scaled as the network expects")
+    with np.errstate(over="ignore"):
+        x = x.astype(dtype)
+        net.checked(x.astype(net.dtype, copy=False))
+    return x.astype(np.float64)
+
+
+def _stored(y: Array, layout: str) -> Array:
+    """(N, C, H, W) -> (N, H, W, C) where the layout asks for it; a view."""
+    return y.transpose(0, 2, 3, 1) if layout == "nhwc" and y.ndim == 4 else y
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A folder that gets its name only once it is complete."""
+    if os.path.lexists(path):
+        raise RequestError(f"{path}: exists already; remove it or choose another name")
+    if not path.parent.is_dir():
+        raise RequestError(f"{path}: there is no folder {path.parent} to write it into")
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if os.path.lexists(path):
+            raise RequestError(f"{path}: has appeared meanwhile; remove it or choose another name")
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """A golden pack on disk. Arrays are read when they are asked for, and their hashes verified then.
+
+    Attributes
+    ----------
+    path : the folder
+    manifest : what its manifest.json says
+    graph : the network, with the attributes that it was run with
+    params : {'stem.conv.w': array, ...}; each is read once and kept. `Network(pack.graph, pack.params)` runs it again
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    graph: Graph
+    params: Mapping[str, Array]
+    _tensors: Mapping[str, Array]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stored tensors in order of execution, the input first."""
+        return tuple(self._tensors)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of every array in the pack."""
+        return np.dtype(str(self.manifest["dtype"]))
+
+    def tensor(self, name: str) -> Array:
+        """One tensor, (N, C, H, W) or (N, C), whatever the layout it is stored in.
+
+        Raises
+        ------
+        FormatError
+            if its file is not what the manifest says, or holds NaN or infinity.
+        RequestError
+            if the pack does not store it.
+        """
+        if name not in self._tensors:
+            raise RequestError(f"{self.path}: stores no tensor {name!r}; the first are {', '.join(self.names[:4])}")
+        y = self._tensors[name]
+        nhwc = self.manifest["layout"] == "nhwc" and y.ndim == 4
+        return y.transpose(0, 3, 1, 2) if nhwc else y
+
+
+class _Arrays(Mapping[str, Array]):
+    """Arrays of a pack by name, each read and verified when it is asked for."""
+
+    def __init__(self, folder: Path, form: str, stored: Mapping[str, Stored], *, keep: bool) -> None:
+        self.folder, self.form, self.stored, self.keep = folder, form, stored, keep
+        self.kept: dict[str, Array] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self.kept:
+            return self.kept[name]
+        stored = self.stored[name]
+        array = read_array(self.folder / stored.file, name, stored, self.form)
+        if self.keep:
+            array.flags.writeable = False
+            self.kept[name] = array
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+def read_pack(path: str | Path) -> Pack:
+    """Open a golden pack: its manifest is checked now, its arrays when they are read.
+
+    Raises
+    ------
+    FormatError
+        in one line that names the file: no manifest, of another version, not a network that refnet knows how to run,
+        a file that is missing or outside the folder, a shape that the network does not make.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FormatError(f"{path}: {'is a file; a golden pack is a folder' if path.exists() else 'does not exist'}")
+    manifest = parse(path)
+    form = manifest.entries["storage"]
+    params = _Arrays(path, form, manifest.params, keep=True)
+    return Pack(path, manifest.entries, manifest.graph, params, _Arrays(path, form, manifest.tensors, keep=False))

@@ -1,0 +1,120 @@
+"""The result of a comparison in words: a table of plain text, and JUnit XML; the page with pictures is in `page`.
+
+All three render the one JSON document that `refnet compare --json` prints. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from refnet.judge.verdicts import FAILING
+from refnet.report.junit import Case, suite
+from refnet.report.page import html
+from refnet.report.words import causes, figure, origin, summary
+from refnet.text import table as columns
+
+__all__ = ["html", "junit", "table"]
+
+_HEADER = ("tensor", "verdict", "from", "worst", "expected", "rms", "max error", "accumulated", "border", "interior")
+_LEFT = 3  # columns of words
+
+
+def table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
+    """The report as plain text.
+
+    Parameters
+    ----------
+    document : as `refnet compare --json` prints it
+    verbose : a line for every tensor; otherwise for those only that are not fine, and a count of the rest
+
+    Returns
+    -------
+    str
+        a row a tensor: the largest error in units of the worst-case and of the expected bound, the rms error in units
+        of that which rounding explains, the largest error itself; then, beside the judgement, how far the tensor is
+        from the golden one, relative to it: as a whole, in the outermost ring of pixels, inside it. Below: the causes,
+        notes, and the verdict in the last line.
+
+    Examples
+    --------
+    >>> print(table({"verdict": "holds", "candidate": "port", "pack": "gold", "model": "m", "precision": "float32",
+    ...              "tensors": [], "causes": [], "notes": [], "unmatched": []}))
+    port against gold: m, float32
+    <BLANKLINE>
+    holds
+    """
+    tensors = document["tensors"]
+    accepted = "missing" if document["verdict"] == "holds" else ""  # of a candidate that may be partial
+    shown = [t for t in tensors if verbose or (t["verdict"] in FAILING and t["verdict"] != accepted)]
+    fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
+    parts = ["{candidate} against {pack}: {model}, {precision}".format(**document)]
+    if shown:
+        parts.append(columns(_HEADER, map(_row, shown), _LEFT))
+    if fine and not verbose:
+        parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
+    if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
+        parts.append("\n".join(few))
+    for sentence, more in causes(document):
+        parts.append("\n".join([sentence, *(f"  {line}" for line in more)]))
+    if document["notes"]:
+        parts.append("\n".join(document["notes"]))
+    if document["unmatched"]:
+        parts.append(f"match nothing: {', '.join(map(_plain, document['unmatched']))}")
+    return "\n\n".join([*parts, summary(document)])
+
+
+def _row(tensor: Mapping[str, Any]) -> list[str]:
+    accumulated = tensor.get("accumulated") or {}
+    return [
+        _plain(tensor["name"]),
+        tensor["verdict"],
+        _plain(origin(tensor)) or "-",
+        *(figure(tensor.get(key)) for key in ("worst", "expected", "rms", "error")),
+        *(figure(accumulated.get(key)) for key in ("relative", "border", "interior")),
+    ]
+
+
+def _plain(name: str) -> str:
+    """A name of the candidate's as a terminal may print it."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
+def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Sentences on tensors whose difference sits in few channels."""
+    for tensor in tensors:
+        values = [float(value) if value is not None else 0.0 for value in tensor.get("channels") or []]
+        values = [0.0 if math.isnan(value) else value for value in values]
+        order = sorted(range(len(values)), key=lambda channel: -values[channel])
+        ranked = [values[channel] for channel in order]
+        for few in range(1, len(values) // 8 + 1):
+            if ranked[few - 1] > 10 * ranked[few]:
+                named = ", ".join(f"{channel} ({figure(values[channel])})" for channel in order[:few])
+                yield f"{tensor['name']}: mostly in channel {named}; elsewhere at most {figure(ranked[few])}"
+                break
+
+
+def junit(document: Mapping[str, Any]) -> str:
+    """The report as JUnit XML: a test case per tensor, and one per tensor of the candidate that matches nothing.
+
+    What lies inside a judged segment counts as passed.
+    """
+    return suite(f"refnet compare {document['candidate']}", document["model"], _cases(document))
+
+
+def _cases(document: Mapping[str, Any]) -> Iterator[Case]:
+    why: dict[str, list[str]] = {}
+    for cause, (sentence, more) in zip(document["causes"], causes(document), strict=True):
+        why.setdefault(cause["node"], []).extend([sentence, *more])
+    for tensor in document["tensors"]:
+        name, verdict = tensor["name"], tensor["verdict"]
+        if verdict in FAILING:
+            figures = [f"{key} {figure(tensor.get(key))}" for key in ("worst", "expected", "rms", "error")]
+            message = f"{name}: {verdict}; {', '.join(figures)}"
+            yield Case(name, verdict, message, "\n".join(why.get(name, [])))
+        else:
+            yield Case(name, "", verdict)
+    for name in document["unmatched"]:
+        yield Case(name, "unmatched", f"{name}: matches no node")

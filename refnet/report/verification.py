@@ -1,0 +1,313 @@
+"""What `verify` found, as a JSON document, as plain text and as JUnit XML. Nothing is judged here."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from refnet.files.checkpoint import Checkpoint
+from refnet.files.identify.differences import grouped
+from refnet.report.junit import Case, suite
+from refnet.report.words import figure
+from refnet.text import plain
+from refnet.verification.health import Finding
+from refnet.verification.kinds import KINDS
+from refnet.verification.policy import WORDS
+from refnet.verification.values import EQUAL, Value
+from refnet.verification.verify import Verified
+
+__all__ = ["document", "junit", "sentence", "text"]
+
+_MANY = 20  # lines of one kind
+_NAMED = 4  # nodes in one line
+_LONG = 60  # letters of a file's own name
+_MEANT = {
+    "folded": "batch norm folded",
+    "float32": "rounded to float32",
+    "float16": "rounded to float16",
+    "bfloat16": "rounded to bfloat16",
+    "int8": "weights in 8 bits",
+    "renamed": "under other names",
+    "structure": "with another structure",
+}
+
+
+def sentence(found: Verified) -> str:
+    """The verdict in one line: 'same network, batch norm folded'."""
+    if found.sides is None:
+        return "healthy" if found.holds else f"not healthy: {_counted(found.sick)}"
+    if found.holds:
+        return ", ".join(["same network", *_meant(found.needs)])
+    why = []
+    if found.structure and "structure" in found.unmeant:
+        changes = [str(change.difference) for change in found.structure if change.needs == "structure"]
+        more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
+        why.append(f"{changes[0]}{more}")
+    if found.faults:
+        why.append(_faults(found.faults))
+    if words := [word for word in found.unmeant if word != "structure"]:
+        why.append(f"{', '.join(_meant(words))}, which --allow does not list")
+    if found.sick:
+        why.append(_counted(found.sick))
+    if found.strange:
+        why.append(f"{found.behaviour.wrong[0]} computes something else")
+    return f"not the same network: {'; '.join(why)}"
+
+
+def _meant(words: Sequence[str]) -> list[str]:
+    return [_MEANT[word] for word in _MEANT if word in words]
+
+
+def _faults(faults: Sequence[Value]) -> str:
+    """One kind by its tensor and detail; of several tensors, the first and how many."""
+    first = faults[0]
+    kind = "of another shape" if first.kind == "shape" else first.kind
+    said = f"{first.name} is {kind}" + (f" ({first.detail})" if first.detail else "")
+    return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' if count > 1 else ''}"
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    first = findings[0]
+    more = f", and {_more(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
+    return f"{first.name} of {plain(first.file)}: {first.detail}{more}"
+
+
+def document(found: Verified) -> dict[str, Any]:
+    """The whole answer for programs."""
+    return {
+        "verdict": sentence(found),
+        "structure": [
+            {
+                "node": each.node,
+                "kind": each.kind,
+                "original": each.known,
+                "copy": each.file,
+                "meant": needs in found.allowed,
+            }
+            for each, needs in found.structure
+        ],
+        "values": [_value(found, value) for value in found.values],
+        "behaviour": _behaviour(found),
+        "health": [
+            {
+                "file": each.file,
+                "name": each.name,
+                "key": each.key,
+                "kind": each.kind,
+                "fails": each in found.sick,
+                "count": each.count,
+                "first": list(each.first),
+                "detail": each.detail,
+            }
+            for each in found.health
+        ],
+    }
+
+
+def _value(found: Verified, value: Value) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "kind": value.kind,
+        "meant": not value.fault and all(word in found.allowed for word in value.needs),
+        "detail": value.detail,
+        "ulps": _number(value.ulps),
+        "at": list(value.at),
+        "original": value.original,
+        "copy": value.copy,
+    }
+
+
+def _behaviour(found: Verified) -> dict[str, Any]:
+    made = found.behaviour
+    return {
+        "images": made.images,
+        "size": list(made.size),
+        "nodes": made.counts,
+        "wrong": made.wrong,
+        "end": made.end,
+        "agree": made.agree,
+        "difference": _number(made.difference),
+        "spread": _number(made.spread),
+        "note": made.note,
+    }
+
+
+def _number(value: float) -> float | str | None:
+    """A JSON number; infinity in words, nothing for what was not measured."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)
+
+
+def text(found: Verified, *, verbose: bool = False) -> str:
+    """The answer for people: the files, the levels, what is wrong with tables, and the verdict in the last line."""
+    parts = [_files(found)]
+    if found.sides is not None:
+        parts.append(f"meant: {', '.join(found.allowed) or 'no difference'}")
+        if os.path.realpath(found.sides.original.path) == os.path.realpath(found.sides.copy.path):
+            parts.append("both are one and the same file: this proves nothing")
+        parts += list(found.sides.notes)
+    parts.append(_structure(found))
+    if found.sides is not None:
+        parts += [_values(found, verbose), _behaves(found)]
+    elif found.behaviour.note:
+        parts.append(found.behaviour.note)
+    parts.append(_health(found, verbose))
+    return "\n\n".join([part for part in parts if part] + [sentence(found)])
+
+
+def _files(found: Verified) -> str:
+    if found.sides is None:
+        return f"{plain(found.file.path)}: {_identity(found.file)}"
+    sides = found.sides
+    return "\n".join(
+        f"{role}  {plain(file.path)}: {_identity(file)}"
+        for role, file in (("original", sides.original), ("copy    ", sides.copy))
+    )
+
+
+def _identity(file: Checkpoint) -> str:
+    recipe = file.graph.recipe
+    height, width = recipe.size
+    dtypes = Counter(file.stored.values())
+    return ", ".join(
+        [
+            " or ".join(file.models) or "no network that refnet knows",
+            f"width {recipe.width:g}",
+            f"{height}x{width}",
+            f"{recipe.classes} classes",
+            "batch norm folded" if file.folded else "batch norm not folded",
+            " and ".join(sorted(dtypes)),
+            f"{file.kind}, {'its own structure' if file.scheme == 'structure' else f'names of {file.scheme}'}",
+        ]
+    )
+
+
+def _structure(found: Verified) -> str:
+    if not found.structure:
+        return f"structure: {len(found.file.graph)} nodes, no difference"
+    count = len(found.structure)
+    head = f"structure: {count} difference{'s' if count > 1 else ''}"
+    if found.sides is None:
+        head += f" from {found.file.models[0] if found.file.models else 'any known network'}"
+    lines = [f"  {line}" for line in grouped((change.difference for change in found.structure), _NAMED)]
+    return "\n".join([head, *_few(lines)])
+
+
+def _values(found: Verified, verbose: bool) -> str:
+    counts = Counter(value.kind for value in found.values)
+    lines = [f"values: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}"]
+    told = [value for value in found.values if value.kind != EQUAL and "int8" not in value.needs]
+    if told:
+        most = max(told, key=lambda value: value.ulps)
+        place = f"[{', '.join(map(str, most.at))}]"
+        lines[0] += f"; at most {figure(most.ulps)} ulps, at {most.name}{place}"
+    rows = found.values if verbose else found.faults
+    lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
+    for kind in dict.fromkeys(value.kind for value in found.faults):
+        if kind in KINDS:
+            lines.append(f"  [{kind}] {KINDS[kind].sentence}")
+    return "\n".join(lines)
+
+
+def _line(value: Value) -> str:
+    own = value.copy if len(value.copy) <= _LONG else f"{value.copy[:_LONG]}..."
+    named = f" ({own})" if own and own != value.name else ""
+    words = f": {value.detail}" if value.detail else ""
+    place = f", most at [{', '.join(map(str, value.at))}] by {figure(value.ulps)} ulps" if value.ulps else ""
+    return f"{value.name}{named}: {value.kind}{words}{place}"
+
+
+def _behaves(found: Verified) -> str:
+    made = found.behaviour
+    if not made.end:
+        return f"behaviour: not compared: {made.note}" if made.note else ""
+    lines = [
+        f"behaviour: on {made.images} probe images of {made.size[0]}x{made.size[1]}: "
+        + (", ".join(_nodes(count, verdict) for verdict, count in made.counts.items()) or "no node judged"),
+        f"  {made.end}: the same class for {made.agree} of {made.images}"
+        + (
+            ""
+            if math.isnan(made.difference)
+            else f"; {made.difference:.2g} apart, relative to the largest; refnet's own spread {made.spread:.2g}"
+        ),
+    ]
+    if made.wrong:
+        lines.append(f"  first wrong by itself: {', '.join(made.wrong[:5])}{', ...' if len(made.wrong) > 5 else ''}")
+    if made.note:
+        lines.append(f"  {made.note}")
+    return "\n".join(lines)
+
+
+def _nodes(count: int, verdict: str) -> str:
+    return f"{count} node{'s' if count > 1 else ''} {verdict}"
+
+
+def _health(found: Verified, verbose: bool) -> str:
+    if not found.health:
+        return "health: nothing to report"
+    sick, told = found.sick, [finding for finding in found.health if finding not in found.sick]
+    lines = [f"health: {len(sick)} failing, {len(told)} to know of"]
+    lines += [f"  FAILS {_finding(found, finding)}" for finding in sick]
+    if verbose:
+        return "\n".join([*lines, *(f"  {_finding(found, finding)}" for finding in told)])
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for each in told:
+        alike.setdefault((each.file, each.kind), []).append(each)
+    for group in alike.values():
+        first = _finding(found, group[0])
+        lines.append(f"  {first}" + (f", and so in {_more(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
+    return "\n".join(lines)
+
+
+def _finding(found: Verified, finding: Finding) -> str:
+    place = f", first at [{', '.join(map(str, finding.first))}]" if finding.first else ""
+    role = ""
+    if found.sides is not None:
+        role = " in the original" if finding.file == found.sides.original.path else " in the copy"
+    return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {finding.detail}"
+
+
+def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:
+    if len(lines) <= most:
+        return list(lines)
+    return [*lines[:most], f"  and {len(lines) - most} more (--verbose or --json shows them)"]
+
+
+def junit(found: Verified) -> str:
+    """JUnit XML: a case for the structure, for every tensor, for the behaviour and for the health of each file."""
+    name = f"refnet verify {found.file.path}"
+    return suite(name, found.file.graph.recipe.model or "network", _cases(found))
+
+
+def _cases(found: Verified) -> Iterator[Case]:
+    if found.sides is not None:
+        bad = "structure" in found.unmeant
+        words = (
+            "; ".join(str(change.difference) for change in found.structure) or f"{len(found.file.graph)} nodes alike"
+        )
+        yield Case("structure", "structure" if bad else "", words)
+        for value in found.values:
+            bad = value.fault or not all(word in found.allowed for word in value.needs)
+            yield Case(f"values.{value.name}", value.kind if bad else "", _line(value))
+        if found.renamed:
+            yield Case("names", "" if "renamed" in found.allowed else "renamed", WORDS["renamed"])
+        wrong = ", ".join(found.behaviour.wrong)
+        yield Case(
+            "behaviour", "behaviour" if found.strange else "", wrong or found.behaviour.note or "as the original"
+        )
+    files = [found.file] if found.sides is None else [found.sides.original, found.sides.copy]
+    for file in files:
+        sick = [finding for finding in found.sick if finding.file == file.path]
+        yield Case(
+            f"health.{file.path}",
+            "health" if sick else "",
+            "; ".join(_finding(found, each) for each in sick) or "nothing failing",
+        )

@@ -1,0 +1,1 @@
+"""Other people's executions of a model, in processes of their own."""

@@ -1,0 +1,164 @@
+"""Worker processes that run a part of each batch.
+
+Threads would be simpler, but NumPy's calls are short here, and two threads that call so often queue for the
+interpreter's lock: two were measured to do less than one. A worker is a Python of its own, which is told over a pipe
+which images to take from a file in memory. It executes nothing but `refnet.session.worker`, and ends when the pipe
+closes. Whatever goes wrong with it (it cannot be started, it dies, there is no memory to share) costs time alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import Graph
+
+__all__ = ["WorkerPool"]
+
+Array = npt.NDArray[Any]
+
+_LOST = (OSError, EOFError, pickle.UnpicklingError)
+
+
+class WorkerPool:
+    """The workers of one session.
+
+    Parameters
+    ----------
+    count : how many
+    graph, params : what they run
+    """
+
+    def __init__(self, count: int, graph: Graph, params: Mapping[str, Array]) -> None:
+        self._owner = os.getpid()
+        self._shared: Array | None = None
+        self._workers: list[subprocess.Popen[bytes]] = []
+        with contextlib.suppress(OSError):
+            for _ in range(count if _startable() else 0):
+                self._workers.append(_start())
+        self._end = weakref.finalize(self, _stop_workers, self._owner, list(self._workers))
+        for worker in self._workers:
+            with contextlib.suppress(*_LOST):
+                _send(worker, (graph, dict(params)))
+        self._workers = [worker for worker in self._workers if _answers(worker)]
+
+    def stop_workers(self) -> None:
+        """End the workers, whatever they are at."""
+        self._workers = []
+        self._end()
+
+    def divide(self, x: Array, y: Array, run: Callable[[Array, Array], None]) -> None:
+        """Run a batch: some images here, with `run`, and some by each worker."""
+        if os.getpid() != self._owner:  # the workers are those of the process that this one was forked from
+            self._workers = []
+        if self._workers and (self._shared is None or len(self._shared) < len(x)):
+            self._share(x, y)
+        parts = len(self._workers) + 1
+        own, *shares = (slice(len(x) * part // parts, len(x) * (part + 1) // parts) for part in range(parts))
+        shared_x, shared_y = (x, y) if self._shared is None else (self._shared["x"], self._shared["y"])
+        _elsewhere(self._workers)
+        asked = []
+        for worker, share in zip(self._workers, shares, strict=True):
+            shared_x[share] = x[share]
+            with contextlib.suppress(*_LOST):
+                _send(worker, (share.start, share.stop))
+                asked.append(worker)
+        run(x[own], y[own])
+        for worker, share in zip(list(self._workers), shares, strict=True):
+            if worker in asked and _answers(worker):
+                y[share] = shared_y[share]
+            else:
+                self._workers.remove(worker)
+                run(x[share], y[share])
+
+    def _share(self, x: Array, y: Array) -> None:
+        """Share memory with the workers, with room for a batch; without such memory there is no work for them."""
+        dtype = np.dtype([("x", x.dtype, x.shape[1:]), ("y", y.dtype, y.shape[1:])])
+        for folder in ("/dev/shm", None):  # in memory, or else on a disk
+            with contextlib.suppress(OSError):
+                handle, path = tempfile.mkstemp(prefix="refnet-", dir=folder)
+                try:
+                    with open(handle, "wb") as file:
+                        # Written, not only claimed: touching a page that a full disk cannot give would kill us.
+                        np.zeros(len(x), dtype).tofile(file)
+                    self._shared = np.memmap(path, dtype, "r+", shape=(len(x),))
+                    for worker in self._workers:
+                        with contextlib.suppress(*_LOST):
+                            _send(worker, (path, dtype, len(x)))
+                    self._workers = [worker for worker in self._workers if _answers(worker)]
+                    return
+                finally:
+                    with contextlib.suppress(OSError):  # both sides have it open; where that forbids it, it stays
+                        Path(path).unlink()
+        self._shared = None
+        self.stop_workers()
+
+
+def _startable() -> bool:
+    """Whether `sys.executable` is a Python, and not a program that would start itself once more."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """A worker that imports what this process would, and whose BLAS uses one thread."""
+    paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "refnet.session.worker"],  # -P: nothing from the current folder
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        process_group=0,  # an interrupt is for the process that asks
+    )
+
+
+def _elsewhere(workers: list[subprocess.Popen[bytes]]) -> None:
+    """Keep workers off the core of this thread: otherwise a batch was seen to take ten milliseconds longer."""
+    with contextlib.suppress(AttributeError, OSError, ValueError, IndexError):  # not on every system
+        stat = Path("/proc/thread-self/stat").read_text()
+        here = int(stat.rpartition(")")[2].split()[36])  # field 39 of proc(5)
+        if others := os.sched_getaffinity(0) - {here}:
+            for worker in workers:
+                os.sched_setaffinity(worker.pid, others)
+
+
+def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
+    assert worker.stdin is not None
+    pickle.dump(message, worker.stdin, pickle.HIGHEST_PROTOCOL)
+    worker.stdin.flush()
+
+
+def _answers(worker: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker says that it has done what it was asked."""
+    assert worker.stdout is not None
+    with contextlib.suppress(*_LOST):
+        return worker.stdout.read(1) == b"+"
+    return False
+
+
+def _stop_workers(owner: int, workers: list[subprocess.Popen[bytes]]) -> None:
+    """Close the pipes: then workers end, or else are ended."""
+    if os.getpid() != owner:
+        return
+    for worker in workers:
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+    for worker in workers:
+        try:
+            worker.wait(timeout=1)
+        except subprocess.TimeoutExpired:  # a process that was forked from this one still holds the pipe
+            worker.kill()
+            worker.wait()

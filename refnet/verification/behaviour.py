@@ -1,0 +1,149 @@
+"""Both files run on one probe input: each tensor of the copy judged on its own inputs, and the ends compared.
+
+The weights may hold, and the structure too: this is what follows from it, and what a difference in either comes to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.probes import probe
+from refnet.errors import RefnetError
+from refnet.files.checkpoint import Checkpoint
+from refnet.graph import SOURCE
+from refnet.judge.compare import Reference, compare
+from refnet.judge.spread import spread
+from refnet.judge.verdicts import FAILING
+from refnet.network import Network
+from refnet.readings.bounds import Precision
+from refnet.verification.sides import Sides
+from refnet.verification.structure import folded_norms
+
+__all__ = ["Behaviour", "behave", "traced"]
+
+Array = npt.NDArray[Any]
+Trace = dict[str, Array]
+
+_LOGITS = "head.flatten"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What two files make of the same input.
+
+    Attributes
+    ----------
+    images : how many, and `size` (height, width)
+    verdicts : by node that both have; the original's names; empty where nothing can judge them
+    end : the tensor that is compared at the end
+    agree : for how many images the most probable class is the same
+    difference : the largest between the two ends, in units of the largest magnitude of the original's
+    spread : how far refnet's own runs of the original lie apart there, in the same units
+    note : why something was not done
+    """
+
+    images: int = 0
+    size: tuple[int, int] = (0, 0)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    end: str = ""
+    agree: int = 0
+    difference: float = float("nan")
+    spread: float = float("nan")
+    note: str = ""
+
+    @property
+    def wrong(self) -> list[str]:
+        """The nodes that rounding does not explain, in order."""
+        return [name for name, verdict in self.verdicts.items() if verdict in FAILING]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many nodes have each verdict."""
+        return dict(Counter(self.verdicts.values()))
+
+
+def traced(file: Checkpoint, x: Array) -> Trace | str:
+    """Every tensor that a file's network makes of an input in float32, or why there are none."""
+    try:
+        net = Network(file.graph, file.params).astype(np.float32)
+        with np.errstate(all="ignore"):
+            return net.trace(x)
+    except (RefnetError, ValueError, IndexError) as error:
+        return f"{file.path} cannot be run: {error}"
+
+
+def inputs(file: Checkpoint, images: int = 2) -> Array:
+    """The probe for a file's network."""
+    return probe(file.graph, images)
+
+
+def behave(
+    sides: Sides, x: Array, first: Trace | str, second: Trace | str, short: str = "", moved: Collection[str] = ()
+) -> Behaviour:
+    """Compare two runs.
+
+    Parameters
+    ----------
+    x : the probe
+    first, second : what the original and the copy made of it, from `traced`
+    short : the format that the copy's weights were rounded to: 'float16', 'bfloat16'; 'int8' for steps that no bound
+        of rounding covers, so that only the ends are compared
+    moved : biases of the copy that were rounded with a constant added, which no bound on a node knows of: their values
+        have been judged, and each node is judged with those that it has
+    """
+    made = Behaviour(len(x), (x.shape[2], x.shape[3]))
+    if isinstance(first, str):
+        return replace(made, note=first)
+    if isinstance(second, str):
+        return replace(made, note=second)
+    if short == "int8":
+        words = "weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared"
+        made = replace(made, note=words)
+    else:
+        made = replace(made, verdicts=_judged(sides, x, first, second, short, moved))
+    return _ends(made, sides, x, first, second)
+
+
+def _ends(made: Behaviour, sides: Sides, x: Array, first: Trace, second: Trace) -> Behaviour:
+    """How far apart two runs end: the logits where both have them, else the last tensor of each."""
+    end, other = sides.original.graph.output, sides.copy.graph.output
+    if _LOGITS in first and _LOGITS in second:
+        end = other = _LOGITS
+    if first[end].shape != second[other].shape:
+        words = f"{end} has shape {second[other].shape} in the copy, {first[end].shape} in the original"
+        return replace(made, end=end, note=words)
+    y, z = (np.asarray(each, np.float64).reshape(len(x), -1) for each in (first[end], second[other]))
+    net = Network(sides.original.graph, sides.original.params).astype(np.float32)
+    with np.errstate(all="ignore"):
+        scale = float(np.abs(y).max()) or 1.0
+        apart = float(np.abs(y - z).max()) / scale
+        agree = int((y.argmax(axis=1) == z.argmax(axis=1)).sum())
+        own = spread(net, x[:1], end) / scale
+    return replace(made, end=end, agree=agree, difference=apart, spread=own)
+
+
+def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, moved: Collection[str]) -> dict[str, str]:
+    """The verdict on each tensor of the copy, given the copy's own inputs to it."""
+    graph = sides.original.graph
+    renamed = {conv: norm for norm, conv in folded_norms(graph, sides.copy.graph).items()}
+    inner = set(folded_norms(sides.copy.graph, graph))  # batch norms of the copy alone: their convolution is not ours
+    before = {node.inputs[0]: node.name for node in sides.copy.graph.nodes if node.name in inner}
+    tensors = {renamed.get(name, name): second[before.get(name, name)] for name in second if name not in inner}
+    own = {name: sides.copy.params[name] for name in moved if name in sides.original.params}
+    params = {name: np.asarray(array, np.float64) for name, array in {**sides.original.params, **own}.items()}
+    reference = Reference(graph, params, {**first, SOURCE: x}.__getitem__, tuple(first))
+    precision = Precision.of(short) if short else None
+    with np.errstate(all="ignore"):
+        # Both are runs of refnet's own; in a short format constants are rounded too, as a port's inputs may be.
+        found = compare(reference, tensors, precision=precision, explain=False, partial=True, dumped=bool(short))
+    return {
+        finding.name: finding.judgement.verdict
+        for finding in found.findings
+        if finding.name != SOURCE and finding.judgement.verdict not in ("inside", "missing")
+    }

@@ -1,0 +1,185 @@
+"""Two files side by side: which is the original, which network each is, which layers are folded in one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from refnet.errors import FormatError, RequestError
+from refnet.files.checkpoint import Checkpoint, identify
+from refnet.networks.resize import resize
+from refnet.pack.pack import read_pack
+from refnet.verification.layers import Layer, layers
+from refnet.verification.roundings import on_grid
+from refnet.verification.structure import differences
+
+__all__ = ["Sides", "both", "opened", "pair"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Two files, layer by layer.
+
+    Attributes
+    ----------
+    original, copy : the copy is the one that lacks weights, or is folded, or rounded, where either is; else the second
+        file
+    first, second : their layers
+    notes : what was settled on the way, in sentences
+    """
+
+    original: Checkpoint
+    copy: Checkpoint
+    first: dict[str, Layer]
+    second: dict[str, Layer]
+    notes: tuple[str, ...] = ()
+
+    def folded(self, name: str) -> bool:
+        """Whether a layer has its batch norm in the original and, worked in, in the copy."""
+        return name in self.first and name in self.second and self.first[name].norm and not self.second[name].norm
+
+    def unfolded(self, name: str) -> bool:
+        """Whether it is the other way round."""
+        return name in self.first and name in self.second and self.second[name].norm and not self.first[name].norm
+
+
+def opened(
+    path: str | Path | Checkpoint,
+    *,
+    model: str | None = None,
+    width: float | None = None,
+    size: Size | None = None,
+    like: Checkpoint | None = None,
+) -> Checkpoint:
+    """A file of weights, or a golden pack, as a network; a checkpoint as it is.
+
+    Parameters
+    ----------
+    like : what the file should be a copy of, see `identify`
+
+    Raises
+    ------
+    FormatError, RequestError
+        as `identify` and `read_pack` do.
+    """
+    if isinstance(path, Checkpoint):
+        return path
+    if not Path(path).is_dir():
+        return identify(path, model=model, width=width, size=size, like=like)
+    if model is not None or width is not None or size is not None:
+        raise RequestError(f"{path}: a golden pack knows its own model, width and size")
+    pack = read_pack(path)
+    params = {name: np.asarray(array) for name, array in pack.params.items()}
+    return Checkpoint(
+        path=str(path),
+        kind="pack",
+        scheme="refnet",
+        graph=pack.graph,
+        params=params,
+        stored={name: str(array.dtype) for name, array in params.items()},
+        keys={name: name for name in params},
+        models=(pack.graph.recipe.model,),
+        folded=all(node.op != "batch_norm" for node in pack.graph.nodes),
+    )
+
+
+def both(
+    one: str | Path | Checkpoint,
+    other: str | Path | Checkpoint,
+    *,
+    model: str | None = None,
+    width: float | None = None,
+    size: Size | None = None,
+) -> tuple[Checkpoint, Checkpoint]:
+    """Two files; where one by itself is no network, because arrays are missing or transposed, read like the other.
+
+    Raises
+    ------
+    FormatError, RequestError
+        as `opened` does.
+    """
+    try:
+        first = opened(one, model=model, width=width, size=size)
+    except FormatError as error:
+        try:
+            second = opened(other, model=model, width=width, size=size)
+        except FormatError:
+            raise error from None
+        return opened(one, model=model, width=width, size=size, like=second), second
+    return first, opened(other, model=model, width=width, size=size, like=first)
+
+
+def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sides:
+    """Put two files side by side.
+
+    Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone is
+    taken at the size of one that tells its structure.
+    """
+    one, other, notes = _settled(one, other, size)
+    original, copy = (other, one) if _derived(one) > _derived(other) else (one, other)
+    return Sides(
+        original,
+        copy,
+        layers(original.graph, original.params),
+        layers(copy.graph, copy.params),
+        notes,
+    )
+
+
+def _settled(one: Checkpoint, other: Checkpoint, size: Size | None) -> tuple[Checkpoint, Checkpoint, tuple[str, ...]]:
+    """Both as the networks that they may be which differ least."""
+    if size is None and one.graph.recipe.size != other.graph.recipe.size:
+        if not _tells(one):
+            one = _at(one, other.graph.recipe.size)
+        elif not _tells(other):
+            other = _at(other, one.graph.recipe.size)
+    if one.models == other.models and not (_tells(one) or _tells(other)):
+        if not one.apart:
+            return one, other, ()
+        words = f"neither file can tell which of {' and '.join(one.models)} it is ({', '.join(one.apart)} differ)"
+        return one, other, (f"{words}; as {one.models[0]} they are compared",)
+    choices = [(a, b) for a in _readings(one) for b in _readings(other)]
+    a, b = min(choices, key=lambda each: len(differences(*each)))
+    notes = [
+        f"{file.path} cannot tell which of {' and '.join(file.models)} it is ({', '.join(file.apart)} differ): "
+        f"it is taken for {chosen.graph.recipe.model}, which the other file is nearest to"
+        for file, chosen in ((one, a), (other, b))
+        if file.apart and not _tells(file)
+    ]
+    return a, b, tuple(notes)
+
+
+def _tells(file: Checkpoint) -> bool:
+    """Whether a file tells its own structure."""
+    return file.scheme == "structure" or file.kind == "pack"
+
+
+def _at(file: Checkpoint, size: Size) -> Checkpoint:
+    return replace(file, graph=resize(file.graph, size))
+
+
+def _readings(file: Checkpoint) -> Iterator[Checkpoint]:
+    """A file as each of the networks that it may be."""
+    if len(file.models) == 1 or file.misfits or _tells(file):
+        yield file
+        return
+    recipe = file.graph.recipe
+    for model in file.models:
+        same_width = None if model != file.models[0] else recipe.width
+        yield identify(file.path, model=model, width=same_width, size=recipe.size)
+
+
+def _derived(file: Checkpoint) -> tuple[bool, int, int]:
+    """What of a file says that it was made from another: it lacks weights, or batch norms, or has shorter numbers."""
+    norms = sum(node.op == "batch_norm" for node in file.graph.nodes)
+    weights = [name for name in file.params if name.endswith(".w")]
+    stored = min((np.dtype(file.stored.get(name, "float32")).itemsize for name in weights), default=4)
+    for store in ("float16", "bfloat16"):
+        if all(on_grid(file.params[name], store) for name in weights):
+            stored = min(stored, 2)
+    return bool(file.misfits), -norms, -stored

@@ -1,0 +1,175 @@
+"""One file, or one against another: identity, structure, values, behaviour and health, put together and judged.
+
+A difference is meant or a fault; the policy says which. Everything here is arrays and graphs; `report` says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.files import containers
+from refnet.files.checkpoint import Checkpoint
+from refnet.verification.behaviour import Behaviour, behave, inputs, traced
+from refnet.verification.health import Finding, examine
+from refnet.verification.policy import DEFAULT
+from refnet.verification.sides import Sides, both, opened, pair
+from refnet.verification.structure import Change, differences
+from refnet.verification.values import Value, compare
+
+__all__ = ["Verified", "verify"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """What was found out about one file, or about two.
+
+    Attributes
+    ----------
+    file : the file, or the original of two
+    sides : both, where there are two
+    structure : in what the copy is another network than the original; of one file: than the known network
+    values : tensor by tensor
+    behaviour : what both make of a probe
+    health : of each file
+    allowed : the policy
+    """
+
+    file: Checkpoint
+    sides: Sides | None
+    structure: tuple[Change, ...]
+    values: tuple[Value, ...]
+    behaviour: Behaviour
+    health: tuple[Finding, ...]
+    allowed: tuple[str, ...]
+
+    @property
+    def renamed(self) -> bool:
+        """Whether both files name their weights, and not alike."""
+        if self.sides is None:
+            return False
+        schemes = {self.sides.original.scheme, self.sides.copy.scheme}
+        return len(schemes) > 1 and "structure" not in schemes
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a policy must allow for the two to be the same, the faults apart."""
+        words = {word for value in self.values if not value.fault for word in value.needs}
+        words |= {"renamed"} if self.renamed else set()
+        words |= {change.needs for change in self.structure if self.sides is not None}
+        return tuple(sorted(words))
+
+    @property
+    def faults(self) -> list[Value]:
+        """The tensors that are wrong."""
+        return [value for value in self.values if value.fault]
+
+    @property
+    def unmeant(self) -> tuple[str, ...]:
+        """What is there and was not allowed."""
+        return tuple(word for word in self.needs if word not in self.allowed)
+
+    @property
+    def sick(self) -> list[Finding]:
+        """The health findings that fail a file; what float16 cannot hold does where float16 is meant."""
+        half = "float16" in self.allowed and self.sides is not None
+        return [each for each in self.health if each.fails or (half and each.key and each.kind == "float16-overflow")]
+
+    @property
+    def strange(self) -> bool:
+        """Whether the copy behaves otherwise though its structure and values hold."""
+        changed = any(change.needs == "structure" for change in self.structure)
+        return bool(self.behaviour.wrong) and not changed and not self.faults
+
+    @property
+    def holds(self) -> bool:
+        """Whether the copy is the original but for what was meant, and no file is sick."""
+        return not (self.faults or self.unmeant or self.sick or self.strange)
+
+
+def verify(
+    path: str | Path | Checkpoint,
+    against: str | Path | Checkpoint | None = None,
+    *,
+    allow: tuple[str, ...] = DEFAULT,
+    model: str | None = None,
+    width: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> Verified:
+    """Look at a file, and hold another one against it.
+
+    Parameters
+    ----------
+    path, against : files of weights in any container, golden packs, or what `identify` said of a file. The original is
+        the one that is not folded, or not rounded; where neither is, the first.
+    allow : differences that are meant, words of `policy.WORDS`
+    model, width, size : for files that cannot tell, see `files.checkpoint.identify`
+
+    Returns
+    -------
+    Verified
+
+    Raises
+    ------
+    FormatError, RequestError
+        if a file cannot be read, or is no network that refnet knows or can read; one of two files may lack arrays, or
+        have them in another shape, and is then read like the other.
+
+    Examples
+    --------
+    >>> verify("v3.pth", "v3.onnx").holds  # doctest: +SKIP
+    True
+    """
+    if against is None:
+        file = opened(path, model=model, width=width, size=size)
+        trace = traced(file, inputs(file))
+        note = trace if isinstance(trace, str) else ""
+        health = examine(file, None if isinstance(trace, str) else trace)
+        return Verified(
+            file, None, tuple(map(Change, file.differences)), (), Behaviour(note=note), tuple(health), allow
+        )
+    sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
+    structure = tuple(differences(sides.original, sides.copy))
+    values = tuple(compare(sides, _steps(sides.copy)))
+    x = inputs(sides.original)
+    first = traced(sides.original, x)
+    if sides.copy.graph.input_shape == sides.original.graph.input_shape:
+        second = traced(sides.copy, x)
+    else:
+        second = f"{sides.copy.path} takes images of another size: nothing can be run on both"
+    behaviour = behave(sides, x, first, second, _short(values), {value.name for value in values if value.moved})
+    health = []
+    for side, trace in ((sides.original, first), (sides.copy, second)):
+        health += examine(side, None if isinstance(trace, str) else trace)
+    return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow)
+
+
+def _short(values: tuple[Value, ...]) -> str:
+    """The shortest format that weights were rounded to."""
+    needed = {word for value in values if not value.fault for word in value.needs}
+    return next((word for word in ("int8", "bfloat16", "float16") if word in needed), "")
+
+
+def _steps(file: Checkpoint) -> dict[str, Array]:
+    """Quantisation steps of what a file stores as integers, to meet the tensors' shapes."""
+    integers = [name for name, dtype in file.stored.items() if np.dtype(dtype).kind in "iu"]
+    if not integers:
+        return {}
+    structure = containers.read(file.path).structure
+    scales: Mapping[str, Any] = structure.scales if structure is not None else {}
+    steps = {}
+    for name in integers:
+        scale = scales.get(file.keys[name])
+        if scale is not None:
+            # Vendors scale by output channel, which is our first axis whatever theirs is.
+            step = np.asarray(scale.scales, np.float64).ravel()
+            shape = (len(step), *(1,) * (file.params[name].ndim - 1)) if len(step) > 1 else ()
+            steps[name] = np.broadcast_to(step.reshape(shape), file.params[name].shape)
+    return steps

@@ -1,0 +1,130 @@
+"""Bugs of pooling, resizing and flattening, and of shapes, on graphs of a few nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, random_params
+from refnet.bugs.probes import places, probe
+from refnet.graph import SOURCE, Graph, Node, Recipe, check, walk
+from refnet.judge.compare import Reference, compare
+from refnet.readings import fast
+from refnet.readings.cost import shapes
+
+SIDES = (5, 7)
+X = np.random.default_rng(3).standard_normal((2, 3, *SIDES)).astype(np.float32)
+POOL = {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))}
+
+
+def graph(*nodes: Node) -> Graph:
+    return check(Graph(Recipe("none of them", 1.0, SIDES, 10), nodes))
+
+
+def found_in(net: Graph, candidate: np.ndarray):
+    """What is said of a candidate that has the last tensor of a graph without params."""
+    exact = walk(net, fast, {}, {SOURCE: X.astype(np.float64)})
+    golden = {SOURCE: X} | {node.name: y.astype(np.float32) for node, y in exact}
+    reference = Reference(net, {}, golden.__getitem__, tuple(golden))
+    return compare(reference, {net.output: candidate}, partial=True)
+
+
+def windows(x, rows, columns, reduce):
+    """Windows of two by two from every second pixel, as far as they go; those at the end may be smaller."""
+    parts = [[x[:, :, 2 * p : 2 * p + 2, 2 * q : 2 * q + 2] for q in range(columns)] for p in range(rows)]
+    return np.array([[reduce(part, axis=(2, 3)) for part in row] for row in parts]).transpose(2, 3, 0, 1)
+
+
+@pytest.mark.parametrize(("op", "reduce"), [("max_pool2d", np.max), ("avg_pool2d", np.mean)])
+def test_a_pool_in_ceil_mode_shows_as_a_shape(op, reduce):
+    net = graph(Node("pool", op, (SOURCE,), {}, POOL))
+    found = found_in(net, windows(X, 3, 4, reduce))
+    assert [finding.judgement.verdict for finding in found.findings if finding.name == "pool"] == ["shape"]
+    assert [cause.ids for cause in found.causes["pool"]] == [("pool-ceil",)]
+    assert "rounded up (ceil_mode), not down: (3, 4)" in found.causes["pool"][0].detail
+
+
+def test_another_shape_with_other_numbers_is_no_pool_in_ceil_mode():
+    net = graph(Node("pool", "max_pool2d", (SOURCE,), {}, POOL))
+    assert not found_in(net, windows(X, 3, 4, np.min)).causes
+
+
+def test_a_pool_in_ceil_mode_before_a_global_pool_is_named():
+    """The head of PaddleOCR's classifier."""
+    everything = {"kernel": (2, 3), "stride": (2, 3), "pad": ((0, 0), (0, 0))}
+    net = graph(
+        Node("pool", "max_pool2d", (SOURCE,), {}, POOL),
+        Node("act", "relu", ("pool",)),
+        Node("mean", "avg_pool2d", ("act",), {}, everything),
+    )
+    candidate = np.maximum(windows(X, 3, 4, np.max), 0).mean(axis=(2, 3), keepdims=True)
+    assert [cause.ids for cause in found_in(net, candidate).causes["mean"]] == [("pool-ceil",)]
+
+
+def test_a_pool_whose_reference_counts_in_ceil_mode_is_named_when_it_does_not():
+    net = graph(Node("pool", "max_pool2d", (SOURCE,), {}, {**POOL, "pad": ((0, 1), (0, 1))}))
+    assert [cause.ids for cause in found_in(net, windows(X, 2, 3, np.max)).causes["pool"]] == [("pool-ceil",)]
+
+
+def test_ceil_mode_does_not_apply_where_it_changes_nothing():
+    """Windows that fit, and the global pool."""
+    for kernel in ((5, 7), (3, 3)):
+        net = graph(Node("pool", "max_pool2d", (SOURCE,), {}, {**POOL, "kernel": kernel}))
+        tensors = {SOURCE: X, "pool": np.zeros((2, 3, *shapes(net)["pool"][1:]), np.float32)}
+        assert "pool-ceil" not in {place.hypothesis.id for place in places(net, {}, tensors.items())}
+
+
+@pytest.mark.parametrize("last", ["flatten", "softmax"])
+def test_a_map_flattened_channels_last_is_named(last):
+    nodes = [Node("flatten", "flatten", (SOURCE,)), Node("softmax", "softmax", ("flatten",))]
+    candidate = X.transpose(0, 2, 3, 1).reshape(2, -1)
+    if last == "softmax":
+        candidate = np.exp(candidate) / np.exp(candidate).sum(axis=1, keepdims=True)
+    found = found_in(graph(*nodes[: 1 if last == "flatten" else 2]), candidate)
+    assert [cause.ids for cause in found.causes[last]] == [("flatten-order",)]
+
+
+def asymmetric(x, P, Q):
+    """Bilinear with output p of P at p n / P of n inputs."""
+    for axis, outputs in ((2, P), (3, Q)):
+        n = x.shape[axis]
+        at = np.arange(outputs) * n / outputs
+        low = at.astype(int)
+        part = (at - low).reshape((-1, 1) if axis == 2 else -1)
+        x = x.take(low, axis) * (1 - part) + x.take(np.minimum(low + 1, n - 1), axis) * part
+    return x
+
+
+def test_tensorflow_1_s_way_of_resizing_is_named():
+    net = graph(Node("up", "resize_bilinear", (SOURCE,), {}, {"size": (12, 14), "align_corners": False}))
+    found = found_in(net, asymmetric(X.astype(np.float64), 12, 14).astype(np.float32))
+    assert [cause.ids for cause in found.causes["up"]] == [("resize-corners",)]
+    assert "asymmetrically" in found.causes["up"][0].detail
+
+
+@pytest.fixture(scope="module")
+def small():
+    net = build("torchvision/mobilenet_v3_small", width=0.5, size=(32, 40), classes=10)
+    run = Network(net, random_params(net))
+    x = probe(net, 1)
+    golden = {SOURCE: x, **run.trace(x)}
+    return run, golden, Reference(net, run.params, golden.__getitem__, tuple(golden))
+
+
+def test_a_squeeze_width_taken_from_the_blocks_input_is_named(small):
+    run, golden, reference = small
+    inputs, own = shapes(run.graph)["stem.act"][0], shapes(run.graph)["block1.se.reduce"][0]
+    assert inputs // 4 != own
+    dumped = golden | {"block1.se.reduce": np.ones((1, inputs // 4, 1, 1), np.float32)}
+    found = compare(reference, dumped, partial=True)
+    assert found.wrong() == ["block1.se.reduce"]
+    assert found.causes["block1.se.reduce"][0].ids == ("se-width",)
+    assert "a quarter of" in found.causes["block1.se.reduce"][0].detail
+
+
+def test_a_squeeze_width_that_no_rule_gives_has_no_cause(small):
+    _, golden, reference = small
+    dumped = golden | {"block1.se.reduce": np.ones((1, 77, 1, 1), np.float32)}
+    found = compare(reference, dumped, partial=True)
+    assert found.wrong() == ["block1.se.reduce"]
+    assert not found.causes

@@ -1,0 +1,89 @@
+"""An input that hides nothing, and the report on what an input could have shown."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, random_params
+from refnet.bugs.probes import probe, report
+from refnet.files.images import to_pixels
+from refnet.judge.scorecard import FAMILIES
+from refnet.networks.dialects import MODELS
+from refnet.readings.cost import shapes
+
+
+def reported(name, x=None, size=(48, 64), width=0.35):
+    graph = build(name, width=width, size=size, classes=10)
+    net = Network(graph, random_params(graph))
+    x = probe(graph) if x is None else x
+    return {row["id"]: row for row in report(net, x)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_probe_shows_nearly_every_bug_at_nearly_every_place(family):
+    model, width, size = FAMILIES[family]
+    rows = reported(model, size=size, width=width).values()
+    places, visible = sum(row["places"] for row in rows), sum(row["visible"] for row in rows)
+    assert visible >= 0.95 * places
+
+
+def test_the_probe_reaches_every_gate_and_every_hard_activation():
+    graph = build("torchvision/mobilenet_v3_large", size=(64, 96))
+    tensors = Network(graph, random_params(graph)).trace(probe(graph))
+    x = probe(graph)
+    assert x.dtype == np.float32
+    assert x.min() < -6
+    assert x.max() > 6
+    hard = [node.inputs[0] for node in graph.nodes if node.op == "hard_swish"]
+    assert all(tensors[name].min() < -3 and tensors[name].max() > 3 for name in hard if tensors[name].shape[2] > 1)
+
+
+def test_a_grey_image_is_said_to_hide_what_exchanges_its_colours_and_axes():
+    rows = reported("torchvision/mobilenet_v3_small", x=np.full((2, 3, 48, 64), 0.5, np.float32))
+    for bug in ("input-bgr", "input-hw", "input-resize"):
+        assert rows[bug]["places"] > 0
+        assert rows[bug]["visible"] == 0
+        assert len(rows[bug]["hidden"]) == rows[bug]["places"]
+
+
+def test_a_bug_that_applies_nowhere_has_no_places():
+    assert reported("torchvision/mobilenet_v2", width=0.25)["gate-hswish"]["places"] == 0
+
+
+def test_the_second_image_is_a_photograph_as_the_vendor_scales_it():
+    for name in ("torchvision/mobilenet_v3_small", "timm/tf_mobilenetv3_small_075", "keras/MobileNetV3Small"):
+        graph = build(name, size=(48, 64))
+        pixels = to_pixels(probe(graph, 2)[1:], MODELS[name].dialect.preprocessing)
+        assert 0 <= pixels.min() < 60
+        assert 180 < pixels.max() <= 255 + 1e-3
+        assert pixels[0, 0].mean() > pixels[0, 2].mean() + 20  # a ginger cat
+
+
+def test_further_images_leave_the_first_as_they_are():
+    graph = build("torchvision/mobilenet_v3_small", size=(48, 64))
+    np.testing.assert_array_equal(probe(graph, 5)[:3], probe(graph, 3))
+
+
+@pytest.mark.parametrize(("name", "width"), [("torchvision/mobilenet_v3_small", 0.35), ("timm/mobilenetv1_100", 0.25)])
+def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor_and_the_params(name, width):
+    """The largest tensor in float64, as for writing a pack."""
+    graph = build(name, width=width, size=(128, 128), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 3)
+    bar = 3 * 8 * len(x) * max(map(math.prod, shapes(graph).values()))
+    tracemalloc.start()
+    try:
+        report(net, x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < bar + sum(array.nbytes for array in net.params.values())
+
+
+def test_pixels_are_given_to_a_network_that_rescales_them():
+    x = probe(build("keras/MobileNetV3Small", size=(48, 64)))
+    assert x.min() < 0
+    assert x.max() > 255

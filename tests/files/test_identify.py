@@ -1,0 +1,387 @@
+"""Which network a graph is, whatever its nodes are called, and every way in which it is another: no more, no less."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from edits import changed, disguised, edited, inserted, settled, without
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from refnet import FormatError, Network, build, models, random_input, random_params
+from refnet.files.identify.differences import Difference, grouped, matters
+from refnet.files.identify.structure import recognise
+from refnet.graph import Graph, Node, Recipe, check
+from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import fold_graph
+from refnet.readings.cost import shapes
+
+SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 192), classes=2)
+
+
+def found_in(graph: Graph, model: str | None = None, width: float | None = None):
+    return recognise(disguised(graph), (), model, width)
+
+
+def told(graph: Graph, model: str | None = None) -> list[tuple[str, ...]]:
+    return [(one.node, one.kind, one.known, one.file) for one in found_in(graph, model).comparison.differences]
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["unfolded", "folded"])
+@pytest.mark.parametrize("model", models())
+def test_every_network_is_recognised_without_its_names(model, folded):
+    graph = build(model, width=0.5 if MODELS[model].width == 1 else 1.0, size=(65, 96), classes=7)
+    known = fold_graph(graph) if folded else graph
+    found = found_in(known)
+    assert not found.comparison.differences
+    assert found.comparison.graph.nodes == known.nodes
+    assert found.comparison.folded == folded
+    recipe = found.comparison.graph.recipe
+    assert (recipe.size, recipe.classes, recipe.model) == ((65, 96), 7, found.models[0])
+    computing = build(recipe.model, width=recipe.width, size=(65, 96), classes=7)
+    assert (fold_graph(computing) if folded else computing).nodes == known.nodes
+
+
+@pytest.mark.parametrize(
+    ("model", "width"),
+    [
+        ("torchvision/mobilenet_v3_small", 0.6),
+        ("torchvision/mobilenet_v3_large@reduced_tail", 1.0),
+        ("timm/mobilenetv3_rw", 1.0),
+        ("timm/tf_mobilenetv3_large_minimal_100", 1.0),
+        ("keras/MobileNet", 0.25),
+        ("keras/MobileNetV2", 0.35),
+        ("d-li14/mobilenetv2", 0.1),
+        ("kuan-wang/mobilenetv3_large", 0.75),
+    ],
+)
+def test_the_width_is_found(model, width):
+    recipe = found_in(build(model, width=width)).comparison.graph.recipe
+    assert (recipe.model, recipe.width) == (model, width)
+
+
+def test_vendors_who_build_the_same_are_all_listed_and_one_vendors_synonyms_are_not():
+    found = found_in(build("torchvision/mobilenet_v2", size=64))
+    assert set(found.models) == {"torchvision/mobilenet_v2", "timm/mobilenetv2_100", "d-li14/mobilenetv2"}
+    assert found_in(build("timm/mnasnet_100", width=0.5)).models == ("torchvision/mnasnet0_5", "timm/mnasnet_050")
+
+
+def test_names_that_a_vendor_gives_decide_among_equals():
+    graph = disguised(build("timm/mobilenetv2_100", size=64))
+    assert recognise(graph, ("conv_stem.weight", "bn1.bias"), None, None).models[0] == "timm/mobilenetv2_100"
+    assert recognise(graph, ("features.0.0.weight",), None, None).models[0] != "timm/mobilenetv2_100"
+
+
+def test_folded_timms_twins_are_told_apart_by_their_paddings_and_are_one_where_these_agree():
+    def folded(model: str, size: int) -> Graph:
+        return fold_graph(build(f"timm/{model}", size=size))
+
+    assert found_in(folded("mobilenetv3_small_075", 224)).models == ("timm/mobilenetv3_small_075",)
+    assert found_in(folded("tf_mobilenetv3_small_075", 224)).models[0] == "timm/tf_mobilenetv3_small_075"
+    # Of odd sizes only, every map from 193 on down to 7 being odd, both pad alike.
+    both = {"timm/mobilenetv3_small_075", "timm/tf_mobilenetv3_small_075"}
+    assert both <= set(found_in(folded("mobilenetv3_small_075", 193)).models)
+
+
+# ------------------------------------------------------------------------------------------------- one thing is changed
+
+SYMMETRIC = [name for name in models() if MODELS[name].dialect.pad == "symmetric" and "@" not in name]
+
+
+def attribute(key, value_of):
+    """A change of one attribute of one depthwise convolution."""
+
+    def change(graph, node):
+        was = node.attrs[key]
+        value = value_of(was)
+        return changed(graph, node.name, **{key: value}), (node.name, "attribute", f"{key} {was}", f"{key} {value}")
+
+    return change, ("depthwise_conv2d",)
+
+
+def another_eps(graph, node):
+    was = node.attrs["eps"]
+    return changed(graph, node.name, eps=2e-3), (node.name, "attribute", f"eps {was:.6g}", "eps 0.002")
+
+
+def another_slope(graph, node):
+    return changed(graph, node.name, slope=0.2), (node.name, "attribute", "slope 0.166667", "slope 0.2")
+
+
+def another_activation(graph, node):
+    other = "swish" if node.op == "relu" else "relu"
+    return edited(graph, node.name, op=other), (node.name, "operation", node.op, other)
+
+
+def another_kernel(graph, node):
+    C, R, S = node.params["w"]
+    kernel = (8 - R, S)  # 3 for 5 and 5 for 3, in one direction
+    graph = edited(graph, node.name, params={**node.params, "w": (C, *kernel)})
+    return graph, (node.name, "shape", f"kernel {(R, S)}", f"kernel {kernel}")
+
+
+def another_squeeze(graph, node):
+    name = node.inputs[0].replace("pool", "reduce")
+    if not name.endswith("se.reduce"):
+        return None
+    expand = name.replace("reduce", "expand")
+    K, C = graph[name].params["w"]
+    vector = {"b": (K + 1,)} if "b" in graph[name].params else {}
+    graph = edited(graph, name, params={"w": (K + 1, C), **vector})
+    graph = edited(graph, expand, params={**graph[expand].params, "w": (C, K + 1)})
+    return graph, (name, "shape", f"{K} channels", f"{K + 1} channels")
+
+
+def no_shortcut(graph, node):
+    return without(graph, node.name), (node.name, "missing", "add", "")
+
+
+def a_bias_too_many_or_few(graph, node):
+    """Of a convolution in front of a batch norm: the vendors differ."""
+    if not any(reader.op == "batch_norm" and node.name in reader.inputs for reader in graph.nodes):
+        return None  # folded: there a bias says nothing
+    if "b" in node.params:
+        return edited(graph, node.name, params={"w": node.params["w"]}), (node.name, "missing", "bias", "")
+    params = {"w": node.params["w"], "b": node.params["w"][:1]}
+    return edited(graph, node.name, params=params), (node.name, "extra", "", "bias")
+
+
+def a_pool_before_the_last(graph, node):
+    last = graph["head.pool"].inputs[0]
+    graph = inserted(graph, last, "max_pool2d", kernel=(2, 2), stride=(2, 2), pad=((0, 0), (0, 0)))
+    return graph, (f"{last.partition('.')[0]}.max_pool", "extra", "", "max_pool2d kernel (2, 2)")
+
+
+CHANGES = {
+    "stride": attribute("stride", lambda was: (was[0], 3 - was[1])),
+    "pad": attribute("pad", lambda was: (was[0], (was[1][0] + 1, was[1][1]))),
+    "dilation": attribute("dilation", lambda was: (was[0], was[1] + 1)),
+    "kernel": (another_kernel, ("depthwise_conv2d",)),
+    "bias": (a_bias_too_many_or_few, ("depthwise_conv2d",)),
+    "eps": (another_eps, ("batch_norm",)),
+    "activation": (another_activation, ("relu", "relu6", "hard_swish")),
+    "slope": (another_slope, ("hard_sigmoid",)),
+    "squeeze": (another_squeeze, ("pointwise_conv2d", "relu")),
+    "shortcut": (no_shortcut, ("add",)),
+    "pool": (a_pool_before_the_last, ("flatten",)),
+}
+
+
+@st.composite
+def planted(draw, kinds=tuple(CHANGES)):
+    """(graph, the one difference that was made in it)."""
+    change, ops = CHANGES[draw(st.sampled_from(kinds))]
+    name = draw(st.sampled_from(SYMMETRIC))
+    width = 1.0 if MODELS[name].width != 1 else draw(st.sampled_from([0.35, 0.5, 1.0]))
+    graph = build(name, width=width, size=(96, 128), classes=draw(st.integers(2, 9)))
+    if draw(st.booleans()):
+        graph = fold_graph(graph)
+    nodes = [node for node in graph.nodes if node.op in ops]
+    assume(nodes)
+    case = change(graph, draw(st.sampled_from(nodes)))
+    assume(case is not None and runs(case[0]))
+    return case
+
+
+def runs(graph):
+    """A map that has become smaller cannot be added to one that has not."""
+    maps = shapes(graph)
+    return all(maps[node.inputs[0]] == maps[node.inputs[1]] for node in graph.nodes if node.op == "add")
+
+
+@settings(deadline=None, max_examples=60)
+@given(planted())
+def test_one_change_is_one_difference_at_its_node(case):
+    graph, expected = case
+    check(graph)
+    assert told(graph, graph.recipe.model) == [expected]
+    assert len(told(graph)) == 1, "without being told the model, what comes nearest is no further away"
+
+
+@settings(deadline=None, max_examples=20)
+@given(planted(("stride", "activation", "slope", "shortcut", "pool", "squeeze")))
+def test_the_graph_that_comes_back_computes_what_the_files_does(case):
+    graph, _ = case
+    file = disguised(graph)
+    comparison = recognise(file, (), graph.recipe.model, None).comparison
+    params = random_params(file)
+    theirs = {new: old for old, new in comparison.names.items()}
+    ours = {
+        f"{node.name}.{slot}": params[f"{theirs[node.name]}.{slot}"]
+        for node in comparison.graph.nodes
+        for slot in node.params
+    }
+    x = random_input(file, 1)
+    net = Network(check(comparison.graph), ours)
+    assert np.array_equal(net(x), Network(file, params)(x))
+    exact, x = net.astype(np.float64), x.astype(np.float64)
+    assert np.allclose(exact.fold()(x), exact(x), rtol=0, atol=1e-11 * abs(exact(x)).max())
+
+
+# ------------------------------------------------------------------------------------------------- whole habits changed
+
+
+def test_a_head_without_its_hidden_layer():
+    graph = without(SMALL, "head.hidden", "head.hidden.act")
+    graph = edited(graph, "head.logits", params={"w": (2, 192), "b": (2,)})
+    lines = [str(one) for one in found_in(graph).comparison.differences]
+    assert lines == [
+        "head.hidden is missing: pointwise_conv2d with 360 channels",
+        "head.hidden.act is missing: hard_swish",
+    ]
+
+
+def test_a_network_without_any_head_keeps_its_vendors_classes():
+    graph = without(SMALL, "head.hidden", "head.hidden.act", "head.logits")
+    found = found_in(graph).comparison
+    assert {one.kind for one in found.differences} == {"missing"}
+    assert found.graph.recipe.classes == 1000
+
+
+def test_a_squeeze_and_excite_before_its_activation_is_one_difference():
+    known = build("torchvision/mobilenet_v3_small", size=64)
+    first = {"block4.depthwise.act": ("block4.se.scale",)}
+    order = [node for node in known.nodes if node.name != "block4.depthwise.act"]
+    scale = [node.name for node in order].index("block4.se.scale")
+    order.insert(scale + 1, known["block4.depthwise.act"])
+    reads = first | {
+        "block4.se.pool": ("block4.depthwise.bn",),
+        "block4.se.scale": ("block4.depthwise.bn", "block4.se.gate"),
+        "block4.project": ("block4.depthwise.act",),
+    }
+    graph = check(replace(known, nodes=tuple(replace(n, inputs=reads.get(n.name, n.inputs)) for n in order)))
+    assert told(graph) == [
+        ("block4.depthwise.act", "attribute", "input block4.depthwise.bn", "input block4.se.scale"),
+    ]
+    assert found_in(graph).comparison.graph.nodes == graph.nodes
+
+
+def test_a_shortcut_from_elsewhere_is_seen():
+    known = build("torchvision/mobilenet_v2", size=64)
+    graph = edited(known, "block6.add", inputs=("block4.project.bn", "block6.project.bn"))
+    ((node, kind, was, now),) = told(graph)
+    assert (node, kind) == ("block6.add", "attribute")
+    assert (was, now) == ("input block5.add and block6.project.bn", "input block4.project.bn and block6.project.bn")
+
+
+def test_softmax_at_the_end_and_pixels_rescaled_at_the_start():
+    graph = inserted(SMALL, SMALL.output, "softmax")
+    assert told(graph) == [("output", "extra", "", "softmax")]
+    raw = build("keras/MobileNetV3Small@raw", size=64)
+    rescaled = Node("stem.rescale", "affine", ("input",), {}, {"slope": 1 / 255, "offset": 0.0})
+    nodes = (rescaled, replace(raw.nodes[0], inputs=("stem.rescale",)), *raw.nodes[1:])
+    assert told(replace(raw, nodes=nodes), "keras/MobileNetV3Small@raw") == [
+        ("stem.rescale", "extra", "", "affine slope 0.00392157 offset 0"),
+    ]
+    assert [where for where, *_ in told(replace(raw, nodes=nodes), "keras/MobileNetV3Small")] == ["stem.rescale"] * 2
+
+
+def test_where_a_vector_is_flattened_is_no_difference():
+    assert told(without(SMALL, "head.flatten")) == []
+
+
+def test_a_number_that_float32_cannot_tell_from_the_known_one_is_the_known_one():
+    slope = float(np.float32(1 / 6))
+    assert slope != 1 / 6
+    graph = SMALL
+    for node in SMALL.nodes:
+        if node.op == "hard_sigmoid":
+            graph = changed(graph, node.name, slope=slope)
+        if node.op == "batch_norm":
+            graph = changed(graph, node.name, eps=float(np.float32(1e-3)))
+    assert found_in(graph).comparison.graph.nodes == SMALL.nodes
+    assert told(graph) == []
+
+
+def test_a_number_beyond_float32_is_only_another_number(recwarn):
+    graph = changed(SMALL, "stem.bn", eps=1e300)
+    assert told(graph) == [("stem.bn", "attribute", "eps 0.001", "eps 1e+300")]
+    assert not recwarn
+
+
+def test_images_of_another_number_of_channels():
+    stem = replace(SMALL.nodes[0], params={"w": (8, 1, 3, 3)})
+    grey = replace(SMALL, recipe=replace(SMALL.recipe, channels=1), nodes=(stem, *SMALL.nodes[1:]))
+    assert [str(one) for one in found_in(grey).comparison.differences] == ["input has 1 channels, not 3"]
+
+
+def test_a_classifier_of_text_direction_is_v3_small_with_what_makes_it_another():
+    """PaddleOCR's, as far as its structure goes: shared by hand here, run as a file in the tests of real exports."""
+    graph = SMALL
+    for name in ("block1", "block2", "block4", "block9"):
+        graph = changed(graph, f"{name}.depthwise", stride=(2, 1))
+    for node in graph.nodes:
+        if node.op == "hard_sigmoid":
+            graph = changed(graph, node.name, slope=0.2)
+    graph = inserted(graph, "head.act", "max_pool2d", kernel=(2, 2), stride=(2, 2), pad=((0, 0), (0, 0)))
+    graph = without(graph, "head.hidden", "head.hidden.act")
+    graph = edited(graph, "head.logits", params={"w": (2, 192), "b": (2,)})
+    found = found_in(settled(graph, SMALL))
+    assert found.models == ("torchvision/mobilenet_v3_small",)
+    assert found.comparison.graph.recipe == SMALL.recipe
+    lines = grouped(found.comparison.differences, most=2)
+    assert lines == [
+        "has stride (2, 1), not (2, 2): block1.depthwise, block2.depthwise and 2 more",
+        "has slope 0.2, not 0.166667: block1.se.gate, block4.se.gate and 7 more",
+        "head.max_pool is extra: max_pool2d kernel (2, 2)",
+        "head.hidden is missing: pointwise_conv2d with 360 channels",
+        "head.hidden.act is missing: hard_swish",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------- the rest
+
+
+def test_another_kind_of_network_is_refused_by_how_little_it_shares():
+    nodes = [Node("c0", "conv2d", ("input",), {"w": (16, 3, 3, 3)}, _dense())]
+    nodes += [Node(f"c{i}", "conv2d", (f"c{i - 1}",), {"w": (16, 16, 3, 3)}, _dense()) for i in range(1, 9)]
+    with pytest.raises(FormatError, match=r"no network that refnet knows: the nearest is .*, and only \d+% of its"):
+        recognise(Graph(Recipe("", 1.0, (32, 32), 16), tuple(nodes)), (), None, None)
+    with pytest.raises(FormatError, match="holds no convolution"):
+        recognise(Graph(Recipe("", 1.0, (32, 32), 16), (Node("a", "relu", ("input",)),)), (), None, None)
+    long = (Node("a0", "relu", ("input",)), *(Node(f"a{i}", "relu", (f"a{i - 1}",)) for i in range(1, 1001)))
+    with pytest.raises(FormatError, match=r"it has 1,001 nodes"):
+        recognise(Graph(Recipe("", 1.0, (32, 32), 16), long), (), None, None)
+
+
+def _dense():
+    return {"stride": (1, 1), "pad": ((1, 1), (1, 1)), "dilation": (1, 1)}
+
+
+def test_a_model_that_was_named_is_what_it_is_compared_with():
+    graph = build("timm/mobilenetv3_small_100", size=64)
+    found = found_in(graph, "torchvision/mobilenet_v3_small")
+    assert found.models == ("torchvision/mobilenet_v3_small",)
+    assert {one.what for one in found.comparison.differences} == {"has eps 1e-05, not 0.001"}
+    assert len(found.comparison.differences) == sum(node.op == "batch_norm" for node in graph.nodes)
+
+
+def test_a_width_that_was_named_is_what_it_is_compared_at():
+    found = found_in(build("torchvision/mobilenet_v2", width=0.5, size=64), width=0.75)
+    assert found.comparison.graph.recipe.width == 0.75
+    assert {one.kind for one in found.comparison.differences} == {"shape"}
+
+
+def test_recognition_is_quick():
+    graph = disguised(build("torchvision/mobilenet_v3_large"))
+    recognise(graph, (), None, None)
+    start = time.perf_counter()
+    recognise(changed(graph, "tensor_5", eps=0.5) if graph["tensor_5"].op == "batch_norm" else graph, (), None, None)
+    assert time.perf_counter() - start < 1
+
+
+def test_differences_read_as_sentences():
+    assert str(Difference("a.act", "operation", "relu6", "relu")) == "a.act is relu, not relu6"
+    assert str(Difference("a", "shape", "192 channels", "200 channels")) == "a has 200 channels, not 192"
+    assert str(Difference("a", "extra", "", "bias")) == "a has a bias"
+    assert str(Difference("a", "missing", "bias", "")) == "a has no bias"
+    assert str(Difference("a", "attribute", "kernel global", "kernel (2, 2)")) == "a has kernel (2, 2), not global"
+
+
+def test_matters_are_named_once_each():
+    one, two = (Difference(f"block{i}.depthwise", "attribute", "eps 0.001", "eps 1e-05") for i in (1, 2))
+    extra = [Difference(f"block{i}.act", "extra", "", "relu") for i in (1, 2)]
+    assert matters([one, two, *extra, Difference("output", "missing", "softmax", "")]) == ("eps", "act", "output")

@@ -1,0 +1,55 @@
+"""Graphs that agree with themselves and still ask for the impossible."""
+
+from __future__ import annotations
+
+import pytest
+
+from refnet.errors import GraphError
+from refnet.graph import SOURCE, Graph, Node, Recipe
+from refnet.networks.build import build, models
+from refnet.pack.limits import check_attributes, check_sizes
+from refnet.readings.cost import shapes
+
+
+def alone(op: str, image=(8, 8), **attrs) -> Graph:
+    return Graph(Recipe("none", 1.0, image, 10), (Node("node", op, (SOURCE,), {}, attrs),))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        alone("resize_bilinear", size=(100_000, 100_000), align_corners=False),
+        alone("resize_bilinear", (1, 30_000), size=(30_000, 1), align_corners=False),
+        alone("pad", pad=((50_000, 0), (0, 50_000)), mode="constant", value=0.0),
+        alone("max_pool2d", kernel=(1, 1), stride=(90_000, 90_000), pad=((0, 90_000), (0, 90_000))),
+        alone("relu", (1_000_000, 1_000_000)),
+    ],
+    ids=["resized", "half resized", "padded", "padded inside", "input"],
+)
+def test_arrays_out_of_all_proportion_are_refused(graph):
+    with pytest.raises(GraphError, match="numbers"):
+        check_sizes(graph, shapes(graph))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (224, 224), (1024, 2048)])
+def test_networks_that_can_be_built_are_not(size):
+    for name in models():
+        graph = build(name, size=size)
+        check_attributes(graph)
+        check_sizes(graph, shapes(graph))
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs"),
+    [
+        ("max_pool2d", {"kernel": (2, 2), "stride": (1.0, 1), "pad": ((0, 0), (0, 0))}),
+        ("max_pool2d", {"kernel": (True, 2), "stride": (1, 1), "pad": ((0, 0), (0, 0))}),
+        ("max_pool2d", {"kernel": (2, 2), "stride": (1, 1), "pad": ((0, 0), (0, -1))}),
+        ("pad", {"pad": ((0, 0), (0, 0)), "mode": "mean", "value": 0.0}),
+        ("hard_sigmoid", {"slope": "1/6", "offset": 0.5}),
+        ("resize_bilinear", {"size": (4, 4), "align_corners": 1}),
+    ],
+)
+def test_attributes_of_another_kind_are_refused(op, attrs):
+    with pytest.raises(GraphError, match=f"node: .*{op} does not run on that"):
+        check_attributes(alone(op, **attrs))

@@ -1,0 +1,179 @@
+"""A session's worker processes: the same bits with them and without, whatever becomes of them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from refnet import build, random_input, random_params
+from refnet.session import Session
+
+SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
+PARAMS = random_params(SMALL)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_worker_processes_give_the_same_bits(threads):
+    one, many = Session(SMALL, PARAMS, threads=1), Session(SMALL, PARAMS, threads=threads)
+    many.start_workers()
+    for batch in (7, 2, 9):  # the shared memory grows
+        x = random_input(SMALL, batch)
+        assert np.array_equal(many(x), one(x))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+@pytest.mark.parametrize("when", ["before", "stopped"])
+def test_a_lost_worker_costs_no_result(when):
+    session, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 6)
+    expected = session(x)
+    session.start_workers()
+    assert np.array_equal(session(x), expected)
+    (worker,) = session._pool._workers
+    if when == "before":
+        worker.kill()
+        worker.wait()
+    else:  # it takes its share, and dies with it
+        os.kill(worker.pid, signal.SIGSTOP)
+        threading.Timer(0.2, worker.kill).start()
+    assert np.array_equal(session(x), expected)
+    assert session._pool._workers == []
+    assert np.array_equal(session(x), expected)
+
+
+def test_workers_end_with_their_session():
+    session = Session(SMALL, PARAMS, threads=2)
+    session.start_workers()
+    (worker,) = session._pool._workers
+    del session
+    assert worker.wait(timeout=10) == 0
+
+
+def test_workers_are_hired_once_batches_take_long(monkeypatch):
+    session = Session(SMALL, PARAMS, threads=2)
+    x = random_input(SMALL, 2)
+    session(x)
+    assert session._pool is None
+    session._spent = 2.0
+    session(x)
+    assert len(session._pool._workers) == 1
+
+
+def hired() -> tuple[Session, subprocess.Popen]:
+    """A session, and its only worker."""
+    session = Session(SMALL, PARAMS, threads=2)
+    session.start_workers()
+    (worker,) = session._pool._workers
+    return session, worker
+
+
+def test_workers_end_when_they_are_dismissed():
+    session, worker = hired()
+    session.stop_workers()
+    assert worker.returncode == 0
+    assert len(session(random_input(SMALL, 2))) == 2
+
+
+def test_one_session_at_a_time_has_workers():
+    first, worker = hired()
+    second, _ = hired()
+    assert worker.returncode == 0
+    assert first._pool is None
+    x = random_input(SMALL, 4)
+    assert np.array_equal(first(x), second(x))
+    assert first._patience > second._patience
+
+
+def test_workers_that_are_at_work_are_not_taken_away():
+    first, worker = hired()
+    second = Session(SMALL, PARAMS, threads=2)
+    with first._lock:
+        second.start_workers()
+    assert second._pool is None
+    assert first._pool._workers == [worker]
+
+
+def test_an_answer_that_an_interrupt_left_unheard_is_not_taken_for_the_next(monkeypatch):
+    (session, worker), x = hired(), random_input(SMALL, 6)
+    expected, turned = session(x), session(x[::-1])
+
+    def interrupted(x, y):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session(x)
+    assert worker.poll() is not None
+    session.start_workers()
+    assert np.array_equal(session(x[::-1]), turned)
+    assert np.array_equal(session(x), expected)
+
+
+def test_where_no_memory_can_be_shared_the_batch_is_run_here():
+    (session, worker), x = hired(), random_input(SMALL, 6)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # as on a disk that is full
+    try:
+        y = session(x)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert np.array_equal(y, Session(SMALL, PARAMS, threads=1)(x))
+    assert worker.returncode == 0
+    assert session._pool._workers == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("executable", ""), ("executable", "/nowhere/python"), ("frozen", True)])
+def test_where_no_worker_can_be_started_the_batch_is_run_here(monkeypatch, name, value):
+    session, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 4)
+    expected = session(x)
+    monkeypatch.setattr(sys, name, value, raising=False)
+    session.start_workers()
+    assert session._pool._workers == []
+    assert np.array_equal(session(x), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_process_runs_its_batches_itself_and_holds_no_worker_back():
+    (session, worker), x = hired(), random_input(SMALL, 6)
+    expected = session(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of other tests' threads
+        child = os.fork()
+    if not child:
+        os._exit(0 if np.array_equal(session(x), expected) and not time.sleep(60) else 1)
+    try:
+        assert np.array_equal(session(x), expected)
+        session.stop_workers()  # although the child has the pipes, too
+        assert worker.returncode is not None
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+SCRIPT = """
+import numpy as np
+from refnet import Network, load
+from refnet.files.digits import digits
+net, x = load().on(2), digits().inputs()[:8]
+net.session.start_workers()
+assert len(net.session._pool._workers) == 1
+assert np.array_equal(net(x), net.on(1)(x))
+"""
+
+
+def test_a_script_from_stdin_leaves_nothing_behind_and_runs_nothing_from_its_folder(tmp_path):
+    (tmp_path / "pickle.py").write_text("open('executed', 'w')")
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    command, environment = [sys.executable, "-P", "-"], {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, input=SCRIPT, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "executed").exists()

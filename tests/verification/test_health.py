@@ -1,0 +1,77 @@
+"""What is wrong with the weights of one file: each finding at the right tensor, and none on honest weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exporting import FAMILIES, checkpoint, network, put
+
+from refnet.verification.verify import verify
+
+
+def zero_row(x: np.ndarray) -> np.ndarray:
+    return put(x, 3, 0)
+
+
+# (tensor, what it becomes, kind, whether it fails, count, first)
+SICK = {
+    "NaN": ("block2.expand.w", lambda x: put(x, (1, 2), np.nan), "nan", True, 1, (1, 2)),
+    "infinity": ("block2.project.bn.beta", lambda x: put(x, 4, -np.inf), "inf", True, 1, (4,)),
+    "negative variance": ("block3.expand.bn.var", lambda x: put(x, 2, -0.1), "negative-variance", True, 1, (2,)),
+    "zero variance": ("block3.expand.bn.var", lambda x: put(x, 2, 0), "zero-variance", False, 1, (2,)),
+    "denormal": ("block3.expand.w", lambda x: put(x, (0, 0), 1e-40), "denormal", False, 1, (0, 0)),
+    "dead filters": ("block3.expand.w", zero_row, "dead-channel", False, 1, (3,)),
+    "gamma zero": ("block3.expand.bn.gamma", zero_row, "dead-channel", False, 1, (3,)),
+    "never fires": ("block3.expand.bn.beta", lambda x: put(x, 3, -30), "dead-channel", False, 1, (3,)),
+    "constant": ("block3.expand.bn.gamma", np.ones_like, "constant", False, 48, ()),
+    "beyond float16": ("block3.expand.w", lambda x: put(x, (5, 1), 7e4), "float16-overflow", False, 1, (5, 1)),
+    "absurd": ("block3.expand.w", lambda x: put(x, (5, 1), 1e9), "absurd", False, 1, (5, 1)),
+}
+
+
+@pytest.mark.parametrize("fault", SICK)
+def test_a_finding_names_tensor_count_and_place(fault):
+    tensor, edit, kind, fails, count, first = SICK[fault]
+    graph, params = network("v2")
+    found = verify(checkpoint(graph, {**params, tensor: edit(params[tensor])}))
+    (finding,) = [each for each in found.health if each.kind == kind and each.name == tensor]
+    assert (finding.fails, finding.count, finding.first) == (fails, count, first)
+    assert found.holds is not fails
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_is_found_on_honest_weights(family):
+    graph, params = network(family)
+    found = verify(checkpoint(graph, params))
+    assert not found.health
+    assert found.holds
+
+
+def test_overflow_ahead_is_told_of_the_tensor_that_overflows():
+    graph, params = network("v2")
+    found = verify(checkpoint(graph, {**params, "stem.conv.w": params["stem.conv.w"] * np.float32(3e4)}))
+    assert "stem.conv" in [each.name for each in found.health if each.kind == "float16-overflow"]
+
+
+def test_overflow_fails_a_file_that_is_meant_to_be_float16():
+    graph, params = network("v2")
+    large = {**params, "block3.expand.w": put(params["block3.expand.w"], (5, 1), 7e4)}
+    one, other = checkpoint(graph, large), checkpoint(graph, dict(large), "copy")
+    assert verify(one, other).holds
+    assert not verify(one, other, allow=("folded", "float16")).holds
+
+
+def test_float16_overflow_is_told_as_such():
+    graph, params = network("v2")
+    large = {**params, "block3.expand.w": put(params["block3.expand.w"], (5, 1), 7e4)}
+    with np.errstate(over="ignore"):
+        half = {name: array.astype(np.float16).astype(np.float32) for name, array in large.items()}
+    found = verify(checkpoint(graph, large), checkpoint(graph, half, "copy"), allow=("folded", "float16"))
+    (fault,) = found.faults
+    assert (fault.name, fault.kind) == ("block3.expand.w", "overflow")
+
+
+def test_where_a_run_breaks_down_is_told():
+    graph, params = network("v2")
+    found = verify(checkpoint(graph, {**params, "block3.expand.bn.var": put(params["block3.expand.bn.var"], 2, -2)}))
+    assert [each.name for each in found.health if each.kind == "not-finite"] == ["block3.expand.bn"]
