@@ -1,60 +1,27 @@
 """A network is data: a list of named nodes.
 
-This file holds the two types everything else reads (`Node`, `Graph`), the table of operations (`OPS`) and
-`walk`, which runs any reading of a graph: a reading is a module with one function per operation, spelled as
-the operation is. The file knows no arithmetic, no vendor and no file.
+This file holds the two types everything else reads (`Node`, `Graph`), the edits that make one graph of another, and
+`walk`, which runs any reading of a graph: a reading is a module with one function per operation of `ops.OPS`, spelled
+as the operation is. The file knows no arithmetic, no vendor and no file.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from refnet.errors import GraphError
+from refnet.networks.preprocessing import Preprocessing
+from refnet.ops import ATTRIBUTES, CONVOLUTIONS, OPS, OPTIONAL, POOLS
 
-__all__ = ["CONVOLUTIONS", "OPS", "SOURCE", "Graph", "Node", "Op", "Recipe", "check", "evaluate", "segment", "walk"]
+__all__ = ["SOURCE", "Graph", "Node", "Recipe", "Unit", "check", "evaluate", "is_global", "walk"]
 
 SOURCE = "input"  # the name of the array that a network is given
 
-
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
-
-
-class Op(NamedTuple):
-    """What a node of this operation carries: how many inputs, which parameters, which attributes."""
-
-    inputs: int
-    params: tuple[str, ...] = ()
-    attrs: tuple[str, ...] = ()
-
-
-_FILTER = ("stride", "pad", "dilation")
-
-OPS: Mapping[str, Op] = {
-    "conv2d": Op(1, ("w", "b"), _FILTER),
-    "depthwise_conv2d": Op(1, ("w", "b"), _FILTER),
-    "pointwise_conv2d": Op(1, ("w", "b")),
-    "pad": Op(1, (), ("pad", "mode", "value")),
-    "batch_norm": Op(1, ("gamma", "beta", "mean", "var"), ("eps",)),
-    "affine": Op(1, (), ("slope", "offset")),
-    "relu": Op(1),
-    "relu6": Op(1),
-    "hard_sigmoid": Op(1, (), ("slope", "offset")),
-    "hard_swish": Op(1),
-    "sigmoid": Op(1),
-    "swish": Op(1),
-    "avg_pool2d": Op(1, (), ("kernel", "stride", "pad")),
-    "max_pool2d": Op(1, (), ("kernel", "stride", "pad")),
-    "scale": Op(2),
-    "add": Op(2),
-    "flatten": Op(1),
-    "resize_bilinear": Op(1, (), ("size", "align_corners")),
-    "softmax": Op(1),
-}
-
-_OPTIONAL = ("b",)  # the only parameter that an operation may go without
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -84,27 +51,72 @@ class Node:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `build` was asked for, so that the same network can be built again at another size."""
+    """What `build` was asked for, so that the same network can be built again at another size.
+
+    Attributes
+    ----------
+    model : name of the known network, '' for one that is not known
+    width : width multiplier
+    size : (height, width) of the images
+    classes : numbers that the network returns for an image
+    channels : of an image
+    preprocessing : from an image's pixels to the network's input; None where nobody has said
+    labels : name of the class names, see `files.labels`; '' where nobody has said
+    """
 
     model: str
     width: float
     size: tuple[int, int]
     classes: int
     channels: int = 3
+    preprocessing: Preprocessing | None = None
+    labels: str = ""
+
+
+class Unit(NamedTuple):
+    """A convolution with the batch norm and the activation behind it, which many runtimes compute in one go.
+
+    Each reads the one before it, and nothing else does. A node that belongs to no convolution is a unit by itself, in
+    the place of the convolution.
+    """
+
+    conv: Node
+    norm: Node | None = None
+    act: Node | None = None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Those that are there, in order."""
+        return tuple(node for node in self if node is not None)
+
+    @property
+    def output(self) -> str:
+        """The tensor that the nodes behind the unit read."""
+        return self.nodes[-1].name
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in execution order, and the recipe that they were built from."""
+    """Nodes in execution order, and the recipe that they were built from.
+
+    Attributes
+    ----------
+    returns : the tensors that calling the network returns; nothing stands for the last node's
+    """
 
     recipe: Recipe
     nodes: tuple[Node, ...]
+    returns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.nodes and self.returns == (self.nodes[-1].name,):
+            object.__setattr__(self, "returns", ())  # one way to say it, so that equal graphs are equal
 
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self.by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.by_name
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -114,27 +126,138 @@ class Graph:
         head = f"{self.recipe.model}, width {self.recipe.width:g}: input[N, {self.recipe.channels}, {height}, {width}]"
         return "\n".join([head, *map(str, self.nodes)])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the fields, not what was looked up in them."""
+        return {"recipe": self.recipe, "nodes": self.nodes, "returns": self.returns}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the tensors that calling a network returns."""
+        return self.returns or (self.nodes[-1].name,)
+
     @property
     def output(self) -> str:
-        """The name of the last node, which is what calling a network returns."""
-        return self.nodes[-1].name
+        """The first of `outputs`; the only one of every known network."""
+        return self.outputs[0]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one input."""
         return (self.recipe.channels, *self.recipe.size)
 
-    def params(self) -> dict[str, tuple[int, ...]]:
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        """The nodes by name, in order."""
+        return {node.name: node for node in self.nodes}
+
+    def params(self) -> dict[str, Shape]:
         """Name and shape of every array that the nodes need, in order."""
         return {f"{node.name}.{slot}": shape for node in self.nodes for slot, shape in node.params.items()}
 
-    def readers(self) -> dict[str, list[Node]]:
-        """The nodes that read each tensor, the input's included."""
+    @cached_property
+    def _readers(self) -> dict[str, list[Node]]:
         found: dict[str, list[Node]] = {SOURCE: [], **{node.name: [] for node in self.nodes}}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
                 found.setdefault(name, []).append(node)
         return found
+
+    def readers(self) -> Mapping[str, list[Node]]:
+        """The nodes that read each tensor, the input's included."""
+        return self._readers
+
+    def units(self, keep: Collection[str] = ()) -> list[Unit]:
+        """Every node once: convolutions with what follows them, all others by themselves.
+
+        Parameters
+        ----------
+        keep : names of tensors that are wanted, so that what follows them is no longer of their unit
+        """
+        wanted = {*keep, *self.outputs}
+        found: list[Unit] = []
+        inside: set[str] = set()
+        for node in self.nodes:
+            if node.name in inside:
+                continue
+            norm = act = None
+            if node.op in CONVOLUTIONS:
+                norm = self._followed_by(node, ("norm",), wanted)
+                act = self._followed_by(norm or node, ("activation", "gate"), wanted)
+            unit = Unit(node, norm, act)
+            inside |= {each.name for each in unit.nodes}
+            found.append(unit)
+        return found
+
+    def _followed_by(self, node: Node, kinds: tuple[str, ...], wanted: Collection[str]) -> Node | None:
+        """The only reader of a node, if it is of these kinds."""
+        readers = self._readers[node.name]
+        alone = len(readers) == 1 and node.name not in wanted and len(readers[0].inputs) == 1
+        return readers[0] if alone and OPS[readers[0].op].kind in kinds else None
+
+    # ---------------------------------------------------------------------------------------------------------- edits
+
+    def replaced(self, name: str, *new: Node) -> Graph:
+        """One node's place taken by others, or by none; what the last of them is called is what its readers need."""
+        nodes = [made for node in self.nodes for made in (new if node.name == name else (node,))]
+        return Graph(self.recipe, tuple(nodes), self.returns)
+
+    def renamed(self, names: Mapping[str, str]) -> Graph:
+        """Nodes, and what reads them, under other names; those that `names` leaves out keep theirs."""
+        nodes = [
+            replace(node, name=names.get(node.name, node.name), inputs=tuple(names.get(x, x) for x in node.inputs))
+            for node in self.nodes
+        ]
+        return Graph(self.recipe, tuple(nodes), tuple(names.get(name, name) for name in self.returns))
+
+    def without(self, sources: Mapping[str, str]) -> Graph:
+        """Some nodes taken out: whoever reads one reads the tensor that it stands for, by name in `sources`."""
+
+        def origin(name: str) -> str:
+            while name in sources:
+                name = sources[name]
+            return name
+
+        kept = (node for node in self.nodes if node.name not in sources)
+        nodes = [replace(node, inputs=tuple(map(origin, node.inputs))) for node in kept]
+        return Graph(self.recipe, tuple(nodes), tuple(map(origin, self.returns)))
+
+    def inserted(self, new: Node, *, after: str) -> Graph:
+        """A node put behind another, or behind the input; whoever read that one reads the new one."""
+        place = 0 if after == SOURCE else 1 + next(i for i, node in enumerate(self.nodes) if node.name == after)
+        moved = {after: new.name}
+        behind = [replace(n, inputs=tuple(moved.get(x, x) for x in n.inputs)) for n in self.nodes[place:]]
+        returns = tuple(moved.get(name, name) for name in self.returns)
+        return Graph(self.recipe, (*self.nodes[:place], new, *behind), returns)
+
+    def leading_to(self, *ends: str, starts: Collection[str] = (SOURCE,)) -> Graph:
+        """The nodes between some tensors and later ones, as a graph of its own that returns the later ones.
+
+        Parameters
+        ----------
+        ends : the tensors that the part makes
+        starts : tensors taken as given; the walk back from `ends` stops at them
+
+        Raises
+        ------
+        GraphError
+            when the walk back reaches a tensor that nothing makes (the input, if it is not among `starts`).
+        """
+        wanted: set[str] = set()
+        stack = list(ends)
+        while stack:
+            name = stack.pop()
+            if name in wanted or (name in starts and name not in ends):
+                continue
+            if name not in self.by_name:
+                raise GraphError(f"{ends[0]}: needs {name!r}, which is not given")
+            wanted.add(name)
+            stack.extend(self.by_name[name].inputs)
+        return Graph(self.recipe, tuple(node for node in self.nodes if node.name in wanted), ends)
+
+
+def is_global(node: Node, image: Shape) -> bool:
+    """Whether a pool takes in a whole map, (C, H, W)."""
+    return node.op in POOLS and node.attrs["kernel"] == image[1:] and not any(map(any, node.attrs["pad"]))
 
 
 def check(graph: Graph) -> Graph:
@@ -144,7 +267,8 @@ def check(graph: Graph) -> Graph:
     ------
     GraphError
         naming the node: unknown operation, name used twice, input not defined before its reader, parameters or
-        attributes other than the operation's.
+        attributes other than the operation's, an attribute that the operation does not run on. Whether shapes agree
+        is for `readings.shapes.well_formed` to say.
     """
     if not graph.nodes:
         raise GraphError("the graph has no nodes")
@@ -159,12 +283,17 @@ def check(graph: Graph) -> Graph:
             raise GraphError(f"{node.name}: reads {undefined[0]!r}, which no earlier node makes")
         if len(node.inputs) != op.inputs:
             raise GraphError(f"{node.name}: {node.op} reads {op.inputs} tensor(s), not {len(node.inputs)}")
-        required = [slot for slot in op.params if slot not in _OPTIONAL]
+        required = [slot for slot in op.params if slot not in OPTIONAL]
         if not set(required) <= set(node.params) <= set(op.params):
             raise GraphError(f"{node.name}: {node.op} takes the parameters {op.params}, not {tuple(node.params)}")
         if set(node.attrs) != set(op.attrs):
             raise GraphError(f"{node.name}: {node.op} takes the attributes {op.attrs}, not {tuple(node.attrs)}")
+        for key, value in node.attrs.items():
+            if not ATTRIBUTES[key](value):
+                raise GraphError(f"{node.name}: {key} is {str(value)[:60]}: {node.op} does not run on that")
         seen.add(node.name)
+    if unmade := [name for name in graph.returns if name not in seen]:
+        raise GraphError(f"the graph returns {unmade[0]!r}, which no node makes")
     return graph
 
 
@@ -210,30 +339,3 @@ def evaluate(graph: Graph, rules: Any, params: Mapping[str, Any], given: Mapping
     """What the last node's rule makes; arguments as for `walk`."""
     ((_, value),) = deque(walk(graph, rules, params, given), maxlen=1)
     return value
-
-
-def segment(graph: Graph, ends: str, starts: set[str]) -> Graph:
-    """The nodes between some tensors and one later tensor, as a graph of its own.
-
-    Parameters
-    ----------
-    ends : the tensor that the segment makes
-    starts : tensors taken as given; the walk back from `ends` stops at them
-
-    Raises
-    ------
-    GraphError
-        when the walk back reaches a tensor that nothing makes (the input, if it is not among `starts`).
-    """
-    by_name = {node.name: node for node in graph.nodes}
-    wanted: set[str] = set()
-    stack = [ends]
-    while stack:
-        name = stack.pop()
-        if name in wanted or (name in starts and name != ends):
-            continue
-        if name not in by_name:
-            raise GraphError(f"{ends}: needs {name!r}, which is not given")
-        wanted.add(name)
-        stack.extend(by_name[name].inputs)
-    return Graph(graph.recipe, tuple(node for node in graph.nodes if node.name in wanted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from refnet.graph import Graph, Node, Recipe
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 
 def disguised(graph: Graph) -> Graph:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from refnet import Graph, GraphError, Node, Recipe, build, random_input, random_params
-from refnet.graph import OPS, check, evaluate, segment, walk
-from refnet.readings import bounds, cost, fast, loops
+from refnet.graph import check, evaluate, walk
+from refnet.ops import OPS
+from refnet.readings import bounds, fast, loops, shapes
 
 RECIPE = Recipe("test", 1.0, (4, 4), 1)
 
@@ -20,7 +21,7 @@ def graph(*nodes: Node) -> Graph:
 
 def test_every_reading_has_a_rule_for_every_operation():
     for op in OPS:
-        for reading in (loops, fast, cost, bounds):
+        for reading in (loops, fast, shapes, bounds):
             assert callable(getattr(reading, op)), f"{reading.__name__} lacks {op}"
 
 
@@ -65,7 +66,7 @@ def test_a_given_tensor_is_not_computed_again():
 
 def test_segment_stops_at_the_tensors_that_are_given():
     g = build("torchvision/mobilenet_v3_small", size=32)
-    part = segment(g, "block1.project.bn", {"block1.depthwise.act"})
+    part = g.leading_to("block1.project.bn", starts={"block1.depthwise.act"})
     assert [node.name.removeprefix("block1.") for node in part.nodes] == [
         *("se.pool", "se.reduce", "se.reduce.act", "se.expand", "se.gate", "se.scale", "project", "project.bn"),
     ]
@@ -74,7 +75,7 @@ def test_segment_stops_at_the_tensors_that_are_given():
 def test_segment_names_the_tensor_that_is_lacking():
     g = build("torchvision/mobilenet_v3_small", size=32)
     with pytest.raises(GraphError, match="needs 'input', which is not given"):
-        segment(g, "stem.bn", {"block1.depthwise"})
+        g.leading_to("stem.bn", starts={"block1.depthwise"})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import SOURCE, Graph, evaluate
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 __all__ = ["model", "reference", "runtime"]
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, Variation, reads_input
-from refnet.graph import CONVOLUTIONS, SOURCE, Node
+from refnet.graph import SOURCE, Node
 from refnet.networks.dialects import MODELS
+from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, Variation, run
-from refnet.graph import CONVOLUTIONS, SOURCE, Node
+from refnet.graph import SOURCE, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import padding
+from refnet.ops import CONVOLUTIONS
 
 Array = npt.NDArray[Any]
 Pad = tuple[tuple[int, int], tuple[int, int]]

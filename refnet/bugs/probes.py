@@ -17,13 +17,13 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import HYPOTHESES, Hypothesis
 from refnet.bugs.segments import Segment, Variation, cut, limit, ported, run
 from refnet.files import shipped
-from refnet.graph import SOURCE, Graph, segment
+from refnet.graph import SOURCE, Graph
 from refnet.network import Network
 from refnet.networks.dialects import MODELS
 from refnet.networks.preprocessing import KERAS
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 __all__ = ["VISIBLE", "Place", "places", "probe", "report", "styles"]
 
@@ -188,7 +188,7 @@ def _last_uses(graph: Graph, dumped: Mapping[str, tuple[str, ...]]) -> dict[str,
 
     for ends in dumped.values():
         for end in ends:
-            part = segment(graph, end, {SOURCE, *ends})
+            part = graph.leading_to(end, starts={SOURCE, *ends})
             for name in {name for node in part.nodes for name in node.inputs} - {node.name for node in part.nodes}:
                 used(name, end)
     for block, nodes in groupby(graph.nodes, lambda node: node.name.partition(".")[0]):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Graph, Node, evaluate, segment
+from refnet.graph import SOURCE, Graph, Node, evaluate
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
@@ -69,7 +69,7 @@ class Segment:
         """A tensor inside the segment or given to it, in float64."""
         if name in self.given:
             return self.given[name].astype(np.float64)
-        part = segment(self.graph, name, set(self.given))
+        part = self.graph.leading_to(name, starts=set(self.given))
         return run(replace(self, graph=part, view=None))
 
     def with_nodes(self, old: Node, *new: Node) -> Segment:
@@ -136,7 +136,7 @@ def cut(
     sizes : see `Segment`
     judged : False where there is no tensor of the candidate's to explain (a bug is to be injected)
     """
-    part = segment(graph, end, set(tensors))
+    part = graph.leading_to(end, starts=set(tensors))
     made = {node.name for node in part.nodes}
     given = {name: tensors[name] for node in part.nodes for name in node.inputs if name not in made}
     return Segment(part, params, given, graph, sizes, tensors, tensors[end] if judged else None)

@@ -24,10 +24,11 @@ from refnet.files.containers.atomic import atomic_path
 from refnet.files.identify.comparison import compare
 from refnet.files.identify.differences import Difference
 from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
-from refnet.graph import CONVOLUTIONS, Graph
+from refnet.graph import Graph
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_batch_norm
+from refnet.ops import CONVOLUTIONS
 
 __all__ = ["DTYPES", "SUFFIXES", "Lost", "Written", "write_weights"]
 

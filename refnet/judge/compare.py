@@ -20,7 +20,7 @@ from refnet.judge.diagnose import Cause, describe, diagnose, misshapen
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import judged
 from refnet.readings.bounds import Precision
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 __all__ = ["Accumulated", "Comparison", "Finding", "Reference", "compare"]
 

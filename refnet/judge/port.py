@@ -20,8 +20,8 @@ from refnet.network import Network
 from refnet.pack.match import Matched, Matching, match, read_candidate, shapes_of
 from refnet.pack.pack import Pack, read_pack
 from refnet.readings.bounds import Precision
-from refnet.readings.cost import shapes
 from refnet.readings.precision import WEIGHTS
+from refnet.readings.shapes import shapes
 from refnet.runtimes.models import is_model, run_model
 
 __all__ = ["Judged", "Scale", "document", "judge_port", "pictures"]

@@ -11,9 +11,11 @@ import numbers
 from typing import Any
 
 from refnet.errors import RequestError
-from refnet.graph import OPS, SOURCE, Graph, Node, Recipe, check
+from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Model
 from refnet.networks.plan import Block, Plan, padding, plan
+from refnet.ops import OPS
+from refnet.readings.shapes import well_formed
 
 __all__ = ["build", "find", "models"]
 
@@ -81,7 +83,15 @@ def build(
     classes = model.dialect.classes if classes is None else classes
     if not (isinstance(classes, numbers.Integral) and classes > 0):
         raise RequestError(f"classes {classes!r}: take a positive whole number")
-    recipe = Recipe(name, float(width), image_size(size, model.size), int(classes))
+    dialect = model.dialect
+    recipe = Recipe(
+        name,
+        float(width),
+        image_size(size, model.size),
+        int(classes),
+        preprocessing=dialect.preprocessing,
+        labels=dialect.labels,
+    )
     return _Builder(recipe, model).network(plan(model, width))
 
 
@@ -130,7 +140,7 @@ class _Builder:
         self.node("head.flatten", "flatten")
         if dialect.softmax:
             self.node("output", "softmax")
-        return check(Graph(self.recipe, tuple(self.nodes)))
+        return well_formed(Graph(self.recipe, tuple(self.nodes)))
 
     def block(self, name: str, block: Block) -> None:
         entry, dialect, table = self.x, self.dialect, self.table

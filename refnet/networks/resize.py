@@ -15,7 +15,7 @@ from refnet.graph import Graph, Node
 from refnet.networks.build import image_size
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import padding
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 __all__ = ["fitting_pads", "is_global", "resize"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import CONVOLUTIONS, Graph, Node
+from refnet.graph import Graph, Node
 
 __all__ = ["fold_batch_norm", "fold_graph", "norms"]
 
@@ -56,31 +56,16 @@ def fold_batch_norm(
 def fold_graph(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """The nodes that are left once every batch norm has been folded; see `fold_batch_norm`."""
     folded = norms(graph, keep)
-    renamed = {norm.name: conv for conv, norm in folded.items()}
-    nodes = []
-    for node in graph.nodes:
-        if node.name in renamed:
-            continue
-        new = replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
-        if node.name in folded:
-            new = replace(new, params={"w": node.params["w"], "b": folded[node.name].params["beta"]})
-        nodes.append(new)
-    return replace(graph, nodes=tuple(nodes))
+    made = graph.without({norm.name: conv for conv, norm in folded.items()})
+    for conv, norm in folded.items():
+        params = {"w": graph[conv].params["w"], "b": norm.params["beta"]}
+        made = made.replaced(conv, replace(made[conv], params=params))
+    return made
 
 
 def norms(graph: Graph, keep: Collection[str] = ()) -> dict[str, Node]:
     """The batch norms that can be folded, by the name of the convolution that each follows; see `fold_batch_norm`."""
-    readers = graph.readers()
-    by_name = {node.name: node for node in graph.nodes}
-    return {
-        node.inputs[0]: node
-        for node in graph.nodes
-        if node.op == "batch_norm"
-        and node.inputs[0] in by_name
-        and by_name[node.inputs[0]].op in CONVOLUTIONS
-        and len(readers[node.inputs[0]]) == 1
-        and node.inputs[0] not in keep
-    }
+    return {unit.conv.name: unit.norm for unit in graph.units(keep) if unit.norm is not None}
 
 
 def _folded(conv: Node, own: Params, norm: Node, params: Params) -> dict[str, npt.NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""What a graph from a file may ask for: attributes of the right kind, and no array that dwarfs the network's input.
+"""What a graph from a file may ask for: no array that dwarfs the network's input.
 
 A manifest may agree with itself and still make a reader work for hours: a pad of a million pixels costs a line. Knows
 graphs, no files.
@@ -7,33 +7,18 @@ graphs, no files.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph, Node
 
-__all__ = ["check_attributes", "check_sizes"]
+__all__ = ["check_sizes"]
 
 Shape = tuple[int, ...]
 
 _MOST = 1 << 28  # numbers in one image: 9,000 x 9,000 pixels in colour
 _LEAST = 1 << 24  # elements that any network may make of one image, and
 _RATIO = 256  # times the input's: the widest that can be built makes 12, a map of 150 classes at full size 50
-
-
-def check_attributes(graph: Graph) -> None:
-    """Refuse attributes that no operation knows what to do with.
-
-    Raises
-    ------
-    GraphError
-        naming the node and the attribute.
-    """
-    for node in graph.nodes:
-        for key, value in node.attrs.items():
-            if not _KINDS[key](value):
-                raise GraphError(f"{node.name}: {key} is {str(value)[:60]}: {node.op} does not run on that")
 
 
 def check_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
@@ -62,37 +47,3 @@ def _on_the_way(node: Node, shape: Shape) -> int:
         height, width = (max(n, m) for n, m in zip(shape[1:], node.attrs["size"], strict=True))
         return shape[0] * int(height * width)
     return 0
-
-
-def _pair(value: Any) -> bool:
-    """Two whole numbers from 1 on."""
-    return isinstance(value, tuple) and len(value) == 2 and all(type(n) is int and n > 0 for n in value)
-
-
-def _pads(value: Any) -> bool:
-    """Two pairs of whole numbers from 0 on."""
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
-        and all(type(n) is int and n >= 0 for pair in value for n in pair)
-    )
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-_KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "stride": _pair,
-    "dilation": _pair,
-    "kernel": _pair,
-    "size": _pair,
-    "pad": _pads,
-    "eps": _number,
-    "slope": _number,
-    "offset": _number,
-    "value": _number,
-    "mode": lambda value: value in ("constant", "edge", "reflect"),
-    "align_corners": lambda value: isinstance(value, bool),
-}

@@ -15,8 +15,8 @@ from refnet.errors import FormatError, GraphError
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS
 from refnet.pack.formats import FORMATS, Stored
-from refnet.pack.limits import check_attributes, check_sizes
-from refnet.readings.cost import shapes
+from refnet.pack.limits import check_sizes
+from refnet.readings.shapes import shapes
 
 __all__ = ["DTYPES", "FORMAT", "LAYOUTS", "MANIFEST", "Manifest", "document", "head", "laid_out", "parse"]
 
@@ -169,9 +169,7 @@ def _graph(manifest: Mapping[str, Any]) -> Graph:
         _take(recipe, "classes", int, "recipe"),
         _take(recipe, "channels", int, "recipe"),
     )
-    graph = check(Graph(made, tuple(map(_node, _take(manifest, "graph", list, "manifest")))))
-    check_attributes(graph)
-    return graph
+    return check(Graph(made, tuple(map(_node, _take(manifest, "graph", list, "manifest")))))
 
 
 def _node(entry: Any) -> Node:

@@ -27,7 +27,7 @@ from refnet.network import Network
 from refnet.pack.formats import FORMATS, Stored, read_array, writer
 from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, document, head, laid_out, parse
 from refnet.readings import fast
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 __all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "write_pack"]
 

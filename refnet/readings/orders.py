@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import OPS
+from refnet.ops import OPS
 from refnet.readings import fast
 
 __all__ = ["ORDERS", "rounded", "rules", "stored"]

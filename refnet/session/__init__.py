@@ -22,7 +22,7 @@ import numpy.typing as npt
 from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.networks.rewrite import fold_batch_norm
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 from refnet.session.plan import plan
 from refnet.session.program import program
 from refnet.session.workers import WorkerPool

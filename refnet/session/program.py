@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import OPS, SOURCE
+from refnet.graph import SOURCE
+from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.session import inverted
 from refnet.session.arena import Arena

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from refnet.files.checkpoint import Checkpoint, Difference
 from refnet.files.identify.differences import BIAS
-from refnet.graph import CONVOLUTIONS, SOURCE, Graph, Node
+from refnet.graph import SOURCE, Graph, Node
 from refnet.networks.rewrite import norms
+from refnet.ops import CONVOLUTIONS
 
 __all__ = ["Change", "differences", "folded_norms"]
 

@@ -10,7 +10,7 @@ from refnet.bugs.probes import places, probe
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, walk
 from refnet.judge.compare import Reference, compare
 from refnet.readings import fast
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 SIDES = (5, 7)
 X = np.random.default_rng(3).standard_normal((2, 3, *SIDES)).astype(np.float32)

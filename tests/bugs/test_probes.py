@@ -13,7 +13,7 @@ from refnet.bugs.probes import probe, report
 from refnet.files.images import to_pixels
 from refnet.judge.scorecard import FAMILIES
 from refnet.networks.dialects import MODELS
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 
 def reported(name, x=None, size=(48, 64), width=0.35):

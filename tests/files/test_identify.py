@@ -17,7 +17,7 @@ from refnet.files.identify.structure import recognise
 from refnet.graph import Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_graph
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 192), classes=2)
 

@@ -14,7 +14,7 @@ from refnet.judge.compare import compare
 from refnet.judge.diagnose import describe, diagnose
 from refnet.judge.scorecard import FAMILIES, false_alarms, inject, outcomes, pairs, subject, tally
 from refnet.readings.bounds import Precision
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 FLOAT32 = Precision.of("float32")
 

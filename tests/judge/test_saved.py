@@ -73,8 +73,8 @@ def test_float64_logits_are_the_vendors(case):
     net = Network(graph, random_params(graph, np.float64))
     x = random_input(graph, 2, np.float64)[: len(case.logits64)]
     error = np.abs(net.trace(x)[LOGITS] - case.logits64).max() / np.abs(case.logits64).max()
-    if case_id(case) == ILL_CONDITIONED:
-        assert AGREEMENT < error <= spread(net, x, LOGITS) / np.abs(case.logits64).max()
+    if case_id(case) == ILL_CONDITIONED:  # how far it is off depends on the processor's order of summation
+        assert error <= max(AGREEMENT, spread(net, x, LOGITS) / np.abs(case.logits64).max())
     else:
         assert error <= AGREEMENT
 

@@ -14,7 +14,7 @@ from refnet import RequestError, build
 from refnet.networks.dialects import MODELS
 from refnet.networks.resize import resize
 from refnet.networks.rewrite import fold_graph
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 
 @settings(deadline=None, max_examples=60)

@@ -8,7 +8,6 @@ import strategies as some
 from hypothesis import given, settings
 
 from refnet import Graph, Network, Node, Recipe, build, random_input, random_params
-from refnet.graph import segment
 from refnet.judge.verdicts import judge
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.bounds import Precision, bound
@@ -58,7 +57,7 @@ def test_folded_float32_tensors_lie_within_the_bounds_of_their_segments(name):
     norms = {node.inputs[0]: node.name for node in graph.nodes if node.op == "batch_norm"}
     tensors = {"input": x} | {norms.get(name, name): y for name, y in net.fold().trace(x).items()}
     for name in set(tensors) - {"input"}:
-        part = segment(graph, name, set(tensors))
+        part = graph.leading_to(name, starts=set(tensors))
         given = {i: tensors[i] for node in part.nodes for i in node.inputs if i in tensors}
         verdict = judge(tensors[name], bound(part, net.params, given, Precision.of("float32")))
         assert verdict.holds, f"{name}: {verdict}"

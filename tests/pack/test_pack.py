@@ -14,7 +14,7 @@ import pytest
 from refnet import FormatError, Network, RequestError, build, random_input, random_params
 from refnet.pack import formats as pack_formats
 from refnet.pack.pack import FORMATS, read_pack, write_pack
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 
 READABLE = [form for form in FORMATS if form != "c"]
 ORIGIN = {"weights": "random"}

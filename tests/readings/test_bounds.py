@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Graph, Network, Node, Recipe, build, random_input, random_params
-from refnet.graph import evaluate, segment, walk
+from refnet.graph import evaluate, walk
 from refnet.judge.verdicts import judge
 from refnet.readings import fast
 from refnet.readings.bounds import Precision, bound
@@ -68,7 +68,7 @@ def test_five_honest_orders_of_summation_are_accepted(run, order, folded):
     made = walk(other.graph, ORDERS[order], other.params, {"input": tensors["input"]})
     candidate = {"input": tensors["input"], **{norms.get(node.name, node.name): y for node, y in made}}
     for name in list(candidate)[1:]:
-        part = segment(graph, name, set(candidate))
+        part = graph.leading_to(name, starts=set(candidate))
         given = {i: candidate[i] for node in part.nodes for i in node.inputs if i in candidate}
         verdict = judge(candidate[name], bound(part, net.params, given, FLOAT32))
         assert verdict.holds, f"{name}: {verdict}"
@@ -117,7 +117,7 @@ def test_a_wrong_eps_shows_through_convolution_norm_and_activation():
     net, tensors = traced("torchvision/mobilenet_v3_small", (48, 65))
     for name in ("stem", "block4.expand", "block4.depthwise"):
         start = net.graph[f"{name}.conv" if name == "stem" else name].inputs[0]
-        part = segment(net.graph, f"{name}.act", {start})
+        part = net.graph.leading_to(f"{name}.act", starts={start})
         limit = bound(part, net.params, {start: tensors[start]}, FLOAT32)
         nodes = tuple(
             Node(n.name, n.op, n.inputs, n.params, {"eps": 1e-5}) if n.op == "batch_norm" else n for n in part.nodes

@@ -13,7 +13,7 @@ from refnet.bugs.segments import cut
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
-from refnet.readings.cost import shape_after, shapes
+from refnet.readings.shapes import shape_after, shapes
 from refnet.session import Session
 
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "sigmoid", "swish")

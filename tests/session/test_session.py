@@ -16,7 +16,7 @@ from refnet.bugs.segments import cut, limit
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
-from refnet.readings.cost import shapes
+from refnet.readings.shapes import shapes
 from refnet.session import Session
 
 FAMILIES = (

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from refnet.graph import CONVOLUTIONS, Graph, Node
+from refnet.graph import Graph, Node
 from refnet.networks.rewrite import norms
+from refnet.ops import CONVOLUTIONS
 
 __all__ = ["ACTIVATIONS", "Layer", "Pairs", "align", "layers", "moved", "room"]
 

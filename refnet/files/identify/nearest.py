@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from refnet.files.identify.names import WIDTHS
-from refnet.graph import CONVOLUTIONS, Graph
+from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import Plan, plan
+from refnet.ops import CONVOLUTIONS
 
 __all__ = ["Likely", "likely"]
 

@@ -15,8 +15,9 @@ from refnet.errors import FormatError
 from refnet.files.identify.comparison import Comparison, compare
 from refnet.files.identify.nearest import Likely, likely
 from refnet.files.schemes import entries
-from refnet.graph import CONVOLUTIONS, Graph
+from refnet.graph import Graph
 from refnet.networks.build import build, find
+from refnet.ops import CONVOLUTIONS
 
 __all__ = ["Recognised", "recognise"]
 

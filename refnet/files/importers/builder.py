@@ -22,7 +22,7 @@ from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.networks.plan import padding
-from refnet.readings.cost import shape_after
+from refnet.readings.shapes import shape_after
 
 __all__ = ["Const", "GraphBuilder", "Map", "Value", "decimal"]
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from refnet.errors import FormatError
 from refnet.files.importers.imported import ImportedGraph
-from refnet.graph import CONVOLUTIONS, Graph, Node, check
-from refnet.readings.cost import shapes
+from refnet.graph import Graph, Node, check
+from refnet.ops import CONVOLUTIONS
+from refnet.readings.shapes import shapes
 
 __all__ = ["canonicalise"]
 

@@ -40,7 +40,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 import refnet
-from refnet.graph import segment, walk
+from refnet.graph import walk
 from refnet.readings import fast
 
 HERE = Path(__file__).parent
@@ -911,7 +911,7 @@ def exact(graph, params, given, x, wanted):
     x = x.astype(np.float64)
     given = {name: y.astype(np.float64) for name, y in given.items()}
     for name in wanted:
-        part = segment(graph, name, {"input", *given})
+        part = graph.leading_to(name, starts={"input", *given})
         start = {source: given[source] for node in part.nodes for source in node.inputs if source in given}
         try:
             with np.errstate(all="ignore"):
