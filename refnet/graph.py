@@ -7,8 +7,7 @@ as the operation is. The file knows no arithmetic, no vendor and no file.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -166,6 +165,18 @@ class Graph:
         """The nodes that read each tensor, the input's included."""
         return self._readers
 
+    def only_reader(self, name: str) -> Node | None:
+        """The node that a tensor is made for: it reads it, once, nothing else does, and it is no output."""
+        readers = self._readers[name]
+        alone = len(readers) == 1 and readers[0].inputs.count(name) == 1 and name not in self.outputs
+        return readers[0] if alone else None
+
+    @property
+    def rescaling(self) -> tuple[float, float] | None:
+        """(slope, offset) by which the network itself rescales what it is given; None where it does not."""
+        first = self.only_reader(SOURCE)
+        return None if first is None or first.op != "affine" else (first.attrs["slope"], first.attrs["offset"])
+
     def units(self, keep: Collection[str] = ()) -> list[Unit]:
         """Every node once: convolutions with what follows them, all others by themselves.
 
@@ -173,7 +184,7 @@ class Graph:
         ----------
         keep : names of tensors that are wanted, so that what follows them is no longer of their unit
         """
-        wanted = {*keep, *self.outputs}
+        wanted = frozenset(keep)
         found: list[Unit] = []
         inside: set[str] = set()
         for node in self.nodes:
@@ -190,15 +201,18 @@ class Graph:
 
     def _followed_by(self, node: Node, kinds: tuple[str, ...], wanted: Collection[str]) -> Node | None:
         """The only reader of a node, if it is of these kinds."""
-        readers = self._readers[node.name]
-        alone = len(readers) == 1 and node.name not in wanted and len(readers[0].inputs) == 1
-        return readers[0] if alone and OPS[readers[0].op].kind in kinds else None
+        reader = self.only_reader(node.name)
+        return reader if reader is not None and node.name not in wanted and OPS[reader.op].kind in kinds else None
 
     # ---------------------------------------------------------------------------------------------------------- edits
 
     def replaced(self, name: str, *new: Node) -> Graph:
         """One node's place taken by others, or by none; what the last of them is called is what its readers need."""
-        nodes = [made for node in self.nodes for made in (new if node.name == name else (node,))]
+        return self.rewritten({name: new})
+
+    def rewritten(self, places: Mapping[str, Iterable[Node]]) -> Graph:
+        """The places of several nodes taken by others; see `replaced`."""
+        nodes = [made for node in self.nodes for made in places.get(node.name, (node,))]
         return Graph(self.recipe, tuple(nodes), self.returns)
 
     def renamed(self, names: Mapping[str, str]) -> Graph:
@@ -292,8 +306,11 @@ def check(graph: Graph) -> Graph:
             if not ATTRIBUTES[key](value):
                 raise GraphError(f"{node.name}: {key} is {str(value)[:60]}: {node.op} does not run on that")
         seen.add(node.name)
-    if unmade := [name for name in graph.returns if name not in seen]:
-        raise GraphError(f"the graph returns {unmade[0]!r}, which no node makes")
+    for place, name in enumerate(graph.returns):
+        if name not in seen - {SOURCE}:
+            raise GraphError(f"the graph returns {name!r}, which no node makes")
+        if name in graph.returns[:place]:
+            raise GraphError(f"the graph returns {name!r} twice")
     return graph
 
 
@@ -319,10 +336,9 @@ def walk(
     ...     np.save(node.name, y)
     """
     values = dict(given)
-    last_reader = {name: node.name for node in graph.nodes for name in node.inputs}
-    for node in graph.nodes:
-        if node.name in given:
-            continue
+    run = [node for node in graph.nodes if node.name not in given]
+    last_reader = {name: node.name for node in run for name in node.inputs}
+    for node in run:
         rule = getattr(rules, node.op)
         arrays = [values[name] for name in node.inputs]
         weights = [params[f"{node.name}.{slot}"] if slot in node.params else None for slot in OPS[node.op].params]
@@ -336,6 +352,12 @@ def walk(
 
 
 def evaluate(graph: Graph, rules: Any, params: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """What the last node's rule makes; arguments as for `walk`."""
-    ((_, value),) = deque(walk(graph, rules, params, given), maxlen=1)
-    return value
+    """What the graph returns under a table of rules: one value, or of several outputs {name: value} in their order.
+
+    Arguments are those of `walk`.
+    """
+    found = {name: given[name] for name in graph.outputs if name in given}
+    for node, value in walk(graph, rules, params, given):
+        if node.name in graph.outputs:
+            found[node.name] = value
+    return found[graph.output] if len(graph.outputs) == 1 else {name: found[name] for name in graph.outputs}

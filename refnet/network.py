@@ -16,6 +16,7 @@ from refnet.graph import SOURCE, Graph, Node, walk
 from refnet.networks.resize import resize
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
+from refnet.readings.shapes import well_formed
 from refnet.session import Session
 
 __all__ = ["Network", "load"]
@@ -37,6 +38,8 @@ class Network:
 
     Raises
     ------
+    GraphError
+        if the graph breaks its own rules, see `readings.shapes.well_formed`: names the node.
     RequestError
         if an array is missing, left over, of another shape or of another dtype than the rest.
 
@@ -54,7 +57,7 @@ class Network:
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise RequestError(f"threads {self.threads}: take at least 1")
-        needed = self.graph.params()
+        needed = well_formed(self.graph).params()
         for name, shape in needed.items():
             if name not in self.params:
                 raise RequestError(f"params: {name!r} is missing")
@@ -76,10 +79,19 @@ class Network:
         """Precision of the params, and so of everything computed with them."""
         return next(iter(self.params.values())).dtype
 
-    def __call__(self, x: Array) -> Array:
-        """Run the network: (N, C, H, W) -> the last node's tensor, (N, classes).
+    def __call__(self, x: Array) -> Any:
+        """Run the network on a batch of images.
 
         Runs in `session`, so the last bits may be others than those of `trace`.
+
+        Parameters
+        ----------
+        x : (N, C, H, W) array in the network's dtype, scaled as it expects
+
+        Returns
+        -------
+        y : the tensor that the network returns, an array such as (N, classes); of a network with several outputs
+            {name: tensor} in the order of `graph.outputs`
 
         Raises
         ------

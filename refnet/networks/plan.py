@@ -11,7 +11,7 @@ from refnet.errors import RequestError
 from refnet.networks.dialects import Dialect, Model
 from refnet.networks.tables import Row
 
-__all__ = ["Block", "Plan", "padding", "plan", "round_width"]
+__all__ = ["PADDINGS", "Block", "Plan", "padding", "plan", "round_width"]
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,9 @@ def _hidden(model: Model, width: float) -> int:
 
 def _grown(value: int, width: float, dialect: Dialect) -> int:
     return round_width(value * width, dialect) if width > 1 else value
+
+
+PADDINGS = ("symmetric", "same", "unknown-size", "after")
 
 
 def padding(rule: str, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:

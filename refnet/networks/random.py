@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import SOURCE, Graph
-from refnet.networks.dialects import MODELS
 
 __all__ = ["random_input", "random_params"]
 
@@ -47,7 +46,11 @@ def random_params(graph: Graph, dtype: npt.DTypeLike = np.float32) -> dict[str, 
     >>> random_params(build("torchvision/mobilenet_v2"))["stem.bn.beta"][:2]
     array([-0.2680233,  0.2544021], dtype=float32)
     """
-    return {name: _param(name, shape).astype(dtype) for name, shape in graph.params().items()}
+    return {
+        f"{node.name}.{slot}": _param(f"{node.name}.{slot}", slot, shape).astype(dtype)
+        for node in graph.nodes
+        for slot, shape in node.params.items()
+    }
 
 
 def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
@@ -56,14 +59,13 @@ def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32
     Where the network itself rescales pixels, what it rescales to that.
     """
     x = 2 * _signed(SOURCE, (batch, *graph.input_shape))
-    model = MODELS.get(graph.recipe.model)
-    if model is not None and model.dialect.rescale is not None:
-        x = (x + 1) * 127.5
+    if graph.rescaling is not None:
+        slope, offset = graph.rescaling
+        x = (x - offset) * float(f"{1 / slope:.6g}")  # 127.5: a slope of float32 tells no more digits
     return x.astype(np.float32).astype(dtype)
 
 
-def _param(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    slot = name.rpartition(".")[2]
+def _param(name: str, slot: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     match slot:
         case "w":
             # (K, C, R, S) and (K, C) sum over all but the first axis; so does depthwise (C, R, S).

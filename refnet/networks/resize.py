@@ -1,28 +1,29 @@
 """The same network for images of another size, whatever its nodes are.
 
-Only two things follow the size: the kernel of a global pool, and a padding that its vendor computes from it. All else
-stays: strides, kernels, and the nodes that the known network lacks. A padding that is not the vendor's is refused,
-because nobody has said whether it follows the size.
+Only two things follow the size: the kernel of a global pool, and a padding that is computed from it. All else stays:
+strides, kernels, and the nodes that a known network lacks. How a known network pads, its vendor says. Of any other, the
+paddings must tell by which rule they were computed; one that follows no rule is refused, because nobody has said
+whether it follows the size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from refnet.errors import RequestError
-from refnet.graph import Graph, Node
+from refnet.errors import GraphError, RequestError
+from refnet.graph import SOURCE, Graph, Node, is_global
 from refnet.networks.build import image_size
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import padding
-from refnet.readings.shapes import shapes
+from refnet.networks.plan import PADDINGS, padding
+from refnet.ops import POOLS, WINDOWED
+from refnet.readings.shapes import shape_after, shapes
 
-__all__ = ["fitting_pads", "is_global", "resize"]
+__all__ = ["fitting_pads", "resize"]
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
 Shape = tuple[int, ...]
-
-_FILTERS = ("conv2d", "depthwise_conv2d")
 
 
 def resize(graph: Graph, size: tuple[int, int] | int) -> Graph:
@@ -31,54 +32,79 @@ def resize(graph: Graph, size: tuple[int, int] | int) -> Graph:
     Raises
     ------
     RequestError
-        if the images are too small for it, or if it pads otherwise than its model does: names the node.
+        if the images are too small for it, if nodes that agree at its own size do not at this one, or if it pads
+        otherwise than its model does, or by no one rule: names the node.
     """
     recipe = replace(graph.recipe, size=image_size(size, graph.recipe.size))
     if recipe == graph.recipe:
         return graph
-    before = shapes(graph)
-    nodes: list[Node] = []
+    before, after = shapes(graph), {SOURCE: (recipe.channels, *recipe.size)}
+    rules = _rules(graph, before)
+    moved: dict[str, tuple[Node]] = {}
     for node in graph.nodes:
-        if "kernel" in node.attrs or node.op in _FILTERS:
-            image = shapes(Graph(recipe, tuple(nodes)))[node.inputs[0]]
-            node = replace(node, attrs=_attrs(graph, node, before[node.inputs[0]], image))
-            if min(shapes(Graph(recipe, (*nodes, node)))[node.name]) < 1:
-                height, width = recipe.size
-                raise RequestError(
-                    f"size {height},{width} is too small for {recipe.model}: nothing is left of {node.name}"
-                )
-        nodes.append(node)
-    return Graph(recipe, tuple(nodes))
+        if node.op in (*POOLS, *WINDOWED):
+            attrs = _attrs(graph, node, before[node.inputs[0]], after[node.inputs[0]], rules)
+            node = replace(node, attrs=attrs)
+        after[node.name] = _shape(graph, node, recipe.size, [after[name] for name in node.inputs])
+        moved[node.name] = (node,)
+    return replace(graph.rewritten(moved), recipe=recipe)
 
 
-def _attrs(graph: Graph, node: Node, before: Shape, image: Shape) -> dict[str, Any]:
+def _shape(graph: Graph, node: Node, size: tuple[int, int], inputs: Sequence[Shape]) -> Shape:
+    """What a node makes at this size, if that is anything."""
+    said, whom = f"size {size[0]},{size[1]}", graph.recipe.model or "this network"
+    try:
+        shape = shape_after(node, *inputs)
+    except GraphError as error:
+        raise RequestError(f"{said} does not fit {whom}: {error}") from None
+    if min(shape) < 1:
+        raise RequestError(f"{said} is too small for {whom}: nothing is left of {node.name}")
+    return shape
+
+
+def _rules(graph: Graph, before: dict[str, Shape]) -> tuple[str, ...]:
+    """The rules of padding that every convolution of a graph obeys; all, if there is none such."""
+    padded = [node for node in graph.nodes if node.op in WINDOWED and any(map(any, node.attrs["pad"]))]
+    obeyed = [
+        rule for rule in PADDINGS if all(_pads(rule, n, before[n.inputs[0]]) == n.attrs["pad"] for n in padded)
+    ]
+    return tuple(obeyed) or PADDINGS
+
+
+def _attrs(graph: Graph, node: Node, before: Shape, image: Shape, rules: Sequence[str]) -> dict[str, Any]:
     """The attributes of a node that filters or pools, once its map is of another shape."""
     attrs = dict(node.attrs)
     if node.op == "avg_pool2d" and is_global(node, before):
         return attrs | {"kernel": image[1:]}
-    if node.op not in _FILTERS or not any(map(any, attrs["pad"])):
+    if node.op not in WINDOWED or not any(map(any, attrs["pad"])):
         return attrs
-    if attrs["pad"] != fitting_pads(graph, node, node, before)[0]:
+    if graph.recipe.model in MODELS:
+        rules, whose = [_rule(graph, node)], f"how {graph.recipe.model} pads"
+    else:
+        whose = "told by one rule"
+    pads = {_pads(rule, node, image) for rule in rules if _pads(rule, node, before) == attrs["pad"]}
+    if len(pads) != 1:
         raise RequestError(
-            f"{node.name} pads {attrs['pad']} at size {graph.recipe.size}, which is not how {graph.recipe.model} pads: "
+            f"{node.name} pads {attrs['pad']} at size {graph.recipe.size}, which is not {whose}: "
             "whether that follows the size is unknown, so leave the size as it is"
         )
-    return attrs | {"pad": fitting_pads(graph, node, node, image)[0]}
+    return attrs | {"pad": pads.pop()}
 
 
-def is_global(node: Node, image: Shape) -> bool:
-    """Whether a pool takes in a whole map, (C, H, W)."""
-    return node.attrs["kernel"] == image[1:] and not any(map(any, node.attrs["pad"]))
+def _rule(known: Graph, node: Node) -> str:
+    """How a known network's vendor pads at one of its nodes."""
+    dialect = MODELS[known.recipe.model].dialect
+    return dialect.stem_pad if node.name == "stem.conv" else dialect.pad
+
+
+def _pads(rule: str, node: Node, image: Shape) -> Pad:
+    """What a rule makes of a map, (C, H, W), for a convolution."""
+    kernel, stride, dilation = node.params["w"][-2:], node.attrs["stride"], node.attrs["dilation"]
+    rows, columns = (padding(rule, image[1 + i], kernel[i], stride[i], dilation[i]) for i in (0, 1))
+    return rows, columns
 
 
 def fitting_pads(known: Graph, ours: Node, theirs: Node, image: Shape) -> tuple[Pad, Pad]:
     """How the known network's vendor pads a map, (C, H, W): for the known node, and for another in its place."""
-    dialect = MODELS[known.recipe.model].dialect
-    rule = dialect.stem_pad if ours.name == "stem.conv" else dialect.pad
-
-    def pads(node: Node) -> Pad:
-        kernel, stride, dilation = node.params["w"][-2:], node.attrs["stride"], node.attrs["dilation"]
-        rows, columns = (padding(rule, image[1 + i], kernel[i], stride[i], dilation[i]) for i in (0, 1))
-        return rows, columns
-
-    return pads(ours), pads(theirs)
+    rule = _rule(known, ours)
+    return _pads(rule, ours, image), _pads(rule, theirs, image)

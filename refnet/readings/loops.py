@@ -1,8 +1,9 @@
 """Every operation as nested scalar loops: the definition.
 
 Made to be checked against the papers by reading. Padding is done by skipping points outside the image; sums run in
-the order of the loops; float32 stays float32 at every step. Far too slow for more than small images: `fast` has
-the same names and signatures, and the tests run the one against the other.
+the order of the loops; float32 stays float32 at every step. Arrays whose axes or channels do not agree are refused by a
+ValueError first. Far too slow for more than small images: `fast` has the same names and signatures, and the tests run
+the one against the other.
 
 Arrays are (N, C, H, W), filters (K, C, R, S), outputs (N, K, P, Q); indices are the same letters in lower case.
 """
@@ -10,6 +11,7 @@ Arrays are (N, C, H, W), filters (K, C, R, S), outputs (N, K, P, Q); indices are
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,7 @@ def conv2d(x: Array, w: Array, b: Array | None, *, stride: Pair, pad: Pad, dilat
     >>> conv2d(np.ones((1, 2, 3, 3)), np.ones((1, 2, 3, 3)), None, stride=(1, 1), pad=((0, 0), (0, 0))).item()
     18.0
     """
+    _check_filters(x, w, b, axes=4)
     N, C, H, W = x.shape
     K, _, R, S = w.shape
     P, Q = _output_size(x, (R, S), stride, pad, dilation)
@@ -56,15 +59,11 @@ def conv2d(x: Array, w: Array, b: Array | None, *, stride: Pair, pad: Pad, dilat
     y = np.zeros((N, K, P, Q), x.dtype)
     for n, k, p, q in np.ndindex(N, K, P, Q):
         total = x.dtype.type(0)
-        for c in range(C):
-            for r in range(R):
-                h = p * stride[0] - top + r * dilation[0]
-                if not 0 <= h < H:
-                    continue
-                for s in range(S):
-                    v = q * stride[1] - left + s * dilation[1]
-                    if 0 <= v < W:
-                        total += x[n, c, h, v] * w[k, c, r, s]
+        for c, r, s in product(range(C), range(R), range(S)):
+            h = p * stride[0] - top + r * dilation[0]
+            v = q * stride[1] - left + s * dilation[1]
+            if 0 <= h < H and 0 <= v < W:
+                total += x[n, c, h, v] * w[k, c, r, s]
         y[n, k, p, q] = total if b is None else total + b[k]
     return y
 
@@ -75,19 +74,7 @@ def depthwise_conv2d(x: Array, w: Array, b: Array | None, *, stride: Pair, pad: 
     y[n,c,p,q] = b[c] + sum over r,s of x[n, c, p*stride[0] - top + r*dilation[0],
                                                q*stride[1] - left + s*dilation[1]] * w[c,r,s]
 
-    Points of x outside the image contribute nothing.
-
-    Parameters
-    ----------
-    x : (N, C, H, W) array
-    w : (C, R, S) array, dtype of x
-    b : (C,) array or None
-    stride, dilation : (height, width) of ints; dilation 1 means dense
-    pad : ((top, bottom), (left, right))
-
-    Returns
-    -------
-    y : (N, C, P, Q) array, dtype of x
+    Parameters and result as for `conv2d`, but w is (C, R, S), b is (C,) and y is (N, C, P, Q).
 
     Notes
     -----
@@ -99,6 +86,7 @@ def depthwise_conv2d(x: Array, w: Array, b: Array | None, *, stride: Pair, pad: 
     >>> depthwise_conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 3, 3)), None, stride=(1, 1), pad=((0, 0), (0, 0))).item()
     9.0
     """
+    _check_filters(x, w, b, axes=3)
     N, C, H, W = x.shape
     _, R, S = w.shape
     P, Q = _output_size(x, (R, S), stride, pad, dilation)
@@ -106,14 +94,11 @@ def depthwise_conv2d(x: Array, w: Array, b: Array | None, *, stride: Pair, pad: 
     y = np.zeros((N, C, P, Q), x.dtype)
     for n, c, p, q in np.ndindex(N, C, P, Q):
         total = x.dtype.type(0)
-        for r in range(R):
+        for r, s in product(range(R), range(S)):
             h = p * stride[0] - top + r * dilation[0]
-            if not 0 <= h < H:
-                continue
-            for s in range(S):
-                v = q * stride[1] - left + s * dilation[1]
-                if 0 <= v < W:
-                    total += x[n, c, h, v] * w[c, r, s]
+            v = q * stride[1] - left + s * dilation[1]
+            if 0 <= h < H and 0 <= v < W:
+                total += x[n, c, h, v] * w[c, r, s]
         y[n, c, p, q] = total if b is None else total + b[c]
     return y
 
@@ -123,15 +108,7 @@ def pointwise_conv2d(x: Array, w: Array, b: Array | None) -> Array:
 
     y[n,k,h,v] = b[k] + sum over c of x[n,c,h,v] * w[k,c]
 
-    Parameters
-    ----------
-    x : (N, C, H, W) array
-    w : (K, C) array, dtype of x
-    b : (K,) array or None
-
-    Returns
-    -------
-    y : (N, K, H, W) array, dtype of x
+    Parameters and result as for `conv2d`, but w is (K, C) and y is (N, K, H, W).
 
     Notes
     -----
@@ -142,6 +119,7 @@ def pointwise_conv2d(x: Array, w: Array, b: Array | None) -> Array:
     >>> pointwise_conv2d(np.array([[[[2.0]], [[3.0]]]]), np.array([[10.0, 1.0]]), np.array([0.5])).item()
     23.5
     """
+    _check_filters(x, w, b, axes=2)
     N, C, H, W = x.shape
     K = w.shape[0]
     y = np.zeros((N, K, H, W), x.dtype)
@@ -164,11 +142,6 @@ def pad(x: Array, *, pad: Pad, mode: str, value: float) -> Array:
     Returns
     -------
     y : (N, C, top + H + bottom, left + W + right) array, dtype of x
-
-    Examples
-    --------
-    >>> pad(np.ones((1, 1, 1, 1)), pad=((0, 0), (1, 0)), mode="constant", value=7.0)
-    array([[[[7., 1.]]]])
     """
     N, C, H, W = x.shape
     (top, bottom), (left, right) = pad
@@ -202,6 +175,8 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     -----
     Ioffe and Szegedy, arXiv 1502.03167, algorithm 2 (inference).
     """
+    _check_axes(x, "x", 4)
+    _check_vectors(x.shape[1], gamma=gamma, beta=beta, mean=mean, var=var)
     y = np.zeros_like(x)
     one, small = x.dtype.type(1), x.dtype.type(eps)
     for n, c, h, v in np.ndindex(x.shape):
@@ -258,11 +233,6 @@ def avg_pool2d(x: Array, *, kernel: Pair, stride: Pair, pad: Pad) -> Array:
     Returns
     -------
     y : (N, C, P, Q) array, dtype of x
-
-    Examples
-    --------
-    >>> avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2), kernel=(2, 2), stride=(1, 1), pad=((0, 0), (0, 0))).item()
-    1.5
     """
     y = np.zeros((*x.shape[:2], *_output_size(x, kernel, stride, pad, (1, 1))), x.dtype)
     for n, c, p, q in np.ndindex(y.shape):
@@ -297,6 +267,8 @@ def scale(x: Array, gate: Array) -> Array:
     -----
     The last step of squeeze-and-excite (Hu et al., arXiv 1709.01507, eq. 4).
     """
+    _check_axes(x, "x", 4)
+    _refuse_if(gate.shape != (*x.shape[:2], 1, 1), f"gate of shape {gate.shape} does not fit x of shape {x.shape}")
     y = np.zeros_like(x)
     for n, c, h, v in np.ndindex(x.shape):
         y[n, c, h, v] = x[n, c, h, v] * gate[n, c, 0, 0]
@@ -305,6 +277,7 @@ def scale(x: Array, gate: Array) -> Array:
 
 def add(x: Array, y: Array) -> Array:
     """Add a block's input to its output: the shortcut (MobileNet V2, fig. 4). Shapes are equal."""
+    _refuse_if(x.shape != y.shape, f"x of shape {x.shape} and y of shape {y.shape} cannot be added")
     total = np.zeros_like(x)
     for index in np.ndindex(x.shape):
         total[index] = x[index] + y[index]
@@ -324,16 +297,7 @@ def resize_bilinear(x: Array, *, size: Pair, align_corners: bool) -> Array:
     """Enlarge or shrink each channel by linear interpolation between the four nearest pixels, without antialiasing.
 
     Output pixel p lies at h = (p + 1/2) * H / P - 1/2 of the input, or with `align_corners` at p * (H - 1) / (P - 1);
-    outside the image the edge is repeated.
-
-    Parameters
-    ----------
-    x : (N, C, H, W) array
-    size : (P, Q) of the output
-
-    Returns
-    -------
-    y : (N, C, P, Q) array, dtype of x
+    outside the image the edge is repeated. x is (N, C, H, W), `size` is (P, Q), y is (N, C, P, Q), dtype of x.
     """
     N, C, H, W = x.shape
     P, Q = size
@@ -349,18 +313,41 @@ def resize_bilinear(x: Array, *, size: Pair, align_corners: bool) -> Array:
 
 
 def softmax(x: Array) -> Array:
-    """y[n,k] = exp(x[n,k] - m) / sum over j of exp(x[n,j] - m), m the largest of the row; x is (N, K)."""
-    N, K = x.shape
+    """y[n,k] = exp(x[n,k] - m) / sum over j of exp(x[n,j] - m), m the largest of them; x is (N, K) or (N, K, H, W)."""
+    N, K, *sides = x.shape
     y = np.zeros_like(x)
-    for n in range(N):
-        largest = max(x[n])
+    for n, *at in np.ndindex(N, *sides):
+        largest = max(x[n, j, *at] for j in range(K))
         total = x.dtype.type(0)
         for k in range(K):
-            y[n, k] = np.exp(x[n, k] - largest)
-            total += y[n, k]
+            y[n, k, *at] = np.exp(x[n, k, *at] - largest)
+            total += y[n, k, *at]
         for k in range(K):
-            y[n, k] /= total
+            y[n, k, *at] /= total
     return y
+
+
+def _check_filters(x: Array, w: Array, b: Array | None, *, axes: int) -> None:
+    """Refuse filters that are not for the channels of x, and a bias that is not one number for each filter."""
+    _check_axes(x, "x", 4)
+    _check_axes(w, "w", axes)
+    channels = w.shape[0] if axes == 3 else w.shape[1]  # a depthwise filter has one
+    _refuse_if(channels != x.shape[1], f"w of shape {w.shape} does not fit the {x.shape[1]} channels of x")
+    _check_vectors(len(w), **({} if b is None else {"b": b}))
+
+
+def _check_axes(array: Array, name: str, axes: int) -> None:
+    _refuse_if(array.ndim != axes, f"{name} of shape {array.shape} does not have {axes} axes")
+
+
+def _check_vectors(channels: int, **vectors: Array) -> None:
+    for name, vector in vectors.items():
+        _refuse_if(vector.shape != (channels,), f"{name} of shape {vector.shape} does not fit {channels} channels")
+
+
+def _refuse_if(wrong: bool, sentence: str) -> None:
+    if wrong:
+        raise ValueError(sentence)
 
 
 def _each(x: Array, formula: Any) -> Array:
@@ -380,11 +367,9 @@ def _logistic(v: Any, num: Any) -> Any:
 
 def _output_size(x: Array, kernel: Pair, stride: Pair, pad: Pad, dilation: Pair) -> Pair:
     """How many places a kernel fits in, by counting them."""
-    places = []
-    for axis in (0, 1):
-        last = x.shape[2 + axis] + sum(pad[axis]) - (kernel[axis] - 1) * dilation[axis] - 1
-        places.append(len(range(0, last + 1, stride[axis])))
-    return places[0], places[1]
+    reach = [(kernel[axis] - 1) * dilation[axis] for axis in (0, 1)]
+    P, Q = (len(range(0, x.shape[2 + axis] + sum(pad[axis]) - reach[axis], stride[axis])) for axis in (0, 1))
+    return P, Q
 
 
 def _window(x: Array, p: int, q: int, kernel: Pair, stride: Pair, pad: Pad) -> list[Pair]:

@@ -99,14 +99,18 @@ def pad(x: Shape, *, pad: Pad, mode: str, value: float) -> Shape:
 
 
 def avg_pool2d(x: Shape, *, kernel: Pair, stride: Pair, pad: Pad) -> Shape:
-    return (_map(x)[0], *_placed(x, kernel, stride, pad, (1, 1)))
+    P, Q = _placed(_map(x), kernel, stride, pad, (1, 1))
+    for side, places, k, s, (before, _) in zip(x[1:], (P, Q), kernel, stride, pad, strict=True):
+        if before >= k or (places - 1) * s - before >= side:
+            raise GraphError(f"a window of {kernel} lies in the padding {pad}, outside a map of {x[1:]}")
+    return (x[0], P, Q)
 
 
 max_pool2d = avg_pool2d
 
 
 def scale(x: Shape, gate: Shape) -> Shape:
-    if gate not in ((x[0], *(1 for _ in x[1:])), x):
+    if gate != (_map(x)[0], 1, 1):
         raise GraphError(f"a gate of shape {gate} for a map of {x}: take one number for each channel")
     return x
 

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -23,8 +23,8 @@ from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
-from refnet.session.plan import plan
 from refnet.session.program import program
+from refnet.session.steps import steps
 from refnet.session.workers import WorkerPool
 
 __all__ = ["Session", "cores"]
@@ -45,7 +45,7 @@ class Session:
     threads : cores to use, by default all that this process may use. For one image, BLAS multiplies matrices with so
         many threads, and the rest runs on one core. The images of a batch are divided among this process and
         `threads - 1` worker processes, each of which uses one core.
-    keep : names of tensors that `tensors` returns besides the output; whatever lies between is computed in one go
+    keep : names of tensors that `tensors` returns besides the outputs; whatever lies between is computed in one go
 
     Notes
     -----
@@ -79,18 +79,17 @@ class Session:
     ) -> None:
         if threads is not None and threads < 1:
             raise RequestError(f"threads {threads}: take at least 1")
-        if unknown := [name for name in keep if name not in {node.name for node in graph.nodes}]:
+        if unknown := [name for name in keep if name not in graph]:
             raise RequestError(f"keep: no node is called {unknown[0]!r}")
         self.threads = cores() if threads is None else threads
         folded, arrays = fold_batch_norm(graph, params, keep=keep)
-        there = {node.name for node in folded.nodes}
         # The tensor of a batch norm that was folded is now its convolution's.
-        self._names = {name: name if name in there else graph[name].inputs[0] for name in (*keep, graph.output)}
+        names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
-        kept = set(self._names.values())
+        kept = set(names.values())
         self._folded, self._arrays = folded, arrays
-        self._program = program(plan(folded, sizes, kept), arrays, sizes, kept)
-        self._output = self._names[graph.output]
+        self._program = program(steps(folded, sizes, kept), arrays, sizes, kept)
+        self._names, self._outputs = names, graph.outputs
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
         self._spent, self._patience = 0.0, _PATIENCE
@@ -105,17 +104,22 @@ class Session:
         """Memory for the packed weights, in this process."""
         return self._program.weights
 
-    def __call__(self, x: Array) -> Array:
-        """Run a batch, (N, C, H, W) -> the last node's tensor, (N, classes).
+    def __call__(self, x: Array) -> Any:
+        """Run a batch, (N, C, H, W) -> the tensor that the network returns; of several, {name: tensor} in order.
 
         Raises
         ------
         RequestError
             if x has another shape or dtype than the network takes; `Network` says more, and looks for NaN too.
         """
+        made = self.returned(x)
+        return made[self._outputs[0]] if len(made) == 1 else made
+
+    def returned(self, x: Array) -> dict[str, Array]:
+        """Run a batch as calling does: the tensors that the network returns by name, one or several."""
         self._check(x)
         with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
-            y = np.empty((len(x), *self._program.kept[self._output].shape), self._program.source.dtype)
+            y = self._empty(self._outputs, len(x))
             if self.threads == 1 or len(x) == 1:
                 self._run(x, y)
                 return y
@@ -137,12 +141,8 @@ class Session:
         """Run a batch and return the tensors that the session was made to keep, by name."""
         self._check(x)
         with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
-            source, kept = self._program.source.dtype, self._program.kept
-            found = {name: np.empty((len(x), *kept[own].shape), source) for name, own in self._names.items()}
-            for index, image in enumerate(x):
-                self._program.run(image)
-                for name, own in self._names.items():
-                    np.copyto(found[name][index], kept[own])
+            found = self._empty(self._names, len(x))
+            self._run(x, found)
             return found
 
     def start_workers(self) -> None:
@@ -182,11 +182,18 @@ class Session:
             self._pool.stop_workers()
         self._pool, self._spent = None, 0.0
 
-    def _run(self, x: Array, y: Array) -> None:
-        made = self._program.kept[self._output]
-        for image, into in zip(x, y, strict=True):
+    def _empty(self, names: Iterable[str], batch: int) -> dict[str, Array]:
+        """Memory for what some tensors are for a batch."""
+        shapes = {name: self._program.kept[self._names[name]].shape for name in names}
+        return {name: np.empty((batch, *shape), self._program.source.dtype) for name, shape in shapes.items()}
+
+    def _run(self, x: Array, into: Mapping[str, Array]) -> None:
+        """Run images one by one, and copy the tensors that are asked for."""
+        copies = [(array, self._program.kept[self._names[name]]) for name, array in into.items()]
+        for index, image in enumerate(x):
             self._program.run(image)
-            np.copyto(into, made)
+            for array, made in copies:
+                np.copyto(array[index], made)
 
 
 def cores() -> int:

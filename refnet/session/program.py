@@ -12,10 +12,10 @@ import numpy.typing as npt
 from refnet.graph import SOURCE
 from refnet.ops import OPS
 from refnet.readings import fast
-from refnet.session import inverted
 from refnet.session.arena import Arena
-from refnet.session.plan import Inverted, Pointwise, Pool, Rename, Single, Stem, Step, sources
-from refnet.session.writer import TILE, Call, Shape, Writer, copied
+from refnet.session.residual import write_residual
+from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
+from refnet.session.writer import TILE, Call, CallWriter, Shape, copied
 
 __all__ = ["Program", "program"]
 
@@ -50,7 +50,7 @@ def program(
 
     Parameters
     ----------
-    steps : from `plan`
+    steps : from `steps.steps`
     params : of the nodes that they stand for, of one dtype
     shapes : of every tensor, without the batch axis
     keep : names of tensors that outlive the run
@@ -58,15 +58,15 @@ def program(
     dtype = next(iter(params.values())).dtype
     packed: dict[tuple[Any, ...], Array] = {}
     dry = Arena(dtype)
-    _write(Writer(params, shapes, dry, packed), steps, keep)
-    writer = Writer(params, shapes, Arena(dtype, dry.peak), packed)
+    _write(CallWriter(params, shapes, dry, packed), steps, keep)
+    writer = CallWriter(params, shapes, Arena(dtype, dry.peak), packed)
     _write(writer, steps, keep)
     kept = {name: writer.logical(name) for name in keep}
     weights = sum(array.nbytes for array in packed.values())
     return Program(writer.calls, writer.values[SOURCE], kept, dry.peak * dtype.itemsize, weights)
 
 
-def _write(writer: Writer, steps: Sequence[Step], keep: Collection[str]) -> None:
+def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> None:
     """Write every step, and let each tensor's memory go after its last reader."""
     home = {SOURCE: SOURCE}  # whose memory a tensor lies in
     last = {SOURCE: 0}
@@ -81,12 +81,12 @@ def _write(writer: Writer, steps: Sequence[Step], keep: Collection[str]) -> None
         writer.arena.drop(*(writer.values[name] for name, end in last.items() if end == index))
 
 
-def _stem(writer: Writer, step: Stem) -> None:
+def _stem(writer: CallWriter, step: Stem) -> None:
     """Split the columns by phase, lay a tile's windows out as a matrix (C*R*S + 1, pixels), multiply.
 
     So every copy moves whole rows. The last row of the matrix is one, and meets the bias.
     """
-    conv = step.layer.conv
+    conv = step.unit.conv
     (sh, sw), ((top, bottom), (left, right)), (dh, dw) = (conv.attrs[key] for key in ("stride", "pad", "dilation"))
     K, C, R, S = conv.params["w"]
     _, H, W = writer.shapes[step.source]
@@ -115,40 +115,40 @@ def _stem(writer: Writer, step: Stem) -> None:
         writer.call(matrix[-1].fill, 1)
         z = y[p : p + n].reshape(n, Q * K)
         writer.product(matrix.T, w, None, z)
-        writer.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z)
+        writer.activate(step.unit.act, z, spare[: z.size].reshape(z.shape), z)
     writer.arena.drop(phases, memory, spare)
 
 
-def _dense(writer: Writer, step: Stem) -> Array:
+def _dense(writer: CallWriter, step: Stem) -> Array:
     """(C*R*S + 1, K): the filters and, last, the bias."""
-    name = step.layer.conv.name
+    name = step.unit.conv.name
     w, b = writer.params[f"{name}.w"], writer.params.get(f"{name}.b")
     bias = np.zeros(len(w), w.dtype) if b is None else b
     return np.concatenate([w.reshape(len(w), -1).T, bias[None]])
 
 
-def _pointwise(writer: Writer, step: Pointwise) -> None:
+def _pointwise(writer: CallWriter, step: Pointwise) -> None:
     x, y = writer.values[step.source], writer.new(step.end)
     P, Q, K = y.shape
     T = max(1, min(P, TILE // (Q * K)))
     spare = writer.arena.take(T * Q * K)
-    w, b = writer.weights(step.layer), writer.bias(step.layer, Q)
+    w, b = writer.weights(step.unit), writer.bias(step.unit, Q)
     for p in range(0, P, T):
         writer.projected(step, x[p : p + T].reshape(-1, x.shape[2]), w, b, p, spare)
     writer.arena.drop(spare)
 
 
-def _pool(writer: Writer, step: Pool) -> None:
+def _pool(writer: CallWriter, step: Pool) -> None:
     x, y = writer.values[step.source], writer.new(step.end)
     pixels = x.shape[0] * x.shape[1]
     writer.call(np.matmul, writer.mean(pixels), x.reshape(pixels, -1), y.reshape(1, -1))
 
 
-def _rename(writer: Writer, step: Rename) -> None:
+def _rename(writer: CallWriter, step: Rename) -> None:
     writer.values[step.end] = writer.values[step.source].reshape(-1)
 
 
-def _single(writer: Writer, step: Single) -> None:
+def _single(writer: CallWriter, step: Single) -> None:
     """A node as `fast` has it, copied to where its readers look for it."""
     node = step.node
     writer.new(step.end)
@@ -160,7 +160,7 @@ def _single(writer: Writer, step: Single) -> None:
 _RULES: Mapping[type, Any] = {
     Stem: _stem,
     Pointwise: _pointwise,
-    Inverted: inverted.write,
+    InvertedResidual: write_residual,
     Pool: _pool,
     Rename: _rename,
     Single: _single,

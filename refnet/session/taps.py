@@ -10,7 +10,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from refnet.graph import Node
-from refnet.session.writer import Writer
+from refnet.session.writer import CallWriter
 
 __all__ = ["Taps"]
 
@@ -34,7 +34,7 @@ class Taps:
     Q : columns of the output
     """
 
-    def __init__(self, writer: Writer, conv: Node, Q: int) -> None:
+    def __init__(self, writer: CallWriter, conv: Node, Q: int) -> None:
         self.writer, self.Q = writer, Q
         (self.sh, self.sw), (self.dh, self.dw) = conv.attrs["stride"], conv.attrs["dilation"]
         C, R, S = self.C, self.R, self.S = conv.params["w"]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from refnet.session import Session
+from refnet.session.workers import field
 
 
 def main() -> None:
@@ -30,7 +31,8 @@ def main() -> None:
                     shared = np.memmap(path, dtype, "r+", shape=(count,))
                 case int() as start, int() as stop:
                     assert session is not None
-                    shared["y"][start:stop] = session(shared["x"][start:stop])
+                    for place, y in enumerate(session.returned(shared["x"][start:stop]).values()):
+                        shared[field(place)][start:stop] = y
                 case graph, params:
                     session = Session(graph, params, threads=1)
             answers.write(b"+")

@@ -27,6 +27,7 @@ from refnet.graph import Graph
 __all__ = ["WorkerPool"]
 
 Array = npt.NDArray[Any]
+Outputs = Mapping[str, Array]
 
 _LOST = (OSError, EOFError, pickle.UnpicklingError)
 
@@ -58,7 +59,7 @@ class WorkerPool:
         self._workers = []
         self._end()
 
-    def divide(self, x: Array, y: Array, run: Callable[[Array, Array], None]) -> None:
+    def divide(self, x: Array, y: Outputs, run: Callable[[Array, Outputs], None]) -> None:
         """Run a batch: some images here, with `run`, and some by each worker."""
         if os.getpid() != self._owner:  # the workers are those of the process that this one was forked from
             self._workers = []
@@ -66,25 +67,27 @@ class WorkerPool:
             self._share(x, y)
         parts = len(self._workers) + 1
         own, *shares = (slice(len(x) * part // parts, len(x) * (part + 1) // parts) for part in range(parts))
-        shared_x, shared_y = (x, y) if self._shared is None else (self._shared["x"], self._shared["y"])
+        shared: Any = self._shared  # there while there are workers
         _elsewhere(self._workers)
         asked = []
         for worker, share in zip(self._workers, shares, strict=True):
-            shared_x[share] = x[share]
+            shared["x"][share] = x[share]
             with contextlib.suppress(*_LOST):
                 _send(worker, (share.start, share.stop))
                 asked.append(worker)
-        run(x[own], y[own])
+        run(x[own], _rows(y, own))
         for worker, share in zip(list(self._workers), shares, strict=True):
             if worker in asked and _answers(worker):
-                y[share] = shared_y[share]
+                for place, array in enumerate(y.values()):
+                    array[share] = shared[field(place)][share]
             else:
                 self._workers.remove(worker)
-                run(x[share], y[share])
+                run(x[share], _rows(y, share))
 
-    def _share(self, x: Array, y: Array) -> None:
+    def _share(self, x: Array, y: Outputs) -> None:
         """Share memory with the workers, with room for a batch; without such memory there is no work for them."""
-        dtype = np.dtype([("x", x.dtype, x.shape[1:]), ("y", y.dtype, y.shape[1:])])
+        arrays = {"x": x} | {field(place): array for place, array in enumerate(y.values())}
+        dtype = np.dtype([(name, array.dtype, array.shape[1:]) for name, array in arrays.items()])
         for folder in ("/dev/shm", None):  # in memory, or else on a disk
             with contextlib.suppress(OSError):
                 handle, path = tempfile.mkstemp(prefix="refnet-", dir=folder)
@@ -103,6 +106,15 @@ class WorkerPool:
                         Path(path).unlink()
         self._shared = None
         self.stop_workers()
+
+
+def field(place: int) -> str:
+    """What an output is called in the memory that is shared: its own name may be anything."""
+    return f"y{place}"
+
+
+def _rows(y: Outputs, share: slice) -> dict[str, Array]:
+    return {name: array[share] for name, array in y.items()}
 
 
 def _startable() -> bool:

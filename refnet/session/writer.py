@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Node
+from refnet.graph import SOURCE, Node, Unit
 from refnet.readings import fast
 from refnet.session.arena import Arena
-from refnet.session.plan import Layer, Pointwise
+from refnet.session.steps import Pointwise
 
 # np.clip goes through three Python functions to reach this, which has no public name.
 clip: Callable[..., Any] = getattr(getattr(np, "_core", np), "umath", np).clip
 
-__all__ = ["TILE", "Writer"]
+__all__ = ["TILE", "CallWriter"]
 
 Array = npt.NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -32,7 +32,7 @@ Shape = tuple[int, ...]
 TILE = 150_000
 
 
-class Writer:
+class CallWriter:
     """The calls written so far, and the tensors that they make.
 
     Attributes
@@ -100,7 +100,7 @@ class Writer:
         n = len(x) // y.shape[1]
         z = y[p : p + n].reshape(n, -1)
         self.product(x, w, b, z)
-        self.activate(step.layer.act, z, spare[: z.size].reshape(z.shape), z)
+        self.activate(step.unit.act, z, spare[: z.size].reshape(z.shape), z)
         if step.shortcut is not None:
             self.call(np.add, z, self.values[step.shortcut][p : p + n].reshape(n, -1), z)
 
@@ -112,15 +112,15 @@ class Writer:
             self.packed[key] = make()
         return self.packed[key]
 
-    def weights(self, layer: Layer) -> Array:
+    def weights(self, unit: Unit) -> Array:
         """(C, K)."""
-        w = self.params[f"{layer.conv.name}.w"]
-        return self.pack((layer.conv.name, "w"), lambda: np.ascontiguousarray(w.T))
+        w = self.params[f"{unit.conv.name}.w"]
+        return self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T))
 
-    def bias(self, layer: Layer, W: int) -> Array | None:
+    def bias(self, unit: Unit, W: int) -> Array | None:
         """(W*K,): the bias repeated along a row, so that it is added in long runs."""
-        b = self.params.get(f"{layer.conv.name}.b")
-        return None if b is None else self.pack((layer.conv.name, "b"), lambda: np.tile(b, W))
+        b = self.params.get(f"{unit.conv.name}.b")
+        return None if b is None else self.pack((unit.conv.name, "b"), lambda: np.tile(b, W))
 
     def mean(self, pixels: int) -> Array:
         """(1, pixels): what a map is multiplied with to give its mean."""

@@ -10,7 +10,7 @@ from edits import changed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refnet import RequestError, build
+from refnet import Graph, Node, Recipe, RequestError, build
 from refnet.networks.dialects import MODELS
 from refnet.networks.resize import resize
 from refnet.networks.rewrite import fold_graph
@@ -64,3 +64,43 @@ def test_another_number_of_channels_stays():
     grey = replace(stem, params={"w": (32, 1, 3, 3)})
     graph = replace(graph, recipe=replace(graph.recipe, channels=1), nodes=(grey, *graph.nodes[1:]))
     assert resize(graph, 96).input_shape == (1, 96, 96)
+
+
+def nameless(name: str, size: int, *ends: str) -> Graph:
+    """A graph of no known network: a known one's layers under other names, which returns several of them."""
+    known = build(name, size=size, classes=3)
+    names = {node.name: f"layer.{number}" for number, node in enumerate(known.nodes)}
+    recipe = replace(known.recipe, model="", preprocessing=None, labels="")
+    return replace(known, recipe=recipe, returns=ends).renamed(names)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(["torchvision/mobilenet_v3_small", "keras/MobileNetV3Small", "paper/mobilenet_v2"]),
+    st.integers(40, 60),
+    st.integers(40, 60),
+)
+def test_a_network_of_ones_own_moves_by_the_rule_that_its_paddings_tell(name, before, after):
+    try:
+        moved = resize(nameless(name, before, "block2.project.bn", "head.flatten"), after)
+    except RequestError as refusal:  # two rules gave the same numbers before, and would not now
+        assert "is not told by one rule" in str(refusal)
+    else:
+        assert moved == nameless(name, after, "block2.project.bn", "head.flatten")
+
+
+def test_symmetric_paddings_of_ones_own_network_stay_at_every_size():
+    name, ends = "torchvision/mobilenet_v2", ("block3.add", "head.flatten")
+    assert resize(nameless(name, 64, *ends), 97) == nameless(name, 97, *ends)
+
+
+def test_a_size_at_which_the_nodes_no_longer_agree_is_refused_by_name():
+    """A map that is resized to fixed numbers meets one that follows the image."""
+    nodes = (
+        Node("half", "max_pool2d", ("input",), {}, {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))}),
+        Node("back", "resize_bilinear", ("half",), {}, {"size": (8, 8), "align_corners": False}),
+        Node("sum", "add", ("input", "back")),
+    )
+    graph = Graph(Recipe("", 1.0, (8, 8), 1), nodes)
+    with pytest.raises(RequestError, match=r"size 10,10 does not fit this network: sum: adds tensors of the shapes"):
+        resize(graph, 10)

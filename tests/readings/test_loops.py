@@ -146,3 +146,61 @@ def test_float32_stays_float32_at_every_step(ops):
     y = ops.pointwise_conv2d(x, np.array([[1.0, 1.0]], np.float32), np.array([-(2.0**24)], np.float32))
     assert y.dtype == np.float32
     assert y.item() == 0.0
+
+
+MAP = np.zeros((1, 2, 3, 3))
+GEOMETRY = {"stride": (1, 1), "pad": NO_PAD}
+MISFITS = {
+    "w of shape (1, 3, 1, 1) does not fit the 2 channels of x": lambda: loops.conv2d(
+        MAP, np.zeros((1, 3, 1, 1)), None, **GEOMETRY
+    ),
+    "w of shape (1, 2) does not have 4 axes": lambda: loops.conv2d(MAP, np.zeros((1, 2)), None, **GEOMETRY),
+    "x of shape (2, 3, 3) does not have 4 axes": lambda: loops.conv2d(
+        MAP[0], np.zeros((1, 2, 1, 1)), None, **GEOMETRY
+    ),
+    "b of shape (2,) does not fit 1 channels": lambda: loops.conv2d(
+        MAP, np.zeros((1, 2, 1, 1)), np.zeros(2), **GEOMETRY
+    ),
+    "w of shape (1, 3, 3) does not fit the 2 channels of x": lambda: loops.depthwise_conv2d(
+        MAP, np.zeros((1, 3, 3)), None, **GEOMETRY
+    ),
+    "w of shape (2, 1, 3, 3) does not have 3 axes": lambda: loops.depthwise_conv2d(
+        MAP, np.zeros((2, 1, 3, 3)), None, **GEOMETRY
+    ),
+    "b of shape (1,) does not fit 2 channels": lambda: loops.depthwise_conv2d(
+        MAP, np.zeros((2, 3, 3)), np.zeros(1), **GEOMETRY
+    ),
+    "w of shape (2, 3) does not fit the 2 channels of x": lambda: loops.pointwise_conv2d(
+        MAP, np.zeros((2, 3)), None
+    ),
+    "w of shape (2, 2, 1, 1) does not have 2 axes": lambda: loops.pointwise_conv2d(
+        MAP, np.zeros((2, 2, 1, 1)), None
+    ),
+    "b of shape (4,) does not fit 5 channels": lambda: loops.pointwise_conv2d(MAP, np.zeros((5, 2)), np.zeros(4)),
+    "beta of shape (3,) does not fit 2 channels": lambda: loops.batch_norm(
+        MAP, np.ones(2), np.zeros(3), np.zeros(2), np.ones(2), eps=0.1
+    ),
+    "x of shape (1, 2) does not have 4 axes": lambda: loops.batch_norm(
+        MAP[..., 0, 0], np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), eps=0.1
+    ),
+    "gate of shape (1, 2, 3, 3) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, MAP),
+    "gate of shape (1, 1, 1, 1) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(
+        MAP, np.ones((1, 1, 1, 1))
+    ),
+    "x of shape (1, 2, 3, 3) and y of shape (1, 2, 1, 1) cannot be added": lambda: loops.add(
+        MAP, np.ones((1, 2, 1, 1))
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", MISFITS)
+def test_arrays_that_do_not_fit_each_other_are_refused_in_one_sentence(sentence):
+    with pytest.raises(ValueError) as refusal:
+        MISFITS[sentence]()
+    assert str(refusal.value) == sentence
+
+
+def test_softmax_of_a_map_is_taken_over_its_channels(ops):
+    x = np.zeros((1, 2, 1, 2))
+    x[0, 0, 0] = np.log([1, 3])
+    assert np.allclose(ops.softmax(x)[0, :, 0], [[1 / 2, 3 / 4], [1 / 2, 1 / 4]], rtol=2.0**-50, atol=0)

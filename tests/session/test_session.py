@@ -140,7 +140,7 @@ def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, ga
         attrs = {**attrs, "stride": (attrs["stride"][0], 2), "dilation": (attrs["dilation"][0], 1)}
     graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, late=late, act=act)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys.modules["refnet.session.inverted"], "TILE", tile)
+        patched.setattr(sys.modules["refnet.session.residual"], "TILE", tile)
         patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
         session = Session(graph, params, threads=1, keep=["first"])
     tensors = session.tensors(x)

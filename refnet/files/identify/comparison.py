@@ -16,8 +16,8 @@ import numpy as np
 from refnet.files.identify.alignment import Layer, Pairs, align, layers, moved
 from refnet.files.identify.differences import BIAS, Difference
 from refnet.files.identify.naming import named
-from refnet.graph import SOURCE, Graph, Node
-from refnet.networks.resize import fitting_pads, is_global
+from refnet.graph import SOURCE, Graph, Node, is_global
+from refnet.networks.resize import fitting_pads
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.shapes import Shape, shapes
 

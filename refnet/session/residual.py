@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.session.plan import Excite, Inverted, Layer, Pointwise
+from refnet.graph import Unit
+from refnet.session.steps import Excite, InvertedResidual, Pointwise
 from refnet.session.taps import Taps
-from refnet.session.writer import TILE, Writer
+from refnet.session.writer import TILE, CallWriter
 
-__all__ = ["write"]
+__all__ = ["write_residual"]
 
 Array = npt.NDArray[Any]
 
 
-def write(writer: Writer, step: Inverted) -> None:
+def write_residual(writer: CallWriter, step: InvertedResidual) -> None:
     """Write the calls of one block, and make its tensor."""
     _Block(writer, step).write()
 
@@ -28,7 +29,7 @@ class _Block:
     moved to its top, not computed again.
     """
 
-    def __init__(self, writer: Writer, step: Inverted) -> None:
+    def __init__(self, writer: CallWriter, step: InvertedResidual) -> None:
         self.writer, self.step = writer, step
         conv = step.depthwise.conv
         self.stride, self.pad, self.dilation = (conv.attrs[key] for key in ("stride", "pad", "dilation"))
@@ -39,7 +40,7 @@ class _Block:
         if step.expand is not None:
             self.expand = writer.weights(step.expand), writer.bias(step.expand, self.W)
         if step.project is not None:
-            self.project = writer.weights(step.project.layer), writer.bias(step.project.layer, self.Q)
+            self.project = writer.weights(step.project.unit), writer.bias(step.project.unit, self.Q)
         self.bias = writer.bias(step.depthwise, self.Q)
         self.taps = Taps(writer, conv, self.Q)
 
@@ -136,12 +137,12 @@ class _Block:
         writer.projected(project, x, w, b, 0, spare)
         return scratch
 
-    def vector(self, layer: Layer, x: Array) -> Array:
+    def vector(self, unit: Unit, x: Array) -> Array:
         """A pointwise convolution of a 1x1 map, with its activation: (1, C) -> (1, K)."""
         writer = self.writer
-        w, b = writer.weights(layer), writer.bias(layer, 1)
+        w, b = writer.weights(unit), writer.bias(unit, 1)
         y, spare = writer.arena.take(1, w.shape[1]), writer.arena.take(1, w.shape[1])
         writer.product(x, w, b, y)
-        writer.activate(layer.act, y, spare, y)
+        writer.activate(unit.act, y, spare, y)
         writer.arena.drop(spare)
         return y
