@@ -28,12 +28,12 @@ def onnx(*operations, shape=(None, 4, 6, 5), outputs=("y",), **arrays):
     return Contents("onnx", arrays, Structure("", tuple(operations), {"x": shape}, outputs))
 
 
-def tflite(*operations, scales=None, shape=(None, 6, 5, 4), **arrays):
-    return Contents("tflite", arrays, Structure("", tuple(operations), {"x": shape}, ("y",), scales or {}))
+def tflite(*operations, scales=None, shape=(None, 6, 5, 4), outputs=("y",), **arrays):
+    return Contents("tflite", arrays, Structure("", tuple(operations), {"x": shape}, outputs, scales or {}))
 
 
-def keras(*operations, version="Keras 3.15", shape=(None, 6, 5, 4), arrays=()):
-    return Contents("hdf5", dict(arrays), Structure(version, tuple(operations), {"x": shape}, ("y",)))
+def keras(*operations, version="Keras 3.15", shape=(None, 6, 5, 4), outputs=("y",), arrays=()):
+    return Contents("hdf5", dict(arrays), Structure(version, tuple(operations), {"x": shape}, outputs))
 
 
 def op(kind, inputs, outputs="y", **attrs):
@@ -384,8 +384,57 @@ def test_the_size_is_the_files_or_the_callers():
         import_graph(onnx(op("Relu", "x")), (7, 5))
 
 
+TWO = {
+    "onnx": lambda outputs: onnx(op("Relu", "x", "r"), op("Sigmoid", "x", "s"), op("Neg", "x"), outputs=outputs),
+    "tflite": lambda outputs: tflite(op("RELU", "x", "r"), op("LOGISTIC", "x", "s"), op("COS", "x"), outputs=outputs),
+    "keras": lambda outputs: keras(
+        op("ReLU", "x", "r"), op("Activation", "x", "s", activation="sigmoid"), op("Lambda", "x"), outputs=outputs
+    ),
+}
+
+
+@pytest.mark.parametrize("vendor", TWO)
+def test_a_file_of_two_outputs_is_a_graph_that_returns_both_in_its_order(vendor):
+    imported = import_graph(TWO[vendor](("s", "r")))
+    assert imported.graph.outputs == ("s", "r")
+    found = run(imported)
+    assert list(found) == ["s", "r"]
+    assert np.array_equal(found["r"], fast.relu(x64()))
+    assert np.array_equal(found["s"], fast.sigmoid(x64()))
+
+
+def test_one_tensor_returned_twice_is_one_output():
+    assert import_graph(onnx(op("Relu", "x", "r"), op("Identity", "r"), outputs=("r", "y"))).graph.outputs == ("r",)
+
+
+def test_an_output_is_not_joined_with_what_reads_it():
+    """The sum would be the convolution's bias if only the end were returned; of the swish its gate stays."""
+    pieces = [op("Conv", "x w", "c"), op("Add", "c b", "s"), op("Sigmoid", "s", "g"), op("Mul", "s g")]
+    arrays = {"w": DENSE, "b": VECTOR[:3].reshape(1, 3, 1, 1)}
+    whole = import_graph(onnx(*pieces, **arrays))
+    assert ops(whole) == ["conv2d", "swish"]
+    apart = import_graph(onnx(*pieces, outputs=("c", "g", "y"), **arrays))
+    assert ops(apart) == ["conv2d", "batch_norm", "sigmoid", "swish"]
+    assert apart.graph.outputs == ("c", "g", "y")
+    assert np.allclose(run(apart)["y"], run(whole), rtol=1e-13, atol=0)
+
+
+def test_two_vectors_at_the_end_are_both_flat():
+    head = [op("GlobalAveragePool", "x", "p"), op("Flatten", "p", "f")]
+    heads = [*head, op("Gemm", "f w", "a", transB=1), op("Gemm", "f v", "b", transB=1)]
+    imported = import_graph(onnx(*heads, outputs=("a", "b"), w=W, v=W[:2]))
+    assert imported.graph.outputs == ("a.flatten", "b.flatten")
+    assert {name: y.shape for name, y in run(imported).items()} == {"a.flatten": (2, 4), "b.flatten": (2, 2)}
+
+
+def test_a_chain_of_numbers_is_one_affine_map():
+    chain = [op("Mul", "x six", "a"), op("Add", "a three", "b"), op("Mul", "b six", "c"), op("Sub", "c three")]
+    assert only(import_graph(onnx(*chain, six=SIX, three=THREE))).attrs == {"slope": 36.0, "offset": 15.0}
+
+
 def test_graphs_that_are_no_network():
-    refused(onnx(op("Relu", "x"), outputs=("y", "x")), "returns 2 tensors")
+    refused(onnx(op("Relu", "x"), outputs=()), "returns nothing")
+    refused(onnx(op("Relu", "x"), outputs=("y", "x")), "returns its input")
     refused(onnx(op("Relu", "z")), "reads 'z', which nothing before it makes")
     refused(onnx(op("Relu", "x"), outputs=("q",)), "nothing makes its output")
     refused(onnx(op("Relu", "x", "x"), op("Relu", "x")), "two tensors of this name")

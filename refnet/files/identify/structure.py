@@ -59,6 +59,8 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
         raise FormatError(
             f"no network that refnet knows: it has {len(graph.nodes):,} nodes, and none has {_MOST_NODES:,}"
         )
+    if len(graph.outputs) > 1:
+        raise FormatError(f"no network that refnet knows: it returns {len(graph.outputs)} tensors")
     convolutions = [node for node in graph.nodes if node.op in CONVOLUTIONS]
     if not convolutions:
         raise FormatError("holds no convolution, so it is no network that refnet knows")

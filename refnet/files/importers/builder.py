@@ -20,7 +20,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
-from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.graph import SOURCE, Graph, Node, Recipe, check, is_global
 from refnet.networks.plan import padding
 from refnet.readings.shapes import shape_after
 
@@ -100,7 +100,15 @@ class GraphBuilder:
         arrays = {slot: _float(const.array) for slot, const in held.items()}
         shapes = {slot: array.shape for slot, array in arrays.items()}
         node = Node(self._fit(name), op, tuple(x.node for x in inputs), shapes, attrs)
-        shape = shape_after(node, *(x.shape for x in inputs))
+        return self._append(node, shape_after(node, *(x.shape for x in inputs)), inputs[0].axes, held, arrays)
+
+    def product(self, name: str, x: Map, y: Map) -> Map:
+        """Two maps of one shape multiplied: a part of an activation written out, of which `canonicalise` makes one."""
+        return self._append(Node(self._fit(name), "scale", (x.node, y.node)), x.shape, x.axes, {}, {})
+
+    def _append(
+        self, node: Node, shape: tuple[int, ...], axes: str, held: Mapping[str, Const], arrays: Mapping[str, Array]
+    ) -> Map:
         if not 1 <= min(shape) <= math.prod(shape) <= _LARGEST:
             raise FormatError(f"makes a map of the shape {shape}")
         for array in arrays.values():
@@ -111,7 +119,7 @@ class GraphBuilder:
             if const.key:
                 self.keys[f"{node.name}.{slot}"] = const.key
                 self.stored[f"{node.name}.{slot}"] = const.stored
-        return Map(node.name, shape, inputs[0].axes)
+        return Map(node.name, shape, axes)
 
     def spend(self, array: Array) -> None:
         """Count an array that was made of the file's."""
@@ -133,24 +141,14 @@ class GraphBuilder:
         self.taken.add(made)
         return made
 
-    def finish(self, output: Map) -> ImportedGraph:
-        """The graph that ends in a tensor; what does not lead there is left out."""
-        if output.axes == "NC" and len(output.shape) == 3:
-            output = self.flat(output)
-        by_name = {node.name: node for node in self.nodes}
-        wanted: set[str] = set()
-        stack = [output.node]
-        while stack:
-            name = stack.pop()
-            if name != SOURCE and name not in wanted:
-                wanted.add(name)
-                stack.extend(by_name[name].inputs)
-        nodes = [node for node in self.nodes if node.name in wanted and node.name != output.node]
-        if output.node == SOURCE:
+    def finish(self, *outputs: Map) -> ImportedGraph:
+        """The graph that returns some tensors; what does not lead to them is left out."""
+        ends = [self.flat(x) if x.axes == "NC" and len(x.shape) == 3 else x for x in dict.fromkeys(outputs)]
+        if any(end.node == SOURCE for end in ends):
             raise FormatError("returns its input: no network")
-        recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), output.shape[0], self.shape[0])
-        graph = check(Graph(recipe, (*nodes, by_name[output.node])))
-        return ImportedGraph.of(graph, self.params, self.keys, self.stored)
+        recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), ends[0].shape[0], self.shape[0])
+        graph = Graph(recipe, tuple(self.nodes)).leading_to(*dict.fromkeys(end.node for end in ends))
+        return ImportedGraph.of(check(graph), self.params, self.keys, self.stored)
 
     # -------------------------------------------------------------------------------------------------- convolutions
 
@@ -216,10 +214,12 @@ class GraphBuilder:
         if op == "add" and x.shape == y.shape:
             return self.add(name, "add", x, y)
         if op == "mul" and x.side("C") == y.side("C"):
-            if x.shape == y.shape or y.shape[1:] == (1, 1):
+            if y.shape[1:] == (1, 1):
                 return self.add(name, "scale", x, y)
             if x.shape[1:] == (1, 1):
                 return self.add(name, "scale", y, x)
+            if x.shape == y.shape:
+                return self.product(name, x, y)
         raise FormatError(f"{op} of tensors of the shapes {x.shape} and {y.shape}")
 
     def _by_number(self, name: str, op: str, x: Map, y: Array) -> Map:
@@ -273,8 +273,10 @@ class GraphBuilder:
         _positive(*kernel, *stride)
         if any(sum(ends) and max(ends) >= side for ends, side in zip(pad, kernel, strict=True)):
             raise FormatError(f"a window of {kernel} with the padding {pad}: some would lie outside")
-        whole = kernel == x.shape[1:] and pad == _NONE
-        return self.add(name, op, x, kernel=kernel, stride=(1, 1) if whole else stride, pad=pad)
+        attrs: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
+        if is_global(Node(name, op, (x.node,), attrs=attrs), x.shape):
+            attrs["stride"] = (1, 1)
+        return self.add(name, op, x, **attrs)
 
     def mean(self, name: str, x: Map, letters: str, *, keep: bool) -> Map:
         """The mean over height and width."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import shown
@@ -59,16 +59,16 @@ def begin(contents: Contents, size: tuple[int, int] | None, axes: str | None = N
 def follow(
     structure: Structure, builder: GraphBuilder, constants: Mapping[str, Value], rules: Mapping[str, Rule]
 ) -> ImportedGraph:
-    """Translate the operations that lead to the output.
+    """Translate the operations that lead to the outputs.
 
     Raises
     ------
     FormatError : for an operation that has no rule, or that its rule refuses; names the operation and its place
     """
-    if len(structure.outputs) != 1:
-        raise FormatError(f"returns {len(structure.outputs)} tensors; only networks of one are read")
+    if not structure.outputs:
+        raise FormatError("returns nothing: no network")
     values: dict[str, Value] = {**constants, builder.source: builder.input}
-    operations = _leading_to(structure.outputs[0], structure.operations)
+    operations = _leading_to(structure.outputs, structure.operations)
     if len(operations) > _MOST:
         raise FormatError(f"has {len(operations)} operations: no network of this family does")
     for operation in operations:
@@ -89,14 +89,17 @@ def follow(
             # checker would say so. Rules stay readable by not repeating it.
             raise FormatError(f"{where}: not as its vendor defines it ({_line(error)})") from error
         values[operation.outputs[0]] = made
-    output = values.get(structure.outputs[0])
-    if not isinstance(output, Map):
-        raise FormatError(f"nothing makes its output {shown(structure.outputs[0])}")
-    return builder.finish(output)
+    outputs: list[Map] = []
+    for name in structure.outputs:
+        output = values.get(name)
+        if not isinstance(output, Map):
+            raise FormatError(f"nothing makes its output {shown(name)}")
+        outputs.append(output)
+    return builder.finish(*outputs)
 
 
-def _leading_to(output: str, operations: tuple[Operation, ...]) -> list[Operation]:
-    wanted = {output}
+def _leading_to(outputs: Sequence[str], operations: tuple[Operation, ...]) -> list[Operation]:
+    wanted = set(outputs)
     kept: list[Operation] = []
     for operation in reversed(operations):
         if wanted.intersection(filter(None, operation.outputs)):
