@@ -6,17 +6,19 @@ It knows the graph and names of files, not what is in them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from refnet.errors import FormatError, GraphError
-from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS
+from refnet.networks.preprocessing import Interpolation, Preprocessing
 from refnet.pack.formats import FORMATS, Stored
 from refnet.pack.limits import check_sizes
-from refnet.readings.shapes import shapes
+from refnet.readings.shapes import shapes, well_formed
 
 __all__ = ["DTYPES", "FORMAT", "LAYOUTS", "MANIFEST", "Manifest", "document", "head", "laid_out", "parse"]
 
@@ -61,6 +63,7 @@ def head(graph: Graph, dtype: str, layout: str, form: str, origin: Mapping[str, 
             }
             for node in graph.nodes
         ],
+        "returns": list(graph.outputs),
     }
 
 
@@ -158,18 +161,65 @@ def _shape(value: Any, where: str) -> Shape:
 
 
 def _graph(manifest: Mapping[str, Any]) -> Graph:
-    recipe = _take(manifest, "recipe", dict, "manifest")
+    """The graph, if it is well formed. A pack of before there were several outputs does not say what it returns."""
+    returns = _take(manifest, "returns", list, "manifest") if "returns" in manifest else []
+    if not all(isinstance(each, str) for each in returns):
+        raise FormatError("returns: is not a list of names")
+    nodes = tuple(map(_node, _take(manifest, "graph", list, "manifest")))
+    return well_formed(Graph(_recipe(_take(manifest, "recipe", dict, "manifest")), nodes, tuple(returns)))
+
+
+def _recipe(recipe: Mapping[str, Any]) -> Recipe:
+    """Packs of before they held preprocessing and labels lack these two."""
     size = _shape(recipe.get("size"), "recipe")
     if len(size) != 2:
         raise FormatError("recipe: its size is not (height, width)")
-    made = Recipe(
+    preprocessing = recipe.get("preprocessing")
+    return Recipe(
         _take(recipe, "model", str, "recipe"),
         float(_take(recipe, "width", (int, float), "recipe")),
         (size[0], size[1]),
         _take(recipe, "classes", int, "recipe"),
         _take(recipe, "channels", int, "recipe"),
+        preprocessing=None if preprocessing is None else _preprocessing(preprocessing),
+        labels=_take(recipe, "labels", str, "recipe") if "labels" in recipe else "",
     )
-    return check(Graph(made, tuple(map(_node, _take(manifest, "graph", list, "manifest")))))
+
+
+def _preprocessing(entry: Any) -> Preprocessing:
+    where = "recipe: preprocessing"
+    resize = entry.get("resize") if isinstance(entry, dict) else None
+    (scale,) = _numbers([_take(entry, "scale", (int, float), where)], 1, f"{where}: 'scale'")
+    std = _numbers(_take(entry, "std", list, where), 3, f"{where}: 'std'")
+    if not scale or not all(std):
+        raise FormatError(f"{where}: divides by zero")
+    interpolation = _take(entry, "interpolation", str, where)
+    if interpolation not in get_args(Interpolation):
+        raise FormatError(f"{where}: no interpolation is called {interpolation[:60]!r}")
+    kept = _pair(_take(entry, "keep", list, where), f"{where}: 'keep'")
+    return Preprocessing(
+        origin=_take(entry, "origin", str, where),
+        resize=None if resize is None else _pair(resize, f"{where}: 'resize'"),
+        interpolation=interpolation,
+        scale=scale,
+        mean=_numbers(_take(entry, "mean", list, where), 3, f"{where}: 'mean'"),
+        std=std,
+        keep=kept,
+    )
+
+
+def _numbers(value: list[Any], count: int, where: str) -> Any:
+    """So many finite numbers, as a tuple."""
+    if len(value) != count or not all(type(n) in (int, float) and math.isfinite(n) for n in value):
+        raise FormatError(f"{where} is not {count} numbers")
+    return tuple(map(float, value))
+
+
+def _pair(value: Any, where: str) -> tuple[int, int]:
+    """Two whole numbers from 1 on."""
+    if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int and 0 < n < 2**31 for n in value):
+        raise FormatError(f"{where} is not two whole numbers")
+    return value[0], value[1]
 
 
 def _node(entry: Any) -> Node:
@@ -230,10 +280,7 @@ def _ordered(graph: Graph, stored: Mapping[str, Stored], layout: str) -> dict[st
     """The stored tensors in order of execution, if they have the shapes that the graph makes."""
     if SOURCE not in stored:
         raise FormatError("the input is not among the tensors")
-    try:
-        every = shapes(graph)
-    except Exception as error:  # attributes of the wrong kind make the rules raise nearly anything
-        raise FormatError(f"the graph cannot be run: {type(error).__name__}: {error}") from None
+    every = shapes(graph)
     check_sizes(graph, every)
     batch = stored[SOURCE].shape[:1]
     wanted = {name: laid_out((*batch, *shape), layout) for name, shape in every.items() if name in stored}

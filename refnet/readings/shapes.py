@@ -26,11 +26,13 @@ def shapes(graph: Graph) -> dict[str, Shape]:
     Raises
     ------
     GraphError
-        naming the node whose inputs and parameters do not fit each other.
+        naming the node whose inputs and parameters do not fit each other, or that makes a map without points.
     """
     found: dict[str, Shape] = {SOURCE: graph.input_shape}
     for node in graph.nodes:
-        found[node.name] = shape_after(node, *(found[name] for name in node.inputs))
+        found[node.name] = shape = shape_after(node, *(found[name] for name in node.inputs))
+        if min(shape) < 1:
+            raise GraphError(f"{node.name}: nothing is left of the map: its shape would be {shape}")
     return found
 
 
@@ -58,9 +60,7 @@ def well_formed(graph: Graph) -> Graph:
     GraphError
         naming the node.
     """
-    for name, shape in shapes(check(graph)).items():
-        if min(shape, default=1) < 1:
-            raise GraphError(f"{name}: nothing is left of the map: its shape would be {shape}")
+    shapes(check(graph))
     return graph
 
 

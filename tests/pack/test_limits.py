@@ -21,7 +21,7 @@ def alone(op: str, image=(8, 8), **attrs) -> Graph:
         alone("resize_bilinear", size=(100_000, 100_000), align_corners=False),
         alone("resize_bilinear", (1, 30_000), size=(30_000, 1), align_corners=False),
         alone("pad", pad=((50_000, 0), (0, 50_000)), mode="constant", value=0.0),
-        alone("max_pool2d", kernel=(1, 1), stride=(90_000, 90_000), pad=((0, 90_000), (0, 90_000))),
+        alone("max_pool2d", kernel=(90_001, 90_001), stride=(8, 8), pad=((0, 90_000), (0, 90_000))),
         alone("relu", (1_000_000, 1_000_000)),
     ],
     ids=["resized", "half resized", "padded", "padded inside", "input"],

@@ -10,8 +10,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from strategies import own_graphs
 
-from refnet import FormatError, Network, RequestError, build, random_input, random_params
+from refnet import FormatError, Graph, Network, Node, Recipe, RequestError, build, random_input, random_params
+from refnet.networks.preprocessing import TORCHVISION_V1
 from refnet.pack import formats as pack_formats
 from refnet.pack.pack import FORMATS, read_pack, write_pack
 from refnet.readings.shapes import shapes
@@ -125,7 +128,18 @@ def test_the_manifest_says_what_is_where_from(pack):
         "size": [33, 48],
         "classes": 10,
         "channels": 3,
+        "preprocessing": {
+            "origin": TORCHVISION_V1.origin,
+            "resize": [256, 224],
+            "interpolation": "bilinear",
+            "scale": 255.0,
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "keep": [1, 1],
+        },
+        "labels": "imagenet",
     }
+    assert manifest["returns"] == ["head.flatten"]
     assert manifest["dialect"]["vendor"] == "torchvision"
     assert manifest["origin"] == ORIGIN
     entry = manifest["tensors"]["block1.depthwise"]
@@ -240,6 +254,33 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         write_pack(NET, X, tmp_path / "no" / "pack", origin=ORIGIN)
 
 
+@settings(max_examples=20)
+@given(own_graphs())
+def test_a_network_of_ones_own_comes_back_with_its_names_and_outputs(tmp_path_factory, made):
+    graph, params = made
+    net, path = Network(graph, params), tmp_path_factory.mktemp("own") / "pack"
+    x = np.random.default_rng(0).uniform(-1, 1, (1, *graph.input_shape))
+    write_pack(net, x, path, origin=ORIGIN, dtype="float64")
+    pack = read_pack(path)
+    assert pack.graph == graph
+    assert pack.graph.outputs == graph.outputs
+    for name, y in net.trace(x).items():
+        assert np.array_equal(pack.tensor(name), y)
+
+
+def test_the_recipe_comes_back_as_it_was(pack):
+    assert read_pack(pack).graph.recipe == NET.graph.recipe
+    assert read_pack(pack).graph.recipe.preprocessing == TORCHVISION_V1
+
+
+def test_an_older_pack_has_one_output_and_says_nothing_of_images(pack):
+    for change in (without("returns"), without("recipe", "preprocessing"), without("recipe", "labels")):
+        edited(pack, change)
+    graph = read_pack(pack).graph
+    assert graph.outputs == ("head.flatten",)
+    assert (graph.recipe.preprocessing, graph.recipe.labels) == (None, "")
+
+
 # ---- no broken pack is believed
 
 
@@ -277,6 +318,21 @@ FILE = ("tensors", "block1.depthwise", "file")
         (without("recipe"), "'recipe' is missing"),
         (set_in("recipe", "size", to=[33]), "size"),
         (set_in("recipe", "width", to=True), "'width'"),
+        (set_in("recipe", "labels", to=None), "recipe: 'labels'"),
+        (set_in("recipe", "preprocessing", to="torchvision"), "recipe: preprocessing: 'scale'"),
+        (set_in("recipe", "preprocessing", "scale", to=0), "preprocessing: divides by zero"),
+        (set_in("recipe", "preprocessing", "std", to=[1, 0, 1]), "preprocessing: divides by zero"),
+        (set_in("recipe", "preprocessing", "mean", to=[1, 1]), "preprocessing: 'mean' is not 3 numbers"),
+        (set_in("recipe", "preprocessing", "mean", to=[1, 1, True]), "preprocessing: 'mean' is not 3 numbers"),
+        (set_in("recipe", "preprocessing", "resize", to=[256]), "preprocessing: 'resize' is not two whole"),
+        (set_in("recipe", "preprocessing", "keep", to=[0, 1]), "preprocessing: 'keep' is not two whole"),
+        (set_in("recipe", "preprocessing", "interpolation", to="lanczos"), "no interpolation is called 'lanczos'"),
+        (set_in("recipe", "preprocessing", "origin", to=1), "preprocessing: 'origin'"),
+        (set_in("returns", to="head.flatten"), "'returns' is missing or malformed"),
+        (set_in("returns", to=[0]), "returns: is not a list of names"),
+        (set_in("returns", to=["head.tail"]), "the graph returns 'head.tail', which no node makes"),
+        (set_in("returns", to=["input"]), "the graph returns 'input', which no node makes"),
+        (set_in("returns", to=["stem.act", "stem.act"]), "the graph returns 'stem.act' twice"),
         (set_in("storage", to="zip"), "storage is 'zip'"),
         (set_in("storage", to=[]), "storage is '[]'"),
         (set_in("dtype", to="int8"), "dtype is 'int8'"),
@@ -286,8 +342,10 @@ FILE = ("tensors", "block1.depthwise", "file")
         (set_in("graph", 0, "inputs", to=[1]), "stem.conv: 'inputs'"),
         (set_in("graph", 0, "attrs", "stride", to=[0, 0]), "stem.conv: stride is (0, 0): conv2d does not"),
         (set_in("graph", 0, "attrs", "pad", to=[[-1, 1], [1, 1]]), "stem.conv: pad is ((-1, 1), (1, 1))"),
-        (set_in("graph", 0, "attrs", "pad", to=[[10**6, 0], [10**6, 0]]), "stem.conv: makes"),
+        (set_in("graph", 0, "attrs", "pad", to=[[10**6, 0], [10**6, 0]]), "block1.se.scale: a gate of shape"),
         (set_in("graph", 1, "attrs", "eps", to="small"), "stem.bn: eps is small"),
+        (set_in("graph", 0, "params", "w", to=[8, 4, 3, 3]), "stem.conv: filters of 4 channels for a map of 3"),
+        (set_in("graph", 0, "params", "w", to=[8, 3, 99, 99]), "stem.conv: nothing is left of the map"),
         (set_in("graph", 0, "attrs", "stride", to={}), "stem.conv: an attribute"),
         (set_in("graph", 0, "attrs", "stride", to=float("nan")), "holds the number NaN"),
         (set_in("graph", 0, to=None), "graph: 'name'"),
@@ -318,6 +376,15 @@ def test_a_malformed_manifest_is_refused(pack, change, words):
     line = complaint(lambda: read_pack(pack))
     assert words in line
     assert str(pack / "manifest.json") in line
+
+
+def test_a_manifest_that_asks_for_an_enormous_array_is_refused(tmp_path):
+    border = Node("border", "pad", ("input",), {}, {"pad": ((1, 0), (1, 0)), "mode": "constant", "value": 0.0})
+    mix = Node("mix", "pointwise_conv2d", ("border",), {"w": (1, 3)})
+    net = Network(Graph(Recipe("", 1.0, (4, 4), 1), (border, mix)), {"mix.w": np.ones((1, 3), np.float32)})
+    write_pack(net, np.ones((1, 3, 4, 4), np.float32), tmp_path / "pack", origin=ORIGIN)
+    edited(tmp_path / "pack", set_in("graph", 0, "attrs", "pad", to=[[10**6, 0], [10**6, 0]]))
+    assert "border: makes 3000024000048 numbers of one image" in complaint(lambda: read_pack(tmp_path / "pack"))
 
 
 @pytest.mark.parametrize("name", ["tensors/input.npy", "manifest.json"])
