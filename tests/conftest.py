@@ -1,4 +1,4 @@
-"""What all tests share. Hypothesis has no deadline, and in CI no randomness."""
+"""What all tests share. Hypothesis has no deadline, and in CI no randomness; mutate.py wants no smaller examples."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from support import CHECKOUT, DATA, FACTS, facts_id
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+settings.register_profile("mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "here"))
 
 
 @pytest.fixture(params=FACTS, ids=facts_id)

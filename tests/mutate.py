@@ -1,0 +1,293 @@
+"""Mutation testing: small mistakes made in refnet's source, one at a time, and whether the tests see them.
+
+    python tests/mutate.py readings
+    python tests/mutate.py readings/bounds --sample 40 --seed 1 --seconds 600
+
+Works in a copy of the checkout, which is left as it is. Each mutant is tested by the test files that `tests_of` names,
+until the first one fails. A mutant is
+
+    killed      a test failed
+    survived    all passed: a test is missing, or the mutant is equivalent
+    equivalent  it survives, and tests/mutants.txt says why no test can see it
+    undecided   the tests took more than three times as long as without it, or waited in vain
+
+Prints every survivor and every undecided one with its place, and a table at the end. Exit status: 0 if none survived,
+1 if some did, 2 if the request is bad.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mutations import Mutant, mutants
+
+__all__ = ["Trial", "equivalents", "main", "tests_of"]
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+OUTCOMES = ("killed", "survived", "equivalent", "undecided")
+GRACE = 5  # seconds beyond three times the unmutated run
+MEMORY = 8 << 30  # bytes that a mutant may claim
+
+# What covers a module besides the tests of its own room (tests/ROOM, the file of the module's own name first): test
+# files, the fastest first. The longest beginning of the module's path counts.
+ALSO = {
+    "readings": ("tests/judge/test_verdicts.py", "tests/test_graph.py"),
+    "readings/cost": ("tests/networks/test_models.py",),
+    "readings/shapes": ("tests/test_graph.py", "tests/networks/test_models.py"),
+    "networks": ("tests/files/test_schemes.py", "tests/files/test_images.py"),
+    "networks/resize": (),
+    "networks/rewrite": (),
+    "networks/random": (),
+    "files/containers": ("tests/evaluation/test_arrays.py",),
+    "files/schemes": ("tests/files/test_checkpoint.py", "tests/files/test_convert.py"),
+    "graph": ("tests/session/test_any_graph.py",),
+    "network": (),
+}
+
+
+class Outcome(NamedTuple):
+    """What the tests said of a mutant, and how long they took."""
+
+    what: str
+    seconds: float
+
+
+class Trial:
+    """A copy of the checkout in which mutants are tested.
+
+    Parameters
+    ----------
+    checkout : has the folders of `package` and of the tests
+    folder : an empty one, for the copy and for what the tests write
+    """
+
+    def __init__(self, checkout: Path, folder: Path) -> None:
+        self.copy, self.home = folder / "checkout", folder / "home"
+        self.home.mkdir()
+        unwanted = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
+        shutil.copytree(checkout, self.copy, ignore=unwanted)
+        compileall.compile_dir(self.copy, quiet=2)
+        self._unmutated: dict[tuple[str, ...], float] = {}
+
+    def tested(self, mutant: Mutant, tests: Sequence[str]) -> Outcome:
+        """Run the tests on one mutant."""
+        limit = self.unmutated(tests)
+        path = self.copy / mutant.file
+        original = path.read_bytes()
+        for stale in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            stale.unlink()
+        path.write_text(mutant.source)
+        try:
+            started = time.monotonic()
+            code = self._run(tests, limit)
+            return Outcome(_meaning(code), time.monotonic() - started)
+        finally:
+            path.write_bytes(original)
+
+    def unmutated(self, tests: Sequence[str]) -> float:
+        """Seconds of processor time of the tests without a mutant; they must pass.
+
+        Raises
+        ------
+        SystemExit : they do not
+        """
+        key = tuple(tests)
+        if key not in self._unmutated:
+            before = _processor_time()
+            if code := self._run(tests, 3600):
+                raise SystemExit(f"the tests fail without a mutant (pytest's status {code}): {' '.join(tests)}")
+            self._unmutated[key] = _processor_time() - before
+        return self._unmutated[key]
+
+    def _run(self, tests: Sequence[str], seconds: float) -> int | None:
+        """pytest's exit status, a signal's number below zero, or None after a long wait in vain."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "HYPOTHESIS_PROFILE": "mutants",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+        }
+        child = subprocess.Popen(
+            command,
+            cwd=self.copy,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: _limited(3 * seconds + GRACE),
+        )
+        try:
+            return child.wait(timeout=20 * seconds + 60)  # on the clock: a busy machine is no finding
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _ended(child)
+
+
+def _limited(seconds: float) -> None:
+    """Bound this process and its children, each, in processor time and memory."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _processor_time() -> float:
+    """Seconds that ended children of this process have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _ended(child: subprocess.Popen[bytes]) -> None:
+    """End a child and whatever it started and left behind."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(entry.name)) == child.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
+    child.wait()
+
+
+def _meaning(code: int | None) -> str:
+    if code is None or -code in (signal.SIGXCPU, signal.SIGKILL):
+        return "undecided"
+    return "survived" if code == 0 else "killed"
+
+
+# -------------------------------------------------------------------------------------------- modules, tests, the list
+
+
+def modules(place: str, checkout: Path) -> list[str]:
+    """The files of a room or a module, beneath the checkout.
+
+    Raises
+    ------
+    SystemExit : there is none
+    """
+    room = checkout / "refnet" / place.removeprefix("refnet/").removesuffix(".py")
+    found = [room.with_suffix(".py")] if room.with_suffix(".py").is_file() else sorted(room.rglob("*.py"))
+    if not found:
+        print(f"{place}: neither a folder nor a module of refnet", file=sys.stderr)
+        raise SystemExit(2)
+    return [path.relative_to(checkout).as_posix() for path in found]
+
+
+def tests_of(module: str, checkout: Path) -> list[str]:
+    """The test files that cover a module: those of its own name, of its room, and those of `ALSO`."""
+    path = module.removeprefix("refnet/").removesuffix(".py").removesuffix("/__init__")
+    room, name = path.split("/")[0], path.split("/")[-1]
+    own = sorted(path.relative_to(checkout).as_posix() for path in (checkout / "tests" / room).rglob("test_*.py"))
+    own = own or [f"tests/test_{name}.py"]
+    own.sort(key=lambda test: not Path(test).stem.startswith(f"test_{name}"))
+    others = ALSO.get(max((key for key in ALSO if f"{path}/".startswith(f"{key}/")), key=len, default=""), ())
+    return [test for test in dict.fromkeys((*own, *others)) if (checkout / test).is_file()]
+
+
+def equivalents(path: Path) -> dict[tuple[str, str, str, str], str]:
+    """The mutants that no test can see, and why.
+
+    An entry is four lines: '# the reason', 'file scope', '- before', '+ after'; a reason counts until the next one.
+    """
+    found: dict[tuple[str, str, str, str], str] = {}
+    reason = file = scope = before = ""
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        mark, _, text = line.partition(" ")
+        if mark == "#":
+            reason = text
+        elif mark == "-":
+            before = text
+        elif mark == "+":
+            found[file, scope, before, text] = reason
+        elif line:
+            file, scope = mark, text
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ command
+
+
+def main(argv: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("place", help="a folder of refnet, 'readings', or a module, 'readings/bounds'")
+    parser.add_argument("--sample", type=int, help="so many mutants, drawn at random; by default all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant after so many seconds")
+    parser.add_argument("--list", action="store_true", help="print the mutants, test none")
+    asked = parser.parse_args(argv)
+    every = [
+        mutant for file in modules(asked.place, checkout) for mutant in mutants((checkout / file).read_text(), file)
+    ]
+    chosen = every
+    if asked.sample is not None and asked.sample < len(every):
+        chosen = [every[i] for i in sorted(random.Random(asked.seed).sample(range(len(every)), asked.sample))]
+    if asked.list:
+        print("\n".join(_shown(mutant) for mutant in chosen))
+        return 0
+    known = equivalents(checkout / "tests" / "mutants.txt")
+    for key in known.keys() - {mutant.key for mutant in every}:
+        if key[0] in {mutant.file for mutant in every}:
+            print(f"tests/mutants.txt names a mutant that is no more: {' '.join(key[:2])}: {key[2]}")
+    counts: dict[str, Counter[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="refnet-mutate-") as folder:
+        for mutant, outcome in _outcomes(Trial(checkout, Path(folder)), chosen, asked.seconds, checkout):
+            what = "equivalent" if outcome.what == "survived" and mutant.key in known else outcome.what
+            row = counts.setdefault(mutant.file, Counter())
+            row[what] += 1
+            row["seconds"] += round(outcome.seconds)
+            if what in ("survived", "undecided"):
+                print(f"{what} {_shown(mutant)}", flush=True)
+    _table(counts, len(chosen), len(every))
+    return int(any(row["survived"] for row in counts.values()))
+
+
+def _outcomes(
+    trial: Trial, chosen: Sequence[Mutant], seconds: float, checkout: Path
+) -> Iterator[tuple[Mutant, Outcome]]:
+    """Test one mutant after another, as long as there is time."""
+    end = time.monotonic() + seconds
+    for index, mutant in enumerate(chosen):
+        if time.monotonic() > end:
+            return
+        if sys.stderr.isatty():
+            print(f"\r{index + 1}/{len(chosen)} {mutant.file}:{mutant.line}\033[K", end="\r", file=sys.stderr)
+        yield mutant, trial.tested(mutant, tests_of(mutant.file, checkout))
+
+
+def _shown(mutant: Mutant) -> str:
+    return f"{mutant.file}:{mutant.line} {mutant.scope}\n- {mutant.before}\n+ {mutant.after}"
+
+
+def _table(counts: dict[str, Counter[str]], asked: int, every: int) -> None:
+    rows = [*counts.items(), ("all", sum(counts.values(), Counter()))]
+    width = max(len(name) for name, _ in rows)
+    print(f"\n{'':{width}}  {'mutants':>8}" + "".join(f"{column:>11}" for column in (*OUTCOMES, "seconds")))
+    for name, row in rows:
+        tried = sum(row[what] for what in OUTCOMES)
+        print(f"{name:{width}}  {tried:8}" + "".join(f"{row[column]:11}" for column in (*OUTCOMES, "seconds")))
+    total = rows[-1][1]
+    decided = total["killed"] + total["survived"]
+    print(f"{sum(total[what] for what in OUTCOMES)} tested of {asked} chosen of {every}; ", end="")
+    print(f"killed {total['killed']} of {decided} that change behaviour ({total['killed'] / max(decided, 1):.0%})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
