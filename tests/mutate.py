@@ -3,7 +3,7 @@
     python tests/mutate.py readings
     python tests/mutate.py readings/bounds --sample 40 --seed 1 --seconds 600
 
-Works in a copy of the checkout, which is left as it is. Each mutant is tested by the test files that `tests_of` names,
+Works in a copy of the checkout, which is left as it is. Each mutant is tested by the test files that `TESTS` names,
 until the first one fails. A mutant is
 
     killed      a test failed
@@ -43,20 +43,15 @@ OUTCOMES = ("killed", "survived", "equivalent", "undecided")
 GRACE = 5  # seconds beyond three times the unmutated run
 MEMORY = 8 << 30  # bytes that a mutant may claim
 
-# What covers a module besides the tests of its own room (tests/ROOM, the file of the module's own name first): test
-# files, the fastest first. The longest beginning of the module's path counts.
-ALSO = {
-    "readings": ("tests/judge/test_verdicts.py", "tests/test_graph.py"),
-    "readings/cost": ("tests/networks/test_models.py",),
-    "readings/shapes": ("tests/test_graph.py", "tests/networks/test_models.py"),
-    "networks": ("tests/files/test_schemes.py", "tests/files/test_images.py"),
-    "networks/resize": (),
-    "networks/rewrite": (),
-    "networks/random": (),
-    "files/containers": ("tests/evaluation/test_arrays.py",),
-    "files/schemes": ("tests/files/test_checkpoint.py", "tests/files/test_convert.py"),
-    "graph": ("tests/session/test_any_graph.py",),
-    "network": (),
+# The test files, or folders of them, that cover a module; first those that are quick and see much. The longest beginning
+# of a module's path counts. What is not here has the file of its own name, and then all those of its room.
+TESTS = {
+    "readings/bounds": ("readings/test_bounds_sums.py", "readings/test_bounds_others.py", "readings"),
+    "readings/carried": ("readings/test_carried.py", "readings/test_bounds_sums.py", "readings"),
+    "readings/cost": ("readings/test_cost.py", "networks/test_models.py"),
+    "readings/shapes": ("readings/test_shapes.py", "test_graph.py", "networks/test_models.py"),
+    "files/containers": ("files",),
+    "graph": ("test_graph.py", "session/test_any_graph.py"),
 }
 
 
@@ -191,14 +186,18 @@ def modules(place: str, checkout: Path) -> list[str]:
 
 
 def tests_of(module: str, checkout: Path) -> list[str]:
-    """The test files that cover a module: those of its own name, of its room, and those of `ALSO`."""
+    """The test files that cover a module, see `TESTS`."""
     path = module.removeprefix("refnet/").removesuffix(".py").removesuffix("/__init__")
-    room, name = path.split("/")[0], path.split("/")[-1]
-    own = sorted(path.relative_to(checkout).as_posix() for path in (checkout / "tests" / room).rglob("test_*.py"))
-    own = own or [f"tests/test_{name}.py"]
-    own.sort(key=lambda test: not Path(test).stem.startswith(f"test_{name}"))
-    others = ALSO.get(max((key for key in ALSO if f"{path}/".startswith(f"{key}/")), key=len, default=""), ())
-    return [test for test in dict.fromkeys((*own, *others)) if (checkout / test).is_file()]
+    listed = max((key for key in TESTS if f"{path}/".startswith(f"{key}/")), key=len, default="")
+    own = f"test_{path.rpartition('/')[2]}.py"
+    room = path.split("/")[0]
+    found: list[str] = []
+    for place in TESTS.get(listed, (own, f"{room}/{own}", room)):
+        at = checkout / "tests" / place
+        found += [
+            path.relative_to(checkout).as_posix() for path in (sorted(at.rglob("test_*.py")) if at.is_dir() else [at])
+        ]
+    return [test for test in dict.fromkeys(found) if (checkout / test).is_file()]
 
 
 def equivalents(path: Path) -> dict[tuple[str, str, str, str], str]:

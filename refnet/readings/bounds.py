@@ -165,7 +165,8 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
 
     Stored in a short format, the params move: s by at most d_s, where gamma is largest and var + eps smallest; then
     s (x - m) + beta by d_s abs(x - m) + (abs(s) + d_s) d_m + d_beta. Folded and then stored, s w is off by as much as
-    the convolution's own weights are in `_convolved`, times s, and the bias by u_store abs(beta - m s).
+    the convolution's own weights are in `_convolved`, times s, and the bias by u_store abs(beta - m s), which is less
+    than abs(s) d_m + d_beta.
     """
     s = channel(gamma / np.sqrt(var + eps))
     m, offset = channel(mean), channel(beta)

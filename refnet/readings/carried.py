@@ -114,9 +114,8 @@ def norms_moved(x: Value, s: Array, gamma: Array, beta: Array, mean: Array, var:
     least = np.maximum(var + eps - rounded(var + eps), x.precision.tiny)
     d_s = channel((np.abs(gamma) + rounded(gamma)) / np.sqrt(least)) - np.abs(s)
     d_m, m = channel(rounded(mean)), channel(mean)
-    apart = d_s * (np.abs(x.y - m) + x.total[0]) + (np.abs(s) + d_s) * d_m + channel(rounded(beta))
-    folded = x.precision.u_store * np.abs(channel(beta) - m * s) + x.precision.tiny / 2
-    return np.maximum(apart, folded)
+    made: Array = d_s * (np.abs(x.y - m) + x.total[0]) + (np.abs(s) + d_s) * d_m + channel(rounded(beta))
+    return made
 
 
 def channel(vector: Array) -> Array:
