@@ -43,8 +43,8 @@ OUTCOMES = ("killed", "survived", "equivalent", "undecided")
 GRACE = 5  # seconds beyond three times the unmutated run
 MEMORY = 8 << 30  # bytes that a mutant may claim
 
-# The test files, or folders of them, that cover a module; first those that are quick and see much. The longest beginning
-# of a module's path counts. What is not here has the file of its own name, and then all those of its room.
+# The test files, or folders of them, that cover a module; those come first that are quick and see much. The longest
+# beginning of a module's path counts. What is not here has the file of its own name, and then all those of its room.
 TESTS = {
     "readings/bounds": ("readings/test_bounds_sums.py", "readings/test_bounds_others.py", "readings"),
     "readings/carried": ("readings/test_carried.py", "readings/test_bounds_sums.py", "readings"),
@@ -132,7 +132,7 @@ class Trial:
             preexec_fn=lambda: _limited(3 * seconds + GRACE),
         )
         try:
-            return child.wait(timeout=20 * seconds + 60)  # on the clock: a busy machine is no finding
+            return child.wait(timeout=8 * seconds + 30)  # on the clock: a busy machine is no finding
         except subprocess.TimeoutExpired:
             return None
         finally:
