@@ -12,7 +12,7 @@ from refnet.cli.common import print_json, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import writable
 from refnet.judge.port import Scale, document, judge_port, pictures
-from refnet.readings.precision import PRECISIONS, WEIGHTS
+from refnet.readings.precision import FLOATS, WEIGHTS
 from refnet.report.table import html, junit, table
 
 
@@ -29,8 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--scales", metavar="FILE", help='JSON: {name: {"scale": s, "zero_point": z}} of integer tensors'
     )
     parser.add_argument("--weights", choices=tuple(WEIGHTS), help="what the port's weights are, if not the pack's own")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), help="what the port stores in; by default as stored")
-    parser.add_argument("--accumulate", choices=tuple(PRECISIONS), help="what the port sums in")
+    parser.add_argument("--precision", choices=tuple(FLOATS), help="what the port stores in; by default as stored")
+    parser.add_argument("--accumulate", choices=tuple(FLOATS), help="what the port sums in")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
     parser.add_argument("--no-causes", action="store_true", help="do not look for causes")
     parser.add_argument("--verbose", action="store_true", help="a line for every tensor")

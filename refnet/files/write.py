@@ -29,6 +29,7 @@ from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
+from refnet.readings.precision import FLOATS
 
 __all__ = ["DTYPES", "SUFFIXES", "Lost", "Written", "write_weights"]
 
@@ -190,8 +191,8 @@ def _rounded(params: Params, dtype: str | None) -> tuple[dict[str, Array], tuple
             largest = float(np.abs(array).max())
             raise RequestError(f"{name}: {beyond} of its values are beyond {dtype}, the largest {largest:.6g}")
         zeros = int(((found[name] == 0) & (array != 0)).sum())
-        tiny = np.finfo(dtype).tiny
-        denormal = int(((np.abs(found[name]) < tiny) & (found[name] != 0) & (found[name] != array)).sum())
+        small = np.abs(found[name]) < FLOATS[dtype].normal
+        denormal = int((small & (found[name] != 0) & (found[name] != array)).sum())
         if zeros or denormal:
             lost.append(Lost(name, zeros, denormal))
     return found, tuple(lost)

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from refnet.bugs.segments import Segment, limit, run
 from refnet.judge.verdicts import Judgement, judge
 from refnet.networks.rewrite import fold_batch_norm
-from refnet.readings.bounds import PRECISIONS, Bound, Precision
+from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, stored
+from refnet.readings.precision import FLOATS
 
 __all__ = ["judged"]
 
@@ -67,8 +68,8 @@ def _says(segment: Segment, made: Bound, precision: Precision) -> bool:
 def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:
     """Honest runs in the declared precision; none where refnet cannot compute in it."""
     formats = ("float64", "float32", "float16", "bfloat16")
-    store = next((name for name in formats if precision.u_store < 2.5 * PRECISIONS[name][0]), "")
-    if precision.step or precision.levels or precision.u > 2.0**-23 or precision.u_factor or not store:
+    store = next((name for name in formats if precision.u_store < 2.5 * FLOATS[name].u), "")
+    if precision.step or precision.levels or precision.u > 2 * FLOATS["float32"].u or precision.u_factor or not store:
         return
     short = store in ("float16", "bfloat16")
     dtype = np.float64 if store == "float64" else np.float32

@@ -41,9 +41,9 @@ from scipy import ndimage
 from refnet.graph import Graph, evaluate
 from refnet.readings import fast
 from refnet.readings.carried import LAMBDA, Sum, Value, channel, gamma, moved, norms_moved, nothing, stored
-from refnet.readings.precision import PRECISIONS, Precision
+from refnet.readings.precision import Precision
 
-__all__ = ["PRECISIONS", "Bound", "Precision", "Value", "bound", "source"]
+__all__ = ["Bound", "Precision", "Value", "bound", "source"]
 
 Array = npt.NDArray[np.float64]
 Pair = tuple[int, int]

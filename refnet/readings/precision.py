@@ -1,6 +1,6 @@
 """What arithmetic a port computes in: unit roundoffs of sums and of stores, underflow, steps of integers.
 
-Names of formats become numbers here and nowhere else. Knows no tensors.
+The name of a floating-point format becomes numbers here and nowhere else. Knows no tensors.
 """
 
 from __future__ import annotations
@@ -12,22 +12,71 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PRECISIONS", "WEIGHTS", "Precision"]
+__all__ = ["FLOATS", "WEIGHTS", "FloatFormat", "Precision"]
 
 Array = npt.NDArray[np.float64]
 
-_REFERENCE = 2.0**-53  # the reference's own unit roundoff
-_SHORT = 2.0**-23  # a store with a larger unit roundoff is shorter than float32
+
+class FloatFormat(NamedTuple):
+    """A binary floating-point format, as the four numbers that bound its rounding.
+
+    Attributes
+    ----------
+    u : the unit roundoff, half the distance from 1 to the next number
+    largest : the largest finite number
+    normal : the smallest normal number
+    subnormal : the smallest subnormal number
+    flushed : whether runtimes may make 0 of subnormal numbers
+    """
+
+    u: float
+    largest: float
+    normal: float
+    subnormal: float
+    flushed: bool = True
+
+    @classmethod
+    def of(cls, digits: int, exponent: int, *, flushed: bool = True) -> FloatFormat:
+        """The format of so many binary digits whose largest numbers lie between 2^exponent and twice that.
+
+        Examples
+        --------
+        >>> FloatFormat.of(11, 15).largest
+        65504.0
+        """
+        u, normal = math.ldexp(1.0, -digits), math.ldexp(1.0, 1 - exponent)
+        return cls(u, (1 - u) * 2.0 * math.ldexp(1.0, exponent), normal, 2 * u * normal, flushed)
+
+    @property
+    def underflow(self) -> float:
+        """How far a result that is too small may be moved."""
+        return self.normal if self.flushed else self.subnormal / 2
+
+
+# IEEE 754-2019, table 3.5; bfloat16 and tf32 have the exponents of float32. tf32 multiplies 11-bit significands, and
+# its tensors are stored as float32. Runtimes flush subnormals to zero (TensorFlow Lite; GPUs may), which costs up to
+# the smallest normal number. Only float16 has normal numbers so large that gradual underflow is asked for.
+FLOATS: Mapping[str, FloatFormat] = {
+    "float64": FloatFormat.of(53, 1023),
+    "float32": FloatFormat.of(24, 127),
+    "tf32": FloatFormat.of(11, 127),
+    "float16": FloatFormat.of(11, 15, flushed=False),
+    "bfloat16": FloatFormat.of(8, 127),
+}
+
+WEIGHTS: Mapping[str, int] = {"int8": 127}  # levels, by what a port may declare
+
+_REFERENCE = FLOATS["float64"].u  # the reference's own
+_SHORT = 2 * FLOATS["float32"].u  # a store with a larger unit roundoff is shorter than float32
 
 
 class Precision(NamedTuple):
     """What a candidate computes in: unit roundoff of its arithmetic and of its stored tensors.
 
-    `tiny` is twice what an underflow may cost: the smallest subnormal, or twice the smallest normal number where
-    subnormals may be flushed to zero; `step` is half a quantisation step of integer storage; `u_factor` is the unit
-    roundoff that the two factors of every product are rounded to first, as tf32 does; `levels` is how many steps lie
-    between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter, else 0;
-    `span` is the least and the largest number that a stored tensor can hold: integers saturate there.
+    `tiny` is twice what an underflow may cost; `step` is half a quantisation step of integer storage; `u_factor` is
+    the unit roundoff that the two factors of every product are rounded to first, as tf32 does; `levels` is how many
+    steps lie between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter,
+    else 0; `span` is the least and the largest number that a stored tensor can hold: integers saturate there.
     """
 
     u: float
@@ -45,10 +94,9 @@ class Precision(NamedTuple):
         Tensors stored in a short format are by default summed in float32, as every current runtime does.
         """
         accumulate = accumulate or (store if store in ("float64", "tf32") else "float32")
-        factor = PRECISIONS["tf32"][0] if "tf32" in (store, accumulate) else 0.0
-        kept, summed = ("float32" if name == "tf32" else name for name in (store, accumulate))
-        (u_store, tiny), (u, _) = PRECISIONS[kept], PRECISIONS[summed]
-        return cls(u + _REFERENCE, u_store + _REFERENCE, tiny, u_factor=factor)
+        factor = FLOATS["tf32"].u if "tf32" in (store, accumulate) else 0.0
+        kept, summed = (FLOATS["float32" if name == "tf32" else name] for name in (store, accumulate))
+        return cls(summed.u + _REFERENCE, kept.u + _REFERENCE, 2 * kept.underflow, u_factor=factor)
 
     @property
     def short(self) -> bool:
@@ -58,17 +106,3 @@ class Precision(NamedTuple):
     def rounded(self, param: Array) -> Array:
         """How far storing a param in a short format may move each of its elements."""
         return self.u_store * np.abs(param) + self.tiny / 2
-
-
-# Unit roundoff, and twice what an underflow may cost. tf32 multiplies 11-bit significands; its tensors are stored as
-# float32. Runtimes flush subnormals to zero (TensorFlow Lite; GPUs may), which costs up to the smallest normal number:
-# 2^-126 in float32. Only float16 has normal numbers so large that gradual underflow is asked for.
-PRECISIONS: Mapping[str, tuple[float, float]] = {
-    "float64": (2.0**-53, 2.0**-1021),
-    "float32": (2.0**-24, 2.0**-125),
-    "tf32": (2.0**-11, 2.0**-125),
-    "float16": (2.0**-11, 2.0**-24),
-    "bfloat16": (2.0**-8, 2.0**-125),
-}
-
-WEIGHTS: Mapping[str, int] = {"int8": 127}  # levels, by what a port may declare

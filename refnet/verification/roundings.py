@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.readings.bounds import PRECISIONS
 from refnet.readings.orders import rounded
+from refnet.readings.precision import FLOATS
 from refnet.verification.layers import Expected
 
 __all__ = ["Rounding", "on_grid", "roundings"]
@@ -75,10 +75,9 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
 
 def _short(made: Expected, *, store: str) -> Expected:
     """Rounded once more: half a unit in the last place, relative, or half the smallest subnormal."""
-    u = PRECISIONS[store][0]
-    tiny = 2.0**-149 if store in ("float32", "bfloat16") else PRECISIONS[store][1] / 2
+    grid = FLOATS[store]
     with np.errstate(invalid="ignore"):
-        return _within(made, more=u * (np.abs(made.value) + made.slack) + tiny)
+        return _within(made, more=grid.u * (np.abs(made.value) + made.slack) + grid.subnormal / 2)
 
 
 def _moved(made: Expected, *, by: float, u: float) -> Expected:

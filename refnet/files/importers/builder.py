@@ -22,6 +22,7 @@ from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, is_global
 from refnet.networks.plan import padding
+from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import shape_after
 
 __all__ = ["Const", "GraphBuilder", "Map", "Value", "decimal"]
@@ -252,7 +253,7 @@ class GraphBuilder:
 
     def clip(self, name: str, x: Map, low: float, high: float) -> Map:
         """Between two numbers: the activations of this family."""
-        if low == 0 and high >= np.finfo(np.float32).max:
+        if low == 0 and high >= FLOATS["float32"].largest:
             return self.add(name, "relu", x)
         if (low, high) == (0, 6):
             return self.add(name, "relu6", x)

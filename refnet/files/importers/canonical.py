@@ -16,6 +16,7 @@ from refnet.errors import FormatError, GraphError
 from refnet.files.importers.imported import ImportedGraph
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import well_formed
 
 __all__ = ["canonicalise"]
@@ -23,8 +24,8 @@ __all__ = ["canonicalise"]
 Nodes = tuple[Node, ...]
 
 _SIXTH = 1 / 6
-_HALF_U = 2.0**-11  # what rounding to float16 may change, relatively
-_LAST = 4 * 2.0**-53  # a slope of two constants, their product, the six: four roundings of float64 at most
+_HALF_U = FLOATS["float16"].u  # what rounding to float16 may change, relatively
+_LAST = 4 * FLOATS["float64"].u  # a slope of two constants, their product, the six: four roundings of float64 at most
 _HALFWAY = {"slope": _SIXTH, "offset": 0.0}
 
 
