@@ -41,6 +41,7 @@ FLOORS = (
     ("files/identify",),
     ("files/checkpoint", "files/write"),
     ("network",),
+    ("inputs",),
     ("pack", "runtimes", "evaluation", "bench", "judge/verdicts"),
     ("bugs",),
     ("judge",),

@@ -9,7 +9,7 @@ from support import DATA
 from refnet import load
 from refnet.cli import main
 from refnet.files import shipped
-from refnet.files.images import read_input
+from refnet.files.images import prepare, read_image
 from refnet.judge.spread import spread
 from refnet.networks import preprocessing as pre
 
@@ -31,7 +31,7 @@ def test_a_cat_is_seen_in_the_photograph_that_ships(imagenet, capsys):
 
 def test_logits_of_the_photograph_that_ships_are_pytorchs(net):
     """PyTorch's float32 logits lie within refnet's own float32 spread, its float64 ones at rounding of float64."""
-    x = read_input(shipped.path("chelsea.png"), pre.TORCHVISION_V1, (224, 224))
+    x = prepare(read_image(shipped.path("chelsea.png")), pre.TORCHVISION_V1, (224, 224))
     with np.load(DATA / "imagenet.npz", allow_pickle=False) as saved:
         logits32, logits64 = saved["logits32"], saved["logits64"]
     assert np.abs(net(x) - logits32).max() <= spread(net, x, "head.flatten")

@@ -1,6 +1,6 @@
-"""The command line: one module per command group, each imported only when its command runs.
+"""The command line: one module for each command, imported when its command runs, or when all are listed.
 
-Exit status: 0 it holds, 1 it does not, 2 the request or a file is bad, told in one line.
+Exit status: 0 it holds, 1 it does not, 2 the request or a file is bad: one line says which and what to do.
 """
 
 from __future__ import annotations
@@ -14,29 +14,33 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from refnet import __version__
 from refnet.errors import RefnetError
 from refnet.text import plain
 
+if TYPE_CHECKING:
+    from refnet.cli.common import Command
+
 __all__ = ["main"]
 
-# Command -> (module, one line of help). The module has `arguments(parser)` and `run(options) -> exit status`.
-_COMMANDS = {
-    "models": ("models", "list every model that refnet can build"),
-    "summary": ("summary", "show a network node by node: shapes, parameters, multiply-adds"),
-    "run": ("run", "classify an image or an array"),
-    "probe": ("probe", "make an input that can reveal bugs, and report what an input could show"),
-    "compare": ("compare", "say which layer of a port is wrong by itself, and why"),
-    "convert": ("convert", "write a file of weights as another kind of file, in other names, folded, in float16"),
-    "fetch": ("fetch", "fetch the weights that vendors publish, by the name of the network"),
-    "verify": ("verify", "say whether a file is still the network that it came from"),
-    "scorecard": ("scorecard", "inject every known bug and count what is detected, located and named"),
-    "evaluate": ("evaluate", "say how often a network is right over a labelled set"),
-    "bench": ("bench", "time refnet beside other runtimes, with the same weights"),
-    "check": ("check", "compare this machine's runs with the vendors' saved outputs"),
-    "golden": ("golden", "write every intermediate tensor of a network as a golden pack"),
-}
+# In the order of the help. Each is a module that ends in its COMMAND.
+_COMMANDS = (
+    "models",
+    "summary",
+    "run",
+    "probe",
+    "compare",
+    "convert",
+    "fetch",
+    "verify",
+    "scorecard",
+    "evaluate",
+    "bench",
+    "check",
+    "golden",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,25 +103,27 @@ def _answered(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    parser = _Parser(prog="refnet", description="The pure NumPy golden reference of the MobileNet family.")
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    chosen = next((word for word in argv if not word.startswith("-")), None)
-    for name, (module, line) in _COMMANDS.items():
-        sub = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
-        if name == chosen:
-            command = importlib.import_module(f"refnet.cli.{module}")
-            command.arguments(sub)
-    options = parser.parse_args(argv)
-    if options.version:
-        from refnet import __version__
-
+    if argv[:1] == ["--version"]:
         print(__version__)
         return 0
+    parser = _Parser(prog="refnet", description="The pure NumPy golden reference of the MobileNet family.")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    first = next((word for word in argv if not word.startswith("-")), None)
+    commands = {name: _command(name) for name in ([first] if first in _COMMANDS else _COMMANDS)}
+    for name, command in commands.items():
+        line = command.line
+        command.declare(subparsers.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}."))
+    options = parser.parse_args(argv)
     if options.command is None:
         parser.print_help()
         return 2
-    return int(command.run(options))
+    return commands[options.command].run(options)
+
+
+def _command(name: str) -> Command:
+    command: Command = importlib.import_module(f"refnet.cli.{name}").COMMAND
+    return command
 
 
 def _refuse(message: str) -> int:

@@ -7,7 +7,7 @@ import sys
 
 from refnet.bench.peers import PEERS, missing
 from refnet.bench.turns import Case, Measured, machine, measure
-from refnet.cli.common import print_json, size_argument
+from refnet.cli.common import Command, print_json, size_argument
 from refnet.networks.build import build
 from refnet.session import cores
 from refnet.text import table
@@ -17,8 +17,7 @@ _ALL = ("torch", "onnxruntime", "onnx-reference")
 _MIB = 2**20
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="by default torchvision's V3 Large, V3 Small and V2")
     parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="images at once (1)")
     parser.add_argument("--threads", type=_positive, default=cores(), help="cores to use (all)")
@@ -36,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print a table of medians and ratios, or JSON."""
     wanted = [
         peer for name in options.against for peer in (("torch", "torch-channels-last") if name == "torch" else (name,))
@@ -112,3 +111,6 @@ def _peers(text: str) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in PEERS or name == "refnet"]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(_ALL)}")
     return names
+
+
+COMMAND = Command("bench", "time refnet beside other runtimes, with the same weights", _arguments, _run)

@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Iterable
 
-from refnet.cli.common import print_json
+from refnet.cli.common import Command, print_json
 from refnet.judge.saved import AGREEMENT, Checked, Saved, check, saved
 from refnet.text import table
 
@@ -30,15 +30,14 @@ _DOZEN = (
 )
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="by default one of each family and vendor")
     parser.add_argument("--all", action="store_true", help="every saved configuration")
     parser.add_argument("--list", action="store_true", help="print the names of the models with saved outputs")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print a table; 1 if a network does not agree."""
     if options.list:
         print("\n".join(dict.fromkeys(case.model for case in saved())))
@@ -112,3 +111,6 @@ def _print(rows: list[Checked], failed: int) -> None:
     )
     ratio = statistics.median(row.error32 / row.vendor32 for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} agree; float32 error, refnet's over the vendor's: median {ratio:.2f}")
+
+
+COMMAND = Command("check", "compare this machine's runs with the vendors' saved outputs", _arguments, _run)

@@ -1,11 +1,12 @@
-"""What several commands share: sizes on the command line, which network a name or file means."""
+"""What commands are made of and share: sizes on the command line, which network a name or file means."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +16,16 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.graph import Graph
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
-from refnet.pack.formats import read_npy
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
     from refnet.network import Network
 
 __all__ = [
+    "Command",
     "as_is_argument",
     "checkpoint_of",
     "identified",
-    "load_array",
     "model_of",
     "print_json",
     "size_argument",
@@ -37,23 +37,26 @@ __all__ = [
 _SUFFIXES = (".pth", ".pt", ".npz", ".safetensors", ".h5", ".hdf5", ".keras", ".onnx", ".tflite")
 
 
+class Command(NamedTuple):
+    """One command of the command line; the last line of its module.
+
+    Attributes
+    ----------
+    name : as the user writes it, and that of the module
+    line : of help
+    declare : adds the command's arguments to its parser
+    run : does it; returns the exit status
+    """
+
+    name: str
+    line: str
+    declare: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
 def print_json(value: Any) -> None:
     """Print a value for programs: one JSON document."""
     print(json.dumps(value, indent=2))
-
-
-def load_array(path: str | Path) -> npt.NDArray[Any]:
-    """A .npy file of input that is ready for a network.
-
-    Raises
-    ------
-    FormatError, RequestError
-        if it is unreadable, or holds anything but float32 or float64.
-    """
-    x = read_npy(path)
-    if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
-        raise RequestError(f"{path}: holds {x.dtype}; take float32 or float64, scaled as the network expects")
-    return x.astype(x.dtype.newbyteorder("="), copy=False)
 
 
 def write_text(path: str | Path, text: str) -> None:

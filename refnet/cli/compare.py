@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from refnet.cli.common import print_json, write_text
+from refnet.cli.common import Command, print_json, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import writable
 from refnet.judge.port import Scale, document, judge_port, pictures
@@ -16,8 +16,7 @@ from refnet.readings.precision import FLOATS, WEIGHTS
 from refnet.report.table import html, junit, table
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", help="a golden pack, from refnet golden")
     parser.add_argument(
         "candidate",
@@ -39,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE", help="also write a page with pictures")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing."""
     if options.junit and options.junit == options.report:
         raise RequestError(f"{options.report}: --junit and --report name the same file")
@@ -108,3 +107,6 @@ def _scales(path: str | None) -> dict[str, Scale] | None:
         if not found[name].scale > 0:
             raise RequestError(f"{path}: the scale of {name!r} is not positive")
     return found
+
+
+COMMAND = Command("compare", "say which layer of a port is wrong by itself, and why", _arguments, _run)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from refnet.cli.common import print_json, size_argument
+from refnet.cli.common import Command, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files.checkpoint import identify, read_checkpoint
 from refnet.files.identify.differences import Difference, grouped
@@ -17,8 +17,7 @@ from refnet.text import plain
 _MOST_LINES = 6
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="a file of weights of any kind that refnet reads")
     parser.add_argument("target", metavar="DST", help=f"the file to write: {', '.join(SUFFIXES)}")
     parser.add_argument("--names", choices=SCHEMES, help="whose names the arrays have; by default the vendor's own")
@@ -35,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Convert, and say what was written."""
     source, target = Path(options.source), Path(options.target)
     if source.exists() and target.exists() and source.samefile(target):
@@ -90,3 +89,8 @@ def _notes(written: Written, almost: Sequence[Difference]) -> list[str]:
             more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
             notes += [head, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more])]
     return notes
+
+
+COMMAND = Command(
+    "convert", "write a file of weights as another kind of file, in other names, folded, in float16", _arguments, _run
+)

@@ -11,16 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from refnet.cli.common import print_json, size_argument
+from refnet.cli.common import Command, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.evaluation.arrays import read_arrays
 from refnet.evaluation.dataset import Dataset, scans
 from refnet.evaluation.folders import read_folder
 from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, remarks
 from refnet.evaluation.scores import ClassScore
-from refnet.files.labels import class_names
+from refnet.files.labels import names_of_classes
 from refnet.network import Network, load
-from refnet.networks.dialects import MODELS
 from refnet.text import table
 
 _ROWS = 20  # of classes, of confusions and of failures that a person is shown, unless all are asked for
@@ -29,8 +28,7 @@ _PAIRS = 10
 Names = Callable[[int], str]
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         nargs="?",
@@ -63,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print how often the network is right; 1 if an image has no output."""
     net = load(options.weights, model=options.model, width=options.width, size=options.size)
     dataset = _dataset(options, net)
@@ -72,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         net = net.at(options.size)
     notes = remarks(net, dataset)
     began = time.perf_counter()
-    with _progress(len(dataset), notes) as told:
+    with _progress(len(dataset), notes) as after_batch:
         evaluation = evaluate(
             net,
             dataset,
@@ -81,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             output=options.out,
             resume=options.resume,
             cluster=options.cluster,
-            told=told,
+            after_batch=after_batch,
         )
     seconds = time.perf_counter() - began
     notes += _afterwards(evaluation)
@@ -108,7 +106,7 @@ def _dataset(options: argparse.Namespace, net: Network) -> Dataset:
             raise RequestError("which images? Give a folder of class folders, or an array with labels")
         return scans()
     if folder:
-        return read_folder(path, recipe.model, recipe.classes, options.classes_file)
+        return read_folder(path, recipe, options.classes_file)
     return read_arrays(path, options.labels)
 
 
@@ -121,12 +119,12 @@ def _progress(images: int, notes: tuple[str, ...]) -> Iterator[Callable[[int], o
     with _bar(images) as (update, say):
         waiting = list(notes)
 
-        def told(done: int) -> None:
+        def after_batch(done: int) -> None:
             while waiting:
                 say(_line(waiting.pop(0)))
             update(done)
 
-        yield told
+        yield after_batch
 
 
 @contextmanager
@@ -181,9 +179,7 @@ def _percent(count: int, of: int) -> str:
 
 def _names(net: Network, dataset: Dataset) -> Names:
     """What a class is called: by the network's vendor, or else by the set."""
-    recipe = net.graph.recipe
-    names = class_names(MODELS[recipe.model].dialect.labels)
-    if len(names) == recipe.classes:
+    if names := names_of_classes(net.graph.recipe):
         return lambda label: names[label]
     return lambda label: dataset.classes.get(label, f"class {label}").encode("utf-8", "backslashreplace").decode()
 
@@ -257,3 +253,6 @@ def _print_classes(options: argparse.Namespace, net: Network, dataset: Dataset, 
     if pairs:
         taken = [(names(pair.label), names(pair.predicted), pair.images) for pair in pairs]
         print("\n" + table(("a picture of", "was taken for", "times"), taken, left=2))
+
+
+COMMAND = Command("evaluate", "say how often a network is right over a labelled set", _arguments, _run)

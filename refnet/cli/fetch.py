@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from refnet.cli.common import print_json, size_argument
+from refnet.cli.common import Command, print_json, size_argument
 from refnet.files.fetch import fetch
 from refnet.files.published import PUBLISHED, find_published
 from refnet.text import table
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="such as torchvision/mobilenet_v2; without it, list what there is")
     parser.add_argument("--release", help="V1 or V2, where the vendor has published several; by default the latest")
     parser.add_argument("--width", type=float, help="width multiplier")
@@ -22,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Fetch, and print the path: `refnet run --weights "$(refnet fetch mobilenet_v2)"`."""
     if options.model is None:
         _list(options.json)
@@ -45,3 +44,6 @@ def _list(as_json: bool) -> None:
         for entry in PUBLISHED
     ]
     print(table(("model", "release", "width", "size", "hash", "file"), rows, left=6))
+
+
+COMMAND = Command("fetch", "fetch the weights that vendors publish, by the name of the network", _arguments, _run)

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.probes import probe, report
-from refnet.cli.common import as_is_argument, checkpoint_of, load_array, model_of, print_json, size_argument
+from refnet.cli.common import Command, as_is_argument, checkpoint_of, model_of, print_json, size_argument
 from refnet.errors import RequestError
-from refnet.files.images import read_input
+from refnet.inputs import read_input
 from refnet.network import Network
-from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 
@@ -26,8 +25,7 @@ Origin = dict[str, Any]
 _MIB = 2**20
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", help="name of a model (its weights are drawn from their names), or a checkpoint")
     parser.add_argument("--input", metavar="FILE", help="an image, or a .npy array (N, C, H, W) ready for the network")
     parser.add_argument("-o", "--output", metavar="PACK", required=True, help="the folder to write; it must not exist")
@@ -50,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Write the pack and say what is in it."""
     net, weights = _network(options)
     net, x, source = _input(options, net)
@@ -94,20 +92,9 @@ def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, O
     if options.input is None:
         return (net, *_default_input(net, 2 if options.batch is None else options.batch))
     path = Path(options.input)
-    if path.suffix != ".npy":
-        x: Array = read_input(path, MODELS[net.graph.recipe.model].dialect.preprocessing, net.graph.recipe.size)
-        return net, x, {"kind": "image", "file": path.name, "sha256": _sha256(path)}
-    x = load_array(path)
-    if options.size is None and (size := _size(x, net.graph.recipe.channels)):
-        net = net.at(size)
-    return net, x, {"kind": "array", "file": path.name, "sha256": _sha256(path)}
-
-
-def _size(x: Array, channels: int) -> tuple[int, int] | None:
-    """The size of an array's images, in the wrong layout too, so that the complaint is about the layout."""
-    if x.ndim not in (3, 4) or channels not in (x.shape[-3], x.shape[-1]):
-        return None
-    return (x.shape[-2], x.shape[-1]) if x.shape[-3] == channels else (x.shape[-3], x.shape[-2])
+    net, x = read_input(net, path, options.size)
+    kind = "array" if path.suffix == ".npy" else "image"
+    return net, x, {"kind": kind, "file": path.name, "sha256": _sha256(path)}
 
 
 def _default_input(net: Network, batch: int) -> tuple[Array, Origin]:
@@ -136,3 +123,6 @@ def _report(options: argparse.Namespace, net: Network, x: Array) -> None:
         f"{counts['params']} params as {manifest['dtype']}, {manifest['layout']}, {manifest['storage']}: "
         f"{size / _MIB:.1f} MiB in {options.output}"
     )
+
+
+COMMAND = Command("golden", "write every intermediate tensor of a network as a golden pack", _arguments, _run)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from refnet.cli.common import print_json
+from refnet.cli.common import Command, print_json
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.readings.cost import cost
 from refnet.text import table
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("filter", nargs="?", default="", help="show only names that contain this")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     rows = []
     for name, model in MODELS.items():
@@ -33,3 +32,6 @@ def run(options: argparse.Namespace) -> int:
     print(table(("model", "width", "size", "parameters", "multiply-adds", "  table"), shown))
     print(f"{len(rows)} models. Widths multiply: build(name, width=0.5). Parameters without batch-norm statistics.")
     return 0
+
+
+COMMAND = Command("models", "list every model that refnet can build", _arguments, _run)

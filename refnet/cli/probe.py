@@ -9,22 +9,22 @@ import numpy as np
 
 from refnet.bugs.probes import probe, report
 from refnet.cli.common import (
+    Command,
     as_is_argument,
     checkpoint_of,
-    load_array,
     model_of,
     print_json,
     size_argument,
     write_array,
 )
 from refnet.errors import RequestError
+from refnet.inputs import read_input
 from refnet.network import Network
 from refnet.networks.random import random_params
 from refnet.text import table
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", help="name of a model (its weights are drawn from their names), or a checkpoint")
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
@@ -36,15 +36,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print for each bug at how many places it applies and at how many this input shows it."""
     if options.batch < 1:
         raise RequestError(f"--batch {options.batch}: take at least 1")
     net = _network(options)
-    x = load_array(options.input) if options.input else probe(net.graph, options.batch)
     if options.input:
-        net = net.at((x.shape[2], x.shape[3])) if x.ndim == 4 else net
+        net, x = read_input(net, options.input)
         x = net.checked(x.astype(np.float32))
+    else:
+        x = probe(net.graph, options.batch)
     if options.output:
         write_array(options.output, x)
     rows = report(net, x)
@@ -72,3 +73,6 @@ def _network(options: argparse.Namespace) -> Network:
         return trained.astype(np.float32)
     graph = model_of(options)
     return Network(graph, random_params(graph))
+
+
+COMMAND = Command("probe", "make an input that can reveal bugs, and report what an input could show", _arguments, _run)

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import as_is_argument, load_array, print_json, size_argument
+from refnet.cli.common import Command, as_is_argument, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files import shipped
 from refnet.files.digits import digits
-from refnet.files.images import read_input
-from refnet.files.labels import class_names
+from refnet.files.labels import names_of_classes
+from refnet.inputs import input_of, read_input
 from refnet.network import Network, load
-from refnet.networks.dialects import MODELS
 from refnet.readings import fast
 
 Array = npt.NDArray[Any]
@@ -24,8 +23,7 @@ Array = npt.NDArray[Any]
 _PHOTOGRAPH = "chelsea.png"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="?", help="an image, or a .npy array (N, C, H, W) ready for the network")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
     parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
@@ -36,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print the most probable classes of each image."""
     if options.top < 1:
         raise RequestError(f"--top {options.top}: take at least 1")
@@ -65,21 +63,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, str]:
     """The array to run, the network at its size and precision, and what the array is."""
-    preprocessing = MODELS[net.graph.recipe.model].dialect.preprocessing
-    size = net.graph.recipe.size
     if options.input is None and options.weights is None:
         index, x, label = digits().example()
         return net, x, f"scan {index} of the digits, a {label}"
     if options.input is None:
-        photograph = read_input(shipped.path(_PHOTOGRAPH), preprocessing, size)
-        return net, photograph.astype(net.dtype), f"{_PHOTOGRAPH}, a photograph of a cat that ships with refnet"
-    path = Path(options.input)
-    if path.suffix != ".npy":
-        return net, read_input(path, preprocessing, size).astype(net.dtype), path.name
-    x = load_array(path)
-    if options.size is None and x.ndim == 4 and x.shape[1] == net.graph.recipe.channels:
-        net = net.at((x.shape[2], x.shape[3]))
-    return net.astype(x.dtype), x, path.name
+        photograph = input_of(net, shipped.path(_PHOTOGRAPH))
+        return net, photograph, f"{_PHOTOGRAPH}, a photograph of a cat that ships with refnet"
+    net, x = read_input(net, options.input, options.size)
+    return net if x.dtype == net.dtype else net.astype(x.dtype), x, Path(options.input).name
 
 
 def _probabilities(net: Network, x: Array) -> Array:
@@ -89,5 +80,7 @@ def _probabilities(net: Network, x: Array) -> Array:
 
 def _names(net: Network) -> tuple[str, ...]:
     recipe = net.graph.recipe
-    names = class_names(MODELS[recipe.model].dialect.labels)
-    return names if len(names) == recipe.classes else tuple(f"class {k}" for k in range(recipe.classes))
+    return names_of_classes(recipe) or tuple(f"class {k}" for k in range(recipe.classes))
+
+
+COMMAND = Command("run", "classify an image or an array", _arguments, _run)

@@ -6,14 +6,13 @@ import argparse
 import sys
 from typing import Any
 
-from refnet.cli.common import print_json
+from refnet.cli.common import Command, print_json
 from refnet.errors import RequestError
 from refnet.judge.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
 from refnet.text import table
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; by default all")
     parser.add_argument("--sample", type=int, default=3, help="places of each bug in each family (3); 0 is all")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of bugs in different layers, each family (20)")
@@ -21,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print the table; 1 if an honest run is found wrong."""
     if options.sample < 0 or options.pairs < 0:
         raise RequestError("--sample and --pairs: take 0 or more")
@@ -74,3 +73,6 @@ def _print(result: dict[str, Any]) -> None:
     print(table(("family", *keys, "pairs", "both located", "false alarms"), lines))
     print()
     print("\n".join(result["missed"]) or "nothing was missed")
+
+
+COMMAND = Command("scorecard", "inject every known bug and count what is detected, located and named", _arguments, _run)

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refnet.cli.common import identified, model_of, print_json, size_argument
+from refnet.cli.common import Command, identified, model_of, print_json, size_argument
 from refnet.files.identify.differences import grouped
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _MIB = 2**20
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", help="name of a model, or path of a checkpoint")
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
@@ -32,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print a table with totals, or JSON."""
     found = identified(options)
     graph = found.graph if found else model_of(options)
@@ -181,3 +180,6 @@ def _document(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
         ],
         "totals": _figures(graph, rows),
     }
+
+
+COMMAND = Command("summary", "show a network node by node: shapes, parameters, multiply-adds", _arguments, _run)

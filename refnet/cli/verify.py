@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from refnet.cli.common import print_json, size_argument, write_text
+from refnet.cli.common import Command, print_json, size_argument, write_text
 from refnet.files.containers.atomic import writable
 from refnet.report.verification import document, junit, text
 from refnet.verification.policy import DEFAULT, WORDS, policy
 from refnet.verification.verify import verify
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     words = "; ".join(f"{word}: {meaning}" for word, meaning in WORDS.items())
     parser.add_argument("file", help="a file of weights in any container, or a golden pack")
     parser.add_argument("--against", metavar="FILE2", help="the file to hold against it; without, identity and health")
@@ -31,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Print a report or JSON; 1 if the two differ in anything that was not meant, or a file is not healthy."""
     if options.junit:
         writable(options.junit)
@@ -50,3 +49,6 @@ def run(options: argparse.Namespace) -> int:
     if options.junit:
         write_text(options.junit, junit(found))
     return 0 if found.holds else 1
+
+
+COMMAND = Command("verify", "say whether a file is still the network that it came from", _arguments, _run)

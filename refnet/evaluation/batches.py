@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.dataset import Dataset
-from refnet.files.images import prepare, read_input
+from refnet.inputs import input_of
 from refnet.network import Network
-from refnet.networks.build import find
 
-__all__ = ["Outcome", "judged", "outcomes", "read", "spans"]
+__all__ = ["BatchResult", "batch_results", "read_one", "run_batch", "spans"]
 
 Array = npt.NDArray[Any]
 Span = tuple[int, int]  # the first image of a batch, and the one after its last
@@ -29,7 +28,7 @@ Span = tuple[int, int]  # the first image of a batch, and the one after its last
 _AHEAD = 2  # batches
 
 
-class Outcome(NamedTuple):
+class BatchResult(NamedTuple):
     """What came of a batch.
 
     Attributes
@@ -53,30 +52,21 @@ def spans(images: int, batch: int) -> list[Span]:
     return [(start, min(start + batch, images)) for start in range(0, images, batch)]
 
 
-def read(image: Path | Array, net: Network) -> Array | str:
+def read_one(image: Path | Array, net: Network) -> Array | str:
     """One image as the network takes it, (C, H, W), or what is wrong with it.
 
     Raises
     ------
     RefnetError : Pillow is missing, which is not the image's fault
     """
-    recipe = net.graph.recipe
-    preprocessing = find(recipe.model).dialect.preprocessing
-    x: Array  # (1, C, H, W)
     try:
-        if isinstance(image, Path):
-            x = read_input(image, preprocessing, recipe.size).astype(net.dtype)
-        elif image.dtype == np.uint8:
-            x = prepare(image, preprocessing, recipe.size).astype(net.dtype)
-        else:
-            x = net.checked(np.array(image)[np.newaxis])  # a copy, no longer mapped
+        return np.asarray(input_of(net, image)[0])
     except (FormatError, RequestError) as error:
         return " ".join(str(error).split())
-    return np.asarray(x[0])
 
 
-def judged(net: Network, inputs: Iterable[Array | str]) -> Outcome:
-    """Run the network on what `read` made of a batch.
+def run_batch(net: Network, inputs: Iterable[Array | str]) -> BatchResult:
+    """Run the network on what `read_one` made of a batch.
 
     Raises
     ------
@@ -97,12 +87,12 @@ def judged(net: Network, inputs: Iterable[Array | str]) -> Outcome:
         if row not in failures:
             failures[int(row)] = "the network's output holds NaN or infinity"
             outputs[row] = np.nan
-    return Outcome(outputs, failures)
+    return BatchResult(outputs, failures)
 
 
-def outcomes(
+def batch_results(
     net: Network, dataset: Dataset, todo: Iterable[tuple[int, Span]], threads: int
-) -> Iterator[tuple[int, Outcome]]:
+) -> Iterator[tuple[int, BatchResult]]:
     """Run numbered batches on this machine, in their order.
 
     Parameters
@@ -113,13 +103,13 @@ def outcomes(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="refnet-read")
     waiting: deque[tuple[int, list[Future[Array | str]]]] = deque()
 
-    def finished() -> tuple[int, Outcome]:
+    def finished() -> tuple[int, BatchResult]:
         number, images = waiting.popleft()
-        return number, judged(net, [image.result() for image in images])
+        return number, run_batch(net, [image.result() for image in images])
 
     try:
         for number, (start, stop) in todo:
-            waiting.append((number, [pool.submit(read, image, net) for image in dataset.images[start:stop]]))
+            waiting.append((number, [pool.submit(read_one, image, net) for image in dataset.images[start:stop]]))
             if len(waiting) > _AHEAD:
                 yield finished()
         while waiting:

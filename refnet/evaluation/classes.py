@@ -37,7 +37,7 @@ def classes_of(
     Parameters
     ----------
     folders : their names, sorted
-    labels : what the network's vendor calls the classes, see `files.labels.class_names`
+    labels : what the network's vendor calls the classes, see `files.labels.class_names`; '' where nobody has said
     classes : how many outputs the network has
     file : of classes, see `read_classes`; what it says is taken and nothing else
 
@@ -53,7 +53,7 @@ def classes_of(
     """
     if file is not None:
         return Classes(_looked_up(folders, read_classes(file), classes, str(file)))
-    names = class_names(labels)
+    names = class_names(labels) if labels else ()
     if len(names) == classes and set(folders) <= set(names):
         return Classes([names.index(folder) for folder in folders])
     if len(folders) == classes:

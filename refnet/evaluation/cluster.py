@@ -14,19 +14,19 @@ from itertools import islice
 from typing import Any
 
 from refnet.errors import RefnetError, RequestError
-from refnet.evaluation.batches import Outcome, Span, judged, read
+from refnet.evaluation.batches import BatchResult, Span, read_one, run_batch
 from refnet.evaluation.dataset import Dataset
 from refnet.network import Network
 
-__all__ = ["cluster_outcomes"]
+__all__ = ["cluster_results"]
 
 _PATIENCE = 10  # seconds to wait for a scheduler, and for a first worker
 _AHEAD = 4  # tasks for each thread of the cluster: enough to keep it busy while results travel
 
 
-def cluster_outcomes(
+def cluster_results(
     address: str, net: Network, dataset: Dataset, todo: Iterable[tuple[int, Span]]
-) -> Iterator[tuple[int, Outcome]]:
+) -> Iterator[tuple[int, BatchResult]]:
     """Run numbered batches on the workers of a cluster, in the order in which they get done.
 
     Parameters
@@ -49,15 +49,15 @@ def cluster_outcomes(
         def submit() -> Iterator[Any]:
             for number, (start, stop) in batches:
                 part = dataset.part(start, stop)
-                yield client.submit(_outcome, weights, part, number, pure=False)  # pure: shared with other clients
+                yield client.submit(_result, weights, part, number, pure=False)  # pure: shared with other clients
 
         tasks = submit()
         threads = sum(client.nthreads().values())
         flowing = distributed.as_completed(list(islice(tasks, _AHEAD * max(1, threads))), loop=client.loop)
         for task in flowing:
-            number, outcome = task.result()
+            number, result = task.result()
             task.release()
-            yield number, outcome
+            yield number, result
             flowing.update(list(islice(tasks, 1)))
     except (ImportError, OSError, RuntimeError, CancelledError, distributed.KilledWorker) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
@@ -66,9 +66,9 @@ def cluster_outcomes(
         client.close()
 
 
-def _outcome(net: Network, part: Dataset, number: int) -> tuple[int, Outcome]:
+def _result(net: Network, part: Dataset, number: int) -> tuple[int, BatchResult]:
     """The task: read a batch and run the network on it."""
-    return number, judged(net, [read(image, net) for image in part.images])
+    return number, run_batch(net, [read_one(image, net) for image in part.images])
 
 
 def _distributed() -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from refnet.errors import RequestError
 from refnet.evaluation.classes import classes_of
 from refnet.evaluation.dataset import Dataset, fingerprint
-from refnet.networks.build import find
+from refnet.graph import Recipe
 
 __all__ = ["SUFFIXES", "read_folder"]
 
@@ -25,7 +25,7 @@ __all__ = ["SUFFIXES", "read_folder"]
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".webp"))
 
 
-class _Found:
+class _Listing:
     """What a walk over the folders came by."""
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class _Found:
 
 
 def read_folder(
-    root: str | os.PathLike[str], model: str, classes: int, classes_file: str | os.PathLike[str] | None = None
+    root: str | os.PathLike[str], recipe: Recipe, classes_file: str | os.PathLike[str] | None = None
 ) -> Dataset:
     """List the images of a folder of class folders.
 
     Parameters
     ----------
     root : the folder
-    model, classes : the network that will see the images, and how many classes it tells apart
+    recipe : of the network that will see the images
     classes_file : which folder is which class, see `classes.read_classes`
 
     Returns
@@ -64,9 +64,9 @@ def read_folder(
     RequestError : there are no class folders, no images, or it is not clear which folder is which class
     FormatError : the file of classes cannot be read
     """
-    base, found = Path(root), _Found()
+    base, found = Path(root), _Listing()
     folders = _class_folders(base, found)
-    by_class = classes_of([folder.name for folder in folders], find(model).dialect.labels, classes, classes_file)
+    by_class = classes_of([folder.name for folder in folders], recipe.labels, recipe.classes, classes_file)
     names: list[str] = []
     labels: list[int] = []
     for folder, label in zip(folders, by_class.labels, strict=True):
@@ -90,7 +90,7 @@ def read_folder(
     )
 
 
-def _class_folders(base: Path, found: _Found) -> list[Path]:
+def _class_folders(base: Path, found: _Listing) -> list[Path]:
     """The visible folders in a folder, by name; refused where the layout is another."""
     entries = sorted(base.iterdir(), key=lambda path: path.name)
     shown = [path for path in entries if not path.name.startswith(".")]
@@ -109,7 +109,7 @@ def _class_folders(base: Path, found: _Found) -> list[Path]:
     return folders
 
 
-def _images(folder: Path, base: Path, found: _Found, entered: set[tuple[int, int]]) -> Iterator[Path]:
+def _images(folder: Path, base: Path, found: _Listing, entered: set[tuple[int, int]]) -> Iterator[Path]:
     """The images in a folder and the folders in it, in order of their names."""
     here = _identity(folder)
     if here in entered:  # by a link that leads back

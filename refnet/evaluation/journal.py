@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from refnet.errors import FormatError, RequestError
-from refnet.evaluation.batches import Outcome
+from refnet.evaluation.batches import BatchResult
 
 try:
     import fcntl
@@ -130,7 +130,7 @@ class Journal:
         """The numbers of the batches that are there."""
         return set(self._places)
 
-    def add(self, number: int, outcome: Outcome) -> None:
+    def add(self, number: int, result: BatchResult) -> None:
         """Append a batch.
 
         Raises
@@ -139,11 +139,11 @@ class Journal:
         """
         if number in self._places:
             raise RequestError(f"{self.path}: batch {number} is there already")
-        outputs = np.asarray(outcome.outputs, outcome.outputs.dtype.newbyteorder("<"), order="C")
-        head = {"shape": outputs.shape, "dtype": outputs.dtype.str, "failures": dict(outcome.failures)}
+        outputs = np.asarray(result.outputs, result.outputs.dtype.newbyteorder("<"), order="C")
+        head = {"shape": outputs.shape, "dtype": outputs.dtype.str, "failures": dict(result.failures)}
         self._append(number, json.dumps(head).encode() + b"\n" + outputs.tobytes())
 
-    def outcome(self, number: int) -> Outcome:
+    def result(self, number: int) -> BatchResult:
         """Read a batch back, bit for bit.
 
         Raises
@@ -155,7 +155,7 @@ class Journal:
             said = json.loads(head)
             outputs = np.frombuffer(body, np.dtype({"<f4": "<f4", "<f8": "<f8"}[said["dtype"]]))
             outputs = outputs.reshape(said["shape"]).astype(outputs.dtype.newbyteorder("="), copy=False)
-            return Outcome(outputs, {int(row): str(words) for row, words in said["failures"].items()})
+            return BatchResult(outputs, {int(row): str(words) for row, words in said["failures"].items()})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise FormatError(f"{self.path}: what it holds of batch {number} is no batch; {_AGAIN}") from None
 

@@ -20,21 +20,21 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.evaluation.batches import Outcome, Span, outcomes, spans
-from refnet.evaluation.cluster import cluster_outcomes
+from refnet.evaluation.batches import BatchResult, Span, batch_results, spans
+from refnet.evaluation.cluster import cluster_results
 from refnet.evaluation.dataset import Dataset
 from refnet.evaluation.journal import Journal, journal_path
 from refnet.evaluation.scores import Scores, predicted
 from refnet.files.containers import npz
-from refnet.files.labels import class_names
+from refnet.files.labels import names_of_classes
+from refnet.inputs import at_size_of
 from refnet.network import Network
-from refnet.networks.build import find
 from refnet.session import cores
 
 __all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "remarks"]
 
 Array = npt.NDArray[Any]
-Told = Callable[[int], object]
+AfterBatch = Callable[[int], object]
 
 BATCH = 16  # images at once, unless asked otherwise
 _FORMAT = "refnet-predictions 1"
@@ -62,16 +62,14 @@ def fitted(net: Network, dataset: Dataset) -> Network:
     images = dataset.images
     if not isinstance(images, np.ndarray) or images.dtype == np.uint8:
         return net
-    if images.shape[1] == net.graph.recipe.channels:
-        net = net.at((images.shape[2], images.shape[3]))
-    return net.astype(images.dtype)
+    return at_size_of(net, images).astype(images.dtype)
 
 
 def remarks(net: Network, dataset: Dataset) -> tuple[str, ...]:
     """What a user should know beforehand: the set's own notes, and labels that may count other classes."""
     lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
-    names = class_names(find(net.graph.recipe.model).dialect.labels)
-    if names[0] == _BACKGROUND and len(names) == net.graph.recipe.classes and lowest == 0 and highest < len(names) - 1:
+    names = names_of_classes(net.graph.recipe)
+    if names[:1] == (_BACKGROUND,) and lowest == 0 and highest < len(names) - 1:
         line = f"labels begin at 0, which this network calls {_BACKGROUND}: do they count without it, one too low?"
         return (*dataset.notes, line)
     return dataset.notes
@@ -86,7 +84,7 @@ def evaluate(
     output: str | os.PathLike[str] | None = None,
     resume: bool | None = None,
     cluster: str | None = None,
-    told: Told = lambda images: None,
+    after_batch: AfterBatch = lambda images: None,
 ) -> Evaluation:
     """Run a network over a set and count how often it is right.
 
@@ -98,7 +96,7 @@ def evaluate(
     output : .npz file of predictions to write; its journal, and so the possibility to go on, comes with it
     resume : go on with an interrupted run, which must be there (True); begin again (False); whichever fits (None)
     cluster : address of a Dask scheduler that runs the batches instead of this process
-    told : called with the number of images of each batch that is done
+    after_batch : called with the number of images of each batch that is done
 
     Returns
     -------
@@ -123,7 +121,7 @@ def evaluate(
     """
     _refuse(net, dataset, batch, threads, output, resume)
     if output is None:
-        return _Run(net, dataset, batch, None, told).through(threads, cluster)
+        return _Run(net, dataset, batch, None, after_batch).through(threads, cluster)
     target = Path(output).resolve()  # a link stays a link
     binding = _binding(net, dataset, batch)
     if resume and not journal_path(target).exists():
@@ -131,7 +129,7 @@ def evaluate(
     journal = Journal(journal_path(target), binding, restart=resume is False)
     finished = False
     try:
-        evaluation = _Run(net, dataset, batch, journal, told).through(threads, cluster)
+        evaluation = _Run(net, dataset, batch, journal, after_batch).through(threads, cluster)
         _write(target, net, dataset, spans(len(dataset), batch), journal, binding)
         finished = True
     finally:
@@ -142,8 +140,10 @@ def evaluate(
 class _Run:
     """Counts and failures as the batches come in, whichever way they come."""
 
-    def __init__(self, net: Network, dataset: Dataset, batch: int, journal: Journal | None, told: Told) -> None:
-        self.net, self.dataset, self.journal, self.told = net, dataset, journal, told
+    def __init__(
+        self, net: Network, dataset: Dataset, batch: int, journal: Journal | None, after_batch: AfterBatch
+    ) -> None:
+        self.net, self.dataset, self.journal, self.after_batch = net, dataset, journal, after_batch
         self.spans = spans(len(dataset), batch)
         self.scores = Scores(net.graph.recipe.classes)
         self.failures: dict[int, str] = {}
@@ -153,35 +153,35 @@ class _Run:
         done = set() if self.journal is None else self.journal.done
         if self.journal is not None:
             for number in sorted(done):
-                self._count(number, self.journal.outcome(number))
+                self._count(number, self.journal.result(number))
         resumed = self.scores.images
         todo = [(number, span) for number, span in enumerate(self.spans) if number not in done]
-        for number, outcome in self._outcomes(todo, threads, cluster):
+        for number, result in self._results(todo, threads, cluster):
             if number in done:
                 raise AssertionError(f"batch {number} came twice")
             done.add(number)
             if self.journal is not None:
-                self.journal.add(number, outcome)
-            self._count(number, outcome)
+                self.journal.add(number, result)
+            self._count(number, result)
         names = {self.dataset.names[image]: why for image, why in sorted(self.failures.items())}
         return Evaluation(self.scores, names, resumed)
 
-    def _outcomes(
+    def _results(
         self, todo: list[tuple[int, Span]], threads: int | None, cluster: str | None
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Iterator[tuple[int, BatchResult]]:
         if not todo:
             return iter(())
         if cluster is not None:
-            return cluster_outcomes(cluster, self.net, self.dataset, todo)
-        return outcomes(self.net.on(threads), self.dataset, todo, threads or cores())
+            return cluster_results(cluster, self.net, self.dataset, todo)
+        return batch_results(self.net.on(threads), self.dataset, todo, threads or cores())
 
-    def _count(self, number: int, outcome: Outcome) -> None:
+    def _count(self, number: int, result: BatchResult) -> None:
         start, stop = self.spans[number]
-        if outcome.outputs.shape != (stop - start, self.net.graph.recipe.classes):
-            raise FormatError(f"the journal's batch {number} has shape {outcome.outputs.shape}; begin with --restart")
-        self.scores.add(outcome.outputs, self.dataset.labels[start:stop])
-        self.failures.update({start + row: why for row, why in outcome.failures.items()})
-        self.told(stop - start)
+        if result.outputs.shape != (stop - start, self.net.graph.recipe.classes):
+            raise FormatError(f"the journal's batch {number} has shape {result.outputs.shape}; begin with --restart")
+        self.scores.add(result.outputs, self.dataset.labels[start:stop])
+        self.failures.update({start + row: why for row, why in result.failures.items()})
+        self.after_batch(stop - start)
 
 
 def _refuse(
@@ -217,7 +217,7 @@ def _refuse(
 
 
 def _binding(net: Network, dataset: Dataset, batch: int) -> dict[str, Any]:
-    """All that the outputs depend on, by the words in which a difference is told."""
+    """All that the outputs depend on, by the words in which a difference is reported."""
     weights = hashlib.sha256(str(net.graph).encode())
     for name in net.graph.params():
         weights.update(np.ascontiguousarray(net.params[name]).data)
@@ -245,8 +245,8 @@ def _write(
 ) -> None:
     """The predictions, read from the journal batch by batch."""
     shape = (len(dataset), net.graph.recipe.classes)
-    said = np.concatenate([predicted(journal.outcome(number).outputs) for number in range(len(batches))])
-    rows = (journal.outcome(number).outputs for number in range(len(batches)))
+    said = np.concatenate([predicted(journal.result(number).outputs) for number in range(len(batches))])
+    rows = (journal.result(number).outputs for number in range(len(batches)))
     kind = "probabilities" if net.graph[net.graph.output].op == "softmax" else "logits"
     npz.write(
         target,

@@ -19,35 +19,13 @@ from numpy.typing import NDArray
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["prepare", "read_image", "read_input", "to_pixels"]
+__all__ = ["prepare", "read_image", "to_pixels"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 
 _MOST_READ = 40_000_000  # pixels of a file: unpacked, upright and in colour they take some 16 bytes each
 _MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
-
-
-def read_input(path: str | PathLike[str], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Read an image as the input of a network: `read_image`, then `prepare`.
-
-    Parameters
-    ----------
-    path : of the image
-    preprocessing : the dialect's
-    size : (H, W) of the network's input, in pixels
-
-    Returns
-    -------
-    x : (1, 3, H, W) float32 array
-
-    Raises
-    ------
-    RequestError : the image cannot be resized to this size
-    RefnetError : Pillow is missing
-    FormatError : the file is not an image that can be read
-    """
-    return prepare(read_image(path), preprocessing, size)
 
 
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:

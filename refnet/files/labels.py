@@ -6,8 +6,9 @@ from functools import cache
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import shipped
+from refnet.graph import Recipe
 
-__all__ = ["class_names"]
+__all__ = ["class_names", "names_of_classes"]
 
 _FORMAT = "# refnet class names, version 1"  # the first line of a file of names
 
@@ -44,6 +45,18 @@ def class_names(labels: str) -> tuple[str, ...]:
     if labels == "digits":
         return tuple("0123456789")
     raise RequestError(f"no class names are called {labels!r}: imagenet, imagenet+background, digits")
+
+
+def names_of_classes(recipe: Recipe) -> tuple[str, ...]:
+    """What the classes of a network are called; none where nobody has said, or where it has another number of them.
+
+    Examples
+    --------
+    >>> names_of_classes(Recipe("", 1.0, (32, 32), classes=10, labels="digits"))[7]
+    '7'
+    """
+    names = class_names(recipe.labels) if recipe.labels else ()
+    return names if len(names) == recipe.classes else ()
 
 
 def _read(file: str, count: int) -> tuple[str, ...]:

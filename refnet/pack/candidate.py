@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers import npz, safetensors
+from refnet.files.containers import npy, npz, safetensors
 from refnet.files.containers.archive import widened
 
 __all__ = ["Stored", "Tensors", "read_candidate"]
@@ -157,11 +157,9 @@ def _file(path: Path) -> Stored:
         return Stored(path, 0, "<f4", (size // 4,))
     with open(path, "rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = header(file)
-        except Exception as error:  # hostile bytes make NumPy's headers raise nearly anything
-            raise FormatError(f"{path}: damaged or not a .npy file: {_line(error)}") from None
+            shape, fortran, dtype = npy.read_header(file)
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from None
         _allow(dtype, str(path))
         stored = Stored(path, file.tell(), dtype.str, tuple(map(int, shape)), "F" if fortran else "C")
     if min(shape, default=0) < 0 or stored.nbytes != size - stored.offset:

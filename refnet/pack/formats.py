@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers import safetensors
+from refnet.files.containers import npy, safetensors
 
-__all__ = ["FORMATS", "Stored", "read_array", "read_npy", "writer"]
+__all__ = ["FORMATS", "Stored", "read_array", "writer"]
 
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]  # 'params' and 'tensors': name -> shape as stored
@@ -211,40 +211,9 @@ def read_array(path: Path, name: str, stored: Stored, form: str) -> Array:
     return array.reshape(stored.shape).astype(stored.dtype, copy=False)
 
 
-def read_npy(path: str | Path) -> Array:
-    """Any .npy array of numbers; never pickles.
-
-    Raises
-    ------
-    FormatError
-        if it is none, is cut short, or holds Python objects.
-    """
-    if Path(path).exists() and not Path(path).is_file():
-        raise FormatError(f"{path}: is no file")
-    with open(path, "rb") as file:
-        try:
-            shape, _, dtype = _npy_header(file)
-            size = math.prod(shape) * dtype.itemsize
-            if dtype.hasobject or min(shape, default=0) < 0 or file.tell() + size > os.fstat(file.fileno()).st_size:
-                raise FormatError("cut short, or holds Python objects")
-            file.seek(0)
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-        except FormatError as error:
-            raise FormatError(f"{path}: not a readable .npy array: {error}") from None
-
-
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    try:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return header(file)
-    except Exception as error:  # hostile bytes make NumPy's headers raise nearly anything
-        raise FormatError(f"no .npy header: {' '.join(str(error).split())[:200]}") from None
-
-
 def _npy_place(file: IO[bytes], stored: Stored, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Where the numbers begin and end, once the header has agreed with the manifest."""
-    shape, fortran, found = _npy_header(file)
+    shape, fortran, found = npy.read_header(file)
     if shape != stored.shape:
         raise FormatError(f"has shape {shape}, in the manifest it has {stored.shape}")
     if found != dtype or fortran:

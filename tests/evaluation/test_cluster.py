@@ -34,13 +34,15 @@ def test_a_worker_that_is_killed_loses_nothing_and_counts_nothing_twice(cluster,
     address, process = victim.worker_address, victim.process.pid
     assert address in cluster.scheduler.workers
 
-    def told(images):
+    def after_batch(images):
         seen.append(images)
         if len(seen) == 5:
             os.kill(process, signal.SIGKILL)
 
     output = tmp_path / "cluster.npz"
-    evaluation = evaluate(load(), scans(), batch=13, cluster=cluster.scheduler_address, output=output, told=told)
+    evaluation = evaluate(
+        load(), scans(), batch=13, cluster=cluster.scheduler_address, output=output, after_batch=after_batch
+    )
     assert len(seen) == 47
     assert sum(seen) == evaluation.scores.judged == 599
     assert evaluation.scores.top1 == 593
@@ -50,19 +52,19 @@ def test_a_worker_that_is_killed_loses_nothing_and_counts_nothing_twice(cluster,
 
 
 def test_a_run_begun_here_goes_on_over_a_cluster(cluster, tmp_path):
-    def told(images):
+    def after_batch(images):
         raise KeyboardInterrupt
 
     output = tmp_path / "p.npz"
     with pytest.raises(KeyboardInterrupt):
-        evaluate(load(), scans(), batch=8, output=output, told=told)
+        evaluate(load(), scans(), batch=8, output=output, after_batch=after_batch)
     assert journal_path(output).exists()
     evaluation = evaluate(load(), scans(), batch=8, output=output, cluster=cluster.scheduler_address)
     assert (evaluation.resumed, evaluation.scores.judged, evaluation.scores.top1) == (8, 599, 593)
 
 
 def test_workers_read_images_by_their_paths_and_tell_what_failed(cluster, tmp_path):
-    data = read_folder(write_scans(tmp_path), "refnet/digits", 10)
+    data = read_folder(write_scans(tmp_path), load().graph.recipe)
     data.images[5].write_bytes(b"")
     here, there = (evaluate(load(), data, batch=3, cluster=at) for at in (None, cluster.scheduler_address))
     assert list(there.failures) == [data.names[5]]
@@ -70,7 +72,7 @@ def test_workers_read_images_by_their_paths_and_tell_what_failed(cluster, tmp_pa
     assert there.scores.by_class() == here.scores.by_class()
 
 
-def test_a_request_that_a_worker_refuses_is_told(cluster):
+def test_a_request_that_a_worker_refuses_is_reported(cluster):
     net = load()
     graph = type(net.graph)(net.graph.recipe, net.graph.nodes[:-2])
     bad = type(net)(graph, {name: net.params[name] for name in graph.params()})
@@ -92,7 +94,7 @@ def test_a_cluster_that_loses_all_workers_is_given_up_in_one_line(tmp_path):
                 batch=8,
                 output=output,
                 cluster=alone.scheduler_address,
-                told=lambda images: kill and kill.pop()(),
+                after_batch=lambda images: kill and kill.pop()(),
             )
     assert evaluate(load(), scans(), batch=8, output=output, resume=True).scores.top1 == 593
     with np.load(output) as saved:

@@ -9,6 +9,7 @@ import pytest
 
 from refnet.errors import RequestError
 from refnet.evaluation.folders import read_folder
+from refnet.graph import Recipe
 
 
 def made(root: Path, *files: str) -> Path:
@@ -20,7 +21,7 @@ def made(root: Path, *files: str) -> Path:
 
 
 def listed(root: Path, classes: int = 2):
-    return read_folder(root, "torchvision/mobilenet_v2", classes)
+    return read_folder(root, Recipe("", 1.0, (224, 224), classes, labels="imagenet"))
 
 
 def test_folders_and_images_come_in_order_of_their_names(tmp_path):

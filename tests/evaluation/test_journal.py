@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from refnet.errors import FormatError, RequestError
-from refnet.evaluation.batches import Outcome
+from refnet.evaluation.batches import BatchResult
 from refnet.evaluation.journal import Journal, journal_path
 
 RUN = {"weights": "abc", "data": "def", "batch": 2}
-ONE = Outcome(np.array([[1.5, -0.0], [np.nan, np.nan]], np.float32), {1: "cut short: ü"})
-TWO = Outcome(np.array([[1e-310, 1 / 3]]), {})
+ONE = BatchResult(np.array([[1.5, -0.0], [np.nan, np.nan]], np.float32), {1: "cut short: ü"})
+TWO = BatchResult(np.array([[1e-310, 1 / 3]]), {})
 
 
-def same(a: Outcome, b: Outcome) -> bool:
+def same(a: BatchResult, b: BatchResult) -> bool:
     return a.outputs.tobytes() == b.outputs.tobytes() and a.outputs.dtype == b.outputs.dtype and a[1] == b[1]
 
 
@@ -38,7 +38,7 @@ def opened(path, run=None, **options):
     """Open and close; what it had."""
     journal = Journal(path, RUN if run is None else run, **options)
     try:
-        return {number: journal.outcome(number) for number in journal.done}
+        return {number: journal.result(number) for number in journal.done}
     finally:
         journal.close()
 
@@ -57,8 +57,8 @@ def test_batches_come_back_bit_for_bit(path):
 def test_a_batch_can_be_read_back_and_appended_in_one_go(path):
     journal = Journal(path, RUN)
     journal.add(0, ONE)
-    assert same(journal.outcome(0), ONE)
-    assert same(journal.outcome(3), TWO)
+    assert same(journal.result(0), ONE)
+    assert same(journal.result(3), TWO)
     journal.close()
     assert same(opened(path)[0], ONE)
 

@@ -31,11 +31,11 @@ from refnet.evaluation.run import evaluate
 from refnet.network import load
 from refnet.session import Session
 seen = []
-def told(images):
+def after_batch(images):
     seen.append(images)
     if len(seen) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-evaluate(load(), scans(), batch=8, output=sys.argv[1], told=told)
+evaluate(load(), scans(), batch=8, output=sys.argv[1], after_batch=after_batch)
 """
 
 
@@ -75,7 +75,7 @@ def test_a_network_that_ends_in_softmax_has_probabilities(tmp_path):
 
 
 def test_an_image_that_fails_is_left_out_of_the_counts_and_kept_in_the_predictions(tmp_path):
-    data = read_folder(write_scans(tmp_path / "set"), "refnet/digits", 10)
+    data = read_folder(write_scans(tmp_path / "set"), load().graph.recipe)
     data.images[5].write_bytes(b"")
     evaluation = evaluate(load(), data, batch=3, output=tmp_path / "p.npz")
     assert list(evaluation.failures) == [data.names[5]]
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path):
     assert not killed.exists()
     assert journal_path(killed).exists()
     seen: list[int] = []
-    resumed = evaluate(load(), scans(), batch=8, output=killed, resume=True, told=seen.append)
+    resumed = evaluate(load(), scans(), batch=8, output=killed, resume=True, after_batch=seen.append)
     uninterrupted = evaluate(load(), scans(), batch=8, output=whole)
     assert resumed.resumed == 7 * 8
     assert sum(seen) == resumed.scores.judged == 599
@@ -107,14 +107,14 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path):
 def interrupted(output, data, batch=4):
     """A run that stops after its second batch."""
 
-    def told(images):
+    def after_batch(images):
         counts.append(images)
         if len(counts) == 2:
             raise KeyboardInterrupt
 
     counts: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        evaluate(load(), data, batch=batch, output=output, told=told)
+        evaluate(load(), data, batch=batch, output=output, after_batch=after_batch)
 
 
 def test_a_resumed_run_does_not_run_again_what_is_done(tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_a_run_whose_batches_are_all_done_only_writes(tmp_path, monkeypatch):
 
 
 def test_failures_are_remembered(tmp_path):
-    data = read_folder(write_scans(tmp_path / "set"), "refnet/digits", 10)
+    data = read_folder(write_scans(tmp_path / "set"), load().graph.recipe)
     data.images[5].write_bytes(b"")
     interrupted(tmp_path / "p.npz", data)
     assert list(evaluate(load(), data, batch=4, output=tmp_path / "p.npz").failures) == [data.names[5]]
@@ -240,7 +240,7 @@ def test_pixels_are_preprocessed_as_the_vendor_does(tmp_path):
 def test_a_bad_request_is_refused_before_anything_is_run(tmp_path, monkeypatch, options, complaint):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError, match=complaint):
-        evaluate(load(), small(), told=pytest.fail, **options)
+        evaluate(load(), small(), after_batch=pytest.fail, **options)
     assert not list(tmp_path.iterdir())
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files import shipped
-from refnet.files.images import prepare, read_image, read_input, to_pixels
+from refnet.files.images import prepare, read_image, to_pixels
 from refnet.networks import preprocessing as pre
 from refnet.networks.preprocessing import Preprocessing
 
@@ -256,7 +256,7 @@ def test_the_comparison_can_fail() -> None:
 
 @pytest.mark.parametrize("photo", ["cat", "bird"])
 def test_photograph_becomes_the_stored_input(real: Path, photo: str) -> None:
-    x = read_input(real / "photos" / f"{photo}.bmp", pre.TORCHVISION_V1, (224, 224))
+    x = prepare(read_image(real / "photos" / f"{photo}.bmp"), pre.TORCHVISION_V1, (224, 224))
     with np.load(real / "mobilenet_v2" / "golden_outputs.npz") as archive:
         stored = archive[f"{photo}/input"]
     error = np.abs(to_pixels(x, pre.TORCHVISION_V1) - to_pixels(stored, pre.TORCHVISION_V1)).max()
@@ -350,12 +350,6 @@ def test_unreadable_exif_counts_as_absent(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (read_image(tmp_path / "a.png") == pixels).all()
-
-
-def test_read_input_reads_and_prepares(tmp_path: Path) -> None:
-    pixels = noise(30, 20)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert (read_input(tmp_path / "a.png", pre.KERAS, (8, 8)) == prepare(pixels, pre.KERAS, (8, 8))).all()
 
 
 def test_the_shipped_photograph_is_read() -> None:

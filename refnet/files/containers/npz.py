@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers import npy
 from refnet.files.containers.archive import Archive, largest, least_elements, opened, shown
 from refnet.files.containers.atomic import atomic_file
 
@@ -126,7 +127,10 @@ def member_info(name: str, compressed: bool) -> zipfile.ZipInfo:
 def _array(data: bytes, member: str, limit: int) -> Array:
     """Decode an .npy file, of which only the bytes are known so far."""
     file = BytesIO(data)
-    shape, fortran, dtype = _header(file, member)
+    try:
+        shape, fortran, dtype = npy.read_header(file)
+    except FormatError as error:
+        raise FormatError(f"{shown(member)} {error}: fetch or save the file again") from None
     if dtype.hasobject:
         raise FormatError(f"{shown(member)} holds Python objects, which could run code: refused; save numbers")
     if dtype.kind not in _KINDS or dtype.itemsize == 0:
@@ -142,16 +146,3 @@ def _array(data: bytes, member: str, limit: int) -> Array:
     if dtype.kind == "b":  # whose bytes may be any, but a NumPy bool must be 0 or 1
         return np.array(np.frombuffer(body, np.uint8).reshape(shape, order=order) != 0, order="C")
     return np.array(np.frombuffer(body, dtype).reshape(shape, order=order), dtype.newbyteorder("="), order="C")
-
-
-def _header(file: BytesIO, member: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the first axis varies fastest, dtype."""
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        if version == (2, 0):
-            return np.lib.format.read_array_header_2_0(file)
-    except Exception as error:  # a damaged header raises many types; it is parsed, never run
-        raise FormatError(f"{shown(member)} is not a whole .npy file: fetch or save the file again") from error
-    raise FormatError(f"{shown(member)} is .npy version {version[0]}.{version[1]}: only 1.0 and 2.0 are read")

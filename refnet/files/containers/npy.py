@@ -1,0 +1,67 @@
+"""NumPy's .npy files: one array behind a header that says its shape, order and dtype. Reads numbers, never pickles."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError
+
+__all__ = ["Header", "read", "read_header"]
+
+
+class Header(NamedTuple):
+    """What a .npy file says of its array; `fortran` is whether the first axis varies fastest."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """Read the header; the file is then where the numbers begin.
+
+    Raises
+    ------
+    FormatError
+        if there is none, or one of another version than 1.0 and 2.0. What it says may still be false.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return Header(*np.lib.format.read_array_header_1_0(file))
+        if version == (2, 0):
+            return Header(*np.lib.format.read_array_header_2_0(file))
+    except Exception as error:  # a damaged header raises nearly anything; it is parsed, never run
+        reason = " ".join(str(error).split())[:200]
+        raise FormatError(f"is not a whole .npy file: no .npy header: {reason}") from None
+    raise FormatError(f"is .npy version {version[0]}.{version[1]}: only 1.0 and 2.0 are read")
+
+
+def read(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Read the array of a file.
+
+    Raises
+    ------
+    FormatError
+        if it is none, is cut short, or holds Python objects.
+    FileNotFoundError
+        if there is no such file.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise FormatError(f"{path}: is no file")
+    with open(path, "rb") as file:
+        try:
+            shape, _, dtype = read_header(file)
+            size = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or min(shape, default=0) < 0 or file.tell() + size > os.fstat(file.fileno()).st_size:
+                raise FormatError("cut short, or holds Python objects")
+        except FormatError as error:
+            raise FormatError(f"{path}: not a readable .npy array: {error}") from None
+        file.seek(0)
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))

@@ -1,0 +1,101 @@
+"""What a network is run on: the file of an image, pixels, or an array that is ready; and the network at its size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import RefnetError, RequestError
+from refnet.files.containers import npy
+from refnet.files.images import prepare, read_image
+from refnet.network import Network
+
+__all__ = ["at_size_of", "input_of", "read_input"]
+
+Array = npt.NDArray[Any]
+
+
+def read_input(net: Network, path: str | Path, size: tuple[int, int] | None = None) -> tuple[Network, Array]:
+    """Read an image, or a .npy file of what is ready.
+
+    Parameters
+    ----------
+    net : which is to run on it
+    path : of a file that ends in .npy, or of an image
+    size : (height, width) that the caller asked for; by default an array's own size is taken
+
+    Returns
+    -------
+    net : at the size of the array; as it is for an image
+    x : (N, C, H, W) array; of an image in the network's dtype, else float32 or float64 as the file has it. Whether the
+        network takes an array is for `Network.checked` to say
+
+    Raises
+    ------
+    FormatError, RequestError
+        if the file is unreadable, or its array holds anything but float32 or float64.
+    """
+    path = Path(path)
+    if path.suffix != ".npy":
+        return net, input_of(net, path)
+    x = npy.read(path)
+    if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
+        raise RequestError(f"{path}: holds {x.dtype}; take float32 or float64, scaled as the network expects")
+    return net if size is not None else at_size_of(net, x), x.astype(x.dtype.newbyteorder("="), copy=False)
+
+
+def input_of(net: Network, image: Path | Array) -> Array:
+    """One image as a network takes it.
+
+    Parameters
+    ----------
+    net : its recipe says how its vendor prepares images, and at which size
+    image : the path of an image; its pixels, (H, W, 3) uint8; or what is ready, (C, H, W) floats
+
+    Returns
+    -------
+    x : (1, C, H, W) array, dtype of the network
+
+    Raises
+    ------
+    FormatError
+        if the file is no image that can be read.
+    RequestError
+        if the image cannot be resized, or an array is not what the network takes.
+    RefnetError
+        if Pillow is missing; if nobody has said how images are prepared for this network.
+
+    Examples
+    --------
+    >>> from refnet.network import load
+    >>> input_of(load(), np.zeros((40, 50, 3), np.uint8)).shape
+    (1, 3, 32, 32)
+    """
+    if not isinstance(image, Path) and image.dtype != np.uint8:
+        return net.checked(np.array(image)[np.newaxis])  # a copy, no longer mapped from a file
+    recipe = net.graph.recipe
+    if recipe.preprocessing is None:
+        raise RefnetError("nobody has said how images are prepared for this network: give arrays that are ready")
+    pixels = read_image(image) if isinstance(image, Path) else image
+    return prepare(pixels, recipe.preprocessing, recipe.size).astype(net.dtype)
+
+
+def at_size_of(net: Network, x: Array) -> Network:
+    """The network for images of the size of an array that is ready.
+
+    An array in the wrong layout has a size too: what is wrong with it is then its layout.
+
+    Examples
+    --------
+    >>> from refnet.network import load
+    >>> at_size_of(load(), np.zeros((1, 3, 48, 40), np.float32)).graph.input_shape
+    (3, 48, 40)
+    """
+    channels = net.graph.recipe.channels
+    if x.ndim not in (3, 4) or channels not in (x.shape[-3], x.shape[-1]):
+        return net
+    first = x.shape[-3] == channels
+    return net.at((x.shape[-2], x.shape[-1]) if first else (x.shape[-3], x.shape[-2]))
