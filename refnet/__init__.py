@@ -1,10 +1,25 @@
-"""refnet: the pure NumPy golden reference of the MobileNet family."""
+"""refnet: the pure NumPy golden reference of the MobileNet family.
 
-from refnet.errors import FormatError, GraphError, RefnetError, RequestError
-from refnet.graph import Graph, Node, Recipe
-from refnet.network import Network, load
-from refnet.networks.build import build, models
-from refnet.networks.random import random_input, random_params
+Every verb is here. Each is imported from its own room when it is first asked for, so that `import refnet` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refnet.bugs.probes import probe
+    from refnet.errors import FormatError, GraphError, RefnetError, RequestError
+    from refnet.evaluation.run import evaluate
+    from refnet.files.checkpoint import identify
+    from refnet.files.fetch import fetch
+    from refnet.files.write import convert
+    from refnet.graph import Graph, Node, Recipe
+    from refnet.judge.port import judge_port as compare
+    from refnet.network import Network, load
+    from refnet.networks.build import build, models
+    from refnet.networks.random import random_input, random_params
+    from refnet.pack.pack import read_pack, write_pack
+    from refnet.verification.verify import verify
 
 __all__ = [
     "FormatError",
@@ -16,10 +31,57 @@ __all__ = [
     "RefnetError",
     "RequestError",
     "build",
+    "compare",
+    "convert",
+    "evaluate",
+    "fetch",
+    "identify",
     "load",
     "models",
+    "probe",
     "random_input",
     "random_params",
+    "read_pack",
+    "verify",
+    "write_pack",
 ]
 
 __version__ = "0.1.0"
+
+# The module of each name, as it is imported above.
+_ROOMS = {
+    "FormatError": "errors",
+    "Graph": "graph",
+    "GraphError": "errors",
+    "Network": "network",
+    "Node": "graph",
+    "Recipe": "graph",
+    "RefnetError": "errors",
+    "RequestError": "errors",
+    "build": "networks.build",
+    "compare": "judge.port",
+    "convert": "files.write",
+    "evaluate": "evaluation.run",
+    "fetch": "files.fetch",
+    "identify": "files.checkpoint",
+    "load": "network",
+    "models": "networks.build",
+    "probe": "bugs.probes",
+    "random_input": "networks.random",
+    "random_params": "networks.random",
+    "read_pack": "pack.pack",
+    "verify": "verification.verify",
+    "write_pack": "pack.pack",
+}
+
+if not TYPE_CHECKING:  # a checker of types would take it that every name is there
+
+    def __getattr__(name):
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'refnet' has no attribute {name!r}")
+        room = importlib.import_module(f"refnet.{_ROOMS[name]}")
+        value = globals()[name] = getattr(room, {"compare": "judge_port"}.get(name, name))
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -24,7 +24,7 @@ from refnet.networks.build import build
 from refnet.networks.random import random_input, random_params
 from refnet.session import Session
 
-__all__ = ["PEERS", "Peer", "missing"]
+__all__ = ["PEERS", "Peer", "missing_package"]
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
-def missing(name: str) -> str | None:
+def missing_package(name: str) -> str | None:
     """The first package that a peer lacks here."""
     return next((package for package in PEERS[name].packages if importlib.util.find_spec(package) is None), None)
 

@@ -18,12 +18,12 @@ import numpy as np
 from refnet.bench.peers import PEERS
 from refnet.errors import RequestError
 
-__all__ = ["Case", "Measured", "machine", "measure"]
+__all__ = ["Measured", "Workload", "machine", "measure"]
 
 _PAUSE = 0.15  # seconds before a turn, in which threads that spin for more work may go to sleep; 0.01 is too short
 
 
-class Case(NamedTuple):
+class Workload(NamedTuple):
     """What is run: random weights and images, by `random_params` and `random_input`."""
 
     model: str
@@ -34,7 +34,7 @@ class Case(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """One peer's figures for a case.
+    """One peer's figures for a workload.
 
     Attributes
     ----------
@@ -109,8 +109,8 @@ class _Process:
         return json.loads(answer)
 
 
-def measure(case: Case, peers: Sequence[str], *, rounds: int = 15, seconds: float = 30.0) -> list[Measured]:
-    """Time peers on a case, refnet first.
+def measure(workload: Workload, peers: Sequence[str], *, rounds: int = 15, seconds: float = 30.0) -> list[Measured]:
+    """Time peers on a workload, refnet first.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def measure(case: Case, peers: Sequence[str], *, rounds: int = 15, seconds: floa
         for name in names:  # one by one: what imports meanwhile would take a core
             time.sleep(_PAUSE)
             processes.append(stack.enter_context(_Process(name)))
-            starts.append(processes[-1].ask(**case._asdict()))
+            starts.append(processes[-1].ask(**workload._asdict()))
         times: list[list[list[float]]] = [[] for _ in names]
         began = time.perf_counter()
         for done in range(max(2, rounds)):

@@ -43,9 +43,21 @@ def probe(graph: Graph, batch: int = 2) -> Array:
     vendor scales pixels. The third: smooth and dark, with a bright quarter. More are drawn like the first. A network
     that itself rescales pixels is given what it rescales to that.
 
+    Parameters
+    ----------
+    graph : whose bugs are to show
+    batch : how many images
+
     Returns
     -------
-    x : (batch, C, H, W)
+    x : (batch, C, H, W) float32 array
+
+    Examples
+    --------
+    >>> from refnet.networks.build import build
+    >>> x = probe(build("torchvision/mobilenet_v2", size=(48, 64)))
+    >>> x.shape, bool(abs(x).max() > 6)
+    ((2, 3, 48, 64), True)
     """
     C, H, W = graph.input_shape
     rng = np.random.Generator(np.random.PCG64(2026))

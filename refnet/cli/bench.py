@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from refnet.bench.peers import PEERS, missing
-from refnet.bench.turns import Case, Measured, machine, measure
+from refnet.bench.peers import PEERS, missing_package
+from refnet.bench.turns import Measured, Workload, machine, measure
 from refnet.cli.common import Command, print_json, size_argument
 from refnet.networks.build import build
 from refnet.session import cores
@@ -40,21 +40,22 @@ def _run(options: argparse.Namespace) -> int:
     wanted = [
         peer for name in options.against for peer in (("torch", "torch-channels-last") if name == "torch" else (name,))
     ]
-    left_out = {name: package for name in wanted if (package := missing(name))}
+    left_out = {name: package for name in wanted if (package := missing_package(name))}
     peers = [name for name in wanted if name not in left_out]
-    cases = [
-        Case(model, options.width, options.size, batch, options.threads)
+    workloads = [
+        Workload(model, options.width, options.size, batch, options.threads)
         for model in options.models or _MODELS
         for batch in options.batch
     ]
-    for case in cases:
-        build(case.model, width=case.width, size=case.size)  # refuses what cannot be built before anything is measured
-    found = [(case, measure(case, peers, rounds=options.rounds, seconds=options.seconds)) for case in cases]
+    for workload in workloads:
+        # Refuses what cannot be built before anything is measured.
+        build(workload.model, width=workload.width, size=workload.size)
+    found = [(one, measure(one, peers, rounds=options.rounds, seconds=options.seconds)) for one in workloads]
     if options.json:
         document = {
             "machine": machine(peers),
             "left_out": left_out,
-            "cases": [{**case._asdict(), "peers": [_document(row) for row in rows]} for case, rows in found],
+            "cases": [{**one._asdict(), "peers": [_document(row) for row in rows]} for one, rows in found],
         }
         print_json(document)
         return 0
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         "first ms",
         "peak MiB",
     )
-    print(table(header, [_line(case, row) for case, rows in found for row in rows], left=1))
+    print(table(header, [_line(one, row) for one, rows in found for row in rows], left=1))
     print(
         "\nms: median of a whole batch. refnet is: its median over the runtime's, less than 1 where refnet is faster.\n"
         "first: with all that prepares it. peak: memory of the process."
@@ -80,12 +81,12 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(case: Case, row: Measured) -> tuple[str, ...]:
+def _line(workload: Workload, row: Measured) -> tuple[str, ...]:
     low, high = row.quartiles
     ours = row.peer == "refnet"
     return (
-        case.model,
-        str(case.batch),
+        workload.model,
+        str(workload.batch),
         row.peer,
         f"{row.median * 1e3:.2f}",
         f"{low * 1e3:.2f}-{high * 1e3:.2f}",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from refnet.cli.common import Command, print_json, size_argument
-from refnet.errors import RequestError
-from refnet.files.checkpoint import identify, read_checkpoint
-from refnet.files.identify.differences import Difference, grouped
+from refnet.files.identify.differences import grouped
 from refnet.files.schemes import SCHEMES
-from refnet.files.write import DTYPES, SUFFIXES, Written, write_weights
+from refnet.files.write import DTYPES, SUFFIXES, Converted, convert
 from refnet.text import plain
 
 _MOST_LINES = 6
@@ -36,55 +33,58 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Convert, and say what was written."""
-    source, target = Path(options.source), Path(options.target)
-    if source.exists() and target.exists() and source.samefile(target):
-        raise RequestError(f"{target}: is the file to convert; write to another one")
-    which = {"model": options.model, "width": options.width, "size": options.size}
-    graph, params = read_checkpoint(source, **which, as_is=options.as_is)
-    # Names and shapes are all that the new file tells: what it was that is almost a known network is said here.
-    almost = identify(source, **which).differences if options.as_is else ()
-    written = write_weights(
-        graph,
-        params,
-        target,
+    made = convert(
+        options.source,
+        options.target,
         names=options.names,
         fold=options.fold,
         dtype=options.dtype,
         as_is=options.as_is,
+        model=options.model,
+        width=options.width,
+        size=options.size,
     )
-    dtype = options.dtype or str(next(iter(params.values())).dtype)
     if options.json:
-        print_json({"file": str(target), "dtype": dtype, "bytes": target.stat().st_size, **_document(written, almost)})
+        print_json(_document(made, Path(options.target)))
         return 0
+    written = made.written
     folded = ", batch norm folded" if written.folded else ""
     print(
-        f"{written.model}, {written.arrays} arrays in {dtype} by the names of {written.scheme}{folded}: {plain(target)}"
+        f"{written.model}, {written.arrays} arrays in {made.dtype} by the names of {written.scheme}{folded}: "
+        f"{plain(Path(options.target))}"
     )
-    for line in _notes(written, almost):
+    for line in _notes(made):
         print(line)
     return 0
 
 
-def _document(written: Written, almost: Sequence[Difference]) -> dict[str, object]:
+def _document(made: Converted, target: Path) -> dict[str, object]:
+    written = made.written
     return {
+        "file": str(target),
+        "dtype": made.dtype,
+        "bytes": target.stat().st_size,
         **{key: value for key, value in written._asdict().items() if key not in ("differences", "lost")},
-        "source_differences": [str(difference) for difference in almost],
+        "source_differences": [str(difference) for difference in made.differences],
         "differences": [str(difference) for difference in written.differences],
         "lost": [lost._asdict() for lost in written.lost],
     }
 
 
-def _notes(written: Written, almost: Sequence[Difference]) -> list[str]:
+def _notes(made: Converted) -> list[str]:
     """What the user should know of the file, a line each."""
-    told = {
-        "SRC is almost a known network, and the new file does not tell in what it is another one:": grouped(almost, 3),
+    written = made.written
+    groups = {
+        "SRC is almost a known network, and the new file does not tell in what it is another one:": grouped(
+            made.differences, 3
+        ),
         "the vendor's network of these names computes otherwise:": grouped(written.differences, 3),
         "in float16 some values become 0 or lose digits:": [
             f"{lost.name}: {lost.zeros} become 0, {lost.denormal} lose digits" for lost in written.lost
         ],
     }
     notes = []
-    for head, lines in told.items():
+    for head, lines in groups.items():
         if lines:
             more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
             notes += [head, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more])]

@@ -8,15 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from refnet.cli.common import Command, print_json, size_argument
 from refnet.errors import RequestError
-from refnet.evaluation.arrays import read_arrays
 from refnet.evaluation.dataset import Dataset, scans
-from refnet.evaluation.folders import read_folder
-from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, remarks
+from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, read_dataset, remarks
 from refnet.evaluation.scores import ClassScore
 from refnet.files.labels import names_of_classes
 from refnet.network import Network, load
@@ -92,22 +89,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _dataset(options: argparse.Namespace, net: Network) -> Dataset:
     """The set that the user means."""
-    recipe = net.graph.recipe
-    path = None if options.data is None else Path(options.data)
-    if path is not None and not path.exists():
-        raise RequestError(f"{path}: no such file or folder")
-    folder = path is not None and path.is_dir()
-    if options.classes_file is not None and not folder:
+    if options.data is not None:
+        return read_dataset(options.data, net.graph.recipe, labels=options.labels, classes_file=options.classes_file)
+    if options.classes_file is not None:
         raise RequestError("--classes-file goes with a folder of class folders")
-    if options.labels is not None and (path is None or folder):
+    if options.labels is not None:
         raise RequestError("--labels goes with an .npy array")
-    if path is None:
-        if options.weights is not None:
-            raise RequestError("which images? Give a folder of class folders, or an array with labels")
-        return scans()
-    if folder:
-        return read_folder(path, recipe, options.classes_file)
-    return read_arrays(path, options.labels)
+    if options.weights is not None:
+        raise RequestError("which images? Give a folder of class folders, or an array with labels")
+    return scans()
 
 
 @contextmanager

@@ -20,18 +20,21 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
+from refnet.evaluation.arrays import read_arrays
 from refnet.evaluation.batches import BatchResult, Span, batch_results, spans
 from refnet.evaluation.cluster import cluster_results
-from refnet.evaluation.dataset import Dataset
+from refnet.evaluation.dataset import Dataset, scans
+from refnet.evaluation.folders import read_folder
 from refnet.evaluation.journal import Journal, journal_path
 from refnet.evaluation.scores import Scores, predicted
 from refnet.files.containers import npz
 from refnet.files.labels import names_of_classes
+from refnet.graph import Recipe
 from refnet.inputs import at_size_of
 from refnet.network import Network
 from refnet.session import cores
 
-__all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "remarks"]
+__all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "read_dataset", "remarks"]
 
 Array = npt.NDArray[Any]
 AfterBatch = Callable[[int], object]
@@ -57,6 +60,37 @@ class Evaluation:
     resumed: int
 
 
+def read_dataset(
+    path: str | os.PathLike[str],
+    recipe: Recipe,
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    classes_file: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """List a labelled set: a folder of class folders, or an array.
+
+    Parameters
+    ----------
+    path : see `read_folder`, `read_arrays`
+    recipe : of the network that will see the images
+    labels : of an .npy array
+    classes_file : which folder is which class
+
+    Raises
+    ------
+    FormatError, RequestError
+        if there is no such set, or what was given does not go with it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RequestError(f"{path}: no such file or folder")
+    if classes_file is not None and not path.is_dir():
+        raise RequestError("--classes-file goes with a folder of class folders")
+    if labels is not None and path.is_dir():
+        raise RequestError("--labels goes with an .npy array")
+    return read_folder(path, recipe, classes_file) if path.is_dir() else read_arrays(path, labels)
+
+
 def fitted(net: Network, dataset: Dataset) -> Network:
     """The network at the size and precision of an array that is ready for it; as it is for other sets."""
     images = dataset.images
@@ -77,7 +111,7 @@ def remarks(net: Network, dataset: Dataset) -> tuple[str, ...]:
 
 def evaluate(
     net: Network,
-    dataset: Dataset,
+    dataset: Dataset | str | os.PathLike[str] | None = None,
     *,
     batch: int = BATCH,
     threads: int | None = None,
@@ -90,7 +124,8 @@ def evaluate(
 
     Parameters
     ----------
-    net, dataset : see `fitted`
+    net : is run as it is on a `Dataset`, and else at the size and precision of an array, see `fitted`
+    dataset : a set, or its path, see `read_dataset`; by default the digits that ship
     batch : images at once; changes the last bits of outputs, since another product of matrices rounds otherwise
     threads : cores to use, by default all, and how many read images ahead of the network
     output : .npz file of predictions to write; its journal, and so the possibility to go on, comes with it
@@ -114,11 +149,13 @@ def evaluate(
 
     Examples
     --------
-    >>> from refnet.evaluation.dataset import scans
     >>> from refnet.network import load
-    >>> evaluate(load(), scans()).scores.top1
+    >>> evaluate(load()).scores.top1
     593
     """
+    if not isinstance(dataset, Dataset):
+        dataset = scans() if dataset is None else read_dataset(dataset, net.graph.recipe)
+        net = fitted(net, dataset)
     _refuse(net, dataset, batch, threads, output, resume)
     if output is None:
         return _Run(net, dataset, batch, None, after_batch).through(threads, cluster)

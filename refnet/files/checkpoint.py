@@ -24,7 +24,7 @@ from refnet.graph import Graph
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
 
-__all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint"]
+__all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint", "settled"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
@@ -139,14 +139,24 @@ def read_checkpoint(
     RequestError
         as `identify` does; if several networks fit that compute differently; names them.
     """
-    found = identify(path, model=model, width=width, size=size)
+    return settled(identify(path, model=model, width=width, size=size), as_is=as_is)
+
+
+def settled(found: Checkpoint, *, as_is: bool = False) -> tuple[Graph, Params]:
+    """The network of a file that has been identified, if it is one network, known, and its weights are numbers.
+
+    Raises
+    ------
+    FormatError, RequestError
+        as `read_checkpoint` does.
+    """
     if found.apart:
         raise RequestError(
-            f"{path}: {' and '.join(found.models)} share every name and shape but compute differently "
+            f"{found.path}: {' and '.join(found.models)} share every name and shape but compute differently "
             f"({', '.join(found.apart)}); say which with model="
         )
     if found.differences and not as_is:
-        raise FormatError(f"{path}: {_almost(found)}; run it as it is with --as-is")
+        raise FormatError(f"{found.path}: {_almost(found)}; run it as it is with --as-is")
     _check_values(found)
     return found.graph, found.params
 

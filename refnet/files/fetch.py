@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.published import Published
+from refnet.files.published import Published, find_published
 
 __all__ = ["fetch", "folder"]
 
@@ -34,25 +34,47 @@ def folder() -> Path:
 
 
 def fetch(
-    published: Published, to: str | os.PathLike[str] | None = None, *, progress: bool = False, stall: float = _STALL
+    model: str | Published,
+    to: str | os.PathLike[str] | None = None,
+    *,
+    release: str | None = None,
+    width: float | None = None,
+    size: tuple[int, int] | None = None,
+    progress: bool = False,
+    stall: float = _STALL,
 ) -> Path:
     """The path of published weights, fetched if they are not there.
 
     Parameters
     ----------
-    published : which
+    model : 'torchvision/mobilenet_v2', or without the vendor where that is clear; or an entry of `published.PUBLISHED`
     to : the folder; by default `folder()`, which is made if need be
+    release, width, size : which weights of that model, where several are published, as for `find_published`
     progress : show a bar on stderr
     stall : seconds without a byte after which the server is given up
+
+    Returns
+    -------
+    path : of the file
 
     Raises
     ------
     RequestError
-        if pooch is not installed; if the server cannot be reached, stalls or has no such file: says where to put the
-        file by hand, and its hash; if a file of that name is there which is another.
+        if there are no such weights; if pooch is not installed; if the server cannot be reached, stalls or has no such
+        file: says where to put the file by hand, and its hash; if a file of that name is there which is another.
     FormatError
         if what was fetched is not the file that the vendor published.
+
+    Examples
+    --------
+    >>> from refnet.files import shipped
+    >>> path = shipped.path("digits_weights.npz")  # a file that is there already is checked, and not fetched
+    >>> fetch(Published("refnet/digits", path.name, url="", digest=""), path.parent) == path
+    True
     """
+    published = (
+        model if isinstance(model, Published) else find_published(model, release=release, width=width, size=size)
+    )
     path = (folder() if to is None else Path(to)) / published.file
     part = path.with_name(f"{path.name}.part")
     for each in (path, part):

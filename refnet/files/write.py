@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from refnet.errors import RefnetError, RequestError
 from refnet.files import containers
+from refnet.files.checkpoint import identify, settled
 from refnet.files.containers import hdf5, npz, safetensors
 from refnet.files.containers import pth_write as pth_writing
 from refnet.files.containers.atomic import atomic_path
@@ -31,7 +32,7 @@ from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.precision import FLOATS
 
-__all__ = ["DTYPES", "SUFFIXES", "Lost", "Written", "write_weights"]
+__all__ = ["DTYPES", "SUFFIXES", "Converted", "Lost", "Written", "convert", "write_weights"]
 
 Array = npt.NDArray[Any]
 Params = Mapping[str, Array]
@@ -68,11 +69,76 @@ class Written(NamedTuple):
     lost: tuple[Lost, ...]
 
 
+class Converted(NamedTuple):
+    """A file of weights that was made of another one.
+
+    Attributes
+    ----------
+    written : what is in it
+    dtype : of its arrays
+    differences : in which ways the original's network is not the known one; the new file tells none of them
+    """
+
+    written: Written
+    dtype: str
+    differences: tuple[Difference, ...]
+
+
 class _Target(NamedTuple):
     """The graph under the recipe of the network that the names are of, and how that one differs."""
 
     graph: Graph
     differences: tuple[Difference, ...]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    names: str | None = None,
+    fold: bool = False,
+    dtype: str | None = None,
+    as_is: bool = False,
+    model: str | None = None,
+    width: float | None = None,
+    size: tuple[int, int] | int | None = None,
+) -> Converted:
+    """Write a file of weights as another kind of file, in other names, folded, or in another precision.
+
+    Parameters
+    ----------
+    source : of any kind that refnet reads
+    destination, names, fold, dtype : as for `write_weights`; dtype by default the precision that the source is read in
+    as_is : take a network that is almost a known one, and give a vendor's names to one that computes otherwise
+    model, width, size : which network the source is, where it cannot tell, as for `identify`
+
+    Returns
+    -------
+    converted : what is in the new file
+
+    Raises
+    ------
+    FormatError, RequestError, RefnetError
+        as `read_checkpoint` and `write_weights` do; if source and destination are one file.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from refnet.network import load
+    >>> with TemporaryDirectory() as folder:
+    ...     net = load()
+    ...     _ = write_weights(net.graph, net.params, f"{folder}/digits.npz")
+    ...     made = convert(f"{folder}/digits.npz", f"{folder}/digits.safetensors", fold=True, dtype="float16")
+    >>> made.written.model, made.written.folded, made.dtype
+    ('refnet/digits', True, 'float16')
+    """
+    origin, target = Path(source), Path(destination)
+    if origin.exists() and target.exists() and origin.samefile(target):
+        raise RequestError(f"{target}: is the file to convert; write to another one")
+    found = identify(origin, model=model, width=width, size=size)
+    graph, params = settled(found, as_is=as_is)
+    written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, as_is=as_is)
+    return Converted(written, dtype or str(next(iter(params.values())).dtype), found.differences)
 
 
 def write_weights(

@@ -30,7 +30,17 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def models() -> tuple[str, ...]:
-    """The name of every model that `build` knows."""
+    """The name of every model that `build` knows.
+
+    Returns
+    -------
+    names : 'VENDOR/MODEL'
+
+    Examples
+    --------
+    >>> [name for name in models() if "mnasnet0_5" in name]
+    ['torchvision/mnasnet0_5']
+    """
     return tuple(MODELS)
 
 
@@ -75,7 +85,7 @@ def build(
     --------
     >>> graph = build("torchvision/mobilenet_v3_small", size=(48, 64))
     >>> graph.output, len(graph)
-    ('head.flatten', 143)
+    ('head.flatten', 156)
     """
     model = find(name)
     if not (isinstance(width, numbers.Real) and 0 < width <= _WIDEST):

@@ -44,7 +44,7 @@ def random_params(graph: Graph, dtype: npt.DTypeLike = np.float32) -> dict[str, 
     --------
     >>> from refnet.networks.build import build
     >>> random_params(build("torchvision/mobilenet_v2"))["stem.bn.beta"][:2]
-    array([-0.2680233,  0.2544021], dtype=float32)
+    array([0.31988677, 0.05671592], dtype=float32)
     """
     return {
         f"{node.name}.{slot}": _param(f"{node.name}.{slot}", slot, shape).astype(dtype)
@@ -54,9 +54,23 @@ def random_params(graph: Graph, dtype: npt.DTypeLike = np.float32) -> dict[str, 
 
 
 def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-    """Images for a graph, (batch, C, H, W): uniform in [-2, 2).
+    """Images for a graph, uniform in [-2, 2); where the network itself rescales pixels, what it rescales to that.
 
-    Where the network itself rescales pixels, what it rescales to that.
+    Parameters
+    ----------
+    graph : any graph
+    batch : how many images
+    dtype : of the array; the values are those of float32 in any case
+
+    Returns
+    -------
+    x : (batch, C, H, W) array, always the same one
+
+    Examples
+    --------
+    >>> from refnet.networks.build import build
+    >>> random_input(build("torchvision/mobilenet_v2", size=(48, 64)), batch=1).shape
+    (1, 3, 48, 64)
     """
     x = 2 * _signed(SOURCE, (batch, *graph.input_shape))
     if graph.rescaling is not None:

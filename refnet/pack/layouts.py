@@ -1,4 +1,4 @@
-"""The axes of a tensor as a stranger wrote it: in which layouts is its shape a node's, and how to read it as NCHW."""
+"""The axes of a candidate's tensor: in which orders its shape is a node's, and how to read it as NCHW."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-__all__ = ["UNKNOWN", "Layout", "fits"]
+__all__ = ["UNKNOWN", "AxisOrder", "axis_orders"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
-class Layout(NamedTuple):
-    """How a tensor found is to be read: the axes that it has, and the order of all four."""
+class AxisOrder(NamedTuple):
+    """How a candidate's tensor is to be read.
+
+    Attributes
+    ----------
+    label : the axes that it has, 'nhwc' or 'chw'
+    order : of all four axes; '' where none is known
+    """
 
     label: str
     order: str
@@ -31,7 +37,7 @@ class Layout(NamedTuple):
         return whole.transpose([self.order.index(axis) for axis in "nchw"]).reshape(full)
 
 
-UNKNOWN = Layout("unknown", "")
+UNKNOWN = AxisOrder("unknown", "")
 
 
 def _sizes(full: Shape) -> dict[str, int]:
@@ -45,12 +51,23 @@ def _long(order: str, sizes: Mapping[str, int]) -> str:
 
 
 @lru_cache(4096)
-def fits(found: Shape, full: Shape) -> tuple[Layout, ...]:
-    """The layouts in which a shape is a node's, without those that read the tensor alike."""
+def axis_orders(found: Shape, full: Shape) -> tuple[AxisOrder, ...]:
+    """The orders of axes in which a shape is a node's, without those that read the tensor alike.
+
+    Parameters
+    ----------
+    found : the shape of the candidate's tensor
+    full : the node's, (N, C, H, W) or (N, classes)
+
+    Examples
+    --------
+    >>> [order.label for order in axis_orders((1, 8, 6, 3), (1, 3, 8, 6))]
+    ['nhwc']
+    """
     sizes = _sizes(full)
     sides = [side for side in found if side != 1]
     for orders in ("nchw", "nhwc"), ("ncwh", "nwhc"):
-        layouts: dict[str, Layout] = {}
+        layouts: dict[str, AxisOrder] = {}
         for order in orders:
             axes = _long(order, sizes)
             if [sizes[axis] for axis in axes] == sides:
@@ -58,11 +75,11 @@ def fits(found: Shape, full: Shape) -> tuple[Layout, ...]:
                     (some for some in _labels(order, len(found)) if tuple(sizes[a] for a in some) == found), ""
                 )
                 if axes not in layouts or (label and not layouts[axes].label):
-                    layouts[axes] = Layout(label, order)
+                    layouts[axes] = AxisOrder(label, order)
         if layouts:
-            return tuple(Layout(layout.label or layout.order, layout.order) for layout in layouts.values())
+            return tuple(AxisOrder(layout.label or layout.order, layout.order) for layout in layouts.values())
     if len(sides) == 1 and sides[0] == math.prod(full):
-        alike = {_long(order, sizes): Layout(f"flat {order}", order) for order in ("nhwc", "nchw")}
+        alike = {_long(order, sizes): AxisOrder(f"flat {order}", order) for order in ("nhwc", "nchw")}
         return tuple(alike.values())[::-1]
     return ()
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 from refnet.pack.candidate import read_candidate
-from refnet.pack.layouts import UNKNOWN, Layout, fits
+from refnet.pack.layouts import UNKNOWN, AxisOrder, axis_orders
 
 __all__ = ["Matched", "Matching", "match", "read_candidate", "shapes_of"]
 
@@ -63,7 +63,7 @@ class Matching(NamedTuple):
     unmatched: list[str]
 
 
-class _Both(NamedTuple):
+class _Sides(NamedTuple):
     """The two sides, each tensor looked at through the same few thousand elements."""
 
     candidate: Mapping[str, Array]
@@ -78,7 +78,7 @@ class _Both(NamedTuple):
         best = {}
         for node in nodes:
             full = self.shapes[node]
-            layouts = fits(self.found[source], full)
+            layouts = axis_orders(self.found[source], full)
             target = self.golden(node).astype(np.float64).ravel() if whole else self.samples(node)
             views = [(layout, layout.nchw(array, full)) for layout in layouts]
             errors = [_distance(view.ravel() if whole else view[_points(full)], target) for _, view in views]
@@ -95,7 +95,7 @@ class _Choice(NamedTuple):
     """
 
     distance: float
-    layout: Layout
+    layout: AxisOrder
     other: float
     whole: bool
 
@@ -150,23 +150,23 @@ def match(
         return values
 
     shapes = {node: tuple(shape) for node, shape in shapes.items()}
-    both = _Both(candidate, shapes, golden, shapes_of(candidate), samples)
+    sides = _Sides(candidate, shapes, golden, shapes_of(candidate), samples)
     pairs = {node: (source, "map") for source, node in _mapped(candidate, shapes, names or {})}
     sources = {source for source, _ in pairs.values()}
     pairs |= {node: (name, "name") for name, node in _named(set(candidate) - sources, shapes.keys() - pairs.keys())}
-    layouts = _layouts_of(both, {node: source for node, (source, _) in pairs.items()})
+    layouts = _layouts_of(sides, {node: source for node, (source, _) in pairs.items()})
     sources = {source for source, _ in pairs.values()}
     rest = [source for source in candidate if source not in sources]
-    for node, (source, layout) in _by_content(both, rest, [node for node in shapes if node not in pairs]).items():
+    for node, (source, layout) in _by_content(sides, rest, [node for node in shapes if node not in pairs]).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    tensors = {node: _matched(both, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
+    tensors = {node: _matched(sides, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     sources = {source for source, _ in pairs.values()}
     return Matching(tensors, [source for source in candidate if source not in sources])
 
 
-def _matched(both: _Both, node: str, source: str, how: str, layout: Layout) -> Matched:
+def _matched(sides: _Sides, node: str, source: str, how: str, layout: AxisOrder) -> Matched:
     return Matched(
-        lambda: layout.nchw(np.asarray(both.candidate[source]), both.shapes[node]), source, layout.label, how
+        lambda: layout.nchw(np.asarray(sides.candidate[source]), sides.shapes[node]), source, layout.label, how
     )
 
 
@@ -210,13 +210,13 @@ def _named(sources: set[str], nodes: set[str]) -> list[tuple[str, str]]:
     return pairs + [(mine[form], theirs[form]) for form in mine.keys() & theirs.keys()]
 
 
-def _layouts_of(both: _Both, pairs: Mapping[str, str]) -> dict[str, Layout]:
+def _layouts_of(sides: _Sides, pairs: Mapping[str, str]) -> dict[str, AxisOrder]:
     """How the tensors are laid out whose nodes are known."""
     settled, open_ = {}, {}
     for node, source in pairs.items():
-        ways = fits(both.found[source], both.shapes[node])
+        ways = axis_orders(sides.found[source], sides.shapes[node])
         if len(ways) > 1:
-            choice = both.near(source, [node])[node]
+            choice = sides.near(source, [node])[node]
             ways = (choice.layout,) if choice.clear else ways
         if len(ways) > 1:
             open_[node] = ways
@@ -225,22 +225,22 @@ def _layouts_of(both: _Both, pairs: Mapping[str, str]) -> dict[str, Layout]:
     votes = Counter(
         layout.order.endswith("c")
         for node, layout in settled.items()
-        if layout.order and both.shapes[node][1] > 1 and math.prod(both.shapes[node][2:]) > 1
+        if layout.order and sides.shapes[node][1] > 1 and math.prod(sides.shapes[node][2:]) > 1
     )
     last = votes[True] > votes[False]
     return settled | {node: ways[last] for node, ways in open_.items()}
 
 
-def _by_content(both: _Both, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, Layout]]:
+def _by_content(sides: _Sides, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, AxisOrder]]:
     """The nodes of tensors whose names say nothing: round by round, for what is taken makes other choices clear."""
     near = {
-        source: both.near(source, [n for n in both.shapes if fits(both.found[source], both.shapes[n])])
+        source: sides.near(source, [n for n in sides.shapes if axis_orders(sides.found[source], sides.shapes[n])])
         for source in sources
     }
     left = set(free)
-    chosen: dict[str, tuple[str, Layout]] = {}
+    chosen: dict[str, tuple[str, AxisOrder]] = {}
     while True:
-        offers = [(source, node) for source in near for node in _clear(both, source, near[source], left)]
+        offers = [(source, node) for source in near for node in _clear(sides, source, near[source], left)]
         for source, node in sorted(offers, key=lambda offer: near[offer[0]][offer[1]].distance):
             if node in left:
                 chosen[node] = source, near.pop(source)[node].layout
@@ -249,14 +249,14 @@ def _by_content(both: _Both, sources: Iterable[str], free: Iterable[str]) -> dic
             return chosen
 
 
-def _clear(both: _Both, source: str, choices: dict[str, _Choice], left: set[str]) -> list[str]:
+def _clear(sides: _Sides, source: str, choices: dict[str, _Choice], left: set[str]) -> list[str]:
     """The node that a tensor is clearly nearest to, if there is one. Rivals that look close are looked at whole."""
     nodes = [node for node in choices if node in left]
     if not nodes:
         return []
-    place = {node: index for index, node in enumerate(both.shapes)}
+    place = {node: index for index, node in enumerate(sides.shapes)}
     while True:
-        first = min(nodes, key=lambda n: (choices[n].distance, both.found[source] != both.shapes[n], place[n]))
+        first = min(nodes, key=lambda n: (choices[n].distance, sides.found[source] != sides.shapes[n], place[n]))
         least = choices[first].distance
         if least >= CLOSE:
             return []
@@ -264,7 +264,7 @@ def _clear(both: _Both, source: str, choices: dict[str, _Choice], left: set[str]
         partly = [node for node in (first, *rivals) if rivals and not choices[node].whole]
         if not partly:
             break
-        choices |= both.near(source, partly, whole=True)
+        choices |= sides.near(source, partly, whole=True)
     unlike = [node for node in rivals if choices[node].distance > least]  # equal distances: equal golden tensors
     taken = [node for node in choices if node not in left and choices[node].distance < least]
     return [] if unlike or taken else [first]

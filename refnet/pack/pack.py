@@ -46,7 +46,7 @@ def write_pack(
     layout: str = "nchw",
     only: str | None = None,
     format: str = "npy",  # noqa: A002
-    origin: Mapping[str, Any],
+    origin: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a network in float64 and write every tensor, rounded once, as a golden pack.
@@ -60,7 +60,7 @@ def write_pack(
     layout : of the tensors with four axes, 'nchw' or 'nhwc'; params keep refnet's own axes
     only : a pattern such as 'block3.*': which tensors to store; the input, graph and params are there in any case
     format : 'npy', 'raw', 'safetensors' or 'c' (arrays to compile; `read_pack` does not read these back)
-    origin : where weights and input are from, as JSON; it becomes part of the manifest
+    origin : where weights and input are from, as JSON, for the manifest; by default nothing is said
     extra : further JSON entries for the manifest
 
     Raises
@@ -68,6 +68,15 @@ def write_pack(
     RequestError
         if the path exists, an argument is none of these, the network does not take x, or a value leaves the range of
         `dtype`. Nothing is left on disk then, nor after an interrupt.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import refnet
+    >>> with TemporaryDirectory() as folder:
+    ...     write_pack(refnet.load(), np.zeros((1, 3, 32, 32), np.float32), f"{folder}/pack", only="stem.*")
+    ...     print(refnet.read_pack(f"{folder}/pack").names)
+    ('input', 'stem.conv', 'stem.bn', 'stem.act')
     """
     path = Path(path)
     for what, value, known in (("dtype", dtype, DTYPES), ("layout", layout, LAYOUTS), ("format", format, FORMATS)):
@@ -78,7 +87,7 @@ def write_pack(
     kept = [name for name in every if name == SOURCE or only is None or fnmatchcase(name, only)]
     if len(kept) == 1:
         raise RequestError(f"no tensor matches {only!r}; they are called like {', '.join([*every][1:4])}")
-    first = head(net.graph, dtype, layout, format, origin)
+    first = head(net.graph, dtype, layout, format, origin or {})
     if taken := [key for key in extra or {} if key in (*first, "params", "tensors")]:
         raise RequestError(f"extra: {taken[0]!r} is an entry of every manifest already")
     first |= extra or {}
@@ -228,11 +237,29 @@ class _Arrays(Mapping[str, Array]):
 def read_pack(path: str | Path) -> Pack:
     """Open a golden pack: its manifest is checked now, its arrays when they are read.
 
+    Parameters
+    ----------
+    path : of the folder
+
+    Returns
+    -------
+    Pack
+
     Raises
     ------
     FormatError
         in one line that names the file: no manifest, of another version, not a network that refnet knows how to run,
         a file that is missing or outside the folder, a shape that the network does not make.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import refnet
+    >>> with TemporaryDirectory() as folder:
+    ...     write_pack(refnet.load(), np.ones((1, 3, 32, 32), np.float32), f"{folder}/pack")
+    ...     pack = read_pack(f"{folder}/pack")
+    ...     print(pack.tensor("head.flatten").shape, len(pack.params))
+    (1, 10) 210
     """
     path = Path(path)
     if not path.is_dir():

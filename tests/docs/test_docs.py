@@ -1,12 +1,18 @@
-"""Every Python block of the docs and of the README runs, page by page, from top to bottom."""
+"""Every Python block of the docs and of the README runs, page by page, from top to bottom; so does every docstring."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
 import re
 
 import pytest
 from support import CHECKOUT
 
+import refnet
+
+MODULES = [module.name for module in pkgutil.walk_packages(refnet.__path__, "refnet.")]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -31,3 +37,8 @@ def test_the_readme_names_every_command():
 
     readme = (CHECKOUT / "README.md").read_text()
     assert all(f"refnet {command}" in readme for command in _COMMANDS)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "refnet.__main__"])
+def test_the_examples_of_a_module_run(name, capsys):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0, capsys.readouterr().out

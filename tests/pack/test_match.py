@@ -12,7 +12,7 @@ from strategies import arrays
 
 from refnet import RequestError, build, random_input, random_params
 from refnet.graph import walk
-from refnet.pack.layouts import fits
+from refnet.pack.layouts import axis_orders
 from refnet.pack.match import match
 from refnet.readings import fast
 
@@ -120,7 +120,7 @@ def test_any_layout_without_doubt_comes_out_as_nchw(data, shape, order):
     ],
 )
 def test_layouts_of_a_shape(found, full, labels):
-    assert [layout.label for layout in fits(found, full)] == labels
+    assert [layout.label for layout in axis_orders(found, full)] == labels
 
 
 def test_where_both_layouts_fit_values_decide():
