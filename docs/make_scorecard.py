@@ -147,7 +147,7 @@ def page() -> str:
 
 
 def _listed(title: str, items: Iterable[tuple[str, str]]) -> str:
-    """A list of what was found where; what is found in several places is told once."""
+    """A list of what was found where; what is found in several places is listed once."""
     places: dict[str, list[str]] = {}
     for what, where in items:
         places.setdefault(what, []).extend([where] if where not in places.get(what, []) else [])

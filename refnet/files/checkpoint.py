@@ -41,7 +41,7 @@ class Checkpoint:
     ----------
     path : the file
     kind : of container, see `containers.Contents`
-    scheme : whose names told which array is which ('torchvision', 'keras', 'refnet', ...), or 'structure'
+    scheme : whose names say which array is which ('torchvision', 'keras', 'refnet', ...), or 'structure'
     graph : the network, its nodes under our names; the file's own structure where it tells one, else the known one's
     params : by 'node.slot'; float32, or float64 where the file has any
     stored : by 'node.slot', the dtype in the file
@@ -90,7 +90,7 @@ def identify(
     width : width multiplier, where it is known
     size : (height, width) of the images, by default the file's or else the vendor's
     like : what another file is, of which this one should be a copy: if it has arrays alone, and these fit no network
-        but are most of that one's, it is taken for that one, and what does not fit is told in `misfits`
+        but are most of that one's, it is taken for that one, and `misfits` has what does not fit
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which kind of file is this, and is it one at all? Told by content, and refused in one line."""
+"""Which kind of file is this, and is it one at all? Its content says so; what is none is refused in one line."""
 
 from __future__ import annotations
 

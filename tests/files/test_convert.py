@@ -238,9 +238,9 @@ sys.exit(main(["convert", {str(source)!r}, {str(target)!r}]))
 
 def test_a_full_disk_is_told_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
     target = tmp_path / "o.npz"
-    with pytest.raises(RequestError) as told, atomic_path(target) as temporary, atomic_file(temporary) as file:
+    with pytest.raises(RequestError) as raised, atomic_path(target) as temporary, atomic_file(temporary) as file:
         raise OSError(28, "No space left on device", str(file.name))
-    assert str(told.value) == f"{target}: cannot be written (No space left on device): give another path"
+    assert str(raised.value) == f"{target}: cannot be written (No space left on device): give another path"
     assert list(tmp_path.iterdir()) == []
 
 

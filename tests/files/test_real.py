@@ -132,11 +132,11 @@ def test_the_direction_classifier_is_a_v3_small_with_these_differences(ppocr):
     recipe = found.graph.recipe
     assert (recipe.model, recipe.width, recipe.classes) == ("torchvision/mobilenet_v3_small", 0.35, 2)
     assert not found.folded
-    told = {str(difference) for difference in found.differences}
-    assert {f"block{i}.depthwise has stride (2, 1), not (2, 2)" for i in (1, 2, 4, 9)} <= told
-    assert "block1.se.gate has slope 0.2, not 0.166667" in told
-    assert "head.conv has 200 channels, not 192" in told
-    assert "head.max_pool is extra: max_pool2d kernel (2, 2)" in told
+    lines = {str(difference) for difference in found.differences}
+    assert {f"block{i}.depthwise has stride (2, 1), not (2, 2)" for i in (1, 2, 4, 9)} <= lines
+    assert "block1.se.gate has slope 0.2, not 0.166667" in lines
+    assert "head.conv has 200 channels, not 192" in lines
+    assert "head.max_pool is extra: max_pool2d kernel (2, 2)" in lines
 
 
 def test_the_direction_classifier_is_refused_unless_it_is_wanted_as_it_is(ppocr):

@@ -1,4 +1,4 @@
-"""Candidates that are models: which tensors are asked for, and how a runtime's troubles are told.
+"""Candidates that are models: which tensors are asked for, and how a runtime's troubles are reported.
 
 No test needs a runtime: where one is run, it is a few lines of NumPy that stand in for it.
 """
@@ -334,9 +334,9 @@ def absent(name):
 def test_a_missing_runtime_is_one_line_with_the_command(packages, tmp_path):
     names = ("onnx", "ai_edge_litert", "tensorflow")
     packages(**{name: absent(name) for name in names})
-    with pytest.raises(RequestError) as told:
+    with pytest.raises(RequestError) as raised:
         run_model(onnx_file(tmp_path, [0, 3, 4, 5]), X)
-    assert str(told.value).endswith("port.onnx: running .onnx files needs onnx: pip install onnx onnxruntime")
+    assert str(raised.value).endswith("port.onnx: running .onnx files needs onnx: pip install onnx onnxruntime")
     with pytest.raises(RequestError, match=r"needs ai-edge-litert or tensorflow: pip install ai-edge-litert$"):
         run_model(tflite_file(tmp_path, [1, 4, 5, 3]), X)
 
@@ -344,9 +344,9 @@ def test_a_missing_runtime_is_one_line_with_the_command(packages, tmp_path):
 def test_what_a_runtime_says_is_one_line(onnx, tmp_path):
     path = tmp_path / "port.onnx"
     path.write_bytes(b"\x08\x09garbage")
-    with pytest.raises(FormatError, match=r"port.onnx: the onnx package refuses it: cannot parse: ") as told:
+    with pytest.raises(FormatError, match=r"port.onnx: the onnx package refuses it: cannot parse: ") as raised:
         run_model(path, X)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     with pytest.raises(FormatError, match=r"onnxruntime refuses it: .* INVALID_GRAPH in two lines$"):
         run_model(onnx_file(tmp_path, [0, 3, 4, 5], refuse="INVALID_GRAPH in\n two lines"), X)
     with pytest.raises(FormatError, match="has 2 axes, not four"):

@@ -67,7 +67,7 @@ def test_workers_are_hired_once_batches_take_long(monkeypatch):
     assert len(session._pool._workers) == 1
 
 
-def hired() -> tuple[Session, subprocess.Popen]:
+def working() -> tuple[Session, subprocess.Popen]:
     """A session, and its only worker."""
     session = Session(SMALL, PARAMS, threads=2)
     session.start_workers()
@@ -76,15 +76,15 @@ def hired() -> tuple[Session, subprocess.Popen]:
 
 
 def test_workers_end_when_they_are_dismissed():
-    session, worker = hired()
+    session, worker = working()
     session.stop_workers()
     assert worker.returncode == 0
     assert len(session(random_input(SMALL, 2))) == 2
 
 
 def test_one_session_at_a_time_has_workers():
-    first, worker = hired()
-    second, _ = hired()
+    first, worker = working()
+    second, _ = working()
     assert worker.returncode == 0
     assert first._pool is None
     x = random_input(SMALL, 4)
@@ -93,7 +93,7 @@ def test_one_session_at_a_time_has_workers():
 
 
 def test_workers_that_are_at_work_are_not_taken_away():
-    first, worker = hired()
+    first, worker = working()
     second = Session(SMALL, PARAMS, threads=2)
     with first._lock:
         second.start_workers()
@@ -102,7 +102,7 @@ def test_workers_that_are_at_work_are_not_taken_away():
 
 
 def test_an_answer_that_an_interrupt_left_unheard_is_not_taken_for_the_next(monkeypatch):
-    (session, worker), x = hired(), random_input(SMALL, 6)
+    (session, worker), x = working(), random_input(SMALL, 6)
     expected, turned = session(x), session(x[::-1])
 
     def interrupted(x, y):
@@ -119,7 +119,7 @@ def test_an_answer_that_an_interrupt_left_unheard_is_not_taken_for_the_next(monk
 
 
 def test_where_no_memory_can_be_shared_the_batch_is_run_here():
-    (session, worker), x = hired(), random_input(SMALL, 6)
+    (session, worker), x = working(), random_input(SMALL, 6)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # as on a disk that is full
     try:
@@ -143,7 +143,7 @@ def test_where_no_worker_can_be_started_the_batch_is_run_here(monkeypatch, name,
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_process_runs_its_batches_itself_and_holds_no_worker_back():
-    (session, worker), x = hired(), random_input(SMALL, 6)
+    (session, worker), x = working(), random_input(SMALL, 6)
     expected = session(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of other tests' threads

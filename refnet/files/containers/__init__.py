@@ -1,6 +1,6 @@
 """Bytes -> named arrays and, where the file tells, how they are used: one module for each kind of file.
 
-They know no network. The kind is told by the first bytes and by what an archive holds, never by the file's name.
+They know no network. The first bytes and what an archive holds decide the kind, never the file's name.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _EXPANSION = 4  # trained weights hardly deflate; float16 stored and float32 ret
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for reading; what is found wrong with it in the `with` block is told with the file's name.
+    """Open a file for reading; what the `with` block finds wrong with it is raised with the file's name.
 
     Parameters
     ----------
