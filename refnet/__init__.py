@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from refnet.evaluation.run import evaluate
     from refnet.files.checkpoint import identify
     from refnet.files.fetch import fetch
-    from refnet.files.write import convert
+    from refnet.files.write import convert, write_weights
     from refnet.graph import Graph, Node, Recipe
     from refnet.judge.port import judge_port as compare
     from refnet.network import Network, load
@@ -44,6 +44,7 @@ __all__ = [
     "read_pack",
     "verify",
     "write_pack",
+    "write_weights",
 ]
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ _ROOMS = {
     "read_pack": "pack.pack",
     "verify": "verification.verify",
     "write_pack": "pack.pack",
+    "write_weights": "files.write",
 }
 
 if not TYPE_CHECKING:  # a checker of types would take it that every name is there

@@ -99,7 +99,7 @@ def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, O
 
 def _default_input(net: Network, batch: int) -> tuple[Array, Origin]:
     """What the network is given where the user gives nothing."""
-    return probe(net.graph, batch), {"kind": "probe", "made_by": "refnet.bugs.probes.probe"}
+    return probe(net.graph, batch), {"kind": "probe", "made_by": "refnet.probe"}
 
 
 def _sha256(path: Path) -> str:
@@ -115,6 +115,7 @@ def _report(options: argparse.Namespace, net: Network, x: Array) -> None:
     counts = {kind: len(manifest[kind]) for kind in ("tensors", "params")}
     if options.json:
         facts = {key: manifest[key] for key in ("format", "recipe", "layout", "dtype", "storage", "origin")}
+        facts["recipe"] = {key: facts["recipe"][key] for key in ("model", "width", "size", "classes", "channels")}
         print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
         return
     recipe = net.graph.recipe

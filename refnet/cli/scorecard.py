@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
         "families": families,
         "bugs": bugs,
         "total": tally(rows),
-        "missed": [_told(row) for row in rows if _bad(row)],
+        "missed": [_why_missed(row) for row in rows if _bad(row)],
     }
     if options.json:
         print_json(result)
@@ -54,7 +54,7 @@ def _bad(row: Outcome) -> bool:
     return not row.visible or not row.located or row.named == "missed"
 
 
-def _told(row: Outcome) -> str:
+def _why_missed(row: Outcome) -> str:
     why = "not visible" if not row.visible else "not located" if not row.located else "not named"
     return f"{row.bug} at {row.node} ({row.detail}): {why}"
 

@@ -173,6 +173,16 @@ def write_weights(
         layers or computes alike, if a value is beyond float16, if the file cannot be written.
     RefnetError
         if the file does not read back as it was written; then it is taken away.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from refnet.network import load
+    >>> net = load()
+    >>> with TemporaryDirectory() as folder:
+    ...     written = write_weights(net.graph, net.params, f"{folder}/digits.safetensors", fold=True)
+    >>> written.model, written.folded
+    ('refnet/digits', True)
     """
     write = _writer(Path(path))
     if fold:

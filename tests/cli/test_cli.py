@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from support import CHECKOUT
 
-from refnet.cli import main
+from refnet.cli import _COMMANDS, main
 
 
 def refused(capsys, *argv: str) -> str:
@@ -38,10 +39,24 @@ def test_help_lists_the_commands(capsys):
         main(["--help"])
     assert leaving.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("models", "summary", "run", "check"))
+    assert all(command in out for command in _COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["models", "summary", "run", "check"])
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_a_module_is_the_command_of_its_name(name):
+    command = importlib.import_module(f"refnet.cli.{name}").COMMAND
+    assert command.name == name
+    assert command.line
+
+
+def test_a_command_imports_no_other(capsys):
+    line = "import sys; from refnet.cli import main; main(['fetch', '--json']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    loaded = {name for name in _COMMANDS if f"refnet.cli.{name}" in done.stdout.split()}
+    assert loaded == {"fetch"}
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as leaving:
         main([command, "--help"])
