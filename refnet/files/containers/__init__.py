@@ -6,7 +6,9 @@ They know no network. The first bytes and what an archive holds decide the kind,
 from __future__ import annotations
 
 import importlib
+import os
 from os import PathLike
+from pathlib import Path
 from typing import BinaryIO
 
 from refnet.errors import FormatError
@@ -16,6 +18,10 @@ from refnet.files.containers.structure import Contents
 
 __all__ = ["Contents", "kind", "read"]
 
+_MODULES = {"keras": "hdf5", "checkpoint": "bundle"}  # of the kinds that are called otherwise than their reader
+# What a folder holds -> its kind.
+_FOLDERS = {"model.json": "tfjs", "saved_model.pb": "tensorflow"}
+_TABLE = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"  # a checkpoint's index ends so
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # The first byte of an ONNX file: a tag of its outermost message (ir_version, opset_import, producer_name, graph, ...).
 _ONNX_TAGS = (0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
@@ -26,7 +32,9 @@ def read(path: str | PathLike[str]) -> Contents:
 
     Parameters
     ----------
-    path : a PyTorch checkpoint, an .npz archive, a safetensors, HDF5, Keras, ONNX or TFLite file
+    path : a PyTorch checkpoint, an .npz archive, a safetensors, HDF5, Keras, ONNX or TFLite file, a TensorFlow.js model
+        or a SavedModel (its folder, or model.json or saved_model.pb in it), a frozen TensorFlow graph, the index of a
+        TensorFlow checkpoint or what stands before '.index'
 
     Returns
     -------
@@ -41,7 +49,7 @@ def read(path: str | PathLike[str]) -> Contents:
     """
     name = kind(path)
     # Imported only here: a network in an .npz needs no reader of graphs.
-    module = importlib.import_module(f"{__name__}.{'hdf5' if name == 'keras' else name}")
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
     held = module.read(path)
     return held if isinstance(held, Contents) else Contents(name, held)
 
@@ -54,7 +62,15 @@ def kind(path: str | PathLike[str]) -> str:
     FormatError
         if it is none, or cannot be read.
     """
-    with opened(path) as file:
+    where = Path(path)
+    if where.is_dir():
+        held = [kind for name, kind in _FOLDERS.items() if (where / name).is_file()]
+        if len(held) != 1:
+            raise FormatError(f"{where}: a folder with {'both' if held else 'none'} of {' and '.join(_FOLDERS)}")
+        return held[0]
+    if not where.exists() and where.with_name(f"{where.name}.index").is_file():
+        where = where.with_name(f"{where.name}.index")
+    with opened(where) as file:
         return _kind(file)
 
 
@@ -64,17 +80,35 @@ def _kind(file: BinaryIO) -> str:
     if is_zip(file):
         return _kind_of_archive(Archive(file))
     file.seek(0)
-    start = file.read(9)
+    start = file.read(24)
+    file.seek(max(os.fstat(file.fileno()).st_size - len(_TABLE), 0))
+    if file.read() == _TABLE:
+        return "checkpoint"
     if start.startswith(_HDF5):
         return "hdf5"
     if start[4:8] == b"TFL3":
         return "tflite"
-    if start[8:] == b"{":  # behind the length of the header
+    if start[8:9] == b"{" and start[4:8] == bytes(4):  # behind the length of the header
         return "safetensors"
+    if start[:1] == b"{":
+        return "tfjs"
+    if _is_tensorflow(start):
+        return "tensorflow"
     if start[0] in _ONNX_TAGS:
         return "onnx"
-    kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx or .tflite"
+    kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx, .tflite, .pb, .index or model.json"
     raise FormatError(f"no weights are read from such a file: take {kinds}")
+
+
+def _is_tensorflow(start: bytes) -> bool:
+    """Whether a message begins with a node that has a name, or is format 1 of a SavedModel and then a graph's facts."""
+    saved = start[:3] == b"\x08\x01\x12"
+    if not saved and start[:1] != b"\n":
+        return False
+    at = 3 if saved else 1
+    while at < len(start) - 1 and start[at] & 128:  # the length
+        at += 1
+    return start[at + 1 : at + 2] == b"\n"
 
 
 def _kind_of_archive(archive: Archive) -> str:

@@ -73,7 +73,8 @@ class Contents(NamedTuple):
 
     Attributes
     ----------
-    kind : 'pth', 'npz', 'safetensors', 'hdf5', 'keras', 'onnx' or 'tflite'
+    kind : 'pth', 'npz', 'safetensors', 'hdf5', 'keras', 'onnx', 'tflite', 'tfjs-layers', 'tfjs-graph', 'tensorflow' (a
+        frozen graph or a SavedModel) or 'checkpoint' (TensorFlow's)
     arrays : by the file's own names, in its order and dtype (bfloat16 widened to float32), C-contiguous
     structure : how they are used; None where the file does not tell
     """

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from refnet.errors import FormatError
 
-__all__ = ["count_fields"]
+__all__ = ["count_fields", "varint"]
 
 _MOST = 2_000_000  # fields; a network has some ten thousand
 _SMALL = 1 << 20  # bytes that may be anything
@@ -74,11 +74,11 @@ def count_fields(data: bytes) -> None:
         message, at, end = stack.pop()
         inner, packed = _MESSAGES.get(message, {}), _PACKED.get(message, ())
         while at < end:
-            tag, at = _varint(view, at, end)
+            tag, at = _number(view, at, end)
             number, kind = tag >> 3, tag & 7
             count += 1
             if kind == 2:
-                length, at = _varint(view, at, end)
+                length, at = _number(view, at, end)
                 if number in inner:
                     stack.append((inner[number], at, min(at + length, end)))
                 elif number in packed:
@@ -87,7 +87,7 @@ def count_fields(data: bytes) -> None:
                     short += length
                 at += length
             elif kind == 0:
-                _, at = _varint(view, at, end)
+                _, at = _number(view, at, end)
             elif kind in (1, 5):
                 at += 8 if kind == 1 else 4
             else:
@@ -100,8 +100,20 @@ def count_fields(data: bytes) -> None:
             raise FormatError("no ONNX model, or a damaged one: its bytes end too early")
 
 
-def _varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first; and where the next field begins."""
+def _number(view: memoryview, at: int, end: int) -> tuple[int, int]:
+    try:
+        return varint(view, at, end)
+    except FormatError as error:
+        raise FormatError(f"no ONNX model, or a damaged one: {error}") from None
+
+
+def varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
+    """A number of seven bits a byte, lowest first; and where the next field begins.
+
+    Raises
+    ------
+    FormatError : it has no end before `end`, or more than ten bytes
+    """
     value = shift = 0
     while at < end and shift < 70:
         byte = view[at]
@@ -110,4 +122,4 @@ def _varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
-    raise FormatError("no ONNX model, or a damaged one: its bytes end too early")
+    raise FormatError("its bytes end too early")

@@ -188,6 +188,17 @@ def _factor_of_swish(work: _Pass, node: Node) -> Nodes:
     return ()
 
 
+def _factor_of_product(work: _Pass, node: Node) -> Nodes:
+    """x s times relu6(x + 3) is s times their product, as TensorFlow's optimizer has it."""
+    for _, place in _pairs(node):
+        factor = work.before(node, "affine", place=place)
+        act = work.before(node, "relu6", place=1 - place)
+        if factor is not None and act is not None and _is_sixth(factor):
+            product = Node(work.ahead_of(node), "scale", (factor.inputs[0], act.name))
+            return product, Node(node.name, "affine", (product.name,), attrs=factor.attrs)
+    return ()
+
+
 def _product_then_sixth(work: _Pass, node: Node) -> Nodes:
     """x relu6(x + 3) / 6, in this order."""
     product = work.before(node, "scale") if _is_sixth(node) else None
@@ -253,6 +264,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _parts_of_norm,
     _bias,
     _pad_then_window,
+    _factor_of_product,
     _product_then_sixth,
     _clipped_then_scaled,
     _affine_then_hard_sigmoid,
