@@ -66,7 +66,8 @@ def kind(path: str | PathLike[str]) -> str:
     if where.is_dir():
         held = [kind for name, kind in _FOLDERS.items() if (where / name).is_file()]
         if len(held) != 1:
-            raise FormatError(f"{where}: a folder with {'both' if held else 'none'} of {' and '.join(_FOLDERS)}")
+            what = "and both" if held else "and none"
+            raise FormatError(f"{where}: is a folder, not a file of weights, {what} of {' and '.join(_FOLDERS)} in it")
         return held[0]
     if not where.exists() and where.with_name(f"{where.name}.index").is_file():
         where = where.with_name(f"{where.name}.index")

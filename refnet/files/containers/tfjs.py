@@ -135,8 +135,7 @@ def _unpacked(array: Array, quantised: Json | None, name: str) -> Array:
     if not (_is_number(scale) and _is_number(least)) or quantised.get("original_dtype", "float32") != "float32":
         raise FormatError(f"{shown(name)} is quantised without a scale and a least value, or to integers: damaged")
     with np.errstate(over="ignore"):
-        made: Array = (array * np.float64(scale) + np.float64(least)).astype(np.float32)
-    return made
+        return np.asarray(array * np.float64(scale) + np.float64(least), np.float32)
 
 
 def _is_number(value: Any) -> bool:
