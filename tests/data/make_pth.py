@@ -4,7 +4,7 @@
 
 No test runs this file. `expected.npz` holds `format`, `version` and `origin`, and `file/key` for every key that a
 reader should give, bfloat16 as float32; `network_legacy.pth` and its like hold what `network.pth` does.
-`module.pth` and `torchscript.pth` are to be refused.
+`module.pth` and `torchscript.pth` hold no weights and are to be refused.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main() -> None:
 
     found: dict[str, Any] = {"format": "pth", "version": 1, "origin": f"torch {torch.__version__}"}
     found |= arrays("network", net.state_dict()) | arrays("views", views()) | arrays("types", types())
-    found |= arrays("parameters", parameters) | arrays("wrapped", parallel.module.state_dict())
+    found |= arrays("parameters", parameters) | arrays("wrapped", parallel.state_dict())
     np.savez_compressed(FOLDER / "expected.npz", **found)
 
 

@@ -1,12 +1,13 @@
-"""PyTorch checkpoints without PyTorch: .pth, .pt, .bin, as torch.save writes a state dict.
+"""PyTorch checkpoints without PyTorch: .pth, .pt, .bin, as torch.save writes a state dict or a whole module.
 
 Two formats. The zip archive (since 1.6) holds, in one folder, a pickle `data.pkl` that describes tensors as views of
 storages, each storage as a member `data/<key>`, and `byteorder`. The legacy format (before 1.6) is five pickles in a
 row: a magic number, a protocol, facts about the machine, the tensors, the keys of the storages; then for each key its
 count of elements, as int64, and the elements. There everything is little-endian, on every machine.
 
-Refuses TorchScript archives, whole modules, and whatever else is more than tensors with names. Of a wrapper's other
-entries (optimizer, epoch) nothing but the description is read.
+A module saved whole, and a TorchScript archive, which is a zip archive of the same kind with a program in `code/`, are
+read as the state dict that PyTorch would give of them: nothing of their classes is run, see `pickles`. Of a wrapper's
+other entries (optimizer, epoch) nothing but the description is read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import Archive, is_zip, largest, least_elements, opened, shown, widened
 from refnet.files.containers.pickles import unpickle
+from refnet.files.containers.structure import Contents
 from refnet.files.containers.torch_objects import Storage, Tensor
+from refnet.files.containers.torch_wrappers import unwrapped
 
 __all__ = ["is_legacy", "read"]
 
@@ -47,35 +50,33 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "Bool": np.dtype("u1"),
 }
 
-# In the order in which they are looked for: the trained weights before their running average.
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "params")
-_AVERAGES = ("state_dict_ema", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
-
+_NO_CONSTANTS = 4  # bytes of the pickle of an empty tuple
 _MOST_AXES = 64  # NumPy's and PyTorch's limit
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the tensors of a state dict.
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Read the tensors of a state dict or of a module.
 
     Parameters
     ----------
-    path : of the checkpoint. The state dict may be wrapped, once or twice: {'state_dict': ...}, {'model': ...}.
+    path : of the checkpoint. The network may be wrapped, once or twice: {'state_dict': ...}, {'model': ...}.
 
     Returns
     -------
-    arrays : by key, without a prefix `module.` or `_orig_mod.` that all keys share; in the order of the file, each a
-        C-contiguous copy of its own in native byte order; bfloat16 becomes float32, which holds it exactly
+    contents : arrays by key, in the order of the file, each a C-contiguous copy of its own in native byte order;
+        bfloat16 becomes float32, which holds it exactly
 
     Raises
     ------
     FormatError
-        if the file is not a checkpoint of tensors alone, is damaged, or asks for anything to be called but PyTorch's
-        functions that rebuild tensors. One line: the file, what is wrong, what to do.
+        if the file holds no network or several, is damaged, or would run programs in PyTorch. One line: the file, what
+        is wrong, what to do.
     """
     with opened(path) as file:
         checkpoint, load = _from_zip(file) if is_zip(file) else _from_legacy(file)
-        return _arrays(_without_prefixes(_state_dict(checkpoint)), load, largest(file))
+        found = unwrapped(checkpoint)
+        arrays = _arrays(found.tensors, load, largest(file))
+        return Contents("pth", arrays, None, found.submodules, found.wrappers, found.beside)
 
 
 def is_legacy(file: BinaryIO) -> bool:
@@ -90,14 +91,14 @@ def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
     if len(found) != 1:
         raise FormatError(f"a zip archive with {len(found)} members data.pkl, not one: not a PyTorch checkpoint")
     folder = found[0].removesuffix("data.pkl")
-    if any(name == f"{folder}constants.pkl" or name.startswith(f"{folder}code/") for name in archive.members):
-        raise FormatError(
-            "a TorchScript archive, which is a program: torch.jit.load it and torch.save its state_dict()"
-        )
     byteorder = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in archive.members else b"little"
     if byteorder not in (b"little", b"big"):
         raise FormatError("its byteorder is neither little nor big: the file is damaged")
-    checkpoint, _ = unpickle(BytesIO(archive.read(found[0])))
+    checkpoint, storages = unpickle(BytesIO(archive.read(found[0])))
+    if not storages and archive.members.get(f"{folder}constants.pkl", 0) > _NO_CONSTANTS:
+        raise FormatError(
+            "a frozen TorchScript archive, whose weights have no names: take the file from before torch.jit.freeze"
+        )
 
     def load(storage: Storage) -> Array:
         name, dtype = f"{folder}data/{storage.key}", _DTYPES[storage.type]
@@ -148,41 +149,6 @@ def _places(file: BinaryIO, keys: object, storages: Mapping[str, Storage]) -> di
     if file.tell() != end:
         raise FormatError(f"has {end - file.tell()} bytes behind its last storage: the file is damaged")
     return places
-
-
-def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, out of at most two wrappers."""
-    for _ in range(2):
-        checkpoint = _unwrapped(checkpoint)
-    if not isinstance(checkpoint, dict):
-        raise FormatError(f"holds {type(checkpoint).__name__}, not a state dict: save model.state_dict()")
-    if not checkpoint:
-        raise FormatError("holds no tensors: save model.state_dict()")
-    for key, value in checkpoint.items():
-        if not isinstance(key, str):
-            raise FormatError(f"has {type(key).__name__} as the name of a tensor, not text: save model.state_dict()")
-        if not isinstance(value, Tensor):
-            raise FormatError(f"{shown(key)} is {type(value).__name__}, not a tensor: save model.state_dict()")
-    return checkpoint
-
-
-def _unwrapped(checkpoint: Any) -> Any:
-    """What a wrapper wraps; anything else as it is. A state dict holds no dicts, so it is no wrapper."""
-    if isinstance(checkpoint, dict):
-        for name in (*_WRAPPERS, *_AVERAGES):
-            inner = checkpoint.get(name)
-            # Not a dict of settings: one with tensors, or another wrapper.
-            if isinstance(inner, dict) and any(isinstance(value, Tensor | dict) for value in inner.values()):
-                return inner
-    return checkpoint
-
-
-def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, without the prefixes that all keys share; DataParallel and torch.compile may be nested."""
-    for prefix in 2 * _PREFIXES:
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return tensors
 
 
 def _arrays(tensors: Mapping[str, Tensor], load: _Load, limit: int) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-__all__ = ["Contents", "Operation", "Scale", "Structure"]
+__all__ = ["Contents", "Operation", "Scale", "Structure", "Submodule"]
 
 Array = npt.NDArray[Any]
 
@@ -68,6 +68,19 @@ class Structure(NamedTuple):
     scales: Mapping[str, Scale] = {}
 
 
+class Submodule(NamedTuple):
+    """What a module of PyTorch is, as a file that holds it whole says.
+
+    Attributes
+    ----------
+    kind : the module and name of its class: 'torch.nn.modules.conv.Conv2d'
+    settings : its plain attributes: stride, eps, inplace
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+
+
 class Contents(NamedTuple):
     """Everything that a file of weights holds.
 
@@ -77,8 +90,14 @@ class Contents(NamedTuple):
         frozen graph or a SavedModel) or 'checkpoint' (TensorFlow's)
     arrays : by the file's own names, in its order and dtype (bfloat16 widened to float32), C-contiguous
     structure : how they are used; None where the file does not tell
+    submodules : of a PyTorch module saved whole, what each part of it is, by its path; nothing for all other files
+    wrappers : the entries of a PyTorch checkpoint that the arrays were found in, the outermost first
+    beside : its other entries, which were passed over: 'optimizer', 'epoch'
     """
 
     kind: str
     arrays: dict[str, Array]
     structure: Structure | None = None
+    submodules: Mapping[str, Submodule] = {}
+    wrappers: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()

@@ -1,7 +1,10 @@
-"""What the names in a PyTorch checkpoint stand for here: fifteen, and no other.
+"""What the names in a PyTorch checkpoint stand for here: tensors and dicts for some, inert records for all others.
 
-A checkpoint names functions to be called and types of storages. `known` answers with functions and marks of this
-file; nothing is imported because a file asks for it, and the functions only describe tensors: no number is read.
+A checkpoint names functions to be called, classes to be made and types of storages. `known` answers with functions and
+marks of this file; nothing is imported because a file asks for it, and the functions only describe tensors: no number
+is read. Of any other name nothing is known but its text, and to call it, or to make an object of it, gives a `Record`
+of what was asked for. A file whose calls would run programs in PyTorch is refused all the same, so that its owner is
+told; that nothing runs here does not depend on it.
 """
 
 from __future__ import annotations
@@ -9,14 +12,29 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 
-__all__ = ["Storage", "StorageType", "Tensor", "filled", "known", "refused", "storage"]
+__all__ = [
+    "Named",
+    "Other",
+    "Record",
+    "Storage",
+    "StorageType",
+    "Tensor",
+    "called",
+    "extended",
+    "filled",
+    "known",
+    "persistent",
+    "refused",
+]
 
 _MOST = 1 << 48  # a size, stride, offset or count that no file reaches
+_LONGEST = 1000  # letters of a name, and numbers that describe one tensor's shape: a hostile file repeats long ones
 _KEYS = 1 << 31  # integers below it hash to themselves; a hostile file could make larger ones collide
 
 
@@ -46,30 +64,91 @@ class Tensor:
     stride: tuple[int, ...]
 
 
-def refused(what: str) -> FormatError:
-    """The error for a checkpoint that wants more than tensors."""
-    return FormatError(f"{what}; refused: only tensors are read, save model.state_dict() and nothing else")
+@dataclass(frozen=True, eq=False, slots=True)
+class Named:
+    """A function, a class or a value that a file names: its text and nothing else."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
 
 
-def known(name: str) -> Callable[..., Any] | StorageType:
-    """What a name stands for.
+@dataclass(eq=False, slots=True)
+class Record:
+    """What a file asks to be made of something that is only `Named`: inert, equal to itself alone.
 
-    Parameters
+    Attributes
     ----------
-    name : a module and what is in it, with a blank between: 'torch FloatStorage'
+    kind : the class to make it of, or the function to call
+    arguments : what to call that with
+    state : the object's attributes as the file gives them, mostly a dict; None for none
+    entries : what it holds as a dict does; None for nothing
+    elements : what it holds as a list or a set does; None for nothing
+    """
+
+    kind: Named
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+    entries: dict[Any, Any] | None = None
+    elements: list[Any] | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Other:
+    """A key of a dict that is neither text nor a small integer: never hashed, so equal to itself alone."""
+
+    key: Any
+
+
+def refused(what: str) -> FormatError:
+    """The error for a checkpoint that wants what no network needs."""
+    return FormatError(f"{what}; refused: save model.state_dict() and nothing else")
+
+
+def known(module: str, name: str) -> Callable[..., Any] | StorageType | Named:
+    """What a name stands for: one of our functions, a type of storage, or the text that it is.
 
     Raises
     ------
-    FormatError : it is none of those that describe tensors
+    FormatError : it is longer than any name is
     """
-    found = _FUNCTIONS.get(name) or _TYPES.get(name)
-    if found is None:
-        raise refused(f"it wants to call {shown(name.replace(' ', '.'))[1:-1]}")
-    return found
+    if len(module) + len(name) > _LONGEST:
+        raise refused(f"it names something by {len(module) + len(name)} letters, {shown(module)[1:-1]}")
+    text = f"{module} {name}"
+    return _FUNCTIONS.get(text) or _TYPES.get(text) or Named(module, name)
 
 
-def storage(identity: object) -> Storage:
-    """The storage that a persistent id means: ('storage', type, key, device, numel), before 1.6 with a None behind.
+def called(function: object, arguments: object) -> Any:
+    """What calling something by its name gives: a tensor or dict of ours, else a record that it was asked for.
+
+    Raises
+    ------
+    FormatError : it is not to be called, or with something else than a tuple, or would run programs in PyTorch
+    """
+    if not isinstance(arguments, tuple) or not isinstance(function, FunctionType | Named | Record):
+        raise refused(f"it calls {type(function).__name__}")
+    if isinstance(function, FunctionType):
+        return function(*arguments)  # of this file: no other function can be on the stack
+    kind = function.kind if isinstance(function, Record) else function
+    if _runs(kind):
+        raise refused(f"it wants to call {shown(kind)[1:-1]}")
+    return Record(kind, arguments)
+
+
+def _runs(kind: Named) -> bool:
+    """Whether to call it means to run what the file says, and not to make an object of a network."""
+    if kind.module in ("builtins", "__builtin__"):
+        return kind.name.partition(".")[0] not in _PLAIN
+    return kind.module.partition(".")[0] in _RUNNERS
+
+
+def persistent(identity: object) -> Storage | Named:
+    """What a persistent id means.
+
+    Storages are ('storage', type, key, device, numel), before 1.6 with a None behind; there a module's class is
+    ('module', class, path of its source, its source).
 
     Raises
     ------
@@ -80,23 +159,36 @@ def storage(identity: object) -> Storage:
             return Storage(name, key, numel)
         case ("storage", StorageType(name), str(key), str(), numel, None) if _is_count(numel):
             return Storage(name, key, numel)
+        case ("module", Named() as kind, str() | None, str() | None):
+            return kind
     raise refused("it names a storage in a way that is not PyTorch's")
 
 
-def filled(mapping: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
-    """The dict with more keys and values, which alternate in `items`.
+def filled(holder: dict[Any, Any] | Record, items: list[Any]) -> dict[Any, Any]:
+    """A dict, or what stands for one, with more keys and values, which alternate in `items`: returns the dict.
 
     Raises
     ------
-    FormatError : a value is missing, or a key is neither text nor a small integer
+    FormatError : a value is missing
     """
     if len(items) % 2:
         raise refused("it has a key without a value")
+    if isinstance(holder, Record):
+        holder.entries = mapping = {} if holder.entries is None else holder.entries
+    else:
+        mapping = holder
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _KEYS)):
-            raise refused(f"it has {type(key).__name__} as a key, not text or a small integer")
-        mapping[key] = value
+        plain = isinstance(key, str) or (isinstance(key, int) and abs(key) < _KEYS)
+        mapping[key if plain else Other(key)] = value
     return mapping
+
+
+def extended(holder: list[Any] | Record, items: list[Any]) -> None:
+    """Put more elements into a list, or into what stands for a list or a set."""
+    if isinstance(holder, Record):
+        holder.elements = [] if holder.elements is None else holder.elements
+        holder = holder.elements
+    holder.extend(items)
 
 
 def _is_count(value: object) -> bool:
@@ -104,7 +196,7 @@ def _is_count(value: object) -> bool:
 
 
 def _are_counts(values: object) -> bool:
-    return isinstance(values, tuple) and all(_is_count(value) for value in values)
+    return isinstance(values, tuple) and len(values) <= _LONGEST and all(_is_count(value) for value in values)
 
 
 def _ordered_dict(*arguments: Any) -> OrderedDict[Any, Any]:
@@ -135,11 +227,28 @@ def _rebuild_tensor(*arguments: Any) -> Tensor:
 
 
 def _rebuild_parameter(*arguments: Any) -> Tensor:
-    """A tensor, requires_grad and hooks: the tensor."""
+    """A tensor, requires_grad, hooks and attributes of the object: the tensor. Before 0.4 the tensor alone."""
     match arguments:
-        case (Tensor() as tensor, bool(), _):
+        case (Tensor() as tensor, bool(), _) | (Tensor() as tensor, bool(), _, _) | (Tensor() as tensor,):
             return tensor
     raise refused("it describes a parameter by something else than a tensor")
+
+
+def _rebuild_of_type(*arguments: Any) -> Any:
+    """A function, the class of the tensor, the function's arguments, the object's attributes, which are dropped."""
+    match arguments:
+        case (function, _, tuple(inner), _) if function is not _rebuild_of_type:
+            return called(function, inner)
+    raise refused("it describes a tensor of another class by something else than a function and its arguments")
+
+
+def _getattr(*arguments: Any) -> Named | Record:
+    """A class inside another, or a method of an object: neither is looked up."""
+    match arguments:
+        case (Named(module, name), str(inner)):
+            found = known(module, f"{name}.{inner[:_LONGEST]}")
+            return found if isinstance(found, Named) else Named(module, name)
+    return Record(Named("builtins", "getattr"), arguments)
 
 
 def _size(*arguments: Any) -> tuple[Any, ...]:
@@ -156,6 +265,21 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_tensor": _rebuild_tensor,
     "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils _rebuild_parameter": _rebuild_parameter,
+    "torch._utils _rebuild_parameter_with_state": _rebuild_parameter,
+    "torch.nn.parameter Parameter": _rebuild_parameter,
+    "torch._tensor _rebuild_from_type_v2": _rebuild_of_type,
+    "builtins getattr": _getattr,
+    "__builtin__ getattr": _getattr,
 }
 _ELEMENTS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _TYPES = {f"torch {element}Storage": StorageType(element) for element in _ELEMENTS}
+
+# Calls of `builtins` that make plain values; of the modules below, whose calls run programs, none do.
+_PLAIN = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long"),
+    *("object", "property", "range", "set", "slice", "str", "tuple", "type", "unicode", "xrange"),
+)
+_RUNNERS = (
+    *("asyncio", "bdb", "cProfile", "ctypes", "importlib", "multiprocessing", "nt", "os", "pdb", "pickle", "_pickle"),
+    *("popen2", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys", "timeit", "webbrowser"),
+)
