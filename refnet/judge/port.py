@@ -17,7 +17,8 @@ from refnet.errors import RequestError
 from refnet.graph import SOURCE
 from refnet.judge.compare import Comparison, Finding, Reference, compare
 from refnet.network import Network
-from refnet.pack.match import Matched, Matching, match, read_candidate, shapes_of
+from refnet.pack.candidate import read_candidate
+from refnet.pack.match import Assignment, MatchedTensor, match_tensors, shapes_of
 from refnet.pack.pack import Pack, read_pack
 from refnet.readings.bounds import Precision
 from refnet.readings.precision import WEIGHTS
@@ -43,7 +44,7 @@ class Judged(NamedTuple):
     """What was found, and which of the candidate's tensors was taken for which node."""
 
     comparison: Comparison
-    matching: Matching
+    matching: Assignment
     reference: Reference
 
 
@@ -105,7 +106,7 @@ def judge_port(
     batch = len(pack.tensor(SOURCE))
     full = {name: (batch, *shape) for name, shape in shapes(pack.graph).items()}
     golden = _Golden(pack)
-    matching = match(real, full, golden.tensor, names=names)
+    matching = match_tensors(real, full, golden.tensor, names=names)
     if not matching.tensors:
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
@@ -137,7 +138,7 @@ class _Golden:
         return self.computed[name]
 
 
-def _read(found: Matched, shape: tuple[int, ...], node: tuple[int, ...]) -> Array:
+def _read(found: MatchedTensor, shape: tuple[int, ...], node: tuple[int, ...]) -> Array:
     """A candidate's tensor; of one that is far larger than the node's, and so of another shape, the shape alone."""
     if math.prod(shape) > _MUCH * math.prod(node):
         return np.broadcast_to(np.float32(0), shape)
@@ -177,7 +178,7 @@ class _Real(Mapping[str, Array]):
 
 
 def _precisions(
-    matching: Matching,
+    matching: Assignment,
     arrays: Mapping[str, Array],
     real: _Real,
     precision: str | None,
@@ -287,7 +288,7 @@ def _causes(comparison: Comparison, finding: Finding) -> list[dict[str, Any]]:
     ]
 
 
-def _entry(finding: Finding, matching: Matching) -> dict[str, Any]:
+def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:
     judgement, apart = finding.judgement, finding.accumulated
     matched = matching.tensors.get(finding.name)
     judged = bool(finding.segment)

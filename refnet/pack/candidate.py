@@ -19,7 +19,7 @@ from refnet.errors import FormatError
 from refnet.files.containers import npy, npz, safetensors
 from refnet.files.containers.archive import widened
 
-__all__ = ["Stored", "Tensors", "read_candidate"]
+__all__ = ["TensorPlace", "Tensors", "read_candidate"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 _RAW = (".bin", ".raw")
 
 
-class Stored(NamedTuple):
+class TensorPlace(NamedTuple):
     """Where a tensor lies in a file; dtype as NumPy writes it, or 'bfloat16', which NumPy does not have."""
 
     path: Path
@@ -45,7 +45,7 @@ class Stored(NamedTuple):
 class Tensors(Mapping[str, Array]):
     """Tensors in files: each is read when asked for, and not kept. `shapes` are known without reading."""
 
-    def __init__(self, stored: Mapping[str, Stored]) -> None:
+    def __init__(self, stored: Mapping[str, TensorPlace]) -> None:
         self._stored = dict(stored)
         self.shapes = {name: place.shape for name, place in stored.items()}
 
@@ -133,12 +133,12 @@ def _allow(dtype: np.dtype[Any], name: str) -> None:
         raise FormatError(f"{name!r} holds {what}; take float16, float32, float64 or integers")
 
 
-def _folder(path: Path) -> dict[str, Stored]:
+def _folder(path: Path) -> dict[str, TensorPlace]:
     folder = path / "tensors" if (path / "tensors").is_dir() else path
     files = [file for file in folder.iterdir() if file.suffix in (".npy", *_RAW) and not file.name.startswith(".")]
     if not files:
         raise FormatError("holds no .npy, .bin or .raw file")
-    found: dict[str, Stored] = {}
+    found: dict[str, TensorPlace] = {}
     for file in sorted(files, key=lambda file: (_natural(file.stem), file.name)):
         if file.stem in found:
             raise FormatError(f"{found[file.stem].path.name} and {file.name} have one name; remove one")
@@ -146,7 +146,7 @@ def _folder(path: Path) -> dict[str, Stored]:
     return found
 
 
-def _file(path: Path) -> Stored:
+def _file(path: Path) -> TensorPlace:
     """Where the tensor of a .npy or raw file lies."""
     if not path.is_file():
         raise FormatError(f"{path}: is no file")
@@ -154,22 +154,22 @@ def _file(path: Path) -> Stored:
     if path.suffix in _RAW:
         if size == 0 or size % 4:
             raise FormatError(f"{path}: {size} bytes are no whole number of float32 values")
-        return Stored(path, 0, "<f4", (size // 4,))
+        return TensorPlace(path, 0, "<f4", (size // 4,))
     with open(path, "rb") as file:
         try:
             shape, fortran, dtype = npy.read_header(file)
         except FormatError as error:
             raise FormatError(f"{path}: {error}") from None
         _allow(dtype, str(path))
-        stored = Stored(path, file.tell(), dtype.str, tuple(map(int, shape)), "F" if fortran else "C")
+        stored = TensorPlace(path, file.tell(), dtype.str, tuple(map(int, shape)), "F" if fortran else "C")
     if min(shape, default=0) < 0 or stored.nbytes != size - stored.offset:
         state = "cut short" if stored.nbytes > size - stored.offset else "not as long as its array"
         raise FormatError(f"{path}: is {state}: {size - stored.offset} bytes for shape {shape} of {dtype}")
     return stored
 
 
-def _safetensors(path: Path) -> dict[str, Stored]:
+def _safetensors(path: Path) -> dict[str, TensorPlace]:
     """Where the tensors of a safetensors file lie."""
     with open(path, "rb") as file:
         found = safetensors.places(file)
-    return {name: Stored(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}
+    return {name: TensorPlace(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}

@@ -20,7 +20,7 @@ from refnet.pack.formats import FORMATS, Stored
 from refnet.pack.limits import check_sizes
 from refnet.readings.shapes import shapes, well_formed
 
-__all__ = ["DTYPES", "FORMAT", "LAYOUTS", "MANIFEST", "Manifest", "document", "head", "laid_out", "parse"]
+__all__ = ["DTYPES", "FORMAT", "LAYOUTS", "MANIFEST", "Manifest", "head", "laid_out", "manifest_text", "parse_manifest"]
 
 Shape = tuple[int, ...]
 
@@ -67,7 +67,7 @@ def head(graph: Graph, dtype: str, layout: str, form: str, origin: Mapping[str, 
     }
 
 
-def document(manifest: Mapping[str, Any]) -> str:
+def manifest_text(manifest: Mapping[str, Any]) -> str:
     """JSON with one entry of each list and object per line, so that a reader in C can go by lines."""
     parts = []
     for key, value in manifest.items():
@@ -88,7 +88,7 @@ def laid_out(shape: Shape, layout: str) -> Shape:
     return (shape[0], *shape[2:], shape[1]) if layout == "nhwc" and len(shape) == 4 else shape
 
 
-def parse(folder: Path) -> Manifest:
+def parse_manifest(folder: Path) -> Manifest:
     """Read the manifest of a pack.
 
     Raises

@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
-from refnet.pack.candidate import read_candidate
 from refnet.pack.layouts import UNKNOWN, AxisOrder, axis_orders
 
-__all__ = ["Matched", "Matching", "match", "read_candidate", "shapes_of"]
+__all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -33,7 +32,7 @@ _POINTS = 4096  # elements that are looked at before whole tensors are
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedTensor:
     """A candidate's tensor that is a node's.
 
     Attributes
@@ -56,10 +55,10 @@ class Matched:
         return self.load()
 
 
-class Matching(NamedTuple):
+class Assignment(NamedTuple):
     """The tensors by node, in order of execution; and the candidate's names that match nothing."""
 
-    tensors: dict[str, Matched]
+    tensors: dict[str, MatchedTensor]
     unmatched: list[str]
 
 
@@ -105,13 +104,13 @@ class _Choice(NamedTuple):
         return self.distance < CLOSE and self.other >= CLEAR * self.distance and self.other > self.distance
 
 
-def match(
+def match_tensors(
     candidate: Mapping[str, Array],
     shapes: Mapping[str, Shape],
     golden: Callable[[str], Array],
     *,
     names: Mapping[str, str] | None = None,
-) -> Matching:
+) -> Assignment:
     """Find out which node each tensor is.
 
     First the explicit map; then equal names, exactly or with '/', '_', ':' for '.' and in any case where that is
@@ -125,7 +124,7 @@ def match(
 
     Parameters
     ----------
-    candidate : by the candidate's own names; from `read_candidate`, or arrays
+    candidate : by the candidate's own names; from `candidate.read_candidate`, or arrays
     shapes : of every node and of 'input', (N, C, H, W) or (N, classes), in order of execution
     golden : gives a node's golden tensor, in that shape
     names : {the candidate's name: the node's}
@@ -139,7 +138,7 @@ def match(
     Examples
     --------
     >>> x = np.arange(24.0).reshape(1, 2, 3, 4)
-    >>> found = match({"Conv_1": x.transpose(0, 2, 3, 1)}, {"stem.conv": x.shape}, {"stem.conv": x}.__getitem__)
+    >>> found = match_tensors({"Conv_1": x.transpose(0, 2, 3, 1)}, {"stem.conv": x.shape}, {"stem.conv": x}.__getitem__)
     >>> found.tensors["stem.conv"].layout, found.tensors["stem.conv"].how
     ('nhwc', 'content')
     """
@@ -161,11 +160,11 @@ def match(
         pairs[node], layouts[node] = (source, "content"), layout
     tensors = {node: _matched(sides, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     sources = {source for source, _ in pairs.values()}
-    return Matching(tensors, [source for source in candidate if source not in sources])
+    return Assignment(tensors, [source for source in candidate if source not in sources])
 
 
-def _matched(sides: _Sides, node: str, source: str, how: str, layout: AxisOrder) -> Matched:
-    return Matched(
+def _matched(sides: _Sides, node: str, source: str, how: str, layout: AxisOrder) -> MatchedTensor:
+    return MatchedTensor(
         lambda: layout.nchw(np.asarray(sides.candidate[source]), sides.shapes[node]), source, layout.label, how
     )
 

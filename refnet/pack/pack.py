@@ -25,7 +25,7 @@ from refnet.errors import FormatError, RequestError
 from refnet.graph import SOURCE, Graph, walk
 from refnet.network import Network
 from refnet.pack.formats import FORMATS, Stored, read_array, writer
-from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, document, head, laid_out, parse
+from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, head, laid_out, manifest_text, parse_manifest
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 
@@ -105,7 +105,7 @@ def write_pack(
                     tensors[node.name] = {**out.add("tensors", node.name, _stored(y, layout)), "op": node.op}
                 del y  # or it would outlive the next node's run
         manifest = {**first, "params": entries, "tensors": tensors}
-        (folder / MANIFEST).write_text(document(manifest), encoding="ascii")
+        (folder / MANIFEST).write_text(manifest_text(manifest), encoding="ascii")
 
 
 class _Rounded(Mapping[str, Array]):
@@ -264,7 +264,7 @@ def read_pack(path: str | Path) -> Pack:
     path = Path(path)
     if not path.is_dir():
         raise FormatError(f"{path}: {'is a file; a golden pack is a folder' if path.exists() else 'does not exist'}")
-    manifest = parse(path)
+    manifest = parse_manifest(path)
     form = manifest.entries["storage"]
     params = _Arrays(path, form, manifest.params, keep=True)
     return Pack(path, manifest.entries, manifest.graph, params, _Arrays(path, form, manifest.tensors, keep=False))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refnet import FormatError
-from refnet.pack.match import match, read_candidate
+from refnet.pack.candidate import read_candidate
+from refnet.pack.match import match_tensors
 
 DTYPES = ("<f2", "<f4", "<f8", ">f4", "<i1", "<u1", "<i4", "<i8")
 
@@ -63,7 +64,7 @@ def test_raw_files_are_float32_without_a_shape(tmp_path, suffix):
     (tmp_path / f"x{suffix}").write_bytes(x.tobytes())
     np.testing.assert_array_equal(read_candidate(tmp_path)["x"], x.ravel())
     np.testing.assert_array_equal(
-        match(read_candidate(tmp_path), {"x": x.shape}, {"x": x}.__getitem__).tensors["x"].array, x
+        match_tensors(read_candidate(tmp_path), {"x": x.shape}, {"x": x}.__getitem__).tensors["x"].array, x
     )
 
 

@@ -13,7 +13,7 @@ from strategies import arrays
 from refnet import RequestError, build, random_input, random_params
 from refnet.graph import walk
 from refnet.pack.layouts import axis_orders
-from refnet.pack.match import match
+from refnet.pack.match import match_tensors
 from refnet.readings import fast
 
 
@@ -27,7 +27,7 @@ def trace() -> dict[str, np.ndarray]:
 
 def matched(candidate, golden=None, **how):
     golden = trace() if golden is None else golden
-    return match(candidate, {name: array.shape for name, array in golden.items()}, golden.__getitem__, **how)
+    return match_tensors(candidate, {name: array.shape for name, array in golden.items()}, golden.__getitem__, **how)
 
 
 # Matching by name
