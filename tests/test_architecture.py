@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def floor(module: str) -> int:
         if any(module == room or module.startswith(room + "/") for room in rooms):
             return level
     raise AssertionError(f"{module} has no place in the house: add it to FLOORS and to docs/architecture.md")
+
+
+def test_the_page_draws_the_same_floors():
+    page = (PACKAGE.parent / "docs/architecture.md").read_text()
+    drawn = []
+    for row in re.findall(r"^\| \d+ \| (.*?) \|", page, re.MULTILINE):
+        names = []
+        for name in re.findall(r"`(.*?)`", row):
+            head, brace, tail = name.partition("{")
+            names += [head + each for each in tail.rstrip("}").split(",")] if brace else [name]
+        drawn.append(set(names))
+    *floors, last = FLOORS
+    assert drawn == [*map(set, floors), {"refnet"}]
 
 
 def room(module: str) -> str:

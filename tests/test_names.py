@@ -19,7 +19,45 @@ from refnet.ops import OPS
 PACKAGE = Path(refnet.__file__).parent
 
 # What has two meanings still, and the names of the front that have no example yet; both are to be empty.
-LEFT = {"Case", "Comparison", "Entry", "Finding", "Layer", "Node", "Place", "Scale", "Table", "Value", "_Reader", "check", "compare", "document", "ends", "entries", "eps", "evaluate", "judged", "junit", "layers", "load", "main", "modules", "moved", "opened", "places", "recognise", "scaled", "source", "stored", "swapped", "table", "unused", "var_std", "work", "write_weights"}
+LEFT = {
+    "Case",
+    "Comparison",
+    "Entry",
+    "Finding",
+    "Layer",
+    "Node",
+    "Place",
+    "Scale",
+    "Table",
+    "Value",
+    "_Reader",
+    "check",
+    "compare",
+    "document",
+    "ends",
+    "entries",
+    "eps",
+    "evaluate",
+    "judged",
+    "junit",
+    "layers",
+    "load",
+    "main",
+    "modules",
+    "moved",
+    "opened",
+    "places",
+    "recognise",
+    "scaled",
+    "source",
+    "stored",
+    "swapped",
+    "table",
+    "unused",
+    "var_std",
+    "work",
+    "write_weights",
+}
 BARE = {"Graph", "Node", "Recipe", "compare", "identify", "load", "verify"}
 
 
