@@ -71,7 +71,7 @@ def test_the_page_draws_the_same_floors():
             head, brace, tail = name.partition("{")
             names += [head + each for each in tail.rstrip("}").split(",")] if brace else [name]
         drawn.append(set(names))
-    *floors, last = FLOORS
+    *floors, _ = FLOORS
     assert drawn == [*map(set, floors), {"refnet"}]
 
 
