@@ -34,6 +34,11 @@ class Node:
     inputs : names of earlier nodes, or 'input'
     params : the arrays it needs, {'w': shape}; in a params dict they are called 'block3.depthwise.w'
     attrs : plain numbers, strings and nested tuples of them
+
+    Examples
+    --------
+    >>> print(Node("stem.scale", "affine", ("stem.conv",), attrs={"slope": 2.0, "offset": 0.5}))
+    stem.scale = affine(stem.conv, slope=2.0, offset=0.5)
     """
 
     name: str
@@ -61,6 +66,13 @@ class Recipe:
     channels : of an image
     preprocessing : from an image's pixels to the network's input; None where nobody has said
     labels : name of the class names, see `files.labels`; '' where nobody has said
+
+    Examples
+    --------
+    >>> from refnet.networks.build import build
+    >>> recipe = build("refnet/digits").recipe
+    >>> recipe.size, recipe.classes, recipe.labels
+    ((32, 32), 10, 'digits')
     """
 
     model: str
@@ -100,7 +112,15 @@ class Graph:
 
     Attributes
     ----------
+    recipe : what it was built from
+    nodes : each reads earlier ones, or the input
     returns : the tensors that calling the network returns; nothing stands for the last node's
+
+    Examples
+    --------
+    >>> graph = Graph(Recipe("", 1.0, (8, 8), classes=10), (Node("stem.act", "relu", ("input",)),))
+    >>> len(graph), graph.output, "stem.act" in graph
+    (1, 'stem.act', True)
     """
 
     recipe: Recipe

@@ -182,6 +182,11 @@ def load(
     ------
     FormatError, RequestError
         in one line: what is wrong with the file, and what to do.
+
+    Examples
+    --------
+    >>> load()
+    Network(refnet/digits, width 1, size (32, 32), 157 nodes, float32)
     """
     # Only here: running a network needs no parser of files, and importing refnet is quick.
     from refnet.files import shipped

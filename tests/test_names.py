@@ -58,7 +58,7 @@ LEFT = {
     "work",
     "write_weights",
 }
-BARE = {"Graph", "Node", "Recipe", "compare", "identify", "load", "verify"}
+BARE = {"compare", "identify", "verify"}
 
 
 def homonyms() -> dict[str, list[str]]:
