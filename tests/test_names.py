@@ -58,7 +58,7 @@ LEFT = {
     "work",
     "write_weights",
 }
-BARE = {"compare", "identify", "verify"}
+BARE = {"compare", "verify"}
 
 
 def homonyms() -> dict[str, list[str]]:

@@ -103,6 +103,13 @@ def identify(
         of another shape.
     RequestError
         for a model, width or size that cannot be.
+
+    Examples
+    --------
+    >>> from refnet.files import shipped
+    >>> found = identify(shipped.path("digits_weights.npz"))
+    >>> print(found, found.kind, found.folded)
+    refnet/digits x1 npz False
     """
     contents = containers.read(path)
     if model is not None:
