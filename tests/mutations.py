@@ -235,7 +235,7 @@ def _statements(node: ast.AST, bound: set[str]) -> Iterator[ast.stmt]:
             yield ast.Pass()
         case ast.Assign(targets=[target]) if _assigned_before(target, bound):
             yield ast.Pass()
-        case ast.Return(value) if value is not None and not _is_none(value):
+        case ast.Return(value) if value is not None and not _is_nothing(value):
             yield ast.Return(ast.Constant(None))
         case ast.Continue():
             yield ast.Pass()
@@ -253,8 +253,8 @@ def _assigned_before(target: ast.expr, bound: set[str]) -> bool:
     return isinstance(target, ast.Attribute | ast.Subscript)
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and not node.value
 
 
 def _expressions(node: ast.AST, owner: ast.AST, field: str) -> Iterator[ast.expr]:
