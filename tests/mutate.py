@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> int:
             print(f"tests/mutants.txt names a mutant that is no more: {' '.join(key[:2])}: {key[2]}")
     counts: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="refnet-mutate-") as folder:
-        for mutant, outcome in _outcomes(Trial(checkout, Path(folder)), chosen, asked.seconds, checkout):
+        for mutant, outcome in _outcomes(Trial(checkout, Path(folder)), chosen, asked.seconds):
             what = "equivalent" if outcome.what == "survived" and mutant.key in known else outcome.what
             row = counts.setdefault(mutant.file, Counter())
             row[what] += 1
@@ -258,9 +258,7 @@ def main(argv: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> int:
     return int(any(row["survived"] for row in counts.values()))
 
 
-def _outcomes(
-    trial: Trial, chosen: Sequence[Mutant], seconds: float, checkout: Path
-) -> Iterator[tuple[Mutant, Outcome]]:
+def _outcomes(trial: Trial, chosen: Sequence[Mutant], seconds: float) -> Iterator[tuple[Mutant, Outcome]]:
     """Test one mutant after another, as long as there is time."""
     end = time.monotonic() + seconds
     for index, mutant in enumerate(chosen):
@@ -268,7 +266,7 @@ def _outcomes(
             return
         if sys.stderr.isatty():
             print(f"\r{index + 1}/{len(chosen)} {mutant.file}:{mutant.line}\033[K", end="\r", file=sys.stderr)
-        yield mutant, trial.tested(mutant, tests_of(mutant.file, checkout))
+        yield mutant, trial.tested(mutant, tests_of(mutant.file, trial.copy))
 
 
 def _shown(mutant: Mutant) -> str:
@@ -289,4 +287,5 @@ def _table(counts: dict[str, Counter[str]], asked: int, every: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the tests and removes the copy
     sys.exit(main())

@@ -155,9 +155,7 @@ MISFITS = {
         MAP, np.zeros((1, 3, 1, 1)), None, **GEOMETRY
     ),
     "w of shape (1, 2) does not have 4 axes": lambda: loops.conv2d(MAP, np.zeros((1, 2)), None, **GEOMETRY),
-    "x of shape (2, 3, 3) does not have 4 axes": lambda: loops.conv2d(
-        MAP[0], np.zeros((1, 2, 1, 1)), None, **GEOMETRY
-    ),
+    "x of shape (2, 3, 3) does not have 4 axes": lambda: loops.conv2d(MAP[0], np.zeros((1, 2, 1, 1)), None, **GEOMETRY),
     "b of shape (2,) does not fit 1 channels": lambda: loops.conv2d(
         MAP, np.zeros((1, 2, 1, 1)), np.zeros(2), **GEOMETRY
     ),
@@ -170,12 +168,8 @@ MISFITS = {
     "b of shape (1,) does not fit 2 channels": lambda: loops.depthwise_conv2d(
         MAP, np.zeros((2, 3, 3)), np.zeros(1), **GEOMETRY
     ),
-    "w of shape (2, 3) does not fit the 2 channels of x": lambda: loops.pointwise_conv2d(
-        MAP, np.zeros((2, 3)), None
-    ),
-    "w of shape (2, 2, 1, 1) does not have 2 axes": lambda: loops.pointwise_conv2d(
-        MAP, np.zeros((2, 2, 1, 1)), None
-    ),
+    "w of shape (2, 3) does not fit the 2 channels of x": lambda: loops.pointwise_conv2d(MAP, np.zeros((2, 3)), None),
+    "w of shape (2, 2, 1, 1) does not have 2 axes": lambda: loops.pointwise_conv2d(MAP, np.zeros((2, 2, 1, 1)), None),
     "b of shape (4,) does not fit 5 channels": lambda: loops.pointwise_conv2d(MAP, np.zeros((5, 2)), np.zeros(4)),
     "beta of shape (3,) does not fit 2 channels": lambda: loops.batch_norm(
         MAP, np.ones(2), np.zeros(3), np.zeros(2), np.ones(2), eps=0.1
@@ -184,9 +178,7 @@ MISFITS = {
         MAP[..., 0, 0], np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), eps=0.1
     ),
     "gate of shape (1, 2, 3, 3) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, MAP),
-    "gate of shape (1, 1, 1, 1) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(
-        MAP, np.ones((1, 1, 1, 1))
-    ),
+    "gate of shape (1, 1, 1, 1) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, np.ones((1, 1, 1, 1))),
     "x of shape (1, 2, 3, 3) and y of shape (1, 2, 1, 1) cannot be added": lambda: loops.add(
         MAP, np.ones((1, 2, 1, 1))
     ),

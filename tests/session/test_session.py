@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -17,7 +18,7 @@ from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.shapes import shapes
-from refnet.session import Session
+from refnet.session import Session, cores
 
 FAMILIES = (
     "timm/mobilenetv1_100",
@@ -227,3 +228,13 @@ def test_input_of_another_kind_is_refused(x):
     for run in session, session.tensors:
         with pytest.raises(RequestError, match=r"input: .* take \(N, 3, 40, 56\) float32"):
             run(x)
+
+
+def test_a_session_uses_the_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert Session(SMALL, PARAMS).threads == cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -67,6 +68,26 @@ def test_workers_are_hired_once_batches_take_long(monkeypatch):
     assert len(session._pool._workers) == 1
 
 
+def test_time_spent_on_batches_counts_and_that_on_single_images_does_not(monkeypatch):
+    monkeypatch.setattr("refnet.session._PATIENCE", 0.0)
+    session = Session(SMALL, PARAMS, threads=2)
+    for _ in range(2):
+        session(random_input(SMALL, 1))
+    session(random_input(SMALL, 2))
+    assert session._pool is None
+    session(random_input(SMALL, 2))
+    assert len(session._pool._workers) == 1
+
+
+def test_a_session_on_one_core_never_has_workers(monkeypatch):
+    monkeypatch.setattr("refnet.session._PATIENCE", 0.0)
+    session = Session(SMALL, PARAMS, threads=1)
+    session.start_workers()
+    for _ in range(3):
+        session(random_input(SMALL, 2))
+    assert session._pool is None
+
+
 def working() -> tuple[Session, subprocess.Popen]:
     """A session, and its only worker."""
     session = Session(SMALL, PARAMS, threads=2)
@@ -80,6 +101,23 @@ def test_workers_end_when_they_are_dismissed():
     session.stop_workers()
     assert worker.returncode == 0
     assert len(session(random_input(SMALL, 2))) == 2
+
+
+def test_memory_is_shared_once_for_batches_of_one_size_and_has_no_name(monkeypatch):
+    session, _ = working()
+    made = []
+    monkeypatch.setattr(
+        tempfile, "mkstemp", lambda *args, real=tempfile.mkstemp, **keys: made.append(real(*args, **keys)) or made[-1]
+    )
+    for count in (4, 4, 3):
+        session(random_input(SMALL, count))
+    ((_, path),) = made
+    assert not os.path.exists(path)
+
+
+def test_an_interrupt_at_the_keyboard_does_not_reach_the_workers():
+    _, worker = working()
+    assert os.getpgid(worker.pid) != os.getpgid(0)
 
 
 def test_one_session_at_a_time_has_workers():
