@@ -8,7 +8,7 @@ from refnet import build
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.networks.rewrite import fold_graph
 from refnet.readings.shapes import shapes
-from refnet.session.plan import plan, sources
+from refnet.session.steps import sources, steps
 
 DENSE = {"stride": (1, 1), "pad": ((1, 1), (1, 1)), "dilation": (1, 1)}
 WHOLE = {"kernel": (6, 8), "stride": (1, 1), "pad": ((0, 0), (0, 0))}
@@ -33,10 +33,10 @@ def relu(name, source):
 STEM = Node("stem", "conv2d", (SOURCE,), {"w": (4, 4, 3, 3)}, DENSE)  # so that what follows lies channels last
 
 
-def steps(*nodes, keep=()):
+def run_of(*nodes, keep=()):
     """(kind of step, the tensor that it makes), of a graph of nodes on maps of 4 channels, 6 x 8."""
     graph = check(Graph(Recipe("", 1.0, (6, 8), 1, 4), nodes))
-    made = plan(graph, shapes(graph), keep)
+    made = steps(graph, shapes(graph), keep)
     ends = [step.end for step in made]
     for index, step in enumerate(made):  # whatever a step reads is there by then
         assert set(sources(step)) <= {SOURCE, *ends[:index]}
@@ -45,20 +45,20 @@ def steps(*nodes, keep=()):
 
 def test_a_known_network_is_its_stem_its_blocks_and_its_head():
     graph = fold_graph(build("torchvision/mobilenet_v3_small"))
-    made = plan(graph, shapes(graph))
+    made = steps(graph, shapes(graph))
     assert [(type(step).__name__, step.end) for step in made] == [
         ("Stem", "stem.act"),
-        ("Inverted", "block1.project"),
-        ("Inverted", "block2.project"),
-        ("Inverted", "block3.add"),
-        ("Inverted", "block4.project"),
-        ("Inverted", "block5.add"),
-        ("Inverted", "block6.add"),
-        ("Inverted", "block7.project"),
-        ("Inverted", "block8.add"),
-        ("Inverted", "block9.project"),
-        ("Inverted", "block10.add"),
-        ("Inverted", "block11.add"),
+        ("InvertedResidual", "block1.project"),
+        ("InvertedResidual", "block2.project"),
+        ("InvertedResidual", "block3.add"),
+        ("InvertedResidual", "block4.project"),
+        ("InvertedResidual", "block5.add"),
+        ("InvertedResidual", "block6.add"),
+        ("InvertedResidual", "block7.project"),
+        ("InvertedResidual", "block8.add"),
+        ("InvertedResidual", "block9.project"),
+        ("InvertedResidual", "block10.add"),
+        ("InvertedResidual", "block11.add"),
         ("Pointwise", "head.act"),
         ("Pool", "head.pool"),
         ("Pointwise", "head.hidden.act"),
@@ -71,7 +71,7 @@ def test_a_known_network_is_its_stem_its_blocks_and_its_head():
 
 def test_a_vendor_that_ends_in_softmax_leaves_that_to_fast():
     graph = fold_graph(build("keras/MobileNet"))
-    made = plan(graph, shapes(graph))
+    made = steps(graph, shapes(graph))
     assert [(type(step).__name__, step.end) for step in made[-2:]] == [("Rename", "head.flatten"), ("Single", "output")]
 
 
@@ -80,33 +80,33 @@ def test_a_vendor_that_ends_in_softmax_leaves_that_to_fast():
 
 @pytest.mark.parametrize("node", [pointwise("a", SOURCE), depthwise("a", SOURCE), pool("a", SOURCE)])
 def test_only_a_dense_convolution_reads_an_image(node):
-    assert steps(node) == [("Single", "a")]
-    assert steps(STEM) == [("Stem", "stem")]
+    assert run_of(node) == [("Single", "a")]
+    assert run_of(STEM) == [("Stem", "stem")]
 
 
 def test_an_image_flattened_is_no_map_flattened():
     flatten = Node("a", "flatten", (SOURCE,))
     graph = Graph(Recipe("", 1.0, (1, 1), 4, 4), (flatten,))
-    assert [type(step).__name__ for step in plan(graph, shapes(graph))] == ["Single"]
+    assert [type(step).__name__ for step in steps(graph, shapes(graph))] == ["Single"]
 
 
 def test_a_dense_convolution_is_run_with_its_activation():
-    assert steps(STEM, relu("a", "stem")) == [("Stem", "a")]
+    assert run_of(STEM, relu("a", "stem")) == [("Stem", "a")]
 
 
 @pytest.mark.parametrize("op", ["relu", "relu6", "hard_swish", "sigmoid", "swish"])
 def test_every_activation_is_run_with_its_convolution(op):
-    assert steps(STEM, pointwise("a", "stem"), Node("b", op, ("a",))) == [("Stem", "stem"), ("Pointwise", "b")]
+    assert run_of(STEM, pointwise("a", "stem"), Node("b", op, ("a",))) == [("Stem", "stem"), ("Pointwise", "b")]
 
 
 def test_a_gate_is_an_activation_too():
     gate = Node("b", "hard_sigmoid", ("a",), {}, {"slope": 0.2, "offset": 0.5})
-    assert steps(STEM, pointwise("a", "stem"), gate) == [("Stem", "stem"), ("Pointwise", "b")]
+    assert run_of(STEM, pointwise("a", "stem"), gate) == [("Stem", "stem"), ("Pointwise", "b")]
 
 
 def test_what_is_no_activation_is_a_step_of_its_own():
     affine = Node("b", "affine", ("a",), {}, {"slope": 2.0, "offset": 0.5})
-    assert steps(STEM, pointwise("a", "stem"), affine)[1:] == [("Pointwise", "a"), ("Single", "b")]
+    assert run_of(STEM, pointwise("a", "stem"), affine)[1:] == [("Pointwise", "a"), ("Single", "b")]
 
 
 # ---------------------------------------------------------------------------------------------------- inverted blocks
@@ -115,37 +115,40 @@ BLOCK = (STEM, pointwise("e", "stem"), relu("e.act", "e"), depthwise("d", "e.act
 
 
 def test_expansion_depthwise_and_projection_are_run_in_one_go():
-    assert steps(*BLOCK, pointwise("p", "d.act"), relu("p.act", "p")) == [("Stem", "stem"), ("Inverted", "p.act")]
+    assert run_of(*BLOCK, pointwise("p", "d.act"), relu("p.act", "p")) == [
+        ("Stem", "stem"),
+        ("InvertedResidual", "p.act"),
+    ]
 
 
 def test_a_block_may_have_no_projection_or_no_expansion():
-    assert steps(*BLOCK)[1:] == [("Inverted", "d.act")]
-    assert steps(STEM, depthwise("d", "stem"), pointwise("p", "d"))[1:] == [("Inverted", "p")]
-    assert steps(*BLOCK, Node("s", "softmax", ("d.act",)))[1:] == [("Inverted", "d.act"), ("Single", "s")]
+    assert run_of(*BLOCK)[1:] == [("InvertedResidual", "d.act")]
+    assert run_of(STEM, depthwise("d", "stem"), pointwise("p", "d"))[1:] == [("InvertedResidual", "p")]
+    assert run_of(*BLOCK, Node("s", "softmax", ("d.act",)))[1:] == [("InvertedResidual", "d.act"), ("Single", "s")]
 
 
 @pytest.mark.parametrize(
     ("keep", "kinds"),
     [
-        ("e", [("Pointwise", "e"), ("Single", "e.act"), ("Inverted", "p")]),
-        ("e.act", [("Pointwise", "e.act"), ("Inverted", "p")]),
-        ("d", [("Inverted", "d"), ("Single", "d.act"), ("Pointwise", "p")]),
-        ("d.act", [("Inverted", "d.act"), ("Pointwise", "p")]),
-        ("p", [("Inverted", "p")]),
+        ("e", [("Pointwise", "e"), ("Single", "e.act"), ("InvertedResidual", "p")]),
+        ("e.act", [("Pointwise", "e.act"), ("InvertedResidual", "p")]),
+        ("d", [("InvertedResidual", "d"), ("Single", "d.act"), ("Pointwise", "p")]),
+        ("d.act", [("InvertedResidual", "d.act"), ("Pointwise", "p")]),
+        ("p", [("InvertedResidual", "p")]),
     ],
 )
 def test_a_run_ends_at_a_tensor_that_is_kept(keep, kinds):
-    assert steps(*BLOCK, pointwise("p", "d.act"), keep=[keep])[1:] == kinds
+    assert run_of(*BLOCK, pointwise("p", "d.act"), keep=[keep])[1:] == kinds
 
 
 def test_a_run_ends_at_a_tensor_that_something_else_reads():
     twice = (*BLOCK, pointwise("p", "d.act"), Node("s", "add", ("p", "e.act")))
-    assert steps(*twice)[1:] == [("Pointwise", "e.act"), ("Inverted", "s")]
+    assert run_of(*twice)[1:] == [("Pointwise", "e.act"), ("InvertedResidual", "s")]
 
 
 def test_a_run_ends_at_the_tensor_that_is_returned():
     graph = check(Graph(Recipe("", 1.0, (6, 8), 1, 4), (*BLOCK, pointwise("p", "d.act")), ("d.act",)))
-    assert [step.end for step in plan(graph, shapes(graph))][:2] == ["stem", "d.act"]
+    assert [step.end for step in steps(graph, shapes(graph))][:2] == ["stem", "d.act"]
 
 
 # ---------------------------------------------------------------------------------------------------------- shortcuts
@@ -153,30 +156,30 @@ def test_a_run_ends_at_the_tensor_that_is_returned():
 
 def test_a_shortcut_is_added_by_the_projection_whichever_way_round():
     for inputs in (("p", "stem"), ("stem", "p")):
-        assert steps(*BLOCK, pointwise("p", "d.act"), Node("s", "add", inputs))[1:] == [("Inverted", "s")]
-        assert steps(STEM, pointwise("p", "stem"), Node("s", "add", inputs))[1:] == [("Pointwise", "s")]
+        assert run_of(*BLOCK, pointwise("p", "d.act"), Node("s", "add", inputs))[1:] == [("InvertedResidual", "s")]
+        assert run_of(STEM, pointwise("p", "stem"), Node("s", "add", inputs))[1:] == [("Pointwise", "s")]
 
 
 def test_a_sum_with_itself_is_no_shortcut():
-    assert steps(STEM, pointwise("p", "stem"), Node("s", "add", ("p", "p")))[1:] == [
+    assert run_of(STEM, pointwise("p", "stem"), Node("s", "add", ("p", "p")))[1:] == [
         ("Pointwise", "p"),
         ("Single", "s"),
     ]
 
 
 def test_a_sum_with_the_image_is_no_shortcut():
-    made = steps(STEM, pointwise("p", "stem"), Node("s", "add", ("p", SOURCE)))
+    made = run_of(STEM, pointwise("p", "stem"), Node("s", "add", ("p", SOURCE)))
     assert made[1:] == [("Pointwise", "p"), ("Single", "s")]
 
 
 def test_a_sum_with_what_is_made_later_waits_for_it():
-    made = steps(STEM, pointwise("p", "stem"), pointwise("q", "stem"), Node("s", "add", ("p", "q")))
+    made = run_of(STEM, pointwise("p", "stem"), pointwise("q", "stem"), Node("s", "add", ("p", "q")))
     assert made[1:] == [("Pointwise", "p"), ("Pointwise", "s")]
 
 
 def test_a_product_is_no_shortcut():
-    made = steps(STEM, pointwise("p", "stem"), Node("s", "scale", ("p", "stem")))
-    assert made[1:] == [("Pointwise", "p"), ("Single", "s")]
+    gate = (pool("q", "stem"), pointwise("p", "q"), Node("s", "scale", ("stem", "p")))
+    assert run_of(STEM, *gate)[1:] == [("Pool", "q"), ("Pointwise", "p"), ("Single", "s")]
 
 
 # ------------------------------------------------------------------------------------------------- squeeze and excite
@@ -196,27 +199,27 @@ def excite(source="d.act", **changed):
 
 
 def test_a_gate_is_opened_within_its_block():
-    assert steps(*BLOCK, *excite(), pointwise("p", "m"))[1:] == [("Inverted", "p")]
+    assert run_of(*BLOCK, *excite(), pointwise("p", "m"))[1:] == [("InvertedResidual", "p")]
 
 
 def test_an_activation_behind_the_gate_is_of_the_block():
-    assert steps(*BLOCK, *excite(), relu("m.act", "m"), pointwise("p", "m.act"))[1:] == [("Inverted", "p")]
+    assert run_of(*BLOCK, *excite(), relu("m.act", "m"), pointwise("p", "m.act"))[1:] == [("InvertedResidual", "p")]
 
 
 def test_a_gate_without_activations_is_one_too():
     bare = (pool("q", "d"), pointwise("r", "q", 2, 4), pointwise("x", "r", 4, 2), Node("m", "scale", ("d", "x")))
-    assert steps(STEM, depthwise("d", "stem"), *bare, pointwise("p", "m"))[1:] == [("Inverted", "p")]
+    assert run_of(STEM, depthwise("d", "stem"), *bare, pointwise("p", "m"))[1:] == [("InvertedResidual", "p")]
 
 
 def test_a_gate_that_opens_into_no_projection_is_run_by_itself():
-    made = steps(*BLOCK, *excite(), depthwise("n", "m"))
+    made = run_of(*BLOCK, *excite(), depthwise("n", "m"))
     assert made[1:] == [
-        ("Inverted", "d.act"),
+        ("InvertedResidual", "d.act"),
         ("Pool", "q"),
         ("Pointwise", "r.act"),
         ("Pointwise", "g"),
         ("Single", "m"),
-        ("Inverted", "n"),
+        ("InvertedResidual", "n"),
     ]
 
 
@@ -238,21 +241,21 @@ def test_a_gate_that_opens_into_no_projection_is_run_by_itself():
 )
 def test_what_is_no_squeeze_and_excite_is_run_node_by_node(changed):
     """Only the depthwise convolution is run with what comes before it."""
-    made = steps(*BLOCK, *excite(**changed), pointwise("p", "m"))
-    assert ("Inverted", "d.act") in made or ("Inverted", "d") in made
+    made = run_of(*BLOCK, *excite(**changed), pointwise("p", "m"))
+    assert ("InvertedResidual", "d.act") in made or ("InvertedResidual", "d") in made
     assert ("Pointwise", "p") in made
 
 
 @pytest.mark.parametrize("name", ["q", "r", "r.act", "x", "g", "m"])
 def test_a_kept_tensor_inside_a_squeeze_and_excite_is_made(name):
-    made = steps(*BLOCK, *excite(), pointwise("p", "m"), keep=[name])
+    made = run_of(*BLOCK, *excite(), pointwise("p", "m"), keep=[name])
     assert name in [end for _, end in made]
-    assert ("Inverted", "p") not in made
+    assert ("InvertedResidual", "p") not in made
 
 
 def test_a_map_that_a_third_reads_is_made_before_its_gate():
-    made = steps(*BLOCK, *excite(), pointwise("p", "m"), Node("s", "add", ("p", "d.act")))
-    assert ("Inverted", "d.act") in made
+    made = run_of(*BLOCK, *excite(), pointwise("p", "m"), Node("s", "add", ("p", "d.act")))
+    assert ("InvertedResidual", "d.act") in made
 
 
 # ----------------------------------------------------------------------------------------------------- pools, renames
@@ -264,17 +267,17 @@ def test_a_map_that_a_third_reads_is_made_before_its_gate():
     ids=["narrower", "lower", "padded below", "padded left"],
 )
 def test_only_the_mean_of_a_whole_map_is_a_pool(attrs):
-    assert steps(STEM, pool("q", "stem"))[1:] == [("Pool", "q")]
-    assert steps(STEM, pool("q", "stem", **attrs))[1:] == [("Single", "q")]
+    assert run_of(STEM, pool("q", "stem"))[1:] == [("Pool", "q")]
+    assert run_of(STEM, pool("q", "stem", **attrs))[1:] == [("Single", "q")]
 
 
 def test_only_a_map_of_one_pixel_is_flattened_by_name():
     flatten = Node("f", "flatten", ("q",))
-    assert steps(STEM, pool("q", "stem"), flatten)[1:] == [("Pool", "q"), ("Rename", "f")]
-    assert steps(STEM, pool("q", "stem", kernel=(6, 7)), flatten)[1:] == [("Single", "q"), ("Single", "f")]
-    assert steps(STEM, pool("q", "stem", kernel=(5, 8)), flatten)[1:] == [("Single", "q"), ("Single", "f")]
+    assert run_of(STEM, pool("q", "stem"), flatten)[1:] == [("Pool", "q"), ("Rename", "f")]
+    assert run_of(STEM, pool("q", "stem", kernel=(6, 7)), flatten)[1:] == [("Single", "q"), ("Single", "f")]
+    assert run_of(STEM, pool("q", "stem", kernel=(5, 8)), flatten)[1:] == [("Single", "q"), ("Single", "f")]
 
 
 def test_a_vector_flattened_again_is_left_to_fast():
-    made = steps(STEM, pool("q", "stem"), Node("f", "flatten", ("q",)), Node("g", "flatten", ("f",)))
+    made = run_of(STEM, pool("q", "stem"), Node("f", "flatten", ("q",)), Node("g", "flatten", ("f",)))
     assert made[2:] == [("Rename", "f"), ("Single", "g")]
