@@ -20,20 +20,22 @@ from __future__ import annotations
 import argparse
 import compileall
 import contextlib
+import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from mutations import Mutant, mutants
 
 __all__ = ["Trial", "equivalents", "main", "tests_of"]
@@ -43,13 +45,30 @@ OUTCOMES = ("killed", "survived", "equivalent", "undecided")
 GRACE = 5  # seconds beyond three times the unmutated run
 MEMORY = 8 << 30  # bytes that a mutant may claim
 
+# A process that has imported what all tests need, and nothing of refnet: what it forks has it at once.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["pytest", "hypothesis.strategies", "numpy", "scipy.ndimage"])
+
 # The test files, or folders of them, that cover a module; those come first that are quick and see much. The longest
 # beginning of a module's path counts. What is not here has the file of its own name, and then all those of its room.
 TESTS = {
-    "readings/bounds": ("readings/test_bounds_sums.py", "readings/test_bounds_others.py", "readings"),
-    "readings/carried": ("readings/test_carried.py", "readings/test_bounds_sums.py", "readings"),
+    "readings/bounds": (
+        *(f"readings/test_bounds_{what}.py" for what in ("sums", "others", "tight")),
+        "readings/test_carried.py",
+        "readings/test_bounds.py",
+        "readings/test_bounds_sound.py",
+    ),
+    "readings/carried": ("readings/test_carried.py", "readings/test_bounds_sums.py", "readings/test_bounds_tight.py"),
     "readings/cost": ("readings/test_cost.py", "networks/test_models.py"),
     "readings/shapes": ("readings/test_shapes.py", "test_graph.py", "networks/test_models.py"),
+    "readings/precision": (
+        "readings/test_precision.py",
+        "readings/test_bounds_sums.py",
+        "readings/test_bounds_tight.py",
+    ),
+    "readings/orders": ("readings/test_orders.py", "readings/test_bounds_tight.py", "readings/test_bounds_sound.py"),
+    "readings": ("readings/test_loops.py", "readings/test_fast.py"),
     "files/containers": ("files",),
     "graph": ("test_graph.py", "session/test_any_graph.py"),
 }
@@ -89,7 +108,7 @@ class Trial:
         path.write_text(mutant.source)
         try:
             started = time.monotonic()
-            code = self._run(tests, limit)
+            code, _ = self._run(tests, limit)
             return Outcome(_meaning(code), time.monotonic() - started)
         finally:
             path.write_bytes(original)
@@ -103,62 +122,65 @@ class Trial:
         """
         key = tuple(tests)
         if key not in self._unmutated:
-            before = _processor_time()
-            if code := self._run(tests, 3600):
+            code, used = self._run(tests, 3600)
+            if code != 0:
                 raise SystemExit(f"the tests fail without a mutant (pytest's status {code}): {' '.join(tests)}")
-            self._unmutated[key] = _processor_time() - before
+            self._unmutated[key] = used
         return self._unmutated[key]
 
-    def _run(self, tests: Sequence[str], seconds: float) -> int | None:
-        """pytest's exit status, a signal's number below zero, or None after a long wait in vain."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.copy),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "HYPOTHESIS_PROFILE": "mutants",
-            "HOME": str(self.home),
-            "TMPDIR": str(self.home),
-        }
-        child = subprocess.Popen(
-            command,
-            cwd=self.copy,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=lambda: _limited(3 * seconds + GRACE),
-        )
+    def _run(self, tests: Sequence[str], seconds: float) -> tuple[int | None, float]:
+        """pytest's exit status, a signal's number below zero, or None after a wait in vain; and processor time."""
+        answer, asked = _SERVER.Pipe(duplex=False)
+        child = _SERVER.Process(target=_pytest, args=(self.copy, self.home, tests, 3 * seconds + GRACE, asked))
+        child.start()
+        asked.close()
         try:
-            return child.wait(timeout=8 * seconds + 30)  # on the clock: a busy machine is no finding
-        except subprocess.TimeoutExpired:
-            return None
+            patience = 8 * seconds + 30  # on the clock: a busy machine is no finding
+            if answer in wait([answer, child.sentinel], patience):
+                with contextlib.suppress(EOFError):
+                    return answer.recv()
+            child.join(1)
+            return child.exitcode, seconds
         finally:
-            _ended(child)
+            _ended(child.pid)
+            child.join()
 
 
-def _limited(seconds: float) -> None:
-    """Bound this process and its children, each, in processor time and memory."""
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+def _pytest(copy: Path, home: Path, tests: Sequence[str], seconds: float, answer: Connection) -> None:
+    """Run tests in this process, which has been forked for that."""
+    os.setsid()  # so that `_ended` knows what it leaves behind
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))  # of its children, too, each
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.chdir(copy)
+    os.environ |= {
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_PROFILE": "mutants",
+        "HOME": str(home),
+        "TMPDIR": str(home),
+    }
+    tempfile.tempdir = None
+    sys.dont_write_bytecode = True
+    sys.path[:] = [
+        str(copy),
+        *(path for path in sys.path if Path(path).resolve() not in (CHECKOUT, CHECKOUT / "tests")),
+    ]
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    answer.send((int(code), sum(each.ru_utime + each.ru_stime for each in used)))
+    os._exit(0)  # whatever threads the tests have left
 
 
-def _processor_time() -> float:
-    """Seconds that ended children of this process have used so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _ended(child: subprocess.Popen[bytes]) -> None:
-    """End a child and whatever it started and left behind."""
+def _ended(leader: int | None) -> None:
+    """End the processes of a session: a child, whatever it started and left behind."""
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.getsid(int(entry.name)) == child.pid:
+            if os.getsid(int(entry.name)) == leader:
                 os.kill(int(entry.name), signal.SIGKILL)
-    child.wait()
 
 
 def _meaning(code: int | None) -> str:
