@@ -1,0 +1,127 @@
+"""TensorFlow Lite's optimised builtin kernels on x86 (BUILTIN_WITHOUT_DEFAULT_DELEGATES), as scalar loops.
+
+Their code is written for NEON and translated: the second rounding of a multiplier sends ties up. What is not here is
+as in the reference kernels. Sources: tensorflow/lite/kernels/internal/optimized/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from refnet.readings.integer.fixedpoint import mbqm, mbqm_half_up, multiplier, round_away
+from refnet.readings.integer.loops import tflite
+from refnet.readings.integer.loops.sums import Pad, Pair
+from refnet.readings.integer.loops.tflite import (
+    add,
+    avg_pool2d,
+    concatenation,
+    flatten,
+    hard_swish,
+    max_pool2d,
+    pad,
+    relu,
+    relu6,
+    scale,
+    sigmoid,
+    softmax,
+    sub,
+)
+from refnet.readings.integer.loops.tflite_maps import between_float
+from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
+
+__all__ = [
+    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
+    "hard_swish", "max_pool2d", "mean", "pad", "pointwise_conv2d", "quantize", "relu", "relu6", "requantize",
+    "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+]  # fmt: skip
+
+conv2d = partial(tflite.conv2d, rounding=mbqm_half_up)
+pointwise_conv2d = partial(tflite.pointwise_conv2d, rounding=mbqm_half_up)
+fully_connected = partial(tflite.fully_connected_2_19, rounding=mbqm_half_up)
+requantize = partial(tflite.requantize, rounding=mbqm_half_up)
+
+
+def depthwise_conv2d(
+    x: QuantisedTensor,
+    w: QuantisedTensor,
+    b: Array | None,
+    *,
+    stride: Pair,
+    pad: Pad,
+    dilation: Pair = (1, 1),
+    to: Quantisation,
+    act: str = "",
+) -> QuantisedTensor:
+    """As `tflite.depthwise_conv2d`; ties of the second rounding go up but for uint8."""
+    rounding = mbqm if x.values.dtype == np.uint8 else mbqm_half_up
+    return tflite.depthwise_conv2d(
+        x, w, b, stride=stride, pad=pad, dilation=dilation, to=to, act=act, rounding=rounding
+    )
+
+
+def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
+    """clip(rint(f32(x * f32(1 / s))) + z): a product in float32, ties to even."""
+    s, z = to.single()
+    inverse = np.float32(1) / s
+    y = np.zeros(x.shape, to.dtype)
+    for index in np.ndindex(x.shape):
+        y[index] = min(max(float(np.rint(np.float32(x[index]) * inverse)) + z, to.low), to.high)
+    return QuantisedTensor(y, to)
+
+
+def dequantize(x: QuantisedTensor) -> Array:
+    """f32(f32(s * q) + f32(-z * s)), float32."""
+    s, z = x.quantisation.single()
+    y = np.zeros(x.values.shape, np.float32)
+    for index in np.ndindex(y.shape):
+        y[index] = s * np.float32(x.values[index]) + np.float32(-z) * s
+    return y
+
+
+def mean(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+    """The mean of whole maps whose axes are kept; any other as in the reference kernels.
+
+    clip(MBQM(S, Q(double(f32(s_in / f32(n * s_out))))) + z_out - round_away(f32(f32(z_in * s_in) / s_out))), S the sum
+    of the raw integers of a map, ties of the second rounding up.
+
+    Parameters
+    ----------
+    x : (N, C, H, W); maps are its axes 2 and 3
+    """
+    if x.values.ndim != 4 or not keepdims or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return tflite.mean(x, axes=axes, keepdims=keepdims, to=to)
+    (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
+    N, C, H, W = x.values.shape
+    m, e = multiplier(float(s_x / (np.float32(H * W) * s_y)))
+    offset = z_y - int(round_away(np.float32(z_x) * s_x / s_y))
+    y = np.zeros((N, C, 1, 1), to.dtype)
+    for n, c in np.ndindex(N, C):
+        total = sum(int(x.values[n, c, h, v]) for h, v in np.ndindex(H, W))
+        y[n, c, 0, 0] = min(max(mbqm_half_up(total, m, e) + offset, to.low), to.high)
+    return QuantisedTensor(y, to)
+
+
+def resize_bilinear(
+    x: QuantisedTensor, *, size: Pair, align_corners: bool, half_pixel: bool = True, to: Quantisation
+) -> QuantisedTensor:
+    """uint8: four weights, products of two fractions in float32, then row by row; others as in the reference kernels.
+
+    f32(q00 * w00 + q01 * w01 + q10 * w10 + q11 * w11) left to right, + 1/2, truncated; w01 = (1 - h) * v belongs to the
+    upper row and the later column.
+    """
+    if x.values.dtype != np.uint8:
+        return tflite.resize_bilinear(x, size=size, align_corners=align_corners, half_pixel=half_pixel, to=to)
+    N, C, H, W = x.values.shape
+    one = np.float32(1)
+    y = np.zeros((N, C, *size), to.dtype)
+    for n, c, p, q in np.ndindex(y.shape):
+        pixels = x.values[n, c].astype(np.float32)
+        h, above, below = between_float(p, H, size[0], align_corners, half_pixel)
+        v, before, after = between_float(q, W, size[1], align_corners, half_pixel)
+        real = pixels[above, before] * ((one - h) * (one - v)) + pixels[above, after] * ((one - h) * v)
+        real = real + pixels[below, before] * (h * (one - v)) + pixels[below, after] * (h * v)
+        y[n, c, p, q] = int(real + np.float32(0.5))
+    return QuantisedTensor(y, to)

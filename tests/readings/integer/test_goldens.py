@@ -1,0 +1,156 @@
+"""Integers against those that other runtimes made: none different. tests/data/integers says where they are from."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from readings.integer import single_ops, tflite_file
+
+import refnet
+from refnet.readings.integer import fast, loops
+
+DATA = Path(__file__).parents[2] / "data" / "integers"
+SHARED = Path(refnet.__file__).parents[2] / "shared"
+EXECUTIONS = pytest.mark.parametrize("execution", [loops, fast], ids=["loops", "fast"])
+LARGE = 20_000  # outputs of an operation that scalar loops are not asked for
+
+# The kernels that the saved outputs of a TFLite file are of.
+SETS = {"ref": "tflite", "opt": "tflite_optimised", "xnn": "xnnpack", "tflm": "tflite_micro"}
+ENGINES = {"fbgemm": "fbgemm_avx2", "x86": "fbgemm_avx2", "qnnpack": "qnnpack"}
+NETWORKS = {
+    "vww_96_int8": ("vww_96/vww_96_int8.tflite", "tflite"),
+    "coral_mobilenet_v1_0.25_128_quant": ("integers/v1_025_128_uint8.tflite", "tflite"),
+    "weilly_v3small_int8": ("integers/v3_small_224_int8.tflite", "tflite"),
+    "tflm_person_detect": ("integers/person_detect_int8.tflite", "tflite_micro"),
+}
+
+
+def shared(*names: str) -> Path:
+    path = SHARED.joinpath(*names)
+    if not path.exists():
+        pytest.skip("needs the shared folder beside the repository")
+    return path
+
+
+def different(y, golden) -> int:
+    """How many elements differ, by their bits."""
+    assert y.shape == golden.shape
+    assert y.dtype == golden.dtype
+    bits = f"u{golden.itemsize}"
+    return int((np.ascontiguousarray(y).view(bits) != np.ascontiguousarray(golden).view(bits)).sum())
+
+
+def tflite_inputs(file, arrays):
+    """Those of an archive; where it has none, all pairs of integers."""
+    given = {}
+    for place, index in enumerate(file.inputs):
+        x = arrays.get(f"in{place}")
+        if x is None:
+            dtype = np.dtype(file.tensors[index].dtype)
+            codes = np.arange(65536) // (256, 1)[place] % 256 + np.iinfo(dtype).min
+            x = codes.astype(dtype).reshape(1, 256, 256, 1)
+        given[index] = x
+    return given
+
+
+def wrong_tflite(execution, path, made_by):
+    """Operations, and those of which an element differs, of an archive of TFLite files of one operation."""
+    count, wrong = 0, []
+    with np.load(path, allow_pickle=False) as archive:
+        for tag, arrays in single_ops.operations(archive):
+            golden = arrays.get(made_by, arrays["ref"])
+            if made_by not in arrays["sets"] or (execution is loops and golden.size > LARGE):
+                continue
+            file = tflite_file.read(arrays["model"].tobytes())
+            ((_, y),) = tflite_file.run(file, execution.KERNELS[SETS[made_by]], tflite_inputs(file, arrays))
+            count += 1
+            wrong += [tag] if different(y, golden) else []
+    return count, wrong
+
+
+def wrong_onnx(execution, path):
+    with np.load(path, allow_pickle=False) as archive:
+        rules = execution.KERNELS["onnxruntime_avx2"]
+        ops = list(single_ops.operations(archive))
+        return len(ops), [tag for tag, g in ops if different(single_ops.onnx_op(rules, tag, g), g["y"])]
+
+
+def wrong_torch(execution, path):
+    with np.load(path, allow_pickle=False) as archive:
+        ops = list(single_ops.operations(archive))
+        rules = [execution.KERNELS[ENGINES[tag.split("/")[0]]] for tag, _ in ops]
+        found = zip(rules, ops, strict=True)
+        return len(ops), [tag for rule, (tag, g) in found if different(single_ops.torch_op(rule, tag, g), g["y"])]
+
+
+@EXECUTIONS
+@pytest.mark.parametrize("made_by", SETS)
+def test_no_element_of_an_operation_of_tflite_differs(execution, made_by):
+    count, wrong = wrong_tflite(execution, DATA / "tflite.npz", made_by)
+    assert wrong == []
+    assert count >= 30
+
+
+@EXECUTIONS
+def test_no_element_of_an_operation_of_onnxruntime_differs(execution):
+    assert wrong_onnx(execution, DATA / "onnxruntime.npz") == (22, [])
+
+
+@EXECUTIONS
+def test_no_element_of_an_operation_of_pytorch_differs(execution):
+    assert wrong_torch(execution, DATA / "torch.npz") == (26, [])
+
+
+def checksums(file, rules, golden, image):
+    """Of what a table of rules makes of every operation of a network, from the input alone; and the golden ones."""
+    ran = list(tflite_file.run(file, rules, {file.inputs[0]: golden[f"input{image}"]}))
+    assert [operation.op for operation, _ in ran] == golden["op_name"].tolist()
+    return [zlib.crc32(np.ascontiguousarray(y).tobytes()) for _, y in ran], golden[f"crc32_{image}"].tolist()
+
+
+@pytest.mark.parametrize("image", [0, 1])
+def test_every_operation_of_a_whole_network_has_the_runtime_s_checksum(image):
+    with np.load(DATA / "vww_96.npz", allow_pickle=False) as golden:
+        file = tflite_file.read(golden["model"].tobytes())
+        made, known = checksums(file, fast.KERNELS["tflite"], golden, image)
+    assert made == known
+
+
+@pytest.mark.parametrize("made_by", SETS)
+def test_no_element_of_all_shared_operations_of_tflite_differs(made_by):
+    count, wrong = wrong_tflite(fast, shared("goldens", "integers", "tflite_ops.npz"), made_by)
+    assert wrong == []
+    assert count == {"tflm": 163}.get(made_by, 291)
+
+
+def test_no_element_of_all_shared_operations_of_onnxruntime_differs():
+    assert wrong_onnx(fast, shared("goldens", "integers", "onnx_ops.npz")) == (64, [])
+
+
+def test_no_element_of_all_shared_operations_of_pytorch_differs():
+    assert wrong_torch(fast, shared("goldens", "integers", "torch_ops.npz")) == (135, [])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_operation_of_a_shared_network_has_the_runtime_s_checksum(name):
+    path, kernels = NETWORKS[name]
+    file = tflite_file.read(shared("real", *path.split("/")).read_bytes())
+    with np.load(shared("goldens", "integers", f"{name}.npz"), allow_pickle=False) as golden:
+        for image in (0, 1):
+            made, known = checksums(file, fast.KERNELS[kernels], golden, image)
+            assert made == known
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_operation_of_a_shared_network_is_right_on_the_runtime_s_own_inputs(name):
+    path, kernels = NETWORKS[name]
+    file = tflite_file.read(shared("real", *path.split("/")).read_bytes())
+    with np.load(shared("goldens", "integers", f"{name}.npz"), allow_pickle=False) as golden:
+        stored = {int(k.split("_")[1]): golden[k] for k in golden.files if k.startswith("tensor0_")}
+        ran = tflite_file.run(file, fast.KERNELS[kernels], {file.inputs[0]: golden["input0"]}, feed=stored)
+        judged = [(o.op, different(y, stored[o.outputs[0]])) for o, y in ran if o.outputs[0] in stored]
+    assert judged
+    assert [op for op, count in judged if count] == []

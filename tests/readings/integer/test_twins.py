@@ -1,0 +1,248 @@
+"""The two executions of every table of rules: no element different, on random legal tensors."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from readings.integer import some_quantised as some
+
+from refnet.errors import RequestError
+from refnet.readings.integer import fast, loops
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+
+FOLDER = Path(loops.__file__).parents[1]
+TFLITE = [name for name in loops.KERNELS if name.startswith(("tflite", "cmsis", "xnn"))]
+ONNX = [name for name in loops.KERNELS if name.startswith("onnx")]
+TORCH = [name for name in loops.KERNELS if name.startswith(("fbgemm", "qnnpack"))]
+
+
+def names(rules):
+    return set(getattr(rules, "__all__", vars(rules)))
+
+
+def of_each(*ops):
+    """Parametrise by (kernels, op), every rule once: tables of rules have many in common."""
+    found = {}
+    for kernels, rules in loops.KERNELS.items():
+        for op in ops:
+            if op in names(rules):
+                found.setdefault((op, getattr(rules, op)), (kernels, op))
+    return pytest.mark.parametrize(("kernels", "op"), found.values(), ids="-".join)
+
+
+def bits(y):
+    y = y.values if isinstance(y, QuantisedTensor) else y
+    return np.ascontiguousarray(y).view(f"u{y.dtype.itemsize}")
+
+
+def agree(kernels, op, *args, **attrs):
+    """Both executions give the same integers, of the asked dtype, or refuse with the same words."""
+    made = []
+    for execution in (loops, fast):
+        try:
+            made.append(getattr(execution.KERNELS[kernels], op)(*args, **attrs))
+        except RequestError as error:
+            made.append(str(error).partition(":")[0])
+    one, other = made
+    if isinstance(one, str) or isinstance(other, str):
+        assert one == other
+        return
+    if "to" in attrs:
+        assert one.values.dtype == other.values.dtype == attrs["to"].dtype
+    assert one.values.shape == other.values.shape if "to" in attrs else one.shape == other.shape
+    assert np.array_equal(bits(one), bits(other)), f"{kernels} {op}: {np.count_nonzero(bits(one) != bits(other))}"
+
+
+def types(kernels):
+    """The dtypes of activations, and those of the weights that go with one."""
+    if kernels in TORCH:
+        return st.just(("uint8", "int8"))
+    if kernels in ONNX:
+        return st.sampled_from([("uint8", "int8"), ("int8", "int8"), ("uint8", "uint8")])
+    if kernels in ("tflite", "tflite_2_19"):
+        return st.sampled_from([("uint8", "uint8"), ("int8", "int8"), ("int16", "int8")])
+    return st.sampled_from([("uint8", "uint8"), ("int8", "int8")])
+
+
+def acts(kernels):
+    if kernels in ONNX:
+        return st.just({})
+    known = ["", "relu"] if kernels in TORCH else ["", "relu", "relu6", "relu_n1_to_1"]
+    return st.builds(lambda act: {"act": act}, st.sampled_from(known))
+
+
+def bias(data, kernels, K):
+    b = data.draw(some.biases(K))
+    return b if b is None or kernels not in TORCH else (b * 1e-3).astype(np.float32)
+
+
+def pairs(kernels):
+    return kernels.endswith("avx2")
+
+
+@of_each("conv2d")
+@given(st.data())
+def test_conv2d(kernels, op, data):
+    x_type, w_type = data.draw(types(kernels))
+    N, C, K, *kernel = (data.draw(st.integers(1, 3)) for _ in range(5))
+    size, attrs = data.draw(some.places(kernel))
+    x = data.draw(some.tensors(x_type, N, C, *size))
+    w = data.draw(some.weights(w_type, K, C, *kernel, symmetric=pairs(kernels)))
+    to, act = data.draw(some.quantisations(x_type)), data.draw(acts(kernels))
+    agree(kernels, op, x, w, bias(data, kernels, K), **attrs, to=to, **act)
+
+
+@of_each("depthwise_conv2d")
+@given(st.data())
+def test_depthwise_conv2d(kernels, op, data):
+    x_type, w_type = data.draw(types(kernels))
+    N, C, times, *kernel = (data.draw(st.integers(1, 3)) for _ in range(5))
+    size, attrs = data.draw(some.places(kernel))
+    x = data.draw(some.tensors(x_type, N, C, *size))
+    w = data.draw(some.weights(w_type, C * times, *kernel, symmetric=pairs(kernels)))
+    to, act = data.draw(some.quantisations(x_type)), data.draw(acts(kernels))
+    agree(kernels, op, x, w, bias(data, kernels, C * times), **attrs, to=to, **act)
+
+
+@of_each("pointwise_conv2d", "fully_connected")
+@given(st.data())
+def test_pointwise_conv2d_and_fully_connected(kernels, op, data):
+    x_type, w_type = data.draw(types(kernels))
+    N, C, K, H, W = (data.draw(st.integers(1, most)) for most in (2, 9, 3, 3, 3))
+    x = data.draw(some.tensors(x_type, N, C, H, W))
+    w = data.draw(some.weights(w_type, K, C, symmetric=pairs(kernels)))
+    to, act = data.draw(some.quantisations(x_type)), data.draw(acts(kernels))
+    agree(kernels, op, x, w, bias(data, kernels, K), to=to, **act)
+
+
+@of_each("add", "sub", "scale")
+@given(st.data())
+def test_joins_of_two_tensors(kernels, op, data):
+    dtype = data.draw(types(kernels))[0]
+    shape = (1, *(data.draw(st.integers(1, 4)) for _ in range(3)))
+    x, y = data.draw(some.tensors(dtype, *shape)), data.draw(some.tensors(dtype, *shape[:2], 1, 1))
+    agree(kernels, op, x, y, to=data.draw(some.quantisations(dtype)), **data.draw(acts(kernels)))
+
+
+@of_each("relu", "relu6", "hard_swish", "sigmoid", "requantize")
+@given(st.data())
+def test_functions_of_one_tensor(kernels, op, data):
+    dtype = data.draw(types(kernels))[0]
+    x = data.draw(some.tensors(dtype, 1, 2, 3, 4))
+    to = data.draw(some.quantisations(data.draw(some.EIGHT) if op == "requantize" else dtype))
+    if op == "sigmoid":
+        to = Quantisation(1 / 256, np.iinfo(dtype).min, None, dtype)
+    agree(kernels, op, x, to=to)
+
+
+@of_each("hard_sigmoid")
+@given(st.data())
+def test_hard_sigmoid(kernels, op, data):
+    x = data.draw(some.tensors("uint8", 1, 2, 3, 4))
+    to = Quantisation(1 / 256, 0, None, "uint8")
+    agree(kernels, op, x, slope=1 / 6, offset=0.5, to=to)
+
+
+@of_each("avg_pool2d", "max_pool2d")
+@given(st.data())
+def test_pools(kernels, op, data):
+    dtype = data.draw(types(kernels))[0]
+    size = (data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5)))
+    x = data.draw(some.tensors(dtype, 2, 2, *size))
+    attrs = data.draw(some.pools(size))
+    if op == "avg_pool2d" and kernels not in TFLITE:
+        attrs = {"kernel": size, "stride": (1, 1), "pad": ((0, 0), (0, 0))}
+    act = data.draw(acts(kernels)) if kernels in TFLITE else {}
+    agree(kernels, op, x, **attrs, to=data.draw(some.quantisations(dtype)), **act)
+
+
+@of_each("mean")
+@given(st.data())
+def test_mean(kernels, op, data):
+    dtype = data.draw(some.EIGHT)
+    x = data.draw(some.tensors(dtype, 2, *(data.draw(st.integers(1, 5)) for _ in range(3))))
+    axes = data.draw(st.sampled_from([(2, 3), (3, 2), (-1, -2), (1,), (2,), (1, 2, 3)]))
+    to = data.draw(some.quantisations(dtype) | st.just(x.quantisation))
+    agree(kernels, op, x, axes=axes, keepdims=data.draw(st.booleans()), to=to)
+
+
+@of_each("softmax")
+@given(st.data())
+def test_softmax(kernels, op, data):
+    dtype = data.draw(some.EIGHT)
+    x = data.draw(some.tensors(dtype, 2, data.draw(st.sampled_from([1, 2, 7, 40, 600]))))
+    to = Quantisation(1 / 256, np.iinfo(dtype).min, None, dtype)
+    agree(kernels, op, x, beta=data.draw(st.sampled_from([1.0, 0.5])), to=to)
+
+
+@of_each("resize_bilinear")
+@given(st.data())
+def test_resize_bilinear(kernels, op, data):
+    dtype = data.draw(some.EIGHT)
+    H, W, P, Q = (data.draw(st.integers(1, 6)) for _ in range(4))
+    x = data.draw(some.tensors(dtype, 1, 2, H, W))
+    ways = data.draw(st.sampled_from([(True, False), (False, True), (False, False)]))
+    attrs = dict(zip(("align_corners", "half_pixel"), ways, strict=True))
+    agree(kernels, op, x, size=(P, Q), **attrs, to=x.quantisation)
+
+
+@of_each("pad")
+@given(st.data())
+def test_pad(kernels, op, data):
+    x = data.draw(some.tensors("uint8", 1, 2, 3, 4))
+    mode = "constant" if kernels in ONNX else data.draw(st.sampled_from(["constant", "edge", "reflect"]))
+    value = 0.0 if kernels in ONNX or mode != "constant" else data.draw(st.sampled_from([0.0, -1.5, 1e9]))
+    agree(kernels, op, x, pad=((1, 2), (0, 2)), mode=mode, value=value, to=x.quantisation)
+
+
+@of_each("concatenation")
+@given(st.data())
+def test_concatenation(kernels, op, data):
+    dtype = data.draw(some.EIGHT)
+    x = data.draw(some.tensors(dtype, 1, 2, 3, 3))
+    y = data.draw(some.tensors(dtype, 1, 1, 3, 3))
+    y = QuantisedTensor(y.values, x.quantisation) if dtype == "int8" and data.draw(st.booleans()) else y
+    agree(kernels, op, x, y, axis=1, to=x.quantisation)
+
+
+@of_each("flatten")
+@given(st.data())
+def test_flatten(kernels, op, data):
+    x = data.draw(some.tensors("uint8", 2, 3, 2, 2))
+    agree(kernels, op, x, to=x.quantisation)
+
+
+@of_each("quantize")
+@given(st.data())
+def test_quantize(kernels, op, data):
+    to = data.draw(some.quantisations(data.draw(some.EIGHT)))
+    steps = data.draw(st.lists(st.integers(-600, 600), min_size=4, max_size=8))
+    ties = np.array(steps, np.float32) * np.float32(0.5) * to.scale
+    others = data.draw(st.lists(st.floats(width=32), max_size=4)) if kernels != "tflite_optimised" else []
+    agree(kernels, op, np.concatenate([ties, np.array(others, np.float32)]), to=to)
+
+
+@of_each("dequantize")
+@given(st.data())
+def test_dequantize(kernels, op, data):
+    agree(kernels, op, data.draw(some.tensors(data.draw(some.EIGHT), 1, 2, 3, 4)))
+
+
+def test_both_executions_have_the_same_tables_and_rules():
+    assert list(loops.KERNELS) == list(fast.KERNELS)
+    for kernels in loops.KERNELS:
+        assert names(loops.KERNELS[kernels]) == names(fast.KERNELS[kernels])
+
+
+@pytest.mark.parametrize(("folder", "other"), [("loops", "fast"), ("fast", "loops")])
+def test_executions_share_roundings_and_types_only(folder, other):
+    for path in (FOLDER / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("refnet"):
+                assert other not in node.module.split(".")
+                assert node.module == "refnet.errors" or node.module.startswith("refnet.readings.integer")
