@@ -198,7 +198,8 @@ def _run(x: Array, weights: Arrays, dtype: str, wanted: tuple[str, ...], **optio
         names = [f"MobilenetV1/{name}" for name in wanted] or [
             op.name
             for op in graph.get_operations()
-            if op.type in ("Conv2D", "DepthwiseConv2dNative", "Relu6", "FusedBatchNormV3", "BiasAdd", "Squeeze", "Mean")
+            if op.type
+            in ("Conv2D", "DepthwiseConv2dNative", "Relu6", "FusedBatchNormV3", "BiasAdd", "Squeeze", "Softmax", "Mean")
         ]
         tensors = session.run([f"{name}:0" for name in names], {given: x.transpose(0, 2, 3, 1)})
         constants = V1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [predictions.op.name])
