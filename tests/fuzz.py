@@ -2,6 +2,9 @@
 
     PYTHONPATH=. python tests/fuzz.py onnx --count 10000 --seed 0
     PYTHONPATH=. python tests/fuzz.py hdf5 --count 10000 --file some.h5
+    PYTHONPATH=. python tests/fuzz.py tfjs --count 10000
+
+Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right.
 
 A mutant must be refused with FormatError, or give exactly the arrays that the vendor's own reader returns for those
 bytes. Where it tells a structure, that is translated too. Whatever else happens is a finding, and makes the exit
@@ -18,6 +21,7 @@ import io
 import multiprocessing
 import os
 import resource
+import shutil
 import struct
 import sys
 import tempfile
@@ -28,6 +32,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fuzz_structures
 import numpy as np
 
 from refnet.errors import FormatError
@@ -171,7 +176,13 @@ SAMPLES = {
     "hdf5": ["keras_v3_small.h5", "keras_v3_small.weights.h5", "keras_v3_small-tf_keras.h5"],
     "keras": ["keras_v3_small.keras"],
 }
-MODULES = {"keras": "hdf5"}
+# Of the formats that are folders: the good ones, and what in them is read, "" for the folder.
+FOLDERS = {
+    "tfjs": {"keras_v1-layers-uint8": "", "keras_v3_small-graph-uint8": "model.json"},
+    "tensorflow": {"slim_v1-frozen.pb": "slim_v1-frozen.pb", "keras_v2-saved": ""},
+    "checkpoint": {"slim_v1-average": "model.ckpt-1234.index", "keras_v2-checkpoint": "weights.index"},
+}
+MODULES = {"keras": "hdf5", "checkpoint": "bundle"}
 
 
 # ----------------------------------------------------------------------------------------------------------- the worker
@@ -182,6 +193,14 @@ def _limit_memory(size: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + 4 * size + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; of one in a folder of its own, of the whole folder."""
+    folder = next((each for each in (path, *path.parents) if each.name == "mutant"), None)
+    folder = None if folder is not None and folder.is_file() else folder
+    files = [path] if folder is None else [each for each in folder.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files if each.exists())
 
 
 class _Watch:
@@ -226,7 +245,7 @@ def _work(container: str, folder: str, pipe: Any) -> None:
     pipe.send("ready")
     path = Path(folder, pipe.recv())
     while True:
-        _limit_memory(path.stat().st_size)
+        _limit_memory(_size(path))
         watch.on, watch.seen = True, ""
         said, arrays = _outcome(reader, importers, path)
         watch.on = False
@@ -316,6 +335,53 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
     return outcomes
 
 
+def fuzz_folders(
+    container: str, samples: dict[Path, str], count: int, seed: int, keep: Path | None = None
+) -> Counter[str]:
+    """As `fuzz`, of folders: each with the file in it that is read."""
+    outcomes: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as above:
+        folder, outside = Path(above, "in"), Path(above, "outside")
+        outside.write_bytes(b"not for reading")
+        for index, sample in enumerate(samples):
+            shutil.copytree(sample, folder / f"good{index}")
+        worker = _Worker(container, str(folder), [f"good{i}/{name}" for i, name in enumerate(samples.values())])
+        for index, (sample, name) in enumerate(samples.items()):
+            rng = np.random.default_rng(seed + index)
+            share = count // len(samples) + (index < count % len(samples))
+            for _ in _folder_mutants(sample, name, folder / "mutant", outside, rng, share):
+                outcome = worker.outcome(f"mutant/{name}")
+                outcomes[outcome] += 1
+                if keep is not None and outcome not in FINE and outcomes[outcome] <= 3:
+                    words = "".join(letter if letter.isalnum() else "_" for letter in outcome)[:60]
+                    kept = keep / f"{container}-{words}-{outcomes[outcome]}"
+                    shutil.copytree(folder / "mutant", kept, symlinks=True, ignore=_pipes, dirs_exist_ok=True)
+        worker.stop()
+    return outcomes
+
+
+def _folder_mutants(
+    sample: Path, main: str, place: Path, outside: Path, rng: np.random.Generator, count: int
+) -> Iterator[None]:
+    files = {str(path.relative_to(sample)): path.read_bytes() for path in sample.rglob("*") if path.is_file()}
+    knowing = fuzz_structures.folders(files, main, place, outside, rng, count)
+    for index in range(count):
+        if index % 2:
+            next(knowing)
+            yield
+            continue
+        shutil.rmtree(place, ignore_errors=True)
+        damaged = str(rng.choice(sorted(files)))
+        for name, data in files.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(_damaged(data, rng) if name == damaged else data)
+        yield
+
+
+def _pipes(folder: str, held: list[str]) -> list[str]:
+    return [name for name in held if Path(folder, name).is_fifo()]
+
+
 class _Worker:
     """A process that reads files, started again when it dies or takes too long."""
 
@@ -379,15 +445,19 @@ def _processor_time(pid: int | None) -> float:
 def main() -> int:
     """Print how often each outcome was met; 1 if one of them is a finding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("container", choices=sorted({*SAMPLES, "npz"}))
+    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz"}))
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, action="append", help="a good file to damage, instead of the vendors' own")
     parser.add_argument("--keep", type=Path, help="a folder for the first mutants of each finding")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        samples = options.file or _samples(options.container, Path(folder))
-        outcomes = fuzz(options.container, samples, options.count, options.seed, options.keep)
+        if options.container in FOLDERS:
+            found = _folders(options.container, Path(folder))
+            outcomes = fuzz_folders(options.container, found, options.count, options.seed, options.keep)
+        else:
+            samples = options.file or _samples(options.container, Path(folder))
+            outcomes = fuzz(options.container, samples, options.count, options.seed, options.keep)
     for outcome, times in outcomes.most_common():
         print(f"{times:7d}  {outcome}{'' if outcome in FINE else '   <-- a finding'}")
     return int(any(outcome not in FINE for outcome in outcomes))
@@ -403,6 +473,22 @@ def _samples(container: str, folder: Path) -> list[Path]:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return [folder / name for name in SAMPLES[container]]
+
+
+def _folders(container: str, folder: Path) -> dict[Path, str]:
+    """The good folders of this kind; a file that stands alone gets a folder."""
+    import tarfile
+
+    with tarfile.open(Path(__file__).parent / "data" / "tensorflow" / "models.tar.xz") as tar:
+        tar.extractall(folder, filter="data")
+    found = {}
+    for name, inside in FOLDERS[container].items():
+        if (folder / name).is_file():
+            (folder / f"{name}-folder").mkdir()
+            (folder / name).rename(folder / f"{name}-folder" / inside)
+            name = f"{name}-folder"
+        found[folder / name] = inside
+    return found
 
 
 if __name__ == "__main__":

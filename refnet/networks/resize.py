@@ -65,9 +65,7 @@ def _shape(graph: Graph, node: Node, size: tuple[int, int], inputs: Sequence[Sha
 def _rules(graph: Graph, before: dict[str, Shape]) -> tuple[str, ...]:
     """The rules of padding that every convolution of a graph obeys; all, if there is none such."""
     padded = [node for node in graph.nodes if node.op in WINDOWED and any(map(any, node.attrs["pad"]))]
-    obeyed = [
-        rule for rule in PADDINGS if all(_pads(rule, n, before[n.inputs[0]]) == n.attrs["pad"] for n in padded)
-    ]
+    obeyed = [rule for rule in PADDINGS if all(_pads(rule, n, before[n.inputs[0]]) == n.attrs["pad"] for n in padded)]
     return tuple(obeyed) or PADDINGS
 
 

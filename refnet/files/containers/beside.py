@@ -14,7 +14,7 @@ from typing import BinaryIO
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 
-__all__ = ["Beside"]
+__all__ = ["Beside", "inside"]
 
 _SHARED = 16 << 20  # bytes that arrays may have in common
 
@@ -31,9 +31,29 @@ class Beside:
         self.folder, self.left = folder.resolve(), _SHARED
         self._sizes: dict[str, int] = {}
 
+    def path(self, location: str, what: str) -> Path:
+        """The file that a location means.
+
+        Raises
+        ------
+        FormatError : it is not in the folder or below it
+        """
+        parts = location.replace("\\", "/").split("/")
+        if not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]:
+            raise FormatError(f"{shown(what)} lies in {shown(location)}: only files beside the model are read")
+        try:
+            path = (self.folder / location).resolve()
+        except (OSError, RuntimeError) as error:  # a link to itself
+            raise FormatError(f"{shown(what)} lies in {shown(location)}, which leads nowhere") from error
+        if not path.is_relative_to(self.folder):
+            raise FormatError(
+                f"{shown(what)} lies in {shown(location)}, which leads out of the model's folder: refused"
+            )
+        return path
+
     def has(self, location: str) -> bool:
         """Whether there is such a file."""
-        return self._inside(location, "it").is_file()
+        return self.path(location, "it").is_file()
 
     def size(self, location: str, what: str) -> int:
         """How many bytes a file has."""
@@ -76,7 +96,7 @@ class Beside:
         return self.read(location, 0, size, what)
 
     def _opened(self, location: str, what: str) -> BinaryIO:
-        path = self._inside(location, what)
+        path = self.path(location, what)
         try:
             file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
         except OSError as error:
@@ -87,17 +107,17 @@ class Beside:
             raise FormatError(f"{shown(what)} lies in {shown(location)}, which is not a regular file: refused")
         return file
 
-    def _inside(self, location: str, what: str) -> Path:
-        """The file that a location means, which must be in the folder or below it."""
-        parts = location.replace("\\", "/").split("/")
-        if not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]:
-            raise FormatError(f"{shown(what)} lies in {shown(location)}: only files beside the model are read")
-        try:
-            path = (self.folder / location).resolve()
-        except (OSError, RuntimeError) as error:  # a link to itself
-            raise FormatError(f"{shown(what)} lies in {shown(location)}, which leads nowhere") from error
-        if not path.is_relative_to(self.folder):
-            raise FormatError(
-                f"{shown(what)} lies in {shown(location)}, which leads out of the model's folder: refused"
-            )
+
+def inside(path: Path, name: str) -> Path:
+    """A model's first file: the path itself, or where that is a folder the one of this name in it.
+
+    Raises
+    ------
+    FormatError : the folder has a link there that leads out of it
+    """
+    if not path.is_dir():
         return path
+    try:
+        return Beside(path).path(name, "the model")
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None

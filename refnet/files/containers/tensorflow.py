@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import allowed, opened, shown
-from refnet.files.containers.beside import Beside
+from refnet.files.containers.beside import Beside, inside
 from refnet.files.containers.bundle import Bundle
 from refnet.files.containers.graphdef import Flat, Function, Node, by_name, ends, flatten, source
 from refnet.files.containers.protobuf import Message, message
@@ -54,7 +54,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         if it is no such file, is damaged, or holds what this module refuses. One line: the file, what is wrong.
     """
     where = Path(path)
-    where = where / SAVED_MODEL if where.is_dir() else where
+    where = inside(where, SAVED_MODEL)
     with opened(where) as file:
         data = file.read()
         root = message(data)

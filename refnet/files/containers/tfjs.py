@@ -22,7 +22,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers import json_text, keras_config
 from refnet.files.containers.archive import opened, shown
-from refnet.files.containers.beside import Beside
+from refnet.files.containers.beside import Beside, inside
 from refnet.files.containers.graphdef import Node, by_name, ends, flatten
 from refnet.files.containers.structure import Contents, Structure
 from refnet.files.containers.tensorflow_values import Budget, array_of, checked_size
@@ -56,7 +56,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         if it is no such model, is damaged, or holds what this module refuses. One line: the file, what is wrong.
     """
     where = Path(path)
-    where = where / MODEL if where.is_dir() else where
+    where = inside(where, MODEL)
     with opened(where) as file:
         model = json_text.load(file.read(), MODEL)
         topology = model.get("modelTopology")
