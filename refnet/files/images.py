@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["prepare", "read_image", "to_pixels"]
+__all__ = ["prepare", "read_image"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -73,7 +73,7 @@ def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: tuple
     Parameters
     ----------
     pixels : (H', W', 3) uint8 array; red, green, blue
-    preprocessing : the dialect's
+    preprocessing : the recipe's
     size : (H, W) of the network's input, in pixels
 
     Returns
@@ -110,39 +110,7 @@ def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: tuple
         shape = _cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
     image = _centre_crop(_resize(part, shape, preprocessing.interpolation), size)  # (H, W, 3)
     x = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)  # (1, 3, H, W)
-    mean, std = _per_channel(preprocessing, np.float32)
-    return np.ascontiguousarray((x / np.float32(preprocessing.scale) - mean) / std)
-
-
-def to_pixels(x: NDArray[Any], preprocessing: Preprocessing) -> NDArray[Any]:
-    """Undo the scaling of `prepare`: what pixels was this input made of?
-
-    pixel[n,k,p,q] = (x[n,k,p,q] * std[k] + mean[k]) * scale
-
-    Parameters
-    ----------
-    x : (N, 3, H, W) array of floats
-    preprocessing : the dialect's
-
-    Returns
-    -------
-    pixels : (N, 3, H, W) array, dtype of x, not rounded: 0 to 255 if `x` was made by this preprocessing
-
-    Examples
-    --------
-    >>> from refnet.networks.preprocessing import KERAS
-    >>> to_pixels(np.ones((1, 3, 1, 1)), KERAS).ravel().tolist()
-    [255.0, 255.0, 255.0]
-    """
-    mean, std = _per_channel(preprocessing, x.dtype)
-    pixels: NDArray[Any] = (x * std + mean) * np.asarray(preprocessing.scale, x.dtype)
-    return pixels
-
-
-def _per_channel(preprocessing: Preprocessing, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean and standard deviation as (3, 1, 1) arrays."""
-    mean, std = np.array([preprocessing.mean, preprocessing.std], dtype).reshape(2, 3, 1, 1)
-    return mean, std
+    return np.ascontiguousarray(preprocessing.apply(x))
 
 
 def _keep(pixels: NDArray[np.uint8], fraction: tuple[int, int]) -> NDArray[np.uint8]:

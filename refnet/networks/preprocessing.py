@@ -1,13 +1,16 @@
 """What every vendor does to an image before its network sees it, as constants.
 
-The numbers are the vendor's own integers and decimals; `files.images` acts on them. This file only names them:
-it reads no image and imports nothing of refnet.
+The numbers are the vendor's own integers and decimals; `files.images` acts on them. This file reads no image and
+imports nothing of refnet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 __all__ = [
     "ARTICLE",
@@ -65,6 +68,46 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     keep: tuple[int, int] = (1, 1)
+
+    def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Scale pixels: x[n,k,p,q] = (pixel[n,k,p,q] / scale - mean[k]) / std[k], in this order.
+
+        Parameters
+        ----------
+        pixels : (..., 3, H, W) array of floats, 0 to 255
+
+        Returns
+        -------
+        x : array of this shape, dtype of `pixels`
+        """
+        mean, std = self._per_channel(pixels.dtype)
+        x: npt.NDArray[Any] = (pixels / pixels.dtype.type(self.scale) - mean) / std
+        return x
+
+    def undo(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Which pixels was this input made of? pixel[n,k,p,q] = (x[n,k,p,q] * std[k] + mean[k]) * scale.
+
+        Parameters
+        ----------
+        x : (..., 3, H, W) array of floats
+
+        Returns
+        -------
+        pixels : array of this shape, dtype of x, not rounded: 0 to 255 if x was made by this preprocessing
+
+        Examples
+        --------
+        >>> KERAS.undo(np.ones((1, 3, 1, 1))).ravel().tolist()
+        [255.0, 255.0, 255.0]
+        """
+        mean, std = self._per_channel(x.dtype)
+        pixels: npt.NDArray[Any] = (x * std + mean) * x.dtype.type(self.scale)
+        return pixels
+
+    def _per_channel(self, dtype: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Mean and standard deviation as (3, 1, 1) arrays."""
+        mean, std = np.array([self.mean, self.std], dtype).reshape(2, 3, 1, 1)
+        return mean, std
 
 
 _ZERO, _HALF, _ONE = (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)

@@ -8,7 +8,7 @@ whether it follows the size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,8 @@ def resize(graph: Graph, size: tuple[int, int] | int) -> Graph:
     recipe = replace(graph.recipe, size=image_size(size, graph.recipe.size))
     if recipe == graph.recipe:
         return graph
-    before, after = shapes(graph), {SOURCE: (recipe.channels, *recipe.size)}
+    before: Mapping[str, Shape] = shapes(graph)
+    after: dict[str, Shape] = {SOURCE: (recipe.channels, *recipe.size)}
     rules = _rules(graph, before)
     moved: dict[str, tuple[Node]] = {}
     for node in graph.nodes:
@@ -62,7 +63,7 @@ def _shape(graph: Graph, node: Node, size: tuple[int, int], inputs: Sequence[Sha
     return shape
 
 
-def _rules(graph: Graph, before: dict[str, Shape]) -> tuple[str, ...]:
+def _rules(graph: Graph, before: Mapping[str, Shape]) -> tuple[str, ...]:
     """The rules of padding that every convolution of a graph obeys; all, if there is none such."""
     padded = [node for node in graph.nodes if node.op in WINDOWED and any(map(any, node.attrs["pad"]))]
     obeyed = [rule for rule in PADDINGS if all(_pads(rule, n, before[n.inputs[0]]) == n.attrs["pad"] for n in padded)]

@@ -10,7 +10,6 @@ import pytest
 
 from refnet import Network, build, random_params
 from refnet.bugs.probes import probe, report
-from refnet.files.images import to_pixels
 from refnet.judge.scorecard import FAMILIES
 from refnet.networks.dialects import MODELS
 from refnet.readings.shapes import shapes
@@ -57,7 +56,7 @@ def test_a_bug_that_applies_nowhere_has_no_places():
 def test_the_second_image_is_a_photograph_as_the_vendor_scales_it():
     for name in ("torchvision/mobilenet_v3_small", "timm/tf_mobilenetv3_small_075", "keras/MobileNetV3Small"):
         graph = build(name, size=(48, 64))
-        pixels = to_pixels(probe(graph, 2)[1:], MODELS[name].dialect.preprocessing)
+        pixels = MODELS[name].dialect.preprocessing.undo(probe(graph, 2)[1:])
         assert 0 <= pixels.min() < 60
         assert 180 < pixels.max() <= 255 + 1e-3
         assert pixels[0, 0].mean() > pixels[0, 2].mean() + 20  # a ginger cat

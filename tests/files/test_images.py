@@ -21,7 +21,7 @@ from PIL import Image
 
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files import shipped
-from refnet.files.images import prepare, read_image, to_pixels
+from refnet.files.images import prepare, read_image
 from refnet.networks import preprocessing as pre
 from refnet.networks.preprocessing import Preprocessing
 
@@ -183,18 +183,18 @@ def test_a_network_that_is_not_square_is_just_covered() -> None:
 def test_any_image_fits_any_network(height: int, width: int, rows: int, columns: int, name: str) -> None:
     x = prepare(noise(height, width), CONSTANTS[name], (rows, columns))
     assert x.shape == (1, 3, rows, columns)
-    values = to_pixels(x, CONSTANTS[name])
+    values = CONSTANTS[name].undo(x)
     assert -0.001 < values.min() <= values.max() < 255.001  # pixels stay pixels: nothing overshoots or pads
 
 
 @given(st.sampled_from([*CONSTANTS]))
-def test_to_pixels_undoes_the_scaling(name: str) -> None:
+def test_undo_undoes_the_scaling(name: str) -> None:
     every = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
     direct = replace(CONSTANTS[name], resize=None, keep=(1, 1))
     x = prepare(every, direct, (16, 16))
-    assert (np.rint(to_pixels(x, direct)) == every.transpose(2, 0, 1)).all()
-    assert to_pixels(x, direct).dtype == np.float32
-    assert to_pixels(x.astype(np.float64), direct).dtype == np.float64
+    assert (np.rint(direct.undo(x)) == every.transpose(2, 0, 1)).all()
+    assert direct.undo(x).dtype == np.float32
+    assert direct.undo(x.astype(np.float64)).dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_photograph_becomes_the_stored_input(real: Path, photo: str) -> None:
     x = prepare(read_image(real / "photos" / f"{photo}.bmp"), pre.TORCHVISION_V1, (224, 224))
     with np.load(real / "mobilenet_v2" / "golden_outputs.npz") as archive:
         stored = archive[f"{photo}/input"]
-    error = np.abs(to_pixels(x, pre.TORCHVISION_V1) - to_pixels(stored, pre.TORCHVISION_V1)).max()
+    error = np.abs(pre.TORCHVISION_V1.undo(x) - pre.TORCHVISION_V1.undo(stored)).max()
     print(f"{photo}: at most {error:g} of a pixel value of 255")
     assert (x == stored).all()
 
@@ -270,7 +270,7 @@ def test_the_stored_sunflower_was_resized_by_another_rule(real: Path) -> None:
     with np.load(real / "mobilenet_v2" / "golden_outputs.npz") as archive:
         stored = archive["sunflower/input"]
     x = prepare(pixels, pre.TORCHVISION_V1, (224, 224))
-    error = np.abs(to_pixels(x, pre.TORCHVISION_V1) - to_pixels(stored, pre.TORCHVISION_V1)).max()
+    error = np.abs(pre.TORCHVISION_V1.undo(x) - pre.TORCHVISION_V1.undo(stored)).max()
     print(f"sunflower: at most {error:g} of a pixel value of 255")
     assert error > 1
     resized = np.asarray(Image.fromarray(pixels).resize((386, 256), Image.Resampling.BILINEAR))

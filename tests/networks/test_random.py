@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import strategies as some
 from hypothesis import given
 
-from refnet import build, random_input, random_params
+from refnet import Graph, Node, Recipe, build, random_input, random_params
 
 
 def test_the_first_numbers_of_a_name_never_change():
@@ -38,3 +40,16 @@ def test_weights_are_scaled_by_their_fan_in():
 def test_a_network_that_rescales_pixels_is_given_pixels():
     inside, outside = (random_input(build(f"keras/MobileNetV3Small{form}", size=32)) for form in ("", "@raw"))
     assert np.allclose(inside / 127.5 - 1, outside, atol=1e-6)
+
+
+def test_what_a_network_of_ones_own_does_to_its_input_first_is_undone():
+    """Rescaled by the network, the input is uniform in [-2, 2) as it is without."""
+    first = Node("scaling", "affine", ("input",), {}, {"slope": 1 / 64, "offset": -1.0})
+    graph = Graph(Recipe("", 1.0, (5, 7), 1), (first, Node("act", "relu", ("scaling",))))
+    bare = replace(graph, nodes=(Node("act", "relu", ("input",)),))
+    assert np.allclose(random_input(graph) / 64 - 1, random_input(bare), rtol=0, atol=2.0**-22)
+
+
+def test_an_affine_map_of_an_input_that_something_else_reads_too_is_no_rescaling():
+    nodes = (Node("a", "affine", ("input",), {}, {"slope": 2.0, "offset": 0.0}), Node("sum", "add", ("a", "input")))
+    assert Graph(Recipe("", 1.0, (5, 7), 1), nodes).rescaling is None

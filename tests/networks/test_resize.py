@@ -81,12 +81,15 @@ def nameless(name: str, size: int, *ends: str) -> Graph:
     st.integers(40, 60),
 )
 def test_a_network_of_ones_own_moves_by_the_rule_that_its_paddings_tell(name, before, after):
+    ends = ("block2.project.bn", "head.flatten")
     try:
-        moved = resize(nameless(name, before, "block2.project.bn", "head.flatten"), after)
-    except RequestError as refusal:  # two rules gave the same numbers before, and would not now
-        assert "is not told by one rule" in str(refusal)
+        moved = resize(nameless(name, before, *ends), after)
+    except RequestError as refusal:
+        moved = str(refusal)
+    if isinstance(moved, str):  # two rules gave the same numbers before, and would not now
+        assert "is not told by one rule" in moved
     else:
-        assert moved == nameless(name, after, "block2.project.bn", "head.flatten")
+        assert moved == nameless(name, after, *ends)
 
 
 def test_symmetric_paddings_of_ones_own_network_stay_at_every_size():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -187,9 +189,8 @@ MISFITS = {
 
 @pytest.mark.parametrize("sentence", MISFITS)
 def test_arrays_that_do_not_fit_each_other_are_refused_in_one_sentence(sentence):
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         MISFITS[sentence]()
-    assert str(refusal.value) == sentence
 
 
 def test_softmax_of_a_map_is_taken_over_its_channels(ops):
