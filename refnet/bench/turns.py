@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refnet import child
 from refnet.bench.peers import PEERS
 from refnet.errors import RequestError
 
@@ -69,14 +69,13 @@ class _Process:
     """A peer that waits for its turn."""
 
     def __init__(self, name: str) -> None:
-        paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "refnet.bench.peers", name],  # -P: nothing from the current folder
+            child.python("-m", "refnet.bench.peers", name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": paths},
+            env=child.environment(),
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -11,10 +11,8 @@ does so with most of them. Otherwise it is given the file as it is: run no model
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet import child
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files.containers.structure import Operation
 
@@ -94,17 +93,16 @@ def run_model(path: str | Path, x: Array) -> Ran:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "x.npy"), x)
         command = "import sys; from refnet.runtimes.models import work; work(*sys.argv[1:])"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
-        child = subprocess.run(
-            [sys.executable, "-P", "-c", command, str(path), folder],
-            env=environment,
+        ran = subprocess.run(
+            child.python("-c", command, str(path), folder),
+            env=child.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
         )
-        if child.returncode:
-            raise FormatError(f"{path}: damaged, or too much for its runtime, which {_end(child)}")
+        if ran.returncode:
+            raise FormatError(f"{path}: damaged, or too much for its runtime, which {_end(ran)}")
         return _collected(Path(folder))
 
 
@@ -131,11 +129,11 @@ def _collected(folder: Path) -> Ran:
     return Ran(tensors, scales, made["weights"])
 
 
-def _end(child: subprocess.CompletedProcess[str]) -> str:
+def _end(ran: subprocess.CompletedProcess[str]) -> str:
     """How a process ended, in words."""
-    if child.returncode < 0:
-        return f"crashed ({signal.Signals(-child.returncode).name})"
-    return f"said: {(child.stderr.strip().splitlines() or ['nothing'])[-1][:300]}"
+    if ran.returncode < 0:
+        return f"crashed ({signal.Signals(-ran.returncode).name})"
+    return f"said: {(ran.stderr.strip().splitlines() or ['nothing'])[-1][:300]}"
 
 
 def ends(operations: Iterable[Operation], constants: Collection[str], outputs: Collection[str]) -> list[str]:

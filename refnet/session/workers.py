@@ -12,7 +12,6 @@ import contextlib
 import os
 import pickle
 import subprocess
-import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet import child
 from refnet.graph import Graph
 
 __all__ = ["WorkerPool"]
@@ -46,7 +46,7 @@ class WorkerPool:
         self._shared: Array | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
-            for _ in range(count if _startable() else 0):
+            for _ in range(count if child.is_startable() else 0):
                 self._workers.append(_start())
         self._end = weakref.finalize(self, _stop_workers, self._owner, list(self._workers))
         for worker in self._workers:
@@ -117,20 +117,13 @@ def _rows(y: Outputs, share: slice) -> dict[str, Array]:
     return {name: array[share] for name, array in y.items()}
 
 
-def _startable() -> bool:
-    """Whether `sys.executable` is a Python, and not a program that would start itself once more."""
-    return bool(sys.executable) and not getattr(sys, "frozen", False)
-
-
 def _start() -> subprocess.Popen[bytes]:
-    """A worker that imports what this process would, and whose BLAS uses one thread."""
-    paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    """A worker whose BLAS uses one thread."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "refnet.session.worker"],  # -P: nothing from the current folder
+        child.python("-m", "refnet.session.worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env=child.environment(**child.ONE_THREAD),
         process_group=0,  # an interrupt is for the process that asks
     )
 

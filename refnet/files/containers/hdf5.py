@@ -16,13 +16,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy.typing as npt
 
+from refnet import child
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers import keras_config, safetensors
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
@@ -105,28 +105,23 @@ def _producer(version: object) -> str:
 def _datasets(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     """What `hdf5_process` finds in the bytes of an HDF5 file: arrays by owner and name, and facts about them."""
     command = "from refnet.files.containers import hdf5_process; hdf5_process.work()"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        "HDF5_PLUGIN_PRELOAD": "::",  # load no plugin
-        "OPENBLAS_NUM_THREADS": "1",  # threads that would count against the limit on memory
-    }
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-c", command],  # -P: nothing is imported from the folder that happens to be current
-        env=environment,
+    reader = subprocess.Popen(
+        child.python("-c", command),
+        # No plugins, and no threads that would count against the limit on memory.
+        env=child.environment(HDF5_PLUGIN_PRELOAD="::", **child.ONE_THREAD),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     try:
-        made, said = child.communicate(data, timeout=_PATIENCE)
+        made, said = reader.communicate(data, timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
         raise FormatError(_ENDLESS) from None
     finally:
-        child.kill()
-        child.wait()
-    if child.returncode:
-        raise _failure(child.returncode, said.decode("utf-8", "replace").strip())
+        reader.kill()
+        reader.wait()
+    if reader.returncode:
+        raise _failure(reader.returncode, said.decode("utf-8", "replace").strip())
     return _collected(BytesIO(made))
 
 
