@@ -38,7 +38,7 @@ FLOORS = (
     ),
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
-    ("files/schemes", "files/importers", "networks/resize", "session"),
+    ("files/schemes", "files/importers", "files/exporters", "networks/resize", "session"),
     ("files/identify",),
     ("files/checkpoint",),
     ("files/write",),

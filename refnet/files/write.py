@@ -1,4 +1,4 @@
-"""A network -> a file of weights: in whose names, folded or not, in which precision.
+"""A network -> a file of weights: in whose names, folded or not, in which precision. Of ONNX, with the graph.
 
 What the vendor's strict loading asks for beside the weights is written too. Another vendor's names are given only to a
 network that this vendor's own computes alike. What has been written is read back, and must be the same bit for bit,
@@ -19,9 +19,9 @@ import numpy.typing as npt
 from refnet.errors import RefnetError, RequestError
 from refnet.files import containers
 from refnet.files.checkpoint import identify, settled
-from refnet.files.containers import hdf5, npz, safetensors
-from refnet.files.containers import pth_write as pth_writing
+from refnet.files.containers import hdf5, npz, pth_write, safetensors
 from refnet.files.containers.atomic import atomic_path
+from refnet.files.exporters.onnx import export_onnx, initialisers
 from refnet.files.identify.comparison import compare
 from refnet.files.identify.differences import Difference
 from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
@@ -38,7 +38,7 @@ Array = npt.NDArray[Any]
 Params = Mapping[str, Array]
 
 DTYPES = ("float32", "float16", "float64")
-SUFFIXES = (".npz", ".safetensors", ".pth", ".weights.h5")
+SUFFIXES = (".npz", ".safetensors", ".pth", ".weights.h5", ".onnx")
 
 
 class Lost(NamedTuple):
@@ -157,7 +157,7 @@ def write_weights(
     ----------
     graph, params : a network
     path : ends in one of `SUFFIXES`; a file that is there is replaced
-    names : whose, a key of `schemes.SCHEMES`; by default the vendor's own
+    names : whose, a key of `schemes.SCHEMES`; by default the vendor's own, in ONNX the graph's
     fold : work batch norm into the convolutions first
     dtype : one of `DTYPES`; by default that of the params
     as_is : give another vendor's names although that vendor's network computes otherwise
@@ -184,10 +184,12 @@ def write_weights(
     >>> written.model, written.folded
     ('refnet/digits', True)
     """
-    write = _writer(Path(path))
+    write = None if Path(path).suffix == ".onnx" else _writer(Path(path))
     if fold:
         graph, folded = fold_batch_norm(graph, params)
         params = folded
+    if write is None:
+        return _write_onnx(Path(path), graph, params, names, dtype)
     if names is None:
         names = "keras" if write is _write_keras else schemes_of(graph.recipe.model)[0]
     if names not in SCHEMES:
@@ -200,15 +202,22 @@ def write_weights(
         raise RequestError(f"{model} computes otherwise ({ways}); take its names all the same with --as-is")
     rounded, lost = _rounded(params, dtype)
     vendors = _named(target.graph, rounded, names)
-    _put(Path(path), write, target.graph, vendors)
-    return Written(
-        model=target.graph.recipe.model,
-        scheme=names,
-        arrays=len(vendors),
-        folded=not any(node.op == "batch_norm" for node in graph.nodes),
-        differences=target.differences,
-        lost=lost,
-    )
+    _put(Path(path), vendors, lambda temporary: write(temporary, target.graph, vendors))
+    return Written(target.graph.recipe.model, names, len(vendors), _is_folded(graph), target.differences, lost)
+
+
+def _write_onnx(path: Path, graph: Graph, params: Params, names: str | None, dtype: str | None) -> Written:
+    """The graph itself, under its own names."""
+    if names not in (None, "refnet"):
+        raise RequestError(f"{path.name}: in ONNX tensors have the names of the graph's nodes, not those of {names}")
+    rounded, lost = _rounded(params, dtype)
+    model = export_onnx(graph, rounded)
+    _put(path, initialisers(model), lambda temporary: temporary.write_bytes(model.SerializeToString()))
+    return Written(graph.recipe.model, "refnet", len(rounded), _is_folded(graph), (), lost)
+
+
+def _is_folded(graph: Graph) -> bool:
+    return not any(node.op == "batch_norm" for node in graph.nodes)
 
 
 def _writer(path: Path) -> Callable[[Path, Graph, Mapping[str, Array]], None]:
@@ -286,15 +295,10 @@ def _named(graph: Graph, params: Params, names: str) -> dict[str, Array]:
     return vendors | {key: np.zeros((), np.int64) for key in counters(graph, names)}
 
 
-def _put(
-    path: Path,
-    write: Callable[[Path, Graph, Mapping[str, Array]], None],
-    graph: Graph,
-    arrays: Mapping[str, Array],
-) -> None:
+def _put(path: Path, arrays: Mapping[str, Array], write: Callable[[Path], Any]) -> None:
     """Write under another name, read back, compare, rename."""
     with atomic_path(path) as temporary:
-        write(temporary, graph, arrays)
+        write(temporary)
         found = containers.read(temporary).arrays
         for key, array in arrays.items():
             there = found.get(key)
@@ -311,13 +315,13 @@ def _write_keras(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
     for node in graph.nodes:
         if node.params:
             variables = tuple(arrays[named[f"{node.name}.{slot}"].key] for slot in node.params)
-            layers.append(hdf5.Layer(numbers[node.name].removeprefix("layers/"), names[node.name], variables))
-    hdf5.write_weights(path, layers)
+            layers.append(hdf5.LayerWeights(numbers[node.name].removeprefix("layers/"), names[node.name], variables))
+    hdf5.write(path, layers)
 
 
 def _write_pth(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
     # torchvision's MnasNet loads nothing that does not say which version of its stem it has.
-    pth_writing.write(path, arrays, version=2 if graph.recipe.model.startswith("torchvision/mnasnet") else 1)
+    pth_write.write(path, arrays, version=2 if graph.recipe.model.startswith("torchvision/mnasnet") else 1)
 
 
 _WRITERS: Mapping[str, Callable[[Path, Graph, Mapping[str, Array]], None]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 
 import pytest
 
-from refnet.bench import turns
 from refnet.bench.turns import Workload, measure
 from refnet.cli import main
 from refnet.errors import RequestError
@@ -53,6 +53,6 @@ def test_a_bad_request_is_one_line_and_exit_2(argv, complaint, capsys):
 
 
 def test_a_peer_that_dies_is_named(monkeypatch):
-    monkeypatch.setattr(turns.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RequestError, match=r"refnet: failed, see above"):
         measure(Workload("torchvision/mobilenet_v3_small", 0.35, (32, 32), 1, 1), [])

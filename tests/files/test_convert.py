@@ -251,3 +251,43 @@ def test_the_source_is_never_overwritten(source: Path, tmp_path: Path, capsys: p
         assert main(["convert", str(source), str(tmp_path / target), "--fold"]) == 2
         assert "is the file to convert; write to another one" in capsys.readouterr().err
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["", "folded"])
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_onnx_is_recognised_as_the_network_it_was_made_of(tmp_path: Path, folded: bool, dtype: str | None) -> None:
+    pytest.importorskip("onnx")
+    graph, params = V3
+    written = write_weights(graph, params, tmp_path / "w.onnx", fold=folded, dtype=dtype)
+    found = identify(tmp_path / "w.onnx")
+    assert (written.model, written.scheme, written.folded) == (graph.recipe.model, "refnet", folded)
+    assert (found.models[0], found.differences, found.folded) == (graph.recipe.model, (), folded)
+    if folded:
+        graph, params = fold_batch_norm(graph, params)
+    if dtype is not None:
+        params = {name: array.astype(dtype).astype(np.float32) for name, array in params.items()}
+    assert same(found.params, params)
+    assert found.graph == graph
+    assert len(params) == written.arrays
+
+
+def test_a_network_of_ones_own_is_written_as_onnx(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    node = refnet.Node("mix", "pointwise_conv2d", ("input",), {"w": (2, 3)})
+    graph = refnet.Graph(refnet.Recipe("", 1.0, (2, 2), 2), (node,))
+    write_weights(graph, {"mix.w": np.ones((2, 3))}, tmp_path / "w.onnx")
+    assert containers.read(tmp_path / "w.onnx").arrays["mix.w"].dtype == np.float64
+
+
+def test_onnx_takes_no_vendors_names(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"in ONNX tensors have the names of the graph's nodes, not those of timm"):
+        write_weights(*V2, tmp_path / "w.onnx", names="timm")
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_writes_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx")
+    write_weights(*V2, tmp_path / "w.pth")
+    assert main(["convert", str(tmp_path / "w.pth"), str(tmp_path / "w.onnx"), "--model", V2[0].recipe.model]) == 0
+    assert "arrays in float32 by the names of refnet" in capsys.readouterr().out
+    assert identify(tmp_path / "w.onnx", size=64).params.keys() == V2[1].keys()

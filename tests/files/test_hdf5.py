@@ -83,7 +83,7 @@ def test_tf_keras_names_a_depthwise_kernel_as_keras_3_does(exports: Path) -> Non
 
 
 def test_numbered_layers_are_called_by_their_own_names(path: Path) -> None:
-    hdf5.write_weights(path, [hdf5.Layer(GROUPS[name], name, arrays) for name, arrays in LAYERS.items()])
+    hdf5.write(path, [hdf5.LayerWeights(GROUPS[name], name, arrays) for name, arrays in LAYERS.items()])
     found = containers.read(path).arrays
     assert sorted(found) == sorted(NAMES)
     assert np.array_equal(found["bn/moving_variance"], LAYERS["bn"][3])
@@ -91,7 +91,7 @@ def test_numbered_layers_are_called_by_their_own_names(path: Path) -> None:
 
 
 def test_layers_without_names_are_called_by_keras_paths(path: Path) -> None:
-    hdf5.write_weights(path, [hdf5.Layer(GROUPS[name], name, arrays) for name, arrays in LAYERS.items()])
+    hdf5.write(path, [hdf5.LayerWeights(GROUPS[name], name, arrays) for name, arrays in LAYERS.items()])
     with h5py.File(path, "a") as file:
         for group in GROUPS.values():
             del file[f"layers/{group}/vars"].attrs["name"]
@@ -158,7 +158,7 @@ def test_chunks_and_gzip_are_read(path: Path, how: dict[str, Any]) -> None:
 
 
 def test_optimizers_and_seeds_are_left_out(path: Path) -> None:
-    hdf5.write_weights(path, [hdf5.Layer("conv2d", "c", (KERNEL,))])
+    hdf5.write(path, [hdf5.LayerWeights("conv2d", "c", (KERNEL,))])
     with h5py.File(path, "a") as file:
         file.create_dataset("optimizer/vars/0", data=BIAS)
         file.create_dataset("layers/dropout/seed_generator/vars/0", data=np.arange(2, dtype=np.uint32))
@@ -227,7 +227,7 @@ def test_a_variable_that_is_no_number_is_refused(path: Path) -> None:
 
 
 def test_two_layers_of_one_name_are_refused(path: Path) -> None:
-    hdf5.write_weights(path, [hdf5.Layer(f"conv2d{n}", "same", (KERNEL,)) for n in ("", "_1")])
+    hdf5.write(path, [hdf5.LayerWeights(f"conv2d{n}", "same", (KERNEL,)) for n in ("", "_1")])
     refuses(path, "'same/kernel' twice")
 
 

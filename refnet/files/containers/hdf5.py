@@ -30,7 +30,7 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.hdf5_process import BETWEEN
 from refnet.files.containers.structure import Contents, Structure
 
-__all__ = ["Layer", "read", "write_weights"]
+__all__ = ["LayerWeights", "read", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +45,7 @@ _VARIABLES = {
 _RENAMED = {"depthwise_kernel": "kernel"}  # TF-Keras 2 -> Keras 3
 
 
-class Layer(NamedTuple):
+class LayerWeights(NamedTuple):
     """A layer as .weights.h5 has it: the name of its group, 'conv2d_3'; its own name; its variables in order."""
 
     group: str
@@ -219,7 +219,7 @@ def group_name(kind: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def write_weights(path: str | os.PathLike[str], layers: Iterable[Layer]) -> None:
+def write(path: str | os.PathLike[str], layers: Iterable[LayerWeights]) -> None:
     """Write a .weights.h5 file as Keras 3 does, whole or not at all.
 
     Raises

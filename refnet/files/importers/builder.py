@@ -134,17 +134,21 @@ class GraphBuilder:
 
     def _fit(self, name: str) -> str:
         """A name that no other node has, fit to be a file's: of several in one, the first."""
-        clean = re.sub(r"[^A-Za-z0-9_.-]+", ".", _first(name)).strip(".")[-_LONGEST:].strip(".") or "tensor"
-        made, count = clean, 1
+        clean = made = _clean(name)
+        count = 1
         while made in self.taken:
             count += 1
             made = f"{clean}.{count}"
         self.taken.add(made)
         return made
 
-    def finish(self, *outputs: Map) -> ImportedGraph:
-        """The graph that returns some tensors; what does not lead to them is left out."""
-        ends = [self.flat(x) if x.axes == "NC" and len(x.shape) == 3 else x for x in dict.fromkeys(outputs)]
+    def finish(self, outputs: dict[str, Map]) -> ImportedGraph:
+        """The graph that returns some tensors, by the vendor's names; what does not lead to them is left out."""
+        named = {x: name for name, x in reversed(outputs.items())}  # of several names of one tensor the first
+        ends = [
+            self.flat(x, named[x]) if x.axes == "NC" and len(x.shape) == 3 else x
+            for x in dict.fromkeys(outputs.values())
+        ]
         if any(end.node == SOURCE for end in ends):
             raise FormatError("returns its input: no network")
         recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), ends[0].shape[0], self.shape[0])
@@ -300,11 +304,12 @@ class GraphBuilder:
         _positive(*size)
         return self.add(name, "resize_bilinear", x, size=size, align_corners=align_corners)
 
-    def flat(self, x: Map) -> Map:
-        """(N, C, H, W) -> (N, C H W)."""
+    def flat(self, x: Map, name: str = "") -> Map:
+        """(N, C, H, W) -> (N, C H W), under the vendor's name if nothing else has it."""
         if x.axes == "NHWC" and x.side("H") * x.side("W") > 1:
             raise FormatError("flattens a map whose channels lie last: refnet's lie first")
-        return self.add(f"{x.node}.flatten", "flatten", x)._replace(axes="NC")
+        free = name and _clean(name) not in self.taken
+        return self.add(name if free else f"{x.node}.flatten", "flatten", x)._replace(axes="NC")
 
     def reshape(self, x: Map, shape: Sequence[int]) -> Map:
         """The same numbers under another shape: of a map of one point, or of any into a vector at the end."""
@@ -350,6 +355,10 @@ class GraphBuilder:
         if const.array.size != size:
             raise FormatError(f"{shown(const.key)} has {const.array.size} numbers for {size} channels")
         return _reshaped(const, (size,))
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", ".", _first(name)).strip(".")[-_LONGEST:].strip(".") or "tensor"
 
 
 def _first(name: str) -> str:

@@ -89,13 +89,13 @@ def follow(
             # checker would say so. Rules stay readable by not repeating it.
             raise FormatError(f"{where}: not as its vendor defines it ({_line(error)})") from error
         values[operation.outputs[0]] = made
-    outputs: list[Map] = []
+    outputs: dict[str, Map] = {}
     for name in structure.outputs:
         output = values.get(name)
         if not isinstance(output, Map):
             raise FormatError(f"nothing makes its output {shown(name)}")
-        outputs.append(output)
-    return builder.finish(*outputs)
+        outputs[name] = output
+    return builder.finish(outputs)
 
 
 def _leading_to(outputs: Sequence[str], operations: tuple[Operation, ...]) -> list[Operation]:
