@@ -16,7 +16,7 @@ from refnet.errors import GraphError
 from refnet.networks.preprocessing import Preprocessing
 from refnet.ops import ATTRIBUTES, CONVOLUTIONS, OPS, OPTIONAL, POOLS
 
-__all__ = ["SOURCE", "Graph", "Node", "Recipe", "Unit", "check", "evaluate", "is_global", "walk"]
+__all__ = ["SOURCE", "Graph", "Node", "Recipe", "Unit", "check", "interpret", "is_global", "walk"]
 
 SOURCE = "input"  # the name of the array that a network is given
 
@@ -371,7 +371,7 @@ def walk(
                     values.pop(name, None)
 
 
-def evaluate(graph: Graph, rules: Any, params: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+def interpret(graph: Graph, rules: Any, params: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     """What the graph returns under a table of rules: one value, or of several outputs {name: value} in their order.
 
     Arguments are those of `walk`.

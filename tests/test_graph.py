@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Graph, GraphError, Node, Recipe, build, random_input, random_params
-from refnet.graph import check, evaluate, walk
+from refnet.graph import check, interpret, walk
 from refnet.ops import OPS
 from refnet.readings import bounds, fast, loops, shapes
 
@@ -29,7 +29,7 @@ def test_walk_calls_rules_with_inputs_params_and_attributes():
     seen = []
     rules = SimpleNamespace(conv2d=lambda *args, **attrs: seen.append((args, attrs)) or "y")
     node = Node("a", "conv2d", ("input",), {"w": (1, 1, 1, 1)}, {"stride": (1, 1)})
-    assert evaluate(graph(node), rules, {"a.w": "W"}, {"input": "x"}) == "y"
+    assert interpret(graph(node), rules, {"a.w": "W"}, {"input": "x"}) == "y"
     assert seen == [(("x", "W", None), {"stride": (1, 1)})]
 
 
@@ -61,7 +61,7 @@ def test_walk_lets_values_go_after_their_last_reader():
 
 def test_a_given_tensor_is_not_computed_again():
     nodes = graph(Node("a", "relu", ("input",)), Node("b", "relu6", ("a",)))
-    assert evaluate(nodes, fast, {}, {"a": np.array([-1.0, 9.0])}).tolist() == [0.0, 6.0]
+    assert interpret(nodes, fast, {}, {"a": np.array([-1.0, 9.0])}).tolist() == [0.0, 6.0]
 
 
 def test_segment_stops_at_the_tensors_that_are_given():
@@ -104,6 +104,6 @@ def test_printed_form_has_one_line_a_node():
 def test_a_network_runs_by_definition_as_it_runs_fast():
     g = build("torchvision/mobilenet_v3_small", width=0.35, size=(33, 29), classes=5)
     params, x = random_params(g, np.float64), random_input(g, 1, np.float64)
-    slow, quick = evaluate(g, loops, params, {"input": x}), evaluate(g, fast, params, {"input": x})
+    slow, quick = interpret(g, loops, params, {"input": x}), interpret(g, fast, params, {"input": x})
     assert slow.shape == quick.shape == (1, 5)
     assert np.abs(slow - quick).max() <= 1e-11 * np.abs(slow).max()

@@ -26,37 +26,24 @@ LEFT = {
     "Finding",
     "Layer",
     "Node",
-    "Place",
-    "Scale",
-    "Table",
     "Value",
-    "_Reader",
     "check",
     "compare",
     "document",
-    "ends",
-    "entries",
     "eps",
-    "evaluate",
     "judged",
     "junit",
     "layers",
     "load",
-    "main",
-    "modules",
     "moved",
     "opened",
     "places",
     "recognise",
     "scaled",
     "source",
-    "stored",
     "swapped",
     "table",
-    "unused",
     "var_std",
-    "work",
-    "write_weights",
 }
 BARE = {"compare", "verify"}
 
@@ -64,7 +51,8 @@ BARE = {"compare", "verify"}
 def homonyms() -> dict[str, list[str]]:
     """Names that two classes or public functions have, with their modules.
 
-    A reading is a module of operations, and a container is a module with `read` and `write`: those may share names.
+    A reading is a module of operations, a container is a module with `read` and `write`, and a scheme one with the
+    names of modules and of entries: those may share names.
     """
     found = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -73,7 +61,8 @@ def homonyms() -> dict[str, list[str]]:
             if isinstance(node, ast.FunctionDef):
                 reading = module.startswith("readings/") and node.name in OPS
                 container = module.startswith("files/containers/") and node.name in ("read", "write")
-                if not (reading or container or node.name.startswith("_")):
+                scheme = module.startswith("files/schemes/") and node.name in ("modules", "entries", "unused")
+                if not (reading or container or scheme or node.name.startswith("_")):
                     found[node.name].append(module)
             elif isinstance(node, ast.ClassDef):
                 found[node.name].append(module)

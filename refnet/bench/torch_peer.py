@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Graph, evaluate
+from refnet.graph import SOURCE, Graph, interpret
 
 __all__ = ["runner"]
 
@@ -41,7 +41,7 @@ def runner(
 
         def run() -> Array:
             with torch.inference_mode():
-                y: Array = evaluate(graph, rules, arrays, {SOURCE: given}).numpy()
+                y: Array = interpret(graph, rules, arrays, {SOURCE: given}).numpy()
             return y
 
         return run

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Graph, Node, evaluate
+from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
@@ -146,7 +146,7 @@ def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) 
     """What the segment makes, in one precision throughout."""
     params = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
     given = {name: np.asarray(array, dtype) for name, array in segment.given.items()}
-    y: Array = evaluate(segment.graph, rules, params, given)
+    y: Array = interpret(segment.graph, rules, params, given)
     return y if segment.view is None else segment.view(y)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from refnet.bugs.probes import VISIBLE, Place, places, probe, styles, visibility
 from refnet.bugs.segments import limit, ported
-from refnet.graph import SOURCE, Graph, evaluate, walk
+from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.compare import Comparison, Reference, compare
 from refnet.network import Network
 from refnet.networks.build import build
@@ -116,7 +116,7 @@ def inject(subject: Subject, *bugs: Place) -> dict[str, Array]:
             tensors[node.name] = ported(replace(variation, given=given))
         else:
             part = Graph(subject.graph.recipe, (node,))
-            tensors[node.name] = evaluate(part, fast, subject.net.params, {n: tensors[n] for n in node.inputs})
+            tensors[node.name] = interpret(part, fast, subject.net.params, {n: tensors[n] for n in node.inputs})
     order = list(styles(subject.graph))
     style = max((place.style for place in bugs), key=order.index, default="all")
     return {name: tensors[name] for name in styles(subject.graph)[style]}

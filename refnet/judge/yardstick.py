@@ -17,7 +17,7 @@ from refnet.bugs.segments import Segment, limit, run
 from refnet.judge.verdicts import Judgement, judge
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.orders import ORDERS, rounded, stored
+from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
 __all__ = ["judged"]
@@ -79,7 +79,7 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:
             params = {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()}
         for rules in ORDERS.values():
             one = replace(segment, graph=graph, params=params)
-            yield run(one, dtype, stored(rules, store) if short else rules).astype(np.float64)
+            yield run(one, dtype, short_rules(rules, store) if short else rules).astype(np.float64)
 
 
 def _apart(y: Array, runs: list[Array]) -> Bound:

@@ -171,5 +171,5 @@ def _file(path: Path) -> TensorPlace:
 def _safetensors(path: Path) -> dict[str, TensorPlace]:
     """Where the tensors of a safetensors file lie."""
     with open(path, "rb") as file:
-        found = safetensors.places(file)
+        found = safetensors.byte_ranges(file)
     return {name: TensorPlace(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}

@@ -224,7 +224,7 @@ def _npy_place(file: IO[bytes], stored: Stored, dtype: np.dtype[Any]) -> tuple[i
 
 def _safetensors_place(file: BinaryIO, name: str, stored: Stored, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Where the numbers of one tensor begin and end."""
-    found = safetensors.places(file)
+    found = safetensors.byte_ranges(file)
     if name not in found:
         raise FormatError(f"has no tensor called {name}")
     place = found[name]

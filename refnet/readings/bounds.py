@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from refnet.graph import Graph, evaluate
+from refnet.graph import Graph, interpret
 from refnet.readings import fast
 from refnet.readings.carried import LAMBDA, Sum, Value, channel, gamma, moved, norms_moved, nothing, stored
 from refnet.readings.precision import Precision
@@ -94,7 +94,7 @@ def bound(
     arrays = {name: np.asarray(params[name], dtype) for name in graph.params()}
     sources = {name: source(np.asarray(x, dtype), precision, rounded=rounded) for name, x in given.items()}
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
-        value = evaluate(graph, sys.modules[__name__], arrays, sources)
+        value = interpret(graph, sys.modules[__name__], arrays, sources)
         worst, expected, var = map(_known, value.total)
         y = value.y if np.isinf(precision.span).all() else value.y.clip(*precision.span)  # which widens no error
         return Bound(y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))

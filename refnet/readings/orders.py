@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.ops import OPS
 from refnet.readings import fast
 
-__all__ = ["ORDERS", "rounded", "rules", "stored"]
+__all__ = ["ORDERS", "rounded", "rules", "short_rules"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -137,7 +137,7 @@ def rounded(y: Array, store: str) -> Array:
     return bits.view(np.float32).astype(y.dtype)
 
 
-def stored(base: Any, store: str) -> Any:
+def short_rules(base: Any, store: str) -> Any:
     """Rules that round what every operation of `base` makes to float16 or bfloat16."""
 
     def storing(rule: Callable[..., Array]) -> Callable[..., Array]:

@@ -25,7 +25,7 @@ from refnet import child
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files.containers.structure import Operation
 
-__all__ = ["Ran", "ends", "is_model", "run_model", "work"]
+__all__ = ["Ran", "is_model", "run_and_save", "run_model", "segment_ends"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]  # None: any length
@@ -92,7 +92,7 @@ def run_model(path: str | Path, x: Array) -> Ran:
         raise FormatError(f"{path}: is no TFLite model: it does not say TFL3 at the start")
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "x.npy"), x)
-        command = "import sys; from refnet.runtimes.models import work; work(*sys.argv[1:])"
+        command = "import sys; from refnet.runtimes.models import run_and_save; run_and_save(*sys.argv[1:])"
         ran = subprocess.run(
             child.python("-c", command, str(path), folder),
             env=child.environment(),
@@ -106,7 +106,7 @@ def run_model(path: str | Path, x: Array) -> Ran:
         return _collected(Path(folder))
 
 
-def work(path: str, folder: str) -> None:
+def run_and_save(path: str, folder: str) -> None:
     """What the other process does: run the model on folder/x.npy; leave its tensors there, or why there are none."""
     made: dict[str, Any] = {}
     try:
@@ -119,7 +119,7 @@ def work(path: str, folder: str) -> None:
 
 
 def _collected(folder: Path) -> Ran:
-    """What `work` left."""
+    """What `run_and_save` left."""
     made = json.loads((folder / "made.json").read_text())
     if "error" in made:
         raise {"FormatError": FormatError, "RequestError": RequestError}[made["error"]](made["reason"])
@@ -136,7 +136,7 @@ def _end(ran: subprocess.CompletedProcess[str]) -> str:
     return f"said: {(ran.stderr.strip().splitlines() or ['nothing'])[-1][:300]}"
 
 
-def ends(operations: Iterable[Operation], constants: Collection[str], outputs: Collection[str]) -> list[str]:
+def segment_ends(operations: Iterable[Operation], constants: Collection[str], outputs: Collection[str]) -> list[str]:
     """The tensors at the ends of segments, in order.
 
     Every tensor that is made elementwise from one other tensor and constants belongs to that one, its root: batch norm,
@@ -152,8 +152,8 @@ def ends(operations: Iterable[Operation], constants: Collection[str], outputs: C
 
     Examples
     --------
-    >>> conv = Operation("Conv", ("x", "w"), ("c",))
-    >>> ends([conv, Operation("Relu", ("c",), ("r",)), Operation("GlobalAveragePool", ("r",), ("p",))], ("w",), ("p",))
+    >>> conv, relu = Operation("Conv", ("x", "w"), ("c",)), Operation("Relu", ("c",), ("r",))
+    >>> segment_ends([conv, relu, Operation("GlobalAveragePool", ("r",), ("p",))], ("w",), ("p",))
     ['r', 'p']
     """
     fixed = set(constants)
@@ -205,7 +205,7 @@ def _onnx(path: Path, x: Array) -> Ran:
     )
     outputs = [output.name for output in graph.output]
     operations = [Operation(node.op_type, tuple(node.input), tuple(node.output)) for node in graph.node]
-    wanted = ends(operations, constants, outputs)
+    wanted = segment_ends(operations, constants, outputs)
     graph.output.extend([onnx.ValueInfoProto(name=end) for end in wanted if end not in outputs])
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -243,7 +243,7 @@ def _tflite(path: Path, x: Array) -> Ran:
         operations = [_operation(entry) for entry in interpreter._get_ops_details()]
     key, shape = _only_input(path, inputs)
     made = {name for operation in operations for name in operation.outputs}
-    wanted = [end for end in ends(operations, set(details) - made - {key}, outputs) if _is_real(details[end])]
+    wanted = [end for end in segment_ends(operations, set(details) - made - {key}, outputs) if _is_real(details[end])]
     _, real = _fed(path, x, shape, "nhwc")
     fed = _quantised(path, real, details[key])
     keep = [*wanted, key] if fed.dtype.kind != "f" or not np.array_equal(fed, real) else wanted

@@ -17,7 +17,7 @@ from refnet.session import Session
 from refnet.session.workers import field
 
 
-def main() -> None:
+def serve_session() -> None:
     """Serve one session until the pipe closes."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
@@ -41,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_session()

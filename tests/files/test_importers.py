@@ -8,10 +8,10 @@ import pytest
 from refnet import Network
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.containers.structure import Contents, Operation, Scale, Structure
+from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
 from refnet.files.importers import import_graph
 from refnet.files.importers.builder import decimal
-from refnet.graph import evaluate
+from refnet.graph import interpret
 from refnet.judge.port import judge_port
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
@@ -46,7 +46,7 @@ def scalar(value, dtype=np.float32):
 
 def run(imported, x=X):
     params = {name: array.astype(np.float64) for name, array in imported.params.items()}
-    return evaluate(imported.graph, fast, params, {"input": x.astype(np.float64)})
+    return interpret(imported.graph, fast, params, {"input": x.astype(np.float64)})
 
 
 def ops(imported):
@@ -495,8 +495,8 @@ def test_one_array_that_everything_reads_is_refused_before_memory_ends():
 def test_integer_weights_stand_for_real_numbers():
     steps = RNG.integers(-128, 128, (4, 1, 1, 4)).astype(np.int8)
     scales = {
-        "w": Scale(np.float32([0.5, 0.25, 2, 1]), np.int64([0, 1, 2, 3]), 0),
-        "b": Scale(np.float32([0.125]), np.int64([0]), 0),
+        "w": IntegerScale(np.float32([0.5, 0.25, 2, 1]), np.int64([0, 1, 2, 3]), 0),
+        "b": IntegerScale(np.float32([0.125]), np.int64([0]), 0),
     }
     conv = op("CONV_2D", "x w b", padding="VALID", stride_w=1, stride_h=1, fused_activation_function="NONE",
               dilation_w_factor=1, dilation_h_factor=1)  # fmt: skip

@@ -18,7 +18,7 @@ from refnet.files.checkpoint import identify
 from refnet.files.containers import npz, read
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.schemes import entries
-from refnet.graph import evaluate
+from refnet.graph import interpret
 from refnet.judge.port import judge_port
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
@@ -198,7 +198,7 @@ def op(kind, inputs, outputs="y", **attrs):
 def made(contents):
     imported = importers.import_graph(contents)
     params = {name: array.astype(np.float64) for name, array in imported.params.items()}
-    return imported, evaluate(imported.graph, fast, params, {"input": X})
+    return imported, interpret(imported.graph, fast, params, {"input": X})
 
 
 def refused(contents, reason):

@@ -8,7 +8,7 @@ import pytest
 from refnet import Network, build, random_params
 from refnet.bugs.ends import rounded
 from refnet.bugs.probes import probe, styles
-from refnet.graph import SOURCE, Graph, evaluate
+from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import Reference, compare
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
@@ -25,7 +25,7 @@ def rerun(change, **changed):
     """A run that goes on from changed tensors: all by `change`, some by their own; names with '__' for '.'."""
     tensors = {SOURCE: X}
     for node in GRAPH.nodes:
-        y = evaluate(Graph(GRAPH.recipe, (node,)), fast, NET.params, tensors)
+        y = interpret(Graph(GRAPH.recipe, (node,)), fast, NET.params, tensors)
         own = changed.get(node.name.replace(".", "__"), change)
         tensors[node.name] = own(y).astype(np.float32)
     del tensors[SOURCE]

@@ -14,7 +14,7 @@ from refnet import Network, build, random_params
 from refnet.bugs.ends import rounded
 from refnet.bugs.probes import probe, styles
 from refnet.files.containers import npz
-from refnet.graph import SOURCE, Graph, evaluate, walk
+from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.compare import Reference, compare
 from refnet.judge.port import judge_port
 from refnet.judge.scorecard import FAMILIES
@@ -68,7 +68,7 @@ def stored(net, x, store):
     with np.errstate(invalid="ignore", over="ignore"):
         for node in net.graph.nodes:
             given = {name: tensors[name] for name in node.inputs}
-            y = evaluate(Graph(net.graph.recipe, (node,)), fast, params, given)
+            y = interpret(Graph(net.graph.recipe, (node,)), fast, params, given)
             tensors[node.name] = rounded(y, store)
     return tensors
 

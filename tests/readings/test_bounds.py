@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Graph, Network, Node, Recipe, build, random_input, random_params
-from refnet.graph import evaluate, walk
+from refnet.graph import interpret, walk
 from refnet.judge.verdicts import judge
 from refnet.readings import fast
 from refnet.readings.bounds import Precision, bound
@@ -46,7 +46,7 @@ def one_node(net, tensors, name, **changes):
         changes.get("slots", node.params),
         changes.get("attrs", node.attrs),
     )
-    return judge(evaluate(Graph(net.graph.recipe, (other,)), fast, params, given), limit)
+    return judge(interpret(Graph(net.graph.recipe, (other,)), fast, params, given), limit)
 
 
 def nodes_of(net, *ops):
@@ -122,7 +122,7 @@ def test_a_wrong_eps_shows_through_convolution_norm_and_activation():
         nodes = tuple(
             Node(n.name, n.op, n.inputs, n.params, {"eps": 1e-5}) if n.op == "batch_norm" else n for n in part.nodes
         )
-        wrong = evaluate(Graph(part.recipe, nodes), fast, net.params, {start: tensors[start]})
+        wrong = interpret(Graph(part.recipe, nodes), fast, net.params, {start: tensors[start]})
         assert judge(tensors[f"{name}.act"], limit).holds
         assert judge(wrong, limit).verdict == "wrong"
 
@@ -161,7 +161,7 @@ def test_what_rounds_nothing_is_allowed_no_error():
         graph, params = single(op)
         x = np.linspace(-2, 8, 12, dtype=np.float32).reshape(1, 3, 2, 2)
         limit = bound(graph, params, {"input": x}, FLOAT32)
-        y = evaluate(graph, fast, params, {"input": x})
+        y = interpret(graph, fast, params, {"input": x})
         assert judge(y, limit).verdict == "exact"
         y[..., -1] = np.nextafter(y[..., -1], np.float32(9))
         assert judge(y, limit).verdict == "wrong"
@@ -198,7 +198,7 @@ def test_probabilities_so_small_that_they_are_subnormal_are_expected():
     graph, params = single("softmax")
     z = np.linspace(-55, 52, 1000, dtype=np.float32).reshape(1, -1)
     limit = bound(graph, params, {"input": z}, FLOAT32)
-    y = evaluate(graph, fast, params, {"input": z})
+    y = interpret(graph, fast, params, {"input": z})
     assert y[y > 0].min() < np.finfo(np.float32).tiny
     assert judge(y, limit).verdict == "rounding"
 
@@ -270,7 +270,7 @@ def test_weights_of_8_bits_are_accepted_where_they_are_declared_and_nowhere_else
     step = float(np.abs(tensors[name]).max() / 127)
 
     def verdict(w, precision):
-        y = evaluate(part, fast, {**net.params, f"{name}.w": w.astype(np.float32)}, given)
+        y = interpret(part, fast, {**net.params, f"{name}.w": w.astype(np.float32)}, given)
         stored = np.rint(y / step) * np.float32(step)
         return judge(stored if precision.step else y, bound(part, net.params, given, precision))
 

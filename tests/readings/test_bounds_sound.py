@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refnet import Graph, Node, Recipe
-from refnet.graph import evaluate
+from refnet.graph import interpret
 from refnet.judge.verdicts import judge
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Precision, bound
-from refnet.readings.orders import ORDERS, rounded, stored
+from refnet.readings.orders import ORDERS, rounded, short_rules
 
 # How a port may compute: what it stores tensors and params in, and what it sums in.
 FORMATS = {
@@ -69,7 +69,7 @@ def rules_in(name, order):
             op: lambda x, *args, op=op, **attrs: getattr(base, op)(tf32(x), *args, **attrs) for op in CONVOLUTIONS
         }
         return SimpleNamespace(**{**vars(base), **convolutions})
-    return stored(base, name) if name in ("float16", "bfloat16") else base
+    return short_rules(base, name) if name in ("float16", "bfloat16") else base
 
 
 def given_in(name, x):
@@ -88,7 +88,7 @@ def holds(port, graph, inputs, params, other=None):
     own = {f"x{i}": given_in(name, x) for i, x in enumerate(inputs)}
     run, arrays = (graph, params) if other is None else other
     with np.errstate(all="ignore"):
-        y = evaluate(run, rules_in(name, order), params_in(name, arrays), own)
+        y = interpret(run, rules_in(name, order), params_in(name, arrays), own)
     if np.isfinite(y).all():
         verdict = judge(y, bound(graph, params, own, FORMATS[name]))
         assert verdict.worst <= 1, verdict

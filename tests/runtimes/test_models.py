@@ -16,7 +16,7 @@ from refnet.cli import main
 from refnet.files.containers.structure import Operation
 from refnet.judge.port import judge_port
 from refnet.pack.pack import read_pack
-from refnet.runtimes.models import ends, is_model, run_model
+from refnet.runtimes.models import is_model, run_model, segment_ends
 
 X = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5) - 60
 
@@ -211,7 +211,7 @@ def operations(text):
     ],
 )
 def test_only_the_ends_of_segments_are_asked_for(text, expected):
-    assert ends(operations(text), {"w"}, {"y"}) == expected.split()
+    assert segment_ends(operations(text), {"w"}, {"y"}) == expected.split()
 
 
 # Running

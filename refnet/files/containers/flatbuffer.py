@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 
-__all__ = ["Bytes", "Table", "root"]
+__all__ = ["Bytes", "FlatTable", "root"]
 
 _MOST = 4_000_000  # numbers, letters and tables that may be read, apart from weights: far more than a network needs
 _DAMAGED = "an offset points outside of the file: it is damaged"
@@ -55,7 +55,7 @@ class Bytes:
         return memoryview(self.data)[at : at + size]
 
 
-class Table:
+class FlatTable:
     """A table; its fields are asked for by their place in the schema, the first being 0."""
 
     def __init__(self, source: Bytes, at: int) -> None:
@@ -70,10 +70,10 @@ class Table:
         at = self._place(field)
         return default if at is None else self._source.number(at, kind)
 
-    def table(self, field: int) -> Table | None:
+    def table(self, field: int) -> FlatTable | None:
         """A field that is a table."""
         at = self._target(field)
-        return None if at is None else Table(self._source, at)
+        return None if at is None else FlatTable(self._source, at)
 
     def text(self, field: int) -> str:
         """A field that is a text, '' if it is left out."""
@@ -91,14 +91,14 @@ class Table:
         """A field that is a vector of bytes, as it lies in the file."""
         return self._vector(field, 1)
 
-    def tables(self, field: int) -> list[Table]:
+    def tables(self, field: int) -> list[FlatTable]:
         """A field that is a vector of tables."""
         at = self._target(field)
         if at is None:
             return []
         offsets = np.frombuffer(self._vector(field, 4), "<u4")
         self._source.spend(len(offsets))
-        return [Table(self._source, at + 4 + 4 * index + int(offset)) for index, offset in enumerate(offsets)]
+        return [FlatTable(self._source, at + 4 + 4 * index + int(offset)) for index, offset in enumerate(offsets)]
 
     def has(self, field: int) -> bool:
         """Whether a field is there."""
@@ -123,11 +123,11 @@ class Table:
         return self._source.part(at + 4, itemsize * self._source.number(at, "I"))
 
 
-def root(source: Bytes) -> Table:
+def root(source: Bytes) -> FlatTable:
     """The table that the file begins with.
 
     Raises
     ------
     FormatError : an offset points outside of the file
     """
-    return Table(source, source.number(0, "I"))
+    return FlatTable(source, source.number(0, "I"))

@@ -138,7 +138,7 @@ def _failure(status: int, said: str) -> FormatError | RequestError:
 
 def _collected(made: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
-        arrays, metadata = safetensors.load(made)
+        arrays, metadata = safetensors.read_stream(made)
         facts: dict[str, Any] = json.loads(metadata["facts"])
     except (KeyError, ValueError):  # the child was led astray by what it read
         raise FormatError("damaged, so that HDF5's library fails: fetch or save the file again") from None

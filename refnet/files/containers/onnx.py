@@ -82,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
             raise FormatError("no ONNX model, or a damaged one: its bytes cannot be parsed") from error
         del data
         _refuse_unless_plain(model)
-        return _Reader(model, Path(path).resolve().parent).contents()
+        return _GraphReader(model, Path(path).resolve().parent).contents()
 
 
 def _refuse_unless_plain(model: Any) -> None:
@@ -98,7 +98,7 @@ def _refuse_unless_plain(model: Any) -> None:
         raise FormatError(f"asks for {which} of ONNX's operations: export it again with opset {_OLDEST} or later")
 
 
-class _Reader:
+class _GraphReader:
     """Reads one graph."""
 
     def __init__(self, model: Any, folder: Path) -> None:

@@ -21,7 +21,7 @@ from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import least_elements, opened, shown, widened
 from refnet.files.containers.atomic import atomic_file
 
-__all__ = ["Place", "header", "load", "places", "read", "write"]
+__all__ = ["ByteRange", "byte_ranges", "header", "read", "read_stream", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,7 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"} | {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-class Place(NamedTuple):
+class ByteRange(NamedTuple):
     """Where a tensor lies in its file: dtype as NumPy writes it, or 'bfloat16', which NumPy does not have."""
 
     dtype: str
@@ -55,10 +55,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         if the file is not as the format asks, or holds something else than numbers. One line: the file, what is wrong.
     """
     with opened(path) as file:
-        return load(file)[0]
+        return read_stream(file)[0]
 
 
-def load(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:
+def read_stream(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:
     """Every tensor of an open file, as `read` returns them, and the texts in its __metadata__.
 
     Raises
@@ -69,7 +69,7 @@ def load(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:
     return {name: _array(file, place) for name, place in found.items()}, metadata
 
 
-def _array(file: BinaryIO, place: Place) -> Array:
+def _array(file: BinaryIO, place: ByteRange) -> Array:
     file.seek(place.begin)
     data = file.read(place.end - place.begin)
     dtype = np.dtype("<u2" if place.dtype == "bfloat16" else place.dtype)
@@ -77,7 +77,7 @@ def _array(file: BinaryIO, place: Place) -> Array:
     return (widened(flat) if place.dtype == "bfloat16" else flat).reshape(place.shape)
 
 
-def places(file: BinaryIO) -> dict[str, Place]:
+def byte_ranges(file: BinaryIO) -> dict[str, ByteRange]:
     """Where the tensors of a file lie, in the order of its header; they fill the file to its end.
 
     Raises
@@ -87,7 +87,7 @@ def places(file: BinaryIO) -> dict[str, Place]:
     return _parsed(file)[0]
 
 
-def _parsed(file: BinaryIO) -> tuple[dict[str, Place], dict[str, str]]:
+def _parsed(file: BinaryIO) -> tuple[dict[str, ByteRange], dict[str, str]]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
@@ -146,7 +146,7 @@ def _no_constant(name: str) -> float:
     raise FormatError(f"the header holds {name}, which is no JSON")
 
 
-def _place(name: str, entry: Any, start: int) -> Place:
+def _place(name: str, entry: Any, start: int) -> ByteRange:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
             pass
@@ -162,7 +162,7 @@ def _place(name: str, entry: Any, start: int) -> Place:
         raise FormatError(f"{shown(name)}: {shown([begin, end])[1:-1]} are no offsets")
     if end - begin != math.prod(shape) * _itemsize(_DTYPES[dtype]):
         raise FormatError(f"{shown(name)}: offsets {begin} to {end} for shape {tuple(shape)} of {dtype}"[:300])
-    return Place(_DTYPES[dtype], tuple(shape), start + begin, start + end)
+    return ByteRange(_DTYPES[dtype], tuple(shape), start + begin, start + end)
 
 
 def _itemsize(dtype: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-__all__ = ["Contents", "Operation", "Scale", "Structure", "Submodule"]
+__all__ = ["Contents", "IntegerScale", "Operation", "Structure", "Submodule"]
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +41,7 @@ class Operation(NamedTuple):
     name: str = ""
 
 
-class Scale(NamedTuple):
+class IntegerScale(NamedTuple):
     """What integers stand for: scales * (integer - zero_points), one for the tensor or for each index of `axis`."""
 
     scales: Array
@@ -65,7 +65,7 @@ class Structure(NamedTuple):
     operations: tuple[Operation, ...]
     inputs: Mapping[str, tuple[int | None, ...]]
     outputs: tuple[str, ...]
-    scales: Mapping[str, Scale] = {}
+    scales: Mapping[str, IntegerScale] = {}
 
 
 class Submodule(NamedTuple):

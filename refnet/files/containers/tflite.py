@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import least_elements, opened, shown
-from refnet.files.containers.flatbuffer import Bytes, Table, root
-from refnet.files.containers.structure import Contents, Operation, Scale, Structure
+from refnet.files.containers.flatbuffer import Bytes, FlatTable, root
+from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
 
 __all__ = ["OPTIONS", "read"]
 
@@ -122,13 +122,13 @@ def read(path: str | os.PathLike[str]) -> Contents:
         graphs = model.tables(2)
         if len(graphs) != 1:
             raise FormatError(f"holds {len(graphs)} graphs; only files of one are read")
-        return _Reader(source, model, graphs[0], len(source.data) + _SHARED).contents()
+        return _ModelReader(source, model, graphs[0], len(source.data) + _SHARED).contents()
 
 
-class _Reader:
+class _ModelReader:
     """Reads one graph; `budget` bytes may be made into arrays."""
 
-    def __init__(self, source: Bytes, model: Table, graph: Table, budget: int) -> None:
+    def __init__(self, source: Bytes, model: FlatTable, graph: FlatTable, budget: int) -> None:
         self.source, self.model, self.graph, self.budget = source, model, graph, budget
         self.codes = [_code(table) for table in model.tables(1)]
         self.buffers = model.tables(4)
@@ -138,7 +138,7 @@ class _Reader:
 
     def contents(self) -> Contents:
         arrays: dict[str, Array] = {}
-        scales: dict[str, Scale] = {}
+        scales: dict[str, IntegerScale] = {}
         for name, tensor in zip(self.names, self.tensors, strict=True):
             array = self._array(tensor, name)
             if array is not None:
@@ -166,7 +166,7 @@ class _Reader:
             raise FormatError(f"names tensor {index} of {len(self.names)}: the file is damaged")
         return self.names[index]
 
-    def _operation(self, table: Table) -> Operation:
+    def _operation(self, table: FlatTable) -> Operation:
         index = table.number(0, "I")
         if index >= len(self.codes):
             raise FormatError(f"names kind {index} of {len(self.codes)} of operations: the file is damaged")
@@ -177,7 +177,7 @@ class _Reader:
         attrs = {name: _option(options, option, op) for name, option in fields.items()}
         return Operation(op, inputs, outputs, attrs)
 
-    def _array(self, tensor: Table, name: str) -> Array | None:
+    def _array(self, tensor: FlatTable, name: str) -> Array | None:
         """The numbers of a tensor, None where it is made when the network runs."""
         index = tensor.number(2, "I")
         if index == 0 and not self.buffers:
@@ -205,7 +205,7 @@ class _Reader:
             self.shared[key] = _numbers(body, dtype, shape)
         return self.shared[key]
 
-    def _body(self, buffer: Table) -> memoryview:
+    def _body(self, buffer: FlatTable) -> memoryview:
         """A buffer's bytes: in it, or, in files over 2 GB, elsewhere in the file."""
         offset, size = buffer.number(1, "Q"), buffer.number(2, "Q")
         return self.source.part(offset, size) if offset > 1 else buffer.part(0)
@@ -217,7 +217,7 @@ def _numbers(body: memoryview, dtype: str, shape: tuple[int, ...]) -> Array:
     return np.array(np.frombuffer(body, dtype).reshape(shape), np.dtype(dtype).newbyteorder("="))
 
 
-def _code(table: Table) -> str:
+def _code(table: FlatTable) -> str:
     # Numbers up to 126 lie in the first field too, where old files have them only.
     code = max(table.number(0, "b"), table.number(3, "i"))
     if code in _CUSTOM:
@@ -225,7 +225,7 @@ def _code(table: Table) -> str:
     return _NAMES.get(code, f"operation {code}")
 
 
-def _option(table: Table | None, option: _Option, op: str) -> Any:
+def _option(table: FlatTable | None, option: _Option, op: str) -> Any:
     kind = {"activation": "b", "padding": "b"}.get(option.kind, option.kind)
     if kind == "[i":
         return () if table is None else tuple(table.numbers(option.field, "<i4").tolist())
@@ -238,7 +238,7 @@ def _option(table: Table | None, option: _Option, op: str) -> Any:
     return names[value]
 
 
-def _scale(tensor: Table, name: str) -> Scale | None:
+def _scale(tensor: FlatTable, name: str) -> IntegerScale | None:
     table = tensor.table(4)
     scales = None if table is None else table.numbers(2, "<f4")
     if table is None or scales is None or not len(scales):
@@ -250,10 +250,10 @@ def _scale(tensor: Table, name: str) -> Scale | None:
     fits = len(scales) == 1 or (0 <= axis < len(shape) and shape[axis] == len(scales))
     if not fits or len(zero_points) != len(scales):
         raise FormatError(f"tensor {shown(name)} has {len(scales)} scales, which do not fit its shape: damaged")
-    return Scale(scales.astype(np.float32), zero_points.astype(np.int64), int(axis))
+    return IntegerScale(scales.astype(np.float32), zero_points.astype(np.int64), int(axis))
 
 
-def _open_shape(tensor: Table) -> tuple[int | None, ...]:
+def _open_shape(tensor: FlatTable) -> tuple[int | None, ...]:
     """A shape; lengths that the network leaves open are None."""
     signature = tensor.numbers(7, "<i4")
     shape = signature if len(signature) else tensor.numbers(0, "<i4")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers.structure import Contents, Operation, Scale
+from refnet.files.containers.structure import Contents, IntegerScale, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
@@ -33,7 +33,7 @@ def import_tflite(contents: Contents, size: tuple[int, int] | None) -> ImportedG
     return follow(contents.structure, builder, arrays, _RULES)
 
 
-def _const(name: str, array: npt.NDArray[Any], scale: Scale | None) -> Const:
+def _const(name: str, array: npt.NDArray[Any], scale: IntegerScale | None) -> Const:
     """A constant: integers with a scale as the numbers that they stand for."""
     stored = str(array.dtype)
     if scale is not None and array.dtype.kind in "iu":
