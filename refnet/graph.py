@@ -253,7 +253,7 @@ class Graph:
 
         kept = (node for node in self.nodes if node.name not in sources)
         nodes = [replace(node, inputs=tuple(map(origin, node.inputs))) for node in kept]
-        return Graph(self.recipe, tuple(nodes), tuple(map(origin, self.returns)))
+        return Graph(self.recipe, tuple(nodes), tuple(dict.fromkeys(map(origin, self.returns))))
 
     def inserted(self, new: Node, *, after: str) -> Graph:
         """A node put behind another, or behind the input; whoever read that one reads the new one."""

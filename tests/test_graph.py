@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,8 +44,6 @@ def test_walk_lets_values_go_after_their_last_reader():
         def __del__(self) -> None:
             pass
 
-    import weakref
-
     refs = []
 
     def relu(x):
@@ -62,6 +61,100 @@ def test_walk_lets_values_go_after_their_last_reader():
 def test_a_given_tensor_is_not_computed_again():
     nodes = graph(Node("a", "relu", ("input",)), Node("b", "relu6", ("a",)))
     assert interpret(nodes, fast, {}, {"a": np.array([-1.0, 9.0])}).tolist() == [0.0, 6.0]
+
+
+def test_a_tensor_that_only_a_given_node_would_read_is_let_go():
+    values = []
+
+    class Rules:
+        def relu(self, x):
+            values.append(weakref.ref(y := Tensor()))
+            return y
+
+    class Tensor:
+        pass
+
+    nodes = graph(Node("a", "relu", ("input",)), Node("b", "relu", ("a",)), Node("c", "relu", ("b",)))
+    for _ in walk(nodes, Rules(), {}, {"input": None, "b": None}):
+        pass
+    assert values[0]() is None
+
+
+def test_several_outputs_are_returned_by_name_in_their_order():
+    nodes = (Node("a", "relu", ("input",)), Node("b", "relu6", ("a",)), Node("c", "relu", ("b",)))
+    several = Graph(RECIPE, nodes, ("c", "a"))
+    found = interpret(several, fast, {}, {"input": np.array([-1.0, 9.0])})
+    assert [(name, y.tolist()) for name, y in found.items()] == [("c", [0.0, 6.0]), ("a", [0.0, 9.0])]
+    assert interpret(several, fast, {}, {"a": np.array([7.0])})["a"].tolist() == [7.0]  # given, and so not run
+
+
+def chain(*names: str) -> Graph:
+    return graph(*(Node(name, "relu", (before,)) for before, name in zip(("input", *names), names, strict=False)))
+
+
+def test_a_node_is_replaced_by_several_the_last_of_which_its_readers_need():
+    made = chain("a", "b", "c").replaced("b", Node("x", "relu6", ("a",)), Node("b", "relu", ("x",)))
+    assert [(node.name, node.inputs) for node in made.nodes] == [
+        ("a", ("input",)),
+        ("x", ("a",)),
+        ("b", ("x",)),
+        ("c", ("b",)),
+    ]
+
+
+def test_several_places_are_rewritten_at_once():
+    made = chain("a", "b", "c").rewritten({"a": [Node("a", "relu6", ("input",))], "c": [Node("c", "swish", ("b",))]})
+    assert [node.op for node in made.nodes] == ["relu6", "relu", "swish"]
+
+
+def test_edits_keep_what_is_returned():
+    several = Graph(RECIPE, chain("a", "b", "c").nodes, ("c", "a"))
+    assert several.renamed({"a": "first"}).outputs == ("c", "first")
+    assert several.without({"c": "b", "a": "input"}).returns == ("b", "input")
+    assert several.without({"c": "b", "b": "a"}).outputs == ("a",)  # one tensor stands for both
+    assert several.inserted(Node("x", "relu", ("a",)), after="a").outputs == ("c", "x")
+    assert several.replaced("b", Node("b", "relu6", ("a",))).outputs == ("c", "a")
+
+
+def test_an_inserted_node_is_read_by_whoever_read_the_one_before_it():
+    made = chain("a", "b").inserted(Node("x", "relu6", ("input",)), after="input")
+    assert [(node.name, node.inputs) for node in made.nodes] == [("x", ("input",)), ("a", ("x",)), ("b", ("a",))]
+
+
+def test_a_tensor_is_made_for_a_node_that_alone_reads_it_once():
+    nodes = graph(
+        Node("a", "relu", ("input",)),
+        Node("twice", "add", ("a", "a")),
+        Node("b", "relu", ("twice",)),
+        Node("c", "add", ("b", "input")),
+    )
+    assert nodes.only_reader("a") is None
+    assert nodes.only_reader("twice").name == "b"
+    assert nodes.only_reader("input") is None
+    assert nodes.only_reader("c") is None
+    assert Graph(RECIPE, nodes.nodes, ("twice", "c")).only_reader("twice") is None  # it is returned too
+
+
+def test_units_are_convolutions_with_what_alone_follows_them():
+    g = build("torchvision/mobilenet_v3_small", size=32)
+    units = {unit.conv.name: unit for unit in g.units()}
+    assert [node.name for node in units["stem.conv"].nodes] == ["stem.conv", "stem.bn", "stem.act"]
+    assert [node.name for node in units["block1.project"].nodes] == ["block1.project", "block1.project.bn"]
+    assert units["block1.se.expand"].output == "block1.se.gate"
+    assert sum(len(unit.nodes) for unit in units.values()) == len(g)
+    kept = {unit.conv.name: unit for unit in g.units(keep=["stem.bn"])}
+    assert [node.name for node in kept["stem.conv"].nodes] == ["stem.conv", "stem.bn"]
+    assert kept["stem.act"].nodes == (g["stem.act"],)
+
+
+def test_an_output_ends_its_unit():
+    g = build("torchvision/mobilenet_v2", size=32)
+    units = {unit.conv.name: unit for unit in Graph(g.recipe, g.nodes, ("stem.bn", "head.flatten")).units()}
+    assert units["stem.conv"].output == "stem.bn"
+
+
+def test_one_output_that_is_the_last_node_is_what_is_returned_anyway():
+    assert Graph(RECIPE, chain("a", "b").nodes, ("b",)) == chain("a", "b")
 
 
 def test_segment_stops_at_the_tensors_that_are_given():

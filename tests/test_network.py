@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from refnet import Network, RequestError, build, load, random_input, random_params
+from refnet import GraphError, Network, Node, RequestError, build, load, random_input, random_params
 from refnet.files.digits import digits
 from refnet.judge.spread import spread
 
@@ -26,6 +27,64 @@ def test_calling_gives_the_last_tensor():
     y = NET(X)
     assert y.shape == (2, 4)
     assert np.abs(y - exact).max() <= spread(NET, X, "head.flatten")
+
+
+TWO = replace(GRAPH, returns=("block3.add", "head.flatten"))
+
+
+def test_calling_a_network_of_several_outputs_gives_each_by_name_in_order():
+    exact = NET.astype(np.float64).trace(X.astype(np.float64))
+    found = Network(TWO, PARAMS)(X)
+    assert list(found) == ["block3.add", "head.flatten"]
+    for name, y in found.items():
+        assert y.shape == exact[name].shape
+        assert np.abs(y - exact[name]).max() <= spread(NET, X, name)
+
+
+def test_an_output_that_is_not_the_last_node_is_what_calling_gives():
+    first = Network(replace(GRAPH, returns=("stem.act",)), PARAMS)
+    assert first(X).shape == (2, 8, 20, 28)
+    assert list(first.trace(X)) == list(NET.trace(X))
+
+
+def test_what_is_made_of_a_network_of_several_outputs_returns_them_too():
+    net = Network(TWO, PARAMS)
+    moved = net.at((64, 48))
+    assert moved.graph.outputs == TWO.outputs
+    assert {name: y.shape[2:] for name, y in moved(random_input(moved.graph)).items()} == {
+        "block3.add": (8, 6),
+        "head.flatten": (),
+    }
+    assert list(net.astype(np.float64)(X.astype(np.float64))) == list(TWO.outputs)
+    assert list(pickle.loads(pickle.dumps(net))(X)) == list(TWO.outputs)
+
+
+def test_a_batch_norm_that_is_returned_is_its_convolution_once_it_is_folded():
+    """An output before it keeps it, since both tensors are wanted."""
+    net = Network(replace(GRAPH, returns=("stem.bn", "block1.project", "block1.project.bn")), PARAMS)
+    folded = net.fold()
+    assert folded.graph.outputs == ("stem.conv", "block1.project", "block1.project.bn")
+    for one, other in zip(net(X).values(), folded(X).values(), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("returns", "complaint"),
+    [
+        (("head.tail",), "the graph returns 'head.tail', which no node makes"),
+        (("input", "head.flatten"), "the graph returns 'input', which no node makes"),
+        (("stem.act", "stem.act"), "the graph returns 'stem.act' twice"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused(returns, complaint):
+    with pytest.raises(GraphError, match=complaint):
+        Network(replace(GRAPH, returns=returns), PARAMS)
+
+
+def test_a_graph_whose_shapes_do_not_agree_makes_no_network():
+    wide = Node("wide", "pointwise_conv2d", ("stem.act",), {"w": (4, 9)})
+    with pytest.raises(GraphError, match="wide: filters of 9 channels for a map of 8"):
+        Network(replace(GRAPH, nodes=(*GRAPH.nodes, wide)), {**PARAMS, "wide.w": np.zeros((4, 9), np.float32)})
 
 
 def test_a_network_is_pickled_without_its_session():

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,22 @@ def test_worker_processes_give_the_same_bits(threads):
     for batch in (7, 2, 9):  # the shared memory grows
         x = random_input(SMALL, batch)
         assert np.array_equal(many(x), one(x))
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["", "lost"])
+def test_worker_processes_return_every_output(lost):
+    """Of other shapes each, one of them a batch norm that is folded."""
+    graph = replace(SMALL, returns=("head.flatten", "block2.project.bn", "block1.se.gate"))
+    one, many = Session(graph, PARAMS, threads=1), Session(graph, PARAMS, threads=2)
+    many.start_workers()
+    if lost:
+        many._pool._workers[0].kill()
+    for batch in (5, 8):
+        x = random_input(SMALL, batch)
+        found, expected = many(x), one(x)
+        assert tuple(found) == graph.returns
+        for name, y in expected.items():
+            assert np.array_equal(found[name], y)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
