@@ -23,6 +23,7 @@ FLOORS = (
         "readings/fast",
         "readings/precision",
         "readings/shapes",
+        "readings/integer",
         "files/containers",
         "files/published",
         "files/shipped",

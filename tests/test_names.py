@@ -59,7 +59,10 @@ def homonyms() -> dict[str, list[str]]:
         module = path.relative_to(PACKAGE).with_suffix("").as_posix()
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef):
-                reading = module.startswith("readings/") and node.name in OPS
+                # A runtime's integers are a reading too, and have operations of their own.
+                reading = module.startswith(("readings/integer/loops/", "readings/integer/fast/")) or (
+                    module.startswith("readings/") and node.name in OPS
+                )
                 container = module.startswith("files/containers/") and node.name in ("read", "write")
                 scheme = module.startswith("files/schemes/") and node.name in ("modules", "entries", "unused")
                 if not (reading or container or scheme or node.name.startswith("_")):
