@@ -167,7 +167,7 @@ def _sites(
         if field in UNTOUCHED or (isinstance(node, ast.Raise) and field == "exc"):
             continue
         for index, child in enumerate(held) if isinstance(held, list) else ((None, held),):
-            if not isinstance(child, ast.AST) or _inert(child):
+            if not isinstance(child, ast.AST) or _inert(child) or _is_the_rest(child, node):
                 continue
             own = child if isinstance(child, ast.stmt | ast.match_case) else statement
             inner = scope
@@ -198,6 +198,11 @@ def _inert(node: ast.AST) -> bool:
         case ast.BinOp(left=left, right=right):  # texts
             return any(isinstance(each, ast.JoinedStr) or _is_text(each) for each in (left, right))
     return False
+
+
+def _is_the_rest(node: ast.AST, owner: ast.AST) -> bool:
+    """Whether it is the -1 of a reshape: NumPy takes any number below zero for it."""
+    return isinstance(owner, ast.Call) and _called(owner.func) == "reshape" and isinstance(node, ast.UnaryOp)
 
 
 def _is_type(node: ast.expr) -> bool:

@@ -76,6 +76,7 @@ def test_defaults_are_changed():
         "assert x > 1",
         "if TYPE_CHECKING:\n    x = 1 + 1",
         "from x import y",
+        "z = x.reshape(-1)",
         "with np.errstate(over='ignore'): ...",
         "x = y",
     ],
