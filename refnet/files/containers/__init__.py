@@ -34,7 +34,7 @@ def read(path: str | PathLike[str]) -> Contents:
     ----------
     path : a PyTorch checkpoint, an .npz archive, a safetensors, HDF5, Keras, ONNX or TFLite file, a TensorFlow.js model
         or a SavedModel (its folder, or model.json or saved_model.pb in it), a frozen TensorFlow graph, the index of a
-        TensorFlow checkpoint or what stands before '.index'
+        TensorFlow checkpoint or what stands before '.index', OpenVINO's .xml
 
     Returns
     -------
@@ -93,11 +93,13 @@ def _kind(file: BinaryIO) -> str:
         return "safetensors"
     if start[:1] == b"{":
         return "tfjs"
+    if start.lstrip().startswith((b"<?xml", b"<net")):
+        return "openvino"
     if _is_tensorflow(start):
         return "tensorflow"
     if start[0] in _ONNX_TAGS:
         return "onnx"
-    kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx, .tflite, .pb, .index or model.json"
+    kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx, .tflite, .pb, .index, .xml or model.json"
     raise FormatError(f"no weights are read from such a file: take {kinds}")
 
 
