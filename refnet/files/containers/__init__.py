@@ -34,7 +34,8 @@ def read(path: str | PathLike[str]) -> Contents:
     ----------
     path : a PyTorch checkpoint, an .npz archive, a safetensors, HDF5, Keras, ONNX or TFLite file, a TensorFlow.js model
         or a SavedModel (its folder, or model.json or saved_model.pb in it), a frozen TensorFlow graph, the index of a
-        TensorFlow checkpoint or what stands before '.index', OpenVINO's .xml
+        TensorFlow checkpoint or what stands before '.index', OpenVINO's .xml or ncnn's
+        .param
 
     Returns
     -------
@@ -95,11 +96,13 @@ def _kind(file: BinaryIO) -> str:
         return "tfjs"
     if start.lstrip().startswith((b"<?xml", b"<net")):
         return "openvino"
+    if start.startswith(b"7767517\n"):
+        return "ncnn"
     if _is_tensorflow(start):
         return "tensorflow"
     if start[0] in _ONNX_TAGS:
         return "onnx"
-    kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx, .tflite, .pb, .index, .xml or model.json"
+    kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx, .tflite, .pb, .index, .xml, .param or model.json"
     raise FormatError(f"no weights are read from such a file: take {kinds}")
 
 

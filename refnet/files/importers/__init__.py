@@ -1,15 +1,15 @@
 """A file that says how its arrays are used -> a graph of refnet's, with the file's own names.
 
-Knows vendors' operations and refnet's, and no network: `onnx`, `tflite`, `keras`, `tensorflow` and `openvino` have one
-function for each operation of that vendor, `canonicalise` then brings the graph into the form that refnet's networks
-have. What refnet's operations cannot say is refused, by the name of the operation and its place.
+Knows vendors' operations and refnet's, and no network: one module for each vendor has one function for each of its
+operations, `canonicalise` then brings the graph into the form that refnet's networks have. What refnet's operations
+cannot say is refused, by the name of the operation and its place.
 """
 
 from __future__ import annotations
 
 from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents
-from refnet.files.importers import keras, onnx, openvino, tensorflow, tflite
+from refnet.files.importers import keras, ncnn, onnx, openvino, tensorflow, tflite
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
 
@@ -20,6 +20,7 @@ _IMPORTERS = {
     "tflite": tflite.import_tflite,
     "hdf5": keras.import_keras,
     "keras": keras.import_keras,
+    "ncnn": ncnn.import_ncnn,
     "openvino": openvino.import_openvino,
     "tfjs-layers": keras.import_keras,
     "tfjs-graph": tensorflow.import_tensorflow,

@@ -19,6 +19,13 @@ from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.tensorflow_constants import CONSTANTS, VIEWS
 from refnet.files.importers.tensorflow_norms import Norms
+from refnet.files.importers.tensorflow_shapes import (
+    SHAPES,
+    height_width,
+    of_images,
+    pad_in_numbers,
+    refuse_channels_first,
+)
 
 __all__ = ["import_tensorflow"]
 
@@ -130,9 +137,9 @@ def _depthwise(builder: GraphBuilder, op: Operation, x: Map | _Blocked, w: Const
 def _convolution(
     builder: GraphBuilder, op: Operation, x: Map | _Blocked, w: Const, rest: tuple[Const, ...], group: int
 ) -> Any:
-    _channels_last(op)
-    kernel, stride = _pair(w.array.shape[2:]), _sides(op, "strides")
-    dilation = _sides(op, "dilations") if "dilations" in op.attrs else (1, 1)
+    refuse_channels_first(op)
+    kernel, stride = _pair(w.array.shape[2:]), height_width(op, "strides")
+    dilation = height_width(op, "dilations") if "dilations" in op.attrs else (1, 1)
     fused = tuple(op.attrs.get("fused_ops", ()))
     if isinstance(x, _Blocked):
         if stride != (1, 1) or dilation != (1, 1) or op.attrs["padding"] != "VALID" or fused or rest:
@@ -143,7 +150,7 @@ def _convolution(
             return builder.convolution(name, source, w, None, stride=(1, 1), pad=pad, dilation=block, group=group)
 
         return x._replace(make=make)
-    pad = _pad_of(builder, op, _image(x), kernel, stride, dilation)
+    pad = pad_in_numbers(builder, op, of_images(x), kernel, stride, dilation)
     b, activation = _fused(fused, rest)
     return _activated(
         builder,
@@ -174,7 +181,7 @@ def _space_to_batch(builder: GraphBuilder, op: Operation, x: Map, block: Const, 
     (top, bottom), (left, right) = (_pair(ends) for ends in pads.array)
     if min(height, width) < 1 or min(top, bottom, left, right) < 0:
         raise FormatError("blocks of no points, or a negative padding")
-    return _Blocked(_image(x), (height, width), ((top, bottom), (left, right)))
+    return _Blocked(of_images(x), (height, width), ((top, bottom), (left, right)))
 
 
 def _batch_to_space(builder: GraphBuilder, op: Operation, x: Any, block: Const, crops: Const) -> Map:
@@ -203,11 +210,11 @@ def _bias_add(builder: GraphBuilder, op: Operation, x: Map, b: Const) -> Map:
 
 
 def _batch_norm(builder: GraphBuilder, op: Operation, x: Map, *params: Const) -> Map:
-    _channels_last(op)
+    refuse_channels_first(op)
     if op.attrs.get("is_training", True) is not False:
         raise FormatError("in training mode: only inference is read")
     slots = dict(zip(("gamma", "beta", "mean", "var"), params, strict=True))
-    return builder.norm(op.outputs[0], _image(x), slots, decimal(op.attrs.get("epsilon", 1e-4)))
+    return builder.norm(op.outputs[0], of_images(x), slots, decimal(op.attrs.get("epsilon", 1e-4)))
 
 
 # ---------------------------------------------------------------------------------------------------------- activations
@@ -260,106 +267,6 @@ def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return builder.softmax(op.outputs[0], x)
 
 
-# -------------------------------------------------------------------------------------------------------- pools, shapes
-
-
-def _mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters = "".join(x.axes[place] for place in axes.array.ravel())
-    return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keep_dims", False)))
-
-
-def _pool(kind: str) -> Rule:
-    def pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        _channels_last(op)
-        kernel, stride = _sides(op, "ksize"), _sides(op, "strides")
-        pad = _pad_of(builder, op, _image(x), kernel, stride, (1, 1))
-        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad)
-
-    return pool
-
-
-def _pad(builder: GraphBuilder, op: Operation, x: Map, pads: Const, value: Const | None = None) -> Map:
-    around = {letter: _pair(ends) for letter, ends in zip(x.axes, pads.array, strict=True)}
-    mode = {"REFLECT": "reflect", None: "constant"}.get(op.attrs.get("mode"))
-    if mode is None:
-        raise FormatError(f"mode {shown(op.attrs['mode'])}")
-    return builder.pad(op.outputs[0], x, around, mode, 0.0 if value is None else float(value.array.item()))
-
-
-def _resize(builder: GraphBuilder, op: Operation, x: Map, size: Const) -> Map:
-    corners, centres = bool(op.attrs.get("align_corners")), bool(op.attrs.get("half_pixel_centers"))
-    if corners == centres:
-        raise FormatError("by neither or both of align_corners and half_pixel_centers: only by one of them")
-    return builder.resize(op.outputs[0], _image(x), _pair(size.array), align_corners=corners)
-
-
-def _reshape(builder: GraphBuilder, op: Operation, x: Map, shape: Const) -> Map:
-    return builder.reshape(x, [int(size) for size in shape.array.ravel()])
-
-
-def _squeeze(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    old = builder.vendor_shape(x)
-    gone = {place % len(old) for place in op.attrs.get("squeeze_dims", ())}
-    if not gone:
-        raise FormatError("of every axis of length 1")
-    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
-
-
-def _expand_dims(builder: GraphBuilder, op: Operation, x: Map, axis: Const) -> Map:
-    return builder.reshape(x, np.expand_dims(np.zeros(builder.vendor_shape(x), np.bool_), int(axis.array.item())).shape)
-
-
-def _transpose(builder: GraphBuilder, op: Operation, x: Map, order: Const) -> Map:
-    return builder.transpose(x, [int(place) for place in order.array.ravel()])
-
-
-def _shape(builder: GraphBuilder, op: Operation, x: Map) -> Const:
-    return Const(np.array(builder.vendor_shape(x), np.int32))
-
-
-def _as_is(builder: GraphBuilder, op: Operation, x: Value, *rest: Value) -> Value:
-    return x
-
-
-def _cast(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    if op.attrs.get("DstT") not in (1, 2, "DT_FLOAT", "DT_DOUBLE"):
-        raise FormatError("to another type than floating-point numbers")
-    return x
-
-
-def _image(x: Map) -> Map:
-    if x.axes != "NHWC":
-        raise FormatError(f"of a tensor of axes {x.axes}: only of NHWC")
-    return x
-
-
-def _channels_last(op: Operation) -> None:
-    if op.attrs.get("data_format", "NHWC") != "NHWC":
-        raise FormatError("channels first: only channels last is read")
-
-
-def _sides(op: Operation, key: str) -> Pair:
-    """Height and width of a list for all four axes."""
-    before, height, width, after = op.attrs[key]
-    if (before, after) != (1, 1):
-        raise FormatError(f"{key} over images or channels")
-    return int(height), int(width)
-
-
-def _pad_of(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
-    match op.attrs["padding"]:
-        case "SAME":
-            return builder.same(x, kernel, stride, dilation)
-        case "VALID":
-            return ((0, 0), (0, 0))
-        case "EXPLICIT":
-            before, after, top, bottom, left, right, first, last = op.attrs["explicit_paddings"]
-            if any((before, after, first, last)) or min(top, bottom, left, right) < 0:
-                raise FormatError("pads images or channels, or by less than nothing")
-            return ((top, bottom), (left, right))
-    raise FormatError(f"the padding {shown(op.attrs['padding'])}")
-
-
 def _pair(numbers: Any) -> Pair:
     height, width = numbers
     return int(height), int(width)
@@ -368,47 +275,30 @@ def _pair(numbers: Any) -> Pair:
 # The operations that take what others leave unfinished.
 _OF_PARTS = ("BatchToSpaceND", "Conv2D", "DepthwiseConv2dNative", "Identity", "Maximum")
 _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
+    **SHAPES,
     "Add": _arithmetic("add"),
     "AddN": _add_n,
     "AddV2": _arithmetic("add"),
-    "AvgPool": _pool("avg_pool2d"),
     "BatchToSpaceND": _batch_to_space,
     "BiasAdd": _bias_add,
-    "Cast": _cast,
     "ClipByValue": _clip,
     "Conv2D": _conv2d,
     "DepthwiseConv2dNative": _depthwise,
-    "ExpandDims": _expand_dims,
     "FusedBatchNorm": _batch_norm,
     "FusedBatchNormV2": _batch_norm,
     "FusedBatchNormV3": _batch_norm,
     "FusedDepthwiseConv2dNative": _depthwise,
-    "Identity": _as_is,
     "MatMul": _matmul,
-    "MaxPool": _pool("max_pool2d"),
     "Maximum": _maximum,
-    "Mean": _mean,
     "Minimum": _minimum,
-    "MirrorPad": _pad,
     "Mul": _arithmetic("mul"),
-    "Pad": _pad,
-    "PadV2": _pad,
-    "PlaceholderWithDefault": _as_is,
-    "ReadVariableOp": _as_is,
     "RealDiv": _arithmetic("div"),
     "Relu": _named("relu"),
     "Relu6": _named("relu6"),
-    "Reshape": _reshape,
-    "ResizeBilinear": _resize,
-    "Shape": _shape,
     "Sigmoid": _named("sigmoid"),
-    "Snapshot": _as_is,
     "Softmax": _softmax,
     "SpaceToBatchND": _space_to_batch,
-    "Squeeze": _squeeze,
-    "StopGradient": _as_is,
     "Sub": _arithmetic("sub"),
-    "Transpose": _transpose,
     "_FusedConv2D": _conv2d,
     "_FusedDepthwiseConv2dNative": _depthwise,
     "_FusedMatMul": _matmul,
