@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -167,6 +167,8 @@ def load(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    head: str | Sequence[str] | None = None,
+    prefix: str | None = None,
     as_is: bool = False,
 ) -> Network:
     """Load trained weights; without a path the network that ships with refnet, which reads handwritten digits.
@@ -176,6 +178,8 @@ def load(
     path : a checkpoint, see `files.checkpoint.read_checkpoint`
     model, width : which network it is, where names and shapes cannot tell
     size : (height, width) of the images; by default the file's or else the vendor's
+    head : layers of a head of the file's own, where the file cannot tell; 'linear,relu,linear'
+    prefix : take only what the file holds under names that begin so
     as_is : take a network that differs from the known one as the file has it
 
     Raises
@@ -196,4 +200,4 @@ def load(
         if model not in (None, DEFAULT):
             raise RequestError(f"no weights of {model} ship with refnet: give the path of a checkpoint")
         path, model = shipped.path("digits_weights.npz"), DEFAULT
-    return Network(*read_checkpoint(path, model=model, width=width, size=size, as_is=as_is))
+    return Network(*read_checkpoint(path, model=model, width=width, size=size, head=head, prefix=prefix, as_is=as_is))

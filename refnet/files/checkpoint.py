@@ -7,7 +7,7 @@ nothing left over, and where two networks compute differently and the file canno
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.identify import names, structure
 from refnet.files.identify.differences import Difference
+from refnet.files.identify.heads import head_words
+from refnet.files.identify.notes import Note
+from refnet.files.identify.reading import Asked, read
 from refnet.files.schemes import Entry
 from refnet.graph import Graph
 from refnet.networks.build import find, image_size
@@ -31,6 +34,8 @@ Params = dict[str, npt.NDArray[Any]]
 
 _SIZE = (224, 224)  # of the images that nearly all known networks are built for
 _COUNTERS = ".num_batches_tracked"  # of PyTorch's batch norms; inference does not read them
+_PROFILERS = ("total_ops", "total_params")  # what thop leaves in every module that it has counted
+_NAMED = 4  # names in a note
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Checkpoint:
     misfits : what strict loading would refuse, in words, by 'node.slot' or, of what is left over, by the file's name:
         only of files that were read like another, see `identify`. Of `params`, missing ones are not there; ones in
         another shape have as many elements in the file's order, or else the file's own shape
+    notes : what the file holds beside the network, and what was found that nobody said
     """
 
     path: str
@@ -67,6 +73,7 @@ class Checkpoint:
     folded: bool = False
     differences: tuple[Difference, ...] = ()
     misfits: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     def __str__(self) -> str:
         recipe = self.graph.recipe
@@ -79,6 +86,8 @@ def identify(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    head: str | Sequence[str] | None = None,
+    prefix: str | None = None,
     like: Checkpoint | None = None,
 ) -> Checkpoint:
     """Say which network a file holds: a known one, one of several, or a known one but for some differences.
@@ -89,6 +98,9 @@ def identify(
     model : its name, where it is known; by default it is recognised, with width and classes
     width : width multiplier, where it is known
     size : (height, width) of the images, by default the file's or else the vendor's
+    head : of a file that has arrays alone: the layers behind the network's features, 'linear,relu,linear', where it has
+        a head of its own and cannot tell what stands between the layers
+    prefix : of a file that has arrays alone: take those only whose names begin so
     like : what another file is, of which this one should be a copy: if it has arrays alone, and these fit no network
         but are most of that one's, it is taken for that one, and `misfits` has what does not fit
 
@@ -102,7 +114,7 @@ def identify(
         if the file cannot be read, or if its arrays fit no network: names the first key that is missing, left over or
         of another shape.
     RequestError
-        for a model, width or size that cannot be.
+        for a model, width, size, head or prefix that cannot be, or where a file holds several networks.
 
     Examples
     --------
@@ -111,12 +123,15 @@ def identify(
     >>> print(found, found.kind, found.folded)
     refnet/digits x1 npz False
     """
-    contents = containers.read(path)
+    asked = Asked(model, width, None if head is None else head_words(head), prefix)
     if model is not None:
         find(model)
-    if contents.structure is not None:
-        return _from_structure(path, contents, model, width, size)
-    return _from_names(path, contents, model, width, size, like)
+    contents = containers.read(path)
+    if contents.structure is None:
+        return _from_names(path, contents, asked, size, like)
+    if head is not None or prefix is not None:
+        raise RequestError(f"{path}: tells its own structure, so head= and prefix= say nothing of it")
+    return _from_structure(path, contents, model, width, size)
 
 
 def read_checkpoint(
@@ -125,13 +140,15 @@ def read_checkpoint(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    head: str | Sequence[str] | None = None,
+    prefix: str | None = None,
     as_is: bool = False,
 ) -> tuple[Graph, Params]:
     """Read trained weights and the network that they belong to.
 
     Parameters
     ----------
-    path, model, width, size : as for `identify`
+    path, model, width, size, head, prefix : as for `identify`
     as_is : take a network that differs from the known one as the file has it
 
     Returns
@@ -146,7 +163,7 @@ def read_checkpoint(
     RequestError
         as `identify` does; if several networks fit that compute differently; names them.
     """
-    return settled(identify(path, model=model, width=width, size=size), as_is=as_is)
+    return settled(identify(path, model=model, width=width, size=size, head=head, prefix=prefix), as_is=as_is)
 
 
 def settled(found: Checkpoint, *, as_is: bool = False) -> tuple[Graph, Params]:
@@ -162,7 +179,7 @@ def settled(found: Checkpoint, *, as_is: bool = False) -> tuple[Graph, Params]:
             f"{found.path}: {' and '.join(found.models)} share every name and shape but compute differently "
             f"({', '.join(found.apart)}); say which with model="
         )
-    if found.differences and not as_is:
+    if found.differences and found.scheme == "structure" and not as_is:
         raise FormatError(f"{found.path}: {_almost(found)}; run it as it is with --as-is")
     _check_values(found)
     return found.graph, found.params
@@ -171,35 +188,42 @@ def settled(found: Checkpoint, *, as_is: bool = False) -> tuple[Graph, Params]:
 def _from_names(
     path: str | Path,
     contents: containers.Contents,
-    model: str | None,
-    width: float | None,
+    asked: Asked,
     size: tuple[int, int] | int | None,
     like: Checkpoint | None,
 ) -> Checkpoint:
     """A file that has arrays alone."""
-    arrays = _weights(path, contents.arrays)
-    found = names.recognise(arrays, model, width)
+    arrays, notes = _weights(path, contents)
+    try:
+        reading = read(arrays, asked, contents.submodules)
+    except (FormatError, RequestError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    found, arrays = reading.layouts, reading.arrays
     if not found and like is not None:
         near = names.nearest(arrays, like.models, like.graph.recipe)
         found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
-        raise FormatError(f"{path}: {_instead(arrays, model, width)}{names.objection(arrays, model, width)}")
+        why = names.objection(arrays, asked.model, asked.width)
+        raise FormatError(f"{path}: {_instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
     theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
     held = [ours for ours in shapes if ours in theirs]
+    own = {ours: reading.own[theirs[ours][0].key] for ours in held}
     return Checkpoint(
         path=str(path),
         kind=contents.kind,
         scheme=layout.scheme,
         graph=graph if size is None else resize(graph, size),
         params={ours: _ours(*theirs[ours], shapes[ours]) for ours in held},
-        stored={ours: str(contents.arrays[theirs[ours][0].key].dtype) for ours in held},
-        keys={ours: theirs[ours][0].key for ours in held},
+        stored={ours: str(contents.arrays[own[ours]].dtype) for ours in held},
+        keys=own,
         models=tuple(other.graph.recipe.model for other in found),
         apart=names.apart(found),
         folded=layout.folded,
+        differences=names.differences(layout),
         misfits=dict(names.misfits(arrays, layout)),
+        notes=(*notes, *reading.notes),
     )
 
 
@@ -260,11 +284,15 @@ def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
     return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
 
 
-def _weights(path: str | Path, arrays: Arrays) -> Params:
-    """The arrays that count, in the precision that refnet computes in."""
+def _weights(path: str | Path, contents: containers.Contents) -> tuple[Params, tuple[Note, ...]]:
+    """The arrays that count, in the precision that refnet computes in, and what is known of the others."""
     kept: Params = {}
-    for key, array in arrays.items():
+    counted: list[str] = []
+    for key, array in contents.arrays.items():
         if key.endswith(_COUNTERS) or key.startswith("__"):
+            continue
+        if key.rpartition(".")[2] in _PROFILERS and array.size <= 1:
+            counted.append(key)
             continue
         if array.dtype.kind != "f":
             raise FormatError(
@@ -273,7 +301,9 @@ def _weights(path: str | Path, arrays: Arrays) -> Params:
         kept[key] = array if array.dtype == np.float64 else array.astype(np.float32)
     if not kept:
         raise FormatError(f"{path}: holds no weights")
-    return _in_one_precision(kept)
+    facts = {"wrapper": contents.wrappers, "beside": contents.beside, "counters": tuple(counted)}
+    notes = [Note(kind, tuple(held[:_NAMED]), len(held)) for kind, held in facts.items() if held]
+    return _in_one_precision(kept), tuple(notes)
 
 
 def _in_one_precision(arrays: Params) -> Params:

@@ -25,6 +25,7 @@ _MOST = 100_000  # modules, tensors and attributes in all; a MobileNet saved who
 _LONGEST = 1000  # letters of a name, and of a text among a module's attributes
 
 _SCRIPT = "__torch__"  # the package of all classes of TorchScript
+_COMPILED = "OptimizedModule"
 _NOTHING: Mapping[Any, Any] = {}
 
 
@@ -32,11 +33,13 @@ def attributes(value: object) -> Mapping[Any, Any]:
     """The attributes of an object that has been saved as a record; none for anything else.
 
     An object of a class with slots has a pair of dicts, of which the first counts. A traced graph (torch.fx) is made
-    anew by a function from its attributes.
+    anew by a function from its attributes, and a compiled module (torch.compile) from the module inside it.
     """
     if not isinstance(value, Record):
         return _NOTHING
     match value.state, value.arguments:
+        case None, (Record() as inner, *_) if value.kind.name == _COMPILED:
+            return {"_parameters": {}, "_buffers": {}, "_modules": {"_orig_mod": inner}}
         case dict(found), _:
             return found
         case (dict(found), _), _:
@@ -70,7 +73,13 @@ def state_dict(module: Record) -> dict[str, Tensor]:
 
 def submodules(module: Record) -> dict[str, Submodule]:
     """What every module in a module is, by its path; the whole has the path ''. Errors as of `state_dict`."""
-    return {prefix[:-1]: Submodule(str(one.kind), _settings(one)) for prefix, one in _walk(module)}
+    return {prefix[:-1]: Submodule(_kind(one), _settings(one)) for prefix, one in _walk(module)}
+
+
+def _kind(module: Record) -> str:
+    """A module's class; TorchScript puts all in a package of its own, and numbers those that are called alike."""
+    parts = f"{module.kind}".split(".")
+    return ".".join(part for part in parts if part != _SCRIPT and not part.startswith("___torch_mangle_"))
 
 
 def _walk(module: Record) -> Iterator[tuple[str, Record]]:

@@ -6,7 +6,7 @@ several networks have all of them in common and compute differently, all are fou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,18 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.networks.rewrite import fold_graph
 
-__all__ = ["WIDTHS", "Layout", "apart", "misfits", "nearest", "objection", "recognise"]
+__all__ = [
+    "WIDTHS",
+    "Layout",
+    "apart",
+    "differences",
+    "known_graph",
+    "known_names",
+    "misfits",
+    "nearest",
+    "objection",
+    "recognise",
+]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -45,6 +56,7 @@ class Layout(NamedTuple):
     folded : whether batch norm has been worked into the convolutions
     entries : key -> (refnet's name, entry)
     unused : key -> shape of weights that may also be there
+    changed : whether `graph` is not quite the known network's: another head, other settings
     """
 
     graph: Graph
@@ -52,11 +64,24 @@ class Layout(NamedTuple):
     folded: bool
     entries: dict[str, tuple[str, Entry]]
     unused: dict[str, tuple[int, ...]]
+    changed: bool = False
 
 
-def recognise(arrays: Arrays, model: str | None, width: float | None) -> list[Layout]:
-    """Every network that fits the arrays exactly; one of each kind that computes alike."""
-    fitting = [layout for layout in _candidates(arrays, model, width) if _difference(arrays, layout) is None]
+def recognise(
+    arrays: Arrays,
+    model: str | None,
+    width: float | None,
+    change: Callable[[Layout], Layout | None] | None = None,
+) -> list[Layout]:
+    """Every network that fits the arrays exactly; one of each kind that computes alike.
+
+    Parameters
+    ----------
+    change : makes the network that is meant of a known one, or None where it cannot be; by default they are the same
+    """
+    layouts = _candidates(arrays, model, width)
+    changed = layouts if change is None else (made for one in layouts if (made := change(one)) is not None)
+    fitting = [layout for layout in changed if _difference(arrays, layout) is None]
     if model is None and any(not _dilated(layout) for layout in fitting):
         fitting = [layout for layout in fitting if not _dilated(layout)]  # a file cannot tell; the plain one wins
     # A vendor who publishes a name for this width means that: mnasnet0_5, not mnasnet1_0 at 0.5.
@@ -76,8 +101,22 @@ def apart(layouts: Sequence[Layout]) -> tuple[str, ...]:
 
 def _differences(one: Layout, other: Layout) -> tuple[Difference, ...]:
     """What only folding or the size of the image makes different is none."""
-    recipe = one.graph.recipe
-    return compare(_built(recipe.model, recipe.width, recipe.classes), other.graph).differences
+    return compare(one.graph if one.changed else known_graph(one), other.graph).differences
+
+
+def differences(layout: Layout) -> tuple[Difference, ...]:
+    """In what a changed network is not the known one, by the names of its own nodes."""
+    if not layout.changed:
+        return ()
+    found = compare(known_graph(layout), layout.graph)
+    own = {new: old for old, new in found.names.items()}
+    return tuple(one._replace(node=own.get(one.node, one.node)) for one in found.differences)
+
+
+def known_graph(layout: Layout) -> Graph:
+    """The known network, with batch norms, that a layout is of or nearly is."""
+    recipe = layout.graph.recipe
+    return _built(recipe.model, recipe.width, recipe.classes)
 
 
 def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
@@ -187,6 +226,13 @@ def _layout(name: str, width: float, classes: int, form: _Form) -> Layout:
     graph = fold_graph(graph) if form.folded else graph
     keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, form.scheme).items()}
     return Layout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme))
+
+
+def known_names() -> Iterator[tuple[str, ...]]:
+    """The names in a file of every network, in each of its schemes, from the first convolution on."""
+    for name in MODELS:
+        for scheme in schemes_of(name):
+            yield tuple(_layout(name, 1.0, 1000, _Form(scheme, False)).entries)
 
 
 def _difference(arrays: Arrays, layout: Layout) -> str | None:

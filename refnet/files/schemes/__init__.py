@@ -26,7 +26,7 @@ from refnet.graph import Graph
 from refnet.networks import tables
 from refnet.networks.dialects import MODELS
 
-__all__ = ["SCHEMES", "Entry", "counters", "entries", "schemes_of", "unused"]
+__all__ = ["SCHEMES", "Entry", "counters", "entries", "is_pytorch", "schemes_of", "unused"]
 
 SCHEMES: dict[str, Any] = {
     "torchvision": torchvision,
@@ -78,9 +78,14 @@ def unused(graph: Graph, scheme: str | None = None) -> dict[str, tuple[int, ...]
     return {}
 
 
+def is_pytorch(scheme: str) -> bool:
+    """Whether these are the names of a PyTorch module's state dict."""
+    return SCHEMES[scheme] in _OF_PYTORCH
+
+
 def counters(graph: Graph, scheme: str) -> tuple[str, ...]:
     """Keys of the integers that PyTorch's batch norms count batches with: loading asks for them, inference does not."""
-    if SCHEMES[scheme] not in _OF_PYTORCH:
+    if not is_pytorch(scheme):
         return ()
     names = SCHEMES[scheme].modules(graph)
     return tuple(f"{names[node.name]}.num_batches_tracked" for node in graph.nodes if node.op == "batch_norm")

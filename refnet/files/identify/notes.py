@@ -1,0 +1,25 @@
+"""What was settled while a file was read: values, for `report` to put into words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Note"]
+
+
+class Note(NamedTuple):
+    """Something that a file holds and the network does not, or that was found and not said.
+
+    Attributes
+    ----------
+    kind : 'wrapper' (the entries of the checkpoint that the network was found in), 'beside' (its other entries, passed
+        over), 'counters' (what profilers and batch norms count with, dropped), 'prefix' (what stands before the
+        vendor's names), 'outside' (arrays outside the prefix that was asked for, dropped), 'headless' (the network ends
+        before its head), 'head' (a head of its own, by its layers)
+    names : of the file
+    total : how many there are, where `names` are only the first
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    total: int = 0

@@ -1,0 +1,168 @@
+"""A file that has arrays alone, read as a network: under which prefix its names are known, and with which head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from refnet.errors import FormatError, RequestError
+from refnet.files.containers.structure import Submodule
+from refnet.files.identify import names
+from refnet.files.identify.heads import Part, Whole, with_head
+from refnet.files.identify.names import Layout
+from refnet.files.identify.notes import Note
+from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
+from refnet.files.identify.told import as_told
+from refnet.files.schemes import SCHEMES, is_pytorch
+
+__all__ = ["Asked", "Reading", "read"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller says that a file of arrays is; None for what is to be found.
+
+    Attributes
+    ----------
+    model, width : name and width multiplier
+    head : its layers, see `heads.head_words`
+    prefix : the network is what the file holds under names that begin so
+    """
+
+    model: str | None = None
+    width: float | None = None
+    head: tuple[str, ...] | None = None
+    prefix: str | None = None
+
+
+class Reading(NamedTuple):
+    """Arrays as the weights of networks.
+
+    Attributes
+    ----------
+    layouts : every network that they fit; none if they fit none
+    arrays : by the vendor's names
+    own : the file's name of each
+    prefix : under which they were found
+    notes : what was settled on the way
+    """
+
+    layouts: list[Layout]
+    arrays: dict[str, npt.NDArray[Any]]
+    own: dict[str, str]
+    prefix: Prefix
+    notes: tuple[Note, ...] = ()
+
+
+def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
+    """Find the networks that arrays are the weights of.
+
+    Parameters
+    ----------
+    submodules : of a module saved whole, what each part is
+
+    Raises
+    ------
+    FormatError
+        if what stands between the layers of a head is in doubt.
+    RequestError
+        if nothing begins with the prefix that is asked for, or a network is there under several, or the head that is
+        asked for is another than the file's.
+    """
+    if asked.prefix is None and asked.head is None:
+        plain = _under(arrays, NO_PREFIX)
+        if layouts := names.recognise(arrays, asked.model, asked.width):
+            return _as_told(plain._replace(layouts=layouts), submodules)
+    inside, notes = _inside(arrays, asked.prefix)
+    likely = prefixes(inside, names.known_names()) or [NO_PREFIX]
+    if len(likely) > 1:
+        places = " and ".join(repr(one.own) for one in likely[:4])
+        raise RequestError(f"holds {len(likely)} networks, under {places}: say which with prefix=")
+    reading = _under(inside, likely[0])
+    found = _found(reading, asked, submodules)
+    if not found.layouts:
+        _refuse_outside(inside, likely[0], asked, submodules)
+    return _as_told(found._replace(notes=(*notes, *found.notes)), submodules)
+
+
+def _as_told(reading: Reading, submodules: Mapping[str, Submodule]) -> Reading:
+    """The networks with what a module saved whole says of its layers; of several, those that it changes least."""
+    if not submodules or not reading.layouts:
+        return reading
+    told = [as_told(layout, reading.own, submodules) for layout in reading.layouts]
+    apart = [
+        sum(one != other for one, other in zip(layout.graph.nodes, made.graph.nodes, strict=True))
+        for layout, made in zip(reading.layouts, told, strict=True)
+    ]
+    return reading._replace(layouts=[made for made, count in zip(told, apart, strict=True) if count == min(apart)])
+
+
+def _refuse_outside(arrays: Arrays, prefix: Prefix, asked: Asked, submodules: Mapping[str, Submodule]) -> None:
+    """Say so where all that keeps the arrays from being a network lies outside its prefix."""
+    inside = {key: array for key, array in arrays.items() if key.startswith(prefix.own)}
+    if len(inside) == len(arrays):
+        return
+    if layouts := _found(_under(inside, prefix), asked, submodules).layouts:
+        recipe, outside = layouts[0].graph.recipe, [key for key in arrays if key not in inside]
+        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
+        raise FormatError(
+            f"all names under {prefix.own!r} fit {recipe.model} x{recipe.width:g}; outside is {outside[0]!r}{more}: "
+            f"leave that out with prefix={prefix.own}"
+        )
+
+
+def _inside(arrays: Arrays, prefix: str | None) -> tuple[dict[str, npt.NDArray[Any]], tuple[Note, ...]]:
+    """The arrays under a prefix, if one is asked for, and a note of the rest."""
+    if prefix is None:
+        return dict(arrays), ()
+    inside = {key: array for key, array in arrays.items() if key.startswith(prefix)}
+    if not inside:
+        raise RequestError(
+            f"prefix {prefix!r}: no array has a name that begins so; the first is {next(iter(arrays))!r}"
+        )
+    outside = [key for key in arrays if key not in inside]
+    return inside, (Note("outside", tuple(outside[:4]), len(outside)),) if outside else ()
+
+
+def _under(arrays: Arrays, prefix: Prefix) -> Reading:
+    """The arrays by the vendor's names, as far as theirs begin with the prefix."""
+    own: dict[str, str] = {}
+    for key in sorted(arrays, key=lambda key: not key.startswith(prefix.own)):
+        name = prefix.to_vendor(key)
+        own[f"/{key}" if name in own else name] = key  # a name outside the prefix that is taken inside
+    place = {key: at for at, key in enumerate(arrays)}
+    own = dict(sorted(own.items(), key=lambda one: place[one[1]]))
+    note = () if prefix == NO_PREFIX else (Note("prefix", (prefix.own, prefix.vendor), len(own)),)
+    return Reading([], {name: arrays[key] for name, key in own.items()}, own, prefix, note)
+
+
+def _found(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
+    """The networks that arrays fit, whole or else with another head."""
+    if asked.head is None and (layouts := names.recognise(reading.arrays, asked.model, asked.width)):
+        return reading._replace(layouts=layouts)
+    part = Part(reading.own, submodules, asked.head, features=bool(reading.prefix.vendor))
+    change = partial(_with_own_head, reading.arrays, part)
+    layouts = names.recognise(reading.arrays, asked.model, asked.width, change)
+    return reading._replace(layouts=layouts, notes=(*reading.notes, *map(_head_note, layouts[:1])))
+
+
+def _with_own_head(arrays: Arrays, part: Part, layout: Layout) -> Layout | None:
+    if not is_pytorch(layout.scheme):
+        return None
+    paths = SCHEMES[layout.scheme].modules(layout.graph)
+    head = with_head(Whole(layout.graph, layout.entries, paths, layout.unused), arrays, part)
+    return None if head is None else layout._replace(graph=head.graph, entries=head.entries, changed=True)
+
+
+def _head_note(layout: Layout) -> Note:
+    """The layers of the head, or that the network ends before it."""
+    nodes = [node.name for node in layout.graph.nodes]
+    start = nodes.index("head.pool") + 1 if "head.pool" in nodes else len(nodes)
+    layers = tuple(node.op for node in layout.graph.nodes[start:] if node.op != "flatten")
+    return Note("head", layers) if "head.logits" in nodes else Note("headless", layers)

@@ -1,0 +1,112 @@
+"""What a module saved whole says of its layers beside their weights: strides, pads, eps, activations.
+
+Names and shapes choose a known network; here its graph takes the settings that the file tells. Where a file tells
+nothing, or by a class that is not PyTorch's own, the known network's stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from refnet.errors import FormatError
+from refnet.files.containers.structure import Submodule
+from refnet.files.identify.heads import ACTIVATION_CLASSES
+from refnet.files.identify.names import Layout
+from refnet.graph import SOURCE, Graph, Node
+from refnet.networks.plan import padding
+from refnet.ops import ACTIVATIONS, OPS, WINDOWED
+from refnet.readings.shapes import Shape, shape_after
+
+__all__ = ["as_told"]
+
+_ACTIVATIONS = "torch.nn.modules.activation."
+_CONVOLUTION = "torch.nn.modules.conv.Conv2d"
+_SAME = "Conv2dSame"  # timm's, which pads as TensorFlow does
+_EMPTY = ("Identity", "Dropout")  # may stand between a layer and its activation
+
+Pair = tuple[int, int]
+
+
+def as_told(layout: Layout, own: Mapping[str, str], submodules: Mapping[str, Submodule]) -> Layout:
+    """A network with the settings of its layers that a file tells.
+
+    Parameters
+    ----------
+    own : the file's name of each array, by the vendor's
+    submodules : by the file's paths
+
+    Raises
+    ------
+    FormatError
+        if a layer is told to do what refnet's operations cannot: names it.
+    """
+    paths = {ours.rpartition(".")[0]: own[key].rpartition(".")[0] for key, (ours, _) in layout.entries.items()}
+    nodes: list[Node] = []
+    maps: dict[str, Shape] = {SOURCE: layout.graph.input_shape}
+    for node in layout.graph.nodes:
+        path = paths.get(node.name, "")
+        told = submodules.get(path) if node.params else _activation(paths.get(node.inputs[0]), submodules)
+        made = node if told is None else _told(node, path, told, maps[node.inputs[0]])
+        maps[node.name] = shape_after(made, *(maps[name] for name in node.inputs))
+        nodes.append(made)
+    graph = Graph(layout.graph.recipe, tuple(nodes))
+    return layout if graph.nodes == layout.graph.nodes else layout._replace(graph=graph, changed=True)
+
+
+def _told(node: Node, path: str, told: Submodule, image: Shape) -> Node:
+    """One node as its module is."""
+    if node.op == "batch_norm":
+        eps = told.settings.get("eps", node.attrs["eps"])
+        if not isinstance(eps, float) or not 0 < eps < 1:
+            raise FormatError(f"{path!r} has eps {str(eps)[:60]}: no batch norm has that")
+        return replace(node, attrs={**node.attrs, "eps": eps})
+    if node.op in WINDOWED:
+        return replace(node, attrs={**node.attrs, **dict(_filter(node, path, told, image))})
+    if node.op in ACTIVATIONS and told.kind.startswith(_ACTIVATIONS):
+        word = ACTIVATION_CLASSES.get(told.kind.removeprefix(_ACTIVATIONS))
+        if word is None or OPS[word].attrs:
+            raise FormatError(f"{node.name} is {told.kind} in the file, which refnet has not")
+        return replace(node, op=word, attrs={})
+    return node
+
+
+def _filter(node: Node, path: str, told: Submodule, image: Shape) -> Iterator[tuple[str, Any]]:
+    """Stride, dilation and pad of a convolution, as far as they are told."""
+    geometry: dict[str, Pair] = {name: node.attrs[name] for name in ("stride", "dilation")}
+    for name in geometry:
+        geometry[name] = _pair(told.settings.get(name), geometry[name], path)
+        yield name, geometry[name]
+    pads, kernel = told.settings.get("padding"), node.params["w"][-2:]
+    if told.settings.get("padding_mode", "zeros") != "zeros":
+        raise FormatError(f"{path!r} pads with {str(told.settings['padding_mode'])[:60]}, which refnet has not")
+    if told.kind.rpartition(".")[2] == _SAME:
+        sides = zip(image[1:], kernel, geometry["stride"], geometry["dilation"], strict=True)
+        yield "pad", tuple(padding("same", *side) for side in sides)
+    elif told.kind == _CONVOLUTION and isinstance(pads, tuple) and len(pads) == 2:
+        yield "pad", tuple((side, side) for side in pads)
+
+
+def _pair(value: object, known: Pair, path: str) -> Pair:
+    if value is None:
+        return known
+    if not isinstance(value, tuple) or len(value) != 2 or not all(0 < side < 100 for side in value):
+        raise FormatError(f"{path!r} has a stride or dilation of {str(value)[:60]}: no convolution has that")
+    return value[0], value[1]
+
+
+def _activation(path: str | None, submodules: Mapping[str, Submodule]) -> Submodule | None:
+    """The module that follows a layer, where names show it: its part `act`, or the next number of its sequence."""
+    if path is None:
+        return None
+    parent, _, number = path.rpartition(".")
+    for name in (f"{path}.act", f"{parent}.activation"):
+        if name in submodules:
+            return submodules[name]
+    if not number.isdigit() or len(number) > 6:
+        return None
+    after = int(number) + 1
+    while (found := submodules.get(f"{parent}.{after}")) and found.kind.rpartition(".")[2] in _EMPTY:
+        after += 1
+    return found
