@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from refnet.networks import preprocessing as pre
 from refnet.networks import tables
 from refnet.networks.preprocessing import Preprocessing
-from refnet.networks.tables import Table, minimalistic, reduced_tail
+from refnet.networks.tables import Table, minimalistic, reduced_tail, with_activation
 
 __all__ = ["MODELS", "Dialect", "Model"]
 
@@ -90,6 +90,7 @@ class Model:
     width : the width multiplier that the name itself stands for
     size : (H, W) that the network is built for unless asked otherwise
     dilated_from : index of the first block whose stride is traded for dilation 2, or None
+    variant : whether a plain network has the same names and shapes, which a file of arrays is taken for
     """
 
     table: Table
@@ -97,6 +98,7 @@ class Model:
     width: float = 1.0
     size: tuple[int, int] = (224, 224)
     dilated_from: int | None = None
+    variant: bool = False
 
 
 _TORCHVISION = Dialect("torchvision")
@@ -174,9 +176,9 @@ def _torchvision_v3(size: str, table: Table) -> dict[str, Model]:
     name, tail, first = f"torchvision/mobilenet_v3_{size}", reduced_tail(table), len(table.rows) - table.stages[-1]
     return {
         name: Model(table, _TORCHVISION_V3),
-        f"{name}@dilated": Model(table, _TORCHVISION_V3, dilated_from=first),
+        f"{name}@dilated": Model(table, _TORCHVISION_V3, dilated_from=first, variant=True),
         f"{name}@reduced_tail": Model(tail, _TORCHVISION_V3),
-        f"{name}@reduced_tail+dilated": Model(tail, _TORCHVISION_V3, dilated_from=first),
+        f"{name}@reduced_tail+dilated": Model(tail, _TORCHVISION_V3, dilated_from=first, variant=True),
     }
 
 
@@ -200,6 +202,7 @@ _LARGE, _SMALL = tables.V3_LARGE, tables.V3_SMALL
 MODELS: dict[str, Model] = {
     "refnet/digits": Model(_SMALL, _REFNET, width=0.35, size=(32, 32)),
     "torchvision/mobilenet_v2": Model(tables.V2, _TORCHVISION),
+    "torchvision/mobilenet_v2@quantizable": Model(with_activation(tables.V2, "relu"), _TORCHVISION, variant=True),
     **_torchvision_v3("large", _LARGE),
     **_torchvision_v3("small", _SMALL),
     "torchvision/mnasnet0_5": Model(tables.MNASNET_B1, _TORCHVISION_MNASNET, width=0.5),
@@ -228,6 +231,7 @@ MODELS: dict[str, Model] = {
     "d-li14/mobilenetv3_small": Model(_SMALL, _D_LI14_V3),
     "kuan-wang/mobilenetv3_large": Model(_LARGE, _KUAN_WANG),
     "kuan-wang/mobilenetv3_small": Model(_KUAN_WANG_SMALL, _KUAN_WANG),
+    "marvis/mobilenet_v1": Model(with_activation(tables.V1, "relu"), Dialect("marvis", rounding="floor")),
     "article/torch_large": Model(tables.ARTICLE_TORCH_LARGE, _ARTICLE_TORCH),
     "article/torch_small": Model(tables.ARTICLE_TORCH_SMALL, _ARTICLE_TORCH),
     "article/keras_large": Model(tables.ARTICLE_KERAS_LARGE, _ARTICLE_KERAS),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-__all__ = ["Row", "Table", "minimalistic", "reduced_tail"]
+__all__ = ["Row", "Table", "minimalistic", "reduced_tail", "with_activation"]
 
 
 class Row(NamedTuple):
@@ -215,6 +215,12 @@ V3_SMALL = Table(
     hidden=1024,
     act=_HS,
 )
+
+
+def with_activation(table: Table, act: str) -> Table:
+    """The same table with another activation throughout."""
+    rows = tuple(row._replace(act=act) for row in table.rows)
+    return replace(table, rows=rows, stem_act=act, act=act)
 
 
 def minimalistic(table: Table) -> Table:

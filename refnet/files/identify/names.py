@@ -31,6 +31,7 @@ __all__ = [
     "misfits",
     "nearest",
     "objection",
+    "plain",
     "recognise",
 ]
 
@@ -72,18 +73,21 @@ def recognise(
     model: str | None,
     width: float | None,
     change: Callable[[Layout], Layout | None] | None = None,
+    *,
+    variants: bool = False,
 ) -> list[Layout]:
     """Every network that fits the arrays exactly; one of each kind that computes alike.
 
     Parameters
     ----------
     change : makes the network that is meant of a known one, or None where it cannot be; by default they are the same
+    variants : also those networks that a file of arrays alone is not taken for where a plain one fits
     """
     layouts = _candidates(arrays, model, width)
     changed = layouts if change is None else (made for one in layouts if (made := change(one)) is not None)
     fitting = [layout for layout in changed if _difference(arrays, layout) is None]
-    if model is None and any(not _dilated(layout) for layout in fitting):
-        fitting = [layout for layout in fitting if not _dilated(layout)]  # a file cannot tell; the plain one wins
+    if model is None and not variants:
+        fitting = plain(fitting)
     # A vendor who publishes a name for this width means that: mnasnet0_5, not mnasnet1_0 at 0.5.
     named = {_vendor(layout) for layout in fitting if layout.graph.recipe.width == 1.0}
     fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0 or _vendor(layout) not in named]
@@ -92,6 +96,11 @@ def recognise(
         if all(_differences(other, layout) for other in kinds):
             kinds.append(layout)
     return kinds
+
+
+def plain(layouts: list[Layout]) -> list[Layout]:
+    """Without variants, unless there is nothing else: a file of arrays cannot tell, and the plain network wins."""
+    return [layout for layout in layouts if not _is_variant(layout)] or layouts
 
 
 def apart(layouts: Sequence[Layout]) -> tuple[str, ...]:
@@ -156,8 +165,8 @@ def _agreement(arrays: Arrays, layout: Layout) -> int:
     return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
 
 
-def _dilated(layout: Layout) -> bool:
-    return MODELS[layout.graph.recipe.model].dilated_from is not None
+def _is_variant(layout: Layout) -> bool:
+    return MODELS[layout.graph.recipe.model].variant
 
 
 def _vendor(layout: Layout) -> str:

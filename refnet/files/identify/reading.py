@@ -77,21 +77,18 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
     """
     if asked.prefix is None and asked.head is None:
         plain = _under(arrays, NO_PREFIX)
-        if layouts := names.recognise(arrays, asked.model, asked.width):
-            return _as_told(plain._replace(layouts=layouts), submodules)
+        if layouts := names.recognise(arrays, asked.model, asked.width, variants=bool(submodules)):
+            return _as_told(plain._replace(layouts=layouts), asked, submodules)
     inside, notes = _inside(arrays, asked.prefix)
-    likely = prefixes(inside, names.known_names()) or [NO_PREFIX]
-    if len(likely) > 1:
-        places = " and ".join(repr(one.own) for one in likely[:4])
-        raise RequestError(f"holds {len(likely)} networks, under {places}: say which with prefix=")
-    reading = _under(inside, likely[0])
+    prefix = _prefix(inside, asked, submodules)
+    reading = _under(inside, prefix)
     found = _found(reading, asked, submodules)
     if not found.layouts:
-        _refuse_outside(inside, likely[0], asked, submodules)
-    return _as_told(found._replace(notes=(*notes, *found.notes)), submodules)
+        _refuse_outside(inside, prefix, asked, submodules)
+    return _as_told(found._replace(notes=(*notes, *found.notes)), asked, submodules)
 
 
-def _as_told(reading: Reading, submodules: Mapping[str, Submodule]) -> Reading:
+def _as_told(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
     """The networks with what a module saved whole says of its layers; of several, those that it changes least."""
     if not submodules or not reading.layouts:
         return reading
@@ -100,12 +97,29 @@ def _as_told(reading: Reading, submodules: Mapping[str, Submodule]) -> Reading:
         sum(one != other for one, other in zip(layout.graph.nodes, made.graph.nodes, strict=True))
         for layout, made in zip(reading.layouts, told, strict=True)
     ]
-    return reading._replace(layouts=[made for made, count in zip(told, apart, strict=True) if count == min(apart)])
+    likeliest = [made for made, count in zip(told, apart, strict=True) if count == min(apart)]
+    return reading._replace(layouts=names.plain(likeliest) if asked.model is None else likeliest)
+
+
+def _prefix(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> Prefix:
+    """Under which prefix the network is."""
+    likely = prefixes(arrays, names.known_names())
+    if len(likely) > 1:
+        alone = [_found(_under(_within(arrays, one.own), one), asked, submodules) for one in likely]
+        likely = [one.prefix for one in alone if one.layouts]
+    if len(likely) > 1:
+        places = " and ".join(repr(one.own) for one in likely[:4])
+        raise RequestError(f"holds {len(likely)} networks, under {places}: say which with prefix=")
+    return likely[0] if likely else NO_PREFIX
+
+
+def _within(arrays: Arrays, beginning: str) -> dict[str, npt.NDArray[Any]]:
+    return {key: array for key, array in arrays.items() if key.startswith(beginning)}
 
 
 def _refuse_outside(arrays: Arrays, prefix: Prefix, asked: Asked, submodules: Mapping[str, Submodule]) -> None:
     """Say so where all that keeps the arrays from being a network lies outside its prefix."""
-    inside = {key: array for key, array in arrays.items() if key.startswith(prefix.own)}
+    inside = _within(arrays, prefix.own)
     if len(inside) == len(arrays):
         return
     if layouts := _found(_under(inside, prefix), asked, submodules).layouts:
@@ -121,7 +135,7 @@ def _inside(arrays: Arrays, prefix: str | None) -> tuple[dict[str, npt.NDArray[A
     """The arrays under a prefix, if one is asked for, and a note of the rest."""
     if prefix is None:
         return dict(arrays), ()
-    inside = {key: array for key, array in arrays.items() if key.startswith(prefix)}
+    inside = _within(arrays, prefix)
     if not inside:
         raise RequestError(
             f"prefix {prefix!r}: no array has a name that begins so; the first is {next(iter(arrays))!r}"
@@ -144,11 +158,13 @@ def _under(arrays: Arrays, prefix: Prefix) -> Reading:
 
 def _found(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
     """The networks that arrays fit, whole or else with another head."""
-    if asked.head is None and (layouts := names.recognise(reading.arrays, asked.model, asked.width)):
+    if asked.head is None and (
+        layouts := names.recognise(reading.arrays, asked.model, asked.width, variants=bool(submodules))
+    ):
         return reading._replace(layouts=layouts)
     part = Part(reading.own, submodules, asked.head, features=bool(reading.prefix.vendor))
     change = partial(_with_own_head, reading.arrays, part)
-    layouts = names.recognise(reading.arrays, asked.model, asked.width, change)
+    layouts = names.recognise(reading.arrays, asked.model, asked.width, change, variants=bool(submodules))
     return reading._replace(layouts=layouts, notes=(*reading.notes, *map(_head_note, layouts[:1])))
 
 

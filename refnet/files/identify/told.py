@@ -14,10 +14,11 @@ from refnet.errors import FormatError
 from refnet.files.containers.structure import Submodule
 from refnet.files.identify.heads import ACTIVATION_CLASSES
 from refnet.files.identify.names import Layout
-from refnet.graph import SOURCE, Graph, Node
+from refnet.graph import SOURCE, Graph, Node, is_global
+from refnet.networks.dialects import MODELS
 from refnet.networks.plan import padding
 from refnet.ops import ACTIVATIONS, OPS, WINDOWED
-from refnet.readings.shapes import Shape, shape_after
+from refnet.readings.shapes import Shape, shape_after, shapes
 
 __all__ = ["as_told"]
 
@@ -43,19 +44,23 @@ def as_told(layout: Layout, own: Mapping[str, str], submodules: Mapping[str, Sub
         if a layer is told to do what refnet's operations cannot: names it.
     """
     paths = {ours.rpartition(".")[0]: own[key].rpartition(".")[0] for key, (ours, _) in layout.entries.items()}
+    symmetric = MODELS[layout.graph.recipe.model].dialect.pad == "symmetric"
     nodes: list[Node] = []
+    before = shapes(layout.graph)
     maps: dict[str, Shape] = {SOURCE: layout.graph.input_shape}
     for node in layout.graph.nodes:
         path = paths.get(node.name, "")
         told = submodules.get(path) if node.params else _activation(paths.get(node.inputs[0]), submodules)
-        made = node if told is None else _told(node, path, told, maps[node.inputs[0]])
+        made = node if told is None else _told(node, path, told, maps[node.inputs[0]], symmetric)
+        if is_global(node, before[node.inputs[0]]):
+            made = replace(node, attrs={**node.attrs, "kernel": maps[node.inputs[0]][1:]})
         maps[node.name] = shape_after(made, *(maps[name] for name in node.inputs))
         nodes.append(made)
     graph = Graph(layout.graph.recipe, tuple(nodes))
     return layout if graph.nodes == layout.graph.nodes else layout._replace(graph=graph, changed=True)
 
 
-def _told(node: Node, path: str, told: Submodule, image: Shape) -> Node:
+def _told(node: Node, path: str, told: Submodule, image: Shape, symmetric: bool) -> Node:
     """One node as its module is."""
     if node.op == "batch_norm":
         eps = told.settings.get("eps", node.attrs["eps"])
@@ -63,7 +68,7 @@ def _told(node: Node, path: str, told: Submodule, image: Shape) -> Node:
             raise FormatError(f"{path!r} has eps {str(eps)[:60]}: no batch norm has that")
         return replace(node, attrs={**node.attrs, "eps": eps})
     if node.op in WINDOWED:
-        return replace(node, attrs={**node.attrs, **dict(_filter(node, path, told, image))})
+        return replace(node, attrs={**node.attrs, **dict(_filter(node, path, told, image, symmetric))})
     if node.op in ACTIVATIONS and told.kind.startswith(_ACTIVATIONS):
         word = ACTIVATION_CLASSES.get(told.kind.removeprefix(_ACTIVATIONS))
         if word is None or OPS[word].attrs:
@@ -72,8 +77,11 @@ def _told(node: Node, path: str, told: Submodule, image: Shape) -> Node:
     return node
 
 
-def _filter(node: Node, path: str, told: Submodule, image: Shape) -> Iterator[tuple[str, Any]]:
-    """Stride, dilation and pad of a convolution, as far as they are told."""
+def _filter(node: Node, path: str, told: Submodule, image: Shape, symmetric: bool) -> Iterator[tuple[str, Any]]:
+    """Stride, dilation and pad of a convolution, as far as they are told.
+
+    A convolution that pads nothing may be padded before it is called, by all vendors that pad as TensorFlow does.
+    """
     geometry: dict[str, Pair] = {name: node.attrs[name] for name in ("stride", "dilation")}
     for name in geometry:
         geometry[name] = _pair(told.settings.get(name), geometry[name], path)
@@ -84,7 +92,7 @@ def _filter(node: Node, path: str, told: Submodule, image: Shape) -> Iterator[tu
     if told.kind.rpartition(".")[2] == _SAME:
         sides = zip(image[1:], kernel, geometry["stride"], geometry["dilation"], strict=True)
         yield "pad", tuple(padding("same", *side) for side in sides)
-    elif told.kind == _CONVOLUTION and isinstance(pads, tuple) and len(pads) == 2:
+    elif told.kind == _CONVOLUTION and isinstance(pads, tuple) and len(pads) == 2 and (any(pads) or symmetric):
         yield "pad", tuple((side, side) for side in pads)
 
 

@@ -10,16 +10,20 @@ from typing import Any
 
 from refnet.files.schemes import (
     article,
+    biubug6,
     d_li14,
     keras,
     keras2,
     keras_numbers,
     kuan_wang,
+    marvis,
     plain,
     slim,
     slim_average,
     timm,
+    tonylins,
     torchvision,
+    transformers,
 )
 from refnet.files.schemes.layout import Entry
 from refnet.graph import Graph
@@ -37,23 +41,29 @@ SCHEMES: dict[str, Any] = {
     "d-li14": d_li14,
     "kuan-wang": kuan_wang,
     "article": article,
+    "marvis": marvis,
+    "biubug6": biubug6,
+    "tonylins": tonylins,
+    "transformers": transformers,
     "slim": slim,
     "slim-average": slim_average,
     "refnet": plain,
 }
-_OF_PYTORCH = (torchvision, timm, d_li14, kuan_wang, article)
+_OF_PYTORCH = (torchvision, timm, d_li14, kuan_wang, article, marvis, biubug6, tonylins, transformers)
 _SCHEMES_OF_VENDORS = {
     "keras": ("keras", "keras2", "keras-numbers"),
-    "paper": ("slim", "slim-average"),
+    "paper": ("slim", "slim-average", "transformers"),
 }
 
 
 def schemes_of(model: str) -> tuple[str, ...]:
     """Whose names a checkpoint of this model may have, keys of `SCHEMES`: the vendor's, and refnet's own."""
     vendor, table = MODELS[model].dialect.vendor, MODELS[model].table
-    schemes = _SCHEMES_OF_VENDORS.get(vendor, (vendor,) if vendor in SCHEMES else ())
-    same = table in (tables.V1, tables.V2)  # whose names are those of Keras 3 in Keras 2 already
-    return (*(scheme for scheme in schemes if not (same and scheme == "keras2")), "refnet")
+    schemes: tuple[str, ...] = _SCHEMES_OF_VENDORS.get(vendor, (vendor,) if vendor in SCHEMES else ())
+    first = table in (tables.V1, tables.V2)
+    # Of these Keras 3 kept the names of Keras 2, and transformers has these alone.
+    schemes = tuple(scheme for scheme in schemes if scheme != ("keras2" if first else "transformers"))
+    return (*schemes, *(("tonylins",) if vendor == "d-li14" and table is tables.V2 else ()), "refnet")
 
 
 def entries(graph: Graph, scheme: str | None = None) -> dict[str, Entry]:
