@@ -83,6 +83,9 @@ class Recipe:
     preprocessing: Preprocessing | None = None
     labels: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.model}, width {self.width:g}" if self.model else "a network of its own"
+
 
 class Unit(NamedTuple):
     """A convolution with the batch norm and the activation behind it, which many runtimes compute in one go.
@@ -142,8 +145,9 @@ class Graph:
 
     def __str__(self) -> str:
         height, width = self.recipe.size
-        head = f"{self.recipe.model}, width {self.recipe.width:g}: input[N, {self.recipe.channels}, {height}, {width}]"
-        return "\n".join([head, *map(str, self.nodes)])
+        head = f"{self.recipe}: input[N, {self.recipe.channels}, {height}, {width}]"
+        tail = [f"returns {', '.join(self.returns)}"] if self.returns else []
+        return "\n".join([head, *map(str, self.nodes), *tail])
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: the fields, not what was looked up in them."""

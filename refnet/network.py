@@ -71,8 +71,7 @@ class Network:
 
     def __repr__(self) -> str:
         recipe = self.graph.recipe
-        what = f"{recipe.model}, width {recipe.width:g}, size {recipe.size}"
-        return f"Network({what}, {len(self.graph)} nodes, {self.dtype})"
+        return f"Network({recipe}, size {recipe.size}, {len(self.graph)} nodes, {self.dtype})"
 
     @property
     def dtype(self) -> np.dtype[Any]:

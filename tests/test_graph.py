@@ -200,3 +200,13 @@ def test_a_network_runs_by_definition_as_it_runs_fast():
     slow, quick = interpret(g, loops, params, {"input": x}), interpret(g, fast, params, {"input": x})
     assert slow.shape == quick.shape == (1, 5)
     assert np.abs(slow - quick).max() <= 1e-11 * np.abs(slow).max()
+
+
+def test_printed_form_of_a_network_of_ones_own_says_what_it_returns():
+    own = Graph(Recipe("", 1.0, (4, 6), 1), chain("a", "b").nodes, ("a", "b"))
+    assert str(own).splitlines() == [
+        "a network of its own: input[N, 3, 4, 6]",
+        "a = relu(input)",
+        "b = relu(a)",
+        "returns a, b",
+    ]

@@ -17,7 +17,9 @@ _MOST_LINES = 6
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="a file of weights of any kind that refnet reads")
     parser.add_argument("target", metavar="DST", help=f"the file to write: {', '.join(SUFFIXES)}")
-    parser.add_argument("--names", choices=SCHEMES, help="whose names the arrays have; by default the vendor's own")
+    parser.add_argument(
+        "--names", choices=SCHEMES, help="whose names the arrays have; by default the vendor's own, in ONNX the graph's"
+    )
     parser.add_argument("--fold", action="store_true", help="work batch norm into the convolutions")
     parser.add_argument("--dtype", choices=DTYPES, help="by default the precision that SRC is read in")
     parser.add_argument(

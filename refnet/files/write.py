@@ -76,7 +76,7 @@ class Converted(NamedTuple):
     ----------
     written : what is in it
     dtype : of its arrays
-    differences : in which ways the original's network is not the known one; the new file tells none of them
+    differences : in which ways the original's network is not the known one, where the new file tells none of them
     """
 
     written: Written
@@ -103,7 +103,7 @@ def convert(
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
 ) -> Converted:
-    """Write a file of weights as another kind of file, in other names, folded, or in another precision.
+    """Write a file of weights as another kind of file, in other names, folded, in another precision; or as ONNX.
 
     Parameters
     ----------
@@ -138,7 +138,8 @@ def convert(
     found = identify(origin, model=model, width=width, size=size)
     graph, params = settled(found, as_is=as_is)
     written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, as_is=as_is)
-    return Converted(written, dtype or str(next(iter(params.values())).dtype), found.differences)
+    lost = () if target.suffix == ".onnx" else found.differences  # a graph tells in what it is another one
+    return Converted(written, dtype or str(next(iter(params.values())).dtype), lost)
 
 
 def write_weights(

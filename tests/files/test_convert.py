@@ -22,7 +22,7 @@ from refnet.files.checkpoint import identify, read_checkpoint
 from refnet.files.containers import npz, safetensors
 from refnet.files.containers.atomic import atomic_file, atomic_path
 from refnet.files.schemes import entries, schemes_of
-from refnet.files.write import write_weights
+from refnet.files.write import convert, write_weights
 from refnet.networks.rewrite import fold_batch_norm
 
 pytest.importorskip("h5py")
@@ -291,3 +291,15 @@ def test_convert_writes_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["convert", str(tmp_path / "w.pth"), str(tmp_path / "w.onnx"), "--model", V2[0].recipe.model]) == 0
     assert "arrays in float32 by the names of refnet" in capsys.readouterr().out
     assert identify(tmp_path / "w.onnx", size=64).params.keys() == V2[1].keys()
+
+
+def test_an_almost_known_network_is_whole_in_onnx(tmp_path: Path) -> None:
+    """Names and shapes would not tell that one of its activations is another; the graph does."""
+    pytest.importorskip("onnx")
+    graph, params = V2
+    almost = graph.replaced("stem.act", refnet.Node("stem.act", "relu", ("stem.bn",)))
+    write_weights(almost, params, tmp_path / "a.onnx")
+    made = convert(tmp_path / "a.onnx", tmp_path / "b.onnx", as_is=True)
+    assert made.differences == ()
+    assert [difference.node for difference in identify(tmp_path / "b.onnx").differences] == ["stem.act"]
+    assert convert(tmp_path / "a.onnx", tmp_path / "c.npz", as_is=True).differences
