@@ -233,6 +233,8 @@ def _target(graph: Graph, names: str) -> _Target:
     recipe = graph.recipe
     if names in schemes_of(recipe.model):
         return _Target(graph, ())
+    if recipe.model not in MODELS:
+        raise RequestError(f"{recipe} has no layers of {names}: take --names refnet")
     weights = _weights(graph)
     found: list[_Target] = []
     for model in MODELS:

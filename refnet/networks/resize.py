@@ -78,13 +78,13 @@ def _attrs(graph: Graph, node: Node, before: Shape, image: Shape, rules: Sequenc
     if node.op not in WINDOWED or not any(map(any, attrs["pad"])):
         return attrs
     if graph.recipe.model in MODELS:
-        rules, whose = [_rule(graph, node)], f"how {graph.recipe.model} pads"
+        rules, why = [_rule(graph, node)], f"which is not how {graph.recipe.model} pads"
     else:
-        whose = "told by one rule"
+        why = "which no one rule explains"
     pads = {_pads(rule, node, image) for rule in rules if _pads(rule, node, before) == attrs["pad"]}
     if len(pads) != 1:
         raise RequestError(
-            f"{node.name} pads {attrs['pad']} at size {graph.recipe.size}, which is not {whose}: "
+            f"{node.name} pads {attrs['pad']} at size {graph.recipe.size}, {why}: "
             "whether that follows the size is unknown, so leave the size as it is"
         )
     return attrs | {"pad": pads.pop()}

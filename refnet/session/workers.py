@@ -1,7 +1,7 @@
 """Worker processes that run a part of each batch.
 
 Threads would be simpler, but NumPy's calls are short here, and two threads that call so often queue for the
-interpreter's lock: two were measured to do less than one. A worker is a Python of its own, which is told over a pipe
+interpreter's lock: two were measured to do less than one. A worker is a Python of its own, which hears over a pipe
 which images to take from a file in memory. It executes nothing but `refnet.session.worker`, and ends when the pipe
 closes. Whatever goes wrong with it (it cannot be started, it dies, there is no memory to share) costs time alone.
 """

@@ -271,12 +271,22 @@ def test_onnx_is_recognised_as_the_network_it_was_made_of(tmp_path: Path, folded
     assert len(params) == written.arrays
 
 
-def test_a_network_of_ones_own_is_written_as_onnx(tmp_path: Path) -> None:
+OWN = refnet.Graph(
+    refnet.Recipe("", 1.0, (2, 2), 2), (refnet.Node("mix", "pointwise_conv2d", ("input",), {"w": (2, 3)}),)
+)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth", ".onnx"])
+def test_a_network_of_ones_own_is_written_under_its_own_names(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("onnx")
-    node = refnet.Node("mix", "pointwise_conv2d", ("input",), {"w": (2, 3)})
-    graph = refnet.Graph(refnet.Recipe("", 1.0, (2, 2), 2), (node,))
-    write_weights(graph, {"mix.w": np.ones((2, 3))}, tmp_path / "w.onnx")
-    assert containers.read(tmp_path / "w.onnx").arrays["mix.w"].dtype == np.float64
+    written = write_weights(OWN, {"mix.w": np.ones((2, 3))}, tmp_path / f"w{suffix}")
+    assert (written.model, written.scheme, written.arrays) == ("", "refnet", 1)
+    assert containers.read(tmp_path / f"w{suffix}").arrays["mix.w"].dtype == np.float64
+
+
+def test_a_network_of_ones_own_has_no_vendors_names(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="a network of its own has no layers of timm: take --names refnet"):
+        write_weights(OWN, {"mix.w": np.ones((2, 3))}, tmp_path / "w.npz", names="timm")
 
 
 def test_onnx_takes_no_vendors_names(tmp_path: Path) -> None:

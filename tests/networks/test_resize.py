@@ -87,7 +87,7 @@ def test_a_network_of_ones_own_moves_by_the_rule_that_its_paddings_tell(name, be
     except RequestError as refusal:
         moved = str(refusal)
     if isinstance(moved, str):  # two rules gave the same numbers before, and would not now
-        assert "is not told by one rule" in moved
+        assert "which no one rule explains" in moved
     else:
         assert moved == nameless(name, after, *ends)
 

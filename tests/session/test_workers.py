@@ -75,7 +75,7 @@ def test_workers_end_with_their_session():
     assert worker.wait(timeout=10) == 0
 
 
-def test_workers_are_hired_once_batches_take_long(monkeypatch):
+def test_workers_are_started_once_batches_take_long(monkeypatch):
     session = Session(SMALL, PARAMS, threads=2)
     x = random_input(SMALL, 2)
     session(x)

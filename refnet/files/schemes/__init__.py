@@ -57,7 +57,9 @@ _SCHEMES_OF_VENDORS = {
 
 
 def schemes_of(model: str) -> tuple[str, ...]:
-    """Whose names a checkpoint of this model may have, keys of `SCHEMES`: the vendor's, and refnet's own."""
+    """Whose names a checkpoint of this model may have, keys of `SCHEMES`: the vendor's, if it is known, and refnet's."""
+    if model not in MODELS:
+        return ("refnet",)
     vendor, table = MODELS[model].dialect.vendor, MODELS[model].table
     schemes: tuple[str, ...] = _SCHEMES_OF_VENDORS.get(vendor, (vendor,) if vendor in SCHEMES else ())
     first = table in (tables.V1, tables.V2)
