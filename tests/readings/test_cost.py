@@ -27,7 +27,7 @@ def test_multiply_adds_by_hand():
         Node("dense", "conv2d", ("input",), {"w": (7, 3, 3, 2), "b": (7,)}, window),
         Node("depthwise", "depthwise_conv2d", ("input",), {"w": (3, 3, 2)}, window),
         Node("mix", "pointwise_conv2d", ("depthwise",), {"w": (5, 3)}),
-        Node("norm", "batch_norm", ("mix",), {slot: (5,) for slot in ("gamma", "beta", "mean", "var")}, {"eps": 0.1}),
+        Node("norm", "batch_norm", ("mix",), dict.fromkeys(("gamma", "beta", "mean", "var"), (5,)), {"eps": 0.1}),
     )
     graph = Graph(Recipe("", 1.0, (5, 4), 1), nodes, ("dense", "norm"))
     assert [(row.shape, row.macs, row.params, row.trainable) for row in cost(graph)] == [

@@ -57,7 +57,7 @@ _SCHEMES_OF_VENDORS = {
 
 
 def schemes_of(model: str) -> tuple[str, ...]:
-    """Whose names a checkpoint of this model may have, keys of `SCHEMES`: the vendor's, if it is known, and refnet's."""
+    """Whose names a checkpoint of a model may have, keys of `SCHEMES`: the vendor's, if one is known, and refnet's."""
     if model not in MODELS:
         return ("refnet",)
     vendor, table = MODELS[model].dialect.vendor, MODELS[model].table
