@@ -53,8 +53,12 @@ def inserted(graph: Graph, after: str, op: str, **attrs) -> Graph:
 
 
 def settled(graph: Graph, before: Graph) -> Graph:
-    """With every pool that was global before still global, whatever has become of its map."""
-    maps = shapes(before)
+    """With every pool that was global before still global, whatever has become of its map.
+
+    What comes after the last pool may not fit yet: it is to be edited next.
+    """
+    last = max((i for i, node in enumerate(before.nodes) if node.op == "avg_pool2d"), default=-1)
+    maps = shapes(Graph(before.recipe, before.nodes[: last + 1]))
     whole = {
         node.name
         for node in before.nodes

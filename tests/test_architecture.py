@@ -40,6 +40,8 @@ FLOORS = (
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
     ("files/schemes", "files/importers", "files/exporters", "networks/resize", "session"),
+    ("alignment",),
+    ("report/differences",),
     ("files/identify",),
     ("files/checkpoint",),
     ("files/write",),

@@ -21,10 +21,8 @@ PACKAGE = Path(refnet.__file__).parent
 # What has two meanings still, and the names of the front that have no example yet; both are to be empty.
 LEFT = {
     "Case",
-    "Comparison",
     "Entry",
     "Finding",
-    "Layer",
     "Node",
     "Value",
     "check",
@@ -33,12 +31,8 @@ LEFT = {
     "eps",
     "judged",
     "junit",
-    "layers",
     "load",
-    "moved",
-    "opened",
     "places",
-    "recognise",
     "scaled",
     "source",
     "swapped",

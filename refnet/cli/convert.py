@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from refnet.cli.common import Command, print_json, size_argument
-from refnet.files.identify.differences import grouped
 from refnet.files.schemes import SCHEMES
 from refnet.files.write import DTYPES, SUFFIXES, Converted, convert
+from refnet.report.differences import grouped, line
 from refnet.text import plain
 
 _MOST_LINES = 6
@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> int:
         f"{written.model}, {written.arrays} arrays in {made.dtype} by the names of {written.scheme}{folded}: "
         f"{plain(Path(options.target))}"
     )
-    for line in _notes(made):
-        print(line)
+    for note in _notes(made):
+        print(note)
     return 0
 
 
@@ -67,8 +67,8 @@ def _document(made: Converted, target: Path) -> dict[str, object]:
         "dtype": made.dtype,
         "bytes": target.stat().st_size,
         **{key: value for key, value in written._asdict().items() if key not in ("differences", "lost")},
-        "source_differences": [str(difference) for difference in made.differences],
-        "differences": [str(difference) for difference in written.differences],
+        "source_differences": [line(difference) for difference in made.differences],
+        "differences": [line(difference) for difference in written.differences],
         "lost": [lost._asdict() for lost in written.lost],
     }
 
@@ -89,7 +89,7 @@ def _notes(made: Converted) -> list[str]:
     for head, lines in groups.items():
         if lines:
             more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
-            notes += [head, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more])]
+            notes += [head, *(f"  {each}" for each in [*lines[:_MOST_LINES], *more])]
     return notes
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refnet.cli.common import Command, identified, model_of, print_json, size_argument
-from refnet.files.identify.differences import grouped
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
+from refnet.report.differences import grouped, line, words
 from refnet.session import Session
 from refnet.text import plain, table
 
 if TYPE_CHECKING:
+    from refnet.alignment.differences import Difference
     from refnet.files.checkpoint import Checkpoint
 
 _MIB = 2**20
@@ -154,8 +155,13 @@ def _file(found: Checkpoint) -> dict[str, Any]:
         "apart": list(found.apart),
         "folded": found.folded,
         "stored": sorted(set(found.stored.values())),
-        "differences": [{**one._asdict(), "line": str(one)} for one in found.differences],
+        "differences": [_difference(one) for one in found.differences],
     }
+
+
+def _difference(one: Difference) -> dict[str, str]:
+    kind, known, found = words(one)
+    return {"node": one.node, "kind": kind, "known": known, "file": found, "line": line(one)}
 
 
 def _document(graph: Graph, rows: list[Cost]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.alignment.differences import Difference
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.identify import names, structure
-from refnet.files.identify.differences import Difference
 from refnet.files.identify.heads import head_words
 from refnet.files.identify.notes import Note
 from refnet.files.identify.reading import Asked, read
@@ -26,8 +26,9 @@ from refnet.files.schemes import Entry
 from refnet.graph import Graph
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
+from refnet.report.differences import line
 
-__all__ = ["Checkpoint", "Difference", "identify", "read_checkpoint", "settled"]
+__all__ = ["Checkpoint", "identify", "read_checkpoint", "settled"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
@@ -200,7 +201,7 @@ def _from_names(
         raise type(error)(f"{path}: {error}") from None
     found, arrays = reading.layouts, reading.arrays
     if not found and like is not None:
-        near = names.nearest(arrays, like.models, like.graph.recipe)
+        near = names.nearest_layout(arrays, like.models, like.graph.recipe)
         found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
         why = names.objection(arrays, asked.model, asked.width)
@@ -221,7 +222,7 @@ def _from_names(
         models=tuple(other.graph.recipe.model for other in found),
         apart=names.apart(found),
         folded=layout.folded,
-        differences=names.differences(layout),
+        differences=names.changes(layout),
         misfits=dict(names.misfits(arrays, layout)),
         notes=(*notes, *reading.notes),
     )
@@ -252,13 +253,12 @@ def _from_structure(
     try:
         own = importers.import_graph(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
-        graph = found.comparison.graph
+        graph = found.named.graph
         graph = resize(graph, graph.recipe.size if size is None else size)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from error
     params = _in_one_precision(own.params)
-    comparison = found.comparison
-    theirs = {new: old for old, new in comparison.names.items()}
+    theirs = {new: old for old, new in found.named.names.items()}
     origin = {f"{node.name}.{slot}": f"{theirs[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
     return Checkpoint(
         path=str(path),
@@ -269,8 +269,8 @@ def _from_structure(
         stored={ours: own.stored[name] for ours, name in origin.items() if name in own.stored},
         keys={ours: own.keys[name] for ours, name in origin.items() if name in own.keys},
         models=found.models,
-        folded=comparison.folded,
-        differences=comparison.differences,
+        folded=found.named.folded,
+        differences=found.differences,
     )
 
 
@@ -278,7 +278,7 @@ def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
     """What the arrays are, where they are not what the caller said."""
     if model is None and width is None:
         return ""
-    found = names.recognise(arrays, None, None)
+    found = names.fitting_layouts(arrays, None, None)
     recipes = [layout.graph.recipe for layout in found]
     said = " or ".join(f"{recipe.model} x{recipe.width:g}" for recipe in recipes)
     return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
@@ -315,7 +315,9 @@ def _in_one_precision(arrays: Params) -> Params:
 
 def _almost(found: Checkpoint) -> str:
     first, *others = found.differences
-    return f"{found} with {len(others) + 1} differences, first: {first}" if others else f"{found}, but {first}"
+    if not others:
+        return f"{found}, but {line(first)}"
+    return f"{found} with {len(others) + 1} differences, first: {line(first)}"
 
 
 def _check_values(found: Checkpoint) -> None:

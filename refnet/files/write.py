@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.alignment.diff import differences
+from refnet.alignment.differences import Difference, structural
 from refnet.errors import RefnetError, RequestError
 from refnet.files import containers
 from refnet.files.checkpoint import identify, settled
 from refnet.files.containers import hdf5, npz, pth_write, safetensors
 from refnet.files.containers.atomic import atomic_path
 from refnet.files.exporters.onnx import export_onnx, initialisers
-from refnet.files.identify.comparison import compare
-from refnet.files.identify.differences import Difference
 from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
 from refnet.graph import Graph
 from refnet.networks.build import build
@@ -31,6 +31,7 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.precision import FLOATS
+from refnet.report.differences import line, what
 
 __all__ = ["DTYPES", "SUFFIXES", "Converted", "Lost", "Written", "convert", "write_weights"]
 
@@ -243,7 +244,7 @@ def _target(graph: Graph, names: str) -> _Target:
             continue
         theirs = build(model, width=width, size=recipe.size, classes=recipe.classes)
         if _weights(theirs) == weights:
-            found.append(_Target(replace(graph, recipe=theirs.recipe), compare(theirs, graph).differences))
+            found.append(_Target(replace(graph, recipe=theirs.recipe), structural(differences(theirs, graph))))
     if not found:
         raise RequestError(f"no network of {names} has the layers of {recipe.model}, width {recipe.width:g}")
 
@@ -255,10 +256,10 @@ def _target(graph: Graph, names: str) -> _Target:
     return min(found, key=odd)
 
 
-def _ways(differences: Sequence[Difference]) -> str:
+def _ways(found: Sequence[Difference]) -> str:
     """Each way in which networks differ, with the first node where they do."""
-    first = {difference.what: difference for difference in reversed(differences)}
-    return "; ".join(map(str, reversed(first.values())))
+    first = {what(difference): difference for difference in reversed(found)}
+    return "; ".join(line(difference) for difference in reversed(first.values()))
 
 
 def _weights(graph: Graph) -> dict[str, tuple[int, ...]]:

@@ -17,7 +17,7 @@ from refnet.networks.plan import Block, Plan, padding, plan
 from refnet.ops import OPS
 from refnet.readings.shapes import well_formed
 
-__all__ = ["build", "find", "models"]
+__all__ = ["build", "find", "models", "parts"]
 
 _WIDEST = 16  # times the paper's channels: already hundreds of millions of weights
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -105,6 +105,14 @@ def build(
     return _Builder(recipe, model).network(plan(model, width))
 
 
+def parts(name: str, width: float, classes: int) -> dict[str, str]:
+    """The part of a network that each of its nodes stands in, whatever the images' size: 'stem', 'block3', 'head'."""
+    model = find(name)
+    builder = _Builder(Recipe(name, width, model.size, classes), model)
+    builder.network(plan(model, width))
+    return builder.parts
+
+
 def image_size(size: tuple[int, int] | int | None, default: tuple[int, int]) -> tuple[int, int]:
     """(height, width) from what a caller gave.
 
@@ -127,6 +135,7 @@ class _Builder:
     def __init__(self, recipe: Recipe, model: Model) -> None:
         self.recipe, self.dialect, self.table = recipe, model.dialect, model.table
         self.nodes: list[Node] = []
+        self.part, self.parts = "stem", dict[str, str]()
         self.x = SOURCE
         self.shape = (recipe.channels, *recipe.size)
 
@@ -138,7 +147,9 @@ class _Builder:
         self.convolution("stem.conv", widths.stem, kernel=3, stride=2, rule=dialect.stem_pad)
         self.norm_and_act("stem", table.stem_act)
         for index, block in enumerate(widths.blocks):
-            self.block(f"block{index + 1}", block)
+            self.part = f"block{index + 1}"
+            self.block(self.part, block)
+        self.part = "head"
         if widths.last:
             self.pointwise("head.conv", widths.last, bias=dialect.conv_bias)
             self.norm_and_act("head", table.act)
@@ -232,6 +243,7 @@ class _Builder:
         """Append a node that reads `inputs`, by default the tensor made last."""
         params: dict[str, tuple[int, ...]] = {slot: rest.pop(slot) for slot in OPS[op].params if slot in rest}
         self.nodes.append(Node(name, op, inputs or (self.x,), params, rest))
+        self.parts[name] = self.part
         self.x = name
 
 

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files.checkpoint import Checkpoint
-from refnet.files.identify.differences import grouped
+from refnet.report.differences import grouped, line, words
 from refnet.report.junit import Case, suite
 from refnet.report.words import figure
 from refnet.text import plain
 from refnet.verification.health import Finding
 from refnet.verification.kinds import KINDS
 from refnet.verification.policy import WORDS
+from refnet.verification.sides import Choice
 from refnet.verification.values import EQUAL, Value
 from refnet.verification.verify import Verified
 
@@ -43,7 +45,7 @@ def sentence(found: Verified) -> str:
         return ", ".join(["same network", *_meant(found.needs)])
     why = []
     if found.structure and "structure" in found.unmeant:
-        changes = [str(change.difference) for change in found.structure if change.needs == "structure"]
+        changes = [line(change) for change in found.structure if change.needs == STRUCTURE]
         more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
         why.append(f"{changes[0]}{more}")
     if found.faults:
@@ -83,16 +85,7 @@ def document(found: Verified) -> dict[str, Any]:
     """The whole answer for programs."""
     return {
         "verdict": sentence(found),
-        "structure": [
-            {
-                "node": each.node,
-                "kind": each.kind,
-                "original": each.known,
-                "copy": each.file,
-                "meant": needs in found.allowed,
-            }
-            for each, needs in found.structure
-        ],
+        "structure": [_difference(found, each) for each in found.structure],
         "values": [_value(found, value) for value in found.values],
         "behaviour": _behaviour(found),
         "health": [
@@ -109,6 +102,12 @@ def document(found: Verified) -> dict[str, Any]:
             for each in found.health
         ],
     }
+
+
+def _difference(found: Verified, each: Difference) -> dict[str, Any]:
+    kind, original, copy = words(each)
+    meant = each.needs in found.allowed
+    return {"node": each.node, "kind": kind, "original": original, "copy": copy, "meant": meant}
 
 
 def _value(found: Verified, value: Value) -> dict[str, Any]:
@@ -153,7 +152,7 @@ def text(found: Verified, *, verbose: bool = False) -> str:
         parts.append(f"meant: {', '.join(found.allowed) or 'no difference'}")
         if os.path.realpath(found.sides.original.path) == os.path.realpath(found.sides.copy.path):
             parts.append("both are one and the same file: this proves nothing")
-        parts += list(found.sides.notes)
+        parts += [_choice(choice) for choice in found.sides.choices]
     parts.append(_structure(found))
     if found.sides is not None:
         parts += [_values(found, verbose), _behaves(found)]
@@ -161,6 +160,14 @@ def text(found: Verified, *, verbose: bool = False) -> str:
         parts.append(found.behaviour.note)
     parts.append(_health(found, verbose))
     return "\n\n".join([part for part in parts if part] + [sentence(found)])
+
+
+def _choice(choice: Choice) -> str:
+    """Which network a file was taken for that cannot tell."""
+    which = f"which of {' and '.join(choice.models)} it is ({', '.join(choice.apart)} differ)"
+    if choice.path is None:
+        return f"neither file can tell {which}; as {choice.taken} they are compared"
+    return f"{choice.path} cannot tell {which}: it is taken for {choice.taken}, which the other file is nearest to"
 
 
 def _files(found: Verified) -> str:
@@ -197,7 +204,7 @@ def _structure(found: Verified) -> str:
     head = f"structure: {count} difference{'s' if count > 1 else ''}"
     if found.sides is None:
         head += f" from {found.file.models[0] if found.file.models else 'any known network'}"
-    lines = [f"  {line}" for line in grouped((change.difference for change in found.structure), _NAMED)]
+    lines = [f"  {each}" for each in grouped(found.structure, _NAMED)]
     return "\n".join([head, *_few(lines)])
 
 
@@ -290,9 +297,7 @@ def junit(found: Verified) -> str:
 def _cases(found: Verified) -> Iterator[Case]:
     if found.sides is not None:
         bad = "structure" in found.unmeant
-        words = (
-            "; ".join(str(change.difference) for change in found.structure) or f"{len(found.file.graph)} nodes alike"
-        )
+        words = "; ".join(map(line, found.structure)) or f"{len(found.file.graph)} nodes alike"
         yield Case("structure", "structure" if bad else "", words)
         for value in found.values:
             bad = value.fault or not all(word in found.allowed for word in value.needs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,28 @@ from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
 from refnet.verification.layers import Layer, layers
 from refnet.verification.roundings import on_grid
-from refnet.verification.structure import differences
+from refnet.verification.structure import structure_differences
 
-__all__ = ["Sides", "both", "opened", "pair"]
+__all__ = ["Choice", "Sides", "both", "pair", "read_side"]
 
 Size = tuple[int, int]
+
+
+class Choice(NamedTuple):
+    """A file that cannot tell which of several networks it is, and which it was taken for.
+
+    Attributes
+    ----------
+    path : of the file; none where neither of two can tell, and both were taken for the same
+    models : the networks that it may be
+    apart : in what these differ
+    taken : one of them, the other file's or the nearest to it
+    """
+
+    path: str | None
+    models: tuple[str, ...]
+    apart: tuple[str, ...]
+    taken: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +48,14 @@ class Sides:
     original, copy : the copy is the one that lacks weights, or is folded, or rounded, where either is; else the second
         file
     first, second : their layers
-    notes : what was settled on the way, in sentences
+    choices : what was settled on the way
     """
 
     original: Checkpoint
     copy: Checkpoint
     first: dict[str, Layer]
     second: dict[str, Layer]
-    notes: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     def folded(self, name: str) -> bool:
         """Whether a layer has its batch norm in the original and, worked in, in the copy."""
@@ -48,7 +66,7 @@ class Sides:
         return name in self.first and name in self.second and self.second[name].norm and not self.first[name].norm
 
 
-def opened(
+def read_side(
     path: str | Path | Checkpoint,
     *,
     model: str | None = None,
@@ -101,17 +119,17 @@ def both(
     Raises
     ------
     FormatError, RequestError
-        as `opened` does.
+        as `read_side` does.
     """
     try:
-        first = opened(one, model=model, width=width, size=size)
+        first = read_side(one, model=model, width=width, size=size)
     except FormatError as error:
         try:
-            second = opened(other, model=model, width=width, size=size)
+            second = read_side(other, model=model, width=width, size=size)
         except FormatError:
             raise error from None
-        return opened(one, model=model, width=width, size=size, like=second), second
-    return first, opened(other, model=model, width=width, size=size, like=first)
+        return read_side(one, model=model, width=width, size=size, like=second), second
+    return first, read_side(other, model=model, width=width, size=size, like=first)
 
 
 def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sides:
@@ -120,18 +138,20 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sid
     Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone is
     taken at the size of one that tells its structure.
     """
-    one, other, notes = _settled(one, other, size)
+    one, other, choices = _settled(one, other, size)
     original, copy = (other, one) if _derived(one) > _derived(other) else (one, other)
     return Sides(
         original,
         copy,
         layers(original.graph, original.params),
         layers(copy.graph, copy.params),
-        notes,
+        choices,
     )
 
 
-def _settled(one: Checkpoint, other: Checkpoint, size: Size | None) -> tuple[Checkpoint, Checkpoint, tuple[str, ...]]:
+def _settled(
+    one: Checkpoint, other: Checkpoint, size: Size | None
+) -> tuple[Checkpoint, Checkpoint, tuple[Choice, ...]]:
     """Both as the networks that they may be which differ least."""
     if size is None and one.graph.recipe.size != other.graph.recipe.size:
         if not _tells(one):
@@ -141,17 +161,15 @@ def _settled(one: Checkpoint, other: Checkpoint, size: Size | None) -> tuple[Che
     if one.models == other.models and not (_tells(one) or _tells(other)):
         if not one.apart:
             return one, other, ()
-        words = f"neither file can tell which of {' and '.join(one.models)} it is ({', '.join(one.apart)} differ)"
-        return one, other, (f"{words}; as {one.models[0]} they are compared",)
+        return one, other, (Choice(None, one.models, one.apart, one.models[0]),)
     choices = [(a, b) for a in _readings(one) for b in _readings(other)]
-    a, b = min(choices, key=lambda each: len(differences(*each)))
-    notes = [
-        f"{file.path} cannot tell which of {' and '.join(file.models)} it is ({', '.join(file.apart)} differ): "
-        f"it is taken for {chosen.graph.recipe.model}, which the other file is nearest to"
+    a, b = min(choices, key=lambda each: len(structure_differences(*each)))
+    found = [
+        Choice(file.path, file.models, file.apart, chosen.graph.recipe.model)
         for file, chosen in ((one, a), (other, b))
         if file.apart and not _tells(file)
     ]
-    return a, b, tuple(notes)
+    return a, b, tuple(found)
 
 
 def _tells(file: Checkpoint) -> bool:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.verification.behaviour import Behaviour, behave, inputs, traced
 from refnet.verification.health import Finding, examine
 from refnet.verification.policy import DEFAULT
-from refnet.verification.sides import Sides, both, opened, pair
-from refnet.verification.structure import Change, differences
+from refnet.verification.sides import Sides, both, pair, read_side
+from refnet.verification.structure import structure_differences
 from refnet.verification.values import Value, compare
 
 __all__ = ["Verified", "verify"]
@@ -44,7 +45,7 @@ class Verified:
 
     file: Checkpoint
     sides: Sides | None
-    structure: tuple[Change, ...]
+    structure: tuple[Difference, ...]
     values: tuple[Value, ...]
     behaviour: Behaviour
     health: tuple[Finding, ...]
@@ -85,7 +86,7 @@ class Verified:
     @property
     def strange(self) -> bool:
         """Whether the copy behaves otherwise though its structure and values hold."""
-        changed = any(change.needs == "structure" for change in self.structure)
+        changed = any(change.needs == STRUCTURE for change in self.structure)
         return bool(self.behaviour.wrong) and not changed and not self.faults
 
     @property
@@ -128,15 +129,13 @@ def verify(
     True
     """
     if against is None:
-        file = opened(path, model=model, width=width, size=size)
+        file = read_side(path, model=model, width=width, size=size)
         trace = traced(file, inputs(file))
         note = trace if isinstance(trace, str) else ""
         health = examine(file, None if isinstance(trace, str) else trace)
-        return Verified(
-            file, None, tuple(map(Change, file.differences)), (), Behaviour(note=note), tuple(health), allow
-        )
+        return Verified(file, None, file.differences, (), Behaviour(note=note), tuple(health), allow)
     sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
-    structure = tuple(differences(sides.original, sides.copy))
+    structure = structure_differences(sides.original, sides.copy)
     values = tuple(compare(sides, _steps(sides.copy)))
     x = inputs(sides.original)
     first = traced(sides.original, x)

@@ -17,6 +17,7 @@ from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
 from refnet.judge.port import judge_port
 from refnet.pack.pack import write_pack
+from refnet.report.differences import what
 
 FOLDER = DATA / "exports"
 EXPECTED = npz.read(FOLDER / "expected.npz")
@@ -161,7 +162,7 @@ def test_the_slope_of_a_hard_sigmoid_is_read_as_a_sixth(exports, name):
 def test_biases_that_the_newer_exporter_dropped_are_reported_and_nothing_else(exports):
     """A file cannot tell a bias that was zero from one that was lost."""
     differences = found(exports, ZEROS).differences
-    assert {difference.what for difference in differences} == {"has no bias"}
+    assert {what(difference) for difference in differences} == {"has no bias"}
     lost = {difference.node for difference in differences}
     known = network(ZEROS)
     norms = {node.inputs[0] for node in known.nodes if node.op == "batch_norm"}

@@ -12,12 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from refnet import FormatError, Network, build, models, random_input, random_params
-from refnet.files.identify.differences import Difference, grouped, matters
+from refnet.alignment.differences import Difference
+from refnet.errors import GraphError
 from refnet.files.identify.structure import recognise
 from refnet.graph import Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_graph
-from refnet.readings.shapes import shapes
+from refnet.report.differences import grouped, line, matters, what, words
 
 SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 192), classes=2)
 
@@ -27,7 +28,7 @@ def found_in(graph: Graph, model: str | None = None, width: float | None = None)
 
 
 def told(graph: Graph, model: str | None = None) -> list[tuple[str, ...]]:
-    return [(one.node, one.kind, one.known, one.file) for one in found_in(graph, model).comparison.differences]
+    return [(one.node, *words(one)) for one in found_in(graph, model).differences]
 
 
 @pytest.mark.parametrize("folded", [False, True], ids=["unfolded", "folded"])
@@ -36,10 +37,10 @@ def test_every_network_is_recognised_without_its_names(model, folded):
     graph = build(model, width=0.5 if MODELS[model].width == 1 else 1.0, size=(65, 96), classes=7)
     known = fold_graph(graph) if folded else graph
     found = found_in(known)
-    assert not found.comparison.differences
-    assert found.comparison.graph.nodes == known.nodes
-    assert found.comparison.folded == folded
-    recipe = found.comparison.graph.recipe
+    assert not found.differences
+    assert found.named.graph.nodes == known.nodes
+    assert found.named.folded == folded
+    recipe = found.named.graph.recipe
     assert (recipe.size, recipe.classes, recipe.model) == ((65, 96), 7, found.models[0])
     computing = build(recipe.model, width=recipe.width, size=(65, 96), classes=7)
     assert (fold_graph(computing) if folded else computing).nodes == known.nodes
@@ -59,7 +60,7 @@ def test_every_network_is_recognised_without_its_names(model, folded):
     ],
 )
 def test_the_width_is_found(model, width):
-    recipe = found_in(build(model, width=width)).comparison.graph.recipe
+    recipe = found_in(build(model, width=width)).named.graph.recipe
     assert (recipe.model, recipe.width) == (model, width)
 
 
@@ -181,15 +182,12 @@ def planted(draw, kinds=tuple(CHANGES)):
         graph = fold_graph(graph)
     nodes = [node for node in graph.nodes if node.op in ops]
     assume(nodes)
-    case = change(graph, draw(st.sampled_from(nodes)))
-    assume(case is not None and runs(case[0]))
+    try:
+        case = change(graph, draw(st.sampled_from(nodes)))
+    except GraphError:  # a map that has become smaller cannot be added to one that has not
+        case = None
+    assume(case is not None)
     return case
-
-
-def runs(graph):
-    """A map that has become smaller cannot be added to one that has not."""
-    maps = shapes(graph)
-    return all(maps[node.inputs[0]] == maps[node.inputs[1]] for node in graph.nodes if node.op == "add")
 
 
 @settings(deadline=None, max_examples=60)
@@ -206,16 +204,16 @@ def test_one_change_is_one_difference_at_its_node(case):
 def test_the_graph_that_comes_back_computes_what_the_files_does(case):
     graph, _ = case
     file = disguised(graph)
-    comparison = recognise(file, (), graph.recipe.model, None).comparison
+    named = recognise(file, (), graph.recipe.model, None).named
     params = random_params(file)
-    theirs = {new: old for old, new in comparison.names.items()}
+    theirs = {new: old for old, new in named.names.items()}
     ours = {
         f"{node.name}.{slot}": params[f"{theirs[node.name]}.{slot}"]
-        for node in comparison.graph.nodes
+        for node in named.graph.nodes
         for slot in node.params
     }
     x = random_input(file, 1)
-    net = Network(check(comparison.graph), ours)
+    net = Network(check(named.graph), ours)
     assert np.array_equal(net(x), Network(file, params)(x))
     exact, x = net.astype(np.float64), x.astype(np.float64)
     assert np.allclose(exact.fold()(x), exact(x), rtol=0, atol=1e-11 * abs(exact(x)).max())
@@ -227,7 +225,7 @@ def test_the_graph_that_comes_back_computes_what_the_files_does(case):
 def test_a_head_without_its_hidden_layer():
     graph = without(SMALL, "head.hidden", "head.hidden.act")
     graph = edited(graph, "head.logits", params={"w": (2, 192), "b": (2,)})
-    lines = [str(one) for one in found_in(graph).comparison.differences]
+    lines = [line(one) for one in found_in(graph).differences]
     assert lines == [
         "head.hidden is missing: pointwise_conv2d with 360 channels",
         "head.hidden.act is missing: hard_swish",
@@ -236,9 +234,9 @@ def test_a_head_without_its_hidden_layer():
 
 def test_a_network_without_any_head_keeps_its_vendors_classes():
     graph = without(SMALL, "head.hidden", "head.hidden.act", "head.logits")
-    found = found_in(graph).comparison
-    assert {one.kind for one in found.differences} == {"missing"}
-    assert found.graph.recipe.classes == 1000
+    found = found_in(graph)
+    assert {one.key for one in found.differences} == {"missing"}
+    assert found.named.graph.recipe.classes == 1000
 
 
 def test_a_squeeze_and_excite_before_its_activation_is_one_difference():
@@ -256,7 +254,7 @@ def test_a_squeeze_and_excite_before_its_activation_is_one_difference():
     assert told(graph) == [
         ("block4.depthwise.act", "attribute", "input block4.depthwise.bn", "input block4.se.scale"),
     ]
-    assert found_in(graph).comparison.graph.nodes == graph.nodes
+    assert found_in(graph).named.graph.nodes == graph.nodes
 
 
 def test_a_shortcut_from_elsewhere_is_seen():
@@ -292,7 +290,7 @@ def test_a_number_that_float32_cannot_tell_from_the_known_one_is_the_known_one()
             graph = changed(graph, node.name, slope=slope)
         if node.op == "batch_norm":
             graph = changed(graph, node.name, eps=float(np.float32(1e-3)))
-    assert found_in(graph).comparison.graph.nodes == SMALL.nodes
+    assert found_in(graph).named.graph.nodes == SMALL.nodes
     assert told(graph) == []
 
 
@@ -305,7 +303,7 @@ def test_a_number_beyond_float32_is_only_another_number(recwarn):
 def test_images_of_another_number_of_channels():
     stem = replace(SMALL.nodes[0], params={"w": (8, 1, 3, 3)})
     grey = replace(SMALL, recipe=replace(SMALL.recipe, channels=1), nodes=(stem, *SMALL.nodes[1:]))
-    assert [str(one) for one in found_in(grey).comparison.differences] == ["input has 1 channels, not 3"]
+    assert [line(one) for one in found_in(grey).differences] == ["input has 1 channels, not 3"]
 
 
 def test_a_classifier_of_text_direction_is_v3_small_with_what_makes_it_another():
@@ -321,8 +319,8 @@ def test_a_classifier_of_text_direction_is_v3_small_with_what_makes_it_another()
     graph = edited(graph, "head.logits", params={"w": (2, 192), "b": (2,)})
     found = found_in(settled(graph, SMALL))
     assert found.models == ("torchvision/mobilenet_v3_small",)
-    assert found.comparison.graph.recipe == SMALL.recipe
-    lines = grouped(found.comparison.differences, most=2)
+    assert found.named.graph.recipe == SMALL.recipe
+    lines = grouped(found.differences, most=2)
     assert lines == [
         "has stride (2, 1), not (2, 2): block1.depthwise, block2.depthwise and 2 more",
         "has slope 0.2, not 0.166667: block1.se.gate, block4.se.gate and 7 more",
@@ -355,14 +353,14 @@ def test_a_model_that_was_named_is_what_it_is_compared_with():
     graph = build("timm/mobilenetv3_small_100", size=64)
     found = found_in(graph, "torchvision/mobilenet_v3_small")
     assert found.models == ("torchvision/mobilenet_v3_small",)
-    assert {one.what for one in found.comparison.differences} == {"has eps 1e-05, not 0.001"}
-    assert len(found.comparison.differences) == sum(node.op == "batch_norm" for node in graph.nodes)
+    assert {what(one) for one in found.differences} == {"has eps 1e-05, not 0.001"}
+    assert len(found.differences) == sum(node.op == "batch_norm" for node in graph.nodes)
 
 
 def test_a_width_that_was_named_is_what_it_is_compared_at():
     found = found_in(build("torchvision/mobilenet_v2", width=0.5, size=64), width=0.75)
-    assert found.comparison.graph.recipe.width == 0.75
-    assert {one.kind for one in found.comparison.differences} == {"shape"}
+    assert found.named.graph.recipe.width == 0.75
+    assert {words(one).kind for one in found.differences} == {"shape"}
 
 
 def test_recognition_is_quick():
@@ -374,14 +372,14 @@ def test_recognition_is_quick():
 
 
 def test_differences_read_as_sentences():
-    assert str(Difference("a.act", "operation", "relu6", "relu")) == "a.act is relu, not relu6"
-    assert str(Difference("a", "shape", "192 channels", "200 channels")) == "a has 200 channels, not 192"
-    assert str(Difference("a", "extra", "", "bias")) == "a has a bias"
-    assert str(Difference("a", "missing", "bias", "")) == "a has no bias"
-    assert str(Difference("a", "attribute", "kernel global", "kernel (2, 2)")) == "a has kernel (2, 2), not global"
+    assert line(Difference("a.act", "op", {"op": "relu6"}, {"op": "relu"})) == "a.act is relu, not relu6"
+    assert line(Difference("a", "channels", 192, 200)) == "a has 200 channels, not 192"
+    assert line(Difference("a", "bias", False, True)) == "a has a bias"
+    assert line(Difference("a", "bias", True, False)) == "a has no bias"
+    assert line(Difference("a", "kernel", "global", (2, 2))) == "a has kernel (2, 2), not global"
 
 
 def test_matters_are_named_once_each():
-    one, two = (Difference(f"block{i}.depthwise", "attribute", "eps 0.001", "eps 1e-05") for i in (1, 2))
-    extra = [Difference(f"block{i}.act", "extra", "", "relu") for i in (1, 2)]
-    assert matters([one, two, *extra, Difference("output", "missing", "softmax", "")]) == ("eps", "act", "output")
+    one, two = (Difference(f"block{i}.depthwise.bn", "eps", 1e-3, 1e-5) for i in (1, 2))
+    extra = [Difference(f"block{i}.act", "extra", None, {"op": "relu"}) for i in (1, 2)]
+    assert matters([one, two, *extra, Difference("output", "missing", {"op": "softmax"})]) == ("eps", "act", "output")

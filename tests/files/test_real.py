@@ -17,6 +17,7 @@ from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
 from refnet.judge.port import Scale, judge_port
 from refnet.pack.pack import write_pack
+from refnet.report.differences import line, what
 
 PHOTOGRAPHS = ("cat", "grace_hopper", "sunflower")
 FLOAT = ("vww_96.h5", "vww_96_float.tflite")
@@ -54,7 +55,7 @@ def test_visual_wake_words_is_a_narrow_v1_with_relu(vww, name):
     assert (recipe.width, recipe.size, recipe.classes) == (0.25, (96, 96), 2)
     assert found.models == ("keras/MobileNet",)
     assert found.folded is name.endswith(".tflite")
-    whats = {difference.what for difference in found.differences}
+    whats = {what(difference) for difference in found.differences}
     assert whats == ({"is relu, not relu6"} if found.folded else {"is relu, not relu6", "has a bias"})
 
 
@@ -132,7 +133,7 @@ def test_the_direction_classifier_is_a_v3_small_with_these_differences(ppocr):
     recipe = found.graph.recipe
     assert (recipe.model, recipe.width, recipe.classes) == ("torchvision/mobilenet_v3_small", 0.35, 2)
     assert not found.folded
-    lines = {str(difference) for difference in found.differences}
+    lines = {line(difference) for difference in found.differences}
     assert {f"block{i}.depthwise has stride (2, 1), not (2, 2)" for i in (1, 2, 4, 9)} <= lines
     assert "block1.se.gate has slope 0.2, not 0.166667" in lines
     assert "head.conv has 200 channels, not 192" in lines

@@ -22,6 +22,7 @@ from refnet.graph import interpret
 from refnet.judge.port import judge_port
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
+from refnet.report.differences import line
 
 FOLDER = DATA / "tensorflow"
 EXPECTED = npz.read(FOLDER / "expected.npz")
@@ -93,7 +94,7 @@ def test_the_network_is_recognised(models, name):
     assert (checkpoint.models, recipe.width, recipe.classes) == ((model["model"],), model["width"], model["classes"])
     assert recipe.size == tuple(model["size"])
     if name != "slim_v1-dilated-frozen.pb":
-        assert {str(difference) for difference in checkpoint.differences} <= DIFFERENCES
+        assert {line(difference) for difference in checkpoint.differences} <= DIFFERENCES
 
 
 @pytest.mark.parametrize("name", ORIGINAL)

@@ -13,8 +13,10 @@ import pytest
 from exporting import checkpoint, exported, network, put, textbook
 
 from refnet.graph import Graph
+from refnet.report.differences import line
+from refnet.report.differences import words as texts
 from refnet.verification.sides import pair
-from refnet.verification.structure import differences
+from refnet.verification.structure import structure_differences
 from refnet.verification.values import compare
 from refnet.verification.verify import verify
 
@@ -349,10 +351,10 @@ def test_an_edited_graph_is_named(fault):
         other = Graph(graph.recipe, tuple(replace(n, **fields) if n.name == node else n for n in graph.nodes))
     else:
         other = edited(graph, node, **fields)
-    ((found, needs),) = differences(checkpoint(graph, params), checkpoint(other, params, "copy"))
-    assert needs == "structure"
-    assert (found.node, found.kind) == (node, kind)
-    assert words in str(found)
+    (found,) = structure_differences(checkpoint(graph, params), checkpoint(other, params, "copy"))
+    assert found.needs == "structure"
+    assert (found.node, texts(found).kind) == (node, kind)
+    assert words in line(found)
 
 
 def test_a_node_more_and_a_node_less_are_named():
@@ -366,10 +368,10 @@ def test_a_node_more_and_a_node_less_are_named():
             if node is not shortcut
         ),
     )
-    there = differences(checkpoint(graph, params), checkpoint(without, params, "copy"))
-    assert ("block3.add", "missing") in [(change.difference.node, change.difference.kind) for change in there]
-    back = differences(checkpoint(without, params), checkpoint(graph, params, "copy"))
-    assert ("block3.add", "extra") in [(change.difference.node, change.difference.kind) for change in back]
+    there = structure_differences(checkpoint(graph, params), checkpoint(without, params, "copy"))
+    assert ("block3.add", "missing") in [(change.node, change.key) for change in there]
+    back = structure_differences(checkpoint(without, params), checkpoint(graph, params, "copy"))
+    assert ("block3.add", "extra") in [(change.node, change.key) for change in back]
 
 
 @pytest.mark.parametrize("fault", ["stride", "pad", "activation", "slope", "reads"])

@@ -12,27 +12,28 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from refnet.files.identify.comparison import compare
-from refnet.files.identify.differences import Difference, matters
+from refnet.alignment.diff import differences
+from refnet.alignment.differences import Difference, structural
 from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.networks.rewrite import fold_graph
+from refnet.report.differences import matters
 
 __all__ = [
     "WIDTHS",
-    "Layout",
+    "NamedLayout",
     "apart",
-    "differences",
+    "changes",
+    "fitting_layouts",
     "known_graph",
     "known_names",
     "misfits",
-    "nearest",
+    "nearest_layout",
     "objection",
-    "plain",
-    "recognise",
+    "plain_layouts",
 ]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -48,7 +49,7 @@ class _Form(NamedTuple):
     folded: bool
 
 
-class Layout(NamedTuple):
+class NamedLayout(NamedTuple):
     """A network as a file would hold it.
 
     Attributes
@@ -68,14 +69,14 @@ class Layout(NamedTuple):
     changed: bool = False
 
 
-def recognise(
+def fitting_layouts(
     arrays: Arrays,
     model: str | None,
     width: float | None,
-    change: Callable[[Layout], Layout | None] | None = None,
+    change: Callable[[NamedLayout], NamedLayout | None] | None = None,
     *,
     variants: bool = False,
-) -> list[Layout]:
+) -> list[NamedLayout]:
     """Every network that fits the arrays exactly; one of each kind that computes alike.
 
     Parameters
@@ -87,42 +88,38 @@ def recognise(
     changed = layouts if change is None else (made for one in layouts if (made := change(one)) is not None)
     fitting = [layout for layout in changed if _difference(arrays, layout) is None]
     if model is None and not variants:
-        fitting = plain(fitting)
+        fitting = plain_layouts(fitting)
     # A vendor who publishes a name for this width means that: mnasnet0_5, not mnasnet1_0 at 0.5.
     named = {_vendor(layout) for layout in fitting if layout.graph.recipe.width == 1.0}
     fitting = [layout for layout in fitting if layout.graph.recipe.width == 1.0 or _vendor(layout) not in named]
-    kinds: list[Layout] = []
+    kinds: list[NamedLayout] = []
     for layout in fitting:
         if all(_differences(other, layout) for other in kinds):
             kinds.append(layout)
     return kinds
 
 
-def plain(layouts: list[Layout]) -> list[Layout]:
+def plain_layouts(layouts: list[NamedLayout]) -> list[NamedLayout]:
     """Without variants, unless there is nothing else: a file of arrays cannot tell, and the plain network wins."""
     return [layout for layout in layouts if not _is_variant(layout)] or layouts
 
 
-def apart(layouts: Sequence[Layout]) -> tuple[str, ...]:
+def apart(layouts: Sequence[NamedLayout]) -> tuple[str, ...]:
     """In what networks differ that share every name and shape: ('pad', 'eps')."""
     return matters(one for other in layouts[1:] for one in _differences(layouts[0], other))
 
 
-def _differences(one: Layout, other: Layout) -> tuple[Difference, ...]:
+def _differences(one: NamedLayout, other: NamedLayout) -> tuple[Difference, ...]:
     """What only folding or the size of the image makes different is none."""
-    return compare(one.graph if one.changed else known_graph(one), other.graph).differences
+    return structural(differences(one.graph if one.changed else known_graph(one), other.graph))
 
 
-def differences(layout: Layout) -> tuple[Difference, ...]:
-    """In what a changed network is not the known one, by the names of its own nodes."""
-    if not layout.changed:
-        return ()
-    found = compare(known_graph(layout), layout.graph)
-    own = {new: old for old, new in found.names.items()}
-    return tuple(one._replace(node=own.get(one.node, one.node)) for one in found.differences)
+def changes(layout: NamedLayout) -> tuple[Difference, ...]:
+    """In what a changed network is not the known one."""
+    return structural(differences(known_graph(layout), layout.graph)) if layout.changed else ()
 
 
-def known_graph(layout: Layout) -> Graph:
+def known_graph(layout: NamedLayout) -> Graph:
     """The known network, with batch norms, that a layout is of or nearly is."""
     recipe = layout.graph.recipe
     return _built(recipe.model, recipe.width, recipe.classes)
@@ -142,7 +139,7 @@ def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
     return f"{_difference(arrays, best)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
 
 
-def nearest(arrays: Arrays, models: Sequence[str], like: Recipe) -> Layout | None:
+def nearest_layout(arrays: Arrays, models: Sequence[str], like: Recipe) -> NamedLayout | None:
     """The network that another file tells, as far as these arrays are its weights; None if most of them are not.
 
     Parameters
@@ -160,20 +157,20 @@ def nearest(arrays: Arrays, models: Sequence[str], like: Recipe) -> Layout | Non
     return best if 2 * _agreement(arrays, best) > max(len(arrays), len(best.entries)) else None
 
 
-def _agreement(arrays: Arrays, layout: Layout) -> int:
+def _agreement(arrays: Arrays, layout: NamedLayout) -> int:
     """How many arrays have a name and shape of a network."""
     return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
 
 
-def _is_variant(layout: Layout) -> bool:
+def _is_variant(layout: NamedLayout) -> bool:
     return MODELS[layout.graph.recipe.model].variant
 
 
-def _vendor(layout: Layout) -> str:
+def _vendor(layout: NamedLayout) -> str:
     return MODELS[layout.graph.recipe.model].dialect.vendor
 
 
-def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Iterator[Layout]:
+def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Iterator[NamedLayout]:
     """Networks whose names resemble the file's, at every width that could give its shapes.
 
     A model that fits at a width it is published at keeps the search from going on to odd ones.
@@ -188,7 +185,7 @@ def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Itera
                 yield from _at_widths(arrays, name, width, _Form(scheme, folded))
 
 
-def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[Layout]:
+def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[NamedLayout]:
     for candidate in _plausible_widths(arrays, name, form) if width is None else (width,):
         layout = _layout(name, candidate, _classes(arrays, name, candidate, form), form)
         yield layout
@@ -230,11 +227,11 @@ def _built(name: str, width: float, classes: int) -> Graph:
 
 
 @lru_cache(maxsize=512)
-def _layout(name: str, width: float, classes: int, form: _Form) -> Layout:
+def _layout(name: str, width: float, classes: int, form: _Form) -> NamedLayout:
     graph = _built(name, width, classes)
     graph = fold_graph(graph) if form.folded else graph
     keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, form.scheme).items()}
-    return Layout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme))
+    return NamedLayout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme))
 
 
 def known_names() -> Iterator[tuple[str, ...]]:
@@ -244,12 +241,12 @@ def known_names() -> Iterator[tuple[str, ...]]:
             yield tuple(_layout(name, 1.0, 1000, _Form(scheme, False)).entries)
 
 
-def _difference(arrays: Arrays, layout: Layout) -> str | None:
+def _difference(arrays: Arrays, layout: NamedLayout) -> str | None:
     """What first keeps the arrays from being this network, or None."""
     return next((words for _, words in misfits(arrays, layout)), None)
 
 
-def misfits(arrays: Arrays, layout: Layout) -> Iterator[tuple[str, str]]:
+def misfits(arrays: Arrays, layout: NamedLayout) -> Iterator[tuple[str, str]]:
     """All that keeps the arrays from being this network: refnet's name, or of what is left over the key; in words."""
     name = layout.graph.recipe.model
     for key, (ours, entry) in layout.entries.items():

@@ -1,61 +1,68 @@
-"""A quick look at a graph: which known networks, at which width, is it worth being aligned with?
+"""A quick look at a graph: which known networks, at which width, can have the fewest differences from it?
 
-Only the sequence of convolutions counts here. Their kinds and kernels choose the tables, which do not depend on the
-width; then their channels choose the width.
+Only the sequence of convolutions counts here, which table and width tell without a graph being built. A convolution
+without a counterpart, another kernel and another number of channels is a difference each, whatever else there is: so no
+network has fewer than are counted here, and one of which more are counted than another has need not be looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from difflib import SequenceMatcher
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from heapq import heapify, heappop, heappush
 
+import numpy as np
+
+from refnet.alignment.align import cheapest
 from refnet.files.identify.names import WIDTHS
 from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import Plan, plan
-from refnet.ops import CONVOLUTIONS
+from refnet.networks.plan import plan
+from refnet.ops import CONVOLUTIONS, WINDOWED
 
-__all__ = ["Likely", "likely"]
+__all__ = ["likely"]
 
-_SLACK = 0.06  # of likeness between the best table and one that is still looked at
-_MORE_CHANNELS = 4  # convolutions of another width, beyond those of the best, that other habits may outweigh
-
-
-class _Chain(NamedTuple):
-    """The convolutions of a network in order: kind with kernel, channels of the output."""
-
-    kinds: tuple[str, ...]
-    channels: tuple[int, ...]
+_Row = tuple[str, tuple[int, ...], int]  # of a convolution: operation, kernel, channels that it makes
 
 
-class Likely(NamedTuple):
-    """A known network that a graph may be, and how many convolutions have other channels or no counterpart."""
-
-    model: str
-    width: float
-    apart: int
-
-
-def likely(graph: Graph, model: str | None, width: float | None) -> list[Likely]:
-    """Known networks that a graph resembles, the nearest first, each at its best width.
+def likely(
+    graph: Graph, model: str | None, width: float | None, most: Callable[[], float]
+) -> Iterator[tuple[str, float]]:
+    """Known networks, each at its best width, those first that can have the fewest differences.
 
     Parameters
     ----------
     model, width : as far as they are given
+    most : how many differences are still of interest, once those before have been looked at
+
+    Returns
+    -------
+    names and widths
     """
-    chain = _chain_of(graph)
+    rows = [
+        (node.op, node.params["w"][-2:] if node.op in WINDOWED else (), node.params["w"][0])
+        for node in graph.nodes
+        if node.op in CONVOLUTIONS
+    ]
+    classes = rows[-1][2]
     names = [name for name in MODELS if _meant(name, graph)] if model is None else [model]
-    alike = {name: _likeness(chain.kinds, _chain(name, 1.0).kinds) for name in names}
-    best = max(alike.values())
-    found = [_at_best_width(chain, name, width) for name in names if alike[name] >= best - _SLACK]
-    nearest = min(one.apart for one in found)
-    # A name that carries its width comes before one that needs to be told.
-    return sorted(
-        (one for one in found if one.apart <= nearest + _MORE_CHANNELS), key=lambda one: (one.apart, one.width != 1.0)
-    )
+    # How many convolutions with a kernel there are, and of which kernels, no width changes. A width is sought only
+    # where it can matter.
+    windowed = _windowed(rows)
+    heap: list[tuple[int, int, float | None]] = [
+        (_least(_windowed(_rows(name, 1.0)), windowed), place, None) for place, name in enumerate(names)
+    ]
+    heapify(heap)
+    while heap and heap[0][0] <= most():
+        _, place, at = heappop(heap)
+        if at is None:
+            at = _best_width(names[place], rows) if width is None else width
+            known = [*_rows(names[place], at)[:-1], ("pointwise_conv2d", (), classes)]
+            heappush(heap, (_least(known, rows), place, at))
+        else:
+            yield names[place], at
 
 
 def _meant(name: str, graph: Graph) -> bool:
@@ -64,61 +71,47 @@ def _meant(name: str, graph: Graph) -> bool:
     return model.dialect.vendor != "refnet" or model.size == graph.recipe.size
 
 
-def _at_best_width(chain: _Chain, name: str, width: float | None) -> Likely:
-    own = find(name).width == 1.0  # mnasnet_050 means that width, unless the caller asks for another
-    widths = (width,) if width is not None else WIDTHS if own else (1.0,)
-    found = [Likely(name, at, _apart(chain, _chain(name, at))) for at in widths]
-    return min(found, key=lambda one: one.apart)
+def _best_width(name: str, rows: Sequence[_Row]) -> float:
+    """The width with the fewest convolutions of either side that have no equal on the other, in whatever order."""
+    theirs = Counter(rows)
+
+    def apart(width: float) -> int:
+        mine = _rows(name, width)
+        return len(mine) - 2 * (Counter(mine) & theirs).total()
+
+    # A name that carries its width (mnasnet_050) means that one, unless the caller asks for another.
+    return min(WIDTHS if find(name).width == 1.0 else (1.0,), key=apart)
 
 
-def _apart(chain: _Chain, known: _Chain) -> int:
-    """How many convolutions have no counterpart, or one with other channels."""
-    pairs = _pairs(chain.kinds, known.kinds)
-    alone = max(len(chain.kinds), len(known.kinds)) - len(pairs)
-    last = len(known.kinds) - 1  # has as many channels as there are classes
-    return alone + sum(chain.channels[i] != known.channels[j] for i, j in pairs if j != last)
+def _windowed(rows: Sequence[_Row]) -> list[_Row]:
+    """The convolutions with a kernel, their channels left open."""
+    return [(op, kernel, 0) for op, kernel, _ in rows if op in WINDOWED]
 
 
-@lru_cache(maxsize=4096)
-def _likeness(kinds: tuple[str, ...], others: tuple[str, ...]) -> float:
-    return SequenceMatcher(None, kinds, others, autojunk=False).ratio()
-
-
-@lru_cache(maxsize=4096)
-def _pairs(kinds: tuple[str, ...], others: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Places of like convolutions in two chains."""
-    matcher = SequenceMatcher(None, kinds, others, autojunk=False)
-    return tuple((i + k, j + k) for i, j, size in matcher.get_matching_blocks() for k in range(size))
-
-
-def _chain_of(graph: Graph) -> _Chain:
-    nodes = [node for node in graph.nodes if node.op in CONVOLUTIONS]
-    kinds = [_kind(node.op, node.params["w"]) for node in nodes]
-    return _Chain(tuple(kinds), tuple(node.params["w"][0] for node in nodes))
-
-
-def _kind(op: str, w: Sequence[int]) -> str:
-    return op if op == "pointwise_conv2d" else f"{op} {w[-2]}x{w[-1]}"
+def _least(known: Sequence[_Row], file: Sequence[_Row]) -> int:
+    """How many differences two sequences of convolutions have at least."""
+    if not known or not file:
+        return max(len(known), len(file))
+    numbers: dict[object, int] = {}
+    mine, theirs = (
+        np.array([[numbers.setdefault(part, len(numbers)) for part in row] for row in rows]) for rows in (known, file)
+    )
+    op, kernel, channels = (mine[:, None, part] != theirs[None, :, part] for part in range(3))
+    costs = np.where(op, 3, 1 * kernel + channels)  # of two operations: more than that both have no counterpart
+    return cheapest(costs, np.ones(len(mine), np.int64), np.ones(len(theirs), np.int64))[0]
 
 
 @lru_cache(maxsize=16384)
-def _chain(name: str, width: float) -> _Chain:
-    """The convolutions of a known network; the last has 0 channels."""
+def _rows(name: str, width: float) -> tuple[_Row, ...]:
+    """The convolutions of a known network in order; the last makes as many channels as there are classes, here 0."""
     widths = plan(find(name), width)
-    rows = [("conv2d 3x3", widths.stem), *_of_blocks(widths)]
-    rows += [("pointwise_conv2d", channels) for channels in (widths.last, widths.hidden) if channels]
-    rows.append(("pointwise_conv2d", 0))
-    kinds, channels = zip(*rows, strict=True)
-    return _Chain(kinds, channels)
-
-
-def _of_blocks(widths: Plan) -> list[tuple[str, int]]:
-    rows: list[tuple[str, int]] = []
+    rows: list[_Row] = [("conv2d", (3, 3), widths.stem)]
+    pointwise: list[int]
     for block in widths.blocks:
-        if block.expand:
-            rows.append(("pointwise_conv2d", block.expanded))
-        rows.append((f"depthwise_conv2d {block.kernel}x{block.kernel}", block.expanded))
-        if block.squeeze:
-            rows += [("pointwise_conv2d", block.squeeze), ("pointwise_conv2d", block.expanded)]
-        rows.append(("pointwise_conv2d", block.out))
-    return rows
+        pointwise = [block.expanded] if block.expand else []
+        rows += [("pointwise_conv2d", (), channels) for channels in pointwise]
+        rows.append(("depthwise_conv2d", (block.kernel, block.kernel), block.expanded))
+        pointwise = [block.squeeze, block.expanded, block.out] if block.squeeze else [block.out]
+        rows += [("pointwise_conv2d", (), channels) for channels in pointwise]
+    pointwise = [*filter(None, (widths.last, widths.hidden)), 0]
+    return (*rows, *(("pointwise_conv2d", (), channels) for channels in pointwise))

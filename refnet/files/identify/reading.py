@@ -13,7 +13,7 @@ from refnet.errors import FormatError, RequestError
 from refnet.files.containers.structure import Submodule
 from refnet.files.identify import names
 from refnet.files.identify.heads import Part, Whole, with_head
-from refnet.files.identify.names import Layout
+from refnet.files.identify.names import NamedLayout
 from refnet.files.identify.notes import Note
 from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
 from refnet.files.identify.told import as_told
@@ -53,7 +53,7 @@ class Reading(NamedTuple):
     notes : what was settled on the way
     """
 
-    layouts: list[Layout]
+    layouts: list[NamedLayout]
     arrays: dict[str, npt.NDArray[Any]]
     own: dict[str, str]
     prefix: Prefix
@@ -77,7 +77,7 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
     """
     if asked.prefix is None and asked.head is None:
         plain = _under(arrays, NO_PREFIX)
-        if layouts := names.recognise(arrays, asked.model, asked.width, variants=bool(submodules)):
+        if layouts := names.fitting_layouts(arrays, asked.model, asked.width, variants=bool(submodules)):
             return _as_told(plain._replace(layouts=layouts), asked, submodules)
     inside, notes = _inside(arrays, asked.prefix)
     prefix = _prefix(inside, asked, submodules)
@@ -98,7 +98,7 @@ def _as_told(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]
         for layout, made in zip(reading.layouts, told, strict=True)
     ]
     likeliest = [made for made, count in zip(told, apart, strict=True) if count == min(apart)]
-    return reading._replace(layouts=names.plain(likeliest) if asked.model is None else likeliest)
+    return reading._replace(layouts=names.plain_layouts(likeliest) if asked.model is None else likeliest)
 
 
 def _prefix(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> Prefix:
@@ -159,16 +159,16 @@ def _under(arrays: Arrays, prefix: Prefix) -> Reading:
 def _found(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
     """The networks that arrays fit, whole or else with another head."""
     if asked.head is None and (
-        layouts := names.recognise(reading.arrays, asked.model, asked.width, variants=bool(submodules))
+        layouts := names.fitting_layouts(reading.arrays, asked.model, asked.width, variants=bool(submodules))
     ):
         return reading._replace(layouts=layouts)
     part = Part(reading.own, submodules, asked.head, features=bool(reading.prefix.vendor))
     change = partial(_with_own_head, reading.arrays, part)
-    layouts = names.recognise(reading.arrays, asked.model, asked.width, change, variants=bool(submodules))
+    layouts = names.fitting_layouts(reading.arrays, asked.model, asked.width, change, variants=bool(submodules))
     return reading._replace(layouts=layouts, notes=(*reading.notes, *map(_head_note, layouts[:1])))
 
 
-def _with_own_head(arrays: Arrays, part: Part, layout: Layout) -> Layout | None:
+def _with_own_head(arrays: Arrays, part: Part, layout: NamedLayout) -> NamedLayout | None:
     if not is_pytorch(layout.scheme):
         return None
     paths = SCHEMES[layout.scheme].modules(layout.graph)
@@ -176,7 +176,7 @@ def _with_own_head(arrays: Arrays, part: Part, layout: Layout) -> Layout | None:
     return None if head is None else layout._replace(graph=head.graph, entries=head.entries, changed=True)
 
 
-def _head_note(layout: Layout) -> Note:
+def _head_note(layout: NamedLayout) -> Note:
     """The layers of the head, or that the network ends before it."""
     nodes = [node.name for node in layout.graph.nodes]
     start = nodes.index("head.pool") + 1 if "head.pool" in nodes else len(nodes)

@@ -13,7 +13,7 @@ from typing import Any
 from refnet.errors import FormatError
 from refnet.files.containers.structure import Submodule
 from refnet.files.identify.heads import ACTIVATION_CLASSES
-from refnet.files.identify.names import Layout
+from refnet.files.identify.names import NamedLayout
 from refnet.graph import SOURCE, Graph, Node, is_global
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import padding
@@ -30,7 +30,7 @@ _EMPTY = ("Identity", "Dropout")  # may stand between a layer and its activation
 Pair = tuple[int, int]
 
 
-def as_told(layout: Layout, own: Mapping[str, str], submodules: Mapping[str, Submodule]) -> Layout:
+def as_told(layout: NamedLayout, own: Mapping[str, str], submodules: Mapping[str, Submodule]) -> NamedLayout:
     """A network with the settings of its layers that a file tells.
 
     Parameters
