@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refnet import Graph, GraphError, Node, Recipe, build, random_input, random_params
-from refnet.graph import check, interpret, walk
+from refnet.graph import check, interpret, is_global, walk
 from refnet.ops import OPS
 from refnet.readings import bounds, fast, loops, shapes
 
@@ -210,3 +210,42 @@ def test_printed_form_of_a_network_of_ones_own_says_what_it_returns():
         "b = relu(a)",
         "returns a, b",
     ]
+
+
+def test_a_renamed_node_is_read_under_its_new_name():
+    made = chain("a", "b", "c").renamed({"a": "first", "c": "last"})
+    assert [(node.name, node.inputs) for node in made.nodes] == [
+        ("first", ("input",)),
+        ("b", ("first",)),
+        ("last", ("b",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ((Node("a", "affine", ("input",), {}, {"slope": 2.0, "offset": -1.0}), Node("b", "relu", ("a",))), (2.0, -1.0)),
+        ((Node("a", "relu", ("input",)),), None),
+        ((Node("a", "affine", ("input",), {}, {"slope": 2.0, "offset": 0.0}), Node("b", "add", ("a", "input"))), None),
+    ],
+    ids=["affine", "relu", "read twice"],
+)
+def test_a_network_rescales_its_input_where_an_affine_map_alone_reads_it(nodes, expected):
+    assert graph(*nodes).rescaling == expected
+
+
+@pytest.mark.parametrize(
+    ("op", "kernel", "pad", "expected"),
+    [
+        ("avg_pool2d", (4, 5), ((0, 0), (0, 0)), True),
+        ("max_pool2d", (4, 5), ((0, 0), (0, 0)), True),
+        ("avg_pool2d", (4, 4), ((0, 0), (0, 0)), False),
+        ("avg_pool2d", (4, 5), ((0, 0), (0, 1)), False),
+    ],
+)
+def test_a_pool_is_global_if_its_window_is_the_map(op, kernel, pad, expected):
+    assert is_global(Node("p", op, ("x",), {}, {"kernel": kernel, "stride": (1, 1), "pad": pad}), (3, 4, 5)) is expected
+
+
+def test_no_convolution_is_a_global_pool():
+    assert not is_global(Node("c", "pointwise_conv2d", ("x",), {"w": (3, 3)}), (3, 1, 1))
