@@ -7,18 +7,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from refnet.bugs.probes import probe
     from refnet.errors import FormatError, GraphError, RefnetError, RequestError
     from refnet.evaluation.run import evaluate
     from refnet.files.checkpoint import identify
     from refnet.files.fetch import fetch
     from refnet.files.write import convert, write_weights
     from refnet.graph import Graph, Node, Recipe
-    from refnet.judge.port import judge_port as compare
+    from refnet.judge.compare import compare
     from refnet.network import Network, load
     from refnet.networks.build import build, models
     from refnet.networks.random import random_input, random_params
     from refnet.pack.pack import read_pack, write_pack
+    from refnet.pack.probe import probe
     from refnet.verification.verify import verify
 
 __all__ = [
@@ -60,14 +60,14 @@ _ROOMS = {
     "RefnetError": "errors",
     "RequestError": "errors",
     "build": "networks.build",
-    "compare": "judge.port",
+    "compare": "judge.compare",
     "convert": "files.write",
     "evaluate": "evaluation.run",
     "fetch": "files.fetch",
     "identify": "files.checkpoint",
     "load": "network",
     "models": "networks.build",
-    "probe": "bugs.probes",
+    "probe": "pack.probe",
     "random_input": "networks.random",
     "random_params": "networks.random",
     "read_pack": "pack.pack",
@@ -82,7 +82,7 @@ if not TYPE_CHECKING:  # a checker of types would take it that every name is the
         if name not in _ROOMS:
             raise AttributeError(f"module 'refnet' has no attribute {name!r}")
         room = importlib.import_module(f"refnet.{_ROOMS[name]}")
-        value = globals()[name] = getattr(room, {"compare": "judge_port"}.get(name, name))
+        value = globals()[name] = getattr(room, name)
         return value
 
     def __dir__():

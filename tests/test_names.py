@@ -19,27 +19,8 @@ from refnet.ops import OPS
 PACKAGE = Path(refnet.__file__).parent
 
 # What has two meanings still, and the names of the front that have no example yet; both are to be empty.
-LEFT = {
-    "Case",
-    "Entry",
-    "Finding",
-    "Node",
-    "Value",
-    "check",
-    "compare",
-    "document",
-    "eps",
-    "judged",
-    "junit",
-    "load",
-    "places",
-    "scaled",
-    "source",
-    "swapped",
-    "table",
-    "var_std",
-}
-BARE = {"compare", "verify"}
+LEFT: set[str] = set()
+BARE: set[str] = set()
 
 
 def homonyms() -> dict[str, list[str]]:

@@ -37,13 +37,13 @@ from make_outputs_torch import THREADS, fill
 from make_traces import MAKES, READS, torch_module, torch_places
 
 from refnet import Network, build, random_params
-from refnet.bugs.probes import probe
 from refnet.files.containers import npz
 from refnet.graph import Graph
-from refnet.judge.port import Judged, judge_port
+from refnet.judge.compare import Comparison, compare
 from refnet.judge.scorecard import FAMILIES
 from refnet.networks.build import find
 from refnet.pack.pack import write_pack
+from refnet.pack.probe import probe
 from refnet.runtimes.models import run_model
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -123,7 +123,7 @@ def candidates(trace: Trace, graph: Graph, x: npt.NDArray[Any], folder: Path) ->
         yield name, path
 
 
-def row(judged: Judged) -> tuple[str, bool]:
+def row(judged: Comparison) -> tuple[str, bool]:
     """A line of figures, and whether all is well."""
     judgements = [(f.name, f.judgement) for f in judged.comparison.findings]
     counts = Counter(j.verdict for _, j in judgements)
@@ -137,7 +137,7 @@ def row(judged: Judged) -> tuple[str, bool]:
         )
         text += f"; {figure} {most:.2f} {name}"
     unmatched = judged.matching.unmatched
-    return f"{text}; unmatched {unmatched}", judged.comparison.holds and not unmatched
+    return f"{text}; unmatched {unmatched}", judged.holds and not unmatched
 
 
 def main(save: bool) -> int:
@@ -151,7 +151,7 @@ def main(save: bool) -> int:
             folder = Path(temporary)
             write_pack(Network(graph, params), x, folder / "pack", origin={})
             for name, candidate in candidates(trace, graph, x, folder):
-                judged = judge_port(folder / "pack", candidate, explain=False)
+                judged = compare(folder / "pack", candidate, explain=False)
                 text, holds = row(judged)
                 print(f"{short} | {name} | {text}", flush=True)
                 for finding in judged.comparison.findings:

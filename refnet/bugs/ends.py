@@ -1,195 +1,166 @@
-"""Bugs of what goes into a network, what comes out of it, and the precision in between."""
+"""Bugs of what goes into a network, and of what comes out of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.segments import Segment, Variation, reads_input
+from refnet.bugs.arrays import Expected, UnitArrays
+from refnet.bugs.changes import Change, without
+from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE, Node
-from refnet.networks.dialects import MODELS
-from refnet.ops import CONVOLUTIONS
-from refnet.readings.bounds import Precision
-from refnet.readings.orders import rounded
+from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
-
-SHORT_STORE = "its values are rounded to float16"
-INT8_WEIGHTS = "its weights are quantised to 8 bits per channel"
-
-
-def _fed(segment: Segment, words: str, x: Array) -> Iterator[Variation]:
-    """The segment on another input; where it is the same one, this input hides the bug."""
-    if x.shape == segment.given[SOURCE].shape:
-        yield Variation(SOURCE, words, replace(segment, given={**segment.given, SOURCE: x}))
-
-
-class _Scaling(NamedTuple):
-    """What a vendor does to pixels: x = (pixel / scale - mean) / std, per channel."""
-
-    scale: float
-    mean: Array
-    std: Array
-
-    def apply(self, pixels: Array) -> Array:
-        """From 0..255."""
-        x: Array = (pixels / self.scale - self.mean) / self.std
-        return x
-
-    def pixels(self, x: Array) -> Array:
-        """Back to 0..255."""
-        p: Array = (x * self.std + self.mean) * self.scale
-        return p
-
 
 _BLACK_TO_WHITE = np.array([0.0, 255.0]).reshape(1, 2)
 
 
-def _scaling(segment: Segment) -> _Scaling | None:
-    """The vendor's, or None where the segment does not read the network's input."""
-    model = MODELS.get(segment.whole.recipe.model)
-    if not reads_input(segment) or model is None:
-        return None
-    pre = model.dialect.preprocessing
-    return _Scaling(pre.scale, *(np.array(figures).reshape(-1, 1, 1) for figures in (pre.mean, pre.std)))
+def input_range(segment: Segment) -> Iterator[Change]:
+    """pixels in another range.
+
+    In [0, 1], [-1, 1] or [0, 255].
+
+    Source: https://github.com/tensorflow/tensorflow/issues/46105
+    """
+    yield from _treated(segment, "0..1", lambda pixels, own: pixels / 255)
+    yield from _treated(segment, "-1..1", lambda pixels, own: pixels / 127.5 - 1)
+    yield from _treated(segment, "0..255", lambda pixels, own: pixels)
 
 
-def _scaled(segment: Segment, own: _Scaling, other: Callable[[Array], Array], words: str) -> Iterator[Variation]:
+def input_meanstd(segment: Segment) -> Iterator[Change]:
+    """mean and standard deviation left out or applied twice."""
+    yield from _treated(segment, "out", lambda pixels, own: pixels / own.scale)
+    yield from _treated(segment, "twice", lambda pixels, own: _normalised(_normalised(pixels / own.scale, own), own))
+
+
+def _treated(segment: Segment, form: str, other: Callable[[Array, Preprocessing], Array]) -> Iterator[Change]:
     """The input as another treatment of the same pixels would have it, where that is another at all."""
-    if not np.allclose(other(_BLACK_TO_WHITE), own.apply(_BLACK_TO_WHITE), rtol=1e-12, atol=1e-12):
-        yield from _fed(segment, words, other(own.pixels(segment.given[SOURCE].astype(np.float64))))
+    own = segment.whole.recipe.preprocessing
+    if SOURCE not in segment.given or own is None:
+        return
+    if np.allclose(other(_BLACK_TO_WHITE, own), _normalised(_BLACK_TO_WHITE / own.scale, own), rtol=1e-12, atol=1e-12):
+        return
+    x = segment.given[SOURCE].astype(np.float64)
+    pixels = (x * _column(own.std) + _column(own.mean)) * own.scale
+    yield from _fed(segment, form, other(pixels, own))
 
 
-def input_range(segment: Segment) -> Iterator[Variation]:
-    """Pixels in [0, 1], [-1, 1] or [0, 255]."""
-    own = _scaling(segment)
-    if own is not None:
-        yield from _scaled(segment, own, lambda pixels: pixels / 255, "the pixels are in [0, 1]")
-        yield from _scaled(segment, own, lambda pixels: pixels / 127.5 - 1, "the pixels are in [-1, 1]")
-        yield from _scaled(segment, own, lambda pixels: pixels, "the pixels are in [0, 255]")
+def _normalised(x: Array, pre: Preprocessing) -> Array:
+    normalised: Array = (x - _column(pre.mean)) / _column(pre.std)
+    return normalised
 
 
-def input_meanstd(segment: Segment) -> Iterator[Variation]:
-    """Mean and standard deviation left out, or applied twice."""
-    own = _scaling(segment)
-    if own is not None:
-        bare = own._replace(mean=own.mean * 0, std=own.std * 0 + 1)
-        yield from _scaled(segment, own, bare.apply, "mean and standard deviation are left out")
-        twice = own._replace(scale=1.0)
-        words = "mean and standard deviation are applied twice"
-        yield from _scaled(segment, own, lambda pixels: twice.apply(own.apply(pixels)), words)
+def _column(figures: tuple[float, ...]) -> Array:
+    """A number a channel: (C, 1, 1)."""
+    return np.array(figures).reshape(-1, 1, 1)
 
 
-def input_bgr(segment: Segment) -> Iterator[Variation]:
-    """Blue, green, red."""
-    if reads_input(segment):
-        yield from _fed(segment, "the colours are in the order blue, green, red", segment.given[SOURCE][:, ::-1])
+def _fed(segment: Segment, form: str, x: Array) -> Iterator[Change]:
+    """The segment on another input; where it is the same one, this input hides the bug."""
+    if x.shape == segment.given[SOURCE].shape:
+        yield Change(SOURCE, form, given={SOURCE: x})
 
 
-def input_resize(segment: Segment) -> Iterator[Variation]:
-    """Resampled half a pixel, or a whole one, away."""
-    if reads_input(segment):
+def input_bgr(segment: Segment) -> Iterator[Change]:
+    """colours in reverse order.
+
+    Source: https://github.com/endernewton/tf-faster-rcnn/issues/310
+    """
+    if SOURCE in segment.given:
+        yield from _fed(segment, "", segment.given[SOURCE][:, ::-1])
+
+
+def input_resize(segment: Segment) -> Iterator[Change]:
+    """the image resampled otherwise.
+
+    Half a pixel, or a whole one, away.
+
+    Source: https://github.com/pytorch/vision/issues/6506
+    """
+    if SOURCE in segment.given:
         x = segment.given[SOURCE].astype(np.float64)
-        moved = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
-        moved = np.concatenate([moved[:, :, :, 1:], moved[:, :, :, -1:]], axis=3)
         down = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
-        right = np.concatenate([x[:, :, :, 1:], x[:, :, :, -1:]], axis=3)
-        yield from _fed(segment, "the image is resampled half a pixel away", (x + down + right + moved) / 4)
-        yield from _fed(segment, "the image is one pixel away", moved)
+        right, moved = (np.concatenate([y[:, :, :, 1:], y[:, :, :, -1:]], axis=3) for y in (x, down))
+        yield from _fed(segment, "half", (x + down + right + moved) / 4)
+        yield from _fed(segment, "one", moved)
 
 
-def input_hw(segment: Segment) -> Iterator[Variation]:
-    """Height and width exchanged."""
-    if reads_input(segment):
+def input_hw(segment: Segment) -> Iterator[Change]:
+    """height and width exchanged."""
+    if SOURCE in segment.given:
         x = segment.given[SOURCE]
         N, C, H, W = x.shape
-        read = x.reshape(N, C, W, H).transpose(0, 1, 3, 2)
-        yield from _fed(segment, "height and width of the image are exchanged", read)
+        yield from _fed(segment, "", x.reshape(N, C, W, H).transpose(0, 1, 3, 2))
 
 
-def _classifies(segment: Segment) -> Node | None:
-    """The last node, where it makes one number a class."""
-    node = segment.graph.nodes[-1]
-    return node if node.op in ("flatten", "softmax") or node.name == "head.logits" else None
+def classes_shift(part: Segment | UnitArrays) -> Iterator[Change]:
+    """classes off by one.
 
+    Class k is where class k + 1 or k - 1 should be, or a background class comes first.
 
-def classes_shift(segment: Segment) -> Iterator[Variation]:
-    """Classes counted from another one on: with or without a background class."""
-    node = _classifies(segment)
-    if node is not None:
-        for step in (1, -1):
-            words = f"class k is where class k {'+' if step < 0 else '-'} 1 should be"
-            yield Variation(node.name, words, segment.with_view(partial(np.roll, shift=step, axis=1)))
-        words = "a background class that is always zero comes first, and the last class is cut"
-        yield Variation(node.name, words, segment.with_view(_with_background))
+    Source: https://github.com/rockchip-linux/rknn-toolkit2/issues/241
+    """
+    if isinstance(part, UnitArrays):
+        yield from _moved_classes(part)
+        return
+    node = part.graph.nodes[-1]
+    if node.op in ("flatten", "softmax") or node.name == part.parts.classifier:
+        for form, step in (("later", 1), ("earlier", -1)):
+            yield Change(node.name, form, view=partial(np.roll, shift=step, axis=1))
+        yield Change(node.name, "background", view=_with_background)
 
 
 def _with_background(y: Array) -> Array:
     return np.concatenate([np.zeros_like(y[:, :1]), y[:, :-1]], axis=1)
 
 
-def softmax_twice(segment: Segment) -> Iterator[Variation]:
-    """Softmax on what are probabilities already, or where logits are expected; or none."""
+def _moved_classes(unit: UnitArrays) -> Iterator[Change]:
+    """Rolled, or with a class more or fewer at one end, as the arrays of a file show."""
+    slot = unit.slot
+    if not unit.classifies or slot not in ("w", "b"):
+        return
+    wanted, copy = unit.tensors[slot], unit.seen[slot]
+    if copy.shape[1:] != wanted.value.shape[1:]:
+        return
+
+    def change(form: str, made: Expected, **facts: int) -> Change:
+        return Change(unit.name, form, facts, params={unit.names[slot]: made}, rare=True)
+
+    for by in (1, -1):
+        rolled = wanted.map(partial(np.roll, shift=-by, axis=0))
+        yield change("earlier" if by > 0 else "later", rolled, known=max(by, 0), found=max(-by, 0))
+    more = len(copy) - len(wanted.value)
+    for by in (1, -1) if more == 0 else ():  # shifted, with something else in the free place
+        made = wanted.map(partial(np.roll, shift=-by, axis=0))
+        end = -1 if by > 0 else 0
+        made.value[end] = copy[end]
+        yield change("shifted", made)
+    for where, rest in (("first", slice(1, None)), ("last", slice(None, -1))) if abs(more) == 1 else ():
+        if more == 1:
+            made = Expected(copy.copy(), np.zeros(copy.shape))
+            made.value[rest], made.slack[rest] = wanted
+            yield change(f"more {where}", made)
+        else:
+            yield change(f"fewer {where}", wanted.map(partial(_part, rest=rest)))
+
+
+def _part(y: Array, rest: slice) -> Array:
+    return y[rest]
+
+
+def softmax_twice(segment: Segment) -> Iterator[Change]:
+    """softmax once too often, or not at all."""
     node = segment.graph.nodes[-1]
     if node.op == "softmax":
         once = replace(node, name=f"{node.name}.once")
-        words = "softmax is applied twice"
-        yield Variation(node.name, words, segment.with_nodes(node, once, replace(node, inputs=(once.name,))))
-        yield Variation(node.name, "softmax is left out", segment.without(node))
+        yield Change(node.name, "twice", nodes={node.name: (once, replace(node, inputs=(once.name,)))})
+        yield Change(node.name, "out", nodes=without(node))
     elif node.op == "flatten":
         logits = replace(node, name=f"{node.name}.logits")
-        applied = Node(node.name, "softmax", (logits.name,))
-        yield Variation(
-            node.name, "softmax is applied where logits are expected", segment.with_nodes(node, logits, applied)
-        )
-
-
-def fp16_storage(segment: Segment) -> Iterator[Variation]:
-    """Values rounded to float16 or bfloat16 where they are stored."""
-    for store in ("float16", "bfloat16"):
-        words = SHORT_STORE.replace("float16", store)
-        if segment.candidate is None:
-            yield Variation(segment.end, words, segment.with_view(partial(rounded, store=store)))
-        elif _is_rounded(segment.candidate, store):
-            yield Variation(segment.end, words, replace(segment, precision=Precision.of(store)))
-
-
-def _is_rounded(y: Array, store: str) -> bool:
-    """Whether a tensor holds nothing finer than a format can; one such number alone is no evidence."""
-    return y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
-
-
-def fp16_accumulate(segment: Segment) -> Iterator[Variation]:
-    """Sums kept in float16."""
-    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")):
-        half = replace(segment, precision=Precision.of("float32", "float16"))
-        yield Variation(segment.end, "sums are kept in float16", half)
-
-
-def weights_fp16(segment: Segment) -> Iterator[Variation]:
-    """Weights, and only they, rounded to float16 or bfloat16."""
-    for store in ("float16", "bfloat16"):
-        for node in segment.graph.nodes:
-            if node.params:
-                arrays = {slot: rounded(segment.param(node, slot), store) for slot in node.params}
-                words = f"its weights are rounded to {store}"
-                yield Variation(node.name, words, segment.with_params(node, **arrays))
-
-
-def weights_int8(segment: Segment) -> Iterator[Variation]:
-    """Weights quantised to eight bits, symmetrically."""
-    for node in segment.nodes(*CONVOLUTIONS):
-        w = segment.param(node, "w").astype(np.float64)
-        axes = tuple(range(1, w.ndim))
-        for words, largest in (
-            (INT8_WEIGHTS.replace("channel", "tensor"), np.abs(w).max()),
-            (INT8_WEIGHTS, np.abs(w).max(axis=axes, keepdims=True)),
-        ):
-            step = np.where(largest > 0, largest, 1) / 127
-            quantised = segment.with_params(node, w=np.rint(w / step) * step)
-            yield Variation(node.name, words, quantised)
+        yield Change(node.name, "extra", nodes={node.name: (logits, Node(node.name, "softmax", (logits.name,)))})

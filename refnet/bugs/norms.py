@@ -1,105 +1,168 @@
-"""Bugs of batch norm and of folding it."""
+"""Bugs of batch norm and of folding it.
+
+All but one are of its arrays before the fold; what only a fold can show, and no port was seen to do, is `rare`.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.segments import Segment, Variation
-from refnet.graph import Node
+from refnet.bugs.arrays import UnitArrays
+from refnet.bugs.changes import Change, with_attrs, without
+from refnet.bugs.segments import Segment
 
 Array = npt.NDArray[Any]
 
-_EPS = (1e-3, 1e-5, 0.0)
+_EPS = (1e-3, 1e-5, 0.0)  # of the frameworks
+_RARE_EPS = (1e-4, 1e-6, 1e-2, 1e-7, 1e-8, 1e-12)
 
 
-def _norms(segment: Segment) -> Iterator[tuple[Node, dict[str, Array]]]:
-    """Every batch norm with its arrays in float64."""
-    for node in segment.nodes("batch_norm"):
-        yield node, {slot: segment.param(node, slot).astype(np.float64) for slot in node.params}
+def bn_eps(unit: UnitArrays) -> Iterator[Change]:
+    """another eps in batch norm.
+
+    In a fold rarer ones are tried too, and the one that the weights themselves show.
+
+    Source: https://github.com/Tencent/ncnn/issues/218
+    """
+    if unit.norm is None:
+        return
+    for other in (*_EPS, *_RARE_EPS, *_shown(unit)):
+        if other != unit.eps:
+            facts = {"found": other, "known": unit.eps}
+            rare = other not in _EPS
+            yield Change(unit.norm.name, f"{other:g}", facts, nodes=with_attrs(unit.norm, eps=other), rare=rare)
 
 
-def eps(segment: Segment) -> Iterator[Variation]:
-    """Another eps."""
-    for node in segment.nodes("batch_norm"):
-        for other in _EPS:
-            if other != node.attrs["eps"]:
-                words = f"eps is {other:g} instead of {node.attrs['eps']:g}"
-                yield Variation(node.name, words, segment.with_attrs(node, eps=other))
+def _shown(unit: UnitArrays) -> Iterator[float]:
+    """eps in two figures, solved for from the size of each filter: s' = gamma / sqrt(var + eps)."""
+    if not unit.foldable or unit.seen.get("w", _NONE).shape != unit["w"].shape:
+        return
+    w, copy = (array.reshape(len(array), -1) for array in (unit["w"], unit.seen["w"]))
+    with np.errstate(all="ignore"):
+        s = unit.factor * (copy * w).sum(axis=1) / (w**2).sum(axis=1)
+        found = np.median((unit["gamma"] / s) ** 2 - unit["var"])
+    if np.isfinite(found) and found > 0:
+        yield float(f"{found:.2g}")
+        yield float(f"{found:.1g}")
 
 
-def batch_stats(segment: Segment) -> Iterator[Variation]:
-    """Mean and variance of this batch: training mode."""
+_NONE = np.zeros(0)
+
+
+def bn_batch_stats(segment: Segment) -> Iterator[Change]:
+    """statistics of the batch.
+
+    Mean and variance are those of what is normalised, as in training.
+
+    Source: https://github.com/pytorch/pytorch/issues/35644
+    """
     for node in segment.nodes("batch_norm"):
         x = segment.value(node.inputs[0])
-        mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
-        words = "mean and variance are those of the batch (training mode)"
-        yield Variation(node.name, words, segment.with_params(node, mean=mean, var=var))
+        axes = (0, *range(2, x.ndim))
+        yield Change(node.name, params={f"{node.name}.mean": x.mean(axis=axes), f"{node.name}.var": x.var(axis=axes)})
 
 
-def fix_gamma(segment: Segment) -> Iterator[Variation]:
-    """Gamma taken as 1."""
-    for node, p in _norms(segment):
-        yield Variation(node.name, "gamma is taken as 1", segment.with_params(node, gamma=np.ones_like(p["gamma"])))
+def bn_fix_gamma(unit: UnitArrays) -> Iterator[Change]:
+    """stored gamma ignored.
+
+    Source: https://github.com/apache/mxnet/issues/15717
+    """
+    if unit.norm is not None:
+        yield _with(unit, gamma=np.ones_like(unit["gamma"]))
 
 
-def missing(segment: Segment) -> Iterator[Variation]:
-    """No batch norm."""
-    for node in segment.nodes("batch_norm"):
-        yield Variation(node.name, "there is no batch norm", segment.without(node))
+def bn_missing(unit: UnitArrays) -> Iterator[Change]:
+    """batch norm skipped."""
+    if unit.norm is not None:
+        yield Change(unit.norm.name, nodes=without(unit.norm))
 
 
-def var_std(segment: Segment) -> Iterator[Variation]:
-    """The root left out: the variance taken as the standard deviation."""
-    for node, p in _norms(segment):
-        s = np.sqrt(p["var"] + node.attrs["eps"])
-        for words, gamma in (
-            ("the variance plus eps divides instead of its root", p["gamma"] / s),
-            ("the variance divides instead of its root", p["gamma"] * s / np.maximum(p["var"], 1e-30)),
-        ):
-            yield Variation(node.name, words, segment.with_params(node, gamma=gamma))
+def bn_var_std(unit: UnitArrays) -> Iterator[Change]:
+    """variance used as the standard deviation."""
+    if unit.norm is None:
+        return
+    with np.errstate(all="ignore"):
+        gamma, var, root = unit["gamma"], unit["var"], np.sqrt(unit["var"] + unit.eps)
+        yield _with(unit, "with-eps", gamma=gamma / root)
+        yield _with(unit, "alone", gamma=gamma * root / np.maximum(var, 1e-30))
+        yield _with(unit, "multiplied", rare=True, gamma=gamma * root**2)
 
 
-def fold_axis(segment: Segment) -> Iterator[Variation]:
-    """A depthwise kernel scaled along the wrong axis when batch norm was folded into it."""
-    for node, p in _norms(segment):
-        conv = _before(segment, node, "depthwise_conv2d")
-        if conv is not None:
-            w = segment.param(conv, "w").astype(np.float64)
-            s = p["gamma"] / np.sqrt(p["var"] + node.attrs["eps"])
-            wrong = np.resize(s, w.size).reshape(w.shape)  # cycles through the channels inside each kernel
-            other = w * wrong / np.where(s == 0, 1, s)[:, None, None]
-            words = "batch norm is folded along the wrong axis of the depthwise kernel"
-            yield Variation(node.name, words, segment.with_params(conv, w=other))
+def bn_fold_axis(unit: UnitArrays) -> Iterator[Change]:
+    """folded along the wrong axis.
+
+    The factors of batch norm scale a kernel point by point, cycling through it, instead of channel by channel.
+
+    Source: https://github.com/CODAIT/graph_def_editor/issues/15
+    """
+    if unit.norm is None or not unit.foldable:
+        return
+    s, w = unit.factor, unit["w"]
+    yield _scaled(unit, "", np.resize(s, w.size).reshape(w.shape), rare=unit.op != "depthwise_conv2d")
+    if w.ndim > 1 and w.shape[1] == len(s):
+        yield _scaled(unit, "inputs", s.reshape(1, -1, *(1,) * (w.ndim - 2)), rare=True)
 
 
-def fold_bias(segment: Segment) -> Iterator[Variation]:
-    """A fold that forgets the mean, or scales it by gamma alone."""
-    for node, p in _norms(segment):
-        root = np.sqrt(p["var"] + node.attrs["eps"])
-        forgotten = segment.with_params(node, mean=np.zeros_like(p["mean"]))
-        yield Variation(node.name, "the mean is forgotten (the folded bias is beta alone)", forgotten)
-        scaled = segment.with_params(node, mean=p["mean"] * root)
-        yield Variation(node.name, "the folded bias is beta - gamma * mean, without the root", scaled)
-        conv = _before(segment, node, "conv2d", "depthwise_conv2d", "pointwise_conv2d")
-        if conv is not None and "b" in conv.params:
-            lost = segment.with_params(conv, b=np.zeros(conv.params["b"]))
-            yield Variation(node.name, "the fold forgets the convolution's own bias", lost)
+def _scaled(unit: UnitArrays, form: str, factors: Array, rare: bool) -> Change:
+    """Weights that the fold multiplies by these factors, and not by its own: they are divided by its own here.
+
+    Of a channel whose own factor is 0, gamma is what makes it 1, and beta makes up for that.
+    """
+    assert unit.norm is not None
+    s, root = unit.factor, np.sqrt(unit["var"] + unit.eps)
+    none = s == 0
+    own = np.where(none, 1, s).reshape(-1, *(1,) * (unit["w"].ndim - 1))
+    gamma = np.where(none, root, unit["gamma"])
+    beta = np.where(none, unit["beta"] + unit["mean"] - unit.bias, unit["beta"])
+    with np.errstate(all="ignore"):
+        arrays = {"w": unit["w"] * factors / own} | ({"gamma": gamma, "beta": beta} if none.any() else {})
+    return _with(unit, form, rare, **arrays)
 
 
-def swapped(segment: Segment) -> Iterator[Variation]:
-    """Arrays exchanged on import."""
-    for node, p in _norms(segment):
-        exchanged = segment.with_params(node, mean=p["beta"], beta=p["mean"])
-        yield Variation(node.name, "mean and beta are exchanged", exchanged)
-        if (p["gamma"] > 0).all():
-            exchanged = segment.with_params(node, gamma=p["var"], var=p["gamma"])
-            yield Variation(node.name, "gamma and variance are exchanged", exchanged)
+def bn_fold_bias(unit: UnitArrays) -> Iterator[Change]:
+    """the fold forgets part of the bias.
+
+    Or it makes the bias by another formula than s (b - mean) + beta.
+    """
+    if unit.norm is None:
+        return
+    mean, beta = unit["mean"], unit["beta"]
+    zero, root = np.zeros_like(mean), np.sqrt(np.maximum(unit["var"] + unit.eps, 0))
+    yield _with(unit, "mean", mean=zero)
+    yield _with(unit, "no-root", mean=mean * root)
+    if unit.foldable and "b" in unit:
+        yield _with(unit, "own", b=zero)
+    yield _with(unit, "beta", rare=True, beta=zero)
+    yield _with(unit, "var", rare=True, var=np.ones_like(mean))
+    yield _with(unit, "mean-added", rare=True, mean=-mean)
+    if unit.foldable:
+        own = {"b": zero} if "b" in unit else {}
+        yield _with(unit, "mean-alone", rare=True, **own, mean=zero, beta=unit.bias - mean)
+        yield _with(unit, "own-unscaled", rare=True, **own, beta=unit.bias + beta)
+        yield _with(unit, "beta-first", rare=True, mean=mean - beta, beta=zero)
+    yield _with(unit, "beta-away", rare=True, beta=-beta)
 
 
-def _before(segment: Segment, node: Node, *ops: str) -> Node | None:
-    """The convolution inside the segment that a batch norm follows."""
-    return next((conv for conv in segment.nodes(*ops) if conv.name == node.inputs[0]), None)
+def bn_swapped(unit: UnitArrays) -> Iterator[Change]:
+    """arrays of batch norm exchanged on import."""
+    if unit.norm is None:
+        return
+    vectors = [slot for slot in ("b", "gamma", "beta", "mean", "var") if slot in unit]
+    likely = [("beta", "mean"), *([("gamma", "var")] if (unit["gamma"] > 0).all() else [])]
+    pairs = dict.fromkeys([*likely, *itertools.combinations(vectors, 2)])
+    for one, other in pairs:
+        mine, theirs = (other, one) if other == unit.slot else (one, other)
+        made = _with(unit, f"{one}-{other}", (one, other) not in likely, **{one: unit[other], other: unit[one]})
+        yield replace(made, facts={"one": mine, "other": theirs})
+
+
+def _with(unit: UnitArrays, form: str = "", rare: bool = False, **arrays: Array) -> Change:
+    """Some arrays of a unit replaced; the place is the batch norm."""
+    assert unit.norm is not None
+    return Change(unit.norm.name, form, params={unit.names[slot]: array for slot, array in arrays.items()}, rare=rare)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 
 from refnet.cli.common import Command, print_json
-from refnet.judge.saved import AGREEMENT, Checked, Saved, check, saved
+from refnet.judge.saved import AGREEMENT, Checked, Saved, check_saved, saved
 from refnet.text import table
 
 # One of each family and dialect; small enough to be done in seconds.
@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         print("\n".join(dict.fromkeys(case.model for case in saved())))
         return 0
-    rows = [check(case) for case in _progress(_cases(options))]
+    rows = [check_saved(case) for case in _progress(_cases(options))]
     failed = [row for row in rows if row.verdict != "agrees"]
     if options.json:
         print_json({"verdict": "differs" if failed else "agrees", "networks": [row._asdict() for row in rows]})

@@ -11,9 +11,11 @@ from typing import Any
 from refnet.cli.common import Command, print_json, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import writable
-from refnet.judge.port import Scale, document, judge_port, pictures
+from refnet.judge.compare import TensorScale, compare
 from refnet.readings.precision import FLOATS, WEIGHTS
-from refnet.report.table import html, junit, table
+from refnet.report.comparison import comparison_document, comparison_pictures
+from refnet.report.page import comparison_page
+from refnet.report.table import comparison_junit, comparison_table
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +46,7 @@ def _run(options: argparse.Namespace) -> int:
         raise RequestError(f"{options.report}: --junit and --report name the same file")
     for path in filter(None, (options.junit, options.report)):
         writable(path)
-    judged = judge_port(
+    found = compare(
         options.pack,
         options.candidate,
         names=_names(options.map),
@@ -56,15 +58,15 @@ def _run(options: argparse.Namespace) -> int:
         explain=not options.no_causes,
     )
     precision = options.precision or "as stored"
-    made = document(judged, pack=options.pack, candidate=options.candidate, precision=precision)
+    made = comparison_document(found, pack=options.pack, candidate=options.candidate, precision=precision)
     if options.json:
         print_json(made)
     else:
-        print(table(made, verbose=options.verbose))
+        print(comparison_table(made, verbose=options.verbose))
     if options.junit:
-        write_text(options.junit, junit(made))
+        write_text(options.junit, comparison_junit(made))
     if options.report:
-        write_text(options.report, html(made, *pictures(judged)))
+        write_text(options.report, comparison_page(made, *comparison_pictures(found)))
     return 0 if made["verdict"] == "holds" else 1
 
 
@@ -90,7 +92,7 @@ def _names(path: str | None) -> dict[str, str] | None:
     return names
 
 
-def _scales(path: str | None) -> dict[str, Scale] | None:
+def _scales(path: str | None) -> dict[str, TensorScale] | None:
     if path is None:
         return None
     found = {}
@@ -99,7 +101,7 @@ def _scales(path: str | None) -> dict[str, Scale] | None:
             scale, zero = entry["scale"], entry.get("zero_point", 0)
             if type(scale) not in (int, float) or type(zero) is not int or entry.keys() - {"scale", "zero_point"}:
                 raise TypeError
-            found[name] = Scale(float(scale), zero)
+            found[name] = TensorScale(float(scale), zero)
             if not math.isfinite(found[name].scale):
                 raise ValueError
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError):

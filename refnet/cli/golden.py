@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.probes import probe, report
+from refnet.bugs.sites import detectability
 from refnet.cli.common import Command, as_is_argument, checkpoint_of, model_of, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.inputs import read_input
 from refnet.network import Network
 from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
+from refnet.pack.probe import probe
+from refnet.report.bugs import detectability_rows
 
 Array = npt.NDArray[Any]
 Origin = dict[str, Any]
@@ -71,7 +73,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _detectability(net: Network, x: Array) -> dict[str, Any]:
     """What this input with these weights could show of each bug, for the manifest."""
-    return {"detectability": report(net.astype(np.float32), x.astype(np.float32))}
+    found = detectability(net.astype(np.float32), x.astype(np.float32))
+    return {"detectability": detectability_rows(found)}
 
 
 def _network(options: argparse.Namespace) -> tuple[Network, Origin]:

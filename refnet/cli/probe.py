@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refnet.bugs.probes import probe, report
+from refnet.bugs.sites import detectability
 from refnet.cli.common import (
     Command,
     as_is_argument,
@@ -21,6 +21,8 @@ from refnet.errors import RequestError
 from refnet.inputs import read_input
 from refnet.network import Network
 from refnet.networks.random import random_params
+from refnet.pack.probe import probe
+from refnet.report.bugs import detectability_rows
 from refnet.text import table
 
 
@@ -48,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
         x = probe(net.graph, options.batch)
     if options.output:
         write_array(options.output, x)
-    rows = report(net, x)
+    rows = detectability_rows(detectability(net, x))
     if options.json:
         print_json(rows)
         return 0

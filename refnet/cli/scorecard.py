@@ -8,7 +8,8 @@ from typing import Any
 
 from refnet.cli.common import Command, print_json
 from refnet.errors import RequestError
-from refnet.judge.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
+from refnet.judge.scorecard import FAMILIES, Trial, false_alarms, pairs, subject, tally, trials
+from refnet.report.bugs import of_port
 from refnet.text import table
 
 
@@ -26,17 +27,20 @@ def _run(options: argparse.Namespace) -> int:
         raise RequestError("--sample and --pairs: take 0 or more")
     if unknown := [name for name in options.families if name not in FAMILIES]:
         raise RequestError(f"no family is called {unknown[0]!r}; they are {', '.join(FAMILIES)}")
-    rows: list[Outcome] = []
+    rows: list[Trial] = []
     families: dict[str, Any] = {}
     for name in options.families or FAMILIES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         one = subject(FAMILIES[name])
-        own = list(outcomes(one, sample=options.sample or None, seed=options.seed))
+        own = list(trials(one, sample=options.sample or None, seed=options.seed))
         both = [located for located, _ in pairs(one, options.pairs, options.seed)]
         alarms = {order: wrong for order, wrong in false_alarms(one).items() if wrong}
         families[name] = {**tally(own), "pairs": len(both), "pairs_located": sum(both), "false_alarms": alarms}
         rows += own
-    bugs = {bug: tally([row for row in rows if row.bug == bug]) for bug in dict.fromkeys(row.bug for row in rows)}
+    bugs = {
+        bug: tally([row for row in rows if row.mistake.bug == bug])
+        for bug in dict.fromkeys(row.mistake.bug for row in rows)
+    }
     result = {
         "families": families,
         "bugs": bugs,
@@ -50,13 +54,13 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if any(family["false_alarms"] for family in families.values()) else 0
 
 
-def _bad(row: Outcome) -> bool:
+def _bad(row: Trial) -> bool:
     return not row.visible or not row.located or row.named == "missed"
 
 
-def _why_missed(row: Outcome) -> str:
+def _why_missed(row: Trial) -> str:
     why = "not visible" if not row.visible else "not located" if not row.located else "not named"
-    return f"{row.bug} at {row.node} ({row.detail}): {why}"
+    return f"{row.mistake.bug} at {row.mistake.node} ({of_port(row.mistake)}): {why}"
 
 
 def _print(result: dict[str, Any]) -> None:

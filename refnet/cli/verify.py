@@ -6,7 +6,7 @@ import argparse
 
 from refnet.cli.common import Command, print_json, size_argument, write_text
 from refnet.files.containers.atomic import writable
-from refnet.report.verification import document, junit, text
+from refnet.report.verification import verification_document, verification_junit, verification_text
 from refnet.verification.policy import DEFAULT, WORDS, policy
 from refnet.verification.verify import verify
 
@@ -43,11 +43,11 @@ def _run(options: argparse.Namespace) -> int:
         size=options.size,
     )
     if options.json:
-        print_json(document(found))
+        print_json(verification_document(found))
     else:
-        print(text(found, verbose=options.verbose))
+        print(verification_text(found, verbose=options.verbose))
     if options.junit:
-        write_text(options.junit, junit(found))
+        write_text(options.junit, verification_junit(found))
     return 0 if found.holds else 1
 
 

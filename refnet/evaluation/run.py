@@ -292,6 +292,6 @@ def _write(
             "names": np.array(dataset.names),
             "labels": dataset.labels,
             "predicted": said,
-            kind: npz.Parts(shape, net.dtype, rows),
+            kind: npz.Rows(shape, net.dtype, rows),
         },
     )

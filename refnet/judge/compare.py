@@ -1,263 +1,223 @@
-"""A candidate's tensors against a reference: every segment judged on the candidate's own inputs to it.
-
-An innocent layer behind a wrong one stays innocent, because it is given what the wrong one made. A candidate may lack
-tensors: the nodes between two tensors that it has are one segment.
-"""
+"""A port against a golden pack: match its tensors to nodes, and judge them."""
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.segments import Segment, cut, identity
-from refnet.graph import SOURCE, Graph
-from refnet.judge.diagnose import Cause, describe, diagnose, misshapen
-from refnet.judge.verdicts import FAILING, Judgement
-from refnet.judge.yardstick import judged
+from refnet.errors import RequestError
+from refnet.graph import SOURCE
+from refnet.judge.diagnose import Cause
+from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
+from refnet.network import Network
+from refnet.pack.candidate import read_candidate
+from refnet.pack.match import Assignment, MatchedTensor, match_tensors, shapes_of
+from refnet.pack.pack import Pack, read_pack
 from refnet.readings.bounds import Precision
+from refnet.readings.precision import WEIGHTS
 from refnet.readings.shapes import shapes
+from refnet.runtimes.models import is_model, run_model
 
-__all__ = ["Accumulated", "Comparison", "Finding", "Reference", "compare"]
+__all__ = ["Comparison", "TensorScale", "compare"]
 
 Array = npt.NDArray[Any]
+_MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
+
+Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What a candidate is compared with.
+class TensorScale(NamedTuple):
+    """How an integer tensor stands for real numbers: value = scale * (stored - zero_point)."""
 
-    Attributes
-    ----------
-    graph, params : the network
-    golden : loads one of its tensors, the input's included, by name; NCHW
-    stored : the names that `golden` knows
-    """
-
-    graph: Graph
-    params: Mapping[str, Array]
-    golden: Callable[[str], Array]
-    stored: tuple[str, ...]
+    scale: float
+    zero_point: int = 0
 
 
-class Accumulated(NamedTuple):
-    """How far a tensor is from the golden one, all that came before it included.
+class Comparison(NamedTuple):
+    """What was found, and which of the candidate's tensors was taken for which node."""
 
-    `relative` is rms over the golden tensor's rms; `border` and `interior` are rms of the outer two rows and columns
-    and of the rest; `channels` the relative rms of each channel.
-    """
+    judged: Judged
+    matching: Assignment
+    reference: Reference
 
-    rms: float
-    max: float
-    relative: float
-    border: float | None
-    interior: float | None
-    channels: tuple[float, ...]
-
-
-class Finding(NamedTuple):
-    """One golden tensor: its verdict, the nodes of its segment, and how far it is from the golden one."""
-
-    name: str
-    judgement: Judgement
-    segment: tuple[str, ...] = ()
-    accumulated: Accumulated | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What was found.
-
-    Attributes
-    ----------
-    findings : one for each golden tensor, in order
-    causes : by the name of the tensor, what explains it
-    facts : by the name of the tensor, what can be seen where nothing explains it
-    holds : whether the candidate is the reference, up to rounding
-    """
-
-    findings: tuple[Finding, ...]
-    causes: Mapping[str, list[Cause]]
-    facts: Mapping[str, str]
-    holds: bool
+    @property
+    def holds(self) -> bool:
+        """Whether the candidate is the reference, up to rounding."""
+        return self.judged.holds
 
     def wrong(self) -> list[str]:
         """Names of the candidate's tensors that rounding does not explain, in order."""
-        failing = [verdict for verdict in FAILING if verdict != "missing"]
-        return [each.name for each in self.findings if each.judgement.verdict in failing]
+        return self.judged.wrong()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """One for each golden tensor, in order."""
+        return self.judged.findings
+
+    @property
+    def causes(self) -> Mapping[str, list[Cause]]:
+        """By the name of a tensor, what explains it."""
+        return self.judged.causes
 
 
 def compare(
-    reference: Reference,
-    tensors: Mapping[str, Array],
+    pack: str | Path | Pack,
+    candidate: Candidate,
     *,
-    precision: Precision | Mapping[str, Precision] | None = None,
+    names: Mapping[str, str] | None = None,
+    precision: str | None = None,
+    accumulate: str | None = None,
+    scales: Mapping[str, TensorScale] | None = None,
+    weights: str | None = None,
     partial: bool = False,
     explain: bool = True,
-    dumped: bool = True,
 ) -> Comparison:
-    """Judge every tensor of a candidate and say why the wrong ones are.
+    """Judge every tensor of a port on its own inputs, and say why the wrong ones are.
 
     Parameters
     ----------
-    tensors : the candidate's, by node name, in NCHW; 'input' may be among them
-    precision : that the candidate declares, for all or by name; by default each tensor's own dtype
-    partial : accept that some golden tensors are covered by no segment
+    pack : a golden pack or its path
+    candidate : a folder of .npy or raw floats, an .npz, a .safetensors file; an .onnx or .tflite file, which its own
+        runtime runs on the pack's input; a dict {name: array}, or a callable that is given the pack's input
+        (N, C, H, W) and returns such a dict
+    names : candidate's name -> node name; other names are matched by equality, then by content
+    precision, accumulate : 'float32', 'tf32', 'float16', 'bfloat16' of stored tensors and of sums; by default as stored
+    scales : by the candidate's name, of integer tensors; half a step per store joins the bound
+    weights : 'int8' where the port's are integers and the pack's are not: half a step of each joins the bound; of a
+        .tflite file that is plain from the file
+    partial : accept golden tensors that no segment covers
     explain : look for causes
-    dumped : whether a port wrote the tensors: perhaps rounded from wider ones, perhaps channels last. False for runs
-        of refnet's own, where neither can be, and where looking for it would take three quarters of the time
 
     Returns
     -------
     Comparison
+
+    Raises
+    ------
+    RequestError, FormatError
+        if nothing matches, if a name of `names` does not exist, or if a file is unreadable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from refnet import build, load, probe, write_pack
+    >>> net = load()
+    >>> folder = tempfile.mkdtemp() + "/pack"
+    >>> write_pack(net, probe(net.graph), folder, origin={"input": "the probe"})
+    >>> tensors = net.trace(probe(net.graph))  # what a port would dump
+    >>> compare(folder, tensors).holds
+    True
+    >>> act = "block2.depthwise.act"
+    >>> found = compare(folder, {**tensors, act: np.maximum(tensors["block2.depthwise.bn"], 0) + 0.5})
+    >>> found.holds, found.wrong()[0]
+    (False, 'block2.depthwise.act')
     """
-    judging = _Judging(reference, tensors, precision, dumped)
-    judging.all()
-    causes = {_name(s): diagnose(s, p) for s, p in judging.failing} if explain else {}
-    if explain:
-        causes |= {s.end: found for s, p in judging.misshapen if (found := misshapen(s, p))}
-    facts = {_name(s): describe(s, p) for s, p in judging.failing if explain and not causes[_name(s)]}
-    order = [SOURCE, *(node.name for node in reference.graph.nodes)]
-    findings = tuple(judging.findings[name] for name in order if name in judging.findings)
-    accepted = ("missing",) if partial else ()
-    bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
-    return Comparison(findings, causes, facts, not bad)
+    pack = pack if isinstance(pack, Pack) else read_pack(pack)
+    if callable(candidate):
+        candidate = candidate(pack.tensor(SOURCE))
+    scales = dict(scales or {})
+    runs = isinstance(candidate, str | Path) and is_model(candidate)
+    if isinstance(candidate, str | Path) and runs:
+        candidate, own, stored = run_model(candidate, pack.tensor(SOURCE))
+        scales = {name: TensorScale(*scale) for name, scale in own.items()} | scales
+        weights = weights or stored
+    tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
+    if unknown := [name for name in scales if name not in tensors]:
+        raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
+    real = _Real(tensors, scales)
+    batch = len(pack.tensor(SOURCE))
+    full = {name: (batch, *shape) for name, shape in shapes(pack.graph).items()}
+    golden = _Golden(pack)
+    matching = match_tensors(real, full, golden.tensor, names=names)
+    if not matching.tensors:
+        first = ", ".join(list(tensors)[:4])
+        raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
+    reference = Reference(pack.graph, pack.params, pack.tensor, pack.names)
+    arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
+    levels = WEIGHTS[weights] if weights else 0
+    declared = _precisions(matching, arrays, real, precision, accumulate, levels)
+    found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain)
+    if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
+        matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
+    return Comparison(found, matching, reference)
 
 
-class _Judging:
-    """Goes down the graph and judges what the candidate has; keeps the segments that fail."""
+class _Golden:
+    """A pack's tensors; those that it does not store are computed again, once, should a name need them."""
 
-    def __init__(
-        self,
-        reference: Reference,
-        tensors: Mapping[str, Array],
-        precision: Precision | Mapping[str, Precision] | None,
-        dumped: bool,
-    ) -> None:
-        self.reference, self.tensors, self.precision, self.dumped = reference, tensors, precision, dumped
-        self.sizes = shapes(reference.graph)
-        batch = len(reference.golden(SOURCE))
-        self.full = {name: (batch, *shape) for name, shape in self.sizes.items()}
-        usable = {name: y for name, y in tensors.items() if name in self.full and not self._defect(name)}
-        golden_input = {} if SOURCE in usable else {SOURCE: reference.golden(SOURCE)}
-        self.usable, self.given = usable, ChainMap(usable, golden_input)
-        self.findings: dict[str, Finding] = {}
-        self.failing: list[tuple[Segment, Precision]] = []
-        self.misshapen: list[tuple[Segment, Precision]] = []
-        self.covered: set[str] = set()
-        self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.computed: dict[str, Array] = {}
 
-    def all(self) -> None:
-        """Judge every tensor; what the candidate lacks is inside a segment or missing."""
-        if SOURCE in self.usable:
-            self._judge(SOURCE, _input_segment(self.reference, self.usable[SOURCE], self.sizes))
-        elif SOURCE in self.tensors:
-            self.findings[SOURCE] = Finding(SOURCE, Judgement(self._defect(SOURCE)))
-        else:  # the golden one is taken
-            self.findings[SOURCE] = Finding(SOURCE, Judgement("inside"))
-        for node in self.reference.graph.nodes:
-            if node.name in self.usable:
-                self._node(node.name)
-            elif node.name in self.tensors:
-                self._defective(node.name)
-        for name in self.reference.stored:
-            if name not in self.findings:
-                self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
-
-    def _defective(self, name: str) -> None:
-        """A tensor that is not taken for an input of what follows."""
-        defect = self._defect(name)
-        self.findings[name] = Finding(name, Judgement(defect))
-        if defect == "shape":
-            honest = cut(self.reference.graph, self.reference.params, name, self.given, self.sizes, judged=False)
-            self.misshapen.append((replace(honest, candidate=self.tensors[name]), self._own(name)))
-
-    def _node(self, name: str) -> None:
-        segment = cut(self.reference.graph, self.reference.params, name, self.given, self.sizes)
-        self.covered |= {node.name for node in segment.graph.nodes}
-        if set(segment.given) & set(self.relaid) and not judged(segment, self._own(name)).holds:
-            # The port dumps its inputs in another order than it reads them in.
-            segment = replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
-        if self._judge(name, segment) or not self.dumped:
-            return
-        if (moved := _relaid(segment, self._own(name))) is not None:
-            self.relaid[name] = moved
-
-    def _judge(self, name: str, segment: Segment) -> bool:
-        assert segment.candidate is not None
-        judgement = judged(segment, self._own(name), dumped=self.dumped)
-        stored = name in self.reference.stored
-        accumulated = _accumulated(segment.candidate, self.reference.golden(name)) if stored else None
-        nodes = tuple(node.name for node in segment.graph.nodes)
-        self.findings[name] = Finding(name, judgement, nodes, accumulated)
-        if not judgement.holds:
-            self.failing.append((segment, self._own(name)))
-        return judgement.holds
-
-    def _own(self, name: str) -> Precision:
-        """The precision declared for a tensor, or that of its dtype."""
-        if isinstance(self.precision, Precision):
-            return self.precision
-        if self.precision is not None and name in self.precision:
-            return self.precision[name]
-        return Precision.of(str(self.tensors[name].dtype))
-
-    def _defect(self, name: str) -> str:
-        """The verdict on a tensor that cannot be judged, or ''."""
-        y = self.tensors[name]
-        if y.shape != self.full[name]:
-            return "shape"
-        return "" if np.isfinite(y).all() else "nonfinite"
+    def tensor(self, name: str) -> Array:
+        """One tensor, stored or not."""
+        if name in self.pack.names:
+            return self.pack.tensor(name)
+        if not self.computed:
+            net = Network(self.pack.graph, {key: y.astype(np.float64) for key, y in self.pack.params.items()})
+            trace = net.trace(self.pack.tensor(SOURCE).astype(np.float64))
+            self.computed = {key: y.astype(np.float32) for key, y in trace.items() if key not in self.pack.names}
+        return self.computed[name]
 
 
-def _name(segment: Segment) -> str:
-    """The golden tensor that a segment makes."""
-    return SOURCE if segment.end == _FED else segment.end
+def _read(found: MatchedTensor, shape: tuple[int, ...], node: tuple[int, ...]) -> Array:
+    """A candidate's tensor; of one that is far larger than the node's, and so of another shape, the shape alone."""
+    if math.prod(shape) > _MUCH * math.prod(node):
+        return np.broadcast_to(np.float32(0), shape)
+    return np.asarray(found.array)
 
 
-_FED = "input.fed"
+class _Real(Mapping[str, Array]):
+    """A candidate's tensors as real numbers, read when asked for; `shapes` are known before."""
+
+    def __init__(self, tensors: Mapping[str, Array], scales: Mapping[str, TensorScale]) -> None:
+        self.tensors, self.scales = tensors, scales
+        self.shapes = shapes_of(tensors)
+
+    def __getitem__(self, name: str) -> Array:
+        y = np.asarray(self.tensors[name])
+        if name in self.scales:
+            scale = self.scales[name]
+            return ((y.astype(np.float64) - scale.zero_point) * scale.scale).astype(np.float32)
+        if y.dtype.kind not in "f":
+            raise RequestError(f"{name}: holds {y.dtype}; give its scale and zero point with --scales")
+        return y
+
+    def span(self, name: str) -> tuple[float, float]:
+        """The least and the largest real number that an integer tensor can hold."""
+        scale, dtype = self.scales[name], np.asarray(self.tensors[name]).dtype
+        if dtype.kind not in "iu":
+            return -math.inf, math.inf
+        limits = np.iinfo(dtype)
+        low, high = (scale.scale * (int(limit) - scale.zero_point) for limit in (limits.min, limits.max))
+        return low, high
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
 
-def _input_segment(reference: Reference, x: Array, sizes: Mapping[str, tuple[int, ...]]) -> Segment:
-    """The candidate's own input as a tensor to be judged: it should be the golden one, as it is."""
-    same = identity(_FED, SOURCE, axes=4)
-    golden = {SOURCE: reference.golden(SOURCE)}
-    return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, reference.graph, sizes, {}, x)
-
-
-def _relaid(segment: Segment, precision: Precision) -> Array | None:
-    """The candidate's tensor in the order that it should have, if its numbers are right but lie channels last."""
-    y = segment.candidate
-    if y is None or y.ndim != 4:
-        return None
-    N, C, H, W = y.shape
-    moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
-    return moved if judged(replace(segment, candidate=moved), precision).holds else None
-
-
-def _accumulated(y: Array, golden: Array) -> Accumulated | None:
-    if y.shape != golden.shape:
-        return None
-    error = y.astype(np.float64) - golden
-    size, whole = float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean(np.square(golden, dtype=np.float64))))
-    border = interior = None
-    if y.ndim == 4 and min(y.shape[2:]) >= 5:
-        inner = error[:, :, 2:-2, 2:-2]
-        total, inside = float((error**2).sum()), float((inner**2).sum())
-        border = float(np.sqrt(max(total - inside, 0.0) / (error.size - inner.size)))
-        interior = float(np.sqrt(inside / inner.size))
-    axes = tuple(axis for axis in range(y.ndim) if axis != 1)
-    scale = np.sqrt(np.mean(np.square(golden, dtype=np.float64), axis=axes))
-    channels = np.sqrt(np.mean(error**2, axis=axes)) / np.where(scale > 0, scale, 1)
-    return Accumulated(
-        size,
-        float(np.abs(error).max(initial=0.0)),
-        size / whole if whole else size,
-        border,
-        interior,
-        tuple(float(channel) for channel in channels),
-    )
+def _precisions(
+    matching: Assignment,
+    arrays: Mapping[str, Array],
+    real: _Real,
+    precision: str | None,
+    accumulate: str | None,
+    levels: int,
+) -> dict[str, Precision]:
+    """By node: the declared precision, or that of the stored tensor; steps and range of integers on top."""
+    found = {}
+    for node, matched in matching.tensors.items():
+        own = Precision.of(precision or str(arrays[node].dtype), accumulate)._replace(levels=levels)
+        if matched.source in real.scales:
+            own = own._replace(step=real.scales[matched.source].scale / 2, span=real.span(matched.source))
+        found[node] = own
+    return found

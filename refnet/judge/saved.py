@@ -21,7 +21,7 @@ from refnet.networks.random import random_input, random_params
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.orders import ORDERS
 
-__all__ = ["AGREEMENT", "Checked", "Saved", "check", "judge_nodes", "saved"]
+__all__ = ["AGREEMENT", "Checked", "Saved", "check_saved", "judge_nodes", "saved"]
 
 Array = npt.NDArray[Any]
 
@@ -97,7 +97,7 @@ def _read(file: str) -> dict[str, Array]:
     return arrays
 
 
-def check(case: Saved) -> Checked:
+def check_saved(case: Saved) -> Checked:
     """Run one saved configuration in float64 and float32 and compare.
 
     The float64 logits are compared with the vendor's: to 1e-11 of the largest or, where float64 itself leaves more

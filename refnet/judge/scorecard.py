@@ -14,20 +14,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.probes import VISIBLE, Place, places, probe, styles, visibility
+from refnet.bugs.changes import Mistake
 from refnet.bugs.segments import limit, ported
+from refnet.bugs.sites import VISIBLE, Site, sites, styles, visibility
 from refnet.graph import SOURCE, Graph, interpret, walk
-from refnet.judge.compare import Comparison, Reference, compare
+from refnet.judge.tensors import Reference, judge_tensors
 from refnet.network import Network
 from refnet.networks.build import build
 from refnet.networks.random import random_params
+from refnet.networks.rewrite import norms
+from refnet.pack.probe import probe
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS
 
-__all__ = ["FAMILIES", "Outcome", "Subject", "inject", "outcomes", "subject", "tally"]
+__all__ = ["FAMILIES", "Subject", "Trial", "inject", "subject", "tally", "trials"]
 
 Array = npt.NDArray[Any]
+
+FLOAT32 = Precision.of("float32")
 
 
 class Family(NamedTuple):
@@ -65,11 +70,13 @@ class Subject:
         return self.net.graph
 
 
-class Outcome(NamedTuple):
+class Trial(NamedTuple):
     """What became of one injected bug.
 
     Attributes
     ----------
+    mistake : what was injected
+    style : in which the candidate was dumped
     visible : whether float64 replay moves its segment by more than rounding explains
     detected : whether anything was found wrong
     located : whether exactly the segment with the bug was
@@ -77,9 +84,7 @@ class Outcome(NamedTuple):
     found : ids of the first cause
     """
 
-    bug: str
-    node: str
-    detail: str
+    mistake: Mistake
     style: str
     visible: bool
     detected: bool
@@ -93,123 +98,108 @@ def subject(family: Family, batch: int = 2) -> Subject:
     graph = build(family.model, width=family.width, size=family.size, classes=10)
     net = Network(graph, random_params(graph))
     x = probe(graph, batch)
-    golden = {
-        SOURCE: x,
-        **{n: y.astype(np.float32) for n, y in net.astype(np.float64).trace(x.astype(np.float64)).items()},
-    }
-    return Subject(net, {SOURCE: x, **net.trace(x)}, Reference(graph, net.params, golden.__getitem__, tuple(golden)))
+    exact = net.astype(np.float64).trace(x.astype(np.float64))
+    golden = {SOURCE: x, **{name: y.astype(np.float32) for name, y in exact.items()}}
+    return Subject(net, {SOURCE: x, **net.trace(x)}, Reference.of(graph, net.params, golden))
 
 
-def inject(subject: Subject, *bugs: Place) -> dict[str, Array]:
+def inject(subject: Subject, *bugs: Site) -> dict[str, Array]:
     """A candidate: the tensors of a float32 run in which some segments are run in another way.
 
     All bugs are dumped in the style of the most sparing one. The input is not among the tensors.
     """
-    wrong = {place.segment.end: place for place in bugs}
+    wrong = {site.segment.end: site for site in bugs}
     tensors: dict[str, Array] = {SOURCE: subject.tensors[SOURCE]}
     for node in subject.graph.nodes:
         if node.name in wrong:
-            variation = wrong[node.name].variation.segment
-            given = {name: tensors.get(name, array) for name, array in variation.given.items()}
-            if SOURCE in given and wrong[node.name].variation.node == SOURCE:
-                given[SOURCE] = variation.given[SOURCE]
-            tensors[node.name] = ported(replace(variation, given=given))
+            site = wrong[node.name]
+            given = {name: tensors.get(name, array) for name, array in site.changed.given.items()}
+            if SOURCE in given and site.change.node == SOURCE:
+                given[SOURCE] = site.changed.given[SOURCE]
+            tensors[node.name] = ported(replace(site.changed, given=given))
         else:
             part = Graph(subject.graph.recipe, (node,))
             tensors[node.name] = interpret(part, fast, subject.net.params, {n: tensors[n] for n in node.inputs})
-    order = list(styles(subject.graph))
-    style = max((place.style for place in bugs), key=order.index, default="all")
-    return {name: tensors[name] for name in styles(subject.graph)[style]}
+    dumped = styles(subject.graph)
+    order = list(dumped)
+    style = max((site.style for site in bugs), key=order.index, default="all")
+    return {name: tensors[name] for name in dumped[style]}
 
 
-def outcomes(
+def trials(
     subject: Subject, *, sample: int | None = None, seed: int = 0, bugs: tuple[str, ...] | None = None
-) -> Iterator[Outcome]:
+) -> Iterator[Trial]:
     """Inject one bug at a time, at `sample` places of each bug (all by default), and judge the candidate."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    by_bug: dict[str, list[Place]] = {}
-    for place in places(subject.graph, subject.net.params, subject.tensors.items()):
-        if bugs is None or place.hypothesis.id in bugs:
-            by_bug.setdefault(place.hypothesis.id, []).append(place)
+    by_bug: dict[str, list[Site]] = {}
+    for site in sites(subject.graph, subject.net.params, subject.tensors.items()):
+        if bugs is None or site.bug in bugs:
+            by_bug.setdefault(site.bug, []).append(site)
     bounds: dict[tuple[str, str], Bound] = {}
     for found in by_bug.values():
         chosen = range(len(found)) if sample is None else sorted(rng.permutation(len(found))[:sample])
         for index in chosen:
-            place = found[index]
-            key = place.style, place.segment.end
+            site = found[index]
+            key = site.style, site.segment.end
             if key not in bounds:
-                bounds[key] = limit(place.segment, Precision.of("float32"))
-            yield judged(subject, place, visibility(place, bounds[key]) > VISIBLE)
+                bounds[key] = limit(site.segment, FLOAT32)
+            yield trial(subject, site, visibility(site, bounds[key]) > VISIBLE)
 
 
-def judged(subject: Subject, place: Place, visible: bool) -> Outcome:
-    """Inject one bug and see what comparison says."""
-    found = compare(subject.reference, inject(subject, place), precision=Precision.of("float32"), partial=True)
-    wrong = found.wrong()
-    located = wrong == [place.segment.end]
-    causes = found.causes.get(place.segment.end, [])
-    return Outcome(
-        place.hypothesis.id,
-        place.variation.node,
-        place.variation.detail,
-        place.style,
-        visible,
-        bool(wrong),
-        located,
-        _named(place, found),
-        causes[0].ids if causes else (),
+def trial(subject: Subject, site: Site, visible: bool) -> Trial:
+    """Inject one bug and see what is found."""
+    found = judge_tensors(subject.reference, inject(subject, site), precision=FLOAT32, partial=True)
+    wrong, causes = found.wrong(), found.causes.get(site.segment.end, [])
+    located = wrong == [site.segment.end]
+    named = "tied" if any(cause.ids == (site.bug,) for cause in causes) else "missed"
+    first = causes[0].ids if causes else ()
+    return Trial(
+        site.mistake, site.style, visible, bool(wrong), located, "named" if first == (site.bug,) else named, first
     )
-
-
-def _named(place: Place, found: Comparison) -> str:
-    causes = found.causes.get(place.segment.end, [])
-    if causes and causes[0].ids == (place.hypothesis.id,):
-        return "named"
-    return "tied" if any(cause.ids == (place.hypothesis.id,) for cause in causes) else "missed"
 
 
 def pairs(subject: Subject, count: int, seed: int = 0) -> Iterator[tuple[bool, tuple[str, str]]]:
     """Two bugs in different segments at once: whether exactly both were found wrong, and which they were."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    alone = [p for p in places(subject.graph, subject.net.params, subject.tensors.items()) if p.style == "all"]
+    alone = [s for s in sites(subject.graph, subject.net.params, subject.tensors.items()) if s.style == "all"]
     bound_of: dict[str, Bound] = {}
     for _ in range(100 * max(count, 0)):  # enough, unless hardly any bug shows
         if not count:
             return
         first, second = (alone[index] for index in rng.integers(0, len(alone), 2))
-        for place in (first, second):
-            end = place.segment.end
+        for site in (first, second):
+            end = site.segment.end
             if end not in bound_of:
-                bound_of[end] = limit(place.segment, Precision.of("float32"))
+                bound_of[end] = limit(site.segment, FLOAT32)
         if first.segment.end == second.segment.end or any(
-            visibility(p, bound_of[p.segment.end]) <= VISIBLE for p in (first, second)
+            visibility(s, bound_of[s.segment.end]) <= VISIBLE for s in (first, second)
         ):
             continue
         candidate = inject(subject, first, second)
-        made = compare(subject.reference, candidate, precision=Precision.of("float32"), partial=True, explain=False)
+        made = judge_tensors(subject.reference, candidate, precision=FLOAT32, partial=True, explain=False)
         both = {first.segment.end, second.segment.end}
-        yield set(made.wrong()) == both, (first.hypothesis.id, second.hypothesis.id)
+        yield set(made.wrong()) == both, (first.bug, second.bug)
         count -= 1
 
 
 def false_alarms(subject: Subject) -> dict[str, list[str]]:
     """What is found wrong in honest float32 runs: other orders of summation, folded and not, in every style of dump."""
     found = {}
-    norms = {node.inputs[0]: node.name for node in subject.graph.nodes if node.op == "batch_norm"}
+    folded = {conv: norm.name for conv, norm in norms(subject.graph).items()}
     for order, rules in ORDERS.items():
         for words, net in (("", subject.net), (", folded", subject.net.fold())):
             made = {node.name: y for node, y in walk(net.graph, rules, net.params, {SOURCE: subject.tensors[SOURCE]})}
             if words:
-                made = {norms.get(name, name): y for name, y in made.items()}
+                made = {folded.get(name, name): y for name, y in made.items()}
             for style, names in styles(subject.graph).items():
                 dumped = {name: made[name] for name in names if name in made}
-                result = compare(subject.reference, dumped, partial=True, explain=False)
+                result = judge_tensors(subject.reference, dumped, partial=True, explain=False)
                 found[f"{order}{words}, {style}"] = result.wrong()
     return found
 
 
-def tally(rows: list[Outcome]) -> dict[str, Any]:
-    """Counts and rates of a list of outcomes."""
+def tally(rows: list[Trial]) -> dict[str, Any]:
+    """Counts and rates of a list of trials."""
     seen = [row for row in rows if row.visible]
     located = [row for row in seen if row.located]
     first = [row for row in seen if row.located and row.named != "missed"]

@@ -20,7 +20,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["judged"]
+__all__ = ["judge_segment"]
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ _LONG = 8  # nodes: shorter segments are always judged by their bound, which is 
 _NOTHING = 1000.0  # times the finest rounding, or a tenth of the result: a bound that wide says nothing
 
 
-def judged(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
+def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
     """The verdict on a segment's tensor.
 
     Parameters

@@ -13,7 +13,7 @@ from typing import Any
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Model
-from refnet.networks.plan import Block, Plan, padding, plan
+from refnet.networks.plan import Plan, PlannedBlock, padding, plan
 from refnet.ops import OPS
 from refnet.readings.shapes import well_formed
 
@@ -163,7 +163,7 @@ class _Builder:
             self.node("output", "softmax")
         return well_formed(Graph(self.recipe, tuple(self.nodes)))
 
-    def block(self, name: str, block: Block) -> None:
+    def block(self, name: str, block: PlannedBlock) -> None:
         entry, dialect, table = self.x, self.dialect, self.table
         if block.expand:
             self.pointwise(f"{name}.expand", block.expanded, bias=dialect.conv_bias)
@@ -183,7 +183,7 @@ class _Builder:
         if block.shortcut:
             self.node(f"{name}.add", "add", entry, self.x)
 
-    def squeeze_and_excite(self, name: str, block: Block) -> None:
+    def squeeze_and_excite(self, name: str, block: PlannedBlock) -> None:
         x, shape, dialect = self.x, self.shape, self.dialect
         self.global_pool(f"{name}.pool")
         self.pointwise(f"{name}.reduce", block.squeeze, bias=dialect.se_bias)
@@ -220,7 +220,7 @@ class _Builder:
         self.node(name, "conv2d", w=w, **_bias(channels, self.dialect.conv_bias), **attrs)
         self.shape = (channels, *self.shape[1:])
 
-    def depthwise(self, name: str, block: Block) -> None:
+    def depthwise(self, name: str, block: PlannedBlock) -> None:
         channels = self.shape[0]
         w = (channels, block.kernel, block.kernel)
         attrs = self.geometry(name, self.dialect.pad, block.kernel, block.stride, block.dilation)

@@ -11,11 +11,11 @@ from refnet.errors import RequestError
 from refnet.networks.dialects import Dialect, Model
 from refnet.networks.tables import Row
 
-__all__ = ["PADDINGS", "Block", "Plan", "padding", "plan", "round_width"]
+__all__ = ["PADDINGS", "Plan", "PlannedBlock", "padding", "plan", "round_width"]
 
 
 @dataclass(frozen=True)
-class Block:
+class PlannedBlock:
     """One block with its actual widths; `squeeze` 0 means no squeeze-and-excite."""
 
     kernel: int
@@ -37,7 +37,7 @@ class Plan:
     """The widths of one network; `last` and `hidden` are 0 where the network has no such layer."""
 
     stem: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[PlannedBlock, ...]
     last: int
     hidden: int
 
@@ -73,7 +73,7 @@ def plan(model: Model, width: float = 1.0) -> Plan:
         model = replace(model, dialect=replace(model.dialect, divisor=model.dialect.tenth_divisor))
     table = model.table
     stem = _stem(model, width)
-    blocks: list[Block] = []
+    blocks: list[PlannedBlock] = []
     inputs, table_inputs = stem, table.stem
     for index, row in enumerate(table.rows):
         block = _block(model, width, index, row, inputs, table_inputs)
@@ -95,7 +95,7 @@ def _stem(model: Model, width: float) -> int:
     return scaled
 
 
-def _block(model: Model, width: float, index: int, row: Row, inputs: int, table_inputs: int) -> Block:
+def _block(model: Model, width: float, index: int, row: Row, inputs: int, table_inputs: int) -> PlannedBlock:
     dialect, table = model.dialect, model.table
     out = round_width(row.out * width, dialect)
     match dialect.expanded:
@@ -109,7 +109,7 @@ def _block(model: Model, width: float, index: int, row: Row, inputs: int, table_
             expanded = int(inputs * row.expanded / table_inputs)
     dilated = model.dilated_from is not None and index >= model.dilated_from
     expand = table.bottleneck and (dialect.expand_always or expanded != inputs)
-    return Block(
+    return PlannedBlock(
         kernel=row.kernel,
         inputs=inputs,
         expanded=expanded,
@@ -137,7 +137,7 @@ def _squeeze(dialect: Dialect, expanded: int, inputs: int) -> int:
     return round_width(expanded // 4, dialect)
 
 
-def _last(model: Model, width: float, block: Block) -> int:
+def _last(model: Model, width: float, block: PlannedBlock) -> int:
     table, dialect = model.table, model.dialect
     if table.last is None:
         return 0

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-__all__ = ["Case", "suite"]
+__all__ = ["JUnitCase", "suite"]
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
 
 
-class Case(NamedTuple):
+class JUnitCase(NamedTuple):
     """One thing that holds or does not.
 
     Attributes
@@ -29,7 +29,7 @@ class Case(NamedTuple):
     text: str = ""
 
 
-def suite(name: str, classname: str, cases: Iterable[Case]) -> str:
+def suite(name: str, classname: str, cases: Iterable[JUnitCase]) -> str:
     """One suite of cases, as a document."""
     made = ElementTree.Element("testsuite", name=_legal(name))
     failures = 0

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from refnet.judge.verdicts import FAILING
 from refnet.report.words import causes, figure, origin, summary
 
-__all__ = ["html", "png"]
+__all__ = ["comparison_page", "png"]
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SMALLEST, _TALLEST = 1e-8, 40  # the least relative difference that has a bar in the strip; the pixels of 1 and more
 
 
-def html(
+def comparison_page(
     document: Mapping[str, Any],
     maps: Mapping[str, Array] | None = None,
     histograms: Mapping[str, tuple[Array, Array]] | None = None,

@@ -11,18 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from refnet.judge.verdicts import FAILING
-from refnet.report.junit import Case, suite
-from refnet.report.page import html
+from refnet.report.junit import JUnitCase, suite
 from refnet.report.words import causes, figure, origin, summary
-from refnet.text import table as columns
+from refnet.text import table
 
-__all__ = ["html", "junit", "table"]
+__all__ = ["comparison_junit", "comparison_table"]
 
 _HEADER = ("tensor", "verdict", "from", "worst", "expected", "rms", "max error", "accumulated", "border", "interior")
 _LEFT = 3  # columns of words
 
 
-def table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
+def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
     """The report as plain text.
 
     Parameters
@@ -40,8 +39,8 @@ def table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
 
     Examples
     --------
-    >>> print(table({"verdict": "holds", "candidate": "port", "pack": "gold", "model": "m", "precision": "float32",
-    ...              "tensors": [], "causes": [], "notes": [], "unmatched": []}))
+    >>> print(comparison_table({"verdict": "holds", "candidate": "port", "pack": "gold", "model": "m",
+    ...     "precision": "float32", "tensors": [], "causes": [], "notes": [], "unmatched": []}))
     port against gold: m, float32
     <BLANKLINE>
     holds
@@ -52,7 +51,7 @@ def table(document: Mapping[str, Any], *, verbose: bool = False) -> str:
     fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
     parts = ["{candidate} against {pack}: {model}, {precision}".format(**document)]
     if shown:
-        parts.append(columns(_HEADER, map(_row, shown), _LEFT))
+        parts.append(table(_HEADER, map(_row, shown), _LEFT))
     if fine and not verbose:
         parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
     if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
@@ -96,7 +95,7 @@ def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 break
 
 
-def junit(document: Mapping[str, Any]) -> str:
+def comparison_junit(document: Mapping[str, Any]) -> str:
     """The report as JUnit XML: a test case per tensor, and one per tensor of the candidate that matches nothing.
 
     What lies inside a judged segment counts as passed.
@@ -104,7 +103,7 @@ def junit(document: Mapping[str, Any]) -> str:
     return suite(f"refnet compare {document['candidate']}", document["model"], _cases(document))
 
 
-def _cases(document: Mapping[str, Any]) -> Iterator[Case]:
+def _cases(document: Mapping[str, Any]) -> Iterator[JUnitCase]:
     why: dict[str, list[str]] = {}
     for cause, (sentence, more) in zip(document["causes"], causes(document), strict=True):
         why.setdefault(cause["node"], []).extend([sentence, *more])
@@ -113,8 +112,8 @@ def _cases(document: Mapping[str, Any]) -> Iterator[Case]:
         if verdict in FAILING:
             figures = [f"{key} {figure(tensor.get(key))}" for key in ("worst", "expected", "rms", "error")]
             message = f"{name}: {verdict}; {', '.join(figures)}"
-            yield Case(name, verdict, message, "\n".join(why.get(name, [])))
+            yield JUnitCase(name, verdict, message, "\n".join(why.get(name, [])))
         else:
-            yield Case(name, "", verdict)
+            yield JUnitCase(name, "", verdict)
     for name in document["unmatched"]:
-        yield Case(name, "unmatched", f"{name}: matches no node")
+        yield JUnitCase(name, "unmatched", f"{name}: matches no node")

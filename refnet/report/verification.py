@@ -10,18 +10,18 @@ from typing import Any
 
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files.checkpoint import Checkpoint
+from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
 from refnet.report.differences import grouped, line, words
-from refnet.report.junit import Case, suite
+from refnet.report.junit import JUnitCase, suite
 from refnet.report.words import figure
 from refnet.text import plain
-from refnet.verification.health import Finding
-from refnet.verification.kinds import KINDS
+from refnet.verification.health import HealthFinding
 from refnet.verification.policy import WORDS
 from refnet.verification.sides import Choice
-from refnet.verification.values import EQUAL, Value
+from refnet.verification.values import EQUAL, ArrayFinding
 from refnet.verification.verify import Verified
 
-__all__ = ["document", "junit", "sentence", "text"]
+__all__ = ["sentence", "verification_document", "verification_junit", "verification_text"]
 
 _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
@@ -40,7 +40,7 @@ _MEANT = {
 def sentence(found: Verified) -> str:
     """The verdict in one line: 'same network, batch norm folded'."""
     if found.sides is None:
-        return "healthy" if found.holds else f"not healthy: {_counted(found.sick)}"
+        return "healthy" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
     if found.holds:
         return ", ".join(["same network", *_meant(found.needs)])
     why = []
@@ -52,8 +52,8 @@ def sentence(found: Verified) -> str:
         why.append(_faults(found.faults))
     if words := [word for word in found.unmeant if word != "structure"]:
         why.append(f"{', '.join(_meant(words))}, which --allow does not list")
-    if found.sick:
-        why.append(_counted(found.sick))
+    if found.unhealthy:
+        why.append(_counted(found.unhealthy))
     if found.strange:
         why.append(f"{found.behaviour.wrong[0]} computes something else")
     return f"not the same network: {'; '.join(why)}"
@@ -63,11 +63,12 @@ def _meant(words: Sequence[str]) -> list[str]:
     return [_MEANT[word] for word in _MEANT if word in words]
 
 
-def _faults(faults: Sequence[Value]) -> str:
+def _faults(faults: Sequence[ArrayFinding]) -> str:
     """One kind by its tensor and detail; of several tensors, the first and how many."""
     first = faults[0]
     kind = "of another shape" if first.kind == "shape" else first.kind
-    said = f"{first.name} is {kind}" + (f" ({first.detail})" if first.detail else "")
+    words = detail(first)
+    said = f"{first.name} is {kind}" + (f" ({words})" if words else "")
     return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
 
 
@@ -75,13 +76,13 @@ def _more(count: int, what: str) -> str:
     return f"{count} more {what}{'s' if count > 1 else ''}"
 
 
-def _counted(findings: Sequence[Finding]) -> str:
+def _counted(findings: Sequence[HealthFinding]) -> str:
     first = findings[0]
     more = f", and {_more(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
-    return f"{first.name} of {plain(first.file)}: {first.detail}{more}"
+    return f"{first.name} of {plain(first.file)}: {health_detail(first)}{more}"
 
 
-def document(found: Verified) -> dict[str, Any]:
+def verification_document(found: Verified) -> dict[str, Any]:
     """The whole answer for programs."""
     return {
         "verdict": sentence(found),
@@ -94,10 +95,10 @@ def document(found: Verified) -> dict[str, Any]:
                 "name": each.name,
                 "key": each.key,
                 "kind": each.kind,
-                "fails": each in found.sick,
+                "fails": each in found.unhealthy,
                 "count": each.count,
                 "first": list(each.first),
-                "detail": each.detail,
+                "detail": health_detail(each),
             }
             for each in found.health
         ],
@@ -110,12 +111,12 @@ def _difference(found: Verified, each: Difference) -> dict[str, Any]:
     return {"node": each.node, "kind": kind, "original": original, "copy": copy, "meant": meant}
 
 
-def _value(found: Verified, value: Value) -> dict[str, Any]:
+def _value(found: Verified, value: ArrayFinding) -> dict[str, Any]:
     return {
         "name": value.name,
         "kind": value.kind,
         "meant": not value.fault and all(word in found.allowed for word in value.needs),
-        "detail": value.detail,
+        "detail": detail(value),
         "ulps": _number(value.ulps),
         "at": list(value.at),
         "original": value.original,
@@ -134,7 +135,7 @@ def _behaviour(found: Verified) -> dict[str, Any]:
         "agree": made.agree,
         "difference": _number(made.difference),
         "spread": _number(made.spread),
-        "note": made.note,
+        "note": remark_sentence(made.remark),
     }
 
 
@@ -145,7 +146,7 @@ def _number(value: float) -> float | str | None:
     return value if math.isfinite(value) else str(value)
 
 
-def text(found: Verified, *, verbose: bool = False) -> str:
+def verification_text(found: Verified, *, verbose: bool = False) -> str:
     """The answer for people: the files, the levels, what is wrong with tables, and the verdict in the last line."""
     parts = [_files(found)]
     if found.sides is not None:
@@ -156,8 +157,8 @@ def text(found: Verified, *, verbose: bool = False) -> str:
     parts.append(_structure(found))
     if found.sides is not None:
         parts += [_values(found, verbose), _behaves(found)]
-    elif found.behaviour.note:
-        parts.append(found.behaviour.note)
+    else:
+        parts.append(remark_sentence(found.behaviour.remark))
     parts.append(_health(found, verbose))
     return "\n\n".join([part for part in parts if part] + [sentence(found)])
 
@@ -211,23 +212,23 @@ def _structure(found: Verified) -> str:
 def _values(found: Verified, verbose: bool) -> str:
     counts = Counter(value.kind for value in found.values)
     lines = [f"values: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}"]
-    told = [value for value in found.values if value.kind != EQUAL and "int8" not in value.needs]
-    if told:
-        most = max(told, key=lambda value: value.ulps)
+    moved = [value for value in found.values if value.kind != EQUAL and "int8" not in value.needs]
+    if moved:
+        most = max(moved, key=lambda value: value.ulps)
         place = f"[{', '.join(map(str, most.at))}]"
         lines[0] += f"; at most {figure(most.ulps)} ulps, at {most.name}{place}"
     rows = found.values if verbose else found.faults
     lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
     for kind in dict.fromkeys(value.kind for value in found.faults):
-        if kind in KINDS:
-            lines.append(f"  [{kind}] {KINDS[kind].sentence}")
+        if kind in KIND_SENTENCES:
+            lines.append(f"  [{kind}] {KIND_SENTENCES[kind]}")
     return "\n".join(lines)
 
 
-def _line(value: Value) -> str:
+def _line(value: ArrayFinding) -> str:
     own = value.copy if len(value.copy) <= _LONG else f"{value.copy[:_LONG]}..."
     named = f" ({own})" if own and own != value.name else ""
-    words = f": {value.detail}" if value.detail else ""
+    words = f": {more}" if (more := detail(value)) else ""
     place = f", most at [{', '.join(map(str, value.at))}] by {figure(value.ulps)} ulps" if value.ulps else ""
     return f"{value.name}{named}: {value.kind}{words}{place}"
 
@@ -235,7 +236,7 @@ def _line(value: Value) -> str:
 def _behaves(found: Verified) -> str:
     made = found.behaviour
     if not made.end:
-        return f"behaviour: not compared: {made.note}" if made.note else ""
+        return f"behaviour: not compared: {remark_sentence(made.remark)}" if made.remark else ""
     lines = [
         f"behaviour: on {made.images} probe images of {made.size[0]}x{made.size[1]}: "
         + (", ".join(_nodes(count, verdict) for verdict, count in made.counts.items()) or "no node judged"),
@@ -248,8 +249,8 @@ def _behaves(found: Verified) -> str:
     ]
     if made.wrong:
         lines.append(f"  first wrong by itself: {', '.join(made.wrong[:5])}{', ...' if len(made.wrong) > 5 else ''}")
-    if made.note:
-        lines.append(f"  {made.note}")
+    if made.remark:
+        lines.append(f"  {remark_sentence(made.remark)}")
     return "\n".join(lines)
 
 
@@ -260,13 +261,14 @@ def _nodes(count: int, verdict: str) -> str:
 def _health(found: Verified, verbose: bool) -> str:
     if not found.health:
         return "health: nothing to report"
-    sick, told = found.sick, [finding for finding in found.health if finding not in found.sick]
-    lines = [f"health: {len(sick)} failing, {len(told)} to know of"]
-    lines += [f"  FAILS {_finding(found, finding)}" for finding in sick]
+    failing = found.unhealthy
+    other = [finding for finding in found.health if finding not in failing]
+    lines = [f"health: {len(failing)} failing, {len(other)} to know of"]
+    lines += [f"  FAILS {_finding(found, finding)}" for finding in failing]
     if verbose:
-        return "\n".join([*lines, *(f"  {_finding(found, finding)}" for finding in told)])
-    alike: dict[tuple[str, str], list[Finding]] = {}
-    for each in told:
+        return "\n".join([*lines, *(f"  {_finding(found, finding)}" for finding in other)])
+    alike: dict[tuple[str, str], list[HealthFinding]] = {}
+    for each in other:
         alike.setdefault((each.file, each.kind), []).append(each)
     for group in alike.values():
         first = _finding(found, group[0])
@@ -274,12 +276,12 @@ def _health(found: Verified, verbose: bool) -> str:
     return "\n".join(lines)
 
 
-def _finding(found: Verified, finding: Finding) -> str:
+def _finding(found: Verified, finding: HealthFinding) -> str:
     place = f", first at [{', '.join(map(str, finding.first))}]" if finding.first else ""
     role = ""
     if found.sides is not None:
         role = " in the original" if finding.file == found.sides.original.path else " in the copy"
-    return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {finding.detail}"
+    return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {health_detail(finding)}"
 
 
 def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:
@@ -288,31 +290,33 @@ def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:
     return [*lines[:most], f"  and {len(lines) - most} more (--verbose or --json shows them)"]
 
 
-def junit(found: Verified) -> str:
+def verification_junit(found: Verified) -> str:
     """JUnit XML: a case for the structure, for every tensor, for the behaviour and for the health of each file."""
     name = f"refnet verify {found.file.path}"
     return suite(name, found.file.graph.recipe.model or "network", _cases(found))
 
 
-def _cases(found: Verified) -> Iterator[Case]:
+def _cases(found: Verified) -> Iterator[JUnitCase]:
     if found.sides is not None:
         bad = "structure" in found.unmeant
         words = "; ".join(map(line, found.structure)) or f"{len(found.file.graph)} nodes alike"
-        yield Case("structure", "structure" if bad else "", words)
+        yield JUnitCase("structure", "structure" if bad else "", words)
         for value in found.values:
             bad = value.fault or not all(word in found.allowed for word in value.needs)
-            yield Case(f"values.{value.name}", value.kind if bad else "", _line(value))
+            yield JUnitCase(f"values.{value.name}", value.kind if bad else "", _line(value))
         if found.renamed:
-            yield Case("names", "" if "renamed" in found.allowed else "renamed", WORDS["renamed"])
+            yield JUnitCase("names", "" if "renamed" in found.allowed else "renamed", WORDS["renamed"])
         wrong = ", ".join(found.behaviour.wrong)
-        yield Case(
-            "behaviour", "behaviour" if found.strange else "", wrong or found.behaviour.note or "as the original"
+        yield JUnitCase(
+            "behaviour",
+            "behaviour" if found.strange else "",
+            wrong or remark_sentence(found.behaviour.remark) or "as the original",
         )
     files = [found.file] if found.sides is None else [found.sides.original, found.sides.copy]
     for file in files:
-        sick = [finding for finding in found.sick if finding.file == file.path]
-        yield Case(
+        failing = [finding for finding in found.unhealthy if finding.file == file.path]
+        yield JUnitCase(
             f"health.{file.path}",
-            "health" if sick else "",
-            "; ".join(_finding(found, each) for each in sick) or "nothing failing",
+            "health" if failing else "",
+            "; ".join(_finding(found, each) for each in failing) or "nothing failing",
         )

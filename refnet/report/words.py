@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from refnet.judge.verdicts import FAILING
+from refnet.report.bugs import ALONE
 
 __all__ = ["causes", "figure", "origin", "summary"]
 
@@ -30,14 +31,12 @@ def origin(tensor: Mapping[str, Any]) -> str:
 def causes(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Each cause as a sentence, and the lines below it: detail and link.
 
-    'block4.depthwise: wrong. It equals the reference when the padding is TF SAME (0,1) instead of (1,1) [pad-same].' A
-    sentence of the document that begins in lower case goes on from 'It equals the reference when'; any other stands by
-    itself.
+    'block4.depthwise: wrong. It equals the reference when the padding is TF SAME (0,1) instead of (1,1) [pad-same].'
     """
     verdicts = {tensor["name"]: tensor["verdict"] for tensor in document["tensors"]}
     for cause in document["causes"]:
         node, sentence = cause["node"], cause["sentence"].strip().rstrip(".")
-        if sentence[:1].islower():
+        if cause.get("id") and cause["id"] not in ALONE:
             start = "It equals the reference just as well when" if cause.get("tie") else "It equals the reference when"
             sentence = f"{start} {sentence}"
         if (place := cause.get("place", node)) != node:  # somewhere before it in its segment

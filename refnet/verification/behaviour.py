@@ -8,29 +8,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.probes import probe
 from refnet.errors import RefnetError
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import SOURCE
-from refnet.judge.compare import Reference, compare
 from refnet.judge.spread import spread
+from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import FAILING
 from refnet.network import Network
+from refnet.pack.probe import probe
 from refnet.readings.bounds import Precision
 from refnet.verification.sides import Sides
 from refnet.verification.structure import folded_norms
 
-__all__ = ["Behaviour", "behave", "traced"]
+__all__ = ["Behaviour", "Remark", "behave", "inputs", "traced"]
 
 Array = npt.NDArray[Any]
 Trace = dict[str, Array]
 
 _LOGITS = "head.flatten"
+
+
+class Remark(NamedTuple):
+    """Why something was not done: 'not-run' with the file and what stopped it, 'size', 'int8' or 'shape'."""
+
+    kind: str
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Behaviour:
     agree : for how many images the most probable class is the same
     difference : the largest between the two ends, in units of the largest magnitude of the original's
     spread : how far refnet's own runs of the original lie apart there, in the same units
-    note : why something was not done
+    remark : why something was not done, None where all was
     """
 
     images: int = 0
@@ -55,7 +62,7 @@ class Behaviour:
     agree: int = 0
     difference: float = float("nan")
     spread: float = float("nan")
-    note: str = ""
+    remark: Remark | None = None
 
     @property
     def wrong(self) -> list[str]:
@@ -68,14 +75,14 @@ class Behaviour:
         return dict(Counter(self.verdicts.values()))
 
 
-def traced(file: Checkpoint, x: Array) -> Trace | str:
+def traced(file: Checkpoint, x: Array) -> Trace | Remark:
     """Every tensor that a file's network makes of an input in float32, or why there are none."""
     try:
         net = Network(file.graph, file.params).astype(np.float32)
         with np.errstate(all="ignore"):
             return net.trace(x)
     except (RefnetError, ValueError, IndexError) as error:
-        return f"{file.path} cannot be run: {error}"
+        return Remark("not-run", {"file": file.path, "error": str(error)})
 
 
 def inputs(file: Checkpoint, images: int = 2) -> Array:
@@ -84,7 +91,7 @@ def inputs(file: Checkpoint, images: int = 2) -> Array:
 
 
 def behave(
-    sides: Sides, x: Array, first: Trace | str, second: Trace | str, short: str = "", moved: Collection[str] = ()
+    sides: Sides, x: Array, first: Trace | Remark, second: Trace | Remark, short: str = "", moved: Collection[str] = ()
 ) -> Behaviour:
     """Compare two runs.
 
@@ -98,13 +105,12 @@ def behave(
         have been judged, and each node is judged with those that it has
     """
     made = Behaviour(len(x), (x.shape[2], x.shape[3]))
-    if isinstance(first, str):
-        return replace(made, note=first)
-    if isinstance(second, str):
-        return replace(made, note=second)
+    if isinstance(first, Remark):
+        return replace(made, remark=first)
+    if isinstance(second, Remark):
+        return replace(made, remark=second)
     if short == "int8":
-        words = "weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared"
-        made = replace(made, note=words)
+        made = replace(made, remark=Remark("int8", {}))
     else:
         made = replace(made, verdicts=_judged(sides, x, first, second, short, moved))
     return _ends(made, sides, x, first, second)
@@ -116,8 +122,8 @@ def _ends(made: Behaviour, sides: Sides, x: Array, first: Trace, second: Trace) 
     if _LOGITS in first and _LOGITS in second:
         end = other = _LOGITS
     if first[end].shape != second[other].shape:
-        words = f"{end} has shape {second[other].shape} in the copy, {first[end].shape} in the original"
-        return replace(made, end=end, note=words)
+        shapes = {"node": end, "copy": second[other].shape, "original": first[end].shape}
+        return replace(made, end=end, remark=Remark("shape", shapes))
     y, z = (np.asarray(each, np.float64).reshape(len(x), -1) for each in (first[end], second[other]))
     net = Network(sides.original.graph, sides.original.params).astype(np.float32)
     with np.errstate(all="ignore"):
@@ -137,11 +143,12 @@ def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, mov
     tensors = {renamed.get(name, name): second[before.get(name, name)] for name in second if name not in inner}
     own = {name: sides.copy.params[name] for name in moved if name in sides.original.params}
     params = {name: np.asarray(array, np.float64) for name, array in {**sides.original.params, **own}.items()}
-    reference = Reference(graph, params, {**first, SOURCE: x}.__getitem__, tuple(first))
+    golden = {**first, SOURCE: x}
+    reference = Reference(graph, params, golden.__getitem__, tuple(first))
     precision = Precision.of(short) if short else None
     with np.errstate(all="ignore"):
         # Both are runs of refnet's own; in a short format constants are rounded too, as a port's inputs may be.
-        found = compare(reference, tensors, precision=precision, explain=False, partial=True, dumped=bool(short))
+        found = judge_tensors(reference, tensors, precision=precision, explain=False, partial=True, dumped=bool(short))
     return {
         finding.name: finding.judgement.verdict
         for finding in found.findings

@@ -1,6 +1,6 @@
 """What is wrong, or about to be, with the weights of one file by themselves.
 
-Some findings fail a file: NaN, infinity, a negative variance. Others are only told: they are in many good networks.
+Some findings fail a file: NaN, infinity, a negative variance. Others are only listed: they are in many good networks.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.files.checkpoint import Checkpoint
-from refnet.verification.layers import Layer, layers
 
-__all__ = ["CHECKS", "Check", "Finding", "examine"]
+__all__ = ["HealthFinding", "examine"]
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +26,7 @@ _CONSTANT = 4  # elements that a tensor must have to be called constant
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """One thing about one tensor.
 
     Attributes
@@ -34,10 +34,12 @@ class Finding:
     file : whose
     name : of the tensor, refnet's
     key : the file's own name of it
-    kind : a key of `CHECKS`
+    kind : 'nan', 'inf', 'negative-variance', 'zero-variance', 'denormal', 'float16-overflow', 'constant', 'absurd' of
+        an array; 'dead-channel' of a unit; 'not-finite', 'float16-overflow' of what a run makes
     fails : whether the file cannot be used so
     count, first : of how many elements or channels, and the index of the first
-    detail : in words
+    form : what of its kind, '' where there is one
+    value : the figure that goes with it
     """
 
     file: str
@@ -47,14 +49,14 @@ class Finding:
     fails: bool
     count: int
     first: tuple[int, ...]
-    detail: str
+    form: str = ""
+    value: float = 0.0
 
 
-class Check(NamedTuple):
-    """What is looked for: whether it fails a file, in words, and which elements of an array are such."""
+class _Check(NamedTuple):
+    """What is looked for: whether it fails a file, and which elements of an array are such."""
 
     fails: bool
-    sentence: str
     of: Callable[[Array, str, str], Array | None]
 
 
@@ -102,78 +104,77 @@ def _absurd(x: Array, slot: str, stored: str) -> Array | None:
     return large if most and large.sum() <= max(1, x.size // 1000) else None
 
 
-CHECKS: Mapping[str, Check] = {
-    "nan": Check(True, "not a number", _nan),
-    "inf": Check(True, "infinite", _infinite),
-    "negative-variance": Check(True, "a variance below zero", _negative),
-    "zero-variance": Check(False, "a variance of zero: a channel that never varied in training", _zero_variance),
-    "denormal": Check(False, "subnormal: slow on some processors, zero on others", _denormal),
-    "float16-overflow": Check(False, "beyond 65504, the largest number of float16", _beyond_half),
-    "constant": Check(False, "every element is the same", _constant),
-    "absurd": Check(False, "2^24 times nine tenths of the others: a float32 sum loses them beside it", _absurd),
+_CHECKS: Mapping[str, _Check] = {
+    "nan": _Check(True, _nan),
+    "inf": _Check(True, _infinite),
+    "negative-variance": _Check(True, _negative),
+    "zero-variance": _Check(False, _zero_variance),
+    "denormal": _Check(False, _denormal),
+    "float16-overflow": _Check(False, _beyond_half),
+    "constant": _Check(False, _constant),
+    "absurd": _Check(False, _absurd),
 }
 
 
-def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[Finding]:
-    """Look at every array of a file, at its layers, and at the tensors that a probe input gave.
+def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[HealthFinding]:
+    """Look at every array of a file, at its units, and at the tensors that a probe input gave.
 
     Parameters
     ----------
     trace : {node: tensor} of a run, to look for overflow ahead and for channels that stay silent
     """
     found = [finding for name in file.params for finding in _of_array(file, name)]
-    for layer in layers(file.graph, file.params).values():
-        found += _dead(file, layer)
+    for unit in unit_arrays(file.graph, file.params):
+        found += [*_dead(file, unit), *_stuck(file, unit)]
     return [*found, *(_of_run(file, trace) if trace is not None else [])]
 
 
-def _of_array(file: Checkpoint, name: str) -> Iterator[Finding]:
+def _of_array(file: Checkpoint, name: str) -> Iterator[HealthFinding]:
     array, slot, stored = file.params[name], name.rpartition(".")[2], file.stored.get(name, "float32")
-    for kind, check in CHECKS.items():
+    for kind, check in _CHECKS.items():
         with np.errstate(all="ignore"):
             mask = check.of(array, slot, stored)
         if mask is None or not mask.any():
             continue
-        first, detail = tuple(int(i) for i in np.argwhere(mask)[0]), check.sentence
-        count = array.size if kind == "constant" else int(mask.sum())
-        if kind == "constant":
-            first, detail = (), f"every element is {float(array.flat[0]):g}"
-        yield Finding(file.path, name, file.keys.get(name, ""), kind, check.fails, count, first, detail)
+        constant = kind == "constant"
+        count, first = (array.size, ()) if constant else (int(mask.sum()), _index(mask))
+        value = float(array.flat[0]) if constant else 0.0
+        yield HealthFinding(file.path, name, file.keys.get(name, ""), kind, check.fails, count, first, value=value)
 
 
-def _dead(file: Checkpoint, layer: Layer) -> Iterator[Finding]:
+def _index(mask: Array) -> tuple[int, ...]:
+    """Of the first element."""
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def _dead(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
     """Output channels that are the same for every input: filters of zeros, or gamma zero."""
-    for slot, words in (("w", "every weight of the channel is zero"), ("gamma", "gamma is zero")):
-        if slot not in layer.arrays:
-            continue
-        rows = layer.arrays[slot].reshape(len(layer.arrays[slot]), -1)
-        dead = np.flatnonzero(~rows.any(axis=1))
-        if len(dead):
-            name, first = layer.names[slot], (int(dead[0]),)
-            detail = f"{words}: it has the same value for every input"
-            yield Finding(file.path, name, file.keys.get(name, ""), "dead-channel", False, len(dead), first, detail)
-    yield from _stuck(file, layer)
+    for slot in ("w", "gamma"):
+        if slot in unit:
+            rows = unit[slot].reshape(len(unit[slot]), -1)
+            yield from _silent(file, unit.names[slot], np.asarray(~rows.any(axis=1)), slot)
 
 
-def _stuck(file: Checkpoint, layer: Layer) -> Iterator[Finding]:
+def _stuck(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
     """Channels that a ReLU behind batch norm would need more than 6 deviations to let anything through.
 
     Behind batch norm a channel has mean beta and deviation abs(gamma) on the training data.
     """
-    if not {"gamma", "beta"} <= layer.arrays.keys():
+    if unit.norm is None or "gamma" not in unit or "beta" not in unit:
         return
-    norm = layer.names["gamma"].rpartition(".")[0]
-    if not any(node.op in ("relu", "relu6") for node in file.graph.readers().get(norm, [])):
-        return
-    gamma, beta = layer.arrays["gamma"], layer.arrays["beta"]
-    stuck = np.flatnonzero((beta < -6 * np.abs(gamma)) & (gamma != 0))
-    if len(stuck):
-        name, first = layer.names["beta"], (int(stuck[0]),)
-        detail = "beta is more than 6 gamma below zero: the ReLU behind lets nothing through"
-        yield Finding(file.path, name, file.keys.get(name, ""), "dead-channel", False, len(stuck), first, detail)
+    if any(node.op in ("relu", "relu6") for node in file.graph.readers().get(unit.norm.name, [])):
+        gamma, beta = unit["gamma"], unit["beta"]
+        stuck = np.asarray((beta < -6 * np.abs(gamma)) & (gamma != 0))
+        yield from _silent(file, unit.names["beta"], stuck, "beta")
 
 
-def _of_run(file: Checkpoint, trace: Mapping[str, Array]) -> Iterator[Finding]:
+def _silent(file: Checkpoint, name: str, channels: Array, form: str) -> Iterator[HealthFinding]:
+    if channels.any():
+        key, count = file.keys.get(name, ""), int(channels.sum())
+        yield HealthFinding(file.path, name, key, "dead-channel", False, count, _index(channels), form)
+
+
+def _of_run(file: Checkpoint, trace: Mapping[str, Array]) -> Iterator[HealthFinding]:
     """What a probe shows: values that are no numbers, values that float16 cannot hold."""
     seen = False
     for node in file.graph.nodes:
@@ -183,11 +184,9 @@ def _of_run(file: Checkpoint, trace: Mapping[str, Array]) -> Iterator[Finding]:
         bad = ~np.isfinite(y)
         if bad.any() and not seen:  # what comes after it is a consequence
             seen = True
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
-            words = "the tensor that it makes of the probe is not finite"
-            yield Finding(file.path, node.name, "", "not-finite", True, int(bad.sum()), first, words)
+            yield HealthFinding(file.path, node.name, "", "not-finite", True, int(bad.sum()), _index(bad), "run")
         beyond = np.isfinite(y) & (np.abs(y) > _HALF_MAX)
         if beyond.any():
-            first = tuple(int(i) for i in np.argwhere(beyond)[0])
-            words = f"the probe drives it to {float(np.abs(y[beyond]).max()):.4g}, beyond float16's 65504"
-            yield Finding(file.path, node.name, "", "float16-overflow", False, int(beyond.sum()), first, words)
+            count, most = int(beyond.sum()), float(np.abs(y[beyond]).max())
+            first = _index(beyond)
+            yield HealthFinding(file.path, node.name, "", "float16-overflow", False, count, first, "run", most)

@@ -1,19 +1,20 @@
-"""What goes wrong with weights on their way through exporters: one table.
+"""What goes wrong with weights on their way through exporters: kinds, and the bugs that each is about.
 
-Each kind is an id, a sentence and a function that tries it: from a tensor that is not what it should be to what it
-would be if that had gone wrong. The first kind that fits within rounding names the fault, so particular kinds stand
-before general ones.
+The first kind that fits within rounding names the fault, so particular kinds stand before general ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from refnet.verification.cases import Case, Reading
-from refnet.verification.faults import folds, orders, scales
+from refnet.bugs.arrays import MADE_OF, Expected, UnitArrays
+from refnet.bugs.catalogue import BUGS, Bug
+from refnet.bugs.changes import Change, Mistake
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "Fault", "Kind", "faults"]
+
+_LIES, _FOLD = "lies", "fold"  # in an array as it lies in the file, or in the arrays that were folded into it
 
 
 class Kind(NamedTuple):
@@ -22,43 +23,90 @@ class Kind(NamedTuple):
     Attributes
     ----------
     id : short, 'transposed'
-    sentence : what happened
-    tries : from a tensor to what it would be, in the ways in which that can happen
+    bugs : of the catalogue, by their ids
+    stages : where to look for it, 'lies' and 'fold'
+    forms : of those bugs; () for all
     """
 
     id: str
-    sentence: str
-    tries: Callable[[Case], Iterator[Reading]]
+    bugs: tuple[str, ...]
+    stages: tuple[str, ...] = (_LIES,)
+    forms: tuple[str, ...] = ()
 
+
+class Fault(NamedTuple):
+    """What an array would be with something wrong.
+
+    Attributes
+    ----------
+    mistake : what is wrong
+    made : what the array would be
+    before : whether it went wrong before batch norm was folded into the array
+    """
+
+    mistake: Mistake
+    made: Expected
+    before: bool
+
+
+_FORGOTTEN = ("mean", "own", "beta", "var")
+_TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 
 _TABLE = (
     # The fold
-    Kind("lost", "a bias that is zero, or gone", folds.lost),
-    Kind("eps", "another eps in the fold", folds.eps),
-    Kind("gamma-ignored", "gamma taken as 1", folds.gamma_ignored),
-    Kind("mean-forgotten", "the mean, or the convolution's own bias, forgotten", folds.mean_forgotten),
-    Kind("fold-bias", "another formula of the folded bias", folds.bias_formulas),
-    Kind("var-std", "the variance taken for the standard deviation", folds.var_std),
-    Kind("not-folded", "batch norm gone without having been worked in", folds.not_folded),
-    Kind("fold-axis", "the fold along the wrong axis", folds.wrong_axis),
-    Kind("swapped", "another array of the same layer in this one's place", folds.swapped),
-    Kind("zeroed", "all zeros where there were weights", folds.zeroed),
+    Kind("lost", ("bias-missing",)),
+    Kind("eps", ("bn-eps",), (_FOLD,)),
+    Kind("gamma-ignored", ("bn-fix-gamma",), (_LIES, _FOLD)),
+    Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),
+    Kind("fold-bias", ("bn-fold-bias",), (_FOLD,)),
+    Kind("var-std", ("bn-var-std",), (_FOLD,)),
+    Kind("not-folded", ("bn-missing",), (_FOLD,)),
+    Kind("fold-axis", ("bn-fold-axis",), (_FOLD,)),
+    Kind("swapped", ("bn-swapped",), (_LIES, _FOLD)),
+    Kind("zeroed", ("weights-zeroed",)),
     # Order
-    Kind("classes", "classes shifted by one", orders.classes),
-    Kind("transposed", "axes exchanged", orders.transposed),
-    Kind("turned", "kernels turned or mirrored", orders.turned),
-    Kind("permuted", "channels in another order", orders.permuted),
-    Kind("misplaced", "the weights of another layer", orders.misplaced),
+    Kind("classes", ("classes-shift",)),
+    Kind("transposed", _TRANSPOSED, (_LIES, _FOLD)),
+    Kind("turned", ("kernel-flip",), (_LIES, _FOLD)),
+    Kind("permuted", ("channel-permute",), (_LIES, _FOLD)),
+    Kind("misplaced", ("weights-misplaced",)),
     # Size
-    Kind("sign", "the opposite sign", scales.sign),
-    Kind("scaled", "a constant factor", scales.scaled),
-    Kind("channel-scaled", "a factor for each channel", scales.by_channel),
-    Kind("offset", "a constant added", scales.offset),
-    Kind("overflow", "beyond what float16 holds", scales.overflow),
-    Kind("clipped", "cut off at the ends", scales.clipped),
-    Kind("flushed", "small values flushed to zero", scales.flushed),
-    Kind("damaged", "few elements off", scales.damaged),
-    Kind("coarse", "rounded further", scales.coarse),
+    Kind("sign", ("weights-negated",)),
+    Kind("scaled", ("weights-scaled",)),
+    Kind("channel-scaled", ("channels-scaled",)),
+    Kind("offset", ("weights-offset",)),
+    Kind("overflow", ("weights-overflow",)),
+    Kind("clipped", ("weights-clipped",)),
+    Kind("flushed", ("weights-flushed",)),
+    Kind("damaged", ("weights-damaged",)),
+    Kind("coarse", ("weights-coarse",)),
 )
 
 KINDS: Mapping[str, Kind] = {kind.id: kind for kind in _TABLE}
+
+
+def faults(kind: Kind, lies: UnitArrays, unfolded: UnitArrays | None) -> Iterator[Fault]:
+    """What the array that is to be explained would be, had it gone wrong in this way.
+
+    Parameters
+    ----------
+    lies : the unit as the file should have it, with what it has
+    unfolded : the same before batch norm was folded, None where it was not
+    """
+    slot = lies.slot
+    for bug in (BUGS[each] for each in kind.bugs):
+        if _LIES in kind.stages:
+            for change in _of_kind(kind, bug, lies):
+                if lies.names[slot] in change.params:
+                    yield Fault(change.of(bug.id), Expected.of(change.params[lies.names[slot]]), False)
+        if _FOLD in kind.stages and unfolded is not None:
+            sources = {unfolded.names.get(source) for source in MADE_OF[slot]}
+            for change in _of_kind(kind, bug, unfolded):
+                if change.nodes or sources & change.params.keys():
+                    changed = unfolded.having(change.params, change.nodes)
+                    if changed is not None:
+                        yield Fault(change.of(bug.id), changed.folded().tensors[slot], True)
+
+
+def _of_kind(kind: Kind, bug: Bug, unit: UnitArrays) -> Iterator[Change]:
+    return (change for change in bug.of_arrays(unit) if not kind.forms or change.form in kind.forms)

@@ -1,20 +1,21 @@
-"""Formats that an export may have rounded weights to, told from the values themselves.
+"""Formats that an export may have rounded weights to, as the values themselves show.
 
 A copy that was rounded lies on the format's grid *and* within half a step of what it should be; both are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.arrays import Expected
+from refnet.bugs.precision import grid_steps
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
-from refnet.verification.layers import Expected
 
 __all__ = ["Rounding", "on_grid", "roundings"]
 
@@ -24,17 +25,22 @@ _PRODUCT = 3 * 2.0**-24  # scale times integer, in float32, of a scale that was 
 
 
 class Rounding(NamedTuple):
-    """A format: what a policy must allow for it, more on it in words, and what it makes of `Expected`.
+    """A format, and what it makes of `Expected`.
 
-    `fine` is a rounding so small beside the tensor that a few elements show whether it explains a difference; `moved`
-    one of a bias that was larger by a constant, and so coarser than the bias itself would have it.
+    Attributes
+    ----------
+    needs : what a policy must allow for it
+    form : '' for none, 'float', 'grid' of 8 bits, 'integers' with steps of their own; 'moved' of a bias that was larger
+        by a constant, and so is coarser than the bias itself would be
+    facts : the float format, what a grid is per, the constant
+    fine : whether it is so small beside the tensor that a few elements show whether it explains a difference
     """
 
     needs: tuple[str, ...]
-    detail: str
+    form: str
+    facts: Mapping[str, Any]
     widen: Callable[[Expected], Expected]
     fine: bool = False
-    moved: bool = False
 
 
 def on_grid(values: Array, store: str) -> bool:
@@ -54,23 +60,22 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
     constant : of the activation behind a bias, the 3 of a hard sigmoid, which exporters add to the bias
     """
     if steps is not None:
-        yield Rounding(("int8",), "quantised", partial(_within, more=steps / 2))
+        yield Rounding(("int8",), "integers", {}, partial(_within, more=steps / 2))
         return
-    yield Rounding((), "", partial(_within, more=0.0), True)
+    yield Rounding((), "", {}, partial(_within, more=0.0), True)
     with np.errstate(over="ignore"):
         if np.array_equal(copy.astype(np.float32), copy, equal_nan=True):
-            yield Rounding(("float32",), "rounded to float32", partial(_short, store="float32"), True)
+            yield Rounding(("float32",), "float", {"store": "float32"}, partial(_short, store="float32"), True)
     for store in ("float16", "bfloat16"):
         if on_grid(copy, store):
-            yield Rounding((store,), f"rounded to {store}", partial(_short, store=store))
+            yield Rounding((store,), "float", {"store": store}, partial(_short, store=store))
     if constant:
-        words = f"stored with the {constant:g} of the activation behind it added"
-        if on_grid(copy + constant, "float16"):
-            move = partial(_moved, by=constant, u=2.0**-11)
-            yield Rounding(("folded", "float16"), f"{words}, in float16", move, moved=True)
-        yield Rounding(("folded",), words, partial(_moved, by=constant, u=2.0**-24), fine=True, moved=True)
-    for words, step in _grids(copy):
-        yield Rounding(("int8",), f"quantised to 8 bits {words}", partial(_within, more=step / 2))
+        for store, needs in (("float16", ("folded", "float16")), ("float32", ("folded",))):
+            if store == "float32" or on_grid(copy + constant, store):
+                facts = {"constant": constant, "store": store}
+                yield Rounding(needs, "moved", facts, partial(_moved, by=constant, store=store), store == "float32")
+    for per, step in _grids(copy):
+        yield Rounding(("int8",), "grid", {"per": per}, partial(_within, more=step / 2))
 
 
 def _short(made: Expected, *, store: str) -> Expected:
@@ -80,10 +85,11 @@ def _short(made: Expected, *, store: str) -> Expected:
         return _within(made, more=grid.u * (np.abs(made.value) + made.slack) + grid.subnormal / 2)
 
 
-def _moved(made: Expected, *, by: float, u: float) -> Expected:
+def _moved(made: Expected, *, by: float, store: str) -> Expected:
     """Rounded with a constant added, and once more when it was taken away."""
     with np.errstate(invalid="ignore"):
-        return _within(made, more=u * np.abs(made.value + by) + 2.0**-24 * np.abs(made.value))
+        more = FLOATS[store].u * np.abs(made.value + by) + FLOATS["float32"].u * np.abs(made.value)
+        return _within(made, more=more)
 
 
 def _within(made: Expected, more: Array | float) -> Expected:
@@ -91,18 +97,13 @@ def _within(made: Expected, more: Array | float) -> Expected:
 
 
 def _grids(copy: Array) -> Iterator[tuple[str, Array]]:
-    """(words, step) of 8-bit grids that a float tensor lies on, by channel or as a whole."""
+    """8-bit grids that a float tensor lies on, by channel or as a whole: 'channel' or 'tensor', and the steps."""
     if copy.ndim < 2 or not np.isfinite(copy).all():
         return
-    rows = copy.reshape(len(copy), -1)
-    for words, largest in (
-        ("by channel", np.abs(rows).max(axis=1, keepdims=True)),
-        ("as a whole", np.abs(rows).max(keepdims=True)),
-    ):
+    for per in ("channel", "tensor"):
         for levels in (127.0, 128.0):
-            step = np.maximum(largest / levels, 2.0**-149)
-            q = rows / step
+            step = grid_steps(copy, per, levels)
+            q = copy / step
             if np.all(np.abs(q - np.rint(q)) <= levels * 2 * _PRODUCT):
-                wide = step * (1 + 2 * _PRODUCT * levels)
-                yield words, np.broadcast_to(wide, rows.shape).reshape(copy.shape)
+                yield per, np.broadcast_to(step * (1 + 2 * _PRODUCT * levels), copy.shape)
                 break

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refnet.bugs.arrays import UnitArrays, unit_arrays
+from refnet.bugs.parts import Parts
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
-from refnet.verification.layers import Layer, layers
 from refnet.verification.roundings import on_grid
 from refnet.verification.structure import structure_differences
 
@@ -47,23 +48,27 @@ class Sides:
     ----------
     original, copy : the copy is the one that lacks weights, or is folded, or rounded, where either is; else the second
         file
-    first, second : their layers
+    first, second : their units with arrays, by name
     choices : what was settled on the way
     """
 
     original: Checkpoint
     copy: Checkpoint
-    first: dict[str, Layer]
-    second: dict[str, Layer]
+    first: dict[str, UnitArrays]
+    second: dict[str, UnitArrays]
     choices: tuple[Choice, ...] = ()
 
     def folded(self, name: str) -> bool:
         """Whether a layer has its batch norm in the original and, worked in, in the copy."""
-        return name in self.first and name in self.second and self.first[name].norm and not self.second[name].norm
+        return (
+            name in self.first and name in self.second and self.first[name].foldable and not self.second[name].foldable
+        )
 
     def unfolded(self, name: str) -> bool:
         """Whether it is the other way round."""
-        return name in self.first and name in self.second and self.second[name].norm and not self.first[name].norm
+        return (
+            name in self.first and name in self.second and self.second[name].foldable and not self.first[name].foldable
+        )
 
 
 def read_side(
@@ -143,10 +148,15 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sid
     return Sides(
         original,
         copy,
-        layers(original.graph, original.params),
-        layers(copy.graph, copy.params),
+        _units(original),
+        _units(copy),
         choices,
     )
+
+
+def _units(file: Checkpoint) -> dict[str, UnitArrays]:
+    classifier = Parts(file.graph).classifier
+    return {unit.name: unit for unit in unit_arrays(file.graph, file.params, classifier)}
 
 
 def _settled(

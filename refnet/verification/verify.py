@@ -16,12 +16,12 @@ import numpy.typing as npt
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
-from refnet.verification.behaviour import Behaviour, behave, inputs, traced
-from refnet.verification.health import Finding, examine
+from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
+from refnet.verification.health import HealthFinding, examine
 from refnet.verification.policy import DEFAULT
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
-from refnet.verification.values import Value, compare
+from refnet.verification.values import ArrayFinding, match_arrays
 
 __all__ = ["Verified", "verify"]
 
@@ -46,9 +46,9 @@ class Verified:
     file: Checkpoint
     sides: Sides | None
     structure: tuple[Difference, ...]
-    values: tuple[Value, ...]
+    values: tuple[ArrayFinding, ...]
     behaviour: Behaviour
-    health: tuple[Finding, ...]
+    health: tuple[HealthFinding, ...]
     allowed: tuple[str, ...]
 
     @property
@@ -68,7 +68,7 @@ class Verified:
         return tuple(sorted(words))
 
     @property
-    def faults(self) -> list[Value]:
+    def faults(self) -> list[ArrayFinding]:
         """The tensors that are wrong."""
         return [value for value in self.values if value.fault]
 
@@ -78,7 +78,7 @@ class Verified:
         return tuple(word for word in self.needs if word not in self.allowed)
 
     @property
-    def sick(self) -> list[Finding]:
+    def unhealthy(self) -> list[HealthFinding]:
         """The health findings that fail a file; what float16 cannot hold does where float16 is meant."""
         half = "float16" in self.allowed and self.sides is not None
         return [each for each in self.health if each.fails or (half and each.key and each.kind == "float16-overflow")]
@@ -91,8 +91,8 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        """Whether the copy is the original but for what was meant, and no file is sick."""
-        return not (self.faults or self.unmeant or self.sick or self.strange)
+        """Whether the copy is the original but for what was meant, and no file is unhealthy."""
+        return not (self.faults or self.unmeant or self.unhealthy or self.strange)
 
 
 def verify(
@@ -125,32 +125,43 @@ def verify(
 
     Examples
     --------
-    >>> verify("v3.pth", "v3.onnx").holds  # doctest: +SKIP
-    True
+    >>> import tempfile
+    >>> from refnet import load, write_weights
+    >>> net, folder = load(), tempfile.mkdtemp()
+    >>> for name, fold in (("one", False), ("folded", True)):
+    ...     written = write_weights(net.graph, net.params, f"{folder}/{name}.npz", fold=fold)
+    >>> found = verify(f"{folder}/one.npz", f"{folder}/folded.npz", model="refnet/digits")
+    >>> found.holds, found.needs
+    (True, ('folded',))
     """
     if against is None:
         file = read_side(path, model=model, width=width, size=size)
         trace = traced(file, inputs(file))
-        note = trace if isinstance(trace, str) else ""
-        health = examine(file, None if isinstance(trace, str) else trace)
-        return Verified(file, None, file.differences, (), Behaviour(note=note), tuple(health), allow)
+        remark = trace if isinstance(trace, Remark) else None
+        health = examine(file, None if isinstance(trace, Remark) else trace)
+        return Verified(file, None, file.differences, (), Behaviour(remark=remark), tuple(health), allow)
     sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
     structure = structure_differences(sides.original, sides.copy)
-    values = tuple(compare(sides, _steps(sides.copy)))
+    values = tuple(match_arrays(sides, _steps(sides.copy)))
     x = inputs(sides.original)
     first = traced(sides.original, x)
     if sides.copy.graph.input_shape == sides.original.graph.input_shape:
         second = traced(sides.copy, x)
     else:
-        second = f"{sides.copy.path} takes images of another size: nothing can be run on both"
-    behaviour = behave(sides, x, first, second, _short(values), {value.name for value in values if value.moved})
+        second = Remark("size", {"file": sides.copy.path})
+    behaviour = behave(sides, x, first, second, _short(values), _moved(values))
     health = []
     for side, trace in ((sides.original, first), (sides.copy, second)):
-        health += examine(side, None if isinstance(trace, str) else trace)
+        health += examine(side, None if isinstance(trace, Remark) else trace)
     return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow)
 
 
-def _short(values: tuple[Value, ...]) -> str:
+def _moved(values: tuple[ArrayFinding, ...]) -> set[str]:
+    """The biases that were rounded with a constant added."""
+    return {each.name for each in values if not each.fault and each.rounding and each.rounding.form == "moved"}
+
+
+def _short(values: tuple[ArrayFinding, ...]) -> str:
     """The shortest format that weights were rounded to."""
     needed = {word for value in values if not value.fault for word in value.needs}
     return next((word for word in ("int8", "bfloat16", "float16") if word in needed), "")

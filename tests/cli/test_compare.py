@@ -11,7 +11,7 @@ import pytest
 
 from refnet import Network
 from refnet.cli import main
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.judge.verdicts import FAILING
 from refnet.pack.pack import read_pack
 
@@ -177,7 +177,7 @@ def test_a_candidate_that_is_a_pipe_is_refused(pack, tmp_path, capsys):
 def test_a_callable_is_a_candidate_too(pack):
     golden = read_pack(pack)
     net = Network(golden.graph, dict(golden.params))
-    assert judge_port(golden, net.trace).comparison.holds
+    assert compare(golden, net.trace).holds
 
 
 def test_reports_are_written_whole(pack, tensors, tmp_path, capsys):

@@ -10,9 +10,9 @@ import pytest
 from support import CHECKOUT
 
 from refnet import Network, build, random_params
-from refnet.bugs.probes import probe
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
+from refnet.pack.probe import probe
 
 CC = shutil.which("cc")
 FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
@@ -47,7 +47,7 @@ MISTAKES = {"-DSAME_PADDING": ("block4.depthwise", "pad-same"), "-DKERAS_GATE": 
     "flags", [(), *((flag,) for flag in MISTAKES), tuple(MISTAKES)], ids=lambda f: " ".join(f) or "right"
 )
 def test_exactly_the_mistakes_are_found_and_named(tmp_path, pack, flags):
-    found = judge_port(pack, ported(tmp_path, pack, "-O2", *flags)).comparison
+    found = compare(pack, ported(tmp_path, pack, "-O2", *flags)).comparison
     assert found.wrong() == [MISTAKES[flag][0] for flag in flags]
     assert [found.causes[name][0].ids for name in found.wrong()] == [(MISTAKES[flag][1],) for flag in flags]
     assert found.holds is (not flags)
@@ -55,7 +55,7 @@ def test_exactly_the_mistakes_are_found_and_named(tmp_path, pack, flags):
 
 @pytest.mark.parametrize("flags", [["-O0"], ["-O3"], ["-O3", "-ffast-math"]], ids=" ".join)
 def test_it_holds_however_it_is_compiled(tmp_path, pack, flags):
-    assert judge_port(pack, ported(tmp_path, pack, *flags)).comparison.holds
+    assert compare(pack, ported(tmp_path, pack, *flags)).holds
 
 
 def test_every_tensor_of_the_block_is_dumped(tmp_path, pack):

@@ -15,7 +15,7 @@ from support import DATA
 from refnet import Network, build, load, random_input, random_params
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
 from refnet.report.differences import what
 
@@ -117,8 +117,8 @@ def test_logits_in_float64_are_those_of_the_vendor_or_of_the_files_own_arrays(ex
 @pytest.mark.parametrize(("name", "run"), RUNS)
 def test_the_vendors_tensors_are_within_bounds_node_by_node(exports, tmp_path, name, run):
     judged = judged_by(read(exports, name), name, saved(name, run), tmp_path)
-    assert judged.comparison.wrong() == []
-    assert judged.comparison.holds
+    assert judged.wrong() == []
+    assert judged.holds
 
 
 @pytest.mark.parametrize("name", WITH_TENSORS)
@@ -127,7 +127,7 @@ def test_a_weight_that_is_wrong_would_be_seen_at_its_node(exports, tmp_path, nam
     params = dict(net.params)
     params["block3.depthwise.w"] = params["block3.depthwise.w"] * np.float32(1.001)
     judged = judged_by(Network(net.graph, params), name, saved(name, "float32"), tmp_path)
-    wrong = judged.comparison.wrong()
+    wrong = judged.wrong()
     assert len(wrong) == 1
     assert wrong[0].startswith("block3.depthwise")
 
@@ -140,7 +140,7 @@ def saved(name, run):
 def judged_by(net, name, tensors, folder):
     x = random_input(network(name), 2)[:1]
     write_pack(net, x, folder / "golden", origin={})
-    return judge_port(folder / "golden", tensors, explain=False)
+    return compare(folder / "golden", tensors, explain=False)
 
 
 @pytest.mark.parametrize("name", [name for name in GRAPHS if not FILES[name]["folded"]])

@@ -12,7 +12,7 @@ from refnet.files.containers.structure import Contents, IntegerScale, Operation,
 from refnet.files.importers import import_graph
 from refnet.files.importers.builder import decimal
 from refnet.graph import interpret
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
 
@@ -594,17 +594,17 @@ def test_every_layer_of_a_keras_network_is_within_bounds_on_its_own_inputs(real,
     with np.load(real / "vww_96" / "grace_hopper_keras_layers.npz") as saved:
         layers = {name: saved[name] for name in saved if name not in ("input_1", "flatten")}
     write_pack(Network(imported.graph, imported.params), x, tmp_path / "pack", origin={})
-    judged = judge_port(tmp_path / "pack", {**layers, "input": x}, explain=False)
-    assert judged.comparison.holds
+    judged = compare(tmp_path / "pack", {**layers, "input": x}, explain=False)
+    assert judged.holds
     layers["activation_7"] = layers["activation_7"] * np.float32(1.001)
-    judged = judge_port(tmp_path / "pack", {**layers, "input": x}, explain=False)
-    assert "activation_7" in judged.comparison.wrong()
+    judged = compare(tmp_path / "pack", {**layers, "input": x}, explain=False)
+    assert "activation_7" in judged.wrong()
 
 
 def ends_hold(imported, x, y, folder):
     """Whether what a runtime returned is as near as honest float32 runs are to each other."""
     write_pack(Network(imported.graph, imported.params), x, folder, origin={})
-    return judge_port(folder, {imported.graph.output: y, "input": x}, explain=False, partial=True).comparison.holds
+    return compare(folder, {imported.graph.output: y, "input": x}, explain=False, partial=True).holds
 
 
 @pytest.mark.parametrize("name", ["vww_96.h5", "vww_96_float.tflite"])

@@ -129,14 +129,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch:
 def test_parts_make_the_bytes_that_the_whole_makes(tmp_path: Path, compressed: bool) -> None:
     whole = np.arange(15.0).reshape(5, 3)
     npz.write(tmp_path / "whole.npz", {"x": whole}, compressed=compressed)
-    parts = npz.Parts((5, 3), whole.dtype, (whole[at : at + 2] for at in (0, 2, 4)))
+    parts = npz.Rows((5, 3), whole.dtype, (whole[at : at + 2] for at in (0, 2, 4)))
     npz.write(tmp_path / "parts.npz", {"x": parts}, compressed=compressed)
     assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
 def test_parts_that_do_not_add_up_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"rows that do not add up to the shape \(5, 3\)"):
-        npz.write(tmp_path / "a.npz", {"x": npz.Parts((5, 3), np.dtype(float), [np.zeros((4, 3))])})
+        npz.write(tmp_path / "a.npz", {"x": npz.Rows((5, 3), np.dtype(float), [np.zeros((4, 3))])})
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ from refnet.cli import main
 from refnet.files import containers
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
-from refnet.judge.port import Scale, judge_port
+from refnet.judge.compare import TensorScale, compare
 from refnet.pack.pack import write_pack
 from refnet.report.differences import line, what
 
@@ -31,7 +31,7 @@ def channels_first(array):
 
 def judged_by(net, x, tensors, folder, **options):
     write_pack(net, x, folder / "golden", origin={})
-    return judge_port(folder / "golden", tensors, explain=False, **options)
+    return compare(folder / "golden", tensors, explain=False, **options)
 
 
 # ---------------------------------------------------------------- visual wake words
@@ -69,7 +69,7 @@ def test_every_layer_of_keras_is_exact_or_rounding(vww, layers, tmp_path):
     tensors = {name: y for name, y in layers.items() if name != "input_1"}
     judged = judged_by(load(vww / "vww_96.h5", as_is=True), layers["input_1"], tensors, tmp_path)
     assert judged.matching.unmatched == []
-    assert {finding.judgement.verdict for finding in judged.comparison.findings} <= {"exact", "rounding", "inside"}
+    assert {finding.judgement.verdict for finding in judged.findings} <= {"exact", "rounding", "inside"}
 
 
 def test_the_float_export_is_an_honest_port_of_the_original(vww, layers, tmp_path):
@@ -77,7 +77,7 @@ def test_the_float_export_is_an_honest_port_of_the_original(vww, layers, tmp_pat
     norms = {node.inputs[0]: node.name for node in original.graph.nodes if node.op == "batch_norm"}
     tensors = {norms.get(name, name): y for name, y in export.trace(layers["input_1"]).items()}
     judged = judged_by(original, layers["input_1"], tensors, tmp_path)
-    assert {finding.judgement.verdict for finding in judged.comparison.findings} <= {"exact", "rounding", "inside"}
+    assert {finding.judgement.verdict for finding in judged.findings} <= {"exact", "rounding", "inside"}
 
 
 def test_a_layer_of_another_network_would_be_wrong(vww, layers, tmp_path):
@@ -86,7 +86,7 @@ def test_a_layer_of_another_network_would_be_wrong(vww, layers, tmp_path):
     params["block5.project.w"] = params["block5.project.w"].astype(np.float16).astype(np.float32)
     tensors = {name: y for name, y in layers.items() if name != "input_1"}
     judged = judged_by(Network(net.graph, params), layers["input_1"], tensors, tmp_path)
-    assert judged.comparison.wrong() == ["block5.project"]
+    assert judged.wrong() == ["block5.project"]
 
 
 @pytest.mark.parametrize("name", [*FLOAT, "vww_96_int8.tflite"])
@@ -108,7 +108,7 @@ def test_every_integer_tensor_is_rounding(vww, tmp_path):
     saved = npz.read(vww / "grace_hopper_int8_tensors_reference_kernels.npz")
     stored = {name: channels_first(saved[f"t{index:03d}"]) for index, name in enumerate(names)}
     scales = {
-        name: Scale(float(scale.scales[0]), int(scale.zero_points[0])) for name, scale in structure.scales.items()
+        name: TensorScale(float(scale.scales[0]), int(scale.zero_points[0])) for name, scale in structure.scales.items()
     }
     (source,) = structure.inputs
     x = np.float32(scales[source].scale) * (stored[source].astype(np.float32) - scales[source].zero_point)
@@ -117,7 +117,7 @@ def test_every_integer_tensor_is_rounding(vww, tmp_path):
     used = {name: scales[name] for name in tensors}
     judged = judged_by(load(path, as_is=True), x, tensors, tmp_path, scales=used)
     assert len(judged.matching.tensors) == 30
-    assert {finding.judgement.verdict for finding in judged.comparison.findings} == {"rounding", "inside"}
+    assert {finding.judgement.verdict for finding in judged.findings} == {"rounding", "inside"}
 
 
 def test_verify_says_that_the_float_export_is_the_same_network(vww, capsys):
@@ -163,7 +163,7 @@ def onnxruntimes(run):
 def test_every_tensor_of_onnxruntime_is_exact_or_rounding(ppocr, tmp_path, run):
     x, tensors = onnxruntimes(run)
     judged = judged_by(load(ppocr, size=x.shape[2:], as_is=True), x, tensors, tmp_path)
-    assert {finding.judgement.verdict for finding in judged.comparison.findings} <= {"exact", "rounding", "inside"}
+    assert {finding.judgement.verdict for finding in judged.findings} <= {"exact", "rounding", "inside"}
     assert len(judged.matching.tensors) == 82
 
 
@@ -179,4 +179,4 @@ def test_another_slope_of_one_gate_would_be_seen(ppocr, tmp_path):
         for node in net.graph.nodes
     )
     graph = type(net.graph)(net.graph.recipe, nodes)
-    assert judged_by(Network(graph, net.params), x, tensors, tmp_path).comparison.wrong() == ["block4.se.gate"]
+    assert judged_by(Network(graph, net.params), x, tensors, tmp_path).wrong() == ["block4.se.gate"]

@@ -19,7 +19,7 @@ from refnet.files.containers import npz, read
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.schemes import entries
 from refnet.graph import interpret
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
 from refnet.report.differences import line
@@ -124,7 +124,7 @@ def test_tensorflows_float32_tensors_are_within_bounds_node_by_node(models, tmp_
     tensors = {node: y for node, y in saved.items() if node.replace("/", ".")[-80:].strip(".") in imported.graph}
     tensors |= {node: y for node, y in saved.items() if node.endswith("Squeeze")}
     assert len(tensors) > 0.8 * len(saved)
-    judged = judge_port(tmp_path / "golden", tensors, explain=False)
+    judged = compare(tmp_path / "golden", tensors, explain=False)
     assert judged.comparison.wrong() == []
     assert judged.comparison.holds
 

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from data.ports.exam import PORTS, marks
 
-from refnet.bugs.catalogue import HYPOTHESES
-from refnet.bugs.probes import places
-from refnet.bugs.segments import cut
+from refnet.bugs.catalogue import BUGS, REPLAYED
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut, run
+from refnet.bugs.sites import sites
 from refnet.graph import SOURCE
-from refnet.judge.compare import compare
-from refnet.judge.diagnose import describe, diagnose
-from refnet.judge.scorecard import FAMILIES, false_alarms, inject, outcomes, pairs, subject, tally
+from refnet.judge.describe import describe
+from refnet.judge.diagnose import diagnose
+from refnet.judge.scorecard import FAMILIES, false_alarms, inject, pairs, subject, tally, trials
+from refnet.judge.tensors import judge_tensors
 from refnet.readings.bounds import Precision
-from refnet.readings.shapes import shapes
+from refnet.report.bugs import of_port
+from refnet.report.comparison import cause_sentence, feature_sentence
 
 FLOAT32 = Precision.of("float32")
 
@@ -25,19 +28,19 @@ def small():
 
 
 @pytest.mark.parametrize("port", PORTS, ids=lambda port: port["file"].removesuffix(".npz"))
-def test_a_port_written_apart_from_the_hypotheses_is_located_and_named(port):
+def test_a_port_written_apart_from_the_catalogue_is_located_and_named(port):
     """The exam: wrong ports in PyTorch and C, by a hand that had not seen the table."""
     for mark in marks(port):
         assert not mark.innocent, "an innocent layer is accused"
         assert mark.located, f"{mark.bug} is not located"
-        if port["file"] != "v2_option_a.npz":  # a shortcut that pads its channels: no hypothesis of ours
+        if port["file"] != "v2_option_a.npz":  # a shortcut that pads its channels: no bug of the catalogue
             assert mark.named, f"{mark.bug} is not named"
 
 
 @pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14"])
 def test_a_sample_of_the_scorecard(family):
     """Every bug once, somewhere; `refnet scorecard` does more."""
-    rows = list(outcomes(subject(FAMILIES[family]), sample=1, seed=7))
+    rows = list(trials(subject(FAMILIES[family]), sample=1, seed=7))
     counts = tally(rows)
     missed = [row for row in rows if row.visible and not row.located]
     assert not missed
@@ -54,14 +57,13 @@ def test_honest_runs_raise_no_alarm(family):
 
 
 def place(small, bug, node, words=""):
-    wanted = {bug: HYPOTHESES[bug]}
-    found = places(small.graph, small.net.params, small.tensors.items(), wanted)
-    return next(p for p in found if p.variation.node == node and words in p.variation.detail)
+    found = sites(small.graph, small.net.params, small.tensors.items(), [BUGS[bug]])
+    return next(site for site in found if site.change.node == node and words in of_port(site.mistake))
 
 
 def causes(small, *bugs):
     candidate = inject(small, *bugs)
-    found = compare(small.reference, candidate, precision=FLOAT32, partial=True)
+    found = judge_tensors(small.reference, candidate, precision=FLOAT32, partial=True)
     return found, found.causes[bugs[0].segment.end]
 
 
@@ -73,20 +75,18 @@ def test_causes_that_this_input_cannot_tell_apart_are_all_listed(small):
 
 def test_a_cause_says_what_and_instead_of_what(small):
     _, found = causes(small, place(small, "bn-eps", "block3.expand.bn", "1e-05"))
-    assert found[0].detail == "eps is 1e-05 instead of 0.001"
-    assert found[0].node == "block3.expand.bn"
+    assert cause_sentence(found[0]) == "eps is 1e-05 instead of 0.001"
+    assert found[0].nodes == ("block3.expand.bn",)
 
 
 def test_two_bugs_in_one_segment_are_found_as_a_pair(small):
     """A fused convolution, batch norm and activation with two mistakes."""
     have = {SOURCE: small.tensors[SOURCE], **{n: small.tensors[n] for n in ("block3.expand.act", "block2.project.bn")}}
-    honest = cut(small.graph, small.net.params, "block3.expand.act", have, shapes(small.graph), judged=False)
-    first = next(v for v in HYPOTHESES["bn-fix-gamma"].vary(honest))
-    second = next(v for v in HYPOTHESES["act-missing"].vary(first.segment))
-    from refnet.bugs.segments import run
-
-    candidate = {**have, "block3.expand.act": run(second.segment, np.float32)}
-    segment = cut(small.graph, small.net.params, "block3.expand.act", candidate, shapes(small.graph))
+    honest = cut(Parts(small.graph), small.net.params, "block3.expand.act", have, judged=False)
+    first = honest.changed(next(BUGS["bn-fix-gamma"].changes(honest)))
+    second = first.changed(next(BUGS["act-missing"].changes(first)))
+    candidate = {**have, "block3.expand.act": run(second, np.float32)}
+    segment = cut(Parts(small.graph), small.net.params, "block3.expand.act", candidate)
     found = diagnose(segment, FLOAT32)
     assert {"bn-fix-gamma", "act-missing"} in [set(cause.ids) for cause in found]
 
@@ -114,15 +114,15 @@ def framed(y):
 def test_where_nothing_fits_it_says_what_can_be_seen(small, spoil, words):
     name = "block1.depthwise"
     candidate = {**small.tensors, name: spoil(small.tensors[name]).astype(np.float32)}
-    segment = cut(small.graph, small.net.params, name, candidate, shapes(small.graph))
-    assert words in describe(segment, FLOAT32)
+    segment = cut(Parts(small.graph), small.net.params, name, candidate)
+    assert any(words in feature_sentence(feature) for feature in describe(segment, FLOAT32))
 
 
 def test_noise_has_no_cause(small):
     name = "block3.expand"
     noise = np.random.default_rng(0).standard_normal(small.tensors[name].shape).astype(np.float32)
     candidate = {**small.tensors, name: small.tensors[name] + noise}
-    segment = cut(small.graph, small.net.params, name, candidate, shapes(small.graph))
+    segment = cut(Parts(small.graph), small.net.params, name, candidate)
     assert diagnose(segment, FLOAT32) == []
 
 
@@ -142,10 +142,10 @@ def test_values_rounded_to_bfloat16_are_no_sums_in_float16(small):
     assert [cause.ids[0] for cause in named] == ["fp16-storage"]
 
 
-def test_every_hypothesis_has_a_sentence_and_a_place_in_some_family():
+def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
     applied = set()
     for family in ("V1", "V3 Small", "V3 Small, SAME", "d-li14"):
         one = subject(FAMILIES[family])
-        applied |= {p.hypothesis.id for p in places(one.graph, one.net.params, one.tensors.items())}
-    assert set(HYPOTHESES) - applied <= {"resize-corners", "pool-ceil", "flatten-order", "se-width"}  # see test_maps
-    assert all(h.sentence and (not h.link or h.link.startswith("https://")) for h in HYPOTHESES.values())
+        applied |= {site.bug for site in sites(one.graph, one.net.params, one.tensors.items())}
+    assert {bug.id for bug in REPLAYED} - applied <= {"resize-corners", "pool-ceil", "flatten-order", "se-width"}
+    assert all(bug.sentence and (not bug.link or bug.link.startswith("https://")) for bug in BUGS.values())

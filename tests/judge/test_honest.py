@@ -11,17 +11,17 @@ import pytest
 from support import DATA
 
 from refnet import Network, build, random_params
-from refnet.bugs.ends import rounded
-from refnet.bugs.probes import probe, styles
+from refnet.bugs.sites import styles
 from refnet.files.containers import npz
 from refnet.graph import SOURCE, Graph, interpret, walk
-from refnet.judge.compare import Reference, compare
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.judge.scorecard import FAMILIES
+from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.pack import write_pack
+from refnet.pack.probe import probe
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
-from refnet.readings.orders import ORDERS
+from refnet.readings.orders import ORDERS, rounded
 
 SAVED = sorted((DATA / "honest").glob("*.npz"))
 OVERFLOWS = ("MnasNet B1", "float16")  # its values leave the format's range, so the port is not honest
@@ -44,7 +44,7 @@ def setting(family):
 def reference(net, x):
     trace = net.astype(np.float64).trace(x.astype(np.float64))
     golden = {SOURCE: x} | {name: y.astype(np.float32) for name, y in trace.items()}
-    return Reference(net.graph, net.params, golden.__getitem__, tuple(golden))
+    return Reference.of(net.graph, net.params, golden)
 
 
 def alarms(reference, tensors, store=None):
@@ -54,7 +54,7 @@ def alarms(reference, tensors, store=None):
     return [
         (way, finding.name, finding.judgement)
         for way in ("all", "fused")
-        for finding in compare(
+        for finding in judge_tensors(
             reference, {name: tensors[name] for name in ways[way]}, precision=precision, explain=False
         ).findings
         if not finding.judgement.holds
@@ -92,9 +92,9 @@ def test_pytorch_and_onnxruntime(path, tmp_path):
     meta, tensors = read(path)
     graph = build(meta["model"], width=meta["width"], size=tuple(meta["size"]), classes=meta["classes"])
     write_pack(Network(graph, random_params(graph)), probe(graph, 1), tmp_path / "golden", origin={})
-    judged = judge_port(tmp_path / "golden", tensors, explain=False)
-    assert judged.comparison.wrong() == []
-    assert judged.comparison.holds
+    judged = compare(tmp_path / "golden", tensors, explain=False)
+    assert judged.wrong() == []
+    assert judged.holds
     assert judged.matching.unmatched == []
     if path.stem.endswith("onnx"):  # what a fusing runtime has, found by content
         assert {matched.how for matched in judged.matching.tensors.values()} == {"content"}
@@ -110,7 +110,7 @@ def test_a_wrong_statistic_of_one_batch_norm_would_be_seen(path, tmp_path):
     params = random_params(graph)
     params["block3.depthwise.bn.var"] = params["block3.depthwise.bn.var"] * np.float32(1.01)
     write_pack(Network(graph, params), probe(graph, 1), tmp_path / "golden", origin={})
-    wrong = judge_port(tmp_path / "golden", tensors, explain=False).comparison.wrong()
+    wrong = compare(tmp_path / "golden", tensors, explain=False).wrong()
     assert wrong in (["block3.depthwise.bn"], ["block3.depthwise.act"])
 
 
@@ -143,7 +143,7 @@ def test_short_storage_of_folded_params(store):
     x = tensors.pop(SOURCE)
     norms = {node.inputs[0]: node.name for node in net.graph.nodes if node.op == "batch_norm"}
     tensors = {norms.get(name, name): y for name, y in tensors.items()}
-    found = compare(reference(net, x), tensors, precision=Precision.of(store), explain=False)
+    found = judge_tensors(reference(net, x), tensors, precision=Precision.of(store), explain=False)
     assert found.wrong() == []
     assert found.holds
 
@@ -155,5 +155,5 @@ def test_short_storage_hides_no_wrong_padding():
     x = tensors.pop(SOURCE)
     y = tensors["block4.depthwise"]
     tensors["block4.depthwise"] = np.concatenate([y[:, :, 1:], y[:, :, -1:]], axis=2)
-    found = compare(reference(net, x), tensors, precision=Precision.of("bfloat16"), explain=False)
+    found = judge_tensors(reference(net, x), tensors, precision=Precision.of("bfloat16"), explain=False)
     assert found.wrong()[:1] == ["block4.depthwise"]

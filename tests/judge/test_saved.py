@@ -10,7 +10,7 @@ from support import FACTS
 
 from refnet import Network, build, random_input, random_params
 from refnet.files import shipped
-from refnet.judge.saved import AGREEMENT, LOGITS, check, judge_nodes, saved
+from refnet.judge.saved import AGREEMENT, LOGITS, check_saved, judge_nodes, saved
 from refnet.judge.spread import spread
 from refnet.readings.bounds import Precision, bound
 
@@ -83,7 +83,7 @@ def test_float64_logits_are_the_vendors(case):
 def test_float64_logits_are_the_vendors_at_224(model):
     """A sample; `refnet check --all` does every one."""
     case = min((c for c in saved(model) if c.size == (224, 224)), key=lambda c: c.width)
-    assert check(case).verdict == "agrees"
+    assert check_saved(case).verdict == "agrees"
 
 
 def test_stage_by_stage_means_of_vendors_without_a_package():

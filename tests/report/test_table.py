@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from refnet.judge.verdicts import FAILING
-from refnet.report.page import png
-from refnet.report.table import html, junit, table
+from refnet.report.page import comparison_page, png
+from refnet.report.table import comparison_junit, comparison_table
 
 VERDICTS = ("exact", "rounding", "inside", *FAILING)
 FIGURES = st.none() | st.floats(min_value=0) | st.sampled_from([np.inf, np.nan, "inf"])
@@ -91,7 +91,7 @@ def one_wrong():
 
 
 def test_the_table_says_what_is_wrong_and_why():
-    lines = table(one_wrong()).splitlines()
+    lines = comparison_table(one_wrong()).splitlines()
     row = next(line for line in lines if line.startswith("block4.depthwise  wrong"))
     assert row.split()[:4] == ["block4.depthwise", "wrong", "dw4,", "nhwc"]
     assert row.endswith("312     4e+04  inf       1.25          0.5     0.9     1e-07")
@@ -105,14 +105,14 @@ def test_the_table_says_what_is_wrong_and_why():
 
 
 def test_a_verbose_table_has_a_row_for_each():
-    text = table(one_wrong(), verbose=True)
+    text = comparison_table(one_wrong(), verbose=True)
     for name in ("stem.conv", "stem.bn", "block4.depthwise"):
         assert re.search(rf"^{re.escape(name)} ", text, re.MULTILINE)
     assert "fine:" not in text
 
 
 def test_what_holds_is_short():
-    assert table(document(tensor(), tensor("b", "rounding"))).splitlines()[2:] == [
+    assert comparison_table(document(tensor(), tensor("b", "rounding"))).splitlines()[2:] == [
         "fine: 1 exact, 1 rounding",
         "",
         "holds",
@@ -120,7 +120,7 @@ def test_what_holds_is_short():
 
 
 def test_causes_speak_in_sentences():
-    said = table(
+    said = comparison_table(
         document(
             tensor("a", "suspect"),
             causes=[cause("a"), cause("a", id="b", tie=True), cause("a", id="", sentence="Nothing explains it.")],
@@ -132,20 +132,20 @@ def test_causes_speak_in_sentences():
 
 def test_a_cause_before_the_end_of_its_segment_is_said_with_its_place():
     far = cause("a", place="b, c", sentence="the gate is the true sigmoid, and eps is 0", id="x+y")
-    said = table(document(tensor("a", "wrong"), causes=[far, cause("a", place="a")]))
+    said = comparison_table(document(tensor("a", "wrong"), causes=[far, cause("a", place="a")]))
     assert "when the gate is the true sigmoid, and eps is 0, at b and c [x+y]." in said
     assert "at a" not in said
 
 
 def test_unmatched_fail_in_every_report():
     doc = document(tensor(), verdict="fails", unmatched=["debug"])
-    assert table(doc).endswith("match nothing: debug\n\nfails: 1 unmatched")
-    assert ElementTree.fromstring(junit(doc)).find("testsuite").get("failures") == "1"
-    assert "debug" in html(doc)
+    assert comparison_table(doc).endswith("match nothing: debug\n\nfails: 1 unmatched")
+    assert ElementTree.fromstring(comparison_junit(doc)).find("testsuite").get("failures") == "1"
+    assert "debug" in comparison_page(doc)
 
 
 def test_junit_has_a_case_for_each():
-    suite = ElementTree.fromstring(junit(one_wrong())).find("testsuite")
+    suite = ElementTree.fromstring(comparison_junit(one_wrong())).find("testsuite")
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     assert [case.get("name") for case in suite] == ["stem.conv", "stem.bn", "block4.depthwise"]
     (failure,) = suite.iter("failure")
@@ -158,7 +158,7 @@ def test_the_page_shows_strip_pictures_and_causes():
     errors = np.zeros((5, 7))
     errors[0] = np.nan
     histogram = np.histogram(np.arange(9.0), 4)
-    page = html(one_wrong(), {"block4.depthwise": errors}, {"block4.depthwise": histogram})
+    page = comparison_page(one_wrong(), {"block4.depthwise": errors}, {"block4.depthwise": histogram})
     tags = Tags(page).seen
     cells = [attrs for tag, attrs in tags if tag == "a"]
     assert [attrs["title"].split(",")[0] for attrs in cells] == [
@@ -174,7 +174,7 @@ def test_the_page_shows_strip_pictures_and_causes():
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "docs/bugs.md", 'https://x/"onclick="y'])
 def test_only_web_addresses_become_links(link):
-    tags = Tags(html(document(causes=[cause(link=link)]))).seen
+    tags = Tags(comparison_page(document(causes=[cause(link=link)]))).seen
     assert [attrs["href"] for tag, attrs in tags if tag == "a"] == ([link] if link.startswith("https") else [])
 
 
@@ -182,11 +182,11 @@ def test_only_web_addresses_become_links(link):
 @given(DOCUMENTS)
 def test_every_document_is_rendered(doc):
     for verbose in (False, True):
-        assert doc["verdict"] in table(doc, verbose=verbose).splitlines()[-1]
-    cases = ElementTree.fromstring(junit(doc)).iter("testcase")
+        assert doc["verdict"] in comparison_table(doc, verbose=verbose).splitlines()[-1]
+    cases = ElementTree.fromstring(comparison_junit(doc)).iter("testcase")
     assert len(list(cases)) == len(doc["tensors"]) + len(doc["unmatched"])
     rows = {tensor["name"]: np.ones((2, 3)) for tensor in doc["tensors"]}
-    for tag, attrs in Tags(html(doc, rows)).seen:
+    for tag, attrs in Tags(comparison_page(doc, rows)).seen:
         assert tag != "script"
         assert not any(name.startswith("on") for name in attrs)
         assert attrs.get("src", "data:").startswith("data:")
@@ -195,9 +195,9 @@ def test_every_document_is_rendered(doc):
 def test_hostile_names_are_escaped():
     name = "<script>alert('1')</script>\x00\"&"
     doc = document(tensor(name, "wrong", segment=[name], source=name + "x"), causes=[cause(name)], unmatched=[name])
-    page = html(doc | {"candidate": name, "model": name}, {name: np.ones((2, 2))})
+    page = comparison_page(doc | {"candidate": name, "model": name}, {name: np.ones((2, 2))})
     assert not any(tag == "script" for tag, _ in Tags(page).seen)
-    assert ElementTree.fromstring(junit(doc)).find("testsuite/testcase").get("name").startswith("<script>")
+    assert ElementTree.fromstring(comparison_junit(doc)).find("testsuite/testcase").get("name").startswith("<script>")
 
 
 @given(nps.arrays(np.float32, nps.array_shapes(min_dims=2, max_dims=2, max_side=9)))

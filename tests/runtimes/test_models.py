@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from refnet import FormatError, Network, RequestError
-from refnet.bugs.probes import styles
+from refnet.bugs.sites import styles
 from refnet.cli import main
 from refnet.files.containers.structure import Operation
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.pack.pack import read_pack
 from refnet.runtimes.models import is_model, run_model, segment_ends
 
@@ -317,8 +317,8 @@ def test_compare_runs_a_model_and_does_not_ask_what_its_inner_tensors_are(packag
     x = golden.tensor("input")
     nodes = [["Add", ["x", "x2"], [f"t{index}"]] for index in range(len(names) + 1)]
     path = onnx_file(tmp_path, [*x.shape], nodes=nodes)
-    judged = judge_port(pack, path, explain=False)
-    assert judged.comparison.holds
+    judged = compare(pack, path, explain=False)
+    assert judged.holds
     assert judged.matching.unmatched == []
     assert main(["compare", str(pack), str(path)]) == 0
     assert capsys.readouterr().out.rstrip().endswith("holds")

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import own_graphs
 
+from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
-from refnet.readings.shapes import shapes
 from refnet.session import Session
 
 
@@ -25,8 +25,8 @@ def test_every_tensor_of_any_graph_is_inside_its_bounds(made, data):
     tensors = Session(graph, params, threads=1, keep=keep).tensors(x)
     assert set(tensors) == {*keep, *graph.outputs}
     for name, y in tensors.items():
-        part = cut(graph, params, name, {SOURCE: x, **tensors}, shapes(graph))
-        judgement = judge(y, bound(part.graph, part.params, part.given, Precision.of("float64")))
+        part = cut(Parts(graph), params, name, {SOURCE: x, **tensors})
+        judgement = judge(y, bound(part.graph, params, part.given, Precision.of("float64")))
         assert judgement.verdict != "wrong", (name, judgement)  # so few elements may be 'suspect' by chance
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import DTYPES, geometry, graphs
 
 from refnet import Network, RequestError, build, random_input, random_params
+from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, limit
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
@@ -38,9 +39,9 @@ FAMILIES = (
 def judged(graph: Graph, params, x, keep, **options):
     """(name, verdict's figures) of each tensor that a session keeps, given those that it keeps before."""
     made = Session(graph, params, threads=1, keep=keep, **options).tensors(x)
-    tensors, sizes = {SOURCE: x, **made}, shapes(graph)
+    tensors, parts = {SOURCE: x, **made}, Parts(graph)
     for name, y in made.items():
-        part = cut(graph, params, name, tensors, sizes)
+        part = cut(parts, params, name, tensors)
         yield name, judge(y, limit(part, Precision.of(str(y.dtype))))
 
 
@@ -75,7 +76,7 @@ def test_a_weight_that_is_packed_wrong_is_seen(slot):
     params = random_params(graph)
     wrong = {**params, f"block5.{slot}": params[f"block5.{slot}"] * np.float32(1.01)}
     tensors = Session(graph, wrong, keep=block_ends(graph)).tensors(random_input(graph))
-    part = cut(graph, params, "block5.add", {SOURCE: random_input(graph), **tensors}, shapes(graph))
+    part = cut(Parts(graph), params, "block5.add", {SOURCE: random_input(graph), **tensors})
     assert not judge(tensors["block5.add"], limit(part, Precision.of("float32"))).holds
 
 
@@ -148,7 +149,7 @@ def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, ga
     again = session.tensors(x)
     assert all(np.array_equal(again[name], y) for name, y in tensors.items())
     for name, y in tensors.items():
-        part = cut(graph, params, name, {SOURCE: x, **tensors}, shapes(graph))
+        part = cut(Parts(graph), params, name, {SOURCE: x, **tensors})
         judgement = judge(y, bound(part.graph, params, part.given, Precision.of(str(x.dtype))))
         assert judgement.verdict != "wrong", judgement  # so few elements may be 'suspect' by chance
 

@@ -37,4 +37,4 @@ def test_every_export_is_still_its_network(exports, one, other):
     assert not found.behaviour.wrong
     # Weights rounded to float16 may move an untrained network's two best classes past each other.
     assert half or found.behaviour.agree == found.behaviour.images
-    assert not found.sick
+    assert not found.unhealthy

@@ -13,13 +13,13 @@ from strategies import graphs
 import refnet
 from refnet.readings.orders import rounded
 from refnet.verification.sides import pair
-from refnet.verification.values import compare
+from refnet.verification.values import match_arrays
 from refnet.verification.verify import verify
 
 
 def kinds(original, copy) -> dict[str, int]:
     found: dict[str, int] = {}
-    for value in compare(pair(original, copy)):
+    for value in match_arrays(pair(original, copy)):
         found[value.kind] = found.get(value.kind, 0) + 1
     return found
 
@@ -65,7 +65,7 @@ def test_a_fold_may_not_err_by_more_than_rounding_explains():
     moved = copy.params[name].copy()
     moved[4, 5] *= np.float32(1 + 14.5 * 2.0**-24)
     values = {
-        value.name: value for value in compare(pair(original, replace(copy, params={**copy.params, name: moved})))
+        value.name: value for value in match_arrays(pair(original, replace(copy, params={**copy.params, name: moved})))
     }
     assert values.pop(name).fault
     assert not any(value.fault for value in values.values())

@@ -13,11 +13,12 @@ import pytest
 from exporting import checkpoint, exported, network, put, textbook
 
 from refnet.graph import Graph
+from refnet.report.arrays import detail
 from refnet.report.differences import line
 from refnet.report.differences import words as texts
 from refnet.verification.sides import pair
 from refnet.verification.structure import structure_differences
-from refnet.verification.values import compare
+from refnet.verification.values import match_arrays
 from refnet.verification.verify import verify
 
 # (family, tensor, what it becomes, kind, words)
@@ -120,7 +121,7 @@ def noise(w: np.ndarray, size: float) -> np.ndarray:
 
 
 def faults(original, copy) -> dict[str, tuple[str, str]]:
-    return {value.name: (value.kind, value.detail) for value in compare(pair(original, copy)) if value.fault}
+    return {value.name: (value.kind, detail(value)) for value in match_arrays(pair(original, copy)) if value.fault}
 
 
 @pytest.mark.parametrize("fault", PLAIN)

@@ -41,7 +41,7 @@ _ASIDE_OBJECTS = re.compile(r"^(optimizer|save_counter|keras_api/metrics|.*/\.OP
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-class Entry(NamedTuple):
+class BundleEntry(NamedTuple):
     """Where an array lies."""
 
     dtype: int
@@ -99,7 +99,7 @@ class Bundle:
         if len(data) > _MOST_TABLE:
             raise FormatError(f"a table of more than {_MOST_TABLE} bytes: no checkpoint has one")
         self.files, self.prefix = files, prefix
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, BundleEntry] = {}
         self.shards = 0
         for key, value in sstable.entries(data):
             if not key:
@@ -121,14 +121,14 @@ class Bundle:
         if header.integer(2):
             raise FormatError("a big-endian checkpoint: save it again on another machine")
 
-    def _entry(self, entry: Message, name: str) -> Entry:
+    def _entry(self, entry: Message, name: str) -> BundleEntry:
         shape = shape_of(entry.message(2))
         if shape is None or None in shape or 7 in entry:
             raise FormatError(f"{shown(name)} lies in slices, or has an open shape: only whole arrays are read")
         shard, offset, size = entry.integer(3), entry.integer(4), entry.integer(5)
         if not 0 <= shard < self.shards or min(offset, size) < 0:
             raise FormatError(f"{shown(name)} lies outside of the checkpoint's files: damaged")
-        return Entry(entry.integer(1), tuple(side for side in shape if side is not None), shard, offset, size)
+        return BundleEntry(entry.integer(1), tuple(side for side in shape if side is not None), shard, offset, size)
 
     def array(self, key: str) -> Array:
         """The array of a key.
@@ -148,7 +148,7 @@ class Bundle:
             raise FormatError(f"{shown(key)} has {entry.size} bytes, its shape and type say {size}: damaged")
         return array_of(self._bytes(key, entry), dtype, entry.shape, key)
 
-    def _bytes(self, key: str, entry: Entry) -> bytes:
+    def _bytes(self, key: str, entry: BundleEntry) -> bytes:
         location = f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}"
         return self.files.read(location, entry.offset, entry.size, key)
 
@@ -165,7 +165,7 @@ class Bundle:
             return {key: key.removesuffix(_VALUE) for key in keys}
         return {key: name for key, name in called.items() if not _ASIDE.search(name)}
 
-    def _variables(self, entry: Entry) -> dict[str, str]:
+    def _variables(self, entry: BundleEntry) -> dict[str, str]:
         """Key -> name of the variable, as the description of the objects tells."""
         if entry.dtype != STRING or entry.shape or not 0 < entry.size <= _MOST_OBJECTS:
             return {}

@@ -18,7 +18,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Operation
 
-__all__ = ["VARIABLES", "Flat", "Function", "Node", "by_name", "ends", "flatten"]
+__all__ = ["VARIABLES", "Flat", "Function", "GraphDefNode", "by_name", "ends", "flatten"]
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ _FIRST_OUTPUTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Node(NamedTuple):
+class GraphDefNode(NamedTuple):
     """A NodeDef: attributes as plain values, types as TensorFlow's numbers or names of them."""
 
     name: str
@@ -50,7 +50,7 @@ class Function(NamedTuple):
     """A FunctionDef: names of its arguments, its body, the tensor of the body that each result is, in order."""
 
     arguments: tuple[str, ...]
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, GraphDefNode]
     results: tuple[str, ...]
 
 
@@ -71,14 +71,14 @@ class Flat(NamedTuple):
     outputs: tuple[str, ...]
 
 
-def by_name(nodes: Iterable[Node]) -> dict[str, Node]:
+def by_name(nodes: Iterable[GraphDefNode]) -> dict[str, GraphDefNode]:
     """Nodes by their name.
 
     Raises
     ------
     FormatError : two have one name
     """
-    found: dict[str, Node] = {}
+    found: dict[str, GraphDefNode] = {}
     for node in nodes:
         if not node.name or node.name in found:
             raise FormatError(f"node {shown(node.name)} is there twice, or has no name: damaged")
@@ -86,14 +86,14 @@ def by_name(nodes: Iterable[Node]) -> dict[str, Node]:
     return found
 
 
-def ends(nodes: Mapping[str, Node]) -> tuple[str, ...]:
+def ends(nodes: Mapping[str, GraphDefNode]) -> tuple[str, ...]:
     """The nodes of a graph that nobody reads, and that follow from its placeholders."""
-    read = {source(name) for node in nodes.values() for name in node.inputs if not name.startswith("^")}
+    read = {source_of(name) for node in nodes.values() for name in node.inputs if not name.startswith("^")}
     readers: dict[str, list[str]] = {}
     for node in nodes.values():
         for name in node.inputs:
             if not name.startswith("^"):
-                readers.setdefault(source(name), []).append(node.name)
+                readers.setdefault(source_of(name), []).append(node.name)
     reached: set[str] = set()
     stack = [node.name for node in nodes.values() if node.op == "Placeholder"]
     while stack:
@@ -104,24 +104,24 @@ def ends(nodes: Mapping[str, Node]) -> tuple[str, ...]:
     return tuple(name for name, node in nodes.items() if name in reached and name not in read and node.op not in _ASIDE)
 
 
-def source(name: str) -> str:
+def source_of(name: str) -> str:
     """The node that makes a tensor.
 
     Examples
     --------
-    >>> source("norm:1"), source("norm:y:0"), source("^norm")
+    >>> source_of("norm:1"), source_of("norm:y:0"), source_of("^norm")
     ('norm', 'norm', 'norm')
     """
     return name.removeprefix("^").partition(":")[0]
 
 
 def flatten(
-    nodes: Mapping[str, Node],
+    nodes: Mapping[str, GraphDefNode],
     wanted: Sequence[str],
     *,
     functions: Mapping[str, Callable[[], Function]],
-    constant: Callable[[Node], Array],
-    variable: Callable[[Node], Array],
+    constant: Callable[[GraphDefNode], Array],
+    variable: Callable[[GraphDefNode], Array],
 ) -> Flat:
     """Write out what makes some tensors.
 
@@ -149,8 +149,8 @@ class _Work:
     def __init__(
         self,
         functions: Mapping[str, Callable[[], Function]],
-        constant: Callable[[Node], Array],
-        variable: Callable[[Node], Array],
+        constant: Callable[[GraphDefNode], Array],
+        variable: Callable[[GraphDefNode], Array],
     ) -> None:
         self.functions, self.constant, self.variable = functions, constant, variable
         self.operations: list[Operation] = []
@@ -161,7 +161,7 @@ class _Work:
         self.left = _MOST
 
     def scope(
-        self, nodes: Mapping[str, Node], arguments: Mapping[str, str], wanted: tuple[str, ...], *, depth: int
+        self, nodes: Mapping[str, GraphDefNode], arguments: Mapping[str, str], wanted: tuple[str, ...], *, depth: int
     ) -> tuple[str, ...]:
         """Write out what makes `wanted` in one graph or body; what the tensors are called outside of it."""
         made = dict(arguments)
@@ -169,11 +169,13 @@ class _Work:
             self._write(node, nodes, made, depth)
         return tuple(self._resolved(name, nodes, made) for name in wanted)
 
-    def _order(self, nodes: Mapping[str, Node], arguments: Mapping[str, str], wanted: tuple[str, ...]) -> list[Node]:
+    def _order(
+        self, nodes: Mapping[str, GraphDefNode], arguments: Mapping[str, str], wanted: tuple[str, ...]
+    ) -> list[GraphDefNode]:
         """The nodes that lead to some tensors, each after those that it reads."""
-        order: list[Node] = []
+        order: list[GraphDefNode] = []
         state: dict[str, bool] = {}  # False while what it reads is looked at
-        stack = [source(name) for name in reversed(wanted)]
+        stack = [source_of(name) for name in reversed(wanted)]
         while stack:
             name = stack[-1]
             if name in arguments or state.get(name):
@@ -182,7 +184,7 @@ class _Work:
             node = nodes.get(name)
             if node is None:
                 raise FormatError(f"refers to {shown(name)}, which no node makes: damaged")
-            before = [source(ref) for ref in node.inputs if not ref.startswith("^")]
+            before = [source_of(ref) for ref in node.inputs if not ref.startswith("^")]
             if name in state:
                 state[name] = True
                 order.append(node)
@@ -202,7 +204,7 @@ class _Work:
         if self.left < 0:
             raise FormatError(f"describes more than {_MOST} operations and tensors: no network does")
 
-    def _write(self, node: Node, nodes: Mapping[str, Node], made: dict[str, str], depth: int) -> None:
+    def _write(self, node: GraphDefNode, nodes: Mapping[str, GraphDefNode], made: dict[str, str], depth: int) -> None:
         inputs = tuple(self._resolved(name, nodes, made) for name in node.inputs if not name.startswith("^"))
         if node.op in _CALLS:
             self._call(node, str(node.attrs.get("f")), inputs, made, depth)
@@ -219,13 +221,13 @@ class _Work:
             attrs = {key: value for key, value in node.attrs.items() if not key.startswith("_")}
             self.operations.append(Operation(node.op, inputs, (name,), attrs, node.name))
 
-    def _array(self, read: Callable[[Node], Array], node: Node) -> Array:
+    def _array(self, read: Callable[[GraphDefNode], Array], node: GraphDefNode) -> Array:
         array = read(node)
         if not isinstance(array, np.ndarray):
             raise FormatError(f"{shown(node.name)} holds words: only numbers are read")
         return array
 
-    def _call(self, node: Node, called: str, inputs: tuple[str, ...], made: dict[str, str], depth: int) -> None:
+    def _call(self, node: GraphDefNode, called: str, inputs: tuple[str, ...], made: dict[str, str], depth: int) -> None:
         if called not in self.functions:
             raise FormatError(f"node {shown(node.name)} calls {shown(called)}, which is not in the file: damaged")
         if depth >= _DEEPEST:
@@ -250,7 +252,7 @@ class _Work:
         self.counts[new] = 1
         return new
 
-    def _resolved(self, name: str, nodes: Mapping[str, Node], made: Mapping[str, str]) -> str:
+    def _resolved(self, name: str, nodes: Mapping[str, GraphDefNode], made: Mapping[str, str]) -> str:
         """What a tensor is called outside of functions."""
         node, *rest = name.split(":")
         place = rest[-1] if rest else "0"

@@ -12,14 +12,14 @@ from typing import Any
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 
-__all__ = ["load"]
+__all__ = ["parse_json"]
 
 _LARGEST = 64 << 20  # bytes
 _MOST = 400_000  # lists, objects and their entries; a network has some ten thousand
 _DEEPEST = 100  # lists and objects within each other
 
 
-def load(data: bytes, what: str) -> dict[str, Any]:
+def parse_json(data: bytes, what: str) -> dict[str, Any]:
     """A JSON object as dicts, lists, texts, numbers.
 
     Parameters

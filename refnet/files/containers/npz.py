@@ -21,7 +21,7 @@ from refnet.files.containers import npy
 from refnet.files.containers.archive import Archive, largest, least_elements, opened, shown
 from refnet.files.containers.atomic import atomic_file
 
-__all__ = ["Parts", "member_info", "read", "write"]
+__all__ = ["Rows", "member_info", "read", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -29,7 +29,7 @@ _KINDS = "biufcSU"  # of dtypes: bool, integers, floating-point, complex, bytes,
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
 
 
-class Parts(NamedTuple):
+class Rows(NamedTuple):
     """An array that need not fit into memory: what it is as a whole, and its rows, some at a time."""
 
     shape: tuple[int, ...]
@@ -65,14 +65,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def write(
-    path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike | Parts], *, compressed: bool = False
+    path: str | os.PathLike[str], arrays: Mapping[str, npt.ArrayLike | Rows], *, compressed: bool = False
 ) -> None:
     """Write arrays to an archive, which then is there as a whole or, if writing fails, as it was before.
 
     Parameters
     ----------
     path : of the archive; one that is there is replaced
-    arrays : by name, written in this order, little-endian; one that is `Parts` is asked for its rows when its turn is
+    arrays : by name, written in this order, little-endian; one that is `Rows` is asked for its rows when its turn is
     compressed : deflated; stored where False. Only stored archives are the same bytes with every version of zlib.
 
     Raises
@@ -80,7 +80,7 @@ def write(
     RequestError
         if an array holds objects or records, a name cannot be one of a member, or the file cannot be written.
     ValueError
-        if the rows of `Parts` are not what they were said to be.
+        if the rows of `Rows` are not what they were said to be.
     """
     members = {f"{name}.npy": _parts(name, array) for name, array in arrays.items()}
     with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -88,11 +88,11 @@ def write(
             _put(archive, member_info(name, compressed), parts)
 
 
-def _parts(name: str, array: npt.ArrayLike | Parts) -> Parts:
+def _parts(name: str, array: npt.ArrayLike | Rows) -> Rows:
     """An array as it is written, or a refusal."""
-    if not isinstance(array, Parts):
+    if not isinstance(array, Rows):
         whole = np.asarray(array)
-        array = Parts(whole.shape, whole.dtype, (whole,))
+        array = Rows(whole.shape, whole.dtype, (whole,))
     if array.dtype.kind not in _KINDS:
         raise RequestError(f"{shown(name)} has dtype {array.dtype}: only numbers, bools and text can be written")
     if not name or not name.isprintable():
@@ -100,7 +100,7 @@ def _parts(name: str, array: npt.ArrayLike | Parts) -> Parts:
     return array._replace(dtype=array.dtype.newbyteorder("<"))
 
 
-def _put(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: Parts) -> None:
+def _put(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: Rows) -> None:
     """Write an .npy file as a member."""
     head = BytesIO()
     descr = np.lib.format.dtype_to_descr(parts.dtype)

@@ -38,7 +38,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-class _Layer(NamedTuple):
+class _XmlLayer(NamedTuple):
     """A layer: its attributes, those of its data, its ports in order, the shape of its first output."""
 
     name: str
@@ -75,10 +75,10 @@ class _Text:
 
     def __init__(self) -> None:
         self.version = ""
-        self.layers: dict[str, _Layer] = {}
+        self.layers: dict[str, _XmlLayer] = {}
         self.edges: dict[tuple[str, str], tuple[str, str]] = {}
         self._stack: list[str] = []
-        self._layer: _Layer | None = None
+        self._layer: _XmlLayer | None = None
 
     def parse(self, data: bytes) -> None:
         parser = expat.ParserCreate()
@@ -117,7 +117,7 @@ class _Text:
         number, name = attrs.get("id", ""), attrs.get("name", "")
         if not name or number in self.layers:
             raise FormatError(f"layer {shown(number)} is there twice, or has no name: damaged")
-        self._layer = _Layer(name, attrs.get("type", ""), {}, [], [])
+        self._layer = _XmlLayer(name, attrs.get("type", ""), {}, [], [])
         self.layers[number] = self._layer
 
     def _end(self, tag: str) -> None:
@@ -181,7 +181,7 @@ def _tensor(text: _Text, number: str, port: str) -> str:
     return f"{layer.name}:{place}" if place else layer.name
 
 
-def _constant(layer: _Layer, files: Beside, numbers: str) -> Array:
+def _constant(layer: _XmlLayer, files: Beside, numbers: str) -> Array:
     dtype = _DTYPES.get(layer.data.get("element_type", ""))
     if dtype is None:
         raise FormatError(f"{shown(layer.name)} is of type {shown(layer.data.get('element_type'))}: not read")
@@ -193,7 +193,7 @@ def _constant(layer: _Layer, files: Beside, numbers: str) -> Array:
     return array_of(files.read(numbers, offset, size, layer.name), dtype, shape, layer.name)
 
 
-def _numbers(layer: _Layer, key: str) -> tuple[int, ...]:
+def _numbers(layer: _XmlLayer, key: str) -> tuple[int, ...]:
     """Whole numbers with commas between them; '?' and ranges are -1."""
     text = layer.data.get(key, "")
     if len(text) > _LONGEST:

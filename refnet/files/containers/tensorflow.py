@@ -20,7 +20,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import allowed, opened, shown
 from refnet.files.containers.beside import Beside, inside
 from refnet.files.containers.bundle import Bundle
-from refnet.files.containers.graphdef import Flat, Function, Node, by_name, ends, flatten, source
+from refnet.files.containers.graphdef import Flat, Function, GraphDefNode, by_name, ends, flatten, source_of
 from refnet.files.containers.protobuf import Message, message
 from refnet.files.containers.structure import Contents, Structure
 from refnet.files.containers.tensorflow_values import Budget, attribute, shape_of
@@ -70,7 +70,7 @@ def _frozen(graph: Message, size: int) -> Contents:
     if not wanted:
         raise FormatError("a graph without an output that follows from an input: no network")
 
-    def variable(node: Node) -> Array:
+    def variable(node: GraphDefNode) -> Array:
         raise FormatError(f"{shown(node.name)} is a variable, and its value lies elsewhere: freeze the graph first")
 
     flat = flatten(nodes, wanted, functions=functions, constant=_constant, variable=variable)
@@ -87,7 +87,7 @@ def _versions(graph: Message) -> str:
     return "" if versions is None else f"version {versions.integer(1)}"
 
 
-def _constant(node: Node) -> Array:
+def _constant(node: GraphDefNode) -> Array:
     value: Array = node.attrs.get("value", ())  # that it is an array, `flatten` checks
     return value
 
@@ -107,7 +107,7 @@ def _saved_model(root: Message, folder: Path, size: int) -> Contents:
     inputs, outputs = _signature(meta)
     variables = _Variables(nodes, functions, meta.message(3), folder)
     flat = flatten(nodes, outputs, functions=functions, constant=_constant, variable=variables.array)
-    shapes = {name: inputs.get(source(name), shape) for name, shape in flat.inputs.items()}
+    shapes = {name: inputs.get(source_of(name), shape) for name, shape in flat.inputs.items()}
     info = meta.message(1)
     version = "" if info is None else info.text(5)[:40]
     return _contents(flat._replace(inputs=shapes), f"TensorFlow {version}".strip())
@@ -123,7 +123,7 @@ def _signature(meta: Message) -> tuple[dict[str, tuple[int | None, ...]], tuple[
     for info in found[name].entries(1).values():
         shape = shape_of(info.message(3))
         if shape is not None:
-            inputs[source(info.text(1))] = shape
+            inputs[source_of(info.text(1))] = shape
     outputs = tuple(info.text(1) for info in found[name].entries(2).values())
     if not outputs:
         raise FormatError(f"its signature {shown(name)} returns nothing: no network")
@@ -135,22 +135,22 @@ class _Variables:
 
     def __init__(
         self,
-        nodes: Mapping[str, Node],
+        nodes: Mapping[str, GraphDefNode],
         functions: Mapping[str, Callable[[], Function]],
         saver: Message | None,
         folder: Path,
     ) -> None:
         self.keys = _restored(nodes, {name: name for name in nodes})
-        call = nodes.get(source(saver.text(3))) if saver is not None else None
+        call = nodes.get(source_of(saver.text(3))) if saver is not None else None
         called = functions.get(str(call.attrs.get("f"))) if call is not None else None
         if call is not None and called is not None:
             body = called()
-            given = (source(name) for name in call.inputs if not name.startswith("^"))
+            given = (source_of(name) for name in call.inputs if not name.startswith("^"))
             self.keys |= _restored(body.nodes, dict(zip(body.arguments, given, strict=False)))
         self.files = Beside(folder)
         self._bundle: Bundle | None = None
 
-    def array(self, node: Node) -> Array:
+    def array(self, node: GraphDefNode) -> Array:
         """The value of a variable."""
         bundle = self.bundle
         key = self.keys.get(node.name)
@@ -168,7 +168,7 @@ class _Variables:
         return self._bundle
 
 
-def _restored(nodes: Mapping[str, Node], variables: Mapping[str, str]) -> dict[str, str]:
+def _restored(nodes: Mapping[str, GraphDefNode], variables: Mapping[str, str]) -> dict[str, str]:
     """Which key of the checkpoint each variable gets, where the graph assigns it one.
 
     Parameters
@@ -180,16 +180,16 @@ def _restored(nodes: Mapping[str, Node], variables: Mapping[str, str]) -> dict[s
     for node in nodes.values():
         if node.op not in ("Assign", "AssignVariableOp") or len(node.inputs) < 2:
             continue
-        target, value = source(node.inputs[0]), node.inputs[1]
+        target, value = source_of(node.inputs[0]), node.inputs[1]
         for _ in range(8):
-            maker = nodes.get(source(value))
+            maker = nodes.get(source_of(value))
             if maker is None or maker.op not in _THROUGH or not maker.inputs:
                 break
             value = maker.inputs[0]
-        maker = nodes.get(source(value))
+        maker = nodes.get(source_of(value))
         if maker is None or maker.op != "RestoreV2" or len(maker.inputs) < 2 or target not in variables:
             continue
-        names = nodes.get(source(maker.inputs[1]))
+        names = nodes.get(source_of(maker.inputs[1]))
         words = () if names is None else names.attrs.get("value", ())
         place = value.rpartition(":")[2] if ":" in value else "0"
         if isinstance(words, tuple) and place.isdigit() and int(place) < len(words):
@@ -200,7 +200,7 @@ def _restored(nodes: Mapping[str, Node], variables: Mapping[str, str]) -> dict[s
 # --------------------------------------------------------------------------------------------------------------- graphs
 
 
-def _graph(graph: Message, budget: Budget) -> tuple[dict[str, Node], dict[str, Callable[[], Function]]]:
+def _graph(graph: Message, budget: Budget) -> tuple[dict[str, GraphDefNode], dict[str, Callable[[], Function]]]:
     """Nodes and functions of a GraphDef; functions are parsed when they are called."""
     nodes = by_name(_node(each, budget) for each in graph.messages(1))
     if not nodes:
@@ -233,11 +233,11 @@ def _parser(function: Message, signature: Message, budget: Budget) -> Callable[[
     return parse
 
 
-def _node(node: Message, budget: Budget) -> Node:
+def _node(node: Message, budget: Budget) -> GraphDefNode:
     name = node.text(1)
     attrs = {
         key: attribute(value, f"{key} of {name[:100]}", budget)
         for key, value in node.entries(5).items()
         if not key.startswith("_")
     }
-    return Node(name, node.text(2), node.texts(3), attrs)
+    return GraphDefNode(name, node.text(2), node.texts(3), attrs)

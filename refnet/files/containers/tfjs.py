@@ -23,7 +23,7 @@ from refnet.errors import FormatError
 from refnet.files.containers import json_text, keras_config
 from refnet.files.containers.archive import opened, shown
 from refnet.files.containers.beside import Beside, inside
-from refnet.files.containers.graphdef import Node, by_name, ends, flatten
+from refnet.files.containers.graphdef import GraphDefNode, by_name, ends, flatten
 from refnet.files.containers.structure import Contents, Structure
 from refnet.files.containers.tensorflow_values import Budget, array_of, checked_size
 
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
     where = Path(path)
     where = inside(where, MODEL)
     with opened(where) as file:
-        model = json_text.load(file.read(), MODEL)
+        model = json_text.parse_json(file.read(), MODEL)
         topology = model.get("modelTopology")
         if not isinstance(topology, dict):
             raise FormatError("no model of TensorFlow.js: model.json has no modelTopology")
@@ -166,7 +166,7 @@ def _graph(model: Json, topology: Json, arrays: dict[str, Array]) -> Contents:
         raise FormatError("calls functions of its own: convert the model with them written out")
     nodes = by_name(map(_node, topology["node"]))
 
-    def constant(node: Node) -> Array:
+    def constant(node: GraphDefNode) -> Array:
         if node.name not in arrays:
             raise FormatError(f"{shown(node.name)} is missing from the weightsManifest: the model is incomplete")
         return arrays[node.name]
@@ -181,13 +181,13 @@ def _graph(model: Json, topology: Json, arrays: dict[str, Array]) -> Contents:
     return Contents("tfjs-graph", flat.arrays, Structure(producer, flat.operations, shapes, flat.outputs))
 
 
-def _node(node: Any) -> Node:
+def _node(node: Any) -> GraphDefNode:
     match node:
         case {"name": str(name), "op": str(op)}:
             inputs, attrs = node.get("input", []), node.get("attr", {})
             if isinstance(inputs, list) and all(isinstance(each, str) for each in inputs) and isinstance(attrs, dict):
                 found = {key: _attribute(value, "list") for key, value in attrs.items() if not key.startswith("_")}
-                return Node(name, op, tuple(inputs), found)
+                return GraphDefNode(name, op, tuple(inputs), found)
     raise FormatError("its graph has a node without a name or an operation: damaged")
 
 

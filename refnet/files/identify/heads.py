@@ -114,7 +114,7 @@ class Head(NamedTuple):
     words: tuple[str, ...]
 
 
-class _Layer(NamedTuple):
+class _HeadLayer(NamedTuple):
     """A layer with weights: 'linear' or 'batch_norm', its path, its arrays' shapes by the last part of their names."""
 
     op: str
@@ -200,7 +200,7 @@ def _without_head(body: Graph, entries: dict[str, tuple[str, Entry]], part: Part
     return Head(Graph(body.recipe, (*body.nodes, Node("head.flatten", "flatten", (last.name,)))), entries, ())
 
 
-def _chain(arrays: Arrays, channels: int) -> list[_Layer] | None:
+def _chain(arrays: Arrays, channels: int) -> list[_HeadLayer] | None:
     """The layers that these arrays are, each reading what the one before it makes; None if they are no such chain."""
     groups: dict[str, dict[str, Shape]] = {}
     for key, array in arrays.items():
@@ -217,12 +217,12 @@ def _chain(arrays: Arrays, channels: int) -> list[_Layer] | None:
     return None
 
 
-def _layer(path: str, held: dict[str, Shape]) -> _Layer | None:
+def _layer(path: str, held: dict[str, Shape]) -> _HeadLayer | None:
     weight = held.get("weight", ())
     if len(weight) in (2, 4) and weight[2:] in ((), (1, 1)) and set(held) <= {"weight", "bias"}:
-        return _Layer("linear", path, held) if held.get("bias", weight[:1]) == weight[:1] else None
+        return _HeadLayer("linear", path, held) if held.get("bias", weight[:1]) == weight[:1] else None
     if set(held) == set(_SLOTS) and all(shape == weight and len(shape) == 1 for shape in held.values()):
-        return _Layer("batch_norm", path, held)
+        return _HeadLayer("batch_norm", path, held)
     return None
 
 
@@ -230,7 +230,7 @@ def _natural(path: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBERS.split(path[:1000])]
 
 
-def _fits(layers: Sequence[_Layer], channels: int) -> bool:
+def _fits(layers: Sequence[_HeadLayer], channels: int) -> bool:
     for layer in layers:
         if layer.shapes["weight"][-1 if layer.op == "batch_norm" else 1] != channels:
             return False
@@ -241,7 +241,7 @@ def _fits(layers: Sequence[_Layer], channels: int) -> bool:
 # ------------------------------------------------------------------------------------------- what stands between layers
 
 
-def _words(whole: Whole, layers: Sequence[_Layer], part: Part) -> tuple[str, ...]:
+def _words(whole: Whole, layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...]:
     """The layers of a head that the caller does not say."""
     known = [node for node in whole.graph.nodes if node.name in ("head.hidden", "head.logits")]
     if [layer.path for layer in layers] == [whole.paths[node.name] for node in known]:
@@ -255,11 +255,11 @@ def _vendor_words(graph: Graph) -> tuple[str, ...]:
     return tuple("linear" if node.op == "pointwise_conv2d" else node.op for node in graph.nodes[start + 1 :])
 
 
-def _own_path(layer: _Layer, part: Part) -> str:
+def _own_path(layer: _HeadLayer, part: Part) -> str:
     return part.own[f"{layer.path}.weight"].rpartition(".")[0]
 
 
-def _told(layers: Sequence[_Layer], part: Part) -> tuple[str, ...] | None:
+def _told(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...] | None:
     """What a module saved whole has in the sequence that its head is; None if it says nothing of it."""
     paths = [_own_path(layer, part) for layer in layers]
     parent = paths[0].rpartition(".")[0]
@@ -278,7 +278,7 @@ def _told(layers: Sequence[_Layer], part: Part) -> tuple[str, ...] | None:
     return tuple(words) if weighted == paths else None
 
 
-def _shown(layers: Sequence[_Layer], part: Part) -> tuple[str, ...]:
+def _shown(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...]:
     """The layers alone, if nothing can stand between them."""
     for one, other in pairwise(layers):
         (parent, _, first), (same, _, second) = one.path.rpartition("."), other.path.rpartition(".")
@@ -304,7 +304,7 @@ class _Joiner:
         self.nodes, self.entries, self.part = list(body.nodes), dict(entries), part
         self.base = self.nodes[-1].name.removesuffix(".act")  # what norms and activations are called after
 
-    def layer(self, layer: _Layer, last: bool) -> None:
+    def layer(self, layer: _HeadLayer, last: bool) -> None:
         if layer.op == "linear":
             K, C = layer.shapes["weight"][:2]
             params: dict[str, Shape] = {"w": (K, C), "b": (K,)} if "bias" in layer.shapes else {"w": (K, C)}
@@ -328,7 +328,7 @@ class _Joiner:
 
 
 def _joined(
-    body: Graph, entries: dict[str, tuple[str, Entry]], words: Sequence[str], layers: Sequence[_Layer], part: Part
+    body: Graph, entries: dict[str, tuple[str, Entry]], words: Sequence[str], layers: Sequence[_HeadLayer], part: Part
 ) -> Head:
     """The network with its head behind it."""
     joiner, waiting = _Joiner(body, entries, part), list(layers)
@@ -347,7 +347,7 @@ def _joined(
     return Head(well_formed(Graph(recipe, tuple(joiner.nodes))), joiner.entries, tuple(doing))
 
 
-def _eps(layer: _Layer, part: Part) -> float:
+def _eps(layer: _HeadLayer, part: Part) -> float:
     """Of a batch norm in a head, as far as the file says."""
     path = _own_path(layer, part)
     eps = part.submodules[path].settings.get("eps", _EPS) if path in part.submodules else _EPS

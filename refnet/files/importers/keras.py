@@ -21,7 +21,7 @@ from refnet.files.importers.operations import Rule, begin, follow
 __all__ = ["import_keras"]
 
 
-class _Model:
+class _KerasModel:
     """The rules for one model: they need its arrays, and which Keras wrote it."""
 
     def __init__(self, contents: Contents) -> None:
@@ -196,7 +196,7 @@ def import_keras(contents: Contents, size: tuple[int, int] | None) -> ImportedGr
     """As `importers.import_graph`, before canonicalising."""
     assert contents.structure is not None
     builder = begin(contents, size, "NHWC")
-    return follow(contents.structure, builder, {}, _Model(contents).rules())
+    return follow(contents.structure, builder, {}, _KerasModel(contents).rules())
 
 
 def _rescaling(builder: GraphBuilder, op: Operation, x: Map) -> Map:

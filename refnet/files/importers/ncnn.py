@@ -24,7 +24,7 @@ _SAME_UPPER, _SAME_LOWER = -233, -234  # in the place of a padding
 _SIXTH = {"slope": 1 / 6, "offset": 0.5}
 
 
-class _Model:
+class _NcnnModel:
     """The rules for one model: they need its arrays."""
 
     def __init__(self, contents: Contents) -> None:
@@ -92,7 +92,7 @@ def import_ncnn(contents: Contents, size: tuple[int, int] | None) -> ImportedGra
     structure = contents.structure
     assert structure is not None
     builder = begin(contents, size, "NCHW")
-    return follow(_without_splits(structure), builder, {}, _Model(contents).rules())
+    return follow(_without_splits(structure), builder, {}, _NcnnModel(contents).rules())
 
 
 def _without_splits(structure: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The exam: ports with known mistakes, written apart from refnet's hypotheses, are judged; is each found and named?
+"""The exam: ports with known mistakes, written apart from the catalogue of bugs, are judged; is each found and named?
 
 The tests hold refnet to it and docs/make_scorecard.py counts it.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from refnet import Network, build, random_input, random_params
 from refnet.graph import SOURCE
-from refnet.judge.compare import Reference, compare
+from refnet.judge.tensors import Reference, judge_tensors
 
 __all__ = ["PORTS", "Mark", "marks"]
 
@@ -50,10 +50,10 @@ def marks(port: Mapping[str, Any]) -> list[Mark]:
     params, x = random_params(graph), random_input(graph, port["batch"])
     exact = Network(graph, params).astype(np.float64).trace(x.astype(np.float64))
     golden = {SOURCE: x, **{name: y.astype(np.float32) for name, y in exact.items()}}
-    reference = Reference(graph, params, golden.__getitem__, tuple(golden))
+    reference = Reference.of(graph, params, golden)
     with np.load(HERE / port["file"], allow_pickle=False) as archive:
         tensors = {name: archive[name] for name in archive.files}
-    found = compare(reference, tensors, partial=True)
+    found = judge_tensors(reference, tensors, partial=True)
     wrong = set(found.wrong())
     failing = {each.name: {*each.segment, each.name} for each in found.findings if each.name in wrong}
     places = {place for mistake in port["mistakes"] for place in mistake["places"]}

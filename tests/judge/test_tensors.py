@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.ends import rounded
-from refnet.bugs.probes import probe, styles
+from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, interpret
-from refnet.judge.compare import Reference, compare
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.pack.probe import probe
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
+from refnet.readings.orders import rounded
+from refnet.report.comparison import feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=6)
 NET = Network(GRAPH, random_params(GRAPH))
 X = probe(GRAPH, 2)
 HONEST = NET.trace(X)
 GOLDEN = {SOURCE: X} | {n: y.astype(np.float32) for n, y in NET.astype(np.float64).trace(X.astype(np.float64)).items()}
-REFERENCE = Reference(GRAPH, NET.params, GOLDEN.__getitem__, tuple(GOLDEN))
+REFERENCE = Reference.of(GRAPH, NET.params, GOLDEN)
 
 
 def rerun(change, **changed):
@@ -41,7 +43,7 @@ def verdicts(comparison):
 
 
 def test_an_honest_run_holds_and_every_golden_tensor_has_its_entry():
-    found = compare(REFERENCE, HONEST)
+    found = judge_tensors(REFERENCE, HONEST)
     assert found.holds
     assert set(verdicts(found)) == {SOURCE, *(node.name for node in GRAPH.nodes)}
     assert verdicts(found).pop(SOURCE) == "inside"
@@ -50,7 +52,7 @@ def test_an_honest_run_holds_and_every_golden_tensor_has_its_entry():
 
 def test_innocent_layers_behind_a_wrong_one_stay_innocent():
     candidate = rerun(same, block2__expand__bn=lambda y: y * 1.01)
-    found = compare(REFERENCE, candidate, explain=False)
+    found = judge_tensors(REFERENCE, candidate, explain=False)
     assert found.wrong() == ["block2.expand.bn"]
     last = next(f for f in found.findings if f.name == "head.flatten")
     assert last.judgement.holds
@@ -66,13 +68,13 @@ def test_a_chain_with_a_guessed_tolerance_blames_the_innocent():
 
 def test_two_wrong_layers_are_both_found():
     candidate = rerun(same, block1__depthwise__bn=lambda y: y + 0.1, block9__project=lambda y: y[:, ::-1])
-    assert compare(REFERENCE, candidate, explain=False).wrong() == ["block1.depthwise.bn", "block9.project"]
+    assert judge_tensors(REFERENCE, candidate, explain=False).wrong() == ["block1.depthwise.bn", "block9.project"]
 
 
 @pytest.mark.parametrize("style", ["fused", "blocks"])
 def test_a_candidate_may_lack_tensors_that_lie_inside_a_segment(style):
     names = styles(GRAPH)[style]
-    found = compare(REFERENCE, {name: HONEST[name] for name in names})
+    found = judge_tensors(REFERENCE, {name: HONEST[name] for name in names})
     assert found.holds
     assert {name for name, verdict in verdicts(found).items() if verdict == "inside"} == {SOURCE, *HONEST} - set(names)
 
@@ -80,15 +82,15 @@ def test_a_candidate_may_lack_tensors_that_lie_inside_a_segment(style):
 def test_a_wrong_node_inside_a_segment_makes_the_segment_wrong():
     candidate = rerun(same, block4__depthwise__bn=lambda y: y * 1.01)
     fused = {name: candidate[name] for name in styles(GRAPH)["fused"]}
-    assert compare(REFERENCE, fused, explain=False).wrong() == ["block4.depthwise.act"]
+    assert judge_tensors(REFERENCE, fused, explain=False).wrong() == ["block4.depthwise.act"]
 
 
 def test_what_no_segment_covers_is_missing_and_fails_unless_partial():
     some = {name: HONEST[name] for name in list(HONEST)[:20]}
-    found = compare(REFERENCE, some)
+    found = judge_tensors(REFERENCE, some)
     assert not found.holds
     assert verdicts(found)["head.flatten"] == "missing"
-    assert compare(REFERENCE, some, partial=True).holds
+    assert judge_tensors(REFERENCE, some, partial=True).holds
 
 
 def test_a_tensor_of_another_shape_or_with_nan_is_a_verdict():
@@ -96,7 +98,7 @@ def test_a_tensor_of_another_shape_or_with_nan_is_a_verdict():
         "block3.expand": HONEST["block3.expand"][:, :-1],
         "block5.add": np.full_like(HONEST["block5.add"], np.nan),
     }
-    found = compare(REFERENCE, broken, explain=False)
+    found = judge_tensors(REFERENCE, broken, explain=False)
     assert verdicts(found)["block3.expand"] == "shape"
     assert verdicts(found)["block5.add"] == "nonfinite"
     assert not found.holds
@@ -104,13 +106,13 @@ def test_a_tensor_of_another_shape_or_with_nan_is_a_verdict():
 
 def test_the_first_nan_is_named_although_others_follow():
     candidate = rerun(same, block3__expand__act=lambda y: np.where(y > 0.5, np.nan, y))
-    assert compare(REFERENCE, candidate, explain=False).wrong()[0] == "block3.expand.act"
+    assert judge_tensors(REFERENCE, candidate, explain=False).wrong()[0] == "block3.expand.act"
 
 
 def test_a_candidates_own_input_is_judged_and_used():
     wrong_input = X[:, ::-1].copy()
     candidate = {SOURCE: wrong_input, **NET.trace(wrong_input)}
-    found = compare(REFERENCE, candidate)
+    found = judge_tensors(REFERENCE, candidate)
     assert found.wrong() == [SOURCE]
     assert [cause.ids for cause in found.causes[SOURCE]] == [("input-bgr",)]
 
@@ -118,24 +120,24 @@ def test_a_candidates_own_input_is_judged_and_used():
 def test_a_tensor_laid_out_wrongly_does_not_spoil_those_behind_it():
     y = HONEST["block6.add"]
     dumped = HONEST | {"block6.add": np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(y.shape)}
-    found = compare(REFERENCE, dumped)
+    found = judge_tensors(REFERENCE, dumped)
     assert found.wrong() == ["block6.add"]
     assert [cause.ids for cause in found.causes["block6.add"]] == [("channels-last",)]
 
 
 def test_a_declared_precision_widens_the_bounds_and_only_it_does():
     half = rerun(lambda y: rounded(y, "bfloat16"))
-    assert compare(REFERENCE, half, precision=Precision.of("bfloat16"), explain=False).holds
-    assert not compare(REFERENCE, half, explain=False).holds
+    assert judge_tensors(REFERENCE, half, precision=Precision.of("bfloat16"), explain=False).holds
+    assert not judge_tensors(REFERENCE, half, explain=False).holds
 
 
 def test_end_outputs_alone_are_measured_by_refnets_own_spread():
-    found = compare(REFERENCE, {"head.flatten": HONEST["head.flatten"]})
+    found = judge_tensors(REFERENCE, {"head.flatten": HONEST["head.flatten"]})
     last = next(f for f in found.findings if f.name == "head.flatten")
     assert last.judgement.yardstick == "spread"
     assert last.judgement.verdict == "rounding"
     off = {"head.flatten": HONEST["head.flatten"] * np.float32(1.001)}
-    assert compare(REFERENCE, off, explain=False).wrong() == ["head.flatten"]
+    assert judge_tensors(REFERENCE, off, explain=False).wrong() == ["head.flatten"]
 
 
 @pytest.mark.parametrize(
@@ -147,35 +149,37 @@ def test_noise_holds_under_no_precision(precision):
     """A bound that has grown beyond all numbers vouches for nothing."""
     noise = np.random.default_rng(0).standard_normal(HONEST["head.flatten"].shape).astype(np.float32)
     candidate = {"head.flatten": noise}
-    assert not compare(REFERENCE, candidate, precision=Precision.of(*precision), partial=True, explain=False).holds
+    assert not judge_tensors(
+        REFERENCE, candidate, precision=Precision.of(*precision), partial=True, explain=False
+    ).holds
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
 def test_end_outputs_of_an_honest_run_in_the_declared_precision_hold(precision):
     run = HONEST if precision == "float32" else rerun(lambda y: rounded(y, precision))
     last = {"head.flatten": run["head.flatten"]}
-    assert compare(REFERENCE, last, precision=Precision.of(precision), partial=True, explain=False).holds
+    assert judge_tensors(REFERENCE, last, precision=Precision.of(precision), partial=True, explain=False).holds
 
 
 @pytest.mark.parametrize(("x", "verdict"), [(np.where(X > 6, np.nan, X), "nonfinite"), (X[:, :2], "shape")])
 def test_a_candidates_input_with_nan_or_of_another_shape_fails(x, verdict):
-    found = compare(REFERENCE, HONEST | {SOURCE: x}, explain=False)
+    found = judge_tensors(REFERENCE, HONEST | {SOURCE: x}, explain=False)
     assert verdicts(found)[SOURCE] == verdict
     assert not found.holds
 
 
 def test_an_input_that_is_one_unit_off_is_not_the_input():
     off = np.nextafter(X, np.float32(99))
-    assert compare(REFERENCE, NET.trace(off) | {SOURCE: off}, explain=False).wrong() == [SOURCE]
+    assert judge_tensors(REFERENCE, NET.trace(off) | {SOURCE: off}, explain=False).wrong() == [SOURCE]
 
 
 def test_a_port_that_computes_wider_than_it_dumps_holds():
     """The golden tensors themselves: float64 throughout, each rounded once."""
-    assert compare(REFERENCE, GOLDEN).holds
+    assert judge_tensors(REFERENCE, GOLDEN).holds
 
 
 def test_logits_of_another_scale_have_no_cause_but_are_described():
     port = {"head.pool": HONEST["head.pool"], "head.flatten": HONEST["head.flatten"] * np.float32(3)}
-    found = compare(REFERENCE, port, partial=True)
+    found = judge_tensors(REFERENCE, port, partial=True)
     assert found.causes["head.flatten"] == []
-    assert "times the reference throughout" in found.facts["head.flatten"]
+    assert "times the reference throughout" in feature_sentence(found.features["head.flatten"][0])

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.probes import probe, report
+from refnet.bugs.sites import detectability
 from refnet.judge.scorecard import FAMILIES
 from refnet.networks.dialects import MODELS
+from refnet.pack.probe import probe
 from refnet.readings.shapes import shapes
+from refnet.report.bugs import detectability_rows
 
 
 def reported(name, x=None, size=(48, 64), width=0.35):
     graph = build(name, width=width, size=size, classes=10)
     net = Network(graph, random_params(graph))
     x = probe(graph) if x is None else x
-    return {row["id"]: row for row in report(net, x)}
+    return {row["id"]: row for row in detectability_rows(detectability(net, x))}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -75,7 +77,7 @@ def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor
     bar = 3 * 8 * len(x) * max(map(math.prod, shapes(graph).values()))
     tracemalloc.start()
     try:
-        report(net, x)
+        detectability(net, x)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.probes import places, probe
+from refnet.bugs.sites import sites
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, walk
-from refnet.judge.compare import Reference, compare
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.pack.probe import probe
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
+from refnet.report.comparison import cause_sentence
 
 SIDES = (5, 7)
 X = np.random.default_rng(3).standard_normal((2, 3, *SIDES)).astype(np.float32)
@@ -25,8 +27,7 @@ def found_in(net: Graph, candidate: np.ndarray):
     """What is said of a candidate that has the last tensor of a graph without params."""
     exact = walk(net, fast, {}, {SOURCE: X.astype(np.float64)})
     golden = {SOURCE: X} | {node.name: y.astype(np.float32) for node, y in exact}
-    reference = Reference(net, {}, golden.__getitem__, tuple(golden))
-    return compare(reference, {net.output: candidate}, partial=True)
+    return judge_tensors(Reference.of(net, {}, golden), {net.output: candidate}, partial=True)
 
 
 def windows(x, rows, columns, reduce):
@@ -41,7 +42,7 @@ def test_a_pool_in_ceil_mode_shows_as_a_shape(op, reduce):
     found = found_in(net, windows(X, 3, 4, reduce))
     assert [finding.judgement.verdict for finding in found.findings if finding.name == "pool"] == ["shape"]
     assert [cause.ids for cause in found.causes["pool"]] == [("pool-ceil",)]
-    assert "rounded up (ceil_mode), not down: (3, 4)" in found.causes["pool"][0].detail
+    assert "rounded up (ceil_mode), not down: (3, 4)" in cause_sentence(found.causes["pool"][0])
 
 
 def test_another_shape_with_other_numbers_is_no_pool_in_ceil_mode():
@@ -71,7 +72,7 @@ def test_ceil_mode_does_not_apply_where_it_changes_nothing():
     for kernel in ((5, 7), (3, 3)):
         net = graph(Node("pool", "max_pool2d", (SOURCE,), {}, {**POOL, "kernel": kernel}))
         tensors = {SOURCE: X, "pool": np.zeros((2, 3, *shapes(net)["pool"][1:]), np.float32)}
-        assert "pool-ceil" not in {place.hypothesis.id for place in places(net, {}, tensors.items())}
+        assert "pool-ceil" not in {site.bug for site in sites(net, {}, tensors.items())}
 
 
 @pytest.mark.parametrize("last", ["flatten", "softmax"])
@@ -99,7 +100,7 @@ def test_tensorflow_1_s_way_of_resizing_is_named():
     net = graph(Node("up", "resize_bilinear", (SOURCE,), {}, {"size": (12, 14), "align_corners": False}))
     found = found_in(net, asymmetric(X.astype(np.float64), 12, 14).astype(np.float32))
     assert [cause.ids for cause in found.causes["up"]] == [("resize-corners",)]
-    assert "asymmetrically" in found.causes["up"][0].detail
+    assert "asymmetrically" in cause_sentence(found.causes["up"][0])
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def small():
     run = Network(net, random_params(net))
     x = probe(net, 1)
     golden = {SOURCE: x, **run.trace(x)}
-    return run, golden, Reference(net, run.params, golden.__getitem__, tuple(golden))
+    return run, golden, Reference.of(net, run.params, golden)
 
 
 def test_a_squeeze_width_taken_from_the_blocks_input_is_named(small):
@@ -116,15 +117,15 @@ def test_a_squeeze_width_taken_from_the_blocks_input_is_named(small):
     inputs, own = shapes(run.graph)["stem.act"][0], shapes(run.graph)["block1.se.reduce"][0]
     assert inputs // 4 != own
     dumped = golden | {"block1.se.reduce": np.ones((1, inputs // 4, 1, 1), np.float32)}
-    found = compare(reference, dumped, partial=True)
+    found = judge_tensors(reference, dumped, partial=True)
     assert found.wrong() == ["block1.se.reduce"]
     assert found.causes["block1.se.reduce"][0].ids == ("se-width",)
-    assert "a quarter of" in found.causes["block1.se.reduce"][0].detail
+    assert "a quarter of" in cause_sentence(found.causes["block1.se.reduce"][0])
 
 
 def test_a_squeeze_width_that_no_rule_gives_has_no_cause(small):
     _, golden, reference = small
     dumped = golden | {"block1.se.reduce": np.ones((1, 77, 1, 1), np.float32)}
-    found = compare(reference, dumped, partial=True)
+    found = judge_tensors(reference, dumped, partial=True)
     assert found.wrong() == ["block1.se.reduce"]
     assert not found.causes

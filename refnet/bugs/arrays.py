@@ -1,0 +1,212 @@
+"""The arrays of a network unit by unit: a convolution with the batch norm behind it, and the fold of both.
+
+Bugs of arrays are written once, over these: a run of a port replays them, and a file's arrays are matched against
+them. An exporter folds in float32, in one of several orders; `Expected` is the fold in float64 with how far an honest
+one may lie from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import Graph, Node, Unit
+
+__all__ = ["MADE_OF", "Expected", "UnitArrays", "unit_arrays"]
+
+Array = npt.NDArray[Any]
+
+_U = 2.0**-24  # an exporter's arithmetic is float32, or wider
+_TINY = 2.0**-126  # subnormal results may be flushed to zero
+_WEIGHT, _BIAS = 7, 9  # roundings on the longest path, see `UnitArrays.folded`
+
+# By array of a folded convolution, those that it is made of.
+MADE_OF: Mapping[str, tuple[str, ...]] = {
+    "w": ("w", "gamma", "var"),
+    "b": ("b", "gamma", "beta", "mean", "var"),
+}
+
+
+class Expected(NamedTuple):
+    """What a tensor should be, in float64, and how far an honest one may lie from it, element by element."""
+
+    value: Array
+    slack: Array
+
+    @classmethod
+    def exactly(cls, value: Array) -> Expected:
+        """No rounding is expected."""
+        return cls(value, np.broadcast_to(0.0, value.shape))
+
+    @classmethod
+    def of(cls, array: Array | Expected) -> Expected:
+        """An array that is exact, or what it is expected to be."""
+        return array if isinstance(array, Expected) else cls.exactly(array)
+
+    def map(self, move: Callable[[Array], Array]) -> Expected:
+        """The same with its elements laid out in another way."""
+        return Expected(move(self.value), move(self.slack))
+
+
+@dataclass(frozen=True, eq=False)
+class UnitArrays:
+    """A convolution and the batch norm behind it, or either alone, with their arrays.
+
+    Attributes
+    ----------
+    unit : the nodes
+    tensors : by slot, in float64: 'w', 'b' of the convolution; 'gamma', 'beta', 'mean', 'var' of the batch norm; those
+        that a file lacks are not there
+    seen : by slot, the arrays of a file that should hold these; empty where nothing is to be explained
+    slot : the one of `seen` that is to be explained
+    others : by name, what every other unit of the network should be in that file
+    classifies : whether the unit gives the classes
+    """
+
+    unit: Unit
+    tensors: Mapping[str, Expected]
+    seen: Mapping[str, Array] = field(default_factory=dict)
+    slot: str = ""
+    others: Mapping[str, Callable[[], Mapping[str, Expected]]] = field(default_factory=dict)
+    classifies: bool = False
+
+    def __contains__(self, slot: str) -> bool:
+        return slot in self.tensors
+
+    def __getitem__(self, slot: str) -> Array:
+        return self.tensors[slot].value
+
+    @property
+    def name(self) -> str:
+        """The name of the convolution, or of a batch norm that follows none."""
+        return self.unit.conv.name
+
+    @property
+    def op(self) -> str:
+        """The operation of that node."""
+        return self.unit.conv.op
+
+    @property
+    def norm(self) -> Node | None:
+        """The batch norm, behind a convolution or alone."""
+        return self.unit.conv if self.op == "batch_norm" else self.unit.norm
+
+    @property
+    def foldable(self) -> bool:
+        """Whether there is a batch norm to be worked into a convolution."""
+        return self.unit.norm is not None
+
+    @property
+    def eps(self) -> float:
+        """That of the batch norm."""
+        return float(self.norm.attrs["eps"]) if self.norm is not None else 0.0
+
+    @property
+    def names(self) -> dict[str, str]:
+        """By slot, the params' names, also of those that a file lacks."""
+        nodes = [self.unit.conv] if self.unit.norm is None else [self.unit.conv, self.unit.norm]
+        return {slot: f"{node.name}.{slot}" for node in nodes for slot in node.params}
+
+    def shape(self, slot: str) -> tuple[int, ...]:
+        """Of an array as a file has it, or as it should be where no file is looked at."""
+        shape: tuple[int, ...] = (self.seen[slot] if slot in self.seen else self[slot]).shape
+        return shape
+
+    @property
+    def factor(self) -> Array:
+        """What each output channel is multiplied by: gamma / sqrt(var + eps), (K,)."""
+        with np.errstate(all="ignore"):
+            factor: Array = self["gamma"] / np.sqrt(self["var"] + self.eps)
+        return factor
+
+    @property
+    def bias(self) -> Array:
+        """The convolution's own bias, zeros where it has none."""
+        return self["b"] if "b" in self else np.zeros(len(self["w"]))
+
+    def having(
+        self, arrays: Mapping[str, Array | Expected], nodes: Mapping[str, tuple[Node, ...]]
+    ) -> UnitArrays | None:
+        """The same with some arrays, by the names of params, and the batch norm's node replaced.
+
+        A batch norm in whose place another operation stands is gone, and its arrays with it. None where an array has
+        another shape, so that nothing can be folded.
+        """
+        slots = {name: slot for slot, name in self.names.items()}
+        new = {slots[name]: Expected.of(array) for name, array in arrays.items()}
+        if any(each.value.shape != self[slot].shape for slot, each in new.items()):
+            return None
+        made, norm = {**self.tensors, **new}, self.unit.norm
+        if norm is not None and norm.name in nodes:
+            (norm,) = nodes[norm.name]
+        if norm is None or norm.op != "batch_norm":
+            norm, made = None, {slot: each for slot, each in made.items() if slot in self.unit.conv.params}
+        return replace(self, unit=self.unit._replace(norm=norm), tensors=made)
+
+    def folded(self) -> UnitArrays:
+        """The convolution alone, with the batch norm worked in: w' = s w and b' = s (b - mean) + beta.
+
+        Here s = gamma / sqrt(var + eps). Every order of working this out in float32 leaves each term multiplied by at
+        most K factors 1 + d, abs(d) <= u, and so within gamma_K = K u / (1 - K u) times the sum of absolute terms
+        (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1). eps as a float32 and var + eps round once
+        each, half as much after the root; the root, its reciprocal and the product with gamma once each: 4. A
+        reciprocal root from a table and one Newton step, as in Eigen, may be 2 ulp = 4 u off where root and reciprocal
+        are 2: 6. Times w: K = 7. The bias: b - mean and the product, or two products: 7, then two sums: K = 9, of terms
+        abs(s b), abs(s mean) and abs(beta).
+        """
+        w, conv = self["w"], self.unit.conv
+        alone = self.unit._replace(norm=None, conv=replace(conv, params={**conv.params, "b": (len(w),)}))
+        if not self.foldable:
+            return replace(self, unit=alone, tensors={**self.tensors, "b": Expected.exactly(self.bias)})
+        s, zero = self.factor, Expected.exactly(np.zeros(len(w)))
+        mean, beta = (self.tensors.get(slot, zero).value for slot in ("mean", "beta"))
+        with np.errstate(all="ignore"):
+            weight = w * s.reshape(-1, *(1,) * (w.ndim - 1))
+            bias = s * (self.bias - mean) + beta
+            terms = np.abs(s * self.bias) + np.abs(s * mean) + np.abs(beta)
+        made = {
+            "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY),
+            "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY),
+        }
+        return replace(self, unit=alone, tensors=made)
+
+    def unfolding(self, wanted: Expected) -> UnitArrays:
+        """The unit with what is seen of its folded weights brought back before the fold, where that can be done.
+
+        Parameters
+        ----------
+        wanted : the folded weights; their slack is brought back too
+        """
+        s, seen = self.factor.reshape(-1, *(1,) * (self["w"].ndim - 1)), self.seen.get("w")
+        if seen is None or seen.shape != wanted.value.shape or not np.all(np.isfinite(s) & (s != 0)):
+            return replace(self, seen={})
+        weights = Expected(self["w"], wanted.slack / np.abs(s))
+        return replace(self, seen={"w": seen / s}, tensors={**self.tensors, "w": weights})
+
+
+def _gamma(K: int) -> float:
+    return K * _U / (1 - K * _U)
+
+
+def unit_arrays(graph: Graph, params: Mapping[str, Array], classifier: str = "") -> Iterator[UnitArrays]:
+    """Every unit that has arrays, in order.
+
+    Parameters
+    ----------
+    params : by 'node.slot'; a file may lack some
+    classifier : the convolution that gives the classes
+    """
+    for unit in graph.units():
+        nodes = [node for node in unit.nodes if node.params]
+        tensors = {
+            slot: Expected.exactly(np.asarray(params[name], np.float64))
+            for node in nodes
+            for slot in node.params
+            if (name := f"{node.name}.{slot}") in params
+        }
+        if nodes:
+            yield UnitArrays(unit, tensors, classifies=unit.conv.name == classifier)

@@ -1,0 +1,99 @@
+"""The small language that bugs are written in: a change, of what, and how it is said without words.
+
+A bug is a function from a `Segment`, or from the arrays of a unit, to changes. A change is data: nodes in place of a
+node, other arrays, another input, another precision, another way of laying out the result, another shape. So it can be
+replayed on the inputs of a port, matched against the arrays of a file, injected, and put on top of another change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from refnet.bugs.arrays import Expected
+from refnet.graph import Node
+from refnet.readings.precision import Precision
+
+__all__ = ["Change", "Mistake", "identity", "with_attrs", "with_op", "without"]
+
+Array = npt.NDArray[Any]
+
+
+class Mistake(NamedTuple):
+    """A bug at a place, in values; `report` words it.
+
+    Attributes
+    ----------
+    bug : its id
+    node : where
+    form : which spelling of the bug, the same at every place; '' where it has one
+    facts : the values of this place
+    """
+
+    bug: str
+    node: str
+    form: str
+    facts: Mapping[str, Any]
+
+    @property
+    def what(self) -> tuple[str, str, tuple[tuple[str, Any], ...]]:
+        """What is wrong, without where."""
+        return self.bug, self.form, tuple(self.facts.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One way in which a bug shows at a place.
+
+    Attributes
+    ----------
+    node, form, facts : as in `Mistake`
+    nodes : by the name of a node, those that stand in its place; the last one is called as it is
+    params : by 'node.slot', other arrays
+    given : other inputs of the segment, by name
+    view : how the result is laid out
+    precision : what is computed in
+    shape : of the result, batch included, where the bug changes it: no input is needed to show such a bug. Where even
+        its params would have other shapes nothing can be replayed, and the change is of the shape alone
+    rare : tried only where arrays are matched: too rare to replay a port for it, or too small to be seen there
+    """
+
+    node: str
+    form: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
+    params: Mapping[str, Array | Expected] = field(default_factory=dict)
+    given: Mapping[str, Array] = field(default_factory=dict)
+    view: Callable[[Array], Array] | None = None
+    precision: Precision | None = None
+    shape: tuple[int, ...] | None = None
+    rare: bool = False
+
+    def of(self, bug: str) -> Mistake:
+        """The change as the mistake of a bug."""
+        return Mistake(bug, self.node, self.form, self.facts)
+
+
+def with_attrs(node: Node, **attrs: Any) -> dict[str, tuple[Node, ...]]:
+    """In a node's place: the same with some attributes replaced."""
+    return {node.name: (replace(node, attrs={**node.attrs, **attrs}),)}
+
+
+def with_op(node: Node, op: str, **attrs: Any) -> dict[str, tuple[Node, ...]]:
+    """In a node's place: another operation."""
+    return {node.name: (replace(node, op=op, attrs=attrs),)}
+
+
+def without(node: Node, source: int = 0) -> dict[str, tuple[Node, ...]]:
+    """In a node's place: one that hands on one of its inputs."""
+    return {node.name: (identity(node.name, node.inputs[source], 2 if node.op == "softmax" else 4),)}
+
+
+def identity(name: str, source: str, axes: int) -> Node:
+    """A node that hands on a tensor of so many axes as it is."""
+    if axes == 4:
+        return Node(name, "pad", (source,), {}, {"pad": ((0, 0), (0, 0)), "mode": "constant", "value": 0.0})
+    return Node(name, "flatten", (source,))

@@ -1,0 +1,204 @@
+"""What happens to the weights of a file and to no port: each is told from the arrays themselves.
+
+Signs, factors, offsets, overflow, clipping, coarse rounding, few elements that are off, the weights of another layer.
+The arrays' own difference sets the figures of each, so these say what happened only if all elements agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import Expected, UnitArrays
+from refnet.bugs.changes import Change
+
+Array = npt.NDArray[Any]
+
+_U = 2.0**-24
+_FEW = 3  # elements that a factor must explain beyond those that it was taken from
+_HALF_MAX, _HALF_MIN = 65504.0, 2.0**-14  # float16: the largest number, the smallest normal one
+
+
+def weights_zeroed(unit: UnitArrays) -> Iterator[Change]:
+    """all zeros where there were weights."""
+    yield _made(unit, "", Expected.exactly(np.zeros_like(unit[unit.slot])))
+
+
+def weights_misplaced(unit: UnitArrays) -> Iterator[Change]:
+    """the weights of another layer.
+
+    As they are, or transposed.
+    """
+    copy = unit.seen[unit.slot]
+    for name, tensors in unit.others.items():
+        for slot, made in tensors().items():
+            if made.value.size != copy.size or (slot == "w") != (unit.slot == "w"):
+                continue
+            if made.value.shape == copy.shape:
+                yield _made(unit, "", made, layer=name, slot=slot)
+            if slot == "w" and made.value.ndim == 2 and made.value.T.shape == copy.shape:
+                yield _made(unit, "transposed", made.map(np.transpose), layer=name, slot=slot)
+
+
+def weights_negated(unit: UnitArrays) -> Iterator[Change]:
+    """the opposite sign.
+
+    Of all, or of some channels.
+    """
+    if not _comparable(unit):
+        return
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    yield _made(unit, "all", wanted._replace(value=-wanted.value))
+    rows, own = (each.reshape(len(each), -1) for each in (copy, wanted.value))
+    flip = np.flatnonzero((rows * own).sum(axis=1) < 0)
+    value = wanted.value.copy()
+    value[flip] *= -1
+    yield _made(unit, "channels", wanted._replace(value=value), channels=_numbers(flip))
+
+
+def weights_scaled(unit: UnitArrays) -> Iterator[Change]:
+    """a constant factor."""
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if not _comparable(unit) or copy.size <= _FEW:
+        return
+    square = float((wanted.value**2).sum())
+    if square:
+        factor = float((copy * wanted.value).sum()) / square
+        value = factor * wanted.value
+        # The product rounds, and so do the factor itself and our estimate of it.
+        slack = abs(factor) * wanted.slack + 3 * _U * np.abs(value)
+        yield _made(unit, "", Expected(value, slack), factor=factor)
+
+
+def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
+    """a factor for each channel."""
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if not _comparable(unit) or copy.ndim < 2 or copy[0].size <= _FEW:
+        return
+    rows, own = (each.reshape(len(each), -1) for each in (copy, wanted.value))
+    square = (own**2).sum(axis=1)
+    factor = (rows * own).sum(axis=1) / np.where(square > 0, square, 1.0)
+    if not factor[square > 0].all():
+        return  # channels of zeros are not scaled, they are gone
+    value = (factor[:, None] * own).reshape(copy.shape)
+    spread = np.abs(factor).reshape(-1, *(1,) * (copy.ndim - 1))
+    made = Expected(value, spread * wanted.slack + 3 * _U * np.abs(value))
+    scaled = np.flatnonzero(np.abs(factor - 1) > 1e-6)
+    if len(scaled) <= max(3, len(factor) // 8):
+        factors = tuple(float(factor[k]) for k in scaled)
+        yield _made(unit, "few", made, channels=_numbers(scaled), of=len(factor), factors=factors)
+    else:
+        yield _made(unit, "all", made, least=float(factor.min()), most=float(factor.max()))
+
+
+def weights_offset(unit: UnitArrays) -> Iterator[Change]:
+    """a constant added."""
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if not _comparable(unit) or copy.size <= _FEW:
+        return
+    constant = float(np.median(copy - wanted.value))
+    value = wanted.value + constant
+    slack = wanted.slack + 3 * _U * (np.abs(value) + abs(constant))
+    yield _made(unit, "", Expected(value, slack), constant=constant)
+
+
+def weights_overflow(unit: UnitArrays) -> Iterator[Change]:
+    """beyond what float16 holds.
+
+    Such elements have become infinite, or the largest number that it can hold.
+    """
+    wanted = unit.tensors[unit.slot]
+    beyond = np.abs(wanted.value) > _HALF_MAX
+    if unit.seen[unit.slot].shape == beyond.shape and beyond.any():
+        for form, most in (("infinite", np.inf), ("cut", _HALF_MAX)):
+            value = np.where(beyond, np.copysign(most, wanted.value), wanted.value)
+            made = Expected(value, np.where(beyond, 0.0, wanted.slack))
+            yield _made(unit, form, made, count=int(beyond.sum()), of=beyond.size)
+
+
+def weights_clipped(unit: UnitArrays) -> Iterator[Change]:
+    """cut off at the ends.
+
+    At the smallest and the largest value that is there.
+    """
+    if not _comparable(unit):
+        return
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    low, high = float(copy.min()), float(copy.max())
+    cut = (wanted.value < low) | (wanted.value > high)
+    if int(cut.sum()) >= _FEW:
+        yield _made(unit, "", wanted._replace(value=np.clip(wanted.value, low, high)), low=low, high=high)
+
+
+def weights_flushed(unit: UnitArrays) -> Iterator[Change]:
+    """small values flushed to zero.
+
+    Those below the normal numbers of float16.
+    """
+    wanted = unit.tensors[unit.slot]
+    small = np.abs(wanted.value) < _HALF_MIN
+    if unit.seen[unit.slot].shape == small.shape and small.any():
+        yield _made(unit, "", wanted._replace(value=np.where(small, 0.0, wanted.value)))
+
+
+def weights_damaged(unit: UnitArrays) -> Iterator[Change]:
+    """few elements off.
+
+    All but a few elements, or all but few channels, are right.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if copy.shape != wanted.value.shape:
+        return
+    with np.errstate(invalid="ignore"):
+        off = ~((np.abs(copy - wanted.value) <= wanted.slack) | (copy == wanted.value))
+    count, places = int(off.sum()), np.argwhere(off)
+    if not count or count == off.size:
+        return
+    channels = np.unique(places[:, 0])
+    few_elements = count <= max(1, off.size // 100)
+    few_channels = off.ndim > 1 and len(channels) <= max(1, len(off) // 8)
+    made = partial(_made, unit, made=Expected(np.where(off, copy, wanted.value), wanted.slack))
+    finite = bool(np.isfinite(copy[off]).all())
+    if few_channels and count > 1:
+        empty = not copy[channels].any()
+        form = "channel" if len(channels) == 1 else "channels"
+        yield made(form, channels=_numbers(channels), of=len(off), empty=empty, finite=finite)
+    elif few_elements or few_channels:
+        yield made("elements", count=count, of=off.size, first=_numbers(places[0]), finite=finite)
+
+
+def weights_coarse(unit: UnitArrays) -> Iterator[Change]:
+    """rounded further.
+
+    The right values to fewer bits: every element, relative to itself.
+    """
+    if not _comparable(unit):
+        return
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.abs(copy - wanted.value)
+        relative = np.where(error <= wanted.slack, 0.0, error / np.abs(wanted.value))
+    most = float(relative.max(initial=0.0))
+    bits = next((bits for bits in range(22, 6, -1) if most <= 2.0**-bits), None)
+    if bits is not None:
+        slack = wanted.slack + 2.0**-bits * np.abs(wanted.value)
+        yield _made(unit, "", Expected(wanted.value, slack), bits=bits)
+
+
+def _made(unit: UnitArrays, form: str, made: Expected, **facts: Any) -> Change:
+    """The array that is to be explained, made in another way."""
+    return Change(unit.name, form, facts, params={unit.names[unit.slot]: made}, rare=True)
+
+
+def _comparable(unit: UnitArrays) -> bool:
+    """Whether there is an element for each, all of them numbers."""
+    copy, wanted = unit.seen[unit.slot], unit[unit.slot]
+    return copy.shape == wanted.shape and bool(np.isfinite(copy).all() and np.isfinite(wanted).all())
+
+
+def _numbers(indices: Array) -> tuple[int, ...]:
+    return tuple(int(index) for index in indices)

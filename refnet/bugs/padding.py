@@ -1,0 +1,109 @@
+"""Bugs of padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from refnet.bugs.changes import Change, with_attrs
+from refnet.bugs.segments import Segment
+from refnet.graph import SOURCE, Node
+from refnet.networks.plan import padding
+from refnet.ops import WINDOWED
+
+Pad = tuple[tuple[int, int], tuple[int, int]]
+
+
+def pad_same(segment: Segment) -> Iterator[Change]:
+    """TF SAME for symmetric padding, or the reverse.
+
+    Source: https://github.com/taehoonlee/tensornets/issues/25
+    """
+    for node in windowed(segment):
+        yield from _repadded(segment, node, _padded(segment, node, "same"), "same")
+        yield from _repadded(segment, node, _padded(segment, node, "symmetric"), "symmetric")
+
+
+def pad_lower(segment: Segment) -> Iterator[Change]:
+    """SAME_LOWER for SAME_UPPER.
+
+    The odd point comes before instead of after.
+
+    Source: https://github.com/microsoft/onnxruntime/issues/9370
+    """
+    for node in windowed(segment):
+        rows, columns = _padded(segment, node, "same")
+        lower = ((rows[1], rows[0]), (columns[1], columns[0]))
+        if lower != (rows, columns):
+            yield from _repadded(segment, node, lower, "")
+
+
+def pad_value(segment: Segment) -> Iterator[Change]:
+    """padding filled with something other than zero.
+
+    Source: https://github.com/apache/tvm/issues/4807
+    """
+    for node in windowed(segment):
+        pad = node.attrs["pad"]
+        if not any(map(any, pad)):
+            continue
+        fillings = [("edge", "edge", 0.0), ("-1", "constant", -1.0), ("1", "constant", 1.0)]
+        if all(side > max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True)):
+            fillings.append(("reflect", "reflect", 0.0))
+        for form, mode, value in fillings:
+            border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": pad, "mode": mode, "value": value})
+            bare = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
+            yield Change(node.name, form, nodes={node.name: (border, bare)})
+        if node.inputs[0] == SOURCE and node.op == "conv2d" and segment.whole.recipe.preprocessing is not None:
+            yield _black_border(segment, node)
+
+
+def _black_border(segment: Segment, node: Node) -> Change:
+    """A border of black pixels, which are not zero once mean and standard deviation are applied.
+
+    conv(x with border v) = conv(x - v with border 0) + the sum of w v: a shift of the input and one of the bias.
+    """
+    pre = segment.whole.recipe.preprocessing
+    assert pre is not None
+    black = -np.array(pre.mean) / np.array(pre.std)
+    w = segment.param(node, "w").astype(np.float64)
+    bias = segment.param(node, "b") if "b" in node.params else 0.0
+    biased = replace(node, params={**node.params, "b": (len(w),)})
+    return Change(
+        node.name,
+        "black",
+        nodes={node.name: (biased,)},
+        params={f"{node.name}.b": bias + (w * black[:, None, None]).sum(axis=(1, 2, 3))},
+        given={SOURCE: segment.given[SOURCE] - black[:, None, None]},
+    )
+
+
+def windowed(segment: Segment) -> Iterator[Node]:
+    """The convolutions with kernels that read a map of known size (not what another bug has put before them)."""
+    return (node for node in segment.nodes(*WINDOWED) if node.inputs[0] in segment.sizes)
+
+
+def windows(segment: Segment, node: Node, pad: Pad) -> tuple[int, ...]:
+    """How large the output of a convolution would be with these pads."""
+    sides = segment.sizes[node.inputs[0]][1:]
+    kernel, stride, dilation = node.params["w"][-2:], node.attrs["stride"], node.attrs["dilation"]
+    axes = zip(sides, pad, kernel, stride, dilation, strict=True)
+    return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in axes)
+
+
+def _padded(segment: Segment, node: Node, rule: str) -> Pad:
+    """The pads that a convention gives this convolution."""
+    sides = segment.sizes[node.inputs[0]][1:]
+    kernel, stride, dilation = node.params["w"][-2:], node.attrs["stride"], node.attrs["dilation"]
+    rows, columns = (padding(rule, *each) for each in zip(sides, kernel, stride, dilation, strict=True))
+    return rows, columns
+
+
+def _repadded(segment: Segment, node: Node, pad: Pad, form: str) -> Iterator[Change]:
+    """The same convolution with other pads, if it samples elsewhere and the output keeps its size."""
+    own = node.attrs["pad"]
+    elsewhere = any(other[0] != mine[0] for other, mine in zip(pad, own, strict=True))  # pads after only add room
+    if elsewhere and windows(segment, node, pad) == windows(segment, node, own):
+        yield Change(node.name, form, {"found": pad, "known": own}, nodes=with_attrs(node, pad=pad))

@@ -1,0 +1,176 @@
+"""The parts of a network, found by how its nodes are joined: squeezes, blocks, linear bottlenecks, the head.
+
+No name of a node is looked into, so that a network of a file's own has the same parts as a known one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from refnet.graph import SOURCE, Graph, Node, Unit, is_global
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
+from refnet.readings.shapes import shapes
+
+__all__ = ["BlockNodes", "Parts", "Squeeze"]
+
+
+class Squeeze(NamedTuple):
+    """Squeeze-and-excite: pool -> reduce -> activation -> expand -> gate, and the scale that reads the gate."""
+
+    pool: Node
+    reduce: Node
+    expand: Node
+    scale: Node
+
+
+class BlockNodes(NamedTuple):
+    """A depthwise convolution with the pointwise one behind it, and the one before it that expands its channels.
+
+    Attributes
+    ----------
+    entry, exit : the tensor that the block reads, and what it makes before a shortcut is added
+    expand : None where the block does not expand
+    depthwise : of the block
+    act : operation of the activation behind the depthwise convolution, '' for none
+    squeeze : None where the block has none
+    linear : whether no activation follows the last convolution
+    add : that sums entry and exit, None where there is no shortcut
+    """
+
+    entry: str
+    exit: str
+    expand: Node | None
+    depthwise: Node
+    act: str
+    squeeze: Squeeze | None
+    linear: bool
+    add: Node | None
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A graph and its parts, each found once."""
+
+    graph: Graph
+
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor without the batch axis."""
+        return shapes(self.graph)
+
+    @cached_property
+    def gates(self) -> frozenset[str]:
+        """The nodes by which something is scaled."""
+        return frozenset(node.inputs[1] for node in self.graph.nodes if node.op == "scale")
+
+    @cached_property
+    def squeezes(self) -> tuple[Squeeze, ...]:
+        """Every squeeze-and-excite, in order."""
+        return tuple(
+            found for node in self.graph.nodes if node.op == "scale" and (found := self._squeeze(node)) is not None
+        )
+
+    @cached_property
+    def blocks(self) -> tuple[BlockNodes, ...]:
+        """Every block, in order."""
+        found = (self._block(unit) for unit in self._units.values() if unit.conv.op == "depthwise_conv2d")
+        return tuple(block for block in found if block is not None)
+
+    @cached_property
+    def linear(self) -> frozenset[str]:
+        """The tensors of few channels that no activation touches: ends of linear bottlenecks, and sums of them."""
+        ends = {unit.output for unit in self._units.values() if unit.conv.op in CONVOLUTIONS and unit.act is None}
+        sums = {node.name for node in self.graph.nodes if node.op == "add"}
+        readers = self.graph.readers()
+        return frozenset(
+            name
+            for name in ends | sums
+            if readers[name] and all(reader.op in (*CONVOLUTIONS, "add") for reader in readers[name])
+        )
+
+    @cached_property
+    def head(self) -> tuple[Node, ...]:
+        """The nodes from the global pool before the classifier to the output; none where there is no such pool."""
+        chain: list[Node] = []
+        name = self.graph.output
+        while name != SOURCE and len(self.graph[name].inputs) == 1:
+            node = self.graph[name]
+            chain.append(node)
+            if self.is_global(node):
+                return tuple(reversed(chain))
+            name = node.inputs[0]
+        return ()
+
+    @cached_property
+    def dense(self) -> tuple[Node, ...]:
+        """The convolutions of the head: the hidden layers, and last the one that gives the classes."""
+        return tuple(node for node in self.head if node.op in CONVOLUTIONS)
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """The activations of the hidden layers of the head."""
+        last = max((index for index, node in enumerate(self.head) if node.op in CONVOLUTIONS), default=0)
+        return frozenset(node.name for node in self.head[:last] if node.op in ACTIVATIONS)
+
+    @property
+    def classifier(self) -> str:
+        """The convolution that gives the classes, '' where there is none."""
+        return self.dense[-1].name if self.dense else ""
+
+    def is_global(self, node: Node) -> bool:
+        """Whether a node is a pool that takes in a whole map."""
+        return bool(node.inputs) and is_global(node, self.sizes[node.inputs[0]])
+
+    @cached_property
+    def _units(self) -> dict[str, Unit]:
+        """Units by the tensor that they make."""
+        return {unit.output: unit for unit in self.graph.units()}
+
+    def _squeeze(self, scale: Node) -> Squeeze | None:
+        """Back from the gate to the global pool, over two convolutions."""
+        convolutions: list[Node] = []
+        name = scale.inputs[1]
+        while name != SOURCE and len(self.graph[name].inputs) == 1:
+            node = self.graph[name]
+            if self.is_global(node):
+                return Squeeze(node, convolutions[1], convolutions[0], scale) if len(convolutions) == 2 else None
+            convolutions += [node] if node.op in CONVOLUTIONS else []
+            name = node.inputs[0]
+        return None
+
+    def _block(self, unit: Unit) -> BlockNodes | None:
+        """The block around a depthwise convolution, if a pointwise one follows it."""
+        behind = list(self._path(unit.conv))
+        if not behind or behind[-1].op != "pointwise_conv2d":
+            return None
+        last = next(each for each in self._units.values() if each.conv.name == behind[-1].name)
+        before = self._units.get(unit.conv.inputs[0])
+        expand = None
+        if before is not None and before.conv.op == "pointwise_conv2d" and before.act and not last.act:
+            expand = before.conv
+        entry, readers = (expand or unit.conv).inputs[0], self.graph.readers()[last.output]
+        return BlockNodes(
+            entry=entry,
+            exit=last.output,
+            expand=expand,
+            depthwise=unit.conv,
+            act=next((node.op for node in behind if node.op in ACTIVATIONS), ""),
+            squeeze=next((each for each in self.squeezes if each.scale in behind), None),
+            linear=last.act is None,
+            add=next((reader for reader in readers if reader.op == "add" and entry in reader.inputs), None),
+        )
+
+    def _path(self, node: Node) -> Iterator[Node]:
+        """The nodes behind one, up to the next convolution: along what is scaled, not along what makes the gate."""
+        pools = {squeeze.pool.name for squeeze in self.squeezes}
+        while True:
+            readers = [reader for reader in self.graph.readers()[node.name] if reader.name not in pools]
+            if len(readers) != 1 or (readers[0].op == "scale" and readers[0].inputs[0] != node.name):
+                return
+            node = readers[0]
+            yield node
+            if node.op != "scale" and OPS[node.op].kind not in ("norm", "activation", "gate", "arithmetic"):
+                return

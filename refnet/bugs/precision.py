@@ -1,0 +1,85 @@
+"""Bugs of precision: they explain small errors of any kind, and so are accepted only where no other fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import UnitArrays
+from refnet.bugs.changes import Change
+from refnet.bugs.segments import Segment
+from refnet.ops import CONVOLUTIONS
+from refnet.readings.orders import rounded
+from refnet.readings.precision import Precision
+
+Array = npt.NDArray[Any]
+
+_TINY = 2.0**-149  # the smallest number of float32
+
+
+def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
+    """weights rounded to float16 or bfloat16.
+
+    Weights, and only they.
+    """
+    for store in ("float16", "bfloat16"):
+        for node in unit.unit.nodes:
+            names = {slot: unit.names[slot] for slot in node.params}
+            if names:
+                params = {name: rounded(unit[slot], store) for slot, name in names.items()}
+                yield Change(node.name, store, {"store": store}, params=params)
+
+
+def weights_int8(unit: UnitArrays) -> Iterator[Change]:
+    """weights quantised to 8 bits.
+
+    Symmetrically, with a step for the tensor or for each channel.
+
+    Source: https://github.com/Edgecortix-Inc/pytorch_quantization/issues/5
+    """
+    if unit.op in CONVOLUTIONS:
+        for per in ("tensor", "channel"):
+            step = grid_steps(unit["w"], per, 127)
+            params = {unit.names["w"]: np.rint(unit["w"] / step) * step}
+            yield Change(unit.name, per, {"per": per}, params=params)
+
+
+def grid_steps(w: Array, per: str, levels: float) -> Array:
+    """The steps of a symmetric grid with so many levels between zero and the largest weight, to meet w's shape."""
+    size = np.abs(w)
+    largest = size.max(axis=tuple(range(1, w.ndim)), keepdims=True) if per == "channel" else size.max(keepdims=True)
+    step: Array = np.maximum(largest / levels, _TINY)
+    return step
+
+
+def fp16_storage(segment: Segment) -> Iterator[Change]:
+    """values rounded to float16 or bfloat16.
+
+    Where they are stored.
+
+    Source: https://github.com/Tencent/ncnn/issues/2965
+    """
+    for store in ("float16", "bfloat16"):
+        facts = {"store": store}
+        if segment.candidate is None:
+            yield Change(segment.end, store, facts, view=partial(rounded, store=store))
+        elif _is_rounded(segment.candidate, store):
+            yield Change(segment.end, store, facts, precision=Precision.of(store))
+
+
+def _is_rounded(y: Array, store: str) -> bool:
+    """Whether a tensor holds nothing finer than a format can; one such number alone is no evidence."""
+    return y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
+
+
+def fp16_accumulate(segment: Segment) -> Iterator[Change]:
+    """sums kept in float16.
+
+    Source: https://github.com/google-ai-edge/LiteRT/issues/9249
+    """
+    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")):
+        yield Change(segment.end, precision=Precision.of("float32", "float16"))

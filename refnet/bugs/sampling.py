@@ -1,0 +1,210 @@
+"""Bugs of stride, dilation, pooling, resizing, and of the order in which maps are laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change, with_attrs
+from refnet.bugs.padding import Pad, windowed, windows
+from refnet.bugs.segments import Segment
+from refnet.graph import Node, is_global
+from refnet.ops import OPS, POOLS
+
+Array = npt.NDArray[Any]
+
+_NO_PAD = ((0, 0), (0, 0))
+
+
+def channels_last(segment: Segment) -> Iterator[Change]:
+    """NHWC numbers under an NCHW shape.
+
+    Source: https://github.com/PINTO0309/onnx2tf/issues/317
+    """
+    shape = segment.sizes.get(segment.end, ())
+    if len(shape) == 3 and shape[1] * shape[2] > 1 and shape[0] > 1:
+        yield Change(segment.end, view=lambda y: np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(y.shape))
+
+
+def stride_place(segment: Segment) -> Iterator[Change]:
+    """the stride in the wrong layer.
+
+    One layer too early: every other pixel is dropped before the depthwise convolution.
+
+    Source: https://github.com/shicai/MobileNet-Caffe/issues/67
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        stride, pad = node.attrs["stride"], node.attrs["pad"]
+        if stride == (1, 1) or node.inputs[0] not in segment.sizes:
+            continue
+        first = {"kernel": (1, 1), "stride": stride, "pad": _NO_PAD}
+        early = Node(f"{node.name}.early", "avg_pool2d", node.inputs, {}, first)
+        rows, columns = (k // 2 for k in node.params["w"][-2:])
+        attrs = {**node.attrs, "stride": (1, 1), "pad": ((rows, rows), (columns, columns))}
+        dense = replace(node, inputs=(early.name,), attrs=attrs)
+        sides = segment.sizes[node.inputs[0]][1:]
+        kept = tuple(-(-n // s) for n, s in zip(sides, stride, strict=True))
+        if kept == windows(segment, node, pad):
+            yield Change(node.name, facts={"stride": stride}, nodes={node.name: (early, dense)})
+
+
+def stride_phase(segment: Segment) -> Iterator[Change]:
+    """sampling starts at pixel 1, not 0."""
+    for node in windowed(segment):
+        if node.attrs["stride"] == (1, 1):
+            continue
+        (top, bottom), (left, right) = node.attrs["pad"]
+        if top and left:
+            later = ((top - 1, bottom + 1), (left - 1, right + 1))
+            if windows(segment, node, later) == windows(segment, node, node.attrs["pad"]):
+                yield Change(node.name, nodes=with_attrs(node, pad=later))
+
+
+def dilation(segment: Segment) -> Iterator[Change]:
+    """dilation dropped or added.
+
+    Source: https://github.com/pytorch/vision/issues/7956
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        if node.attrs["stride"] != (1, 1) or node.params["w"][-1] == 1:
+            continue
+        now = node.attrs["dilation"][0]
+        other = 1 if now > 1 else 2
+        pad = tuple((before * other // now, after * other // now) for before, after in node.attrs["pad"])
+        changed = with_attrs(node, dilation=(other, other), pad=pad)
+        yield Change(node.name, str(other), {"found": other, "known": now}, nodes=changed)
+
+
+def pool_count(segment: Segment) -> Iterator[Change]:
+    """an average that counts padding.
+
+    Source: https://github.com/onnx/onnx-tensorrt/issues/663
+    """
+    for node in segment.nodes("avg_pool2d"):
+        kernel, around = node.attrs["kernel"], ((1, 1), (1, 1))
+        border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": around, "mode": "constant", "value": 0.0})
+        wide = replace(node, inputs=(border.name,), attrs={**node.attrs, "kernel": (kernel[0] + 2, kernel[1] + 2)})
+        yield Change(node.name, nodes={node.name: (border, wide)})
+
+
+def pool_ceil(segment: Segment) -> Iterator[Change]:
+    """a number of windows rounded up, or down.
+
+    A window that begins inside the map and ends outside it is kept where it is dropped, or the reverse.
+
+    Source: https://github.com/onnx/onnx/issues/4958
+    """
+    for node in segment.nodes(*POOLS):
+        if node.inputs[0] not in segment.sizes:
+            continue
+        sides, own = segment.sizes[node.inputs[0]][1:], node.attrs["pad"]
+        axes = list(zip(sides, own, node.attrs["kernel"], node.attrs["stride"], strict=True))
+        for form, rule in (("up", _kept), ("down", _dropped)):
+            rows, columns = (rule(*axis) for axis in axes)
+            pad = (rows, columns)
+            counts = tuple(_count(n, after, k, s) for (n, _, k, s), after in zip(axes, pad, strict=True))
+            resized = _resized(segment, node, pad, counts) if pad != own else None
+            if resized is not None:
+                nodes, shape = resized
+                yield Change(node.name, form, {"windows": counts}, nodes=nodes, shape=shape)
+
+
+def _count(n: int, pad: tuple[int, int], kernel: int, stride: int) -> int:
+    """How many windows there are along an axis."""
+    return (n + sum(pad) - kernel) // stride + 1
+
+
+def _kept(n: int, pad: tuple[int, int], kernel: int, stride: int) -> tuple[int, int]:
+    """The pad that lets in one more window, where that begins inside the map; as PyTorch's ceil_mode counts."""
+    rest = (n + sum(pad) - kernel) % stride
+    begins = _count(n, pad, kernel, stride) * stride
+    return (pad[0], pad[1] + stride - rest) if rest and begins < n + pad[0] else pad
+
+
+def _dropped(n: int, pad: tuple[int, int], kernel: int, stride: int) -> tuple[int, int]:
+    """The pad without what is there for a last window only."""
+    even = (pad[0], min(pad))
+    return even if _count(n, even, kernel, stride) < _count(n, pad, kernel, stride) else pad
+
+
+def _resized(
+    segment: Segment, pool: Node, pad: Pad, counts: tuple[int, ...]
+) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...] | None] | None:
+    """The nodes with a pool that makes a map of another size, and the shape that the end then has, if another.
+
+    None where a later node cannot go on with such a map. A later global pool pools all of it.
+    """
+    nodes, changed = with_attrs(pool, pad=pad), {pool.name}
+    for node in segment.graph.nodes:
+        if not changed & set(node.inputs):
+            continue
+        if node.op == "avg_pool2d" and is_global(node, segment.sizes[node.inputs[0]]):
+            nodes |= with_attrs(node, kernel=counts)
+        elif node.op in ("pointwise_conv2d", "batch_norm") or _elementwise(node):
+            changed.add(node.name)
+        else:
+            return None
+    channels = segment.sizes[segment.end][0]
+    return nodes, (segment.batch, channels, *counts) if segment.end in changed else None
+
+
+def _elementwise(node: Node) -> bool:
+    """Whether each number of a node's result is made of one number of its input, by the same rule."""
+    return OPS[node.op].kind in ("activation", "gate") or node.op == "affine"
+
+
+def resize_corners(segment: Segment) -> Iterator[Change]:
+    """other alignment of corners.
+
+    Corners are aligned where they are not, or the reverse; or neither corners nor centres, as TensorFlow 1 has it.
+
+    Source: https://github.com/pytorch/pytorch/issues/10604
+    """
+    for node in segment.nodes("resize_bilinear"):
+        other = not node.attrs["align_corners"]
+        nodes = with_attrs(node, align_corners=other)
+        yield Change(node.name, str(other), {"found": other, "known": not other}, nodes=nodes)
+        yield _asymmetric(segment, node)
+
+
+def _asymmetric(segment: Segment, node: Node) -> Change:
+    """Output p of P reads at p n / P.
+
+    That is where aligned corners read for n + 1 inputs and P + 1 outputs; so a row and a column are added, and what
+    they make is cut off again, by a kernel that looks at its first point only.
+    """
+    C, (P, Q) = segment.sizes[node.name][0], node.attrs["size"]
+    wider = {"pad": ((0, 1), (0, 1)), "mode": "edge", "value": 0.0}
+    border = Node(f"{node.name}.border", "pad", node.inputs, {}, wider)
+    points = {"size": (P + 1, Q + 1), "align_corners": True}
+    sampled = Node(f"{node.name}.sampled", "resize_bilinear", (border.name,), {}, points)
+    attrs = {"stride": (1, 1), "pad": _NO_PAD, "dilation": (1, 1)}
+    cut = Node(node.name, "depthwise_conv2d", (sampled.name,), {"w": (C, 2, 2)}, attrs)
+    first = np.zeros((C, 2, 2))
+    first[:, 0, 0] = 1
+    nodes = {node.name: (border, sampled, cut)}
+    return Change(node.name, "asymmetric", nodes=nodes, params={f"{node.name}.w": first})
+
+
+def flatten_order(segment: Segment) -> Iterator[Change]:
+    """flattened channels last.
+
+    What follows inside the segment must not care for the order.
+
+    Source: https://github.com/keras-team/keras/issues/9696
+    """
+    for index, node in enumerate(segment.graph.nodes):
+        shape = segment.sizes.get(node.inputs[0], ())
+        if node.op != "flatten" or len(shape) != 3 or shape[0] == 1 or shape[1] * shape[2] == 1:
+            continue
+        if all(later.op == "softmax" or _elementwise(later) for later in segment.graph.nodes[index + 1 :]):
+            yield Change(node.name, view=partial(_channels_last, shape=shape))
+
+
+def _channels_last(y: Array, shape: tuple[int, int, int]) -> Array:
+    return y.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(y.shape)

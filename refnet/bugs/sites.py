@@ -1,0 +1,210 @@
+"""Every bug at every place where it can be, and what an input could show of them.
+
+The detectability report says, bug by bug and place by place, what an input with given weights could have shown at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.catalogue import REPLAYED, Bug
+from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import Segment, cut, limit, ported, run
+from refnet.graph import SOURCE, Graph
+from refnet.network import Network
+from refnet.readings.bounds import Bound, Precision
+
+__all__ = ["VISIBLE", "Detectability", "Site", "detectability", "sites", "styles", "visibility"]
+
+Array = npt.NDArray[Any]
+
+VISIBLE = 4.0  # a bug shows if it moves a tensor by this many times what rounding explains
+
+
+class Site(NamedTuple):
+    """A bug at a place, as one of the styles of dumping tensors could show it.
+
+    Attributes
+    ----------
+    bug : its id
+    change : how, and at which node
+    segment : the honest segment that it changes
+    style : 'all', 'fused' or 'blocks': which tensors the candidate has
+    """
+
+    bug: str
+    change: Change
+    segment: Segment
+    style: str
+
+    @property
+    def mistake(self) -> Mistake:
+        """The same in values alone."""
+        return self.change.of(self.bug)
+
+    @property
+    def changed(self) -> Segment:
+        """The segment with the bug in it."""
+        return self.segment.changed(self.change)
+
+
+def styles(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Which tensors a candidate may have: all; those of a runtime that fuses; those between blocks.
+
+    A fused runtime keeps no tensor between a convolution, its batch norm and its activation. Between blocks there are
+    the tensors that blocks read and make, and the head from its pool on.
+    """
+    return _styles(Parts(graph))
+
+
+def _styles(parts: Parts) -> dict[str, tuple[str, ...]]:
+    fused = {unit.output for unit in parts.graph.units()}
+    between = {block.entry for block in parts.blocks} | {node.name for node in parts.head} | {*parts.graph.outputs}
+    between |= {block.exit if block.add is None else block.add.name for block in parts.blocks}
+    names = tuple(node.name for node in parts.graph.nodes)
+    ends = {"all": {*names}, "fused": fused, "blocks": between}
+    return {style: tuple(name for name in names if name in kept) for style, kept in ends.items()}
+
+
+def sites(
+    graph: Graph,
+    params: Mapping[str, Array],
+    tensors: Iterable[tuple[str, Array]],
+    wanted: Iterable[Bug] = REPLAYED,
+) -> Iterator[Site]:
+    """Every bug at every place where it applies, each in the style that shows it best.
+
+    Not among them are bugs that change a shape: no input could hide one, and no further layer runs on it.
+
+    Parameters
+    ----------
+    tensors : name and array of every tensor of an honest run, in order, the input first; each is let go when no later
+        segment reads it
+    wanted : the bugs to look at
+    """
+    known: set[tuple[Any, ...]] = set()
+    parts = Parts(graph)
+    dumped = _styles(parts)
+    until = _last_uses(parts, dumped)
+    have: dict[str, Array] = {}
+    for name, array in tensors:
+        have[name] = array
+        for style, ends in dumped.items():
+            if name not in ends:
+                continue
+            given = {each: have[each] for each in (SOURCE, *ends) if each in have}
+            whole = cut(parts, params, name, given, judged=False)
+            if style != "all" and len(whole.graph) == 1:
+                continue  # as in the style before
+            for bug in wanted:
+                for change in bug.changes(whole):
+                    site = Site(bug.id, change, whole, style)
+                    key = change.node, site.mistake.what
+                    if key not in known and change.shape is None:
+                        known.add(key)
+                        yield site
+        for each in [each for each in have if until[each] == name]:
+            del have[each]
+
+
+def _last_uses(parts: Parts, dumped: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """By tensor, the last one whose segment starts from it in any style, or may by mistake (a block's own input)."""
+    graph = parts.graph
+    until = {SOURCE: SOURCE, **{node.name: node.name for node in graph.nodes}}
+    place = {name: index for index, name in enumerate(until)}
+
+    def used(name: str, end: str) -> None:
+        until[name] = max(until[name], end, key=place.__getitem__)
+
+    for ends in dumped.values():
+        for end in ends:
+            part = graph.leading_to(end, starts={SOURCE, *ends})
+            for name in {name for node in part.nodes for name in node.inputs} - {node.name for node in part.nodes}:
+                used(name, end)
+    for block in parts.blocks:
+        used(block.entry, block.exit)
+    return until
+
+
+def visibility(site: Site, honest: Bound) -> float:
+    """How far the bug moves its segment's result, in units of the rms that rounding explains."""
+    moved = _moved(site.changed, honest.y, np.float64)
+    if honest.rms > 0:
+        return moved / honest.rms
+    return float("inf") if moved else 0.0
+
+
+def _moved(changed: Segment, honest: Array, dtype: npt.DTypeLike) -> float:
+    """The rms by which a bug moves its segment's result; infinite where that is no number any more."""
+    with np.errstate(all="ignore"):
+        y = run(changed, dtype) if changed.precision is None else ported(changed)  # only a run shows short sums
+        size = float(np.sqrt(np.mean(np.square(y - honest), dtype=np.float64)))
+    return size if np.isfinite(size) else float("inf")
+
+
+class Detectability(NamedTuple):
+    """At how many places a bug applies, and at which of them an input does not show it."""
+
+    bug: Bug
+    places: int
+    hidden: tuple[Mistake, ...]
+
+
+def detectability(net: Network, x: Array) -> list[Detectability]:
+    """For each bug: at how many places it applies, and where this input does not show it.
+
+    Parameters
+    ----------
+    net : it is run in float32, one image at a time, and no tensor is kept longer than a segment reads it
+    x : (N, C, H, W) float32
+
+    Notes
+    -----
+    Bugs are replayed in float32, whose own rounding is less than a fifth of what a bug has to show. Short sums are not
+    run, which takes as long as all else: they show where their bound is that much wider than float32's.
+    """
+    x = net.checked(x)
+    mistakes: dict[Any, Mistake] = {}
+    squares: dict[Any, list[float]] = {}  # by bug and place: how far it moves, and what rounding explains
+    for image in range(len(x)):
+        for mistake, moved, explained in _seen(net, x[image : image + 1]):
+            key = mistake.node, mistake.what
+            mistakes[key] = mistake
+            one = squares.setdefault(key, [0.0, 0.0])
+            one[0] += moved**2
+            one[1] += explained**2
+    places: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
+    hidden: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
+    for key, (moved, explained) in squares.items():
+        places[mistakes[key].bug].append(mistakes[key])
+        if not moved > VISIBLE**2 * explained:
+            hidden[mistakes[key].bug].append(mistakes[key])
+    return [Detectability(bug, len(places[bug.id]), tuple(hidden[bug.id])) for bug in REPLAYED]
+
+
+def _seen(net: Network, x: Array) -> Iterator[tuple[Mistake, float, float]]:
+    """Every bug and place, with the rms by which it moves its segment and the rms that rounding explains."""
+    float32 = Precision.of("float32")
+    steps = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
+    for _, found in groupby(sites(net.graph, net.params, steps), lambda site: (site.style, site.segment.end)):
+        honest: tuple[Array, float] | None = None
+        for site in found:
+            if honest is None:
+                honest = _honest(site.segment, float32)
+            y, explained = honest
+            short = site.change.precision is not None
+            changed = site.changed
+            moved = limit(changed, float32, dtype=np.float32).rms if short else _moved(changed, y, np.float32)
+            yield site.mistake, moved, explained
+
+
+def _honest(segment: Segment, precision: Precision) -> tuple[Array, float]:
+    """An honest result, and the rms that rounding explains; the bounds themselves are let go."""
+    made = limit(segment, precision, dtype=np.float32)
+    return made.y, made.rms

@@ -1,0 +1,200 @@
+"""Bugs of weights: their axes, kernels and channels in another order.
+
+What only arrays can show is `rare`: the odd orders of axes, mirrored kernels, any permutation of channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import Expected, UnitArrays
+from refnet.bugs.changes import Change
+from refnet.bugs.segments import Segment, run
+from refnet.ops import CONVOLUTIONS, WINDOWED
+
+Array = npt.NDArray[Any]
+
+_AXES = {2: "KC", 3: "CRS", 4: "KCRS"}
+_DEPTHWISE, _HWIO = (1, 2, 0), (2, 3, 1, 0)  # the axes of (C, R, S) as R S C, of (K, C, R, S) as R S C K
+_NOTHING = 1e-9  # of the square error of the worst channel: what rounding leaves in the others
+
+
+def kernel_flip(unit: UnitArrays) -> Iterator[Change]:
+    """the kernel turned by 180 degrees.
+
+    Source: https://github.com/keras-team/keras/issues/3015
+    """
+    turns: dict[str, Callable[[Array], Array]] = {
+        "180": lambda y: y[..., ::-1, ::-1],
+        "90": lambda y: np.rot90(y, 1, (-2, -1)),
+        "270": lambda y: np.rot90(y, 3, (-2, -1)),
+        "left-right": lambda y: y[..., ::-1],
+        "top-bottom": lambda y: y[..., ::-1, :],
+        "diagonal": lambda y: y[..., ::-1, ::-1].swapaxes(-1, -2),
+    }
+    for form, move in turns.items() if unit.op in WINDOWED else ():
+        yield _relaid(unit, form, move, rare=form != "180")
+
+
+def kernel_transpose(unit: UnitArrays) -> Iterator[Change]:
+    """kernel height and width exchanged.
+
+    Source: https://github.com/huggingface/transformers/issues/18597
+    """
+    if unit.op in WINDOWED:
+        *first, R, S = range(unit["w"].ndim)
+        square = unit["w"].shape[R] == unit["w"].shape[S]
+        yield from _reread(unit, (*first, S, R), often=("written",) if square else ())
+
+
+def depthwise_axes(unit: UnitArrays) -> Iterator[Change]:
+    """depthwise weights read in the wrong axis order.
+
+    Source: https://github.com/AlexanderLutsenko/nobuco/issues/2
+    """
+    if unit.op == "depthwise_conv2d":
+        yield from _reread(unit, _DEPTHWISE, often=("written", "misread"))
+
+
+def weights_transpose(unit: UnitArrays) -> Iterator[Change]:
+    """inputs and outputs of weights exchanged.
+
+    Source: https://github.com/microsoft/MMdnn/issues/250
+    """
+    if unit.op == "pointwise_conv2d":
+        yield from _reread(unit, (1, 0), often=("written", "misread") if min(unit["w"].shape) > 1 else ())
+    elif unit.op in CONVOLUTIONS:
+        *first, R, S = range(unit["w"].ndim)
+        for axes in list(itertools.permutations((*first, R, S)))[1:]:
+            if axes not in ((*first, S, R), _DEPTHWISE):  # which are bugs of their own
+                yield from _reread(unit, axes, often=("written",) if axes == _HWIO else ())
+
+
+def _reread(unit: UnitArrays, axes: tuple[int, ...], *, often: tuple[str, ...]) -> Iterator[Change]:
+    """Weights written with their axes in another order and read as if they were not; and the reverse.
+
+    `often` says which of 'written' and 'misread' ports do.
+    """
+    full, shape = unit["w"].shape, unit.shape("w")
+    if unit.slot not in ("", "w") or math.prod(shape) != math.prod(full):
+        return
+    own, other = _AXES[len(full)], "".join(_AXES[len(full)][axis] for axis in axes)
+    ways = {"written": (other, own, _written)}
+    if tuple(full[axis] for axis in axes) != full:
+        ways["misread"] = own, other, _misread
+    for way, (written, read, move) in ways.items():
+        facts = {"written": written, "read": read, "shape": full}
+        yield _relaid(unit, f"{written}>{read}", partial(move, axes=axes, shape=shape), way not in often, **facts)
+
+
+def _written(y: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Written with its axes in another order, read as if they were not."""
+    return y.transpose(axes).reshape(shape)
+
+
+def _misread(y: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Read as if its axes had been written in another order."""
+    return y.reshape([y.shape[axis] for axis in axes]).transpose(np.argsort(axes)).reshape(shape)
+
+
+def _relaid(unit: UnitArrays, form: str, move: Callable[[Array], Array], rare: bool, **facts: Any) -> Change:
+    """The weights laid out in another way."""
+    return Change(unit.name, form, facts, params={unit.names["w"]: unit.tensors["w"].map(move)}, rare=rare)
+
+
+def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
+    """channels exchanged.
+
+    A port may exchange any two, or the halves of all. In the arrays of a file every order of outputs and inputs shows.
+
+    Source: https://github.com/gmalivenko/pytorch2keras/issues/42
+    """
+    if isinstance(part, UnitArrays):
+        yield from _permuted(part)
+        return
+    for node in part.nodes(*CONVOLUTIONS):
+        K = node.params["w"][0]
+        orders = [("two", {"one": i, "other": j}, _exchanged(K, i, j)) for i, j in _suspects(part, K)] if K > 1 else []
+        if K % 2 == 0:
+            orders.append(("halves", {}, np.roll(np.arange(K), K // 2)))
+        for form, facts, order in orders:
+            params = {f"{node.name}.{slot}": part.param(node, slot)[order] for slot in node.params}
+            yield Change(node.name, form, {"side": "output", **facts}, params=params)
+
+
+def _suspects(segment: Segment, K: int) -> list[tuple[int, int]]:
+    """Which two channels: the two that are furthest off; without a candidate, the first two.
+
+    Where only one is off, the other is one that shows nothing: its inputs are zero throughout.
+    """
+    if segment.candidate is None or K == 2:
+        return [(0, 1)]
+    y = run(segment)
+    if y.shape != segment.candidate.shape or y.ndim < 2 or y.shape[1] != K:
+        return []
+    error = np.square(segment.candidate - y).reshape(*y.shape[:2], -1).sum(axis=(0, 2))
+    first, second = (int(k) for k in np.argsort(-error, kind="stable")[:2])
+    if error[second] > _NOTHING * error[first]:
+        return [(min(first, second), max(first, second))]
+    silent = [k for k in range(K) if k != first and np.ptp(y[:, k]) == 0]
+    return [(min(first, k), max(first, k)) for k in silent[:8]]
+
+
+def _exchanged(K: int, i: int, j: int) -> Array:
+    order = np.arange(K)
+    order[[i, j]] = j, i
+    return order
+
+
+def _permuted(unit: UnitArrays) -> Iterator[Change]:
+    """The order of outputs, then of inputs, that an array of a file shows."""
+    if unit.slot not in unit.seen or unit.shape(unit.slot) != unit[unit.slot].shape:
+        return
+    for axis, side in enumerate(("output", "input")[: min(unit[unit.slot].ndim, 2)]):
+        if axis == 1 and unit.op == "depthwise_conv2d":
+            continue
+        if (order := _order(unit.seen[unit.slot], unit.tensors[unit.slot], axis)) is not None:
+            made = unit.tensors[unit.slot].map(partial(np.take, indices=order, axis=axis))
+            form, facts = _of_order(order)
+            params = {unit.names[unit.slot]: made}
+            yield Change(unit.name, form, {"side": side, **facts}, params=params, rare=True)
+
+
+def _order(copy: Array, wanted: Expected, axis: int) -> Array | None:
+    """Which of the channels that should be there each one is, where all are some; by size of a fixed projection."""
+    count = copy.shape[axis]
+    mine, theirs = (np.moveaxis(each, axis, 0).reshape(count, -1) for each in (copy, wanted.value))
+    slack = np.moveaxis(wanted.slack, axis, 0).reshape(count, -1)
+    with np.errstate(invalid="ignore"):
+        off = np.flatnonzero((np.abs(mine - theirs) > slack).any(axis=1))
+    if len(off) < 2 or not (np.isfinite(mine[off]).all() and np.isfinite(theirs[off]).all()):
+        return None
+    along = np.random.Generator(np.random.PCG64(2026)).standard_normal(mine.shape[1])
+    ranked = off[np.argsort(theirs[off] @ along, kind="stable")]
+    order = np.arange(count)
+    order[off[np.argsort(mine[off] @ along, kind="stable")]] = ranked
+    return None if np.array_equal(order, np.arange(count)) else order
+
+
+def _of_order(order: Array) -> tuple[str, dict[str, int]]:
+    """What a permutation is: a form and its facts."""
+    count, moved = len(order), np.flatnonzero(order != np.arange(len(order)))
+    if count > 2 and np.array_equal(order, np.arange(count)[::-1]):
+        return "reverse", {}
+    if len(moved) == 2:
+        return "two", {"one": int(moved[0]), "other": int(moved[1])}
+    if count % 2 == 0 and np.array_equal(order, np.roll(np.arange(count), count // 2)):
+        return "halves", {}
+    first, second = int(order[0]), int(order[1])  # tell the only roll and the only shuffle that it can be
+    if np.array_equal(order, (np.arange(count) + first) % count):
+        return "rolled", {"by": -first if 2 * first < count else count - first}
+    if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
+        return "shuffled", {"groups": count // second}
+    return "order", {"moved": len(moved), "of": count, "start": int(moved[0])}

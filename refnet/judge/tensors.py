@@ -1,0 +1,270 @@
+"""A candidate's tensors against a reference: every segment judged on the candidate's own inputs to it.
+
+An innocent layer behind a wrong one stays innocent, because it is given what the wrong one made. A candidate may lack
+tensors: the nodes between two tensors that it has are one segment.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import identity
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import Segment, cut
+from refnet.graph import SOURCE, Graph
+from refnet.judge.describe import Feature, describe
+from refnet.judge.diagnose import Cause, diagnose, misshapen
+from refnet.judge.verdicts import FAILING, Judgement
+from refnet.judge.yardstick import judge_segment
+from refnet.readings.bounds import Precision
+
+__all__ = ["Accumulated", "Finding", "Judged", "Reference", "judge_tensors"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a candidate is compared with.
+
+    Attributes
+    ----------
+    graph, params : the network
+    golden : loads one of its tensors, the input's included, by name; NCHW
+    stored : the names that `golden` knows
+    """
+
+    graph: Graph
+    params: Mapping[str, Array]
+    golden: Callable[[str], Array]
+    stored: tuple[str, ...]
+
+    @classmethod
+    def of(cls, graph: Graph, params: Mapping[str, Array], golden: Mapping[str, Array]) -> Reference:
+        """A network with its golden tensors by name, the input's included."""
+        return cls(graph, params, golden.__getitem__, tuple(golden))
+
+
+class Accumulated(NamedTuple):
+    """How far a tensor is from the golden one, all that came before it included.
+
+    `relative` is rms over the golden tensor's rms; `border` and `interior` are rms of the outer two rows and columns
+    and of the rest; `channels` the relative rms of each channel.
+    """
+
+    rms: float
+    max: float
+    relative: float
+    border: float | None
+    interior: float | None
+    channels: tuple[float, ...]
+
+
+class Finding(NamedTuple):
+    """One golden tensor: its verdict, the nodes of its segment, and how far it is from the golden one."""
+
+    name: str
+    judgement: Judgement
+    segment: tuple[str, ...] = ()
+    accumulated: Accumulated | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found.
+
+    Attributes
+    ----------
+    findings : one for each golden tensor, in order
+    causes : by the name of the tensor, what explains it
+    features : by the name of the tensor, what can be seen where nothing explains it
+    holds : whether the candidate is the reference, up to rounding
+    """
+
+    findings: tuple[Finding, ...]
+    causes: Mapping[str, list[Cause]]
+    features: Mapping[str, tuple[Feature, ...]]
+    holds: bool
+
+    def wrong(self) -> list[str]:
+        """Names of the candidate's tensors that rounding does not explain, in order."""
+        failing = [verdict for verdict in FAILING if verdict != "missing"]
+        return [each.name for each in self.findings if each.judgement.verdict in failing]
+
+
+def judge_tensors(
+    reference: Reference,
+    tensors: Mapping[str, Array],
+    *,
+    precision: Precision | Mapping[str, Precision] | None = None,
+    partial: bool = False,
+    explain: bool = True,
+    dumped: bool = True,
+) -> Judged:
+    """Judge every tensor of a candidate and say why the wrong ones are.
+
+    Parameters
+    ----------
+    tensors : the candidate's, by node name, in NCHW; 'input' may be among them
+    precision : that the candidate declares, for all or by name; by default each tensor's own dtype
+    partial : accept that some golden tensors are covered by no segment
+    explain : look for causes
+    dumped : whether a port wrote the tensors: perhaps rounded from wider ones, perhaps channels last. False for runs
+        of refnet's own, where neither can be, and where looking for it would take three quarters of the time
+
+    Returns
+    -------
+    Judged
+    """
+    judging = _Judging(reference, tensors, precision, dumped)
+    judging.all()
+    causes = {_name(s): diagnose(s, p) for s, p in judging.failing} if explain else {}
+    if explain:
+        causes |= {s.end: found for s, p in judging.misshapen if (found := misshapen(s, p))}
+    features = {_name(s): describe(s, p) for s, p in judging.failing if explain and not causes[_name(s)]}
+    order = [SOURCE, *(node.name for node in reference.graph.nodes)]
+    findings = tuple(judging.findings[name] for name in order if name in judging.findings)
+    accepted = ("missing",) if partial else ()
+    bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
+    return Judged(findings, causes, features, not bad)
+
+
+class _Judging:
+    """Goes down the graph and judges what the candidate has; keeps the segments that fail."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        tensors: Mapping[str, Array],
+        precision: Precision | Mapping[str, Precision] | None,
+        dumped: bool,
+    ) -> None:
+        self.reference, self.tensors, self.precision, self.dumped = reference, tensors, precision, dumped
+        self.parts = Parts(reference.graph)
+        batch = len(reference.golden(SOURCE))
+        self.full = {name: (batch, *shape) for name, shape in self.parts.sizes.items()}
+        usable = {name: y for name, y in tensors.items() if name in self.full and not self._defect(name)}
+        golden_input = {} if SOURCE in usable else {SOURCE: reference.golden(SOURCE)}
+        self.usable, self.given = usable, ChainMap(usable, golden_input)
+        self.findings: dict[str, Finding] = {}
+        self.failing: list[tuple[Segment, Precision]] = []
+        self.misshapen: list[tuple[Segment, Precision]] = []
+        self.covered: set[str] = set()
+        self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
+
+    def all(self) -> None:
+        """Judge every tensor; what the candidate lacks is inside a segment or missing."""
+        if SOURCE in self.usable:
+            self._judge(SOURCE, _input_segment(self.reference, self.usable[SOURCE], self.parts))
+        elif SOURCE in self.tensors:
+            self.findings[SOURCE] = Finding(SOURCE, Judgement(self._defect(SOURCE)))
+        else:  # the golden one is taken
+            self.findings[SOURCE] = Finding(SOURCE, Judgement("inside"))
+        for node in self.reference.graph.nodes:
+            if node.name in self.usable:
+                self._node(node.name)
+            elif node.name in self.tensors:
+                self._defective(node.name)
+        for name in self.reference.stored:
+            if name not in self.findings:
+                self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
+
+    def _defective(self, name: str) -> None:
+        """A tensor that is not taken for an input of what follows."""
+        defect = self._defect(name)
+        self.findings[name] = Finding(name, Judgement(defect))
+        if defect == "shape":
+            honest = cut(self.parts, self.reference.params, name, self.given, judged=False)
+            self.misshapen.append((replace(honest, candidate=self.tensors[name]), self._own(name)))
+
+    def _node(self, name: str) -> None:
+        segment = cut(self.parts, self.reference.params, name, self.given)
+        self.covered |= {node.name for node in segment.graph.nodes}
+        if set(segment.given) & set(self.relaid) and not judge_segment(segment, self._own(name)).holds:
+            # The port dumps its inputs in another order than it reads them in.
+            segment = replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
+        if self._judge(name, segment) or not self.dumped:
+            return
+        if (moved := _relaid(segment, self._own(name))) is not None:
+            self.relaid[name] = moved
+
+    def _judge(self, name: str, segment: Segment) -> bool:
+        assert segment.candidate is not None
+        judgement = judge_segment(segment, self._own(name), dumped=self.dumped)
+        stored = name in self.reference.stored
+        accumulated = _accumulated(segment.candidate, self.reference.golden(name)) if stored else None
+        nodes = tuple(node.name for node in segment.graph.nodes)
+        self.findings[name] = Finding(name, judgement, nodes, accumulated)
+        if not judgement.holds:
+            self.failing.append((segment, self._own(name)))
+        return judgement.holds
+
+    def _own(self, name: str) -> Precision:
+        """The precision declared for a tensor, or that of its dtype."""
+        if isinstance(self.precision, Precision):
+            return self.precision
+        if self.precision is not None and name in self.precision:
+            return self.precision[name]
+        return Precision.of(str(self.tensors[name].dtype))
+
+    def _defect(self, name: str) -> str:
+        """The verdict on a tensor that cannot be judged, or ''."""
+        y = self.tensors[name]
+        if y.shape != self.full[name]:
+            return "shape"
+        return "" if np.isfinite(y).all() else "nonfinite"
+
+
+def _name(segment: Segment) -> str:
+    """The golden tensor that a segment makes."""
+    return SOURCE if segment.end == _FED else segment.end
+
+
+_FED = "input.fed"
+
+
+def _input_segment(reference: Reference, x: Array, parts: Parts) -> Segment:
+    """The candidate's own input as a tensor to be judged: it should be the golden one, as it is."""
+    same = identity(_FED, SOURCE, axes=4)
+    golden = {SOURCE: reference.golden(SOURCE)}
+    return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, parts, {}, x)
+
+
+def _relaid(segment: Segment, precision: Precision) -> Array | None:
+    """The candidate's tensor in the order that it should have, if its numbers are right but lie channels last."""
+    y = segment.candidate
+    if y is None or y.ndim != 4:
+        return None
+    N, C, H, W = y.shape
+    moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
+    return moved if judge_segment(replace(segment, candidate=moved), precision).holds else None
+
+
+def _accumulated(y: Array, golden: Array) -> Accumulated | None:
+    if y.shape != golden.shape:
+        return None
+    error = y.astype(np.float64) - golden
+    size, whole = float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean(np.square(golden, dtype=np.float64))))
+    border = interior = None
+    if y.ndim == 4 and min(y.shape[2:]) >= 5:
+        inner = error[:, :, 2:-2, 2:-2]
+        total, inside = float((error**2).sum()), float((inner**2).sum())
+        border = float(np.sqrt(max(total - inside, 0.0) / (error.size - inner.size)))
+        interior = float(np.sqrt(inside / inner.size))
+    axes = tuple(axis for axis in range(y.ndim) if axis != 1)
+    scale = np.sqrt(np.mean(np.square(golden, dtype=np.float64), axis=axes))
+    channels = np.sqrt(np.mean(error**2, axis=axes)) / np.where(scale > 0, scale, 1)
+    return Accumulated(
+        size,
+        float(np.abs(error).max(initial=0.0)),
+        size / whole if whole else size,
+        border,
+        interior,
+        tuple(float(channel) for channel in channels),
+    )

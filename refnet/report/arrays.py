@@ -1,0 +1,123 @@
+"""What has become of the arrays of a file, in words: kinds of faults, each finding, health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from refnet.report.bugs import of_file
+from refnet.verification.behaviour import Remark
+from refnet.verification.health import HealthFinding
+from refnet.verification.roundings import Rounding
+from refnet.verification.values import ArrayFinding
+
+__all__ = ["KIND_SENTENCES", "detail", "health_detail", "remark_sentence"]
+
+KIND_SENTENCES: Mapping[str, str] = {
+    "lost": "a bias that is zero, or gone",
+    "eps": "another eps in the fold",
+    "gamma-ignored": "gamma taken as 1",
+    "mean-forgotten": "the mean, or the convolution's own bias, forgotten",
+    "fold-bias": "another formula of the folded bias",
+    "var-std": "the variance taken for the standard deviation",
+    "not-folded": "batch norm gone without having been worked in",
+    "fold-axis": "the fold along the wrong axis",
+    "swapped": "another array of the same layer in this one's place",
+    "zeroed": "all zeros where there were weights",
+    "classes": "classes shifted by one",
+    "transposed": "axes exchanged",
+    "turned": "kernels turned or mirrored",
+    "permuted": "channels in another order",
+    "misplaced": "the weights of another layer",
+    "sign": "the opposite sign",
+    "scaled": "a constant factor",
+    "channel-scaled": "a factor for each channel",
+    "offset": "a constant added",
+    "overflow": "beyond what float16 holds",
+    "clipped": "cut off at the ends",
+    "flushed": "small values flushed to zero",
+    "damaged": "few elements off",
+    "coarse": "rounded further",
+}
+
+# Of an array that no bug of the catalogue is about.
+_ARRAY = {
+    "misfit": "{words}",
+    "bias-left-out": "the original's bias is zero, and the copy has none",
+    "bias-of-zeros": "a bias of zeros, which the original does without",
+    "not-in-copy": "the copy has no such array",
+    "not-in-original": "the original has no such array",
+    "shapes": "{found} instead of {known}",
+    "not-finite": "not finite",
+}
+_ROUNDING = {
+    "": "",
+    "float": "rounded to {store}",
+    "integers": "quantised",
+    "grid": "quantised to 8 bits {per}",
+    "moved": "stored with the {constant:g} of the activation behind it added{store}",
+}
+_PER = {"channel": "by channel", "tensor": "as a whole"}
+
+# Of a file by itself, by kind and form.
+_HEALTH = {
+    ("nan", ""): "not a number",
+    ("inf", ""): "infinite",
+    ("negative-variance", ""): "a variance below zero",
+    ("zero-variance", ""): "a variance of zero: a channel that never varied in training",
+    ("denormal", ""): "subnormal: slow on some processors, zero on others",
+    ("float16-overflow", ""): "beyond 65504, the largest number of float16",
+    ("float16-overflow", "run"): "the probe drives it to {value:.4g}, beyond float16's 65504",
+    ("constant", ""): "every element is {value:g}",
+    ("absurd", ""): "2^24 times nine tenths of the others: a float32 sum loses them beside it",
+    ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",
+    ("dead-channel", "gamma"): "gamma is zero: it has the same value for every input",
+    ("dead-channel", "beta"): "beta is more than 6 gamma below zero: the ReLU behind lets nothing through",
+    ("not-finite", "run"): "the tensor that it makes of the probe is not finite",
+}
+_REMARK = {
+    "not-run": "{file} cannot be run: {error}",
+    "size": "{file} takes images of another size: nothing can be run on both",
+    "int8": "weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared",
+    "shape": "{node} has shape {copy} in the copy, {original} in the original",
+}
+
+
+def detail(finding: ArrayFinding) -> str:
+    """What has become of an array: 'the bias is lost'; '' where its kind says all."""
+    words = []
+    if finding.mistake is not None and finding.mistake.bug:
+        words.append(of_file(finding.mistake, folded="folded" in finding.needs, before=finding.before))
+    elif finding.mistake is not None:
+        words.append(_said(finding.mistake.form, finding.mistake.facts))
+    if finding.rounding is not None and finding.rounding.form:
+        words.append(_rounding(finding.rounding))
+    return "; ".join(words)
+
+
+def _said(form: str, facts: Mapping[str, Any]) -> str:
+    if form != "unlike":
+        return _ARRAY[form].format(**facts)
+    what = "of another training step" if facts["alike"] > 0.5 else "unrelated"
+    if facts["relative"] is None:
+        return what
+    return f"{what}: {facts['relative']:.2g} of its size away, correlation {facts['alike']:.3g}"
+
+
+def _rounding(rounding: Rounding) -> str:
+    facts = dict(rounding.facts)
+    if rounding.form == "moved":
+        facts["store"] = ", in float16" if facts["store"] == "float16" else ""
+    if rounding.form == "grid":
+        facts["per"] = _PER[facts["per"]]
+    return _ROUNDING[rounding.form].format(**facts)
+
+
+def health_detail(finding: HealthFinding) -> str:
+    """What is wrong, or about to be, with an array of one file."""
+    return _HEALTH[finding.kind, finding.form].format(value=finding.value)
+
+
+def remark_sentence(remark: Remark | None) -> str:
+    """Why something was not done; '' where all was."""
+    return "" if remark is None else _REMARK[remark.kind].format(**remark.facts)

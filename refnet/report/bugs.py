@@ -1,0 +1,317 @@
+"""What a mistake is called in words: of a port, and of the arrays of a file. One table each, by bug and form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from refnet.bugs.changes import Mistake
+from refnet.bugs.sites import Detectability
+
+__all__ = ["ALONE", "detectability_rows", "of_file", "of_port"]
+
+_Words = Mapping[str, str | Mapping[str, str]]
+
+ALONE = frozenset({"se-width"})  # what a port does by a sentence of its own: no run equals the reference then
+
+_ACTS = ("relu", "relu6", "hard_swish")
+_OTHER_ACT = "the activation is {found} instead of {known}"
+_NO_BIAS = "its bias is left out"
+_QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
+
+# What a port does, to follow 'it equals the reference when'. A bug has one sentence, or one for each of its forms.
+_PORT: _Words = {
+    "pad-same": {
+        "same": "the padding is TF SAME {found} instead of {known}",
+        "symmetric": "the padding is symmetric {found} instead of {known}",
+    },
+    "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
+    "pad-value": {
+        "edge": "the padding is of mode edge instead of zeros",
+        "reflect": "the padding is of mode reflect instead of zeros",
+        "-1": "the padding is filled with -1 instead of zeros",
+        "1": "the padding is filled with 1 instead of zeros",
+        "black": "the padding is black, -mean/std, instead of zeros",
+    },
+    "kernel-flip": "the kernel is turned by 180 degrees",
+    "kernel-transpose": "height and width of the kernel are exchanged",
+    "depthwise-axes": {
+        "RSC>CRS": "(R, S, C) weights are read as (C, R, S)",
+        "CRS>RSC": "(C, R, S) weights are read as (R, S, C)",
+    },
+    "weights-transpose": {
+        "RSCK>KCRS": "HWIO weights are read as OIHW",
+        "CK>KC": "({shape[1]}, {shape[0]}) weights are read as ({shape[0]}, {shape[1]})",
+        "KC>CK": "({shape[0]}, {shape[1]}) weights are read as ({shape[1]}, {shape[0]})",
+    },
+    "channel-permute": {
+        "two": "channels {one} and {other} are exchanged",
+        "halves": "the halves of the channels are exchanged",
+    },
+    "channels-last": "the tensor is right but lies in NHWC order under an NCHW shape",
+    "stride-place": "the stride {stride} is taken before this layer, not in it",
+    "stride-phase": "sampling starts one pixel later",
+    "dilation": "the dilation is {found} instead of {known}",
+    "pool-count": "the average counts one row of padding on each side",
+    "pool-ceil": {
+        "up": "the number of its windows is rounded up (ceil_mode), not down: {windows}",
+        "down": "the number of its windows is rounded down, not up (ceil_mode): {windows}",
+    },
+    "resize-corners": {
+        "True": "align_corners is {found} instead of {known}",
+        "False": "align_corners is {found} instead of {known}",
+        "asymmetric": "it is sampled asymmetrically: at p n / P, not at centres of pixels",
+    },
+    "flatten-order": "the map is flattened in NHWC order, not NCHW",
+    "bn-eps": "eps is {found:g} instead of {known:g}",
+    "bn-batch-stats": "mean and variance are those of the batch (training mode)",
+    "bn-fix-gamma": "gamma is taken as 1",
+    "bn-missing": "there is no batch norm",
+    "bn-var-std": {
+        "with-eps": "the variance plus eps divides instead of its root",
+        "alone": "the variance divides instead of its root",
+    },
+    "bn-fold-axis": "batch norm is folded along the wrong axis of the depthwise kernel",
+    "bn-fold-bias": {
+        "mean": "the mean is forgotten (the folded bias is beta alone)",
+        "no-root": "the folded bias is beta - gamma * mean, without the root",
+        "own": "the fold forgets the convolution's own bias",
+    },
+    "bn-swapped": {
+        "beta-mean": "mean and beta are exchanged",
+        "gamma-var": "gamma and variance are exchanged",
+    },
+    "hsigmoid-slope": "the gate is clip(0.2 x + 0.5, 0, 1)",
+    "hsigmoid-half": "the gate is clip((x + 1) / 2, 0, 1)",
+    "hsigmoid-beta0": "the gate is clip(x / 6, 0, 1), its offset dropped",
+    "gate-sigmoid": {"hard": "the gate is the hard sigmoid", "true": "the gate is the true sigmoid"},
+    "gate-hswish": "the gate is hard swish",
+    "hswish-swish": "the activation is the true swish",
+    "hswish-nodiv": {
+        "none": "the division by 6 is left out",
+        "0.1667": "1/6 is rounded to 0.1667",
+        "0.16667": "1/6 is rounded to 0.16667",
+    },
+    "relu6-relu": _OTHER_ACT,
+    "act-swap": _OTHER_ACT,
+    "act-missing": "the activation is left out",
+    "act-on-linear": {f"{act} made": "{act} follows the linear bottleneck" for act in _ACTS}
+    | {f"{act} read": "{act} is put on the linear bottleneck that it reads" for act in _ACTS},
+    "se-order": {
+        "before": "squeeze-and-excite comes before the activation, not after it",
+        "after": "squeeze-and-excite comes after the activation, not before it",
+    },
+    "se-missing": "squeeze-and-excite is left out",
+    "se-width": _QUARTER,
+    "se-bias": {"one": _NO_BIAS, "both": "the biases of both squeeze-and-excite layers are left out"},
+    "shortcut-missing": "the shortcut is left out",
+    "shortcut-extra": "a shortcut is added where there is none",
+    "shortcut-late": {f"{act} before": "{act} is applied before the shortcut is added" for act in _ACTS}
+    | {f"{act} after": "{act} is applied after the shortcut is added" for act in _ACTS},
+    "expand-extra": "an expansion's {act} is run in a block that has no expansion",
+    "head-bn": "an untrained batch norm (eps {eps:g}) follows",
+    "head-act-pool": "the activation comes after the pool, not before it",
+    "head-hidden-act": "the hidden layer's activation is {found} instead of {known}",
+    "bias-missing": _NO_BIAS,
+    "input-range": {
+        "0..1": "the pixels are in [0, 1]",
+        "-1..1": "the pixels are in [-1, 1]",
+        "0..255": "the pixels are in [0, 255]",
+    },
+    "input-meanstd": {
+        "out": "mean and standard deviation are left out",
+        "twice": "mean and standard deviation are applied twice",
+    },
+    "input-bgr": "the colours are in the order blue, green, red",
+    "input-resize": {
+        "half": "the image is resampled half a pixel away",
+        "one": "the image is one pixel away",
+    },
+    "input-hw": "height and width of the image are exchanged",
+    "classes-shift": {
+        "later": "class k is where class k - 1 should be",
+        "earlier": "class k is where class k + 1 should be",
+        "background": "a background class that is always zero comes first, and the last class is cut",
+    },
+    "softmax-twice": {
+        "twice": "softmax is applied twice",
+        "out": "softmax is left out",
+        "extra": "softmax is applied where logits are expected",
+    },
+    "weights-fp16": "its weights are rounded to {store}",
+    "weights-int8": "its weights are quantised to 8 bits per {per}",
+    "fp16-storage": "its values are rounded to {store}",
+    "fp16-accumulate": "sums are kept in float16",
+}
+
+_AXES = "axes {written} are read as {read}"
+_ROLLED = "class {known} of the original is class {found} here: all are rolled by one"
+
+# What has happened to an array of a file.
+_FILE: _Words = {
+    "bias-missing": "the bias is lost",
+    "weights-zeroed": "all its elements are zero",
+    "bn-eps": "batch norm was folded with eps {found:g} instead of {known:g}",
+    "bn-fix-gamma": "gamma is taken as 1",
+    "bn-missing": "batch norm is gone without having been worked in",
+    "bn-var-std": {
+        "with-eps": "the variance plus eps divides instead of its root",
+        "alone": "the variance divides instead of the root of it and eps",
+        "multiplied": "it is multiplied by the root instead of divided",
+    },
+    "bn-fold-axis": {
+        "": "batch norm is folded along the wrong axis of the kernel",
+        "inputs": "batch norm is folded into the inputs instead of the outputs",
+    },
+    "bn-fold-bias": {
+        "mean": "the mean is taken as 0",
+        "own": "the convolution's own bias is taken as 0",
+        "beta": "beta is taken as 0",
+        "var": "the variance is taken as 1",
+        "mean-added": "the mean is added instead of taken away",
+        "no-root": "the folded bias is beta - gamma mean, without the root",
+        "mean-alone": "the folded bias is the mean taken away, unscaled",
+        "own-unscaled": "the convolution's own bias is added unscaled",
+        "beta-first": "beta is added before the scaling",
+        "beta-away": "the folded bias is beta taken away",
+    },
+    "bn-swapped": "it holds the layer's {other}",
+    "classes-shift": {
+        "earlier": _ROLLED,
+        "later": _ROLLED,
+        "shifted": "all classes are shifted by one, and one is new",
+        "more first": "a class more, the first",
+        "more last": "a class more, the last",
+        "fewer first": "a class fewer: the first is gone",
+        "fewer last": "a class fewer: the last is gone",
+    },
+    "kernel-transpose": _AXES,
+    "depthwise-axes": _AXES,
+    "weights-transpose": _AXES,
+    "kernel-flip": {
+        "180": "the kernel is turned by 180 degrees",
+        "90": "the kernel is turned by 90 degrees",
+        "270": "the kernel is turned by 270 degrees",
+        "left-right": "the kernel is mirrored left to right",
+        "top-bottom": "the kernel is mirrored top to bottom",
+        "diagonal": "the kernel is mirrored across its other diagonal",
+    },
+    "channel-permute": {
+        "reverse": "the {side} are in reverse order",
+        "two": "{side} {one} and {other} are exchanged",
+        "halves": "the halves of the {side} are exchanged",
+        "rolled": "the {side} are rolled by {by}",
+        "shuffled": "the {side} are shuffled in {groups} groups",
+        "order": "{moved} of {of} {side} are in another order, from {start} on",
+    },
+    "weights-misplaced": {"": "it holds {layer}.{slot}", "transposed": "it holds {layer}.{slot}, transposed"},
+    "weights-negated": {
+        "all": "every sign is the opposite",
+        "channels": "the signs of {channels} are the opposite",
+    },
+    "weights-scaled": "it is {factor} times what it should be",
+    "channels-scaled": {
+        "few": "{channels} of {of} are scaled, by {factors}",
+        "all": "every channel is scaled, by {least:.4g} to {most:.4g}",
+    },
+    "weights-offset": "{constant:.6g} is added to every element",
+    "weights-overflow": {
+        "infinite": "beyond float16, {count} of {of} elements are infinite",
+        "cut": "beyond float16, {count} of {of} elements are cut off at 65504",
+    },
+    "weights-clipped": "values are cut off at {low:.6g} and {high:.6g}",
+    "weights-flushed": "values below float16's smallest normal number are zero",
+    "weights-damaged": {
+        "channel": "only {channels} of {of} is off{empty}{finite}",
+        "channels": "only {channels} of {of} are off{empty}{finite}",
+        "elements": "{count} of {of} elements are off, the first at {first}{finite}",
+    },
+    "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
+}
+
+# The same where batch norm was folded into the array, if that is said otherwise.
+_FOLDED: _Words = {
+    "bn-fold-bias": {
+        "mean": "the mean is forgotten in the fold",
+        "own": "the convolution's own bias is forgotten in the fold",
+        "beta": "beta is forgotten in the fold",
+    },
+    "bn-swapped": "{one} and {other} are exchanged in the fold",
+}
+_RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-flip", "channel-permute")
+
+
+def of_port(mistake: Mistake) -> str:
+    """What a port does: 'eps is 1e-05 instead of 0.001'."""
+    return _worded(_PORT, mistake)
+
+
+def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> str:
+    """What has happened to an array: 'batch norm was folded with eps 1e-05 instead of 0.001'.
+
+    Parameters
+    ----------
+    folded : whether batch norm was folded into the array
+    before : whether it had happened before that
+    """
+    own = _FOLDED.get(mistake.bug, {}) if folded else {}
+    there = isinstance(own, str) or mistake.form in own
+    words = _worded(_FOLDED if there else _FILE, mistake)
+    return f"{words}, before batch norm was folded" if before and mistake.bug in _RELAID else words
+
+
+def _worded(table: _Words, mistake: Mistake) -> str:
+    words = table[mistake.bug]
+    if not isinstance(words, str):
+        words = words[mistake.form]
+    return words.format(**{key: _fact(key, value) for key, value in mistake.facts.items()})
+
+
+_SAID: Mapping[str, Mapping[Any, str]] = {
+    "side": {"output": "channels", "input": "input channels"},
+    "whose": {"expanded": "expanded channels", "entry": "block's input"},
+    "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
+    "empty": {True: " and all zero", False: ""},
+    "finite": {True: "", False: ", not finite"},
+}
+
+
+def _fact(key: str, value: Any) -> Any:
+    """A value as it stands in a sentence."""
+    if key in _SAID:
+        return _SAID[key][value]
+    match key:
+        case "factor":
+            return _factor(value)
+        case "factors":
+            return ", ".join(map(_factor, value[:3]))
+        case "channels":
+            more = ", ..." if len(value) > 5 else ""
+            return f"channel{'' if len(value) == 1 else 's'} {', '.join(map(str, value[:5]))}{more}"
+        case "first":
+            return f"[{', '.join(map(str, value))}]"
+        case "found" | "known" if isinstance(value, tuple) and value[0] == value[1]:
+            return value[0]  # pads that are the same along both axes
+    return value
+
+
+def _factor(factor: float) -> str:
+    """A factor as people write it: 255, 1/255, 1.0234."""
+    for number, form in ((factor, "{:g}"), (1 / factor if factor else 0.0, "1/{:g}")):
+        if abs(number) >= 1 and abs(number - round(2 * number) / 2) < 1e-5 * abs(number):
+            return form.format(round(2 * number) / 2)
+    return f"{factor:.6g}"
+
+
+def detectability_rows(found: Iterable[Detectability]) -> list[dict[str, Any]]:
+    """What an input could show, for programs: {'id', 'sentence', 'places', 'visible', 'hidden': [place, ...]}."""
+    return [
+        {
+            "id": each.bug.id,
+            "sentence": each.bug.sentence,
+            "places": each.places,
+            "visible": each.places - len(each.hidden),
+            "hidden": [f"{mistake.node}: {of_port(mistake)}" for mistake in each.hidden],
+        }
+        for each in found
+    ]

@@ -1,0 +1,189 @@
+"""What `compare` found, as the one JSON document that every report renders, with the sentences in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.catalogue import BUGS
+from refnet.judge.compare import Comparison
+from refnet.judge.describe import Feature
+from refnet.judge.diagnose import Cause
+from refnet.judge.tensors import Finding
+from refnet.pack.match import Assignment
+from refnet.report.bugs import of_port
+
+__all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "feature_sentence"]
+
+Array = npt.NDArray[Any]
+
+_ALIKE_ON_EVEN_MAPS = {"pad-same", "pad-lower", "stride-phase", "stride-place"}
+_FLOAT16 = {"fp16-storage", "fp16-accumulate"}
+_ONE_FUNCTION = {"input-range", "input-meanstd"}
+
+# What may be meant, by bug and form, and how to declare it.
+_DECLARED = {
+    ("fp16-storage", "float16"): "--precision float16",
+    ("fp16-storage", "bfloat16"): "--precision bfloat16",
+    ("weights-int8", "channel"): "--weights int8",
+}
+
+_LONG = (
+    "{name}: so many nodes lie before it ({count}) that its bound says nothing; the yardstick is refnet's own spread "
+    "over orders of summation. Dump a tensor between to have it judged."
+)
+_UNVOUCHED = (
+    "{name}: nothing can vouch for it: its bound says nothing after {count} nodes, and refnet has no runs in this "
+    "precision. Dump a tensor between."
+)
+
+
+def comparison_document(found: Comparison, *, pack: str, candidate: str, precision: str) -> dict[str, Any]:
+    """The comparison as JSON: verdict, every golden tensor's entry, causes (best first), what matches nothing."""
+    unmatched, findings = list(found.matching.unmatched), found.findings
+    return {
+        "verdict": "holds" if found.holds and not unmatched else "fails",
+        "candidate": candidate,
+        "pack": pack,
+        "model": found.reference.graph.recipe.model,
+        "precision": precision,
+        "tensors": [_entry(finding, found.matching) for finding in findings],
+        "causes": [entry for finding in findings for entry in _causes(found, finding)],
+        "notes": list(_notes(found)),
+        "unmatched": unmatched,
+    }
+
+
+def _notes(found: Comparison) -> Iterator[str]:
+    """What is to be said beside the verdicts and the causes."""
+    judged = found.judged
+    for name, features in judged.features.items():
+        words = "; ".join(map(feature_sentence, features))
+        yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
+    for yardstick, words in (("spread", _LONG), ("none", _UNVOUCHED)):
+        for each in judged.findings:
+            if each.judgement.yardstick == yardstick:
+                yield words.format(name=each.name, count=len(each.segment))
+    tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
+    yield from dict.fromkeys(words for words in tied if words)
+    yield from _declarable(found)
+    if count := len(found.matching.unmatched):
+        yield f"{count} of the candidate's tensors match nothing: name them with --map or leave them out."
+
+
+def _separated(name: str, causes: list[Cause]) -> str:
+    """What would tell tied causes apart, or ''."""
+    ids = {"+".join(cause.ids) for cause in causes}
+    if len(ids) < 2:
+        return ""
+    tied = f"{name}: {' and '.join(sorted(ids))} fit alike"
+    if ids <= _ONE_FUNCTION:
+        return f"{tied}: here they are one and the same arithmetic."
+    if ids == _FLOAT16:
+        return (  # of many tensors, so said once
+            "Where fp16-accumulate and fp16-storage fit alike, dump the tensor in float32, before it is stored; if it "
+            "is in steps of float16 all the same, sums are."
+        )
+    if ids <= _ALIKE_ON_EVEN_MAPS:
+        return (
+            f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."
+        )
+    return f"{tied} on this input; another one, such as that of refnet probe, may separate them."
+
+
+def _declarable(found: Comparison) -> Iterator[str]:
+    """What many tensors have in common that is no mistake where it is meant, and how to say so."""
+    alone = [cause.mistakes[0] for causes in found.causes.values() for cause in causes if len(cause.mistakes) == 1]
+    counts = Counter((mistake.bug, mistake.form) for mistake in alone)
+    said = {(mistake.bug, mistake.form): of_port(mistake) for mistake in alone}
+    for key, option in _DECLARED.items():
+        if counts[key] > 1:
+            yield f"{counts[key]} tensors: {said[key]}. If the port is meant to be so, declare it with {option}."
+
+
+def _causes(found: Comparison, finding: Finding) -> Iterator[dict[str, Any]]:
+    for index, cause in enumerate(found.causes.get(finding.name, [])):
+        bugs = [BUGS[bug] for bug in cause.ids]
+        yield {
+            "id": "+".join(cause.ids),
+            "node": finding.name,
+            "place": ", ".join(cause.nodes),
+            "sentence": cause_sentence(cause),
+            "detail": "; ".join(bug.sentence for bug in bugs),
+            "link": " ".join(bug.link for bug in bugs if bug.link),
+            "tie": index > 0,
+        }
+
+
+def cause_sentence(cause: Cause) -> str:
+    """What a port does, one mistake or two."""
+    return ", and ".join(map(of_port, cause.mistakes))
+
+
+def feature_sentence(feature: Feature) -> str:
+    """What can be seen in an error: 'it is 1.25 times the reference throughout'."""
+    facts = feature.facts
+    match feature.kind:
+        case "cut-off":
+            ends = " or ".join(f"{side} {value:.6g}" for side, value in facts.items())
+            return f"what the reference has {ends} is cut off"
+        case "channels":
+            return f"only channel {', '.join(map(str, facts['channels']))} of {facts['of']} is off"
+        case "border":
+            return f"only the border is off: {', '.join(facts['sides'])}"
+        case "ratio":
+            return f"it is {facts['factor']:.7g} times the reference throughout"
+        case "affine":
+            return "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)"
+        case "shift":
+            return f"it is the reference shifted by {facts['pixels']} pixels"
+    return "it holds the reference's values in another order"
+
+
+def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:
+    judgement, apart = finding.judgement, finding.accumulated
+    matched = matching.tensors.get(finding.name)
+    judged = bool(finding.segment)
+    return {
+        "name": finding.name,
+        "verdict": judgement.verdict,
+        "worst": _figure(judgement.worst) if judged and judgement.yardstick == "bound" else None,
+        "expected": _figure(judgement.expected) if judged else None,
+        "rms": _figure(judgement.rms) if judged else None,
+        "error": _figure(judgement.error) if judged else None,
+        "yardstick": judgement.yardstick if judged else None,
+        "accumulated": None
+        if apart is None
+        else {key: _figure(value) for key, value in apart._asdict().items() if key != "channels"},
+        "channels": None if apart is None else [_figure(value) for value in apart.channels[:64]],
+        "segment": list(finding.segment),
+        "source": matched.source if matched else None,
+        "layout": matched.layout if matched else None,
+    }
+
+
+def _figure(value: float | None) -> float | str | None:
+    """A JSON number, or 'inf' and 'nan' in words."""
+    if value is None or np.isfinite(value):
+        return value
+    return str(value)
+
+
+def comparison_pictures(found: Comparison) -> tuple[dict[str, Array], dict[str, tuple[Array, Array]]]:
+    """Error maps and histograms of the tensors that are not fine, for the page."""
+    maps, histograms = {}, {}
+    for name in found.wrong():
+        if name not in found.matching.tensors or name not in found.reference.stored:
+            continue
+        y, golden = found.matching.tensors[name].array, found.reference.golden(name)
+        if y.shape != golden.shape or not np.isfinite(y).all():
+            continue
+        error = y.astype(np.float64) - golden
+        histograms[name] = np.histogram(error, bins=41)
+        if error.ndim == 4:
+            maps[name] = np.abs(error).max(axis=(0, 1))
+    return maps, histograms
