@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -343,6 +344,26 @@ def test_another_kind_of_network_is_refused_by_how_little_it_shares():
     long = (Node("a0", "relu", ("input",)), *(Node(f"a{i}", "relu", (f"a{i - 1}",)) for i in range(1, 1001)))
     with pytest.raises(FormatError, match=r"it has 1,001 nodes"):
         recognise(Graph(Recipe("", 1.0, (32, 32), 16), long), (), None, None)
+
+
+@pytest.mark.parametrize("others", [(), ("relu",), ("pointwise", "batch_norm", "relu6")])
+def test_a_graph_of_nearly_a_thousand_nodes_is_refused_or_compared_in_time(others):
+    nodes, source = [], "input"
+    while len(nodes) < 985:
+        for op in ("depthwise", *others):
+            name = f"n{len(nodes)}"
+            vectors = {"batch_norm": dict.fromkeys(("gamma", "beta", "mean", "var"), (3,))}
+            params = {"depthwise": {"w": (3, 3, 3)}, "pointwise": {"w": (3, 3)}, **vectors}
+            attrs = {"depthwise": _dense(), "batch_norm": {"eps": 1e-3}}
+            full = f"{op}_conv2d" if op in ("depthwise", "pointwise") else op
+            nodes.append(Node(name, full, (source,), params.get(op, {}), attrs.get(op, {})))
+            source = name
+    graph = check(Graph(Recipe("", 1.0, (32, 32), 3), tuple(nodes)))
+    recognise(SMALL, (), None, None)
+    start = time.process_time()
+    with suppress(FormatError):
+        recognise(graph, (), None, None)
+    assert time.process_time() - start < 5
 
 
 def _dense():
