@@ -38,8 +38,8 @@ def align(one: Graph, other: Graph) -> Pairs:
 
     Notes
     -----
-    Time and memory go with the product of the two lengths: 8 bytes and about 50 ns for each pair of units, 8 MB and
-    50 ms for two graphs of a thousand.
+    Time and memory go with the product of the two lengths: about 0.1 us and 30 bytes for each pair of units, 0.1 s and
+    30 MB for two graphs of a thousand.
     """
     units, others = _units(one), _units(other)
     slots, other_slots = _encoded(*([_properties(unit.conv) for unit in each] for each in (units, others)))

@@ -46,7 +46,7 @@ class _Both:
     other_origins: Origins
 
     @property
-    def one_size(self) -> bool:
+    def same_size(self) -> bool:
         return self.one.recipe.size == self.other.recipe.size
 
 
@@ -248,7 +248,7 @@ def _of_pool(sides: _Both, mine: Node, theirs: Node) -> Iterator[Difference]:
     """A global pool is one whatever its map; one that is as the known one's number by number is no other."""
     whole = is_global(mine, sides.maps.get(mine.inputs[0], ()))
     other_whole = is_global(theirs, sides.other_maps.get(theirs.inputs[0], ()))
-    if (whole and other_whole) or (mine.attrs == theirs.attrs and sides.one_size):
+    if (whole and other_whole) or (mine.attrs == theirs.attrs and sides.same_size):
         return
     if whole or other_whole:
         known, found = (WHOLE if w else node.attrs["kernel"] for w, node in ((whole, mine), (other_whole, theirs)))
@@ -267,7 +267,7 @@ def _fitting(sides: _Both, mine: Node, theirs: Node) -> list[Any]:
     if own != fitting_pads(sides.one, mine, mine, image)[0]:
         return [own]
     found = list(fitting_pads(sides.one, mine, theirs, other_image))
-    return [*found, own] if sides.one_size else found
+    return [*found, own] if sides.same_size else found
 
 
 def _needs(mine: Node, theirs: Node, key: str) -> str:
