@@ -70,6 +70,8 @@ TESTS = {
     "readings/orders": ("readings/test_orders.py", "readings/test_bounds_tight.py", "readings/test_bounds_sound.py"),
     "readings": ("readings/test_loops.py", "readings/test_fast.py"),
     "files/containers": ("files",),
+    "files/exporters": ("files/test_export_onnx.py",),
+    "files/importers": ("files/test_importers.py",),
     "graph": ("test_graph.py", "session/test_any_graph.py"),
 }
 
