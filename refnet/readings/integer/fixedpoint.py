@@ -9,6 +9,7 @@ x >> n is the arithmetic shift: floor(x / 2^n).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -67,16 +68,18 @@ def multiplier(d: Any) -> tuple[Any, Any]:
     (1610612736, 0)
     """
     array = np.asarray(d, np.float64)
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise RequestError(f"scales whose ratio is {array[~(array >= 0) | np.isinf(array)].flat[0]}: no multiplier")
+    least, most = float(array.min()), float(array.max())
+    if not (least >= 0 and most < math.inf):
+        raise RequestError(f"scales whose ratio is {most if least >= 0 else least}: kernels have no multiplier for it")
     q, e = np.frexp(array)
     m = np.floor(q * 2.0**31 + 0.5).astype(np.int64)  # exact: q has 53 bits, and 31 + 22 of them are kept
-    e = e.astype(np.int64) + (m == 2**31)
-    m = np.where(m == 2**31, 2**30, m)
-    gone = (e < -31) | (array == 0)
-    m, e = np.where(gone, 0, m), np.where(gone, 0, e)
-    if (e > _MOST_LEFT).any():
-        raise RequestError(f"scales whose ratio is {array.max():g}: kernels multiply int32 by less than 2^{_MOST_LEFT}")
+    over = m == 2**31
+    m, e = m >> over, e + over.astype(np.int64)
+    if least < 2.0**-31:
+        gone = (e < -31) | (array == 0)
+        m, e = np.where(gone, 0, m), np.where(gone, 0, e)
+    if most >= 2.0**_MOST_LEFT:
+        raise RequestError(f"scales whose ratio is {most:g}: kernels multiply int32 by less than 2^{_MOST_LEFT}")
     return (m, e) if array.ndim else (int(m), int(e))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 
-__all__ = ["Quantisation", "QuantisedTensor"]
+__all__ = ["Quantisation", "QuantisedTensor", "refuse_misfits"]
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +27,7 @@ class Quantisation:
     zero_point : int64, of the shape of scale; inside the range of dtype
     axis : the axis that the scales belong to; None where there is one for the tensor
     dtype : of the integers: int8, uint8 or int16
+    low, high : the least and the largest integer of the dtype
 
     Raises
     ------
@@ -44,6 +45,8 @@ class Quantisation:
     zero_point: Any
     axis: int | None
     dtype: Any
+    low: int = field(init=False)
+    high: int = field(init=False)
 
     def __post_init__(self) -> None:
         dtype = np.dtype(self.dtype)
@@ -66,18 +69,10 @@ class Quantisation:
         outside = (zero_point < limits.min) | (zero_point > limits.max)
         if outside.any():
             raise RequestError(f"a zero point of {zero_point[outside].flat[0]}: {dtype.name} does not hold it")
-        for field, value in (("scale", scale), ("zero_point", zero_point.astype(np.int64)), ("dtype", dtype)):
-            object.__setattr__(self, field, value)
-
-    @property
-    def low(self) -> int:
-        """The least integer of the dtype."""
-        return int(np.iinfo(self.dtype).min)
-
-    @property
-    def high(self) -> int:
-        """The largest integer of the dtype."""
-        return int(np.iinfo(self.dtype).max)
+        for name, value in (("scale", scale), ("zero_point", zero_point.astype(np.int64)), ("dtype", dtype)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "low", int(limits.min))
+        object.__setattr__(self, "high", int(limits.max))
 
     def single(self) -> tuple[np.float32, int]:
         """Scale and zero point of a tensor that has one of each.
@@ -93,7 +88,11 @@ class Quantisation:
 
     def channels(self, count: int) -> tuple[Array, Array]:
         """Scales (float32) and zero points (int64) of each of `count` filters."""
-        return np.broadcast_to(self.scale, count), np.broadcast_to(self.zero_point, count)
+        if self.scale.size == count:
+            return self.scale.reshape(count), self.zero_point.reshape(count)
+        if self.scale.size > 1:
+            raise RequestError(f"{self.scale.size} scales of {count} filters")
+        return np.full(count, self.scale), np.full(count, self.zero_point)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,4 +131,28 @@ class QuantisedTensor:
     def symmetric(self) -> QuantisedTensor:
         """The same integers with zero points of zero, as kernels read weights that are symmetric by agreement."""
         q = self.quantisation
+        if not q.zero_point.any():
+            return self
         return QuantisedTensor(self.values, Quantisation(q.scale, np.zeros_like(q.zero_point), q.axis, q.dtype))
+
+
+def refuse_misfits(x: QuantisedTensor, w: QuantisedTensor, b: Array | None, axes: int) -> None:
+    """Refuse weights and a bias that do not fit a map, before anything is added up.
+
+    Parameters
+    ----------
+    axes : of the weights: 4 in a dense convolution, 2 in a pointwise one, 3 in one of each channel by itself
+
+    Raises
+    ------
+    RequestError
+        for a map that is not (N, C, H, W), weights of other axes or channels, a bias of another length, and one that is
+        not of whole numbers.
+    """
+    if x.values.ndim != 4 or w.values.ndim != axes or not w.values.size:
+        raise RequestError(f"a map of shape {x.values.shape} and weights of shape {w.values.shape}: they do not fit")
+    channels = x.values.shape[1]
+    if w.values.shape[1] != channels if axes != 3 else len(w.values) % channels:
+        raise RequestError(f"weights of shape {w.values.shape} and a map of {channels} channels: they do not fit")
+    if b is not None and (b.shape != w.values.shape[:1] or not np.issubdtype(b.dtype, np.integer)):
+        raise RequestError(f"a bias of shape {b.shape} and type {b.dtype}: {len(w.values)} whole numbers are added")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings.integer import some_quantised as some
 
@@ -32,7 +32,12 @@ def of_each(*ops):
         for op in ops:
             if op in names(rules):
                 found.setdefault((op, getattr(rules, op)), (kernels, op))
-    return pytest.mark.parametrize(("kernels", "op"), found.values(), ids="-".join)
+    return pytest.mark.parametrize(("kernels", "op"), found.values(), ids=["-".join(case) for case in found.values()])
+
+
+def drawn(test):
+    """Forty random cases: loops are slow, and many rules have the same sums."""
+    return settings(max_examples=40)(given(st.data())(test))
 
 
 def bits(y):
@@ -86,7 +91,7 @@ def pairs(kernels):
 
 
 @of_each("conv2d")
-@given(st.data())
+@drawn
 def test_conv2d(kernels, op, data):
     x_type, w_type = data.draw(types(kernels))
     N, C, K, *kernel = (data.draw(st.integers(1, 3)) for _ in range(5))
@@ -98,7 +103,7 @@ def test_conv2d(kernels, op, data):
 
 
 @of_each("depthwise_conv2d")
-@given(st.data())
+@drawn
 def test_depthwise_conv2d(kernels, op, data):
     x_type, w_type = data.draw(types(kernels))
     N, C, times, *kernel = (data.draw(st.integers(1, 3)) for _ in range(5))
@@ -110,7 +115,7 @@ def test_depthwise_conv2d(kernels, op, data):
 
 
 @of_each("pointwise_conv2d", "fully_connected")
-@given(st.data())
+@drawn
 def test_pointwise_conv2d_and_fully_connected(kernels, op, data):
     x_type, w_type = data.draw(types(kernels))
     N, C, K, H, W = (data.draw(st.integers(1, most)) for most in (2, 9, 3, 3, 3))
@@ -121,7 +126,7 @@ def test_pointwise_conv2d_and_fully_connected(kernels, op, data):
 
 
 @of_each("add", "sub", "scale")
-@given(st.data())
+@drawn
 def test_joins_of_two_tensors(kernels, op, data):
     dtype = data.draw(types(kernels))[0]
     shape = (1, *(data.draw(st.integers(1, 4)) for _ in range(3)))
@@ -130,7 +135,7 @@ def test_joins_of_two_tensors(kernels, op, data):
 
 
 @of_each("relu", "relu6", "hard_swish", "sigmoid", "requantize")
-@given(st.data())
+@drawn
 def test_functions_of_one_tensor(kernels, op, data):
     dtype = data.draw(types(kernels))[0]
     x = data.draw(some.tensors(dtype, 1, 2, 3, 4))
@@ -141,7 +146,7 @@ def test_functions_of_one_tensor(kernels, op, data):
 
 
 @of_each("hard_sigmoid")
-@given(st.data())
+@drawn
 def test_hard_sigmoid(kernels, op, data):
     x = data.draw(some.tensors("uint8", 1, 2, 3, 4))
     to = Quantisation(1 / 256, 0, None, "uint8")
@@ -149,7 +154,7 @@ def test_hard_sigmoid(kernels, op, data):
 
 
 @of_each("avg_pool2d", "max_pool2d")
-@given(st.data())
+@drawn
 def test_pools(kernels, op, data):
     dtype = data.draw(types(kernels))[0]
     size = (data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5)))
@@ -162,7 +167,7 @@ def test_pools(kernels, op, data):
 
 
 @of_each("mean")
-@given(st.data())
+@drawn
 def test_mean(kernels, op, data):
     dtype = data.draw(some.EIGHT)
     x = data.draw(some.tensors(dtype, 2, *(data.draw(st.integers(1, 5)) for _ in range(3))))
@@ -172,7 +177,7 @@ def test_mean(kernels, op, data):
 
 
 @of_each("softmax")
-@given(st.data())
+@drawn
 def test_softmax(kernels, op, data):
     dtype = data.draw(some.EIGHT)
     x = data.draw(some.tensors(dtype, 2, data.draw(st.sampled_from([1, 2, 7, 40, 600]))))
@@ -181,7 +186,7 @@ def test_softmax(kernels, op, data):
 
 
 @of_each("resize_bilinear")
-@given(st.data())
+@drawn
 def test_resize_bilinear(kernels, op, data):
     dtype = data.draw(some.EIGHT)
     H, W, P, Q = (data.draw(st.integers(1, 6)) for _ in range(4))
@@ -192,7 +197,7 @@ def test_resize_bilinear(kernels, op, data):
 
 
 @of_each("pad")
-@given(st.data())
+@drawn
 def test_pad(kernels, op, data):
     x = data.draw(some.tensors("uint8", 1, 2, 3, 4))
     mode = "constant" if kernels in ONNX else data.draw(st.sampled_from(["constant", "edge", "reflect"]))
@@ -201,7 +206,7 @@ def test_pad(kernels, op, data):
 
 
 @of_each("concatenation")
-@given(st.data())
+@drawn
 def test_concatenation(kernels, op, data):
     dtype = data.draw(some.EIGHT)
     x = data.draw(some.tensors(dtype, 1, 2, 3, 3))
@@ -211,14 +216,14 @@ def test_concatenation(kernels, op, data):
 
 
 @of_each("flatten")
-@given(st.data())
+@drawn
 def test_flatten(kernels, op, data):
     x = data.draw(some.tensors("uint8", 2, 3, 2, 2))
     agree(kernels, op, x, to=x.quantisation)
 
 
 @of_each("quantize")
-@given(st.data())
+@drawn
 def test_quantize(kernels, op, data):
     to = data.draw(some.quantisations(data.draw(some.EIGHT)))
     steps = data.draw(st.lists(st.integers(-600, 600), min_size=4, max_size=8))
@@ -228,7 +233,7 @@ def test_quantize(kernels, op, data):
 
 
 @of_each("dequantize")
-@given(st.data())
+@drawn
 def test_dequantize(kernels, op, data):
     agree(kernels, op, data.draw(some.tensors(data.draw(some.EIGHT), 1, 2, 3, 4)))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fast import sums
-from refnet.readings.integer.fast.finishes import by_float, by_table, elementwise
+from refnet.readings.integer.fast.finishes import by_float, by_table, elementwise, looked_up
 from refnet.readings.integer.fast.onnxruntime import dequantize, flatten, max_pool2d
 from refnet.readings.integer.fast.sums import Finish, Pad, Pair
 from refnet.readings.integer.fast.torch_ranges import limits
@@ -146,10 +146,8 @@ def _real(values: Array, q: Quantisation) -> Array:
 
 
 def _reals(x: QuantisedTensor) -> Array:
-    """Of a tensor, by a table of its dtype's integers."""
-    q = x.quantisation
-    table = np.roll(_real(np.arange(q.low, q.high + 1), q), q.low)
-    return table[x.values.view(f"u{q.dtype.itemsize}")]
+    """Of every integer of a tensor."""
+    return looked_up(x, lambda values: _real(values, x.quantisation))
 
 
 def _finish(x: QuantisedTensor, w: QuantisedTensor, b: Array | None, to: Quantisation, act: str) -> Finish:

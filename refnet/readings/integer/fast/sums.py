@@ -14,6 +14,7 @@ added up and handed to `finish`, which makes integers of the output of it while 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,9 +23,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fixedpoint import wrap32
-from refnet.readings.integer.quantisation import Array, QuantisedTensor
+from refnet.readings.integer.quantisation import Array, QuantisedTensor, refuse_misfits
 
-__all__ = ["Finish", "bordered", "channels_last", "conv2d", "depthwise_conv2d", "pointwise_conv2d", "windows"]
+__all__ = ["Finish", "bordered", "channels_last", "conv2d", "depthwise_conv2d", "pointwise_conv2d", "tiled", "windows"]
 
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
@@ -48,15 +49,18 @@ def conv2d(
     dtype: Any = np.int64,
 ) -> Array:
     """As `loops.sums.conv2d`; with `finish`, what that makes of the sums, as `dtype`. Channels last in memory."""
+    refuse_misfits(x, w, b, 4)
     K, C, R, S = w.values.shape
     filters = _Filters(x, w, w.values.transpose(0, 2, 3, 1), b, pairs)
     view = windows(bordered(x, pad), (R, S), stride, dilation)  # (N, P, Q, R, S, C)
     N, P, Q = view.shape[:3]
     y = np.empty((N, P, Q, K), dtype)
-    for n, p, T in _strips(N, P, Q * max(K, R * S * C)):
-        matrix = np.empty((T, Q, R * S * C + 1), filters.dtype)
-        matrix[..., :-1].reshape(T, Q, R, S, C)[...] = view[n, p : p + T]
-        _finished(filters.multiplied(matrix), filters, finish, y[n, p : p + T])
+    rows = _rows(P, Q * max(K, R * S * C))
+    matrix, total = filters.room(rows, Q)
+    for n, p, T in _strips(N, P, rows):
+        matrix[:T, :, :-1].reshape(T, Q, R, S, C)[...] = view[n, p : p + T]
+        filters.multiply(matrix[:T], total[:T])
+        _finished(total[:T], filters, finish, y[n, p : p + T])
     return y.transpose(0, 3, 1, 2)
 
 
@@ -70,15 +74,18 @@ def pointwise_conv2d(
     dtype: Any = np.int64,
 ) -> Array:
     """As `loops.sums.pointwise_conv2d`; `finish` and `dtype` as for `conv2d`."""
+    refuse_misfits(x, w, b, 2)
     K, C = w.values.shape
     filters = _Filters(x, w, w.values, b, pairs)
     image = channels_last(x.values)
     N, H, W, _ = image.shape
     y = np.empty((N, H, W, K), dtype)
-    for n, h, T in _strips(N, H, W * max(K, C)):
-        matrix = np.empty((T, W, C + 1), filters.dtype)
-        matrix[..., :-1] = image[n, h : h + T]
-        _finished(filters.multiplied(matrix), filters, finish, y[n, h : h + T])
+    rows = _rows(H, W * max(K, C))
+    matrix, total = filters.room(rows, W)
+    for n, h, T in _strips(N, H, rows):
+        matrix[:T, :, :-1] = image[n, h : h + T]
+        filters.multiply(matrix[:T], total[:T])
+        _finished(total[:T], filters, finish, y[n, h : h + T])
     return y.transpose(0, 3, 1, 2)
 
 
@@ -94,39 +101,74 @@ def depthwise_conv2d(
     finish: Finish | None = None,
     dtype: Any = np.int64,
 ) -> Array:
-    """As `loops.sums.depthwise_conv2d`; `finish` and `dtype` as for `conv2d`.
-
-    Columns are split by what they leave when divided by the stride, so that every tap is one run of memory a row.
-    """
+    """As `loops.sums.depthwise_conv2d`; `finish` and `dtype` as for `conv2d`."""
+    refuse_misfits(x, w, b, 3)
     K, R, S = w.values.shape
-    (sh, sw), (dh, dw) = stride, dilation
     filters = _Filters(x, w, w.values, b, pairs)
     image = bordered(x, pad)
     if image.shape[3] < K:
         image = image.repeat(K // image.shape[3], axis=3)
     N, H, W, _ = image.shape
-    P, Q = (H - (R - 1) * dh - 1) // sh + 1, (W - (S - 1) * dw - 1) // sw + 1
-    taps, constant = np.tile(filters.w.T, Q), np.tile(filters.b, Q)  # (R*S, Q*K), (Q*K,)
-    places = [(r * dh, *divmod(s * dw, sw)) for r in range(R) for s in range(S)]
+    sh, reach = stride[0], (R - 1) * dilation[0] + 1
+    P, Q = _output_size((H, W), (R, S), stride, dilation)
     y = np.empty((N, P, Q, K), dtype)
-    for n, p, T in _strips(N, P, Q * K):
-        block = image[n, p * sh : (p + T - 1) * sh + (R - 1) * dh + 1]
-        phases = [block[:, phase::sw].astype(filters.dtype).reshape(len(block), -1) for phase in range(min(sw, W))]
-        total, part, second = (np.empty((T, Q * K), filters.dtype) for _ in range(3))
-        total[...] = constant
-        for tap, (row, first, phase) in enumerate(places):
-            read = phases[phase][row : row + (T - 1) * sh + 1 : sh, first * K : (first + Q) * K]
-            if not (pairs and tap % 2):
-                np.multiply(read, taps[tap], out=part)
-                if pairs and tap + 1 < len(places):
-                    continue
-            else:
-                np.multiply(read, taps[tap], out=second)
-                part += second
-                np.clip(part, -(2**15), 2**15 - 1, out=part)
-            total += part
-        _finished(total.reshape(T, Q, K), filters, finish, y[n, p : p + T])
+    rows = _rows(P, Q * K)
+    total = np.empty((rows, Q, K), filters.dtype)
+    add_up = (_Paired if pairs else _Columns)(filters.w.T.reshape(R, S, K), (rows, Q), W, stride, dilation)
+    constant = tiled(filters.b, Q).reshape(Q, K)
+    for n, p, T in _strips(N, P, rows):
+        add_up(image[n, p * sh : (p + T - 1) * sh + reach], total[:T])
+        total[:T] += constant
+        _finished(total[:T], filters, finish, y[n, p : p + T])
     return y.transpose(0, 3, 1, 2)
+
+
+class _Columns:
+    """Sums of windows, each channel by itself: columns of one remainder by the stride are laid side by side.
+
+    Then what a tap reads of a row is one run of memory, and `einsum` multiplies and adds runs in one pass.
+    """
+
+    def __init__(self, taps: Array, size: Pair, W: int, stride: Pair, dilation: Pair) -> None:
+        (T, Q), (sh, sw), (dh, dw), (R, S, K) = size, stride, dilation, taps.shape
+        apart = sw // math.gcd(sw, dw)  # from one tap to the next on the same columns
+        wide = np.empty((R, S, Q, K), taps.dtype)
+        wide[...] = taps[:, :, None]
+        self.parts: list[tuple[slice, Array, Any, Any]] = []
+        for s in range(min(S, apart)):
+            first, phase = divmod(s * dw, sw)
+            columns = np.empty(((T - 1) * sh + (R - 1) * dh + 1, len(range(phase, W, sw)), K), taps.dtype)
+            some = wide[:, s::apart].reshape(R, -1, Q * K)
+            height, width, item = columns.strides
+            strides = (sh * height, dh * height, apart * dw // sw * width, item)
+            view = as_strided(columns[0, first:], (T, *some.shape), strides, writeable=False)
+            self.parts.append((slice(phase, None, sw), columns, view, some))
+
+    def __call__(self, part: Array, total: Array) -> None:
+        """Of rows (.., W, K) of integers the sums, into (T, Q, K)."""
+        sums = total.reshape(len(total), -1)
+        for index, (phase, columns, view, taps) in enumerate(self.parts):
+            columns[: len(part)] = part[:, phase]
+            if index == 0:
+                np.einsum("prsn,rsn->pn", view[: len(sums)], taps, out=sums)
+            else:
+                sums += np.einsum("prsn,rsn->pn", view[: len(sums)], taps)
+
+
+class _Paired:
+    """Sums of windows, each channel by itself, two taps at a time, which saturate at int16."""
+
+    def __init__(self, taps: Array, size: Pair, W: int, stride: Pair, dilation: Pair) -> None:
+        self.taps, self.stride, self.dilation = taps, stride, dilation
+
+    def __call__(self, part: Array, total: Array) -> None:
+        """Of rows (.., W, K) of integers the sums, into (T, Q, K)."""
+        view = windows(part[None], self.taps.shape[:2], self.stride, self.dilation)[0]  # (T, Q, R, S, K)
+        places = list(np.ndindex(self.taps.shape[:2]))
+        total[...] = 0
+        for first in range(0, len(places), 2):
+            pair = sum(view[:, :, r, s] * self.taps[r, s] for r, s in places[first : first + 2])
+            total += np.clip(pair, -(2**15), 2**15 - 1)
 
 
 class _Filters:
@@ -137,40 +179,51 @@ class _Filters:
     dtype : the format
     w : (K, L) weights less their zero points, taps in the order in which they are added up
     b : (K,) the bias less what the zero point of x contributes
+    matrix : (K, L + 1), both
     wraps : whether a sum may leave int32 where registers hold that
     risky : (pair, filter) indices of pairs of taps whose sum may leave int16, where sums are made in pairs
     """
 
     def __init__(self, x: QuantisedTensor, w: QuantisedTensor, taps: Array, b: Array | None, pairs: bool) -> None:
         _, z_x = x.quantisation.single()
-        K = len(taps)
+        K, length = len(taps), taps.size // len(taps)
         _, z_w = w.quantisation.channels(K)
-        length = taps.size // K
-        weights = taps.reshape(K, length).astype(np.float32 if length * 255 < 2**24 else np.float64)
         if pairs and (z_w.any() or x.values.dtype != np.uint8 or w.values.dtype != np.int8):
             raise RequestError("sums in pairs: they are known of uint8 by int8 only, zero points of weights 0")
+        matrix = np.empty((K, length + 1), np.float32 if length * 255 < 2**24 else np.float64)
+        weights = matrix[:, :-1]
+        weights.reshape(taps.shape)[...] = taps
         if z_w.any():
-            weights = weights - z_w[:, None].astype(weights.dtype)
-        constant = -z_x * weights.sum(axis=1).astype(np.int64) + (0 if b is None else b.astype(np.int64))
+            weights -= z_w[:, None].astype(matrix.dtype)
+        constant = -z_x * (weights @ np.ones(length, matrix.dtype)).astype(np.int64)
+        if b is not None:
+            constant += b.astype(np.int64)
         most = max(-x.quantisation.low, x.quantisation.high)
-        bounds = np.abs(weights).sum(axis=1).astype(np.float64) * most + np.abs(constant.astype(np.float64))
-        bound = bounds.max()
+        largest = 255 if z_w.any() or w.values.dtype == np.uint8 else 128
+        bound = length * largest * most + float(np.abs(constant.astype(np.float64)).max())
+        if bound >= 2**24:  # as much as that only if every weight is the largest
+            bounds = np.abs(weights).sum(axis=1).astype(np.float64) * most + np.abs(constant.astype(np.float64))
+            bound = float(bounds.max())
         self.dtype: Any = np.float32 if bound < 2**24 else np.float64 if bound < 2**53 else np.int64
-        self.wraps = bool(bound >= 2**31 and x.values.dtype != np.int16)
-        self.w, self.b = weights.astype(self.dtype, copy=False), constant.astype(self.dtype)
-        self.matrix = np.concatenate([self.w, self.b[:, None]], axis=1)
+        self.wraps = bound >= 2**31 and x.values.dtype != np.int16
+        matrix[:, -1] = 0
+        self.matrix = matrix.astype(self.dtype, copy=False)
+        self.w, self.b = self.matrix[:, :-1], constant.astype(self.dtype)
+        self.matrix[:, -1] = self.b
         self.risky = _risky(self.w, x.quantisation) if pairs else []
 
-    def multiplied(self, matrix: Array) -> Array:
-        """Sums of rows of activations, (T, Q, L + 1) with room for a last column of ones: (T, Q, K)."""
-        T, Q, width = matrix.shape
-        rows = matrix.reshape(T * Q, width)
-        rows[:, -1] = 1
-        total = rows @ self.matrix.T
+    def room(self, rows: int, Q: int) -> tuple[Array, Array]:
+        """Memory for activations, (rows, Q, L + 1), whose last column is of ones, and for their sums, (rows, Q, K)."""
+        K, width = self.matrix.shape
+        return np.ones((rows, Q, width), self.dtype), np.empty((rows, Q, K), self.dtype)
+
+    def multiply(self, matrix: Array, total: Array) -> None:
+        """Sums of rows of activations; see `room`."""
+        flat, sums = matrix.reshape(-1, matrix.shape[2]), total.reshape(-1, total.shape[2])
+        np.matmul(flat, self.matrix.T, out=sums)
         for first, some in self.risky:  # what saturates is put right pair by pair
-            pair = rows[:, first : first + 2] @ self.w[some, first : first + 2].T
-            total[:, some] += np.clip(pair, -(2**15), 2**15 - 1) - pair
-        return total.reshape(T, Q, -1)
+            pair = flat[:, first : first + 2] @ self.w[some, first : first + 2].T
+            sums[:, some] += np.clip(pair, -(2**15), 2**15 - 1) - pair
 
 
 def _risky(w: Array, q: Any) -> list[tuple[int, Array]]:
@@ -185,12 +238,16 @@ def _risky(w: Array, q: Any) -> list[tuple[int, Array]]:
     return found
 
 
-def _strips(N: int, P: int, row: int) -> Iterator[tuple[int, int, int]]:
-    """(image, first row, rows) of parts of some images that stay in the cache; `row` is the size of a row."""
-    height = max(1, _STRIP // row)
+def _rows(P: int, size: int) -> int:
+    """How many rows of an image stay in the cache; `size` is that of a row."""
+    return max(1, min(P, _STRIP // size))
+
+
+def _strips(N: int, P: int, rows: int) -> Iterator[tuple[int, int, int]]:
+    """(image, first row, rows) of the parts of some images."""
     for n in range(N):
-        for p in range(0, P, height):
-            yield n, p, min(height, P - p)
+        for p in range(0, P, rows):
+            yield n, p, min(rows, P - p)
 
 
 def _finished(total: Array, filters: _Filters, finish: Finish | None, out: Array) -> None:
@@ -201,6 +258,21 @@ def _finished(total: Array, filters: _Filters, finish: Finish | None, out: Array
         out[...] = total
     else:
         finish(total, out)
+
+
+def _output_size(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Pair:
+    """How many places a kernel has on a map with its border."""
+    P, Q = ((n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation, strict=True))
+    if P < 1 or Q < 1:
+        raise RequestError(f"a kernel of {kernel} on a map of {size}, pads included: it does not fit in")
+    return P, Q
+
+
+def tiled(vector: Array, Q: int) -> Array:
+    """A vector Q times over."""
+    rows = np.empty((Q, len(vector)), vector.dtype)
+    rows[...] = vector
+    return rows.reshape(-1)
 
 
 def channels_last(x: Array) -> Array:
@@ -222,8 +294,7 @@ def bordered(x: QuantisedTensor, pad: Pad) -> Array:
 def windows(x: Array, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Array:
     """View (N, H, W, C) as its windows, (N, P, Q, R, S, C), without copying."""
     N, H, W, C = x.shape
-    P = (H - (kernel[0] - 1) * dilation[0] - 1) // stride[0] + 1
-    Q = (W - (kernel[1] - 1) * dilation[1] - 1) // stride[1] + 1
+    P, Q = _output_size((H, W), kernel, stride, dilation)
     n, h, v, c = x.strides
     strides = (n, h * stride[0], v * stride[1], h * dilation[0], v * dilation[1], c)
     return as_strided(x, (N, P, Q, *kernel, C), strides, writeable=False)

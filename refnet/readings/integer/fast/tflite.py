@@ -8,7 +8,7 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fast import sums
-from refnet.readings.integer.fast.finishes import Rounding, by_multiplier, by_table, elementwise
+from refnet.readings.integer.fast.finishes import Rounding, by_multiplier, by_table, elementwise, looked_up
 from refnet.readings.integer.fast.sums import Finish, Pad, Pair
 from refnet.readings.integer.fast.tflite_curves import hard_swish, sigmoid, softmax
 from refnet.readings.integer.fast.tflite_maps import (
@@ -114,11 +114,6 @@ def add(
     x: QuantisedTensor, y: QuantisedTensor, *, to: Quantisation, act: str = "", rounding: Rounding = mbqm
 ) -> QuantisedTensor:
     """As `loops.tflite.add`."""
-    if _last_ratio(x, y, to) >= 1:
-        raise RequestError(
-            f"add: an output scale of {to.scale} is too small for inputs of {x.quantisation.scale} and "
-            f"{y.quantisation.scale}: kernels abort"
-        )
     return _sum(x, y, 1, to, act, rounding)
 
 
@@ -199,31 +194,25 @@ def _finish(x: QuantisedTensor, w: QuantisedTensor, to: Quantisation, act: str, 
     return by_multiplier(ratios, rule, to, activation_range(to, act))
 
 
-def _last_ratio(x: QuantisedTensor, y: QuantisedTensor, to: Quantisation) -> float:
-    """Of the sum of two sides, each at twice the larger scale, to the output."""
-    larger = np.maximum(x.quantisation.single()[0], y.quantisation.single()[0])
-    return float(2 * np.float64(larger) / (2.0 ** _up(x) * np.float64(to.single()[0])))
-
-
-def _up(x: QuantisedTensor) -> int:
-    """Bits that a side of a sum is shifted to the left by."""
-    return 20 if x.values.itemsize == 1 else 15
-
-
 def _sum(
     x: QuantisedTensor, y: QuantisedTensor, sign: int, to: Quantisation, act: str, rounding: Rounding
 ) -> QuantisedTensor:
-    def side(t: QuantisedTensor) -> Array:
-        """Every integer of the dtype at the common scale, then looked up: (..) float64, below 2^30."""
-        s, z = t.quantisation.single()
-        larger = np.maximum(x.quantisation.single()[0], y.quantisation.single()[0])
-        m, e = multiplier(np.float64(s) / (2 * np.float64(larger)))
-        values = np.arange(t.quantisation.low, t.quantisation.high + 1)
-        table = np.roll(rounding((values - z) << _up(x), m, e), t.quantisation.low).astype(np.float64)
-        return table[t.values.view(f"u{t.values.itemsize}")]
+    (s_x, z_x), (s_y, z_y) = x.quantisation.single(), y.quantisation.single()
+    up = 20 if x.values.itemsize == 1 else 15
+    twice = 2 * float(max(s_x, s_y))
+    last = twice / (2.0**up * float(to.single()[0]))
+    if last >= 1 and sign > 0:
+        raise RequestError(
+            f"add: an output scale of {to.scale} is too small for inputs of {s_x} and {s_y}: kernels abort"
+        )
 
-    total = side(x) + sign * side(y)
-    finish = by_multiplier(np.array([_last_ratio(x, y, to)]), rounding, to, activation_range(to, act))
+    def side(tensor: QuantisedTensor, s: Any, z: int) -> Array:
+        """At the common scale: float64 whole numbers below 2^30."""
+        m, e = multiplier(float(s) / twice)
+        return looked_up(tensor, lambda values: rounding((values - z) << up, m, e).astype(np.float64))
+
+    total = side(x, s_x, z_x) + sign * side(y, s_y, z_y)
+    finish = by_multiplier(np.array([last]), rounding, to, activation_range(to, act))
     return QuantisedTensor(elementwise(total, finish, to.dtype), to)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fixedpoint import sat16, wrap32
-from refnet.readings.integer.quantisation import Array, QuantisedTensor
+from refnet.readings.integer.quantisation import Array, QuantisedTensor, refuse_misfits
 
 __all__ = ["conv2d", "depthwise_conv2d", "output_size", "pointwise_conv2d", "window"]
 
@@ -55,6 +55,7 @@ def conv2d(
     RequestError
         for pairs of others than uint8 by int8, or of weights whose zero point is not 0: no kernel has them.
     """
+    refuse_misfits(x, w, b, 4)
     N, C, H, W = x.values.shape
     K, _, R, S = w.values.shape
     P, Q = output_size((H, W), (R, S), stride, pad, dilation)
@@ -93,6 +94,7 @@ def depthwise_conv2d(
     -------
     sums : (N, K, P, Q) int64
     """
+    refuse_misfits(x, w, b, 3)
     N, C, H, W = x.values.shape
     K, R, S = w.values.shape
     P, Q = output_size((H, W), (R, S), stride, pad, dilation)
@@ -123,6 +125,7 @@ def pointwise_conv2d(x: QuantisedTensor, w: QuantisedTensor, b: Array | None, *,
     -------
     sums : (N, K, H, W) int64
     """
+    refuse_misfits(x, w, b, 2)
     N, C, H, W = x.values.shape
     K = len(w.values)
     y = np.zeros((N, K, H, W), np.int64)
@@ -155,6 +158,8 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, pad: Pad, dilation: Pair
     for axis in (0, 1):
         last = size[axis] + sum(pad[axis]) - (kernel[axis] - 1) * dilation[axis] - 1
         places.append(len(range(0, last + 1, stride[axis])))
+    if not all(places):
+        raise RequestError(f"a kernel of {kernel} on a map of {size} with pads {pad}: it does not fit in")
     return places[0], places[1]
 
 
