@@ -128,7 +128,7 @@ def _keras_with(path: Path, network: Network, x: Array) -> Array:
 
 
 def _graphs(folder: Path, name: str, network: Network, twin: Any, x: Array) -> dict[str, Made]:
-    kinds = {"keras_v1": ("",), "keras_v2": (), "keras_v3_small": ("uint8",)}[name]
+    kinds = {"keras_v1": (), "keras_v2": (), "keras_v3_small": ("uint8",)}[name]
     made = {}
     with tempfile.TemporaryDirectory() as temporary:
         twin.export(temporary)
@@ -191,15 +191,12 @@ def _load(session: Any, weights: Arrays) -> None:
 
 
 def _run(x: Array, weights: Arrays, dtype: str, wanted: tuple[str, ...], **options: Any) -> tuple[Arrays, bytes]:
-    """Some tensors (of none, every convolution and activation), and the graph with its weights as constants."""
+    """Some tensors (of none, what every activation makes), and the graph with its weights as constants."""
     with tf.Graph().as_default() as graph, V1.Session() as session:
         given, _, predictions = _slim(dtype, **options)
         _load(session, weights)
         names = [f"MobilenetV1/{name}" for name in wanted] or [
-            op.name
-            for op in graph.get_operations()
-            if op.type
-            in ("Conv2D", "DepthwiseConv2dNative", "Relu6", "FusedBatchNormV3", "BiasAdd", "Squeeze", "Softmax", "Mean")
+            op.name for op in graph.get_operations() if op.type in ("Relu6", "Mean", "Squeeze", "Softmax")
         ]
         tensors = session.run([f"{name}:0" for name in names], {given: x.transpose(0, 2, 3, 1)})
         constants = V1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [predictions.op.name])
