@@ -180,6 +180,8 @@ SAMPLES = {
 FOLDERS = {
     "tfjs": {"keras_v1-layers-uint8": "", "keras_v3_small-graph-uint8": "model.json"},
     "tensorflow": {"slim_v1-frozen.pb": "slim_v1-frozen.pb", "keras_v2-saved": ""},
+    "openvino": {"openvino": "openvino.xml", "openvino-float16": "openvino-float16.xml"},
+    "ncnn": {"ncnn": "ncnn.param", "ncnn-float16": "ncnn-float16.param"},
     "checkpoint": {"slim_v1-average": "model.ckpt-1234.index", "keras_v2-checkpoint": "weights.index"},
 }
 MODULES = {"keras": "hdf5", "checkpoint": "bundle"}
@@ -263,8 +265,13 @@ def _read(reader: Any, importers: Any, path: Path) -> Arrays:
     if not isinstance(held, Contents):
         return held  # type: ignore[no-any-return]
     if held.structure is not None:
-        importers.import_graph(held)
+        importers.import_graph(held, _open_size(held))
     return held.arrays
+
+
+def _open_size(held: Any) -> tuple[int, int] | None:
+    """A size for a network that leaves its own open."""
+    return (33, 49) if any(None in shape[2:] for shape in held.structure.inputs.values()) else None
 
 
 def _outcome(reader: Any, importers: Any, path: Path) -> tuple[str, Arrays | None]:
@@ -276,7 +283,7 @@ def _outcome(reader: Any, importers: Any, path: Path) -> tuple[str, Arrays | Non
         held = reader.read(path)
         arrays = held.arrays if isinstance(held, Contents) else held
         if isinstance(held, Contents) and held.structure is not None:
-            importers.import_graph(held)
+            importers.import_graph(held, _open_size(held))
     except (FormatError, RequestError) as error:
         text = str(error)
         if "more memory than there is" in text:
@@ -476,18 +483,21 @@ def _samples(container: str, folder: Path) -> list[Path]:
 
 
 def _folders(container: str, folder: Path) -> dict[Path, str]:
-    """The good folders of this kind; a file that stands alone gets a folder."""
+    """The good folders of this kind; a file that stands alone gets a folder, with what is called as it is."""
     import tarfile
 
-    with tarfile.open(Path(__file__).parent / "data" / "tensorflow" / "models.tar.xz") as tar:
-        tar.extractall(folder, filter="data")
+    for archive in ("tensorflow/models", "deployed/networks"):
+        with tarfile.open(Path(__file__).parent / "data" / f"{archive}.tar.xz") as tar:
+            tar.extractall(folder, filter="data")
     found = {}
     for name, inside in FOLDERS[container].items():
-        if (folder / name).is_file():
-            (folder / f"{name}-folder").mkdir()
-            (folder / name).rename(folder / f"{name}-folder" / inside)
-            name = f"{name}-folder"
-        found[folder / name] = inside
+        place = folder / name
+        if not place.is_dir():
+            place = folder / f"{name}-folder"
+            place.mkdir()
+            for file in folder.glob(f"{Path(inside).stem}.*"):
+                file.rename(place / file.name)
+        found[place] = inside
     return found
 
 

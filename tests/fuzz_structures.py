@@ -1,4 +1,4 @@
-"""Mutants that know what they damage: JSON, protobuf messages, tables of checkpoints, and the files of a folder.
+"""Mutants that know what they damage: JSON, XML, lines, protobuf messages, tables of checkpoints, files of a folder.
 
 Bytes flipped at random mostly break a length, and every reader sees that. Here lengths are made right again, so that
 what is read is a whole file that lies: sizes, counts and offsets that are not so, names that are others', tensors that
@@ -73,7 +73,8 @@ def folders(
 
 def _kind(name: str) -> str:
     suffix = name.rpartition(".")[2]
-    return {"json": "json", "pb": "protobuf", "index": "table"}.get(suffix, "numbers")
+    known = {"json": "json", "pb": "protobuf", "index": "table", "xml": "xml", "param": "lines"}
+    return known.get(suffix, "numbers")
 
 
 def _damaged(name: str, data: bytes, rng: np.random.Generator) -> bytes:
@@ -84,6 +85,10 @@ def _damaged(name: str, data: bytes, rng: np.random.Generator) -> bytes:
             return protobuf_mutant(data, rng, names(data))
         case "table":
             return table_mutant(data, rng)
+        case "xml":
+            return xml_mutant(data, rng)
+        case "lines":
+            return lines_mutant(data, rng)
     at = int(rng.integers(len(data) + 1))
     return [data[:at], data + bytes(at), data[at:], b"", rng.bytes(len(data))][int(rng.integers(5))]
 
@@ -371,3 +376,80 @@ def _block(entries: list[tuple[bytes, bytes]]) -> bytes:
     for key, value in entries:
         made += _varint(0) + _varint(len(key)) + _varint(len(value)) + key + value
     return bytes(made + struct.pack("<II", 0, 1))
+
+
+# ----------------------------------------------------------------------------------------------------------- XML, lines
+
+_DOCTYPES = [
+    b'<!DOCTYPE net [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">]>',
+    b'<!DOCTYPE net SYSTEM "file:///etc/hostname">',
+    b'<!DOCTYPE net [<!ENTITY % a SYSTEM "file:///etc/hostname"> %a;]>',
+]
+
+
+def xml_mutant(data: bytes, rng: np.random.Generator) -> bytes:
+    """XML whose attributes lie, whose elements are twice, elsewhere or gone, or that should not be read."""
+    elements = list(re.finditer(rb"<layer .*?</layer>|<edge [^>]*>", data, re.DOTALL))
+    words = re.findall(rb'="([^"]*)"', data)
+    match rng.integers(10):
+        case 0:
+            at = data.find(b"<net")
+            data = data[:at] + _DOCTYPES[int(rng.integers(len(_DOCTYPES)))] + data[at:]
+            return re.sub(rb'name="[^"]*"', b'name="&c;"', data, count=int(rng.integers(3)))
+        case 1:
+            deep = int(rng.choice([50, 5000, 200_000]))
+            return data.replace(b"<layers>", b"<layers>" + b"<a>" * deep + b"</a>" * deep, 1)
+        case 2:
+            return data.replace(b"<layers>", b"<layers>" + b"<b/>" * int(rng.choice([1000, 500_000])), 1)
+        case 3:
+            return data.replace(b'version="1.0"', b'version="1.0" encoding="UTF-16"', 1)
+        case 4 | 5 if elements:
+            element = elements[int(rng.integers(len(elements)))]
+            other = elements[int(rng.integers(len(elements)))].group()
+            new = [b"", element.group() * 2, other, element.group() * 3000][int(rng.integers(4))]
+            return data[: element.start()] + new + data[element.end() :]
+    for _ in range(int(rng.integers(1, 5))):
+        places = list(re.finditer(rb'="([^"]*)"', data))
+        place = places[int(rng.integers(len(places)))]
+        lie = [
+            str(_number(rng)).encode(),
+            words[int(rng.integers(len(words)))],
+            b",".join([str(_number(rng)).encode()] * int(rng.choice([1, 4, 5, 70, 20_000]))),
+            place.group(1) + b",1",
+            b"",
+        ][int(rng.integers(5))]
+        data = data[: place.start(1)] + lie + data[place.end(1) :]
+    return data
+
+
+def lines_mutant(data: bytes, rng: np.random.Generator) -> bytes:
+    """Lines of words whose numbers lie, whose names are others', that are twice or gone; their count is right."""
+    first, _, *rows = data.decode("utf-8", "replace").splitlines() or [""]
+    rows = rows or ["x"]
+    words = sorted({word for row in rows for word in row.split()})
+    for _ in range(int(rng.integers(1, 4))):
+        index = int(rng.integers(len(rows)))
+        parts = rows[index].split() or ["x"]
+        place = int(rng.integers(len(parts)))
+        match rng.integers(7):
+            case 0 | 1:
+                key = parts[place].partition("=")[0]
+                parts[place] = f"{key}={_number(rng)}" if "=" in parts[place] else str(rng.choice(words))
+            case 2:
+                parts[place] = str(
+                    rng.choice([*words, "nan", "1e400", "-1", "99999", "1=1=1", "=", "-23300=2000000000"])
+                )
+            case 3:
+                parts.insert(place, str(rng.choice(words)))
+            case 4:
+                del parts[place]
+            case 5:
+                rows[index:index] = [rows[index]] * int(rng.choice([1, 30_000]))
+            case 6:
+                parts += [f"{number}=1" for number in range(int(rng.choice([3, 5000])))]
+        rows[index] = " ".join(parts)
+        if rng.random() < 0.2:
+            del rows[int(rng.integers(len(rows)))]
+        if not rows:
+            break
+    return "\n".join([first, f"{len(rows)} {len(rows)}", *rows, ""]).encode()

@@ -187,7 +187,7 @@ def _constant(layer: _XmlLayer, files: Beside, numbers: str) -> Array:
         raise FormatError(f"{shown(layer.name)} is of type {shown(layer.data.get('element_type'))}: not read")
     shape = _numbers(layer, "shape")
     size = checked_size(shape, dtype, layer.name)
-    (offset,), (length,) = _numbers(layer, "offset"), _numbers(layer, "size")
+    offset, length = _number(layer, "offset"), _number(layer, "size")
     if length != size:
         raise FormatError(f"{shown(layer.name)} has {length} bytes, its shape and type say {size}: damaged")
     return array_of(files.read(numbers, offset, size, layer.name), dtype, shape, layer.name)
@@ -206,6 +206,11 @@ def _numbers(layer: _XmlLayer, key: str) -> tuple[int, ...]:
             found.append(int(word))
         else:
             raise FormatError(f"the {key} of {shown(layer.name)} is {shown(word)}: damaged")
-    if not found and key in ("offset", "size"):
-        raise FormatError(f"{shown(layer.name)} does not say its {key}: damaged")
     return tuple(found)
+
+
+def _number(layer: _Layer, key: str) -> int:
+    found = _numbers(layer, key)
+    if len(found) != 1:
+        raise FormatError(f"{shown(layer.name)} does not say its {key}: damaged")
+    return found[0]

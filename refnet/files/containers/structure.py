@@ -86,8 +86,8 @@ class Contents(NamedTuple):
 
     Attributes
     ----------
-    kind : 'pth', 'npz', 'safetensors', 'hdf5', 'keras', 'onnx', 'tflite', 'tfjs-layers', 'tfjs-graph', 'openvino', 'ncnn',
-        'tensorflow' (a frozen graph or a SavedModel) or 'checkpoint' (TensorFlow's)
+    kind : 'pth', 'npz', 'safetensors', 'hdf5', 'keras', 'onnx', 'tflite', 'tfjs-layers', 'tfjs-graph', 'openvino',
+        'ncnn', 'tensorflow' (a frozen graph or a SavedModel) or 'checkpoint' (TensorFlow's)
     arrays : by the file's own names, in its order and dtype (bfloat16 widened to float32), C-contiguous
     structure : how they are used; None where the file does not tell
     submodules : of a PyTorch module saved whole, what each part of it is, by its path; nothing for all other files
