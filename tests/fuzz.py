@@ -21,7 +21,6 @@ import io
 import multiprocessing
 import os
 import resource
-import shutil
 import struct
 import sys
 import tempfile
@@ -32,12 +31,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fuzz_structures
 import numpy as np
 
 from refnet.errors import FormatError
 
-__all__ = ["FINE", "fuzz", "mutants"]
+__all__ = ["FINE", "Worker", "damaged", "fuzz", "mutants"]
 
 SECONDS = 5  # of processor time, of the reader and the processes that it starts: a busy machine is no finding
 PATIENCE = 60  # seconds on the clock: who waits uses no processor
@@ -57,10 +55,10 @@ def mutants(data: bytes, seed: int, count: int) -> Iterator[bytes]:
         if data[:4] == b"PK\x03\x04" and index % 2:
             yield _in_archive(data, rng)
         else:
-            yield _damaged(data, rng)
+            yield damaged(data, rng)
 
 
-def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     """A few bytes flipped, replaced, cut, repeated or moved; often near the start or the end, where structure is."""
     changed = bytearray(data)
     for _ in range(int(rng.integers(1, 5))):
@@ -101,7 +99,7 @@ def _in_archive(data: bytes, rng: np.random.Generator) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as target:
         for index, (info, body) in enumerate(members):
-            target.writestr(info.filename, _damaged(body, rng) if index == chosen and body else body)
+            target.writestr(info.filename, damaged(body, rng) if index == chosen and body else body)
     return made.getvalue()
 
 
@@ -175,14 +173,6 @@ SAMPLES = {
     "pth": ["v3_small.pth", "v3_small-legacy.pth"],
     "hdf5": ["keras_v3_small.h5", "keras_v3_small.weights.h5", "keras_v3_small-tf_keras.h5"],
     "keras": ["keras_v3_small.keras"],
-}
-# Of the formats that are folders: the good ones, and what in them is read, "" for the folder.
-FOLDERS = {
-    "tfjs": {"keras_v1-layers-uint8": "", "keras_v3_small-graph-uint8": "model.json"},
-    "tensorflow": {"slim_v1-frozen.pb": "slim_v1-frozen.pb", "keras_v2-saved": ""},
-    "openvino": {"openvino": "openvino.xml", "openvino-float16": "openvino-float16.xml"},
-    "ncnn": {"ncnn": "ncnn.param", "ncnn-float16": "ncnn-float16.param"},
-    "checkpoint": {"slim_v1-average": "model.ckpt-1234.index", "keras_v2-checkpoint": "weights.index"},
 }
 MODULES = {"keras": "hdf5", "checkpoint": "bundle"}
 
@@ -327,7 +317,7 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
             Path(folder, f"good{index}").write_bytes(sample.read_bytes())
             for beside in sample.parent.glob(f"{sample.name}.*"):  # an ONNX file's external data
                 Path(folder, beside.name).write_bytes(beside.read_bytes())
-        worker = _Worker(container, folder, [f"good{index}" for index in range(len(samples))])
+        worker = Worker(container, folder, [f"good{index}" for index in range(len(samples))])
         for index, sample in enumerate(samples):
             share = count // len(samples) + (index < count % len(samples))
             for mutant in mutants(sample.read_bytes(), seed + index, share):
@@ -342,54 +332,7 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
     return outcomes
 
 
-def fuzz_folders(
-    container: str, samples: dict[Path, str], count: int, seed: int, keep: Path | None = None
-) -> Counter[str]:
-    """As `fuzz`, of folders: each with the file in it that is read."""
-    outcomes: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as above:
-        folder, outside = Path(above, "in"), Path(above, "outside")
-        outside.write_bytes(b"not for reading")
-        for index, sample in enumerate(samples):
-            shutil.copytree(sample, folder / f"good{index}")
-        worker = _Worker(container, str(folder), [f"good{i}/{name}" for i, name in enumerate(samples.values())])
-        for index, (sample, name) in enumerate(samples.items()):
-            rng = np.random.default_rng(seed + index)
-            share = count // len(samples) + (index < count % len(samples))
-            for _ in _folder_mutants(sample, name, folder / "mutant", outside, rng, share):
-                outcome = worker.outcome(f"mutant/{name}")
-                outcomes[outcome] += 1
-                if keep is not None and outcome not in FINE and outcomes[outcome] <= 3:
-                    words = "".join(letter if letter.isalnum() else "_" for letter in outcome)[:60]
-                    kept = keep / f"{container}-{words}-{outcomes[outcome]}"
-                    shutil.copytree(folder / "mutant", kept, symlinks=True, ignore=_pipes, dirs_exist_ok=True)
-        worker.stop()
-    return outcomes
-
-
-def _folder_mutants(
-    sample: Path, main: str, place: Path, outside: Path, rng: np.random.Generator, count: int
-) -> Iterator[None]:
-    files = {str(path.relative_to(sample)): path.read_bytes() for path in sample.rglob("*") if path.is_file()}
-    knowing = fuzz_structures.folders(files, main, place, outside, rng, count)
-    for index in range(count):
-        if index % 2:
-            next(knowing)
-            yield
-            continue
-        shutil.rmtree(place, ignore_errors=True)
-        damaged = str(rng.choice(sorted(files)))
-        for name, data in files.items():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(_damaged(data, rng) if name == damaged else data)
-        yield
-
-
-def _pipes(folder: str, held: list[str]) -> list[str]:
-    return [name for name in held if Path(folder, name).is_fifo()]
-
-
-class _Worker:
+class Worker:
     """A process that reads files, started again when it dies or takes too long."""
 
     def __init__(self, container: str, folder: str, good: list[str]) -> None:
@@ -451,6 +394,8 @@ def _processor_time(pid: int | None) -> float:
 
 def main() -> int:
     """Print how often each outcome was met; 1 if one of them is a finding."""
+    from fuzz_folders import FOLDERS, fuzz_folders, good_folders
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz"}))
     parser.add_argument("--count", type=int, default=10_000)
@@ -460,7 +405,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.container in FOLDERS:
-            found = _folders(options.container, Path(folder))
+            found = good_folders(options.container, Path(folder))
             outcomes = fuzz_folders(options.container, found, options.count, options.seed, options.keep)
         else:
             samples = options.file or _samples(options.container, Path(folder))
@@ -480,25 +425,6 @@ def _samples(container: str, folder: Path) -> list[Path]:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return [folder / name for name in SAMPLES[container]]
-
-
-def _folders(container: str, folder: Path) -> dict[Path, str]:
-    """The good folders of this kind; a file that stands alone gets a folder, with what is called as it is."""
-    import tarfile
-
-    for archive in ("tensorflow/models", "deployed/networks"):
-        with tarfile.open(Path(__file__).parent / "data" / f"{archive}.tar.xz") as tar:
-            tar.extractall(folder, filter="data")
-    found = {}
-    for name, inside in FOLDERS[container].items():
-        place = folder / name
-        if not place.is_dir():
-            place = folder / f"{name}-folder"
-            place.mkdir()
-            for file in folder.glob(f"{Path(inside).stem}.*"):
-                file.rename(place / file.name)
-        found[place] = inside
-    return found
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ import json
 import os
 import re
 import shutil
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzz_messages import lie, names, protobuf_mutant, table_mutant
 
 __all__ = ["folders"]
 
-NUMBERS = [0, 1, -1, 2, 7, 127, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, -(2**31)]
 PATHS = [
     "../outside",
     "/etc/hostname",
@@ -34,7 +33,6 @@ PATHS = [
     "outside",
     "x" * 5000,
 ]
-NAMES = 400  # of a file, that are put in each other's places
 
 
 def folders(
@@ -110,10 +108,6 @@ def _trick(path: Path, data: bytes, outside: Path, rng: np.random.Generator) -> 
             pass  # missing
 
 
-def _number(rng: np.random.Generator) -> int:
-    return NUMBERS[int(rng.integers(len(NUMBERS)))]
-
-
 # ----------------------------------------------------------------------------------------------------------------- JSON
 
 
@@ -173,9 +167,9 @@ def _other(value: Any, words: list[str], rng: np.random.Generator) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
-        return _number(rng)
+        return lie(rng)
     if isinstance(value, str):
-        return str(_number(rng)) if value.lstrip("-").isdigit() else str(rng.choice([*PATHS, *words]))
+        return str(lie(rng)) if value.lstrip("-").isdigit() else str(rng.choice([*PATHS, *words]))
     return _strange(rng)
 
 
@@ -198,184 +192,6 @@ def _text(data: bytes, rng: np.random.Generator) -> bytes:
         case 5:
             return b'{"a": ' * 50_000 + b"1" + b"}" * 50_000
     return data[: int(rng.integers(len(data) + 1))]
-
-
-# ------------------------------------------------------------------------------------------------------------- protobuf
-
-
-def names(data: bytes) -> list[bytes]:
-    """Words that a file holds."""
-    found = sorted(set(re.findall(rb"[A-Za-z_][A-Za-z0-9_/.:]{2,60}", data)))
-    return found[:: max(len(found) // NAMES, 1)] or [b"x"]
-
-
-def protobuf_mutant(data: bytes, rng: np.random.Generator, words: list[bytes], depth: int = 0) -> bytes:
-    """A message of which one field, somewhere within, lies, is elsewhere, twice or gone; all lengths are right."""
-    fields = _fields(data)
-    if fields is None or not fields:
-        return data
-    index = int(rng.integers(len(fields)))
-    number, kind, value = fields[index]
-    if kind == 2 and depth < 12 and rng.random() < 0.85 and len(value) > 1 and _fields(value):
-        fields[index] = (number, kind, protobuf_mutant(value, rng, words, depth + 1))
-        return _encoded(fields)
-    match rng.integers(7):
-        case 0 | 1:
-            fields[index] = (number, kind, _lie(kind, value, rng, words))
-        case 2:
-            fields.append(fields[index])
-        case 3:
-            del fields[index]
-        case 4:
-            other = int(rng.integers(len(fields)))
-            fields[index], fields[other] = fields[other], fields[index]
-        case 5:
-            fields[index] = (int(rng.choice([number + 1, max(number - 1, 1), 1, 15, 100])), kind, value)
-        case 6:
-            if kind == 2 and rng.random() < 0.5:
-                nested = value
-                for _ in range(int(rng.choice([2, 40, 300]))):
-                    nested = _encoded([(number, 2, nested)])
-                fields[index] = (number, 2, nested)
-            else:
-                fields += [fields[index]] * int(
-                    rng.choice([10, 1000, 30_000 if len(_encoded([fields[index]])) < 20 else 2])
-                )
-    return _encoded(fields)
-
-
-def _lie(kind: int, value: bytes, rng: np.random.Generator, words: list[bytes]) -> bytes:
-    if kind == 0:
-        return _varint(_number(rng) % 2**64)
-    if kind in (1, 5):
-        return rng.bytes(8 if kind == 1 else 4)
-    match rng.integers(4):
-        case 0 | 1:
-            return words[int(rng.integers(len(words)))]
-        case 2:
-            return value[: int(rng.integers(len(value) + 1))]
-    return value * int(rng.choice([2, 50]))
-
-
-def _fields(data: bytes) -> list[tuple[int, int, bytes]] | None:
-    """(number, kind, body) of a message's fields, None where it is none."""
-    found, at = [], 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            start = at
-            _, at = _read_varint(data, at)
-            body = data[start:at]
-        elif kind == 2:
-            length, at = _read_varint(data, at)
-            body = data[at : at + length]
-            at += length
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-            body = data[at : at + size]
-            at += size
-        else:
-            return None
-        if at > len(data) or not number:
-            return None
-        found.append((number, kind, body))
-    return found
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data):
-        value |= (data[at] & 127) << shift
-        at, shift = at + 1, shift + 7
-        if data[at - 1] < 128:
-            return value, at
-    return value, len(data) + 1
-
-
-def _varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 127:
-        made.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*made, value])
-
-
-def _encoded(fields: list[tuple[int, int, bytes]]) -> bytes:
-    parts = []
-    for number, kind, body in fields:
-        parts += [_varint(number << 3 | kind), _varint(len(body)) if kind == 2 else b"", body]
-    return b"".join(parts)
-
-
-# --------------------------------------------------------------------------------------------------------------- tables
-
-
-def table_mutant(data: bytes, rng: np.random.Generator) -> bytes:
-    """A checkpoint's table, written anew with an entry that lies, or blocks that are not where they should be."""
-    entries = _entries(data)
-    if not entries or rng.random() < 0.1:
-        at = int(rng.integers(len(data)))
-        return data[:at] + rng.bytes(1) + data[at + 1 :]
-    words = [key for key, _ in entries if key]
-    index = int(rng.integers(len(entries)))
-    key, value = entries[index]
-    match rng.integers(8):
-        case 0 | 1 | 2:
-            entries[index] = (key, protobuf_mutant(value, rng, words))
-        case 3:
-            entries[index] = (words[int(rng.integers(len(words)))] if words else b"x", value)
-        case 4:
-            entries[index] = (
-                bytes(rng.choice(256, int(rng.choice([1, 3, 5000])))[:1]) * int(rng.choice([1, 4097])),
-                value,
-            )
-        case 5:
-            del entries[index]
-        case 6:
-            entries[index] = (key, entries[int(rng.integers(len(entries)))][1])
-        case 7:
-            shared = entries[index:] * int(rng.choice([2, 50]))
-            entries = entries[:index] + (shared if rng.random() < 0.5 else sorted(shared))
-    return _table(entries, rng)
-
-
-def _entries(data: bytes) -> list[tuple[bytes, bytes]]:
-    from refnet.errors import FormatError
-    from refnet.files.containers import sstable
-
-    try:
-        return [(key, bytes(value)) for key, value in sstable.entries(data)]
-    except FormatError:
-        return []
-
-
-def _table(entries: list[tuple[bytes, bytes]], rng: np.random.Generator) -> bytes:
-    """A table in blocks of some entries; one in five times with a handle or a byte of compression that lies."""
-    lies = rng.random() < 0.2
-    made, handles = bytearray(), []
-    step = int(rng.choice([1, 16, 1000]))
-    for start in range(0, len(entries), step):
-        part = entries[start : start + step]
-        block = _block(part)
-        handles.append((part[-1][0], _varint(len(made)) + _varint(len(block))))
-        made += block + bytes([int(rng.integers(3)) if lies else 0]) + bytes(4)
-    if lies and len(handles) > 1:
-        handles[int(rng.integers(len(handles)))] = (handles[-1][0], handles[0][1])
-    index = _block(handles)
-    place = _varint(len(made)) + _varint(len(index))
-    made += index + bytes(5)
-    footer = (
-        _varint(0) + _varint(0) + (_varint(_number(rng) % 2**64) + _varint(1 << 40) if rng.random() < 0.03 else place)
-    )
-    return bytes(made + footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57))
-
-
-def _block(entries: list[tuple[bytes, bytes]]) -> bytes:
-    made = bytearray()
-    for key, value in entries:
-        made += _varint(0) + _varint(len(key)) + _varint(len(value)) + key + value
-    return bytes(made + struct.pack("<II", 0, 1))
 
 
 # ----------------------------------------------------------------------------------------------------------- XML, lines
@@ -411,14 +227,14 @@ def xml_mutant(data: bytes, rng: np.random.Generator) -> bytes:
     for _ in range(int(rng.integers(1, 5))):
         places = list(re.finditer(rb'="([^"]*)"', data))
         place = places[int(rng.integers(len(places)))]
-        lie = [
-            str(_number(rng)).encode(),
+        told = [
+            str(lie(rng)).encode(),
             words[int(rng.integers(len(words)))],
-            b",".join([str(_number(rng)).encode()] * int(rng.choice([1, 4, 5, 70, 20_000]))),
+            b",".join([str(lie(rng)).encode()] * int(rng.choice([1, 4, 5, 70, 20_000]))),
             place.group(1) + b",1",
             b"",
         ][int(rng.integers(5))]
-        data = data[: place.start(1)] + lie + data[place.end(1) :]
+        data = data[: place.start(1)] + told + data[place.end(1) :]
     return data
 
 
@@ -434,7 +250,7 @@ def lines_mutant(data: bytes, rng: np.random.Generator) -> bytes:
         match rng.integers(7):
             case 0 | 1:
                 key = parts[place].partition("=")[0]
-                parts[place] = f"{key}={_number(rng)}" if "=" in parts[place] else str(rng.choice(words))
+                parts[place] = f"{key}={lie(rng)}" if "=" in parts[place] else str(rng.choice(words))
             case 2:
                 parts[place] = str(
                     rng.choice([*words, "nan", "1e400", "-1", "99999", "1=1=1", "=", "-23300=2000000000"])

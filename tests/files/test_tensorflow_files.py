@@ -6,13 +6,12 @@ import json
 import os
 import re
 import struct
-import tarfile
 
 import numpy as np
 import pytest
-from fuzz import FINE, FOLDERS, fuzz_folders
-from fuzz_structures import _block, _encoded, _table, _varint
-from support import DATA
+from fuzz import FINE
+from fuzz_folders import FOLDERS, fuzz_folders, good_folders
+from fuzz_messages import block, encoded, table, varint
 
 from refnet.errors import FormatError
 from refnet.files import importers
@@ -182,12 +181,12 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path, names):
 def field(number, value):
     """A field of a message: text, message or number."""
     if isinstance(value, int):
-        return number, 0, _varint(value % 2**64)
+        return number, 0, varint(value % 2**64)
     return number, 2, value.encode() if isinstance(value, str) else value
 
 
 def message(*fields):
-    return _encoded([field(number, value) for number, value in fields])
+    return encoded([field(number, value) for number, value in fields])
 
 
 def shape(*sides):
@@ -309,10 +308,10 @@ def entry(dtype=1, sides=(2, 3), offset=0, size=24, shard=0, **more):
     return message(*fields)
 
 
-def checkpoint(folder, *entries, header=HEADER, data=BODY, table=None):
+def checkpoint(folder, *entries, header=HEADER, data=BODY, written=None):
     rng = np.random.default_rng(1)
     rows = [(b"", header), *((name.encode(), value) for name, value in entries)]
-    (folder / "m.ckpt.index").write_bytes(_table(rows, rng) if table is None else table)
+    (folder / "m.ckpt.index").write_bytes(table(rows, rng) if written is None else written)
     (folder / "m.ckpt.data-00000-of-00001").write_bytes(data)
     return folder / "m.ckpt"
 
@@ -351,12 +350,12 @@ def test_arrays_that_share_bytes_without_end_are_refused(tmp_path):
 
 
 def test_compressed_tables_are_refused_by_name(tmp_path):
-    block = _block([(b"", HEADER)])
-    body = block + b"\x01" + bytes(4)
-    index = _block([(b"", _varint(0) + _varint(len(block)))])
-    footer = (_varint(0) + _varint(0) + _varint(len(body)) + _varint(len(index))).ljust(40, b"\0")
-    table = body + index + bytes(5) + footer + sstable.MAGIC
-    refused(bundle.read, checkpoint(tmp_path, table=table), "compressed with snappy")
+    first = block([(b"", HEADER)])
+    body = first + b"\x01" + bytes(4)
+    index = block([(b"", varint(0) + varint(len(first)))])
+    footer = (varint(0) + varint(0) + varint(len(body)) + varint(len(index))).ljust(40, b"\0")
+    written = body + index + bytes(5) + footer + sstable.MAGIC
+    refused(bundle.read, checkpoint(tmp_path, written=written), "compressed with snappy")
 
 
 def test_a_table_that_is_no_checkpoint_is_refused(tmp_path):
@@ -370,16 +369,7 @@ def test_a_table_that_is_no_checkpoint_is_refused(tmp_path):
 @pytest.mark.parametrize("container", FOLDERS)
 def test_damaged_folders_are_refused_or_read(tmp_path, container):
     """`tests/fuzz.py` does the same with many more."""
-    for archive in ("tensorflow/models", "deployed/networks"):
-        with tarfile.open(DATA / f"{archive}.tar.xz") as tar:
-            tar.extractall(tmp_path, filter="data")
-    name, inside = next(iter(FOLDERS[container].items()))
-    place = tmp_path / name
-    if not place.is_dir():
-        place = tmp_path / "alone"
-        place.mkdir()
-        for file in tmp_path.glob(f"{inside.partition('.')[0]}.*"):
-            file.rename(place / file.name)
+    place, inside = next(iter(good_folders(container, tmp_path).items()))
     outcomes = fuzz_folders(container, {place: inside}, 30, 5)
     assert sum(outcomes.values()) == 30
     assert set(outcomes) <= set(FINE)
