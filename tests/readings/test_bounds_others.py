@@ -73,12 +73,13 @@ def test_a_constant_border_is_exact_and_a_copied_one_is_not():
     ("run", "x", "y", "slope", "own"),
     [
         (lambda x: bounds.hard_sigmoid(x, slope=-0.25, offset=0.5), 1.0, 0.25, 0.25, 2 * U),
+        (lambda x: bounds.hard_sigmoid(x, slope=2.0, offset=0.5), 0.125, 0.75, 2, 2 * U),
         (bounds.hard_swish, -6.0, 0.0, 1.5, 4 * U * 6),  # 6/6 + 1/2 is cut at 1
         (bounds.hard_swish, 1.5, 1.125, 1.5, 4 * U * 1.5 * 0.75),  # 1.5/6 + 1/2
         (bounds.sigmoid, log(3), 0.75, 0.25, 4 * U),
         (bounds.swish, -log(3), -log(3) / 4, 1.1, 5 * U * log(3)),
     ],
-    ids=["hard_sigmoid", "hard_swish, cut", "hard_swish", "sigmoid", "swish"],
+    ids=["hard_sigmoid", "steep hard_sigmoid", "hard_swish, cut", "hard_swish", "sigmoid", "swish"],
 )
 def test_an_activation_carries_by_its_largest_slope_and_rounds_by_its_own(run, x, y, slope, own):
     store = abs(y) * 2.0**-23 + ONCE
@@ -100,11 +101,11 @@ def test_no_activation_is_steeper_than_its_slope_nor_much_less_steep(op, slope):
 
 
 def test_a_product_moves_by_each_of_its_factors():
-    """3 x -1/2: 3 x 1/4 + 1/2 x 1/2 + 1/2 x 1/4 at worst, and one rounding of 1.5."""
-    found = bounds.scale(moved(3.0), moved(-0.5, worst=0.25, expected=0.125, var=1 / 64))
+    """-3 x -1/2: 3 x 1/4 + 1/2 x 1/2 + 1/2 x 1/4 at worst, and one rounding of 1.5."""
+    found = bounds.scale(moved(-3.0), moved(-0.5, worst=0.25, expected=0.125, var=1 / 64))
     store = 1.5 * 2.0**-23 + 2 * ONCE
     assert single(found) == figures(
-        -1.5,
+        1.5,
         1.125 + 1.5 / 1023 + store,
         0.375 + 0.125 + 0.03125 + 9 * U + store,
         9 / 64 + 0.25 / 16 + 2.25 * U**2 + store**2,
@@ -175,6 +176,13 @@ def test_points_outside_the_image_are_no_terms():
     )
 
 
+def test_the_mean_of_a_part_of_a_map_may_be_of_one_value():
+    """Windows of three: K = 3^2 + 1. 2, 4 and 6 have a mean of 4 and B^2 = 56 / 9."""
+    found = bounds.avg_pool2d(moved(2.0, 4.0, 6.0, 8.0, var=0.0), kernel=(1, 3), stride=(1, 2), pad=NO_PAD)
+    store = 4 * 2.0**-23 + ONCE
+    assert found.var.item() == pytest.approx(10 * U**2 * (56 / 9 + 16) + store**2, rel=1e-13)
+
+
 # ------------------------------------------------------------------------------------------------ resize and softmax
 
 
@@ -190,6 +198,13 @@ def test_a_resized_map_moves_as_its_neighbours_differ(align_corners):
     assert found.var.ravel().tolist() == pytest.approx(
         [1 / 16 + o**2 + s**2 for o, s in zip(own, store, strict=True)], rel=1e-13
     )
+
+
+def test_maps_do_not_differ_from_one_another_but_within():
+    """Flat maps of 1, 2, 4 and 8, two images of two channels: 4 u of each."""
+    x = value(np.repeat([1.0, 2.0, 4.0, 8.0], 4).reshape(2, 2, 2, 2))
+    found = bounds.resize_bilinear(x, size=(2, 2), align_corners=False)
+    assert found.worst.ravel() == pytest.approx(4 * U * x.y.ravel() + x.y.ravel() * 2.0**-23 + ONCE, rel=1e-13)
 
 
 def test_a_resized_map_carries_its_errors_as_it_does_its_numbers():
