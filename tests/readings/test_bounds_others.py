@@ -200,6 +200,14 @@ def test_a_resized_map_moves_as_its_neighbours_differ(align_corners):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 7, 1), (1, 1, 1, 7)], ids=["rows", "columns"])
+def test_only_the_next_neighbours_count(shape):
+    """0 0 0 8 0 0 0: the 8 is seen from its own place and from the two beside it, 4 u (A + 7 r)."""
+    x = value(np.array([0.0, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0]).reshape(shape))
+    found = bounds.resize_bilinear(x, size=shape[2:], align_corners=False)
+    assert (found.worst.ravel() / (4 * U)).round(1).tolist() == [0, 0, 56, 64, 56, 0, 0]
+
+
 def test_maps_do_not_differ_from_one_another_but_within():
     """Flat maps of 1, 2, 4 and 8, two images of two channels: 4 u of each."""
     x = value(np.repeat([1.0, 2.0, 4.0, 8.0], 4).reshape(2, 2, 2, 2))
