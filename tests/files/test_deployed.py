@@ -19,7 +19,7 @@ from refnet.errors import FormatError
 from refnet.files import importers
 from refnet.files.checkpoint import identify
 from refnet.files.containers import ncnn, npz, openvino, read
-from refnet.judge.port import judge_port
+from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
 
 FOLDER = DATA / "deployed"
@@ -83,7 +83,7 @@ def test_the_runtimes_tensors_are_within_bounds_node_by_node(networks, tmp_path,
     names = {re.sub(r"[^A-Za-z0-9_.-]+", ".", tensor).strip(".")[-80:].strip("."): tensor for tensor in saved}
     tensors = {tensor: saved[tensor] for node, tensor in names.items() if node in imported.graph}
     assert len(tensors) > 0.8 * len(saved)
-    judged = judge_port(tmp_path / "golden", tensors, explain=False)
+    judged = compare(tmp_path / "golden", tensors, explain=False)
     assert judged.comparison.wrong() == []
 
 

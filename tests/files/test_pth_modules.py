@@ -155,7 +155,7 @@ def test_what_a_module_tells_of_its_layers_is_taken(tmp_path: Path, modules: Pat
     assert found.graph["stem.bn"].attrs["eps"] == 2e-3
 
 
-# ------------------------------------------------------------------------------------------------------ heads of one's own
+# --------------------------------------------------------------------------------------------------- heads of one's own
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_network_without_its_head_ends_before_it(modules: Path, name: str, las
     assert agrees(net, name)
 
 
-# --------------------------------------------------------------------------------------------------------------- prefixes
+# ------------------------------------------------------------------------------------------------------------- prefixes
 
 
 def test_the_prefix_that_makes_names_fit_is_found_and_noted(modules: Path) -> None:
@@ -278,7 +278,8 @@ def test_the_same_network_twice_needs_a_word(modules: Path) -> None:
 
 def test_arrays_outside_the_prefix_are_left_out_only_when_asked(modules: Path) -> None:
     path = modules / "criterion.pth"
-    why = r"all names under 'model\.' fit .*small x0\.1; outside is 'criterion.weight': leave that out with prefix=model\."
+    why = r"all names under 'model\.' fit .*small x0\.1; outside is 'criterion.weight': "
+    why += r"leave that out with prefix=model\."
     with pytest.raises(FormatError, match=why):
         load(path)
     assert agrees(load(path, prefix="model."), path.name)
@@ -342,7 +343,7 @@ def test_a_module_that_would_run_code_in_pytorch_is_refused_and_nothing_runs(
     monkeypatch.setattr(os, "system", lambda command: trace.touch())
     hostile = call % text(f"touch {trace}")
     for held in (module(_parameters=dictionary(w=tensor(6)), hook=hostile), dictionary(w=tensor(6), x=hostile)):
-        with pytest.raises(FormatError, match="it wants to call [a-z_.]+; refused"):
+        with pytest.raises(FormatError, match=r"it wants to call [a-z_.]+; refused"):
             pth.read(write(tmp_path / "a.pth", held))
     assert not trace.exists()
 
@@ -366,7 +367,7 @@ def test_functions_of_ones_own_are_not_called_either(tmp_path: Path, protocol: i
     whole = module(_parameters=dictionary(w=tensor(6)), hook=plain([Reduced()]))
     assert list(pth.read(checkpoint(tmp_path / "a.pth", whole)).arrays) == ["w"]
     data = pickle.dumps(OrderedDict(net=Reduced()), protocol)
-    with pytest.raises(FormatError, match="'net' is builtins.getattr, not a tensor|'net' is .*Reduced"):
+    with pytest.raises(FormatError, match=r"'net' is builtins.getattr, not a tensor|'net' is .*Reduced"):
         pth.read(checkpoint(tmp_path / "b.pth", b"", **{"data.pkl": data}))
     assert not Reduced.called
 

@@ -47,8 +47,8 @@ def work() -> None:
     except ImportError:
         sys.exit(4)
     data = sys.stdin.buffer.read()
-    # libhdf5 and the dataset being read each have a copy of what the file holds. A whole network takes a tenth of a second
-    # of an idle machine; on one that does other things a tenth became more than one.
+    # libhdf5 and the dataset being read each have a copy of what the file holds. A whole network takes a tenth of a
+    # second of an idle machine; on one that does other things a tenth became more than one.
     _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=4 + len(data) / (16 << 20)))
     try:
         try:

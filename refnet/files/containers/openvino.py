@@ -209,7 +209,7 @@ def _numbers(layer: _XmlLayer, key: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _number(layer: _Layer, key: str) -> int:
+def _number(layer: _XmlLayer, key: str) -> int:
     found = _numbers(layer, key)
     if len(found) != 1:
         raise FormatError(f"{shown(layer.name)} does not say its {key}: damaged")
