@@ -13,8 +13,9 @@ from typing import Any
 
 from exam import PORTS, Mark, marks
 
-from refnet.bugs.catalogue import HYPOTHESES
-from refnet.judge.scorecard import FAMILIES, Outcome, false_alarms, outcomes, pairs, subject, tally
+from refnet.bugs.catalogue import BUGS, REPLAYED
+from refnet.judge.scorecard import FAMILIES, Trial, false_alarms, pairs, subject, tally, trials
+from refnet.report.bugs import of_port
 
 HERE = Path(__file__).parent
 SAMPLE, PAIRS = 3, 20
@@ -25,7 +26,7 @@ Written by [make_scorecard.py](make_scorecard.py). Two questions, two tables.
 
 ## Does the machinery tell bugs apart?
 
-Every bug of the table in `refnet/golden/hypotheses.py` is injected into a float32 run of each network, at up to
+Every bug of ports in the catalogue, `refnet/bugs/`, is injected into a float32 run of each network, at up to
 {sample} places, one at a time, and the tensors are judged as any port's are. Diagnosis replays the same table, so this
 measures whether the machinery tells these bugs apart, and not whether the table is complete.
 
@@ -66,13 +67,13 @@ tensor that is read, a background class), so the figures above are no longer ind
 """
 
 
-def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Outcome]]]:
+def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Trial]]]:
     """Per family its counts; and every outcome, with its family."""
     families, rows = {}, []
     for name, family in FAMILIES.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         one = subject(family)
-        own = list(outcomes(one, sample=SAMPLE))
+        own = list(trials(one, sample=SAMPLE))
         both = [located for located, _ in pairs(one, PAIRS)]
         alarms = false_alarms(one)
         families[name] = {
@@ -85,14 +86,14 @@ def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Outcome]]]:
     return families, rows
 
 
-_GROUPS = {"geometry": "geometry and weights", "maps": "geometry and weights", "norms": "batch norm"}
-_GROUPS |= {"blocks": "blocks and activations", "ends": "input and output"}
+_GROUPS = dict.fromkeys(("padding", "weights", "sampling"), "geometry and weights")
+_GROUPS |= dict.fromkeys(("activations", "blocks", "head"), "blocks and activations")
+_GROUPS |= {"norms": "batch norm", "ends": "input and output", "precision": "precision"}
 
 
 def _group(bug: str) -> str:
-    """The kind of a bug, as the table of hypotheses has it in its comments."""
-    found = HYPOTHESES[bug]
-    return "precision" if found.precision else _GROUPS[found.vary.__module__.rpartition(".")[2]]
+    """The kind of a bug, by the module that it is of."""
+    return _GROUPS[BUGS[bug].group]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -110,7 +111,7 @@ def page() -> str:
     more = [*keys, "pairs", "false alarms"]
     total = tally(rows)
     sums = [sum(each[key] for each in families.values()) for key in ("pairs", "false alarms")]
-    bugs = {bug: tally([row for row in rows if row.bug == bug]) for bug in HYPOTHESES}
+    bugs = {bug.id: tally([row for row in rows if row.mistake.bug == bug.id]) for bug in REPLAYED}
     by_group: dict[str, list[Mark]] = {}
     for _, mark in mistakes:
         by_group.setdefault(_group(mark.bug[0]), []).append(mark)
@@ -156,12 +157,12 @@ def _listed(title: str, items: Iterable[tuple[str, str]]) -> str:
     return "\n".join([f"{title}:", "", *(f"- {what}: {', '.join(where)}" for what, where in places.items())])
 
 
-def _lost(row: Outcome) -> bool:
+def _lost(row: Trial) -> bool:
     return not row.located or row.named == "missed"
 
 
-def _told(row: Outcome) -> str:
-    return f"`{row.bug}` at `{row.node}` ({row.detail})"
+def _told(row: Trial) -> str:
+    return f"`{row.mistake.bug}` at `{row.mistake.node}` ({of_port(row.mistake)})"
 
 
 if __name__ == "__main__":

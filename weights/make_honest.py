@@ -125,7 +125,7 @@ def candidates(trace: Trace, graph: Graph, x: npt.NDArray[Any], folder: Path) ->
 
 def row(judged: Comparison) -> tuple[str, bool]:
     """A line of figures, and whether all is well."""
-    judgements = [(f.name, f.judgement) for f in judged.comparison.findings]
+    judgements = [(f.name, f.judgement) for f in judged.findings]
     counts = Counter(j.verdict for _, j in judgements)
     real = [(name, j) for name, j in judgements if j.verdict in ("rounding", "suspect", "wrong")]
     text = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
@@ -154,7 +154,7 @@ def main(save: bool) -> int:
                 judged = compare(folder / "pack", candidate, explain=False)
                 text, holds = row(judged)
                 print(f"{short} | {name} | {text}", flush=True)
-                for finding in judged.comparison.findings:
+                for finding in judged.findings:
                     if finding.judgement.verdict in ("wrong", "suspect"):
                         print(f"    {finding.name} {finding.judgement} {finding.segment}", flush=True)
                 status |= not holds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from refnet.readings.precision import Precision
 __all__ = ["Change", "Mistake", "identity", "with_attrs", "with_op", "without"]
 
 Array = npt.NDArray[Any]
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Mistake(NamedTuple):
@@ -63,10 +66,10 @@ class Change:
 
     node: str
     form: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
-    params: Mapping[str, Array | Expected] = field(default_factory=dict)
-    given: Mapping[str, Array] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=lambda: _NONE)
+    params: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
+    given: Mapping[str, Array] = field(default_factory=lambda: _NONE)
     view: Callable[[Array], Array] | None = None
     precision: Precision | None = None
     shape: tuple[int, ...] | None = None

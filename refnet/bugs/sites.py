@@ -5,6 +5,8 @@ The detectability report says, bug by bug and place by place, what an input with
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from typing import Any, NamedTuple
@@ -93,8 +95,8 @@ def sites(
     dumped = _styles(parts)
     until = _last_uses(parts, dumped)
     have: dict[str, Array] = {}
-    for name, array in tensors:
-        have[name] = array
+    for name, y in tensors:
+        have[name] = y
         for style, ends in dumped.items():
             if name not in ends:
                 continue
@@ -170,22 +172,22 @@ def detectability(net: Network, x: Array) -> list[Detectability]:
     run, which takes as long as all else: they show where their bound is that much wider than float32's.
     """
     x = net.checked(x)
-    mistakes: dict[Any, Mistake] = {}
-    squares: dict[Any, list[float]] = {}  # by bug and place: how far it moves, and what rounding explains
+    mistakes: list[Mistake] = []  # the same ones in the same order whatever the image
+    moved, explained = array("d"), array("d")  # squares of how far each moves its segment, and of what rounding may
     for image in range(len(x)):
-        for mistake, moved, explained in _seen(net, x[image : image + 1]):
-            key = mistake.node, mistake.what
-            mistakes[key] = mistake
-            one = squares.setdefault(key, [0.0, 0.0])
-            one[0] += moved**2
-            one[1] += explained**2
-    places: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
+        for index, (mistake, far, rounding) in enumerate(_seen(net, x[image : image + 1])):
+            if index == len(mistakes):
+                mistakes.append(mistake)
+                moved.append(0.0)
+                explained.append(0.0)
+            moved[index] += far * far
+            explained[index] += rounding * rounding
+    places = Counter(mistake.bug for mistake in mistakes)
     hidden: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
-    for key, (moved, explained) in squares.items():
-        places[mistakes[key].bug].append(mistakes[key])
-        if not moved > VISIBLE**2 * explained:
-            hidden[mistakes[key].bug].append(mistakes[key])
-    return [Detectability(bug, len(places[bug.id]), tuple(hidden[bug.id])) for bug in REPLAYED]
+    for mistake, far, rounding in zip(mistakes, moved, explained, strict=True):
+        if not far > VISIBLE**2 * rounding:
+            hidden[mistake.bug].append(mistake)
+    return [Detectability(bug, places[bug.id], tuple(hidden[bug.id])) for bug in REPLAYED]
 
 
 def _seen(net: Network, x: Array) -> Iterator[tuple[Mistake, float, float]]:

@@ -47,7 +47,7 @@ MISTAKES = {"-DSAME_PADDING": ("block4.depthwise", "pad-same"), "-DKERAS_GATE": 
     "flags", [(), *((flag,) for flag in MISTAKES), tuple(MISTAKES)], ids=lambda f: " ".join(f) or "right"
 )
 def test_exactly_the_mistakes_are_found_and_named(tmp_path, pack, flags):
-    found = compare(pack, ported(tmp_path, pack, "-O2", *flags)).comparison
+    found = compare(pack, ported(tmp_path, pack, "-O2", *flags))
     assert found.wrong() == [MISTAKES[flag][0] for flag in flags]
     assert [found.causes[name][0].ids for name in found.wrong()] == [(MISTAKES[flag][1],) for flag in flags]
     assert found.holds is (not flags)
