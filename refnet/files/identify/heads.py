@@ -167,7 +167,7 @@ def with_head(whole: Whole, arrays: Arrays, part: Part) -> Head | None:
     if not rest:
         return None if part.said else _without_head(body, entries, part)
     layers = _chain(rest, shapes(body)[kept[-1].name][0])
-    if layers is None:
+    if layers is None or _lacks_a_bias(whole, layers):
         return None
     words = part.said or _words(whole, layers, part)
     if [word for word in words if word in _WEIGHTED] != [layer.op for layer in layers]:
@@ -247,6 +247,16 @@ def _words(whole: Whole, layers: Sequence[_HeadLayer], part: Part) -> tuple[str,
     if [layer.path for layer in layers] == [whole.paths[node.name] for node in known]:
         return _vendor_words(whole.graph)
     return _told(layers, part) or _shown(layers, part)
+
+
+def _lacks_a_bias(whole: Whole, layers: Sequence[_HeadLayer]) -> bool:
+    """Whether these are the vendor's own layers but for a bias that they have lost: a damaged file, no other head."""
+    vendors = {
+        whole.paths[node.name]: node for node in whole.graph.nodes if node.name in ("head.hidden", "head.logits")
+    }
+    return all(layer.path in vendors for layer in layers) and any(
+        "b" in vendors[layer.path].params and "bias" not in layer.shapes for layer in layers
+    )
 
 
 def _vendor_words(graph: Graph) -> tuple[str, ...]:
