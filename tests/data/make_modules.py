@@ -231,8 +231,11 @@ def whole(write: Writer, v3: nn.Module) -> None:
     write("own.pth", own, own)
     write("own-legacy.pth", own, own, **LEGACY)
     narrow = partial(_gen_mobilenet_v3, channel_multiplier=0.1, num_classes=5)
-    for name in ("mobilenetv3_small_100", "tf_mobilenetv3_small_100"):
-        net = seeded(narrow(name))
+    for name, habits in (
+        ("mobilenetv3_small_100", {}),
+        ("tf_mobilenetv3_small_100", {"bn_eps": 1e-3, "pad_type": "same"}),
+    ):
+        net = seeded(narrow(name, **habits))
         write(f"timm_{name}.pth", net, net)
     net = seeded(quantizable_v2(width_mult=0.1, num_classes=5, quantize=False))
     write("quantizable_v2.pth", net, net)

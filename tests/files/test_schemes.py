@@ -27,7 +27,8 @@ def test_layer_names_are_the_vendors(record):
 
 def test_layer_names_of_every_vendor_with_checkpoints_are_covered():
     vendors = {MODELS[record["name"]].dialect.vendor for record in NAMES}
-    assert vendors | {"keras2", "keras-numbers", "slim", "slim-average"} == set(SCHEMES) - {"refnet"}
+    others = {"keras2", "keras-numbers", "slim", "slim-average", "transformers", "tonylins", "marvis", "biubug6"}
+    assert vendors | others == set(SCHEMES) - {"refnet"}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,36 @@ def test_keys_and_shapes_read_off_real_state_dicts(model, name, key, shape):
             (3, 3, 16, 1),
         ),
         ("paper/mobilenet_v3_small", "slim", "head.logits.b", "MobilenetV3/Logits/Conv2d_1c_1x1/biases", (1001,)),
+        (
+            "transformers/mobilenet_v1",
+            "transformers",
+            "block2.project.bn.var",
+            "mobilenet_v1.layer.3.normalization.running_var",
+            (128,),
+        ),
+        (
+            "transformers/mobilenet_v2",
+            "transformers",
+            "block1.depthwise.w",
+            "mobilenet_v2.conv_stem.conv_3x3.convolution.weight",
+            (32, 1, 3, 3),
+        ),
+        (
+            "transformers/mobilenet_v2",
+            "transformers",
+            "block3.expand.w",
+            "mobilenet_v2.layer.1.expand_1x1.convolution.weight",
+            (144, 24, 1, 1),
+        ),
+        ("d-li14/mobilenetv2", "tonylins", "head.conv.w", "features.18.0.weight", (1280, 320, 1, 1)),
+        ("marvis/mobilenet_v1", "marvis", "block13.project.w", "model.13.3.weight", (1024, 1024, 1, 1)),
+        (
+            "torchvision/mobilenet_v2@quantizable",
+            "torchvision",
+            "block2.project.w",
+            "features.2.conv.2.weight",
+            (24, 96, 1, 1),
+        ),
         (
             "paper/mobilenet_v3_small",
             "slim-average",

@@ -84,11 +84,12 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
         found.append(_candidate(graph, name, at, classes))
     place = {name: i for i, name in enumerate(MODELS)}
 
-    def rank(candidate: _Candidate) -> tuple[int, int, int, bool, int]:
-        """Among equals a name that carries its width comes before one that needs to be told."""
+    def rank(candidate: _Candidate) -> tuple[int | bool, ...]:
+        """Among equals a plain network comes first, and a name that carries its width before one that is told it."""
         recipe = candidate.known.recipe
         alike = _resemblance(candidate.known, keys)
-        return candidate.unlike, len(candidate.differences), -alike, recipe.width != 1.0, place[recipe.model]
+        variant = MODELS[recipe.model].variant
+        return candidate.unlike, len(candidate.differences), -alike, variant, recipe.width != 1.0, place[recipe.model]
 
     found.sort(key=rank)
     best = found[0]
@@ -99,6 +100,8 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
         )
     models: list[_Candidate] = []
     for candidate in found:
+        if MODELS[candidate.known.recipe.model].variant and models:
+            continue
         alike = candidate.differences == best.differences
         told_apart = all((candidate.vendor, candidate.known.nodes) != (one.vendor, one.known.nodes) for one in models)
         if alike and told_apart:

@@ -52,7 +52,7 @@ SCHEMES: dict[str, Any] = {
 _OF_PYTORCH = (torchvision, timm, d_li14, kuan_wang, article, marvis, biubug6, tonylins, transformers)
 _SCHEMES_OF_VENDORS = {
     "keras": ("keras", "keras2", "keras-numbers"),
-    "paper": ("slim", "slim-average", "transformers"),
+    "paper": ("slim", "slim-average"),
 }
 
 
@@ -62,9 +62,8 @@ def schemes_of(model: str) -> tuple[str, ...]:
         return ("refnet",)
     vendor, table = MODELS[model].dialect.vendor, MODELS[model].table
     schemes: tuple[str, ...] = _SCHEMES_OF_VENDORS.get(vendor, (vendor,) if vendor in SCHEMES else ())
-    first = table in (tables.V1, tables.V2)
-    # Of these Keras 3 kept the names of Keras 2, and transformers has these alone.
-    schemes = tuple(scheme for scheme in schemes if scheme != ("keras2" if first else "transformers"))
+    same = table in (tables.V1, tables.V2)  # whose names are those of Keras 3 in Keras 2 already
+    schemes = tuple(scheme for scheme in schemes if not (same and scheme == "keras2"))
     return (*schemes, *(("tonylins",) if vendor == "d-li14" and table is tables.V2 else ()), "refnet")
 
 

@@ -16,7 +16,7 @@ def entries(graph: Graph) -> dict[str, Entry]:
 def modules(graph: Graph) -> dict[str, str]:
     """Module path of every node with weights."""
     table = MODELS[graph.recipe.model].table
-    if table is tables.V2:
+    if table.stages == tables.V2.stages:  # with whichever activation
         return _v2(graph)
     if table is tables.MNASNET_B1:
         return _mnasnet(graph)
