@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node, Unit
+from refnet.readings.precision import FLOATS
 
 __all__ = ["MADE_OF", "Expected", "UnitArrays", "unit_arrays"]
 
 Array = npt.NDArray[Any]
 
-_U = 2.0**-24  # an exporter's arithmetic is float32, or wider
-_TINY = 2.0**-126  # subnormal results may be flushed to zero
+_U = FLOATS["float32"].u  # an exporter's arithmetic is float32, or wider
+_TINY = FLOATS["float32"].underflow
 _WEIGHT, _BIAS = 7, 9  # roundings on the longest path, see `UnitArrays.folded`
 
 # By array of a folded convolution, those that it is made of.

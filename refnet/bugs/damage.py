@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change
+from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
-_U = 2.0**-24
+_U = FLOATS["float32"].u
 _FEW = 3  # elements that a factor must explain beyond those that it was taken from
-_HALF_MAX, _HALF_MIN = 65504.0, 2.0**-14  # float16: the largest number, the smallest normal one
+_HALF = FLOATS["float16"]
 
 
 def weights_zeroed(unit: UnitArrays) -> Iterator[Change]:
@@ -112,9 +113,9 @@ def weights_overflow(unit: UnitArrays) -> Iterator[Change]:
     Such elements have become infinite, or the largest number that it can hold.
     """
     wanted = unit.tensors[unit.slot]
-    beyond = np.abs(wanted.value) > _HALF_MAX
+    beyond = np.abs(wanted.value) > _HALF.largest
     if unit.seen[unit.slot].shape == beyond.shape and beyond.any():
-        for form, most in (("infinite", np.inf), ("cut", _HALF_MAX)):
+        for form, most in (("infinite", np.inf), ("cut", _HALF.largest)):
             value = np.where(beyond, np.copysign(most, wanted.value), wanted.value)
             made = Expected(value, np.where(beyond, 0.0, wanted.slack))
             yield _made(unit, form, made, count=int(beyond.sum()), of=beyond.size)
@@ -140,7 +141,7 @@ def weights_flushed(unit: UnitArrays) -> Iterator[Change]:
     Those below the normal numbers of float16.
     """
     wanted = unit.tensors[unit.slot]
-    small = np.abs(wanted.value) < _HALF_MIN
+    small = np.abs(wanted.value) < _HALF.normal
     if unit.seen[unit.slot].shape == small.shape and small.any():
         yield _made(unit, "", wanted._replace(value=np.where(small, 0.0, wanted.value)))
 

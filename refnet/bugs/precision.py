@@ -14,11 +14,11 @@ from refnet.bugs.changes import Change
 from refnet.bugs.segments import Segment
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.orders import rounded
-from refnet.readings.precision import Precision
+from refnet.readings.precision import FLOATS, Precision
 
 Array = npt.NDArray[Any]
 
-_TINY = 2.0**-149  # the smallest number of float32
+_TINY = FLOATS["float32"].subnormal
 
 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:

@@ -138,7 +138,7 @@ def compare(
     if not matching.tensors:
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
-    reference = Reference(pack.graph, pack.params, pack.tensor, pack.names)
+    reference = Reference.of_pack(pack)
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     levels = WEIGHTS[weights] if weights else 0
     declared = _precisions(matching, arrays, real, precision, accumulate, levels)

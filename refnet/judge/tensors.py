@@ -22,6 +22,7 @@ from refnet.judge.describe import Feature, describe
 from refnet.judge.diagnose import Cause, diagnose, misshapen
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import judge_segment
+from refnet.pack.pack import Pack
 from refnet.readings.bounds import Precision
 
 __all__ = ["Accumulated", "Finding", "Judged", "Reference", "judge_tensors"]
@@ -49,6 +50,11 @@ class Reference:
     def of(cls, graph: Graph, params: Mapping[str, Array], golden: Mapping[str, Array]) -> Reference:
         """A network with its golden tensors by name, the input's included."""
         return cls(graph, params, golden.__getitem__, tuple(golden))
+
+    @classmethod
+    def of_pack(cls, pack: Pack) -> Reference:
+        """The network of a golden pack with the tensors that it stores, each read when it is asked for."""
+        return cls(pack.graph, pack.params, pack.tensor, pack.names)
 
 
 class Accumulated(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from refnet.readings.precision import FLOATS
 from refnet.report.bugs import of_file
 from refnet.verification.behaviour import Remark
 from refnet.verification.health import HealthFinding
@@ -59,6 +60,7 @@ _ROUNDING = {
 }
 _PER = {"channel": "by channel", "tensor": "as a whole"}
 
+_HALF_MAX = FLOATS["float16"].largest
 # Of a file by itself, by kind and form.
 _HEALTH = {
     ("nan", ""): "not a number",
@@ -66,8 +68,8 @@ _HEALTH = {
     ("negative-variance", ""): "a variance below zero",
     ("zero-variance", ""): "a variance of zero: a channel that never varied in training",
     ("denormal", ""): "subnormal: slow on some processors, zero on others",
-    ("float16-overflow", ""): "beyond 65504, the largest number of float16",
-    ("float16-overflow", "run"): "the probe drives it to {value:.4g}, beyond float16's 65504",
+    ("float16-overflow", ""): f"beyond {_HALF_MAX:g}, the largest number of float16",
+    ("float16-overflow", "run"): f"the probe drives it to {{value:.4g}}, beyond float16's {_HALF_MAX:g}",
     ("constant", ""): "every element is {value:g}",
     ("absurd", ""): "2^24 times nine tenths of the others: a float32 sum loses them beside it",
     ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",

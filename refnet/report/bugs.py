@@ -7,6 +7,7 @@ from typing import Any
 
 from refnet.bugs.changes import Mistake
 from refnet.bugs.sites import Detectability
+from refnet.readings.precision import FLOATS
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port"]
 
@@ -217,7 +218,7 @@ _FILE: _Words = {
     "weights-offset": "{constant:.6g} is added to every element",
     "weights-overflow": {
         "infinite": "beyond float16, {count} of {of} elements are infinite",
-        "cut": "beyond float16, {count} of {of} elements are cut off at 65504",
+        "cut": f"beyond float16, {{count}} of {{of}} elements are cut off at {FLOATS['float16'].largest:g}",
     },
     "weights-clipped": "values are cut off at {low:.6g} and {high:.6g}",
     "weights-flushed": "values below float16's smallest normal number are zero",

@@ -143,8 +143,7 @@ def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, mov
     tensors = {renamed.get(name, name): second[before.get(name, name)] for name in second if name not in inner}
     own = {name: sides.copy.params[name] for name in moved if name in sides.original.params}
     params = {name: np.asarray(array, np.float64) for name, array in {**sides.original.params, **own}.items()}
-    golden = {**first, SOURCE: x}
-    reference = Reference(graph, params, golden.__getitem__, tuple(first))
+    reference = Reference.of(graph, params, {**first, SOURCE: x})
     precision = Precision.of(short) if short else None
     with np.errstate(all="ignore"):
         # Both are runs of refnet's own; in a short format constants are rounded too, as a port's inputs may be.

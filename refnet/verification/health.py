@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.files.checkpoint import Checkpoint
+from refnet.readings.precision import FLOATS
 
 __all__ = ["HealthFinding", "examine"]
 
 Array = npt.NDArray[Any]
 
-_HALF_MAX = 65504.0  # the largest number of float16
-_NORMAL = {"float64": 2.0**-1022, "float16": 2.0**-14}  # the smallest normal numbers; float32's is 2^-126
-_LOST = 2.0**24  # so many times larger, a number leaves nothing of another in a float32 sum
+_HALF_MAX = FLOATS["float16"].largest
+_LOST = 1 / FLOATS["float32"].u  # so many times larger, a number leaves nothing of another in a float32 sum
 _CONSTANT = 4  # elements that a tensor must have to be called constant
 
 
@@ -77,7 +77,7 @@ def _zero_variance(x: Array, slot: str, stored: str) -> Array | None:
 
 
 def _denormal(x: Array, slot: str, stored: str) -> Array:
-    return np.not_equal(x, 0) & (np.abs(x) < _NORMAL.get(stored, 2.0**-126))
+    return np.not_equal(x, 0) & (np.abs(x) < FLOATS.get(stored, FLOATS["float32"]).normal)
 
 
 def _beyond_half(x: Array, slot: str, stored: str) -> Array:

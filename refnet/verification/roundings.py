@@ -21,7 +21,7 @@ __all__ = ["Rounding", "on_grid", "roundings"]
 
 Array = npt.NDArray[Any]
 
-_PRODUCT = 3 * 2.0**-24  # scale times integer, in float32, of a scale that was itself divided and rounded
+_PRODUCT = 3 * FLOATS["float32"].u  # scale times integer, in float32, of a scale that was itself divided and rounded
 
 
 class Rounding(NamedTuple):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Mistake
+from refnet.readings.precision import FLOATS
 from refnet.verification.kinds import KINDS, Fault, faults
 from refnet.verification.roundings import Rounding, roundings
 from refnet.verification.sides import Sides
@@ -24,7 +25,8 @@ __all__ = ["EQUAL", "ArrayFinding", "match_arrays"]
 Array = npt.NDArray[Any]
 
 EQUAL = "bit-equal"
-_NORMAL = 2.0**-126
+_FLOAT = FLOATS["float32"]
+_LAST = np.nextafter(np.float32(_FLOAT.largest), np.float32(0))  # beyond it there is no next number to measure by
 _SAMPLE = 64  # differing elements that are looked at before whole tensors are
 _NOTHING = Expected.exactly(np.zeros(0))  # in place of a tensor that is not there
 
@@ -251,7 +253,7 @@ def _apart(pairing: _Pairing) -> tuple[float, tuple[int, ...]]:
         return 0.0, ()
     with np.errstate(all="ignore"):
         value = np.abs(wanted).astype(np.float32)
-        unit = np.spacing(np.maximum(np.minimum(value, np.float32(2.0**127)), np.float32(_NORMAL))).astype(np.float64)
+        unit = np.spacing(np.clip(value, np.float32(_FLOAT.normal), _LAST)).astype(np.float64)
         error = np.abs(copy - wanted) / unit
     error = np.where(copy == wanted, 0.0, np.where(np.isnan(error), np.inf, error))
     index = int(error.argmax())

@@ -12,7 +12,7 @@ from refnet.bugs.catalogue import BUGS, REPLAYED, everywhere
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import sites, styles
-from refnet.graph import SOURCE, Graph, evaluate
+from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.scorecard import FAMILIES
 from refnet.readings import fast
 from refnet.readings.orders import rounded
@@ -87,7 +87,7 @@ def made_everywhere(bug, form, graph, params, x):
 
 def made_by(graph, params, x):
     """The result of a network, in float64."""
-    return evaluate(graph, fast, {name: array.astype(np.float64) for name, array in params.items()}, {SOURCE: x})
+    return interpret(graph, fast, {name: array.astype(np.float64) for name, array in params.items()}, {SOURCE: x})
 
 
 def replaced_everywhere(graph, edit):
@@ -135,7 +135,7 @@ def test_statistics_of_the_batch_everywhere_are_those_of_what_came_before():
         if node.op == "batch_norm":
             before = values[node.inputs[0]]
             own[f"{node.name}.mean"], own[f"{node.name}.var"] = before.mean(axis=(0, 2, 3)), before.var(axis=(0, 2, 3))
-        values[node.name] = evaluate(Graph(graph.recipe, (node,)), fast, own, values)
+        values[node.name] = interpret(Graph(graph.recipe, (node,)), fast, own, values)
     np.testing.assert_allclose(y, values[graph.output], rtol=1e-9)
 
 
