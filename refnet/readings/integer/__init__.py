@@ -9,6 +9,7 @@ tflite              TensorFlow Lite's reference kernels: TensorFlow 2.20 and lat
 tflite_2_19         TensorFlow 2.13 to 2.19, LiteRT to 1.2.0, tflite-runtime 2.14: FULLY_CONNECTED by a multiplier
 tflite_2_12         TensorFlow 2.12: the older MEAN besides
 tflite_optimised    the builtin kernels on x86 without a delegate
+tflite_hybrid       the reference kernels of dynamic-range files: float32 in and out, weights int8; no `to`
 xnnpack             what the interpreter hands to XNNPACK on x86
 tflite_micro        tflite-micro, int8
 cmsis_nn            CMSIS-NN in tflite-micro: the same integers (read in its source, not run)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 
-__all__ = ["Quantisation", "QuantisedTensor", "refuse_misfits"]
+__all__ = ["Quantisation", "QuantisedTensor", "eight_bits", "refuse_misfits"]
 
 Array = npt.NDArray[Any]
 
@@ -146,8 +146,8 @@ def refuse_misfits(x: QuantisedTensor, w: QuantisedTensor, b: Array | None, axes
     Raises
     ------
     RequestError
-        for a map that is not (N, C, H, W), weights of other axes or channels, a bias of another length, and one that is
-        not of whole numbers.
+        for a map that is not (N, C, H, W), weights of other axes or channels, a bias of another length, one that is not
+        of whole numbers, and one of int32 beside int16 activations.
     """
     if x.values.ndim != 4 or w.values.ndim != axes or not w.values.size:
         raise RequestError(f"a map of shape {x.values.shape} and weights of shape {w.values.shape}: they do not fit")
@@ -156,3 +156,17 @@ def refuse_misfits(x: QuantisedTensor, w: QuantisedTensor, b: Array | None, axes
         raise RequestError(f"weights of shape {w.values.shape} and a map of {channels} channels: they do not fit")
     if b is not None and (b.shape != w.values.shape[:1] or not np.issubdtype(b.dtype, np.integer)):
         raise RequestError(f"a bias of shape {b.shape} and type {b.dtype}: {len(w.values)} whole numbers are added")
+    if b is not None and b.dtype == np.int32 and x.values.dtype == np.int16:
+        raise RequestError("a bias of int32 beside int16: kernels read it as int64, and what comes out is no number")
+
+
+def eight_bits(x: QuantisedTensor, op: str) -> None:
+    """Refuse int16 where a formula is of 8 bits only.
+
+    Raises
+    ------
+    RequestError
+        naming the operation.
+    """
+    if x.values.itemsize != 1:
+        raise RequestError(f"{op} of {x.values.dtype}: the formula is known of int8 and uint8 only")

@@ -65,7 +65,8 @@ def wrong_tflite(execution, path, made_by):
             if made_by not in arrays["sets"] or (execution is loops and golden.size > LARGE):
                 continue
             file = tflite_file.read(arrays["model"].tobytes())
-            ((_, y),) = tflite_file.run(file, execution.KERNELS[SETS[made_by]], tflite_inputs(file, arrays))
+            kernels = "tflite_hybrid" if "/hybrid" in tag else SETS[made_by]
+            ((_, y),) = tflite_file.run(file, execution.KERNELS[kernels], tflite_inputs(file, arrays))
             count += 1
             wrong += [tag] if different(y, golden) else []
     return count, wrong
@@ -92,6 +93,11 @@ def test_no_element_of_an_operation_of_tflite_differs(execution, made_by):
     count, wrong = wrong_tflite(execution, DATA / "tflite.npz", made_by)
     assert wrong == []
     assert count >= 30
+
+
+@EXECUTIONS
+def test_no_element_in_int16_or_in_dynamic_range_differs(execution):
+    assert wrong_tflite(execution, DATA / "litert.npz", "ref") == (75, [])
 
 
 @EXECUTIONS

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from refnet.files.containers.flatbuffer import Bytes, root
-from refnet.files.containers.tflite import OPTIONS, _code, _option
+from refnet.files.containers.tflite import OPTIONS, _code, _Option, _option
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 DTYPES = {0: "float32", 2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8"}
 MORE = {37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 56: "ARG_MAX", 69: "TILE"}
+ADDED = {"FULLY_CONNECTED": {"asymmetric_quantize_inputs": _Option(3, "?", False)}}
 ACTS = {"NONE": "", "RELU": "relu", "RELU6": "relu6", "RELU_N1_TO_1": "relu_n1_to_1"}
 
 
@@ -61,7 +62,9 @@ def read(data: bytes) -> File:
     for table in graph.tables(3):
         op = codes[table.number(0, "I")]
         op = MORE.get(int(op.split()[1]), op) if op.startswith("operation ") else op
-        attrs = {k: _option(table.table(4), option, op) for k, option in OPTIONS.get(op, {}).items()}
+        attrs = {
+            k: _option(table.table(4), option, op) for k, option in (OPTIONS.get(op, {}) | ADDED.get(op, {})).items()
+        }
         inputs, outputs = (tuple(table.numbers(side, "<i4").tolist()) for side in (1, 2))
         operations.append(Operation(op, inputs, outputs, attrs))
     return File(tensors, operations, tuple(graph.numbers(1, "<i4").tolist()), tuple(graph.numbers(2, "<i4").tolist()))
@@ -116,11 +119,12 @@ def step(file: File, rules, operation: Operation, values: dict[int, np.ndarray])
         return rules.dequantize(QuantisedTensor(arrays[0], quantisation(tensors[0])))
     if op == "ARG_MAX":
         return arrays[0].argmax(-1)
+    if tensors[0].dtype == target.dtype == "float32":  # of a dynamic-range file
+        return _hybrid(rules, op, tensors, arrays, attrs)
     to = quantisation(target)
     if op == "QUANTIZE" and tensors[0].dtype == "float32":
         return rules.quantize(arrays[0], to=to).values
-    call = _CALLS[op]
-    return call(rules, tensors, arrays, to, attrs, target)
+    return _CALLS[op](rules, tensors, arrays, to, attrs, target)
 
 
 def _flowing(tensor, array):
@@ -156,6 +160,24 @@ def _linear(rules, tensors, arrays, to, attrs, target):
     b = arrays[2] if len(arrays) > 2 else None
     y = rules.fully_connected(x, w, b, to=to, act=_act(attrs)).values
     return y.reshape(*arrays[0].shape[:-1], -1) if attrs["keep_num_dims"] else y.reshape(len(y), -1)
+
+
+def _hybrid(rules, op, tensors, arrays, attrs):
+    x, w, b = arrays
+    if op == "FULLY_CONNECTED":
+        w = QuantisedTensor(w, quantisation(tensors[1]))
+        asymmetric = attrs["asymmetric_quantize_inputs"]
+        return rules.fully_connected(x[:, :, None, None], w, b, act=_act(attrs), asymmetric_inputs=asymmetric)[
+            :, :, 0, 0
+        ]
+    x = first(x)
+    if op == "DEPTHWISE_CONV_2D":
+        w = np.moveaxis(w[0], -1, 0)
+        places, rule = pads(attrs, x.shape[2:], w.shape[1:]), rules.depthwise_conv2d
+    else:
+        w = np.moveaxis(w, -1, 1)
+        places, rule = pads(attrs, x.shape[2:], w.shape[2:]), rules.conv2d
+    return last(rule(x, QuantisedTensor(w, quantisation(tensors[1])), b, **places, act=_act(attrs)))
 
 
 def _join(rule):

@@ -6,15 +6,17 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fast.finishes import by_table
+from refnet.readings.integer.fast.tflite_softmax16 import softmax16
 from refnet.readings.integer.fixedpoint import mbqm, multiplier, rdp, round_away, sat16, srdhm, srdhm16, wrap32
 from refnet.readings.integer.gemmlowp import exp_on_negative, logistic, one_over_one_plus
-from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
+from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor, eight_bits
 
 __all__ = ["hard_swish", "sigmoid", "sigmoid_fixed", "softmax"]
 
 
 def hard_swish(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     """As `loops.tflite_curves.hard_swish`."""
+    eight_bits(x, "hard_swish")
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     fine = s_x / np.float32(128)
     m, e = multiplier(np.array([fine / s_y, fine / np.float32(3 / 32768)], np.float64))
@@ -37,6 +39,7 @@ def hard_swish(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
 
 def sigmoid(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     """As `loops.tflite_curves.sigmoid`."""
+    eight_bits(x, "sigmoid")
     s_x, z_x = x.quantisation.single()
     _needs_256(to, "sigmoid")
 
@@ -69,6 +72,8 @@ def sigmoid_fixed(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
 def softmax(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> QuantisedTensor:
     """As `loops.tflite_curves.softmax`."""
     s_x, _ = x.quantisation.single()
+    if x.values.dtype == np.int16:
+        return softmax16(x, beta=beta, to=to)
     if x.values.dtype == np.int8:
         _needs_256(to, "softmax")
     m, e = multiplier(min(np.float64(np.float32(beta)) * np.float64(s_x) * 2.0**26, 2.0**31 - 1))

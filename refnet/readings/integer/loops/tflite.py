@@ -61,11 +61,12 @@ def conv2d(
 
     uint8 : M = double(f32(s_x * s_w)) / double(s_y), the product in float32
     int8 : M[k] = double(s_x) * double(s_w[k]) / double(s_y); zero points of weights are taken as 0
-    int16 : M as for int8, the sums and the bias int64, `mbqm64` for MBQM
+    int16 : M as for int8; `mbqm64` for MBQM, of int64 sums
 
     Parameters
     ----------
-    x : (N, C, H, W); w : (K, C, R, S); b : (K,) int32, added as it is: its scale is never used
+    x : (N, C, H, W); w : (K, C, R, S)
+    b : (K,) int32 (int64 with int16), added as it is: its scale is never used; or None
     stride, dilation : (height, width); pad : ((top, bottom), (left, right))
     to, act, rounding : see the module
 
@@ -112,7 +113,8 @@ def pointwise_conv2d(
     rounding: Rounding = mbqm,
 ) -> QuantisedTensor:
     """As `conv2d` with a kernel of 1x1: w is (K, C). The operation FULLY_CONNECTED is `fully_connected`."""
-    return _requantised(sums.pointwise_conv2d(x, _weights(x, w), b), x, w, to, act, rounding)
+    total = sums.pointwise_conv2d(x, _weights(x, w), b)
+    return _requantised(total, x, w, to, act, rounding)
 
 
 def fully_connected(

@@ -17,7 +17,8 @@ from refnet.readings.integer.fixedpoint import (
     wrap32,
 )
 from refnet.readings.integer.gemmlowp import exp_on_negative, logistic, one_over_one_plus
-from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.integer.loops.tflite_softmax16 import softmax16
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor, eight_bits
 
 __all__ = ["hard_swish", "sigmoid", "sigmoid_fixed", "softmax"]
 
@@ -42,6 +43,7 @@ def hard_swish(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     -----
     reference/hard_swish.h; the multipliers in kernels/activations.cc, HardSwishPrepare.
     """
+    eight_bits(x, "hard_swish")
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     high = np.float32(1 / 128) * s_x
     mo, eo = multiplier(float(high / s_y))
@@ -83,6 +85,7 @@ def sigmoid(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     -----
     kernels/activations.cc (SigmoidPrepare), kernels/internal/lut.h.
     """
+    eight_bits(x, "sigmoid")
     (s_x, z_x), (_, z_y) = x.quantisation.single(), _steps_of_256(to, "sigmoid")
     y = np.zeros(x.values.shape, to.dtype)
     for index in np.ndindex(y.shape):
@@ -129,7 +132,7 @@ def softmax(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> Quant
     (m, e) = Q(min(double(beta) * double(s_in) * 2^26, 2^31 - 1)); d = q - the row's largest;
     entries with d < -floor(31 * 2^26 / 2^e) become the least integer and are left out of the sum;
     E = exp(SRDHM(d << e, m)) in Q5.26; S = sum of RDP(E, 12), Q12.19; h = leading zeros of S as uint32;
-    R = 1 / (1 + f), f = (S << h) - 2^31 in Q0.31; y = clip(RDP(SRDHM(R, E), 35 - h) + least).
+    R = 1 / (1 + f), f = (S << h) - 2^31 in Q0.31; y = clip(RDP(SRDHM(R, E), 35 - h) + least). int16 is `softmax16`.
 
     Raises
     ------
@@ -142,6 +145,8 @@ def softmax(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> Quant
     reference/softmax.h; kernels/activations.cc (SoftmaxPrepare), PreprocessSoftmaxScaling in quantization_util.cc.
     """
     s_x, _ = x.quantisation.single()
+    if x.values.dtype == np.int16:
+        return softmax16(x, beta=beta, to=to)
     if x.values.dtype == np.int8:
         _steps_of_256(to, "softmax")
     m, e = multiplier(min(float(np.float32(beta)) * float(s_x) * 2**26, 2.0**31 - 1))
