@@ -34,7 +34,10 @@ __all__ = [
 ]
 
 # A name that ends so is that of a file, there or not.
-_SUFFIXES = (".pth", ".pt", ".npz", ".safetensors", ".h5", ".hdf5", ".keras", ".onnx", ".tflite")
+_SUFFIXES = (
+    ".pth", ".pt", ".npz", ".safetensors", ".h5", ".hdf5", ".keras", ".onnx", ".tflite", ".pb", ".index", ".xml",
+    ".param",
+)  # fmt: skip
 
 
 class Command(NamedTuple):
@@ -115,7 +118,10 @@ def identified(options: argparse.Namespace) -> Checkpoint | None:
 def _asked(options: argparse.Namespace) -> dict[str, Any] | None:
     """What the user says that a checkpoint is; None where `options.network` is no file."""
     path = Path(options.network)
-    if not path.is_file() and (options.network in MODELS or not (path.exists() or path.suffix in _SUFFIXES)):
+    there = (
+        path.exists() or path.with_name(f"{path.name}.index").exists()
+    )  # TensorFlow's checkpoints go by their prefix
+    if not path.is_file() and (options.network in MODELS or not (there or path.suffix in _SUFFIXES)):
         return None
     if getattr(options, "classes", None) is not None:
         raise RequestError("--classes goes with the name of a model: a checkpoint has its own")

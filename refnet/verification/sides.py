@@ -13,6 +13,7 @@ from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.bugs.parts import Parts
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
+from refnet.files.containers import is_folder
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
 from refnet.verification.roundings import on_grid
@@ -92,7 +93,7 @@ def read_side(
     """
     if isinstance(path, Checkpoint):
         return path
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() or is_folder(path):
         return identify(path, model=model, width=width, size=size, like=like)
     if model is not None or width is not None or size is not None:
         raise RequestError(f"{path}: a golden pack knows its own model, width and size")

@@ -23,6 +23,7 @@ from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
 from refnet.report.differences import line
+from refnet.verification.verify import verify
 
 FOLDER = DATA / "tensorflow"
 EXPECTED = npz.read(FOLDER / "expected.npz")
@@ -173,6 +174,17 @@ def test_quantised_weights_are_what_the_converter_made_of_the_original_ones(mode
             steps = np.iinfo(dtype).max
             assert array.dtype == np.float32
             assert np.abs(array - original[name]).max() <= 0.51 * np.ptp(original[name]) / steps + 1e-7
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint8", "uint16"])
+def test_what_the_file_has_weights_in_is_told(models, dtype):
+    assert set(found(models, f"keras_v1-layers-{dtype}").stored.values()) == {dtype}
+
+
+def test_verifying_a_quantised_model_finds_it_quantised(models):
+    made = verify(models / "keras_v1-layers", models / "keras_v1-layers-uint16")
+    kinds = {value.kind for value in made.values}
+    assert kinds == {"int8"}
 
 
 def test_a_folder_and_the_file_in_it_are_the_same(models):

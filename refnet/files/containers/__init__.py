@@ -16,7 +16,7 @@ from refnet.files.containers import pth
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
 from refnet.files.containers.structure import Contents
 
-__all__ = ["Contents", "kind", "read"]
+__all__ = ["Contents", "is_folder", "kind", "read"]
 
 _MODULES = {"keras": "hdf5", "checkpoint": "bundle"}  # of the kinds that are called otherwise than their reader
 # What a folder holds -> its kind.
@@ -74,6 +74,11 @@ def kind(path: str | PathLike[str]) -> str:
         where = where.with_name(f"{where.name}.index")
     with opened(where) as file:
         return _kind(file)
+
+
+def is_folder(path: str | PathLike[str]) -> bool:
+    """Whether a path is a folder that is a model itself: TensorFlow.js', or a SavedModel."""
+    return any((Path(path) / name).is_file() for name in _FOLDERS)
 
 
 def _kind(file: BinaryIO) -> str:

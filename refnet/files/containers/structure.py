@@ -58,7 +58,7 @@ class Structure(NamedTuple):
     operations : in order of execution
     inputs : name and shape of what the network is given, None where any length will do
     outputs : names of the tensors that it returns
-    scales : of tensors that hold integers
+    scales : of tensors that hold integers, in the file if not in `Contents.arrays`
     """
 
     producer: str
@@ -93,6 +93,7 @@ class Contents(NamedTuple):
     submodules : of a PyTorch module saved whole, what each part of it is, by its path; nothing for all other files
     wrappers : the entries of a PyTorch checkpoint that the arrays were found in, the outermost first
     beside : its other entries, which were passed over: 'optimizer', 'epoch'
+    stored : the dtype in the file, of arrays that are not as the file has them: floats that integers stand for
     """
 
     kind: str
@@ -101,3 +102,8 @@ class Contents(NamedTuple):
     submodules: Mapping[str, Submodule] = {}
     wrappers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    stored: Mapping[str, str] = {}
+
+    def dtype(self, name: str) -> str:
+        """The dtype that the file has an array in."""
+        return self.stored.get(name, str(self.arrays[name].dtype))

@@ -24,7 +24,7 @@ from refnet.files.containers import json_text, keras_config
 from refnet.files.containers.archive import opened, shown
 from refnet.files.containers.beside import Beside, inside
 from refnet.files.containers.graphdef import GraphDefNode, by_name, ends, flatten
-from refnet.files.containers.structure import Contents, Structure
+from refnet.files.containers.structure import Contents, IntegerScale, Structure
 from refnet.files.containers.tensorflow_values import Budget, array_of, checked_size
 
 __all__ = ["MODEL", "read"]
@@ -62,10 +62,13 @@ def read(path: str | os.PathLike[str]) -> Contents:
         topology = model.get("modelTopology")
         if not isinstance(topology, dict):
             raise FormatError("no model of TensorFlow.js: model.json has no modelTopology")
-        arrays = _Manifest(model, Beside(where.parent)).arrays()
+        manifest = _Manifest(model, Beside(where.parent))
+        arrays = manifest.arrays()
         if isinstance(topology.get("node"), list):
-            return _graph(model, topology, arrays)
-        return _layers(model, topology, arrays)
+            contents = _graph(model, topology, arrays)
+        else:
+            contents = _layers(model, topology, arrays)
+        return manifest.told(contents)
 
 
 class _Manifest:
@@ -76,7 +79,16 @@ class _Manifest:
         if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
             raise FormatError("model.json has no weightsManifest: save the model with its weights")
         self.groups, self.files = groups, files
+        self.quantised: dict[str, tuple[str, Json]] = {}
         self.count = 0
+
+    def told(self, contents: Contents) -> Contents:
+        """The contents, with what is known of the integers that some arrays were."""
+        assert contents.structure is not None
+        held = {name: found for name, found in self.quantised.items() if name in contents.arrays}
+        scales = {name: _scale(quantised) for name, (_, quantised) in held.items()}
+        stored = {name: dtype for name, (dtype, _) in held.items()}
+        return contents._replace(structure=contents.structure._replace(scales=scales), stored=stored)
 
     def arrays(self) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -94,7 +106,11 @@ class _Manifest:
                 budget.spend(size * (_WIDENED if quantised else 1))
                 if name in found:
                     raise FormatError(f"holds {shown(name)} twice: refused, one would hide the other")
-                found[name] = _unpacked(array_of(body[at : at + size], dtype, shape, name), quantised, name)
+                array = array_of(body[at : at + size], dtype, shape, name)
+                if quantised is not None:
+                    self.quantised[name] = (str(array.dtype), quantised)
+                    array = _unpacked(array, quantised, name)
+                found[name] = array
                 at += size
             if at != len(body):
                 raise FormatError(f"its files hold {len(body)} bytes, its manifest lists {at}: not of one model")
@@ -127,15 +143,21 @@ def _entry(weight: Any) -> tuple[str, tuple[int, ...], str, Json | None]:
     raise FormatError("its weightsManifest has an entry without a name, a shape or a type: damaged")
 
 
-def _unpacked(array: Array, quantised: Json | None, name: str) -> Array:
+def _unpacked(array: Array, quantised: Json, name: str) -> Array:
     """Integers that stand for floats as float32."""
-    if quantised is None:
-        return array
     scale, least = quantised.get("scale"), quantised.get("min")
     if not (_is_number(scale) and _is_number(least)) or quantised.get("original_dtype", "float32") != "float32":
         raise FormatError(f"{shown(name)} is quantised without a scale and a least value, or to integers: damaged")
     with np.errstate(over="ignore"):
         return np.asarray(array * np.float64(scale) + np.float64(least), np.float32)
+
+
+def _scale(quantised: Json) -> IntegerScale:
+    """What the integers stand for, as near as a zero point says it."""
+    scale = np.float64(quantised["scale"])
+    with np.errstate(all="ignore"):
+        point = np.nan_to_num(np.clip(-np.float64(quantised["min"]) / scale, -(2.0**62), 2.0**62))
+    return IntegerScale(np.array([scale]), np.array([np.rint(point)], np.int64), 0)
 
 
 def _is_number(value: Any) -> bool:

@@ -26,7 +26,7 @@ class _KerasModel:
 
     def __init__(self, contents: Contents) -> None:
         assert contents.structure is not None
-        self.arrays = contents.arrays
+        self.contents, self.arrays = contents, contents.arrays
         self.is_keras2 = " 2." in f" {contents.structure.producer}"
 
     def array(self, op: Operation, variable: str) -> Const:
@@ -34,7 +34,7 @@ class _KerasModel:
         key = f"{op.name}/{variable}"
         if key not in self.arrays:
             raise FormatError(f"its {variable} is missing from the file")
-        return Const(self.arrays[key], key, str(self.arrays[key].dtype))
+        return Const(self.arrays[key], key, self.contents.dtype(key))
 
     def bias(self, op: Operation) -> Const | None:
         return self.array(op, "bias") if op.attrs.get("use_bias", True) else None

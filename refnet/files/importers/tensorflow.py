@@ -57,7 +57,7 @@ def import_tensorflow(contents: Contents, size: tuple[int, int] | None) -> Impor
     """As `importers.import_graph`, before canonicalising."""
     assert contents.structure is not None
     builder = begin(contents, size, "NHWC")
-    arrays = {name: Const(array, name, str(array.dtype)) for name, array in contents.arrays.items()}
+    arrays = {name: Const(array, name, contents.dtype(name)) for name, array in contents.arrays.items()}
     norms = Norms()
     rules: dict[str, Rule] = {
         **{op: rule if op in _OF_PARTS else _whole(rule) for op, rule in _OF_TENSORS.items()},
