@@ -84,7 +84,7 @@ def test_the_runtimes_tensors_are_within_bounds_node_by_node(networks, tmp_path,
     tensors = {tensor: saved[tensor] for node, tensor in names.items() if node in imported.graph}
     assert len(tensors) > 0.8 * len(saved)
     judged = compare(tmp_path / "golden", tensors, explain=False)
-    assert judged.comparison.wrong() == []
+    assert judged.wrong() == []
 
 
 @pytest.mark.parametrize(("half", "whole"), [(FILES[1], FILES[0]), (FILES[3], FILES[2])])

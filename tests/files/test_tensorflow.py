@@ -126,8 +126,8 @@ def test_tensorflows_float32_tensors_are_within_bounds_node_by_node(models, tmp_
     tensors |= {node: y for node, y in saved.items() if node.endswith("Squeeze")}
     assert len(tensors) > 0.8 * len(saved)
     judged = compare(tmp_path / "golden", tensors, explain=False)
-    assert judged.comparison.wrong() == []
-    assert judged.comparison.holds
+    assert judged.wrong() == []
+    assert judged.holds
 
 
 def test_dilation_between_rearrangements_is_read_as_dilation(models):
@@ -182,9 +182,10 @@ def test_what_the_file_has_weights_in_is_told(models, dtype):
 
 
 def test_verifying_a_quantised_model_finds_it_quantised(models):
-    made = verify(models / "keras_v1-layers", models / "keras_v1-layers-uint16")
-    kinds = {value.kind for value in made.values}
-    assert kinds == {"int8"}
+    """But for arrays whose ends the converter cuts off, to have a zero among its steps."""
+    made = verify(models / "keras_v1-layers", models / "keras_v1-layers-uint8")
+    quantised = [value for value in made.values if value.kind == "int8"]
+    assert len(quantised) > 0.95 * len(made.values)
 
 
 def test_a_folder_and_the_file_in_it_are_the_same(models):
