@@ -52,7 +52,7 @@ class Bug:
         if "Segment" in self.takes:
             yield from self.function(segment)
         else:
-            yield from (change for unit in segment.units() for change in self.function(unit) if not change.rare)
+            yield from (change for unit in segment.units for change in self.function(unit) if not change.rare)
 
     def of_arrays(self, unit: UnitArrays) -> Iterator[Change]:
         """The other ways in which a file may hold the arrays of a unit."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,10 @@ class Segment:
         """The nodes of some operations, in order."""
         return (node for node in self.graph.nodes if node.op in ops)
 
-    def units(self) -> Iterator[UnitArrays]:
-        """The units that have arrays, in order."""
-        return unit_arrays(self.graph, self.params, self.parts.classifier)
+    @cached_property
+    def units(self) -> tuple[UnitArrays, ...]:
+        """The units that have arrays, in order; every bug looks at them."""
+        return tuple(unit_arrays(self.graph, self.params, self.parts.classifier))
 
     def value(self, name: str) -> Array:
         """A tensor inside the segment or given to it, in float64."""
