@@ -201,6 +201,13 @@ class Graph:
         first = self.only_reader(SOURCE)
         return None if first is None or first.op != "affine" else (first.attrs["slope"], first.attrs["offset"])
 
+    def unscaled(self, x: Any) -> Any:
+        """What the network must be given for its own rescaling, if it has one, to make x of it."""
+        if self.rescaling is None:
+            return x
+        slope, offset = self.rescaling
+        return (x - offset) * float(f"{1 / slope:.6g}")  # 127.5: a slope of float32 tells no more digits
+
     def units(self, keep: Collection[str] = ()) -> list[Unit]:
         """Every node once: convolutions with what follows them, all others by themselves.
 

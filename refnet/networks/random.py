@@ -72,11 +72,9 @@ def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32
     >>> random_input(build("torchvision/mobilenet_v2", size=(48, 64)), batch=1).shape
     (1, 3, 48, 64)
     """
-    x = 2 * _signed(SOURCE, (batch, *graph.input_shape))
-    if graph.rescaling is not None:
-        slope, offset = graph.rescaling
-        x = (x - offset) * float(f"{1 / slope:.6g}")  # 127.5: a slope of float32 tells no more digits
-    return x.astype(np.float32).astype(dtype)
+    x = graph.unscaled(2 * _signed(SOURCE, (batch, *graph.input_shape)))
+    made: npt.NDArray[Any] = x.astype(np.float32).astype(dtype)
+    return made
 
 
 def _param(name: str, slot: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.files import shipped
-from refnet.graph import SOURCE, Graph
+from refnet.graph import Graph
 from refnet.networks.preprocessing import KERAS
 from refnet.readings import fast
 
@@ -48,7 +48,6 @@ def probe(graph: Graph, batch: int = 2) -> Array:
     """
     C, H, W = graph.input_shape
     rng = np.random.Generator(np.random.PCG64(2026))
-    rescaled = any(node.op == "affine" for node in graph.readers()[SOURCE])
     x = np.empty((batch, C, H, W))
     for n in range(batch):
         if n == 1:
@@ -60,7 +59,7 @@ def probe(graph: Graph, batch: int = 2) -> Array:
                 image[c, -1, c::7] -= 4.0 + c
                 image[c, c::6, 0] -= 3.0 + c
                 image[c, c::4, -1] += 4.0 + c
-            x[n] = (image + 1) * 127.5 if rescaled else image
+            x[n] = graph.unscaled(image)
     return x.astype(np.float32)
 
 
