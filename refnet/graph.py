@@ -203,9 +203,9 @@ class Graph:
 
     def unscaled(self, x: Any) -> Any:
         """What the network must be given for its own rescaling, if it has one, to make x of it."""
-        if self.rescaling is None:
+        slope, offset = self.rescaling or (1.0, 0.0)
+        if not slope:  # then nothing that it is given matters
             return x
-        slope, offset = self.rescaling
         return (x - offset) * float(f"{1 / slope:.6g}")  # 127.5: a slope of float32 tells no more digits
 
     def units(self, keep: Collection[str] = ()) -> list[Unit]:
