@@ -6,6 +6,7 @@ A list of two bytes becomes an object of fifty, so what a text describes is coun
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,8 +56,8 @@ def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise FormatError(f"{shown(twice)} is there twice in one JSON object: refused, one would hide the other")
     return made
 
