@@ -35,7 +35,7 @@ _MOST_SHARDS = 1000
 _MOST_OBJECTS = 8 << 20  # bytes of the description of the objects
 # What training leaves beside the weights: names of arrays that inference does not read.
 _ASIDE = re.compile(
-    r"(^|/)(global_step|save_counter|local_step|biased|RMSProp(_\d)?|Momentum|Adam(_\d)?|.*_power|_.*_OBJECT_GRAPH)$"
+    r"global_step|save_counter|local_step|biased|RMSProp(_\d)?|Momentum|Adam(_\d)?|beta[12]_power|_CHECKPOINTABLE\w*"
 )
 _ASIDE_OBJECTS = re.compile(r"^(optimizer|save_counter|keras_api/metrics|.*/\.OPTIMIZER_SLOT)/")
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -157,13 +157,13 @@ class Bundle:
         keys = [key for key, entry in self.entries.items() if entry.dtype in DTYPES]
         objects = self.entries.get(_OBJECTS)
         if objects is None:
-            return {key: key for key in keys if not _ASIDE.search(key)}
+            return {key: key for key in keys if not _is_aside(key)}
         keys = [key for key in keys if not _ASIDE_OBJECTS.match(key)]
         known = self._variables(objects)
         called = {key: _keras(known[key]) for key in keys if known.get(key)}
         if len(called) < len(keys) or len(set(called.values())) < len(keys):
             return {key: key.removesuffix(_VALUE) for key in keys}
-        return {key: name for key, name in called.items() if not _ASIDE.search(name)}
+        return {key: name for key, name in called.items() if not _is_aside(name)}
 
     def _variables(self, entry: BundleEntry) -> dict[str, str]:
         """Key -> name of the variable, as the description of the objects tells."""
@@ -179,6 +179,11 @@ class Bundle:
             for attribute in held.messages(2):
                 found[attribute.text(3)] = attribute.text(2)
         return found
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a variable is training's, by the last part of its name."""
+    return _ASIDE.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def _keras(name: str) -> str:

@@ -149,17 +149,17 @@ def _contents(layers: list[Operation], numbers: _Numbers) -> Contents:
             name = f"{layer.name}.{slot}"
             arrays[name] = numbers.flagged(shape, name) if flagged else numbers.plain(shape, name)
     numbers.finish()
-    read_by = {name for layer in layers for name in layer.inputs}
-    inputs = {layer.outputs[0]: _shape(layer, layers) for layer in layers if layer.op == "Input" and layer.outputs}
+    read_by = {name: layer for layer in reversed(layers) for name in layer.inputs}  # the first that reads it
+    inputs = {layer.outputs[0]: _shape(layer, read_by) for layer in layers if layer.op == "Input" and layer.outputs}
     outputs = tuple(name for layer in layers for name in layer.outputs if name not in read_by)
     operations = tuple(layer for layer in layers if layer.op != "Input")
     return Contents("ncnn", arrays, Structure("ncnn", operations, inputs, outputs))
 
 
-def _shape(layer: Operation, layers: list[Operation]) -> tuple[int | None, ...]:
+def _shape(layer: Operation, read_by: Mapping[str, Operation]) -> tuple[int | None, ...]:
     """Of an input: as far as it is told, and its channels by the convolution that reads it."""
     width, height, channels = (layer.attrs.get(key, 0) for key in ("0", "1", "2"))
-    first = next((other for other in layers if layer.outputs[0] in other.inputs), None)
+    first = read_by.get(layer.outputs[0])
     if first is not None and first.op == "Convolution":
         channels = _weights(first)[0][1][1]
     return (None, *(side if isinstance(side, int) and side > 0 else None for side in (channels, height, width)))

@@ -39,13 +39,13 @@ _DTYPES = {
 
 
 class _XmlLayer(NamedTuple):
-    """A layer: its attributes, those of its data, its ports in order, the shape of its first output."""
+    """A layer: its name and type, the attributes of its data, its ports and their places."""
 
     name: str
     kind: str
     data: Mapping[str, str]
-    inputs: list[str]
-    outputs: list[str]
+    inputs: dict[str, int]
+    outputs: dict[str, int]
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -104,7 +104,10 @@ class _Text:
                 raise FormatError("has a layer with a network of its own: loops and conditions are not read")
             case ["net", "layers", "layer", ("input" | "output") as side, "port"] if self._layer is not None:
                 ports = self._layer.inputs if side == "input" else self._layer.outputs
-                ports.append(attrs.get("id", ""))
+                port = attrs.get("id", "")
+                if port in ports:
+                    raise FormatError(f"layer {shown(self._layer.name)} has port {shown(port)} twice: damaged")
+                ports[port] = len(ports)
             case ["net", "edges", "edge"]:
                 target = attrs.get("to-layer", ""), attrs.get("to-port", "")
                 if target in self.edges:
@@ -117,7 +120,7 @@ class _Text:
         number, name = attrs.get("id", ""), attrs.get("name", "")
         if not name or number in self.layers:
             raise FormatError(f"layer {shown(number)} is there twice, or has no name: damaged")
-        self._layer = _XmlLayer(name, attrs.get("type", ""), {}, [], [])
+        self._layer = _XmlLayer(name, attrs.get("type", ""), {}, {}, {})
         self.layers[number] = self._layer
 
     def _end(self, tag: str) -> None:
@@ -177,7 +180,7 @@ def _tensor(text: _Text, number: str, port: str) -> str:
     layer = text.layers[origin]
     if out not in layer.outputs:
         raise FormatError(f"layer {shown(layer.name)} has no port {shown(out)}: damaged")
-    place = layer.outputs.index(out)
+    place = layer.outputs[out]
     return f"{layer.name}:{place}" if place else layer.name
 
 
