@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import least_elements, opened, shown, widened
+from refnet.files.containers.beside import Beside
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.containers.wire import count_fields
 
@@ -29,7 +29,6 @@ Array = npt.NDArray[Any]
 
 _OLDEST = 7  # of the operations' versions: before it, arrays were not broadcast as they are today
 _MOST_AXES = 64  # NumPy's limit
-_SHARED = 16 << 20  # bytes of external data that weights may have in common
 _OWN_DOMAINS = ("", "ai.onnx")
 # TensorProto.DataType -> dtype of the raw bytes, field of the numbers if they are typed.
 _DTYPES = {
@@ -102,9 +101,9 @@ class _GraphReader:
     """Reads one graph."""
 
     def __init__(self, model: Any, folder: Path) -> None:
-        self.model, self.folder = model, folder
+        self.model = model
         self.arrays: dict[str, Array] = {}
-        self.external = _External(folder)
+        self.files = Beside(folder)
 
     def contents(self) -> Contents:
         graph = self.model.graph
@@ -174,7 +173,7 @@ class _GraphReader:
         size = math.prod(shape) * itemsize
         if tensor.data_location == 1:  # EXTERNAL
             entries = [(_text(entry.key), _text(entry.value)) for entry in tensor.external_data]
-            body = self.external.read(entries, size, name)
+            body = _external(self.files, entries, size, name)
         else:
             body = _inline(tensor, dtype, field)
         if len(body) != size:
@@ -233,64 +232,22 @@ def _open_shape(given: Any) -> tuple[int | None, ...]:
     return tuple(side.dim_value if side.dim_value > 0 else None for side in given.type.tensor_type.shape.dim)
 
 
-class _External:
-    """Files beside the model that hold weights.
+def _external(files: Beside, given: Sequence[tuple[str, str]], size: int, name: str) -> bytes:
+    """The `size` bytes of a weight beside the model; `given` is what its entry in the model says."""
+    entries = dict(given)
+    if len(entries) < len(given) or not entries.keys() <= {"location", "offset", "length", "checksum"}:
+        raise FormatError(f"{shown(name)} lies elsewhere, by keys that ONNX does not have, or twice: damaged")
+    location = entries.get("location", "")
+    offset, length = (_whole(entries, key, name) for key in ("offset", "length"))
+    if length is not None and length != size:
+        raise FormatError(f"{shown(name)} has {length} bytes in {shown(location)}, its shape says {size}: damaged")
+    return files.read(location, offset or 0, size, name)
 
-    Each may be read once over, and `_SHARED` bytes more of all together: weights may share bytes, but not without end.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.left = folder, _SHARED
-        self.sizes: dict[str, int] = {}
-
-    def read(self, given: Sequence[tuple[str, str]], size: int, name: str) -> bytes:
-        """The `size` bytes of a weight; `given` is what its entry in the model says."""
-        entries = dict(given)
-        if len(entries) < len(given) or not entries.keys() <= {"location", "offset", "length", "checksum"}:
-            raise FormatError(f"{shown(name)} lies elsewhere, by keys that ONNX does not have, or twice: damaged")
-        location = entries.get("location", "")
-        offset, length = (self._number(entries, key, name) for key in ("offset", "length"))
-        path = self._inside(location, name)
-        if length is not None and length != size:
-            raise FormatError(f"{shown(name)} has {length} bytes in {shown(location)}, its shape says {size}: damaged")
-        try:
-            with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-                return self._part(file, location, offset or 0, size, name)
-        except OSError as error:
-            reason = error.strerror or "input/output error"
-            raise FormatError(f"{shown(name)} lies in {shown(location)}, which cannot be read ({reason})") from error
-
-    def _part(self, file: BinaryIO, location: str, offset: int, size: int, name: str) -> bytes:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{shown(name)} lies in {shown(location)}, which is not a regular file: refused")
-        if offset + size > status.st_size:
-            raise FormatError(f"{shown(location)} ends before {shown(name)} does: fetch it again")
-        if location not in self.sizes:
-            self.sizes[location] = status.st_size
-            self.left += status.st_size
-        self.left -= size
-        if self.left < 0:
-            raise FormatError("its weights share bytes and would need more memory than the files are worth: refused")
-        file.seek(offset)
-        return file.read(size)
-
-    def _inside(self, location: str, name: str) -> Path:
-        """The file that a location means, which must be in the folder of the model or below it."""
-        parts = location.replace("\\", "/").split("/")
-        if not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]:
-            raise FormatError(f"{shown(name)} lies in {shown(location)}: only files beside the model are read")
-        path = (self.folder / location).resolve()
-        if not path.is_relative_to(self.folder):
-            raise FormatError(
-                f"{shown(name)} lies in {shown(location)}, which leads out of the model's folder: refused"
-            )
-        return path
-
-    def _number(self, entries: Mapping[str, str], key: str, name: str) -> int | None:
-        text = entries.get(key)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) < 19):
-            raise FormatError(f"{shown(name)} has the {key} {shown(text)}: the file is damaged")
-        return int(text)
+def _whole(entries: Mapping[str, str], key: str, name: str) -> int | None:
+    text = entries.get(key)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise FormatError(f"{shown(name)} has the {key} {shown(text)}: the file is damaged")
+    return int(text)
