@@ -27,6 +27,8 @@ __all__ = [
     "checkpoint_of",
     "identified",
     "model_of",
+    "part_arguments",
+    "part_of",
     "print_json",
     "size_argument",
     "write_array",
@@ -95,6 +97,19 @@ def as_is_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def part_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --prefix and --head, of commands that take a checkpoint."""
+    parser.add_argument("--prefix", help="of a file with names alone: take what is under names that begin so")
+    parser.add_argument(
+        "--head", metavar="LAYERS", help="likewise: the layers of its own head, such as linear,relu,linear"
+    )
+
+
+def part_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `part_arguments` declares, as `load` and `identify` take it."""
+    return {"prefix": options.prefix, "head": options.head}
+
+
 def checkpoint_of(options: argparse.Namespace) -> Network | None:
     """The network in the checkpoint that `options.network` is the path of; None where it is the name of a model."""
     asked = _asked(options)
@@ -125,7 +140,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any] | None:
         return None
     if getattr(options, "classes", None) is not None:
         raise RequestError("--classes goes with the name of a model: a checkpoint has its own")
-    return {"model": options.model, "width": options.width, "size": options.size}
+    return {"model": options.model, "width": options.width, "size": options.size, **part_of(options)}
 
 
 def model_of(options: argparse.Namespace) -> Graph:

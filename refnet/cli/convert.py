@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, print_json, size_argument
+from refnet.cli.common import Command, part_arguments, part_of, print_json, size_argument
 from refnet.files.schemes import SCHEMES
 from refnet.files.write import DTYPES, SUFFIXES, Converted, convert
 from refnet.report.differences import grouped, line
@@ -30,6 +30,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="which network SRC is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="its width multiplier, likewise")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of its images, likewise")
+    part_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -45,6 +46,7 @@ def _run(options: argparse.Namespace) -> int:
         model=options.model,
         width=options.width,
         size=options.size,
+        **part_of(options),
     )
     if options.json:
         print_json(_document(made, Path(options.target)))

@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.sites import detectability
-from refnet.cli.common import Command, as_is_argument, checkpoint_of, model_of, print_json, size_argument
+from refnet.cli.common import (
+    Command,
+    as_is_argument,
+    checkpoint_of,
+    model_of,
+    part_arguments,
+    print_json,
+    size_argument,
+)
 from refnet.errors import RequestError
 from refnet.inputs import read_input
 from refnet.network import Network
@@ -35,6 +43,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size in pixels; an array has its own")
     as_is_argument(parser)
+    part_arguments(parser)
     parser.add_argument("--classes", type=int, help="number of classes, with the name of a model")
     parser.add_argument("--batch", type=int, metavar="N", help="how many images of the probe, without --input (2)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what values are rounded to (float32)")

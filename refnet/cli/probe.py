@@ -13,6 +13,7 @@ from refnet.cli.common import (
     as_is_argument,
     checkpoint_of,
     model_of,
+    part_arguments,
     print_json,
     size_argument,
     write_array,
@@ -32,6 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
     as_is_argument(parser)
+    part_arguments(parser)
     parser.add_argument("--batch", type=int, default=2, help="how many images (2)")
     parser.add_argument("--input", metavar="X.npy", help="report on this input instead of the probe")
     parser.add_argument("-o", "--output", metavar="X.npy", help="write the probe")

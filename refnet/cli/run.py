@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import Command, as_is_argument, print_json, size_argument
+from refnet.cli.common import Command, as_is_argument, part_arguments, part_of, print_json, size_argument
 from refnet.errors import RequestError
 from refnet.files import shipped
 from refnet.files.digits import digits
@@ -30,6 +30,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, help="its width multiplier, likewise")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
     as_is_argument(parser)
+    part_arguments(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to show (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -38,7 +39,8 @@ def _run(options: argparse.Namespace) -> int:
     """Print the most probable classes of each image."""
     if options.top < 1:
         raise RequestError(f"--top {options.top}: take at least 1")
-    net = load(options.weights, model=options.model, width=options.width, size=options.size, as_is=options.as_is)
+    which = {"model": options.model, "width": options.width, "size": options.size, "as_is": options.as_is}
+    net = load(options.weights, **which, **part_of(options))
     net, x, what = _input(options, net)
     probabilities = _probabilities(net, x)
     names = _names(net)

@@ -7,12 +7,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refnet.cli.common import Command, identified, model_of, print_json, size_argument
+from refnet.cli.common import Command, identified, model_of, part_arguments, print_json, size_argument
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
 from refnet.report.differences import grouped, line, words
+from refnet.report.notes import note_document, note_lines
 from refnet.session import Session
 from refnet.text import plain, table
 
@@ -29,6 +30,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
     parser.add_argument("--classes", type=int, help="number of classes")
+    part_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -135,13 +137,15 @@ def _identity(found: Checkpoint) -> str:
     lines = [
         f"file           {plain(Path(found.path).name)}: {found.kind}, {stored}, batch norm {norms}, recognised by {by}"
     ]
+    lines += [f"note           {line}" for line in note_lines(found.notes)]
     if len(found.models) > 1:
         apart = (
             f"they differ in {', '.join(found.apart)}; say which with --model" if found.apart else "they compute alike"
         )
         lines.append(f"it may be      {' or '.join(found.models)}: {apart}")
     if found.differences:
-        lines.append(f"differences    {len(found.differences)} from {found}: run it as it is with --as-is")
+        how = ": run it as it is with --as-is" if found.scheme == "structure" else ""
+        lines.append(f"differences    {len(found.differences)} from {found}{how}")
         lines += [f"  {line}" for line in grouped(found.differences, most=3)]
     return "\n".join(lines)
 
@@ -155,6 +159,7 @@ def _file(found: Checkpoint) -> dict[str, Any]:
         "apart": list(found.apart),
         "folded": found.folded,
         "stored": sorted(set(found.stored.values())),
+        "notes": [note_document(note) for note in found.notes],
         "differences": [_difference(one) for one in found.differences],
     }
 

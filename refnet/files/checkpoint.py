@@ -204,7 +204,7 @@ def _from_names(
         near = names.nearest_layout(arrays, like.models, like.graph.recipe)
         found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
-        why = names.objection(arrays, asked.model, asked.width)
+        why = names.objection(arrays, asked.model, asked.width, reading.own_name)
         raise FormatError(f"{path}: {_instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
@@ -223,7 +223,7 @@ def _from_names(
         apart=names.apart(found),
         folded=layout.folded,
         differences=names.changes(layout),
-        misfits=dict(names.misfits(arrays, layout)),
+        misfits=dict(names.misfits(arrays, layout, reading.own_name)),
         notes=(*notes, *reading.notes),
     )
 

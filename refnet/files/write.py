@@ -103,6 +103,8 @@ def convert(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    head: str | Sequence[str] | None = None,
+    prefix: str | None = None,
 ) -> Converted:
     """Write a file of weights as another kind of file, in other names, folded, in another precision; or as ONNX.
 
@@ -111,7 +113,7 @@ def convert(
     source : of any kind that refnet reads
     destination, names, fold, dtype : as for `write_weights`; dtype by default the precision that the source is read in
     as_is : take a network that is almost a known one, and give a vendor's names to one that computes otherwise
-    model, width, size : which network the source is, where it cannot tell, as for `identify`
+    model, width, size, head, prefix : which network the source is, where it cannot tell, as for `identify`
 
     Returns
     -------
@@ -136,7 +138,7 @@ def convert(
     origin, target = Path(source), Path(destination)
     if origin.exists() and target.exists() and origin.samefile(target):
         raise RequestError(f"{target}: is the file to convert; write to another one")
-    found = identify(origin, model=model, width=width, size=size)
+    found = identify(origin, model=model, width=width, size=size, head=head, prefix=prefix)
     graph, params = settled(found, as_is=as_is)
     written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, as_is=as_is)
     lost = () if target.suffix == ".onnx" else found.differences  # a graph tells in what it is another one

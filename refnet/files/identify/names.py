@@ -41,6 +41,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 _PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
 WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 
+_HEAD = ("head.hidden.", "head.logits.")
 _ROUNDING = 8  # no vendor rounds a number of channels further
 
 
@@ -125,18 +126,28 @@ def known_graph(layout: NamedLayout) -> Graph:
     return _built(recipe.model, recipe.width, recipe.classes)
 
 
-def objection(arrays: Arrays, model: str | None, width: float | None) -> str:
-    """Why no network fits, told of the one that comes nearest."""
+def objection(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str] = str) -> str:
+    """Why no network fits, told of the one that comes nearest.
+
+    Parameters
+    ----------
+    own : from a vendor's name to the file's
+    """
     names = [model] if model is not None else list(MODELS)
     at = 1.0 if width is None else width
     forms = [(name, _Form(scheme, folded)) for name in names for scheme in schemes_of(name) for folded in (False, True)]
     layouts = [_layout(name, at, _classes(arrays, name, at, form), form) for name, form in forms]
     best = max([*layouts, *_candidates(arrays, model, width)], key=partial(_agreement, arrays))
-    recipe = best.graph.recipe
-    if not _agreement(arrays, best):
-        first = next(iter(arrays))
+    recipe, fitting = best.graph.recipe, _agreement(arrays, best)
+    if not fitting:
+        first = own(next(iter(arrays)))
         return f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
-    return f"{_difference(arrays, best)} (compared at width {recipe.width:g}, {recipe.classes} classes)"
+    fit = f"{fitting} of {len(best.entries)} names fit"
+    found = list(misfits(arrays, best, own))
+    missing = {ours for key, (ours, _) in best.entries.items() if key not in arrays}
+    if {name for name, _ in found} == missing and all(name.startswith(_HEAD) for name in missing):
+        return f"{fit} {recipe.model} x{recipe.width:g}; it has no head: {found[0][1]}"
+    return f"{found[0][1]} (compared at width {recipe.width:g}, {recipe.classes} classes; {fit})"
 
 
 def nearest_layout(arrays: Arrays, models: Sequence[str], like: Recipe) -> NamedLayout | None:
@@ -246,16 +257,21 @@ def _difference(arrays: Arrays, layout: NamedLayout) -> str | None:
     return next((words for _, words in misfits(arrays, layout)), None)
 
 
-def misfits(arrays: Arrays, layout: NamedLayout) -> Iterator[tuple[str, str]]:
-    """All that keeps the arrays from being this network: refnet's name, or of what is left over the key; in words."""
+def misfits(arrays: Arrays, layout: NamedLayout, own: Callable[[str], str] = str) -> Iterator[tuple[str, str]]:
+    """All that keeps the arrays from being this network: refnet's name, or of what is left over the file's; in words.
+
+    Parameters
+    ----------
+    own : from a vendor's name to the file's
+    """
     name = layout.graph.recipe.model
     for key, (ours, entry) in layout.entries.items():
         if key not in arrays:
-            yield ours, f"{key!r} is missing, which {name} needs"
+            yield ours, f"{own(key)!r} is missing, which {name} needs"
         elif arrays[key].shape != entry.shape:
-            yield ours, f"{key!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
+            yield ours, f"{own(key)!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
     for key, array in arrays.items():
         if key in layout.unused and array.shape != layout.unused[key]:
-            yield key, f"{key!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
+            yield own(key), f"{own(key)!r} has shape {array.shape}, in {name} it has {layout.unused[key]}"
         if key not in layout.entries and key not in layout.unused:
-            yield key, f"{key!r} is left over: {name} has no such weight"
+            yield own(key), f"{own(key)!r} is left over: {name} has no such weight"

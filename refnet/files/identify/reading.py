@@ -59,6 +59,10 @@ class Reading(NamedTuple):
     prefix: Prefix
     notes: tuple[Note, ...] = ()
 
+    def own_name(self, key: str) -> str:
+        """The file's name of an array, by the vendor's; what it would be of one that the file lacks."""
+        return self.own.get(key) or self.prefix.to_own(key)
+
 
 def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
     """Find the networks that arrays are the weights of.

@@ -1,0 +1,48 @@
+"""What was settled while a file was read, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from refnet.files.identify.notes import Note
+from refnet.text import plain
+
+__all__ = ["note_document", "note_lines"]
+
+
+def note_lines(notes: Iterable[Note]) -> list[str]:
+    """Each note as a line: "names stand behind 'model.'".
+
+    Examples
+    --------
+    >>> note_lines([Note("prefix", ("model.", "")), Note("counters", ("total_ops", "total_params"), 402)])
+    ["names stand behind 'model.'", "402 counters are left out: total_ops, total_params, ..."]
+    """
+    return [_line(note) for note in notes]
+
+
+def note_document(note: Note) -> dict[str, Any]:
+    """A note as documents have it."""
+    return {"kind": note.kind, "names": list(note.names), "total": note.total}
+
+
+def _line(note: Note) -> str:
+    names = ", ".join(plain(name)[:60] for name in note.names) + (", ..." if note.total > len(note.names) else "")
+    match note.kind:
+        case "wrapper":
+            return f"the network is in the file's entry {names}"
+        case "beside":
+            return f"beside it are {names}, which are passed over"
+        case "counters":
+            return f"{note.total} counters are left out: {names}"
+        case "outside":
+            return f"{note.total} arrays outside the prefix are left out: {names}"
+        case "head":
+            return f"the head is the file's own: {names}"
+        case "headless":
+            return "the file has no head: the network ends before it"
+    own, vendor = (repr(plain(name)[:60]) for name in note.names)
+    if own == "''":
+        return f"names lack {vendor} before them"
+    return f"names stand behind {own}" if vendor == "''" else f"names have {own} for {vendor}"
