@@ -9,6 +9,7 @@ import pytest
 from refnet import build, models
 from refnet.networks import preprocessing as pre
 from refnet.networks import tables
+from refnet.networks.build import parts
 from refnet.networks.dialects import MODELS, Dialect
 from refnet.networks.plan import padding, plan, round_width
 
@@ -234,3 +235,31 @@ def test_same_pads_nothing_where_the_stride_leaves_no_point_out():
     assert padding("same", 9, 1, 3, 1) == (0, 0)
     assert padding("same", 8, 3, 2, 1) == (0, 1)
     assert padding("same", 8, 2, 1, 1) == (0, 1)
+
+
+# ------------------------------------------------------------------------------------------------------ whole networks
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_names_of_weights_are_the_vendors(name):
+    vendor = "article-keras" if name.startswith("article/keras") else name.partition("/")[0]
+    assert MODELS[name].dialect.vendor == vendor
+
+
+@pytest.mark.parametrize(
+    ("name", "shortcut"),
+    [("torchvision/mobilenet_v2", True), ("torchvision/mnasnet1_0", False), ("timm/mnasnet_100", False)],
+)
+def test_a_first_block_as_narrow_as_its_stem_has_a_shortcut_in_some_dialects(name, shortcut):
+    """At a quarter of the width both have 8 channels."""
+    graph = build(name, width=0.25)
+    assert graph["block1.project"].params["w"] == graph["block1.depthwise"].params["w"][:1] * 2
+    assert ("block1.add" in graph) == shortcut
+
+
+def test_each_node_stands_in_its_part_whatever_the_size():
+    made = parts("torchvision/mobilenet_v3_small", 0.5, 7)
+    assert list(made) == [node.name for node in build("torchvision/mobilenet_v3_small", width=0.5, classes=7).nodes]
+    assert [made[name] for name in ("stem.act", "block1.se.gate", "block11.add", "head.conv", "head.flatten")] == [
+        *("stem", "block1", "block11", "head", "head")
+    ]
