@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import get_args, get_type_hints
 
 from refnet.bugs import activations, blocks, damage, ends, head, norms, padding, precision, sampling, weights
 from refnet.bugs.arrays import UnitArrays
@@ -22,7 +23,6 @@ __all__ = ["BUGS", "REPLAYED", "Bug", "everywhere"]
 
 _PORTS = (padding, weights, sampling, norms, activations, blocks, head, ends, precision)
 _FILES = (damage,)
-_RETURNS = "Iterator[Change]"  # what a function of these modules returns if it is a bug
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Bug:
     function : from a segment, from the arrays of a unit, or from either, to changes; none where the bug cannot be there
     group : the module that it is of; those of 'precision' explain small errors of any kind, so that such a cause is
         accepted only where no other fits
-    takes : what the function takes, of 'Segment' and 'UnitArrays'
+    takes : what the function takes, `Segment` or `UnitArrays` or both
     """
 
     id: str
@@ -45,18 +45,18 @@ class Bug:
     link: str
     function: Callable[..., Iterator[Change]]
     group: str
-    takes: tuple[str, ...]
+    takes: tuple[type, ...]
 
     def changes(self, segment: Segment) -> Iterator[Change]:
         """The other ways in which a port may run a segment."""
-        if "Segment" in self.takes:
+        if Segment in self.takes:
             yield from self.function(segment)
         else:
             yield from (change for unit in segment.units for change in self.function(unit) if not change.rare)
 
     def of_arrays(self, unit: UnitArrays) -> Iterator[Change]:
         """The other ways in which a file may hold the arrays of a unit."""
-        if "UnitArrays" in self.takes:
+        if UnitArrays in self.takes:
             yield from self.function(unit)
 
 
@@ -80,12 +80,12 @@ def everywhere(bug: Bug, segment: Segment) -> Iterator[tuple[tuple[Change, ...],
 
 
 def _collected(module: ModuleType) -> Iterator[Bug]:
-    """The bugs of a module, in the order in which they stand there."""
+    """The bugs of a module, in the order in which they stand there: its public functions that return changes."""
     for name, function in vars(module).items():
         if name.startswith("_") or not inspect.isfunction(function) or function.__module__ != module.__name__:
             continue
-        takes, *_ = function.__annotations__.values()
-        if function.__annotations__["return"] != _RETURNS:
+        takes, *_, returns = get_type_hints(function).values()
+        if returns != Iterator[Change]:
             continue
         text = inspect.getdoc(function) or ""
         source = re.search(r"^Source: (\S+)$", text, re.MULTILINE)
@@ -95,7 +95,7 @@ def _collected(module: ModuleType) -> Iterator[Bug]:
             link=source[1] if source else "",
             function=function,
             group=module.__name__.rpartition(".")[2],
-            takes=tuple(takes.split(" | ")),
+            takes=get_args(takes) or (takes,),
         )
 
 

@@ -15,6 +15,10 @@ __all__ = ["Feature", "describe"]
 
 Array = npt.NDArray[Any]
 
+_FEW = 3  # channels that are named one by one
+_REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
+_INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
+
 
 class Feature(NamedTuple):
     """One thing that can be seen, in values; `report` words it.
@@ -30,19 +34,35 @@ class Feature(NamedTuple):
 
 
 def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
-    """What can be seen in the error of a segment's tensor; nothing where nothing stands out."""
+    """What can be seen in the error of a segment's tensor; nothing where nothing stands out.
+
+    An error has a form (a factor, a line for each channel, a shift, another order) if undoing it takes away most of the
+    error and leaves no more than rounding does, by the same rms as for verdicts. Neither a fit by least squares nor a
+    sort can leave more of an honest error than there is: a projection and a sort move no two tensors apart.
+    """
     assert segment.candidate is not None
     target, made = segment.candidate.astype(np.float64), limit(segment, precision)
-    y = made.y
-    if y.shape != target.shape or not (before := _size(target - y)):
+    if made.y.shape != target.shape:
         return ()
-    beyond = np.abs(target - y) > made.expected
-    found = [_cut_off(beyond, target, y), _channels(beyond), _border(beyond), _ratio(target, y, before)]
-    found += [_affine(target, y, before), _shift(target, y, before), _permuted(target, y, before)]
+    beyond = np.abs(target - made.y) > made.expected
+    found = [_cut_off(beyond, target, made.y), _channels(beyond), _border(beyond)]
+    own = max(precision.u, precision.u_store) * _rms(target)  # what made the form may have rounded once more
+    for form in (_ratio, _affine, _shift, _permuted):
+        fits = (each for each in form(target, made.y) if 2 * each.left < each.before)
+        found.append(next((each.feature for each in fits if each.left <= each.slope * made.rms + own), None))
     return tuple(feature for feature in found if feature is not None)
 
 
-def _size(error: Array) -> float:
+class _Undone(NamedTuple):
+    """A form of error: the rms before and after it is undone, and the largest slope that it multiplies errors by."""
+
+    feature: Feature
+    before: float
+    left: float
+    slope: float = 1.0
+
+
+def _rms(error: Array) -> float:
     return float(np.sqrt(np.mean(np.square(error))))
 
 
@@ -60,57 +80,51 @@ def _channels(beyond: Array) -> Feature | None:
     if beyond.ndim < 2 or beyond.shape[1] < 2:
         return None
     channels = np.flatnonzero(beyond.any(axis=tuple(axis for axis in range(beyond.ndim) if axis != 1)))
-    if 0 < len(channels) <= min(3, beyond.shape[1] - 1):
+    if 0 < len(channels) <= min(_FEW, beyond.shape[1] - 1):
         return Feature("channels", {"channels": tuple(map(int, channels)), "of": beyond.shape[1]})
     return None
 
 
 def _border(beyond: Array) -> Feature | None:
-    if beyond.ndim != 4 or min(beyond.shape[2:]) < 5 or not beyond.any() or beyond[:, :, 2:-2, 2:-2].any():
+    if beyond.ndim != 4 or min(beyond.shape[2:]) <= 2 * _REACH or not beyond.any() or beyond[_INNER].any():
         return None
     top, bottom, left, right = beyond[:, :, :2], beyond[:, :, -2:], beyond[..., :2], beyond[..., -2:]
     sides = {"top": top, "bottom": bottom, "left": left, "right": right}
     return Feature("border", {"sides": tuple(side for side, part in sides.items() if part.any())})
 
 
-def _ratio(target: Array, y: Array, before: float) -> Feature | None:
-    factor = float((target * y).sum() / max(float((y * y).sum()), 1e-300))
-    return Feature("ratio", {"factor": factor}) if _size(target - factor * y) < 1e-3 * before else None
+def _ratio(target: Array, y: Array) -> Iterator[_Undone]:
+    """One factor throughout."""
+    if square := float((y * y).sum()):
+        factor = float((target * y).sum()) / square
+        left = _rms(target - factor * y)
+        yield _Undone(Feature("ratio", {"factor": factor}), _rms(target - y), left, abs(factor))
 
 
-def _affine(target: Array, y: Array, before: float) -> Feature | None:
-    """One slope and one offset a channel."""
-    if y.ndim != 4 or y.shape[2] * y.shape[3] * y.shape[0] < 8:
-        return None
+def _affine(target: Array, y: Array) -> Iterator[_Undone]:
+    """One slope and one offset a channel, of more points than two."""
+    if y.ndim != 4 or y.shape[0] * y.shape[2] * y.shape[3] <= 2:
+        return
     axes = (0, 2, 3)
     centred = y - y.mean(axis=axes, keepdims=True)
-    spread = np.maximum((centred**2).sum(axis=axes, keepdims=True), 1e-300)
-    slope = (target * centred).sum(axis=axes, keepdims=True) / spread
+    square = (centred**2).sum(axis=axes, keepdims=True)
+    slope = (target * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
     offset = target.mean(axis=axes, keepdims=True) - slope * y.mean(axis=axes, keepdims=True)
-    return Feature("affine", {}) if _size(target - slope * y - offset) < 1e-3 * before else None
+    left = _rms(target - slope * y - offset)
+    yield _Undone(Feature("affine", {}), _rms(target - y), left, float(np.abs(slope).max()))
 
 
-def _shift(target: Array, y: Array, before: float) -> Feature | None:
-    if y.ndim != 4 or min(y.shape[2:]) < 7:
-        return None
-    for pixels in _pixels():
+def _shift(target: Array, y: Array) -> Iterator[_Undone]:
+    """Every point taken from another one, as far away as kernels reach."""
+    if y.ndim != 4 or min(y.shape[2:]) <= 2 * _REACH:
+        return
+    before, around = _rms((target - y)[_INNER]), range(-_REACH, _REACH + 1)
+    for pixels in ((dy, dx) for dy in around for dx in around):
         moved = np.roll(y, pixels, axis=(2, 3))
-        if _size(target[_INNER] - moved[_INNER]) < 1e-3 * before:
-            return Feature("shift", {"pixels": pixels})
-    return None
+        yield _Undone(Feature("shift", {"pixels": pixels}), before, _rms((target - moved)[_INNER]))
 
 
-_INNER = (..., slice(2, -2), slice(2, -2))
-
-
-def _pixels() -> Iterator[tuple[int, int]]:
-    """Every shift by up to two pixels."""
-    return ((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
-
-
-def _permuted(target: Array, y: Array, before: float) -> Feature | None:
+def _permuted(target: Array, y: Array) -> Iterator[_Undone]:
     """The same values in another order."""
-    if y.size < 2 or before <= 1e-3 * _size(y):
-        return None
-    apart = _size(np.sort(target, axis=None) - np.sort(y, axis=None))
-    return Feature("permuted", {}) if apart < 1e-5 * _size(y) else None
+    apart = _rms(np.sort(target, axis=None) - np.sort(y, axis=None))
+    yield _Undone(Feature("permuted", {}), _rms(target - y), apart)

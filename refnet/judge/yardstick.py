@@ -24,8 +24,12 @@ __all__ = ["judge_segment"]
 
 Array = npt.NDArray[Any]
 
-_LONG = 8  # nodes: shorter segments are always judged by their bound, which is then sharp
-_NOTHING = 1000.0  # times the finest rounding, or a tenth of the result: a bound that wide says nothing
+# Until when a segment is judged by its bound. Tuned: a bound is a proof, a spread a measurement, so the bound is kept
+# for as long as it finds 97 of 100 of the mistakes that the spread finds. On the table in tests/judge/test_yardstick.py
+# each figure is the largest power of two, or of ten, for which that is so.
+_SHORT = 8  # nodes: segments with fewer are always judged by their bound
+_WIDE = 1000.0  # times the finest rounding: a bound as wide says nothing
+_PART = 0.1  # of the result: nor does one as wide as that, in short formats
 
 
 def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
@@ -42,7 +46,7 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     """
     assert segment.candidate is not None
     own, made = segment.precision or precision, limit(segment, precision)
-    if _says(segment, made, own):
+    if _says(len(segment.graph), made, own):
         found = judge(segment.candidate, made)
         if found.holds or not dumped or segment.candidate.shape != made.y.shape:
             return found
@@ -56,13 +60,13 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     return judge(segment.candidate, _apart(made.y, runs))._replace(yardstick="spread")
 
 
-def _says(segment: Segment, made: Bound, precision: Precision) -> bool:
+def _says(nodes: int, made: Bound, precision: Precision) -> bool:
     """Whether a bound is narrow enough to tell honest from wrong."""
     if not np.isfinite(made.rms):
         return False
     size = float(np.sqrt(np.mean(np.square(made.y))))
     finest = max(precision.u, precision.u_store) * size + precision.step
-    return len(segment.graph) < _LONG or made.rms < min(_NOTHING * finest, size / 10)
+    return nodes < _SHORT or made.rms < min(_WIDE * finest, _PART * size)
 
 
 def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:

@@ -123,14 +123,15 @@ def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[
     ----------
     trace : {node: tensor} of a run, to look for overflow ahead and for channels that stay silent
     """
-    found = [finding for name in file.params for finding in _of_array(file, name)]
+    slots = {f"{node.name}.{slot}": slot for node in file.graph.nodes for slot in node.params}
+    found = [finding for name in file.params for finding in _of_array(file, name, slots.get(name, ""))]
     for unit in unit_arrays(file.graph, file.params):
         found += [*_dead(file, unit), *_stuck(file, unit)]
     return [*found, *(_of_run(file, trace) if trace is not None else [])]
 
 
-def _of_array(file: Checkpoint, name: str) -> Iterator[HealthFinding]:
-    array, slot, stored = file.params[name], name.rpartition(".")[2], file.stored.get(name, "float32")
+def _of_array(file: Checkpoint, name: str, slot: str) -> Iterator[HealthFinding]:
+    array, stored = file.params[name], file.stored.get(name, "float32")
     for kind, check in _CHECKS.items():
         with np.errstate(all="ignore"):
             mask = check.of(array, slot, stored)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_input, random_params
+from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.catalogue import BUGS, REPLAYED, everywhere
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
@@ -48,7 +49,7 @@ def test_a_bug_is_a_function_with_a_sentence():
 
 def test_every_kind_of_fault_is_about_bugs_that_arrays_show():
     for kind in KINDS.values():
-        assert all("UnitArrays" in BUGS[bug].takes for bug in kind.bugs)
+        assert all(UnitArrays in BUGS[bug].takes for bug in kind.bugs)
     named = {bug for kind in KINDS.values() for bug in kind.bugs}
     only_files = {bug.id for bug in BUGS.values()} - {bug.id for bug in REPLAYED}
     assert only_files <= named

@@ -118,6 +118,21 @@ def test_where_nothing_fits_it_says_what_can_be_seen(small, spoil, words):
     assert any(words in feature_sentence(feature) for feature in describe(segment, FLOAT32))
 
 
+@pytest.mark.parametrize(("off", "there"), [(0.0, True), (1e-4, False)])
+def test_a_form_leaves_no_more_than_rounding(small, off, there):
+    name = "block1.depthwise"
+    y = small.tensors[name]
+    spoilt = y * np.float32(1.25) + np.float32(off) * np.sin(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
+    segment = cut(Parts(small.graph), small.net.params, name, {**small.tensors, name: spoilt})
+    assert ("ratio" in [feature.kind for feature in describe(segment, FLOAT32)]) == there
+
+
+def test_an_honest_tensor_has_no_feature(small):
+    for name in ("stem.conv", "block1.depthwise", "block2.expand.act", "head.flatten"):
+        segment = cut(Parts(small.graph), small.net.params, name, small.tensors)
+        assert describe(segment, FLOAT32) == ()
+
+
 def test_noise_has_no_cause(small):
     name = "block3.expand"
     noise = np.random.default_rng(0).standard_normal(small.tensors[name].shape).astype(np.float32)

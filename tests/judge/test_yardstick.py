@@ -1,0 +1,97 @@
+"""Until when a bound is kept: the table on which the thresholds of `judge.yardstick` were tuned, and still are best.
+
+A row is a stretch of a network, from the input of a block to the end of a later one. Its honest runs sum in orders that
+refnet's spread does not have; its mistakes are small ones, at the first and the last place where they can be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut, limit, run
+from refnet.graph import SOURCE
+from refnet.judge import yardstick
+from refnet.judge.scorecard import FAMILIES, subject
+from refnet.judge.verdicts import judge
+from refnet.readings.bounds import Precision
+from refnet.readings.orders import rounded, rules, short_rules
+
+WITHIN = 0.97  # of the mistakes that the spread finds, the bound is to find so many
+OTHERS = (
+    rules(lambda n: [slice(i, n, 3) for i in range(min(3, n))]),
+    rules(lambda n: [slice(0, n // 3), slice(n // 3, n)]),
+)
+MISTAKES = ("bn-eps", "relu6-relu", "bn-fold-bias", "weights-int8", "act-missing")
+
+
+class Row(NamedTuple):
+    """One stretch: what is asked of its bound, and by bound and by spread whether each run would hold."""
+
+    nodes: int
+    bound: object
+    honest: list[tuple[bool, bool]]
+    mistaken: list[tuple[bool, bool]]
+
+
+def rows(family, store, count=32):
+    one, precision = subject(FAMILIES[family], 1), Precision.of(store)
+    parts, short = Parts(one.graph), store != "float32"
+    place = {name: index for index, name in enumerate([SOURCE, *one.graph.by_name])}
+    starts = [SOURCE, *(block.entry for block in parts.blocks)]
+    ends = [unit.output for unit in one.graph.units()]
+    stretches = [(start, end) for start in starts for end in ends if 3 < place[end] - place[start] < 100]
+    orders = [short_rules(each, store) if short else each for each in OTHERS]
+    for index in np.random.default_rng(0).permutation(len(stretches))[:count]:
+        start, end = stretches[index]
+        x = rounded(one.tensors[start], store) if short else one.tensors[start]
+        segment = cut(parts, one.net.params, end, {start: x}, judged=False)
+        bound = limit(segment, precision)
+        spread = yardstick._apart(bound.y, list(yardstick._runs(segment, precision)))
+        params = {name: rounded(array, store) for name, array in one.net.params.items()} if short else one.net.params
+        port = replace(segment, params=params)
+        made = [run(port, np.float32, order) for order in orders]
+        wrong = []
+        for bug in MISTAKES:
+            changes = list(BUGS[bug].changes(port))
+            for change in changes[:1] + changes[-1:]:
+                with np.errstate(all="ignore"):
+                    wrong.append(run(port.changed(change), np.float32, orders[0]))
+        holds = [[(judge(y, bound).holds, judge(y, spread).holds) for y in each] for each in (made, wrong)]
+        yield Row(len(segment.graph), bound, *holds)
+
+
+@pytest.fixture(scope="module")
+def table():
+    families = ("V2", "MnasNet A1")
+    return {store: [row for family in families for row in rows(family, store)] for store in ("float32", "bfloat16")}
+
+
+def kept(table, store):
+    """Of the mistakes that the spread finds, how many are found by the yardstick that is chosen."""
+    found, all_ = 0, 0
+    for row in table[store]:
+        by_bound = yardstick._says(row.nodes, row.bound, Precision.of(store))
+        for bound_holds, spread_holds in row.mistaken:
+            all_ += not spread_holds
+            found += not spread_holds and not (by_bound and bound_holds)
+    return found / all_
+
+
+def test_no_honest_run_is_rejected_by_either_yardstick(table):
+    assert all(holds == (True, True) for each in table.values() for row in each for holds in row.honest)
+
+
+def test_the_bound_finds_nearly_all_that_the_spread_finds_where_it_is_asked(table):
+    assert all(kept(table, store) >= WITHIN for store in table)
+
+
+@pytest.mark.parametrize(("threshold", "next_one"), [("_SHORT", 16), ("_WIDE", 10_000.0), ("_PART", 1.0)])
+def test_a_threshold_is_the_largest_for_which_that_is_so(table, threshold, next_one, monkeypatch):
+    monkeypatch.setattr(yardstick, threshold, next_one)
+    assert any(kept(table, store) < WITHIN for store in table)
