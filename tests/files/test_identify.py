@@ -387,9 +387,9 @@ def test_a_width_that_was_named_is_what_it_is_compared_at():
 def test_recognition_is_quick():
     graph = disguised(build("torchvision/mobilenet_v3_large"))
     recognise(graph, (), None, None)
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: other programs do not count
     recognise(changed(graph, "tensor_5", eps=0.5) if graph["tensor_5"].op == "batch_norm" else graph, (), None, None)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_differences_read_as_sentences():

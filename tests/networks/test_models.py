@@ -66,8 +66,19 @@ def test_head_stem_activation_eps_and_gate_are_the_vendors(fact):
     assert gates == ({fact["gate"]} if fact["gate"] else set())
 
 
+# Held to modules of their vendors in tests/data/modules instead.
+WITHOUT_FACTS = {
+    "marvis/mobilenet_v1",
+    "torchvision/mobilenet_v2@quantizable",
+    "transformers/mobilenet_v1",
+    "transformers/mobilenet_v2",
+}
+
+
 def test_facts_cover_every_public_model_but_our_own():
-    assert {name for name in models() if not name.startswith(("paper/", "refnet/"))} == {f["name"] for f in FACTS}
+    public = {name for name in models() if not name.startswith(("paper/", "refnet/"))}
+    assert public - WITHOUT_FACTS == {f["name"] for f in FACTS}
+    assert WITHOUT_FACTS <= public
 
 
 def test_facts_are_those_that_came_with_the_project():
