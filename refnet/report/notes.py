@@ -17,7 +17,7 @@ def note_lines(notes: Iterable[Note]) -> list[str]:
     Examples
     --------
     >>> note_lines([Note("prefix", ("model.", "")), Note("counters", ("total_ops", "total_params"), 402)])
-    ["names stand behind 'model.'", "402 counters are left out: total_ops, total_params, ..."]
+    ["names stand behind 'model.'", '402 counters are left out: total_ops, total_params, ...']
     """
     return [_line(note) for note in notes]
 

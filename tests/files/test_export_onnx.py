@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strategies import graphs, own_graphs
 
 from refnet import Graph, Network, Node, Recipe, build, random_params
+from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.files import containers
 from refnet.files.exporters.onnx import OPSET, export_onnx, initialisers
@@ -17,7 +18,6 @@ from refnet.graph import SOURCE
 from refnet.judge.verdicts import judge
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.bounds import Precision, bound
-from refnet.readings.shapes import shapes
 
 QUICK = [phase for phase in Phase if phase is not Phase.shrink]  # whole networks take minutes to become smaller
 
@@ -49,7 +49,7 @@ def test_every_tensor_of_any_graph_is_inside_its_bounds_in_onnx(made, fold):
     x = np.random.default_rng(0).standard_normal((2, *graph.input_shape))
     tensors = reference_run(every, params, x)
     for name, y in tensors.items():
-        part = cut(graph, params, name, {SOURCE: x, **tensors}, shapes(graph))
+        part = cut(Parts(graph), params, name, {SOURCE: x, **tensors})
         judgement = judge(y, bound(part.graph, part.params, part.given, Precision.of("float64")))
         assert judgement.verdict != "wrong", (name, judgement)  # so few elements may be 'suspect' by chance
 
