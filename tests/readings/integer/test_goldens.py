@@ -160,3 +160,11 @@ def test_every_operation_of_a_shared_network_is_right_on_the_runtime_s_own_input
         judged = [(o.op, different(y, stored[o.outputs[0]])) for o, y in ran if o.outputs[0] in stored]
     assert judged
     assert [op for op, count in judged if count] == []
+
+
+def test_no_element_of_the_saved_layers_of_a_shared_network_differs():
+    folder = shared("real", "vww_96")
+    file = tflite_file.read((folder / "vww_96_int8.tflite").read_bytes())
+    with np.load(folder / "grace_hopper_int8_tensors_reference_kernels.npz", allow_pickle=False) as golden:
+        ran = tflite_file.run(file, fast.KERNELS["tflite"], {file.inputs[0]: golden[f"t{file.inputs[0]:03d}"]})
+        assert [different(y, golden[f"t{operation.outputs[0]:03d}"]) for operation, y in ran] == [0] * 31

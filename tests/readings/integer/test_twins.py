@@ -18,7 +18,7 @@ from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 FOLDER = Path(loops.__file__).parents[1]
 TFLITE = [name for name in loops.KERNELS if name.startswith(("tflite", "cmsis", "xnn"))]
 ONNX = [name for name in loops.KERNELS if name.startswith("onnx")]
-TORCH = [name for name in loops.KERNELS if name.startswith(("fbgemm", "qnnpack"))]
+TORCH = [name for name in loops.KERNELS if name.startswith(("fbgemm", "qnnpack", "x86"))]
 
 
 def names(rules):
@@ -87,7 +87,8 @@ def bias(data, kernels, K):
 
 
 def pairs(kernels):
-    return kernels.endswith("avx2")
+    """Whether some rule adds up in pairs, which are of symmetric weights."""
+    return kernels.endswith("avx2") or kernels.startswith("fbgemm")
 
 
 @of_each("conv2d")
@@ -271,7 +272,10 @@ def test_quantize(kernels, op, data):
 @of_each("dequantize")
 @drawn
 def test_dequantize(kernels, op, data):
-    agree(kernels, op, data.draw(some.tensors(data.draw(some.EIGHT), 1, 2, 3, 4)))
+    dtype = data.draw(some.EIGHT)
+    if kernels in ("tflite", "onnxruntime") and data.draw(st.booleans()):
+        agree(kernels, op, data.draw(some.weights(dtype, 3, 2, 2)))
+    agree(kernels, op, data.draw(some.tensors(dtype, 1, 2, 3, 4)))
 
 
 def test_both_executions_have_the_same_tables_and_rules():

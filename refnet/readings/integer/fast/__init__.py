@@ -13,6 +13,7 @@ from typing import Any
 
 from refnet.readings.integer.fast import (
     fbgemm,
+    onednn,
     onnxruntime,
     qnnpack,
     tflite,
@@ -52,6 +53,7 @@ KERNELS: Mapping[str, Any] = {
     "onnxruntime": onnxruntime,
     "onnxruntime_avx2": _but(onnxruntime, **_all(onnxruntime, _DENSE, pairs=True)),
     "fbgemm": fbgemm,
-    "fbgemm_avx2": _but(fbgemm, **_all(fbgemm, (*_DENSE, "depthwise_conv2d"), pairs=True)),
+    "fbgemm_avx2": _but(fbgemm, **_all(fbgemm, _DENSE, pairs=True)),
+    "x86_vnni": _but(fbgemm, **_all(onednn, ("conv2d", "depthwise_conv2d", "pointwise_conv2d"))),
     "qnnpack": qnnpack,
 }

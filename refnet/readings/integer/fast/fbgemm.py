@@ -48,11 +48,10 @@ def depthwise_conv2d(
     dilation: Pair = (1, 1),
     to: Quantisation,
     act: str = "",
-    pairs: bool = False,
 ) -> QuantisedTensor:
     """As `loops.fbgemm.depthwise_conv2d`."""
     y = sums.depthwise_conv2d(
-        x, w, None, stride=stride, pad=pad, dilation=dilation, pairs=pairs, finish=_finish(x, w, b, to, act),
+        x, w, None, stride=stride, pad=pad, dilation=dilation, pairs=True, finish=_finish(x, w, b, to, act),
         dtype=to.dtype,
     )  # fmt: skip
     return QuantisedTensor(y, to)

@@ -128,9 +128,8 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
 
 
 def dequantize(x: QuantisedTensor) -> Array:
-    """As `loops.onnxruntime.dequantize`."""
-    s, z = x.quantisation.single()
-    return np.subtract(x.values, z, dtype=np.float32, casting="unsafe") * s
+    """As `loops.onnxruntime.dequantize`: the product of the reference kernels."""
+    return tflite.dequantize(x)
 
 
 def pad(

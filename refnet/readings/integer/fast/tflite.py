@@ -166,8 +166,11 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
 
 def dequantize(x: QuantisedTensor) -> Array:
     """As `loops.tflite.dequantize`."""
-    s, z = x.quantisation.single()
-    return s * np.subtract(x.values, z, dtype=np.float32, casting="unsafe")
+    q = x.quantisation
+    if q.axis is None:
+        return q.scale * np.subtract(x.values, q.zero_point, dtype=np.float32, casting="unsafe")
+    s, z = (each.reshape(-1, *(1,) * (x.values.ndim - 1)) for each in q.channels(len(x.values)))
+    return s * (x.values - z).astype(np.float32)
 
 
 def _weights(x: QuantisedTensor, w: QuantisedTensor) -> QuantisedTensor:

@@ -1,7 +1,8 @@
-"""PyTorch's quantised operators with the engines fbgemm and x86, as scalar loops. Activations are uint8.
+"""PyTorch's quantised operators with the engine fbgemm, as scalar loops. Activations are uint8.
 
 Biases are real: they are added to the sums in float32. `pairs`: on processors without VNNI, sums of uint8 by int8
-saturate in pairs (`sums.conv2d`), depthwise ones too; activations of 7 bits (PyTorch's reduce_range) cannot.
+saturate in pairs (`sums.conv2d`); depthwise ones do on every x86. Activations of 7 bits (PyTorch's reduce_range)
+cannot. The engine x86 is the same without VNNI; with it, `onednn` says what differs.
 `act` is '' or 'relu', which clips at the zero point. Source: pytorch, aten/src/ATen/native/quantized/cpu/ and FBGEMM.
 PyTorch 2.13; it deprecates these dtypes. fma(a, b, c) = f32(a * b + c).
 """
@@ -15,7 +16,7 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.loops import sums
-from refnet.readings.integer.loops.onnxruntime import flatten, max_pool2d
+from refnet.readings.integer.loops.onnxruntime import dequantize, flatten, max_pool2d
 from refnet.readings.integer.loops.sums import Pad, Pair
 from refnet.readings.integer.loops.torch_ranges import clipped
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
@@ -58,10 +59,9 @@ def depthwise_conv2d(
     dilation: Pair = (1, 1),
     to: Quantisation,
     act: str = "",
-    pairs: bool = False,
 ) -> QuantisedTensor:
-    """As `conv2d`, each channel by itself; taps are paired row by row."""
-    total = sums.depthwise_conv2d(x, w, None, stride=stride, pad=pad, dilation=dilation, pairs=pairs)
+    """As `conv2d`, each channel by itself; pairs of taps, row by row, always saturate."""
+    total = sums.depthwise_conv2d(x, w, None, stride=stride, pad=pad, dilation=dilation, pairs=True)
     return _rescaled(total, x, w, b, to, act)
 
 
@@ -184,15 +184,6 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
             nearest = float(np.rint(np.float32(float(np.float32(x[index])) * float(inverse) + z)))
             y[index] = to.low if math.isnan(nearest) else min(max(nearest, to.low), to.high)
     return QuantisedTensor(y, to)
-
-
-def dequantize(x: QuantisedTensor) -> Array:
-    """f32((q - z) * s), float32."""
-    s, z = x.quantisation.single()
-    y = np.zeros(x.values.shape, np.float32)
-    for index in np.ndindex(y.shape):
-        y[index] = np.float32(int(x.values[index]) - z) * s
-    return y
 
 
 def _reals(x: QuantisedTensor) -> Array:

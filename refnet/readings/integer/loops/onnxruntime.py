@@ -174,11 +174,12 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
 
 
 def dequantize(x: QuantisedTensor) -> Array:
-    """DequantizeLinear: f32(f32(q - z) * s), float32."""
-    s, z = x.quantisation.single()
+    """DequantizeLinear: f32(f32(q - z) * s), float32; weights by the scale of each filter."""
+    s, z = x.quantisation.channels(len(x.values))
     y = np.zeros(x.values.shape, np.float32)
     for index in np.ndindex(y.shape):
-        y[index] = np.float32(int(x.values[index]) - z) * s
+        k = index[0]
+        y[index] = np.float32(int(x.values[index]) - int(z[k])) * s[k]
     return y
 
 

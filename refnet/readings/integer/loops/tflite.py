@@ -254,11 +254,12 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
 
 
 def dequantize(x: QuantisedTensor) -> Array:
-    """f32(s * (q - z)), float32. reference/dequantize.h."""
-    s, z = x.quantisation.single()
+    """f32(s * (q - z)), float32; weights by the scale of each filter. reference/dequantize.h."""
+    s, z = x.quantisation.channels(len(x.values))
     y = np.zeros(x.values.shape, np.float32)
     for index in np.ndindex(y.shape):
-        y[index] = s * np.float32(int(x.values[index]) - z)
+        k = index[0]
+        y[index] = s[k] * np.float32(int(x.values[index]) - int(z[k]))
     return y
 
 

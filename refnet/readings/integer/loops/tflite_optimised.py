@@ -1,7 +1,11 @@
 """TensorFlow Lite's optimised builtin kernels on x86 (BUILTIN_WITHOUT_DEFAULT_DELEGATES), as scalar loops.
 
 Their code is written for NEON and translated: the second rounding of a multiplier sends ties up. What is not here is
-as in the reference kernels. Sources: tensorflow/lite/kernels/internal/optimized/.
+as in the reference kernels. Convolutions, linear layers, means, pools and sizes are exact. The elementwise operations
+work on vectors of 8 or 16 numbers, and what does not fill the last vector, in the order N, H, W, C, goes by the
+reference kernels' rule: that is not modelled in `quantize`, `dequantize` and `requantize`. Nor is it that MUL narrows
+to int16 by wrapping, where a product is beyond 32767 steps of the output, and that ADD sends ties of its inputs up.
+Sources: tensorflow/lite/kernels/internal/optimized/.
 """
 
 from __future__ import annotations
