@@ -158,7 +158,7 @@ def _references(value: Any) -> list[Any]:
     """Keras' lists of references, of which one alone may stand without the list around it."""
     if _is_reference(value):
         return [value]
-    if isinstance(value, list) and value and isinstance(value[0], list):
+    if isinstance(value, list) and value and all(isinstance(entry, list) for entry in value):
         return value
     raise FormatError("its configuration does not say which tensors a layer reads or the model returns")
 
