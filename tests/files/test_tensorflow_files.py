@@ -163,6 +163,14 @@ def test_numbers_that_lie_elsewhere_are_not_opened(tmp_path):
     refused(read, folder, "not a regular file")
 
 
+def test_a_layers_model_with_something_else_among_its_tensors_is_refused(tmp_path):
+    given = {"class_name": "InputLayer", "name": "x", "config": {"batch_input_shape": [None, 4, 5, 3]}}
+    relu = {"class_name": "ReLU", "name": "y", "config": {}, "inbound_nodes": [[["x", 0, 0, {}], 1.5]]}
+    config = {"layers": [given, relu], "output_layers": [["y", 0, 0]]}
+    topology = {"model_config": {"class_name": "Functional", "config": config}}
+    refused(read, saved(tmp_path / "m", model(modelTopology=topology)), "which tensors a layer reads")
+
+
 def test_a_folder_whose_model_is_a_link_that_leads_out_is_refused(tmp_path):
     saved(tmp_path / "n", model())
     (tmp_path / "m").mkdir()
