@@ -149,13 +149,17 @@ def sources(step: Step) -> tuple[str, ...]:
 class _Planner:
     """Goes down the units and, from each that begins a run, as far as the run holds.
 
-    Batch norms that are left follow no convolution alone: a unit is a convolution and its activation, or one node.
+    A batch norm that folding has left (behind another one, or wanted by itself) is a node of its own here: a unit is a
+    convolution and its activation, or one node.
     """
 
     def __init__(self, graph: Graph, shapes: Mapping[str, Shape], keep: Collection[str]) -> None:
         self.graph, self.shapes = graph, shapes
         self.kept = {*keep, *graph.outputs}
-        self.units = {unit.conv.name: unit for unit in graph.units(self.kept)}
+        self.units: dict[str, Unit] = {}
+        for unit in graph.units(self.kept):
+            parts = [unit] if unit.norm is None else map(Unit, unit.nodes)
+            self.units |= {part.conv.name: part for part in parts}
         self.made = {SOURCE}
 
     def steps(self) -> Iterator[Step]:

@@ -9,7 +9,7 @@ from strategies import own_graphs
 
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
 from refnet.session import Session
@@ -42,3 +42,21 @@ def test_a_session_returns_every_output_by_name_in_order(made):
     assert tuple(found) == graph.outputs
     for name, y in found.items():
         assert np.array_equal(y, kept[name], equal_nan=True)
+
+
+def test_a_batch_norm_behind_another_one_is_run():
+    vectors = dict.fromkeys(("gamma", "beta", "mean", "var"), (2,))
+    nodes = (
+        Node("conv", "pointwise_conv2d", (SOURCE,), {"w": (2, 2)}),
+        Node("first", "batch_norm", ("conv",), vectors, {"eps": 0.0}),
+        Node("second", "batch_norm", ("first",), vectors, {"eps": 0.0}),
+        Node("act", "relu", ("second",)),
+    )
+    graph = Graph(Recipe("", 1.0, (1, 1), 2, channels=2), nodes)
+    params = {"conv.w": np.eye(2)}
+    for name, beta in (("first", 1.0), ("second", 10.0)):
+        params |= {f"{name}.gamma": np.ones(2), f"{name}.beta": np.full(2, beta)}
+        params |= {f"{name}.mean": np.zeros(2), f"{name}.var": np.full(2, 0.25)}
+    # ((3 / 0.5) + 1) / 0.5 + 10 = 24, and for -2: ((-4) + 1) / 0.5 + 10 = 4
+    y = Session(graph, params, threads=1)(np.array([3.0, -2.0]).reshape(1, 2, 1, 1))
+    assert y.ravel().tolist() == [24.0, 4.0]
