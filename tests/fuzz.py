@@ -4,7 +4,8 @@
     PYTHONPATH=. python tests/fuzz.py hdf5 --count 10000 --file some.h5
     PYTHONPATH=. python tests/fuzz.py tfjs --count 10000
 
-Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right.
+Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right; those of
+`modules` are PyTorch files whose pickles are changed instruction by instruction, see `fuzz_pickles`.
 
 A mutant must be refused with FormatError, or give exactly the arrays that the vendor's own reader returns for those
 bytes. Where it tells a structure, that is translated too. Whatever else happens is a finding, and makes the exit
@@ -175,6 +176,7 @@ SAMPLES = {
     "keras": ["keras_v3_small.keras"],
 }
 MODULES = {"keras": "hdf5", "checkpoint": "bundle"}
+PICKLES = ["own.pth", "own-legacy.pth", "v3-protocol5.pth", "v3-script.pt", "lightning.ckpt", "average-object.pth"]
 
 
 # ----------------------------------------------------------------------------------------------------------- the worker
@@ -226,7 +228,8 @@ class _Watch:
 
 def _work(container: str, folder: str, pipe: Any) -> None:
     """Read one file after another; say what came of it."""
-    reader = importlib.import_module(f"refnet.files.containers.{MODULES.get(container, container)}")
+    room = f"refnet.files.containers.{MODULES.get(container, container)}"
+    reader = importlib.import_module("fuzz_pickles" if container == "modules" else room)
     vendor = VENDORS.get(container, _none)
     importers = importlib.import_module("refnet.files.importers")
     tempfile.tempdir = folder  # a reader may make files of its own
@@ -320,7 +323,10 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
         worker = Worker(container, folder, [f"good{index}" for index in range(len(samples))])
         for index, sample in enumerate(samples):
             share = count // len(samples) + (index < count % len(samples))
-            for mutant in mutants(sample.read_bytes(), seed + index, share):
+            from fuzz_pickles import pickle_mutants
+
+            made = pickle_mutants if container == "modules" else mutants
+            for mutant in made(sample.read_bytes(), seed + index, share):
                 Path(folder, "mutant").write_bytes(mutant)
                 outcome = worker.outcome("mutant")
                 outcomes[outcome] += 1
@@ -397,7 +403,7 @@ def main() -> int:
     from fuzz_folders import FOLDERS, fuzz_folders, good_folders
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz"}))
+    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz", "modules"}))
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, action="append", help="a good file to damage, instead of the vendors' own")
@@ -419,12 +425,13 @@ def _samples(container: str, folder: Path) -> list[Path]:
     """The vendors' own files of this kind, out of the archive that the tests have."""
     import tarfile
 
-    archive = Path(__file__).parent / "data" / "exports" / "exports.tar.xz"
+    data = Path(__file__).parent / "data"
+    archive = data / "modules/modules.tar.xz" if container == "modules" else data / "exports/exports.tar.xz"
     if container == "npz":
         return [Path(__file__).parent.parent / "weights" / "digits_weights.npz"]
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
-    return [folder / name for name in SAMPLES[container]]
+    return [folder / name for name in (PICKLES if container == "modules" else SAMPLES[container])]
 
 
 if __name__ == "__main__":
