@@ -62,6 +62,7 @@ _CLASSES = {
 }
 _SLOTS = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
 _EPS = 1e-5  # of PyTorch's batch norm, unless it was told otherwise
+_MOST_LAYERS = 16  # with weights, of a head
 _NUMBERS = re.compile(r"(\d+)")
 
 
@@ -206,6 +207,8 @@ def _chain(arrays: Arrays, channels: int) -> list[_HeadLayer] | None:
     for key, array in arrays.items():
         path, _, slot = key.rpartition(".")
         groups.setdefault(path, {})[slot] = array.shape
+    if len(groups) > _MOST_LAYERS:
+        return None
     layers = [_layer(path, held) for path, held in groups.items()]
     if None in layers:
         return None
@@ -276,7 +279,8 @@ def _told(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...] | None:
     if part.submodules.get(parent, Submodule("", {})).kind.rpartition(".")[2] != "Sequential":
         return None
     inside = {path: held for path, held in part.submodules.items() if path.startswith(f"{parent}.")}
-    leaves = [path for path in inside if not any(other.startswith(f"{path}.") for other in inside)]
+    parents = {path.rpartition(".")[0] for path in inside}
+    leaves = [path for path in inside if path not in parents]
     words = []
     for path in leaves:
         kind = inside[path].kind

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 __all__ = ["NO_PREFIX", "Prefix", "prefixes"]
 
 _LEAST = 0.5  # of the names under a prefix must be the vendor's
 _FEWEST = 20  # names of a network, a folded one without its head too
+# A network has 700 names, a detector around it a few times as many: what has more is not looked through.
+_MOST_NAMES, _MOST_PREFIXES = 20_000, 100
 _ENDS = re.compile(r"[./]")  # behind the parts of a vendor's name: PyTorch's and TensorFlow's
 
 
@@ -50,14 +53,24 @@ def prefixes(arrays: Mapping[str, Any], networks: Iterable[Sequence[str]]) -> li
     arrays : by the file's names
     networks : the names of each network that could be meant, the first of them that of its first convolution
     """
-    found: dict[Prefix, int] = {}
+    if len(arrays) > _MOST_NAMES:
+        return []
+    alike: dict[str, list[Sequence[str]]] = {}
     for names in networks:
-        for prefix in _candidates(arrays, names[0]):
-            count = sum(prefix.to_own(name) in arrays for name in names if name.startswith(prefix.vendor))
-            found[prefix] = max(found.get(prefix, 0), count)
+        alike.setdefault(names[0], []).append(names)
+    found: dict[Prefix, int] = {}
+    for first, each in alike.items():
+        for prefix in islice(_candidates(arrays, first), _MOST_PREFIXES):
+            most = max(_count(prefix, names, arrays) for names in each)
+            found[prefix] = max(found.get(prefix, 0), most)
     likely = {one: count for one, count in found.items() if count >= max(_FEWEST, _LEAST * _size(one, arrays))}
     most = max(likely.values(), default=0)
     return [one for one, count in likely.items() if count == most]
+
+
+def _count(prefix: Prefix, names: Sequence[str], keys: Collection[str]) -> int:
+    """How many of a vendor's names are in a file under a prefix."""
+    return sum(prefix.to_own(name) in keys for name in names if name.startswith(prefix.vendor))
 
 
 def _size(prefix: Prefix, keys: Collection[str]) -> int:

@@ -114,7 +114,8 @@ def _activation(path: str | None, submodules: Mapping[str, Submodule]) -> Submod
             return submodules[name]
     if not number.isdigit() or len(number) > 6:
         return None
-    after = int(number) + 1
-    while (found := submodules.get(f"{parent}.{after}")) and found.kind.rpartition(".")[2] in _EMPTY:
-        after += 1
-    return found
+    for after in range(int(number) + 1, int(number) + 4):
+        found = submodules.get(f"{parent}.{after}")
+        if found is None or found.kind.rpartition(".")[2] not in _EMPTY:
+            return found
+    return None
