@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from readings.integer import single_ops, tflite_file
+from support import CHECKOUT, DATA
 
-import refnet
 from refnet.readings.integer import fast, loops
 
-DATA = Path(__file__).parents[2] / "data" / "integers"
-SHARED = Path(refnet.__file__).parents[2] / "shared"
+INTEGERS = DATA / "integers"
+SHARED = CHECKOUT.parent / "shared"
 EXECUTIONS = pytest.mark.parametrize("execution", [loops, fast], ids=["loops", "fast"])
 LARGE = 20_000  # outputs of an operation that scalar loops are not asked for
 
@@ -90,24 +90,24 @@ def wrong_torch(execution, path):
 @EXECUTIONS
 @pytest.mark.parametrize("made_by", SETS)
 def test_no_element_of_an_operation_of_tflite_differs(execution, made_by):
-    count, wrong = wrong_tflite(execution, DATA / "tflite.npz", made_by)
+    count, wrong = wrong_tflite(execution, INTEGERS / "tflite.npz", made_by)
     assert wrong == []
     assert count >= 30
 
 
 @EXECUTIONS
 def test_no_element_in_int16_or_in_dynamic_range_differs(execution):
-    assert wrong_tflite(execution, DATA / "litert.npz", "ref") == (75, [])
+    assert wrong_tflite(execution, INTEGERS / "litert.npz", "ref") == (75, [])
 
 
 @EXECUTIONS
 def test_no_element_of_an_operation_of_onnxruntime_differs(execution):
-    assert wrong_onnx(execution, DATA / "onnxruntime.npz") == (22, [])
+    assert wrong_onnx(execution, INTEGERS / "onnxruntime.npz") == (22, [])
 
 
 @EXECUTIONS
 def test_no_element_of_an_operation_of_pytorch_differs(execution):
-    assert wrong_torch(execution, DATA / "torch.npz") == (26, [])
+    assert wrong_torch(execution, INTEGERS / "torch.npz") == (26, [])
 
 
 def checksums(file, rules, golden, image):
@@ -119,7 +119,7 @@ def checksums(file, rules, golden, image):
 
 @pytest.mark.parametrize("image", [0, 1])
 def test_every_operation_of_a_whole_network_has_the_runtime_s_checksum(image):
-    with np.load(DATA / "vww_96.npz", allow_pickle=False) as golden:
+    with np.load(INTEGERS / "vww_96.npz", allow_pickle=False) as golden:
         file = tflite_file.read(golden["model"].tobytes())
         made, known = checksums(file, fast.KERNELS["tflite"], golden, image)
     assert made == known
