@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -239,3 +240,13 @@ def test_a_session_uses_the_cores_that_this_process_may_use(monkeypatch):
     assert cores() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert cores() == 1
+
+
+@pytest.mark.parametrize(("batch", "threads"), [(1, 4), (2, 1), (3, 1)])
+def test_one_image_is_multiplied_by_all_threads_of_blas_and_each_of_several_by_one(monkeypatch, batch, threads):
+    asked, x = [], random_input(SMALL, batch)
+    monkeypatch.setattr("refnet.session._blas_threads", lambda count: asked.append(count) or nullcontext())
+    session = Session(SMALL, PARAMS, threads=4)
+    session(x)
+    session.tensors(x)
+    assert asked == [threads, threads]

@@ -85,6 +85,14 @@ def test_workers_are_started_once_batches_take_long(monkeypatch):
     assert len(session._pool._workers) == 1
 
 
+def test_workers_that_are_there_are_not_started_again():
+    session, worker = working()
+    session._spent = 2.0
+    session(random_input(SMALL, 2))
+    session.start_workers()
+    assert session._pool._workers == [worker]
+
+
 def test_time_spent_on_batches_counts_and_that_on_single_images_does_not(monkeypatch):
     monkeypatch.setattr("refnet.session._PATIENCE", 0.0)
     session = Session(SMALL, PARAMS, threads=2)

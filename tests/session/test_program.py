@@ -1,0 +1,251 @@
+"""How much memory a session takes, and in how many pieces it works: by hand, for steps on small maps.
+
+Sizes are in elements; a tensor takes whole cache lines, of 16 of them in float32. A tensor takes the lowest place that
+is free.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from refnet import random_params
+from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.readings.shapes import shapes
+from refnet.session.arena import Arena
+from refnet.session.program import program
+from refnet.session.steps import steps
+
+
+def spatial(name, op, source, w, stride=(1, 1), pad=1, **attrs):
+    sides = ((pad, pad), (pad, pad))
+    return Node(name, op, (source,), {"w": w}, {"stride": stride, "pad": sides, "dilation": (1, 1), **attrs})
+
+
+def pointwise(name, source, K, C):
+    return Node(name, "pointwise_conv2d", (source,), {"w": (K, C)})
+
+
+STEM = spatial("stem", "conv2d", SOURCE, (4, 4, 3, 3))  # 4 channels on 6 x 8: 192
+# The image and the stem's tensor, 192 each; 4 channels with a border, 8 x 10; windows of 37 for each of 48 pixels; and
+# what an activation may use.
+STEM_TAKES = 192 + 192 + 320 + 37 * 48 + 192
+
+
+@pytest.fixture
+def tile(monkeypatch):
+    """Sets how many elements are worked on at once."""
+
+    def limited(size):
+        for name in ("program", "residual"):
+            monkeypatch.setattr(sys.modules[f"refnet.session.{name}"], "TILE", size)
+
+    return limited
+
+
+def made(*nodes, keep=(), dtype=np.float32, returns=()):
+    graph = check(Graph(Recipe("", 1.0, (6, 8), 1, 4), nodes, returns))
+    sizes = shapes(graph)
+    kept = {*keep, *graph.outputs}
+    return program(steps(graph, sizes, kept), random_params(graph, dtype), sizes, kept)
+
+
+def products(one):
+    """(pixels, channels in, channels out) of every matrix product."""
+    return [(*args[0].shape, args[1].shape[1]) for call, args in one.calls if call is np.matmul]
+
+
+def test_a_stem_takes_a_row_of_windows_for_each_pixel():
+    assert made(STEM).buffers == 4 * STEM_TAKES
+    assert made(STEM, dtype=np.float64).buffers == 8 * STEM_TAKES
+
+
+def test_a_stem_takes_its_windows_tile_by_tile(tile):
+    """Twice the elements of a tile: two rows of 8 windows of 37 are 592."""
+    tile(592 // 2)
+    assert made(STEM).buffers == 4 * (192 + 192 + 320 + 592 + 64)
+    assert products(made(STEM)) == [(16, 37, 4)] * 3
+    tile(592 // 2 - 1)
+    assert products(made(STEM)) == [(8, 37, 4)] * 6
+    tile(5 * 296 // 2)
+    assert products(made(STEM)) == [(40, 37, 4), (8, 37, 4)]
+
+
+def test_a_stem_of_stride_two_has_its_columns_by_phase():
+    """Of 10 columns with their border 5 in each phase; an image of 3 x 4 comes of it."""
+    one = made(spatial("stem", "conv2d", SOURCE, (4, 4, 3, 3), stride=(2, 2)))
+    assert one.buffers == 4 * (192 + 48 + 4 * 2 * 8 * 5 + 37 * 12 + 4 + 48)  # 37 x 12 is 4 short of whole lines
+    assert products(one) == [(12, 37, 4)]
+
+
+def test_tensors_that_nothing_reads_any_more_make_room():
+    """Of six maps of 400 channels two are there at a time, and what an activation may use."""
+    names = [f"p{index}" for index in range(6)]
+    chain = [
+        pointwise(name, before, 400, 400 if index else 4)
+        for index, (name, before) in enumerate(zip(names, ["stem", *names], strict=False))
+    ]
+    large = 400 * 48
+    assert made(STEM, *chain).buffers == 4 * (3 * large + 384)
+    assert made(STEM, *chain, keep=names).buffers == 4 * (7 * large + 384)
+
+
+def test_a_shortcut_is_held_until_it_is_added():
+    chain = (pointwise("a", "stem", 400, 4), pointwise("b", "a", 400, 400), pointwise("c", "b", 400, 400))
+    assert made(STEM, *chain, Node("s", "add", ("c", "a"))).buffers == 4 * (4 * 400 * 48 + 384)
+
+
+def test_a_pointwise_convolution_is_run_tile_by_tile(tile):
+    """Rows of 8 pixels of 10 channels are 80."""
+    one = made(STEM, pointwise("a", "stem", 10, 4))
+    assert products(one)[1:] == [(48, 4, 10)]
+    tile(4 * 80)
+    assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-2:] == [(32, 4, 10), (16, 4, 10)]
+    tile(4 * 80 - 1)
+    assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-2:] == [(24, 4, 10)] * 2
+    tile(1)
+    assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-6:] == [(8, 4, 10)] * 6
+
+
+# -------------------------------------------------------------------------------------------------- inverted residuals
+
+
+def block(C=64, stride=(2, 2), *, expand=True, project=True):
+    """4 channels on 6 x 8 -> C channels on 3 x 4 -> 4 channels."""
+    nodes = [STEM]
+    if expand:
+        nodes += [pointwise("expand", "stem", C, 4), Node("expand.act", "relu", ("expand",))]
+    nodes.append(spatial("depthwise", "depthwise_conv2d", nodes[-1].name, (C, 3, 3), stride))
+    if project:
+        nodes.append(pointwise("project", "depthwise", 4, C))
+    return tuple(nodes)
+
+
+def test_a_block_takes_its_map_with_a_border_and_twice_as_much_to_expand_and_to_activate():
+    """The rest is two sums of each column, as columns of stride 2 are filtered in pairs, and what is projected."""
+    border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
+    assert made(*block()).buffers == 4 * (384 + border + 2 * expanded + sums + filtered)
+
+
+def test_a_block_is_run_tile_by_tile(tile):
+    """A row of the result takes two of the expanded map, 2 x 8 x 64."""
+    tile(2 * 1024)
+    one = made(*block())
+    border, expanded, sums, filtered = 5 * 12 * 64, 5 * 8 * 64, 2 * 4 * 128, 2 * 4 * 64
+    assert one.buffers == 4 * (384 + border + 2 * expanded + sums + filtered)
+    # Rows 0 to 3 of the image lie under rows 0 and 1 of the result; 4 and 5 under the last one.
+    assert products(one)[-4:] == [(32, 4, 64), (8, 64, 4), (16, 4, 64), (4, 64, 4)]
+    tile(2 * 1024 - 1)
+    assert [rows for rows, _, K in products(made(*block())) if K == 64] == [16, 16, 16]
+
+
+def test_a_row_that_two_tiles_share_is_expanded_once(tile):
+    tile(1)
+    rows = [rows for rows, _, K in products(made(*block(stride=(1, 1)))) if K == 64]
+    assert rows == [16, 8, 8, 8, 8]  # the first tile reaches two rows, the last one no new row
+
+
+def test_columns_of_many_channels_are_not_filtered_in_pairs():
+    """Nor do they take the memory for that; up to 192 channels they are."""
+    few, many = made(*block(192)), made(*block(193))
+    assert few.buffers == 4 * (384 + 192 * (7 * 12 + 2 * 48 + 12) + 3 * 4 * 384)
+    assert many.buffers == 4 * (384 + 7 * 12 * 193 + 12 + 2 * 48 * 193 + 12 * 193 + 4)  # in whole lines
+
+
+def test_a_block_without_a_projection_filters_into_its_own_tensor():
+    large = 192 * 2  # the stem's tensor has no place where the image was, for it is read
+    one = made(*block(project=False))
+    assert one.buffers == 4 * (large + 768 + 7 * 12 * 64 + 2 * 6 * 8 * 64 + 3 * 4 * 128)
+    assert [rows for rows, _, K in products(one) if K == 64] == [48]
+
+
+def gated(C=64, stride=(2, 2), *, act=False):
+    """The block with a squeeze-and-excite of 16 channels, and an activation behind it."""
+    head, last = block(C, stride)[:-1], "depthwise"
+    size = tuple(6 // stride[0] if axis == 0 else 8 // stride[1] for axis in (0, 1))
+    pool = {"kernel": size, "stride": (1, 1), "pad": ((0, 0), (0, 0))}
+    gate = (
+        Node("pool", "avg_pool2d", (last,), {}, pool),
+        pointwise("reduce", "pool", 16, C),
+        pointwise("excite", "reduce", C, 16),
+        Node("scale", "scale", (last, "excite")),
+    )
+    after = (Node("scale.act", "relu", ("scale",)),) if act else ()
+    return (*head, *gate, *after, pointwise("project", "scale.act" if act else "scale", 4, C))
+
+
+def test_a_gate_multiplies_the_weights_where_they_are_fewer_than_the_map_is():
+    """12 pixels of 64 channels, which 64 x 4 weights project: scaled, and what an activation may use.
+
+    What is pooled, reduced and opened, 64 + 16 + 64, lies with the result where the image was.
+    """
+    border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
+    one = made(*gated())
+    assert one.buffers == 4 * (384 + border + 2 * expanded + sums + filtered + 48 + 4 * 64)
+    assert products(one)[-4:] == [(1, 12, 64), (1, 64, 16), (1, 16, 64), (12, 64, 4)]
+
+
+def test_an_activation_behind_a_gate_takes_a_map():
+    border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
+    assert made(*gated(act=True)).buffers == 4 * (384 + border + 2 * expanded + sums + 2 * filtered)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kept"),
+    [
+        ((STEM,), 1),
+        ((STEM, pointwise("a", "stem", 10, 4), pointwise("b", "a", 4, 10), Node("s", "add", ("b", "stem"))), 1),
+        (block(), 1),
+        (block(stride=(1, 1)), 1),
+        (block(project=False), 1),
+        (block(expand=False, C=4), 1),
+        (gated(), 1),
+        (gated(act=True), 1),
+        (gated(64, (1, 1)), 1),
+    ],
+    ids=["stem", "shortcut", "block", "dense", "no projection", "no expansion", "gate", "gate and activation", "large"],
+)
+def test_all_that_a_run_takes_but_what_is_kept_is_let_go(nodes, kept, monkeypatch):
+    arenas = []
+
+    class Watched(Arena):
+        def __init__(self, *args):
+            super().__init__(*args)
+            arenas.append(self)
+
+    monkeypatch.setattr(sys.modules["refnet.session.program"], "Arena", Watched)
+    made(*nodes)
+    assert [len(arena._taken) for arena in arenas] == [kept, kept]
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_weights_are_packed_once():
+    """A stem's with a bias of zeros, 37 x 4; a kernel repeated along a row of 8 columns; the rest as they are."""
+    assert made(STEM).weights == 4 * 37 * 4
+    assert made(STEM, pointwise("a", "stem", 10, 4)).weights == 4 * (148 + 40)
+    assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 * 8 + 256)
+
+
+def test_a_kernel_of_odd_width_is_packed_with_a_column_of_zeros_for_columns_in_pairs():
+    assert made(*block()).weights == 4 * (148 + 256 + 3 * 4 * 64 * 4 + 256)
+
+
+def test_a_kernel_is_repeated_along_a_row_up_to_a_mebibyte(monkeypatch):
+    """As reckoned with a column more: 3 x 4 taps of 8 columns of 64 channels."""
+    limit = 4 * 3 * 4 * 8 * 64
+    taps = sys.modules["refnet.session.taps"]
+    assert taps.ROW_WEIGHTS == 2**20
+    monkeypatch.setattr(taps, "ROW_WEIGHTS", limit)
+    assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 * 8 + 256)
+    monkeypatch.setattr(taps, "ROW_WEIGHTS", limit - 1)
+    assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 + 256)
+
+
+def test_an_image_is_run_to_the_tensors_that_are_kept():
+    one = made(STEM, pointwise("a", "stem", 10, 4), keep=["stem"])
+    assert {name: y.shape for name, y in one.kept.items()} == {"stem": (4, 6, 8), "a": (10, 6, 8)}
+    assert one.source.shape == (4, 6, 8)
