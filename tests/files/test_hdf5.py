@@ -15,6 +15,8 @@ import pytest
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.containers import hdf5, keras_config
+from refnet.files.containers.json_text import parse_json
+from refnet.files.containers.structure import Structure
 
 h5py = pytest.importorskip("h5py")
 
@@ -292,6 +294,11 @@ def layer(name: str, *inbound: Any, kind: str = "ReLU", **config: Any) -> dict[s
     return {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": list(inbound)}
 
 
+def structure(text: str, producer: str) -> Structure:
+    config = parse_json(text.encode(), "the model's configuration")
+    return keras_config.structure(keras_config.keras_model(config), producer)
+
+
 def tensor(name: str) -> dict[str, Any]:
     return {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "keras_history": [name, 0, 0]}}
 
@@ -310,7 +317,7 @@ KERAS_3 = model(
 
 @pytest.mark.parametrize("text", [KERAS_2, KERAS_3], ids=["Keras 2", "Keras 3"])
 def test_both_spellings_of_a_configuration_are_one_structure(text: str) -> None:
-    found = keras_config.structure(text, "keras")
+    found = structure(text, "keras")
     assert found.inputs == {"x": (None, 8, 8, 3)}
     assert found.outputs == ("b",)
     first, second = found.operations
@@ -323,19 +330,19 @@ def test_both_spellings_of_a_configuration_are_one_structure(text: str) -> None:
 def test_tensors_in_a_list_are_inputs_in_order() -> None:
     for call in ([["x", 0, 0, {}], ["a", 0, 0, {}]], {"args": [[tensor("x"), tensor("a")]], "kwargs": {}}):
         text = model(layer("a", [["x", 0, 0, {}]]), layer("b", call, kind="Add"))
-        assert keras_config.structure(text, "").operations[1].inputs == ("x", "a")
+        assert structure(text, "").operations[1].inputs == ("x", "a")
 
 
 def test_other_things_that_a_layer_is_called_with_are_kept() -> None:
     text = model(layer("b", {"args": [tensor("x")], "kwargs": {"training": True}}))
-    assert keras_config.structure(text, "").operations[0].attrs["keywords"] == {"training": True}
+    assert structure(text, "").operations[0].attrs["keywords"] == {"training": True}
 
 
 def test_a_sequential_model_reads_the_layer_before() -> None:
     text = json.dumps(
         {"class_name": "Sequential", "config": [layer("a", batch_input_shape=[None, 8, 8, 3]), layer("b")]}
     )
-    found = keras_config.structure(text, "")
+    found = structure(text, "")
     assert found.inputs == {"a_input": (None, 8, 8, 3)}
     assert [operation.inputs for operation in found.operations] == [("a_input",), ("a",)]
     assert found.outputs == ("b",)
@@ -343,12 +350,12 @@ def test_a_sequential_model_reads_the_layer_before() -> None:
 
 def test_layers_out_of_order_are_put_in_order() -> None:
     text = model(layer("b", [["a", 0, 0, {}]]), layer("a", [["x", 0, 0, {}]]))
-    assert [operation.name for operation in keras_config.structure(text, "").operations] == ["a", "b"]
+    assert [operation.name for operation in structure(text, "").operations] == ["a", "b"]
 
 
 def test_a_lambda_is_only_named() -> None:
     text = model(layer("b", [["x", 0, 0, {}]], kind="Lambda", function=["4wEAAAA=", None, None]))
-    assert keras_config.structure(text, "").operations[0].attrs["function"] == ("4wEAAAA=", None, None)
+    assert structure(text, "").operations[0].attrs["function"] == ("4wEAAAA=", None, None)
 
 
 @pytest.mark.parametrize(
@@ -371,4 +378,4 @@ def test_a_lambda_is_only_named() -> None:
 )
 def test_odd_configurations_are_refused(text: str, why: str) -> None:
     with pytest.raises(FormatError, match=why):
-        keras_config.structure(text, "keras")
+        structure(text, "keras")

@@ -1,9 +1,9 @@
 """HDF5 files that Keras writes: .weights.h5, .keras, and the .h5 of Keras 3 and of TF-Keras 2.
 
-Four layouts, one set of names: '<layer>/<variable>', with the layer's own name and Keras 3's names of variables. A
-.keras file is a zip archive of config.json and of an HDF5 file. Where the file has the model's configuration, that is
-its structure (`keras_config`); it is read as JSON, and no layer is made of it. Optimizers and random seeds are left
-out.
+Four layouts, one set of names: '<layer>/<variable>', with the layer's own name, behind those of the models that it is
+in, and Keras 3's names of variables. A .keras file is a zip archive of config.json and of an HDF5 file. Where the file
+has the model's configuration, that is its structure (`keras_config`); it is read as JSON, and no layer is made of it.
+Optimizers and random seeds are left out.
 
 On one damaged file in two hundred libhdf5 never comes to an end, so it runs in a process of its own (`hdf5_process`)
 with a limit on memory and on processor time. That process costs a tenth of a second.
@@ -24,11 +24,14 @@ import numpy.typing as npt
 
 from refnet import child
 from refnet.errors import FormatError, RequestError
-from refnet.files.containers import keras_config, safetensors
+from refnet.files.containers import safetensors
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
 from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.hdf5_process import BETWEEN
-from refnet.files.containers.structure import Contents, Structure
+from refnet.files.containers.json_text import parse_json
+from refnet.files.containers.keras_config import KerasLayer, KerasModel, every_layer, keras_model, structure
+from refnet.files.containers.keras_weights import layer_groups, own_name, owners
+from refnet.files.containers.structure import Contents
 
 __all__ = ["LayerWeights", "read", "write"]
 
@@ -41,8 +44,10 @@ _INSTALL = "reading HDF5 needs h5py: pip install 'refnet[tools]'"
 _VARIABLES = {
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     **dict.fromkeys(("conv2d", "depthwise_conv2d", "dense"), ("kernel", "bias")),
+    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "p_re_lu": ("alpha",),
+    "normalization": ("mean", "variance", "count"),
 }
-_RENAMED = {"depthwise_kernel": "kernel"}  # TF-Keras 2 -> Keras 3
 
 
 class LayerWeights(NamedTuple):
@@ -77,25 +82,23 @@ def read(path: str | os.PathLike[str]) -> Contents:
             return _read_keras(Archive(file))
         file.seek(0)
         arrays, facts = _datasets(file.read())
-        structure = None
-        if "model_config" in facts:
-            structure = keras_config.structure(facts["model_config"], _producer(facts.get("keras_version")))
-        return Contents("hdf5", _named(arrays, facts, structure), structure)
+        if "model_config" not in facts:
+            return Contents("hdf5", _named(arrays, facts, None))
+        config = parse_json(facts["model_config"].encode(), "the model's configuration")
+        return _contents("hdf5", config, facts.get("keras_version"), arrays, facts)
 
 
 def _read_keras(archive: Archive) -> Contents:
-    config, metadata = (_text(archive.read(name), name) for name in ("config.json", "metadata.json"))
-    version = keras_config.parse(metadata, "metadata.json").get("keras_version")
-    structure = keras_config.structure(config, _producer(version))
+    config, metadata = (parse_json(archive.read(name), name) for name in ("config.json", "metadata.json"))
     arrays, facts = _datasets(archive.read("model.weights.h5"))
-    return Contents("keras", _named(arrays, facts, structure), structure)
+    return _contents("keras", config, metadata.get("keras_version"), arrays, facts)
 
 
-def _text(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise FormatError(f"{name} is no text: the file is damaged") from None
+def _contents(
+    kind: str, config: Mapping[str, Any], version: object, arrays: Mapping[str, Array], facts: Mapping[str, Any]
+) -> Contents:
+    model = keras_model(config)
+    return Contents(kind, _named(arrays, facts, model), structure(model, _producer(version)))
 
 
 def _producer(version: object) -> str:
@@ -145,18 +148,18 @@ def _collected(made: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, facts
 
 
-def _named(arrays: Mapping[str, Array], facts: Mapping[str, Any], structure: Structure | None) -> dict[str, Array]:
+def _named(arrays: Mapping[str, Array], facts: Mapping[str, Any], model: KerasModel | None) -> dict[str, Array]:
     """The arrays by layer and variable."""
     owned: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
         owner, _, name = key.partition(BETWEEN)
         owned.setdefault(owner, {})[name] = array
     if facts["numbered"]:
-        layers = {} if structure is None else _groups(structure)
-        layers |= facts["names"]
-        pairs = [pair for owner, own in owned.items() for pair in _numbered(owner, layers.get(owner), own, structure)]
+        groups = {} if model is None else layer_groups(model)
+        pairs = [pair for owner, own in owned.items() for pair in _numbered(owner, own, groups, facts["names"])]
     else:
-        pairs = [pair for layer, own in owned.items() for pair in _by_name(layer, own)]
+        models = {} if model is None else {layer.name: layer.inner for layer in model.layers}
+        pairs = [pair for owner, own in owned.items() for pair in _by_name(owner, own, models.get(owner))]
     found: dict[str, Array] = {}
     for key, array in pairs:
         if key in found:
@@ -165,58 +168,46 @@ def _named(arrays: Mapping[str, Array], facts: Mapping[str, Any], structure: Str
     return found
 
 
-def _by_name(layer: str, own: Mapping[str, Array]) -> list[tuple[str, Array]]:
-    """Of a layer whose variables have names: 'conv/kernel:0'. A nested model repeats the last part of them."""
-    plain = {name: name.removesuffix(":0") for name in own}
-    last = {name: text.split("/")[-1] for name, text in plain.items()}
-    short = {name: _RENAMED.get(text, text) for name, text in last.items()}
-    if len(set(short.values())) < len(short):
-        short = plain
+def _by_name(layer: str, own: Mapping[str, Array], inner: KerasModel | None) -> list[tuple[str, Array]]:
+    """Of a layer whose variables have names, 'conv/kernel:0', or of a model in the place of one, with all its own."""
+    if inner is not None:
+        paths = owners(own, every_layer(inner))
+        return [(f"{paths.get(name, layer)}/{own_name(name)[1]}", own[name]) for name in own]
+    short = {name: own_name(name)[1] for name in own}
+    if len(set(short.values())) < len(short):  # what a model is nobody has said
+        short = {name: "/".join(own_name(name)) for name in own}
     return [(f"{layer}/{short[name]}", array) for name, array in own.items()]
 
 
 def _numbered(
-    owner: str, layer: str | None, own: Mapping[str, Array], structure: Structure | None
+    owner: str, own: Mapping[str, Array], groups: Mapping[str, KerasLayer], names: Mapping[str, str]
 ) -> list[tuple[str, Array]]:
     """Of a layer whose variables are numbered: '0', '1'."""
-    if layer is None:
+    layer = groups.get(owner.replace("_layer_checkpoint_dependencies", "layers"))  # TF-Keras 2 -> Keras 3
+    path = _told(owner, names) or (None if layer is None else layer.path)
+    if path is None:
         return [(f"{owner}/vars/{number}", array) for number, array in own.items()]
     kind = re.sub(r"_\d+$", "", owner.split("/")[-1])
-    names = _VARIABLES.get(kind, ())
-    if kind == "batch_normalization" and len(own) < len(names):  # without a scale or a centre
-        attrs = {} if structure is None else next((op.attrs for op in structure.operations if op.name == layer), {})
+    variables = _VARIABLES.get(kind, ())
+    if kind == "batch_normalization" and len(own) < len(variables):  # without a scale or a centre
+        config = {} if layer is None else layer.config
         absent = {"gamma": "scale", "beta": "center"}
-        names = tuple(name for name in names if name not in absent or attrs.get(absent[name]) is True)
-    if kind == "batch_normalization" and len(own) != len(names):
-        names = ()
+        variables = tuple(name for name in variables if name not in absent or config.get(absent[name]) is True)
+    if kind == "batch_normalization" and len(own) != len(variables):
+        variables = ()
     return [
-        (f"{layer}/{names[int(number)]}" if int(number) < len(names) else f"{layer}/vars/{number}", array)
+        (f"{path}/{variables[int(number)]}" if int(number) < len(variables) else f"{path}/vars/{number}", array)
         for number, array in own.items()
     ]
 
 
-def _groups(structure: Structure) -> dict[str, str]:
-    """Group of a .weights.h5 file -> name of the layer, as Keras numbers layers of one class in their order."""
-    counts: dict[str, int] = {}
-    found = {}
-    for operation in structure.operations:
-        kind = group_name(operation.op)
-        counts[kind] = count = counts.get(kind, -1) + 1
-        for container in ("layers", "_layer_checkpoint_dependencies"):  # Keras 3; TF-Keras 2
-            found[f"{container}/{kind}_{count}" if count else f"{container}/{kind}"] = operation.name
-    return found
-
-
-def group_name(kind: str) -> str:
-    """The group that Keras gives a layer of a class.
-
-    Examples
-    --------
-    >>> group_name("DepthwiseConv2D"), group_name("BatchNormalization")
-    ('depthwise_conv2d', 'batch_normalization')
-    """
-    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+def _told(owner: str, names: Mapping[str, str]) -> str:
+    """The path of a layer where the file has its name, and those of the models that it is in."""
+    if owner not in names:
+        return ""
+    parts = owner.split("/")
+    groups = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return "/".join(names[group] for group in groups if group in names)
 
 
 def write(path: str | os.PathLike[str], layers: Iterable[LayerWeights]) -> None:

@@ -28,7 +28,7 @@ BETWEEN = "\0"  # the owner of an array and its name
 _MOST_TEXT = 2 << 20  # bytes of a configuration
 _MOST_NAMES = 100_000
 _MOST_OBJECTS = 50_000  # groups and datasets that are looked at
-_DEEPEST = 12
+_DEEPEST = 64  # models in models: a configuration ends before
 _MOST_AXES = 8
 _NO_WEIGHTS = ("optimizer", "seed_generator", "_metrics", "compile_metrics", "loss_tracker")
 

@@ -9,7 +9,6 @@ of float16 stay as they are. Everything is checked: sizes against files, names, 
 from __future__ import annotations
 
 import base64
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -20,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers import json_text, keras_config
+from refnet.files.containers import json_text
 from refnet.files.containers.archive import opened, shown
 from refnet.files.containers.beside import Beside, inside
 from refnet.files.containers.graphdef import GraphDefNode, by_name, ends, flatten
+from refnet.files.containers.keras_config import every_layer, keras_model, structure
+from refnet.files.containers.keras_weights import owners
 from refnet.files.containers.structure import Contents, IntegerScale, Structure
 from refnet.files.containers.tensorflow_values import Budget, array_of, checked_size
 
@@ -65,10 +66,8 @@ def read(path: str | os.PathLike[str]) -> Contents:
         manifest = _Manifest(model, Beside(where.parent))
         arrays = manifest.arrays()
         if isinstance(topology.get("node"), list):
-            contents = _graph(model, topology, arrays)
-        else:
-            contents = _layers(model, topology, arrays)
-        return manifest.told(contents)
+            return manifest.told(_graph(model, topology, arrays))
+        return _layers(model, topology, manifest, arrays)
 
 
 class _Manifest:
@@ -164,14 +163,29 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _layers(model: Json, topology: Json, arrays: dict[str, Array]) -> Contents:
+def _layers(model: Json, topology: Json, manifest: _Manifest, arrays: dict[str, Array]) -> Contents:
     """A layers model: Keras' configuration, alone or with what wrote it around it."""
     config = topology.get("model_config", topology)
     if not isinstance(config, dict):
         raise FormatError("its modelTopology is neither a graph nor Keras' configuration")
     version = topology.get("keras_version", config.get("keras_version", ""))
     producer = f"TensorFlow.js layers model, keras {version}" if _is_word(version) else "TensorFlow.js layers model"
-    return Contents("tfjs-layers", arrays, keras_config.structure(json.dumps(config), producer))
+    layers = keras_model(config)
+    told = manifest.told(Contents("tfjs-layers", arrays, structure(layers, producer)))
+    names = owners(arrays, every_layer(layers))
+    names = {weight: f"{path}/{weight.rpartition('/')[2]}" for weight, path in names.items()}
+    return _renamed(told, names)
+
+
+def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
+    """Arrays under other names: behind those of the models that their layers are in."""
+    arrays = {names.get(name, name): array for name, array in contents.arrays.items()}
+    if len(arrays) < len(contents.arrays):
+        raise FormatError("its weightsManifest lists two arrays that are the same weight of a layer: damaged")
+    assert contents.structure is not None
+    scales = {names.get(name, name): scale for name, scale in contents.structure.scales.items()}
+    stored = {names.get(name, name): dtype for name, dtype in contents.stored.items()}
+    return contents._replace(arrays=arrays, stored=stored, structure=contents.structure._replace(scales=scales))
 
 
 def _is_word(text: Any) -> bool:
