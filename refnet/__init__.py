@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refnet.files.write import convert, write_weights
     from refnet.graph import Graph, Node, Recipe
     from refnet.judge.compare import compare
-    from refnet.network import Network, load
+    from refnet.network import Network, QuantisedNetwork, load
     from refnet.networks.build import build, models
     from refnet.networks.random import random_input, random_params
     from refnet.pack.pack import read_pack, write_pack
@@ -27,6 +27,7 @@ __all__ = [
     "GraphError",
     "Network",
     "Node",
+    "QuantisedNetwork",
     "Recipe",
     "RefnetError",
     "RequestError",
@@ -56,6 +57,7 @@ _ROOMS = {
     "GraphError": "errors",
     "Network": "network",
     "Node": "graph",
+    "QuantisedNetwork": "network",
     "Recipe": "graph",
     "RefnetError": "errors",
     "RequestError": "errors",

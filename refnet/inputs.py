@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,16 @@ import numpy.typing as npt
 from refnet.errors import RefnetError, RequestError
 from refnet.files.containers import npy
 from refnet.files.images import prepare, read_image
-from refnet.network import Network
+from refnet.network import AnyNetwork, QuantisedNetwork
 
 __all__ = ["at_size_of", "input_of", "read_input"]
 
 Array = npt.NDArray[Any]
+_LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue in a grey image: ITU-R BT.601
+Net = TypeVar("Net", bound=AnyNetwork)
 
 
-def read_input(net: Network, path: str | Path, size: tuple[int, int] | None = None) -> tuple[Network, Array]:
+def read_input(net: Net, path: str | Path, size: tuple[int, int] | None = None) -> tuple[Net, Array]:
     """Read an image, or a .npy file of what is ready.
 
     Parameters
@@ -42,12 +44,14 @@ def read_input(net: Network, path: str | Path, size: tuple[int, int] | None = No
     if path.suffix != ".npy":
         return net, input_of(net, path)
     x = npy.read(path)
+    if isinstance(net, QuantisedNetwork) and x.dtype.kind in "iu":
+        return net, x
     if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
         raise RequestError(f"{path}: holds {x.dtype}; take float32 or float64, scaled as the network expects")
     return net if size is not None else at_size_of(net, x), x.astype(x.dtype.newbyteorder("="), copy=False)
 
 
-def input_of(net: Network, image: Path | Array) -> Array:
+def input_of(net: AnyNetwork, image: Path | Array) -> Array:
     """One image as a network takes it.
 
     Parameters
@@ -80,10 +84,13 @@ def input_of(net: Network, image: Path | Array) -> Array:
     if recipe.preprocessing is None:
         raise RefnetError("nobody has said how images are prepared for this network: give arrays that are ready")
     pixels = read_image(image) if isinstance(image, Path) else image
-    return prepare(pixels, recipe.preprocessing, recipe.size).astype(net.dtype)
+    x = prepare(pixels, recipe.preprocessing, recipe.size)
+    if recipe.channels == 1:
+        x = np.tensordot(x, _LUMA, axes=(1, 0))[:, np.newaxis]
+    return x.astype(net.dtype)
 
 
-def at_size_of(net: Network, x: Array) -> Network:
+def at_size_of(net: Net, x: Array) -> Net:
     """The network for images of the size of an array that is ready.
 
     An array in the wrong layout has a size too: what is wrong with it is then its layout.
@@ -98,4 +105,4 @@ def at_size_of(net: Network, x: Array) -> Network:
     if x.ndim not in (3, 4) or channels not in (x.shape[-3], x.shape[-1]):
         return net
     first = x.shape[-3] == channels
-    return net.at((x.shape[-2], x.shape[-1]) if first else (x.shape[-3], x.shape[-2]))
+    return cast("Net", net.at((x.shape[-2], x.shape[-1]) if first else (x.shape[-3], x.shape[-2])))

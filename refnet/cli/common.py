@@ -19,18 +19,21 @@ from refnet.networks.dialects import MODELS
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
-    from refnet.network import Network
+    from refnet.network import AnyNetwork, QuantisedNetwork
 
 __all__ = [
     "Command",
     "as_is_argument",
     "checkpoint_of",
     "identified",
+    "kernels_argument",
     "model_of",
     "part_arguments",
     "part_of",
     "print_json",
+    "quantised_of",
     "size_argument",
+    "with_kernels",
     "write_array",
     "write_text",
 ]
@@ -105,12 +108,36 @@ def part_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def kernels_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare --kernels, of commands that run networks of integers."""
+    parser.add_argument(
+        "--kernels", metavar="NAME", help="of a file of integers: whose arithmetic, such as tflite, xnnpack or qnnpack"
+    )
+
+
+def with_kernels(net: AnyNetwork, kernels: str | None) -> AnyNetwork:
+    """A network of integers in the arithmetic that the user asked for.
+
+    Raises
+    ------
+    RequestError
+        if there is no such arithmetic, or the network is one of floats.
+    """
+    from refnet.network import QuantisedNetwork
+
+    if kernels is None:
+        return net
+    if not isinstance(net, QuantisedNetwork):
+        raise RequestError("--kernels goes with a file of integers, and this network is one of floats")
+    return net.under(kernels)
+
+
 def part_of(options: argparse.Namespace) -> dict[str, Any]:
     """What `part_arguments` declares, as `load` and `identify` take it."""
     return {"prefix": options.prefix, "head": options.head}
 
 
-def checkpoint_of(options: argparse.Namespace) -> Network | None:
+def checkpoint_of(options: argparse.Namespace) -> AnyNetwork | None:
     """The network in the checkpoint that `options.network` is the path of; None where it is the name of a model."""
     asked = _asked(options)
     if asked is None:
@@ -128,6 +155,18 @@ def identified(options: argparse.Namespace) -> Checkpoint | None:
     from refnet.files.checkpoint import identify
 
     return identify(options.network, **asked)
+
+
+def quantised_of(options: argparse.Namespace) -> QuantisedNetwork | None:
+    """The network of integers in the file at `options.network`; None where that is none."""
+    asked = _asked(options)
+    if asked is None:
+        return None
+    from refnet.files.quantised import read_quantised
+    from refnet.network import QuantisedNetwork
+
+    found = read_quantised(options.network, **{key: asked[key] for key in ("model", "width", "size")})
+    return None if found is None else QuantisedNetwork(*found)
 
 
 def _asked(options: argparse.Namespace) -> dict[str, Any] | None:

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from refnet.cli.common import Command, print_json, size_argument
+from refnet.cli.common import Command, kernels_argument, print_json, size_argument, with_kernels
 from refnet.errors import RequestError
 from refnet.evaluation.dataset import Dataset, scans
 from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, read_dataset, remarks
 from refnet.evaluation.scores import ClassScore
 from refnet.files.labels import names_of_classes
-from refnet.network import Network, load
+from refnet.network import AnyNetwork, load
 from refnet.text import table
 
 _ROWS = 20  # of classes, of confusions and of failures that a person is shown, unless all are asked for
@@ -36,6 +36,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="its width multiplier, likewise")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
+    kernels_argument(parser)
     parser.add_argument("--labels", metavar="FILE", help="classes for an .npy array: .npy, or one integer a line")
     parser.add_argument(
         "--classes-file",
@@ -61,6 +62,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     """Print how often the network is right; 1 if an image has no output."""
     net = load(options.weights, model=options.model, width=options.width, size=options.size)
+    net = with_kernels(net, options.kernels)
     dataset = _dataset(options, net)
     net = fitted(net, dataset)
     if options.size is not None:
@@ -87,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if evaluation.failures else 0
 
 
-def _dataset(options: argparse.Namespace, net: Network) -> Dataset:
+def _dataset(options: argparse.Namespace, net: AnyNetwork) -> Dataset:
     """The set that the user means."""
     if options.data is not None:
         return read_dataset(options.data, net.graph.recipe, labels=options.labels, classes_file=options.classes_file)
@@ -167,7 +169,7 @@ def _percent(count: int, of: int) -> str:
     return f"{count / of:.2%}" if of else "-"
 
 
-def _names(net: Network, dataset: Dataset) -> Names:
+def _names(net: AnyNetwork, dataset: Dataset) -> Names:
     """What a class is called: by the network's vendor, or else by the set."""
     if names := names_of_classes(net.graph.recipe):
         return lambda label: names[label]
@@ -176,7 +178,7 @@ def _names(net: Network, dataset: Dataset) -> Names:
 
 def _document(
     options: argparse.Namespace,
-    net: Network,
+    net: AnyNetwork,
     dataset: Dataset,
     evaluation: Evaluation,
     notes: tuple[str, ...],
@@ -209,7 +211,9 @@ def _counts(row: ClassScore) -> dict[str, Any]:
     return {"images": row.images, "right": row.top1, "right_k": row.topk}
 
 
-def _print(options: argparse.Namespace, net: Network, dataset: Dataset, evaluation: Evaluation, seconds: float) -> None:
+def _print(
+    options: argparse.Namespace, net: AnyNetwork, dataset: Dataset, evaluation: Evaluation, seconds: float
+) -> None:
     scores, recipe = evaluation.scores, net.graph.recipe
     run_now = scores.images - evaluation.resumed
     again = f", {evaluation.resumed:,} of them in an earlier run" if evaluation.resumed else ""
@@ -223,7 +227,7 @@ def _print(options: argparse.Namespace, net: Network, dataset: Dataset, evaluati
         print(f"\npredictions in {options.out}")
 
 
-def _print_classes(options: argparse.Namespace, net: Network, dataset: Dataset, evaluation: Evaluation) -> None:
+def _print_classes(options: argparse.Namespace, net: AnyNetwork, dataset: Dataset, evaluation: Evaluation) -> None:
     """The table of classes, and what was taken for what."""
     scores, names = evaluation.scores, _names(net, dataset)
     rows = scores.by_class()

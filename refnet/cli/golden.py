@@ -23,7 +23,7 @@ from refnet.cli.common import (
 )
 from refnet.errors import RequestError
 from refnet.inputs import read_input
-from refnet.network import Network
+from refnet.network import Network, in_floats
 from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.pack.probe import probe
@@ -90,7 +90,7 @@ def _network(options: argparse.Namespace) -> tuple[Network, Origin]:
     """The network with its weights, and where they are from."""
     path, trained = Path(options.network), checkpoint_of(options)
     if trained is not None:
-        return trained, {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
+        return in_floats(trained), {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
     if options.model is not None:
         raise RequestError(f"--model goes with a checkpoint, and there is no file {options.network}")
     graph = model_of(options)

@@ -20,7 +20,7 @@ from refnet.cli.common import (
 )
 from refnet.errors import RequestError
 from refnet.inputs import read_input
-from refnet.network import Network
+from refnet.network import Network, in_floats
 from refnet.networks.random import random_params
 from refnet.pack.probe import probe
 from refnet.report.bugs import detectability_rows
@@ -74,7 +74,7 @@ def _network(options: argparse.Namespace) -> Network:
     """The network with its own weights, or those drawn from their names; in float32."""
     trained = checkpoint_of(options)
     if trained is not None:
-        return trained.astype(np.float32)
+        return in_floats(trained).astype(np.float32)
     graph = model_of(options)
     return Network(graph, random_params(graph))
 

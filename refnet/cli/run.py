@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import Command, as_is_argument, part_arguments, part_of, print_json, size_argument
+from refnet.cli.common import (
+    Command,
+    as_is_argument,
+    kernels_argument,
+    part_arguments,
+    part_of,
+    print_json,
+    size_argument,
+    with_kernels,
+)
 from refnet.errors import RequestError
 from refnet.files import shipped
 from refnet.files.digits import digits
 from refnet.files.labels import names_of_classes
 from refnet.inputs import input_of, read_input
-from refnet.network import Network, load
+from refnet.network import AnyNetwork, QuantisedNetwork, load
 from refnet.readings import fast
 
 Array = npt.NDArray[Any]
@@ -29,6 +38,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="its width multiplier, likewise")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
+    kernels_argument(parser)
     as_is_argument(parser)
     part_arguments(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to show (5)")
@@ -40,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.top < 1:
         raise RequestError(f"--top {options.top}: take at least 1")
     which = {"model": options.model, "width": options.width, "size": options.size, "as_is": options.as_is}
-    net = load(options.weights, **which, **part_of(options))
+    net = with_kernels(load(options.weights, **which, **part_of(options)), options.kernels)
     net, x, what = _input(options, net)
     probabilities = _probabilities(net, x)
     names = _names(net)
@@ -63,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, str]:
+def _input(options: argparse.Namespace, net: AnyNetwork) -> tuple[AnyNetwork, Array, str]:
     """The array to run, the network at its size and precision, and what the array is."""
     if options.input is None and options.weights is None:
         index, x, label = digits().example()
@@ -72,15 +82,17 @@ def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, s
         photograph = input_of(net, shipped.path(_PHOTOGRAPH))
         return net, photograph, f"{_PHOTOGRAPH}, a photograph of a cat that ships with refnet"
     net, x = read_input(net, options.input, options.size)
+    if isinstance(net, QuantisedNetwork):
+        return net, net.reals(x), Path(options.input).name
     return net if x.dtype == net.dtype else net.astype(x.dtype), x, Path(options.input).name
 
 
-def _probabilities(net: Network, x: Array) -> Array:
+def _probabilities(net: AnyNetwork, x: Array) -> Array:
     y = net(x)
     return y if net.graph[net.graph.output].op == "softmax" else fast.softmax(y)
 
 
-def _names(net: Network) -> tuple[str, ...]:
+def _names(net: AnyNetwork) -> tuple[str, ...]:
     recipe = net.graph.recipe
     return names_of_classes(recipe) or tuple(f"class {k}" for k in range(recipe.classes))
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.dataset import Dataset
 from refnet.inputs import input_of
-from refnet.network import Network
+from refnet.network import AnyNetwork
 
 __all__ = ["BatchResult", "batch_results", "read_one", "run_batch", "spans"]
 
@@ -52,7 +52,7 @@ def spans(images: int, batch: int) -> list[Span]:
     return [(start, min(start + batch, images)) for start in range(0, images, batch)]
 
 
-def read_one(image: Path | Array, net: Network) -> Array | str:
+def read_one(image: Path | Array, net: AnyNetwork) -> Array | str:
     """One image as the network takes it, (C, H, W), or what is wrong with it.
 
     Raises
@@ -65,7 +65,7 @@ def read_one(image: Path | Array, net: Network) -> Array | str:
         return " ".join(str(error).split())
 
 
-def run_batch(net: Network, inputs: Iterable[Array | str]) -> BatchResult:
+def run_batch(net: AnyNetwork, inputs: Iterable[Array | str]) -> BatchResult:
     """Run the network on what `read_one` made of a batch.
 
     Raises
@@ -91,7 +91,7 @@ def run_batch(net: Network, inputs: Iterable[Array | str]) -> BatchResult:
 
 
 def batch_results(
-    net: Network, dataset: Dataset, todo: Iterable[tuple[int, Span]], threads: int
+    net: AnyNetwork, dataset: Dataset, todo: Iterable[tuple[int, Span]], threads: int
 ) -> Iterator[tuple[int, BatchResult]]:
     """Run numbered batches on this machine, in their order.
 

@@ -16,7 +16,7 @@ from typing import Any
 from refnet.errors import RefnetError, RequestError
 from refnet.evaluation.batches import BatchResult, Span, read_one, run_batch
 from refnet.evaluation.dataset import Dataset
-from refnet.network import Network
+from refnet.network import AnyNetwork
 
 __all__ = ["cluster_results"]
 
@@ -25,7 +25,7 @@ _AHEAD = 4  # tasks for each thread of the cluster: enough to keep it busy while
 
 
 def cluster_results(
-    address: str, net: Network, dataset: Dataset, todo: Iterable[tuple[int, Span]]
+    address: str, net: AnyNetwork, dataset: Dataset, todo: Iterable[tuple[int, Span]]
 ) -> Iterator[tuple[int, BatchResult]]:
     """Run numbered batches on the workers of a cluster, in the order in which they get done.
 
@@ -66,7 +66,7 @@ def cluster_results(
         client.close()
 
 
-def _result(net: Network, part: Dataset, number: int) -> tuple[int, BatchResult]:
+def _result(net: AnyNetwork, part: Dataset, number: int) -> tuple[int, BatchResult]:
     """The task: read a batch and run the network on it."""
     return number, run_batch(net, [read_one(image, net) for image in part.images])
 

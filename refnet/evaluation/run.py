@@ -31,7 +31,7 @@ from refnet.files.containers import npz
 from refnet.files.labels import names_of_classes
 from refnet.graph import Recipe
 from refnet.inputs import at_size_of
-from refnet.network import Network
+from refnet.network import AnyNetwork, QuantisedNetwork
 from refnet.session import cores
 
 __all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "read_dataset", "remarks"]
@@ -91,7 +91,7 @@ def read_dataset(
     return read_folder(path, recipe, classes_file) if path.is_dir() else read_arrays(path, labels)
 
 
-def fitted(net: Network, dataset: Dataset) -> Network:
+def fitted(net: AnyNetwork, dataset: Dataset) -> AnyNetwork:
     """The network at the size and precision of an array that is ready for it; as it is for other sets."""
     images = dataset.images
     if not isinstance(images, np.ndarray) or images.dtype == np.uint8:
@@ -99,7 +99,7 @@ def fitted(net: Network, dataset: Dataset) -> Network:
     return at_size_of(net, images).astype(images.dtype)
 
 
-def remarks(net: Network, dataset: Dataset) -> tuple[str, ...]:
+def remarks(net: AnyNetwork, dataset: Dataset) -> tuple[str, ...]:
     """What a user should know beforehand: the set's own notes, and labels that may count other classes."""
     lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
     names = names_of_classes(net.graph.recipe)
@@ -110,7 +110,7 @@ def remarks(net: Network, dataset: Dataset) -> tuple[str, ...]:
 
 
 def evaluate(
-    net: Network,
+    net: AnyNetwork,
     dataset: Dataset | str | os.PathLike[str] | None = None,
     *,
     batch: int = BATCH,
@@ -178,7 +178,7 @@ class _Run:
     """Counts and failures as the batches come in, whichever way they come."""
 
     def __init__(
-        self, net: Network, dataset: Dataset, batch: int, journal: Journal | None, after_batch: AfterBatch
+        self, net: AnyNetwork, dataset: Dataset, batch: int, journal: Journal | None, after_batch: AfterBatch
     ) -> None:
         self.net, self.dataset, self.journal, self.after_batch = net, dataset, journal, after_batch
         self.spans = spans(len(dataset), batch)
@@ -222,7 +222,7 @@ class _Run:
 
 
 def _refuse(
-    net: Network,
+    net: AnyNetwork,
     dataset: Dataset,
     batch: int,
     threads: int | None,
@@ -253,15 +253,15 @@ def _refuse(
         raise RequestError(f"{output}: exists and is no file; choose another name")
 
 
-def _binding(net: Network, dataset: Dataset, batch: int) -> dict[str, Any]:
+def _binding(net: AnyNetwork, dataset: Dataset, batch: int) -> dict[str, Any]:
     """All that the outputs depend on, by the words in which a difference is reported."""
     weights = hashlib.sha256(str(net.graph).encode())
-    for name in net.graph.params():
-        weights.update(np.ascontiguousarray(net.params[name]).data)
+    for array in net.arrays():
+        weights.update(np.ascontiguousarray(array).data)
     return {
         "network": net.graph.recipe.model,
         "size": list(net.graph.recipe.size),
-        "precision": str(net.dtype),
+        "precision": net.kernels if isinstance(net, QuantisedNetwork) else str(net.dtype),
         "weights": weights.hexdigest(),
         "data": dataset.listing,
         "images": len(dataset),
@@ -278,7 +278,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _write(
-    target: Path, net: Network, dataset: Dataset, batches: list[Span], journal: Journal, binding: dict[str, Any]
+    target: Path, net: AnyNetwork, dataset: Dataset, batches: list[Span], journal: Journal, binding: dict[str, Any]
 ) -> None:
     """The predictions, read from the journal batch by batch."""
     shape = (len(dataset), net.graph.recipe.classes)

@@ -60,6 +60,7 @@ class Checkpoint:
         only of files that were read like another, see `identify`. Of `params`, missing ones are not there; ones in
         another shape have as many elements in the file's order, or else the file's own shape
     notes : what the file holds beside the network, and what was found that nobody said
+    names : of a file that tells its structure: its own name of each node -> ours
     """
 
     path: str
@@ -75,6 +76,7 @@ class Checkpoint:
     differences: tuple[Difference, ...] = ()
     misfits: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         recipe = self.graph.recipe
@@ -271,6 +273,7 @@ def _from_structure(
         models=found.models,
         folded=found.named.folded,
         differences=found.differences,
+        names=found.named.names,
     )
 
 

@@ -59,6 +59,7 @@ class Structure(NamedTuple):
     inputs : name and shape of what the network is given, None where any length will do
     outputs : names of the tensors that it returns
     scales : of tensors that hold integers, in the file if not in `Contents.arrays`
+    dtypes, shapes : of all tensors, where the file tells: 'int8', (1, 96, 96, 3); None where any length will do
     """
 
     producer: str
@@ -66,6 +67,8 @@ class Structure(NamedTuple):
     inputs: Mapping[str, tuple[int | None, ...]]
     outputs: tuple[str, ...]
     scales: Mapping[str, IntegerScale] = {}
+    dtypes: Mapping[str, str] = {}
+    shapes: Mapping[str, tuple[int | None, ...]] = {}
 
 
 class Submodule(NamedTuple):

@@ -2,7 +2,7 @@
 
 A file is a FlatBuffer (`flatbuffer`) after the schema of TensorFlow Lite 3, whose tables are read here by the order of
 their fields. Reads one graph. Refuses several, custom operations, sparse tensors, and tensors whose bytes are not as
-many as shape and type say. Operations that refnet has no use for keep their number as a name.
+many as shape and type say.
 """
 
 from __future__ import annotations
@@ -41,18 +41,36 @@ _DTYPES = {
 _MOST_AXES = 64  # NumPy's limit
 _SHARED = 16 << 20  # bytes that tensors may have in common, under several shapes or types
 
-# The names of the operations that networks of images are made of, by their number in the schema.
-# fmt: off
-_NAMES = {
-    0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE",
-    9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 20: "RELU_N1_TO_1", 21: "RELU6",
-    22: "RESHAPE", 23: "RESIZE_BILINEAR", 25: "SOFTMAX", 28: "TANH", 34: "PAD", 36: "GATHER", 39: "TRANSPOSE",
-    40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE", 45: "STRIDED_SLICE", 47: "EXP", 49: "SPLIT", 53: "CAST",
-    54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS",
-    74: "SUM", 77: "SHAPE", 83: "PACK", 88: "UNPACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU",
-    100: "MIRROR_PAD", 114: "QUANTIZE", 117: "HARD_SWISH", 150: "GELU",
-}
-# fmt: on
+# The builtin operations by their number in the schema.
+_NAMES = tuple(
+    """
+ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
+FULLY_CONNECTED HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOGISTIC
+LSH_PROJECTION LSTM MAX_POOL_2D MUL RELU RELU_N1_TO_1 RELU6 RESHAPE RESIZE_BILINEAR RNN SOFTMAX SPACE_TO_DEPTH
+SVDF TANH CONCAT_EMBEDDINGS SKIP_GRAM CALL CUSTOM EMBEDDING_LOOKUP_SPARSE PAD UNIDIRECTIONAL_SEQUENCE_RNN GATHER
+BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND TRANSPOSE MEAN SUB DIV SQUEEZE UNIDIRECTIONAL_SEQUENCE_LSTM STRIDED_SLICE
+BIDIRECTIONAL_SEQUENCE_RNN EXP TOPK_V2 SPLIT LOG_SOFTMAX DELEGATE BIDIRECTIONAL_SEQUENCE_LSTM CAST PRELU MAXIMUM
+ARG_MAX MINIMUM LESS NEG PADV2 GREATER GREATER_EQUAL LESS_EQUAL SELECT SLICE SIN TRANSPOSE_CONV SPARSE_TO_DENSE
+TILE EXPAND_DIMS EQUAL NOT_EQUAL LOG SUM SQRT RSQRT SHAPE POW ARG_MIN FAKE_QUANT REDUCE_PROD REDUCE_MAX PACK
+LOGICAL_OR ONE_HOT LOGICAL_AND LOGICAL_NOT UNPACK REDUCE_MIN FLOOR_DIV REDUCE_ANY SQUARE ZEROS_LIKE FILL
+FLOOR_MOD RANGE RESIZE_NEAREST_NEIGHBOR LEAKY_RELU SQUARED_DIFFERENCE MIRROR_PAD ABS SPLIT_V UNIQUE CEIL
+REVERSE_V2 ADD_N GATHER_ND COS WHERE RANK ELU REVERSE_SEQUENCE MATRIX_DIAG QUANTIZE MATRIX_SET_DIAG ROUND
+HARD_SWISH IF WHILE NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 SCATTER_ND SELECT_V2 DENSIFY SEGMENT_SUM
+BATCH_MATMUL PLACEHOLDER_FOR_GREATER_OP_CODES CUMSUM CALL_ONCE BROADCAST_TO RFFT2D CONV_3D IMAG REAL COMPLEX_ABS
+HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE REDUCE_ALL CONV_3D_TRANSPOSE VAR_HANDLE READ_VARIABLE
+ASSIGN_VARIABLE BROADCAST_ARGS RANDOM_STANDARD_NORMAL BUCKETIZE RANDOM_UNIFORM MULTINOMIAL GELU
+DYNAMIC_UPDATE_SLICE RELU_0_TO_1 UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_SUM ATAN2
+UNSORTED_SEGMENT_MIN SIGN BITCAST BITWISE_XOR RIGHT_SHIFT STABLEHLO_LOGISTIC STABLEHLO_ADD STABLEHLO_DIVIDE
+STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_RESHAPE STABLEHLO_CLAMP STABLEHLO_CONCATENATE
+STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CONVOLUTION STABLEHLO_SLICE STABLEHLO_CUSTOM_CALL STABLEHLO_REDUCE
+STABLEHLO_ABS STABLEHLO_AND STABLEHLO_COSINE STABLEHLO_EXPONENTIAL STABLEHLO_FLOOR STABLEHLO_LOG
+STABLEHLO_MINIMUM STABLEHLO_NEGATE STABLEHLO_OR STABLEHLO_POWER STABLEHLO_REMAINDER STABLEHLO_RSQRT
+STABLEHLO_SELECT STABLEHLO_SUBTRACT STABLEHLO_TANH STABLEHLO_SCATTER STABLEHLO_COMPARE STABLEHLO_CONVERT
+STABLEHLO_DYNAMIC_SLICE STABLEHLO_DYNAMIC_UPDATE_SLICE STABLEHLO_PAD STABLEHLO_IOTA STABLEHLO_DOT_GENERAL
+STABLEHLO_REDUCE_WINDOW STABLEHLO_SORT STABLEHLO_WHILE STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE
+STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW STABLEHLO_COMPOSITE
+""".split()  # noqa: SIM905 - a table of words
+)
 _CUSTOM = (32, 51)  # CUSTOM, DELEGATE: code of somebody's own
 _ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 _PADDINGS = ("SAME", "VALID")
@@ -86,6 +104,7 @@ OPTIONS: Mapping[str, Mapping[str, _Option]] = {
         _FUSED: _Option(0, "activation"),
         "weights_format": _Option(1, "b"),
         "keep_num_dims": _Option(2, "?", False),
+        "asymmetric_quantize_inputs": _Option(3, "?", False),
     },
     **{op: {_FUSED: _Option(0, "activation")} for op in ("ADD", "SUB", "MUL", "DIV")},
     "CONCATENATION": {"axis": _Option(0, "i"), _FUSED: _Option(1, "activation")},
@@ -153,6 +172,8 @@ class _ModelReader:
             inputs={self._name(index): _open_shape(self.tensors[index]) for index in inputs if self._name(index)},
             outputs=tuple(map(self._name, self.graph.numbers(2, "<i4").tolist())),
             scales=scales,
+            dtypes={name: _type_name(tensor) for name, tensor in zip(self.names, self.tensors, strict=True)},
+            shapes={name: _open_shape(tensor) for name, tensor in zip(self.names, self.tensors, strict=True)},
         )
         return Contents("tflite", arrays, structure)
 
@@ -217,12 +238,17 @@ def _numbers(body: memoryview, dtype: str, shape: tuple[int, ...]) -> Array:
     return np.array(np.frombuffer(body, dtype).reshape(shape), np.dtype(dtype).newbyteorder("="))
 
 
+def _type_name(tensor: FlatTable) -> str:
+    code = tensor.number(1, "b")
+    return np.dtype(_DTYPES[code]).name if code in _DTYPES else f"type {code}"
+
+
 def _code(table: FlatTable) -> str:
     # Numbers up to 126 lie in the first field too, where old files have them only.
     code = max(table.number(0, "b"), table.number(3, "i"))
     if code in _CUSTOM:
         raise FormatError(f"uses the custom operation {shown(table.text(1))}: only TFLite's own are read")
-    return _NAMES.get(code, f"operation {code}")
+    return _NAMES[code] if 0 <= code < len(_NAMES) else f"operation {code}"
 
 
 def _option(table: FlatTable | None, option: _Option, op: str) -> Any:
@@ -247,6 +273,7 @@ def _scale(tensor: FlatTable, name: str) -> IntegerScale | None:
     shape = tensor.numbers(0, "<i4")
     if not len(zero_points):
         zero_points = np.zeros(len(scales), np.int64)
+    axis = 0 if len(shape) == 1 else axis  # biases of old files name the axis of their weights
     fits = len(scales) == 1 or (0 <= axis < len(shape) and shape[axis] == len(scales))
     if not fits or len(zero_points) != len(scales):
         raise FormatError(f"tensor {shown(name)} has {len(scales)} scales, which do not fit its shape: damaged")

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.tensor_names import clean_name, first_name, free_name
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, is_global
 from refnet.networks.plan import padding
 from refnet.readings.precision import FLOATS
@@ -33,7 +34,6 @@ Pad = tuple[Pair, Pair]
 
 _NONE: Pad = ((0, 0), (0, 0))
 _LARGEST = 1 << 28  # numbers in a map; images of 1000 x 1000 make maps of 16 million
-_LONGEST = 80  # letters of a node's name, which becomes a file's
 _FLOATS = (np.float16, np.float32, np.float64)
 
 
@@ -130,17 +130,11 @@ class GraphBuilder:
 
     def inner(self, name: str) -> str:
         """A name for what an operation makes before the activation that is fused with it."""
-        return f"{_first(name)}.linear"
+        return f"{first_name(name)}.linear"
 
     def _fit(self, name: str) -> str:
         """A name that no other node has, fit to be a file's: of several in one, the first."""
-        clean = made = _clean(name)
-        count = 1
-        while made in self.taken:
-            count += 1
-            made = f"{clean}.{count}"
-        self.taken.add(made)
-        return made
+        return free_name(name, self.taken)
 
     def finish(self, outputs: dict[str, Map]) -> ImportedGraph:
         """The graph that returns some tensors, by the vendor's names; what does not lead to them is left out."""
@@ -308,7 +302,7 @@ class GraphBuilder:
         """(N, C, H, W) -> (N, C H W), under the vendor's name if nothing else has it."""
         if x.axes == "NHWC" and x.side("H") * x.side("W") > 1:
             raise FormatError("flattens a map whose channels lie last: refnet's lie first")
-        free = name and _clean(name) not in self.taken
+        free = name and clean_name(name) not in self.taken
         return self.add(name if free else f"{x.node}.flatten", "flatten", x)._replace(axes="NC")
 
     def reshape(self, x: Map, shape: Sequence[int]) -> Map:
@@ -355,15 +349,6 @@ class GraphBuilder:
         if const.array.size != size:
             raise FormatError(f"{shown(const.key)} has {const.array.size} numbers for {size} channels")
         return _reshaped(const, (size,))
-
-
-def _clean(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", ".", _first(name)).strip(".")[-_LONGEST:].strip(".") or "tensor"
-
-
-def _first(name: str) -> str:
-    """TFLite joins the names of all operations that it has fused into one."""
-    return next((part for part in name.split(";") if part), "tensor")
 
 
 def _is_synthetic(b: Const) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import shown
@@ -10,7 +11,7 @@ from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.importers.builder import GraphBuilder, Map, Value
 from refnet.files.importers.imported import ImportedGraph
 
-__all__ = ["Rule", "begin", "follow"]
+__all__ = ["Rule", "Source", "begin", "follow", "image_source", "translated"]
 
 _SMALL = 32 << 20  # bytes that may be computed whatever the file holds
 _MOST = 10_000  # operations: the longest graphs, whose paddings are computed, have two thousand
@@ -18,8 +19,24 @@ _MOST = 10_000  # operations: the longest graphs, whose paddings are computed, h
 Rule = Callable[..., Value]  # (builder, operation, *inputs) -> its first output; an absent input is None
 
 
+class Source(NamedTuple):
+    """What a file is given: the arguments of a builder."""
+
+    name: str
+    shape: tuple[int, int, int]
+    axes: str
+    batch: int
+    budget: int
+
+
 def begin(contents: Contents, size: tuple[int, int] | None, axes: str | None = None) -> GraphBuilder:
-    """A builder whose input is the file's.
+    """A builder whose input is the file's; see `image_source`."""
+    source = image_source(contents, size, axes)
+    return GraphBuilder(*source[:3], batch=source.batch, budget=source.budget)
+
+
+def image_source(contents: Contents, size: tuple[int, int] | None, axes: str | None = None) -> Source:
+    """The input of a file, which must be images.
 
     Parameters
     ----------
@@ -53,13 +70,20 @@ def begin(contents: Contents, size: tuple[int, int] | None, axes: str | None = N
     if min(channels, height, width) < 1:
         raise FormatError(f"its input {shown(name)} has the shape {shape}")
     budget = _SMALL + 2 * sum(array.size * max(array.itemsize, 4) for array in contents.arrays.values())
-    return GraphBuilder(name, (channels, height, width), axes, batch=sides["N"] or 1, budget=budget)
+    return Source(name, (channels, height, width), axes, sides["N"] or 1, budget)
 
 
 def follow(
     structure: Structure, builder: GraphBuilder, constants: Mapping[str, Value], rules: Mapping[str, Rule]
 ) -> ImportedGraph:
-    """Translate the operations that lead to the outputs.
+    """Translate the operations that lead to the outputs; see `translated`."""
+    return builder.finish(translated(structure, builder, constants, rules))
+
+
+def translated(
+    structure: Structure, builder: GraphBuilder, constants: Mapping[str, Value], rules: Mapping[str, Rule]
+) -> dict[str, Map]:
+    """Have each operation that leads to the outputs appended to a builder; the outputs, by the vendor's names.
 
     Raises
     ------
@@ -95,7 +119,7 @@ def follow(
         if not isinstance(output, Map):
             raise FormatError(f"nothing makes its output {shown(name)}")
         outputs[name] = output
-    return builder.finish(outputs)
+    return outputs
 
 
 def _leading_to(outputs: Sequence[str], operations: tuple[Operation, ...]) -> list[Operation]:

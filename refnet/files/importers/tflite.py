@@ -1,8 +1,8 @@
 """TensorFlow Lite's operations in refnet's: one function for each.
 
 Weights of float16, whether a DEQUANTIZE stands before them or not, become float32; integers with a scale become the
-float32 that they stand for. An integer model is thus read as the real network that it approximates, without the
-rounding of its activations, which is not said here.
+float32 that they stand for. An integer model is thus read as the real network that it approximates, with the clamps
+that the ranges of its tensors imply and without the rounding of its activations; `tflite_integers` reads the integers.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers.structure import Contents, IntegerScale, Operation
+from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
 
-__all__ = ["import_tflite"]
+__all__ = ["LAYOUTS", "import_tflite", "of_channels_last"]
 
+_CLAMPED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
 _LARGEST = 1 << 16  # numbers in a computed shape: a handful
 
 
@@ -30,7 +31,41 @@ def import_tflite(contents: Contents, size: tuple[int, int] | None) -> ImportedG
     builder = begin(contents, size, "NHWC")
     scales = contents.structure.scales
     arrays = {name: _const(name, array, scales.get(name)) for name, array in contents.arrays.items()}
-    return follow(contents.structure, builder, arrays, _RULES)
+    return follow(_with_clamps(contents.structure, contents.arrays), builder, arrays, _RULES)
+
+
+def _with_clamps(structure: Structure, arrays: Mapping[str, npt.NDArray[Any]]) -> Structure:
+    """Activations that only the range of a tensor's integers implies, said as fused ones.
+
+    Integers that begin at 0 cannot be negative: that is a RELU, and, where they end within half a step of 6, a RELU6.
+    Sums and products of what cannot be negative need none.
+    """
+
+    def from_zero(tensor: str) -> bool:
+        if tensor in arrays and tensor in structure.scales:
+            return bool((arrays[tensor] >= structure.scales[tensor].zero_points.min()).all())
+        return _implied(structure, tensor) != "NONE"
+
+    def clamped(op: Operation) -> Operation:
+        fused = op.attrs.get("fused_activation_function")
+        implied = _implied(structure, op.outputs[0]) if op.outputs else "NONE"
+        stronger = {("NONE", "RELU"), ("NONE", "RELU6"), ("RELU", "RELU6")}
+        joined = op.op in ("ADD", "MUL") and all(map(from_zero, op.inputs))
+        if op.op not in _CLAMPED or (fused, implied) not in stronger or (joined and implied == "RELU"):
+            return op
+        return op._replace(attrs={**op.attrs, "fused_activation_function": implied})
+
+    return structure._replace(operations=tuple(map(clamped, structure.operations)))
+
+
+def _implied(structure: Structure, tensor: str) -> str:
+    scale, dtype = structure.scales.get(tensor), structure.dtypes.get(tensor)
+    if scale is None or len(scale.scales) != 1 or dtype not in ("int8", "uint8"):
+        return "NONE"
+    limits, s, z = np.iinfo(dtype), float(scale.scales[0]), int(scale.zero_points[0])
+    if z != limits.min:
+        return "NONE"
+    return "RELU6" if abs(s * 255 - 6) <= s / 2 else "RELU"
 
 
 def _const(name: str, array: npt.NDArray[Any], scale: IntegerScale | None) -> Const:
@@ -71,7 +106,7 @@ def _depthwise_conv_2d(builder: GraphBuilder, op: Operation, x: Map, w: Const, b
 
 
 def _convolution(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None, group: int) -> Map:
-    _channels_last(x)
+    of_channels_last(x)
     kernel, stride = w.array.shape[2:], (op.attrs["stride_h"], op.attrs["stride_w"])
     dilation = (op.attrs["dilation_h_factor"], op.attrs["dilation_w_factor"])
     pad = _pad_of(builder, op, x, (kernel[0], kernel[1]), stride, dilation)
@@ -117,7 +152,7 @@ def _mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
 
 def _pool(kind: str) -> Rule:
     def pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        _channels_last(x)
+        of_channels_last(x)
         kernel = (op.attrs["filter_height"], op.attrs["filter_width"])
         stride = (op.attrs["stride_h"], op.attrs["stride_w"])
         pad = _pad_of(builder, op, x, kernel, stride, (1, 1))
@@ -136,7 +171,7 @@ def _resize_bilinear(builder: GraphBuilder, op: Operation, x: Map, size: Const) 
     if corners == centres:
         raise FormatError("by neither or both of align_corners and half_pixel_centers: only by one of them")
     height, width = (int(side) for side in size.array)
-    return builder.resize(op.outputs[0], _channels_last(x), (height, width), align_corners=corners)
+    return builder.resize(op.outputs[0], of_channels_last(x), (height, width), align_corners=corners)
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Value, shape: Const | None = None) -> Value:
@@ -195,38 +230,44 @@ def _as_is(builder: GraphBuilder, op: Operation, x: Value) -> Value:
     return x
 
 
-def _channels_last(x: Map) -> Map:
+def of_channels_last(x: Map) -> Map:
+    """A map as TFLite has them, or a refusal."""
     if x.axes != "NHWC":
         raise FormatError(f"of a tensor of axes {x.axes}: only of NHWC")
     return x
 
 
+# Operations that say where numbers lie, and make no others.
+LAYOUTS: Mapping[str, Rule] = {
+    "EXPAND_DIMS": _expand_dims,
+    "PACK": _pack,
+    "RESHAPE": _reshape,
+    "SHAPE": _shape,
+    "SQUEEZE": _squeeze,
+    "STRIDED_SLICE": _strided_slice,
+    "TRANSPOSE": _transpose,
+}
+
 _RULES: Mapping[str, Rule] = {
+    **LAYOUTS,
     "ADD": _arithmetic("add"),
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
     "DEQUANTIZE": _as_is,
     "DIV": _arithmetic("div"),
-    "EXPAND_DIMS": _expand_dims,
     "FULLY_CONNECTED": _fully_connected,
     "HARD_SWISH": _named("hard_swish"),
     "LOGISTIC": _named("sigmoid"),
     "MAX_POOL_2D": _pool("max_pool2d"),
     "MEAN": _mean,
     "MUL": _arithmetic("mul"),
-    "PACK": _pack,
     "PAD": _pad,
     "PADV2": _pad,
     "QUANTIZE": _as_is,
     "RELU": _named("relu"),
     "RELU6": _named("relu6"),
-    "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize_bilinear,
-    "SHAPE": _shape,
     "SOFTMAX": _softmax,
-    "SQUEEZE": _squeeze,
-    "STRIDED_SLICE": _strided_slice,
     "SUB": _arithmetic("sub"),
-    "TRANSPOSE": _transpose,
 }

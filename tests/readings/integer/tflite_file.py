@@ -1,73 +1,57 @@
-"""A quantised TFLite file run node by node with a table of rules: what a quantised network will do, for tests.
+"""A TFLite file of one operation, run by a table of rules: whole networks are for `network.QuantisedNetwork`.
 
-Arrays lie as in the file (N, H, W, C); rules get (N, C, H, W). Tensors are called by their number in the file.
+Files of one operation have inputs of any number and shape. Arrays lie as in the file (N, H, W, C); rules get
+(N, C, H, W).
 """
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from refnet.files.containers.flatbuffer import Bytes, root
-from refnet.files.containers.tflite import OPTIONS, _code, _Option, _option
+from refnet.files import containers
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
-DTYPES = {0: "float32", 2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8"}
-MORE = {37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 56: "ARG_MAX", 69: "TILE"}
-ADDED = {"FULLY_CONNECTED": {"asymmetric_quantize_inputs": _Option(3, "?", False)}}
 ACTS = {"NONE": "", "RELU": "relu", "RELU6": "relu6", "RELU_N1_TO_1": "relu_n1_to_1"}
 
 
 class Tensor(NamedTuple):
-    name: str
-    shape: tuple[int, ...]
     dtype: str
+    shape: tuple[int, ...]
     scales: np.ndarray
     zero_points: np.ndarray
-    axis: int
     data: np.ndarray | None
 
 
 class Operation(NamedTuple):
     op: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     attrs: dict
 
 
 class File(NamedTuple):
-    tensors: list[Tensor]
+    tensors: dict[str, Tensor]
     operations: list[Operation]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    inputs: tuple[str, ...]
 
 
 def read(data: bytes) -> File:
-    source = Bytes(data)
-    model = root(source)
-    (graph,) = model.tables(2)
-    buffers = model.tables(4)
-    tensors = []
-    for table in graph.tables(0):
-        shape, dtype = tuple(table.numbers(0, "<i4").tolist()), DTYPES[table.number(1, "b")]
-        body = buffers[table.number(2, "I")].part(0)
-        array = np.frombuffer(body, dtype).reshape(shape) if len(body) else None
-        q = table.table(4)
-        scales = np.zeros(0, "f4") if q is None else q.numbers(2, "<f4")
-        zeros = np.zeros(0, "i8") if q is None else q.numbers(3, "<i8")
-        tensors.append(Tensor(table.text(3), shape, dtype, scales, zeros, 0 if q is None else q.number(6, "i"), array))
-    codes = [_code(table) for table in model.tables(1)]
-    operations = []
-    for table in graph.tables(3):
-        op = codes[table.number(0, "I")]
-        op = MORE.get(int(op.split()[1]), op) if op.startswith("operation ") else op
-        attrs = {
-            k: _option(table.table(4), option, op) for k, option in (OPTIONS.get(op, {}) | ADDED.get(op, {})).items()
-        }
-        inputs, outputs = (tuple(table.numbers(side, "<i4").tolist()) for side in (1, 2))
-        operations.append(Operation(op, inputs, outputs, attrs))
-    return File(tensors, operations, tuple(graph.numbers(1, "<i4").tolist()), tuple(graph.numbers(2, "<i4").tolist()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "one.tflite")
+        path.write_bytes(data)
+        contents = containers.read(path)
+    structure = contents.structure
+    tensors = {}
+    for name, dtype in structure.dtypes.items():
+        scale = structure.scales.get(name)
+        scales, zeros = (np.zeros(0),) * 2 if scale is None else scale[:2]
+        tensors[name] = Tensor(dtype, structure.shapes[name], scales, zeros, contents.arrays.get(name))
+    operations = [Operation(o.op, o.inputs, o.outputs, dict(o.attrs)) for o in structure.operations]
+    return File(tensors, operations, tuple(structure.inputs))
 
 
 def quantisation(tensor: Tensor) -> Quantisation:
@@ -97,28 +81,22 @@ def pads(attrs: dict, size, kernel) -> dict:
     return {"stride": stride, "pad": tuple(pad), "dilation": dilation}
 
 
-def run(file: File, rules, given: dict[int, np.ndarray], *, feed: dict[int, np.ndarray] | None = None):
-    """Yield each operation and what a rule makes of its inputs, in the file's layout.
-
-    `feed` holds tensors that a runtime made: they are what the next operations read, instead of the rules' own.
-    """
+def run(file: File, rules, given: dict[str, np.ndarray]):
+    """Yield each operation and what a rule makes of its inputs, in the file's layout."""
     values = dict(given)
     for operation in file.operations:
-        y = step(file, rules, operation, values)
         (out,) = operation.outputs
-        values[out] = y if feed is None or out not in feed else feed[out]
-        yield operation, y
+        values[out] = step(file, rules, operation, values)
+        yield operation, values[out]
 
 
-def step(file: File, rules, operation: Operation, values: dict[int, np.ndarray]) -> np.ndarray:
+def step(file: File, rules, operation: Operation, values: dict[str, np.ndarray]) -> np.ndarray:
     op, attrs = operation.op, operation.attrs
-    tensors = [file.tensors[i] for i in operation.inputs if i >= 0]
+    tensors = [file.tensors[i] for i in operation.inputs if i]
     arrays = [t.data if t.data is not None else values[i] for t, i in zip(tensors, operation.inputs, strict=False)]
     target = file.tensors[operation.outputs[0]]
     if op == "DEQUANTIZE":
         return rules.dequantize(QuantisedTensor(arrays[0], quantisation(tensors[0])))
-    if op == "ARG_MAX":
-        return arrays[0].argmax(-1)
     if tensors[0].dtype == target.dtype == "float32":  # of a dynamic-range file
         return _hybrid(rules, op, tensors, arrays, attrs)
     to = quantisation(target)

@@ -1,0 +1,108 @@
+"""A network of integers node by node: what `refnet summary` says of one."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refnet.cli.common import print_json
+from refnet.graph import SOURCE, Node
+from refnet.network import QuantisedNetwork
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.text import plain, table
+
+__all__ = ["geometry", "summarise_integers"]
+
+
+def geometry(node: Node) -> str:
+    """Kernel, stride, padding, dilation: what changes the map's size, where it says anything."""
+    attrs, weights = node.attrs, node.params.get("w", ())
+    words = []
+    kernel = attrs.get("kernel", weights[-2:] if node.op in ("conv2d", "depthwise_conv2d") else None)
+    if kernel:
+        words.append("x".join(map(str, kernel)))
+    if attrs.get("stride", (1, 1)) != (1, 1):
+        words.append("s" + "x".join(map(str, dict.fromkeys(attrs["stride"]))))
+    if "pad" in attrs and any(map(any, attrs["pad"])):
+        sides = [*attrs["pad"][0], *attrs["pad"][1]]
+        words.append("p" + ",".join(map(str, sides if len(set(sides)) > 1 else sides[:1])))
+    if attrs.get("dilation", (1, 1)) != (1, 1):
+        words.append("d" + "x".join(map(str, dict.fromkeys(attrs["dilation"]))))
+    words += [f"{key} {attrs[key]:.6g}" for key in ("eps", "slope", "offset") if key in attrs]
+    return " ".join(words)
+
+
+def summarise_integers(net: QuantisedNetwork, options: argparse.Namespace) -> int:
+    """Print the nodes with their scales and zero points, and totals; or JSON."""
+    shapes = _shapes(net)
+    rows = [_row(net, node, shapes) for node in net.graph.nodes]
+    recipe = net.graph.recipe
+    totals = {
+        "multiply_adds": sum(row["macs"] for row in rows),
+        "weight_bytes": sum(array.nbytes for array in net.arrays()),
+        "largest_tensor_bytes": max(row["bytes"] for row in rows),
+    }
+    if options.json:
+        head = {"model": recipe.model, "width": recipe.width, "input": _tensor(net, SOURCE, net.graph.input_shape)}
+        print_json({**head, "kernels": net.kernels, "classes": recipe.classes, "nodes": rows, "totals": totals})
+        return 0
+    header = ("node", "operation", "geometry", "reads", "output", "type", "scale", "zero point", "weights")
+    lines = [(row["name"], _op(row), geometry(net.graph[row["name"]]), ", ".join(row["inputs"]),
+              "x".join(map(str, row["shape"])), row["dtype"], _number(row["scale"]), _number(row["zero_point"]),
+              row["weights"]) for row in rows]  # fmt: skip
+    print(table(header, lines, left=4))
+    print()
+    source = _tensor(net, SOURCE, net.graph.input_shape)
+    about = f"{source['dtype']}, scale {_number(source['scale'])}, zero point {_number(source['zero_point'])}"
+    print(f"{recipe}, input {'x'.join(map(str, net.graph.input_shape))} ({about}), {recipe.classes} classes")
+    print(f"file           {plain(Path(options.network).name)}: {net.dtypes}, arithmetic of {net.kernels}")
+    print(f"multiply-adds  {totals['multiply_adds']:,} (convolutions and linear layers, one image)")
+    print(
+        f"bytes          {totals['weight_bytes']:,} of weights, {totals['largest_tensor_bytes']:,} the largest tensor"
+    )
+    return 0
+
+
+def _shapes(net: QuantisedNetwork) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of one image: by a run."""
+    nothing = np.zeros((1, *net.graph.input_shape), np.float32)
+    return {name: y.shape[1:] for name, y in net.trace(nothing).items()}
+
+
+def _row(net: QuantisedNetwork, node: Node, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    w = net.params.get(f"{node.name}.w")
+    size = math.prod(shapes[node.name])
+    row = {"name": node.name, "op": node.op, "inputs": list(node.inputs), "attrs": dict(node.attrs)}
+    tensor = _tensor(net, node.name, shapes[node.name])
+    macs = 0 if w is None else size * math.prod(node.params["w"][1:])
+    bytes_ = size * np.dtype(tensor["dtype"]).itemsize
+    return row | tensor | {"weights": _weights(w), "macs": macs, "bytes": bytes_}
+
+
+def _tensor(net: QuantisedNetwork, name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    q: Quantisation | None = net.quantised.get(name)
+    if q is None:
+        return {"shape": list(shape), "dtype": "float32", "scale": None, "zero_point": None}
+    scale, zero_point = q.single()
+    return {"shape": list(shape), "dtype": str(q.dtype), "scale": float(scale), "zero_point": zero_point}
+
+
+def _weights(w: Any) -> str:
+    """How the weights of a node are stored."""
+    if not isinstance(w, QuantisedTensor):
+        return "" if w is None else str(w.dtype)
+    scales = w.quantisation.scale
+    return f"{w.values.dtype} by {'tensor' if scales.size == 1 else 'filter'}"
+
+
+def _op(row: dict[str, Any]) -> str:
+    act = row["attrs"].get("act", "")
+    return f"{row['op']} {act}".rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.7g}"
