@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from refnet.files.write import convert, write_weights
     from refnet.graph import Graph, Node, Recipe
     from refnet.judge.compare import compare
-    from refnet.network import Network, QuantisedNetwork, load
+    from refnet.network import Network, load
+    from refnet.network.quantised import QuantisedNetwork
     from refnet.networks.build import build, models
     from refnet.networks.random import random_input, random_params
     from refnet.pack.pack import read_pack, write_pack
@@ -57,7 +58,7 @@ _ROOMS = {
     "GraphError": "errors",
     "Network": "network",
     "Node": "graph",
-    "QuantisedNetwork": "network",
+    "QuantisedNetwork": "network.quantised",
     "Recipe": "graph",
     "RefnetError": "errors",
     "RequestError": "errors",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from refnet.errors import RefnetError, RequestError
 from refnet.files.containers import npy
 from refnet.files.images import prepare, read_image
-from refnet.network import AnyNetwork, QuantisedNetwork
+from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 
 __all__ = ["at_size_of", "input_of", "read_input"]
 

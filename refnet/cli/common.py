@@ -19,7 +19,7 @@ from refnet.networks.dialects import MODELS
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
-    from refnet.network import AnyNetwork, QuantisedNetwork
+    from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 
 __all__ = [
     "Command",
@@ -123,7 +123,7 @@ def with_kernels(net: AnyNetwork, kernels: str | None) -> AnyNetwork:
     RequestError
         if there is no such arithmetic, or the network is one of floats.
     """
-    from refnet.network import QuantisedNetwork
+    from refnet.network.quantised import QuantisedNetwork
 
     if kernels is None:
         return net
@@ -163,7 +163,7 @@ def quantised_of(options: argparse.Namespace) -> QuantisedNetwork | None:
     if asked is None:
         return None
     from refnet.files.quantised import read_quantised
-    from refnet.network import QuantisedNetwork
+    from refnet.network.quantised import QuantisedNetwork
 
     found = read_quantised(options.network, **{key: asked[key] for key in ("model", "width", "size")})
     return None if found is None else QuantisedNetwork(*found)

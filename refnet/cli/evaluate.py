@@ -16,7 +16,8 @@ from refnet.evaluation.dataset import Dataset, scans
 from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, read_dataset, remarks
 from refnet.evaluation.scores import ClassScore
 from refnet.files.labels import names_of_classes
-from refnet.network import AnyNetwork, load
+from refnet.network import load
+from refnet.network.quantised import AnyNetwork
 from refnet.text import table
 
 _ROWS = 20  # of classes, of confusions and of failures that a person is shown, unless all are asked for

@@ -23,7 +23,8 @@ from refnet.cli.common import (
 )
 from refnet.errors import RequestError
 from refnet.inputs import read_input
-from refnet.network import Network, in_floats
+from refnet.network import Network
+from refnet.network.quantised import in_floats
 from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.pack.probe import probe

@@ -11,7 +11,7 @@ import numpy as np
 
 from refnet.cli.common import print_json
 from refnet.graph import SOURCE, Node
-from refnet.network import QuantisedNetwork
+from refnet.network.quantised import QuantisedNetwork
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.text import plain, table
 

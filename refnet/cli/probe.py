@@ -20,7 +20,8 @@ from refnet.cli.common import (
 )
 from refnet.errors import RequestError
 from refnet.inputs import read_input
-from refnet.network import Network, in_floats
+from refnet.network import Network
+from refnet.network.quantised import in_floats
 from refnet.networks.random import random_params
 from refnet.pack.probe import probe
 from refnet.report.bugs import detectability_rows

@@ -24,7 +24,8 @@ from refnet.files import shipped
 from refnet.files.digits import digits
 from refnet.files.labels import names_of_classes
 from refnet.inputs import input_of, read_input
-from refnet.network import AnyNetwork, QuantisedNetwork, load
+from refnet.network import load
+from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 from refnet.readings import fast
 
 Array = npt.NDArray[Any]

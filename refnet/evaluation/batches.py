@@ -18,7 +18,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.dataset import Dataset
 from refnet.inputs import input_of
-from refnet.network import AnyNetwork
+from refnet.network.quantised import AnyNetwork
 
 __all__ = ["BatchResult", "batch_results", "read_one", "run_batch", "spans"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from refnet.errors import RefnetError, RequestError
 from refnet.evaluation.batches import BatchResult, Span, read_one, run_batch
 from refnet.evaluation.dataset import Dataset
-from refnet.network import AnyNetwork
+from refnet.network.quantised import AnyNetwork
 
 __all__ = ["cluster_results"]
 

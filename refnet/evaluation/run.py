@@ -31,7 +31,7 @@ from refnet.files.containers import npz
 from refnet.files.labels import names_of_classes
 from refnet.graph import Recipe
 from refnet.inputs import at_size_of
-from refnet.network import AnyNetwork, QuantisedNetwork
+from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 from refnet.session import cores
 
 __all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "read_dataset", "remarks"]
