@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge import tensors as module
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.probe import probe
 from refnet.readings import fast
@@ -32,6 +36,11 @@ def rerun(change, **changed):
         tensors[node.name] = own(y).astype(np.float32)
     del tensors[SOURCE]
     return tensors
+
+
+def whole(end):
+    """The segment that makes one tensor of an honest run."""
+    return cut(Parts(GRAPH), NET.params, end, {SOURCE: X, **HONEST}, judged=False)
 
 
 def same(y):
@@ -183,3 +192,109 @@ def test_logits_of_another_scale_have_no_cause_but_are_described():
     found = judge_tensors(REFERENCE, port, partial=True)
     assert found.causes["head.flatten"] == []
     assert "times the reference throughout" in feature_sentence(found.features["head.flatten"][0])
+
+
+# --------------------------------------------------------------------------------------- how far from the golden tensor
+
+
+def test_the_distance_from_the_golden_tensor_is_rms_largest_and_relative():
+    """Errors of 3, -4, 0, 0 beside values of 5: rms 2.5, half the values' own."""
+    found = module._accumulated(np.array([[8.0, 1.0], [5.0, -5.0]]), np.array([[5.0, 5.0], [5.0, -5.0]]))
+    assert (found.rms, found.max, found.relative) == (2.5, 4.0, 0.5)
+    assert found.border is found.interior is None
+    assert found.channels == pytest.approx((3 / 5 / 2**0.5, 4 / 5 / 2**0.5))
+
+
+def test_the_distance_from_zeros_is_absolute():
+    found = module._accumulated(np.array([[3.0, 0.0]]), np.zeros((1, 2)))
+    assert found.relative == found.rms == pytest.approx(3 / 2**0.5)
+    assert found.channels == (3.0, 0.0)
+
+
+def test_two_rows_and_columns_are_the_border_and_the_rest_is_the_interior():
+    """Of a map of 5 x 6 two points are inside. An error of 2 is in each of them and 1 in all others."""
+    y = np.ones((1, 1, 5, 6), np.float32)
+    y[0, 0, 2, 2:4] = 2
+    found = module._accumulated(y, np.zeros_like(y))
+    assert (found.border, found.interior) == (1, 2)
+
+
+def test_an_error_inside_alone_leaves_a_border_of_zero():
+    y = np.zeros((1, 1, 5, 5), np.float32)
+    y[0, 0, 2, 2] = 0.1
+    found = module._accumulated(y, np.zeros_like(y))
+    assert (found.border, found.interior) == (0, pytest.approx(0.1))
+
+
+def test_a_map_of_four_rows_has_no_interior():
+    assert module._accumulated(np.ones((1, 1, 4, 9)), np.zeros((1, 1, 4, 9))).border is None
+    assert module._accumulated(np.ones((1, 1, 9, 4)), np.zeros((1, 1, 9, 4))).interior is None
+
+
+def test_a_tensor_of_another_shape_has_no_distance():
+    assert module._accumulated(np.ones((1, 4)), np.ones((1, 5))) is None
+
+
+# ---------------------------------------------------------------------------------------------- what is looked for when
+
+
+def test_features_are_told_of_what_nothing_explains_and_of_nothing_else():
+    candidate = rerun(same, block2__expand__bn=lambda y: y * 1.01, block5__project=lambda y: y[:, ::-1])
+    found = judge_tensors(REFERENCE, candidate)
+    assert found.wrong() == list(found.causes) == ["block2.expand.bn", "block5.project"]
+    assert found.causes["block2.expand.bn"] == []
+    assert list(found.features) == [name for name, causes in found.causes.items() if not causes]
+
+
+def test_neither_causes_nor_features_are_looked_for_where_none_are_asked():
+    candidate = rerun(same, block2__expand__bn=lambda y: y * 1.01)
+    found = judge_tensors(REFERENCE, {**candidate, "block6.expand": candidate["block6.expand"][:, 1:]}, explain=False)
+    assert found.causes == found.features == {}
+
+
+def test_a_tensor_of_another_shape_has_the_cause_that_gives_it_and_is_no_input_of_what_follows():
+    """A gate whose hidden layer is a quarter of what goes in, as some vendors reckon it."""
+    bug = next(change for change in BUGS["se-width"].changes(whole("block4.se.reduce")) if change.shape)
+    narrow = np.zeros(bug.shape, np.float32)
+    found = judge_tensors(REFERENCE, {**HONEST, "block4.se.reduce": narrow})
+    assert found.wrong() == ["block4.se.reduce"]
+    assert [cause.ids for cause in found.causes["block4.se.reduce"]] == [("se-width",)]
+
+
+def test_an_input_of_another_layout_that_lacks_nothing_is_relaid_for_what_reads_it():
+    """A port dumps a tensor channels last, in the shape of channels first, and goes on with the right one."""
+    name = "block3.add"
+    moved = np.ascontiguousarray(HONEST[name].transpose(0, 2, 3, 1)).reshape(HONEST[name].shape)
+    found = judge_tensors(REFERENCE, {**HONEST, name: moved}, explain=False)
+    assert found.wrong() == [name]
+
+
+def test_refnets_own_runs_are_not_relaid():
+    """What was not dumped cannot have been dumped in another order: what reads it is wrong too."""
+    name = "block3.add"
+    moved = np.ascontiguousarray(HONEST[name].transpose(0, 2, 3, 1)).reshape(HONEST[name].shape)
+    found = judge_tensors(REFERENCE, {**HONEST, name: moved}, explain=False, dumped=False)
+    readers = [node.name for node in GRAPH.readers()[name]]
+    assert found.wrong() == [name, *readers]
+
+
+def test_a_finding_says_which_nodes_its_tensor_was_judged_by():
+    found = judge_tensors(REFERENCE, {name: HONEST[name] for name in styles(GRAPH)["fused"]}, explain=False)
+    segment = next(each.segment for each in found.findings if each.name == "block2.expand.act")
+    assert segment == ("block2.expand", "block2.expand.bn", "block2.expand.act")
+
+
+def test_a_golden_tensor_that_is_not_stored_has_no_distance():
+    some = Reference.of(GRAPH, NET.params, {name: GOLDEN[name] for name in (SOURCE, "stem.conv")})
+    found = {each.name: each for each in judge_tensors(some, HONEST, explain=False).findings}
+    assert found["stem.conv"].accumulated.rms < 1e-6
+    assert found["stem.bn"].accumulated is None
+
+
+def test_a_precision_may_be_declared_for_some_tensors():
+    half = rerun(lambda y: rounded(y, "bfloat16"))
+    names = [name for name in half if name.startswith("block3")]
+    found = judge_tensors(REFERENCE, half, precision={name: Precision.of("bfloat16") for name in names}, explain=False)
+    held = {each.name for each in found.findings if each.judgement.holds}
+    assert set(names) <= held
+    assert not {name for name in half if name.startswith("block4.expand")} & held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refnet import build, random_input, random_params
+from refnet import build, child, random_input, random_params
 from refnet.session import Session
 
 SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
@@ -240,3 +241,20 @@ def test_a_script_from_stdin_leaves_nothing_behind_and_runs_nothing_from_its_fol
     done = subprocess.run(command, input=SCRIPT, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (tmp_path / "executed").exists()
+
+
+LOUD = """
+from refnet.session import Session, worker
+returned = Session.returned
+Session.returned = lambda session, x: print("+" * 99, flush=True) or returned(session, x)
+worker.serve_session()
+"""
+
+
+def test_what_a_worker_prints_is_no_answer(tmp_path):
+    """It goes where errors go; an answer is one byte for each request."""
+    np.zeros(2, [("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))]).tofile(tmp_path / "shared")
+    dtype = np.dtype([("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))])
+    asked = b"".join(map(pickle.dumps, [(SMALL, PARAMS), (str(tmp_path / "shared"), dtype, 2), (0, 2)]))
+    done = subprocess.run([sys.executable, "-c", LOUD], input=asked, env=child.environment(), capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (0, b"+++", "+" * 99)
