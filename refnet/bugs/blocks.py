@@ -124,12 +124,14 @@ def shortcut_extra(segment: Segment) -> Iterator[Change]:
     """
     for block in segment.parts.blocks:
         node, entry = segment.graph.by_name.get(block.exit), block.entry
-        if node is None or block.add is not None or entry not in segment.available:
+        inside = entry in segment.graph
+        if node is None or block.add is not None or not (inside or entry in segment.available):
             continue
         if segment.sizes[entry] == segment.sizes[node.name]:
             plain = replace(node, name=f"{node.name}.plain")
             summed = Node(node.name, "add", (entry, plain.name))
-            yield Change(node.name, nodes={node.name: (plain, summed)}, given={entry: segment.available[entry]})
+            given = {} if inside else {entry: segment.available[entry]}
+            yield Change(node.name, nodes={node.name: (plain, summed)}, given=given)
 
 
 def shortcut_late(segment: Segment) -> Iterator[Change]:

@@ -19,7 +19,7 @@ from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
 from refnet.bugs.segments import Segment
 
-__all__ = ["BUGS", "REPLAYED", "Bug", "everywhere"]
+__all__ = ["BUGS", "REPLAYED", "Bug"]
 
 _PORTS = (padding, weights, sampling, norms, activations, blocks, head, ends, precision)
 _FILES = (damage,)
@@ -58,25 +58,6 @@ class Bug:
         """The other ways in which a file may hold the arrays of a unit."""
         if UnitArrays in self.takes:
             yield from self.function(unit)
-
-
-def everywhere(bug: Bug, segment: Segment) -> Iterator[tuple[tuple[Change, ...], Segment]]:
-    """The same mistake at every place where it can be: for each form of a bug its changes, and the segment with all.
-
-    They are made one after another, each on what those before it left, as a port makes them. A change that shows as a
-    shape is none of them.
-    """
-    places: dict[str, dict[str, None]] = {}
-    for change in bug.changes(segment):
-        if change.shape is None:
-            places.setdefault(change.form, {})[change.node] = None
-    for form, nodes in places.items():
-        made, done = segment, list[Change]()
-        for node in nodes:
-            here = (each for each in bug.changes(made) if (each.form, each.node) == (form, node))
-            if (found := next(here, None)) is not None:
-                made, done = made.changed(found), [*done, found]
-        yield tuple(done), made
 
 
 def _collected(module: ModuleType) -> Iterator[Bug]:

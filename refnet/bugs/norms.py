@@ -62,10 +62,11 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/pytorch/pytorch/issues/35644
     """
-    for node in segment.nodes("batch_norm"):
-        x = segment.value(node.inputs[0])
-        axes = (0, *range(2, x.ndim))
-        yield Change(node.name, params={f"{node.name}.mean": x.mean(axis=axes), f"{node.name}.var": x.var(axis=axes)})
+    readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
+    for name, x in segment.values(readers.keys()):
+        node, axes = readers[name], (0, *range(2, x.ndim))
+        params = {f"{node.name}.mean": x.mean(axis=axes), f"{node.name}.var": x.var(axis=axes)}
+        yield Change(node.name, params=params, fed=True)
 
 
 def bn_fix_gamma(unit: UnitArrays) -> Iterator[Change]:

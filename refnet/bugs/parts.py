@@ -120,6 +120,18 @@ class Parts:
         """The convolution that gives the classes, '' where there is none."""
         return self.dense[-1].name if self.dense else ""
 
+    def unit(self, name: str) -> Unit | None:
+        """The unit that a node is of; None for a node that the graph does not have."""
+        return self._unit_of.get(name)
+
+    def part_of(self, conv: str) -> str:
+        """What a convolution is in its network: 'expand', 'depthwise', 'project', 'squeeze', 'head', or ''."""
+        return self._part_of.get(conv, "")
+
+    def block_of(self, name: str) -> int:
+        """In which block a node is, from 1 on; 0 before the first and behind the last."""
+        return self._block_of.get(name, 0)
+
     def is_global(self, node: Node) -> bool:
         """Whether a node is a pool that takes in a whole map."""
         return bool(node.inputs) and is_global(node, self.sizes[node.inputs[0]])
@@ -128,6 +140,29 @@ class Parts:
     def _units(self) -> dict[str, Unit]:
         """Units by the tensor that they make."""
         return {unit.output: unit for unit in self.graph.units()}
+
+    @cached_property
+    def _unit_of(self) -> dict[str, Unit]:
+        """Units by each of their nodes."""
+        return {node.name: unit for unit in self._units.values() for node in unit.nodes}
+
+    @cached_property
+    def _part_of(self) -> dict[str, str]:
+        found = {node.name: "head" for node in self.dense}
+        for squeeze in self.squeezes:
+            found |= {squeeze.reduce.name: "squeeze", squeeze.expand.name: "squeeze"}
+        for block in self.blocks:
+            found |= {block.depthwise.name: "depthwise", self._units[block.exit].conv.name: "project"}
+            found |= {block.expand.name: "expand"} if block.expand is not None else {}
+        return found
+
+    @cached_property
+    def _block_of(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for index, block in enumerate(self.blocks, 1):
+            end = block.exit if block.add is None else block.add.name
+            found |= {node.name: index for node in self.graph.leading_to(end, starts={SOURCE, block.entry}).nodes}
+        return found
 
     def _squeeze(self, scale: Node) -> Squeeze | None:
         """Back from the gate to the global pool, over two convolutions."""

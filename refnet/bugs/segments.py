@@ -5,7 +5,7 @@ What a bug makes of a segment is another segment, so that it can be run, bounded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from refnet.bugs.arrays import Expected, UnitArrays, unit_arrays
 from refnet.bugs.changes import Change
 from refnet.bugs.parts import Parts
-from refnet.graph import Graph, Node, interpret
+from refnet.graph import Graph, Node, interpret, walk
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
@@ -82,12 +82,19 @@ class Segment:
         """The units that have arrays, in order; every bug looks at them."""
         return tuple(unit_arrays(self.graph, self.params, self.parts.classifier))
 
-    def value(self, name: str) -> Array:
-        """A tensor inside the segment or given to it, in float64."""
-        if name in self.given:
-            return self.given[name].astype(np.float64)
-        part = self.graph.leading_to(name, starts=set(self.given))
-        return run(replace(self, graph=part, view=None))
+    @cached_property
+    def result(self) -> Array:
+        """What the segment makes, in float64."""
+        return run(self)
+
+    def values(self, names: Set[str]) -> Iterator[tuple[str, Array]]:
+        """Some tensors given to the segment or inside it, in float64: each once, in order, and not kept."""
+        yield from ((name, np.asarray(y, np.float64)) for name, y in self.given.items() if name in names)
+        if not names - self.given.keys():
+            return
+        params = {name: np.asarray(self.params[name], np.float64) for name in self.graph.params()}
+        given = {name: np.asarray(array, np.float64) for name, array in self.given.items()}
+        yield from ((node.name, y) for node, y in walk(self.graph, fast, params, given) if node.name in names)
 
     def param(self, node: Node, slot: str) -> Array:
         """One parameter of a node."""

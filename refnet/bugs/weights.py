@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change
-from refnet.bugs.segments import Segment, run
+from refnet.bugs.segments import Segment
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
 Array = npt.NDArray[Any]
@@ -126,7 +126,8 @@ def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
             orders.append(("halves", {}, np.roll(np.arange(K), K // 2)))
         for form, facts, order in orders:
             params = {f"{node.name}.{slot}": part.param(node, slot)[order] for slot in node.params}
-            yield Change(node.name, form, {"side": "output", **facts}, params=params)
+            lone = form == "two"  # which two differs from layer to layer
+            yield Change(node.name, form, {"side": "output", **facts}, params=params, lone=lone)
 
 
 def _suspects(segment: Segment, K: int) -> list[tuple[int, int]]:
@@ -136,7 +137,7 @@ def _suspects(segment: Segment, K: int) -> list[tuple[int, int]]:
     """
     if segment.candidate is None or K == 2:
         return [(0, 1)]
-    y = run(segment)
+    y = segment.result
     if y.shape != segment.candidate.shape or y.ndim < 2 or y.shape[1] != K:
         return []
     error = np.square(segment.candidate - y).reshape(*y.shape[:2], -1).sum(axis=(0, 2))

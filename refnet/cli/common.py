@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +34,8 @@ __all__ = [
     "part_of",
     "print_json",
     "quantised_of",
+    "progress",
+    "seconds_argument",
     "size_argument",
     "with_kernels",
     "write_array",
@@ -60,6 +64,44 @@ class Command(NamedTuple):
     line: str
     declare: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+def seconds_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare --seconds, of commands that look for causes."""
+    parser.add_argument(
+        "--seconds", type=_seconds, default=60.0, metavar="N", help="for how long to look for causes (60)"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Callable[[int, int], object]]:
+    """A bar on a terminal where there is tqdm, moved by (done, total); nothing elsewhere."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        shown = False
+    else:
+        shown = sys.stderr.isatty()
+    if not shown:
+        yield lambda done, total: None
+        return
+    with tqdm(unit=unit, leave=False, delay=0.5) as bar:
+
+        def move(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield move
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from refnet.cli.common import Command, print_json, write_text
+from refnet.cli.common import Command, print_json, progress, seconds_argument, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import writable
 from refnet.judge.compare import TensorScale, compare
@@ -33,6 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=tuple(FLOATS), help="what the port stores in; by default as stored")
     parser.add_argument("--accumulate", choices=tuple(FLOATS), help="what the port sums in")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
+    seconds_argument(parser)
     parser.add_argument("--no-causes", action="store_true", help="do not look for causes")
     parser.add_argument("--verbose", action="store_true", help="a line for every tensor")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -41,22 +42,25 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing."""
+    """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing; 130 after Ctrl-C."""
     if options.junit and options.junit == options.report:
         raise RequestError(f"{options.report}: --junit and --report name the same file")
     for path in filter(None, (options.junit, options.report)):
         writable(path)
-    found = compare(
-        options.pack,
-        options.candidate,
-        names=_names(options.map),
-        precision=options.precision,
-        accumulate=options.accumulate,
-        scales=_scales(options.scales),
-        weights=options.weights,
-        partial=options.partial,
-        explain=not options.no_causes,
-    )
+    with progress("way") as tell:
+        found = compare(
+            options.pack,
+            options.candidate,
+            names=_names(options.map),
+            precision=options.precision,
+            accumulate=options.accumulate,
+            scales=_scales(options.scales),
+            weights=options.weights,
+            partial=options.partial,
+            explain=not options.no_causes,
+            seconds=options.seconds,
+            tell=tell,
+        )
     precision = options.precision or "as stored"
     made = comparison_document(found, pack=options.pack, candidate=options.candidate, precision=precision)
     if options.json:
@@ -67,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
         write_text(options.junit, comparison_junit(made))
     if options.report:
         write_text(options.report, comparison_page(made, *comparison_pictures(found)))
+    if found.judged.search.ended == "interrupted":
+        return 130
     return 0 if made["verdict"] == "holds" else 1
 
 

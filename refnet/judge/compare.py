@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 from refnet.graph import SOURCE
+from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
@@ -76,6 +77,8 @@ def compare(
     weights: str | None = None,
     partial: bool = False,
     explain: bool = True,
+    seconds: float = 60.0,
+    tell: Callable[[int, int], object] | None = None,
 ) -> Comparison:
     """Judge every tensor of a port on its own inputs, and say why the wrong ones are.
 
@@ -92,6 +95,9 @@ def compare(
         .tflite file that is plain from the file
     partial : accept golden tensors that no segment covers
     explain : look for causes
+    seconds : for how long causes are looked for; verdicts are given in any case. Ctrl-C ends the search too. How far it
+        got is in `judged.search`
+    tell : is given how many ways were looked at and how many there are, as the search goes on
 
     Returns
     -------
@@ -118,6 +124,8 @@ def compare(
     >>> found.holds, found.wrong()[0]
     (False, 'block2.depthwise.act')
     """
+    if not seconds > 0:
+        raise RequestError(f"seconds is {seconds}: take a number above 0")
     pack = pack if isinstance(pack, Pack) else read_pack(pack)
     if callable(candidate):
         candidate = candidate(pack.tensor(SOURCE))
@@ -142,7 +150,8 @@ def compare(
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     levels = WEIGHTS[weights] if weights else 0
     declared = _precisions(matching, arrays, real, precision, accumulate, levels)
-    found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain)
+    budget = SearchBudget(seconds, tell)
+    found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain, budget=budget)
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     return Comparison(found, matching, reference)

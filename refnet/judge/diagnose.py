@@ -2,6 +2,8 @@
 
 A cause is accepted only when the residual falls inside the bound of the segment run that way: never because it is
 merely closer. All that fit are listed. Where nothing fits, `describe` says what can be seen in the error instead.
+
+A segment is looked at in steps, the likeliest mistakes first: `search` takes all segments through them, in turn.
 """
 
 from __future__ import annotations
@@ -11,25 +13,25 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from refnet.bugs.catalogue import REPLAYED, Bug
+from refnet.bugs.catalogue import REPLAYED
 from refnet.bugs.changes import Mistake
-from refnet.bugs.segments import Segment, limit, run
+from refnet.bugs.segments import Segment, limit
+from refnet.bugs.systematic import ALL
+from refnet.judge.budget import SearchBudget
 from refnet.judge.describe import describe
 from refnet.judge.verdicts import Judgement
-from refnet.judge.yardstick import judge_segment
+from refnet.judge.ways import EXACT, LOOSE, Extent, Way, Ways
+from refnet.judge.yardstick import judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
-__all__ = ["Cause", "diagnose", "misshapen"]
-
-Array = npt.NDArray[Any]
+__all__ = ["Cause", "Diagnosis", "diagnose", "misshapen"]
 
 # How many changes are taken for the first of two. Tuned, on the table in tests/judge/test_pairs.py: of two bugs in a
 # unit one is among the ten that leave least of the error.
 _PAIRED = 10
-_EXACT = tuple(bug for bug in REPLAYED if bug.group != "precision")
-_LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
+_NEAR = 1e-2  # of the error: a way that leaves more of it is not held to the spread of a long segment
+_PLANE, _MOST = 0.5, 2000  # in a long segment, what two effects must explain together, and how many pairs are run
 
 
 class Cause(NamedTuple):
@@ -37,12 +39,14 @@ class Cause(NamedTuple):
 
     Attributes
     ----------
-    mistakes : one, or two at once
+    mistakes : one, or two at once; of one that is made at several places, the first
     judgement : of the candidate against that way of running it
+    extents : of each mistake, at which places it is; None for one. Nothing where each is at one place
     """
 
     mistakes: tuple[Mistake, ...]
     judgement: Judgement
+    extents: tuple[Extent | None, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -50,19 +54,19 @@ class Cause(NamedTuple):
         return tuple(mistake.bug for mistake in self.mistakes)
 
     @property
+    def parts(self) -> Iterator[tuple[Mistake, Extent | None]]:
+        """Each mistake and where it is."""
+        yield from zip(self.mistakes, self.extents or (None,) * len(self.mistakes), strict=True)
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         """Where they are; two in one node are at one place."""
-        return tuple(dict.fromkeys(mistake.node for mistake in self.mistakes))
+        places = (extent.nodes if extent is not None else (mistake.node,) for mistake, extent in self.parts)
+        return tuple(dict.fromkeys(node for nodes in places for node in nodes))
 
 
-class _Tried(NamedTuple):
-    mistake: Mistake
-    changed: Segment
-    residual: float
-
-
-def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
-    """Every cause that fits: single ones; or where there is none those of precision, or pairs.
+def diagnose(segment: Segment, precision: Precision, budget: SearchBudget | None = None) -> list[Cause]:
+    """Every cause that fits: single ones; or where there is none those of precision, systematic ones, or pairs.
 
     Parameters
     ----------
@@ -73,26 +77,141 @@ def diagnose(segment: Segment, precision: Precision) -> list[Cause]:
     -------
     causes : smallest residual first; more than one are ties that this input cannot tell apart
     """
-    tried = list(_tried(segment, _EXACT))
-    found = list(_fitting(tried, segment, precision))
-    if not found:
-        loose = list(_tried(segment, _LOOSE))
+    one = Diagnosis(segment, precision, budget or SearchBudget(), judge_segment(segment, precision).yardstick)
+    for _ in one.steps():
+        pass
+    return one.found
+
+
+class Diagnosis:
+    """One segment, step by step.
+
+    Parameters
+    ----------
+    segment : with the candidate's tensor
+    yardstick : of the verdict on it; a segment that is not judged by its bound is long: what is everywhere in it, and
+        what is at its ends, is looked at before what is at one place
+
+    Attributes
+    ----------
+    found : the causes so far
+    ways : all that was run; None before the first step
+    """
+
+    def __init__(self, segment: Segment, precision: Precision, budget: SearchBudget, yardstick: str) -> None:
+        self.segment, self.precision, self.budget, self.yardstick = segment, precision, budget, yardstick
+        self.found: list[Cause] = []
+        self.ways: Ways | None = None
+
+    @property
+    def long(self) -> bool:
+        """Whether the segment is too long for its bound to say anything."""
+        return self.yardstick != "bound"
+
+    def steps(self) -> Iterator[None]:
+        """Look, the likeliest first, until something fits; a pause after each step.
+
+        Raises
+        ------
+        OverBudgetError
+            where the time is over; what was found stays.
+        """
+        self.ways = Ways(self.segment, self.budget, long=self.long)
+        for step in (self._long if self.long else self._short)(self.ways):
+            with np.errstate(all="ignore"):
+                for cause in step:
+                    self.found.append(cause)
+            yield
+            if self.found:
+                break
+        self.found.sort(key=rank)
+
+    def _short(self, ways: Ways) -> Iterator[Iterable[Cause]]:
+        """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
+        yield self._fitting(ways.singles(EXACT))
+        loose = list(ways.singles(LOOSE))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
-        widened = [each for each in loose if each.mistake.bug == "fp16-accumulate"]
-        found = list(_fitting([each for each in loose if each not in widened], segment, precision))
+        coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]
+        found = sorted(self._fitting([each for each in loose if each not in coarse]), key=rank)
         if any((each.bug, each.form) == ("fp16-storage", "float16") for cause in found for each in cause.mistakes):
             # Float16 values are what sums in float16 leave too, and a wider bound cannot tell: a tie, named last.
-            return [*sorted(found, key=_rank), *_fitting(widened, segment, precision)]
-        found = (
-            found
-            or list(_pairs(tried, segment, precision))
-            or (list(_fitting(widened, segment, precision)) if _is_coarse(segment, precision) else [])
-        )
-    return sorted(found, key=_rank)
+            self.found += found
+            found = list(self._fitting(coarse))
+        yield found
+        yield self._fitting(ways.everywhere(EXACT))
+        yield self._fitting(ways.everywhere(LOOSE))
+        yield self._pairs(ways)
+        if _is_coarse(self.segment, self.precision):
+            yield self._fitting(coarse)
+
+    def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
+        """Many nodes: the ends and what is everywhere; each place; what begins somewhere; the likeliest pairs."""
+        first = [*ways.ends(), *ways.everywhere(EXACT), *ways.everywhere(LOOSE)]
+        yield self._close(first)
+        singles = list(ways.singles(EXACT))
+        yield self._close(singles)
+        yield self._close(list(ways.singles(LOOSE)))
+        yield self._close(list(ways.begun(first)))
+        yield self._likeliest(ways, [*first, *singles])
+
+    def _fitting(self, tried: Iterable[Way]) -> Iterator[Cause]:
+        """Those that the yardstick accepts; of those that move no bound, only what comes closer can be one."""
+        assert self.ways is not None
+        for way in tried:
+            self.budget.check()
+            loose = way.changed is not None and way.changed.precision is not None
+            if loose or way.residual < self.ways.before:
+                changed = replace(self.ways.changed(way), candidate=self.segment.candidate)
+                judgement = judge_cause(changed, self.precision, self.yardstick, self.budget.check)
+                if judgement.holds:
+                    yield Cause((way.mistake,), judgement, (way.extent,))
+
+    def _close(self, tried: list[Way]) -> Iterator[Cause]:
+        """Of the ways in which a long segment may be run, only the closest are held to the spread."""
+        assert self.ways is not None
+        near = (way for way in tried if way.residual < _NEAR * self.ways.before)
+        yield from self._fitting(sorted(near, key=lambda way: way.residual))
+
+    def _pairs(self, ways: Ways) -> Iterator[Cause]:
+        """Two bugs in one segment: on top of each that comes closer, every other; the same two are said once."""
+        seen: set[frozenset[Any]] = set()
+        closer = [way for way in ways.looked if way.residual < ways.before and way.extent is None and _exact(way)]
+        firsts = sorted(closer, key=lambda way: way.residual)[:_PAIRED]
+        for first in firsts:
+            self.budget.expect(1)
+            for cause in self._fitting(list(ways.on_top(first, EXACT))):
+                both = (first.mistake, *cause.mistakes)
+                what = frozenset(mistake.what for mistake in both)
+                if what not in seen and len(what) > 1:
+                    seen.add(what)
+                    yield Cause(both, cause.judgement)
+            self.budget.passed()
+
+    def _likeliest(self, ways: Ways, alone: list[Way]) -> Iterator[Cause]:
+        """Two ways at once, the likeliest first, until two fit."""
+        pairs = list(ways.pairs(alone, _PLANE, _MOST))
+        self.budget.expect(len(pairs))
+        for one, other in pairs:
+            self.budget.passed()
+            changed = ways.changed(other, on=ways.changed(one))
+            if ways.left_by(changed) < _NEAR * ways.before:
+                own = replace(changed, candidate=self.segment.candidate)
+                judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check)
+                if judgement.holds:
+                    yield Cause((one.mistake, other.mistake), judgement, (one.extent, other.extent))
+                    return
 
 
-def _rank(cause: Cause) -> tuple[int, float]:
-    return len(cause.mistakes), cause.judgement.rms
+def rank(cause: Cause) -> tuple[bool, int, int, float]:
+    """Few mistakes before many; what is everywhere before what is at one place, and that before what is at some."""
+    extents = [extent for extent in cause.extents if extent is not None]
+    some = sum(0 if extent.scope == ALL else 2 for extent in extents)
+    coarse = "fp16-accumulate" in cause.ids  # which only widens the bound
+    return coarse, len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
+
+
+def _exact(way: Way) -> bool:
+    return any(bug.id == way.mistake.bug for bug in EXACT)
 
 
 def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
@@ -107,54 +226,6 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
                 if judgement.holds or judgement.verdict == "shape":
                     found.append(Cause((change.of(bug.id),), judgement))
     return found
-
-
-def _size(error: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(error))))
-
-
-def _tried(segment: Segment, bugs: Iterable[Bug]) -> Iterator[_Tried]:
-    """Every change that runs and comes closer to the candidate than the reference does.
-
-    A bug that explains an error, or a part of it, leaves less of it. One that moves the bound need not.
-    """
-    assert segment.candidate is not None
-    target = segment.candidate.astype(np.float64)
-    before = _size(target - run(segment))
-    for bug in bugs:
-        for change in bug.changes(segment):
-            if change.shape is not None:
-                continue
-            changed = segment.changed(change)
-            try:
-                with np.errstate(all="ignore"):
-                    y = run(changed)
-            except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
-                continue
-            if y.shape == target.shape and np.isfinite(y).all():
-                residual = _size(target - y)
-                if residual < before or changed.precision is not None:
-                    yield _Tried(change.of(bug.id), changed, residual)
-
-
-def _fitting(tried: Iterable[_Tried], segment: Segment, precision: Precision) -> Iterator[Cause]:
-    for mistake, changed, _ in tried:
-        judgement = judge_segment(replace(changed, candidate=segment.candidate), precision)
-        if judgement.holds:
-            yield Cause((mistake,), judgement)
-
-
-def _pairs(tried: list[_Tried], segment: Segment, precision: Precision) -> Iterator[Cause]:
-    """Two bugs in one segment: on top of each that comes closer, every other; the same two are said once."""
-    seen: set[frozenset[Any]] = set()
-    for first in sorted(tried, key=lambda each: each.residual)[:_PAIRED]:
-        closer = list(_tried(first.changed, _EXACT))
-        for cause in _fitting(closer, segment, precision):
-            both = (first.mistake, *cause.mistakes)
-            what = frozenset(mistake.what for mistake in both)
-            if what not in seen and len(what) > 1:
-                seen.add(what)
-                yield Cause(both, cause.judgement)
 
 
 def _is_coarse(segment: Segment, precision: Precision) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,11 @@ from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut
 from refnet.graph import SOURCE, Graph
+from refnet.judge.budget import Search, SearchBudget
 from refnet.judge.describe import Feature, describe
-from refnet.judge.diagnose import Cause, diagnose, misshapen
+from refnet.judge.diagnose import Cause, Diagnosis, misshapen
+from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
+from refnet.judge.search import explain as explain_all
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import judge_segment
 from refnet.pack.pack import Pack
@@ -91,12 +94,18 @@ class Judged:
     causes : by the name of the tensor, what explains it
     features : by the name of the tensor, what can be seen where nothing explains it
     holds : whether the candidate is the reference, up to rounding
+    patterns : what several of the causes have in common, the most frequent first
+    evidence : by the name of a tensor that many nodes make, how sure its causes are
+    search : how far the search for causes got
     """
 
     findings: tuple[Finding, ...]
     causes: Mapping[str, list[Cause]]
     features: Mapping[str, tuple[Feature, ...]]
     holds: bool
+    patterns: tuple[Pattern, ...] = ()
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    search: Search = field(default_factory=Search)
 
     def wrong(self) -> list[str]:
         """Names of the candidate's tensors that rounding does not explain, in order."""
@@ -112,6 +121,7 @@ def judge_tensors(
     partial: bool = False,
     explain: bool = True,
     dumped: bool = True,
+    budget: SearchBudget | None = None,
 ) -> Judged:
     """Judge every tensor of a candidate and say why the wrong ones are.
 
@@ -123,6 +133,7 @@ def judge_tensors(
     explain : look for causes
     dumped : whether a port wrote the tensors: perhaps rounded from wider ones, perhaps channels last. False for runs
         of refnet's own, where neither can be, and where looking for it would take three quarters of the time
+    budget : of the search for causes, begun before the verdicts, which are given in any case; by default endless
 
     Returns
     -------
@@ -130,15 +141,33 @@ def judge_tensors(
     """
     judging = _Judging(reference, tensors, precision, dumped)
     judging.all()
-    causes = {_name(s): diagnose(s, p) for s, p in judging.failing} if explain else {}
-    if explain:
-        causes |= {s.end: found for s, p in judging.misshapen if (found := misshapen(s, p))}
-    features = {_name(s): describe(s, p) for s, p in judging.failing if explain and not causes[_name(s)]}
     order = [SOURCE, *(node.name for node in reference.graph.nodes)]
     findings = tuple(judging.findings[name] for name in order if name in judging.findings)
     accepted = ("missing",) if partial else ()
     bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
-    return Judged(findings, causes, features, not bad)
+    judged = Judged(findings, {}, {}, not bad)
+    return _explained(judged, judging, budget or SearchBudget()) if explain else judged
+
+
+def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judged:
+    """The same with what explains each wrong tensor, as far as the budget goes."""
+    yardsticks = {each.name: each.judgement.yardstick for each in judged.findings}
+    found = {_name(s): Diagnosis(s, p, budget, yardsticks[_name(s)]) for s, p in judging.failing}
+    explain_all(tuple(found.values()), budget)
+    causes = agreed({name: one.found for name, one in found.items()})
+    causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
+    features = {_name(s): describe(s, p) for s, p in judging.failing if not causes[_name(s)]}
+    whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
+    sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
+    ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
+    return replace(
+        judged,
+        causes=causes,
+        features=features,
+        patterns=patterns(ordered, whole),
+        evidence=sure,
+        search=budget.search,
+    )
 
 
 class _Judging:
@@ -158,6 +187,7 @@ class _Judging:
         usable = {name: y for name, y in tensors.items() if name in self.full and not self._defect(name)}
         golden_input = {} if SOURCE in usable else {SOURCE: reference.golden(SOURCE)}
         self.usable, self.given = usable, ChainMap(usable, golden_input)
+        self.sources = {SOURCE: self.given[SOURCE]}
         self.findings: dict[str, Finding] = {}
         self.failing: list[tuple[Segment, Precision]] = []
         self.misshapen: list[tuple[Segment, Precision]] = []

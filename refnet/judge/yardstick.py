@@ -6,8 +6,9 @@ Comparison and diagnosis use the same yardstick, so that a cause is held to what
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["judge_segment"]
+__all__ = ["judge_cause", "judge_segment"]
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +31,10 @@ Array = npt.NDArray[Any]
 _SHORT = 8  # nodes: segments with fewer are always judged by their bound
 _WIDE = 1000.0  # times the finest rounding: a bound as wide says nothing
 _PART = 0.1  # of the result: nor does one as wide as that, in short formats
+
+# Of honest runs, how many are made before a cause is given up that is so many times too far away.
+_FIRST, _FAR = 2, 16.0
+_QUICK = ("fast", "lanes", "pairwise")
 
 
 def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
@@ -53,11 +58,38 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
         # A port may compute wider than it dumps: then its own inputs are known to half a unit only.
         wider = judge(segment.candidate, limit(segment, precision, rounded=True))
         return wider if wider.holds else found
-    runs = list(_runs(segment, own))
+    runs = [made() for made in _runs(segment, own)]
     if not runs or made.y.shape != segment.candidate.shape:
         found = judge(segment.candidate, made)
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
     return judge(segment.candidate, _apart(made.y, runs))._replace(yardstick="spread")
+
+
+def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement:
+    """The verdict on a segment run in another way, by the yardstick that the verdict on it was by.
+
+    Where that is the spread, two honest runs tell most ways apart: the others are made where those leave it open.
+
+    Parameters
+    ----------
+    yardstick : of the verdict
+    check : called before each run; may end the search
+    """
+    if yardstick != "spread" or segment.precision is not None:
+        return judge_segment(segment, precision)
+    assert segment.candidate is not None
+    runs, y = list[Array](), run(segment)
+    found = Judgement("suspect" if y.shape == segment.candidate.shape else "shape", yardstick="none")
+    if found.verdict == "shape":
+        return found
+    for made in _runs(segment, precision):
+        check()
+        with np.errstate(all="ignore"):
+            runs.append(made())
+        found = judge(segment.candidate, _apart(y, runs))._replace(yardstick="spread")
+        if len(runs) >= _FIRST and (found.holds or not max(found.rms, found.expected) < _FAR):
+            return found
+    return found
 
 
 def _says(nodes: int, made: Bound, precision: Precision) -> bool:
@@ -69,8 +101,8 @@ def _says(nodes: int, made: Bound, precision: Precision) -> bool:
     return nodes < _SHORT or made.rms < min(_WIDE * finest, _PART * size)
 
 
-def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:
-    """Honest runs in the declared precision; none where refnet cannot compute in it."""
+def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array]]:
+    """Honest runs in the declared precision, the quickest first; none where refnet cannot compute in it."""
     formats = ("float64", "float32", "float16", "bfloat16")
     store = next((name for name in formats if precision.u_store < 2.5 * FLOATS[name].u), "")
     if precision.step or precision.levels or precision.u > 2 * FLOATS["float32"].u or precision.u_factor or not store:
@@ -78,12 +110,21 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Array]:
     short = store in ("float16", "bfloat16")
     dtype = np.float64 if store == "float64" else np.float32
     folded_graph, folded = fold_batch_norm(segment.graph, segment.params)
-    for graph, params in ((segment.graph, segment.params), (folded_graph, {**segment.params, **folded})):
-        if short:
-            params = {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()}
-        for rules in ORDERS.values():
+    ways = [(segment.graph, segment.params), (folded_graph, {**segment.params, **folded})]
+    if short:
+        ways = [
+            (graph, {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()})
+            for graph, params in ways
+        ]
+    for order in sorted(ORDERS, key=lambda name: (name not in _QUICK, name)):
+        rules = ORDERS[order]
+        for graph, params in ways:
             one = replace(segment, graph=graph, params=params)
-            yield run(one, dtype, short_rules(rules, store) if short else rules).astype(np.float64)
+            yield partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
+
+
+def _widely(segment: Segment, dtype: npt.DTypeLike, rules: Any) -> Array:
+    return run(segment, dtype, rules).astype(np.float64)
 
 
 def _apart(y: Array, runs: list[Array]) -> Bound:

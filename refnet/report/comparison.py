@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
+from refnet.judge.budget import Search
 from refnet.judge.compare import Comparison
 from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
+from refnet.judge.search import Evidence, Pattern
 from refnet.judge.tensors import Finding
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
+from refnet.report.words import unfinished, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "feature_sentence"]
 
@@ -53,8 +56,29 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "precision": precision,
         "tensors": [_entry(finding, found.matching) for finding in findings],
         "causes": [entry for finding in findings for entry in _causes(found, finding)],
+        "patterns": [_pattern(pattern) for pattern in found.judged.patterns],
+        "evidence": [{"name": name, **sure._asdict()} for name, sure in found.judged.evidence.items()],
+        "search": _search(found.judged.search),
         "notes": list(_notes(found)),
         "unmatched": unmatched,
+    }
+
+
+def _search(search: Search) -> dict[str, Any]:
+    seconds = search.seconds if np.isfinite(search.seconds) else None
+    return {**search._asdict(), "seconds": seconds, "sentence": "" if search.finished else unfinished(search)}
+
+
+def _pattern(pattern: Pattern) -> dict[str, Any]:
+    bug = BUGS[pattern.mistake.bug]
+    return {
+        "id": bug.id,
+        "sentence": of_port(pattern.mistake),
+        "where": where(pattern.scope),
+        "places": list(pattern.nodes),
+        "of": pattern.of,
+        "tensors": list(pattern.tensors),
+        "link": bug.link,
     }
 
 
@@ -68,11 +92,23 @@ def _notes(found: Comparison) -> Iterator[str]:
         for each in judged.findings:
             if each.judgement.yardstick == yardstick:
                 yield words.format(name=each.name, count=len(each.segment))
+    yield from (_sure(name, each) for name, each in judged.evidence.items())
+    if not judged.search.finished:
+        yield unfinished(judged.search)
     tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
     yield from dict.fromkeys(words for words in tied if words)
     yield from _declarable(found)
     if count := len(found.matching.unmatched):
         yield f"{count} of the candidate's tensors match nothing: name them with --map or leave them out."
+
+
+def _sure(name: str, sure: Evidence) -> str:
+    """How sure the causes of a tensor are, and what to dump."""
+    rest = f"the best of the others leaves {100 * sure.rest:.3g}% of the error"
+    if sure.left >= sure.rest:
+        rest = f"none of {sure.looked} ways fits, the best leaves {100 * sure.rest:.3g}% of the error"
+    more = f"; dump {sure.dump} next, it tells most" if sure.dump else ""
+    return f"{name}: {rest}{more}."
 
 
 def _separated(name: str, causes: list[Cause]) -> str:
@@ -111,7 +147,8 @@ def _causes(found: Comparison, finding: Finding) -> Iterator[dict[str, Any]]:
         yield {
             "id": "+".join(cause.ids),
             "node": finding.name,
-            "place": ", ".join(cause.nodes),
+            "place": finding.name if any(cause.extents) else ", ".join(cause.nodes),
+            "places": list(cause.nodes),
             "sentence": cause_sentence(cause),
             "detail": "; ".join(bug.sentence for bug in bugs),
             "link": " ".join(bug.link for bug in bugs if bug.link),
@@ -120,8 +157,11 @@ def _causes(found: Comparison, finding: Finding) -> Iterator[dict[str, Any]]:
 
 
 def cause_sentence(cause: Cause) -> str:
-    """What a port does, one mistake or two."""
-    return ", and ".join(map(of_port, cause.mistakes))
+    """What a port does, one mistake or two, and where, if that is at many places."""
+    return ", and ".join(
+        of_port(mistake) if extent is None else f"{of_port(mistake)}, {where(extent.scope)}"
+        for mistake, extent in cause.parts
+    )
 
 
 def feature_sentence(feature: Feature) -> str:

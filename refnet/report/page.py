@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.judge.verdicts import FAILING
-from refnet.report.words import causes, figure, origin, summary
+from refnet.report.words import causes, figure, origin, summary, systematic
 
 __all__ = ["comparison_page", "png"]
 
@@ -134,14 +134,14 @@ def _anchor(tensor: Mapping[str, Any]) -> str:
 
 
 def _causes(document: Mapping[str, Any]) -> Iterator[str]:
-    found = list(causes(document))
+    found = [*systematic(document), *causes(document, brief=True)]
     if found:
         yield "<h2>Why</h2>"
-    for cause, (sentence, more) in zip(document["causes"], found, strict=True):
+    for sentence, more in found:
         lines = [f'<span class="verdict">{escape(sentence)}</span>']
         for line in more:
             text = escape(line)
-            if line == cause.get("link") and line.startswith(("https://", "http://")):
+            if line.startswith(("https://", "http://")) and " " not in line:
                 text = f'<a href="{text}">{text}</a>'
             lines.append(f"<small>{text}</small>")
         yield f'<div class="cause">{"<br>".join(lines)}</div>'

@@ -12,7 +12,7 @@ from typing import Any
 
 from refnet.judge.verdicts import FAILING
 from refnet.report.junit import JUnitCase, suite
-from refnet.report.words import causes, figure, origin, summary
+from refnet.report.words import causes, figure, origin, summary, systematic
 from refnet.text import table
 
 __all__ = ["comparison_junit", "comparison_table"]
@@ -56,7 +56,7 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
         parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
     if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
         parts.append("\n".join(few))
-    for sentence, more in causes(document):
+    for sentence, more in (*systematic(document), *causes(document, brief=True)):
         parts.append("\n".join([sentence, *(f"  {line}" for line in more)]))
     if document["notes"]:
         parts.append("\n".join(document["notes"]))
@@ -115,5 +115,9 @@ def _cases(document: Mapping[str, Any]) -> Iterator[JUnitCase]:
             yield JUnitCase(name, verdict, message, "\n".join(why.get(name, [])))
         else:
             yield JUnitCase(name, "", verdict)
+    for sentence, _ in systematic(document):
+        yield JUnitCase("systematic", "", sentence)
+    if unfinished := (document.get("search") or {}).get("sentence"):
+        yield JUnitCase("search", "", unfinished)
     for name in document["unmatched"]:
         yield JUnitCase(name, "unmatched", f"{name}: matches no node")

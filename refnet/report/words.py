@@ -6,10 +6,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from refnet.bugs.systematic import Scope
+from refnet.judge.budget import Search
 from refnet.judge.verdicts import FAILING
 from refnet.report.bugs import ALONE
 
-__all__ = ["causes", "figure", "origin", "summary"]
+__all__ = ["causes", "figure", "origin", "summary", "systematic", "unfinished", "where"]
+
+_LAYERS = {
+    "depthwise_conv2d": "depthwise convolutions",
+    "pointwise_conv2d": "1 x 1 convolutions",
+    "conv2d": "full convolutions",
+    "batch_norm": "batch norms",
+}
+_PARTS = {
+    "expand": "expansions",
+    "depthwise": "depthwise layers",
+    "project": "projections",
+    "squeeze": "squeeze-and-excite layers",
+    "head": "layers of the head",
+}
 
 
 def figure(value: float | str | None) -> str:
@@ -28,13 +44,16 @@ def origin(tensor: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def causes(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Each cause as a sentence, and the lines below it: detail and link.
+def causes(document: Mapping[str, Any], *, brief: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """Each cause as a sentence, and the lines below it: detail and link; `brief` leaves out what a pattern says.
 
     'block4.depthwise: wrong. It equals the reference when the padding is TF SAME (0,1) instead of (1,1) [pad-same].'
     """
     verdicts = {tensor["name"]: tensor["verdict"] for tensor in document["tensors"]}
+    said = {name for each in document.get("patterns", ()) for name in each["tensors"]} if brief else set()
     for cause in document["causes"]:
+        if cause["node"] in said:
+            continue
         node, sentence = cause["node"], cause["sentence"].strip().rstrip(".")
         if cause.get("id") and cause["id"] not in ALONE:
             start = "It equals the reference just as well when" if cause.get("tie") else "It equals the reference when"
@@ -44,6 +63,50 @@ def causes(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
         name = f" [{cause['id']}]" if cause.get("id") else ""
         more = [str(line) for line in (cause.get("detail"), cause.get("link")) if line]
         yield f"{node}: {verdicts.get(node, 'wrong')}. {sentence}{name}.", more
+
+
+def systematic(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Each mistake that is at many places as a sentence, and the lines below it: where, and the link.
+
+    'Everywhere, at 34 of 34 places: eps is 0.001 instead of 1e-05 [bn-eps].'
+    """
+    for each in document.get("patterns", ()):
+        place = each["where"] or "in several layers"
+        count = f"at {len(each['places'])} of {each['of']} places"
+        sentence = f"{place[0].upper()}{place[1:]}, {count}: {each['sentence']} [{each['id']}]."
+        yield sentence, [line for line in (", ".join(each["places"]), each["link"]) if line]
+
+
+def where(scope: Scope | None) -> str:
+    """At what places a mistake is: 'in all depthwise layers'."""
+    match scope:
+        case None:
+            return ""
+        case ("layers", op):
+            return f"in all {_LAYERS.get(op, op)}"
+        case ("part", part):
+            return f"in all {_PARTS[part]}"
+        case ("strided", strided):
+            return f"in all layers {'with' if strided else 'without'} a stride"
+        case ("kernel", side):
+            return f"in all layers with kernels of {side} x {side}"
+        case ("act", op):
+            return f"wherever the activation is {op}"
+        case ("before", op):
+            return f"in all layers before {op}"
+        case ("from", name):
+            return f"from {name} on"
+        case ("until", name):
+            return f"up to {name}"
+    return "everywhere"
+
+
+def unfinished(search: Search) -> str:
+    """How far a search got that did not end by itself."""
+    looked = f"looked at {search.looked:,} of {search.ways:,} ways"
+    if search.ended == "interrupted":
+        return f"Interrupted: {looked}."
+    return f"Causes: {looked}, not finished: more with --seconds {10 * search.seconds:g}."
 
 
 def summary(document: Mapping[str, Any]) -> str:

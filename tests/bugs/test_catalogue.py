@@ -9,10 +9,11 @@ import pytest
 
 from refnet import Network, build, random_input, random_params
 from refnet.bugs.arrays import UnitArrays
-from refnet.bugs.catalogue import BUGS, REPLAYED, everywhere
+from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import sites, styles
+from refnet.bugs.systematic import everywhere
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.scorecard import FAMILIES
 from refnet.readings import fast

@@ -15,7 +15,9 @@ from refnet.bugs.segments import cut, limit, ported
 from refnet.bugs.sites import VISIBLE, Site, styles, visibility
 from refnet.graph import SOURCE
 from refnet.judge import diagnose
+from refnet.judge.budget import SearchBudget
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
+from refnet.judge.ways import EXACT, Ways
 
 
 def units(one, rng, count=7):
@@ -32,7 +34,7 @@ def ranks(family, pairs=12):
     one, rng = subject(FAMILIES[family], 1), np.random.default_rng(4)
     for segment in units(one, rng):
         honest = limit(segment, FLOAT32)
-        changes = [(bug, change) for bug in diagnose._EXACT for change in bug.changes(segment) if change.shape is None]
+        changes = [(bug, change) for bug in EXACT for change in bug.changes(segment) if change.shape is None]
         shown = [each for each in changes if visibility(Site(each[0].id, each[1], segment, ""), honest) > VISIBLE]
         both = [(a, b) for a in shown for b in shown if a[0].id != b[0].id and a[1].node != b[1].node]
         for index in rng.permutation(len(both))[:pairs]:
@@ -42,9 +44,9 @@ def ranks(family, pairs=12):
             with np.errstate(all="ignore"):
                 y = ported(made.changed(again)) if again is not None else honest.y[:0]
             if y.shape == honest.y.shape and np.isfinite(y).all():
-                tried = sorted(
-                    diagnose._tried(replace(segment, candidate=y), diagnose._EXACT), key=lambda t: t.residual
-                )
+                ways = Ways(replace(segment, candidate=y), SearchBudget(), long=False)
+                closer = (way for way in ways.singles(EXACT) if way.residual < ways.before)
+                tried = sorted(closer, key=lambda way: way.residual)
                 wanted = {(bug.id, change.form, change.node), (other.id, second.form, second.node)}
                 found = [(each.mistake.bug, each.mistake.form, each.mistake.node) in wanted for each in tried]
                 yield found.index(True) if any(found) else len(found)

@@ -1,0 +1,142 @@
+"""The same mistake at many places: everywhere, in every layer of a kind, from one layer on.
+
+What was written once in a port is wrong wherever it is used: a class of layers, a rule of padding, an eps. Kinds of
+layers are told by operation, stride, kernel and part, never by name.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from refnet.bugs.catalogue import Bug
+from refnet.bugs.changes import Change
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import Segment
+from refnet.ops import ACTIVATIONS, GATES, WINDOWED
+
+__all__ = ["ALL", "Scope", "changes_by_place", "everywhere", "made", "runs_of", "scopes"]
+
+
+class Scope(NamedTuple):
+    """At which of its places a mistake is made.
+
+    Attributes
+    ----------
+    kind : 'all'; 'layers' with the operation of the convolution; 'strided' with whether it has a stride; 'kernel' with
+        its side; 'part' with 'expand', 'depthwise', 'project', 'squeeze' or 'head'; 'act' with an activation, 'before'
+        with the one that follows; 'from' and 'until' with a node
+    value : which
+    """
+
+    kind: str
+    value: Any = None
+
+
+ALL = Scope("all")
+
+
+def changes_by_place(bug: Bug, segment: Segment) -> dict[str, dict[str, Change]]:
+    """By form of a bug, its changes by node, in order; not those that show as a shape, or change precision."""
+    found: dict[str, dict[str, Change]] = {}
+    for change in bug.changes(segment):
+        if change.shape is None and change.precision is None and not change.lone:
+            found.setdefault(change.form, {}).setdefault(change.node, change)
+    return found
+
+
+def scopes(parts: Parts, nodes: Sequence[str]) -> dict[Scope, tuple[str, ...]]:
+    """All of some places, and those of each kind of which there are two or more; no two scopes are of the same places.
+
+    Parameters
+    ----------
+    nodes : the places, in order
+    """
+    kinds: dict[Scope, list[str]] = {}
+    for name in nodes:
+        for scope in _kinds(parts, name):
+            kinds.setdefault(scope, []).append(name)
+    return _distinct({ALL: tuple(nodes), **{scope: tuple(of) for scope, of in kinds.items()}})
+
+
+def runs_of(parts: Parts, nodes: Sequence[str]) -> dict[Scope, tuple[str, ...]]:
+    """The places from the first one in a block on, and those before it; all of them are not among these."""
+    found: dict[Scope, tuple[str, ...]] = {}
+    for first, later in itertools.pairwise(nodes):
+        if parts.block_of(first) != parts.block_of(later):
+            place = nodes.index(later)
+            found[Scope("from", later)] = tuple(nodes[place:])
+            found[Scope("until", first)] = tuple(nodes[:place])
+    return _distinct(found)
+
+
+def _distinct(found: Mapping[Scope, tuple[str, ...]]) -> dict[Scope, tuple[str, ...]]:
+    """The first scope of each set of two or more places."""
+    seen: dict[tuple[str, ...], Scope] = {}
+    for scope, nodes in found.items():
+        if len(nodes) > 1:
+            seen.setdefault(nodes, scope)
+    return {scope: nodes for nodes, scope in seen.items()}
+
+
+def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
+    """The kinds of layers that a place is of."""
+    unit = parts.unit(name)
+    if unit is None:
+        return
+    node = parts.graph[name]
+    if node.op in (*ACTIVATIONS, *GATES):
+        yield Scope("act", node.op)
+    conv = unit.conv
+    if part := parts.part_of(conv.name):
+        yield Scope("part", part)
+    if conv.op in WINDOWED:
+        yield Scope("strided", conv.attrs["stride"] != (1, 1))
+        yield Scope("kernel", conv.params["w"][-1])
+    if conv.params:
+        yield Scope("layers", conv.op)
+    if unit.act is not None and node.op not in (*ACTIVATIONS, *GATES):
+        yield Scope("before", unit.act.op)
+
+
+def everywhere(bug: Bug, segment: Segment) -> Iterator[tuple[tuple[Change, ...], Segment]]:
+    """The same mistake at every place where it can be: for each form of a bug its changes, and the segment with all."""
+    for form, found in changes_by_place(bug, segment).items():
+        yield made(bug, segment, form, found)
+
+
+def made(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) -> tuple[tuple[Change, ...], Segment]:
+    """A mistake made at several places.
+
+    Changes that touch nothing in common are made at once. Others are made one after another, each on what those before
+    it left, as a port makes them.
+
+    Parameters
+    ----------
+    found : by node, the change at each place, in order
+    """
+    changes = tuple(found.values())
+    if (at_once := _joined(changes)) is not None:
+        return changes, segment.changed(at_once)
+    changed, done = segment, list[Change]()
+    for node in found:
+        here = (each for each in bug.changes(changed) if (each.form, each.node) == (form, node))
+        if (change := next(here, None)) is not None:
+            changed, done = changed.changed(change), [*done, change]
+    return tuple(done), changed
+
+
+def _joined(changes: Sequence[Change]) -> Change | None:
+    """Several changes as one, if they touch nothing in common and follow from no values."""
+    if len(changes) == 1:
+        return changes[0]
+    nodes: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    for change in changes:
+        if change.fed or change.given or change.view or nodes.keys() & change.nodes or params.keys() & change.params:
+            return None
+        nodes |= change.nodes
+        params |= change.params
+    return replace(changes[0], nodes=nodes, params=params)

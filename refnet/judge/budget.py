@@ -1,0 +1,85 @@
+"""How long causes are looked for, how far that got, and how it ended.
+
+A search asks its budget before each thing that takes time, and stops where that says so: what was found until then is
+the answer. Where time suffices the answer does not depend on time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["OverBudgetError", "Search", "SearchBudget"]
+
+
+class OverBudgetError(Exception):
+    """The time is over; caught by whoever has begun the search."""
+
+
+class Search(NamedTuple):
+    """How far a search got.
+
+    Attributes
+    ----------
+    looked, ways : how many ways of running a segment were looked at, and how many there are to look at
+    seconds : the budget, infinite for none
+    ended : 'all' where all was looked at, 'time' where time ended, 'interrupted' where the user stopped it
+    """
+
+    looked: int = 0
+    ways: int = 0
+    seconds: float = float("inf")
+    ended: str = "all"
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to look at."""
+        return self.ended == "all"
+
+
+class SearchBudget:
+    """Time for a search, and how far it is.
+
+    Parameters
+    ----------
+    seconds : of the clock on the wall, from now on; infinite for no limit
+    tell : is given how many ways were looked at, and how many there are, whenever that changes
+    """
+
+    def __init__(self, seconds: float = float("inf"), tell: Callable[[int, int], object] | None = None) -> None:
+        self.seconds, self._tell = seconds, tell
+        self._end = time.monotonic() + seconds
+        self.looked = self.ways = 0
+        self.ended = "all"
+
+    def expect(self, ways: int) -> None:
+        """There are so many more ways."""
+        self.ways += ways
+        self._say()
+
+    def passed(self, ways: int = 1) -> None:
+        """So many more were looked at."""
+        self.looked += ways
+        self._say()
+
+    def check(self) -> None:
+        """Go on, if there is time left.
+
+        Raises
+        ------
+        OverBudgetError
+            where there is none.
+        """
+        if time.monotonic() > self._end:
+            self.ended = "time"
+            raise OverBudgetError
+
+    @property
+    def search(self) -> Search:
+        """How far it got."""
+        return Search(self.looked, max(self.ways, self.looked), self.seconds, self.ended)
+
+    def _say(self) -> None:
+        if self._tell is not None:
+            self._tell(self.looked, max(self.ways, self.looked))

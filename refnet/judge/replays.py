@@ -1,0 +1,89 @@
+"""Runs of one segment with changes: only what a change reaches is run again; between two nodes time is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.segments import Segment
+from refnet.graph import Graph, Node, interpret
+from refnet.judge.budget import SearchBudget
+from refnet.readings import fast
+
+__all__ = ["Replays"]
+
+Array = npt.NDArray[Any]
+
+
+class Replays:
+    """A segment as it should be, with every tensor in it, beside which changed ones are run.
+
+    Parameters
+    ----------
+    segment : unchanged
+    dtype : of the arithmetic: float32 where only what comes closest is asked for
+    """
+
+    def __init__(self, segment: Segment, budget: SearchBudget, dtype: npt.DTypeLike = np.float64) -> None:
+        self.segment, self.budget, self.dtype = segment, budget, np.dtype(dtype)
+        self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
+        self._values: dict[str, Array] = {}
+        self.y = self._run(segment, {})
+
+    def run(self, changed: Segment) -> Array:
+        """What the segment makes when it is changed.
+
+        Raises
+        ------
+        OverBudgetError
+            where the time is over.
+        ValueError, IndexError
+            where shapes do not fit each other: two bugs at once may leave such.
+        """
+        own = self.segment
+        kept = {name: y for name, y in self._values.items() if name not in own.given}
+        moved = {name for name, array in changed.given.items() if own.given.get(name) is not array}
+        for node in changed.graph.nodes:
+            same = own.graph.by_name.get(node.name) is node and all(
+                changed.params.get(key) is own.params.get(key) for key in _keys(node)
+            )
+            if not same or moved & set(node.inputs):
+                moved.add(node.name)
+                kept.pop(node.name, None)
+        return self._run(changed, kept)
+
+    def _run(self, segment: Segment, kept: Mapping[str, Array]) -> Array:
+        values = {**kept}
+        first = not self._values
+        for node in segment.graph.nodes:
+            if node.name in values:
+                continue
+            self.budget.check()
+            for name in node.inputs:
+                if name not in values:
+                    values[name] = self._array(segment.given[name])
+            params = {key: self._array(segment.params[key]) for key in _keys(node)}
+            part = Graph(segment.graph.recipe, (node,))
+            values[node.name] = interpret(part, fast, params, {name: values[name] for name in node.inputs})
+        if first:
+            self._values = values
+        y = values[segment.end]
+        return y if segment.view is None else segment.view(y)
+
+    def _array(self, array: Array) -> Array:
+        """In the dtype of the arithmetic; what belongs to the unchanged segment is converted once."""
+        if array.dtype == self.dtype:
+            return array
+        if id(array) not in self._arrays:
+            made = array.astype(self.dtype)
+            if self._values:  # of a change
+                return made
+            self._arrays[id(array)] = array, made
+        return self._arrays[id(array)][1]
+
+
+def _keys(node: Node) -> list[str]:
+    return [f"{node.name}.{slot}" for slot in node.params]

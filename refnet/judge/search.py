@@ -1,0 +1,148 @@
+"""Why a candidate is wrong: all of its wrong segments, step by step, within one budget; and what they have in common.
+
+Every segment takes its first step before any takes its second, the short ones first, so that where time ends the
+likeliest mistakes have been looked at everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.changes import Mistake
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import Segment
+from refnet.bugs.systematic import Scope, changes_by_place, scopes
+from refnet.judge.budget import OverBudgetError, SearchBudget
+from refnet.judge.diagnose import Cause, Diagnosis, rank
+
+__all__ = ["Evidence", "Pattern", "agreed", "evidence", "explain", "patterns"]
+
+
+class Evidence(NamedTuple):
+    """How sure the causes of a long segment are.
+
+    Attributes
+    ----------
+    looked : how many ways were run
+    left, rest : the share of the error that the best cause leaves, and the least that a way which does not fit leaves
+    dump : the tensor whose dump would tell most: it halves what is left; '' where none would
+    """
+
+    looked: int
+    left: float
+    rest: float
+    dump: str
+
+
+class Pattern(NamedTuple):
+    """A mistake that several wrong tensors share.
+
+    Attributes
+    ----------
+    mistake : at the first of its places
+    scope : of what kind the places are; None where they are of no one kind
+    nodes : where it is, in order
+    of : how many places of that kind there are, or at all
+    tensors : the tensors that it explains
+    """
+
+    mistake: Mistake
+    scope: Scope | None
+    nodes: tuple[str, ...]
+    of: int
+    tensors: tuple[str, ...]
+
+
+def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
+    """Look for the causes of each wrong segment until all is looked at, time ends, or the user interrupts."""
+    open_ = [(each, each.steps()) for each in sorted(diagnoses, key=lambda each: each.long)]
+    try:
+        while open_:
+            open_ = [(each, steps) for each, steps in open_ if next(steps, steps) is not steps]
+    except OverBudgetError:
+        pass
+    except KeyboardInterrupt:
+        budget.ended = "interrupted"
+
+
+def agreed(found: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
+    """Of causes that one tensor cannot tell apart, those first that explain most of the other tensors too."""
+    votes = Counter(kind for causes in found.values() for kind in {_kind(cause) for cause in causes})
+
+    def place(cause: Cause) -> tuple[bool, int, int, int, float]:
+        coarse, many, some, rms = rank(cause)
+        return coarse, many, -votes[_kind(cause)], some, rms
+
+    return {name: sorted(causes, key=place) for name, causes in found.items()}
+
+
+def _kind(cause: Cause) -> tuple[tuple[str, str], ...]:
+    return tuple((mistake.bug, mistake.form) for mistake in cause.mistakes)
+
+
+def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
+    """How sure the causes of a segment are, and what to dump; None of a short one, whose bound says it."""
+    if not one.long or one.ways is None:
+        return None
+    fit = {mistake.what for cause in causes for mistake in cause.mistakes}
+    looked, before = one.ways.looked, one.ways.before or 1.0
+    left = min((way.residual for way in looked if way.mistake.what in fit), default=before)
+    rest = min((way.residual for way in looked if way.mistake.what not in fit), default=before)
+    return Evidence(len(looked), min(left / before, 1.0), min(rest / before, 1.0), _dump(one, causes))
+
+
+def _dump(one: Diagnosis, causes: Sequence[Cause]) -> str:
+    """The tensor inside a segment before and behind which there are most nearly as many of the ways that are left.
+
+    Left are the causes that fit, or where none does all ways. A cause at many places shows from the first of them on.
+    """
+    assert one.ways is not None
+    graph, parts = one.segment.graph, one.segment.parts
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    firsts = [min((order.get(node, 0) for node in cause.nodes), default=0) for cause in causes]
+    counts = Counter(firsts) if causes else Counter({order.get(name, 0): n for name, n in one.ways.counts.items()})
+    total, passed, best = sum(counts.values()), 0, (float("inf"), "")
+    between = {block.exit if block.add is None else block.add.name for block in parts.blocks}
+    for index, node in enumerate(graph.nodes[:-1]):
+        passed += counts[index]
+        unit = parts.unit(node.name)
+        if passed and (unit is None or unit.output == node.name):
+            uneven = abs(2 * passed - total) / total + (0.0 if node.name in between else 0.01)
+            best = min(best, (uneven, node.name), key=lambda each: each[0])
+    return best[1]
+
+
+def patterns(found: Mapping[str, list[Cause]], whole: Segment) -> tuple[Pattern, ...]:
+    """The mistakes that are said of two or more places, or that one long segment shows at many.
+
+    Parameters
+    ----------
+    found : by tensor, its causes, the likeliest first
+    whole : the network as one segment, in which all places of a mistake are found
+    """
+    told: dict[tuple[str, str], dict[str, Mistake]] = {}
+    tensors: dict[tuple[str, str], list[str]] = {}
+    for name, causes in found.items():
+        for mistake, extent in causes[0].parts if causes else ():
+            nodes = (mistake.node,) if extent is None else extent.nodes
+            told.setdefault((mistake.bug, mistake.form), {}).update(dict.fromkeys(nodes, mistake))
+            tensors.setdefault((mistake.bug, mistake.form), []).append(name)
+    made = []
+    for (bug, form), by_node in told.items():
+        if len(by_node) > 1:
+            every = tuple(changes_by_place(BUGS[bug], whole).get(form, {}))
+            scope, of = _scope(whole.parts, every, by_node)
+            first = next(iter(by_node.values()))
+            made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors[bug, form])))
+    return tuple(sorted(made, key=lambda each: -len(each.nodes)))
+
+
+def _scope(parts: Parts, every: tuple[str, ...], nodes: Mapping[str, Mistake]) -> tuple[Scope | None, int]:
+    """The kind of places at most of which a mistake is, and nowhere else; and how many such there are."""
+    for scope, of in sorted(scopes(parts, every).items(), key=lambda item: len(item[1])):
+        if nodes.keys() <= set(of) and 4 * len(nodes) >= 3 * len(of):
+            return scope, len(of)
+    return None, max(len(every), len(nodes))

@@ -1,0 +1,122 @@
+"""How good is the diagnosis of what is wrong everywhere? Make the same mistake throughout a network, and judge it.
+
+The candidate is a float32 run of the network with a mistake at all of its places, of which all tensors are dumped,
+those of a runtime that fuses, or the logits alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from refnet.bugs.catalogue import REPLAYED
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import Segment, cut, limit
+from refnet.bugs.sites import VISIBLE, styles
+from refnet.bugs.systematic import changes_by_place, made
+from refnet.graph import SOURCE, walk
+from refnet.judge.budget import SearchBudget
+from refnet.judge.scorecard import FLOAT32, Subject
+from refnet.judge.spread import spread
+from refnet.judge.tensors import Judged, judge_tensors
+from refnet.readings import fast
+
+__all__ = ["DUMPS", "SYSTEMATIC", "Sweep", "sweep"]
+
+SYSTEMATIC = ("V1", "V2", "V3 Small", "MnasNet A1")  # families
+DUMPS = ("all", "fused", "logits")
+
+
+class Sweep(NamedTuple):
+    """What became of a mistake that was made everywhere.
+
+    Attributes
+    ----------
+    bug, form : of the mistake
+    places : how many
+    dump : which tensors the candidate had
+    visible : whether it moves any of them by more than rounding explains
+    named : 'named' (it comes first where it is found most), 'tied', 'missed'
+    found : the first pattern or cause, as (bug, form)
+    seconds : of processor time
+    """
+
+    bug: str
+    form: str
+    places: int
+    dump: str
+    visible: bool
+    named: str
+    found: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+def sweep(
+    subject: Subject, dumps: tuple[str, ...] = DUMPS, bugs: tuple[str, ...] | None = None, seconds: float = 60
+) -> Iterator[Sweep]:
+    """Every form of every bug that can be at two places or more, made at all of them, in each style of dump."""
+    graph, x = subject.graph, subject.tensors[SOURCE]
+    parts = Parts(graph)
+    whole = cut(parts, subject.net.params, graph.output, {SOURCE: x}, judged=False)
+    apart = spread(subject.net, x, graph.output)
+    kept = {**{style: names for style, names in styles(graph).items() if style in dumps}, "logits": (graph.output,)}
+    for bug in REPLAYED:
+        if bugs is not None and bug.id not in bugs:
+            continue
+        for form, changes in changes_by_place(bug, whole).items():
+            if len(changes) < 2:
+                continue
+            done, changed = made(bug, whole, form, changes)
+            tensors = _run(changed)
+            for dump in dumps:
+                candidate = {name: tensors[name] for name in kept[dump] if name in tensors}
+                finite = all(np.isfinite(y).all() for y in candidate.values())
+                visible = finite and _visible(subject, parts, candidate, apart)
+                begun = time.process_time()
+                found = judge_tensors(
+                    subject.reference, candidate, precision=FLOAT32, partial=True, budget=SearchBudget(seconds)
+                )
+                named, first = _named(found, (bug.id, form))
+                yield Sweep(bug.id, form, len(done), dump, visible, named, first, time.process_time() - begun)
+
+
+def _run(changed: Segment) -> dict[str, np.ndarray]:
+    params = {name: np.asarray(changed.params[name], np.float32) for name in changed.graph.params()}
+    given = {name: np.asarray(y, np.float32) for name, y in changed.given.items()}
+    with np.errstate(all="ignore"):
+        return {node.name: y for node, y in walk(changed.graph, fast, params, given, keep=True)}
+
+
+def _visible(subject: Subject, parts: Parts, candidate: dict[str, np.ndarray], apart: float) -> bool:
+    """Whether any tensor is moved by more than rounding explains, given the candidate's own inputs."""
+    have = {SOURCE: subject.tensors[SOURCE], **candidate}
+    if list(candidate) == [subject.graph.output]:
+        y = candidate[subject.graph.output]
+        return bool(np.abs(y - subject.tensors[subject.graph.output]).max() > VISIBLE * apart)
+    for name, y in candidate.items():
+        honest = limit(cut(parts, subject.net.params, name, have), FLOAT32)
+        if np.sqrt(np.mean(np.square(y - honest.y))) > VISIBLE * honest.rms:
+            return True
+    return False
+
+
+def _named(found: Judged, wanted: tuple[str, str]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Whether the mistake comes first, is among those that fit, or is missed; and what comes first."""
+    kinds: tuple[tuple[str, str], ...]
+    if found.patterns:
+        first = found.patterns[0].mistake
+        kinds = ((first.bug, first.form),)
+    else:
+        causes = next((causes for causes in found.causes.values() if causes), [])
+        kinds = tuple((mistake.bug, mistake.form) for mistake in causes[0].mistakes) if causes else ()
+    if kinds == (wanted,):
+        return "named", kinds
+    tied = any(
+        [(mistake.bug, mistake.form) for mistake in cause.mistakes] == [wanted]
+        for causes in found.causes.values()
+        for cause in causes
+    )
+    return ("tied" if tied else "missed"), kinds

@@ -1,0 +1,221 @@
+"""The ways in which a port may have run a segment: each is run, and what it leaves of the error is kept.
+
+A way is a mistake at one place, or the same one at many. What it moves (its effect) tells how much of an error it could
+explain at all: of an error r and an effect d, <r, d>^2 / (<d, d> <r, r>).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
+from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.segments import Segment
+from refnet.bugs.systematic import ALL, Scope, changes_by_place, made, runs_of, scopes
+from refnet.judge.budget import SearchBudget
+from refnet.judge.replays import Replays
+
+__all__ = ["EXACT", "LOOSE", "Extent", "Way", "Ways"]
+
+Array = npt.NDArray[Any]
+
+EXACT = tuple(bug for bug in REPLAYED if bug.group != "precision")
+LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
+
+_POINTS = 2048  # elements by which effects are told apart
+_SHARE = 0.05  # of an error: what an effect must explain to be looked at as a part of it
+
+
+class Extent(NamedTuple):
+    """At which places a mistake is made that is made more than once: of what kind they are, and which."""
+
+    scope: Scope
+    nodes: tuple[str, ...]
+
+
+class Way(NamedTuple):
+    """A mistake in a segment; the rms of the error that it leaves, and some elements of what it moves.
+
+    `changed` is the segment run so, where it is short enough to be kept; `Ways.changed` makes it again.
+    """
+
+    mistake: Mistake
+    extent: Extent | None
+    residual: float
+    effect: Array
+    changed: Segment | None
+
+    @property
+    def key(self) -> tuple[str, str, Extent | str]:
+        """What tells it from all others."""
+        return self.mistake.bug, self.mistake.form, self.extent or self.mistake.node
+
+
+class Ways:
+    """The ways of one segment with a candidate's tensor.
+
+    Parameters
+    ----------
+    long : whether the segment is long: it is run in float32, and ways are made again instead of kept
+    """
+
+    def __init__(self, segment: Segment, budget: SearchBudget, *, long: bool) -> None:
+        assert segment.candidate is not None
+        self.segment, self.budget, self.long = segment, budget, long
+        self.target = segment.candidate.astype(np.float64)
+        self.runs = Replays(segment, budget, np.float32 if long else np.float64)
+        self.before = self._size(self.target - self.runs.y)
+        flat, size = np.arange(self.target.size), self.target.size
+        self._picked = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
+        self.error = (self.target - self.runs.y).ravel()[self._picked]
+        self.looked: list[Way] = []
+        self.counts = self._counted()
+        budget.expect(sum(self.counts.values()))
+
+    def _counted(self) -> dict[str, int]:
+        """How many changes there are at each place."""
+        found: dict[str, int] = {}
+        for bug in REPLAYED:
+            self.budget.check()
+            for change in bug.changes(self.segment):
+                if change.shape is None:
+                    found[change.node] = found.get(change.node, 0) + 1
+        return found
+
+    # ------------------------------------------------------------------------------------------------ ways, by kind
+
+    def singles(self, bugs: Iterable[Bug]) -> Iterator[Way]:
+        """Every change at one place."""
+        for bug in bugs:
+            for change in bug.changes(self.segment):
+                if change.shape is None:
+                    yield from self._at(bug, change)
+                    self.budget.passed()
+
+    def ends(self) -> Iterator[Way]:
+        """What is wrong with the input, or with how the result is laid out."""
+        for bug in EXACT:
+            for change in bug.changes(self.segment) if bug.group in ("ends", "inputs") else ():
+                if change.shape is None:
+                    yield from self._at(bug, change)
+
+    def everywhere(self, bugs: Iterable[Bug]) -> Iterator[Way]:
+        """The same change at all of its places, and at all of a kind."""
+        for bug in bugs:
+            for form, changes in changes_by_place(bug, self.segment).items():
+                yield from self._in(bug, form, changes, scopes(self.segment.parts, tuple(changes)))
+
+    def begun(self, whole: Iterable[Way]) -> Iterator[Way]:
+        """The same change from one block on, or up to one: the likeliest first, by how much it explains everywhere."""
+        shares = {way.key: _share(self.error, way.effect) for way in whole if way.extent and way.extent.scope == ALL}
+        for (bug_id, form, _), share in sorted(shares.items(), key=lambda item: -item[1]):
+            if share >= _SHARE:
+                changes = changes_by_place(BUGS[bug_id], self.segment)[form]
+                yield from self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes)))
+
+    def on_top(self, first: Way, bugs: Iterable[Bug]) -> Iterator[Way]:
+        """Every change at one place beside another one, if it can explain what that leaves; those that come closer."""
+        known = {way.key: way.effect for way in self.looked}
+        rest, changed = self.error - first.effect, self.changed(first)
+        for bug in bugs:
+            for change in bug.changes(changed):
+                effect = known.get((bug.id, change.form, change.node))
+                if change.shape is None and (effect is None or _share(rest, effect) >= _SHARE):
+                    way = self._run(change.of(bug.id), None, changed.changed(change))
+                    if way is not None and way.residual < first.residual:
+                        yield way
+            self.budget.check()
+
+    def pairs(self, ways: list[Way], least: float, most: int) -> Iterator[tuple[Way, Way]]:
+        """Two ways that together could explain the error: the likeliest first.
+
+        Their effects are taken for independent: that share of the error is asked for which lies in their plane.
+        """
+        effects = np.array([way.effect for way in ways])
+        usable = np.isfinite(effects).all(axis=1) & (np.abs(effects).max(axis=1, initial=0) > 0)
+        kept = [way for way, use in zip(ways, usable, strict=True) if use]
+        unit = effects[usable] / np.linalg.norm(effects[usable], axis=1, keepdims=True)
+        along, across = unit @ (self.error / (np.linalg.norm(self.error) or 1.0)), unit @ unit.T
+        apart = 1 - across**2
+        with np.errstate(all="ignore"):
+            plane = (along[:, None] ** 2 + along**2 - 2 * across * along[:, None] * along) / apart
+        plane[~((apart > 1e-6) & (plane >= least))] = 0
+        plane[np.tril_indices(len(kept))] = 0
+        order = np.argsort(-plane, axis=None, kind="stable")[:most]
+        for index in order[plane.ravel()[order] > 0]:
+            one, other = divmod(int(index), len(kept))
+            if not _nodes(kept[one]) & _nodes(kept[other]):
+                yield kept[one], kept[other]
+
+    def changed(self, way: Way, on: Segment | None = None) -> Segment:
+        """The segment run in a way; on top of another one, if that is given."""
+        if way.changed is not None and on is None:
+            return way.changed
+        segment = on or self.segment
+        bug, form = BUGS[way.mistake.bug], way.mistake.form
+        if way.extent is None:
+            own = (each for each in bug.changes(segment) if (each.form, each.node) == (form, way.mistake.node))
+            change = next(own, None)
+            return segment if change is None else segment.changed(change)
+        found = changes_by_place(bug, segment).get(form, {})
+        return made(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
+
+    # ---------------------------------------------------------------------------------------------------- one by one
+
+    def _at(self, bug: Bug, change: Change) -> Iterator[Way]:
+        yield from self._kept(self._run(change.of(bug.id), None, self.segment.changed(change)))
+
+    def _in(
+        self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
+    ) -> Iterator[Way]:
+        self.budget.expect(len(found))
+        for scope, nodes in found.items():
+            done, changed = made(bug, self.segment, form, {node: changes[node] for node in nodes})
+            if len(done) > 1:
+                extent = Extent(scope, tuple(each.node for each in done))
+                yield from self._kept(self._run(done[0].of(bug.id), extent, changed))
+            self.budget.passed()
+
+    def _kept(self, way: Way | None) -> Iterator[Way]:
+        if way is not None:
+            self.looked.append(way)
+            yield way
+
+    def _run(self, mistake: Mistake, extent: Extent | None, changed: Segment) -> Way | None:
+        y = self._made(changed)
+        if y is None:
+            return None
+        effect = (y - self.runs.y).ravel()[self._picked]
+        return Way(mistake, extent, self._size(self.target - y), effect, None if self.long else changed)
+
+    def _made(self, changed: Segment) -> Array | None:
+        """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
+        try:
+            with np.errstate(all="ignore"):
+                y = self.runs.run(changed)
+        except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
+            return None
+        return y if y.shape == self.target.shape and np.isfinite(y).all() else None
+
+    def left_by(self, changed: Segment) -> float:
+        """The rms of the error that a segment run in another way leaves; infinite where it cannot be run so."""
+        y = self._made(changed)
+        return float("inf") if y is None else self._size(self.target - y)
+
+    @staticmethod
+    def _size(error: Array) -> float:
+        return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+
+
+def _share(error: Array, effect: Array) -> float:
+    """How much of an error an effect could explain, whatever its size: the square of the cosine between them."""
+    scale = float(error @ error) * float(effect @ effect)
+    return float(error @ effect) ** 2 / scale if scale > 0 else 0.0
+
+
+def _nodes(way: Way) -> set[str]:
+    return {way.mistake.node} if way.extent is None else {*way.extent.nodes}

@@ -1,0 +1,161 @@
+"""Causes that are everywhere, ends alone, and searches that end: by themselves, by the clock, by the user."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
+from refnet.bugs.sites import styles
+from refnet.bugs.systematic import ALL, Scope, changes_by_place, made, runs_of, scopes
+from refnet.graph import SOURCE, walk
+from refnet.judge import search as searching
+from refnet.judge.budget import OverBudgetError, SearchBudget
+from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
+from refnet.judge.sweep import sweep
+from refnet.judge.tensors import judge_tensors
+from refnet.readings import fast
+
+
+@pytest.fixture(scope="module")
+def small():
+    return subject(FAMILIES["V1"], 1)
+
+
+def whole(small):
+    given = {SOURCE: small.tensors[SOURCE]}
+    return cut(Parts(small.graph), small.net.params, small.graph.output, given, judged=False)
+
+
+def wrong(small, bug, form, kept=None):
+    """A float32 run with a mistake at all of its places, or at some."""
+    segment = whole(small)
+    changes = changes_by_place(BUGS[bug], segment)[form]
+    _, changed = made(BUGS[bug], segment, form, {n: c for n, c in changes.items() if kept is None or n in kept})
+    params = {name: np.asarray(changed.params[name], np.float32) for name in changed.graph.params()}
+    run = walk(changed.graph, fast, params, {SOURCE: small.tensors[SOURCE]}, keep=True)
+    return {node.name: y for node, y in run}, tuple(changes)
+
+
+def judged(small, tensors, seconds=float("inf"), tell=None):
+    budget = SearchBudget(seconds, tell)
+    return judge_tensors(small.reference, tensors, precision=FLOAT32, partial=True, budget=budget)
+
+
+def test_a_mistake_in_every_layer_is_one_pattern(small):
+    tensors, places = wrong(small, "bn-eps", "0.001")
+    (pattern,) = judged(small, tensors).patterns
+    assert (pattern.mistake.bug, pattern.scope, pattern.nodes) == ("bn-eps", ALL, places)
+    assert pattern.of == len(places)
+
+
+def test_a_mistake_in_the_layers_of_a_kind_is_a_pattern_of_that_kind(small):
+    parts = Parts(small.graph)
+    strided = [n.name for n in small.graph.nodes if n.op == "depthwise_conv2d" and n.attrs["stride"] != (1, 1)]
+    norms = [parts.unit(name).norm.name for name in strided]
+    tensors, _ = wrong(small, "bn-missing", "", norms)
+    fused = {name: tensors[name] for name in styles(small.graph)["fused"]}
+    (pattern,) = judged(small, fused).patterns
+    assert (pattern.mistake.bug, pattern.nodes) == ("bn-missing", tuple(norms))
+
+
+def test_one_wrong_layer_is_no_pattern(small):
+    tensors, _ = wrong(small, "bn-eps", "0.001", ["block3.depthwise.bn"])
+    found = judged(small, tensors)
+    assert found.wrong() == ["block3.depthwise.bn"]
+    assert not found.patterns
+
+
+def test_of_logits_alone_a_mistake_everywhere_is_named(small):
+    tensors, places = wrong(small, "relu6-relu", "relu") if small.graph["stem.act"].op == "relu6" else (None, None)
+    found = judged(small, {"head.flatten": tensors["head.flatten"]})
+    first = found.causes["head.flatten"][0]
+    assert (first.ids, first.nodes) == (("relu6-relu",), places)
+    assert found.evidence["head.flatten"].left < 1e-3 < found.evidence["head.flatten"].rest
+
+
+def test_of_logits_alone_a_mistake_from_a_layer_on_is_named(small):
+    segment = whole(small)
+    places = tuple(changes_by_place(BUGS["bn-eps"], segment)["0.001"])
+    tensors, _ = wrong(small, "bn-eps", "0.001", places[9:])
+    found = judged(small, {"head.flatten": tensors["head.flatten"]})
+    extents = [cause.extents[0] for cause in found.causes["head.flatten"] if cause.ids == ("bn-eps",)]
+    assert places[9:] in [extent.nodes for extent in extents if extent is not None]
+
+
+def test_what_to_dump_next_lies_inside_the_segment(small):
+    noise = np.random.default_rng(0).standard_normal(small.tensors["head.flatten"].shape).astype(np.float32)
+    found = judged(small, {"head.flatten": small.tensors["head.flatten"] + noise}, seconds=5)
+    assert found.evidence["head.flatten"].dump in small.graph
+
+
+def test_a_search_out_of_time_says_how_far_it_got(small):
+    tensors, _ = wrong(small, "bn-eps", "0.001")
+    found = judged(small, tensors, seconds=1e-9)
+    assert found.wrong()
+    assert not found.search.finished
+    assert (found.search.ended, found.search.looked) == ("time", 0)
+
+
+def test_an_interrupted_search_keeps_what_it_has_found(small):
+    tensors, _ = wrong(small, "bn-eps", "0.001")
+
+    def tell(looked, ways):
+        if looked > 200:
+            raise KeyboardInterrupt
+
+    found = judged(small, tensors, tell=tell)
+    assert found.search.ended == "interrupted"
+    assert 200 < found.search.looked < found.search.ways
+    assert any(found.causes.values())
+
+
+def test_a_search_that_ends_by_itself_has_looked_at_all(small):
+    tensors, _ = wrong(small, "bn-eps", "0.001", ["block3.depthwise.bn"])
+    search = judged(small, tensors).search
+    assert search.finished
+    assert 0 < search.looked <= search.ways
+
+
+def test_a_budget_ends_at_its_time():
+    budget = SearchBudget(1e-9)
+    with pytest.raises(OverBudgetError):
+        budget.check()
+    assert budget.search.ended == "time"
+    SearchBudget().check()
+
+
+def test_places_of_a_kind_are_told_apart_once(small):
+    parts = Parts(small.graph)
+    norms = [node.name for node in small.graph.nodes if node.op == "batch_norm"]
+    found = scopes(parts, norms)
+    assert found[ALL] == tuple(norms)
+    assert len(set(found.values())) == len(found)
+    assert {Scope("part", "depthwise"), Scope("part", "project")} <= found.keys()
+    begun = runs_of(parts, norms)
+    assert all(
+        nodes == tuple(norms[norms.index(scope.value) :]) for scope, nodes in begun.items() if scope[0] == "from"
+    )
+
+
+def test_ties_are_settled_by_the_other_tensors():
+    """Of two causes that fit alike, the one that explains another tensor too comes first."""
+    from refnet.bugs.changes import Mistake
+    from refnet.judge.diagnose import Cause
+    from refnet.judge.verdicts import Judgement
+
+    def cause(bug, rms):
+        return Cause((Mistake(bug, "there", "", {}),), Judgement("rounding", rms=rms))
+
+    found = {"one": [cause("act-swap", 0.1), cause("relu6-relu", 0.2)], "two": [cause("relu6-relu", 0.1)]}
+    assert searching.agreed(found)["one"][0].ids == ("relu6-relu",)
+
+
+@pytest.mark.parametrize("dump", ["all", "fused", "logits"])
+def test_a_sample_of_the_sweep(small, dump):
+    rows = list(sweep(small, (dump,), ("bn-eps", "bn-fix-gamma", "act-missing", "pad-same", "kernel-flip")))
+    seen = [row for row in rows if row.visible]
+    assert seen
+    assert all(row.named != "missed" for row in seen)
