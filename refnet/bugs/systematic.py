@@ -17,7 +17,7 @@ from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment
 from refnet.ops import ACTIVATIONS, GATES, WINDOWED
 
-__all__ = ["ALL", "Scope", "changes_by_place", "everywhere", "made", "runs_of", "scopes"]
+__all__ = ["ALL", "Scope", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
 
 
 class Scope(NamedTuple):
@@ -104,10 +104,12 @@ def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
 def everywhere(bug: Bug, segment: Segment) -> Iterator[tuple[tuple[Change, ...], Segment]]:
     """The same mistake at every place where it can be: for each form of a bug its changes, and the segment with all."""
     for form, found in changes_by_place(bug, segment).items():
-        yield made(bug, segment, form, found)
+        yield changed_at(bug, segment, form, found)
 
 
-def made(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) -> tuple[tuple[Change, ...], Segment]:
+def changed_at(
+    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]
+) -> tuple[tuple[Change, ...], Segment]:
     """A mistake made at several places.
 
     Changes that touch nothing in common are made at once. Others are made one after another, each on what those before

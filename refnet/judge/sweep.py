@@ -16,7 +16,7 @@ from refnet.bugs.catalogue import REPLAYED
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut, limit
 from refnet.bugs.sites import VISIBLE, styles
-from refnet.bugs.systematic import changes_by_place, made
+from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE, walk
 from refnet.judge.budget import SearchBudget
 from refnet.judge.scorecard import FLOAT32, Subject
@@ -69,7 +69,7 @@ def sweep(
         for form, changes in changes_by_place(bug, whole).items():
             if len(changes) < 2:
                 continue
-            done, changed = made(bug, whole, form, changes)
+            done, changed = changed_at(bug, whole, form, changes)
             tensors = _run(changed)
             for dump in dumps:
                 candidate = {name: tensors[name] for name in kept[dump] if name in tensors}

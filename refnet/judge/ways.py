@@ -15,7 +15,7 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
 from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.segments import Segment
-from refnet.bugs.systematic import ALL, Scope, changes_by_place, made, runs_of, scopes
+from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
 
@@ -162,7 +162,7 @@ class Ways:
             change = next(own, None)
             return segment if change is None else segment.changed(change)
         found = changes_by_place(bug, segment).get(form, {})
-        return made(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
+        return changed_at(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
 
     # ---------------------------------------------------------------------------------------------------- one by one
 
@@ -174,7 +174,7 @@ class Ways:
     ) -> Iterator[Way]:
         self.budget.expect(len(found))
         for scope, nodes in found.items():
-            done, changed = made(bug, self.segment, form, {node: changes[node] for node in nodes})
+            done, changed = changed_at(bug, self.segment, form, {node: changes[node] for node in nodes})
             if len(done) > 1:
                 extent = Extent(scope, tuple(each.node for each in done))
                 yield from self._kept(self._run(done[0].of(bug.id), extent, changed))

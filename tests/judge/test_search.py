@@ -9,7 +9,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.bugs.sites import styles
-from refnet.bugs.systematic import ALL, Scope, changes_by_place, made, runs_of, scopes
+from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, walk
 from refnet.judge import search as searching
 from refnet.judge.budget import OverBudgetError, SearchBudget
@@ -33,7 +33,7 @@ def wrong(small, bug, form, kept=None):
     """A float32 run with a mistake at all of its places, or at some."""
     segment = whole(small)
     changes = changes_by_place(BUGS[bug], segment)[form]
-    _, changed = made(BUGS[bug], segment, form, {n: c for n, c in changes.items() if kept is None or n in kept})
+    _, changed = changed_at(BUGS[bug], segment, form, {n: c for n, c in changes.items() if kept is None or n in kept})
     params = {name: np.asarray(changed.params[name], np.float32) for name in changed.graph.params()}
     run = walk(changed.graph, fast, params, {SOURCE: small.tensors[SOURCE]}, keep=True)
     return {node.name: y for node, y in run}, tuple(changes)

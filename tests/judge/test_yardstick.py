@@ -52,7 +52,7 @@ def rows(family, store, count=32):
         x = rounded(one.tensors[start], store) if short else one.tensors[start]
         segment = cut(parts, one.net.params, end, {start: x}, judged=False)
         bound = limit(segment, precision)
-        spread = yardstick._apart(bound.y, list(yardstick._runs(segment, precision)))
+        spread = yardstick._apart(bound.y, [run() for run in yardstick._runs(segment, precision)])
         params = {name: rounded(array, store) for name, array in one.net.params.items()} if short else one.net.params
         port = replace(segment, params=params)
         made = [run(port, np.float32, order) for order in orders]
