@@ -326,8 +326,9 @@ def check(graph: Graph) -> Graph:
             raise GraphError(f"{node.name}: the name is used twice")
         if undefined := [name for name in node.inputs if name not in seen]:
             raise GraphError(f"{node.name}: reads {undefined[0]!r}, which no earlier node makes")
-        if len(node.inputs) != op.inputs:
-            raise GraphError(f"{node.name}: {node.op} reads {op.inputs} tensor(s), not {len(node.inputs)}")
+        if len(node.inputs) < op.inputs or (len(node.inputs) > op.inputs and not op.many):
+            least = "or more " if op.many else ""
+            raise GraphError(f"{node.name}: {node.op} reads {op.inputs} {least}tensor(s), not {len(node.inputs)}")
         required = [slot for slot in op.params if slot not in OPTIONAL]
         if not set(required) <= set(node.params) <= set(op.params):
             raise GraphError(f"{node.name}: {node.op} takes the parameters {op.params}, not {tuple(node.params)}")

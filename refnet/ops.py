@@ -17,9 +17,9 @@ class Op(NamedTuple):
 
     Attributes
     ----------
-    inputs : how many tensors it reads
+    inputs : how many tensors it reads; where `many`, the fewest
     params, attrs : which parameters and attributes it takes
-    kind : 'convolution', 'norm', 'activation', 'gate' (an activation between 0 and 1), 'pool', 'join' (of two tensors),
+    kind : 'convolution', 'norm', 'activation', 'gate' (an activation between 0 and 1), 'pool', 'join' (of tensors),
         'arithmetic' (elementwise), 'layout' (the same numbers elsewhere), 'classifier'
     """
 
@@ -27,6 +27,7 @@ class Op(NamedTuple):
     params: tuple[str, ...] = ()
     attrs: tuple[str, ...] = ()
     kind: str = "arithmetic"
+    many: bool = False
 
 
 _FILTER = ("stride", "pad", "dilation")
@@ -35,12 +36,17 @@ _POOL = ("kernel", "stride", "pad")
 OPS: Mapping[str, Op] = {
     "conv2d": Op(1, ("w", "b"), _FILTER, "convolution"),
     "depthwise_conv2d": Op(1, ("w", "b"), _FILTER, "convolution"),
+    "grouped_conv2d": Op(1, ("w", "b"), (*_FILTER, "groups"), "convolution"),
     "pointwise_conv2d": Op(1, ("w", "b"), kind="convolution"),
     "pad": Op(1, (), ("pad", "mode", "value"), "layout"),
     "batch_norm": Op(1, ("gamma", "beta", "mean", "var"), ("eps",), "norm"),
     "affine": Op(1, (), ("slope", "offset")),
     "relu": Op(1, kind="activation"),
     "relu6": Op(1, kind="activation"),
+    "leaky_relu": Op(1, (), ("slope",), "activation"),
+    "prelu": Op(1, ("alpha",), kind="activation"),
+    "clip": Op(1, (), ("low", "high"), "activation"),
+    "tanh": Op(1, kind="activation"),
     "hard_sigmoid": Op(1, (), ("slope", "offset"), "gate"),
     "hard_swish": Op(1, kind="activation"),
     "sigmoid": Op(1, kind="gate"),
@@ -49,8 +55,11 @@ OPS: Mapping[str, Op] = {
     "max_pool2d": Op(1, (), _POOL, "pool"),
     "scale": Op(2, kind="join"),
     "add": Op(2, kind="join"),
+    "concat": Op(2, kind="join", many=True),
     "flatten": Op(1, kind="layout"),
     "resize_bilinear": Op(1, (), ("size", "align_corners"), "layout"),
+    "resize_legacy": Op(1, (), ("size",), "layout"),
+    "resize_nearest": Op(1, (), ("size", "align_corners", "half_pixel"), "layout"),
     "softmax": Op(1, kind="classifier"),
 }
 
@@ -97,6 +106,10 @@ ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "slope": _is_number,
     "offset": _is_number,
     "value": _is_number,
+    "low": _is_number,
+    "high": _is_number,
+    "groups": lambda value: type(value) is int and value > 0,
     "mode": lambda value: value in ("constant", "edge", "reflect"),
     "align_corners": lambda value: isinstance(value, bool),
+    "half_pixel": lambda value: isinstance(value, bool),
 }

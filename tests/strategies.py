@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from refnet import build, models
 from refnet.graph import SOURCE, Graph, Node, Recipe
-from refnet.ops import ACTIVATIONS, GATES
+from refnet.ops import ACTIVATIONS, GATES, OPS
 from refnet.readings.shapes import shape_after, well_formed
 
 PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -40,6 +40,17 @@ def geometry(draw, depthwise=False):
     w = draw(arrays(*((C,) if depthwise else (K, C)), *kernel, dtype=dtype))
     b = draw(st.none() | arrays(len(w), dtype=dtype))
     return x, w, b, {"stride": stride, "pad": pad, "dilation": dilation}
+
+
+@st.composite
+def groups(draw):
+    """(x, w, b, attributes) of a convolution in groups, of which each has as many channels and filters."""
+    x, w, b, attrs = draw(geometry())
+    groups, filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    x = draw(arrays(len(x), groups * w.shape[1], *x.shape[2:], dtype=x.dtype))
+    w = draw(arrays(groups * filters, *w.shape[1:], dtype=x.dtype))
+    b = None if b is None else draw(arrays(len(w), dtype=x.dtype))
+    return x, w, b, {**attrs, "groups": groups}
 
 
 @st.composite
@@ -139,6 +150,13 @@ class Maker:
             (1, lambda: self.add("conv2d", x, w=(K, C, *kernel), attrs=self.geometry())),
             (1, lambda: self.norm(x)),
             (3, lambda: self.act(x)),
+            (1, lambda: self.grouped(x, kernel)),
+            (1, lambda: self.add("leaky_relu", x, attrs={"slope": 0.1})),
+            (1, lambda: self.prelu(self.pointwise(x, K) if random.random() < 0.7 else x)),
+            (1, lambda: self.add("clip", x, attrs={"low": -0.5, "high": 1.25})),
+            (1, lambda: self.add("concat", x, *(random.choice(self.beside(x)) for _ in range(random.randint(1, 3))))),
+            (1, lambda: self.add("resize_legacy", x, attrs={"size": kernel})),
+            (1, lambda: self.nearest(x)),
             (1, lambda: self.add("affine", x, attrs={"slope": 1.5, "offset": 0.5})),
             (1, lambda: self.add("hard_sigmoid", x, attrs={"slope": 0.2, "offset": 0.5})),
             (2, lambda: self.add("add", x, random.choice([y for y in every if self.sizes[y] == self.sizes[x]]))),
@@ -151,6 +169,25 @@ class Maker:
             (1, lambda: self.add("flatten", x)),
         )
         random.choices([rule for _, rule in rules], [weight for weight, _ in rules])[0]()
+
+    def beside(self, x: str) -> list[str]:
+        """The maps that can be joined with one."""
+        return [y for y, size in self.sizes.items() if size[1:] == self.sizes[x][1:]]
+
+    def grouped(self, x: str, kernel: tuple[int, int]) -> str:
+        C = self.sizes[x][0]
+        groups = self.random.choice([n for n in range(1, C + 1) if C % n == 0])
+        w = (groups * self.random.randint(1, 3), C // groups, *kernel)
+        return self.add("grouped_conv2d", x, w=w, b=w[:1], attrs={**self.geometry(), "groups": groups})
+
+    def prelu(self, x: str) -> str:
+        return self.add("prelu", x, alpha=self.sizes[x][: self.random.choice((1, 3))])
+
+    def nearest(self, x: str) -> str:
+        size = tuple(side * self.random.randint(1, 2) for side in self.sizes[x][1:])
+        kind = self.random.choice(("align_corners", "half_pixel", "neither"))
+        attrs = {key: key == kind for key in ("align_corners", "half_pixel")}
+        return self.add("resize_nearest", x, attrs={"size": size, **attrs})
 
     def border(self, x: str) -> str:
         mode = self.random.choice(("constant", "edge") if min(self.sizes[x][1:]) < 3 else ("constant", "reflect"))
@@ -165,7 +202,7 @@ class Maker:
         return well_formed(Graph(Recipe("", 1.0, tuple(size), 1, channels), nodes, returns))
 
 
-ELEMENTWISE = tuple(op for op in (*ACTIVATIONS, *GATES) if op != "hard_sigmoid")  # which has attributes
+ELEMENTWISE = tuple(op for op in (*ACTIVATIONS, *GATES) if not OPS[op].attrs and not OPS[op].params)
 
 
 @st.composite

@@ -21,7 +21,7 @@ __all__ = ["Pairs", "align", "cheapest"]
 Counts = npt.NDArray[np.int64]
 Pairs = list[tuple[Unit | None, Unit | None]]
 
-_SLOTS = ("kind", "op", "channels", "filter", "stride", "dilation", "slope", "offset")
+_SLOTS = ("kind", "op", "channels", "filter", "stride", "dilation", "groups", "slope", "offset", "low", "high")
 
 
 def align(one: Graph, other: Graph) -> Pairs:
@@ -114,7 +114,7 @@ def _properties(node: Node) -> dict[str, Any]:
     if node.op in WINDOWED:
         found["filter"] = node.params["w"][-2:]
     if node.op not in POOLS:
-        found |= {key: node.attrs[key] for key in ("stride", "dilation", "slope", "offset") if key in node.attrs}
+        found |= {key: node.attrs[key] for key in _SLOTS if key in node.attrs}
     return found
 
 

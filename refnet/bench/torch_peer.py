@@ -90,9 +90,23 @@ def _rules(torch: Any) -> Any:
         (top, bottom), (left, right) = pad
         return F.max_pool2d(F.pad(x, (left, right, top, bottom), value=float("-inf")), kernel, stride)
 
+    def resize_legacy(x: Any, *, size: Pair) -> Any:
+        """As aligned corners of a map and an output that are each one row and column larger."""
+        wider = F.pad(x, (0, 1, 0, 1), "replicate")
+        return F.interpolate(wider, (size[0] + 1, size[1] + 1), mode="bilinear", align_corners=True)[:, :, :-1, :-1]
+
+    def resize_nearest(x: Any, *, size: Pair, align_corners: bool, half_pixel: bool) -> Any:
+        if not align_corners:
+            return F.interpolate(x, size, mode="nearest-exact" if half_pixel else "nearest")
+        for axis, (side, outputs) in enumerate(zip(x.shape[2:], size, strict=True), 2):
+            place = torch.arange(outputs) * ((side - 1) / max(outputs - 1, 1)) + 0.5
+            x = x.index_select(axis, place.floor().long())
+        return x
+
     return SimpleNamespace(
         conv2d=conv2d,
         depthwise_conv2d=lambda x, w, b, **attrs: conv2d(x, w, b, groups=len(w), **attrs),
+        grouped_conv2d=conv2d,
         pointwise_conv2d=pointwise_conv2d,
         pad=lambda x, *, pad, mode, value: F.pad(
             x, (*pad[1], *pad[0]), {"edge": "replicate"}.get(mode, mode), value if mode == "constant" else None
@@ -101,6 +115,10 @@ def _rules(torch: Any) -> Any:
         affine=lambda x, *, slope, offset: x * slope + offset,
         relu=lambda x: F.relu(x, inplace=True),
         relu6=lambda x: F.relu6(x, inplace=True),
+        leaky_relu=lambda x, *, slope: F.leaky_relu(x, slope, inplace=True),
+        prelu=lambda x, alpha: F.prelu(x, alpha) if alpha.ndim == 1 else torch.where(x >= 0, x, x * alpha),
+        clip=lambda x, *, low, high: torch.clamp(x, low, high),
+        tanh=torch.tanh,
         hard_sigmoid=lambda x, *, slope, offset: (
             F.hardsigmoid(x, inplace=True) if (slope, offset) == (1 / 6, 0.5) else torch.clamp(x * slope + offset, 0, 1)
         ),
@@ -111,9 +129,12 @@ def _rules(torch: Any) -> Any:
         max_pool2d=max_pool2d,
         scale=torch.mul,
         add=torch.add,
+        concat=lambda *xs: torch.cat(xs, 1),
         flatten=lambda x: x.flatten(1),
         resize_bilinear=lambda x, *, size, align_corners: F.interpolate(
             x, size, mode="bilinear", align_corners=align_corners
         ),
+        resize_legacy=resize_legacy,
+        resize_nearest=resize_nearest,
         softmax=lambda x: x.softmax(1),
     )

@@ -90,8 +90,8 @@ def with_attrs(node: Node, **attrs: Any) -> dict[str, tuple[Node, ...]]:
 
 
 def with_op(node: Node, op: str, **attrs: Any) -> dict[str, tuple[Node, ...]]:
-    """In a node's place: another operation."""
-    return {node.name: (replace(node, op=op, attrs=attrs),)}
+    """In a node's place: another operation, which has no params."""
+    return {node.name: (replace(node, op=op, params={}, attrs=attrs),)}
 
 
 def without(node: Node, source: int = 0) -> dict[str, tuple[Node, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change, with_attrs
+from refnet.bugs.changes import Change, with_attrs, with_op
 from refnet.bugs.padding import Pad, windowed, windows
 from refnet.bugs.segments import Segment
 from refnet.graph import Node, is_global
@@ -155,7 +155,7 @@ def _resized(
 
 def _elementwise(node: Node) -> bool:
     """Whether each number of a node's result is made of one number of its input, by the same rule."""
-    return OPS[node.op].kind in ("activation", "gate") or node.op == "affine"
+    return (OPS[node.op].kind in ("activation", "gate") and not node.params) or node.op == "affine"
 
 
 def resize_corners(segment: Segment) -> Iterator[Change]:
@@ -169,26 +169,8 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
         other = not node.attrs["align_corners"]
         nodes = with_attrs(node, align_corners=other)
         yield Change(node.name, str(other), {"found": other, "known": not other}, nodes=nodes)
-        yield _asymmetric(segment, node)
-
-
-def _asymmetric(segment: Segment, node: Node) -> Change:
-    """Output p of P reads at p n / P.
-
-    That is where aligned corners read for n + 1 inputs and P + 1 outputs; so a row and a column are added, and what
-    they make is cut off again, by a kernel that looks at its first point only.
-    """
-    C, (P, Q) = segment.sizes[node.name][0], node.attrs["size"]
-    wider = {"pad": ((0, 1), (0, 1)), "mode": "edge", "value": 0.0}
-    border = Node(f"{node.name}.border", "pad", node.inputs, {}, wider)
-    points = {"size": (P + 1, Q + 1), "align_corners": True}
-    sampled = Node(f"{node.name}.sampled", "resize_bilinear", (border.name,), {}, points)
-    attrs = {"stride": (1, 1), "pad": _NO_PAD, "dilation": (1, 1)}
-    cut = Node(node.name, "depthwise_conv2d", (sampled.name,), {"w": (C, 2, 2)}, attrs)
-    first = np.zeros((C, 2, 2))
-    first[:, 0, 0] = 1
-    nodes = {node.name: (border, sampled, cut)}
-    return Change(node.name, "asymmetric", nodes=nodes, params={f"{node.name}.w": first})
+        legacy = with_op(node, "resize_legacy", size=node.attrs["size"])
+        yield Change(node.name, "asymmetric", nodes=legacy)
 
 
 def flatten_order(segment: Segment) -> Iterator[Change]:

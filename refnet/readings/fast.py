@@ -42,6 +42,18 @@ def depthwise_conv2d(x: Array, w: Array, b: Array | None, *, stride: Pair, pad: 
     return _finished(y, b, y.shape[:3])
 
 
+def grouped_conv2d(
+    x: Array, w: Array, b: Array | None, *, stride: Pair, pad: Pad, dilation: Pair = (1, 1), groups: int
+) -> Array:
+    """As `loops.grouped_conv2d`: windows of all groups at once, a sum over each group's own."""
+    K, C, R, S = w.shape
+    windows = _windows(_bordered(x, pad, 0), (R, S), stride, dilation)  # (N, P, Q, R, S, G*C)
+    N, P, Q = windows.shape[:3]
+    filters = w.reshape(groups, K // groups, C, R, S)
+    y = np.einsum("npqrsgc,gkcrs->npqgk", windows.reshape(N, P, Q, R, S, groups, C), filters)
+    return _finished(np.ascontiguousarray(y.reshape(N, P, Q, K)), b, (N, P, Q))
+
+
 def pointwise_conv2d(x: Array, w: Array, b: Array | None) -> Array:
     """As `loops.pointwise_conv2d`: one matrix product over all pixels."""
     N, C, H, W = x.shape
@@ -81,6 +93,29 @@ def relu6(x: Array) -> Array:
     """As `loops.relu6`."""
     y = np.maximum(x, 0)
     return np.minimum(y, 6, out=y)
+
+
+def leaky_relu(x: Array, *, slope: float) -> Array:
+    """As `loops.leaky_relu`."""
+    return np.where(x >= 0, x, x * x.dtype.type(slope))
+
+
+def prelu(x: Array, alpha: Array) -> Array:
+    """As `loops.prelu`."""
+    slopes = alpha.reshape(-1, *(1,) * (x.ndim - 2)) if alpha.ndim == 1 else alpha
+    return np.where(x >= 0, x, x * slopes)
+
+
+def clip(x: Array, *, low: float, high: float) -> Array:
+    """As `loops.clip`."""
+    number = x.dtype.type
+    return np.minimum(np.maximum(x, number(low)), number(high))
+
+
+def tanh(x: Array) -> Array:
+    """As `loops.tanh`."""
+    y: Array = np.tanh(x)
+    return y
 
 
 def hard_sigmoid(x: Array, *, slope: float, offset: float) -> Array:
@@ -139,6 +174,13 @@ def add(x: Array, y: Array) -> Array:
     return x + y
 
 
+def concat(*xs: Array) -> Array:
+    """As `loops.concat`."""
+    if xs[0].ndim < 4:
+        return np.concatenate(xs, axis=1)
+    return np.concatenate([x.transpose(0, 2, 3, 1) for x in xs], axis=3).transpose(0, 3, 1, 2)
+
+
 def flatten(x: Array) -> Array:
     """As `loops.flatten`."""
     return x.reshape(len(x), -1)
@@ -146,9 +188,38 @@ def flatten(x: Array) -> Array:
 
 def resize_bilinear(x: Array, *, size: Pair, align_corners: bool) -> Array:
     """As `loops.resize_bilinear`: rows first, then columns."""
+    places = (_places(side, outputs, align_corners) for side, outputs in zip(x.shape[2:], size, strict=True))
+    return _interpolated(x, *places)
+
+
+def resize_legacy(x: Array, *, size: Pair) -> Array:
+    """As `loops.resize_legacy`."""
+    return _interpolated(
+        x, *(np.arange(outputs) * (side / outputs) for side, outputs in zip(x.shape[2:], size, strict=True))
+    )
+
+
+def resize_nearest(x: Array, *, size: Pair, align_corners: bool, half_pixel: bool) -> Array:
+    """As `loops.resize_nearest`."""
     y = _channels_last(x)
     for axis in (1, 2):
-        low, high, part = _neighbours(y.shape[axis], size[axis - 1], align_corners)
+        side, outputs = y.shape[axis], size[axis - 1]
+        place = np.arange(outputs, dtype=np.float32)
+        if align_corners:
+            place = np.floor(place * np.float32((side - 1) / max(outputs - 1, 1)) + np.float32(0.5))
+        else:
+            place = np.floor((place + np.float32(0.5 * half_pixel)) * np.float32(side / outputs))
+        y = y.take(np.minimum(place.astype(np.intp), side - 1), axis)
+    return y.transpose(0, 3, 1, 2)
+
+
+def _interpolated(x: Array, *places: Array) -> Array:
+    """Between the points of a map before and after each place, rows first; outside, the edge is repeated."""
+    y = _channels_last(x)
+    for axis, place in enumerate(places, 1):
+        place = place.clip(0, y.shape[axis] - 1)
+        low = place.astype(np.intp)
+        high, part = np.minimum(low + 1, y.shape[axis] - 1), place - low
         weight = part.astype(x.dtype).reshape((-1, 1, 1) if axis == 1 else (-1, 1))
         y = y.take(low, axis) * (1 - weight) + y.take(high, axis) * weight
     return y.transpose(0, 3, 1, 2)
@@ -194,13 +265,9 @@ def _finished(y: Array, b: Array | None, shape: tuple[int, ...]) -> Array:
     return y.reshape(*shape, y.shape[-1]).transpose(0, 3, 1, 2)
 
 
-def _neighbours(size: int, outputs: int, align_corners: bool) -> tuple[Array, Array, Array]:
-    """(lower index, upper index, fraction) of every output pixel along one axis."""
+def _places(size: int, outputs: int, align_corners: bool) -> Array:
+    """Where along one axis every output pixel lies."""
     place = np.arange(outputs, dtype=np.float64)
     if align_corners:
-        place *= (size - 1) / max(outputs - 1, 1)
-    else:
-        place = (place + 0.5) * (size / outputs) - 0.5
-    place = place.clip(0, size - 1)
-    low = place.astype(np.intp)
-    return low, np.minimum(low + 1, size - 1), place - low
+        return place * ((size - 1) / max(outputs - 1, 1))
+    return (place + 0.5) * (size / outputs) - 0.5

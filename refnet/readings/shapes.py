@@ -80,11 +80,29 @@ def depthwise_conv2d(x: Shape, w: Shape, b: Shape | None, *, stride: Pair, pad: 
     return (C, *_placed(x, (R, S), stride, pad, dilation))
 
 
+def grouped_conv2d(
+    x: Shape, w: Shape, b: Shape | None, *, stride: Pair, pad: Pad, dilation: Pair, groups: int
+) -> Shape:
+    _map(x)
+    K, C, R, S = _of_rank(w, 4)
+    if K % groups:
+        raise GraphError(f"{K} filters in {groups} groups")
+    _channels(x, C * groups, "filters")
+    _vectors(K, b)
+    return (K, *_placed(x, (R, S), stride, pad, dilation))
+
+
 def pointwise_conv2d(x: Shape, w: Shape, b: Shape | None) -> Shape:
     K, C = _of_rank(w, 2)
     _channels(x, C, "filters")
     _vectors(K, b)
     return (K, *_map(x)[1:])
+
+
+def prelu(x: Shape, alpha: Shape) -> Shape:
+    if alpha not in ((x[0],), x):
+        raise GraphError(f"slopes of shape {alpha} for a map of {x}: take one for each channel, or for each point")
+    return x
 
 
 def batch_norm(x: Shape, *vectors: Shape, eps: float) -> Shape:
@@ -121,6 +139,13 @@ def add(x: Shape, y: Shape) -> Shape:
     return x
 
 
+def concat(*xs: Shape) -> Shape:
+    first = xs[0]
+    if any(x[1:] != first[1:] for x in xs):
+        raise GraphError(f"joins tensors of the shapes {', '.join(map(str, xs))}")
+    return (sum(x[0] for x in xs), *first[1:])
+
+
 def flatten(x: Shape) -> Shape:
     return (math.prod(x),)
 
@@ -129,11 +154,21 @@ def resize_bilinear(x: Shape, *, size: Pair, align_corners: bool) -> Shape:
     return (_map(x)[0], *size)
 
 
+def resize_legacy(x: Shape, *, size: Pair) -> Shape:
+    return (_map(x)[0], *size)
+
+
+def resize_nearest(x: Shape, *, size: Pair, align_corners: bool, half_pixel: bool) -> Shape:
+    if align_corners and half_pixel:
+        raise GraphError("aligns both corners and centres")
+    return (_map(x)[0], *size)
+
+
 def _same(x: Shape, **attrs: Any) -> Shape:
     return x
 
 
-affine = relu = relu6 = hard_sigmoid = hard_swish = sigmoid = swish = softmax = _same
+affine = relu = relu6 = leaky_relu = clip = tanh = hard_sigmoid = hard_swish = sigmoid = swish = softmax = _same
 
 
 def _map(x: Shape) -> Shape:

@@ -149,8 +149,8 @@ def sources(step: Step) -> tuple[str, ...]:
 class _Planner:
     """Goes down the units and, from each that begins a run, as far as the run holds.
 
-    A batch norm that folding has left (behind another one, or wanted by itself) is a node of its own here: a unit is a
-    convolution and its activation, or one node.
+    A batch norm that folding has left (behind another one, or wanted by itself) is a node of its own here, and so is an
+    activation that has params: a unit is a convolution and its activation, or one node.
     """
 
     def __init__(self, graph: Graph, shapes: Mapping[str, Shape], keep: Collection[str]) -> None:
@@ -158,7 +158,8 @@ class _Planner:
         self.kept = {*keep, *graph.outputs}
         self.units: dict[str, Unit] = {}
         for unit in graph.units(self.kept):
-            parts = [unit] if unit.norm is None else map(Unit, unit.nodes)
+            whole = unit.norm is None and (unit.act is None or not unit.act.params)
+            parts = [unit] if whole else map(Unit, unit.nodes)
             self.units |= {part.conv.name: part for part in parts}
         self.made = {SOURCE}
 
@@ -191,7 +192,7 @@ class _Planner:
             return [Pool(source, node.name)]
         if node.op == "flatten" and self.shapes[source][1:] == (1, 1):
             return [Rename(source, node.name)]
-        return [Single(node)]
+        return [Single(each) for each in unit.nodes]
 
     def inverted(self, source: str, expand: Unit | None, depthwise: Unit) -> InvertedResidual:
         excite = self.excite(depthwise.output)
@@ -215,8 +216,8 @@ class _Planner:
         if scale.op != "scale" or scale.inputs != (name, expand.output) or self.next(expand.output) is None:
             return None
         after = self.next(scale.name)
-        act = after.conv if after is not None and OPS[after.conv.op].kind in ("activation", "gate") else None
-        return Excite(pool, reduce, expand, scale, act)
+        acts = after is not None and OPS[after.conv.op].kind in ("activation", "gate") and not after.conv.params
+        return Excite(pool, reduce, expand, scale, after.conv if after is not None and acts else None)
 
     def pointwise(self, unit: Unit) -> Pointwise:
         source, following = unit.conv.inputs[0], self.next(unit.output)

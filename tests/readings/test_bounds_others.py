@@ -12,7 +12,7 @@ import pytest
 from bounding import LONG, SHORT, figures, single, value
 
 from refnet import Graph, Node, Recipe
-from refnet.readings import bounds
+from refnet.readings import bounds, fast
 from refnet.readings.bounds import bound, source
 
 NO_PAD = ((0, 0), (0, 0))
@@ -54,6 +54,23 @@ def test_a_largest_number_moves_by_the_largest_error_of_its_window():
     assert single(bounds.max_pool2d(x, kernel=(1, 2), stride=(1, 2), pad=NO_PAD)) == (5, 0.5, 0.25, 0.5)
 
 
+def test_joined_maps_move_as_each_of_them_does():
+    found = bounds.concat(moved(1.0), moved(2.0, worst=0.25, expected=0.5, var=0.75))
+    joined = [[1, 2], [0.5, 0.25], [0.25, 0.5], [1 / 16, 0.75]]
+    assert [each.ravel().tolist() for each in (found.y, *found.total)] == joined
+
+
+def test_the_nearest_pixel_moves_as_it_does():
+    x = moved(1.0, 5.0, worst=[0.5, 0.125], expected=[0.25, 0.0625], var=[0.5, 0.25])
+    found = bounds.resize_nearest(x, size=(1, 3), align_corners=False, half_pixel=True)
+    assert [each.ravel().tolist() for each in (found.y, *found.total)] == [
+        [1, 5, 5],
+        [0.5, 0.125, 0.125],
+        [0.25, 0.0625, 0.0625],
+        [0.5, 0.25, 0.25],
+    ]
+
+
 def test_a_constant_border_is_exact_and_a_copied_one_is_not():
     constant = bounds.pad(moved(3.0), pad=((0, 0), (1, 0)), mode="constant", value=7.0)
     assert [each.ravel().tolist() for each in (constant.y, *constant.total)] == [
@@ -78,8 +95,29 @@ def test_a_constant_border_is_exact_and_a_copied_one_is_not():
         (bounds.hard_swish, 1.5, 1.125, 1.5, 4 * U * 1.5 * 0.75),  # 1.5/6 + 1/2
         (bounds.sigmoid, log(3), 0.75, 0.25, 4 * U),
         (bounds.swish, -log(3), -log(3) / 4, 1.1, 5 * U * log(3)),
+        (bounds.tanh, log(3) / 2, 0.5, 1, 9 * U),
+        (lambda x: bounds.leaky_relu(x, slope=0.25), -4.0, -1.0, 1, 2 * U),
+        (lambda x: bounds.leaky_relu(x, slope=-2.0), -4.0, 8.0, 2, 16 * U),
+        (lambda x: bounds.leaky_relu(x, slope=0.25), 4.0, 4.0, 1, 0),
+        (lambda x: bounds.prelu(x, np.array([0.25])), -4.0, -1.0, 1, U),
+        (lambda x: bounds.prelu(x, np.array([[[-3.0]]])), -4.0, 12.0, 3, 12 * U),
+        (lambda x: bounds.clip(x, low=-0.5, high=0.75), 2.0, 0.75, 1, 0.75 * U),
     ],
-    ids=["hard_sigmoid", "steep hard_sigmoid", "hard_swish, cut", "hard_swish", "sigmoid", "swish"],
+    ids=[
+        "hard_sigmoid",
+        "steep hard_sigmoid",
+        "hard_swish, cut",
+        "hard_swish",
+        "sigmoid",
+        "swish",
+        "tanh",
+        "leaky_relu",
+        "steep leaky_relu",
+        "positive leaky_relu",
+        "prelu",
+        "prelu by point",
+        "clip",
+    ],
 )
 def test_an_activation_carries_by_its_largest_slope_and_rounds_by_its_own(run, x, y, slope, own):
     store = abs(y) * 2.0**-23 + ONCE
@@ -89,11 +127,11 @@ def test_an_activation_carries_by_its_largest_slope_and_rounds_by_its_own(run, x
 
 
 @pytest.mark.parametrize(
-    ("op", "slope"), [("relu", 1), ("relu6", 1), ("hard_swish", 1.5), ("sigmoid", 0.25), ("swish", 1.1)]
+    ("op", "slope"), [("relu", 1), ("relu6", 1), ("hard_swish", 1.5), ("sigmoid", 0.25), ("swish", 1.1), ("tanh", 1)]
 )
 def test_no_activation_is_steeper_than_its_slope_nor_much_less_steep(op, slope):
     x = np.linspace(-8, 8, 160_001).reshape(1, 1, 1, -1)
-    steepest = np.abs(np.diff(getattr(bounds.fast, op)(x)) / np.diff(x)).max()
+    steepest = np.abs(np.diff(getattr(fast, op)(x)) / np.diff(x)).max()
     assert 0.99 * slope <= steepest <= slope * (1 + 1e-9)
 
 

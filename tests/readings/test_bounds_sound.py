@@ -195,12 +195,28 @@ SPELLINGS = {
         lambda x, n: n(0.5) * (n(1) + np.tanh(x * n(0.5))),
         lambda x, n: fast.sigmoid(x),
     ),
+    "tanh": (
+        lambda x, n: np.tanh(x),
+        lambda x, n: n(2) / (n(1) + np.exp(n(-2) * x)) - n(1),
+        lambda x, n: np.copysign((n(1) - np.exp(n(-2) * abs(x))) / (n(1) + np.exp(n(-2) * abs(x))), x),
+    ),
+    "leaky_relu": (
+        lambda x, n: np.where(x > 0, x, x * n(0.1)),
+        lambda x, n: np.maximum(x, n(0)) + n(0.1) * np.minimum(x, n(0)),
+        lambda x, n: np.maximum(x, n(0.1) * x),
+    ),
+    "clip": (lambda x, n: np.clip(x, n(-1.3), n(0.7)),),
     "swish": (
         lambda x, n: x / (n(1) + np.exp(-x)),
         lambda x, n: x * (n(1) / (n(1) + np.exp(-x))),
     ),
 }
-ATTRS = {"affine": {"slope": 1 / 127.5, "offset": -1.0}, "hard_sigmoid": {"slope": 1 / 6, "offset": 0.5}}
+ATTRS = {
+    "affine": {"slope": 1 / 127.5, "offset": -1.0},
+    "hard_sigmoid": {"slope": 1 / 6, "offset": 0.5},
+    "leaky_relu": {"slope": 0.1},
+    "clip": {"low": -1.3, "high": 0.7},
+}
 
 
 @pytest.mark.parametrize(("op", "index"), [(op, i) for op, each in SPELLINGS.items() for i in range(len(each))])
@@ -216,7 +232,16 @@ def test_every_number_of_float16(op, index):
 
 
 # The largest error that one of the spellings makes, in units of the worst case, and at least so much of it.
-REACHED = {"affine": 0.3, "hard_sigmoid": 0.49, "hard_swish": 0.55, "sigmoid": 0.3, "swish": 0.35}
+REACHED = {
+    "affine": 0.3,
+    "hard_sigmoid": 0.49,
+    "hard_swish": 0.55,
+    "sigmoid": 0.3,
+    "swish": 0.35,
+    "tanh": 0.1,
+    "leaky_relu": 0.3,
+    "clip": 0.2,
+}
 
 
 @pytest.mark.parametrize("op", REACHED)

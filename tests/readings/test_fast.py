@@ -44,6 +44,12 @@ def test_depthwise_conv2d(case):
     agree("depthwise_conv2d", [x], {"w": w, "b": b}, attrs)
 
 
+@given(some.groups())
+def test_grouped_conv2d(case):
+    x, w, b, attrs = case
+    agree("grouped_conv2d", [x], {"w": w, "b": b}, attrs)
+
+
 @given(some.maps(), st.data())
 def test_pointwise_conv2d(x, data):
     K = data.draw(st.integers(1, 4))
@@ -72,6 +78,10 @@ def test_pad(x, rows, columns, mode):
         ("affine", {"slope": 0.1, "offset": -1.0}),
         ("relu", {}),
         ("relu6", {}),
+        ("leaky_relu", {"slope": 0.1}),
+        ("leaky_relu", {"slope": -1.5}),
+        ("clip", {"low": -1.3, "high": 0.7}),
+        ("tanh", {}),
         ("hard_sigmoid", {"slope": 1 / 6, "offset": 0.5}),
         ("hard_swish", {}),
         ("sigmoid", {}),
@@ -81,6 +91,18 @@ def test_pad(x, rows, columns, mode):
 @given(x=some.maps())
 def test_elementwise(op, attrs, x):
     agree(op, [x], attrs=attrs)
+
+
+@given(some.maps(), st.booleans(), st.data())
+def test_prelu(x, by_point, data):
+    agree("prelu", [x], {"alpha": data.draw(some.arrays(*x.shape[1 : 4 if by_point else 2], dtype=x.dtype))})
+
+
+@given(some.maps(), st.integers(1, 3), st.data())
+def test_concat(x, count, data):
+    others = [data.draw(some.arrays(len(x), c + 1, *x.shape[2:], dtype=x.dtype)) for c in range(count)]
+    agree("concat", [x, *others])
+    agree("concat", [x[:, :, 0, 0], *(y[:, :, 0, 0] for y in others)])
 
 
 @pytest.mark.parametrize("op", ["avg_pool2d", "max_pool2d"])
@@ -105,6 +127,18 @@ def test_flatten(x):
 def test_resize_bilinear(x, factor, align_corners):
     size = tuple(side * f - (f > 1) for side, f in zip(x.shape[2:], factor, strict=True))
     agree("resize_bilinear", [x], attrs={"size": size, "align_corners": align_corners})
+
+
+@given(some.maps(), some.PAIR)
+def test_resize_legacy(x, factor):
+    size = tuple(side * f - (f > 1) for side, f in zip(x.shape[2:], factor, strict=True))
+    agree("resize_legacy", [x], attrs={"size": size})
+
+
+@given(some.maps(), st.tuples(st.integers(1, 19), st.integers(1, 19)), st.sampled_from(["corners", "centres", "none"]))
+def test_resize_nearest(x, size, how):
+    attrs = {"size": size, "align_corners": how == "corners", "half_pixel": how == "centres"}
+    agree("resize_nearest", [x], attrs=attrs)
 
 
 @given(st.integers(1, 2), st.integers(1, 9), some.DTYPES, st.data())

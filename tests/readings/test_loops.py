@@ -81,6 +81,9 @@ def test_batch_norm_of_known_statistics(ops):
         ("affine", {"slope": 2.0, "offset": -1.0}, {0.0: -1.0, 3.0: 5.0}),
         ("relu", {}, {-2.0: 0.0, 0.0: 0.0, 7.5: 7.5}),
         ("relu6", {}, {-2.0: 0.0, 5.0: 5.0, 7.5: 6.0}),
+        ("leaky_relu", {"slope": 0.25}, {-2.0: -0.5, 0.0: 0.0, 7.5: 7.5}),
+        ("clip", {"low": -1.5, "high": 20.0}, {-2.0: -1.5, 0.5: 0.5, 25.0: 20.0}),
+        ("tanh", {}, {0.0: 0.0, -800.0: -1.0, 800.0: 1.0}),
         ("hard_sigmoid", {"slope": 0.25, "offset": 0.5}, {-3.0: 0.0, 0.0: 0.5, 1.0: 0.75, 3.0: 1.0}),
         ("hard_swish", {}, {-4.0: 0.0, -3.0: 0.0, 0.0: 0.0, 3.0: 3.0, 8.0: 8.0}),
         ("sigmoid", {}, {0.0: 0.5, -800.0: 0.0, 800.0: 1.0}),
@@ -99,6 +102,26 @@ def test_hard_swish_between_its_corners(ops):
 @pytest.mark.parametrize("op", ["relu", "relu6", "hard_swish", "sigmoid", "swish"])
 def test_nan_stays_nan(ops, op):
     assert np.isnan(getattr(ops, op)(np.full((1, 1, 1, 1), np.nan))).all()
+
+
+def test_prelu_has_a_slope_for_each_channel_or_for_each_point(ops):
+    x = np.array([[[[-2.0, 4.0]], [[-8.0, -1.0]]]])
+    assert ops.prelu(x, np.array([0.5, 0.25])).ravel().tolist() == [-1.0, 4.0, -2.0, -0.25]
+    assert ops.prelu(x, np.array([[[0.5, 9.0]], [[2.0, 3.0]]])).ravel().tolist() == [-1.0, 4.0, -16.0, -3.0]
+    assert ops.prelu(x[:, :, 0, 0], np.array([0.5, 0.25])).tolist() == [[-1.0, -2.0]]
+
+
+def test_filters_of_a_group_see_its_channels_alone(ops):
+    x = np.arange(1.0, 5.0).reshape(1, 4, 1, 1)
+    w = np.array([[1.0, 10.0], [1.0, 0.0], [100.0, 1000.0]] * 2).reshape(6, 2, 1, 1)
+    y = ops.grouped_conv2d(x, w, np.arange(6.0), stride=(1, 1), pad=NO_PAD, dilation=(1, 1), groups=2)
+    assert y.ravel().tolist() == [21.0, 2.0, 2102.0, 46.0, 7.0, 4305.0]
+
+
+def test_a_depth_multiplier_is_as_many_groups_as_channels(ops):
+    x, w = np.array([[[[2.0]], [[3.0]]]]), np.array([1.0, 10.0, 100.0, 1000.0]).reshape(4, 1, 1, 1)
+    y = ops.grouped_conv2d(x, w, None, stride=(1, 1), pad=NO_PAD, dilation=(1, 1), groups=2)
+    assert y.ravel().tolist() == [2.0, 20.0, 300.0, 3000.0]
 
 
 def test_average_leaves_points_outside_the_image_out_of_the_count(ops):
@@ -135,6 +158,38 @@ def test_resize_with_aligned_corners(ops):
     x = np.array([[[[0.0, 3.0]]]])
     y = ops.resize_bilinear(x, size=(2, 4), align_corners=True)
     assert y.ravel() == pytest.approx([0.0, 1.0, 2.0, 3.0] * 2)
+
+
+def test_the_legacy_resize_moves_an_image_towards_its_first_pixel(ops):
+    x = np.array([[[[0.0, 4.0]]]])
+    assert ops.resize_legacy(x, size=(1, 4)).ravel().tolist() == [0.0, 2.0, 4.0, 4.0]
+    assert ops.resize_legacy(np.array([[[[0.0, 4.0, 8.0]]]]), size=(1, 2)).ravel().tolist() == [0.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("how", "outputs", "found"),
+    [
+        ("none", 5, [0, 0, 1, 1, 2]),
+        ("none", 2, [0, 1]),
+        ("half_pixel", 5, [0, 0, 1, 2, 2]),
+        ("half_pixel", 2, [0, 2]),
+        ("align_corners", 5, [0, 1, 1, 2, 2]),
+        ("align_corners", 1, [0]),
+        ("none", 6, [0, 0, 1, 1, 2, 2]),
+        ("half_pixel", 6, [0, 0, 1, 1, 2, 2]),
+    ],
+)
+def test_the_nearest_pixel(ops, how, outputs, found):
+    flags = {key: key == how for key in ("align_corners", "half_pixel")}
+    x = np.arange(3.0)
+    assert ops.resize_nearest(x.reshape(1, 1, 3, 1), size=(outputs, 1), **flags).ravel().tolist() == found
+    assert ops.resize_nearest(x.reshape(1, 1, 1, 3), size=(1, outputs), **flags).ravel().tolist() == found
+
+
+def test_joined_maps_have_their_channels_one_behind_the_other(ops):
+    one, two = np.full((1, 1, 1, 2), 7.0), np.arange(4.0).reshape(1, 2, 1, 2)
+    assert ops.concat(one, two, one).ravel().tolist() == [7.0, 7.0, 0.0, 1.0, 2.0, 3.0, 7.0, 7.0]
+    assert ops.concat(np.array([[1.0, 2.0]]), np.array([[3.0]])).tolist() == [[1.0, 2.0, 3.0]]
 
 
 def test_softmax_of_equal_and_of_far_apart_logits(ops):
@@ -181,6 +236,11 @@ MISFITS = {
     ),
     "gate of shape (1, 2, 3, 3) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, MAP),
     "gate of shape (1, 1, 1, 1) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, np.ones((1, 1, 1, 1))),
+    "w of shape (3, 1, 1, 1) does not fit 2 groups of x": lambda: loops.grouped_conv2d(
+        MAP, np.zeros((3, 1, 1, 1)), None, **GEOMETRY, groups=2
+    ),
+    "alpha of shape (3,) for x of (1, 2, 3, 3)": lambda: loops.prelu(MAP, np.zeros(3)),
+    "maps of different sizes cannot be joined": lambda: loops.concat(MAP, MAP[..., :1]),
     "x of shape (1, 2, 3, 3) and y of shape (1, 2, 1, 1) cannot be added": lambda: loops.add(
         MAP, np.ones((1, 2, 1, 1))
     ),

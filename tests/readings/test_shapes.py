@@ -45,6 +45,11 @@ REFUSED = {
         node("pointwise_conv2d", "pool", name="gate", params={"w": (2, 3)}),
         node("scale", SOURCE, "gate"),
     ],
+    "4 filters in 3 groups": [node("grouped_conv2d", params={"w": (4, 1, 1, 1)}, groups=3, **WINDOW)],
+    "filters of 6 channels for a map of 3": [node("grouped_conv2d", params={"w": (4, 3, 1, 1)}, groups=2, **WINDOW)],
+    "slopes of shape (4,) for a map of (3, 4, 5)": [node("prelu", params={"alpha": (4,)})],
+    "joins tensors of the shapes (3, 4, 5), (3, 1, 1)": [POOL, node("concat", SOURCE, "pool")],
+    "aligns both corners and centres": [node("resize_nearest", size=(2, 2), align_corners=True, half_pixel=True)],
     "a tensor of shape (60,): take 3 axes": [node("flatten", name="flat"), node("conv2d", "flat", **WINDOW)],
     "nothing is left of the map: its shape would be (3, 0, 1)": [
         node("max_pool2d", kernel=(5, 5), stride=(1, 1), pad=NONE)

@@ -109,6 +109,11 @@ def test_what_is_no_activation_is_a_step_of_its_own():
     assert run_of(STEM, pointwise("a", "stem"), affine)[1:] == [("Pointwise", "a"), ("Single", "b")]
 
 
+def test_an_activation_with_params_is_a_step_of_its_own():
+    act = Node("b", "prelu", ("a",), {"alpha": (4,)})
+    assert run_of(STEM, pointwise("a", "stem"), act)[1:] == [("Pointwise", "a"), ("Single", "b")]
+
+
 # ---------------------------------------------------------------------------------------------------- inverted blocks
 
 BLOCK = (STEM, pointwise("e", "stem"), relu("e.act", "e"), depthwise("d", "e.act"), relu("d.act", "d"))

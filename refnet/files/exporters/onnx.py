@@ -53,9 +53,8 @@ def export_onnx(graph: Graph, params: Mapping[str, Array]) -> Any:
         arrays = [params[f"{node.name}.{slot}"] if slot in node.params else None for slot in OPS[node.op].params]
         getattr(rules, node.op)(*node.inputs, *arrays, **node.attrs)
     kind = TensorProto.DOUBLE if rules.dtype == np.float64 else TensorProto.FLOAT
-    sizes = shapes(graph)
     source, *ends = (
-        helper.make_tensor_value_info(name, kind, ["N", *sizes[name]]) for name in (SOURCE, *graph.outputs)
+        helper.make_tensor_value_info(name, kind, ["N", *rules.sizes[name]]) for name in (SOURCE, *graph.outputs)
     )
     made = helper.make_graph(rules.nodes, graph.recipe.model or "network", [source], ends, rules.initialisers)
     return helper.make_model(
@@ -80,6 +79,7 @@ class _Rules:
     def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
         self.dtype = np.result_type(np.float32, *(array.dtype for array in params.values()))
         self.taken = {node.name for node in graph.nodes}
+        self.sizes = shapes(graph)
         self.made = ""  # the node at work
         self.nodes: list[Any] = []
         self.initialisers: list[Any] = []
@@ -130,6 +130,11 @@ class _Rules:
     def depthwise_conv2d(self, x: str, w: Array, b: Array | None, *, stride: Pair, pad: Pad, dilation: Pair) -> None:
         self.filtered(x, w[:, None], b, stride, pad, dilation, len(w))
 
+    def grouped_conv2d(
+        self, x: str, w: Array, b: Array | None, *, stride: Pair, pad: Pad, dilation: Pair, groups: int
+    ) -> None:
+        self.filtered(x, w, b, stride, pad, dilation, groups)
+
     def pointwise_conv2d(self, x: str, w: Array, b: Array | None) -> None:
         self.filtered(x, w[:, :, None, None], b, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
 
@@ -150,6 +155,22 @@ class _Rules:
 
     def relu6(self, x: str) -> None:
         self.node("Clip", x, self.constant("low", 0), self.constant("high", 6))
+
+    def leaky_relu(self, x: str, *, slope: float) -> None:
+        if self.dtype == np.float32:
+            self.node("LeakyRelu", x, alpha=slope)
+        else:
+            self.node("PRelu", x, self.constant("slope", [slope]))
+
+    def prelu(self, x: str, alpha: Array) -> None:
+        around = (1,) * (len(self.sizes[x]) - 1)  # of a map, a slope a channel stands above height and width
+        self.node("PRelu", x, self.param("alpha", alpha.reshape(-1, *around) if alpha.ndim == 1 else alpha))
+
+    def clip(self, x: str, *, low: float, high: float) -> None:
+        self.node("Clip", x, self.constant("low", low), self.constant("high", high))
+
+    def tanh(self, x: str) -> None:
+        self.node("Tanh", x)
 
     def hard_sigmoid(self, x: str, *, slope: float, offset: float, part: str = "") -> str:
         if self.dtype == np.float32:
@@ -178,6 +199,9 @@ class _Rules:
     def add(self, x: str, y: str) -> None:
         self.node("Add", x, y)
 
+    def concat(self, *xs: str) -> None:
+        self.node("Concat", *xs, axis=1)
+
     # ------------------------------------------------------------------------------------------------ pools, layouts
 
     def avg_pool2d(self, x: str, *, kernel: Pair, stride: Pair, pad: Pad) -> None:
@@ -195,10 +219,24 @@ class _Rules:
         self.node("Flatten", x)
 
     def resize_bilinear(self, x: str, *, size: Pair, align_corners: bool) -> None:
-        corners = "align_corners" if align_corners else "half_pixel"
+        self.resized(x, size, "linear", "align_corners" if align_corners else "half_pixel")
+
+    def resize_legacy(self, x: str, *, size: Pair) -> None:
+        self.resized(x, size, "linear", "asymmetric")
+
+    def resize_nearest(self, x: str, *, size: Pair, align_corners: bool, half_pixel: bool) -> None:
+        # ONNX places pixels by their corners: the one whose area holds a centre c is round_prefer_ceil(c - 1/2).
+        if align_corners:
+            self.resized(x, size, "nearest", "align_corners", nearest_mode="round_prefer_ceil")
+        elif half_pixel:
+            self.resized(x, size, "nearest", "half_pixel", nearest_mode="round_prefer_ceil")
+        else:
+            self.resized(x, size, "nearest", "asymmetric", nearest_mode="floor")
+
+    def resized(self, x: str, size: Pair, mode: str, how: str, **attrs: str) -> None:
         outer = self.node("Shape", x, start=0, end=2, part="outer")
         sizes = self.node("Concat", outer, self.constant("size", size, np.int64), axis=0, part="sizes")
-        self.node("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode=corners)
+        self.node("Resize", x, "", "", sizes, mode=mode, coordinate_transformation_mode=how, **attrs)
 
 
 def _pads(pad: Pad) -> list[int]:

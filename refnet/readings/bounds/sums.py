@@ -1,109 +1,35 @@
-"""How far rounding alone can move each element of a tensor.
-
-A reading like `fast`, but what flows along the edges is a `Value`: the exact result and how far from it an honest
-implementation may land. A *segment* (any connected run of nodes) is judged given its own inputs, taken as exact.
-Through a whole network these bounds explode and say nothing: they are for one segment at a time.
-
-Three yardsticks, for arithmetic of unit roundoff u and a sum whose longest path has K roundings. With A the sum of
-absolute terms, B^2 the sum of squared terms and S the result:
-
-worst      gamma_K A, gamma_K = K u / (1 - K u): holds for every order of summation, with or without fused
-           multiply-adds, since each term is multiplied by at most K factors (1 + d), abs(d) <= u
-           (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1). Infinite when K u >= 1.
-expected   6 sqrt(K) u A: if the d are independent with mean zero, Hoeffding's inequality gives
-           sqrt(K) lambda u A with probability at least 1 - 2 exp(-lambda^2 / 2); lambda = 6 leaves 3e-8 an element
-           (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
-rms        u sqrt(K) rms(hypot(B, S)) over the tensor: K independent factors on each term move the sum by
-           u sqrt(K) B; S is for plain loops over terms of one sign, whose partial sums, each rounded, are as large as
-           the result.
-
-To each, every node adds what storing its result costs: u_store abs(y), and an underflow for the store and for each of
-the K roundings, since a product may underflow. Operations that round nothing (relu, max pool, flatten, pad) add
-nothing. Errors that enter an operation are carried through it: worst and expected through absolute weights and largest
-slopes, rms in quadrature. A port that stores tensors in a format shorter than float32 stores its params in it too, once
-each, before or after batch norm was folded: see `_convolved` and `batch_norm`.
-
-The reference is float64 and rounds too: 2^-53 is added to every u, which doubles the bounds of a float64 candidate
-and is invisible in any other.
-"""
+"""How sums round: convolutions and batch norms, means, joins; their worst case, expected and rms."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from refnet.graph import Graph, interpret
 from refnet.readings import fast
+from refnet.readings.bounds.storing import closed
 from refnet.readings.carried import LAMBDA, Sum, Value, channel, gamma, moved, norms_moved, nothing, stored
-from refnet.readings.precision import Precision
 
-__all__ = ["Bound", "Precision", "Value", "bound", "source"]
+__all__ = [
+    "add",
+    "affine",
+    "avg_pool2d",
+    "batch_norm",
+    "conv2d",
+    "depthwise_conv2d",
+    "grouped_conv2d",
+    "pointwise_conv2d",
+    "scale",
+    "softmax",
+]
 
 Array = npt.NDArray[np.float64]
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
 _NO_PAD = ((0, 0), (0, 0))
-
-
-class Bound(NamedTuple):
-    """A segment's exact result and its three yardsticks; `rms` is one number for the tensor."""
-
-    y: Array
-    worst: Array
-    expected: Array
-    rms: float
-
-
-def source(x: Array, precision: Precision, *, rounded: bool = False) -> Value:
-    """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with."""
-    zero = nothing(x)
-    return stored(x, None, zero, zero, zero, precision) if rounded else Value(x, zero, zero, zero, precision)
-
-
-def bound(
-    graph: Graph,
-    params: Mapping[str, npt.NDArray[Any]],
-    given: Mapping[str, npt.NDArray[Any]],
-    precision: Precision,
-    *,
-    rounded: bool = False,
-    dtype: npt.DTypeLike = np.float64,
-) -> Bound:
-    """How far rounding alone may move the last tensor of a segment.
-
-    Parameters
-    ----------
-    graph : the segment, see `refnet.graph.segment`
-    params : of the segment's nodes, the candidate's own precision or float64
-    given : the segment's inputs as the candidate has them
-    precision : of the candidate
-    rounded : whether the inputs are rounded copies of what the candidate went on with
-    dtype : of the arithmetic; float32, where the size of a bound is all that is asked for, takes half the memory
-
-    Returns
-    -------
-    Bound
-    """
-    arrays = {name: np.asarray(params[name], dtype) for name in graph.params()}
-    sources = {name: source(np.asarray(x, dtype), precision, rounded=rounded) for name, x in given.items()}
-    with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
-        value = interpret(graph, sys.modules[__name__], arrays, sources)
-        worst, expected, var = map(_known, value.total)
-        y = value.y if np.isinf(precision.span).all() else value.y.clip(*precision.span)  # which widens no error
-        return Bound(y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
-
-
-def _known(each: Array) -> Array:
-    """Infinity where it is not known how far a value may have moved."""
-    unknown = np.isnan(each)
-    return np.where(unknown, np.inf, each) if unknown.any() else each
 
 
 def conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
@@ -114,6 +40,11 @@ def conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
 def depthwise_conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
     """K = R S, and one for the bias."""
     return _convolved(fast.depthwise_conv2d, w[0].size, x, w, b, **geometry)
+
+
+def grouped_conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+    """K = C R S with the C channels of a group, and one for the bias."""
+    return _convolved(fast.grouped_conv2d, w[0].size, x, w, b, **geometry)
 
 
 def pointwise_conv2d(x: Value, w: Array, b: Array | None) -> Value:
@@ -200,52 +131,6 @@ def affine(x: Value, *, slope: float, offset: float) -> Value:
     return stored(fast.affine(x.y, slope=slope, offset=offset), total, worst, expected, var, x.precision)
 
 
-def relu(x: Value) -> Value:
-    """Rounds nothing; slope at most 1."""
-    return _activated(x, fast.relu(x.y), 1.0, None)
-
-
-def relu6(x: Value) -> Value:
-    """Rounds nothing; slope at most 1."""
-    return _activated(x, fast.relu6(x.y), 1.0, None)
-
-
-def hard_sigmoid(x: Value, *, slope: float, offset: float) -> Value:
-    """2 u absolute: slope, product, sum and quotient round values that are at most 1 where the result is not cut."""
-    y = fast.hard_sigmoid(x.y, slope=slope, offset=offset)
-    return _activated(x, y, abs(slope), 2 * x.precision.u)
-
-
-def hard_swish(x: Value) -> Value:
-    """4 u abs(x) min(abs(x) / 6 + 1/2, 1): never relative to y, which vanishes at -3 while x + 3 keeps its error.
-
-    Covers x * (relu6(x + 3) / 6), (x * relu6(x + 3)) / 6, * (1/6) in either place, and x * clip(x / 6 + 1/2): at most
-    four roundings of factors bounded by abs(x) and by min(abs(x) / 6 + 1/2, 1). The slope is largest at 3: 3/2.
-    """
-    magnitude = np.abs(x.y)
-    return _activated(x, fast.hard_swish(x.y), 1.5, 4 * x.precision.u * magnitude * np.minimum(magnitude / 6 + 0.5, 1))
-
-
-def sigmoid(x: Value) -> Value:
-    """4 u absolute: exponential, sum and quotient of values at most 1 (or cut where they are larger)."""
-    return _activated(x, fast.sigmoid(x.y), 0.25, 4 * x.precision.u)
-
-
-def swish(x: Value) -> Value:
-    """As the sigmoid, times abs(x), and the product; the slope is at most 1.1."""
-    return _activated(x, fast.swish(x.y), 1.1, 5 * x.precision.u * np.abs(x.y))
-
-
-def _activated(x: Value, y: Array, slope: float, own: Array | float | None) -> Value:
-    """An activation with a largest slope and an absolute error of its own; None rounds and stores nothing new."""
-    worst, expected, var = x.total
-    if slope != 1:
-        worst, expected, var = slope * worst, slope * expected, slope**2 * var
-    if own is None:
-        return _kept(y, worst, expected, var, x.precision)
-    return _closed(y, worst + own, expected + own, var + np.square(own), x.precision)
-
-
 def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     """A sum of K equal-weight terms, and one rounding of the quotient.
 
@@ -263,26 +148,13 @@ def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     B2 = fast.avg_pool2d(x.y**2, **window) / inside
     K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else float(count**2 + 1)
     own = gamma(count + 1, u) * A
-    return _closed(
+    return closed(
         y,
         fast.avg_pool2d(worst, **window) + own,
         fast.avg_pool2d(expected, **window) + np.minimum(own, LAMBDA * np.sqrt(K) * u * A),
         fast.avg_pool2d(var, **window) / inside + K * u**2 * (B2 + y**2),
         x.precision,
     )
-
-
-def max_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
-    """Rounds nothing; the largest of a window moves by no more than its elements do."""
-    window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
-    worst, expected, var = (fast.max_pool2d(each, **window) for each in x.total)
-    return _kept(fast.max_pool2d(x.y, **window), worst, expected, var, x.precision)
-
-
-def pad(x: Value, *, pad: Pad, mode: str, value: float) -> Value:
-    """Rounds nothing; a constant border is exact."""
-    worst, expected, var = (fast.pad(each, pad=pad, mode=mode, value=0.0) for each in x.total)
-    return _kept(fast.pad(x.y, pad=pad, mode=mode, value=value), worst, expected, var, x.precision)
 
 
 def scale(x: Value, gate: Value) -> Value:
@@ -308,25 +180,6 @@ def add(x: Value, y: Value) -> Value:
     return stored(total, once, worst, expected, var, x.precision)
 
 
-def flatten(x: Value) -> Value:
-    """Rounds nothing."""
-    worst, expected, var = (fast.flatten(each) for each in x.total)
-    return _kept(fast.flatten(x.y), worst, expected, var, x.precision)
-
-
-def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
-    """4 u (A + n r): four roundings of the weighted terms; and coordinates up to n, the input's size, round too.
-
-    A coordinate that moves by 4 u n moves the result by at most that times r, the range of the 3x3 neighbourhood.
-    """
-    to: dict[str, Any] = {"size": size, "align_corners": align_corners}
-    reach = (1, 1, 3, 3)
-    spread = ndimage.maximum_filter(x.y, reach, mode="nearest") - ndimage.minimum_filter(x.y, reach, mode="nearest")
-    own = fast.resize_bilinear(np.abs(x.y) + max(x.y.shape[2:]) * spread, **to) * 4 * x.precision.u
-    worst, expected, var = (fast.resize_bilinear(each, **to) for each in x.total)
-    return _closed(fast.resize_bilinear(x.y, **to), worst + own, expected + own, var + own**2, x.precision)
-
-
 def softmax(x: Value) -> Value:
     """u p (abs(z - z_max) + N + 4): rounding z - z_max moves the exponential by as much, relatively; then a sum of N.
 
@@ -336,7 +189,7 @@ def softmax(x: Value) -> Value:
     p, u, tiny = fast.softmax(x.y), x.precision.u, x.precision.tiny
     distance, count = x.y.max(axis=1, keepdims=True) - x.y, x.y.shape[1]
     worst, expected, var = x.total
-    return _closed(
+    return closed(
         p,
         p * (worst + (p * worst).sum(axis=1, keepdims=True)) + u * p * (distance + count + 4) + tiny,
         p * (expected + (p * expected).sum(axis=1, keepdims=True))
@@ -345,16 +198,6 @@ def softmax(x: Value) -> Value:
         p**2 * (var + (p**2 * var).sum(axis=1, keepdims=True)) + (u * p * (distance + math.sqrt(count) + 4)) ** 2,
         x.precision,
     )
-
-
-def _closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
-    """A value that is no open sum, stored."""
-    return stored(y, None, worst, expected, var, p)
-
-
-def _kept(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
-    """A value that no arithmetic rounded: stored as it is, unless the format is shorter than that of the arithmetic."""
-    return _closed(y, worst, expected, var, p) if p.u_store > p.u or p.step else Value(y, worst, expected, var, p)
 
 
 def _inside(x: Array, pad: Pad) -> Array:

@@ -1,0 +1,165 @@
+"""How far rounding alone can move each element of a tensor.
+
+A reading like `fast`, but what flows along the edges is a `Value`: the exact result and how far from it an honest
+implementation may land. A *segment* (any connected run of nodes) is judged given its own inputs, taken as exact.
+Through a whole network these bounds explode and say nothing: they are for one segment at a time.
+
+Three yardsticks, for arithmetic of unit roundoff u and a sum whose longest path has K roundings. With A the sum of
+absolute terms, B^2 the sum of squared terms and S the result:
+
+worst      gamma_K A, gamma_K = K u / (1 - K u): holds for every order of summation, with or without fused
+           multiply-adds, since each term is multiplied by at most K factors (1 + d), abs(d) <= u
+           (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1). Infinite when K u >= 1.
+expected   6 sqrt(K) u A: if the d are independent with mean zero, Hoeffding's inequality gives
+           sqrt(K) lambda u A with probability at least 1 - 2 exp(-lambda^2 / 2); lambda = 6 leaves 3e-8 an element
+           (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
+rms        u sqrt(K) rms(hypot(B, S)) over the tensor: K independent factors on each term move the sum by
+           u sqrt(K) B; S is for plain loops over terms of one sign, whose partial sums, each rounded, are as large as
+           the result.
+
+To each, every node adds what storing its result costs: u_store abs(y), and an underflow for the store and for each of
+the K roundings, since a product may underflow. Operations that round nothing (relu, max pool, flatten, pad) add
+nothing. Errors that enter an operation are carried through it: worst and expected through absolute weights and largest
+slopes, rms in quadrature. A port that stores tensors in a format shorter than float32 stores its params in it too, once
+each, before or after batch norm was folded: see `sums`.
+
+The reference is float64 and rounds too: 2^-53 is added to every u, which doubles the bounds of a float64 candidate
+and is invisible in any other.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import Graph, interpret
+from refnet.readings.bounds.activations import (
+    clip,
+    hard_sigmoid,
+    hard_swish,
+    leaky_relu,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    swish,
+    tanh,
+)
+from refnet.readings.bounds.maps import (
+    concat,
+    flatten,
+    max_pool2d,
+    pad,
+    resize_bilinear,
+    resize_legacy,
+    resize_nearest,
+)
+from refnet.readings.bounds.sums import (
+    add,
+    affine,
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    depthwise_conv2d,
+    grouped_conv2d,
+    pointwise_conv2d,
+    scale,
+    softmax,
+)
+from refnet.readings.carried import Value, nothing, stored
+from refnet.readings.precision import Precision
+
+__all__ = [
+    "Bound",
+    "Precision",
+    "Value",
+    "add",
+    "affine",
+    "avg_pool2d",
+    "batch_norm",
+    "bound",
+    "clip",
+    "concat",
+    "conv2d",
+    "depthwise_conv2d",
+    "flatten",
+    "grouped_conv2d",
+    "hard_sigmoid",
+    "hard_swish",
+    "leaky_relu",
+    "max_pool2d",
+    "pad",
+    "pointwise_conv2d",
+    "prelu",
+    "relu",
+    "relu6",
+    "resize_bilinear",
+    "resize_legacy",
+    "resize_nearest",
+    "scale",
+    "sigmoid",
+    "softmax",
+    "source",
+    "swish",
+    "tanh",
+]
+
+Array = npt.NDArray[np.float64]
+
+
+class Bound(NamedTuple):
+    """A segment's exact result and its three yardsticks; `rms` is one number for the tensor."""
+
+    y: Array
+    worst: Array
+    expected: Array
+    rms: float
+
+
+def source(x: Array, precision: Precision, *, rounded: bool = False) -> Value:
+    """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with."""
+    zero = nothing(x)
+    return stored(x, None, zero, zero, zero, precision) if rounded else Value(x, zero, zero, zero, precision)
+
+
+def bound(
+    graph: Graph,
+    params: Mapping[str, npt.NDArray[Any]],
+    given: Mapping[str, npt.NDArray[Any]],
+    precision: Precision,
+    *,
+    rounded: bool = False,
+    dtype: npt.DTypeLike = np.float64,
+) -> Bound:
+    """How far rounding alone may move the last tensor of a segment.
+
+    Parameters
+    ----------
+    graph : the segment, see `refnet.graph.segment`
+    params : of the segment's nodes, the candidate's own precision or float64
+    given : the segment's inputs as the candidate has them
+    precision : of the candidate
+    rounded : whether the inputs are rounded copies of what the candidate went on with
+    dtype : of the arithmetic; float32, where the size of a bound is all that is asked for, takes half the memory
+
+    Returns
+    -------
+    Bound
+    """
+    arrays = {name: np.asarray(params[name], dtype) for name in graph.params()}
+    sources = {name: source(np.asarray(x, dtype), precision, rounded=rounded) for name, x in given.items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
+        value = interpret(graph, sys.modules[__name__], arrays, sources)
+        worst, expected, var = map(_known, value.total)
+        y = value.y if np.isinf(precision.span).all() else value.y.clip(*precision.span)  # which widens no error
+        return Bound(y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
+
+
+def _known(each: Array) -> Array:
+    """Infinity where it is not known how far a value may have moved."""
+    unknown = np.isnan(each)
+    return np.where(unknown, np.inf, each) if unknown.any() else each

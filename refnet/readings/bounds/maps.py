@@ -1,0 +1,73 @@
+"""How far values have moved that are found elsewhere: borders, largest ones, joined maps, other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from refnet.readings import fast
+from refnet.readings.bounds.storing import closed, kept
+from refnet.readings.carried import Value
+
+__all__ = ["concat", "flatten", "max_pool2d", "pad", "resize_bilinear", "resize_legacy", "resize_nearest"]
+
+Array = npt.NDArray[np.float64]
+Pair = tuple[int, int]
+Pad = tuple[Pair, Pair]
+
+
+def max_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
+    """Rounds nothing; the largest of a window moves by no more than its elements do."""
+    window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
+    worst, expected, var = (fast.max_pool2d(each, **window) for each in x.total)
+    return kept(fast.max_pool2d(x.y, **window), worst, expected, var, x.precision)
+
+
+def pad(x: Value, *, pad: Pad, mode: str, value: float) -> Value:
+    """Rounds nothing; a constant border is exact."""
+    worst, expected, var = (fast.pad(each, pad=pad, mode=mode, value=0.0) for each in x.total)
+    return kept(fast.pad(x.y, pad=pad, mode=mode, value=value), worst, expected, var, x.precision)
+
+
+def concat(*xs: Value) -> Value:
+    """Rounds nothing."""
+    worst, expected, var = (fast.concat(*each) for each in zip(*(x.total for x in xs), strict=True))
+    return kept(fast.concat(*(x.y for x in xs)), worst, expected, var, xs[0].precision)
+
+
+def flatten(x: Value) -> Value:
+    """Rounds nothing."""
+    worst, expected, var = (fast.flatten(each) for each in x.total)
+    return kept(fast.flatten(x.y), worst, expected, var, x.precision)
+
+
+def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
+    """4 u (A + n r): four roundings of the weighted terms; and coordinates up to n, the input's size, round too.
+
+    A coordinate that moves by 4 u n moves the result by at most that times r, the range of the 3x3 neighbourhood.
+    """
+    return _interpolated(x, partial(fast.resize_bilinear, size=size, align_corners=align_corners))
+
+
+def resize_legacy(x: Value, *, size: Pair) -> Value:
+    """As `resize_bilinear`: its coordinates are one product less."""
+    return _interpolated(x, partial(fast.resize_legacy, size=size))
+
+
+def _interpolated(x: Value, run: Callable[[Array], Array]) -> Value:
+    reach = (1, 1, 3, 3)
+    spread = ndimage.maximum_filter(x.y, reach, mode="nearest") - ndimage.minimum_filter(x.y, reach, mode="nearest")
+    own = run(np.abs(x.y) + max(x.y.shape[2:]) * spread) * 4 * x.precision.u
+    worst, expected, var = map(run, x.total)
+    return closed(run(x.y), worst + own, expected + own, var + own**2, x.precision)
+
+
+def resize_nearest(x: Value, **how: Any) -> Value:
+    """Rounds nothing; which pixel is the nearest is told in float32 for every implementation alike."""
+    worst, expected, var = (fast.resize_nearest(each, **how) for each in x.total)
+    return kept(fast.resize_nearest(x.y, **how), worst, expected, var, x.precision)
