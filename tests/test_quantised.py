@@ -211,3 +211,17 @@ def test_no_element_of_the_saved_layers_of_a_shared_network_differs():
     x = next(y for y in saved.values() if y.shape == (1, 96, 96, 3) and y.dtype == np.int8)
     made = {layout(y).tobytes() for _, y in net.steps(np.moveaxis(x, -1, 1))}
     assert len(made & {y.tobytes() for y in saved.values()}) == len(made)
+
+
+@pytest.mark.parametrize(("form", "count"), [("qdq", 110), ("qoperator", 108)])
+def test_every_integer_of_a_network_that_onnxruntime_quantised_has_its_checksum(form, count):
+    net = refnet.load(INTEGERS / f"v3_small_{form}.onnx")
+    assert net.kernels == "onnxruntime"
+    assert net.graph.recipe.model == "torchvision/mobilenet_v3_small"
+    with np.load(INTEGERS / "onnx_networks.npz", allow_pickle=False) as golden:
+        known = {name.partition("|")[2]: int(golden[name]) for name in golden.files if name.startswith(form)}
+        trace = net.trace(golden["x"])
+    made = {net.keys[name]: zlib.crc32(y.tobytes()) for name, y in trace.items() if y.dtype.kind in "iu"}
+    both = made.keys() & known.keys()
+    assert {name: made[name] for name in both} == {name: known[name] for name in both}
+    assert len(both) == count

@@ -15,6 +15,8 @@ from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.files.containers.structure import Contents, Structure
 from refnet.files.importers.integers import ImportedIntegers
+from refnet.files.importers.onnx_integers import import_onnx_integers
+from refnet.files.importers.onnx_quantised import is_quantised_onnx
 from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
@@ -38,7 +40,10 @@ class _Reader(NamedTuple):
     kernels: str
 
 
-_READERS: Mapping[str, _Reader] = {"tflite": _Reader(is_quantised, import_tflite_integers, DEFAULT_KERNELS)}
+_READERS: Mapping[str, _Reader] = {
+    "onnx": _Reader(is_quantised_onnx, import_onnx_integers, "onnxruntime"),
+    "tflite": _Reader(is_quantised, import_tflite_integers, DEFAULT_KERNELS),
+}
 
 
 class QuantisedFile(NamedTuple):

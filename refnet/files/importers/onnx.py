@@ -16,13 +16,17 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
+from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
 from refnet.files.importers.operations import Rule, begin, follow
 
-__all__ = ["import_onnx"]
+__all__ = ["MOVES", "import_onnx", "onnx_pads"]
 
 
 def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGraph:
     """As `importers.import_graph`, before canonicalising."""
+    assert contents.structure is not None
+    if is_quantised_onnx(contents.structure):
+        contents = real_operations(contents)
     assert contents.structure is not None
     builder = begin(contents, size)
     arrays = {name: Const(array, name, str(array.dtype)) for name, array in contents.arrays.items()}
@@ -58,12 +62,12 @@ def _conv(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | Non
     _channels_first(x)
     return builder.convolution(
         op.outputs[0], x, w, b,
-        stride=stride, pad=_pad_of(builder, op, x, kernel, stride, dilation), dilation=dilation,
+        stride=stride, pad=onnx_pads(builder, op, x, kernel, stride, dilation), dilation=dilation,
         group=op.attrs.get("group", 1),
     )  # fmt: skip
 
 
-def _pad_of(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
+def onnx_pads(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
     """The padding of a convolution or pool, in numbers."""
     match op.attrs.get("auto_pad", "NOTSET"):
         case "NOTSET":
@@ -142,7 +146,7 @@ def _reduce_mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const | Non
 def _pool(kind: str) -> Rule:
     def pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
         kernel, stride = _pair(op.attrs["kernel_shape"]), _pair(op.attrs.get("strides", (1, 1)))
-        pad = _pad_of(builder, op, _channels_first(x), kernel, stride, (1, 1))
+        pad = onnx_pads(builder, op, _channels_first(x), kernel, stride, (1, 1))
         if tuple(op.attrs.get("dilations", (1, 1))) != (1, 1):
             raise FormatError("a dilated window")
         if kind == "avg_pool2d" and op.attrs.get("count_include_pad", 0) and any(map(any, pad)):
@@ -307,4 +311,12 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
 _RULES: Mapping[str, Rule] = {
     **_OF_TENSORS,
     **{op: _constant(op, _OF_TENSORS.get(op)) for op in CONSTANTS},
+}
+# Of these the operations that say where numbers lie, or compute constants: they make no other numbers.
+MOVES: Mapping[str, Rule] = {
+    **{op: _constant(op, None) for op in CONSTANTS},
+    **{
+        op: _constant(op, _OF_TENSORS[op]) if op in CONSTANTS else _OF_TENSORS[op]
+        for op in ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze")
+    },
 }

@@ -1,0 +1,230 @@
+"""ONNX files of integers: what a QuantizeLinear after, and DequantizeLinears before, an operation come to.
+
+onnxruntime's quantiser writes operations on integers (QOperator: `QLinearConv`, `QGemm`, ...) or operations on floats
+between DequantizeLinear and QuantizeLinear (QDQ), which onnxruntime's optimiser makes operations on integers of. Here
+the second become the first. `real_operations` says both in floats, with the clamps that the ranges of integers imply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError
+from refnet.files.containers.archive import shown
+from refnet.files.containers.structure import Contents, Operation, Structure
+
+__all__ = ["HARD_SIGMOID", "integer_operations", "is_quantised_onnx", "real_operations"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_MS = "com.microsoft."
+HARD_SIGMOID = (
+    "QLinearHardSigmoid"  # no operation of ONNX: HardSigmoid of integers that are made real and integers again
+)
+# The operation on floats -> that on integers, and how many of its inputs are tensors or weights.
+_FUSED = {
+    "Conv": ("QLinearConv", 2),
+    "Gemm": (f"{_MS}QGemm", 2),
+    "MatMul": ("QLinearMatMul", 2),
+    "Add": (f"{_MS}QLinearAdd", 2),
+    "Mul": (f"{_MS}QLinearMul", 2),
+    "GlobalAveragePool": (f"{_MS}QLinearGlobalAveragePool", 1),
+    "Sigmoid": (f"{_MS}QLinearSigmoid", 1),
+    "HardSigmoid": (HARD_SIGMOID, 1),
+}
+_REAL = {fused: (op, count) for op, (fused, count) in _FUSED.items()} | {f"{_MS}QLinearAveragePool": ("AveragePool", 1)}
+_QUANTISE, _DEQUANTISE = ("QuantizeLinear", f"{_MS}QuantizeLinear"), ("DequantizeLinear", f"{_MS}DequantizeLinear")
+_WITH_BIAS = ("Conv", "Gemm")
+
+
+def is_quantised_onnx(structure: Structure) -> bool:
+    """Whether a file's convolutions or linear layers are of integers, or of floats that were integers before."""
+    found = {op.op for op in structure.operations}
+    return bool(found & {"QLinearConv", "QLinearMatMul", f"{_MS}QGemm"}) or (
+        bool(found & {*_QUANTISE}) and bool(found & {*_DEQUANTISE})
+    )
+
+
+def integer_operations(structure: Structure, arrays: Arrays) -> Structure:
+    """QDQ groups as operations on integers; what cannot be one stays."""
+    groups = _Groups(structure, arrays)
+    made = {}
+    for op in structure.operations:
+        fused = groups.fused(op)
+        if fused is not None:
+            made[op.outputs[0]] = fused
+    operations = [made.get(op.outputs[0], op) for op in structure.operations]
+    gone = {op.outputs[0] for op in made.values()} - made.keys()
+    kept = [op for op in operations if op in made.values() or op.outputs[0] not in gone]
+    return structure._replace(operations=tuple(kept))
+
+
+class _Groups:
+    """What makes and what reads each tensor of a file."""
+
+    def __init__(self, structure: Structure, arrays: Arrays) -> None:
+        self.arrays, self.outputs = arrays, structure.outputs
+        self.made = {name: op for op in structure.operations for name in op.outputs}
+        self.readers: dict[str, list[Operation]] = {}
+        for op in structure.operations:
+            for name in dict.fromkeys(op.inputs):
+                self.readers.setdefault(name, []).append(op)
+
+    def fused(self, op: Operation) -> Operation | None:
+        """An operation with the DequantizeLinears before and the QuantizeLinear behind it as one on integers."""
+        if op.op not in _FUSED:
+            return None
+        name, count = _FUSED[op.op]
+        before = [self.made.get(each) for each in op.inputs if each]
+        last = self._last(op)
+        if last is None or any(each is None or each.op not in _DEQUANTISE for each in before):
+            return None
+        tensors = [each.inputs for each in before[:count] if each is not None]
+        if any(len(inputs) < 3 for inputs in (*tensors, last.inputs)):
+            return None  # a zero point that is left out is uint8's: quantisers write it
+        inputs = [name for each in tensors for name in each[:3]]
+        bias = [each.inputs[0] for each in before[count:] if each is not None]
+        if any(self.arrays.get(name) is None for name in bias):
+            return None
+        scale = list(last.inputs[1:3])
+        gemm = op.op == "Gemm"
+        ends = (bias or [""]) + scale if gemm else scale + bias
+        return Operation(name, (*inputs, *ends), last.outputs, op.attrs, op.name)
+
+    def _last(self, op: Operation) -> Operation | None:
+        """The QuantizeLinear that an operation's output ends in, past an activation that its range implies."""
+        reader = self._only_reader(op)
+        act = None
+        if reader is not None and reader.op in ("Relu", "Clip"):
+            act, reader = reader, self._only_reader(reader)
+        if reader is None or reader.op not in _QUANTISE or len(reader.inputs) < 3:
+            return None
+        return reader if act is None or self._implied(act, reader) else None
+
+    def _only_reader(self, op: Operation) -> Operation | None:
+        readers = self.readers.get(op.outputs[0], [])
+        return readers[0] if len(readers) == 1 and op.outputs[0] not in self.outputs else None
+
+    def _implied(self, act: Operation, last: Operation) -> bool:
+        """Whether integers cannot stand for what an activation cuts."""
+        scale, zero = (self.arrays.get(name) for name in last.inputs[1:3])
+        if scale is None or zero is None or scale.size != 1 or zero.dtype.kind not in "iu":
+            return False
+        low, high = _range(scale, zero)
+        bounds = [0.0, np.inf] if act.op == "Relu" else self._bounds(act)
+        return low >= bounds[0] and high <= bounds[1] + float(scale.item()) / 2
+
+    def _bounds(self, clip: Operation) -> list[float]:
+        given = [clip.attrs.get("min", -np.inf), clip.attrs.get("max", np.inf)]
+        for place, name in enumerate(clip.inputs[1:3]):
+            array = self.arrays.get(name) if name else None
+            if array is not None:
+                given[place] = array.item()
+        return [float(each) for each in given]
+
+
+def _range(scale: Any, zero: Any) -> tuple[float, float]:
+    limits, step, z = np.iinfo(zero.dtype), float(scale.item()), int(zero.item())
+    return step * (int(limits.min) - z), step * (int(limits.max) - z)
+
+
+def real_operations(contents: Contents) -> Contents:
+    """A file of integers in floats: constants are what their integers stand for, nothing is rounded."""
+    assert contents.structure is not None
+    structure = integer_operations(contents.structure, contents.arrays)
+    work = _Real(contents.arrays)
+    operations = [made for op in structure.operations for made in work.said(op)]
+    return contents._replace(arrays=work.arrays, structure=structure._replace(operations=tuple(operations)))
+
+
+class _Real:
+    """Operations on integers said in floats, one by one."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = dict(arrays)
+        self.from_zero: set[str] = set()
+
+    def said(self, op: Operation) -> list[Operation]:
+        """What an operation comes to."""
+        if op.op in (*_QUANTISE, *_DEQUANTISE):
+            return self._moved(op)
+        if op.op not in _REAL:
+            return [op]
+        name, count = _REAL[op.op]
+        tensors = [op.inputs[3 * place : 3 * place + 3] for place in range(count)]
+        bias, scale = self._ends(op, name, 3 * count)
+        inputs = [self._const(each[0], each[1], each[2], op.attrs, name) for each in tensors]
+        if bias:
+            inputs.append(self._bias(bias, tensors))
+        act = self._clamp(name, scale, [each[0] for each in tensors], op.outputs[0])
+        if act is None:
+            return [Operation(name, tuple(inputs), op.outputs, op.attrs, op.name)]
+        inner = f"{op.outputs[0]}.linear"
+        return [Operation(name, tuple(inputs), (inner,), op.attrs, op.name), act._replace(inputs=(inner, *act.inputs))]
+
+    def _moved(self, op: Operation) -> list[Operation]:
+        if op.inputs[0] in self.arrays and op.op in _DEQUANTISE:
+            axis = int(op.attrs.get("axis", 1))
+            zero = op.inputs[2] if len(op.inputs) > 2 else ""
+            self.arrays[op.outputs[0]] = self._real(op.inputs[0], op.inputs[1], zero, axis)
+            return []
+        return [Operation("Identity", op.inputs[:1], op.outputs, {}, op.name)]
+
+    def _ends(self, op: Operation, name: str, at: int) -> tuple[str, tuple[str, ...]]:
+        rest = op.inputs[at:]
+        if name == "Gemm":
+            return rest[0] if rest else "", rest[1:3]
+        return (rest[2] if len(rest) > 2 else "") if name in _WITH_BIAS else "", rest[:2]
+
+    def _const(self, tensor: str, scale: str, zero: str, attrs: Mapping[str, Any], name: str) -> str:
+        """A tensor, or the name of a constant in floats."""
+        if tensor not in self.arrays:
+            return tensor
+        columns = name == "MatMul" or (name == "Gemm" and not attrs.get("transB", 0))
+        real = f"{tensor}.real"
+        if real not in self.arrays:
+            self.arrays[real] = self._real(tensor, scale, zero, 1 if columns else 0)
+        return real
+
+    def _real(self, tensor: str, scale: str, zero: str, axis: int) -> npt.NDArray[Any]:
+        array, s = self.arrays[tensor], _array(self.arrays, scale).astype(np.float32)
+        z = _array(self.arrays, zero).astype(np.float32) if zero else np.float32(0) * s
+        if s.size > 1:
+            along = [1] * array.ndim
+            along[axis] = -1
+            s, z = s.reshape(along), z.reshape(along)
+        return (array.astype(np.float32) - z) * s
+
+    def _bias(self, bias: str, tensors: list[tuple[str, ...]]) -> str:
+        """A bias in steps of input times weight, as floats."""
+        scales = [_array(self.arrays, each[1]).astype(np.float32) for each in tensors]
+        self.arrays[f"{bias}.real"] = self.arrays[bias].astype(np.float32) * (scales[0] * scales[1]).reshape(-1)
+        return f"{bias}.real"
+
+    def _clamp(self, name: str, scale: tuple[str, ...], inputs: list[str], output: str) -> Operation | None:
+        """The activation that the range of an output implies; None where nothing is cut."""
+        if len(scale) < 2 or scale[1] not in self.arrays or scale[0] not in self.arrays:
+            return None
+        step, zero = self.arrays[scale[0]], self.arrays[scale[1]]
+        if step.size != 1 or int(zero.item()) != np.iinfo(zero.dtype).min:
+            return None
+        cannot = all(each in self.from_zero for each in inputs)
+        self.from_zero.add(output)
+        if name not in ("Conv", "Gemm", "MatMul", "Add") or (name == "Add" and cannot):
+            return None
+        _, high = _range(step, zero)
+        if abs(high - 6) > float(step.item()) / 2:
+            return Operation("Relu", (), (output,))
+        for bound, value in (("zero", 0), ("six", 6)):
+            self.arrays[f"{output}.{bound}"] = np.array(value, np.float32)
+        return Operation("Clip", (f"{output}.zero", f"{output}.six"), (output,))
+
+
+def _array(arrays: Arrays, name: str) -> npt.NDArray[Any]:
+    if name not in arrays:
+        raise FormatError(f"the scale or zero point {shown(name)} is no constant: only constant ones are read")
+    return arrays[name]
