@@ -16,11 +16,14 @@ from refnet.cli.common import (
     Command,
     as_is_argument,
     checkpoint_of,
+    kernels_argument,
     model_of,
     part_arguments,
     print_json,
+    quantised_of,
     size_argument,
 )
+from refnet.cli.integers import golden_integers
 from refnet.errors import RequestError
 from refnet.inputs import read_input
 from refnet.network import Network
@@ -51,6 +54,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", choices=LAYOUTS, default="nchw", help="axes of the tensors (nchw)")
     parser.add_argument("--fold", action="store_true", help="fold batch norm into the convolutions first")
     parser.add_argument("--only", metavar="GLOB", help="store only these tensors, such as 'block3.*'")
+    kernels_argument(parser)
+    parser.add_argument(
+        "--accumulators", action="store_true", help="of a file of integers: the sums before they are rescaled, too"
+    )
+    parser.add_argument(
+        "--float", action="store_true", help="of a file of integers: the network of floats that it is of"
+    )
     parser.add_argument("--format", choices=FORMATS, default="npy", help="how arrays are stored (npy)")
     parser.add_argument(
         "--no-detectability",
@@ -62,6 +72,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Write the pack and say what is in it."""
+    integers = None if options.float else quantised_of(options)
+    if integers is not None:
+        return golden_integers(integers, options, _of_file(options))
+    if options.kernels is not None or options.accumulators:
+        raise RequestError("--kernels and --accumulators go with a file of integers")
     net, weights = _network(options)
     net, x, source = _input(options, net)
     if options.fold:
@@ -89,13 +104,18 @@ def _detectability(net: Network, x: Array) -> dict[str, Any]:
 
 def _network(options: argparse.Namespace) -> tuple[Network, Origin]:
     """The network with its weights, and where they are from."""
-    path, trained = Path(options.network), checkpoint_of(options)
+    trained = checkpoint_of(options)
     if trained is not None:
-        return in_floats(trained), {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
+        return in_floats(trained), _of_file(options)
     if options.model is not None:
         raise RequestError(f"--model goes with a checkpoint, and there is no file {options.network}")
     graph = model_of(options)
     return Network(graph, random_params(graph)), {"kind": "random", "made_by": "refnet.random_params"}
+
+
+def _of_file(options: argparse.Namespace) -> Origin:
+    path = Path(options.network)
+    return {"kind": "trained", "file": path.name, "sha256": _sha256(path)}
 
 
 def _input(options: argparse.Namespace, net: Network) -> tuple[Network, Array, Origin]:

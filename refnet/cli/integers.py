@@ -1,8 +1,10 @@
-"""A network of integers node by node: what `refnet summary` says of one."""
+"""What commands do with networks of integers: `refnet summary` says what they are, `refnet golden` writes packs."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,16 @@ from typing import Any
 import numpy as np
 
 from refnet.cli.common import print_json
+from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
+from refnet.inputs import read_input
 from refnet.network.quantised import QuantisedNetwork
+from refnet.pack.integers import write_integer_pack
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.quantised import DEFAULT_KERNELS, rules_of
 from refnet.text import plain, table
 
-__all__ = ["geometry", "summarise_integers"]
+__all__ = ["geometry", "golden_integers", "summarise_integers"]
 
 
 def geometry(node: Node) -> str:
@@ -106,3 +112,53 @@ def _op(row: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.7g}"
+
+
+def golden_integers(net: QuantisedNetwork, options: argparse.Namespace, weights: dict[str, Any]) -> int:
+    """Write a pack of integers, and say what is in it."""
+    for name, default in (("dtype", "float32"), ("fold", False), ("batch", None)):
+        if getattr(options, name) != default:
+            raise RequestError(f"--{name} goes with a network of floats: integers are as the file has them; or --float")
+    net = net if options.kernels is None else net.under(options.kernels)
+    x, source = _images(net, options)
+    origin = {"weights": weights, "input": source}
+    write_integer_pack(
+        net, x, options.output, layout=options.layout, only=options.only, form=options.format,
+        accumulators=options.accumulators, origin=origin,
+    )  # fmt: skip
+    folder = Path(options.output)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    counts = {kind: len(manifest[kind]) for kind in ("tensors", "params", "constants", "accumulators")}
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if options.json:
+        facts = {key: manifest[key] for key in ("format", "kernels", "layout", "storage", "origin")}
+        print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
+        return 0
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    print(
+        f"{net.graph.recipe}, {' x '.join(map(str, x.shape))}: {said}; {net.dtypes}, arithmetic of {net.kernels}, "
+        f"{manifest['layout']}, {manifest['storage']}: {size / 2**20:.1f} MiB in {options.output}"
+    )
+    return 0
+
+
+def _images(net: QuantisedNetwork, options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """What the network is given: an image, an array, or integers that fill their range."""
+    if options.input is None:
+        return _noise(net), {"kind": "noise", "made_by": "numpy.random.default_rng(0)"}
+    path = Path(options.input)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    _, x = read_input(net, path, options.size)
+    return x, {"kind": "array" if path.suffix == ".npy" else "image", "file": path.name, "sha256": digest}
+
+
+def _noise(net: QuantisedNetwork) -> Any:
+    """One image of every integer that the input can be, or of numbers in the range of the first integers."""
+    first = next((node.name for node in net.graph.nodes if node.op == "quantize"), SOURCE)
+    q = net.quantised.get(SOURCE, net.quantised.get(first))
+    shape = (1, *net.graph.input_shape)
+    rng = np.random.default_rng(0)
+    if q is None:
+        return rng.uniform(-1, 1, shape).astype(np.float32)
+    x = QuantisedTensor(rng.integers(q.low, q.high + 1, shape).astype(q.dtype), q)
+    return x.values if SOURCE in net.quantised else rules_of(DEFAULT_KERNELS).dequantize(x)

@@ -20,7 +20,18 @@ from refnet.pack.formats import FORMATS, Stored
 from refnet.pack.limits import check_sizes
 from refnet.readings.shapes import shapes, well_formed
 
-__all__ = ["DTYPES", "FORMAT", "LAYOUTS", "MANIFEST", "Manifest", "head", "laid_out", "manifest_text", "parse_manifest"]
+__all__ = [
+    "DTYPES",
+    "FORMAT",
+    "LAYOUTS",
+    "MANIFEST",
+    "Manifest",
+    "graph_of",
+    "head",
+    "laid_out",
+    "manifest_text",
+    "parse_manifest",
+]
 
 Shape = tuple[int, ...]
 
@@ -162,11 +173,22 @@ def _shape(value: Any, where: str) -> Shape:
 
 def _graph(manifest: Mapping[str, Any]) -> Graph:
     """The graph, if it is well formed. A pack of before there were several outputs does not say what it returns."""
+    return well_formed(graph_of(manifest))
+
+
+def graph_of(manifest: Mapping[str, Any]) -> Graph:
+    """The graph of a manifest, whose operations may be any.
+
+    Raises
+    ------
+    FormatError
+        where an entry is missing or malformed.
+    """
     returns = _take(manifest, "returns", list, "manifest") if "returns" in manifest else []
     if not all(isinstance(each, str) for each in returns):
         raise FormatError("returns: is not a list of names")
     nodes = tuple(map(_node, _take(manifest, "graph", list, "manifest")))
-    return well_formed(Graph(_recipe(_take(manifest, "recipe", dict, "manifest")), nodes, tuple(returns)))
+    return Graph(_recipe(_take(manifest, "recipe", dict, "manifest")), nodes, tuple(returns))
 
 
 def _recipe(recipe: Mapping[str, Any]) -> Recipe:

@@ -29,7 +29,7 @@ from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, head, laid_o
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 
-__all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "write_pack"]
+__all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "whole_folder", "write_pack"]
 
 Array = npt.NDArray[Any]
 
@@ -96,7 +96,7 @@ def write_pack(
         "params": net.graph.params(),
         "tensors": {name: laid_out((len(x), *every[name]), layout) for name in kept},
     }
-    with _whole(path) as folder, np.errstate(over="ignore", invalid="ignore"):
+    with whole_folder(path) as folder, np.errstate(over="ignore", invalid="ignore"):
         with closing(writer(format, folder, planned, dtype)) as out:
             entries = {name: out.add("params", name, params[name]) for name in planned["params"]}
             tensors = {SOURCE: {**out.add("tensors", SOURCE, _stored(x, layout)), "op": SOURCE}}
@@ -141,8 +141,14 @@ def _stored(y: Array, layout: str) -> Array:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A folder that gets its name only once it is complete."""
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder that gets its name only once it is complete.
+
+    Raises
+    ------
+    RequestError
+        if there is something of this name, or no folder to write into.
+    """
     if os.path.lexists(path):
         raise RequestError(f"{path}: exists already; remove it or choose another name")
     if not path.parent.is_dir():

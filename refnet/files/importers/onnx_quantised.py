@@ -136,12 +136,12 @@ def real_operations(contents: Contents) -> Contents:
     """A file of integers in floats: constants are what their integers stand for, nothing is rounded."""
     assert contents.structure is not None
     structure = integer_operations(contents.structure, contents.arrays)
-    work = _Real(contents.arrays)
+    work = _RealOperations(contents.arrays)
     operations = [made for op in structure.operations for made in work.said(op)]
     return contents._replace(arrays=work.arrays, structure=structure._replace(operations=tuple(operations)))
 
 
-class _Real:
+class _RealOperations:
     """Operations on integers said in floats, one by one."""
 
     def __init__(self, arrays: Arrays) -> None:
