@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from data.ports.exam import PORTS, marks
@@ -16,6 +18,7 @@ from refnet.judge.diagnose import diagnose
 from refnet.judge.scorecard import FAMILIES, false_alarms, inject, pairs, subject, tally, trials
 from refnet.judge.tensors import judge_tensors
 from refnet.readings.bounds import Precision
+from refnet.readings.orders import rounded
 from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence, feature_sentence
 
@@ -150,6 +153,17 @@ def test_a_bug_of_precision_is_named_only_where_no_other_fits(small):
 def test_sums_in_float16_leave_float16_values_so_both_causes_are_listed(small):
     _, named = causes(small, place(small, "fp16-accumulate", "block3.depthwise"))
     assert [cause.ids[0] for cause in named] == ["fp16-storage", "fp16-accumulate"]
+
+
+def test_causes_are_listed_with_the_smallest_residual_first(small):
+    """In bfloat16 weights of 8 bits look like weights in float16 too, and like a store in float16."""
+    site = place(small, "weights-int8", "block1.se.reduce")
+    y = rounded(run(site.changed, np.float32), "bfloat16")
+    found = diagnose(replace(site.segment, candidate=y), Precision.of("bfloat16"))
+    assert found[0].ids == ("weights-int8",)
+    sizes = [cause.judgement.rms for cause in found]
+    assert len(sizes) > 2
+    assert sizes == sorted(sizes)
 
 
 def test_values_rounded_to_bfloat16_are_no_sums_in_float16(small):

@@ -151,6 +151,7 @@ def test_one_session_at_a_time_has_workers():
     second, _ = working()
     assert worker.returncode == 0
     assert first._pool is None
+    assert not first._lock.locked()
     x = random_input(SMALL, 4)
     assert np.array_equal(first(x), second(x))
     assert first._patience > second._patience
