@@ -61,7 +61,9 @@ class CallWriter:
     def new(self, name: str) -> Array:
         """Memory for a step's tensor."""
         shape = self.shapes[name]
-        self.values[name] = self.arena.take(*(shape if len(shape) != 3 or name == SOURCE else (*shape[1:], shape[0])))
+        self.values[name] = self.arena.take(
+            *(shape if name == SOURCE else (*shape[1:], shape[0]))
+        )  # a vector's is (F,)
         return self.values[name]
 
     def logical(self, name: str) -> Array:

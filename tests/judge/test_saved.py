@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from support import FACTS
 
-from refnet import Network, build, random_input, random_params
+from refnet import FormatError, Network, RequestError, build, random_input, random_params
 from refnet.files import shipped
-from refnet.judge.saved import AGREEMENT, LOGITS, check_saved, judge_nodes, saved
+from refnet.judge.saved import AGREEMENT, LOGITS, _read, check_saved, judge_nodes, saved
 from refnet.judge.spread import spread
+from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Precision, bound
 
 CASES = list(saved())
@@ -84,6 +85,65 @@ def test_float64_logits_are_the_vendors_at_224(model):
     """A sample; `refnet check --all` does every one."""
     case = min((c for c in saved(model) if c.size == (224, 224)), key=lambda c: c.width)
     assert check_saved(case).verdict == "agrees"
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A saved configuration, with refnet's own logits in place of the vendor's."""
+    case = next(case for case in saved("timm/mobilenetv3_small_050") if case.size != (224, 224))
+    graph = build(case.model, width=case.width, size=case.size)
+    params, x = random_params(graph), random_input(graph, 2)
+    exact = Network(graph, params).astype(np.float64).trace(x.astype(np.float64))[LOGITS]
+    return case._replace(logits64=exact, logits32=exact.astype(np.float32))
+
+
+def test_errors_are_the_largest_of_any_logit_relative_to_the_largest_logit(small):
+    """The vendor's float64 logits a thousandth off in one place, its float32 ones a hundredth in another."""
+    off64, off32, largest = small.logits64.copy(), small.logits64.copy(), np.abs(small.logits64).max()
+    off64[1, 3] += 1e-3 * largest
+    off32[0, 2] -= 1e-2 * largest
+    found = check_saved(small._replace(logits64=off64, logits32=off32.astype(np.float32)))
+    assert (found.model, found.width, found.size) == (small.model, small.width, small.size)
+    largest = np.abs(off64).max() / largest
+    assert found.error64 == pytest.approx(1e-3 / largest)
+    assert found.vendor32 == pytest.approx(1e-2 / largest, rel=1e-4)
+    assert 0 < found.error32 < 1e-4
+    assert found.verdict == "differs"
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1.0, "agrees"), (0.999, "differs")])
+def test_what_is_farther_off_than_a_network_agrees_to_is_held_to_its_own_spread(small, monkeypatch, times, verdict):
+    """Just as far apart as its own runs are, which sum in other orders than the one that is checked, is not too far."""
+    asked = []
+    off = small.logits64 + 1e-9
+
+    def own(net, x, last, orders):
+        asked.append((x.dtype, last, set(orders)))
+        return times * np.abs(small.logits64 - off).max()
+
+    monkeypatch.setattr("refnet.judge.saved.spread", own)
+    found = check_saved(small._replace(logits64=off))
+    assert found.verdict == verdict
+    assert asked == [(np.float64, LOGITS, {"sequential", "backwards", "pairwise", "lanes"})]
+
+
+def test_logits_that_agree_are_held_to_the_constant_and_every_node_to_its_bound(small, monkeypatch):
+    assert (check_saved(small).asked64, check_saved(small).verdict) == (AGREEMENT, "agrees")
+    wrong = [("stem.conv", Judgement("exact")), ("stem.bn", Judgement("suspect")), ("stem.act", Judgement("wrong"))]
+    monkeypatch.setattr("refnet.judge.saved.judge_nodes", lambda *args: iter(wrong))
+    assert check_saved(small).verdict == "stem.bn"
+
+
+def test_nothing_is_saved_of_a_model_that_nobody_ran(monkeypatch):
+    with pytest.raises(RequestError, match="no outputs are saved for refnet/digits; see refnet check --list"):
+        list(saved("refnet/digits"))
+
+
+def test_saved_outputs_of_another_format_are_refused(monkeypatch, tmp_path):
+    np.savez(tmp_path / "outputs_timm.npz", meta=json.dumps({"format": "refnet outputs 2"}))
+    monkeypatch.setattr(shipped, "path", lambda name: tmp_path / name)
+    with pytest.raises(FormatError, match="is not of the format 'refnet outputs 1'"):
+        _read.__wrapped__("timm")
 
 
 def test_stage_by_stage_means_of_vendors_without_a_package():
