@@ -35,6 +35,7 @@ FLOORS = (
         "readings/carried",
         "readings/quantised",
         "files/digits",
+        "files/graph_text",
         "files/labels",
         "files/images",
         "files/fetch",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
 
-__all__ = ["OUTPUT", "STRUCTURE", "WHOLE", "Difference", "described", "structural"]
+__all__ = ["OUTPUT", "STRUCTURE", "WHOLE", "Difference", "Standing", "described", "structural"]
 
 OUTPUT = "output"  # where a difference is that is of no node, as SOURCE is the input
 STRUCTURE = "structure"  # what a policy must allow for a difference that no rounding explains
@@ -40,6 +40,27 @@ class Difference(NamedTuple):
     known: Any = None
     found: Any = None
     needs: str = STRUCTURE
+
+
+class Standing(NamedTuple):
+    """How a graph stands to the networks that are known.
+
+    Attributes
+    ----------
+    kind : 'known' (it is one), 'almost' (it is one but for differences), 'beginning' (of one that ends early, or goes
+        on as the graph's own), 'own' (none)
+    model, width : the known network; of an own one the nearest, '' and 1 where none is near
+    share : of the convolutions of the larger of the two, how many are the other's
+    until : of a beginning, the last node of the known network
+    beyond : of a beginning, the nodes of the graph's own behind that one
+    """
+
+    kind: Literal["known", "almost", "beginning", "own"]
+    model: str = ""
+    width: float = 1.0
+    share: float = 1.0
+    until: str = ""
+    beyond: tuple[str, ...] = ()
 
 
 def described(node: Node) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain, count
 from typing import NamedTuple
 
 from refnet.alignment.align import Pairs, align
@@ -12,7 +13,7 @@ from refnet.alignment.diff import same_number
 from refnet.graph import Graph, Node
 from refnet.networks.build import parts
 from refnet.networks.dialects import MODELS
-from refnet.ops import CONVOLUTIONS, OPS
+from refnet.ops import OPS
 
 __all__ = ["NamedGraph", "named_after"]
 
@@ -35,13 +36,22 @@ class NamedGraph(NamedTuple):
     graph : its recipe is the known one's at the file's size
     names : the file's name of each node -> its name now
     folded : whether batch norms of the known network have been folded
-    found : the share of the known network's convolutions that have a counterpart
     """
 
     graph: Graph
     names: dict[str, str]
     folded: bool
-    found: float
+
+    def keeping(self, nodes: Collection[str], taken: Collection[str]) -> NamedGraph:
+        """Some nodes under the file's own names again, with a number where these are taken."""
+        taken = {*taken, *(name for name in self.names.values() if name not in nodes)}
+        names = dict(self.names)
+        for own, name in self.names.items():
+            if name in nodes:
+                names[own] = next(each for each in chain([own], (f"{own}_{i}" for i in count(2))) if each not in taken)
+                taken.add(names[own])
+        back = {self.names[own]: name for own, name in names.items()}
+        return self._replace(graph=self.graph.renamed(back), names=names)
 
 
 def named_after(known: Graph, file: Graph) -> NamedGraph:
@@ -55,12 +65,10 @@ def named_after(known: Graph, file: Graph) -> NamedGraph:
     pairs = align(known, file)
     names = _Names(known, pairs).names
     both = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
-    total = sum(node.op in CONVOLUTIONS for node in known.nodes)
     return NamedGraph(
         graph=_as_known(known, file.renamed(names)),
         names=names,
         folded=any(ours.norm is not None and theirs.norm is None for ours, theirs in both),
-        found=sum(ours.conv.op in CONVOLUTIONS for ours, _ in both) / total,
     )
 
 

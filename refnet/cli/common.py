@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Command",
-    "as_is_argument",
     "checkpoint_of",
     "identified",
     "kernels_argument",
@@ -37,6 +36,7 @@ __all__ = [
     "quantised_of",
     "seconds_argument",
     "size_argument",
+    "strict_argument",
     "with_kernels",
     "write_array",
     "write_text",
@@ -135,11 +135,9 @@ def size_argument(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def as_is_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare --as-is, of commands that take a checkpoint."""
-    parser.add_argument(
-        "--as-is", action="store_true", help="take a checkpoint that is only almost a known network as it is"
-    )
+def strict_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare --strict, of commands that take a checkpoint."""
+    parser.add_argument("--strict", action="store_true", help="refuse a checkpoint that is not exactly a known network")
 
 
 def part_arguments(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +184,7 @@ def checkpoint_of(options: argparse.Namespace) -> AnyNetwork | None:
         return None
     from refnet.network import load
 
-    return load(options.network, **asked, as_is=options.as_is)
+    return load(options.network, **asked, strict=options.strict)
 
 
 def identified(options: argparse.Namespace) -> Checkpoint | None:

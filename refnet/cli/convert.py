@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, part_arguments, part_of, print_json, size_argument
+from refnet.cli.common import Command, part_arguments, part_of, print_json, size_argument, strict_argument
 from refnet.files.schemes import SCHEMES
 from refnet.files.write import DTYPES, SUFFIXES, Converted, convert
 from refnet.report.differences import grouped, line
@@ -23,10 +23,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", action="store_true", help="work batch norm into the convolutions")
     parser.add_argument("--dtype", choices=DTYPES, help="by default the precision that SRC is read in")
     parser.add_argument(
-        "--as-is",
+        "--force",
         action="store_true",
-        help="convert a network that is almost a known one, and give a vendor's names to one that computes otherwise",
+        help="give a vendor's names to a network that this vendor's own computes otherwise",
     )
+    strict_argument(parser)
     parser.add_argument("--model", help="which network SRC is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="its width multiplier, likewise")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of its images, likewise")
@@ -42,7 +43,8 @@ def _run(options: argparse.Namespace) -> int:
         names=options.names,
         fold=options.fold,
         dtype=options.dtype,
-        as_is=options.as_is,
+        force=options.force,
+        strict=options.strict,
         model=options.model,
         width=options.width,
         size=options.size,
@@ -53,8 +55,9 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     written = made.written
     folded = ", batch norm folded" if written.folded else ""
+    model = written.model or "a network of its own"
     print(
-        f"{written.model}, {written.arrays} arrays in {made.dtype} by the names of {written.scheme}{folded}: "
+        f"{model}, {written.arrays} arrays in {made.dtype} by the names of {written.scheme}{folded}: "
         f"{plain(Path(options.target))}"
     )
     for note in _notes(made):
@@ -79,7 +82,7 @@ def _notes(made: Converted) -> list[str]:
     """What the user should know of the file, a line each."""
     written = made.written
     groups = {
-        "SRC is almost a known network, and the new file does not tell in what it is another one:": grouped(
+        "SRC is not quite a known network, and the new file does not tell in what it is another one:": grouped(
             made.differences, 3
         ),
         "the vendor's network of these names computes otherwise:": grouped(written.differences, 3),
@@ -88,6 +91,8 @@ def _notes(made: Converted) -> list[str]:
         ],
     }
     notes = []
+    if not (written.graph or written.model):
+        notes.append("such a file does not tell the graph: .npz, .safetensors and .onnx do")
     for head, lines in groups.items():
         if lines:
             more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from refnet.bugs.sites import detectability
 from refnet.cli.common import (
     Command,
-    as_is_argument,
     checkpoint_of,
     kernels_argument,
     model_of,
@@ -22,6 +21,7 @@ from refnet.cli.common import (
     print_json,
     quantised_of,
     size_argument,
+    strict_argument,
 )
 from refnet.cli.integers import golden_integers
 from refnet.errors import RequestError
@@ -46,7 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size in pixels; an array has its own")
-    as_is_argument(parser)
+    strict_argument(parser)
     part_arguments(parser)
     parser.add_argument("--classes", type=int, help="number of classes, with the name of a model")
     parser.add_argument("--batch", type=int, metavar="N", help="how many images of the probe, without --input (2)")

@@ -10,12 +10,12 @@ import numpy as np
 from refnet.bugs.sites import detectability
 from refnet.cli.common import (
     Command,
-    as_is_argument,
     checkpoint_of,
     model_of,
     part_arguments,
     print_json,
     size_argument,
+    strict_argument,
     write_array,
 )
 from refnet.errors import RequestError
@@ -33,7 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
-    as_is_argument(parser)
+    strict_argument(parser)
     part_arguments(parser)
     parser.add_argument("--batch", type=int, default=2, help="how many images (2)")
     parser.add_argument("--input", metavar="X.npy", help="report on this input instead of the probe")

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from refnet.cli.common import (
     Command,
-    as_is_argument,
     kernels_argument,
     part_arguments,
     part_of,
     print_json,
     size_argument,
+    strict_argument,
     with_kernels,
 )
 from refnet.errors import RequestError
@@ -40,7 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, help="its width multiplier, likewise")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
     kernels_argument(parser)
-    as_is_argument(parser)
+    strict_argument(parser)
     part_arguments(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to show (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
     """Print the most probable classes of each image."""
     if options.top < 1:
         raise RequestError(f"--top {options.top}: take at least 1")
-    which = {"model": options.model, "width": options.width, "size": options.size, "as_is": options.as_is}
+    which = {"model": options.model, "width": options.width, "size": options.size, "strict": options.strict}
     net = with_kernels(load(options.weights, **which, **part_of(options)), options.kernels)
     net, x, what = _input(options, net)
     probabilities = _probabilities(net, x)

@@ -13,7 +13,7 @@ from refnet.graph import Graph
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
-from refnet.report.differences import grouped, line, words
+from refnet.report.differences import grouped, line, standing_words, words
 from refnet.report.notes import note_document, note_lines
 from refnet.session import Session
 from refnet.text import plain, table
@@ -91,11 +91,11 @@ def _session(graph: Graph) -> dict[str, int]:
 
 def _totals(graph: Graph, rows: list[Cost]) -> str:
     sums = _figures(graph, rows)
-    recipe, model = graph.recipe, MODELS[graph.recipe.model]
+    recipe = graph.recipe
+    source = f" ({MODELS[recipe.model].table.source})" if recipe.model in MODELS else ""
     return "\n".join(
         (
-            f"{recipe.model}, width {recipe.width:g}, input {'x'.join(map(str, graph.input_shape))}, "
-            f"{recipe.classes} classes ({model.table.source})",
+            f"{recipe}, input {'x'.join(map(str, graph.input_shape))}, {recipe.classes} classes{source}",
             f"parameters     {sums['parameters']:,}: {sums['trainable']:,} trained, "
             f"{sums['statistics']:,} batch-norm statistics",
             f"multiply-adds  {sums['macs']:,} (convolutions and linear layers, one image)",
@@ -118,11 +118,13 @@ def _totals(graph: Graph, rows: list[Cost]) -> str:
 def _identity(found: Checkpoint) -> str:
     """What the file is, and every way in which its network is not the known one."""
     by = "its structure" if found.scheme == "structure" else f"names of {found.scheme}"
+    how = "read" if found.standing.kind == "own" else "recognised"
     norms = "folded" if found.folded else "not folded"
     stored = " and ".join(sorted(set(found.stored.values())))
     lines = [
-        f"file           {plain(Path(found.path).name)}: {found.kind}, {stored}, batch norm {norms}, recognised by {by}"
+        f"file           {plain(Path(found.path).name)}: {found.kind}, {stored}, batch norm {norms}, {how} by {by}"
     ]
+    lines.append(f"network        {standing_words(found.standing)}")
     lines += [f"note           {line}" for line in note_lines(found.notes)]
     if len(found.models) > 1:
         apart = (
@@ -130,8 +132,7 @@ def _identity(found: Checkpoint) -> str:
         )
         lines.append(f"it may be      {' or '.join(found.models)}: {apart}")
     if found.differences:
-        how = ": run it as it is with --as-is" if found.scheme == "structure" else ""
-        lines.append(f"differences    {len(found.differences)} from {found}{how}")
+        lines.append(f"differences    {len(found.differences)} from the known network")
         lines += [f"  {line}" for line in grouped(found.differences, most=3)]
     return "\n".join(lines)
 
@@ -141,6 +142,7 @@ def _file(found: Checkpoint) -> dict[str, Any]:
         "path": found.path,
         "kind": found.kind,
         "scheme": found.scheme,
+        "standing": found.standing._asdict(),
         "models": list(found.models),
         "apart": list(found.apart),
         "folded": found.folded,

@@ -1,7 +1,8 @@
-"""Which network is this file? Bytes -> a graph with our names of its nodes, its params, and what they are.
+"""Which network is this file? Bytes -> a graph, its params, and what they are.
 
-`identify` says what a file holds, an almost known network too. `read_checkpoint` is strict: nothing may be missing,
-nothing left over, and where two networks compute differently and the file cannot tell, the caller must say which.
+A file that tells its structure is a network whatever it is: under our names where it is known, almost or in its
+beginning, else under its own. One that has arrays alone must be known: nothing may be missing, nothing left over. Where
+two networks compute differently and the file cannot tell, the caller must say which.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.alignment.differences import Difference
+from refnet.alignment.diff import differences
+from refnet.alignment.differences import Difference, Standing, structural
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
+from refnet.files.graph_text import read_graph_text
 from refnet.files.identify import names, structure
 from refnet.files.identify.heads import head_words
 from refnet.files.identify.notes import Note
 from refnet.files.identify.reading import Asked, read
+from refnet.files.importers.imported import ImportedGraph
 from refnet.files.schemes import Entry
 from refnet.graph import Graph
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
-from refnet.report.differences import line
+from refnet.report.differences import line, standing_words
 
 __all__ = ["Checkpoint", "identify", "read_checkpoint", "settled"]
 
@@ -48,14 +52,17 @@ class Checkpoint:
     path : the file
     kind : of container, see `containers.Contents`
     scheme : whose names say which array is which ('torchvision', 'keras', 'refnet', ...), or 'structure'
-    graph : the network, its nodes under our names; the file's own structure where it tells one, else the known one's
+    standing : a known network, almost one, the beginning of one, or one of the file's own
+    graph : the network; the file's own structure where it tells one, else the known one's. Its nodes have our names as
+        far as a known network goes, and the file's beyond
     params : by 'node.slot'; float32, or float64 where the file has any
     stored : by 'node.slot', the dtype in the file
     keys : by 'node.slot', the file's name of the array; none for what no file holds, such as a gamma of 1
-    models : the network's name; several where the file cannot tell which it is, the graph then being the first's
+    models : the network's name; several where the file cannot tell which it is, the graph then being the first's; none
+        of a network of the file's own
     apart : in what these differ: ('pad', 'eps'); nothing where they compute alike
     folded : whether batch norm has been worked into the convolutions
-    differences : from the first of `models` at the width, size and classes of the graph's recipe
+    differences : from the first of `models` at the width, size and classes of the graph's recipe, as far as it goes
     misfits : what strict loading would refuse, in words, by 'node.slot' or, of what is left over, by the file's name:
         only of files that were read like another, see `identify`. Of `params`, missing ones are not there; ones in
         another shape have as many elements in the file's order, or else the file's own shape
@@ -66,6 +73,7 @@ class Checkpoint:
     path: str
     kind: str
     scheme: str
+    standing: Standing
     graph: Graph
     params: Params
     stored: dict[str, str]
@@ -79,8 +87,7 @@ class Checkpoint:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        recipe = self.graph.recipe
-        return f"{recipe.model} x{recipe.width:g}"
+        return standing_words(self.standing)
 
 
 def identify(
@@ -93,7 +100,7 @@ def identify(
     prefix: str | None = None,
     like: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Say which network a file holds: a known one, one of several, or a known one but for some differences.
+    """Say which network a file holds: a known one, one of several, almost one, the beginning of one, or one of its own.
 
     Parameters
     ----------
@@ -114,8 +121,8 @@ def identify(
     Raises
     ------
     FormatError
-        if the file cannot be read, or if its arrays fit no network: names the first key that is missing, left over or
-        of another shape.
+        if the file cannot be read; if it has arrays alone, and these fit no network: names the first key that is
+        missing, left over or of another shape; if it is too far from the model or width that is given.
     RequestError
         for a model, width, size, head or prefix that cannot be, or where a file holds several networks.
 
@@ -130,7 +137,7 @@ def identify(
     if model is not None:
         find(model)
     contents = containers.read(path)
-    if contents.structure is None:
+    if contents.structure is None and not contents.graph:
         return _from_names(path, contents, asked, size, like)
     if head is not None or prefix is not None:
         raise RequestError(f"{path}: tells its own structure, so head= and prefix= say nothing of it")
@@ -145,14 +152,15 @@ def read_checkpoint(
     size: tuple[int, int] | int | None = None,
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
-    as_is: bool = False,
+    strict: bool = False,
 ) -> tuple[Graph, Params]:
     """Read trained weights and the network that they belong to.
 
     Parameters
     ----------
-    path, model, width, size, head, prefix : as for `identify`
-    as_is : take a network that differs from the known one as the file has it
+    path, model, width, size, head, prefix : as for `identify`; what tells its structure must be exactly the model that
+        is given
+    strict : refuse whatever is not exactly a known network
 
     Returns
     -------
@@ -161,16 +169,21 @@ def read_checkpoint(
     Raises
     ------
     FormatError
-        as `identify` does; if a weight is NaN or infinite, or a variance negative; if the network differs from the
-        known one and `as_is` was not asked for.
+        as `identify` does; if a weight is NaN or infinite, or a variance negative; if the network is not exactly the
+        known one that was asked for.
     RequestError
         as `identify` does; if several networks fit that compute differently; names them.
     """
-    return settled(identify(path, model=model, width=width, size=size, head=head, prefix=prefix), as_is=as_is)
+    found = identify(path, model=model, width=width, size=size, head=head, prefix=prefix)
+    return settled(found, model=model, strict=strict)
 
 
-def settled(found: Checkpoint, *, as_is: bool = False) -> tuple[Graph, Params]:
-    """The network of a file that has been identified, if it is one network, known, and its weights are numbers.
+def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False) -> tuple[Graph, Params]:
+    """The network of a file that has been identified, if it is one network and its weights are numbers.
+
+    Parameters
+    ----------
+    model, strict : what was asked for, see `read_checkpoint`
 
     Raises
     ------
@@ -182,8 +195,9 @@ def settled(found: Checkpoint, *, as_is: bool = False) -> tuple[Graph, Params]:
             f"{found.path}: {' and '.join(found.models)} share every name and shape but compute differently "
             f"({', '.join(found.apart)}); say which with model="
         )
-    if found.differences and found.scheme == "structure" and not as_is:
-        raise FormatError(f"{found.path}: {_almost(found)}; run it as it is with --as-is")
+    if found.standing.kind != "known" and (strict or (model is not None and found.scheme == "structure")):
+        way = "strict=" if strict else "model="
+        raise FormatError(f"{found.path}: {_almost(found)}; it is taken as it is without {way}")
     _check_values(found)
     return found.graph, found.params
 
@@ -210,6 +224,7 @@ def _from_names(
         raise FormatError(f"{path}: {_instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
+    standing, changes = _standing(layout, reading.notes)
     theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
     held = [ours for ours in shapes if ours in theirs]
     own = {ours: reading.own[theirs[ours][0].key] for ours in held}
@@ -217,6 +232,7 @@ def _from_names(
         path=str(path),
         kind=contents.kind,
         scheme=layout.scheme,
+        standing=standing,
         graph=graph if size is None else resize(graph, size),
         params={ours: _ours(*theirs[ours], shapes[ours]) for ours in held},
         stored={ours: str(contents.arrays[own[ours]].dtype) for ours in held},
@@ -224,10 +240,20 @@ def _from_names(
         models=tuple(other.graph.recipe.model for other in found),
         apart=names.apart(found),
         folded=layout.folded,
-        differences=names.changes(layout),
+        differences=changes,
         misfits=dict(names.misfits(arrays, layout, reading.own_name)),
         notes=(*notes, *reading.notes),
     )
+
+
+def _standing(layout: names.NamedLayout, notes: Sequence[Note]) -> tuple[Standing, tuple[Difference, ...]]:
+    """How a network of known names stands to the known one, and in what it differs as far as it goes."""
+    recipe, last = layout.graph.recipe, layout.graph.output
+    found = names.changes(layout)
+    if any(note.kind == "headless" for note in notes) and last in (known := names.known_graph(layout)):
+        found = structural(differences(structure.up_to(known, last), layout.graph))
+        return Standing("beginning", recipe.model, recipe.width, until=last), found
+    return Standing("almost" if found else "known", recipe.model, recipe.width), found
 
 
 def _ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -248,12 +274,14 @@ def _from_structure(
     """A file that says how its arrays are used."""
     from refnet.files import importers
 
-    assert contents.structure is not None
     # Where the file leaves the size open, it is the one that the known networks are built for.
     usual = image_size(size, _SIZE if model is None else find(model).size)
-    left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
     try:
-        own = importers.import_graph(contents, size=usual if left_open else None)
+        if contents.structure is None:
+            own = _written(contents)
+        else:
+            left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
+            own = importers.import_graph(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
         graph = found.named.graph
         graph = resize(graph, graph.recipe.size if size is None else size)
@@ -266,6 +294,7 @@ def _from_structure(
         path=str(path),
         kind=contents.kind,
         scheme="structure",
+        standing=found.standing,
         graph=graph,
         params={ours: params[name] for ours, name in origin.items()},
         stored={ours: own.stored[name] for ours, name in origin.items() if name in own.stored},
@@ -274,6 +303,24 @@ def _from_structure(
         folded=found.named.folded,
         differences=found.differences,
         names=found.named.names,
+    )
+
+
+def _written(contents: containers.Contents) -> ImportedGraph:
+    """A graph that refnet wrote beside the arrays that it needs."""
+    graph = read_graph_text(contents.graph)
+    arrays = contents.arrays
+    for name, shape in graph.params().items():
+        if name not in arrays or arrays[name].shape != shape:
+            there = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
+            raise FormatError(f"{name!r} {there}, the graph in the file needs {shape}")
+        if arrays[name].dtype.kind != "f":
+            raise FormatError(f"{name!r} holds {arrays[name].dtype}, not floating-point numbers")
+    if extra := [name for name in arrays if name not in graph.params()]:
+        raise FormatError(f"{extra[0]!r} belongs to no node of the graph in the file")
+    stored = {name: contents.dtype(name) for name in arrays}
+    return ImportedGraph(
+        graph, {name: _widened(array) for name, array in arrays.items()}, {n: n for n in arrays}, stored
     )
 
 
@@ -301,12 +348,17 @@ def _weights(path: str | Path, contents: containers.Contents) -> tuple[Params, t
             raise FormatError(
                 f"{path}: {key} holds {array.dtype}, not floating-point numbers: not a checkpoint of weights"
             )
-        kept[key] = array if array.dtype == np.float64 else array.astype(np.float32)
+        kept[key] = _widened(array)
     if not kept:
         raise FormatError(f"{path}: holds no weights")
     facts = {"wrapper": contents.wrappers, "beside": contents.beside, "counters": tuple(counted)}
     notes = [Note(kind, tuple(held[:_NAMED]), len(held)) for kind, held in facts.items() if held]
     return _in_one_precision(kept), tuple(notes)
+
+
+def _widened(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """In the precision that refnet computes in."""
+    return array if array.dtype == np.float64 else array.astype(np.float32)
 
 
 def _in_one_precision(arrays: Params) -> Params:
@@ -317,10 +369,9 @@ def _in_one_precision(arrays: Params) -> Params:
 
 
 def _almost(found: Checkpoint) -> str:
-    first, *others = found.differences
-    if not others:
-        return f"{found}, but {line(first)}"
-    return f"{found} with {len(others) + 1} differences, first: {line(first)}"
+    if len(found.differences) < 2:
+        return ", but ".join([f"is {found}", *map(line, found.differences)])
+    return f"is {found} with {len(found.differences)} differences, first: {line(found.differences[0])}"
 
 
 def _check_values(found: Checkpoint) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.checkpoint import Checkpoint, identify
+from refnet.files.checkpoint import Checkpoint, identify, settled
 from refnet.files.containers.structure import Contents, Structure
 from refnet.files.importers.integers import ImportedIntegers
 from refnet.files.importers.onnx_integers import import_onnx_integers
@@ -63,12 +63,13 @@ def read_quantised(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
+    strict: bool = False,
 ) -> QuantisedFile | None:
     """Read a network whose convolutions read integers; None of a file that holds none.
 
     Parameters
     ----------
-    path, model, width, size : as for `identify`
+    path, model, width, size, strict : as for `read_checkpoint`
 
     Raises
     ------
@@ -86,7 +87,10 @@ def read_quantised(
         imported = reader.read(contents, sides)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from error
-    return _named(imported, _twin(path, model, width, size), reader.kernels)
+    twin = _twin(path, model, width, size)
+    if strict or model is not None:
+        settled(identify(path, model=model, size=size) if twin is None else twin, model=model, strict=strict)
+    return _named(imported, twin, reader.kernels)
 
 
 def _twin(

@@ -22,8 +22,9 @@ from refnet.errors import RefnetError, RequestError
 from refnet.files import containers
 from refnet.files.checkpoint import identify, settled
 from refnet.files.containers import hdf5, npz, pth_write, safetensors
-from refnet.files.containers.atomic import atomic_path
+from refnet.files.containers.atomic import atomic_path, writable
 from refnet.files.exporters.onnx import export_onnx, initialisers
+from refnet.files.graph_text import graph_text
 from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
 from refnet.graph import Graph
 from refnet.networks.build import build
@@ -39,6 +40,8 @@ Array = npt.NDArray[Any]
 Params = Mapping[str, Array]
 
 DTYPES = ("float32", "float16", "float64")
+_Writer = Callable[[Path, Graph, Mapping[str, Array], str], None]  # the last is the text of the graph, or ''
+_WITH_GRAPH = (".npz", ".safetensors")
 SUFFIXES = (".npz", ".safetensors", ".pth", ".weights.h5", ".onnx")
 
 
@@ -55,11 +58,12 @@ class Written(NamedTuple):
 
     Attributes
     ----------
-    model : whose network it is, by its vendor's name
+    model : whose network it is, by its vendor's name; '' of a network of its own
     scheme : whose names the arrays have
     arrays : how many
     differences : in which ways that network computes otherwise than the one it was made of
     lost : values that float16 does not hold
+    graph : whether the file tells the graph too
     """
 
     model: str
@@ -68,6 +72,7 @@ class Written(NamedTuple):
     folded: bool
     differences: tuple[Difference, ...]
     lost: tuple[Lost, ...]
+    graph: bool
 
 
 class Converted(NamedTuple):
@@ -99,7 +104,8 @@ def convert(
     names: str | None = None,
     fold: bool = False,
     dtype: str | None = None,
-    as_is: bool = False,
+    force: bool = False,
+    strict: bool = False,
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
@@ -112,8 +118,8 @@ def convert(
     ----------
     source : of any kind that refnet reads
     destination, names, fold, dtype : as for `write_weights`; dtype by default the precision that the source is read in
-    as_is : take a network that is almost a known one, and give a vendor's names to one that computes otherwise
-    model, width, size, head, prefix : which network the source is, where it cannot tell, as for `identify`
+    force : give a vendor's names to a network that this vendor's own computes otherwise
+    strict, model, width, size, head, prefix : which network the source is or must be, as for `read_checkpoint`
 
     Returns
     -------
@@ -136,12 +142,15 @@ def convert(
     ('refnet/digits', True, 'float16')
     """
     origin, target = Path(source), Path(destination)
+    if not _is_onnx(target):
+        _writer(target)
+    writable(target)
     if origin.exists() and target.exists() and origin.samefile(target):
         raise RequestError(f"{target}: is the file to convert; write to another one")
     found = identify(origin, model=model, width=width, size=size, head=head, prefix=prefix)
-    graph, params = settled(found, as_is=as_is)
-    written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, as_is=as_is)
-    lost = () if target.suffix == ".onnx" else found.differences  # a graph tells in what it is another one
+    graph, params = settled(found, model=model, strict=strict)
+    written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, force=force)
+    lost = () if written.graph else found.differences  # a graph tells in what it is another one
     return Converted(written, dtype or str(next(iter(params.values())).dtype), lost)
 
 
@@ -153,7 +162,7 @@ def write_weights(
     names: str | None = None,
     fold: bool = False,
     dtype: str | None = None,
-    as_is: bool = False,
+    force: bool = False,
 ) -> Written:
     """Write the weights of a network to a file whose kind its name tells.
 
@@ -161,10 +170,11 @@ def write_weights(
     ----------
     graph, params : a network
     path : ends in one of `SUFFIXES`; a file that is there is replaced
-    names : whose, a key of `schemes.SCHEMES`; by default the vendor's own, in ONNX the graph's
+    names : whose, a key of `schemes.SCHEMES`; by default the vendor's own, in ONNX the graph's; refnet's where names
+        alone would not tell the graph, which is then written beside the arrays
     fold : work batch norm into the convolutions first
     dtype : one of `DTYPES`; by default that of the params
-    as_is : give another vendor's names although that vendor's network computes otherwise
+    force : give another vendor's names although that vendor's network computes otherwise
 
     Returns
     -------
@@ -188,26 +198,48 @@ def write_weights(
     >>> written.model, written.folded
     ('refnet/digits', True)
     """
-    write = None if Path(path).suffix == ".onnx" else _writer(Path(path))
+    path = Path(path)
+    write = None if _is_onnx(path) else _writer(path)
     if fold:
         graph, folded = fold_batch_norm(graph, params)
         params = folded
     if write is None:
-        return _write_onnx(Path(path), graph, params, names, dtype)
+        return _write_onnx(path, graph, params, names, dtype)
+    known, holds_graph = _is_known(graph), path.suffix in _WITH_GRAPH
     if names is None:
-        names = "keras" if write is _write_keras else schemes_of(graph.recipe.model)[0]
+        vendors = known or (graph.recipe.model in MODELS and not holds_graph)
+        names = "keras" if write is _write_keras else schemes_of(graph.recipe.model)[0] if vendors else "refnet"
     if names not in SCHEMES:
         raise RequestError(f"no names are called {names!r}: {', '.join(SCHEMES)}")
     if write is _write_keras and names != "keras":
-        raise RequestError(f"{Path(path).name}: .weights.h5 is Keras' own format, so its names are Keras', not {names}")
+        raise RequestError(f"{path.name}: .weights.h5 is Keras' own format, so its names are Keras', not {names}")
+    if names == "refnet" and not known:
+        rounded, lost = _rounded(params, dtype)
+        text = graph_text(graph) if holds_graph else ""
+        _put(path, rounded, lambda temporary: write(temporary, graph, rounded, text))
+        return Written(graph.recipe.model, "refnet", len(rounded), _is_folded(graph), (), lost, holds_graph)
     target = _target(graph, names)
-    if target.differences and not as_is:
+    if target.differences and not force:
         model, ways = target.graph.recipe.model, _ways(target.differences)
-        raise RequestError(f"{model} computes otherwise ({ways}); take its names all the same with --as-is")
+        raise RequestError(f"{model} computes otherwise ({ways}); take its names all the same with --force")
     rounded, lost = _rounded(params, dtype)
-    vendors = _named(target.graph, rounded, names)
-    _put(Path(path), vendors, lambda temporary: write(temporary, target.graph, vendors))
-    return Written(target.graph.recipe.model, names, len(vendors), _is_folded(graph), target.differences, lost)
+    vendors_arrays = _named(target.graph, rounded, names)
+    _put(path, vendors_arrays, lambda temporary: write(temporary, target.graph, vendors_arrays, ""))
+    model, differences = target.graph.recipe.model, target.differences
+    return Written(model, names, len(vendors_arrays), _is_folded(graph), differences, lost, False)
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.suffix == ".onnx"
+
+
+def _is_known(graph: Graph) -> bool:
+    """Whether names and shapes tell all of a graph: it is the known network that its recipe says."""
+    recipe = graph.recipe
+    if recipe.model not in MODELS:
+        return False
+    known = build(recipe.model, width=recipe.width, size=recipe.size, classes=recipe.classes)
+    return not structural(differences(known, graph))
 
 
 def _write_onnx(path: Path, graph: Graph, params: Params, names: str | None, dtype: str | None) -> Written:
@@ -217,14 +249,14 @@ def _write_onnx(path: Path, graph: Graph, params: Params, names: str | None, dty
     rounded, lost = _rounded(params, dtype)
     model = export_onnx(graph, rounded)
     _put(path, initialisers(model), lambda temporary: temporary.write_bytes(model.SerializeToString()))
-    return Written(graph.recipe.model, "refnet", len(rounded), _is_folded(graph), (), lost)
+    return Written(graph.recipe.model, "refnet", len(rounded), _is_folded(graph), (), lost, True)
 
 
 def _is_folded(graph: Graph) -> bool:
     return not any(node.op == "batch_norm" for node in graph.nodes)
 
 
-def _writer(path: Path) -> Callable[[Path, Graph, Mapping[str, Array]], None]:
+def _writer(path: Path) -> _Writer:
     for suffix, write in _WRITERS.items():
         if path.name.endswith(suffix):
             return write
@@ -314,7 +346,7 @@ def _put(path: Path, arrays: Mapping[str, Array], write: Callable[[Path], Any]) 
             raise RefnetError(f"{path}: reads back with {len(found)} arrays, not {len(arrays)}; nothing is left of it")
 
 
-def _write_keras(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
+def _write_keras(path: Path, graph: Graph, arrays: Mapping[str, Array], _: str) -> None:
     numbers, names = SCHEMES["keras-numbers"].modules(graph), SCHEMES["keras"].modules(graph)
     named = entries(graph, "keras")
     layers = []
@@ -325,14 +357,14 @@ def _write_keras(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
     hdf5.write(path, layers)
 
 
-def _write_pth(path: Path, graph: Graph, arrays: Mapping[str, Array]) -> None:
+def _write_pth(path: Path, graph: Graph, arrays: Mapping[str, Array], _: str) -> None:
     # torchvision's MnasNet loads nothing that does not say which version of its stem it has.
     pth_write.write(path, arrays, version=2 if graph.recipe.model.startswith("torchvision/mnasnet") else 1)
 
 
-_WRITERS: Mapping[str, Callable[[Path, Graph, Mapping[str, Array]], None]] = {
-    ".npz": lambda path, _, arrays: npz.write(path, arrays),
-    ".safetensors": lambda path, _, arrays: safetensors.write(path, arrays),
+_WRITERS: Mapping[str, _Writer] = {
+    ".npz": lambda path, _, arrays, text: npz.write(path, arrays, graph=text),
+    ".safetensors": lambda path, _, arrays, text: safetensors.write(path, arrays, graph=text),
     ".pth": _write_pth,
     ".weights.h5": _write_keras,
 }

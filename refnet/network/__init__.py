@@ -181,7 +181,7 @@ def load(
     size: tuple[int, int] | int | None = None,
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
-    as_is: bool = False,
+    strict: bool = False,
 ) -> AnyNetwork:
     """Load trained weights; without a path the network that ships with refnet, which reads handwritten digits.
 
@@ -192,7 +192,7 @@ def load(
     size : (height, width) of the images; by default the file's or else the vendor's
     head : layers of a head of the file's own, where the file cannot tell; 'linear,relu,linear'
     prefix : take only what the file holds under names that begin so
-    as_is : take a network that differs from the known one as the file has it
+    strict : refuse whatever is not exactly a known network
 
     Returns
     -------
@@ -218,7 +218,7 @@ def load(
         if model not in (None, DEFAULT):
             raise RequestError(f"no weights of {model} ship with refnet: give the path of a checkpoint")
         path, model = shipped.path("digits_weights.npz"), DEFAULT
-    integers = read_quantised(path, model=model, width=width, size=size)
+    integers = read_quantised(path, model=model, width=width, size=size, strict=strict)
     if integers is not None:
         return QuantisedNetwork(*integers)
-    return Network(*read_checkpoint(path, model=model, width=width, size=size, head=head, prefix=prefix, as_is=as_is))
+    return Network(*read_checkpoint(path, model=model, width=width, size=size, head=head, prefix=prefix, strict=strict))

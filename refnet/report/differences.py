@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from refnet.alignment.differences import Difference
+from refnet.alignment.differences import Difference, Standing
 from refnet.ops import OPS
 
-__all__ = ["Words", "grouped", "line", "matters", "what", "words"]
+__all__ = ["Words", "grouped", "line", "matters", "standing_words", "what", "words"]
 
 _KINDS = {"op": "operation", "missing": "missing", "extra": "extra", "channels": "shape", "filter": "shape"}
 
@@ -78,6 +78,28 @@ def what(difference: Difference) -> str:
 def line(difference: Difference) -> str:
     """A difference as a sentence: 'block1.depthwise has stride (2, 1), not (2, 2)'."""
     return f"{difference.node} {what(difference)}"
+
+
+def standing_words(standing: Standing) -> str:
+    """How a network stands to those that are known: 'almost keras/MobileNet x0.25'.
+
+    Examples
+    --------
+    >>> standing_words(Standing("beginning", "keras/MobileNetV2", 0.35, 1.0, "block6.expand.act", ("head", "logits")))
+    'the beginning of keras/MobileNetV2 x0.35, as far as block6.expand.act, and 2 nodes of its own'
+    """
+    known = f"{standing.model} x{standing.width:g}"
+    match standing.kind:
+        case "known":
+            return known
+        case "almost":
+            return f"almost {known}"
+        case "beginning":
+            beyond = len(standing.beyond)
+            rest = f", and {beyond} node{'s' if beyond > 1 else ''} of its own" if beyond else ""
+            return f"the beginning of {known}, as far as {standing.until}{rest}"
+    near = f"; the nearest is {known}, with {standing.share:.0%} of the convolutions alike" if standing.model else ""
+    return f"a network of its own{near}"
 
 
 def grouped(differences: Iterable[Difference], most: int | None = None) -> list[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refnet.alignment.differences import Standing
 from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.bugs.parts import Parts
 from refnet.errors import FormatError, RequestError
@@ -99,15 +100,19 @@ def read_side(
         raise RequestError(f"{path}: a golden pack knows its own model, width and size")
     pack = read_pack(path)
     params = {name: np.asarray(array) for name, array in pack.params.items()}
+    model, width = pack.graph.recipe.model, pack.graph.recipe.width
     return Checkpoint(
         path=str(path),
         kind="pack",
         scheme="refnet",
+        standing=Standing(
+            "known" if pack.graph.recipe.model else "own", pack.graph.recipe.model, pack.graph.recipe.width
+        ),
         graph=pack.graph,
         params=params,
         stored={name: str(array.dtype) for name, array in params.items()},
         keys={name: name for name in params},
-        models=(pack.graph.recipe.model,),
+        models=(model,) if model else (),
         folded=all(node.op != "batch_norm" for node in pack.graph.nodes),
     )
 

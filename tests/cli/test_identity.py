@@ -1,4 +1,4 @@
-"""What the command line says of a file of weights, and that an almost known network runs only as it is."""
+"""What the command line says of a file of weights, and that an almost known network runs as it is."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def almost(exports, tmp_path):
 
 def test_summary_names_the_networks_that_a_file_may_be(capsys, twins):
     lines = printed(capsys, "summary", twins).splitlines()
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "file           twins.npz: npz, float32, batch norm not folded, recognised by names of timm",
+        "network        timm/mobilenetv3_small_075 x1",
         "it may be      timm/mobilenetv3_small_075 or timm/tf_mobilenetv3_small_075: they differ in pad, eps; "
         "say which with --model",
     ]
@@ -57,7 +58,8 @@ def test_summary_lists_the_differences_of_an_almost_known_network(capsys, almost
     start = next(i for i, line in enumerate(lines) if line.startswith("file "))
     assert lines[start:] == [
         "file           almost.onnx: onnx, float32, batch norm folded, recognised by its structure",
-        "differences    20 from torchvision/mobilenet_v3_small x0.1: run it as it is with --as-is",
+        "network        almost torchvision/mobilenet_v3_small x0.1",
+        "differences    20 from the known network",
         "  is relu, not hard_swish: stem.act, block4.expand.act, block4.depthwise.act and 16 more",
         "  block1.depthwise has stride (2, 1), not (2, 2)",
     ]
@@ -86,22 +88,22 @@ def test_summary_of_a_model_has_no_file(capsys):
     [("run", "--weights", "FILE"), ("golden", "FILE", "-o", "PACK"), ("probe", "FILE")],
     ids=lambda command: command[0],
 )
-def test_an_almost_known_network_is_refused_until_it_is_taken_as_it_is(capsys, tmp_path, almost, command):
+def test_an_almost_known_network_is_refused_only_where_it_must_be_known(capsys, tmp_path, almost, command):
     argv = [{"FILE": str(almost), "PACK": str(tmp_path / "pack")}.get(word, word) for word in command]
-    assert main(argv) == 2
+    assert main([*argv, "--strict"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"refnet: {almost}: torchvision/mobilenet_v3_small x0.1 with 20 differences, first: stem.act is relu, "
-        "not hard_swish; run it as it is with --as-is\n"
+        f"refnet: {almost}: is almost torchvision/mobilenet_v3_small x0.1 with 20 differences, first: stem.act is "
+        "relu, not hard_swish; it is taken as it is without strict=\n"
     )
     assert not (tmp_path / "pack").exists()
-    assert main([*argv, "--as-is"]) == 0
+    assert main(argv) == 0
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_pack_of_an_almost_known_network_has_its_own_tensors(capsys, tmp_path, almost):
-    printed(capsys, "golden", almost, "--as-is", "-o", tmp_path / "pack", "--no-detectability")
+    printed(capsys, "golden", almost, "-o", tmp_path / "pack", "--no-detectability")
     tensors = next((tmp_path / "pack").rglob("block1.depthwise.npy")).parent
     assert np.load(tensors / "block1.depthwise.npy").shape[2:] == (9, 25)
     assert main(["compare", str(tmp_path / "pack"), str(tensors)]) == 0

@@ -237,7 +237,7 @@ def test_identify_names_networks_that_names_cannot_tell_apart_and_in_what_they_d
     assert found.apart == ("pad", "eps")
     assert found.graph == build("timm/mobilenetv3_small_075", classes=10)
     with pytest.raises(RequestError, match=r"compute differently \(pad, eps\); say which with model="):
-        load(path, as_is=True)
+        load(path)
 
 
 def test_what_folding_has_taken_away_no_longer_tells_networks_apart(tmp_path):
@@ -292,19 +292,25 @@ def test_a_known_networks_file_with_structure_reads_as_its_names_would(exports):
     assert found.keys["block1.se.reduce.w"] == named.keys["block1.se.reduce.w"]
 
 
-def test_an_almost_known_network_is_refused_with_what_makes_it_another(almost):
+def test_an_almost_known_network_is_refused_where_it_must_be_known(almost):
     with pytest.raises(FormatError) as refusal:
-        load(almost)
+        load(almost, strict=True)
     assert str(refusal.value) == (
-        f"{almost}: torchvision/mobilenet_v3_small x0.1, but block1.depthwise has stride (2, 1), not (2, 2); "
-        "run it as it is with --as-is"
+        f"{almost}: is almost torchvision/mobilenet_v3_small x0.1, but block1.depthwise has stride (2, 1), not (2, 2); "
+        "it is taken as it is without strict="
     )
-    with pytest.raises(FormatError, match=r"with \d differences, first: block1.depthwise has stride .*; run it as it"):
+
+
+def test_a_file_is_the_model_that_was_asked_for_or_refused(almost):
+    with pytest.raises(FormatError, match=r"with \d differences, first: block1.depthwise has stride .* without model="):
         load(almost, model="torchvision/mobilenet_v3_small@dilated")
+    with pytest.raises(FormatError, match=r"is no keras/MobileNet: only \d+% of the convolutions are the same"):
+        identify(almost, model="keras/MobileNet")
 
 
 def test_an_almost_known_network_runs_as_it_is(almost):
-    net = load(almost, as_is=True)
+    assert identify(almost).standing.kind == "almost"
+    net = load(almost)
     assert net.graph["block1.depthwise"].attrs["stride"] == (2, 1)
     x = np.random.default_rng(0).standard_normal((2, *net.graph.input_shape)).astype(np.float32)
     traced = net.trace(x)
@@ -314,7 +320,7 @@ def test_an_almost_known_network_runs_as_it_is(almost):
 
 
 def test_an_almost_known_network_keeps_its_stride_at_another_size(almost):
-    net = load(almost, as_is=True, size=(64, 96))
+    net = load(almost, size=(64, 96))
     assert net.graph.recipe.size == (64, 96)
-    assert net.graph == load(almost, as_is=True).at((64, 96)).graph
+    assert net.graph == load(almost).at((64, 96)).graph
     assert net.trace(np.zeros((1, 3, 64, 96), np.float32))["block1.depthwise"].shape[2:] == (16, 48)

@@ -15,7 +15,7 @@ import pytest
 
 import refnet
 from refnet.cli import main
-from refnet.errors import RefnetError, RequestError
+from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files import containers
 from refnet.files import write as writing
 from refnet.files.checkpoint import identify, read_checkpoint
@@ -112,10 +112,10 @@ def test_the_name_that_stands_for_a_width_is_taken(tmp_path: Path) -> None:
 
 def test_a_network_that_the_other_vendor_computes_otherwise_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    with pytest.raises(RequestError, match=r"computes otherwise \(stem.conv has pad .*\); take its names .* --as-is"):
+    with pytest.raises(RequestError, match=r"computes otherwise \(stem.conv has pad .*\); take its names .* --force"):
         write_weights(*V3, path, names="timm")
     assert not list(tmp_path.iterdir())
-    written = write_weights(*V3, path, names="timm", as_is=True)
+    written = write_weights(*V3, path, names="timm", force=True)
     assert written.differences
     assert "conv_stem.weight" in safetensors.read(path)
 
@@ -174,7 +174,7 @@ def test_float16_reads_back_as_the_rounded_values(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_read_back_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bad(path: Path, _: Any, arrays: dict[str, Any]) -> None:
+    def bad(path: Path, _: Any, arrays: dict[str, Any], text: str) -> None:
         npz.write(path, {key: array if array.ndim != 4 else array + 1 for key, array in arrays.items()})
 
     (tmp_path / "w.npz").write_text("old")
@@ -224,7 +224,7 @@ def test_a_command_that_is_ended_leaves_nothing_half_written(source: Path, tmp_p
 import os, sys
 from refnet.cli import main
 from refnet.files import write as writing
-def halfway(path, graph, arrays):
+def halfway(path, graph, arrays, text):
     path.write_bytes(b"half")
     os.kill(os.getpid(), {int(number)})
 writing._WRITERS[".npz"] = halfway
@@ -309,7 +309,9 @@ def test_an_almost_known_network_is_whole_in_onnx(tmp_path: Path) -> None:
     graph, params = V2
     almost = graph.replaced("stem.act", refnet.Node("stem.act", "relu", ("stem.bn",)))
     write_weights(almost, params, tmp_path / "a.onnx")
-    made = convert(tmp_path / "a.onnx", tmp_path / "b.onnx", as_is=True)
+    made = convert(tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert made.differences == ()
     assert [difference.node for difference in identify(tmp_path / "b.onnx").differences] == ["stem.act"]
-    assert convert(tmp_path / "a.onnx", tmp_path / "c.npz", as_is=True).differences
+    assert convert(tmp_path / "a.onnx", tmp_path / "c.pth").differences
+    with pytest.raises(FormatError, match=r"almost torchvision/mobilenet_v2 x.*; it is taken as it is without strict="):
+        convert(tmp_path / "a.onnx", tmp_path / "d.npz", strict=True)

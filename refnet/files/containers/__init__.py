@@ -51,7 +51,7 @@ def read(path: str | PathLike[str]) -> Contents:
     name = kind(path)
     # Imported only here: a network in an .npz needs no reader of graphs.
     module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
-    held = module.read(path)
+    held = getattr(module, "read_contents", module.read)(path)
     return held if isinstance(held, Contents) else Contents(name, held)
 
 

@@ -62,11 +62,13 @@ def writable(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     RequestError
-        if there is something else than a file, or no folder.
+        if there is something else than a file, or no folder, or one that may not be written to.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
         raise RequestError(f"{path}: exists and is no file; choose another name")
     if not target.parent.is_dir():
         raise RequestError(f"{target.parent}: is no folder to write into")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise RequestError(f"{target.parent}: may not be written to; give another path")
     return target

@@ -20,11 +20,13 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import least_elements, opened, shown, widened
 from refnet.files.containers.atomic import atomic_file
+from refnet.files.containers.structure import Contents
 
-__all__ = ["ByteRange", "byte_ranges", "header", "read", "read_stream", "write"]
+__all__ = ["ByteRange", "byte_ranges", "header", "read", "read_contents", "read_stream", "write"]
 
 Array = npt.NDArray[Any]
 
+_GRAPH = "refnet.graph"  # the metadata that are the text of a graph: of a network that has no other name
 _LONGEST = 8 << 20  # bytes of a header: 60,000 tensors. The format allows 100 MB, which JSON would blow up to gigabytes
 _MOST_AXES = 64  # NumPy's limit
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"} | {
@@ -56,6 +58,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     """
     with opened(path) as file:
         return read_stream(file)[0]
+
+
+def read_contents(path: str | os.PathLike[str]) -> Contents:
+    """Read every tensor of a file, and the graph that they belong to where its metadata have it; see `read`."""
+    with opened(path) as file:
+        arrays, metadata = read_stream(file)
+    return Contents("safetensors", arrays, graph=metadata.get(_GRAPH, ""))
 
 
 def read_stream(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:
@@ -193,13 +202,14 @@ def header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping
     return len(text).to_bytes(8, "little") + text
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, graph: str = "") -> None:
     """Write arrays to a file, which then is there as a whole or, if writing fails, as it was before.
 
     Parameters
     ----------
     path : of the file; one that is there is replaced
     arrays : by name, written in this order
+    graph : the text of the graph that the arrays belong to, written beside them
 
     Raises
     ------
@@ -208,7 +218,8 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """
     little = {name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
     # Readers in PyTorch ask for the metadata 'format', which names the layout of the arrays.
-    start = header({name: (array.dtype.str, array.shape) for name, array in little.items()}, {"format": "pt"})
+    metadata = {"format": "pt"} | ({_GRAPH: graph} if graph else {})
+    start = header({name: (array.dtype.str, array.shape) for name, array in little.items()}, metadata)
     with atomic_file(path) as file:
         file.write(start)
         for array in little.values():

@@ -97,6 +97,7 @@ class Contents(NamedTuple):
     wrappers : the entries of a PyTorch checkpoint that the arrays were found in, the outermost first
     beside : its other entries, which were passed over: 'optimizer', 'epoch'
     stored : the dtype in the file, of arrays that are not as the file has them: floats that integers stand for
+    graph : the text of the graph that refnet wrote beside the arrays, '' where there is none
     """
 
     kind: str
@@ -106,6 +107,7 @@ class Contents(NamedTuple):
     wrappers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     stored: Mapping[str, str] = {}
+    graph: str = ""
 
     def dtype(self, name: str) -> str:
         """The dtype that the file has an array in."""

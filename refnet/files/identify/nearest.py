@@ -22,7 +22,10 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
-__all__ = ["likely"]
+__all__ = ["beginnings", "likely"]
+
+_FEWEST = 6  # convolutions: the first two or three blocks, which tell V1, V2 and V3 and their widths
+_MOST = 24  # networks that begin alike
 
 _Row = tuple[str, tuple[int, ...], int]  # of a convolution: operation, kernel, channels that it makes
 
@@ -41,11 +44,7 @@ def likely(
     -------
     names and widths
     """
-    rows = [
-        (node.op, node.params["w"][-2:] if node.op in WINDOWED else (), node.params["w"][0])
-        for node in graph.nodes
-        if node.op in CONVOLUTIONS
-    ]
+    rows = _rows_of(graph)
     classes = rows[-1][2]
     names = [name for name in MODELS if _meant(name, graph)] if model is None else [model]
     # How many convolutions with a kernel there are, and of which kernels, no width changes. A width is sought only
@@ -65,6 +64,47 @@ def likely(
             yield names[place], at
 
 
+def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tuple[str, float, int]]:
+    """Known networks that begin with the most of a graph's convolutions, if these are half of it.
+
+    Parameters
+    ----------
+    model, width : as far as they are given
+
+    Returns
+    -------
+    names, widths, and how many convolutions they share with the graph from the first on
+    """
+    rows = _rows_of(graph)
+    found: list[tuple[str, float, int]] = []
+    for name in [name for name in MODELS if _meant(name, graph)] if model is None else [model]:
+        at, shared = max(((at, _common(_rows(name, at), rows)) for at in _widths(name, width)), key=lambda one: one[1])
+        found.append((name, at, shared))
+    most = max(shared for *_, shared in found)
+    if most < _FEWEST or 2 * most < len(rows):
+        return []
+    return [one for one in found if one[2] == most][:_MOST]
+
+
+def _common(known: Sequence[_Row], rows: Sequence[_Row]) -> int:
+    """How many convolutions two networks have in common from the first on, the layer of classes apart."""
+    pairs = zip(known[:-1], rows, strict=False)
+    return next((i for i, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(known) - 1, len(rows)))
+
+
+def _rows_of(graph: Graph) -> list[_Row]:
+    return [
+        (node.op, node.params["w"][-2:] if node.op in WINDOWED else (), node.params["w"][0])
+        for node in graph.nodes
+        if node.op in CONVOLUTIONS
+    ]
+
+
+def _widths(name: str, width: float | None) -> tuple[float, ...]:
+    """A name that carries its width (mnasnet_050) means that one, unless the caller asks for another."""
+    return (width,) if width is not None else WIDTHS if find(name).width == 1.0 else (1.0,)
+
+
 def _meant(name: str, graph: Graph) -> bool:
     """The network that ships with refnet is V3-Small, and is only meant at its own size."""
     model = MODELS[name]
@@ -79,8 +119,7 @@ def _best_width(name: str, rows: Sequence[_Row]) -> float:
         mine = _rows(name, width)
         return len(mine) - 2 * (Counter(mine) & theirs).total()
 
-    # A name that carries its width (mnasnet_050) means that one, unless the caller asks for another.
-    return min(WIDTHS if find(name).width == 1.0 else (1.0,), key=apart)
+    return min(_widths(name, None), key=apart)
 
 
 def _windowed(rows: Sequence[_Row]) -> list[_Row]:

@@ -1,0 +1,59 @@
+"""Networks that no vendor built, as files: read under their own names, written, read again, verified, folded, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from strategies import own_graphs
+
+from refnet import FormatError, Network, load
+from refnet.cli import main
+from refnet.files.checkpoint import identify
+from refnet.files.containers import npz
+from refnet.files.write import convert, write_weights
+from refnet.graph import Graph, Node, Recipe
+
+pytest.importorskip("onnx")
+
+
+def images(graph, count=2):
+    return np.random.default_rng(0).standard_normal((count, *graph.input_shape))
+
+
+def outputs(net, x):
+    """Every output, in order; one for networks of one."""
+    found = net(x)
+    return list(found.values()) if isinstance(found, dict) else [found]
+
+
+@settings(max_examples=40, deadline=None)
+@given(own_graphs())
+def test_any_graph_is_the_same_again_in_npz_and_safetensors(tmp_path_factory, made):
+    graph, params = made
+    folder = tmp_path_factory.mktemp("own")
+    for suffix in (".npz", ".safetensors"):
+        written = write_weights(graph, params, folder / f"a{suffix}")
+        assert written.graph
+        found = identify(folder / f"a{suffix}")
+        assert (found.standing.kind, found.models) == ("own", ())
+        assert found.graph == graph
+        assert found.params.keys() == graph.params().keys()
+        assert all(np.array_equal(array, params[name]) for name, array in found.params.items())
+
+
+@settings(max_examples=60, deadline=None)
+@given(own_graphs())
+def test_any_graph_comes_back_from_onnx_with_equal_outputs(tmp_path_factory, made):
+    """Up to names, and to what the importer says in fewer nodes: the numbers are those of the graph."""
+    graph, params = made
+    folder = tmp_path_factory.mktemp("own")
+    x = images(graph)
+    wanted = outputs(Network(graph, params), x)
+    assume(all(np.isfinite(y).all() for y in wanted))
+    write_weights(graph, params, folder / "a.onnx")
+    net = load(folder / "a.onnx")
+    for y, z in zip(outputs(net, x), wanted, strict=True):
+        assert np.allclose(y, z.reshape(y.shape), rtol=0, atol=1e-11 * max(np.abs(z).max(), 1e-300))
