@@ -17,7 +17,7 @@ from refnet.graph import Graph, Node, Recipe
 from refnet.networks.preprocessing import Interpolation, Preprocessing
 from refnet.readings.shapes import well_formed
 
-__all__ = ["field", "graph_document", "graph_of", "graph_text", "json_object", "positive_shape", "read_graph_text"]
+__all__ = ["graph_document", "graph_of", "graph_text", "json_field", "json_object", "positive_shape", "read_graph_text"]
 
 Shape = tuple[int, ...]
 
@@ -66,7 +66,7 @@ def read_graph_text(text: str) -> Graph:
     if entries.get("format") != _FORMAT:
         raise FormatError(f"its graph is of the format {str(entries.get('format'))[:60]!r}; take {_FORMAT!r}")
     try:
-        return graph_of(entries)
+        return well_formed(graph_of(entries))
     except GraphError as error:
         raise FormatError(f"its graph: {error}") from None
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
@@ -100,7 +100,7 @@ def _finite(constant: str) -> Any:
     raise FormatError(f"holds the number {constant}")
 
 
-def field(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
+def json_field(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """A value of a JSON object, if it is there and of the kind it must be."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -116,7 +116,7 @@ def positive_shape(value: Any, where: str) -> Shape:
 
 
 def graph_of(document: Mapping[str, Any], where: str = "graph") -> Graph:
-    """The graph that a document says, if it is well formed.
+    """The graph of a document, whose operations may be any.
 
     One of before there were several outputs does not say what it returns.
 
@@ -126,14 +126,14 @@ def graph_of(document: Mapping[str, Any], where: str = "graph") -> Graph:
 
     Raises
     ------
-    FormatError, GraphError
-        if the document is malformed, or the graph breaks its own rules.
+    FormatError
+        where an entry is missing or malformed.
     """
-    returns = field(document, "returns", list, where) if "returns" in document else []
+    returns = json_field(document, "returns", list, where) if "returns" in document else []
     if not all(isinstance(each, str) for each in returns):
         raise FormatError("returns: is not a list of names")
-    nodes = tuple(map(_node, field(document, "graph", list, where)))
-    return well_formed(Graph(_recipe(field(document, "recipe", dict, where)), nodes, tuple(returns)))
+    nodes = tuple(map(_node, json_field(document, "graph", list, where)))
+    return Graph(_recipe(json_field(document, "recipe", dict, where)), nodes, tuple(returns))
 
 
 def _recipe(recipe: Mapping[str, Any]) -> Recipe:
@@ -143,33 +143,33 @@ def _recipe(recipe: Mapping[str, Any]) -> Recipe:
         raise FormatError("recipe: its size is not (height, width)")
     preprocessing = recipe.get("preprocessing")
     return Recipe(
-        field(recipe, "model", str, "recipe"),
-        float(field(recipe, "width", (int, float), "recipe")),
+        json_field(recipe, "model", str, "recipe"),
+        float(json_field(recipe, "width", (int, float), "recipe")),
         (size[0], size[1]),
-        field(recipe, "classes", int, "recipe"),
-        field(recipe, "channels", int, "recipe"),
+        json_field(recipe, "classes", int, "recipe"),
+        json_field(recipe, "channels", int, "recipe"),
         preprocessing=None if preprocessing is None else _preprocessing(preprocessing),
-        labels=field(recipe, "labels", str, "recipe") if "labels" in recipe else "",
+        labels=json_field(recipe, "labels", str, "recipe") if "labels" in recipe else "",
     )
 
 
 def _preprocessing(entry: Any) -> Preprocessing:
     where = "recipe: preprocessing"
     resize = entry.get("resize") if isinstance(entry, dict) else None
-    (scale,) = _numbers([field(entry, "scale", (int, float), where)], 1, f"{where}: 'scale'")
-    std = _numbers(field(entry, "std", list, where), 3, f"{where}: 'std'")
+    (scale,) = _numbers([json_field(entry, "scale", (int, float), where)], 1, f"{where}: 'scale'")
+    std = _numbers(json_field(entry, "std", list, where), 3, f"{where}: 'std'")
     if not scale or not all(std):
         raise FormatError(f"{where}: divides by zero")
-    interpolation = field(entry, "interpolation", str, where)
+    interpolation = json_field(entry, "interpolation", str, where)
     if interpolation not in get_args(Interpolation):
         raise FormatError(f"{where}: no interpolation is called {interpolation[:60]!r}")
-    kept = _pair(field(entry, "keep", list, where), f"{where}: 'keep'")
+    kept = _pair(json_field(entry, "keep", list, where), f"{where}: 'keep'")
     return Preprocessing(
-        origin=field(entry, "origin", str, where),
+        origin=json_field(entry, "origin", str, where),
         resize=None if resize is None else _pair(resize, f"{where}: 'resize'"),
         interpolation=interpolation,
         scale=scale,
-        mean=_numbers(field(entry, "mean", list, where), 3, f"{where}: 'mean'"),
+        mean=_numbers(json_field(entry, "mean", list, where), 3, f"{where}: 'mean'"),
         std=std,
         keep=kept,
     )
@@ -190,15 +190,15 @@ def _pair(value: Any, where: str) -> tuple[int, int]:
 
 
 def _node(entry: Any) -> Node:
-    name = field(entry, "name", str, "graph")
-    inputs = field(entry, "inputs", list, name)
+    name = json_field(entry, "name", str, "graph")
+    inputs = json_field(entry, "inputs", list, name)
     if not all(isinstance(each, str) for each in inputs):
         raise FormatError(f"{name}: 'inputs' is malformed")
     params = {
-        slot: positive_shape(shape, f"{name}.{slot}") for slot, shape in field(entry, "params", dict, name).items()
+        slot: positive_shape(shape, f"{name}.{slot}") for slot, shape in json_field(entry, "params", dict, name).items()
     }
-    attrs = {key: _tuples(value, name) for key, value in field(entry, "attrs", dict, name).items()}
-    return Node(name, field(entry, "op", str, name), tuple(inputs), params, attrs)
+    attrs = {key: _tuples(value, name) for key, value in json_field(entry, "attrs", dict, name).items()}
+    return Node(name, json_field(entry, "op", str, name), tuple(inputs), params, attrs)
 
 
 def _tuples(value: Any, name: str) -> Any:

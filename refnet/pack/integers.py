@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.files.graph_text import graph_of
 from refnet.graph import SOURCE, Node
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integer_arrays import INTEGER_FORMATS, ArrayWriter, array_writer, read_stored
-from refnet.pack.manifest import LAYOUTS, MANIFEST, graph_of, manifest_text
+from refnet.pack.manifest import LAYOUTS, MANIFEST, manifest_text
 from refnet.pack.pack import whole_folder
 from refnet.readings.integer.derived import SUMMED, constants, exact_sums
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
@@ -231,7 +232,7 @@ def read_integer_pack(path: str | Path) -> IntegerPack:
             raise FormatError(f"is of the format {str(entries.get('format'))[:60]!r}; this is read: {INTEGER_FORMAT!r}")
         if entries["storage"] == "c":
             raise FormatError("this pack is C source, to be compiled, not read: write it again in another format")
-        graph = graph_of(entries)
+        graph = graph_of(entries, "manifest")
         stored = {**entries["params"], **entries["tensors"], **entries["constants"], **entries["accumulators"]}
         for name, entry in stored.items():
             if not (path / entry["file"]).resolve().is_relative_to(path.resolve()):

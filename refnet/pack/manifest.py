@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from refnet.errors import FormatError, GraphError
-from refnet.files.graph_text import field, graph_document, graph_of, json_object, positive_shape
+from refnet.files.graph_text import graph_document, graph_of, json_field, json_object, positive_shape
 from refnet.graph import SOURCE, Graph
 from refnet.networks.dialects import MODELS
 from refnet.pack.formats import FORMATS, Stored
@@ -105,7 +105,7 @@ def parse_manifest(folder: Path) -> Manifest:
         params, tensors = (
             {
                 name: _array(folder, name, entry, entries["dtype"])
-                for name, entry in field(entries, kind, dict, "manifest").items()
+                for name, entry in json_field(entries, kind, dict, "manifest").items()
             }
             for kind in ("params", "tensors")
         )
@@ -132,12 +132,12 @@ def _entries(data: bytes) -> dict[str, Any]:
 
 def _array(folder: Path, name: str, entry: Any, dtype: str) -> Stored:
     """What the manifest says of one array, if it may be believed so far."""
-    file = field(entry, "file", str, name)
+    file = json_field(entry, "file", str, name)
     _inside(folder, file)
     if entry.get("dtype") != dtype:
         raise FormatError(f"{name}: is of {str(entry.get('dtype'))[:60]!r} in a pack of {dtype}")
     shape = positive_shape(entry.get("shape"), name)
-    return Stored(file, shape, dtype, field(entry, "sha256", str, name))
+    return Stored(file, shape, dtype, json_field(entry, "sha256", str, name))
 
 
 def _inside(folder: Path, file: str) -> Path:

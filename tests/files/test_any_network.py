@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from strategies import own_graphs
 
-from refnet import FormatError, Network, load
-from refnet.cli import main
+from refnet import Network, load
 from refnet.files.checkpoint import identify
-from refnet.files.containers import npz
-from refnet.files.write import convert, write_weights
-from refnet.graph import Graph, Node, Recipe
+from refnet.files.write import write_weights
 
 pytest.importorskip("onnx")
 
@@ -29,7 +24,13 @@ def outputs(net, x):
     return list(found.values()) if isinstance(found, dict) else [found]
 
 
-@settings(max_examples=40, deadline=None)
+def written_otherwise(node):
+    """What the importer writes its own way: vectors, numbers joined, filters of one channel or one point."""
+    one = node.op.endswith("conv2d") and (node.params["w"][0] == 1 or node.params["w"][-2:] == (1, 1))
+    return one or node.op in ("flatten", "affine", "batch_norm")
+
+
+@settings(max_examples=15, deadline=None)
 @given(own_graphs())
 def test_any_graph_is_the_same_again_in_npz_and_safetensors(tmp_path_factory, made):
     graph, params = made
@@ -44,7 +45,7 @@ def test_any_graph_is_the_same_again_in_npz_and_safetensors(tmp_path_factory, ma
         assert all(np.array_equal(array, params[name]) for name, array in found.params.items())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(own_graphs())
 def test_any_graph_comes_back_from_onnx_with_equal_outputs(tmp_path_factory, made):
     """Up to names, and to what the importer says in fewer nodes: the numbers are those of the graph."""
@@ -53,7 +54,12 @@ def test_any_graph_comes_back_from_onnx_with_equal_outputs(tmp_path_factory, mad
     x = images(graph)
     wanted = outputs(Network(graph, params), x)
     assume(all(np.isfinite(y).all() for y in wanted))
+    live = graph.leading_to(*graph.outputs)
+    assume(live.params())
     write_weights(graph, params, folder / "a.onnx")
     net = load(folder / "a.onnx")
+    if not any(written_otherwise(node) for node in live.nodes):
+        names = dict(zip((node.name for node in live.nodes), (node.name for node in net.graph.nodes), strict=True))
+        assert live.renamed(names).nodes == net.graph.nodes
     for y, z in zip(outputs(net, x), wanted, strict=True):
         assert np.allclose(y, z.reshape(y.shape), rtol=0, atol=1e-11 * max(np.abs(z).max(), 1e-300))

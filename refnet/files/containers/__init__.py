@@ -14,7 +14,7 @@ from typing import BinaryIO
 from refnet.errors import FormatError
 from refnet.files.containers import pth
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
-from refnet.files.containers.structure import Contents
+from refnet.files.containers.structure import GRAPH, Contents
 
 __all__ = ["Contents", "is_folder", "kind", "read"]
 
@@ -51,8 +51,11 @@ def read(path: str | PathLike[str]) -> Contents:
     name = kind(path)
     # Imported only here: a network in an .npz needs no reader of graphs.
     module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
-    held = getattr(module, "read_contents", module.read)(path)
-    return held if isinstance(held, Contents) else Contents(name, held)
+    held = module.read(path)
+    if isinstance(held, Contents):
+        return held
+    graph = held.pop(GRAPH, None)
+    return Contents(name, held, graph="" if graph is None else graph.tobytes().decode("utf-8", "replace"))
 
 
 def kind(path: str | PathLike[str]) -> str:

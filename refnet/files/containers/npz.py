@@ -20,13 +20,12 @@ from refnet.errors import FormatError, RequestError
 from refnet.files.containers import npy
 from refnet.files.containers.archive import Archive, largest, least_elements, opened, shown
 from refnet.files.containers.atomic import atomic_file
-from refnet.files.containers.structure import Contents
+from refnet.files.containers.structure import GRAPH
 
-__all__ = ["GRAPH", "Rows", "member_info", "read", "read_contents", "write"]
+__all__ = ["Rows", "member_info", "read", "write"]
 
 Array = npt.NDArray[Any]
 
-GRAPH = "__graph__"  # the array that holds the text of a graph, in UTF-8: of a network that has no other name
 _KINDS = "biufcSU"  # of dtypes: bool, integers, floating-point, complex, bytes, text
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
 
@@ -66,13 +65,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         return arrays
 
 
-def read_contents(path: str | os.PathLike[str]) -> Contents:
-    """Read every array of an archive, and the graph that they belong to where it is there; see `read`."""
-    arrays = read(path)
-    graph = arrays.pop(GRAPH, None)
-    return Contents("npz", arrays, graph="" if graph is None else bytes(graph).decode("utf-8", "replace"))
-
-
 def write(
     path: str | os.PathLike[str],
     arrays: Mapping[str, npt.ArrayLike | Rows],
@@ -87,7 +79,7 @@ def write(
     path : of the archive; one that is there is replaced
     arrays : by name, written in this order, little-endian; one that is `Rows` is asked for its rows when its turn is
     compressed : deflated; stored where False. Only stored archives are the same bytes with every version of zlib.
-    graph : the text of the graph that the arrays belong to, written beside them
+    graph : the text of the graph that the arrays belong to, written as the array `structure.GRAPH`
 
     Raises
     ------

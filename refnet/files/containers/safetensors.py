@@ -20,13 +20,13 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import least_elements, opened, shown, widened
 from refnet.files.containers.atomic import atomic_file
-from refnet.files.containers.structure import Contents
+from refnet.files.containers.structure import GRAPH
 
-__all__ = ["ByteRange", "byte_ranges", "header", "read", "read_contents", "read_stream", "write"]
+__all__ = ["ByteRange", "byte_ranges", "header", "read", "read_stream", "write"]
 
 Array = npt.NDArray[Any]
 
-_GRAPH = "refnet.graph"  # the metadata that are the text of a graph: of a network that has no other name
+_GRAPH = "refnet.graph"  # the metadata that are the text of a graph
 _LONGEST = 8 << 20  # bytes of a header: 60,000 tensors. The format allows 100 MB, which JSON would blow up to gigabytes
 _MOST_AXES = 64  # NumPy's limit
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"} | {
@@ -49,7 +49,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
 
     Returns
     -------
-    arrays : in the order of the header, in native byte order; bfloat16 becomes float32, which holds it exactly
+    arrays : in the order of the header, in native byte order; bfloat16 becomes float32, which holds it exactly. A graph
+        that refnet wrote into the metadata is the array `structure.GRAPH`
 
     Raises
     ------
@@ -57,14 +58,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         if the file is not as the format asks, or holds something else than numbers. One line: the file, what is wrong.
     """
     with opened(path) as file:
-        return read_stream(file)[0]
-
-
-def read_contents(path: str | os.PathLike[str]) -> Contents:
-    """Read every tensor of a file, and the graph that they belong to where its metadata have it; see `read`."""
-    with opened(path) as file:
         arrays, metadata = read_stream(file)
-    return Contents("safetensors", arrays, graph=metadata.get(_GRAPH, ""))
+    if _GRAPH in metadata:
+        arrays[GRAPH] = np.frombuffer(metadata[_GRAPH].encode("utf-8", "replace"), np.uint8)
+    return arrays
 
 
 def read_stream(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-__all__ = ["Contents", "IntegerScale", "Operation", "Structure", "Submodule"]
+__all__ = ["GRAPH", "Contents", "IntegerScale", "Operation", "Structure", "Submodule"]
 
 Array = npt.NDArray[Any]
+
+GRAPH = "__graph__"  # what the text of a graph is called among the arrays that it belongs to: bytes in UTF-8
 
 
 class Operation(NamedTuple):

@@ -109,7 +109,7 @@ class _Rules:
     def _initialiser(self, name: str, array: Array) -> str:
         from onnx import numpy_helper
 
-        self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.initialisers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     # -------------------------------------------------------------------------------------------------- convolutions

@@ -31,7 +31,7 @@ _MOST_NODES = 1000  # five times the deepest known network
 _POOL, _FLAT = "head.pool", "head.flatten"
 _HALF = 0.5  # of the convolutions of either side must be the other's
 _OWN_END = 2  # what it counts to have another end: a whole network with a changed head comes first
-_NEAR = 1 / 3  # below which the nearest network tells nobody anything
+_NEAR = 0.4  # below which the nearest network tells nobody anything
 
 
 class Recognised(NamedTuple):
@@ -162,7 +162,8 @@ def _beginning(graph: Graph, name: str, width: float, count: int) -> _Candidate:
     convolutions = [node.name for node in sized.nodes if node.op in CONVOLUTIONS]
     # All that is before the next convolution, as far as the file has it; its last batch norm may be folded.
     before = names[names.index(convolutions[count]) - 1]
-    known = up_to(sized, _FLAT if before == _POOL else before)
+    alone = count == sum(node.op in CONVOLUTIONS for node in graph.nodes)
+    known = up_to(sized, _FLAT if before == _POOL and alone else before)
     named = named_after(known, graph)
     last = norms(known).get(convolutions[count - 1])
     until = [node.name for node in known.nodes if node.name in named.graph or node is last][-1]

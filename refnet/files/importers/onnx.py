@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from refnet.errors import FormatError
-from refnet.files.containers.structure import Contents, Operation
+from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
@@ -21,6 +21,8 @@ from refnet.files.importers.operations import Rule, begin, follow
 
 __all__ = ["MOVES", "import_onnx", "onnx_pads"]
 
+_CHANNELS_FIRST = ("Conv", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool")
+
 
 def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGraph:
     """As `importers.import_graph`, before canonicalising."""
@@ -28,9 +30,19 @@ def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGra
     if is_quantised_onnx(contents.structure):
         contents = real_operations(contents)
     assert contents.structure is not None
-    builder = begin(contents, size)
+    builder = begin(contents, size, _axes_of(contents.structure))
     arrays = {name: Const(array, name, str(array.dtype)) for name, array in contents.arrays.items()}
     return follow(contents.structure, builder, arrays, _RULES)
+
+
+def _axes_of(structure: Structure) -> str | None:
+    """The axes of the input: a convolution's, unless a transposition comes first; None where neither is there."""
+    for operation in structure.operations:
+        if operation.op in _CHANNELS_FIRST:
+            return "NCHW"
+        if operation.op == "Transpose":
+            return {(0, 3, 1, 2): "NHWC", (0, 2, 3, 1): "NCHW"}.get(tuple(operation.attrs.get("perm", ())))
+    return None
 
 
 def _constant(op: str, rule: Rule | None) -> Rule:
