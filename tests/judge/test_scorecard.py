@@ -19,7 +19,7 @@ from refnet.pack.probe import probe
 
 @pytest.fixture(scope="module")
 def one():
-    return subject(Family("torchvision/mobilenet_v2", 0.25, (32, 40)), batch=1)
+    return subject(Family("timm/mobilenetv1_100", 0.25, (32, 40)), batch=1)
 
 
 def places(one, bug):
@@ -55,26 +55,26 @@ def test_without_a_bug_the_honest_run_is_dumped(one):
 
 
 def test_a_bug_changes_its_segment_and_what_follows_and_nothing_before(one):
-    site = next(site for site in places(one, "bn-eps") if site.segment.end == "block3.expand.bn")
+    site = next(site for site in places(one, "bn-eps") if site.segment.end == "block3.depthwise.bn")
     candidate, names = inject(one, site), [node.name for node in one.graph.nodes]
     assert list(candidate) == names
     changed = [name for name in names if not np.array_equal(candidate[name], one.tensors[name])]
-    assert changed[0] == "block3.expand.bn"
+    assert changed[0] == "block3.depthwise.bn"
     assert changed[-1] == "head.flatten"
-    assert judge_tensors(one.reference, candidate, partial=True, explain=False).wrong() == ["block3.expand.bn"]
+    assert judge_tensors(one.reference, candidate, partial=True, explain=False).wrong() == ["block3.depthwise.bn"]
 
 
 def test_what_follows_a_second_bug_is_made_from_what_the_first_one_left(one):
     first, second = (
-        next(site for site in places(one, "bn-eps") if site.segment.end == f"block{number}.expand.bn")
+        next(site for site in places(one, "bn-eps") if site.segment.end == f"block{number}.depthwise.bn")
         for number in (3, 5)
     )
     candidate = inject(one, first, second)
     assert judge_tensors(one.reference, candidate, partial=True, explain=False).wrong() == [
-        "block3.expand.bn",
-        "block5.expand.bn",
+        "block3.depthwise.bn",
+        "block5.depthwise.bn",
     ]
-    assert not np.array_equal(candidate["block5.expand.bn"], inject(one, second)["block5.expand.bn"])
+    assert not np.array_equal(candidate["block5.depthwise.bn"], inject(one, second)["block5.depthwise.bn"])
 
 
 def test_a_bug_of_the_input_is_run_on_the_input_that_it_makes(one):
