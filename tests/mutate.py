@@ -144,6 +144,13 @@ TESTS = {
     "files/quantised": ("test_quantised.py",),
     "files/schemes": ("files/test_schemes.py", "files/test_checkpoint.py"),
     "files/write": ("files/test_convert.py", "files/test_export_onnx.py"),
+    "readings/integer": ("readings/integer",),
+    "readings/quantised": ("test_quantised.py",),
+    "verification": tuple(
+        f"verification/test_{what}.py" for what in ("values", "planted", "honest", "health", "files", "refused")
+    ),
+    "alignment": ("alignment", "verification/test_planted.py", "files/test_identify.py"),
+    "bugs": ("bugs", "verification/test_planted.py", "judge/test_diagnose.py"),
     "graph": ("test_graph.py", "session/test_any_graph.py"),
 }
 

@@ -1,0 +1,421 @@
+"""Arrays of a copy, in round numbers: how far apart, which formats they lie on, and what is said of two runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from exporting import checkpoint, exported, network
+
+from refnet import RequestError
+from refnet.bugs.arrays import Expected
+from refnet.verification import behaviour, health, values, verify
+from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
+from refnet.verification.policy import DEFAULT, policy
+from refnet.verification.roundings import Rounding, on_grid, roundings
+from refnet.verification.sides import pair
+from refnet.verification.values import ArrayFinding
+
+ULP = 2.0**-23  # of float32 at 1
+
+
+def side_by_side(copy, wanted):
+    return SimpleNamespace(copy=np.asarray(copy, float), wanted=Expected.exactly(np.asarray(wanted, float)))
+
+
+# -------------------------------------------------------------------------------------------------------- how far apart
+
+
+@pytest.mark.parametrize(
+    ("copy", "wanted", "ulps", "at"),
+    [
+        ([1, 2, 3], [1, 2, 3], 0, (0,)),
+        ([1 + ULP, 2, 3], [1, 2, 3], 1, (0,)),
+        ([1, 2 - ULP, 3], [1, 2, 3], 0.5, (1,)),  # at 2 a unit is twice as large
+        ([1 + ULP, 2 + 6 * ULP, 3], [1, 2, 3], 3, (1,)),
+        ([[1, 1], [-1 - 5 * ULP, 1]], [[1, 1], [-1, 1]], 5, (1, 0)),
+        ([0.0, 2.0**-149], [0, 0], 1, (1,)),  # below the smallest normal number a unit gets no smaller
+        ([2.0**-126, 3 * 2.0**-149], [2.0**-126, 0], 3, (1,)),
+        ([np.nan, 1], [1, 1], np.inf, (0,)),
+        ([1, np.inf], [1, np.inf], 0, (0,)),
+        ([1, -np.inf], [1, np.inf], np.inf, (1,)),
+    ],
+)
+def test_two_arrays_are_apart_by_units_in_the_last_place_of_what_should_be_there(copy, wanted, ulps, at):
+    assert values._apart(side_by_side(copy, wanted)) == (ulps, at)
+
+
+def test_what_is_larger_than_float32_is_measured_by_its_last_unit():
+    (ulps, at) = values._apart(side_by_side([2e39, 1], [1e39, 1]))
+    assert at == (0,)
+    assert ulps == pytest.approx(1e39 / 2.0**104)
+
+
+def test_arrays_of_other_shapes_and_empty_ones_are_nowhere_apart():
+    assert values._apart(side_by_side([1, 2], [1, 2, 3])) == (0, ())
+    assert values._apart(side_by_side([], [])) == (0, ())
+
+
+def test_an_array_that_is_unlike_says_how_much_of_it_is_off_and_how_much_alike():
+    """An error of 1 beside 3 and 4: rms 1/5 of theirs; and the cosine of the angle between the two."""
+    said = values._likeness(side_by_side([3, 5], [3, 4]), "a.w")
+    assert (said.bug, said.node, said.form) == ("", "a.w", "unlike")
+    assert said.facts["relative"] == pytest.approx(1 / 5)
+    assert said.facts["alike"] == pytest.approx(29 / (34**0.5 * 5))
+    assert values._likeness(side_by_side([3, 5], [0, 0]), "a.w").facts == {"relative": None, "alike": 0.0}
+    assert values._likeness(side_by_side([-3, -4], [3, 4]), "a.w").facts["alike"] == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(("copy", "wanted"), [([np.inf, 1], [1, 1]), ([1, 1], [np.nan, 1])])
+def test_of_what_is_not_finite_no_likeness_is_told(copy, wanted):
+    assert values._likeness(side_by_side(copy, wanted), "a.w").form == "not-finite"
+
+
+def test_an_array_agrees_within_its_slack_element_by_element():
+    made = Expected(np.array([1.0, 2.0]), np.array([0.5, 0.0]))
+    for copy, agrees in (([1.5, 2], True), ([0.5, 2], True), ([1.6, 2], False), ([1, 2.001], False), ([1], False)):
+        assert values._agrees(np.array(copy, float), made) is agrees
+
+
+def test_nan_and_infinity_agree_with_the_same_and_with_nothing_else():
+    made = Expected.exactly(np.array([np.nan, np.inf]))
+    for copy, agrees in (([np.nan, np.inf], True), ([1, np.inf], False), ([np.nan, -np.inf], False)):
+        assert values._agrees(np.array(copy, float), made) is agrees
+
+
+def test_the_elements_that_are_looked_at_first_are_those_that_are_off():
+    copy = np.arange(12.0).reshape(3, 4)
+    wanted = copy.copy()
+    wanted[1, 2] = wanted[2, 0] = 99
+    assert [index.tolist() for index in values._telling(side_by_side(copy, wanted))] == [[1, 2], [2, 0]]
+    off = values._telling(side_by_side(copy, wanted[:2]))
+    assert len(off[0]) == 12
+
+
+def test_of_many_that_are_off_some_are_looked_at_from_all_over():
+    (index,) = values._telling(side_by_side(np.ones(1000), np.zeros(1000)))
+    assert len(index) == 64
+    assert (index[0], index[1], index[-1]) == (0, 15, 945)
+
+
+def stale(*kinds):
+    return [ArrayFinding(str(index), kind, kind == "stale") for index, kind in enumerate(kinds)]
+
+
+def test_where_more_than_half_is_unexplained_the_network_was_trained_otherwise():
+    assert values._settled(stale("stale", "bit-equal")) == stale("stale", "bit-equal")
+    kinds = [each.kind for each in values._settled(stale("stale", "stale", "bit-equal"))]
+    assert kinds == ["retrained", "retrained", "bit-equal"]
+
+
+# -------------------------------------------------------------------------------------------------------------- formats
+
+
+def formats(copy, **how):
+    return [(each.needs, each.form, dict(each.facts), each.fine) for each in roundings(np.array(copy, float), **how)]
+
+
+EXACT = ((), "", {}, True)
+FLOAT32 = (("float32",), "float", {"store": "float32"}, True)
+
+
+def short(store):
+    return (store,), "float", {"store": store}, False
+
+
+def test_a_number_lies_on_the_grids_of_the_formats_that_have_it():
+    assert formats([1 / 3]) == [EXACT]
+    assert formats([1 + 2.0**-23]) == [EXACT, FLOAT32]
+    assert formats([1 + 2.0**-10]) == [EXACT, FLOAT32, short("float16")]
+    assert formats([2.0**20]) == [EXACT, FLOAT32, short("bfloat16")]  # beyond float16
+    assert formats([1.5]) == [EXACT, FLOAT32, short("float16"), short("bfloat16")]
+
+
+def test_what_is_not_finite_is_of_every_format():
+    assert formats([np.nan, np.inf])[1] == FLOAT32
+    assert on_grid(np.array([np.nan, np.inf, 1.0]), "float16")
+    assert not on_grid(np.array([np.nan, 1 + 2.0**-12]), "float16")
+
+
+def test_integers_have_their_own_steps_and_no_other_format():
+    (only,) = roundings(np.array([1.0, 2.0]), steps=np.array([0.5, 0.25]))
+    assert (only.needs, only.form, only.fine) == (("int8",), "integers", False)
+    made = only.widen(Expected(np.zeros(2), np.ones(2)))
+    np.testing.assert_array_equal(made.slack, [1.25, 1.125])
+
+
+def test_a_bias_may_have_been_larger_by_a_constant():
+    """3 + 2^-11 is no float16 and 2^-11 is; so is what is left of 3 + 2^-9."""
+    moved = {each[0]: each for each in formats([2.0**-9], constant=3.0) if each[1] == "moved"}
+    assert set(moved) == {("folded", "float16"), ("folded",)}
+    assert moved[("folded",)][2:] == ({"constant": 3.0, "store": "float32"}, True)
+    assert moved[("folded", "float16")][2:] == ({"constant": 3.0, "store": "float16"}, False)
+    assert {each[0] for each in formats([2.0**-11], constant=3.0) if each[1] == "moved"} == {("folded",)}
+    assert not [each for each in formats([2.0**-9]) if each[1] == "moved"]
+
+
+def of(form, copy, **how) -> Rounding:
+    return next(each for each in roundings(np.array(copy, float), **how) if each.form == form)
+
+
+def test_rounding_once_more_may_move_a_number_by_half_a_unit_in_the_last_place():
+    half = next(each for each in roundings(np.array([1.5])) if each.needs == ("float16",))
+    made = half.widen(Expected(np.array([4.0, 0.0]), np.array([1.0, 0.0])))
+    np.testing.assert_array_equal(made.slack, [1 + 5 * 2.0**-11 + 2.0**-25, 2.0**-25])
+    np.testing.assert_array_equal(of("", [1.5]).widen(made).slack, made.slack)
+
+
+def test_a_constant_that_was_added_rounds_what_it_is_added_to():
+    moved = next(each for each in roundings(np.array([2.0**-9]), constant=3.0) if each.needs == ("folded", "float16"))
+    made = moved.widen(Expected(np.array([1.0]), np.array([0.5])))
+    np.testing.assert_array_equal(made.slack, [0.5 + 4 * 2.0**-11 + 2.0**-24])
+
+
+def test_weights_on_a_grid_of_8_bits_are_seen_by_channel_or_as_a_whole():
+    """Of 127 steps, the second row's of half the size."""
+    rows = np.array([[127.0, -3, 64], [127, 5, -1]])
+    by_channel = rows / 127 * np.array([[1.0], [0.5]])
+    assert [dict(each.facts)["per"] for each in roundings(by_channel) if each.form == "grid"] == ["channel"]
+    whole = np.array([[127.0, -3, 64], [100, 5, -1]]) / 127
+    assert [dict(each.facts)["per"] for each in roundings(whole) if each.form == "grid"] == ["tensor"]
+    grid = of("grid", whole)
+    slack = grid.widen(Expected.exactly(np.zeros((2, 3)))).slack
+    assert slack.shape == (2, 3)
+    assert slack == pytest.approx(np.full((2, 3), 0.5 / 127), rel=1e-4)
+    assert grid.needs == ("int8",)
+
+
+def test_a_grid_of_128_steps_is_one_too_and_a_vector_or_what_is_not_finite_lies_on_none():
+    steps = np.array([[128.0, -3], [77, 5]]) / 128
+    assert of("grid", steps).widen(Expected.exactly(steps)).slack == pytest.approx(np.full((2, 2), 0.5 / 128), rel=1e-4)
+    for none in (steps[0], np.where(steps == 1, np.nan, steps), steps + 1e-3):
+        assert not [each for each in roundings(none) if each.form == "grid"]
+
+
+# ----------------------------------------------------------------------------------------------------------- behaviour
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """An original with its trace, and an honest copy with its."""
+    graph, params = network("v2")
+    sides = pair(checkpoint(graph, params), exported(graph, params))
+    x = inputs(sides.original)
+    return sides, x, traced(sides.original, x), traced(sides.copy, x)
+
+
+def test_nothing_is_said_of_runs_that_were_not_compared():
+    made = Behaviour()
+    assert (made.images, made.size, made.agree, made.end, made.wrong, made.counts) == (0, (0, 0), 0, "", [], {})
+    assert np.isnan(made.difference)
+    assert np.isnan(made.spread)
+
+
+def test_the_probe_is_of_two_images(runs):
+    sides, x, *_ = runs
+    assert x.shape == (2, 3, 48, 40)
+    assert inputs(sides.original, 3).shape[0] == 3
+
+
+def test_what_could_not_be_run_is_told_of_the_original_first(runs):
+    sides, x, first, second = runs
+    one, other = Remark("not-run", {"file": "one"}), Remark("not-run", {"file": "other"})
+    for given, remark in (((one, other), one), ((one, second), one), ((first, other), other)):
+        found = behave(sides, x, *given)
+        assert (found.images, found.size, found.remark, found.end) == (2, (48, 40), remark, "")
+
+
+def test_a_file_whose_network_does_not_fit_its_arrays_is_not_run(runs):
+    sides, x, *_ = runs
+    params = {**sides.original.params, "stem.conv.w": np.zeros((3, 3), np.float32)}
+    found = traced(replace(sides.original, params=params), x)
+    assert isinstance(found, Remark)
+    assert (found.kind, found.facts["file"]) == ("not-run", "file")
+    assert found.facts["error"]
+
+
+def test_ends_are_apart_relative_to_the_largest_of_the_original_and_agree_by_class(runs, monkeypatch):
+    """One logit off by half the largest, so that one of two images has another class."""
+    sides, x, first, second = runs
+    logits = np.zeros((2, 10), np.float32)
+    logits[0, 3], logits[1, 4] = 4, -1
+    logits[1, 5] = 1
+    other = logits.copy()
+    other[1, 6] = 2
+    monkeypatch.setattr(behaviour, "spread", lambda net, x, end: 0.25 if (len(x), end) == (1, "head.flatten") else 0)
+    monkeypatch.setattr(behaviour, "_judged", lambda *args: {"a": "exact", "b": "wrong", "c": "wrong", "d": "suspect"})
+    found = behave(sides, x, {**first, "head.flatten": logits}, {**second, "head.flatten": other})
+    assert (found.end, found.agree, found.difference, found.spread) == ("head.flatten", 1, 0.5, 0.0625)
+    assert found.wrong == ["b", "c", "d"]
+    assert found.counts == {"exact": 1, "wrong": 2, "suspect": 1}
+    assert found.remark is None
+
+
+def test_ends_of_zeros_are_apart_by_what_the_other_has(runs, monkeypatch):
+    sides, x, first, second = runs
+    zeros, other = np.zeros((2, 10), np.float32), np.full((2, 10), 0.5, np.float32)
+    monkeypatch.setattr(behaviour, "_judged", lambda *args: {})
+    assert behave(sides, x, {**first, "head.flatten": zeros}, {**second, "head.flatten": other}).difference == 0.5
+
+
+def test_ends_of_other_shapes_are_not_compared(runs, monkeypatch):
+    sides, x, first, second = runs
+    monkeypatch.setattr(behaviour, "_judged", lambda *args: {})
+    found = behave(sides, x, first, {**second, "head.flatten": np.zeros((2, 11))})
+    assert found.remark == Remark("shape", {"node": "head.flatten", "copy": (2, 11), "original": (2, 10)})
+    assert (found.end, found.agree) == ("head.flatten", 0)
+
+
+def test_of_weights_in_8_bits_only_the_ends_are_compared(runs):
+    sides, x, first, second = runs
+    found = behave(sides, x, first, second, "int8")
+    assert found.remark == Remark("int8", {})
+    assert found.verdicts == {}
+    assert found.agree == 2
+
+
+def test_every_tensor_that_both_have_is_judged_and_the_originals_names_are_used(runs):
+    sides, x, first, second = runs
+    found = behave(sides, x, first, second)
+    assert "stem.bn" in found.verdicts
+    assert "stem.conv" not in found.verdicts  # the copy's, which is the batch norm's tensor
+    assert "input" not in found.verdicts
+    spoiled = {**second, "block3.expand.act": second["block3.expand.act"] + 1}
+    assert behave(sides, x, first, spoiled).wrong == ["block3.expand.act", "block3.depthwise.bn"]
+
+
+# ------------------------------------------------------------------------------------------------------- health, policy
+
+
+def kinds(array, slot="w", stored="float32"):
+    array = np.asarray(array, float)
+    with np.errstate(all="ignore"):
+        masks = {kind: check.of(array, slot, stored) for kind, check in health._CHECKS.items()}
+    return {kind: np.flatnonzero(mask).tolist() for kind, mask in masks.items() if mask is not None and mask.any()}
+
+
+PLAIN = [0.5, -1.0, 2.0, 3.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (65504.0, {}),
+        (-65505.0, {"float16-overflow": [0]}),
+        (2.0**-126, {}),
+        (-0.9 * 2.0**-126, {"denormal": [0]}),
+        (0.0, {}),
+        (-np.inf, {"inf": [0]}),
+        (np.nan, {"nan": [0]}),
+    ],
+)
+def test_each_number_is_looked_at(value, found):
+    assert kinds([value, *PLAIN]) == found
+
+
+def test_a_denormal_number_is_below_the_smallest_normal_one_of_the_format_that_is_stored():
+    assert kinds([2.0**-15, *PLAIN], stored="float16") == {"denormal": [0]}
+    assert kinds([2.0**-14, *PLAIN], stored="float16") == {}
+    assert kinds([2.0**-130, *PLAIN], stored="float64") == {}
+    assert kinds([2.0**-130, *PLAIN], stored="int8") == {"denormal": [0]}
+
+
+def test_only_a_variance_may_not_be_zero_or_less():
+    assert kinds([0.0, *PLAIN[2:]], "var") == {"zero-variance": [0]}
+    assert kinds([-0.1, *PLAIN[2:]], "var") == {"negative-variance": [0]}
+    assert kinds([-0.1, *PLAIN[2:]], "mean") == {}
+
+
+def test_four_numbers_that_are_all_the_same_are_constant_unless_they_are_zero():
+    assert kinds([2.0] * 4) == {"constant": [0]}
+    assert kinds([2.0] * 3) == {}
+    assert kinds([2.0, 2.0, 2.0, 2.1]) == {}
+    assert kinds([0.0] * 4) == {}
+    assert kinds([0.0] * 4, "var") == {"zero-variance": [0, 1, 2, 3], "constant": [0]}
+    assert "constant" not in kinds([np.inf] * 4)
+
+
+def test_a_number_beside_which_all_others_are_lost_is_absurd():
+    """2^24 times what nine in ten are below, here 3; of no more than one in a thousand."""
+    assert kinds([3 * 2.0**24, *[3.0] * 9, 1.0])["float16-overflow"] == [0]
+    assert "absurd" not in kinds([3 * 2.0**24, *[3.0] * 9, 1.0])
+    assert kinds([3.1 * 2.0**24, *[3.0] * 9, 1.0])["absurd"] == [0]
+    assert kinds([-3.1 * 2.0**24, *[3.0] * 9, 1.0])["absurd"] == [0]
+    assert "absurd" not in kinds([1e9, 1.0, 1.0])
+    assert kinds([1e9, 1.0, 1.0, 2.0])["absurd"] == [0]
+    assert "absurd" not in kinds([1e9, 1e9, *[1.0] * 1997])
+    assert kinds([1e9, 1e9, *[1.0] * 1998])["absurd"] == [0, 1]
+    assert "absurd" not in kinds([1e9, *[0.0] * 20])
+
+
+def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
+    assert policy(None) == DEFAULT == ("folded", "renamed")
+    assert policy(" float16 ,folded,") == ("folded", "float16")
+    assert policy("none") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("folded,flat", "--allow: 'flat' is none of folded, renamed, float32"),
+        ("none,folded", "is no list of differences; say none alone"),
+        ("", "'' is no list of differences"),
+        (" , ", "is no list of differences"),
+    ],
+)
+def test_a_policy_that_says_nothing_is_refused(text, complaint):
+    with pytest.raises(RequestError, match=complaint):
+        policy(text)
+
+
+# -------------------------------------------------------------------------------------------------------------- verdict
+
+
+def verified(**fields):
+    graph, params = network("v2")
+    file = checkpoint(graph, params)
+    made = verify.Verified(file, pair(file, file), (), (), Behaviour(), (), ("folded",))
+    return replace(made, **fields)
+
+
+def test_two_files_are_the_same_but_for_what_needs_to_be_allowed():
+    half = ArrayFinding("a.w", "folded+float16", needs=("folded", "float16"))
+    wrong = ArrayFinding("b.w", "stale", True, needs=("int8",))
+    assert verified().holds
+    found = verified(values=(half,))
+    assert (found.needs, found.unmeant, found.faults, found.holds) == (("float16", "folded"), ("float16",), [], False)
+    assert verified(values=(half,), allowed=("folded", "float16")).holds
+    found = verified(values=(wrong,))  # of what is wrong nothing needs to be allowed
+    assert (found.needs, found.faults, found.holds) == ((), [wrong], False)
+
+
+def test_a_run_that_differs_though_everything_holds_is_strange():
+    off = Behaviour(verdicts={"a": "wrong"})
+    assert verified(behaviour=off).strange
+    assert not verified(behaviour=off).holds
+    assert not verified(behaviour=off, values=(ArrayFinding("b.w", "stale", True),)).strange
+    assert not verified(behaviour=Behaviour(verdicts={"a": "rounding"})).strange
+
+
+def test_the_shortest_format_of_any_tensor_that_is_not_wrong_is_what_a_copy_was_rounded_to():
+    def rounded(*needs, fault=False):
+        return ArrayFinding("a.w", "", fault, needs)
+
+    assert verify._short((rounded("folded"),)) == ""
+    assert verify._short((rounded("float16"), rounded("folded"))) == "float16"
+    assert verify._short((rounded("float16"), rounded("bfloat16"))) == "bfloat16"
+    assert verify._short((rounded("float16"), rounded("folded", "int8"))) == "int8"
+    assert verify._short((rounded("int8", fault=True), rounded("float16"))) == "float16"
+
+
+def test_biases_that_were_moved_are_those_that_fit_with_a_constant():
+    moved = Rounding(("folded",), "moved", {}, lambda made: made)
+    found = (
+        ArrayFinding("a.b", "folded", rounding=moved),
+        ArrayFinding("b.b", "stale", True, rounding=moved),
+        ArrayFinding("c.b", "folded", rounding=moved._replace(form="float")),
+        ArrayFinding("d.b", "bit-equal"),
+    )
+    assert verify._moved(found) == {"a.b"}
