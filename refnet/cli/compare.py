@@ -11,11 +11,19 @@ from typing import Any
 from refnet.cli.common import Command, print_json, progress, seconds_argument, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import writable
+from refnet.graph import SOURCE
 from refnet.judge.compare import TensorScale, compare
+from refnet.judge.integers import compare_integers
+from refnet.network import load
+from refnet.network.quantised import QuantisedNetwork
+from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack
 from refnet.readings.precision import FLOATS, WEIGHTS
 from refnet.report.comparison import comparison_document, comparison_pictures
+from refnet.report.integers import integer_document, integer_table
 from refnet.report.page import comparison_page
 from refnet.report.table import comparison_junit, comparison_table
+from refnet.runtimes.integers import RUNTIME_KERNELS, run_in_litert
+from refnet.runtimes.models import is_model
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +40,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", choices=tuple(WEIGHTS), help="what the port's weights are, if not the pack's own")
     parser.add_argument("--precision", choices=tuple(FLOATS), help="what the port stores in; by default as stored")
     parser.add_argument("--accumulate", choices=tuple(FLOATS), help="what the port sums in")
+    parser.add_argument(
+        "--kernels",
+        metavar="NAME",
+        help="of a pack of integers and a file of integers: reference, optimised or xnnpack run it in LiteRT; "
+        "the name of another arithmetic, such as tflite_2_12 or qnnpack, runs it in that",
+    )
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
     seconds_argument(parser)
     parser.add_argument("--no-causes", action="store_true", help="do not look for causes")
@@ -47,6 +61,10 @@ def _run(options: argparse.Namespace) -> int:
         raise RequestError(f"{options.report}: --junit and --report name the same file")
     for path in filter(None, (options.junit, options.report)):
         writable(path)
+    if is_integer_pack(options.pack):
+        return _compare_integers(options)
+    if options.kernels is not None:
+        raise RequestError("--kernels goes with a pack of integers, which refnet golden makes of a file of integers")
     with progress("way") as tell:
         found = compare(
             options.pack,
@@ -74,6 +92,41 @@ def _run(options: argparse.Namespace) -> int:
     if found.judged.search.ended == "interrupted":
         return 130
     return 0 if made["verdict"] == "holds" else 1
+
+
+def _compare_integers(options: argparse.Namespace) -> int:
+    """Print what is wrong with a port's integers; 1 if a tensor is not exact."""
+    for name in ("scales", "weights", "precision", "accumulate", "junit", "report"):
+        if getattr(options, name) is not None:
+            raise RequestError(f"--{name} goes with a pack of floats: integers are equal or not")
+    pack = read_integer_pack(options.pack)
+    candidate = _integers_of(options, pack)
+    found = compare_integers(pack, candidate, names=_names(options.map), explain=not options.no_causes)
+    made = integer_document(found, pack=options.pack, candidate=options.candidate)
+    if options.json:
+        print_json(made)
+    else:
+        print(integer_table(made, verbose=options.verbose))
+    return 0 if found.holds else 1
+
+
+def _integers_of(options: argparse.Namespace, pack: IntegerPack) -> Any:
+    """A port's tensors, or the file of integers that makes them."""
+    path, kernels = Path(options.candidate), options.kernels
+    if not is_model(path):
+        if kernels is not None:
+            raise RequestError("--kernels goes with a file of integers as the candidate")
+        return options.candidate
+    if kernels in RUNTIME_KERNELS or (kernels is None and path.suffix == ".tflite"):
+        if path.suffix != ".tflite":
+            raise RequestError(
+                f"--kernels {kernels} runs .tflite files; refnet's own arithmetic runs {path.suffix} files"
+            )
+        return run_in_litert(path, pack.tensor(SOURCE), kernels or "xnnpack")
+    net = load(path)
+    if not isinstance(net, QuantisedNetwork):
+        raise RequestError(f"{path}: is no file of integers")
+    return net if kernels is None else net.under(kernels)
 
 
 def _object(path: str) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def _laid(y: Array, layout: str) -> Array:
 
 def _tensor(out: ArrayWriter, net: QuantisedNetwork, name: str, y: Array, layout: str) -> dict[str, Any]:
     q = net.quantised.get(name)
-    return out.add("tensors", name, _laid(y, layout)) | ({} if q is None else _said(q))
+    key = {"key": net.keys[name]} if name in net.keys else {}  # the file's own name of the tensor
+    return out.add("tensors", name, _laid(y, layout)) | ({} if q is None else _said(q)) | key
 
 
 def _said(q: Quantisation) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""A comparison of integers in words: a document for programs, a table for people, JUnit."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from refnet.bugs.integers import INTEGER_BUGS
+from refnet.judge.integers import IntegerCause, IntegerComparison, IntegerFinding
+from refnet.text import plain, table
+
+__all__ = ["integer_document", "integer_sentence", "integer_table"]
+
+_VERDICTS = {
+    "exact": "exact",
+    "wrong": "wrong",
+    "inside": "",
+    "shape": "has another shape",
+    "dtype": "holds another type",
+    "missing": "missing",
+}
+
+
+def integer_sentence(rule: str) -> str:
+    """What a rule does, in one sentence."""
+    if rule.startswith("kernels:"):
+        return f"These are the integers of the kernels {rule.removeprefix('kernels:')}."
+    text = inspect.getdoc(INTEGER_BUGS[rule]) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def integer_document(found: IntegerComparison, *, pack: str, candidate: str) -> dict[str, Any]:
+    """A comparison as JSON."""
+    counts = dict.fromkeys(_VERDICTS, 0)
+    for finding in found.findings:
+        counts[finding.verdict] += 1
+    return {
+        "pack": pack,
+        "candidate": candidate,
+        "arithmetic": found.kernels,
+        "verdict": "holds" if found.holds else "differs",
+        "counts": {verdict: count for verdict, count in counts.items() if count},
+        "everywhere": [_rule(rule) for rule in found.everywhere],
+        "tensors": [_finding(finding) for finding in found.findings],
+        "unmatched": list(found.unmatched),
+    }
+
+
+def _rule(rule: str) -> dict[str, str]:
+    return {"rule": rule, "sentence": integer_sentence(rule)}
+
+
+def _finding(finding: IntegerFinding) -> dict[str, Any]:
+    made = finding._asdict() | {"place": list(finding.place), "causes": [_cause(cause) for cause in finding.causes]}
+    return {key: value for key, value in made.items() if value or key in ("node", "verdict", "different")}
+
+
+def _cause(cause: IntegerCause) -> dict[str, Any]:
+    return _rule(cause.rule) | {"left": cause.left, "changes": cause.changes, "on_noise": cause.on_noise}
+
+
+def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
+    """A comparison for people: what is not exact, and why."""
+    rows = []
+    for each in document["tensors"]:
+        if each["verdict"] in ("exact", "inside") and not verbose:
+            continue
+        share = f"{each['different']:,} of {each.get('elements', 0):,}" if each["different"] else ""
+        most = f"{each['most']:g}" if each.get("most") else ""
+        rows.append((plain(each["node"]), each.get("op", ""), each["verdict"], share, most, _why(each)))
+    lines = []
+    if rows:
+        lines.append(table(("node", "operation", "verdict", "differ", "most", "rule"), rows, left=3))
+        lines.append("")
+    counts = document["counts"]
+    judged = sum(count for verdict, count in counts.items() if verdict != "inside")
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lines.append(f"{judged} tensors on their own inputs, arithmetic of {document['arithmetic']}: {said}")
+    if document["everywhere"]:
+        first, *others = document["everywhere"]
+        lines.append(f"everywhere     {first['rule']}: {first['sentence']}")
+        lines += [f"  or as well   {other['rule']}: {other['sentence']}" for other in others]
+    else:
+        lines += _by_rule(document)
+    if document["unmatched"]:
+        lines.append(f"unmatched      {', '.join(plain(name) for name in document['unmatched'][:8])}")
+    return "\n".join(lines)
+
+
+def _why(each: dict[str, Any]) -> str:
+    """The rules that fit a node, or come near."""
+    causes = each.get("causes", [])
+    fits = [cause["rule"] for cause in causes if not cause["left"]]
+    if fits:
+        rest = f" (or {', '.join(fits[1:4])}{', ...' if len(fits) > 4 else ''})" if len(fits) > 1 else ""
+        return str(fits[0]) + rest
+    near = [f"near: {cause['rule']}, but for {cause['left']:,}" for cause in causes]
+    return str(near[0]) if near else ("none fits" if each["verdict"] == "wrong" else _VERDICTS[each["verdict"]])
+
+
+def _by_rule(document: dict[str, Any]) -> list[str]:
+    """What the first rules of the nodes say, each once."""
+    named = dict.fromkeys(
+        cause["rule"] for each in document["tensors"] for cause in each.get("causes", [])[:1] if not cause["left"]
+    )
+    return [f"{rule}: {integer_sentence(rule)}" for rule in named]

@@ -1,0 +1,177 @@
+"""Ports of integer networks: exact, or by which wrong rule."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from integer_files import write_vww
+from some_integers import int8_network, uint8_network
+
+import refnet
+from refnet.bugs.integer_node import IntegerNode
+from refnet.bugs.integers import INTEGER_BUGS
+from refnet.cli import main
+from refnet.errors import RequestError
+from refnet.judge.integers import compare_integers
+from refnet.pack.integers import read_integer_pack, write_integer_pack
+from refnet.readings.integer.quantisation import QuantisedTensor
+from refnet.readings.quantised import run_node
+from refnet.report.integers import integer_sentence
+
+MAKERS = {
+    "int8": int8_network,
+    "uint8": uint8_network,
+    "onnxruntime": lambda: uint8_network("onnxruntime", "int8", 0),
+}
+# Rules that change one element of some hundred thousand, or one table of some hundred: none here.
+RARE = {"multiplier-of-double", "multiplier-of-float32", "curve-in-fixed-point", "curve-in-float"}
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packs")
+    made = {}
+    for name, maker in MAKERS.items():
+        net, x = maker()
+        write_integer_pack(net, x, folder / name)
+        made[name] = read_integer_pack(folder / name)
+    return made
+
+
+def port(pack, wrong=None, rule=None):
+    """What a port makes that does one node, or every node, by a wrong rule; and the nodes that this changes."""
+    net, changed = pack.net, []
+    made = {"input": net.given(pack.tensor("input"))}
+    for node in net.graph.nodes:
+        inputs = [made[name] for name in node.inputs]
+        q = net.quantised[node.name]
+        y = run_node(node, inputs, net.params, q, net.kernels)
+        if rule is not None and wrong in (None, node.name):
+            held = {slot: net.params[f"{node.name}.{slot}"] for slot in node.params}
+            other = rule(IntegerNode(node, tuple(inputs), held, q, net.kernels))
+            if other is not None and not np.array_equal(other, y.values):
+                changed.append(node.name)
+                y = QuantisedTensor(other, q)
+        made[node.name] = y
+    return {name: y.values for name, y in made.items()}, changed
+
+
+def test_a_port_that_does_everything_right_is_exact(packs):
+    for pack in packs.values():
+        found = compare_integers(pack, port(pack)[0])
+        assert found.holds
+        assert {finding.verdict for finding in found.findings} == {"exact"}
+
+
+@pytest.mark.parametrize("name", INTEGER_BUGS)
+def test_an_injected_rule_is_named_at_every_place_where_it_shows(packs, name):
+    shown = 0
+    for pack in packs.values():
+        for node in pack.net.graph.nodes:
+            tensors, changed = port(pack, node.name, INTEGER_BUGS[name])
+            if not changed:
+                continue
+            shown += 1
+            found = compare_integers(pack, tensors)
+            assert found.wrong() == [node.name]
+            (finding,) = [each for each in found.findings if each.verdict == "wrong"]
+            fits = {cause.rule: cause for cause in finding.causes if not cause.left}
+            assert name in fits
+            assert fits[name].changes == finding.different
+            others = [cause for cause in finding.causes[1:] if not cause.left]
+            assert all(cause.on_noise is not None for cause in others)
+    assert bool(shown) is not (name in RARE)
+
+
+def test_most_rules_are_named_alone(packs):
+    alone = set()
+    for name, rule in INTEGER_BUGS.items():
+        for pack in packs.values():
+            for node in pack.net.graph.nodes:
+                tensors, changed = port(pack, node.name, rule)
+                if changed:
+                    found = compare_integers(pack, tensors)
+                    (finding,) = [each for each in found.findings if each.verdict == "wrong"]
+                    if [cause.rule for cause in finding.causes] == [name]:
+                        alone.add(name)
+    assert len(alone) >= 20
+
+
+@pytest.mark.parametrize("name", ["single-rounding", "bias-left-out", "rounding-truncated", "padding-of-zero"])
+def test_a_rule_that_is_everywhere_is_said_once(packs, name):
+    tensors, changed = port(packs["int8"], None, INTEGER_BUGS[name])
+    found = compare_integers(packs["int8"], tensors)
+    assert found.wrong() == changed
+    assert name in found.everywhere
+
+
+def test_a_port_without_inner_tensors_is_judged_from_what_it_has(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack, "point", INTEGER_BUGS["bias-left-out"])
+    found = compare_integers(pack, {name: tensors[name] for name in ("input", "stem", "point", "output")})
+    verdicts = {each.node: each.verdict for each in found.findings}
+    assert verdicts["depth"] == verdicts["pool"] == "inside"
+    assert (verdicts["stem"], verdicts["point"], verdicts["output"]) == ("exact", "wrong", "exact")
+
+
+def test_channels_last_and_other_names_are_matched(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack)
+    last = {f"t{i}": np.moveaxis(y, 1, -1) if y.ndim == 4 else y for i, y in enumerate(tensors.values())}
+    assert compare_integers(pack, last).holds
+
+
+def test_integers_of_another_type_or_shape_are_said_to_be_so(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack)
+    tensors["pool"] = tensors["pool"].astype(np.int16)
+    tensors["depth"] = tensors["depth"][:, :, :2]
+    verdicts = {each.node: each.verdict for each in compare_integers(pack, tensors).findings}
+    assert (verdicts["pool"], verdicts["depth"], verdicts["point"]) == ("dtype", "shape", "exact")
+
+
+def test_a_candidate_of_nothing_known_is_refused(packs):
+    with pytest.raises(RequestError, match="nothing in the candidate is any tensor"):
+        compare_integers(packs["int8"], {"a": np.zeros((1, 2), np.int8)})
+
+
+def test_other_kernels_are_named_on_a_network(tmp_path):
+    path, golden = write_vww(tmp_path)
+    net = refnet.load(path)
+    write_integer_pack(net, np.moveaxis(golden["input0"], -1, 1), tmp_path / "pack")
+    found = compare_integers(tmp_path / "pack", net.under("xnnpack"))
+    assert len(found.wrong()) > 10
+    assert "kernels:xnnpack" in found.everywhere
+
+
+def test_every_rule_has_a_sentence():
+    for name in INTEGER_BUGS:
+        assert integer_sentence(name).endswith(".")
+    assert integer_sentence("kernels:xnnpack") == "These are the integers of the kernels xnnpack."
+
+
+def test_compare_says_on_the_command_line_which_rule_it_is(packs, tmp_path, capsys):
+    pack = packs["int8"]
+    tensors, _ = port(pack, "swish", INTEGER_BUGS["hard-swish-rounded"])
+    np.savez(tmp_path / "port.npz", **tensors)
+    assert main(["compare", str(pack.path), str(tmp_path / "port.npz")]) == 1
+    said = capsys.readouterr().out
+    assert "hard-swish-rounded" in said
+    assert "The last product of hard swish is rounded, not cut off toward zero." in said
+    assert main(["compare", str(pack.path), str(tmp_path / "port.npz"), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["verdict"] == "differs"
+    assert [each["rule"] for each in document["everywhere"]] == ["hard-swish-rounded"]
+
+
+def test_a_file_of_integers_is_a_candidate(tmp_path, capsys):
+    path, golden = write_vww(tmp_path)
+    np.save(tmp_path / "x.npy", np.moveaxis(golden["input0"], -1, 1))
+    pack = str(tmp_path / "pack")
+    assert main(["golden", str(path), "--input", str(tmp_path / "x.npy"), "-o", pack]) == 0
+    assert main(["compare", pack, str(path), "--kernels", "tflite"]) == 0
+    assert "31 exact" in capsys.readouterr().out
+    assert main(["compare", pack, str(path), "--kernels", "xnnpack_of_nobody"]) == 2
+    assert main(["compare", pack, str(path), "--kernels", "tflite_2_12", "--precision", "float16"]) == 2
