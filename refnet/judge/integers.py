@@ -137,7 +137,7 @@ def compare_integers(
     elif callable(candidate):
         candidate = candidate(x)
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
-    golden = _Golden(pack)
+    golden = _GoldenIntegers(pack)
     found, unmatched = _matched(tensors, golden, names or {})
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
@@ -146,7 +146,7 @@ def compare_integers(
     return IntegerComparison(net.kernels, findings, tuple(unmatched), tuple(judge.everywhere(findings)))
 
 
-class _Golden:
+class _GoldenIntegers:
     """The tensors of a pack; those that it does not store are computed, once."""
 
     def __init__(self, pack: IntegerPack) -> None:
@@ -159,7 +159,7 @@ class _Golden:
 
 
 def _matched(
-    tensors: Tensors, golden: _Golden, names: Mapping[str, str]
+    tensors: Tensors, golden: _GoldenIntegers, names: Mapping[str, str]
 ) -> tuple[dict[str, tuple[str, Array]], list[str]]:
     """By node the candidate's name and its array as (N, C, H, W); the names that are no node's."""
     keys = {entry.get("key"): node for node, entry in golden.pack.manifest["tensors"].items() if entry.get("key")}
@@ -195,7 +195,7 @@ class _Judge:
     """Goes through the nodes with the candidate's tensors, and the reference's of them where it has none."""
 
     def __init__(
-        self, net: QuantisedNetwork, golden: _Golden, found: Mapping[str, tuple[str, Array]], explain: bool
+        self, net: QuantisedNetwork, golden: _GoldenIntegers, found: Mapping[str, tuple[str, Array]], explain: bool
     ) -> None:
         self.net, self.golden, self.found, self.explain = net, golden, found, explain
         self.values: dict[str, Any] = {}
