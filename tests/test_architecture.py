@@ -42,7 +42,7 @@ FLOORS = (
     ),
     ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
-    ("files/schemes", "files/importers", "files/exporters", "networks/resize", "session"),
+    ("files/schemes", "files/importers", "files/exporters", "files/integers_npz", "networks/resize", "session"),
     ("alignment",),
     ("report/differences",),
     ("files/identify",),

@@ -40,6 +40,7 @@ _COMMANDS = (
     "bench",
     "check",
     "golden",
+    "quantise",
 )
 
 

@@ -18,6 +18,7 @@ from refnet.files.importers.integers import ImportedIntegers
 from refnet.files.importers.onnx_integers import import_onnx_integers
 from refnet.files.importers.onnx_quantised import is_quantised_onnx
 from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
+from refnet.files.integers_npz import read_integers_npz
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
 from refnet.networks.preprocessing import Preprocessing
@@ -76,7 +77,11 @@ def read_quantised(
     FormatError, RequestError
         in one line: the file, what is wrong.
     """
-    if not Path(path).is_file() or containers.kind(path) not in _READERS:
+    kind = containers.kind(path) if Path(path).is_file() else ""
+    if kind == "npz":
+        own = read_integers_npz(path)
+        return None if own is None else QuantisedFile(*own, None, {})
+    if kind not in _READERS:
         return None
     contents = containers.read(path)
     reader = _READERS[contents.kind]

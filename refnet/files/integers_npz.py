@@ -1,0 +1,114 @@
+"""A network of integers as one .npz: graph and scales as JSON, weights and biases as the integers that they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.errors import FormatError, RefnetError
+from refnet.files.containers import npz
+from refnet.files.containers.atomic import atomic_file
+from refnet.graph import Graph, Node, Recipe
+from refnet.networks.preprocessing import Preprocessing
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+
+__all__ = ["ABOUT", "read_integers_npz", "write_integers_npz"]
+
+Array = npt.NDArray[Any]
+
+ABOUT = "refnet.integers"  # the entry that says what the others are
+_FORMAT = "refnet integers 1"
+
+
+def write_integers_npz(
+    path: str | Path, graph: Graph, params: Mapping[str, Any], quantised: Mapping[str, Quantisation], kernels: str
+) -> None:
+    """Write a network of integers, whole or not at all; `refnet.load` reads it again."""
+    arrays: dict[str, Array] = {}
+    for name, param in params.items():
+        arrays[name] = param.values if isinstance(param, QuantisedTensor) else np.asarray(param)
+        if isinstance(param, QuantisedTensor):
+            arrays[f"{name}.scale"] = param.quantisation.scale
+            arrays[f"{name}.zero_point"] = param.quantisation.zero_point
+    about = {
+        "format": _FORMAT,
+        "kernels": kernels,
+        "recipe": asdict(graph.recipe),
+        "graph": [asdict(node) for node in graph.nodes],
+        "returns": graph.outputs,
+        "quantised": {
+            name: {"scale": float(q.single()[0]), "zero_point": q.single()[1], "dtype": str(q.dtype)}
+            for name, q in quantised.items()
+        },
+    }
+    text = np.frombuffer(json.dumps(about).encode("ascii"), np.uint8)
+    with atomic_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **{ABOUT: text, **arrays})
+
+
+def read_integers_npz(path: str | Path) -> tuple[Graph, dict[str, Any], dict[str, Quantisation], str] | None:
+    """Read what `write_integers_npz` wrote; None of any other .npz.
+
+    Raises
+    ------
+    FormatError
+        in one line: what is wrong.
+    """
+    arrays = npz.read(path)
+    if ABOUT not in arrays:
+        return None
+    try:
+        about = json.loads(arrays[ABOUT].tobytes())
+        if about.get("format") != _FORMAT:
+            raise FormatError(f"is of the format {str(about.get('format'))[:60]!r}; this is read: {_FORMAT!r}")
+        nodes = tuple(
+            Node(
+                n["name"],
+                n["op"],
+                tuple(n["inputs"]),
+                {k: tuple(v) for k, v in n["params"].items()},
+                _tuples(n["attrs"]),
+            )
+            for n in about["graph"]
+        )
+        graph = Graph(_recipe(about["recipe"]), nodes, tuple(about["returns"]))
+        params = {name: _held(arrays, name, shape) for name, shape in graph.params().items()}
+        quantised = {
+            name: Quantisation(q["scale"], q["zero_point"], None, q["dtype"]) for name, q in about["quantised"].items()
+        }
+        return graph, params, quantised, str(about["kernels"])
+    except RefnetError as error:
+        raise FormatError(f"{path}: {error}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{path}: not as refnet quantise writes it ({' '.join(str(error).split())[:200]})") from None
+
+
+def _held(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Any:
+    array = arrays[name]
+    if array.shape != shape:
+        raise FormatError(f"{name} has shape {array.shape}, the graph needs {shape}")
+    if f"{name}.scale" not in arrays:
+        return array
+    scale = arrays[f"{name}.scale"]
+    return QuantisedTensor(
+        array, Quantisation(scale, arrays[f"{name}.zero_point"], 0 if scale.ndim else None, array.dtype)
+    )
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _recipe(entry: dict[str, Any]) -> Recipe:
+    made = _tuples(entry)
+    before = made.pop("preprocessing")
+    return Recipe(**made, preprocessing=None if before is None else Preprocessing(**before))
