@@ -38,6 +38,7 @@ FLOORS = (
         "files/graph_text",
         "files/labels",
         "files/images",
+        "files/resample",
         "files/fetch",
     ),
     ("networks/plan",),

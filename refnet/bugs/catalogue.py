@@ -14,14 +14,28 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import get_args, get_type_hints
 
-from refnet.bugs import activations, blocks, damage, ends, head, norms, padding, precision, sampling, weights
+from refnet.bugs import (
+    activations,
+    blocks,
+    damage,
+    ends,
+    head,
+    inputs,
+    norms,
+    padding,
+    pictures,
+    precision,
+    sampling,
+    solved,
+    weights,
+)
 from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
 from refnet.bugs.segments import Segment
 
 __all__ = ["BUGS", "REPLAYED", "Bug"]
 
-_PORTS = (padding, weights, sampling, norms, activations, blocks, head, ends, precision)
+_PORTS = (padding, weights, sampling, norms, activations, blocks, head, inputs, pictures, solved, ends, precision)
 _FILES = (damage,)
 
 

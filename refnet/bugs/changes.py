@@ -56,7 +56,7 @@ class Change:
     node, form, facts : as in `Mistake`
     nodes : by the name of a node, those that stand in its place; the last one is called as it is
     params : by 'node.slot', other arrays
-    given : other inputs of the segment, by name
+    given : other inputs of the segment, by name; exact, or with how far a port's own may lie from them
     view : how the result is laid out
     precision : what is computed in
     shape : of the result, batch included, where the bug changes it: no input is needed to show such a bug. Where even
@@ -71,7 +71,7 @@ class Change:
     facts: Mapping[str, Any] = field(default_factory=lambda: _NONE)
     nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=lambda: _NONE)
     params: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
-    given: Mapping[str, Array] = field(default_factory=lambda: _NONE)
+    given: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
     view: Callable[[Array], Array] | None = None
     precision: Precision | None = None
     shape: tuple[int, ...] | None = None

@@ -1,8 +1,8 @@
-"""Bugs of what goes into a network, and of what comes out of it."""
+"""Bugs of what comes out of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,90 +13,9 @@ import numpy.typing as npt
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, without
 from refnet.bugs.segments import Segment
-from refnet.graph import SOURCE, Node
-from refnet.networks.preprocessing import Preprocessing
+from refnet.graph import Node
 
 Array = npt.NDArray[Any]
-
-_BLACK_TO_WHITE = np.array([0.0, 255.0]).reshape(1, 2)
-
-
-def input_range(segment: Segment) -> Iterator[Change]:
-    """pixels in another range.
-
-    In [0, 1], [-1, 1] or [0, 255].
-
-    Source: https://github.com/tensorflow/tensorflow/issues/46105
-    """
-    yield from _treated(segment, "0..1", lambda pixels, own: pixels / 255)
-    yield from _treated(segment, "-1..1", lambda pixels, own: pixels / 127.5 - 1)
-    yield from _treated(segment, "0..255", lambda pixels, own: pixels)
-
-
-def input_meanstd(segment: Segment) -> Iterator[Change]:
-    """mean and standard deviation left out or applied twice."""
-    yield from _treated(segment, "out", lambda pixels, own: pixels / own.scale)
-    yield from _treated(segment, "twice", lambda pixels, own: _normalised(_normalised(pixels / own.scale, own), own))
-
-
-def _treated(segment: Segment, form: str, other: Callable[[Array, Preprocessing], Array]) -> Iterator[Change]:
-    """The input as another treatment of the same pixels would have it, where that is another at all."""
-    own = segment.whole.recipe.preprocessing
-    if SOURCE not in segment.given or own is None:
-        return
-    if np.allclose(other(_BLACK_TO_WHITE, own), _normalised(_BLACK_TO_WHITE / own.scale, own), rtol=1e-12, atol=1e-12):
-        return
-    x = segment.given[SOURCE].astype(np.float64)
-    pixels = (x * _column(own.std) + _column(own.mean)) * own.scale
-    yield from _fed(segment, form, other(pixels, own))
-
-
-def _normalised(x: Array, pre: Preprocessing) -> Array:
-    normalised: Array = (x - _column(pre.mean)) / _column(pre.std)
-    return normalised
-
-
-def _column(figures: tuple[float, ...]) -> Array:
-    """A number a channel: (C, 1, 1)."""
-    return np.array(figures).reshape(-1, 1, 1)
-
-
-def _fed(segment: Segment, form: str, x: Array) -> Iterator[Change]:
-    """The segment on another input; where it is the same one, this input hides the bug."""
-    if x.shape == segment.given[SOURCE].shape:
-        yield Change(SOURCE, form, given={SOURCE: x})
-
-
-def input_bgr(segment: Segment) -> Iterator[Change]:
-    """colours in reverse order.
-
-    Source: https://github.com/endernewton/tf-faster-rcnn/issues/310
-    """
-    if SOURCE in segment.given:
-        yield from _fed(segment, "", segment.given[SOURCE][:, ::-1])
-
-
-def input_resize(segment: Segment) -> Iterator[Change]:
-    """the image resampled otherwise.
-
-    Half a pixel, or a whole one, away.
-
-    Source: https://github.com/pytorch/vision/issues/6506
-    """
-    if SOURCE in segment.given:
-        x = segment.given[SOURCE].astype(np.float64)
-        down = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
-        right, moved = (np.concatenate([y[:, :, :, 1:], y[:, :, :, -1:]], axis=3) for y in (x, down))
-        yield from _fed(segment, "half", (x + down + right + moved) / 4)
-        yield from _fed(segment, "one", moved)
-
-
-def input_hw(segment: Segment) -> Iterator[Change]:
-    """height and width exchanged."""
-    if SOURCE in segment.given:
-        x = segment.given[SOURCE]
-        N, C, H, W = x.shape
-        yield from _fed(segment, "", x.reshape(N, C, W, H).transpose(0, 1, 3, 2))
 
 
 def classes_shift(part: Segment | UnitArrays) -> Iterator[Change]:

@@ -137,6 +137,9 @@ def bn_fold_bias(unit: UnitArrays) -> Iterator[Change]:
     zero, root = np.zeros_like(mean), np.sqrt(np.maximum(unit["var"] + unit.eps, 0))
     yield _with(unit, "mean", mean=zero)
     yield _with(unit, "no-root", mean=mean * root)
+    if beta.any() and mean.any():
+        own = {"b": zero} if unit.foldable and "b" in unit else {}
+        yield _with(unit, "lost", False, mean=zero, beta=zero, **own)
     if unit.foldable and "b" in unit:
         yield _with(unit, "own", b=zero)
     yield _with(unit, "beta", rare=True, beta=zero)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -38,6 +39,40 @@ def pad_lower(segment: Segment) -> Iterator[Change]:
         lower = ((rows[1], rows[0]), (columns[1], columns[0]))
         if lower != (rows, columns):
             yield from _repadded(segment, node, lower, "")
+
+
+def pad_split(segment: Segment) -> Iterator[Change]:
+    """the padding split otherwise between the sides.
+
+    Rows or columns alone, or each by itself: as many points in all, more of them before or after.
+    """
+    for node in windowed(segment):
+        own = node.attrs["pad"]
+        told = {_before(_padded(segment, node, rule)) for rule in ("same", "symmetric")}
+        rows, columns = _padded(segment, node, "same")
+        told |= {_before(own), (rows[1], columns[1])}
+        if all(step > 1 and pair[0] for step, pair in zip(node.attrs["stride"], own, strict=True)):
+            told.add((own[0][0] - 1, own[1][0] - 1))  # a phase
+        for found in sorted(_splits(own), key=lambda pad: sum(map(_moved, pad, own))):
+            if _before(found) not in told:
+                yield from _repadded(segment, node, found, f"{found}")
+                told.add(_before(found))
+
+
+def _before(pad: Pad) -> tuple[int, int]:
+    """Where sampling begins, which is all that the pads of a map of one size decide."""
+    return pad[0][0], pad[1][0]
+
+
+def _moved(one: tuple[int, int], other: tuple[int, int]) -> int:
+    return abs(one[0] - other[0])
+
+
+def _splits(own: Pad) -> Iterator[Pad]:
+    """Every pad of the same sum along each axis."""
+    rows, columns = map(sum, own)
+    for top, left in itertools.product(range(rows + 1), range(columns + 1)):
+        yield (top, rows - top), (left, columns - left)
 
 
 def pad_value(segment: Segment) -> Iterator[Change]:

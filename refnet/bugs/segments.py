@@ -5,6 +5,7 @@ What a bug makes of a segment is another segment, so that it can be run, bounded
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -42,6 +43,9 @@ class Segment:
         where a bug is to be injected
     view : how the port lays out the result, or None
     precision : what the port computes in, where a bug is about that; None leaves the declared one
+    slack : by name, how far an input that a bug makes may lie from what a port makes of it
+    span : the least and the largest number that the candidate's tensor can hold; what is beyond is cut off
+    image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
     """
 
     graph: Graph
@@ -52,6 +56,9 @@ class Segment:
     candidate: Array | None = None
     view: _View | None = None
     precision: Precision | None = None
+    slack: Mapping[str, Array] = field(default_factory=dict)
+    span: tuple[float, float] = (-math.inf, math.inf)
+    image: Array | None = None
 
     @property
     def end(self) -> str:
@@ -110,12 +117,15 @@ class Segment:
             moved = {f"{node.name}.{slot}": f"{name}.{slot}" for node in new for slot in node.params}
             params |= {key: params[old] for key, old in moved.items() if old in params}
         arrays = {name: each.value if isinstance(each, Expected) else each for name, each in change.params.items()}
+        given = {name: each.value if isinstance(each, Expected) else each for name, each in change.given.items()}
+        slack = {name: each.slack for name, each in change.given.items() if isinstance(each, Expected)}
         nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]
         return replace(
             self,
             graph=replace(self.graph, nodes=tuple(nodes)),
             params={**params, **arrays},
-            given={**self.given, **change.given},
+            given={**self.given, **given},
+            slack={**self.slack, **slack},
             view=_then(self.view, change.view),
             precision=change.precision or self.precision,
         )
@@ -150,7 +160,8 @@ def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) 
     params = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
     given = {name: np.asarray(array, dtype) for name, array in segment.given.items()}
     y: Array = interpret(segment.graph, rules, params, given)
-    return y if segment.view is None else segment.view(y)
+    y = y if segment.view is None else segment.view(y)
+    return y if np.isinf(segment.span).all() else y.clip(*segment.span)
 
 
 def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtype: npt.DTypeLike = np.float64) -> Bound:
@@ -159,7 +170,7 @@ def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtyp
     `rounded` takes the segment's inputs for rounded copies of what the port went on with; `dtype` as in `bound`.
     """
     own = segment.precision or precision
-    made = bound(segment.graph, segment.params, segment.given, own, rounded=rounded, dtype=dtype)
+    made = bound(segment.graph, segment.params, segment.given, own, rounded=rounded, slack=segment.slack, dtype=dtype)
     if segment.view is None:
         return made
     return Bound(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)

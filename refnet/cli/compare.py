@@ -46,6 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="of a pack of integers and a file of integers: reference, optimised or xnnpack run it in LiteRT; "
         "the name of another arithmetic, such as tflite_2_12 or qnnpack, runs it in that",
     )
+    parser.add_argument("--image", metavar="FILE", help="the picture that the pack's input was made of")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
     seconds_argument(parser)
     parser.add_argument("--no-causes", action="store_true", help="do not look for causes")
@@ -76,6 +77,7 @@ def _run(options: argparse.Namespace) -> int:
             weights=options.weights,
             partial=options.partial,
             explain=not options.no_causes,
+            image=options.image,
             seconds=options.seconds,
             tell=tell,
         )

@@ -8,6 +8,7 @@ reader to guess. Knows no network: what to do is stated by `networks.preprocessi
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -65,7 +66,12 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         raise FormatError(f"{file}: cannot be read as an image: {reason}") from error
 
 
-def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[np.float32]:
+def prepare(
+    pixels: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    size: tuple[int, int],
+    resize: Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]] | None = None,
+) -> NDArray[np.float32]:
     """Make pixels the input of a network: keep, resize, crop, scale, normalise.
 
     x[0,k,p,q] = (cropped[p,q,k] / scale - mean[k]) / std[k]
@@ -75,6 +81,7 @@ def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: tuple
     pixels : (H', W', 3) uint8 array; red, green, blue
     preprocessing : the recipe's
     size : (H, W) of the network's input, in pixels
+    resize : makes (h, w, 3) pixels (height, width, 3); by default the recipe's interpolation does
 
     Returns
     -------
@@ -108,7 +115,8 @@ def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: tuple
     else:
         side, crop = preprocessing.resize
         shape = _cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
-    image = _centre_crop(_resize(part, shape, preprocessing.interpolation), size)  # (H, W, 3)
+    resized = resize(part, shape) if resize is not None else _resize(part, shape, preprocessing.interpolation)
+    image = _centre_crop(resized, size)  # (H, W, 3)
     x = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)  # (1, 3, H, W)
     return np.ascontiguousarray(preprocessing.apply(x))
 

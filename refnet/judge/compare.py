@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
+from refnet.files.images import prepare, read_image
 from refnet.graph import SOURCE
 from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause
@@ -77,6 +79,7 @@ def compare(
     weights: str | None = None,
     partial: bool = False,
     explain: bool = True,
+    image: str | Path | None = None,
     seconds: float = 60.0,
     tell: Callable[[int, int], object] | None = None,
 ) -> Comparison:
@@ -95,6 +98,7 @@ def compare(
         .tflite file that is plain from the file
     partial : accept golden tensors that no segment covers
     explain : look for causes
+    image : the picture that the pack's input was made of, to tell how a port resizes it
     seconds : for how long causes are looked for; verdicts are given in any case. Ctrl-C ends the search too. How far it
         got is in `judged.search`
     tell : is given how many ways were looked at and how many there are, as the search goes on
@@ -147,6 +151,8 @@ def compare(
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
     reference = Reference.of_pack(pack)
+    if image is not None:
+        reference = replace(reference, image=_picture(pack, Path(image)))
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     levels = WEIGHTS[weights] if weights else 0
     declared = _precisions(matching, arrays, real, precision, accumulate, levels)
@@ -155,6 +161,17 @@ def compare(
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     return Comparison(found, matching, reference)
+
+
+def _picture(pack: Pack, path: Path) -> Array:
+    """The pixels of a picture, of which the pack's input must have been made."""
+    recipe, pixels = pack.graph.recipe, read_image(path)
+    if recipe.preprocessing is None:
+        raise RequestError(f"{path}: nobody has said how images are prepared for this network; leave --image out")
+    x, made = pack.tensor(SOURCE), prepare(pixels, recipe.preprocessing, recipe.size)
+    if len(x) != 1 or not np.allclose(x, made, rtol=0, atol=1e-5 * float(np.abs(made).max(initial=1.0))):
+        raise RequestError(f"{path}: the pack's input was not made of this picture; give the one it was made of")
+    return pixels
 
 
 class _Golden:

@@ -42,12 +42,14 @@ class Reference:
     graph, params : the network
     golden : loads one of its tensors, the input's included, by name; NCHW
     stored : the names that `golden` knows
+    image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
     """
 
     graph: Graph
     params: Mapping[str, Array]
     golden: Callable[[str], Array]
     stored: tuple[str, ...]
+    image: Array | None = None
 
     @classmethod
     def of(cls, graph: Graph, params: Mapping[str, Array], golden: Mapping[str, Array]) -> Reference:
@@ -231,6 +233,7 @@ class _Judging:
             self.relaid[name] = moved
 
     def _judge(self, name: str, segment: Segment) -> bool:
+        segment = replace(segment, span=self._own(name).span, image=self.reference.image)
         assert segment.candidate is not None
         judgement = judge_segment(segment, self._own(name), dumped=self.dumped)
         stored = name in self.reference.stored

@@ -8,6 +8,7 @@ from typing import Any
 from refnet.bugs.changes import Mistake
 from refnet.bugs.sites import Detectability
 from refnet.readings.precision import FLOATS
+from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port"]
 
@@ -27,6 +28,7 @@ _PORT: _Words = {
         "symmetric": "the padding is symmetric {found} instead of {known}",
     },
     "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
+    "pad-split": "the padding is {found} instead of {known}",
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
         "reflect": "the padding is of mode reflect instead of zeros",
@@ -76,6 +78,7 @@ _PORT: _Words = {
     "bn-fold-bias": {
         "mean": "the mean is forgotten (the folded bias is beta alone)",
         "no-root": "the folded bias is beta - gamma * mean, without the root",
+        "lost": "the folded bias is lost: beta and mean are gone",
         "own": "the fold forgets the convolution's own bias",
     },
     "bn-swapped": {
@@ -123,7 +126,7 @@ _PORT: _Words = {
         "out": "mean and standard deviation are left out",
         "twice": "mean and standard deviation are applied twice",
     },
-    "input-bgr": "the colours are in the order blue, green, red",
+    **PREPROCESSING,
     "input-resize": {
         "half": "the image is resampled half a pixel away",
         "one": "the image is one pixel away",
@@ -171,6 +174,7 @@ _FILE: _Words = {
         "var": "the variance is taken as 1",
         "mean-added": "the mean is added instead of taken away",
         "no-root": "the folded bias is beta - gamma mean, without the root",
+        "lost": "the folded bias is lost",
         "mean-alone": "the folded bias is the mean taken away, unscaled",
         "own-unscaled": "the convolution's own bias is added unscaled",
         "beta-first": "beta is added before the scaling",
@@ -274,6 +278,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
     "empty": {True: " and all zero", False: ""},
     "finite": {True: "", False: ", not finite"},
+    **PICTURE_FACTS,
 }
 
 
@@ -289,6 +294,14 @@ def _fact(key: str, value: Any) -> Any:
         case "channels":
             more = ", ..." if len(value) > 5 else ""
             return f"channel{'' if len(value) == 1 else 's'} {', '.join(map(str, value[:5]))}{more}"
+        case "found" | "known" | "mean" | "std" | "slopes" | "offsets" if isinstance(value, tuple) and all(
+            isinstance(each, float) for each in value
+        ):
+            return f"{value[0]:.6g}" if len(set(value)) == 1 else f"({', '.join(f'{each:.6g}' for each in value)})"
+        case "rows":
+            return f"[{'; '.join(' '.join(f'{each:.4g}' for each in row) for row in value)}]"
+        case "offset":
+            return f" {'plus' if value > 0 else 'minus'} {abs(value):.6g}" if value else ""
         case "first":
             return f"[{', '.join(map(str, value))}]"
         case "found" | "known" if isinstance(value, tuple) and value[0] == value[1]:

@@ -120,10 +120,14 @@ class Bound(NamedTuple):
     rms: float
 
 
-def source(x: Array, precision: Precision, *, rounded: bool = False) -> Value:
-    """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with."""
+def source(x: Array, precision: Precision, *, rounded: bool = False, slack: Array | None = None) -> Value:
+    """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with.
+
+    One that is known to within a slack may lie anywhere in it; then its variance is a third of the slack's square.
+    """
     zero = nothing(x)
-    return stored(x, None, zero, zero, zero, precision) if rounded else Value(x, zero, zero, zero, precision)
+    worst, var = (zero, zero) if slack is None else (slack, slack**2 / 3)
+    return stored(x, None, worst, worst, var, precision) if rounded else Value(x, worst, worst, var, precision)
 
 
 def bound(
@@ -133,6 +137,7 @@ def bound(
     precision: Precision,
     *,
     rounded: bool = False,
+    slack: Mapping[str, npt.NDArray[Any]] | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> Bound:
     """How far rounding alone may move the last tensor of a segment.
@@ -144,6 +149,7 @@ def bound(
     given : the segment's inputs as the candidate has them
     precision : of the candidate
     rounded : whether the inputs are rounded copies of what the candidate went on with
+    slack : by name of an input, how far it may lie from what the candidate has
     dtype : of the arithmetic; float32, where the size of a bound is all that is asked for, takes half the memory
 
     Returns
@@ -151,7 +157,11 @@ def bound(
     Bound
     """
     arrays = {name: np.asarray(params[name], dtype) for name in graph.params()}
-    sources = {name: source(np.asarray(x, dtype), precision, rounded=rounded) for name, x in given.items()}
+    loose = {name: np.asarray(each, dtype) for name, each in (slack or {}).items()}
+    sources = {
+        name: source(np.asarray(x, dtype), precision, rounded=rounded, slack=loose.get(name))
+        for name, x in given.items()
+    }
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         value = interpret(graph, sys.modules[__name__], arrays, sources)
         worst, expected, var = map(_known, value.total)

@@ -1,0 +1,214 @@
+"""Bugs of what goes into a network: a step of its preprocessing that is another one, from a list.
+
+Preprocessing is a short program: decode, order of colours, resize, divide, mean and standard deviation, layout. What
+no list can hold, because it is a number, is solved for in `solved`; how an image is resized is in `pictures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.pixels import column, fed, pixels_of
+from refnet.bugs.segments import Segment
+from refnet.graph import SOURCE
+from refnet.networks.preprocessing import Preprocessing
+
+Array = npt.NDArray[Any]
+Rule = Callable[[Array, Preprocessing], Array]
+
+_BLACK_TO_WHITE = np.array([0.0, 255.0]).reshape(1, 2)
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601: what Pillow and OpenCV make of colours
+
+
+def _normalised(x: Array, pre: Preprocessing) -> Array:
+    normalised: Array = (x - column(pre.mean)) / column(pre.std)
+    return normalised
+
+
+# Pixels to the input of a network, red first: what ports do instead of their own network's rule.
+RULES: Mapping[str, Rule] = {
+    "0..1": lambda pixels, own: pixels / 255,
+    "-1..1": lambda pixels, own: pixels / 127.5 - 1,
+    "0..255": lambda pixels, own: pixels,
+    "out": lambda pixels, own: pixels / own.scale,
+    "twice": lambda pixels, own: _normalised(_normalised(pixels / own.scale, own), own),
+    "no mean": lambda pixels, own: pixels / own.scale / column(own.std),
+    "no std": lambda pixels, own: pixels / own.scale - column(own.mean),
+    "256": lambda pixels, own: _normalised(pixels / (own.scale * 256 / 255), own),
+    "torch": lambda pixels, own: (pixels / 255 - column((0.485, 0.456, 0.406))) / column((0.229, 0.224, 0.225)),
+    "-0.5..0.5": lambda pixels, own: pixels / 255 - 0.5,
+    "-128..127": lambda pixels, own: pixels - 128,
+    "caffe": lambda pixels, own: pixels - column((123.68, 116.779, 103.939)),
+    "caffe-scaled": lambda pixels, own: (pixels - column((123.68, 116.78, 103.94))) * 0.017,
+    "reversed": lambda pixels, own: (pixels / own.scale - column(own.mean[::-1])) / column(own.std[::-1]),
+}
+_RANGES, _MEANS = ("0..1", "-1..1", "0..255"), ("out", "twice")
+_CONSTANTS = tuple(form for form in RULES if form not in (*_RANGES, *_MEANS))
+# Ports that read colours in reverse have one of these rules besides; a caffe network's own is for such colours.
+_REVERSED = ("own", *_RANGES, "out", "torch", "caffe", "caffe-scaled")
+
+
+def input_range(segment: Segment) -> Iterator[Change]:
+    """pixels in another range.
+
+    In [0, 1], [-1, 1] or [0, 255].
+
+    Source: https://github.com/tensorflow/tensorflow/issues/46105
+    """
+    for form in _RANGES:
+        yield from _treated(segment, form)
+
+
+def input_meanstd(segment: Segment) -> Iterator[Change]:
+    """mean and standard deviation left out or applied twice."""
+    for form in _MEANS:
+        yield from _treated(segment, form)
+
+
+def input_constants(segment: Segment) -> Iterator[Change]:
+    """other constants of the input.
+
+    Another divisor, mean or standard deviation, from a list.
+    """
+    for form in _CONSTANTS:
+        yield from _treated(segment, form)
+
+
+def _treated(segment: Segment, form: str) -> Iterator[Change]:
+    """The input as another treatment of the same pixels would have it, where that is another at all."""
+    own = segment.whole.recipe.preprocessing
+    if SOURCE not in segment.given or own is None or not _differs(form, own, alone=form in _CONSTANTS):
+        return
+    yield from fed(segment, form, RULES[form](pixels_of(segment, own), own), **_facts(form, own))
+
+
+def _facts(form: str, own: Preprocessing) -> dict[str, float]:
+    return {"found": own.scale * 256 / 255, "known": own.scale} if form == "256" else {}
+
+
+def _differs(form: str, own: Preprocessing, *, alone: bool = False) -> bool:
+    """Whether a rule is another one than the network's; `alone`: and than those before it in the list."""
+    before = list(RULES)[: list(RULES).index(form)] if alone else []
+    made = [_normalised(_BLACK_TO_WHITE / own.scale, own), *(RULES[each](_BLACK_TO_WHITE, own) for each in before)]
+    return not any(_same(RULES[form](_BLACK_TO_WHITE, own), other) for other in made)
+
+
+def _same(one: Array, other: Array) -> bool:
+    return bool(np.allclose(one, other, rtol=1e-12, atol=1e-12))
+
+
+def input_bgr(segment: Segment) -> Iterator[Change]:
+    """colours in reverse order.
+
+    Source: https://github.com/endernewton/tf-faster-rcnn/issues/310
+    """
+    if SOURCE in segment.given:
+        yield Change(SOURCE, given={SOURCE: segment.given[SOURCE][:, ::-1]})
+
+
+def input_reversed(segment: Segment) -> Iterator[Change]:
+    """colours in reverse order, and other constants.
+
+    The network's own constants in their order, or other ones.
+    """
+    own = segment.whole.recipe.preprocessing
+    if SOURCE not in segment.given or own is None:
+        return
+    pixels = pixels_of(segment, own)[:, ::-1]
+    for form in _REVERSED:
+        if form == "own" and len(set(own.mean)) == len(set(own.std)) == 1:
+            continue  # then it is the first
+        if form == "own" or _differs(form, own, alone=True):
+            rule = _normalised(pixels / own.scale, own) if form == "own" else RULES[form](pixels, own)
+            yield from fed(segment, form, rule)
+
+
+def input_grey(segment: Segment) -> Iterator[Change]:
+    """an image without colours.
+
+    Grey in all channels, or one channel of it three times.
+    """
+    own = segment.whole.recipe.preprocessing
+    if SOURCE not in segment.given or own is None or segment.given[SOURCE].shape[1] != len(GREY):
+        return
+    pixels = pixels_of(segment, own)
+    for form, grey in (
+        ("grey", (pixels * column(GREY)).sum(axis=1, keepdims=True)),
+        ("red", pixels[:, :1]),
+    ):
+        yield from fed(segment, form, _normalised(np.repeat(grey, len(GREY), axis=1) / own.scale, own))
+
+
+def input_order(segment: Segment) -> Iterator[Change]:
+    """an input's axes in another order than its shape says.
+
+    Bytes of (H, W, C) under a shape of (C, H, W), or the reverse: reshaped where it should be transposed.
+    """
+    readers = [node.op for node in segment.graph.nodes if SOURCE in node.inputs]
+    if SOURCE in segment.given and "flatten" not in readers:  # there it is a bug of its own
+        x = segment.given[SOURCE]
+        N, C, H, W = x.shape
+        yield Change(SOURCE, "HWC", given={SOURCE: x.transpose(0, 2, 3, 1).reshape(N, C, H, W)})
+        yield Change(SOURCE, "CHW", given={SOURCE: x.reshape(N, H, W, C).transpose(0, 3, 1, 2)})
+
+
+def input_quantised(segment: Segment) -> Iterator[Change]:
+    """pixels made coarser, or cut off.
+
+    Made whole numbers, by rounding or by cutting off; or clipped to a range that is too small.
+    """
+    own = segment.whole.recipe.preprocessing
+    if SOURCE not in segment.given or own is None:
+        return
+    x, pixels = segment.given[SOURCE].astype(np.float64), pixels_of(segment, own)
+    near = np.rint(pixels)
+    if np.abs(pixels - near).max(initial=0.0) > 1e-3:  # of a picture whose values are no whole numbers
+        yield from fed(segment, "rounded", _normalised(near / own.scale, own))
+        yield from fed(segment, "truncated", _normalised(np.floor(pixels + 1e-3) / own.scale, own))
+        yield from fed(segment, "cut", _normalised(pixels.clip(0, 255) / own.scale, own))
+    for form, low, high in (("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0)):
+        if x.min(initial=0.0) < low or x.max(initial=0.0) > high:
+            yield from fed(segment, form, x.clip(low, high))
+
+
+def input_resize(segment: Segment) -> Iterator[Change]:
+    """the image resampled otherwise.
+
+    Half a pixel, or a whole one, away.
+
+    Source: https://github.com/pytorch/vision/issues/6506
+    """
+    if SOURCE in segment.given:
+        x = segment.given[SOURCE].astype(np.float64)
+        down = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
+        right, moved = (np.concatenate([y[:, :, :, 1:], y[:, :, :, -1:]], axis=3) for y in (x, down))
+        yield Change(SOURCE, "half", given={SOURCE: (x + down + right + moved) / 4})
+        yield Change(SOURCE, "one", given={SOURCE: moved})
+
+
+def input_turned(segment: Segment) -> Iterator[Change]:
+    """the image mirrored or turned.
+
+    Left to right, upside down, or by half a turn.
+    """
+    if SOURCE in segment.given:
+        x = segment.given[SOURCE]
+        for form, y in (
+            ("left-right", x[..., ::-1]),
+            ("top-bottom", x[:, :, ::-1]),
+            ("180", x[:, :, ::-1, ::-1]),
+        ):
+            yield Change(SOURCE, form, given={SOURCE: y})
+
+
+def input_hw(segment: Segment) -> Iterator[Change]:
+    """height and width exchanged."""
+    if SOURCE in segment.given:
+        x = segment.given[SOURCE]
+        N, C, H, W = x.shape
+        yield Change(SOURCE, given={SOURCE: x.reshape(N, C, W, H).transpose(0, 1, 3, 2)})

@@ -1,0 +1,63 @@
+"""The input of a network as the pixels that it was made of, and a segment on another input.
+
+No bug is here: those of the input are made with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import Expected
+from refnet.bugs.changes import Change
+from refnet.bugs.segments import Segment
+from refnet.graph import SOURCE
+from refnet.networks.preprocessing import Preprocessing
+from refnet.readings.precision import FLOATS
+
+__all__ = ["column", "fed", "pixels_of"]
+
+Array = npt.NDArray[Any]
+
+_U = FLOATS["float32"].u
+
+
+def pixels_of(segment: Segment, own: Preprocessing) -> Array:
+    """The pixels that the input was made of, in float64, not rounded."""
+    return (segment.given[SOURCE].astype(np.float64) * column(own.std) + column(own.mean)) * own.scale
+
+
+def column(figures: tuple[float, ...]) -> Array:
+    """A number a channel: (C, 1, 1)."""
+    return np.array(figures).reshape(-1, 1, 1)
+
+
+def fed(segment: Segment, form: str, x: Array, levels: float = 0.0, **facts: Any) -> Iterator[Change]:
+    """The segment on another input; a port's own may be some levels of a pixel away from it.
+
+    x was made from the reference's input, which was rounded when the pixels became it, three times, of terms that are
+    as large as pixel / scale and mean, over the standard deviation; and so is the port's own.
+    """
+    given = segment.given[SOURCE]
+    if x.shape == given.shape:
+        slack = _slack(segment, x)
+        if levels and (own := segment.whole.recipe.preprocessing) is not None:
+            slack = slack + levels / own.scale / column(own.std)
+        yield Change(SOURCE, form, facts, given={SOURCE: Expected(x, slack)})
+
+
+def _slack(segment: Segment, x: Array) -> Array:
+    """How far a port's own input may lie from one that was made from the reference's; see `fed`.
+
+    The reference's rounds by 3 u (abs(x) + 2 t), t = mean / std, and what is made from it scales that alike; the port's
+    own rounds as much again. The largest value stands for all.
+    """
+    own, given = segment.whole.recipe.preprocessing, segment.given[SOURCE]
+    t = 0.0 if own is None else max(abs(m / s) for m, s in zip(own.mean, own.std, strict=True))
+    size = float(np.abs(given).max(initial=0.0))
+    grown = float(np.abs(x).max(initial=0.0)) / size if size else 1.0
+    slack = 3 * _U * (2 * float(np.abs(x).max(initial=0.0)) + 4 * t * max(grown, 1.0))
+    return np.broadcast_to(slack, x.shape)

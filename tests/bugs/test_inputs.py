@@ -1,0 +1,227 @@
+"""Another input: what was done to the pixels is found in a list, or solved for from the first layer, and said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, random_params
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
+from refnet.files.images import prepare
+from refnet.files.resample import KERNELS
+from refnet.graph import SOURCE
+from refnet.judge.diagnose import diagnose
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.readings.bounds import Precision
+from refnet.readings.orders import rounded
+from refnet.report.comparison import cause_sentence
+
+FLOAT32 = Precision.of("float32")
+SIZE = (48, 64)
+
+
+@cache
+def network(model, size=SIZE):
+    graph = build(model, width=0.35, size=size, classes=10)
+    net = Network(graph, random_params(graph))
+    return net, graph.recipe.preprocessing
+
+
+@cache
+def pixels(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (1, 3, *SIZE)).astype(np.float32)
+
+
+def column(*numbers):
+    return np.array(numbers, np.float32).reshape(-1, 1, 1)
+
+
+def said(model, made, ends=("stem.conv",), store="float32"):
+    """What is said of a port that makes its input in another way and dumps some tensors."""
+    net, own = network(model)
+    x = own.apply(pixels())
+    fed = np.ascontiguousarray(made(pixels(), x, own), dtype=np.float32)
+    tensors = {SOURCE: fed, **net.trace(fed)}
+    if store != "float32":
+        tensors = {name: rounded(y, store) for name, y in tensors.items()}
+    exact = net.astype(np.float64).trace(x.astype(np.float64))
+    reference = Reference.of(net.graph, net.params, {SOURCE: x, **exact})
+    found = judge_tensors(
+        reference, {name: tensors[name] for name in ends}, precision=Precision.of(store), partial=True
+    )
+    assert found.wrong()[:1] == [ends[0]]
+    return [cause_sentence(cause) for cause in found.causes[ends[0]]]
+
+
+V2, KERAS = "torchvision/mobilenet_v2", "keras/MobileNetV2"
+MADE = {
+    "a factor and an offset": (
+        V2,
+        lambda p, x, own: 1.02 * x + 0.1,
+        "the input is 1.02 times what it should be plus 0.1",
+    ),
+    "divided by 256": (
+        V2,
+        lambda p, x, own: (p / 256 - column(*own.mean)) / column(*own.std),
+        "the pixels are divided by 256, not 255",
+    ),
+    "divided by 250": (
+        V2,
+        lambda p, x, own: (p / 250 - column(*own.mean)) / column(*own.std),
+        "the pixels are divided by 250, not 255",
+    ),
+    "divided by 128": (KERAS, lambda p, x, own: p / 128 - 1, "the pixels are divided by 128, not 127.5"),
+    "one std": (
+        V2,
+        lambda p, x, own: (p / 255 - column(*own.mean)) / np.float32(0.226),
+        "one standard deviation, 0.226, is applied to all channels, not (0.229, 0.224, 0.225)",
+    ),
+    "one mean": (
+        V2,
+        lambda p, x, own: (p / 255 - np.float32(0.449)) / column(*own.std),
+        "one mean, 0.449, is applied to all channels, not (0.485, 0.456, 0.406)",
+    ),
+    "a slip in one figure": (
+        V2,
+        lambda p, x, own: (p / 255 - column(*own.mean)) / column(0.229, 0.224, 0.275),
+        "the standard deviation is (0.229, 0.224, 0.275), not (0.229, 0.224, 0.225)",
+    ),
+    "another rule": (
+        V2,
+        lambda p, x, own: (p / 255 - 0.45) / 0.225,
+        "the pixels become (pixel / 255 - 0.45) / 0.225",
+    ),
+    "each channel": (
+        V2,
+        lambda p, x, own: x * column(1.1, 0.9, 1.05) + column(0, 0.2, -0.1),
+        "the input's channels are multiplied by (1.1, 0.9, 1.05), plus (0, 0.2, -0.1)",
+    ),
+    "reversed colours and one std": (
+        V2,
+        lambda p, x, own: (p[:, ::-1] / 255 - column(*own.mean)) / np.float32(0.226),
+        "the colours are in the order blue, green, red, and one standard deviation, 0.226, is applied to all channels, "
+        "not (0.229, 0.224, 0.225)",
+    ),
+    "mixed colours": (
+        V2,
+        lambda p, x, own: np.einsum(
+            "ij,njhw->nihw", [[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.1]], x
+        ),
+        "the input's colours are mixed, by the matrix [0.299 0.587 0.114; -0.147 -0.289 0.436; 0.615 -0.515 -0.1], "
+        "plus 0",
+    ),
+    "grey": (
+        V2,
+        lambda p, x, own: own.apply(np.repeat((p * column(0.299, 0.587, 0.114)).sum(1, keepdims=True), 3, 1)),
+        "the image is grey",
+    ),
+    "no mean": (V2, lambda p, x, own: p / 255 / column(*own.std), "the mean is not subtracted"),
+    "reversed colours": (V2, lambda p, x, own: x[:, ::-1], "the colours are in the order blue, green, red"),
+    "constants in the other order": (
+        V2,
+        lambda p, x, own: own.apply(p[:, ::-1]),
+        "the colours are in the order blue, green, red, under constants for red, green, blue",
+    ),
+    "reshaped": (
+        V2,
+        lambda p, x, own: x.transpose(0, 2, 3, 1).reshape(x.shape),
+        "the input's numbers lie in HWC order under a CHW shape: reshaped, not transposed",
+    ),
+    "reshaped back": (
+        V2,
+        lambda p, x, own: x.reshape(1, *SIZE, 3).transpose(0, 3, 1, 2),
+        "the input's numbers lie in CHW order under an HWC shape: reshaped, not transposed",
+    ),
+    "mirrored": (V2, lambda p, x, own: x[..., ::-1], "the image is mirrored left to right"),
+    "clipped": (V2, lambda p, x, own: x.clip(-1, 1), "the input is clipped to [-1, 1]"),
+}
+
+
+@pytest.mark.parametrize("case", MADE)
+@pytest.mark.parametrize(
+    "ends", [("stem.conv", "stem.bn"), ("stem.act", "block1.depthwise.act"), (SOURCE, "stem.conv")]
+)
+def test_what_was_done_to_the_input_is_said(case, ends):
+    model, made, words = MADE[case]
+    assert said(model, made, ends)[:1] == [words]
+
+
+def test_hard_swish_is_undone_where_it_can_be():
+    words = said("torchvision/mobilenet_v3_small", lambda p, x, own: 0.5 * x - 0.25, ("stem.act",))
+    assert words[0] == "the input is 1/2 times what it should be minus 0.25"
+
+
+def test_a_short_format_hides_no_rule():
+    assert said(V2, MADE["one std"][1], store="float16")[0].startswith("one standard deviation, 0.226,")
+
+
+def test_nothing_is_solved_for_in_an_honest_input_and_in_another_bug():
+    net, own = network(V2)
+    x = own.apply(pixels())
+    tensors = {SOURCE: x, **net.trace(x)}
+    tensors["stem.conv"] = np.roll(tensors["stem.conv"], 1, axis=3)
+    segment = cut(Parts(net.graph), net.params, "stem.conv", tensors)
+    assert not any("input-solved" in cause.ids for cause in diagnose(segment, FLOAT32))
+
+
+# ------------------------------------------------------------------------------------------------------- pictures
+
+
+@cache
+def picture():
+    """Smooth, in colour, and no square."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (30, 42, 3)).astype(np.uint8)
+    return KERNELS["float-bicubic"].resize(coarse, (150, 210)).clip(0, 255).astype(np.uint8)
+
+
+def resized(change, kernel=None, image=None):
+    """What is said of a port that makes its input of a picture in another way."""
+    net, own = network(V2, (64, 64))
+    x = prepare(picture(), own, (64, 64))
+    fed = prepare(picture(), change(own), (64, 64), kernel)
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
+    causes = diagnose(replace(segment, image=picture() if image is None else image), FLOAT32)
+    return [cause_sentence(cause) for cause in causes]
+
+
+CUT = {
+    "squashed": ({"resize": None}, "the picture is squashed to the input's size, not cropped"),
+    "232": ({"resize": (232, 224)}, "the picture is resized to 232 before the crop of 224, in proportion"),
+    "bicubic": (
+        {"interpolation": "bicubic"},
+        "the picture is resized by Pillow's bicubic kernel, which is antialiased",
+    ),
+    "central": ({"resize": None, "keep": (7, 8)}, "the picture is cut to its central 0.875, then squashed"),
+    "two steps": (
+        {"resize": None, "interpolation": "bicubic"},
+        "the picture is resized by Pillow's bicubic kernel, which is antialiased, and the picture is squashed to the "
+        "input's size, not cropped",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_how_a_picture_is_cut_is_said(case):
+    edits, words = CUT[case]
+    assert resized(lambda own: replace(own, **edits)) == [words]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_kernel_of_another_library_is_said(name):
+    found = resized(lambda own: own, KERNELS[name].resize)
+    assert found
+    assert found[0].startswith("the picture is resized by")
+    assert len(found) <= 2  # OpenCV's is the same kernel, rounded
+
+
+def test_without_the_picture_nothing_is_resized():
+    net, own = network(V2, (64, 64))
+    x = prepare(picture(), own, (64, 64))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(x)})
+    assert segment.image is None
+    assert resized(lambda own: replace(own, resize=None), image=np.zeros_like(picture())) == []
