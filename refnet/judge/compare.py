@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,9 @@ from refnet.judge.diagnose import Cause
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
-from refnet.pack.match import Assignment, MatchedTensor, match_tensors, shapes_of
+from refnet.pack.extras import Extra, extras
+from refnet.pack.layouts import axis_orders
+from refnet.pack.match import Assignment, MatchedTensor, match_tensors
 from refnet.pack.pack import Pack, read_pack
 from refnet.readings.bounds import Precision
 from refnet.readings.precision import WEIGHTS
@@ -42,11 +44,15 @@ class TensorScale(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What was found, and which of the candidate's tensors was taken for which node."""
+    """What was found, and which of the candidate's tensors was taken for which node.
+
+    `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32.
+    """
 
     judged: Judged
     matching: Assignment
     reference: Reference
+    narrow: bool = False
 
     @property
     def holds(self) -> bool:
@@ -142,12 +148,14 @@ def compare(
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
     if unknown := [name for name in scales if name not in tensors]:
         raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
-    real = _Real(tensors, scales)
+    real = _Real(tensors, scales, {*(names or {}), *shapes(pack.graph)})
     batch = len(pack.tensor(SOURCE))
     full = {name: (batch, *shape) for name, shape in shapes(pack.graph).items()}
     golden = _Golden(pack)
-    matching = match_tensors(real, full, golden.tensor, names=names)
+    matching = match_tensors(real, full, golden.tensor, names=names, network=Network(pack.graph, pack.params))
     if not matching.tensors:
+        if real.unread:
+            raise RequestError(next(iter(real.unread.values())))
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
     reference = Reference.of_pack(pack)
@@ -156,11 +164,31 @@ def compare(
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     levels = WEIGHTS[weights] if weights else 0
     declared = _precisions(matching, arrays, real, precision, accumulate, levels)
+    narrow = precision is None and _is_narrow(reference, arrays, declared)
+    if narrow:
+        declared = _precisions(matching, arrays, real, "float32", accumulate, levels)
     budget = SearchBudget(seconds, tell)
     found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain, budget=budget)
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
-    return Comparison(found, matching, reference)
+    matching = _beside(matching, real, found, full)
+    return Comparison(found, matching, reference, narrow)
+
+
+def _beside(matching: Assignment, real: _Real, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
+    """What is left over, told apart: what adds nothing, and what may be a tensor that is missing."""
+    lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
+    own = {node: each.load for node, each in matching.tensors.items() if each.layout != "unknown"}
+    beside = list(extras(matching.unmatched, real, own, full))
+    unmatched = [
+        each.source
+        for each in beside
+        if each.kind == "unknown" and any(axis_orders(real.shapes[each.source], full[node]) for node in lacking)
+    ]
+    unread = [Extra(name, "unread", reason=reason) for name, reason in real.unread.items()]
+    unmatched += [each.source for each in unread if each.source in lacking]
+    kept = tuple(each for each in (*beside, *unread) if each.source not in unmatched)
+    return matching._replace(unmatched=unmatched, extras=kept)
 
 
 def _picture(pack: Pack, path: Path) -> Array:
@@ -200,19 +228,36 @@ def _read(found: MatchedTensor, shape: tuple[int, ...], node: tuple[int, ...]) -
 
 
 class _Real(Mapping[str, Array]):
-    """A candidate's tensors as real numbers, read when asked for; `shapes` are known before."""
+    """A candidate's tensors as real numbers, read when asked for; `shapes` are known before.
 
-    def __init__(self, tensors: Mapping[str, Array], scales: Mapping[str, TensorScale]) -> None:
+    What is no number is left out, and `unread` says why; but for a tensor that is `meant`, whose name is asked for.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Array],
+        scales: Mapping[str, TensorScale],
+        meant: Collection[str] = (),
+    ) -> None:
         self.tensors, self.scales = tensors, scales
-        self.shapes = shapes_of(tensors)
+        self.unread: dict[str, str] = dict(getattr(tensors, "unread", {}))
+        shapes, dtypes = (getattr(tensors, key, None) for key in ("shapes", "dtypes"))
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for name in tensors:
+            dtype = np.dtype(np.asarray(tensors[name]).dtype if dtypes is None else dtypes[name])
+            reason = _no_number(name, dtype, name in scales)
+            if reason and name in meant:
+                raise RequestError(reason)
+            if reason:
+                self.unread[name] = reason
+            else:
+                self.shapes[name] = np.shape(tensors[name]) if shapes is None else shapes[name]
 
     def __getitem__(self, name: str) -> Array:
         y = np.asarray(self.tensors[name])
         if name in self.scales:
             scale = self.scales[name]
             return ((y.astype(np.float64) - scale.zero_point) * scale.scale).astype(np.float32)
-        if y.dtype.kind not in "f":
-            raise RequestError(f"{name}: holds {y.dtype}; give its scale and zero point with --scales")
         return y
 
     def span(self, name: str) -> tuple[float, float]:
@@ -225,10 +270,38 @@ class _Real(Mapping[str, Array]):
         return low, high
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
+        return iter(self.shapes)
 
     def __len__(self) -> int:
-        return len(self.tensors)
+        return len(self.shapes)
+
+
+def _no_number(name: str, dtype: np.dtype[Any], scaled: bool) -> str:
+    """Why a tensor cannot be read as real numbers, or ''."""
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        return f"{name!r} holds {dtype}; take float16, float32, float64 or integers"
+    if dtype.kind != "f" and not scaled:
+        return f"{name}: holds {dtype}; give its scale and zero point with --scales"
+    return ""
+
+
+def _is_narrow(reference: Reference, arrays: Mapping[str, Array], declared: Mapping[str, Precision]) -> bool:
+    """Whether arrays of float64 hold what float32 arithmetic makes.
+
+    All their numbers are float32's; or most of what is wrong in float64 is right in float32.
+    """
+    wide = {name: y for name, y in arrays.items() if y.dtype == np.float64}
+    if not wide or len(wide) < len(arrays):
+        return False
+    with np.errstate(over="ignore"):
+        if all(np.array_equal(y.astype(np.float32), y, equal_nan=True) for y in wide.values()):
+            return True
+    single = Precision.of("float32")
+    wrong, left = (
+        len(judge_tensors(reference, arrays, precision=each, partial=True, explain=False).wrong())
+        for each in (declared, single)
+    )
+    return 2 * left < wrong
 
 
 def _precisions(

@@ -43,11 +43,15 @@ class TensorPlace(NamedTuple):
 
 
 class Tensors(Mapping[str, Array]):
-    """Tensors in files: each is read when asked for, and not kept. `shapes` are known without reading."""
+    """Tensors in files: each is read when asked for, and not kept. `shapes` are known without reading.
 
-    def __init__(self, stored: Mapping[str, TensorPlace]) -> None:
-        self._stored = dict(stored)
+    Of a folder, `unread` says why some of its files are none: one bad file does not refuse the others.
+    """
+
+    def __init__(self, stored: Mapping[str, TensorPlace], unread: Mapping[str, str] | None = None) -> None:
+        self._stored, self.unread = dict(stored), dict(unread or {})
         self.shapes = {name: place.shape for name, place in stored.items()}
+        self.dtypes = {name: "float32" if place.dtype == "bfloat16" else place.dtype for name, place in stored.items()}
 
     def __getitem__(self, name: str) -> Array:
         path, offset, dtype, shape, order = self._stored[name]
@@ -92,7 +96,7 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
     path = Path(path)
     try:
         if path.is_dir():
-            return Tensors(_folder(path))
+            return Tensors(*_folder(path))
         if path.exists() and not path.is_file():  # a pipe would never end
             raise FormatError("is neither a file nor a folder")
         with open(path, "rb") as file:
@@ -133,17 +137,24 @@ def _allow(dtype: np.dtype[Any], name: str) -> None:
         raise FormatError(f"{name!r} holds {what}; take float16, float32, float64 or integers")
 
 
-def _folder(path: Path) -> dict[str, TensorPlace]:
+def _folder(path: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
+    """Where the tensors of a folder lie, and why others cannot be read."""
     folder = path / "tensors" if (path / "tensors").is_dir() else path
     files = [file for file in folder.iterdir() if file.suffix in (".npy", *_RAW) and not file.name.startswith(".")]
     if not files:
         raise FormatError("holds no .npy, .bin or .raw file")
     found: dict[str, TensorPlace] = {}
+    unread: dict[str, FormatError] = {}
     for file in sorted(files, key=lambda file: (_natural(file.stem), file.name)):
         if file.stem in found:
             raise FormatError(f"{found[file.stem].path.name} and {file.name} have one name; remove one")
-        found[file.stem] = _file(file)
-    return found
+        try:
+            found[file.stem] = _file(file)
+        except FormatError as error:
+            unread[file.stem] = error
+    if not found:
+        raise next(iter(unread.values()))
+    return found, {name: str(error) for name, error in unread.items()}
 
 
 def _file(path: Path) -> TensorPlace:

@@ -11,24 +11,29 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
+from refnet.graph import Graph
+from refnet.network import Network
+from refnet.networks.build import build
+from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import norms
+from refnet.pack.extras import Extra
 from refnet.pack.layouts import UNKNOWN, AxisOrder, axis_orders
+from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
+from refnet.pack.vendors import by_vendor
+from refnet.pack.walk import Known, walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-
-CLOSE = 0.5  # the relative rms distance below which a tensor may be a node's by content
-CLEAR = 4.0  # how many times farther every other choice must be
-_POINTS = 4096  # elements that are looked at before whole tensors are
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class MatchedTensor:
     source : the candidate's name for it
     layout : its axes as found: 'nchw', 'nhwc', 'chw', 'c', ...; 'flat nchw' where the file states no axes; 'unknown'
         where the shape is not the node's
-    how : 'map', 'name' or 'content'
+    how : 'map', 'name', 'vendor' or 'content'
     """
 
     load: Callable[[], Array] = field(repr=False)
@@ -56,52 +61,18 @@ class MatchedTensor:
 
 
 class Assignment(NamedTuple):
-    """The tensors by node, in order of execution; and the candidate's names that match nothing."""
+    """Which tensor is which node's.
+
+    Attributes
+    ----------
+    tensors : by node, in order of execution
+    unmatched : the candidate's names that match nothing
+    extras : once they have been told apart, those that add nothing
+    """
 
     tensors: dict[str, MatchedTensor]
     unmatched: list[str]
-
-
-class _Sides(NamedTuple):
-    """The two sides, each tensor looked at through the same few thousand elements."""
-
-    candidate: Mapping[str, Array]
-    shapes: Mapping[str, Shape]
-    golden: Callable[[str], Array]
-    found: Mapping[str, Shape]
-    samples: Callable[[str], Array]
-
-    def near(self, source: str, nodes: Iterable[str], *, whole: bool = False) -> dict[str, _Choice]:
-        """The best way to read one tensor as each of some nodes; the elements that are looked at may be all."""
-        array = np.asarray(self.candidate[source])
-        best = {}
-        for node in nodes:
-            full = self.shapes[node]
-            layouts = axis_orders(self.found[source], full)
-            target = self.golden(node).astype(np.float64).ravel() if whole else self.samples(node)
-            views = [(layout, layout.nchw(array, full)) for layout in layouts]
-            errors = [_distance(view.ravel() if whole else view[_points(full)], target) for _, view in views]
-            first = min(range(len(views)), key=errors.__getitem__)
-            other = min((error for index, error in enumerate(errors) if index != first), default=math.inf)
-            best[node] = _Choice(errors[first], layouts[first], other, whole)
-        return best
-
-
-class _Choice(NamedTuple):
-    """A tensor read as one node's: its relative rms distance in its best layout, and in the other one.
-
-    `whole` says whether all elements were looked at.
-    """
-
-    distance: float
-    layout: AxisOrder
-    other: float
-    whole: bool
-
-    @property
-    def clear(self) -> bool:
-        """Whether the values settle the layout."""
-        return self.distance < CLOSE and self.other >= CLEAR * self.distance and self.other > self.distance
+    extras: tuple[Extra, ...] = ()
 
 
 def match_tensors(
@@ -110,13 +81,15 @@ def match_tensors(
     golden: Callable[[str], Array],
     *,
     names: Mapping[str, str] | None = None,
+    network: Network | None = None,
 ) -> Assignment:
     """Find out which node each tensor is.
 
     First the explicit map; then equal names, exactly or with '/', '_', ':' for '.' and in any case where that is
-    unambiguous; then, for the rest, shapes and values: a tensor is the node whose golden tensor is nearest in relative
-    rms distance, if that is below 0.5 and every other node of that shape is at least 4 times farther. Of nodes with
-    equal values, the earlier is taken first. Each node is matched at most once.
+    unambiguous; then the names that vendors give their layers; then what the network makes of the candidate's own
+    tensors (`walk`); then, for the rest, shapes and values: a tensor is the node whose golden tensor is nearest in
+    relative rms distance, if that is below 0.5 and every other node of that shape is at least 4 times farther. Of nodes
+    with equal values, the earlier is taken first. Each node is matched at most once.
 
     A shape fits in the orders NCHW and NHWC, or else in NCWH and NWHC, with axes of length 1 left out or put in; a
     one-dimensional tensor of the right length fits in the first two. Where both fit, values decide; in doubt the
@@ -128,6 +101,7 @@ def match_tensors(
     shapes : of every node and of 'input', (N, C, H, W) or (N, classes), in order of execution
     golden : gives a node's golden tensor, in that shape
     names : {the candidate's name: the node's}
+    network : whose tensors they are; without it nothing is run, and no vendor's name is known
 
     Raises
     ------
@@ -142,30 +116,85 @@ def match_tensors(
     >>> found.tensors["stem.conv"].layout, found.tensors["stem.conv"].how
     ('nhwc', 'content')
     """
-
-    @cache
-    def samples(node: str) -> Array:
-        values: Array = golden(node)[_points(tuple(shapes[node]))].astype(np.float64)
-        return values
-
     shapes = {node: tuple(shape) for node, shape in shapes.items()}
-    sides = _Sides(candidate, shapes, golden, shapes_of(candidate), samples)
+    tables = Tables(candidate, shapes_of(candidate), shapes, golden)
     pairs = {node: (source, "map") for source, node in _mapped(candidate, shapes, names or {})}
     sources = {source for source, _ in pairs.values()}
     pairs |= {node: (name, "name") for name, node in _named(set(candidate) - sources, shapes.keys() - pairs.keys())}
-    layouts = _layouts_of(sides, {node: source for node, (source, _) in pairs.items()})
-    sources = {source for source, _ in pairs.values()}
-    rest = [source for source in candidate if source not in sources]
-    for node, (source, layout) in _by_content(sides, rest, [node for node in shapes if node not in pairs]).items():
+    if network is not None:
+        _by_other_names(network.graph, candidate, pairs)
+    layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
+    vouched: frozenset[str] = frozenset()
+    if network is not None:
+        vouched = _on_the_way(tables, network, pairs, layouts)
+    rest = _rest(candidate, pairs)
+    free = [node for node in shapes if node not in pairs and node not in vouched]
+    for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    tensors = {node: _matched(sides, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
+    tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
+    return Assignment(
+        tensors if network is None else _flattened(tables, network.graph, tensors), _rest(candidate, pairs)
+    )
+
+
+def _flattened(tables: Tables, graph: Graph, tensors: dict[str, MatchedTensor]) -> dict[str, MatchedTensor]:
+    """The same with what is flattened where only what it is flattened from is there: the same numbers."""
+    made = dict(tensors)
+    for node in graph.nodes:
+        before = tensors.get(node.inputs[0])
+        if node.op == "flatten" and node.name not in tensors and before is not None and before.layout != "unknown":
+            made[node.name] = replace(before, load=partial(_reshaped, before, tables.shapes[node.name]))
+    return {name: made[name] for name in tables.shapes if name in made}
+
+
+def _reshaped(tensor: MatchedTensor, shape: Shape) -> Array:
+    return tensor.array.reshape(shape)
+
+
+def _rest(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The tensors that are no node's."""
     sources = {source for source, _ in pairs.values()}
-    return Assignment(tensors, [source for source in candidate if source not in sources])
+    return [source for source in candidate if source not in sources]
 
 
-def _matched(sides: _Sides, node: str, source: str, how: str, layout: AxisOrder) -> MatchedTensor:
+def _by_other_names(graph: Graph, candidate: Mapping[str, Array], pairs: dict[str, tuple[str, str]]) -> None:
+    """Names of batch norms that were folded, which are the convolutions' then; and names that vendors give."""
+    named, folded = graph, dict[str, str]()
+    if graph.recipe.model in MODELS and not any(node.op == "batch_norm" for node in graph.nodes):
+        recipe = graph.recipe
+        named = build(recipe.model, width=recipe.width, size=recipe.size, classes=recipe.classes)
+        folded = {norm.name: conv for conv, norm in norms(named).items() if conv in graph}
+    for name, norm in _named(set(_rest(candidate, pairs)), set(folded)):
+        if pairs.get(folded[norm], ("", "name"))[1] == "name":
+            pairs[folded[norm]] = name, "name"
+    found = {node: source for source, node in by_vendor(named, _rest(candidate, pairs)).items()}
+    found |= {folded[node]: source for node, source in found.items() if node in folded}
+    pairs |= {node: (source, "vendor") for node, source in found.items() if node in graph and node not in pairs}
+
+
+def _on_the_way(
+    tables: Tables, network: Network, pairs: dict[str, tuple[str, str]], layouts: dict[str, AxisOrder]
+) -> frozenset[str]:
+    """What a walk through the network finds, and if that is not all, another one; the nodes that it vouches for."""
+    vouched: frozenset[str] = frozenset()
+    for again in (False, True):
+        known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
+        fixed = frozenset(node for node, (_, how) in pairs.items() if how == "map")
+        if not again or (_rest(tables.candidate, pairs) and len(pairs) + len(vouched) < len(network.graph)):
+            walked = walk_along(
+                tables, network.graph, network.params, known, fixed=fixed, sure=vouched if again else None
+            )
+            for node, other in walked.moved.items():
+                pairs[other], layouts[other] = pairs.pop(node), layouts.pop(node)
+            for node, each in walked.found.items():
+                pairs[node], layouts[node] = (each.source, "content"), each.layout
+            vouched = walked.vouched
+    return vouched
+
+
+def _matched(tables: Tables, node: str, source: str, how: str, layout: AxisOrder) -> MatchedTensor:
     return MatchedTensor(
-        lambda: layout.nchw(np.asarray(sides.candidate[source]), sides.shapes[node]), source, layout.label, how
+        lambda: layout.nchw(np.asarray(tables.candidate[source]), tables.shapes[node]), source, layout.label, how
     )
 
 
@@ -209,13 +238,13 @@ def _named(sources: set[str], nodes: set[str]) -> list[tuple[str, str]]:
     return pairs + [(mine[form], theirs[form]) for form in mine.keys() & theirs.keys()]
 
 
-def _layouts_of(sides: _Sides, pairs: Mapping[str, str]) -> dict[str, AxisOrder]:
+def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder]:
     """How the tensors are laid out whose nodes are known."""
     settled, open_ = {}, {}
     for node, source in pairs.items():
-        ways = axis_orders(sides.found[source], sides.shapes[node])
+        ways = axis_orders(tables.found[source], tables.shapes[node])
         if len(ways) > 1:
-            choice = sides.near(source, [node])[node]
+            choice = tables.near(source, [node])[node]
             ways = (choice.layout,) if choice.clear else ways
         if len(ways) > 1:
             open_[node] = ways
@@ -224,22 +253,22 @@ def _layouts_of(sides: _Sides, pairs: Mapping[str, str]) -> dict[str, AxisOrder]
     votes = Counter(
         layout.order.endswith("c")
         for node, layout in settled.items()
-        if layout.order and sides.shapes[node][1] > 1 and math.prod(sides.shapes[node][2:]) > 1
+        if layout.order and tables.shapes[node][1] > 1 and math.prod(tables.shapes[node][2:]) > 1
     )
     last = votes[True] > votes[False]
     return settled | {node: ways[last] for node, ways in open_.items()}
 
 
-def _by_content(sides: _Sides, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, AxisOrder]]:
+def _by_content(tables: Tables, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, AxisOrder]]:
     """The nodes of tensors whose names say nothing: round by round, for what is taken makes other choices clear."""
     near = {
-        source: sides.near(source, [n for n in sides.shapes if axis_orders(sides.found[source], sides.shapes[n])])
+        source: tables.near(source, [n for n in tables.shapes if axis_orders(tables.found[source], tables.shapes[n])])
         for source in sources
     }
     left = set(free)
     chosen: dict[str, tuple[str, AxisOrder]] = {}
     while True:
-        offers = [(source, node) for source in near for node in _clear(sides, source, near[source], left)]
+        offers = [(source, node) for source in near for node in _clear(tables, source, near[source], left)]
         for source, node in sorted(offers, key=lambda offer: near[offer[0]][offer[1]].distance):
             if node in left:
                 chosen[node] = source, near.pop(source)[node].layout
@@ -248,14 +277,14 @@ def _by_content(sides: _Sides, sources: Iterable[str], free: Iterable[str]) -> d
             return chosen
 
 
-def _clear(sides: _Sides, source: str, choices: dict[str, _Choice], left: set[str]) -> list[str]:
+def _clear(tables: Tables, source: str, choices: dict[str, Likeness], left: set[str]) -> list[str]:
     """The node that a tensor is clearly nearest to, if there is one. Rivals that look close are looked at whole."""
     nodes = [node for node in choices if node in left]
     if not nodes:
         return []
-    place = {node: index for index, node in enumerate(sides.shapes)}
+    place = {node: index for index, node in enumerate(tables.shapes)}
     while True:
-        first = min(nodes, key=lambda n: (choices[n].distance, sides.found[source] != sides.shapes[n], place[n]))
+        first = min(nodes, key=lambda n: (choices[n].distance, tables.found[source] != tables.shapes[n], place[n]))
         least = choices[first].distance
         if least >= CLOSE:
             return []
@@ -263,30 +292,7 @@ def _clear(sides: _Sides, source: str, choices: dict[str, _Choice], left: set[st
         partly = [node for node in (first, *rivals) if rivals and not choices[node].whole]
         if not partly:
             break
-        choices |= sides.near(source, partly, whole=True)
+        choices |= tables.near(source, partly, whole=True)
     unlike = [node for node in rivals if choices[node].distance > least]  # equal distances: equal golden tensors
     taken = [node for node in choices if node not in left and choices[node].distance < least]
     return [] if unlike or taken else [first]
-
-
-@lru_cache(128)
-def _points(full: Shape) -> tuple[Array, ...]:
-    """Indices of a few thousand elements of a tensor: all of them, or some drawn with a fixed seed."""
-    size = math.prod(full)
-    flat = np.arange(size) if size <= _POINTS else np.random.default_rng(0).integers(size, size=_POINTS)
-    return np.unravel_index(flat, full)
-
-
-def _distance(values: Array, target: Array) -> float:
-    """rms(values - target) / rms(target) over the finite values; infinite if there are none."""
-    values = values.astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.all():
-        values, target = values[finite], target[finite]
-    if not values.size:
-        return math.inf
-    with np.errstate(over="ignore"):
-        error, size = float(np.square(values - target).sum()), float(np.square(target).sum())
-    if not math.isfinite(error) or not size:
-        return math.inf if error else 0.0
-    return math.sqrt(error / size)

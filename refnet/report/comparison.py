@@ -16,11 +16,12 @@ from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
 from refnet.judge.search import Evidence, Pattern
 from refnet.judge.tensors import Finding
+from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
 from refnet.report.words import unfinished, where
 
-__all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "feature_sentence"]
+__all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "feature_sentence"]
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +35,16 @@ _DECLARED = {
     ("fp16-storage", "bfloat16"): "--precision bfloat16",
     ("weights-int8", "channel"): "--weights int8",
 }
+
+_EXTRAS = {
+    "copy": "a copy of {node}",
+    "padded": "{node} with a border",
+    "part": "a part of {node}",
+    "reshaped": "{node} in another shape",
+    "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
+    "unread": "not read: {reason}",
+}
+_NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
     "{name}: so many nodes lie before it ({count}) that its bound says nothing; the yardstick is refnet's own spread "
@@ -61,6 +72,7 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "search": _search(found.judged.search),
         "notes": list(_notes(found)),
         "unmatched": unmatched,
+        "extras": [{**extra._asdict(), "sentence": extra_sentence(extra)} for extra in found.matching.extras],
     }
 
 
@@ -82,6 +94,11 @@ def _pattern(pattern: Pattern) -> dict[str, Any]:
     }
 
 
+def extra_sentence(extra: Extra) -> str:
+    """What a tensor is that is no node's: 'a copy of stem.conv'."""
+    return _EXTRAS[extra.kind].format(node=extra.node, reason=extra.reason)
+
+
 def _notes(found: Comparison) -> Iterator[str]:
     """What is to be said beside the verdicts and the causes."""
     judged = found.judged
@@ -98,8 +115,10 @@ def _notes(found: Comparison) -> Iterator[str]:
     tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
     yield from dict.fromkeys(words for words in tied if words)
     yield from _declarable(found)
+    if found.narrow:
+        yield _NARROW
     if count := len(found.matching.unmatched):
-        yield f"{count} of the candidate's tensors match nothing: name them with --map or leave them out."
+        yield f"{count} of the candidate's tensors may be what is missing: name them with --map or leave them out."
 
 
 def _sure(name: str, sure: Evidence) -> str:

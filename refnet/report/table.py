@@ -17,6 +17,7 @@ from refnet.text import table
 
 __all__ = ["comparison_junit", "comparison_table"]
 
+_FEW = 10  # tensors beside the judged that are listed
 _HEADER = ("tensor", "verdict", "from", "worst", "expected", "rms", "max error", "accumulated", "border", "interior")
 _LEFT = 3  # columns of words
 
@@ -62,6 +63,10 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
         parts.append("\n".join(document["notes"]))
     if document["unmatched"]:
         parts.append(f"match nothing: {', '.join(map(_plain, document['unmatched']))}")
+    if extras := document.get("extras"):
+        lines = [f"  {_plain(extra['source'])}: {_plain(extra['sentence'])}" for extra in extras]
+        few = lines if verbose or len(lines) <= _FEW else [*lines[:_FEW], f"  and {len(lines) - _FEW} more (--verbose)"]
+        parts.append("\n".join(["add nothing, and are not judged:", *few]))
     return "\n\n".join([*parts, summary(document)])
 
 

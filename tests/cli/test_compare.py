@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -95,10 +96,28 @@ def test_channels_last_tensors_are_recognised_and_said(pack, tensors, tmp_path, 
     assert next(entry for entry in found["tensors"] if entry["name"] == "stem.conv")["layout"] == "nhwc"
 
 
-def test_a_tensor_that_matches_nothing_fails(pack, tensors, tmp_path, capsys):
-    extra = {**tensors, "mystery": np.ones((3, 5), np.float32)}
-    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", extra), "--partial")
+def test_a_tensor_that_adds_nothing_is_listed_and_no_fault(pack, tensors, tmp_path, capsys):
+    extra = {**tensors, "mystery": np.ones((3, 5), np.float32), "clone": tensors["stem.act"]}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", extra))
+    assert (status, found["unmatched"]) == (0, [])
+    assert {each["source"]: each["kind"] for each in found["extras"]} == {"mystery": "unknown", "clone": "copy"}
+
+
+def test_a_tensor_that_may_be_a_missing_one_fails(pack, tensors, tmp_path, capsys):
+    last = tensors["head.flatten"]
+    some = {name: y for name, y in tensors.items() if not name.startswith("head.logits") and name != "head.flatten"}
+    other = np.random.default_rng(0).standard_normal(last.shape).astype(np.float32)
+    port = dumped(tmp_path / "port", {**some, "mystery": other})
+    status, found = compared(capsys, str(pack), port, "--partial")
     assert (status, found["unmatched"]) == (1, ["mystery"])
+
+
+def test_one_bad_file_does_not_refuse_the_others(pack, tensors, tmp_path, capsys):
+    port = Path(dumped(tmp_path / "port", {**tensors, "argmax": np.arange(3)}))
+    (port / "empty.npy").write_bytes(b"")
+    status, found = compared(capsys, str(pack), str(port))
+    assert status == 0
+    assert {each["source"]: each["kind"] for each in found["extras"]} == {"argmax": "unread", "empty": "unread"}
 
 
 def test_missing_tensors_fail_unless_partial(pack, tensors, tmp_path, capsys):

@@ -1,0 +1,110 @@
+"""Nodes by the names that vendors give their layers: PyTorch's modules, Keras' layers, Flax's paths, blobs of files.
+
+The names are those of `files.schemes`. A scheme is taken when most of its layers are there; what a file puts before or
+behind them ('model.', '/Conv2D', ':0') is the same for many, or a word of the list here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from refnet.files.schemes import SCHEMES
+from refnet.graph import SOURCE, Graph
+from refnet.networks.dialects import MODELS
+from refnet.ops import ACTIVATIONS
+
+__all__ = ["by_vendor"]
+
+_ENOUGH = 0.5  # of a scheme's layers, and at least
+_LEAST = 4
+# What files and hooks put behind a layer's name, innermost last.
+_BEHIND = re.compile(
+    r"([/.:_](Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
+    r"output|out|0|convolution_output|Conv_output_0|BatchNormalization_output_0|Gemm_output_0|FusedBatchNorm))+$"
+)
+
+
+def by_vendor(graph: Graph, names: Collection[str]) -> dict[str, str]:
+    """{a candidate's name: the node}, of the scheme that knows most of the names; {} where none knows enough.
+
+    Parameters
+    ----------
+    graph : a network under its known names
+    names : of tensors that are no node's by name
+
+    Examples
+    --------
+    >>> from refnet import build
+    >>> graph = build("torchvision/mobilenet_v2")
+    >>> hooked = [f"model.features.{i}.{j}" for i in (0, 18) for j in (0, 1)]
+    >>> hooked += [f"model.features.{i}.conv.{j}.0" for i in range(2, 18) for j in (0, 1)]
+    >>> by_vendor(graph, hooked)["model.features.0.1"]
+    'stem.bn'
+    """
+    if graph.recipe.model not in MODELS or not names:
+        return {}
+    plain = {name: _plain(name) for name in names}
+    best: dict[str, str] = {}
+    for scheme in SCHEMES.values():
+        try:
+            modules = scheme.modules(graph)
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError):  # a vendor that has no such network
+            continue
+        modules = {node: module for node, module in modules.items() if node in graph and module != node}
+        found = _found(modules, plain)
+        if len(found) > len(best) and len(found) >= max(_LEAST, _ENOUGH * min(len(modules), len(names))):
+            best = _with_activations(graph, modules, found, plain)
+    return best
+
+
+def _plain(name: str) -> str:
+    return _BEHIND.sub("", name).translate(str.maketrans("/:-", "...")).strip(".").casefold()
+
+
+def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
+    """Names that are a module's, under the prefix that most have."""
+    node_of = {_plain(module): node for node, module in modules.items()}
+    prefixes: Counter[str] = Counter()
+    for name in plain.values():
+        parts = name.split(".")
+        for begin in range(len(parts)):
+            if ".".join(parts[begin:]) in node_of:
+                prefixes[".".join(parts[:begin])] += 1
+    if not prefixes:
+        return {}
+    (prefix, _), *_ = prefixes.most_common(1)
+    ahead = f"{prefix}." if prefix else ""
+    hits = {
+        source: node_of[name[len(ahead) :]]
+        for source, name in plain.items()
+        if name.startswith(ahead) and name[len(ahead) :] in node_of
+    }
+    count = Counter(hits.values())
+    return {source: node for source, node in hits.items() if count[node] == 1}
+
+
+def _with_activations(
+    graph: Graph, modules: Mapping[str, str], found: Mapping[str, str], plain: Mapping[str, str]
+) -> dict[str, str]:
+    """The same with activations: PyTorch numbers them after the batch norm, Keras calls them after the layer."""
+    made, taken = dict(found), set(found.values())
+    for unit in graph.units():
+        if unit.act is None or unit.act.op not in ACTIVATIONS or unit.act.name in taken:
+            continue
+        last = unit.norm or unit.conv
+        guesses = {guess for node in (last, unit.conv) for guess in _act_names(modules.get(node.name, ""))}
+        hits = [name for name, form in plain.items() if any(form == g or form.endswith(f".{g}") for g in guesses)]
+        if len(hits) == 1 and hits[0] not in made:
+            made[hits[0]] = unit.act.name
+    return made
+
+
+def _act_names(module: str) -> list[str]:
+    """What the activation behind a layer of this name may be called."""
+    if not module or module == SOURCE:
+        return []
+    head, dot, last = module.rpartition(".")
+    numbered = [f"{head}{dot}{int(last) + 1}"] if last.isdecimal() else []
+    return [_plain(name) for name in (*numbered, f"{module}_relu", f"{module}.activation", f"{head}.activation")]

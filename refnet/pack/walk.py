@@ -1,0 +1,312 @@
+"""Which node each of a candidate's tensors is, by running the network on the candidate's own tensors.
+
+From the input on, every unit is run on what the candidate has, or on what was made so far. A tensor that is what a unit
+makes of its inputs is that unit's, however wrong the layers before were; and it is the point of the unit (convolution,
+batch norm, activation) that it is nearest to. Where a layer is so wrong that nothing is near, the walk goes on from the
+tensor of which the next layer makes another one of the candidate's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import SOURCE, Graph, Node, Unit, interpret
+from refnet.ops import ACTIVATIONS, GATES
+from refnet.pack.layouts import AxisOrder
+from refnet.pack.likeness import CLEAR, Likeness, Tables
+from refnet.readings import fast
+
+__all__ = ["Known", "Walked", "walk_along"]
+
+Array = npt.NDArray[Any]
+
+TIGHT = 0.05  # relative distance within which a tensor is what a unit makes: rounding of 8 bits leaves 0.01 to 0.03
+_EQUAL = 1e-6  # and within which two nodes hold the same
+_LIKELY = 0.4  # the same for what the next layer makes, if every other choice is
+_TWICE = 2.0  # so many times farther
+_ASKED = 32  # tensors that are asked what the next layer makes of them
+
+
+class Known(NamedTuple):
+    """The candidate's tensor that is a node's, and how it is read."""
+
+    source: str
+    layout: AxisOrder
+
+
+class Walked(NamedTuple):
+    """What was found on the way.
+
+    Attributes
+    ----------
+    found : by node
+    moved : nodes whose tensor is that of a later point of their unit: of a convolution that was dumped folded, or fused
+    vouched : nodes without a tensor of the candidate's that are right, for what was made through them is there
+    """
+
+    found: dict[str, Known]
+    moved: dict[str, str]
+    vouched: frozenset[str]
+
+
+def walk_along(
+    tables: Tables,
+    graph: Graph,
+    params: Mapping[str, Array],
+    known: Mapping[str, Known],
+    *,
+    fixed: frozenset[str] = frozenset(),
+    sure: frozenset[str] | None = None,
+) -> Walked:
+    """Go through the network once.
+
+    Parameters
+    ----------
+    known : tensors whose nodes are known
+    fixed : of these, those that are no other node's whatever they hold
+    sure : nodes for which a walk before this one vouches; at another one where nothing is near, the tensor is looked
+        for from which the next layer makes another one. None on the first walk
+    """
+    walk = _Walk(tables, graph, params, known, fixed, sure)
+    walk.begin()
+    for unit in graph.units():
+        walk.unit(unit)
+    return Walked(walk.found, walk.moved, frozenset(walk.vouched))
+
+
+class _Walk:
+    def __init__(
+        self,
+        tables: Tables,
+        graph: Graph,
+        params: Mapping[str, Array],
+        known: Mapping[str, Known],
+        fixed: frozenset[str],
+        sure: frozenset[str] | None,
+    ) -> None:
+        self.tables, self.graph, self.params, self.fixed, self.sure = tables, graph, params, fixed, sure
+        self.known = dict(known)
+        self.free = [name for name in tables.candidate if name not in {each.source for each in known.values()}]
+        self.found: dict[str, Known] = {}
+        self.moved: dict[str, str] = {}
+        self.distance: dict[str, float] = {}
+        self.vouched: set[str] = set()
+        self.pending: dict[str, set[str]] = {SOURCE: set()}
+        self.have: dict[str, Array] = {}
+        self.last = {name: node.name for node in graph.nodes for name in node.inputs}
+
+    def begin(self) -> None:
+        """The input: the candidate's where it is there, else the golden one."""
+        golden = self.tables.golden(SOURCE)
+        if SOURCE not in self.known and SOURCE in self.tables.shapes:
+            near = self._near([SOURCE], {SOURCE: golden})
+            if near:
+                source = min(near, key=lambda name: near[name][SOURCE].distance)
+                self._take(SOURCE, source, near[source][SOURCE])
+            elif self.sure is not None:
+                self._resume(SOURCE)
+        self.have[SOURCE] = np.asarray(self._usable(SOURCE, golden), np.float32)
+
+    def unit(self, unit: Unit) -> None:
+        """Run a unit, find its tensors, and go on with what the candidate has of it."""
+        made = dict(self._made(unit.nodes, self.have))
+        self._move(unit, made)
+        self._claim([node.name for node in unit.nodes if node.name in made and node.name not in self.known], made)
+        for index, node in enumerate(unit.nodes if self.sure is not None else ()):
+            if {node.name} & (self.found.keys() | self.known.keys() | (self.sure or set())):
+                continue
+            if (y := self._resume(node.name)) is not None:
+                behind = dict(self._made(unit.nodes[index + 1 :], {**self.have, node.name: y}))
+                self._claim([name for name in behind if name not in self.known and name not in self.found], behind)
+        self._go_on(unit, made)
+
+    def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
+        """A tensor that has an earlier point's name and a later point's values, where nothing else has its name."""
+        names = [node.name for node in unit.nodes if node.name in made]
+        for index, name in enumerate(names):
+            later = list(itertools.takewhile(lambda other: other not in self.known, names[index + 1 :]))
+            each = self.known.get(name)
+            if each is None or name in self.fixed or not later:
+                continue
+            likes = {
+                other: self.tables.like(each.source, other, self.tables.sample(other, made[other]))
+                for other in (name, *later)
+                if self.tables.fits(each.source, other)
+            }
+            best = min(likes, key=lambda other: likes[other].distance, default=name)
+            if best != name and CLEAR * likes[best].distance + _EQUAL < min(TIGHT, likes[name].distance):
+                self.moved[name] = best
+                self.known[best] = self.known.pop(name)
+
+    def _go_on(self, unit: Unit, made: Mapping[str, Array]) -> None:
+        """The unit's result, as the candidate has it or as it follows from what it has; and who is vouched for."""
+        through = set().union(*(self.pending.get(name, set()) for name in unit.conv.inputs))
+        values, y = dict(self.have), made.get(unit.output)
+        changed = False
+        for node in unit.nodes:
+            each = self.found.get(node.name) or self.known.get(node.name)
+            if each is None:
+                through.add(node.name)
+                if changed:
+                    y = next((value for _, value in self._made((node,), values)), None)
+            else:
+                told = node.op not in GATES  # a gate is near 1 whatever came before
+                if told and node.name in made and self._tight(each, node.name, made[node.name]):
+                    self.vouched |= through
+                through, changed = set(), True
+                y = self._usable(node.name, made.get(node.name))
+            if y is not None:
+                values[node.name] = y if changed or node.name not in made else made[node.name]
+                y = values[node.name]
+        self.pending[unit.output] = through
+        if y is not None:
+            self.have[unit.output] = y
+        for name in [name for name in self.have if self.last.get(name) in {node.name for node in unit.nodes}]:
+            del self.have[name]
+
+    def _tight(self, each: Known, node: str, y: Array) -> bool:
+        return self.tables.fits(each.source, node) and (
+            self.tables.like(each.source, node, self.tables.sample(node, y)).distance <= TIGHT
+        )
+
+    def _usable(self, node: str, made: Array | None) -> Array | None:
+        """The candidate's tensor of a node, where it has a good one; else what was made."""
+        each = self.found.get(node) or self.known.get(node)
+        if each is not None and self.tables.fits(each.source, node):
+            array = self.tables.array(*each[:1], node, each.layout)
+            if np.isfinite(array).all():
+                return array.astype(np.float32)
+        return made
+
+    def _made(self, nodes: tuple[Node, ...], have: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+        """What some nodes make, one after another, as far as their inputs are there."""
+        values = dict(have)
+        for node in nodes:
+            if any(name not in values for name in node.inputs):
+                return
+            given = {name: values[name] for name in node.inputs}
+            arrays = {
+                f"{node.name}.{slot}": np.asarray(self.params[f"{node.name}.{slot}"], np.float32)
+                for slot in node.params
+            }
+            with np.errstate(all="ignore"):
+                values[node.name] = interpret(Graph(self.graph.recipe, (node,)), fast, arrays, given)
+            yield node.name, values[node.name]
+
+    def _claim(self, nodes: list[str], made: Mapping[str, Array]) -> None:
+        """The tensors that are what nodes of a unit made, the nearest first; equal ones in order."""
+        near = self._near(nodes, made)
+        while near:
+            source = min(near, key=lambda name: min(each.distance for each in near[name].values()))
+            ties = self._ties(near[source])
+            alike = [name for name in self.free if name in near and self._ties(near[name]) == ties]
+            if len(ties) > 1 and len(alike) >= len(ties):
+                chosen = dict(zip(ties, alike, strict=False))
+            else:
+                chosen = {self._of_tied(source, ties, near[source], made): source}
+            for node, name in chosen.items():
+                self._take(node, name, near[name][node])
+            near = {
+                name: left
+                for name, each in near.items()
+                if name in self.free and (left := {n: one for n, one in each.items() if n not in self.found})
+            }
+
+    def _near(self, nodes: list[str], made: Mapping[str, Array]) -> dict[str, dict[str, Likeness]]:
+        """By free tensor, the nodes that it is near to."""
+        near: dict[str, dict[str, Likeness]] = {}
+        for node in nodes:
+            sample, limit = self.tables.sample(node, made[node]), self._limit(node)
+            for source in self.free:
+                if self.tables.fits(source, node) and not self._is_flat(source, node):
+                    like = self.tables.like(source, node, sample)
+                    if like.distance <= limit:
+                        near.setdefault(source, {})[node] = like
+        return near
+
+    def _limit(self, node: str) -> float:
+        """How far a node's tensor may lie: no farther than that of which it is a copy, where that is known."""
+        flat = node in self.graph and self.graph[node].op == "flatten"
+        if flat and (before := self.graph[node].inputs[0]) in self.distance:
+            return 4 * max(self.distance[before], _EQUAL)
+        return TIGHT
+
+    def _is_flat(self, source: str, node: str) -> bool:
+        """Whether a tensor has the shape of what flattens the node, and so is that."""
+        reader = self.graph.only_reader(node)
+        return (
+            reader is not None
+            and reader.op == "flatten"
+            and (self.tables.found[source] == self.tables.shapes[reader.name] != self.tables.shapes[node])
+        )
+
+    def _ties(self, near: Mapping[str, Likeness]) -> tuple[str, ...]:
+        """The nodes that a tensor is as good as equally near to, in order."""
+        least = min(each.distance for each in near.values())
+        return tuple(node for node, each in near.items() if each.distance <= 4 * least + _EQUAL)
+
+    def _of_tied(
+        self, source: str, ties: tuple[str, ...], near: Mapping[str, Likeness], made: Mapping[str, Array]
+    ) -> str:
+        """One of tied nodes: behind a ReLU nothing is below zero, before it something may be."""
+        for node in reversed(ties):
+            before = self.graph[node].inputs[0]
+            if self.graph[node].op in ACTIVATIONS and before in ties and self.graph[node].op.startswith("relu"):
+                return node if np.nanmin(np.asarray(self.tables.candidate[source])) >= 0 else before
+        exact = [node for node in ties if self.tables.found[source] == self.tables.shapes[node]]
+        return min(exact or ties, key=lambda node: near[node].distance)
+
+    def _take(self, node: str, source: str, like: Likeness) -> None:
+        self.found[node], self.distance[node] = Known(source, like.layout), like.distance
+        self.free.remove(source)
+
+    def _resume(self, node: str) -> Array | None:
+        """Take the free tensor of which the next layer makes another one of the candidate's, if there is one."""
+        fitting = [name for name in self.free if self.tables.fits(name, node)][:_ASKED]
+        offers = [(self._followed(node, name), name) for name in fitting]
+        offers = sorted(offer for offer in offers if math.isfinite(offer[0]))
+        if not offers:
+            return None
+        least, source = offers[0]
+        second = offers[1][0] if len(offers) > 1 else math.inf
+        if least <= TIGHT or (least <= _LIKELY and second >= _TWICE * least):
+            sample = self.tables.sample(node, self.tables.golden(node))
+            self._take(node, source, self.tables.like(source, node, sample))
+            del self.distance[node]
+            return self._usable(node, None)
+        return None
+
+    def _followed(self, node: str, source: str) -> float:
+        """How near what follows a node, run on a tensor, comes to another tensor of the candidate."""
+        sample = self.tables.sample(node, self.tables.golden(node))
+        array = self.tables.array(source, node, self.tables.like(source, node, sample).layout)
+        if not np.isfinite(array).all():
+            return math.inf
+        have, least = {**self.have, node: array.astype(np.float32)}, math.inf
+        for reader in self.graph.readers()[node]:
+            for name, y in self._made(self._chain(reader), have):
+                sample = self.tables.sample(name, y)
+                others = [each for each in self.free if each != source and self.tables.fits(each, name)]
+                others += (
+                    [self.known[name].source]
+                    if name in self.known and self.tables.fits(self.known[name].source, name)
+                    else []
+                )
+                for other in others:
+                    least = min(least, self.tables.like(other, name, sample).distance)
+        return least
+
+    def _chain(self, node: Node) -> tuple[Node, ...]:
+        """A node and those behind it in its unit."""
+        chain = [node]
+        while (reader := self.graph.only_reader(chain[-1].name)) is not None and len(chain) < len(Unit._fields):
+            if len(reader.inputs) != 1 or reader.op not in ("batch_norm", *ACTIVATIONS):
+                break
+            chain.append(reader)
+        return tuple(chain)

@@ -1,0 +1,185 @@
+"""Tensors find their nodes by what the network makes of the candidate's own: whatever their names, however wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, random_params
+from refnet.files.schemes import SCHEMES
+from refnet.graph import SOURCE
+from refnet.networks.rewrite import norms
+from refnet.pack.extras import extras
+from refnet.pack.match import match_tensors
+from refnet.pack.probe import probe
+from refnet.pack.vendors import by_vendor
+from refnet.readings.shapes import shapes
+
+
+@cache
+def network(model="torchvision/mobilenet_v2", width=0.35):
+    graph = build(model, width=width, size=(48, 64), classes=10)
+    net = Network(graph, random_params(graph))
+    x = probe(graph, 1)
+    return net, x, {SOURCE: x, **net.trace(x)}
+
+
+def matched(net, golden, candidate):
+    full = {name: (1, *shape) for name, shape in shapes(net.graph).items()}
+    return match_tensors(candidate, full, golden.__getitem__, network=net)
+
+
+def nameless(tensors):
+    return {f"t{index}": y for index, y in enumerate(tensors.values())}
+
+
+def mistaken(found, tensors):
+    """Nodes for which another tensor was taken."""
+    names = list(tensors)
+    return {
+        node: names[int(each.source[1:])] for node, each in found.tensors.items() if node != names[int(each.source[1:])]
+    }
+
+
+def wrong_everywhere(net, **ops):
+    """ReLU where there should be another activation, and colours reversed: wrong from the first layer on."""
+    nodes = tuple(replace(node, op=ops.get(node.op, node.op)) for node in net.graph.nodes)
+    params = {**net.params, "stem.conv.w": net.params["stem.conv.w"][:, ::-1].copy()}
+    return Network(replace(net.graph, nodes=nodes), params)
+
+
+@pytest.mark.parametrize(
+    "model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "timm/mobilenetv1_100"]
+)
+def test_a_port_that_is_wrong_from_the_first_layer_on_is_matched_without_names(model):
+    net, x, golden = network(model)
+    tensors = wrong_everywhere(net, relu6="relu", hard_swish="relu").trace(x)
+    found = matched(net, golden, nameless(tensors))
+    assert mistaken(found, tensors) == {}
+    assert len(found.tensors) >= 0.9 * len(tensors)
+
+
+def test_what_a_fusing_runtime_has_is_matched_without_names():
+    net, x, golden = network()
+    ends = {unit.output for unit in net.graph.units()}
+    tensors = {name: y for name, y in net.trace(x).items() if name in ends}
+    found = matched(net, golden, nameless(tensors))
+    assert mistaken(found, tensors) == {}
+    assert len(found.tensors) == len(tensors)
+
+
+def test_a_product_without_its_bias_is_not_taken_for_the_layer():
+    net, _, golden = network()
+    tensors = {name: y for name, y in golden.items() if name not in ("head.logits", "head.flatten")}
+    product = golden["head.flatten"] - net.params["head.logits.b"]
+    for candidate in (
+        {**tensors, "MatMul": product, "BiasAdd": golden["head.flatten"]},
+        nameless({**tensors, "MatMul": product, "BiasAdd": golden["head.flatten"]}),
+    ):
+        found = matched(net, golden, candidate)
+        (other,) = found.unmatched
+        np.testing.assert_array_equal(candidate[other], product)
+        np.testing.assert_array_equal(found.tensors["head.flatten"].array, golden["head.flatten"])
+
+
+def test_a_folded_convolution_is_its_batch_norm_under_any_name():
+    net, x, golden = network()
+    folded = net.fold().trace(x)
+    names = {conv: norm.name for conv, norm in norms(net.graph).items()}
+    for candidate in (folded, nameless(folded)):
+        found = matched(net, golden, candidate)
+        assert not found.unmatched
+        for name, source in zip(folded, candidate, strict=True):
+            assert found.tensors[names.get(name, name)].source == source
+
+
+def test_an_unfolded_port_beside_a_folded_network_is_matched_by_its_batch_norms():
+    net, x, _ = network()
+    folded = net.fold()
+    found = matched(folded, {SOURCE: x, **folded.trace(x)}, net.trace(x))
+    names = {conv: norm.name for conv, norm in norms(net.graph).items()}
+    assert {conv: found.tensors[conv].source for conv in names} == names
+    assert set(found.unmatched) == set(names)  # what was before the batch norm
+
+
+def test_a_layer_under_its_own_name_stays_that_layer_while_the_others_have_theirs():
+    net, _, golden = network()
+    found = matched(net, golden, {**golden, "block3.expand": golden["block3.expand.bn"]})
+    assert found.tensors["block3.expand"].source == "block3.expand"
+
+
+def test_behind_a_relu_nothing_is_below_zero():
+    """An int8 store of a map that is almost entirely positive is near to what goes into its ReLU too."""
+    net, x, _ = network()
+    act = "block2.depthwise.act"
+    lifted = {**net.params, "block2.depthwise.bn.beta": net.params["block2.depthwise.bn.beta"] + np.float32(2.5)}
+    other = Network(net.graph, lifted)
+    tensors = other.trace(x)
+    step = np.float32(tensors[act].max() / 255)
+    stored = {name: (np.rint(y / step) * step).astype(np.float32) for name, y in tensors.items() if name == act}
+    rest = {name: y for name, y in tensors.items() if name not in (act, "block2.depthwise.bn")}
+    found = matched(other, {SOURCE: x, **tensors}, {**rest, "unnamed": stored[act]})
+    assert found.tensors[act].source == "unnamed"
+
+
+def test_only_the_logits_are_there_and_so_is_what_flattens_them():
+    net, _, golden = network()
+    found = matched(net, golden, {name: y for name, y in golden.items() if name != "head.flatten"})
+    np.testing.assert_array_equal(found.tensors["head.flatten"].array, golden["head.flatten"])
+
+
+VENDORS = [
+    ("torchvision/mobilenet_v2", "torchvision", "model."),
+    ("torchvision/mobilenet_v2", "keras", ""),
+    ("torchvision/mobilenet_v3_small", "torchvision", "backbone/"),
+    ("paper/mobilenet_v1", "transformers", ""),
+    ("keras/MobileNetV3Small", "keras", ""),
+]
+
+
+@pytest.mark.parametrize(("model", "scheme", "prefix"), VENDORS)
+def test_vendors_names_of_layers_are_known(model, scheme, prefix):
+    graph = network(model, 0.5)[0].graph
+    names = SCHEMES[scheme].modules(graph)
+    called = {f"{prefix}{name}": node for node, name in names.items() if node in graph}
+    found = by_vendor(graph, called)
+    assert {name: found.get(name) for name in called} == called
+    behind = {f"{name}/Conv2D:0" if scheme == "keras" else f"{name}.output": node for name, node in called.items()}
+    assert {name: by_vendor(graph, behind).get(name) for name in behind} == behind
+
+
+def test_other_names_are_no_vendors():
+    graph = network()[0].graph
+    assert by_vendor(graph, [f"{name}.copy" for name in ("stem.conv", "x", "1")]) == {}
+
+
+# Beside the nodes' tensors
+
+
+def test_what_adds_nothing_is_told_apart():
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((1, 4, 6, 8)).astype(np.float32)
+    beside = {
+        "copy": y.copy(),
+        "last": y.transpose(0, 2, 3, 1),
+        "padded": np.pad(y, ((0, 0), (0, 0), (0, 1), (1, 1))),
+        "cropped": y[:, :, 1:-1, 2:-2],
+        "every other": y[:, :, ::2, ::2],
+        "flat": y.reshape(1, 4, 48),
+        "other": rng.standard_normal((1, 4, 6, 8)).astype(np.float32),
+        "mixed": y[:, ::-1],
+    }
+    found = {each.source: (each.kind, each.node) for each in extras(beside, beside, {"a": lambda: y}, {"a": y.shape})}
+    assert found == {
+        "copy": ("copy", "a"),
+        "last": ("copy", "a"),
+        "padded": ("padded", "a"),
+        "cropped": ("part", "a"),
+        "every other": ("part", "a"),
+        "flat": ("reshaped", "a"),
+        "other": ("unknown", ""),
+        "mixed": ("unknown", ""),
+    }
