@@ -73,14 +73,14 @@ def walk_along(
     sure : nodes for which a walk before this one vouches; at another one where nothing is near, the tensor is looked
         for from which the next layer makes another one. None on the first walk
     """
-    walk = _Walk(tables, graph, params, known, fixed, sure)
+    walk = _Going(tables, graph, params, known, fixed, sure)
     walk.begin()
     for unit in graph.units():
         walk.unit(unit)
     return Walked(walk.found, walk.moved, frozenset(walk.vouched))
 
 
-class _Walk:
+class _Going:
     def __init__(
         self,
         tables: Tables,
