@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from refnet.cli.common import Command, print_json, size_argument, write_text
+from refnet.errors import RequestError
+from refnet.files import containers
 from refnet.files.containers.atomic import writable
+from refnet.files.integers_npz import read_integers_npz
+from refnet.files.quantised import read_quantised
+from refnet.network import Network, load
+from refnet.network.quantised import QuantisedNetwork, in_floats
+from refnet.pack.probe import probe
+from refnet.report.quantisation import quantisation_document, quantisation_text
 from refnet.report.verification import verification_document, verification_junit, verification_text
 from refnet.verification.policy import DEFAULT, WORDS, policy
-from refnet.verification.verify import verify
+from refnet.verification.quantisation import QuantisationReport, examine_quantisation
+from refnet.verification.verify import Verified, verify
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +44,13 @@ def _run(options: argparse.Namespace) -> int:
     """Print a report or JSON; 1 if the two differ in anything that was not meant, or a file is not healthy."""
     if options.junit:
         writable(options.junit)
+    alone = _of_refnet(options)
+    if alone is not None:
+        if options.json:
+            print_json({"integers": quantisation_document(alone)})
+        else:
+            print(quantisation_text(alone, verbose=options.verbose))
+        return 0 if alone.holds else 1
     found = verify(
         options.file,
         options.against,
@@ -42,13 +59,52 @@ def _run(options: argparse.Namespace) -> int:
         width=options.width,
         size=options.size,
     )
+    integers = _integers(options, found)
     if options.json:
-        print_json(verification_document(found))
+        more = {} if integers is None else {"integers": quantisation_document(integers)}
+        print_json(verification_document(found) | more)
     else:
         print(verification_text(found, verbose=options.verbose))
+        if integers is not None:
+            print(quantisation_text(integers, verbose=options.verbose))
     if options.junit:
         write_text(options.junit, verification_junit(found))
-    return 0 if found.holds else 1
+    return 0 if found.holds and (integers is None or integers.holds) else 1
+
+
+def _of_refnet(options: argparse.Namespace) -> QuantisationReport | None:
+    """What is to be said of integers that `refnet quantise` wrote, which are nothing but integers; None of others."""
+    for path, other in ((options.file, options.against), (options.against, options.file)):
+        if (
+            path is None
+            or not Path(path).is_file()
+            or containers.kind(path) != "npz"
+            or read_integers_npz(path) is None
+        ):
+            continue
+        if other is None:
+            raise RequestError(f"{path}: holds integers alone: hold them --against the network that they are of")
+        net, real = load(path), in_floats(load(other, model=options.model, width=options.width, size=options.size))
+        assert isinstance(net, QuantisedNetwork)
+        return examine_quantisation(net, real, probe(real.graph)[1:])
+    return None
+
+
+def _integers(options: argparse.Namespace, found: Verified) -> QuantisationReport | None:
+    """What is to be said of a file of integers, against the other file or its own twin; None where there is none."""
+    for path, other in ((options.file, options.against), (options.against, options.file)):
+        held = None if path is None or Path(path).is_dir() else read_quantised(path, model=options.model)
+        if held is None:
+            continue
+        net = QuantisedNetwork(*held)
+        side = found.file if found.sides is None else next(
+            (each for each in (found.sides.original, found.sides.copy) if each.path == str(other)), None
+        )  # fmt: skip
+        if side is None or net.graph.input_shape != side.graph.input_shape or (other is None and net.twin is None):
+            return None
+        real = Network(side.graph, side.params)
+        return examine_quantisation(net, real, probe(side.graph)[1:], own=other is None)
+    return None
 
 
 COMMAND = Command("verify", "say whether a file is still the network that it came from", _arguments, _run)

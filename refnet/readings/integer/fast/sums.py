@@ -215,7 +215,9 @@ class _Filters:
     def room(self, rows: int, Q: int) -> tuple[Array, Array]:
         """Memory for activations, (rows, Q, L + 1), whose last column is of ones, and for their sums, (rows, Q, K)."""
         K, width = self.matrix.shape
-        return np.ones((rows, Q, width), self.dtype), np.empty((rows, Q, K), self.dtype)
+        matrix = np.empty((rows, Q, width), self.dtype)
+        matrix[:, :, -1] = 1
+        return matrix, np.empty((rows, Q, K), self.dtype)
 
     def multiply(self, matrix: Array, total: Array) -> None:
         """Sums of rows of activations; see `room`."""
