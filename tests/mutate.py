@@ -87,7 +87,7 @@ TESTS = {
     "session/worker": ("session/test_workers.py", "session"),
     "session/workers": ("session/test_workers.py", "session"),
     "session": ("session/test_program.py", "session/test_session.py", "session"),
-    "files/containers/archive": ("files/test_npz.py", "files/test_pth.py", "files/test_containers.py"),
+    "files/containers/archive": ("files/test_npz.py", "files/test_pth.py"),
     "files/containers/atomic": ("files/test_containers.py", "files/test_convert.py"),
     "files/containers/beside": ("files/test_tensorflow_files.py", "files/test_deployed.py", "files/test_onnx.py"),
     "files/containers/bundle": ("files/test_tensorflow_files.py", "files/test_tensorflow.py"),
@@ -104,14 +104,14 @@ TESTS = {
     "files/containers/keras_config": ("files/test_hdf5.py", "files/test_keras_nested.py", "files/test_importers.py"),
     "files/containers/ncnn": ("files/test_deployed.py",),
     "files/containers/openvino": ("files/test_deployed.py",),
-    "files/containers/npy": ("files/test_npz.py", "files/test_containers.py"),
-    "files/containers/npz": ("files/test_npz.py", "files/test_containers.py"),
+    "files/containers/npy": ("files/test_npz.py",),
+    "files/containers/npz": ("files/test_npz.py",),
     "files/containers/onnx": ("files/test_onnx.py", "files/test_importers.py"),
     "files/containers/protobuf": ("files/test_onnx.py", "files/test_tensorflow_files.py"),
     "files/containers/wire": ("files/test_onnx.py", "files/test_tensorflow_files.py"),
     "files/containers/pickles": ("files/test_pickles.py", "files/test_pth.py", "files/test_pth_modules.py"),
     "files/containers/torch_objects": ("files/test_pickles.py", "files/test_pth.py", "files/test_pth_modules.py"),
-    "files/containers/pth": ("files/test_pth.py", "files/test_containers.py"),
+    "files/containers/pth": ("files/test_pth.py", "files/test_pth_modules.py"),
     "files/containers/pth_write": ("files/test_convert.py", "files/test_pth.py"),
     "files/containers/safetensors": ("files/test_safetensors.py", "files/test_convert.py"),
     "files/containers/structure": ("files/test_importers.py", "files/test_onnx.py", "files/test_tflite.py"),
@@ -231,7 +231,8 @@ def _pytest(copy: Path, home: Path, tests: Sequence[str], seconds: float, answer
     """Run tests in this process, which has been forked for that."""
     os.setsid()  # so that `_ended` knows what it leaves behind
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))  # of its children, too, each
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, most))  # its children may set their own
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(copy)
     os.environ |= {
