@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from refnet.cli.common import print_json
+from refnet.cli.summary import geometry
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
 from refnet.inputs import read_input
@@ -21,25 +22,7 @@ from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import DEFAULT_KERNELS, rules_of
 from refnet.text import plain, table
 
-__all__ = ["geometry", "golden_integers", "summarise_integers"]
-
-
-def geometry(node: Node) -> str:
-    """Kernel, stride, padding, dilation: what changes the map's size, where it says anything."""
-    attrs, weights = node.attrs, node.params.get("w", ())
-    words = []
-    kernel = attrs.get("kernel", weights[-2:] if node.op in ("conv2d", "depthwise_conv2d") else None)
-    if kernel:
-        words.append("x".join(map(str, kernel)))
-    if attrs.get("stride", (1, 1)) != (1, 1):
-        words.append("s" + "x".join(map(str, dict.fromkeys(attrs["stride"]))))
-    if "pad" in attrs and any(map(any, attrs["pad"])):
-        sides = [*attrs["pad"][0], *attrs["pad"][1]]
-        words.append("p" + ",".join(map(str, sides if len(set(sides)) > 1 else sides[:1])))
-    if attrs.get("dilation", (1, 1)) != (1, 1):
-        words.append("d" + "x".join(map(str, dict.fromkeys(attrs["dilation"]))))
-    words += [f"{key} {attrs[key]:.6g}" for key in ("eps", "slope", "offset") if key in attrs]
-    return " ".join(words)
+__all__ = ["golden_integers", "summarise_integers"]
 
 
 def summarise_integers(net: QuantisedNetwork, options: argparse.Namespace) -> int:

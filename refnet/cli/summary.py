@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refnet.cli.common import Command, identified, model_of, part_arguments, print_json, quantised_of, size_argument
-from refnet.cli.integers import geometry, summarise_integers
-from refnet.graph import Graph
+from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
@@ -39,6 +38,8 @@ def _run(options: argparse.Namespace) -> int:
     """Print a table with totals, or JSON."""
     integers = quantised_of(options)
     if integers is not None:
+        from refnet.cli.integers import summarise_integers
+
         return summarise_integers(integers, options)
     found = identified(options)
     graph = found.graph if found else model_of(options)
@@ -65,6 +66,24 @@ def _run(options: argparse.Namespace) -> int:
     if found:
         print(_identity(found))
     return 0
+
+
+def geometry(node: Node) -> str:
+    """Kernel, stride, padding, dilation: what changes the map's size, where it says anything."""
+    attrs, weights = node.attrs, node.params.get("w", ())
+    words = []
+    kernel = attrs.get("kernel", weights[-2:] if node.op in ("conv2d", "depthwise_conv2d") else None)
+    if kernel:
+        words.append("x".join(map(str, kernel)))
+    if attrs.get("stride", (1, 1)) != (1, 1):
+        words.append("s" + "x".join(map(str, dict.fromkeys(attrs["stride"]))))
+    if "pad" in attrs and any(map(any, attrs["pad"])):
+        sides = [*attrs["pad"][0], *attrs["pad"][1]]
+        words.append("p" + ",".join(map(str, sides if len(set(sides)) > 1 else sides[:1])))
+    if attrs.get("dilation", (1, 1)) != (1, 1):
+        words.append("d" + "x".join(map(str, dict.fromkeys(attrs["dilation"]))))
+    words += [f"{key} {attrs[key]:.6g}" for key in ("eps", "slope", "offset") if key in attrs]
+    return " ".join(words)
 
 
 def _figures(graph: Graph, rows: list[Cost]) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def test_ends_are_apart_relative_to_the_largest_of_the_original_and_agree_by_cla
     """One logit off by half the largest, so that one of two images has another class."""
     sides, x, first, second = runs
     logits = np.zeros((2, 10), np.float32)
-    logits[0, 3], logits[1, 4] = 4, -1
+    logits[0, 3], logits[0, 7], logits[1, 4] = 2, -4, -1
     logits[1, 5] = 1
     other = logits.copy()
     other[1, 6] = 2

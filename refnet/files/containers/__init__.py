@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from refnet.errors import FormatError
-from refnet.files.containers import pth
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
 from refnet.files.containers.structure import GRAPH, Contents
 
@@ -85,6 +84,8 @@ def is_folder(path: str | PathLike[str]) -> bool:
 
 
 def _kind(file: BinaryIO) -> str:
+    from refnet.files.containers import pth  # with all that reads modules, which a command without a file never needs
+
     if pth.is_legacy(file):
         return "pth"
     if is_zip(file):
