@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 import refnet
+from refnet.alignment.differences import Standing
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import Graph
 from refnet.networks.rewrite import fold_batch_norm
@@ -40,6 +41,7 @@ def checkpoint(graph: Graph, params: Params, path: str = "file", **fields: objec
         path=path,
         kind="npz",
         scheme="refnet",
+        standing=Standing("known", graph.recipe.model, graph.recipe.width),
         graph=graph,
         params=params,
         stored={name: str(array.dtype) for name, array in params.items()},
