@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,18 @@ def test_a_wrong_checksum_is_refused(path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_ends_before_its_declared_size_is_refused(path: Path) -> None:
+    """Its checksum is right: it is that of what is there."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("x.npy", npy("<f4", (100,), bytes(400)))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02") + 24  # of the table of contents
+    (size,) = struct.unpack_from("<I", content, at)
+    struct.pack_into("<I", content, at, size + 1)
+    path.write_bytes(content)
+    refuses(path, f"its size is not the declared {size + 1}")
+
+
 def test_a_name_that_is_there_twice_is_refused(path: Path) -> None:
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("n.npy", b"")
