@@ -1,0 +1,152 @@
+"""The small rules of readers and importers, each by itself: what they take, and what they refuse."""
+
+from __future__ import annotations
+
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from refnet import FormatError, RequestError
+from refnet.files import labels, shipped
+from refnet.files.containers import hdf5, keras_config, tensorflow_values
+from refnet.files.identify import heads
+from refnet.files.identify.prefixes import Prefix, prefixes
+from refnet.files.importers import builder, onnx
+from refnet.files.importers.operations import image_source
+
+# ------------------------------------------------------------------------------------------------ a child that fails
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "error", "words"),
+    [
+        (3, "has no weights", FormatError, "has no weights"),
+        (4, "", RequestError, "h5py"),
+        (-signal.SIGPROF, "", FormatError, "."),
+        (-signal.SIGSEGV, "", FormatError, r"library fails \(SIGSEGV\)"),
+        (1, "Traceback\nOSError: bad", FormatError, r"library fails \(OSError: bad\)"),
+        (1, "", FormatError, r"library fails \(nothing said\)"),
+    ],
+)
+def test_what_becomes_of_the_process_that_reads_hdf5_is_said(status, said, error, words):
+    with pytest.raises(error, match=words):
+        raise hdf5._failure(status, said)
+
+
+def test_what_the_process_that_reads_hdf5_says_is_cut_off():
+    assert str(hdf5._failure(2, "x" * 1000)).count("x") == 200
+
+
+# -------------------------------------------------------------------------------------------------- shapes and numbers
+
+
+@pytest.mark.parametrize(
+    ("shape", "made"),
+    [
+        ((1, 3, 9, 8), (3, 9, 8)),
+        ((1, 9, 8, 3), (3, 9, 8)),
+        ((None, 9, 8, 1), (1, 9, 8)),
+        ((1, 1, 9, 3), (1, 9, 3)),  # either: channels first
+        ((1, 9, 8, 16), (9, 8, 16)),  # neither
+    ],
+)
+def test_three_channels_or_one_are_where_an_image_has_its_channels(shape, made):
+    contents = SimpleNamespace(structure=SimpleNamespace(inputs={"x": shape}), arrays={})
+    assert image_source(contents, None)[1] == made
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2, 1), (0, 2), ()])
+def test_an_array_of_another_rank_or_without_elements_is_refused(shape):
+    assert builder._rank(np.zeros((2, 1)), 2, "weights").shape == (2, 1)
+    with pytest.raises(FormatError, match="weights of shape"):
+        builder._rank(np.zeros(shape), 2, "weights")
+
+
+@pytest.mark.parametrize("shape", [(1,) * 65, (2, -1), (2**31, 2**31), (2**31, 0, 2**31)])
+def test_a_shape_that_no_array_has_is_refused(shape):
+    with pytest.raises(FormatError, match="'w' has an impossible shape"):
+        tensorflow_values.checked_size(shape, "<f4", "w")
+
+
+def test_a_shape_is_worth_its_elements_bytes():
+    assert tensorflow_values.checked_size((2, 3), "<f4", "w") == 24
+    assert tensorflow_values.checked_size((), "<f8", "w") == 8
+    assert tensorflow_values.checked_size((2**31, 2**30), "|i1", "w") == 2**61
+
+
+def test_as_many_paddings_as_twice_the_axes_are_asked_for():
+    x, op = SimpleNamespace(axes="NCHW"), SimpleNamespace(attrs={"pads": [0] * 6}, outputs=["y"])
+    with pytest.raises(FormatError, match="6 paddings for 4 axes"):
+        onnx._pad(None, op, x)
+    axes = SimpleNamespace(array=np.array([2, 3]))
+    with pytest.raises(FormatError, match="6 paddings for 2 axes"):
+        onnx._pad(None, op, x, axes=axes)
+
+
+# --------------------------------------------------------------------------------------------------- names, references
+
+
+@pytest.mark.parametrize("value", [["conv", 0], ["conv", 0, "1"], [3, 0, 0], "conv", None, ["conv", None, 0]])
+def test_a_reference_in_a_keras_configuration_is_a_layer_and_two_numbers(value):
+    assert keras_config._reference(["conv", 0, 0, {}]) == "conv"
+    assert keras_config._reference(["conv", 1, 0]) == "conv:1:0"
+    assert keras_config._reference(["conv", 0, 2]) == "conv:0:2"
+    with pytest.raises(FormatError, match="something else than a layer and two numbers"):
+        keras_config._reference(value)
+
+
+@pytest.mark.parametrize(
+    ("held", "kind"),
+    [
+        ({"weight": (5, 4)}, "linear"),
+        ({"weight": (5, 4), "bias": (5,)}, "linear"),
+        ({"weight": (5, 4, 1, 1)}, "linear"),
+        ({"weight": (5, 4, 1)}, None),
+        ({"weight": (5, 4, 3, 3)}, None),
+        ({"weight": (5, 4), "bias": (4,)}, None),
+        ({"weight": (5, 4), "scale": (5,)}, None),
+        ({"weight": (5,)}, None),
+        ({"bias": (5,)}, None),
+        (dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (5,)), "batch_norm"),
+        (dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (5, 1)), None),
+        ({"weight": (5,), "bias": (5,), "running_mean": (5,), "running_var": (4,)}, None),
+    ],
+)
+def test_a_layer_of_a_head_is_known_by_its_arrays(held, kind):
+    found = heads._layer("a", held)
+    assert (None if found is None else found.op) == kind
+
+
+def named(prefix, names):
+    return {prefix + name: None for name in names}
+
+
+NAMES = [f"features.{index}.weight" for index in range(40)]
+
+
+def test_a_prefix_is_what_stands_before_the_names_of_a_vendor():
+    assert prefixes(named("net.", NAMES), [NAMES]) == [Prefix("net.", "")]
+    assert prefixes(named("", NAMES), [NAMES]) == [Prefix("", "")]
+    assert prefixes(named("x", NAMES), [NAMES]) == []  # no part of a name ends there
+
+
+def test_of_two_prefixes_the_one_with_more_names_is_taken_and_both_where_they_are_alike():
+    assert prefixes(named("a.", NAMES) | named("b.", NAMES[:35]), [NAMES]) == [Prefix("a.", "")]
+    assert set(prefixes(named("a.", NAMES) | named("b.", NAMES), [NAMES])) == {Prefix("a.", ""), Prefix("b.", "")}
+
+
+def test_a_prefix_may_stand_in_the_place_of_the_vendors_own():
+    found = prefixes(named("backbone.", [name.removeprefix("features.") for name in NAMES]), [NAMES])
+    assert found == [Prefix("backbone.", "features.")]
+
+
+# --------------------------------------------------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize("name", ["#1", "# a"])
+def test_a_line_that_begins_with_a_hash_is_no_name_and_one_that_ends_so_is(name, tmp_path, monkeypatch):
+    (tmp_path / "names.txt").write_text(f"{labels._FORMAT}\n{name}\nC#\nb\n")
+    monkeypatch.setattr(shipped, "path", lambda file: tmp_path / file)
+    assert labels._read("names.txt", 2) == ("C#", "b")
