@@ -87,183 +87,14 @@ TESTS = {
     "session/worker": ("session/test_workers.py", "session"),
     "session/workers": ("session/test_workers.py", "session"),
     "session": ("session/test_program.py", "session/test_session.py", "session"),
-    "files/containers/archive": ("files/test_small_rules.py", "files/test_npz.py", "files/test_pth.py"),
-    "files/containers/atomic": ("files/test_small_rules.py", "files/test_containers.py", "files/test_convert.py"),
-    "files/containers/beside": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_deployed.py",
-        "files/test_onnx.py",
+    **dict.fromkeys(
+        (
+            "files/quantised",
+            "files/integers_npz",
+            *(f"files/importers/{which}integers" for which in ("", "onnx_", "tflite_")),
+        ),
+        ("test_quantised.py",),
     ),
-    "files/containers/bundle": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/containers/graphdef": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/containers/sstable": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/containers/tensorflow": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/containers/tensorflow_values": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/containers/tfjs": (
-        "files/test_small_rules.py",
-        "files/test_tensorflow_files.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/containers/flatbuffer": (
-        "files/test_small_rules.py",
-        "files/test_tflite.py",
-        "files/test_importers.py",
-        "files/test_exports.py",
-    ),
-    "files/containers/tflite": (
-        "files/test_small_rules.py",
-        "files/test_tflite.py",
-        "files/test_importers.py",
-        "files/test_exports.py",
-    ),
-    "files/containers/hdf5": ("files/test_small_rules.py", "files/test_hdf5.py", "files/test_convert.py"),
-    "files/containers/hdf5_process": ("files/test_small_rules.py", "files/test_hdf5.py", "files/test_convert.py"),
-    "files/containers/json_text": (
-        "files/test_small_rules.py",
-        "files/test_hdf5.py",
-        "files/test_tensorflow_files.py",
-        "files/test_deployed.py",
-    ),
-    "files/containers/keras_config": (
-        "files/test_small_rules.py",
-        "files/test_hdf5.py",
-        "files/test_keras_nested.py",
-        "files/test_importers.py",
-    ),
-    "files/containers/ncnn": (
-        "files/test_small_rules.py",
-        "files/test_deployed.py",
-    ),
-    "files/containers/openvino": (
-        "files/test_small_rules.py",
-        "files/test_deployed.py",
-    ),
-    "files/containers/npy": (
-        "files/test_small_rules.py",
-        "files/test_npz.py",
-    ),
-    "files/containers/npz": (
-        "files/test_small_rules.py",
-        "files/test_npz.py",
-    ),
-    "files/containers/onnx": ("files/test_small_rules.py", "files/test_onnx.py", "files/test_importers.py"),
-    "files/containers/protobuf": ("files/test_small_rules.py", "files/test_onnx.py", "files/test_tensorflow_files.py"),
-    "files/containers/wire": ("files/test_small_rules.py", "files/test_onnx.py", "files/test_tensorflow_files.py"),
-    "files/containers/pickles": (
-        "files/test_small_rules.py",
-        "files/test_pickles.py",
-        "files/test_pth.py",
-        "files/test_pth_modules.py",
-    ),
-    "files/containers/torch_objects": (
-        "files/test_small_rules.py",
-        "files/test_pickles.py",
-        "files/test_pth.py",
-        "files/test_pth_modules.py",
-    ),
-    "files/containers/pth": ("files/test_small_rules.py", "files/test_pth.py", "files/test_pth_modules.py"),
-    "files/containers/pth_write": ("files/test_small_rules.py", "files/test_convert.py", "files/test_pth.py"),
-    "files/containers/safetensors": ("files/test_small_rules.py", "files/test_safetensors.py", "files/test_convert.py"),
-    "files/containers/structure": (
-        "files/test_small_rules.py",
-        "files/test_importers.py",
-        "files/test_onnx.py",
-        "files/test_tflite.py",
-    ),
-    "files/containers/torch_modules": (
-        "files/test_small_rules.py",
-        "files/test_pth_modules.py",
-        "files/test_pth.py",
-        "files/test_own_networks.py",
-    ),
-    "files/containers/torch_wrappers": (
-        "files/test_small_rules.py",
-        "files/test_pth_modules.py",
-        "files/test_pth.py",
-        "files/test_own_networks.py",
-    ),
-    "files/containers": (
-        "files/test_small_rules.py",
-        "files/test_containers.py",
-        "files/test_npz.py",
-        "files/test_pth.py",
-        "files/test_onnx.py",
-        "files/test_tflite.py",
-    ),
-    "files/exporters": ("files/test_export_onnx.py",),
-    "files/identify/heads": ("files/test_small_rules.py", "files/test_own_networks.py", "files/test_pth_modules.py"),
-    "files/identify/notes": ("files/test_small_rules.py", "files/test_own_networks.py", "files/test_pth_modules.py"),
-    "files/identify/prefixes": ("files/test_small_rules.py", "files/test_own_networks.py", "files/test_pth_modules.py"),
-    "files/identify/told": ("files/test_small_rules.py", "files/test_own_networks.py", "files/test_pth_modules.py"),
-    "files/identify/names": (
-        "files/test_small_rules.py",
-        "files/test_identify.py",
-        "files/test_own_networks.py",
-        "files/test_checkpoint.py",
-    ),
-    "files/identify/reading": (
-        "files/test_small_rules.py",
-        "files/test_identify.py",
-        "files/test_own_networks.py",
-        "files/test_checkpoint.py",
-    ),
-    "files/identify": ("files/test_small_rules.py", "files/test_identify.py", "files/test_importers.py"),
-    "files/importers/keras": (
-        "files/test_small_rules.py",
-        "files/test_keras_nested.py",
-        "files/test_importers.py",
-        "files/test_exports.py",
-    ),
-    "files/importers/ncnn": ("files/test_small_rules.py", "files/test_deployed.py", "files/test_importers.py"),
-    "files/importers/openvino": ("files/test_small_rules.py", "files/test_deployed.py", "files/test_importers.py"),
-    "files/importers/tensorflow": ("files/test_small_rules.py", "files/test_importers.py", "files/test_tensorflow.py"),
-    "files/importers/tensorflow_constants": (
-        "files/test_small_rules.py",
-        "files/test_importers.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/importers/tensorflow_norms": (
-        "files/test_small_rules.py",
-        "files/test_importers.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/importers/tensorflow_shapes": (
-        "files/test_small_rules.py",
-        "files/test_importers.py",
-        "files/test_tensorflow.py",
-    ),
-    "files/importers": (
-        "files/test_small_rules.py",
-        "files/test_importers.py",
-        "files/test_exports.py",
-        "files/test_deployed.py",
-    ),
-    "files/checkpoint": ("files/test_checkpoint.py", "files/test_own_networks.py"),
-    "files/quantised": ("test_quantised.py",),
-    "files/schemes": ("files/test_schemes.py", "files/test_checkpoint.py"),
-    "files/labels": ("files/test_small_rules.py", "files/test_labels.py"),
-    "files/write": ("files/test_convert.py", "files/test_export_onnx.py"),
     "readings/integer": ("readings/integer",),
     "readings/quantised": ("test_quantised.py",),
     "verification": tuple(
@@ -272,6 +103,51 @@ TESTS = {
     "alignment": ("alignment", "verification/test_planted.py", "files/test_identify.py"),
     "bugs": ("bugs", "verification/test_planted.py", "judge/test_diagnose.py"),
     "graph": ("test_graph.py", "session/test_any_graph.py"),
+}
+
+# The same of `files`: by test files of its own folder, the modules that they cover. All begin with its small rules.
+_OF_FILES = {
+    "npz pth": "containers/archive",
+    "containers convert": "containers/atomic",
+    "tensorflow_files deployed onnx": "containers/beside",
+    "tensorflow_files tensorflow": (
+        "containers/bundle containers/graphdef containers/sstable containers/tensorflow "
+        "containers/tensorflow_values containers/tfjs"
+    ),
+    "tflite importers exports": "containers/flatbuffer containers/tflite",
+    "hdf5 convert": "containers/hdf5 containers/hdf5_process",
+    "hdf5 tensorflow_files deployed": "containers/json_text",
+    "hdf5 keras_nested importers": "containers/keras_config",
+    "deployed": "containers/ncnn containers/openvino",
+    "npz": "containers/npy containers/npz",
+    "onnx importers": "containers/onnx",
+    "onnx tensorflow_files": "containers/protobuf containers/wire",
+    "pickles pth pth_modules": "containers/pickles containers/torch_objects",
+    "pth pth_modules": "containers/pth",
+    "convert pth": "containers/pth_write",
+    "safetensors convert": "containers/safetensors",
+    "importers onnx tflite": "containers/structure",
+    "pth_modules pth own_networks": "containers/torch_modules containers/torch_wrappers",
+    "containers npz pth onnx tflite": "containers",
+    "export_onnx": "exporters",
+    "own_networks pth_modules": "identify/heads identify/notes identify/prefixes identify/told",
+    "identify own_networks checkpoint": "identify/names identify/reading",
+    "identify importers": "identify",
+    "keras_nested importers exports": "importers/keras",
+    "deployed importers": "importers/ncnn importers/openvino",
+    "importers tensorflow": (
+        "importers/tensorflow importers/tensorflow_constants importers/tensorflow_norms importers/tensorflow_shapes"
+    ),
+    "importers exports deployed": "importers",
+    "checkpoint own_networks": "checkpoint",
+    "schemes checkpoint": "schemes",
+    "labels": "labels",
+    "convert export_onnx": "write",
+}
+TESTS |= {
+    f"files/{module}": tuple(f"files/test_{name}.py" for name in ("small_rules", *names.split()))
+    for names, modules in _OF_FILES.items()
+    for module in modules.split()
 }
 
 
