@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from refnet.text import plain
+
 __all__ = ["FormatError", "GraphError", "RefnetError", "RequestError"]
 
 
@@ -13,6 +15,9 @@ class RefnetError(ValueError):
     >>> issubclass(FormatError, RefnetError)
     True
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(plain(message).strip())  # names from files may hold anything
 
 
 class FormatError(RefnetError):

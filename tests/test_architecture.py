@@ -16,7 +16,8 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 # Floor by floor: a module imports from floors below its own, or from its own room.
 FLOORS = (
-    ("errors", "text", "child", "ops", "networks/preprocessing"),
+    ("text", "child", "interrupts", "ops", "networks/preprocessing"),
+    ("errors",),
     ("graph",),
     (
         "networks/tables",
@@ -34,6 +35,7 @@ FLOORS = (
         "readings/orders",
         "readings/carried",
         "readings/quantised",
+        "readings/limits",
         "files/digits",
         "files/graph_text",
         "files/labels",
@@ -65,9 +67,9 @@ LEAVES = (
     "networks/tables",
     "networks/preprocessing",
     "ops",
-    "errors",
     "text",
     "child",
+    "interrupts",
 )
 
 

@@ -179,3 +179,13 @@ def test_a_network_on_no_core_is_refused():
 def test_no_other_weights_ship():
     with pytest.raises(RequestError, match="no weights of torchvision/mobilenet_v2 ship"):
         load(model="torchvision/mobilenet_v2")
+
+
+def test_masked_arrays_and_lists_are_refused_and_not_taken_for_numbers():
+    net = load()
+    with pytest.raises(RequestError, match="input: is masked"):
+        net(np.ma.masked_array(np.ones((1, 3, 32, 32), np.float32)))
+    with pytest.raises(RequestError, match=r"'stem\.conv\.w' is masked"):
+        Network(net.graph, {**net.params, "stem.conv.w": np.ma.masked_array(net.params["stem.conv.w"])})
+    with pytest.raises(RequestError, match=r"'stem\.conv\.w' is no array but of type list"):
+        Network(net.graph, {**net.params, "stem.conv.w": net.params["stem.conv.w"].tolist()})

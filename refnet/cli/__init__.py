@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import logging
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from refnet import __version__
 from refnet.errors import RefnetError
+from refnet.interrupts import ending_in_order
 from refnet.text import plain
 
 if TYPE_CHECKING:
@@ -48,35 +48,32 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other error is said."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {plain(message)}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
-    if sys.stdout is None:  # closed by the caller
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    warnings.simplefilter("ignore", RuntimeWarning)  # overflow in a candidate's numbers is for the verdict to tell
-    with _leaving_in_order():
-        return _answered(list(sys.argv[1:] if argv is None else argv))
+    _open_streams()
+    with warnings.catch_warnings(), ending_in_order():
+        warnings.simplefilter("ignore")  # what is wrong with numbers or headers a verdict or an error tells
+        logging.disable()  # Dask's and asyncio's pages about a lost worker
+        try:
+            return _answered(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            logging.disable(logging.NOTSET)
 
 
-@contextmanager
-def _leaving_in_order() -> Iterator[None]:
-    """Have a signal that ends the process raise SystemExit, so that what is half written is taken away."""
-
-    def leave(number: int, _: object) -> NoReturn:
-        sys.exit(128 + number)
-
-    here = threading.current_thread() is threading.main_thread()
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if here and hasattr(signal, name)]
-    caught = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
-    for number in caught:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
+def _open_streams() -> None:
+    """Streams that the caller has closed go nowhere; a name that a terminal has no letters for is written out."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # or a file of ours would be taken for one of them
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _answered(argv: list[str]) -> int:
@@ -86,21 +83,24 @@ def _answered(argv: list[str]) -> int:
         sys.stdout.flush()
         return status
     except RefnetError as error:
-        return _refuse(str(error))
+        why = str(error)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _refuse(f"{error.filename or 'file system'}: {error.strerror or error}")
+        why = f"{error.filename or 'file system'}: {error.strerror or error}"
     except MemoryError:
-        return _refuse("out of memory: take a smaller size or batch")
+        why = "out of memory: take a smaller size or batch"
     except KeyboardInterrupt:
         return 130
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
         # A file that no check foresaw. One line all the same; REFNET_TRACEBACK=1 shows where.
         if os.environ.get("REFNET_TRACEBACK"):
             raise
-        return _refuse(f"cannot go on with this input: {type(error).__name__}: {error}")
+        why = f"cannot go on with this input: {type(error).__name__}: {error}"
+    # Outside of the handlers: what the error held in memory is free again.
+    print(f"refnet: {plain(why)}", file=sys.stderr)
+    return 2
 
 
 def _main(argv: list[str]) -> int:
@@ -125,8 +125,3 @@ def _main(argv: list[str]) -> int:
 def _command(name: str) -> Command:
     command: Command = importlib.import_module(f"refnet.cli.{name}").COMMAND
     return command
-
-
-def _refuse(message: str) -> int:
-    print(f"refnet: {plain(message)}", file=sys.stderr)
-    return 2

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from refnet.bench.peers import PEERS, missing_package
 from refnet.bench.turns import Measured, Workload, machine, measure
-from refnet.cli.common import Command, print_json, size_argument
+from refnet.cli.common import Command, print_json, say, size_argument
 from refnet.networks.build import build
 from refnet.session import cores
 from refnet.text import table
@@ -70,14 +69,14 @@ def _run(options: argparse.Namespace) -> int:
         "first ms",
         "peak MiB",
     )
-    print(table(header, [_line(one, row) for one, rows in found for row in rows], left=1))
-    print(
+    say(table(header, [_line(one, row) for one, rows in found for row in rows], left=1))
+    say(
         "\nms: median of a whole batch. refnet is: its median over the runtime's, less than 1 where refnet is faster.\n"
         "first: with all that prepares it. peak: memory of the process."
     )
-    print(", ".join(f"{name} {value}" for name, value in machine(peers).items()) + f", threads {options.threads}")
+    say(", ".join(f"{name} {value}" for name, value in machine(peers).items()) + f", threads {options.threads}")
     for name, package in left_out.items():
-        print(f"refnet bench: {name} is left out: {package} is not installed", file=sys.stderr)
+        say(f"refnet bench: {name} is left out: {package} is not installed", aside=True)
     return 0
 
 

@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Iterable
 
-from refnet.cli.common import Command, print_json
+from refnet.cli.common import Command, print_json, say
 from refnet.judge.saved import AGREEMENT, Checked, Saved, check_saved, saved
 from refnet.text import table
 
@@ -40,7 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     """Print a table; 1 if a network does not agree."""
     if options.list:
-        print("\n".join(dict.fromkeys(case.model for case in saved())))
+        say("\n".join(dict.fromkeys(case.model for case in saved())))
         return 0
     rows = [check_saved(case) for case in _progress(_cases(options))]
     failed = [row for row in rows if row.verdict != "agrees"]
@@ -102,15 +102,15 @@ def _print(rows: list[Checked], failed: int) -> None:
         )
         for row in rows
     ]
-    print(table(header, lines))
-    print(
+    say(table(header, lines))
+    say(
         "float64: largest difference from the vendor's float64 logits, relative to the largest logit "
         f"(asked: {AGREEMENT:g}{_more(rows)}).\n"
         "float32, vendor's: the float32 logits of refnet and of the vendor's module against float64, likewise.\n"
         "verdict: also that rounding explains the float32 tensor of every node, given its own inputs."
     )
     ratio = statistics.median(row.error32 / row.vendor32 for row in rows)
-    print(f"{len(rows) - failed} of {len(rows)} agree; float32 error, refnet's over the vendor's: median {ratio:.2f}")
+    say(f"{len(rows) - failed} of {len(rows)} agree; float32 error, refnet's over the vendor's: median {ratio:.2f}")
 
 
 COMMAND = Command("check", "compare this machine's runs with the vendors' saved outputs", _arguments, _run)

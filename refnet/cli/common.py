@@ -18,6 +18,7 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.graph import Graph
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
+from refnet.text import plain_lines
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
@@ -34,6 +35,7 @@ __all__ = [
     "print_json",
     "progress",
     "quantised_of",
+    "say",
     "seconds_argument",
     "size_argument",
     "strict_argument",
@@ -105,8 +107,13 @@ def progress(unit: str) -> Iterator[Callable[[int, int], object]]:
 
 
 def print_json(value: Any) -> None:
-    """Print a value for programs: one JSON document."""
+    """Print a value for programs: one JSON document, with names as they are."""
     print(json.dumps(value, indent=2))
+
+
+def say(text: str = "", *, aside: bool = False) -> None:
+    """Print text for people, made fit for a terminal; `aside` from the answer, on stderr."""
+    print(plain_lines(text), file=sys.stderr if aside else sys.stdout, flush=aside)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -8,9 +8,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from refnet.cli.common import Command, print_json, progress, seconds_argument, write_text
+from refnet.cli.common import Command, print_json, progress, say, seconds_argument, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import writable
+from refnet.files.containers.json_text import bounded
 from refnet.graph import SOURCE
 from refnet.judge.compare import TensorScale, compare
 from refnet.judge.integers import compare_integers
@@ -20,7 +21,8 @@ from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack
 from refnet.readings.precision import FLOATS, WEIGHTS
 from refnet.report.comparison import comparison_document, comparison_pictures
 from refnet.report.integers import integer_document, integer_table
-from refnet.report.page import comparison_page
+from refnet.report.junit import JUNIT_MARK
+from refnet.report.page import PAGE_MARK, comparison_page
 from refnet.report.table import comparison_junit, comparison_table
 from refnet.runtimes.integers import RUNTIME_KERNELS, run_in_litert
 from refnet.runtimes.models import is_model
@@ -58,10 +60,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Print a table or JSON; 1 if a tensor is wrong, suspect, missing or matches nothing; 130 after Ctrl-C."""
-    if options.junit and options.junit == options.report:
+    read = (options.candidate, options.map, options.scales)
+    targets = [
+        writable(path, *read, mark=mark)
+        for path, mark in ((options.junit, JUNIT_MARK), (options.report, PAGE_MARK))
+        if path
+    ]
+    if len(set(targets)) < len(targets):
         raise RequestError(f"{options.report}: --junit and --report name the same file")
-    for path in filter(None, (options.junit, options.report)):
-        writable(path)
     if is_integer_pack(options.pack):
         return _compare_integers(options)
     if options.kernels is not None:
@@ -86,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(made)
     else:
-        print(comparison_table(made, verbose=options.verbose))
+        say(comparison_table(made, verbose=options.verbose))
     if options.junit:
         write_text(options.junit, comparison_junit(made))
     if options.report:
@@ -108,7 +114,7 @@ def _compare_integers(options: argparse.Namespace) -> int:
     if options.json:
         print_json(made)
     else:
-        print(integer_table(made, verbose=options.verbose))
+        say(integer_table(made, verbose=options.verbose))
     return 0 if found.holds else 1
 
 
@@ -135,8 +141,9 @@ def _object(path: str) -> dict[str, Any]:
     """A JSON object from a file."""
     if not Path(path).is_file():
         raise FormatError(f"{path}: is no file")
+    data = bounded(Path(path).read_bytes(), path)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: not JSON: {error}") from None
     if not isinstance(value, dict):

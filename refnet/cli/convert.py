@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, part_arguments, part_of, print_json, size_argument, strict_argument
+from refnet.cli.common import Command, part_arguments, part_of, print_json, say, size_argument, strict_argument
 from refnet.files.schemes import SCHEMES
 from refnet.files.write import DTYPES, SUFFIXES, Converted, convert
 from refnet.report.differences import grouped, line
@@ -56,12 +56,12 @@ def _run(options: argparse.Namespace) -> int:
     written = made.written
     folded = ", batch norm folded" if written.folded else ""
     model = written.model or "a network of its own"
-    print(
+    say(
         f"{model}, {written.arrays} arrays in {made.dtype} by the names of {written.scheme}{folded}: "
         f"{plain(Path(options.target))}"
     )
     for note in _notes(made):
-        print(note)
+        say(plain(note))
     return 0
 
 

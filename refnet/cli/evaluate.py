@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from refnet.cli.common import Command, kernels_argument, print_json, size_argument, with_kernels
+from refnet.cli.common import Command, kernels_argument, print_json, say, size_argument, with_kernels
 from refnet.errors import RequestError
 from refnet.evaluation.dataset import Dataset, scans
 from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, read_dataset, remarks
 from refnet.evaluation.scores import ClassScore
+from refnet.files.containers.atomic import writable
 from refnet.files.labels import names_of_classes
 from refnet.network import load
 from refnet.network.quantised import AnyNetwork
-from refnet.text import table
+from refnet.text import plain, table
 
 _ROWS = 20  # of classes, of confusions and of failures that a person is shown, unless all are asked for
 _PAIRS = 10
@@ -62,6 +63,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Print how often the network is right; 1 if an image has no output."""
+    if options.out is not None:
+        writable(options.out, options.data, options.weights, options.labels, options.classes_file)
     net = load(options.weights, model=options.model, width=options.width, size=options.size)
     net = with_kernels(net, options.kernels)
     dataset = _dataset(options, net)
@@ -155,11 +158,11 @@ def _afterwards(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _say(line: str) -> None:
-    print(_line(line), file=sys.stderr)
+    say(_line(line), aside=True)
 
 
 def _line(text: str) -> str:
-    return f"refnet: {' '.join(text.split())}"
+    return f"refnet: {plain(text)}"
 
 
 def _share(count: int, of: int) -> float | None:
@@ -174,7 +177,7 @@ def _names(net: AnyNetwork, dataset: Dataset) -> Names:
     """What a class is called: by the network's vendor, or else by the set."""
     if names := names_of_classes(net.graph.recipe):
         return lambda label: names[label]
-    return lambda label: dataset.classes.get(label, f"class {label}").encode("utf-8", "backslashreplace").decode()
+    return lambda label: dataset.classes.get(label, f"class {label}")
 
 
 def _document(
@@ -219,13 +222,13 @@ def _print(
     run_now = scores.images - evaluation.resumed
     again = f", {evaluation.resumed:,} of them in an earlier run" if evaluation.resumed else ""
     failed = f", {scores.failed:,} without an output" if scores.failed else ""
-    print(f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, recipe.size))}: {dataset.what}")
-    print(f"{scores.images:,} images{failed}{again}; {run_now / seconds:.0f} images/s\n")
+    say(f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, recipe.size))}: {plain(dataset.what)}")
+    say(f"{scores.images:,} images{failed}{again}; {run_now / seconds:.0f} images/s\n")
     for k, count in {1: scores.top1, scores.k: scores.topk}.items():
-        print(f"top-{k}  {_percent(count, scores.judged):>7}  {count:,} of {scores.judged:,}")
+        say(f"top-{k}  {_percent(count, scores.judged):>7}  {count:,} of {scores.judged:,}")
     _print_classes(options, net, dataset, evaluation)
     if options.out is not None:
-        print(f"\npredictions in {options.out}")
+        say(f"\npredictions in {plain(options.out)}")
 
 
 def _print_classes(options: argparse.Namespace, net: AnyNetwork, dataset: Dataset, evaluation: Evaluation) -> None:
@@ -241,13 +244,13 @@ def _print_classes(options: argparse.Namespace, net: AnyNetwork, dataset: Datase
             (row.label, names(row.label), row.images, _percent(row.top1, row.images), _percent(row.topk, row.images))
             for row in shown
         ]
-        print("\n" + table(header, lines, left=2))
+        say("\n" + table(header, lines, left=2))
     if len(shown) < len(rows):
-        print(f"the {len(shown)} classes that are least often right, of {len(rows)}; --all shows all")
+        say(f"the {len(shown)} classes that are least often right, of {len(rows)}; --all shows all")
     pairs = scores.confusions(_PAIRS)
     if pairs:
         taken = [(names(pair.label), names(pair.predicted), pair.images) for pair in pairs]
-        print("\n" + table(("a picture of", "was taken for", "times"), taken, left=2))
+        say("\n" + table(("a picture of", "was taken for", "times"), taken, left=2))
 
 
 COMMAND = Command("evaluate", "say how often a network is right over a labelled set", _arguments, _run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from refnet.cli.common import Command, print_json, size_argument
+from refnet.cli.common import Command, print_json, say, size_argument
 from refnet.files.fetch import fetch
 from refnet.files.published import PUBLISHED, find_published
 from refnet.text import table
@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"path": str(path), **found._asdict()})
     else:
-        print(path)
+        say(str(path))
     return 0
 
 
@@ -43,7 +43,7 @@ def _list(as_json: bool) -> None:
         (entry.model, entry.release, f"{entry.width:g}", f"{entry.size[0]}", entry.digest or "none", entry.file)
         for entry in PUBLISHED
     ]
-    print(table(("model", "release", "width", "size", "hash", "file"), rows, left=6))
+    say(table(("model", "release", "width", "size", "hash", "file"), rows, left=6))
 
 
 COMMAND = Command("fetch", "fetch the weights that vendors publish, by the name of the network", _arguments, _run)

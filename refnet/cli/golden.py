@@ -20,11 +20,13 @@ from refnet.cli.common import (
     part_arguments,
     print_json,
     quantised_of,
+    say,
     size_argument,
     strict_argument,
 )
 from refnet.cli.integers import golden_integers
 from refnet.errors import RequestError
+from refnet.files.containers.atomic import free
 from refnet.inputs import read_input
 from refnet.network import Network
 from refnet.network.quantised import in_floats
@@ -32,6 +34,7 @@ from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.pack.probe import probe
 from refnet.report.bugs import detectability_rows
+from refnet.text import plain
 
 Array = npt.NDArray[Any]
 Origin = dict[str, Any]
@@ -72,6 +75,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Write the pack and say what is in it."""
+    free(options.output)
     integers = None if options.float else quantised_of(options)
     if integers is not None:
         return golden_integers(integers, options, _of_file(options))
@@ -152,10 +156,10 @@ def _report(options: argparse.Namespace, net: Network, x: Array) -> None:
         print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
         return
     recipe = net.graph.recipe
-    print(
+    say(
         f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, x.shape))}: {counts['tensors']} tensors and "
         f"{counts['params']} params as {manifest['dtype']}, {manifest['layout']}, {manifest['storage']}: "
-        f"{size / _MIB:.1f} MiB in {options.output}"
+        f"{size / _MIB:.1f} MiB in {plain(options.output)}"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from refnet.cli.common import print_json
+from refnet.cli.common import print_json, say
 from refnet.cli.summary import geometry
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
@@ -43,16 +43,14 @@ def summarise_integers(net: QuantisedNetwork, options: argparse.Namespace) -> in
     lines = [(row["name"], _op(row), geometry(net.graph[row["name"]]), ", ".join(row["inputs"]),
               "x".join(map(str, row["shape"])), row["dtype"], _number(row["scale"]), _number(row["zero_point"]),
               row["weights"]) for row in rows]  # fmt: skip
-    print(table(header, lines, left=4))
-    print()
+    say(table(header, lines, left=4))
+    say()
     source = _tensor(net, SOURCE, net.graph.input_shape)
     about = f"{source['dtype']}, scale {_number(source['scale'])}, zero point {_number(source['zero_point'])}"
-    print(f"{recipe}, input {'x'.join(map(str, net.graph.input_shape))} ({about}), {recipe.classes} classes")
-    print(f"file           {plain(Path(options.network).name)}: {net.dtypes}, arithmetic of {net.kernels}")
-    print(f"multiply-adds  {totals['multiply_adds']:,} (convolutions and linear layers, one image)")
-    print(
-        f"bytes          {totals['weight_bytes']:,} of weights, {totals['largest_tensor_bytes']:,} the largest tensor"
-    )
+    say(f"{recipe}, input {'x'.join(map(str, net.graph.input_shape))} ({about}), {recipe.classes} classes")
+    say(f"file           {plain(Path(options.network).name)}: {net.dtypes}, arithmetic of {net.kernels}")
+    say(f"multiply-adds  {totals['multiply_adds']:,} (convolutions and linear layers, one image)")
+    say(f"bytes          {totals['weight_bytes']:,} of weights, {totals['largest_tensor_bytes']:,} the largest tensor")
     return 0
 
 
@@ -118,9 +116,9 @@ def golden_integers(net: QuantisedNetwork, options: argparse.Namespace, weights:
         print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
         return 0
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    print(
+    say(
         f"{net.graph.recipe}, {' x '.join(map(str, x.shape))}: {said}; {net.dtypes}, arithmetic of {net.kernels}, "
-        f"{manifest['layout']}, {manifest['storage']}: {size / 2**20:.1f} MiB in {options.output}"
+        f"{manifest['layout']}, {manifest['storage']}: {size / 2**20:.1f} MiB in {plain(options.output)}"
     )
     return 0
 

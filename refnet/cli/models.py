@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from refnet.cli.common import Command, print_json
+from refnet.cli.common import Command, print_json, say
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.readings.cost import cost
@@ -29,8 +29,8 @@ def _run(options: argparse.Namespace) -> int:
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
         return 0
     shown = [(name, f"{w:g}", size, f"{p:,}", f"{macs:,}", src) for name, w, size, p, macs, src in rows]
-    print(table(("model", "width", "size", "parameters", "multiply-adds", "  table"), shown))
-    print(f"{len(rows)} models. Widths multiply: build(name, width=0.5). Parameters without batch-norm statistics.")
+    say(table(("model", "width", "size", "parameters", "multiply-adds", "  table"), shown))
+    say(f"{len(rows)} models. Widths multiply: build(name, width=0.5). Parameters without batch-norm statistics.")
     return 0
 
 

@@ -14,11 +14,13 @@ from refnet.cli.common import (
     model_of,
     part_arguments,
     print_json,
+    say,
     size_argument,
     strict_argument,
     write_array,
 )
 from refnet.errors import RequestError
+from refnet.files.containers.atomic import writable
 from refnet.inputs import read_input
 from refnet.network import Network
 from refnet.network.quantised import in_floats
@@ -45,22 +47,24 @@ def _run(options: argparse.Namespace) -> int:
     """Print for each bug at how many places it applies and at how many this input shows it."""
     if options.batch < 1:
         raise RequestError(f"--batch {options.batch}: take at least 1")
+    if options.output:
+        writable(options.output, options.network, options.input)
     net = _network(options)
     if options.input:
         net, x = read_input(net, options.input)
         x = net.checked(x.astype(np.float32))
     else:
         x = probe(net.graph, options.batch)
+    rows = detectability_rows(detectability(net, x))
     if options.output:
         write_array(options.output, x)
-    rows = detectability_rows(detectability(net, x))
     if options.json:
         print_json(rows)
         return 0
     lines = [(row["id"], row["places"], row["visible"], _hidden(row)) for row in rows]
-    print(table(("bug", "places", "shown", "  not shown at"), lines))
+    say(table(("bug", "places", "shown", "  not shown at"), lines))
     places, shown = sum(row["places"] for row in rows), sum(row["visible"] for row in rows)
-    print(f"{shown} of {places} bugs at their places would show: by over four times what rounding explains.")
+    say(f"{shown} of {places} bugs at their places would show: by over four times what rounding explains.")
     return 0
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import Command, part_arguments, part_of, print_json, size_argument
+from refnet.cli.common import Command, part_arguments, part_of, print_json, say, size_argument
 from refnet.errors import RefnetError, RequestError
+from refnet.files.containers.atomic import free, writable
 from refnet.files.digits import digits
 from refnet.files.integers_npz import write_integers_npz
 from refnet.inputs import input_of, read_input
@@ -20,7 +21,7 @@ from refnet.network.quantised import in_floats
 from refnet.network.quantising import RANGES, quantise, signal_to_noise
 from refnet.pack.integer_arrays import INTEGER_FORMATS
 from refnet.pack.integers import write_integer_pack
-from refnet.text import table
+from refnet.text import plain, table
 
 Array = npt.NDArray[Any]
 
@@ -58,6 +59,10 @@ def _run(options: argparse.Namespace) -> int:
     """Write the network of integers; print how far it is from that of floats."""
     if options.most < 1:
         raise RequestError(f"--most {options.most}: take at least 1")
+    if Path(options.output).suffix == ".npz":
+        writable(options.output, options.weights)
+    else:
+        free(options.output)
     which = {"model": options.model, "width": options.width, "size": options.size, **part_of(options)}
     net = in_floats(load(options.weights, **which)).astype(np.float32)
     images = _images(options, net)
@@ -89,11 +94,11 @@ def _run(options: argparse.Namespace) -> int:
         print_json(document)
         return 0
     worst = sorted(ratios.items(), key=lambda item: item[1])[:_ROWS]
-    print(table(("worst layers", "signal to noise"), [(name, f"{ratio:.1f} dB") for name, ratio in worst], left=1))
-    print()
+    say(table(("worst layers", "signal to noise"), [(name, f"{ratio:.1f} dB") for name, ratio in worst], left=1))
+    say()
     how = f"int8, weights by {document['weights']}, ranges by {options.ranges} of {len(every)} images"
-    print(f"{integers.graph.recipe}: {how}")
-    print(f"the same class of {agree} of {len(every)} images; written to {options.output}")
+    say(f"{integers.graph.recipe}: {how}")
+    say(f"the same class of {agree} of {len(every)} images; written to {plain(options.output)}")
     return 0
 
 

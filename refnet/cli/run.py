@@ -15,6 +15,7 @@ from refnet.cli.common import (
     part_arguments,
     part_of,
     print_json,
+    say,
     size_argument,
     strict_argument,
     with_kernels,
@@ -27,6 +28,7 @@ from refnet.inputs import input_of, read_input
 from refnet.network import load
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 from refnet.readings import fast
+from refnet.text import plain
 
 Array = npt.NDArray[Any]
 
@@ -65,12 +67,12 @@ def _run(options: argparse.Namespace) -> int:
         ranked = [[dict(zip(keys, entry, strict=True)) for entry in entries] for entries in images]
         print_json({"model": recipe.model, "width": recipe.width, "input": what, "images": ranked})
         return 0
-    print(f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, x.shape))}: {what}")
+    say(f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, x.shape))}: {plain(what)}")
     for index, entries in enumerate(images):
         if len(images) > 1:
-            print(f"image {index}")
+            say(f"image {index}")
         for k, name, probability in entries:
-            print(f"{k:>6}  {probability:7.2%}  {name}")
+            say(f"{k:>6}  {probability:7.2%}  {name}")
     return 0
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from refnet.cli.common import Command, print_json
+from refnet.cli.common import Command, print_json, say
 from refnet.errors import RequestError
 from refnet.judge.scorecard import FAMILIES, Trial, false_alarms, pairs, subject, tally, trials
 from refnet.report.bugs import of_port
@@ -30,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
     rows: list[Trial] = []
     families: dict[str, Any] = {}
     for name in options.families or FAMILIES:
-        print(f"{name} ...", file=sys.stderr, flush=True)
+        say(f"{name} ...", aside=True)
         one = subject(FAMILIES[name])
         own = list(trials(one, sample=options.sample or None, seed=options.seed))
         both = [located for located, _ in pairs(one, options.pairs, options.seed)]
@@ -67,16 +66,16 @@ def _print(result: dict[str, Any]) -> None:
     header = ("", "injected", "visible", "detected", "located", "named", "tied", "missed")
     keys = header[1:]
     lines = [(name, *(counts[key] for key in keys)) for name, counts in result["bugs"].items()]
-    print(table(("bug", *header[1:]), [*lines, ("all", *(result["total"][key] for key in keys))]))
-    print()
+    say(table(("bug", *header[1:]), [*lines, ("all", *(result["total"][key] for key in keys))]))
+    say()
     more = (*keys, "pairs", "pairs_located")
     lines = [
         (name, *(counts[key] for key in more), len(counts["false_alarms"]))
         for name, counts in result["families"].items()
     ]
-    print(table(("family", *keys, "pairs", "both located", "false alarms"), lines))
-    print()
-    print("\n".join(result["missed"]) or "nothing was missed")
+    say(table(("family", *keys, "pairs", "both located", "false alarms"), lines))
+    say()
+    say("\n".join(result["missed"]) or "nothing was missed")
 
 
 COMMAND = Command("scorecard", "inject every known bug and count what is detected, located and named", _arguments, _run)

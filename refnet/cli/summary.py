@@ -7,7 +7,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refnet.cli.common import Command, identified, model_of, part_arguments, print_json, quantised_of, size_argument
+from refnet.cli.common import (
+    Command,
+    identified,
+    model_of,
+    part_arguments,
+    print_json,
+    quantised_of,
+    say,
+    size_argument,
+)
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
@@ -60,11 +69,11 @@ def _run(options: argparse.Namespace) -> int:
         for row in rows
     ]
     header = ("node", "operation", "geometry", "reads", "output", "parameters", "multiply-adds")
-    print(table(header, lines, left=4))
-    print()
-    print(_totals(graph, rows))
+    say(table(header, lines, left=4))
+    say()
+    say(_totals(graph, rows))
     if found:
-        print(_identity(found))
+        say(_identity(found))
     return 0
 
 
@@ -140,9 +149,7 @@ def _identity(found: Checkpoint) -> str:
     how = "read" if found.standing.kind == "own" else "recognised"
     norms = "folded" if found.folded else "not folded"
     stored = " and ".join(sorted(set(found.stored.values())))
-    lines = [
-        f"file           {plain(Path(found.path).name)}: {found.kind}, {stored}, batch norm {norms}, {how} by {by}"
-    ]
+    lines = [f"file           {Path(found.path).name}: {found.kind}, {stored}, batch norm {norms}, {how} by {by}"]
     lines.append(f"network        {standing_words(found.standing)}")
     lines += [f"note           {line}" for line in note_lines(found.notes)]
     if len(found.models) > 1:
@@ -153,7 +160,7 @@ def _identity(found: Checkpoint) -> str:
     if found.differences:
         lines.append(f"differences    {len(found.differences)} from the known network")
         lines += [f"  {line}" for line in grouped(found.differences, most=3)]
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def _file(found: Checkpoint) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, print_json, size_argument, write_text
+from refnet.cli.common import Command, print_json, say, size_argument, write_text
 from refnet.errors import RequestError
 from refnet.files import containers
 from refnet.files.containers.atomic import writable
@@ -14,6 +14,7 @@ from refnet.files.quantised import read_quantised
 from refnet.network import Network, load
 from refnet.network.quantised import QuantisedNetwork, in_floats
 from refnet.pack.probe import probe
+from refnet.report.junit import JUNIT_MARK
 from refnet.report.quantisation import quantisation_document, quantisation_text
 from refnet.report.verification import verification_document, verification_junit, verification_text
 from refnet.verification.policy import DEFAULT, WORDS, policy
@@ -43,13 +44,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     """Print a report or JSON; 1 if the two differ in anything that was not meant, or a file is not healthy."""
     if options.junit:
-        writable(options.junit)
+        writable(options.junit, options.file, options.against, mark=JUNIT_MARK)
     alone = _of_refnet(options)
     if alone is not None:
         if options.json:
             print_json({"integers": quantisation_document(alone)})
         else:
-            print(quantisation_text(alone, verbose=options.verbose))
+            say(quantisation_text(alone, verbose=options.verbose))
         return 0 if alone.holds else 1
     found = verify(
         options.file,
@@ -64,9 +65,9 @@ def _run(options: argparse.Namespace) -> int:
         more = {} if integers is None else {"integers": quantisation_document(integers)}
         print_json(verification_document(found) | more)
     else:
-        print(verification_text(found, verbose=options.verbose))
+        say(verification_text(found, verbose=options.verbose))
         if integers is not None:
-            print(quantisation_text(integers, verbose=options.verbose))
+            say(quantisation_text(integers, verbose=options.verbose))
     if options.junit:
         write_text(options.junit, verification_junit(found))
     return 0 if found.holds and (integers is None or integers.holds) else 1

@@ -103,8 +103,8 @@ def _mapped(file: Path) -> Array:
 def _refuse_images(file: Path, x: Array) -> None:
     if x.ndim != 4:
         raise RequestError(f"{file}: images of shape {x.shape}; {_TAKE}")
-    if len(x) == 0:
-        raise RequestError(f"{file}: holds no images")
+    if x.size == 0:
+        raise RequestError(f"{file}: holds no images: its shape is {x.shape}")
     if x.dtype == np.uint8:
         if x.shape[3] != 3:
             turned = ": x.transpose(0, 2, 3, 1)" if x.shape[1] == 3 else ""

@@ -8,9 +8,11 @@ Starts no cluster, and knows no journal.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
-from itertools import islice
+from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from refnet.errors import RefnetError, RequestError
@@ -21,6 +23,7 @@ from refnet.network.quantised import AnyNetwork
 __all__ = ["cluster_results"]
 
 _PATIENCE = 10  # seconds to wait for a scheduler, and for a first worker
+_LONG, _TIMES = 120.0, 20  # seconds without any result, and times the longest wait so far: then batches are run here
 _AHEAD = 4  # tasks for each thread of the cluster: enough to keep it busy while results travel
 
 
@@ -44,26 +47,44 @@ def cluster_results(
     client = _client(distributed, address)
     try:
         weights = client.scatter(net.on(1), broadcast=True)  # the cluster has a worker for each core
-        batches = iter(todo)
+        batches, asked = iter(todo), dict[int, Span]()
 
         def submit() -> Iterator[Any]:
             for number, (start, stop) in batches:
+                asked[number] = start, stop
                 part = dataset.part(start, stop)
                 yield client.submit(_result, weights, part, number, pure=False)  # pure: shared with other clients
 
         tasks = submit()
         threads = sum(client.nthreads().values())
         flowing = distributed.as_completed(list(islice(tasks, _AHEAD * max(1, threads))), loop=client.loop)
-        for task in flowing:
+        for task in _in_time(flowing):
             number, result = task.result()
             task.release()
+            del asked[number]
             yield number, result
             flowing.update(list(islice(tasks, 1)))
+        for number, (start, stop) in chain(asked.items(), batches):  # of a cluster that stands still
+            yield _result(net.on(1), dataset.part(start, stop), number)
     except (ImportError, OSError, RuntimeError, CancelledError, distributed.KilledWorker) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise RequestError(f"{address}: the cluster gave up: {why}; run again to go on") from error
     finally:
-        client.close()
+        with suppress(Exception):  # nobody may answer
+            client.close(timeout=2)
+
+
+def _in_time(flowing: Any) -> Iterator[Any]:
+    """Tasks as they get done; ends early where none gets done any more."""
+    longest = 0.0
+    while not flowing.is_empty():
+        began = time.monotonic()
+        while not flowing.has_ready():
+            if time.monotonic() - began > _LONG + _TIMES * longest:
+                return
+            time.sleep(0.01)
+        longest = max(longest, time.monotonic() - began)
+        yield next(flowing)
 
 
 def _result(net: AnyNetwork, part: Dataset, number: int) -> tuple[int, BatchResult]:

@@ -57,11 +57,12 @@ class Journal:
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any], *, restart: bool = False) -> None:
-        if path.exists() and not path.is_file():
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             raise RequestError(f"{path}: exists and is no file; choose another output")
         self.path = path
         self._places: dict[int, tuple[int, int]] = {}  # number -> where the content begins, its length
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        ways = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self._file = os.open(path, ways, 0o644)
         try:
             self._lock()
             self._open(json.dumps(run, sort_keys=True).encode(), restart)

@@ -28,6 +28,7 @@ from refnet.evaluation.folders import read_folder
 from refnet.evaluation.journal import Journal, journal_path
 from refnet.evaluation.scores import Scores, predicted
 from refnet.files.containers import npz
+from refnet.files.containers.atomic import writable
 from refnet.files.labels import names_of_classes
 from refnet.graph import Recipe
 from refnet.inputs import at_size_of
@@ -154,12 +155,14 @@ def evaluate(
     593
     """
     if not isinstance(dataset, Dataset):
+        if output is not None:
+            writable(output, dataset)
         dataset = scans() if dataset is None else read_dataset(dataset, net.graph.recipe)
         net = fitted(net, dataset)
     _refuse(net, dataset, batch, threads, output, resume)
     if output is None:
         return _Run(net, dataset, batch, None, after_batch).through(threads, cluster)
-    target = Path(output).resolve()  # a link stays a link
+    target = writable(output)  # a link stays a link
     binding = _binding(net, dataset, batch)
     if resume and not journal_path(target).exists():
         raise RequestError(f"{journal_path(target)}: there is no interrupted run to go on with; leave out --resume")
@@ -244,13 +247,8 @@ def _refuse(
         if resume is not None:
             raise RequestError("only a run with --out has a journal to resume or to restart")
         return
-    target = Path(output).resolve()
-    if target.suffix != ".npz":
+    if writable(output).suffix != ".npz":
         raise RequestError(f"{output}: the predictions are an .npz archive; take a name that ends so")
-    if not target.parent.is_dir():
-        raise RequestError(f"{target.parent}: is no folder to write into")
-    if target.exists() and not target.is_file():
-        raise RequestError(f"{output}: exists and is no file; choose another name")
 
 
 def _binding(net: AnyNetwork, dataset: Dataset, batch: int) -> dict[str, Any]:

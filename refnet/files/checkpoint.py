@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from refnet.alignment.diff import differences
 from refnet.alignment.differences import Difference, Standing, structural
-from refnet.errors import FormatError, RequestError
+from refnet.errors import FormatError, GraphError, RequestError
 from refnet.files import containers
 from refnet.files.graph_text import read_graph_text
 from refnet.files.identify import names, structure
@@ -30,6 +30,7 @@ from refnet.files.schemes import Entry
 from refnet.graph import Graph
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
+from refnet.readings.limits import check_sizes
 from refnet.report.differences import line, standing_words
 
 __all__ = ["Checkpoint", "identify", "read_checkpoint", "settled"]
@@ -309,6 +310,10 @@ def _from_structure(
 def _written(contents: containers.Contents) -> ImportedGraph:
     """A graph that refnet wrote beside the arrays that it needs."""
     graph = read_graph_text(contents.graph)
+    try:
+        check_sizes(graph)
+    except GraphError as error:
+        raise FormatError(f"its graph: {error}") from None
     arrays = contents.arrays
     for name, shape in graph.params().items():
         if name not in arrays or arrays[name].shape != shape:

@@ -1,23 +1,37 @@
 """Published weights, fetched into a folder: whole, checked, and going on where a broken download stopped.
 
-What has come so far lies beside the file under its name and `.part`. A file takes its name only once it has the hash
-that is known of it, or, where none is, the length that the server said and the form of a file of weights. A file that
-is there already is checked and not fetched. Nothing is sent but the request.
+What has come so far lies beside the file under its name and `.part`, locked by the process that is at it; others wait.
+A file takes its name only once it has the hash that is known of it. Where none is, it must be as long as the server
+said, be a whole file of weights, and go on only from a version that the server says is the same. A file that is there
+already is checked and not fetched. Nothing is sent but the request.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
+from refnet.files.containers.atomic import writable
 from refnet.files.published import Published, find_published
+from refnet.interrupts import taking_place
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes at one file go unnoticed
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["fetch", "folder"]
 
 _CONNECT, _STALL = 15.0, 30.0  # seconds to wait for an answer, and for the next bytes
+_LONGEST = 3600.0  # seconds for all of a file, and to wait for another process that fetches it
 _ATTEMPTS = 5  # as long as each brings something
 _LARGEST = 256 << 20  # bytes; several times the largest published file
 _CHUNK = 1 << 13  # bytes; of a broken answer, what is not a whole chunk is lost
@@ -28,9 +42,12 @@ def folder() -> Path:
 
     Raises
     ------
-    RequestError : pooch is not installed
+    RequestError : pooch is not installed, or this user has no home
     """
-    return Path(os.environ.get("REFNET_CACHE") or _pooch().os_cache("refnet"))
+    try:
+        return Path(os.environ.get("REFNET_CACHE") or _pooch().os_cache("refnet"))
+    except (RuntimeError, KeyError):  # a number without an entry among the users, as in many containers
+        raise RequestError("this user has no home to keep files in: set REFNET_CACHE, or say where with --to") from None
 
 
 def fetch(
@@ -80,19 +97,74 @@ def fetch(
     for each in (path, part):
         if each.exists() and not each.is_file():  # a pipe would never end
             raise RequestError(f"{each}: exists and is no file; take it away, or fetch to another folder")
-    if path.exists():
-        if fault := _fault(path, published):
-            raise RequestError(f"{path}: {fault}; take it away, or fetch to another folder")
+    if _is_there(path, published):
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = bool(published.digest) and part.exists() and not _fault(part, published)  # stopped before it was renamed
-    if not whole:
-        _download(published, path, part, progress, stall)
-    if fault := _fault(part, published):
-        part.unlink()
-        raise FormatError(f"{published.url}: what came {fault}; {_by_hand(published, path)}")
-    os.replace(part, path)
+    _made(path.parent)
+    writable(path)
+    with _alone(part, path) as file:
+        if _is_there(path, published):  # another process has fetched it meanwhile
+            part.unlink()
+            return path
+        try:
+            _fetched(file, published, path, part, progress, stall)
+        finally:
+            if not file.seek(0, os.SEEK_END):
+                part.unlink(missing_ok=True)
     return path
+
+
+def _fetched(file: BinaryIO, published: Published, path: Path, part: Path, progress: bool, stall: float) -> None:
+    """Bring what is missing, check the whole, and let it take its name."""
+    whole = bool(published.digest) and file.seek(0, os.SEEK_END) and not _fault(part, published)  # only not renamed yet
+    if not whole:
+        _download(published, path, file, progress, stall)
+    if fault := _fault(part, published):
+        file.truncate(0)
+        raise FormatError(f"{published.url}: what came {fault}; {_by_hand(published, path)}")
+    with taking_place():
+        os.replace(part, path)
+
+
+def _is_there(path: Path, published: Published) -> bool:
+    """Whether the file is there already; one that is another is refused."""
+    if not path.exists():
+        return False
+    if fault := _fault(path, published):
+        raise RequestError(f"{path}: {fault}; take it away, or fetch to another folder")
+    return True
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be made ({error.strerror or error}); fetch to another folder") from None
+
+
+@contextmanager
+def _alone(part: Path, path: Path) -> Iterator[BinaryIO]:
+    """The file of what has come so far, open and locked; whoever else fetches it is waited for."""
+    until = time.monotonic() + _LONGEST
+    while True:
+        with open(part, "a+b") as file:
+            if not _locks(file):
+                if time.monotonic() > until:
+                    raise RequestError(f"{path}: another process has been fetching it for an hour; stop that one")
+            elif part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                yield file
+                return
+        time.sleep(0.05)  # what was locked has got its name, or is locked by another one
+
+
+def _locks(file: BinaryIO) -> bool:
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def _fault(path: Path, published: Published) -> str:
@@ -102,44 +174,47 @@ def _fault(path: Path, published: Published) -> str:
         found = str(_pooch().file_hash(str(path), alg=kind))
         return "" if found.startswith(digits) else f"has the {kind} {found[: max(len(digits), 8)]}, not {digits}"
     try:
-        containers.kind(path)
+        containers.read(path)
     except FormatError as error:
         return f"is no file of weights ({str(error).removeprefix(f'{path}: ')})"
+    except RequestError:  # what reads its kind is not installed
+        pass
     return ""
 
 
-def _download(published: Published, path: Path, part: Path, progress: bool, stall: float) -> None:
-    requests = _requests()
+def _download(published: Published, path: Path, file: BinaryIO, progress: bool, stall: float) -> None:
+    requests, hand = _requests(), _by_hand(published, path)
+    until = time.monotonic() + _LONGEST
+    version = ""  # of the file, as the server calls it
     for _ in range(_ATTEMPTS):
-        begin = part.stat().st_size if part.exists() else 0
+        if not version and not published.digest:
+            file.truncate(0)  # nothing would tell whether it is of the same file
+        begin = file.seek(0, os.SEEK_END)
+        attempt = _Attempt(file, begin, version, measured=not published.digest, until=until)
         try:
-            with open(part, "ab") as file:
-                _Attempt(file, begin).run(published.url, progress, stall)
+            attempt.run(published.url, progress, stall)
             return
         except requests.HTTPError as error:
             status = error.response.status_code
             if status == 416 and begin:  # beyond the end: what is there is another file's
-                part.unlink()
+                file.truncate(0)
                 continue
-            if not begin:
-                part.unlink()
-            raise RequestError(
-                f"{published.url}: the server says {status} {error.response.reason}; {_by_hand(published, path)}"
-            ) from None
+            reason = error.response.reason
+            raise RequestError(f"{published.url}: the server says {status} {reason}; {hand}") from None
         except _TooLongError:
-            part.unlink()
+            file.truncate(0)
             raise FormatError(
-                f"{published.url}: sends more than {_LARGEST >> 20} MiB, which no weights of this family have; "
-                f"{_by_hand(published, path)}"
+                f"{published.url}: sends more than {_LARGEST >> 20} MiB, which no weights of this family have; {hand}"
             ) from None
-        except (requests.RequestException, EOFError) as error:
-            if part.stat().st_size > begin:
+        except (requests.RequestException, EOFError, TimeoutError, ValueError) as error:
+            version = attempt.version
+            if file.seek(0, os.SEEK_END) > begin and time.monotonic() < until:
                 continue  # the connection broke, but brought something
             # In the middle of a body requests calls a timeout a broken connection, too.
             stalls = not isinstance(error, requests.ConnectTimeout) and "timed out" in str(error)
             why = "the server stalls" if stalls else "no connection, or it breaks"
-            raise RequestError(f"{published.url}: {why}; {_by_hand(published, path)}") from None
-    raise RequestError(f"{published.url}: the connection keeps breaking; fetch again, or {_by_hand(published, path)}")
+            raise RequestError(f"{published.url}: {why}; {hand}") from None
+    raise RequestError(f"{published.url}: the connection keeps breaking; fetch again, or {hand}")
 
 
 class _TooLongError(Exception):
@@ -147,32 +222,68 @@ class _TooLongError(Exception):
 
 
 class _Attempt:
-    """One request for what is missing behind the first `begin` bytes."""
+    """One request for what is missing behind the first `begin` bytes.
 
-    def __init__(self, file: BinaryIO, begin: int) -> None:
-        self.file, self.begin = file, begin
-        self.end: int | None = None
+    Parameters
+    ----------
+    file : what comes is written at its end
+    version : what the server called the file whose beginning is there, '' where nothing is known
+    measured : the server must say how long the file is
+    until : when to give up, however much comes
+    """
+
+    def __init__(self, file: BinaryIO, begin: int, version: str, *, measured: bool, until: float) -> None:
+        self.file, self.begin, self.version, self.measured, self.until = file, begin, version, measured, until
+        self.end: int | None = None  # of this answer
+        self.total: int | None = None
+        self.error: BaseException | None = None
+        self.given_up, self.writing = False, threading.Lock()
 
     def run(self, url: str, progress: bool, stall: float) -> None:
+        """Ask in another thread: a server that drips, or never ends its headers, would hold this one."""
+        self.heard = time.monotonic() + _CONNECT
+        asking = threading.Thread(target=self.ask, args=(url, progress, stall), daemon=True)
+        asking.start()
+        while asking.is_alive():
+            asking.join(0.1)
+            now = time.monotonic()
+            if now > self.until or now - self.heard > 2 * stall:  # after what requests itself waits
+                with self.writing:
+                    self.given_up = True
+                raise TimeoutError("timed out")
+        if self.error is not None:
+            raise self.error
+        size = self.file.seek(0, os.SEEK_END)
+        if size != (size if self.end is None else self.end) or size != (size if self.total is None else self.total):
+            raise EOFError
+
+    def ask(self, url: str, progress: bool, stall: float) -> None:
         headers = {"Accept-Encoding": "identity"}  # lengths are then those of the file
         if self.begin:
             headers["Range"] = f"bytes={self.begin}-"
-        download = _pooch().HTTPDownloader(
-            progressbar=progress,
-            chunk_size=_CHUNK,
-            timeout=(_CONNECT, stall),
-            headers=headers,
-            hooks={"response": self.answered},
-        )
-        download(url, self, None)
-        if self.end is not None and self.file.tell() != self.end:
-            raise EOFError
+            if self.version:
+                headers["If-Range"] = self.version
+        try:
+            download = _pooch().HTTPDownloader(
+                progressbar=progress,
+                chunk_size=_CHUNK,
+                timeout=(_CONNECT, stall),
+                headers=headers,
+                hooks={"response": self.answered},
+            )
+            download(url, self, None)
+        except Exception as error:  # for the thread that waits
+            self.error = error
 
     def write(self, data: bytes) -> None:
         """Take what pooch has read: in place of the file, for a server may go on for ever."""
-        self.file.write(data)
-        if self.file.tell() > _LARGEST:
-            raise _TooLongError
+        with self.writing:
+            if self.given_up:
+                raise TimeoutError
+            self.file.write(data)
+            self.heard = time.monotonic()
+            if self.file.tell() > _LARGEST:
+                raise _TooLongError
 
     def flush(self) -> None:
         """As pooch asks files to."""
@@ -186,14 +297,34 @@ class _Attempt:
         size = int(length) if length else None
         if self.begin + (size or 0) > _LARGEST:
             raise _TooLongError
+        if response.status_code not in (200, 206):
+            return
+        if self.measured and not length and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            raise _requests().ConnectionError("no length")
         if response.status_code == 206:
-            said = response.headers.get("Content-Range", "")
-            if not said.startswith(f"bytes {self.begin}-"):
-                raise _requests().ConnectionError(f"another range than asked for: {said[:50]}")
-            self.end = None if size is None else self.begin + size
-        elif response.status_code == 200:  # the whole file, asked for or not
+            self.goes_on(response.headers.get("Content-Range", ""), size)
+        else:  # the whole file, asked for or not
             self.file.truncate(0)
-            self.begin, self.end = 0, size
+            self.begin, self.end, self.total = 0, size, size
+            self.version = _version(response.headers)
+
+    def goes_on(self, said: str, size: int | None) -> None:
+        """Hold a range against the one that was asked for."""
+        found = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", said, re.ASCII)
+        begin, end, total = found.groups() if found else ("", "", "")
+        if not found or int(begin) != self.begin or (size is not None and size != int(end) + 1 - self.begin):
+            raise _requests().ConnectionError(f"another range than asked for: {said[:50]}")
+        self.end = int(end) + 1
+        self.total = None if total == "*" else int(total)
+        if max(self.end, self.total or 0) > _LARGEST:
+            raise _TooLongError
+
+
+def _version(headers: Any) -> str:
+    """What an answer calls its version, fit for If-Range: a strong ETag, or else a date; '' without either."""
+    tag = headers.get("ETag", "")
+    said: str = tag if tag.startswith('"') else headers.get("Last-Modified", "")
+    return said if said.isprintable() else ""
 
 
 def _by_hand(published: Published, path: Path) -> str:

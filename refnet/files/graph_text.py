@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from refnet.errors import FormatError, GraphError
+from refnet.files.containers.json_text import bounded
 from refnet.graph import Graph, Node, Recipe
 from refnet.networks.preprocessing import Interpolation, Preprocessing
 from refnet.readings.shapes import well_formed
@@ -81,7 +82,8 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     FormatError : it is none
     """
     try:
-        found = json.loads(text, object_pairs_hook=_once, parse_constant=_finite)
+        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        found = json.loads(bounded(data, "it"), object_pairs_hook=_once, parse_constant=_finite)
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:

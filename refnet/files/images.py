@@ -25,8 +25,25 @@ __all__ = ["prepare", "read_image"]
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 
-_MOST_READ = 40_000_000  # pixels of a file: unpacked, upright and in colour they take some 16 bytes each
+_MOST_READ = 40_000_000  # pixels of a file, and
+_MOST_BYTES = 200 << 20, 4  # so many bytes of memory, and so many times the file's: a small file is no large image
+_BYTES = 7  # of a pixel while it is read: four of Pillow's, three of the array
+_BAND = 1 << 20  # pixels that are brought into colour at a time
+_MOST_SCANS = 1 << 30  # pixels of a JPEG times its scans: encoders make a dozen, and each goes over all pixels
 _MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
+
+
+_ORIENTATION = 0x0112
+# How to turn (H, W, 3), by the value of the orientation; 1 is upright.
+_TURNS: dict[Any, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: x[::-1].transpose(1, 0, 2),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda x: x[:, ::-1].transpose(1, 0, 2),
+}
 
 
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
@@ -190,13 +207,46 @@ def _decode(pillow: ModuleType, file: Path) -> NDArray[np.uint8]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", pillow.Image.DecompressionBombWarning)
         with pillow.Image.open(file, formats=_KINDS) as image:
-            if image.width * image.height > _MOST_READ:  # known before anything is unpacked
-                most = f"take an image of at most {_MOST_READ // 10**6} million"
-                raise FormatError(f"{file}: {image.height} x {image.width} pixels; {most}")
+            _refuse_large(image, file)
             if image.mode.startswith(("I", "F")):
                 raise FormatError(f"{file}: more than 8 bits per grey pixel ({image.mode}); convert it to 8 bits first")
-            upright = pillow.ImageOps.exif_transpose(image)
-            return np.array(upright.convert("RGB"), np.uint8)  # (H, W, 3)
+            turned = _upright(image)
+            pixels = _in_colour(image)
+        return np.ascontiguousarray(turned(pixels))  # (H, W, 3)
+
+
+def _refuse_large(image: Any, file: Path) -> None:
+    """What reading would take is known before anything is unpacked."""
+    size = file.stat().st_size
+    pixels = image.width * image.height
+    most = min(_MOST_READ, (_MOST_BYTES[0] + _MOST_BYTES[1] * size) // _BYTES)
+    if pixels > most:
+        of = "" if most == _MOST_READ else f" in a file of {size} bytes"
+        raise FormatError(
+            f"{file}: {image.height} x {image.width} pixels{of}; take an image of at most {most // 10**6} million"
+        )
+    if image.format == "JPEG" and (scans := file.read_bytes().count(b"\xff\xda")) * pixels > _MOST_SCANS:
+        raise FormatError(f"{file}: {image.height} x {image.width} pixels in {scans} scans; save the image again")
+
+
+def _upright(image: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What turns the pixels as the EXIF orientation says; data that cannot be read count as none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow raises nearly anything over damaged data
+        orientation = None
+    return _TURNS.get(orientation, lambda pixels: pixels)
+
+
+def _in_colour(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3), some rows at a time: one image and one array are in memory at most."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    image.load()
+    for top in range(0, image.height, rows):
+        end = min(top + rows, image.height)
+        pixels[top:end] = np.asarray(image.crop((0, top, image.width, end)).convert("RGB"))
+    return pixels
 
 
 def _pillow() -> ModuleType:

@@ -144,9 +144,7 @@ def convert(
     origin, target = Path(source), Path(destination)
     if not _is_onnx(target):
         _writer(target)
-    writable(target)
-    if origin.exists() and target.exists() and origin.samefile(target):
-        raise RequestError(f"{target}: is the file to convert; write to another one")
+    writable(target, origin)
     found = identify(origin, model=model, width=width, size=size, head=head, prefix=prefix)
     graph, params = settled(found, model=model, strict=strict)
     written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, force=force)

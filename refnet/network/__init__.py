@@ -64,6 +64,10 @@ class Network:
         for name, shape in needed.items():
             if name not in self.params:
                 raise RequestError(f"params: {name!r} is missing")
+            if not isinstance(self.params[name], np.ndarray):
+                raise RequestError(f"params: {name!r} is no array but of type {type(self.params[name]).__name__}")
+            if isinstance(self.params[name], np.ma.MaskedArray):
+                raise RequestError(f"params: {name!r} is masked, and its mask would be lost: fill it first")
             if self.params[name].shape != shape:
                 raise RequestError(f"params: {name!r} has shape {self.params[name].shape}, the graph needs {shape}")
         if extra := [name for name in self.params if name not in needed]:
@@ -157,6 +161,8 @@ class Network:
 
 def images_for(graph: Graph, x: Array) -> Array:
     """Return x as an array of images for a graph, or refuse their number, size or layout."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise RequestError("input: is masked, and its mask would be lost: fill it first")
     x = np.asarray(x)
     C, H, W = graph.input_shape
     wanted = f"(N, {C}, {H}, {W})"

@@ -7,6 +7,7 @@ The file knows no network, runs nothing that a file holds, and refuses what is c
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -145,7 +146,10 @@ def _folder(path: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
         raise FormatError("holds no .npy, .bin or .raw file")
     found: dict[str, TensorPlace] = {}
     unread: dict[str, FormatError] = {}
+    home = os.path.realpath(path)
     for file in sorted(files, key=lambda file: (_natural(file.stem), file.name)):
+        if not Path(os.path.realpath(file)).is_relative_to(home):
+            raise FormatError(f"{file}: is a link that leads out of the folder; copy the file")
         if file.stem in found:
             raise FormatError(f"{found[file.stem].path.name} and {file.name} have one name; remove one")
         try:

@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, Protocol
 
@@ -222,9 +223,17 @@ def _npy_place(file: IO[bytes], stored: Stored, dtype: np.dtype[Any]) -> tuple[i
     return file.tell(), os.fstat(file.fileno()).st_size
 
 
+@lru_cache(maxsize=2)
+def _ranges(path: str, modified: int, size: int) -> Mapping[str, safetensors.ByteRange]:
+    """Where all tensors of a file lie: every one of them asks."""
+    with open(path, "rb") as file:
+        return safetensors.byte_ranges(file)
+
+
 def _safetensors_place(file: BinaryIO, name: str, stored: Stored, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Where the numbers of one tensor begin and end."""
-    found = safetensors.byte_ranges(file)
+    stat = os.fstat(file.fileno())
+    found = _ranges(file.name, stat.st_mtime_ns, stat.st_size)
     if name not in found:
         raise FormatError(f"has no tensor called {name}")
     place = found[name]

@@ -8,6 +8,7 @@ whole or not at all. docs/pack-format.md specifies it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.files.containers.atomic import atomic_folder
+from refnet.files.containers.json_text import bounded
 from refnet.files.graph_text import graph_of
 from refnet.graph import SOURCE, Node
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integer_arrays import INTEGER_FORMATS, ArrayWriter, array_writer, read_stored
 from refnet.pack.manifest import LAYOUTS, MANIFEST, manifest_text
-from refnet.pack.pack import whole_folder
 from refnet.readings.integer.derived import SUMMED, constants, exact_sums
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
@@ -70,7 +72,7 @@ def write_integer_pack(
     if not kept:
         raise RequestError(f"no tensor matches {only!r}; they are called like {net.graph.nodes[0].name}")
     given = net.given(x)
-    with whole_folder(Path(path)) as folder, closing(array_writer(form, folder)) as out:
+    with atomic_folder(path) as folder, closing(array_writer(form, folder)) as out:
         manifest = _head(net, layout, form, origin or {})
         manifest["quantised"] = {name: _said(q) for name, q in net.quantised.items()}
         manifest["params"] = {name: _param(out, name, net.params[name]) for name in net.graph.params()}
@@ -228,7 +230,7 @@ def read_integer_pack(path: str | Path) -> IntegerPack:
     path = Path(path)
     file = path / MANIFEST
     try:
-        entries = json.loads(file.read_bytes())
+        entries = json.loads(bounded(file.read_bytes(), "the manifest"))
         if entries.get("format") != INTEGER_FORMAT:
             raise FormatError(f"is of the format {str(entries.get('format'))[:60]!r}; this is read: {INTEGER_FORMAT!r}")
         if entries["storage"] == "c":
@@ -236,7 +238,7 @@ def read_integer_pack(path: str | Path) -> IntegerPack:
         graph = graph_of(entries, "manifest")
         stored = {**entries["params"], **entries["tensors"], **entries["constants"], **entries["accumulators"]}
         for name, entry in stored.items():
-            if not (path / entry["file"]).resolve().is_relative_to(path.resolve()):
+            if not Path(os.path.realpath(path / entry["file"])).is_relative_to(os.path.realpath(path)):
                 raise FormatError(f"{name}: leads out of the pack; refused")
         params = {name: _held(path, entries["storage"], name, entries["params"][name]) for name in graph.params()}
         quantised = {

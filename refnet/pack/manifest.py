@@ -16,7 +16,7 @@ from refnet.files.graph_text import graph_document, graph_of, json_field, json_o
 from refnet.graph import SOURCE, Graph
 from refnet.networks.dialects import MODELS
 from refnet.pack.formats import FORMATS, Stored
-from refnet.pack.limits import check_sizes
+from refnet.readings.limits import check_sizes
 from refnet.readings.shapes import shapes, well_formed
 
 __all__ = [
@@ -101,7 +101,7 @@ def parse_manifest(folder: Path) -> Manifest:
         if not file.is_file():
             raise FormatError("is missing: no golden pack, or one that was never finished")
         entries = _entries(_inside(folder, MANIFEST).read_bytes())
-        graph = well_formed(graph_of(entries, "manifest"))
+        graph = check_sizes(well_formed(graph_of(entries, "manifest")))
         params, tensors = (
             {
                 name: _array(folder, name, entry, entries["dtype"])
@@ -170,7 +170,6 @@ def _ordered(graph: Graph, stored: Mapping[str, Stored], layout: str) -> dict[st
     if SOURCE not in stored:
         raise FormatError("the input is not among the tensors")
     every = shapes(graph)
-    check_sizes(graph, every)
     batch = stored[SOURCE].shape[:1]
     wanted = {name: laid_out((*batch, *shape), layout) for name, shape in every.items() if name in stored}
     _compare(wanted, {name: entry.shape for name, entry in stored.items()})

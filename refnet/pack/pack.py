@@ -8,11 +8,8 @@ manifest anywhere is refused. The format is specified in docs/pack-format.md.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers.atomic import atomic_folder
 from refnet.graph import SOURCE, Graph, walk
 from refnet.network import Network
 from refnet.pack.formats import FORMATS, Stored, read_array, writer
@@ -29,7 +27,7 @@ from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, head, laid_o
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 
-__all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "whole_folder", "write_pack"]
+__all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "write_pack"]
 
 Array = npt.NDArray[Any]
 
@@ -96,7 +94,7 @@ def write_pack(
         "params": net.graph.params(),
         "tensors": {name: laid_out((len(x), *every[name]), layout) for name in kept},
     }
-    with whole_folder(path) as folder, np.errstate(over="ignore", invalid="ignore"):
+    with atomic_folder(path) as folder, np.errstate(over="ignore", invalid="ignore"):
         with closing(writer(format, folder, planned, dtype)) as out:
             entries = {name: out.add("params", name, params[name]) for name in planned["params"]}
             tensors = {SOURCE: {**out.add("tensors", SOURCE, _stored(x, layout)), "op": SOURCE}}
@@ -138,31 +136,6 @@ def _input(net: Network, x: Array, dtype: str) -> Array:
 def _stored(y: Array, layout: str) -> Array:
     """(N, C, H, W) -> (N, H, W, C) where the layout asks for it; a view."""
     return y.transpose(0, 2, 3, 1) if layout == "nhwc" and y.ndim == 4 else y
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder that gets its name only once it is complete.
-
-    Raises
-    ------
-    RequestError
-        if there is something of this name, or no folder to write into.
-    """
-    if os.path.lexists(path):
-        raise RequestError(f"{path}: exists already; remove it or choose another name")
-    if not path.parent.is_dir():
-        raise RequestError(f"{path}: there is no folder {path.parent} to write it into")
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if os.path.lexists(path):
-            raise RequestError(f"{path}: has appeared meanwhile; remove it or choose another name")
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 # ---------------------------------------------------------------------------------------------------------- reading

@@ -19,6 +19,8 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
+_STEP = 32  # a stride or dilation that any map may have: of 1x1 only the first place counts
+
 
 def shapes(graph: Graph) -> dict[str, Shape]:
     """Shape of every tensor without the batch axis, the input's first.
@@ -193,7 +195,11 @@ def _vectors(K: int, *vectors: Shape | None) -> None:
 
 
 def _placed(shape: Shape, kernel: Pair, stride: Pair, pad: Pad, dilation: Pair) -> Pair:
-    """How many places a kernel has on a map, (P, Q)."""
+    """How many places a kernel has on a map, (P, Q). A step that leads beyond the map is none of a network's."""
+    for what, steps in (("stride", stride), ("dilation", dilation)):
+        for step, side, ends in zip(steps, shape[1:], pad, strict=True):
+            if step > max(_STEP, side + sum(ends)):
+                raise GraphError(f"a {what} of {steps} on a map of {shape[1:]}")
     P, Q = (
         (shape[1 + axis] + sum(pad[axis]) - (kernel[axis] - 1) * dilation[axis] - 1) // stride[axis] + 1
         for axis in (0, 1)

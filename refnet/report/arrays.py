@@ -79,6 +79,7 @@ _HEALTH = {
 }
 _REMARK = {
     "not-run": "{file} cannot be run: {error}",
+    "large": "{file} takes images of {size[0]}x{size[1]}, of which its network makes {mib} MiB: more than is run",
     "size": "{file} takes images of another size: nothing can be run on both",
     "int8": "weights of 8 bits are off by more than rounding of sums explains: the ends alone are compared",
     "shape": "{node} has shape {copy} in the copy, {original} in the original",

@@ -242,6 +242,8 @@ def comparison_pictures(found: Comparison) -> tuple[dict[str, Array], dict[str, 
         if y.shape != golden.shape or not np.isfinite(y).all():
             continue
         error = y.astype(np.float64) - golden
+        if not np.isfinite(error.max() - error.min()):  # no histogram has such a range
+            continue
         histograms[name] = np.histogram(error, bins=41)
         if error.ndim == 4:
             maps[name] = np.abs(error).max(axis=(0, 1))

@@ -17,11 +17,13 @@ import numpy.typing as npt
 
 from refnet.judge.verdicts import FAILING
 from refnet.report.words import causes, figure, origin, summary, systematic
+from refnet.text import plain_document
 
-__all__ = ["comparison_page", "png"]
+__all__ = ["PAGE_MARK", "comparison_page", "png"]
 
 Array = npt.NDArray[Any]
 
+PAGE_MARK = b"<!doctype html>"
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1c1e21; --faint: #666b73; --line: #d9dbdf; --panel: #f4f4f1;
   --exact: #1a8f5a; --rounding: #7cc49a; --inside: #c9ccd2; --suspect: #e0a100; --wrong: #d1342f; --shape: #9b4dca;
@@ -75,7 +77,7 @@ def comparison_page(
         a strip of all tensors coloured by verdict, the grey bar over each showing on a logarithmic scale how far it is
         from the golden tensor; the causes; and each tensor that is not fine, with its figures and pictures.
     """
-    maps, histograms = maps or {}, histograms or {}
+    document, maps, histograms = plain_document(document), maps or {}, histograms or {}
     bad = [tensor for tensor in document["tensors"] if tensor["verdict"] in FAILING]
     head = "{model}, {precision}: {candidate} against {pack}".format(**document)
     parts = [

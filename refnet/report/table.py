@@ -13,7 +13,7 @@ from typing import Any
 from refnet.judge.verdicts import FAILING
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.words import causes, figure, origin, summary, systematic
-from refnet.text import table
+from refnet.text import plain_document, table
 
 __all__ = ["comparison_junit", "comparison_table"]
 
@@ -46,6 +46,7 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
     <BLANKLINE>
     holds
     """
+    document = plain_document(document)
     tensors = document["tensors"]
     accepted = "missing" if document["verdict"] == "holds" else ""  # of a candidate that may be partial
     shown = [t for t in tensors if verbose or (t["verdict"] in FAILING and t["verdict"] != accepted)]
@@ -62,9 +63,9 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
     if document["notes"]:
         parts.append("\n".join(document["notes"]))
     if document["unmatched"]:
-        parts.append(f"match nothing: {', '.join(map(_plain, document['unmatched']))}")
+        parts.append(f"match nothing: {', '.join(document['unmatched'])}")
     if extras := document.get("extras"):
-        lines = [f"  {_plain(extra['source'])}: {_plain(extra['sentence'])}" for extra in extras]
+        lines = [f"  {extra['source']}: {extra['sentence']}" for extra in extras]
         few = lines if verbose or len(lines) <= _FEW else [*lines[:_FEW], f"  and {len(lines) - _FEW} more (--verbose)"]
         parts.append("\n".join(["add nothing, and are not judged:", *few]))
     return "\n\n".join([*parts, summary(document)])
@@ -73,17 +74,12 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
 def _row(tensor: Mapping[str, Any]) -> list[str]:
     accumulated = tensor.get("accumulated") or {}
     return [
-        _plain(tensor["name"]),
+        tensor["name"],
         tensor["verdict"],
-        _plain(origin(tensor)) or "-",
+        origin(tensor) or "-",
         *(figure(tensor.get(key)) for key in ("worst", "expected", "rms", "error")),
         *(figure(accumulated.get(key)) for key in ("relative", "border", "interior")),
     ]
-
-
-def _plain(name: str) -> str:
-    """A name of the candidate's as a terminal may print it."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
 
 
 def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -105,6 +101,7 @@ def comparison_junit(document: Mapping[str, Any]) -> str:
 
     What lies inside a judged segment counts as passed.
     """
+    document = plain_document(document)
     return suite(f"refnet compare {document['candidate']}", document["model"], _cases(document))
 
 

@@ -79,7 +79,7 @@ def _more(count: int, what: str) -> str:
 def _counted(findings: Sequence[HealthFinding]) -> str:
     first = findings[0]
     more = f", and {_more(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
-    return f"{first.name} of {plain(first.file)}: {health_detail(first)}{more}"
+    return f"{first.name} of {first.file}: {health_detail(first)}{more}"
 
 
 def verification_document(found: Verified) -> dict[str, Any]:
@@ -153,14 +153,14 @@ def verification_text(found: Verified, *, verbose: bool = False) -> str:
         parts.append(f"meant: {', '.join(found.allowed) or 'no difference'}")
         if os.path.realpath(found.sides.original.path) == os.path.realpath(found.sides.copy.path):
             parts.append("both are one and the same file: this proves nothing")
-        parts += [_choice(choice) for choice in found.sides.choices]
+        parts += [plain(_choice(choice)) for choice in found.sides.choices]
     parts.append(_structure(found))
     if found.sides is not None:
         parts += [_values(found, verbose), _behaves(found)]
     else:
-        parts.append(remark_sentence(found.behaviour.remark))
+        parts.append(plain(remark_sentence(found.behaviour.remark)))
     parts.append(_health(found, verbose))
-    return "\n\n".join([part for part in parts if part] + [sentence(found)])
+    return "\n\n".join([part for part in parts if part] + [plain(sentence(found))])
 
 
 def _choice(choice: Choice) -> str:
@@ -173,10 +173,10 @@ def _choice(choice: Choice) -> str:
 
 def _files(found: Verified) -> str:
     if found.sides is None:
-        return f"{plain(found.file.path)}: {_identity(found.file)}"
+        return plain(f"{found.file.path}: {_identity(found.file)}")
     sides = found.sides
     return "\n".join(
-        f"{role}  {plain(file.path)}: {_identity(file)}"
+        plain(f"{role}  {file.path}: {_identity(file)}")
         for role, file in (("original", sides.original), ("copy    ", sides.copy))
     )
 
@@ -206,7 +206,7 @@ def _structure(found: Verified) -> str:
     if found.sides is None:
         head += f" from {found.file.models[0] if found.file.models else 'any known network'}"
     lines = [f"  {each}" for each in grouped(found.structure, _NAMED)]
-    return "\n".join([head, *_few(lines)])
+    return _block([head, *_few(lines)])
 
 
 def _values(found: Verified, verbose: bool) -> str:
@@ -222,11 +222,11 @@ def _values(found: Verified, verbose: bool) -> str:
     for kind in dict.fromkeys(value.kind for value in found.faults):
         if kind in KIND_SENTENCES:
             lines.append(f"  [{kind}] {KIND_SENTENCES[kind]}")
-    return "\n".join(lines)
+    return _block(lines)
 
 
 def _line(value: ArrayFinding) -> str:
-    own = value.copy if len(value.copy) <= _LONG else f"{value.copy[:_LONG]}..."
+    own = plain(value.copy, _LONG)
     named = f" ({own})" if own and own != value.name else ""
     words = f": {more}" if (more := detail(value)) else ""
     place = f", most at [{', '.join(map(str, value.at))}] by {figure(value.ulps)} ulps" if value.ulps else ""
@@ -236,7 +236,7 @@ def _line(value: ArrayFinding) -> str:
 def _behaves(found: Verified) -> str:
     made = found.behaviour
     if not made.end:
-        return f"behaviour: not compared: {remark_sentence(made.remark)}" if made.remark else ""
+        return plain(f"behaviour: not compared: {remark_sentence(made.remark)}") if made.remark else ""
     lines = [
         f"behaviour: on {made.images} probe images of {made.size[0]}x{made.size[1]}: "
         + (", ".join(_nodes(count, verdict) for verdict, count in made.counts.items()) or "no node judged"),
@@ -251,7 +251,7 @@ def _behaves(found: Verified) -> str:
         lines.append(f"  first wrong by itself: {', '.join(made.wrong[:5])}{', ...' if len(made.wrong) > 5 else ''}")
     if made.remark:
         lines.append(f"  {remark_sentence(made.remark)}")
-    return "\n".join(lines)
+    return _block(lines)
 
 
 def _nodes(count: int, verdict: str) -> str:
@@ -266,14 +266,14 @@ def _health(found: Verified, verbose: bool) -> str:
     lines = [f"health: {len(failing)} failing, {len(other)} to know of"]
     lines += [f"  FAILS {_finding(found, finding)}" for finding in failing]
     if verbose:
-        return "\n".join([*lines, *(f"  {_finding(found, finding)}" for finding in other)])
+        return _block([*lines, *(f"  {_finding(found, finding)}" for finding in other)])
     alike: dict[tuple[str, str], list[HealthFinding]] = {}
     for each in other:
         alike.setdefault((each.file, each.kind), []).append(each)
     for group in alike.values():
         first = _finding(found, group[0])
         lines.append(f"  {first}" + (f", and so in {_more(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
-    return "\n".join(lines)
+    return _block(lines)
 
 
 def _finding(found: Verified, finding: HealthFinding) -> str:
@@ -282,6 +282,11 @@ def _finding(found: Verified, finding: HealthFinding) -> str:
     if found.sides is not None:
         role = " in the original" if finding.file == found.sides.original.path else " in the copy"
     return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {health_detail(finding)}"
+
+
+def _block(lines: Sequence[str]) -> str:
+    """Lines with names from files in them, each fit to print."""
+    return "\n".join(map(plain, lines))
 
 
 def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:

@@ -33,6 +33,7 @@ Array = npt.NDArray[Any]
 
 _PATIENCE = 1.0  # seconds of work on batches after which worker processes pay for their start
 _starting = threading.Lock()
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _with_workers: weakref.ref[Session] | None = None  # the session that has workers
 
 
@@ -93,6 +94,7 @@ class Session:
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
         self._spent, self._patience = 0.0, _PATIENCE
+        _sessions.add(self)
 
     @property
     def buffer_bytes(self) -> int:
@@ -194,6 +196,18 @@ class Session:
             self._program.run(image)
             for array, made in copies:
                 np.copyto(array[index], made)
+
+
+def _after_fork() -> None:
+    """In a process that was forked: what another thread held there is held by nobody here."""
+    global _starting
+    _starting = threading.Lock()
+    for session in list(_sessions):
+        session._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def cores() -> int:

@@ -92,13 +92,14 @@ def _stem(writer: CallWriter, step: Stem) -> None:
     _, H, W = writer.shapes[step.source]
     _, P, Q = writer.shapes[conv.name]
     y = writer.new(step.end)
-    phases = writer.arena.take(C, sw, top + H + bottom, -(-(left + W + right) // sw))
+    read = sorted({s * dw % sw for s in range(S)})  # of a stride wider than the kernel not all
+    phases = writer.arena.take(C, len(read), top + H + bottom, -(-(left + W + right) // sw))
     writer.call(phases.fill, 0)
     x = writer.logical(step.source)
-    for phase in range(sw):
+    for place, phase in enumerate(read):
         part = x[:, :, (phase - left) % sw :: sw]
         first = ((phase - left) % sw + left) // sw
-        writer.call(np.copyto, phases[:, phase, top : top + H, first : first + part.shape[2]], part)
+        writer.call(np.copyto, phases[:, place, top : top + H, first : first + part.shape[2]], part)
     length = C * R * S + 1
     T = max(1, min(P, 2 * TILE // (length * Q)))
     memory, spare = writer.arena.take(length * T * Q), writer.arena.take(T * Q * K)
@@ -111,7 +112,7 @@ def _stem(writer: CallWriter, step: Stem) -> None:
             rows = slice(p * sh + r * dh, (p + n - 1) * sh + r * dh + 1, sh)
             for s in range(S):
                 first, phase = divmod(s * dw, sw)
-                writer.call(np.copyto, taps[:, r, s], phases[:, phase, rows, first : first + Q])
+                writer.call(np.copyto, taps[:, r, s], phases[:, read.index(phase), rows, first : first + Q])
         writer.call(matrix[-1].fill, 1)
         z = y[p : p + n].reshape(n, Q * K)
         writer.product(matrix.T, w, None, z)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 import subprocess
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +32,10 @@ Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
 
 _LOST = (OSError, EOFError, pickle.UnpicklingError)
+
+# Seconds that a worker has: to be ready, on a machine that does other things; for its share, so many and so many times
+# what the share of this process took. One that is stopped or hangs is ended, and its share is run here.
+_START, _SHARE, _TIMES = 60.0, 30.0, 20
 
 
 class WorkerPool:
@@ -52,7 +58,7 @@ class WorkerPool:
         for worker in self._workers:
             with contextlib.suppress(*_LOST):
                 _send(worker, (graph, dict(params)))
-        self._workers = [worker for worker in self._workers if _answers(worker)]
+        self._workers = [worker for worker in self._workers if _answers(worker, _START)]
 
     def stop_workers(self) -> None:
         """End the workers, whatever they are at."""
@@ -75,9 +81,11 @@ class WorkerPool:
             with contextlib.suppress(*_LOST):
                 _send(worker, (share.start, share.stop))
                 asked.append(worker)
+        started = time.monotonic()
         run(x[own], _rows(y, own))
+        patience = _SHARE + _TIMES * (time.monotonic() - started)
         for worker, share in zip(list(self._workers), shares, strict=True):
-            if worker in asked and _answers(worker):
+            if worker in asked and _answers(worker, patience):
                 for place, array in enumerate(y.values()):
                     array[share] = shared[field(place)][share]
             else:
@@ -99,7 +107,7 @@ class WorkerPool:
                     for worker in self._workers:
                         with contextlib.suppress(*_LOST):
                             _send(worker, (path, dtype, len(x)))
-                    self._workers = [worker for worker in self._workers if _answers(worker)]
+                    self._workers = [worker for worker in self._workers if _answers(worker, _START)]
                     return
                 finally:
                     with contextlib.suppress(OSError):  # both sides have it open; where that forbids it, it stays
@@ -140,15 +148,28 @@ def _elsewhere(workers: list[subprocess.Popen[bytes]]) -> None:
 
 def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
     assert worker.stdin is not None
-    pickle.dump(message, worker.stdin, pickle.HIGHEST_PROTOCOL)
-    worker.stdin.flush()
+    data = memoryview(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+    if os.name == "nt":  # whose pipes cannot be waited for
+        worker.stdin.write(data)
+        worker.stdin.flush()
+        return
+    pipe, until = worker.stdin.fileno(), time.monotonic() + _START
+    os.set_blocking(pipe, False)
+    while data:
+        if not select.select([], [pipe], [], max(0.0, until - time.monotonic()))[1]:
+            worker.kill()
+            raise TimeoutError
+        with contextlib.suppress(BlockingIOError):
+            data = data[os.write(pipe, data) :]
 
 
-def _answers(worker: subprocess.Popen[bytes]) -> bool:
-    """Whether a worker says that it has done what it was asked."""
+def _answers(worker: subprocess.Popen[bytes], patience: float) -> bool:
+    """Whether a worker says in time that it has done what it was asked; one that does not is ended."""
     assert worker.stdout is not None
     with contextlib.suppress(*_LOST):
-        return worker.stdout.read(1) == b"+"
+        if os.name == "nt" or select.select([worker.stdout], [], [], patience)[0]:
+            return worker.stdout.read(1) == b"+"
+    worker.kill()
     return False
 
 

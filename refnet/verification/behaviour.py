@@ -5,6 +5,7 @@ The weights may hold, and the structure too: this is what follows from it, and w
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from refnet.judge.verdicts import FAILING
 from refnet.network import Network
 from refnet.pack.probe import probe
 from refnet.readings.bounds import Precision
+from refnet.readings.shapes import shapes
 from refnet.verification.sides import Sides
 from refnet.verification.structure import folded_norms
 
@@ -31,10 +33,11 @@ Array = npt.NDArray[Any]
 Trace = dict[str, Array]
 
 _LOGITS = "head.flatten"
+_MOST_BYTES, _MOST_TIMES = 200 << 20, 4  # of all tensors of a run: so many bytes, and so many times the weights'
 
 
 class Remark(NamedTuple):
-    """Why something was not done: 'not-run' with the file and what stopped it, 'size', 'int8' or 'shape'."""
+    """Why something was not done: 'not-run' with the file and what stopped it, 'large', 'size', 'int8' or 'shape'."""
 
     kind: str
     facts: Mapping[str, Any]
@@ -75,8 +78,10 @@ class Behaviour:
         return dict(Counter(self.verdicts.values()))
 
 
-def traced(file: Checkpoint, x: Array) -> Trace | Remark:
+def traced(file: Checkpoint, x: Array | Remark) -> Trace | Remark:
     """Every tensor that a file's network makes of an input in float32, or why there are none."""
+    if isinstance(x, Remark):
+        return x
     try:
         net = Network(file.graph, file.params).astype(np.float32)
         with np.errstate(all="ignore"):
@@ -85,25 +90,39 @@ def traced(file: Checkpoint, x: Array) -> Trace | Remark:
         return Remark("not-run", {"file": file.path, "error": str(error)})
 
 
-def inputs(file: Checkpoint, images: int = 2) -> Array:
-    """The probe for a file's network."""
-    return probe(file.graph, images)
+def inputs(file: Checkpoint, images: int = 2) -> Array | Remark:
+    """The probe for a file's network: of large images fewer, or why there is none.
+
+    A file of some kilobytes may declare images of any size; all tensors that its network makes of one are held.
+    """
+    numbers = sum(math.prod(shape) for shape in shapes(file.graph).values())
+    most = (_MOST_BYTES + _MOST_TIMES * sum(array.nbytes for array in file.params.values())) // (4 * numbers)
+    if not most:
+        return Remark("large", {"file": file.path, "size": file.graph.recipe.size, "mib": 4 * numbers >> 20})
+    return probe(file.graph, min(images, most))
 
 
 def behave(
-    sides: Sides, x: Array, first: Trace | Remark, second: Trace | Remark, short: str = "", moved: Collection[str] = ()
+    sides: Sides,
+    x: Array | Remark,
+    first: Trace | Remark,
+    second: Trace | Remark,
+    short: str = "",
+    moved: Collection[str] = (),
 ) -> Behaviour:
     """Compare two runs.
 
     Parameters
     ----------
-    x : the probe
+    x : the probe, or why there is none
     first, second : what the original and the copy made of it, from `traced`
     short : the format that the copy's weights were rounded to: 'float16', 'bfloat16'; 'int8' for steps that no bound
         of rounding covers, so that only the ends are compared
     moved : biases of the copy that were rounded with a constant added, which no bound on a node knows of: their values
         have been judged, and each node is judged with those that it has
     """
+    if isinstance(x, Remark):
+        return Behaviour(remark=x)
     made = Behaviour(len(x), (x.shape[2], x.shape[3]))
     if isinstance(first, Remark):
         return replace(made, remark=first)

@@ -110,7 +110,7 @@ def test_json_says_what_was_written(pack, capsys):
         ((*MODEL, "--input", "none.npy"), "none.npy: No such file"),
         ((*MODEL, "--input", "none.png"), "none.png: there is no such file"),
         ((*MODEL, "--model", "keras/MobileNet"), "--model goes with a checkpoint"),
-        ((*MODEL, "-o", "no/such/folder"), "no folder no/such"),
+        ((*MODEL, "-o", "no/such/folder"), "no/such: is no folder to write into"),
     ],
     ids=lambda value: "" if isinstance(value, tuple) else value,
 )

@@ -213,3 +213,10 @@ def test_it_is_removed_when_its_run_has_ended(path):
     journal.close(remove=True)
     journal.close()
     assert not path.exists()
+
+
+def test_a_journal_is_not_made_through_a_link(tmp_path):
+    (tmp_path / "run.journal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RequestError, match="exists and is no file"):
+        Journal(tmp_path / "run.journal", {})
+    assert not (tmp_path / "elsewhere").exists()

@@ -249,7 +249,7 @@ def test_the_source_is_never_overwritten(source: Path, tmp_path: Path, capsys: p
     (tmp_path / "link.pth").symlink_to(source)
     for target in ("source.pth", "link.pth", "../" + tmp_path.name + "/source.pth"):
         assert main(["convert", str(source), str(tmp_path / target), "--fold"]) == 2
-        assert "is the file to convert; write to another one" in capsys.readouterr().err
+        assert "which is read; choose another name" in capsys.readouterr().err
     assert source.read_bytes() == before
 
 

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class Server:
         self.stalls = False
         self.length = ""  # what it says, instead of the truth
         self.endless = False
+        self.version = ""  # its ETag; a range of another one is not served
+        self.most = 1 << 30  # bytes of an answer to a request for a range, which ends well
+        self.drips = False
+        self.redirect = ""
         self.asked: list[str | None] = []
         self.over = threading.Event()
         outer = self
@@ -58,14 +63,23 @@ class Server:
         asked = request.headers.get("Range")
         self.asked.append(asked)
         begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.ranges else 0
+        if self.redirect:
+            request.send_response(302)
+            request.send_header("Location", self.redirect)
+            request.end_headers()
+            return
+        if request.headers.get("If-Range", self.version) != self.version:
+            begin = 0
         if self.status != 200 or begin >= len(self.data):
             request.send_error(self.status if self.status != 200 else 416)
             return
-        body = self.data[begin:]
+        body = self.data[begin:][: self.most if begin else None]
         request.send_response(206 if begin else 200)
         if begin:
-            request.send_header("Content-Range", f"bytes {begin}-{len(self.data) - 1}/{len(self.data)}")
-        if not self.endless:
+            request.send_header("Content-Range", f"bytes {begin}-{begin + len(body) - 1}/{len(self.data)}")
+        if self.version:
+            request.send_header("ETag", self.version)
+        if not self.endless and self.length != "none":
             request.send_header("Content-Length", self.length or str(len(body)))
         request.end_headers()
         while self.endless:
@@ -73,6 +87,9 @@ class Server:
                 request.wfile.write(bytes(1 << 16))
             except OSError:
                 return
+        with contextlib.suppress(OSError):
+            while self.drips and not self.over.wait(0.05):
+                request.wfile.write(b"\0")
         count = self.breaks.pop(0) if self.breaks else len(body)
         with contextlib.suppress(OSError):
             request.wfile.write(body[:count])
@@ -280,3 +297,92 @@ def test_the_latest_weights_of_a_model_are_found_by_its_name() -> None:
 def test_every_published_file_has_a_name_of_its_own() -> None:
     assert len({entry.file for entry in PUBLISHED}) == len(PUBLISHED)
     assert all(entry.url.startswith("https://") and entry.url.endswith(entry.file) for entry in PUBLISHED)
+
+
+@pytest.fixture
+def unknown(entry: Published) -> Published:
+    """The same file, of whose hash nothing is known."""
+    return entry._replace(digest="")
+
+
+def test_a_short_range_is_no_whole_file(tmp_path: Path, server: Server, unknown: Published) -> None:
+    server.version, server.breaks, server.most = '"1"', [10 * CHUNK], 15 * CHUNK
+    assert fetch(unknown, tmp_path).read_bytes() == server.data
+    assert len(server.asked) == 4
+
+
+def test_a_resume_of_another_version_starts_over(
+    tmp_path: Path, server: Server, unknown: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.version, server.breaks = '"1"', [10 * CHUNK]
+    safetensors.write(tmp_path / "other", {"w": np.ones(100_000, np.float32)})
+    other, answer = (tmp_path / "other").read_bytes(), server.answer
+
+    def changing(request: BaseHTTPRequestHandler) -> None:
+        answer(request)
+        server.version, server.data = '"2"', other
+
+    monkeypatch.setattr(server, "answer", changing)
+    assert fetch(unknown, tmp_path / "cache").read_bytes() == other
+
+
+def test_without_a_version_nothing_is_resumed(tmp_path: Path, server: Server, unknown: Published) -> None:
+    server.breaks = [10 * CHUNK]
+    (tmp_path / "weights-of-it.pth.part").write_bytes(b"another file's beginning")
+    assert fetch(unknown, tmp_path).read_bytes() == server.data
+    assert server.asked == [None, None]
+
+
+def test_an_answer_without_a_length_is_not_believed(tmp_path: Path, server: Server, unknown: Published) -> None:
+    server.length, server.breaks = "none", [10 * CHUNK] * 9
+    with pytest.raises(RequestError, match="no connection, or it breaks"):
+        fetch(unknown, tmp_path / "cache")
+    assert not left(tmp_path / "cache")
+
+
+def test_a_file_of_the_right_length_that_is_damaged_is_refused(
+    tmp_path: Path, server: Server, unknown: Published
+) -> None:
+    server.data = server.data[:8] + b"{" * (len(server.data) - 8)
+    with pytest.raises(FormatError, match="is no file of weights"):
+        fetch(unknown, tmp_path / "cache")
+    assert not left(tmp_path / "cache")
+
+
+def test_a_dripping_server_is_given_up(tmp_path: Path, server: Server, entry: Published) -> None:
+    server.drips = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("refnet.files.fetch._CONNECT", 1.0)
+        with pytest.raises(RequestError, match="the server stalls"):
+            fetch(entry, tmp_path / "cache", stall=STALL)
+
+
+@pytest.mark.parametrize("to", ["http://[::1", "http://", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_redirect_to_no_address_is_no_connection(tmp_path: Path, server: Server, entry: Published, to: str) -> None:
+    server.redirect = to
+    with pytest.raises(RequestError, match="no connection, or it breaks"):
+        fetch(entry, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_twelve_fetches_at_once_all_get_the_file(
+    tmp_path: Path, server: Server, entry: Published, unknown: Published, digest: bool
+) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        made = list(pool.map(lambda _: fetch(entry if digest else unknown, tmp_path / "cache"), range(12)))
+    assert {path.read_bytes() for path in made} == {server.data}
+    assert server.asked == [None]
+    assert left(tmp_path / "cache") == ["weights-of-it.pth"]
+
+
+def test_without_a_home_it_says_how_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "REFNET_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(RequestError, match="set REFNET_CACHE, or say where with --to"):
+        folder()

@@ -188,3 +188,15 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path):
 def test_a_missing_path_passes_through(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_candidate(tmp_path / "none")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "port").mkdir()
+    np.save(tmp_path / "secret.npy", np.ones(3, np.float32))
+    (tmp_path / "port" / "a.npy").symlink_to(tmp_path / "secret.npy")
+    with pytest.raises(FormatError, match=r"a\.npy: is a link that leads out of the folder"):
+        read_candidate(tmp_path / "port")
+    (tmp_path / "port" / "a.npy").unlink()
+    np.save(tmp_path / "port" / "b.npy", np.ones(3, np.float32))
+    (tmp_path / "port" / "a.npy").symlink_to("b.npy")
+    assert list(read_candidate(tmp_path / "port")) == ["a", "b"]

@@ -60,6 +60,13 @@ REFUSED = {
     "a window of (2, 2) lies in the padding ((2, 0), (0, 0)), outside a map of (4, 5)": [
         node("avg_pool2d", kernel=(2, 2), stride=(1, 1), pad=((2, 0), (0, 0)))
     ],
+    "a stride of (2, 2147483647) on a map of (4, 5)": [
+        node("conv2d", params={"w": (1, 3, 1, 1)}, **WINDOW | {"stride": (2, 2**31 - 1)})
+    ],
+    "a stride of (33, 1) on a map of (4, 5)": [node("avg_pool2d", kernel=(2, 2), stride=(33, 1), pad=NONE)],
+    "a dilation of (1, 33) on a map of (4, 5)": [
+        node("depthwise_conv2d", params={"w": (3, 1, 1)}, **WINDOW | {"dilation": (1, 33)})
+    ],
     "a window of (1, 2) lies in the padding ((0, 0), (0, 2)), outside a map of (4, 5)": [
         node("max_pool2d", kernel=(1, 2), stride=(1, 1), pad=((0, 0), (0, 2)))
     ],
@@ -80,6 +87,12 @@ def test_a_padding_whose_last_window_still_touches_the_map_is_taken():
     """Padding as wide as the kernel after the map, and a stride that stops before it."""
     graph = Graph(RECIPE, (node("avg_pool2d", kernel=(2, 2), stride=(3, 3), pad=((0, 2), (0, 0))),))
     assert shapes(well_formed(graph))["n"] == (3, 2, 2)
+
+
+def test_a_stride_beyond_a_small_map_is_taken():
+    """As at the end of a network of images that are smaller than its vendor's."""
+    graph = Graph(RECIPE, (node("max_pool2d", kernel=(1, 1), stride=(32, 32), pad=NONE),))
+    assert shapes(well_formed(graph))["n"] == (3, 1, 1)
 
 
 @settings(max_examples=100)

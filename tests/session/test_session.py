@@ -46,6 +46,14 @@ def judged(graph: Graph, params, x, keep, **options):
         yield name, judge(y, limit(part, Precision.of(str(y.dtype))))
 
 
+def test_a_stride_wider_than_the_kernel_is_inside_its_bounds():
+    """Columns between the windows, which no kernel reads, are not copied."""
+    attrs = {"stride": (1, 7), "pad": ((0, 0), (2, 1)), "dilation": (1, 2)}
+    graph = Graph(Recipe("", 1.0, (5, 40), 4), (Node("conv", "conv2d", (SOURCE,), {"w": (4, 3, 3, 3)}, attrs),))
+    for _, figures in judged(graph, random_params(graph), random_input(graph, 2), ("conv",)):
+        assert figures.verdict in ("exact", "rounding")
+
+
 def block_ends(graph: Graph) -> list[str]:
     """The last tensor of every block: whole blocks between them are computed in one go."""
     last = {node.name.split(".")[0]: node.name for node in graph.nodes}

@@ -259,3 +259,31 @@ def test_what_a_worker_prints_is_no_answer(tmp_path):
     asked = b"".join(map(pickle.dumps, [(SMALL, PARAMS), (str(tmp_path / "shared"), dtype, 2), (0, 2)]))
     done = subprocess.run([sys.executable, "-c", LOUD], input=asked, env=child.environment(), capture_output=True)
     assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (0, b"+++", "+" * 99)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stops a process")
+def test_a_stopped_worker_is_ended_in_time_and_its_share_is_run_here(monkeypatch):
+    monkeypatch.setattr("refnet.session.workers._SHARE", 0.5)
+    session, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 6)
+    session.start_workers()
+    expected = session(x)
+    (worker,) = session._pool._workers
+    os.kill(worker.pid, signal.SIGSTOP)
+    assert np.array_equal(session(x), expected)
+    assert session._pool._workers == []
+    assert worker.wait(timeout=10) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_process_forked_while_another_thread_is_inside_a_call_runs():
+    session, x = Session(SMALL, PARAMS, threads=1), random_input(SMALL, 1)
+    expected = session(x)
+    session._lock.acquire()  # as a thread that the child does not have
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child_process = os.fork()
+    if not child_process:
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(session(x), expected) else 1)
+    session._lock.release()
+    assert os.waitpid(child_process, 0)[1] == 0

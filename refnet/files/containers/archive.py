@@ -132,16 +132,18 @@ class Archive:
         if sum(self.members.values()) > largest(file):
             raise FormatError(f"would unpack to more than {largest(file)} bytes: refused as a zip bomb")
 
-    def read(self, name: str) -> bytes:
-        """One member's bytes.
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """One member's bytes, of which there may be `most`.
 
         Raises
         ------
-        FormatError : it is missing or damaged
+        FormatError : it is missing, damaged or larger
         """
         if name not in self.members:
             raise FormatError(f"member {shown(name)} is missing: the file is incomplete, fetch or save it again")
         size = self.members[name]
+        if most is not None and size > most:
+            raise FormatError(f"member {shown(name)} has {size} bytes; no network's is longer than {most}")
         try:
             with self._zip.open(name) as member:
                 # Asked for one byte more, zipfile inflates no further, but sees the end and checks the sum.

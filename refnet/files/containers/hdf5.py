@@ -28,7 +28,7 @@ from refnet.files.containers import safetensors
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
 from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.hdf5_process import BETWEEN
-from refnet.files.containers.json_text import parse_json
+from refnet.files.containers.json_text import LARGEST, parse_json
 from refnet.files.containers.keras_config import KerasLayer, KerasModel, every_layer, keras_model, structure
 from refnet.files.containers.keras_weights import layer_groups, own_name, owners
 from refnet.files.containers.structure import Contents
@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
 
 
 def _read_keras(archive: Archive) -> Contents:
-    config, metadata = (parse_json(archive.read(name), name) for name in ("config.json", "metadata.json"))
+    config, metadata = (parse_json(archive.read(name, LARGEST), name) for name in ("config.json", "metadata.json"))
     arrays, facts = _datasets(archive.read("model.weights.h5"))
     return _contents("keras", config, metadata.get("keras_version"), arrays, facts)
 
@@ -133,6 +133,8 @@ def _failure(status: int, said: str) -> FormatError | RequestError:
         return FormatError(said)
     if status == 4:
         return RequestError(_INSTALL)
+    if status == 5:
+        return RequestError(f"h5py cannot be imported ({said.splitlines()[-1][:200]}): pip install --upgrade h5py")
     if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:
         return FormatError(_ENDLESS)
     how = signal.Signals(-status).name if status < 0 else (said.splitlines() or ["nothing said"])[-1][:200]

@@ -46,6 +46,9 @@ def work() -> None:
         import h5py
     except ImportError:
         sys.exit(4)
+    except Exception as error:  # built for another NumPy
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(5)
     data = sys.stdin.buffer.read()
     # libhdf5 and the dataset being read each have a copy of what the file holds. A whole network takes a tenth of a
     # second of an idle machine; on one that does other things a tenth became more than one.

@@ -13,9 +13,9 @@ from typing import Any
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 
-__all__ = ["parse_json"]
+__all__ = ["LARGEST", "bounded", "parse_json"]
 
-_LARGEST = 64 << 20  # bytes
+LARGEST = 8 << 20  # bytes; the configuration of a network has some hundred thousand
 _MOST = 400_000  # lists, objects and their entries; a network has some ten thousand
 _DEEPEST = 100  # lists and objects within each other
 
@@ -31,10 +31,8 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
     ------
     FormatError : it is none, or more than this module reads
     """
-    if len(data) > _LARGEST or sum(map(data.count, (b"[", b"{", b","))) > _MOST:
-        raise FormatError(f"{what} describes more than {_MOST} things: no network does")
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        found = json.loads(bounded(data, what).decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise
@@ -47,6 +45,20 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
     if level:
         raise FormatError(f"{what} has lists and objects more than {_DEEPEST} deep: refused")
     return found
+
+
+def bounded(data: bytes, what: str) -> bytes:
+    """The text itself, if it is short enough and describes few enough things to be parsed.
+
+    Raises
+    ------
+    FormatError : it is not
+    """
+    if len(data) > LARGEST:
+        raise FormatError(f"{what} is a text of {len(data)} bytes: no network's is longer than {LARGEST}")
+    if sum(map(data.count, (b"[", b"{", b","))) > _MOST:
+        raise FormatError(f"{what} describes more than {_MOST} things: no network does")
+    return data
 
 
 def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:

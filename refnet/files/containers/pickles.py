@@ -33,9 +33,10 @@ from refnet.files.containers.torch_objects import (
     refused,
 )
 
-__all__ = ["unpickle"]
+__all__ = ["LONGEST", "unpickle"]
 
-_LONGEST = 8 << 20  # bytes; a MobileNet with optimizer and running averages takes 200 thousand
+LONGEST = 8 << 20  # bytes; a MobileNet with optimizer and running averages takes 200 thousand, and
+_MOST = 500_000  # instructions; it takes 60 thousand
 
 
 def unpickle(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
@@ -65,6 +66,7 @@ def _instructions(file: BinaryIO) -> Iterator[tuple[str, Any]]:
     """The names of the instructions up to STOP, each with the argument that is written behind it."""
     start = file.tell()
     instructions = pickletools.genops(file)
+    count = 0
     while True:
         try:
             opcode, argument, _ = next(instructions)
@@ -72,8 +74,11 @@ def _instructions(file: BinaryIO) -> Iterator[tuple[str, Any]]:
             return
         except Exception as error:  # genops raises many types on damaged bytes; it only decodes, and runs nothing
             raise FormatError("its pickle is truncated or damaged: fetch or save the file again") from error
-        if file.tell() - start > _LONGEST:
-            raise FormatError(f"its pickle is longer than {_LONGEST} bytes: refused, no network needs that")
+        if file.tell() - start > LONGEST:
+            raise FormatError(f"its pickle is longer than {LONGEST} bytes: refused, no network needs that")
+        count += 1
+        if count > _MOST:
+            raise FormatError(f"its pickle has more than {_MOST} instructions: refused, no network needs that")
         yield opcode.name, argument
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import Archive, is_zip, largest, least_elements, opened, shown, widened
-from refnet.files.containers.pickles import unpickle
+from refnet.files.containers.pickles import LONGEST, unpickle
 from refnet.files.containers.structure import Contents
 from refnet.files.containers.torch_objects import Storage, Tensor
 from refnet.files.containers.torch_wrappers import unwrapped
@@ -94,7 +94,7 @@ def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
     byteorder = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in archive.members else b"little"
     if byteorder not in (b"little", b"big"):
         raise FormatError("its byteorder is neither little nor big: the file is damaged")
-    checkpoint, storages = unpickle(BytesIO(archive.read(found[0])))
+    checkpoint, storages = unpickle(BytesIO(archive.read(found[0], LONGEST)))
     if not storages and archive.members.get(f"{folder}constants.pkl", 0) > _NO_CONSTANTS:
         raise FormatError(
             "a frozen TorchScript archive, whose weights have no names: take the file from before torch.jit.freeze"

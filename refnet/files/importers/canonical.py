@@ -16,6 +16,7 @@ from refnet.errors import FormatError, GraphError
 from refnet.files.importers.imported import ImportedGraph
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.readings.limits import check_sizes
 from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import well_formed
 
@@ -34,7 +35,9 @@ def canonicalise(imported: ImportedGraph) -> ImportedGraph:
 
     Raises
     ------
-    FormatError : two maps are multiplied, and it is neither a gate nor an activation written out
+    FormatError
+        if two maps are multiplied, and it is neither a gate nor an activation written out; if a tensor, or the work,
+        is out of all proportion to the input.
     """
     for rewrite in _REWRITES:
         rewritten: ImportedGraph | None = imported
@@ -44,6 +47,10 @@ def canonicalise(imported: ImportedGraph) -> ImportedGraph:
         well_formed(imported.graph)
     except GraphError as error:
         raise FormatError(f"{error}; the file multiplies two maps") from None
+    try:
+        check_sizes(imported.graph)
+    except GraphError as error:
+        raise FormatError(str(error)) from None
     return imported
 
 

@@ -1,0 +1,183 @@
+"""Commands that are killed or told to end at every moment, and what they leave.
+
+    PYTHONPATH=. python tests/kill.py --kills 50 --signals 200 --seed 0
+
+Each command runs once undisturbed; then it is killed (SIGKILL) or told to end (SIGINT, SIGTERM, SIGHUP) at moments from
+its start to its end. Findings, which make the exit status 1:
+
+- an output that is neither whole nor absent, or other bytes than those of the undisturbed run;
+- after a kill and one more run, anything beside the output;
+- after a signal, anything left but what a run goes on from, more than one line on stderr, a status that is neither
+  128 + n nor 0, or one that does not say whether the output is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+from refnet.files import shipped
+
+__all__ = ["COMMANDS", "Disturbed", "disturbed"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Disturbed(NamedTuple):
+    """A command that writes one output.
+
+    Attributes
+    ----------
+    line : its words
+    output : what it writes, in the folder that it runs in
+    goes_on : what it may leave for the next run, which then makes the same bytes
+    """
+
+    line: tuple[str, ...]
+    output: str
+    goes_on: str = ""
+
+
+COMMANDS = {
+    "golden": Disturbed(("golden", "refnet/digits", "-o", "pack", "--no-detectability"), "pack"),
+    "convert": Disturbed(("convert", str(shipped.path("digits_weights.npz")), "made.onnx"), "made.onnx"),
+    "evaluate": Disturbed(("evaluate", "--out", "said.npz", "--threads", "1"), "said.npz", "said.npz.journal"),
+    "probe": Disturbed(("probe", "refnet/digits", "--batch", "1", "-o", "x.npy"), "x.npy"),
+    "verify": Disturbed(("verify", str(shipped.path("digits_weights.npz")), "--junit", "found.xml"), "found.xml"),
+    "fetch": Disturbed(("fetch",), "fetched/digits.npz", "fetched/digits.npz.part"),
+}
+# The command `fetch` of a file that a server on this machine has, a little at a time.
+_FETCH = """
+import sys
+from refnet.__main__ import command
+from refnet.files import published
+entry = published.Published("refnet/digits", "digits.npz", sys.argv[2], "sha256:" + sys.argv[3])
+published.PUBLISHED = (entry,)
+import refnet.cli.fetch
+refnet.cli.fetch.find_published = lambda *_, **__: entry
+sys.argv[1:] = ["fetch", "refnet/digits", "--to", "fetched", "--quiet"]
+command()
+"""
+
+
+@functools.cache
+def _server() -> tuple[str, str]:
+    """The address of a server of the weights that ship, and their hash."""
+    path = shipped.path("digits_weights.npz")
+
+    class Slow(SimpleHTTPRequestHandler):
+        def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]
+            while data := source.read(1 << 14):
+                outputfile.write(data)
+                time.sleep(0.02)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Slow, directory=str(path.parent)))
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{http.server_port}/{path.name}", hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _started(command: Disturbed, folder: Path) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "refnet", *command.line]
+    if command.line == ("fetch",):
+        line = [sys.executable, "-c", _FETCH, "fetch", *_server()]
+    return subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+
+
+def _content(path: Path) -> dict[str, bytes] | None:
+    """The bytes of a file, or of all files of a folder; None where there is nothing."""
+    if path.is_dir():
+        return {each.relative_to(path).as_posix(): each.read_bytes() for each in path.rglob("*") if each.is_file()}
+    return {"": path.read_bytes()} if path.exists() else None
+
+
+def _beside(command: Disturbed, folder: Path) -> list[str]:
+    """What lies there and is neither the output nor in it."""
+    output = folder / command.output
+    every = [each for each in folder.rglob("*") if each != output and output not in each.parents]
+    return sorted(each.relative_to(folder).as_posix() for each in every if each not in output.parents)
+
+
+def disturbed(name: str, number: int, after: float, whole: dict[str, bytes]) -> Iterator[str]:
+    """Findings of one run that a signal ends after so many seconds; `whole` is what an undisturbed run wrote."""
+    command = COMMANDS[name]
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        process = _started(command, folder)
+        time.sleep(after)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        found, left = _content(folder / command.output), _beside(command, folder)
+        if found is not None and found != whole:
+            yield "an output that is not whole"
+        if number == signal.SIGKILL:
+            if found is not None and name == "golden":
+                return  # it writes over nothing
+            again = _started(command, folder)
+            again.communicate(timeout=120)
+            if again.returncode:
+                yield f"the next run ends with {again.returncode}"
+            if _content(folder / command.output) != whole:
+                yield "the next run makes something else"
+            if left := _beside(command, folder):
+                yield f"left by the next run: {len(left)}"
+            return
+        if process.returncode not in (0, 128 + number, -number):
+            yield f"status {process.returncode}"
+        if process.returncode == -number and said != b"":
+            yield "ended by the system, with words"
+        if (process.returncode == 0) != (found is not None):
+            yield f"status {process.returncode} and {'an' if found else 'no'} output"
+        if said.count(b"\n") > 1:
+            yield f"{said.count(bytes([10]))} lines on stderr: {said[-200:].decode('utf-8', 'replace')!r}"
+        if left and left != [command.goes_on]:
+            yield f"left: {', '.join(left)[:60]}"
+
+
+def main() -> int:
+    """Disturb every command; print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("commands", nargs="*", choices=[*COMMANDS, []], help="by default all")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--signals", type=int, default=50)
+    options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
+    bad = 0
+    for name in options.commands or COMMANDS:
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.monotonic()
+            process = _started(COMMANDS[name], Path(folder))
+            process.communicate()
+            seconds = time.monotonic() - began
+            whole = _content(Path(folder, COMMANDS[name].output))
+        assert whole, f"{name} writes nothing"
+        found: Counter[str] = Counter()
+        rounds = [(signal.SIGKILL, i, options.kills) for i in range(options.kills)]
+        rounds += [(SIGNALS[i % 3], i, options.signals) for i in range(options.signals)]
+        for number, index, count in rounds:
+            found.update(disturbed(name, number, 1.1 * seconds * (index + 0.5) / count, whole))
+        bad += found.total()
+        print(f"{name}: {options.kills} kills, {options.signals} signals over {seconds:.1f} s: ", end="")
+        print("nothing found" if not found else "; ".join(f"{times} x {what}" for what, times in found.items()))
+        sys.stdout.flush()
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    sys.exit(main())
