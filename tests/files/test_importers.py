@@ -157,8 +157,30 @@ def test_clip_is_the_activation_of_its_bounds(low, high, name):
     assert node.op == name
 
 
-def test_other_bounds_are_refused():
-    refused(onnx(op("Clip", "x", min=-1.0, max=1.0)), "Clip, which makes 'y': clips to between -1 and 1")
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("clip", "arrays", "ends"),
+    [
+        (op("Clip", "x", min=-1.0, max=1.0), {}, (-1.0, 1.0)),
+        (op("Clip", "x", max=6.0), {}, (-LARGEST, 6.0)),
+        (op("Clip", "x low high"), {"low": scalar(-1), "high": scalar(0.5)}, (-1.0, 0.5)),
+        (Operation("Clip", ("x", "", "high"), ("y",), {}), {"high": scalar(2)}, (-LARGEST, 2.0)),
+        (Operation("Clip", ("x", "low"), ("y",), {}), {"low": scalar(-2)}, (-2.0, LARGEST)),
+        (op("Min", "x high"), {"high": scalar(2)}, (-LARGEST, 2.0)),
+        (op("Max", "low x"), {"low": scalar(-2)}, (-2.0, LARGEST)),
+    ],
+)
+def test_other_bounds_are_a_clip(clip, arrays, ends):
+    node = only(import_graph(onnx(clip, **arrays)))
+    assert (node.op, node.attrs) == ("clip", dict(zip(("low", "high"), ends, strict=True)))
+
+
+def test_a_clip_between_infinities_is_none_and_one_between_nothing_is_refused():
+    assert ops(import_graph(onnx(op("Clip", "x", "a"), op("Relu", "a")))) == ["relu"]
+    refused(onnx(op("Clip", "x", min=1.0, max=-1.0)), "Clip, which makes 'y': clips to between 1 and -1")
+    refused(onnx(op("Clip", "x", min=float("nan"), max=1.0)), "clips to between nan and 1")
 
 
 def test_a_sixth_in_float16_stays_behind_as_a_factor():
@@ -209,8 +231,20 @@ def test_a_convolution_is_dense_depthwise_or_pointwise_by_its_weights():
     assert strided.attrs["stride"] == (2, 1)
 
 
-def test_other_groups_are_refused():
-    refused(onnx(op("Conv", "x w", group=2), w=DENSE[:2, :2]), "2 groups of 4 channels to 2")
+@pytest.mark.parametrize(("groups", "filters"), [(2, DENSE[:2, :2]), (4, np.concatenate([FILTERS, FILTERS]))])
+def test_groups_that_are_neither_one_nor_the_channels(groups, filters):
+    imported = import_graph(onnx(op("Conv", "x w", group=groups), w=filters))
+    assert (only(imported).op, only(imported).attrs["groups"]) == ("grouped_conv2d", groups)
+    parts, each = np.split(x64(), groups, axis=1), np.split(filters, groups)
+    convolved = [
+        fast.conv2d(x, w.astype(np.float64), None, stride=(1, 1), pad=((0, 0), (0, 0)))
+        for x, w in zip(parts, each, strict=True)
+    ]
+    assert np.abs(run(imported) - np.concatenate(convolved, axis=1)).max() < 1e-13
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused():
+    refused(onnx(op("Conv", "x w", group=2), w=DENSE[:3, :2]), "2 groups of 4 channels to 3")
 
 
 @pytest.mark.parametrize(
@@ -310,6 +344,198 @@ def test_pools_that_refnet_does_not_have():
     refused(onnx(op("ReduceMean", "x", axes=(1,))), "only that over H and W")
 
 
+def test_the_mean_over_width_and_then_over_height_is_that_over_the_map():
+    twice = [op("ReduceMean", "x", "a", axes=(3,), keepdims=0), op("ReduceMean", "a", axes=(2,), keepdims=0)]
+    imported = import_graph(onnx(*twice))
+    assert ops(imported) == ["avg_pool2d", "flatten"]
+    assert imported.graph.nodes[0].attrs["kernel"] == (6, 5)
+    assert np.abs(run(imported) - x64().mean((2, 3))).max() < 1e-14
+
+
+def test_the_mean_over_one_axis_is_a_pool_of_that():
+    imported = import_graph(onnx(op("ReduceMean", "x", axes=(2,))))
+    assert only(imported).attrs["kernel"] == (6, 1)
+
+
+def test_the_largest_of_a_map():
+    for largest in (op("GlobalMaxPool", "x"), op("ReduceMax", "x", axes=(2, 3))):
+        node = only(import_graph(onnx(largest)))
+        assert (node.op, node.attrs["kernel"]) == ("max_pool2d", (6, 5))
+
+
+def test_a_batch_norm_of_vectors_is_one_of_points():
+    norm = [op("GlobalAveragePool", "x", "p"), op("Flatten", "p", "f"), op("BatchNormalization", "f v v v v")]
+    assert ops(import_graph(onnx(*norm, v=VECTOR**2))) == ["avg_pool2d", "batch_norm", "flatten"]
+
+
+# ------------------------------------------------------------------------------------- slopes, joined maps, other sizes
+
+
+@pytest.mark.parametrize(
+    ("slope", "made", "shape"),
+    [
+        (VECTOR.reshape(4, 1, 1), "prelu", (4,)),
+        (VECTOR.reshape(1, 4, 1, 1), "prelu", (4,)),
+        (RNG.standard_normal((4, 6, 5)).astype(np.float32), "prelu", (4, 6, 5)),
+        (RNG.standard_normal((6, 1)).astype(np.float32), "prelu", (4, 6, 5)),
+        (np.array([0.25], np.float32), "leaky_relu", None),
+    ],
+)
+def test_slopes_for_all_for_each_channel_and_for_each_point(slope, made, shape):
+    imported = import_graph(onnx(op("PRelu", "x s"), s=slope))
+    assert (only(imported).op, only(imported).params.get("alpha")) == (made, shape)
+    assert np.array_equal(run(imported), np.where(x64() >= 0, x64(), x64() * slope))
+
+
+def test_slopes_where_channels_lie_last():
+    last = RNG.standard_normal((6, 5, 4)).astype(np.float32)
+    for imported in (
+        import_graph(tflite(op("PRELU", "x s"), s=last)),
+        import_graph(keras(op("PReLU", "x"), arrays={"y/alpha": last})),
+    ):
+        assert np.array_equal(run(imported), np.where(x64() >= 0, x64(), x64() * last.transpose(2, 0, 1)))
+
+
+def test_slopes_that_do_not_fit_are_refused():
+    refused(onnx(op("PRelu", "x s"), s=np.ones((3, 1, 1), np.float32)), "a constant of shape (3, 1, 1)")
+    refused(onnx(op("PRelu", "x s"), s=np.ones((2, 1, 1, 1, 1), np.float32)), "a constant of shape")
+
+
+def test_a_leaky_relu_has_its_vendors_slope():
+    assert only(import_graph(onnx(op("LeakyRelu", "x")))).attrs == {"slope": 0.01}
+    assert only(import_graph(tflite(op("LEAKY_RELU", "x", alpha=float(np.float32(0.1)))))).attrs == {"slope": 0.1}
+    assert only(import_graph(keras(op("LeakyReLU", "x", alpha=0.2)))).attrs == {"slope": 0.2}
+    assert only(import_graph(keras(op("LeakyReLU", "x")))).attrs == {"slope": 0.3}
+    assert only(import_graph(onnx(op("LeakyRelu", "x", alpha=0.0)))).op == "relu"
+
+
+def test_a_relu_with_a_slope_and_a_largest_value_is_two_nodes():
+    imported = import_graph(keras(op("ReLU", "x", negative_slope=0.1, max_value=4.0)))
+    assert ops(imported) == ["leaky_relu", "clip"]
+    assert np.array_equal(run(imported), np.minimum(np.where(x64() >= 0, x64(), 0.1 * x64()), 4))
+
+
+def test_maps_are_joined_at_their_channels_alone():
+    joined = [op("Relu", "x", "a"), op("Concat", "x a x", axis=1)]
+    imported = import_graph(onnx(*joined))
+    assert np.array_equal(run(imported), np.concatenate([x64(), np.maximum(x64(), 0), x64()], axis=1))
+    last = op("CONCATENATION", "x x", axis=-1, fused_activation_function="RELU")
+    assert ops(import_graph(tflite(last))) == ["concat", "relu"]
+    refused(onnx(op("Relu", "x", "a"), op("Concat", "x a", axis=2)), "only channels are joined")
+    refused(onnx(op("Concat", "x w", axis=1), w=np.ones((1, 4, 6, 5), np.float32)), "joins constants")
+
+
+@pytest.mark.parametrize("kind", ["Sub", "sub from"])
+def test_what_is_taken_away_is_added_with_a_minus(kind):
+    if kind == "Sub":
+        imported, found = import_graph(onnx(op("Relu", "x", "a"), op("Sub", "x a"))), np.minimum(x64(), 0)
+    else:
+        imported, found = import_graph(onnx(op("Sub", "c x"), c=scalar(2.5))), 2.5 - x64()
+    assert np.array_equal(run(imported), found)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "made", "flags"),
+    [
+        ({"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, "resize_nearest", (False, False)),
+        ({"nearest_mode": "round_prefer_ceil"}, "resize_nearest", (False, True)),
+        ({"coordinate_transformation_mode": "tf_half_pixel_for_nn", "nearest_mode": "floor"}, "resize_nearest",
+         (False, True)),
+        ({"coordinate_transformation_mode": "align_corners", "nearest_mode": "round_prefer_ceil"}, "resize_nearest",
+         (True, False)),
+        ({"mode": "linear", "coordinate_transformation_mode": "asymmetric"}, "resize_legacy", None),
+        ({"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}, "resize_bilinear",
+         (False, None)),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, "resize_bilinear", (True, None)),
+    ],
+)  # fmt: skip
+def test_a_resize_is_the_operation_that_looks_at_the_same_pixels(attrs, made, flags):
+    resized = Operation("Resize", ("x", "", "", "s"), ("y",), attrs, "y")
+    node = only(import_graph(onnx(resized, s=np.array([1, 4, 9, 13]))))
+    assert node.op == made
+    assert flags is None or (node.attrs["align_corners"], node.attrs.get("half_pixel")) == flags
+
+
+def test_twice_as_large_every_nearest_pixel_is_the_same():
+    for how in ({"nearest_mode": "round_prefer_floor"}, {"nearest_mode": "round_prefer_ceil"}):
+        resized = Operation("Resize", ("x", "", "s"), ("y",), how, "y")
+        imported = import_graph(onnx(resized, s=np.array([1, 1, 2, 2], np.float32)))
+        assert np.array_equal(run(imported), x64().repeat(2, 2).repeat(2, 3))
+    assert np.array_equal(run(import_graph(onnx(op("Upsample", "x s"), s=np.array([1, 1, 2, 2.0])))), run(imported))
+
+
+@pytest.mark.parametrize(
+    ("attrs", "why"),
+    [
+        ({"mode": "cubic"}, "only linear and nearest"),
+        ({"nearest_mode": "ceil"}, "its pixels lie elsewhere"),
+        ({"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}, "its pixels lie elsewhere"),
+        ({"antialias": 1, "mode": "linear"}, "smoothed"),
+    ],
+)
+def test_a_resize_that_refnet_has_not_is_refused(attrs, why):
+    refused(onnx(Operation("Resize", ("x", "", "", "s"), ("y",), attrs, "y"), s=np.array([1, 4, 9, 13])), why)
+
+
+def test_tflites_sizes():
+    sizes = np.array([9, 13], np.int32)
+    for corners, centres, made in ((False, False, "resize_legacy"), (False, True, "resize_bilinear")):
+        flags = {"align_corners": corners, "half_pixel_centers": centres}
+        assert only(import_graph(tflite(op("RESIZE_BILINEAR", "x s", **flags), s=sizes))).op == made
+        node = only(import_graph(tflite(op("RESIZE_NEAREST_NEIGHBOR", "x s", **flags), s=sizes)))
+        assert (node.op, node.attrs["half_pixel"]) == ("resize_nearest", centres)
+    flags = {"align_corners": True, "half_pixel_centers": True}
+    refused(tflite(op("RESIZE_BILINEAR", "x s", **flags), s=sizes), "both corners and centres")
+
+
+def test_keras_enlarges_by_whole_factors():
+    imported = import_graph(keras(op("UpSampling2D", "x", size=(2, 3))))
+    assert np.array_equal(run(imported), x64().repeat(2, 2).repeat(3, 3))
+    assert only(import_graph(keras(op("UpSampling2D", "x", interpolation="bilinear")))).op == "resize_bilinear"
+    refused(keras(op("UpSampling2D", "x", interpolation="lanczos3")), "the interpolation 'lanczos3'")
+
+
+def test_a_map_of_one_channel_is_transposed_by_a_reshape():
+    there = [op("Reshape", "x s", "r"), op("Conv", "r w")]
+    arrays = {"s": np.array([1, 1, 6, 5]), "w": DENSE[:, :1]}
+    imported = import_graph(onnx(*there, shape=(1, 6, 5, 1), **arrays))
+    assert (only(imported).op, imported.graph.input_shape) == ("conv2d", (1, 6, 5))
+
+
+# --------------------------------------------------------------------------------------------------- dilation in blocks
+
+WINDOW = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": "VALID"}
+BLOCKS = {"block": np.array([2, 3]), "pads": np.array([[2, 4], [3, 4]]), "crops": np.array([[0, 2], [0, 1]])}
+
+
+def blocked(**changes):
+    cut, join = op("SPACE_TO_BATCH_ND", "x block pads", "b"), op("BATCH_TO_SPACE_ND", "c block crops")
+    convolved = op("CONV_2D", "b w v", "c", fused_activation_function="RELU", **{**WINDOW, **changes})
+    return [cut, convolved, join]
+
+
+def test_a_convolution_of_blocks_is_a_dilated_one():
+    w = DENSE.transpose(0, 2, 3, 1)
+    imported = import_graph(tflite(*blocked(), w=w, v=VECTOR[:3], **BLOCKS))
+    assert ops(imported) == ["conv2d", "relu"]
+    assert imported.graph.nodes[0].attrs == {"stride": (1, 1), "dilation": (2, 3), "pad": ((2, 2), (3, 3))}
+    assert imported.graph.output == "y"
+
+
+@pytest.mark.parametrize(
+    ("operations", "crops", "why"),
+    [
+        (blocked(stride_h=2), BLOCKS["crops"], "only a plain one"),
+        (blocked(), np.array([[0, 5], [0, 1]]), "crops more than was padded"),
+        ([*blocked()[:1], op("RELU", "b")], BLOCKS["crops"], "not as its vendor defines it"),
+        ([blocked()[0], op("BATCH_TO_SPACE_ND", "b block crops")], BLOCKS["crops"], "of anything but one convolution"),
+    ],
+)
+def test_other_blocks_are_refused(operations, crops, why):
+    arrays = {**BLOCKS, "crops": crops, "w": DENSE.transpose(0, 2, 3, 1), "v": VECTOR[:3]}
+    refused(tflite(*operations, **arrays), why)
+
+
 HEAD = {
     "flatten, gemm": [op("Flatten", "p", "f"), op("Gemm", "f w b", transB=1)],
     "reshape, matmul, add": [op("Reshape", "p two", "f"), op("Transpose", "w", "t", perm=(1, 0)),
@@ -342,8 +568,45 @@ def test_a_softmax_is_of_the_flat_logits():
     assert np.abs(run(imported).sum(axis=1) - 1).max() < 1e-15
 
 
-def test_a_linear_layer_on_a_whole_map_is_refused():
-    refused(onnx(op("Flatten", "x", "f"), op("Gemm", "f w", transB=1), w=np.ones((3, 120), np.float32)), "linear layer")
+WHOLE = RNG.standard_normal((3, 120)).astype(np.float32)
+
+
+def test_a_linear_layer_on_a_whole_map_is_a_convolution_whose_kernel_is_the_map():
+    imported = import_graph(onnx(op("Flatten", "x", "f"), op("Relu", "f", "r"), op("Gemm", "r w", transB=1), w=WHOLE))
+    assert ops(imported) == ["relu", "conv2d", "flatten"]
+    assert np.abs(run(imported) - np.maximum(x64(), 0).reshape(2, -1) @ WHOLE.T).max() < 1e-13
+
+
+def test_where_channels_lie_last_its_weights_are_permuted():
+    filters = keras(op("Flatten", "x", "f"), op("Dense", "f", use_bias=False), arrays={"y/kernel": WHOLE.T})
+    imported = import_graph(filters)
+    assert ops(imported) == ["conv2d", "flatten"]
+    assert np.abs(run(imported) - x64().transpose(0, 2, 3, 1).reshape(2, -1) @ WHOLE.T).max() < 1e-13
+
+
+def test_a_linear_layer_of_other_inputs_is_refused():
+    refused(onnx(op("Flatten", "x", "f"), op("Gemm", "f w", transB=1), w=np.ones((3, 119), np.float32)), "linear layer")
+    refused(onnx(op("MatMul", "x w"), w=np.ones((5, 3), np.float32)), "linear layer")
+
+
+def test_a_linear_layer_on_each_point_is_pointwise():
+    rows, back = np.array([60, 4]), np.array([2, 6, 5, 3])
+    fused = {"fused_activation_function": "NONE", "weights_format": 0, "keep_num_dims": False}
+    over_rows = [op("RESHAPE", "x rows", "r"), op("FULLY_CONNECTED", "r w", "z", **fused), op("RESHAPE", "z back")]
+    for imported in (
+        import_graph(keras(op("Dense", "x", use_bias=False), arrays={"y/kernel": W[:3].T})),
+        import_graph(tflite(*over_rows, shape=(2, 6, 5, 4), w=W[:3], rows=rows, back=back)),
+        import_graph(onnx(op("Transpose", "x", "t", perm=(0, 2, 3, 1)), op("MatMul", "t w"), w=W[:3].T)),
+    ):
+        assert only(imported).op == "pointwise_conv2d"
+        assert np.abs(run(imported) - np.einsum("nchw,kc->nkhw", x64(), W[:3])).max() < 1e-13
+
+
+def test_squeeze_and_excite_may_be_linear_over_points_whose_channels_lie_last():
+    pool = op("ReduceMean", "x", "p", axes=(2, 3), keepdims=1)
+    gate = [pool, op("Transpose", "p", "t", perm=(0, 2, 3, 1)), op("MatMul", "t w", "m"), op("Sigmoid", "m", "s"),
+            op("Transpose", "s", "g", perm=(0, 3, 1, 2)), op("Mul", "x g")]  # fmt: skip
+    assert ops(import_graph(onnx(*gate, w=W))) == ["avg_pool2d", "pointwise_conv2d", "sigmoid", "scale"]
 
 
 def test_transposes_end_here():
@@ -512,6 +775,11 @@ def test_integers_without_a_scale_are_no_weights():
     refused(onnx(op("Conv", "x w"), w=DENSE.astype(np.int8)), "weights of int8")
 
 
+def test_activations_that_tflite_fuses():
+    for fused, made in {"TANH": "tanh", "RELU_N1_TO_1": "clip", "RELU6": "relu6"}.items():
+        assert ops(import_graph(tflite(op("ADD", "x x", fused_activation_function=fused)))) == ["add", made]
+
+
 def test_a_float16_weight_behind_dequantize_is_float32():
     halves = W.reshape(4, 1, 1, 4).astype(np.float16)
     conv = op("CONV_2D", "x v", padding="SAME", stride_w=1, stride_h=1, fused_activation_function="RELU6",
@@ -523,7 +791,7 @@ def test_a_float16_weight_behind_dequantize_is_float32():
 
 
 def test_what_tflite_fuses_that_refnet_does_not_have():
-    refused(tflite(op("ADD", "x x", fused_activation_function="TANH")), "fused with TANH")
+    refused(tflite(op("ADD", "x x", fused_activation_function="SIGN_BIT")), "fused with SIGN_BIT")
     refused(tflite(op("SOFTMAX", "x", beta=2.0)), "the factor 2")
 
 
@@ -564,6 +832,48 @@ def test_rescaling_is_in_float32_as_the_layer_casts_it():
     assert node.attrs == {"slope": float(np.float32(1 / 127.5)), "offset": -1.0}
 
 
+def test_several_filters_for_each_channel_are_groups():
+    kernel = RNG.standard_normal((3, 3, 4, 2)).astype(np.float32)
+    several = op("DepthwiseConv2D", "x", use_bias=False, depth_multiplier=2)
+    imported = import_graph(keras(several, arrays={"y/kernel": kernel}))
+    assert (only(imported).op, only(imported).params["w"]) == ("grouped_conv2d", (8, 1, 3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(x64(), (3, 3), axis=(2, 3))
+    y = np.einsum("nchwrs,rscm->nchwm", windows, kernel).transpose(0, 1, 4, 2, 3).reshape(2, 8, 4, 3)
+    assert np.abs(run(imported) - y).max() < 1e-13
+
+
+def test_a_separable_convolution_is_two():
+    arrays = {"y/depthwise_kernel": np.ones((3, 3, 4, 1), np.float32), "y/pointwise_kernel": W[None, None]}
+    imported = import_graph(keras(op("SeparableConv2D", "x", use_bias=False, activation="relu"), arrays=arrays))
+    assert ops(imported) == ["depthwise_conv2d", "pointwise_conv2d", "relu"]
+
+
+@pytest.mark.parametrize("layer", ["RandomFlip", "GaussianNoise", "SpatialDropout2D", "Identity", "RandomZoom"])
+def test_what_training_alone_needs_is_passed_over(layer):
+    assert ops(import_graph(keras(op(layer, "x", "a"), op("ReLU", "a")))) == ["relu"]
+
+
+@pytest.mark.parametrize("told", ["config", "arrays"])
+def test_a_normalization_has_the_statistics_of_the_data(told):
+    mean, var = VECTOR, np.array([4.0, 0.25, 0.0, 1.0], np.float32)
+    given = {"mean": tuple(mean.tolist()), "variance": tuple(var.tolist())} if told == "config" else {}
+    arrays = {} if given else {"y/mean": mean, "y/variance": var}
+    imported = import_graph(keras(op("Normalization", "x", axis=(-1,), **given), arrays=arrays))
+    assert only(imported).op == "batch_norm"
+    roots = np.maximum(np.sqrt(var.astype(np.float64)), 1e-7).reshape(4, 1, 1)
+    found = (x64() - mean.reshape(4, 1, 1)) / roots
+    assert np.abs(run(imported) / found - 1).max() < 1e-7
+    back = op("Normalization", "x", axis=-1, invert=True, **given)
+    assert np.abs(run(import_graph(keras(back, arrays=arrays))) - (x64() * roots + mean.reshape(4, 1, 1))).max() < 1e-6
+
+
+def test_a_rescaling_may_be_another_for_each_channel():
+    imported = import_graph(keras(op("Rescaling", "x", scale=(1.0, 2.0, 0.5, 4.0), offset=-1.0)))
+    factors = np.array([1.0, 2.0, 0.5, 4.0]).reshape(4, 1, 1)
+    assert only(imported).op == "batch_norm"
+    assert np.array_equal(run(imported), x64() * factors - 1)
+
+
 def test_a_batch_norm_without_scale_has_ones():
     arrays = {f"y/{name}": VECTOR**2 for name in ("beta", "moving_mean", "moving_variance")}
     imported = import_graph(keras(op("BatchNormalization", "x", axis=(3,), scale=False, center=True), arrays=arrays))
@@ -575,7 +885,7 @@ def test_layers_that_refnet_does_not_have():
     refused(keras(op("Lambda", "x")), "Lambda, which makes 'y': refnet has no such operation")
     refused(keras(op("Activation", "x", activation="gelu")), "the activation 'gelu'")
     refused(keras(op("TFOpLambda", "x", function="io.read_file")), "the function 'io.read_file'")
-    refused(keras(op("ReLU", "x", negative_slope=0.1)), "negative slope")
+    refused(keras(op("ReLU", "x", threshold=0.1)), "with a threshold")
     refused(keras(op("Conv2D", "x")), "its kernel is missing")
     refused(keras(op("GlobalAveragePooling2D", "x", data_format="channels_first")), "channels last")
 

@@ -239,8 +239,10 @@ def test_a_clip_in_every_spelling_is_one_node(operations):
     assert np.array_equal(y, np.clip(X, 0, 6))
 
 
-def test_half_a_clip_is_refused():
-    refused(graph(op("Minimum", "x six", "a"), op("Relu", "a"), six=SIX), "the lesser of a tensor and a number")
+def test_half_a_clip_is_a_clip_with_one_end():
+    imported, y = made(graph(op("Minimum", "x six", "a"), op("Sigmoid", "a"), six=SIX))
+    assert [node.op for node in imported.graph.nodes] == ["clip", "sigmoid"]
+    assert np.abs(y - 1 / (1 + np.exp(-np.minimum(X, 6)))).max() < 1e-15
 
 
 def test_a_map_in_blocks_is_refused_but_for_one_convolution():
@@ -259,11 +261,31 @@ def test_an_activation_fused_with_a_convolution_is_a_node_of_its_own():
     assert np.abs(y - expected).max() < 1e-12
 
 
-def test_a_filter_for_each_channel_and_more_than_one_is_told():
-    w = np.ones((3, 3, 4, 2), np.float32)
-    attrs = {"strides": (1, 1, 1, 1), "padding": "SAME"}
-    with pytest.raises(ValueError, match="DepthwiseConv2dNative"):
-        importers.import_graph(graph(op("DepthwiseConv2dNative", "x w", **attrs), w=w))
+def test_several_filters_for_each_channel_are_groups():
+    w = np.random.default_rng(8).standard_normal((3, 3, 4, 2)).astype(np.float32)
+    attrs = {"strides": (1, 1, 1, 1), "padding": "VALID"}
+    imported, y = made(graph(op("DepthwiseConv2dNative", "x w", **attrs), w=w))
+    assert [node.op for node in imported.graph.nodes] == ["grouped_conv2d"]
+    windows = np.lib.stride_tricks.sliding_window_view(X, (3, 3), axis=(2, 3))
+    expected = np.einsum("nchwrs,rscm->ncmhw", windows, w).reshape(y.shape)
+    assert np.abs(y - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("fused", "more", "act"),
+    [
+        (("BiasAdd", "LeakyRelu"), {"leakyrelu_alpha": float(np.float32(0.1))}, "leaky_relu"),
+        (("BiasAdd", "Prelu"), {}, "prelu"),
+        (("Relu",), {}, "relu"),
+        (("BiasAdd", "Tanh"), {}, "tanh"),
+    ],
+)
+def test_what_is_fused_with_a_convolution(fused, more, act):
+    arrays = {"w": np.ones((1, 1, 4, 3), np.float32), "b": np.ones(3, np.float32), "s": np.full(3, 0.5, np.float32)}
+    names = "x w" + " b" * ("BiasAdd" in fused) + " s" * ("Prelu" in fused)
+    attrs = {"strides": (1, 1, 1, 1), "padding": "VALID", "fused_ops": fused, **more}
+    imported, _ = made(graph(op("_FusedConv2D", names, **attrs), **arrays))
+    assert [node.op for node in imported.graph.nodes] == ["pointwise_conv2d", act]
 
 
 @pytest.mark.parametrize(

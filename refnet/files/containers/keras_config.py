@@ -24,6 +24,7 @@ __all__ = ["KerasLayer", "KerasModel", "every_layer", "keras_model", "structure"
 _MOST_LAYERS = 20_000
 _LONGEST = 1000  # letters of a path: each layer has one
 _CONSTANT = "_CONSTANT_VALUE"  # what Keras 2 calls the layer that makes a number
+_FACTORS = ("", "x", "y", "x1", "x2")  # what numbers are called that arithmetic is done with
 _ARRAYS = ("__tensor__", "__numpy__")  # and Keras 3 the class of an array of numbers
 
 
@@ -261,7 +262,7 @@ def _operation(layer: KerasLayer, given: list[Any], prefix: str, output: str) ->
         if found:
             inputs += [prefix + name for name in found]
             arguments += [None] * len(found)
-        elif numbers is not None:
+        elif numbers is not None and keyword in _FACTORS:
             arguments.append(numbers)
         elif value is not None:
             keywords[keyword] = value

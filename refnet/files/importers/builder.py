@@ -10,9 +10,8 @@ What all vendors have in common is here, in refnet's words. What refnet's operat
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,54 +20,22 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.tensor_names import clean_name, first_name, free_name
+from refnet.files.importers.vendor_axes import Const, Map, Value, axes_of_shape, channels_first, decimal, sizes_of
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, is_global
 from refnet.networks.plan import padding
 from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import shape_after
 
-__all__ = ["Const", "GraphBuilder", "Map", "Value", "decimal"]
+__all__ = ["VECTORS", "Const", "GraphBuilder", "Map", "Value", "decimal"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
 Pad = tuple[Pair, Pair]
 
 _NONE: Pad = ((0, 0), (0, 0))
+VECTORS = ("NC", "NF", "NL")
 _LARGEST = 1 << 28  # numbers in a map; images of 1000 x 1000 make maps of 16 million
 _FLOATS = (np.float16, np.float32, np.float64)
-
-
-class Const(NamedTuple):
-    """An array: its numbers, the file's name of it ('' if it was computed) and its dtype there."""
-
-    array: Array
-    key: str = ""
-    stored: str = ""
-
-
-class Map(NamedTuple):
-    """What a node makes: the node, its (C, H, W), and the vendor's axes in order: 'NCHW', 'NHWC' or 'NC'."""
-
-    node: str
-    shape: tuple[int, ...]
-    axes: str
-
-    def side(self, letter: str) -> int:
-        """The length of an axis, by letter; 1 if the vendor has dropped it."""
-        place = "CHW".index(letter)
-        return self.shape[place] if place < len(self.shape) else 1
-
-
-Value = Const | Map
-
-
-def decimal(number: float) -> float:
-    """The number that was meant by a float32: its shortest decimal, if that has at most six digits, or 1/6."""
-    single = np.float32(number)
-    shortest = str(single)
-    digits = re.sub(r"e.*|\.|-", "", shortest).strip("0")
-    if len(digits) <= 6:
-        return float(shortest)
-    return 1 / 6 if single == np.float32(1 / 6) else float(single)
 
 
 class GraphBuilder:
@@ -140,7 +107,7 @@ class GraphBuilder:
         """The graph that returns some tensors, by the vendor's names; what does not lead to them is left out."""
         named = {x: name for name, x in reversed(outputs.items())}  # of several names of one tensor the first
         ends = [
-            self.flat(x, named[x]) if x.axes == "NC" and len(x.shape) == 3 else x
+            self.flat(x, named[x]) if x.axes in VECTORS and len(x.shape) == 3 else x
             for x in dict.fromkeys(outputs.values())
         ]
         if any(end.node == SOURCE for end in ends):
@@ -167,17 +134,30 @@ class GraphBuilder:
             op = "conv2d"
         elif group == channels == K and C == 1:
             op, w = "depthwise_conv2d", _reshaped(w, (K, R, S))
+        elif group > 1 and channels == group * C and K % group == 0:
+            grouped: dict[str, Any] = {"stride": stride, "pad": pad, "dilation": dilation, "groups": group}
+            return self.add(name, "grouped_conv2d", x, params={"w": w, **biases}, **grouped)
         else:
-            raise FormatError(f"{group} groups of {channels} channels to {K}: only dense and depthwise ones are read")
+            raise FormatError(f"{group} groups of {channels} channels to {K}, with filters of {C}")
         return self.add(name, op, x, params={"w": w, **biases}, stride=stride, pad=pad, dilation=dilation)
 
     def linear(self, name: str, x: Map, w: Const, b: Const | None) -> Map:
-        """A linear layer with weights (K, C): a pointwise convolution of a map of one point."""
+        """A linear layer with weights (K, C), over the last of the vendor's axes.
+
+        Over channels it is a pointwise convolution. Over a whole map, flattened in either order, it is a convolution
+        whose kernel is the map.
+        """
         K, C = _rank(w.array, 2, "weights").shape
-        if x.side("C") != C or x.side("H") * x.side("W") != 1 or len(x.shape) != 3:
-            raise FormatError(f"a linear layer of {C} inputs on a map of {x.shape}: only channels are read")
         biases = {} if b is None or _is_synthetic(b) else {"b": self._vector(b, K)}
-        return self.add(name, "pointwise_conv2d", x, params={"w": w, **biases})
+        if sizes_of(x, x.axes[-1:], self.batch) != (C,) or len(x.shape) != 3 or x.axes[-1] not in "CFL":
+            raise FormatError(f"a linear layer of {C} inputs on a map of {x.shape}, whose axes are {x.axes}")
+        if x.axes[-1] == "C":
+            return self.add(name, "pointwise_conv2d", x, params={"w": w, **biases})
+        rows, sides = w.array.reshape(K, -1), x.shape
+        filters = rows.reshape(K, *sides) if x.axes == "NF" else _channels_second(rows, sides)
+        params = {"w": w._replace(array=filters), **biases}
+        whole: dict[str, Any] = {"stride": (1, 1), "pad": _NONE, "dilation": (1, 1)}
+        return self.add(name, "conv2d", x, params=params, **whole)._replace(axes="NC")
 
     def norm(self, name: str, x: Map, params: Mapping[str, Const], eps: float) -> Map:
         """A batch norm: gamma, beta, mean, var."""
@@ -193,8 +173,10 @@ class GraphBuilder:
         if isinstance(x, Map) and isinstance(y, Map):
             return self._joined(name, op, x, y)
         if isinstance(y, Map):
-            if op in ("sub", "div"):
-                raise FormatError("a constant from which, or by which, a tensor is taken")
+            if op == "div":
+                raise FormatError("a constant that is divided by a tensor")
+            if op == "sub":  # c - y = -y + c
+                op, y = "add", self.affine(self.inner(name), y, -1.0, 0.0)
             x, y = y, x
         if not isinstance(x, Map) or isinstance(y, Map):
             raise FormatError("of constants only")
@@ -210,6 +192,8 @@ class GraphBuilder:
     def _joined(self, name: str, op: str, x: Map, y: Map) -> Map:
         if x.axes != y.axes:
             raise FormatError(f"joins tensors of the axes {x.axes} and {y.axes}")
+        if op == "sub":
+            op, y = "add", self.affine(f"{first_name(name)}.negative", y, -1.0, 0.0)
         if op == "add" and x.shape == y.shape:
             return self.add(name, "add", x, y)
         if op == "mul" and x.side("C") == y.side("C"):
@@ -250,18 +234,52 @@ class GraphBuilder:
         return self.norm(name, x, parts, 0.0)
 
     def clip(self, name: str, x: Map, low: float, high: float) -> Map:
-        """Between two numbers: the activations of this family."""
-        if low == 0 and high >= FLOATS["float32"].largest:
+        """Between two numbers, of which either may be infinite."""
+        most = FLOATS["float32"].largest
+        if low <= -most and high >= most:
+            return x
+        if low == 0 and high >= most:
             return self.add(name, "relu", x)
         if (low, high) == (0, 6):
             return self.add(name, "relu6", x)
         if (low, high) == (0, 1):
             return self.add(name, "hard_sigmoid", x, slope=1.0, offset=0.0)
-        raise FormatError(f"clips to between {low:g} and {high:g}: only 0 to 1, 6 or infinity")
+        if not low <= high:
+            raise FormatError(f"clips to between {low:g} and {high:g}")
+        return self.add(name, "clip", x, low=max(low, -most), high=min(high, most))
+
+    def leaky_relu(self, name: str, x: Map, slope: float) -> Map:
+        """x, or slope x where x is negative."""
+        if not math.isfinite(slope):
+            raise FormatError("a slope that is not finite")
+        return self.add(name, "leaky_relu", x, slope=slope) if slope else self.add(name, "relu", x)
+
+    def prelu(self, name: str, x: Map, alpha: Const) -> Map:
+        """x, or alpha x where x is negative: a slope for all, for each channel, or for each point."""
+        if alpha.array.size == 1 and x.side("C") > 1:
+            return self.leaky_relu(name, x, float(alpha.array.item()))
+        slopes = channels_first(x, alpha.array)
+        if slopes.size == x.side("C") == len(slopes):
+            slopes = slopes.ravel()
+        else:
+            self.spend(np.broadcast_to(slopes, x.shape))
+            slopes = np.broadcast_to(slopes, x.shape)
+        return self.add(name, "prelu", x, params={"alpha": alpha._replace(array=slopes)})
+
+    def concat(self, name: str, xs: Sequence[Value], place: int) -> Map:
+        """Maps joined at one of the vendor's axes, which must be the channels."""
+        maps = [x for x in xs if isinstance(x, Map)]
+        if len(maps) < len(xs) or not maps:
+            raise FormatError("joins constants")
+        if len({x.axes for x in maps}) > 1 or maps[0].axes[place] != "C":
+            raise FormatError(f"joins at axis {place} of {', '.join(x.axes for x in maps)}: only channels are joined")
+        if len({len(x.shape) for x in maps}) > 1:  # some are flat already
+            maps = [self.flat(x) if len(x.shape) == 3 else x for x in maps]
+        return maps[0] if len(maps) == 1 else self.add(name, "concat", *maps)
 
     def softmax(self, name: str, x: Map) -> Map:
         """Over the channels; of a vector it is flat."""
-        if x.axes == "NC" and len(x.shape) == 3:
+        if x.axes in VECTORS and len(x.shape) == 3:
             x = self.flat(x)
         return self.add(name, "softmax", x)
 
@@ -277,12 +295,13 @@ class GraphBuilder:
             attrs["stride"] = (1, 1)
         return self.add(name, op, x, **attrs)
 
-    def mean(self, name: str, x: Map, letters: str, *, keep: bool) -> Map:
-        """The mean over height and width."""
-        if set(letters) != {"H", "W"} or len(x.shape) != 3:
+    def mean(self, name: str, x: Map, letters: str, *, keep: bool, op: str = "avg_pool2d") -> Map:
+        """The mean over height, width or both; or the largest, `op` being 'max_pool2d'."""
+        if not letters or not set(letters) <= {"H", "W"} or len(x.shape) != 3:
             raise FormatError(f"the mean over {', '.join(letters)}: only that over H and W")
-        made = self.pool(name, "avg_pool2d", x, kernel=(x.shape[1], x.shape[2]), stride=(1, 1), pad=_NONE)
-        return made if keep else made._replace(axes="NC")
+        kernel = (x.shape[1] if "H" in letters else 1, x.shape[2] if "W" in letters else 1)
+        made = self.pool(name, op, x, kernel=kernel, stride=(1, 1), pad=_NONE)
+        return made if keep else made._replace(axes="".join(each for each in x.axes if each not in letters))
 
     def pad(self, name: str, x: Map, pads: Mapping[str, Pair], mode: str, value: float) -> Map:
         """Points around the map, by axis."""
@@ -293,36 +312,27 @@ class GraphBuilder:
             raise FormatError(f"pads a map of {x.shape[1:]} points by {pad}")
         return x if pad == _NONE else self.add(name, "pad", x, pad=pad, mode=mode, value=value)
 
-    def resize(self, name: str, x: Map, size: Pair, *, align_corners: bool) -> Map:
-        """Bilinear."""
+    def resize(self, name: str, x: Map, size: Pair, *, mode: str = "linear", corners: bool, centres: bool) -> Map:
+        """'linear' or 'nearest', with corners or centres of pixels aligned, or neither, as TensorFlow 1 has it."""
         _positive(*size)
-        return self.add(name, "resize_bilinear", x, size=size, align_corners=align_corners)
+        if corners and centres:
+            raise FormatError("aligns both corners and centres of pixels")
+        if mode == "nearest":
+            return self.add(name, "resize_nearest", x, size=size, align_corners=corners, half_pixel=centres)
+        if corners or centres:
+            return self.add(name, "resize_bilinear", x, size=size, align_corners=corners)
+        return self.add(name, "resize_legacy", x, size=size)
 
     def flat(self, x: Map, name: str = "") -> Map:
         """(N, C, H, W) -> (N, C H W), under the vendor's name if nothing else has it."""
-        if x.axes == "NHWC" and x.side("H") * x.side("W") > 1:
+        if x.axes in ("NHWC", "NL") and x.points > 1 and x.side("C") > 1:
             raise FormatError("flattens a map whose channels lie last: refnet's lie first")
         free = name and clean_name(name) not in self.taken
         return self.add(name if free else f"{x.node}.flatten", "flatten", x)._replace(axes="NC")
 
     def reshape(self, x: Map, shape: Sequence[int]) -> Map:
-        """The same numbers under another shape: of a map of one point, or of any into a vector at the end."""
-        old = self.vendor_shape(x)
-        total = math.prod(old)
-        known = math.prod(size for size in shape if size != -1)
-        new = [total // max(known, 1) if size == -1 else int(size) for size in shape]
-        if list(shape).count(-1) > 1 or math.prod(new) != total or not new or new[0] != old[0]:
-            raise FormatError(f"reshapes {old} to {tuple(shape)}")
-        if tuple(new) == old:
-            return x
-        C = x.side("C")
-        if x.side("H") * x.side("W") == 1:
-            for axes, sizes in (("NC", [C]), ("NCHW", [C, 1, 1]), ("NHWC", [1, 1, C])):
-                if new[1:] == sizes:
-                    return x._replace(axes=axes)
-        elif len(new) == 2:
-            return self.flat(x)
-        raise FormatError(f"reshapes {old} to {tuple(new)}: only maps of one point, or to a vector")
+        """The same numbers under another shape; where that is a vector, the map stays as it is until it is needed."""
+        return x._replace(axes=axes_of_shape(x, shape, self.batch))
 
     def transpose(self, x: Map, order: Sequence[int]) -> Map:
         """Another order of the vendor's axes."""
@@ -335,7 +345,7 @@ class GraphBuilder:
 
     def vendor_shape(self, x: Map) -> tuple[int, ...]:
         """The shape that the vendor's tensor has."""
-        return tuple(self.batch if letter == "N" else x.side(letter) for letter in x.axes)
+        return sizes_of(x, x.axes, self.batch)
 
     def same(self, x: Map, kernel: Pair, stride: Pair, dilation: Pair, *, lower: bool = False) -> Pad:
         """TensorFlow's padding 'same' in numbers; `lower` puts an odd point before."""
@@ -358,6 +368,12 @@ def _is_synthetic(b: Const) -> bool:
 
 def _reshaped(const: Const, shape: tuple[int, ...]) -> Const:
     return const._replace(array=const.array.reshape(shape))
+
+
+def _channels_second(rows: Array, sides: tuple[int, ...]) -> Array:
+    """(K, H W C) -> (K, C, H, W)."""
+    C, H, W = sides
+    return rows.reshape(-1, H, W, C).transpose(0, 3, 1, 2)
 
 
 def _rank(array: Array, rank: int, what: str) -> Array:

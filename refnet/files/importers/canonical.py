@@ -229,6 +229,43 @@ def _pad_then_window(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=around.inputs, attrs={**node.attrs, "pad": pad}),)
 
 
+def _clip_of_clip(work: _Pass, node: Node) -> Nodes:
+    """The larger of a number and the lesser of x and another, in either order: one clip."""
+    ends = _ends(node)
+    first = None if ends is None else work.before(node, "clip", "relu", "relu6")
+    inner = None if first is None else _ends(first)
+    if ends is None or first is None or inner is None or "clip" not in (node.op, first.op):
+        return ()
+    low, high = (min(max(end, ends[0]), ends[1]) for end in inner)
+    most = FLOATS["float32"].largest
+    known = {(0.0, most): "relu", (0.0, 6.0): "relu6"}.get((low, high))
+    if known is not None:
+        return (Node(node.name, known, first.inputs),)
+    if (low, high) == (0, 1):
+        return (Node(node.name, "hard_sigmoid", first.inputs, attrs={"slope": 1.0, "offset": 0.0}),)
+    return (Node(node.name, "clip", first.inputs, attrs={"low": low, "high": high}),)
+
+
+def _ends(node: Node) -> tuple[float, float] | None:
+    """Between what a node clips."""
+    if node.op == "clip":
+        return node.attrs["low"], node.attrs["high"]
+    most = FLOATS["float32"].largest
+    return {"relu": (0.0, most), "relu6": (0.0, 6.0)}.get(node.op)
+
+
+def _mean_of_means(work: _Pass, node: Node) -> Nodes:
+    """The mean over one axis, then over the other: over both."""
+    first = work.before(node, "avg_pool2d") if node.op == "avg_pool2d" else None
+    if first is None or any(any(map(any, each.attrs["pad"])) for each in (first, node)):
+        return ()
+    (h, w), (kernel_h, kernel_w) = first.attrs["kernel"], node.attrs["kernel"]
+    strides = first.attrs["stride"], node.attrs["stride"]
+    if strides != ((1, 1), (1, 1)) or 1 not in (h, kernel_h) or 1 not in (w, kernel_w):
+        return ()
+    return (replace(node, inputs=first.inputs, attrs={**node.attrs, "kernel": (h * kernel_h, w * kernel_w)}),)
+
+
 def _parts_of_norm(work: _Pass, node: Node) -> Nodes:
     """A factor for each channel, then an addend for each: one batch norm."""
     if not _is_part(work, node, "beta"):
@@ -268,8 +305,10 @@ def _is_part(work: _Pass, node: Node, slot: str) -> bool:
 
 
 _REWRITES: tuple[Rewrite, ...] = (
+    _clip_of_clip,
     _parts_of_norm,
     _bias,
+    _mean_of_means,
     _pad_then_window,
     _factor_of_product,
     _product_then_sixth,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import IntegerScale, Structure
-from refnet.files.importers.builder import GraphBuilder, Map
+from refnet.files.importers.builder import VECTORS, GraphBuilder, Map
 from refnet.files.importers.operations import Source
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
@@ -144,7 +144,7 @@ class IntegerBuilder(GraphBuilder):
         """The graph that returns some tensors; what does not lead to them is left out."""
         named = {x: name for name, x in reversed(outputs.items())}  # of several names of one tensor the first
         ends = [
-            self.flat(x, named[x]) if x.axes == "NC" and len(x.shape) == 3 else x
+            self.flat(x, named[x]) if x.axes in VECTORS and len(x.shape) == 3 else x
             for x in dict.fromkeys(outputs.values())
         ]
         if any(end.node == SOURCE for end in ends):

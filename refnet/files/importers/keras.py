@@ -14,11 +14,35 @@ import numpy as np
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, Operation
-from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
+from refnet.files.importers.builder import Const, GraphBuilder, Map, Value
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.keras_layers import PLAIN_LAYERS, channels_last_of, keras_pad, pair_of
 from refnet.files.importers.operations import Rule, begin, follow
 
 __all__ = ["import_keras"]
+
+_ACTIVATIONS = {
+    "nn.relu": "relu",
+    "nn.relu6": "relu6",
+    "math.sigmoid": "sigmoid",
+    "nn.sigmoid": "sigmoid",
+    "nn.softmax": "softmax",
+    "nn.silu": "silu",
+    "nn.swish": "silu",
+    "math.tanh": "tanh",
+    "nn.tanh": "tanh",
+}  # functions of TensorFlow
+_OPERATIONS = {
+    "HardSigmoid": "hard_sigmoid",
+    "HardSilu": "hard_silu",
+    "HardSwish": "hard_silu",
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Sigmoid": "sigmoid",
+    "Silu": "silu",
+    "Swish": "silu",
+    "Tanh": "tanh",
+}  # and of Keras 3
 
 
 class _KerasModel:
@@ -47,17 +71,29 @@ class _KerasModel:
         return self._convolution(builder, op, x, w, op.attrs.get("groups", 1))
 
     def depthwise(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        if op.attrs.get("depth_multiplier", 1) != 1:
-            raise FormatError("more than one filter for a channel")
+        return self._convolution(builder, op, x, self._each_channel(op), x.side("C"))
+
+    def _each_channel(self, op: Operation) -> Const:
+        """The filters of each channel, one or several: (R, S, C, M) -> (C M, 1, R, S)."""
         w = self.array(op, "depthwise_kernel" if f"{op.name}/depthwise_kernel" in self.arrays else "kernel")
-        w = w._replace(array=w.array.transpose(2, 3, 0, 1))  # (R, S, C, 1) -> (C, 1, R, S)
-        return self._convolution(builder, op, x, w, x.side("C"))
+        R, S, C, multiplier = w.array.shape
+        return w._replace(array=w.array.transpose(2, 3, 0, 1).reshape(C * multiplier, 1, R, S))
+
+    def separable(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
+        """A depthwise convolution without bias, then a pointwise one."""
+        filters = op._replace(attrs={**op.attrs, "use_bias": False, "activation": None})
+        filters = filters._replace(outputs=(f"{op.outputs[0]}.depthwise",))
+        y = self._convolution(builder, filters, x, self._each_channel(op), x.side("C"))
+        w = self.array(op, "pointwise_kernel")
+        w = w._replace(array=w.array.transpose(3, 2, 0, 1))
+        plain: dict[str, Any] = {"stride": (1, 1), "pad": ((0, 0), (0, 0)), "dilation": (1, 1), "group": 1}
+        return self._activated(builder, op, lambda name: builder.convolution(name, y, w, self.bias(op), **plain))
 
     def _convolution(self, builder: GraphBuilder, op: Operation, x: Map, w: Const, group: int) -> Map:
-        _channels_last(op, x)
-        kernel = _pair(w.array.shape[2:])
-        stride, dilation = _pair(op.attrs.get("strides", 1)), _pair(op.attrs.get("dilation_rate", 1))
-        pad, b = _pad_of(builder, op, x, kernel, stride, dilation), self.bias(op)
+        channels_last_of(op, x)
+        kernel = pair_of(w.array.shape[2:])
+        stride, dilation = pair_of(op.attrs.get("strides", 1)), pair_of(op.attrs.get("dilation_rate", 1))
+        pad, b = keras_pad(builder, op, x, kernel, stride, dilation), self.bias(op)
         return self._activated(
             builder,
             op,
@@ -83,6 +119,27 @@ class _KerasModel:
         }
         return builder.norm(op.outputs[0], x, params, float(op.attrs.get("epsilon", 1e-3)))
 
+    def normalization(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
+        """(x - mean) / sqrt(variance), with numbers of the data or of the configuration; or the reverse."""
+        given = [op.attrs.get(key) for key in ("mean", "variance")]
+        mean, var = (
+            self.array(op, key) if value is None else Const(np.asarray(value, np.float32))
+            for key, value in zip(("mean", "variance"), given, strict=True)
+        )
+        C = x.side("C")
+        mean, var = (each._replace(array=np.broadcast_to(each.array.ravel(), (C,))) for each in (mean, var))
+        if x.axes[-1] != "C" or op.attrs.get("axis", -1) not in (-1, (-1,), len(x.axes) - 1, (len(x.axes) - 1,), None):
+            raise FormatError("over other axes than the channels")
+        var = var._replace(array=np.maximum(var.array, np.float32(1e-14)))  # Keras' epsilon, 1e-7, is the least root
+        ones, zeros = (Const(np.full(C, value, np.float32)) for value in (1, 0))
+        params = {"gamma": ones, "beta": zeros, "mean": mean, "var": var}
+        if op.attrs.get("invert", False):
+            params = {"gamma": Const(np.sqrt(var.array)), "beta": mean, "mean": zeros, "var": ones}
+        return builder.norm(op.outputs[0], x, params, 0.0)
+
+    def prelu(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
+        return builder.prelu(op.outputs[0], x, self.array(op, "alpha"))
+
     # ------------------------------------------------------------------------------------------------- activations
 
     def _activated(self, builder: GraphBuilder, op: Operation, make: Any) -> Map:
@@ -102,7 +159,7 @@ class _KerasModel:
                 return x
             case "softmax":
                 return builder.softmax(name, x)
-            case "relu" | "relu6" | "sigmoid":
+            case "relu" | "relu6" | "sigmoid" | "tanh":
                 return builder.add(name, activation, x)
             case "silu" | "swish":
                 return builder.add(name, "swish", x)
@@ -111,33 +168,32 @@ class _KerasModel:
             case "hard_sigmoid":
                 slope = 0.2 if self.is_keras2 else 1 / 6  # Keras 3 changed it
                 return builder.add(name, "hard_sigmoid", x, slope=slope, offset=0.5)
+            case "leaky_relu":
+                return builder.leaky_relu(name, x, 0.2)
         raise FormatError(f"the activation {shown(activation)}")
-
-    def relu(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        if op.attrs.get("negative_slope") or op.attrs.get("threshold"):
-            raise FormatError("with a negative slope or a threshold")
-        most = op.attrs.get("max_value")
-        return builder.clip(op.outputs[0], x, 0.0, np.inf if most is None else float(most))
-
-    def softmax(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        axis = op.attrs.get("axis", -1)
-        if x.axes[axis] != "C":
-            raise FormatError(f"over axis {axis} of {x.axes}: only over the channels")
-        return builder.softmax(op.outputs[0], x)
 
     # -------------------------------------------------------------------------------------- arithmetic, written out
 
     def lambda_operation(self, builder: GraphBuilder, op: Operation, *inputs: Map) -> Map:
         """A function of TensorFlow's in the place of a layer."""
-        function = str(op.attrs.get("function"))
+        function, given = str(op.attrs.get("function")), op.attrs.get("keywords", {})
         kinds = {"__operators__.add": "add", "math.add": "add", "math.multiply": "mul", "__operators__.mul": "mul"}
         kinds |= {"math.subtract": "sub", "math.truediv": "div", "math.divide": "div"}
+        kinds |= {"__operators__.sub": "sub", "__operators__.truediv": "div"}
         if function in kinds:
             return self._arithmetic(builder, op, kinds[function], *inputs)
-        activations = {"nn.relu": "relu", "nn.relu6": "relu6", "math.sigmoid": "sigmoid", "nn.sigmoid": "sigmoid"}
-        activations |= {"nn.softmax": "softmax", "nn.silu": "silu", "nn.swish": "silu", "identity": "linear"}
-        if function in activations and len(inputs) == 1 and "arguments" not in op.attrs:
-            return self._activation(builder, op.outputs[0], inputs[0], activations[function])
+        plain = len(inputs) == 1 and "arguments" not in op.attrs
+        if function in _ACTIVATIONS and plain:
+            return self._activation(builder, op.outputs[0], inputs[0], _ACTIVATIONS[function])
+        if function == "nn.leaky_relu" and plain:
+            return builder.leaky_relu(op.outputs[0], inputs[0], float(given.get("alpha", 0.2)))
+        if function == "concat" and len(inputs) > 1:
+            return builder.concat(op.outputs[0], inputs, int(given.get("axis", -1)))
+        if function == "math.reduce_mean" and plain:
+            letters = "".join(inputs[0].axes[place] for place in np.ravel(given["axis"]))
+            return builder.mean(op.outputs[0], inputs[0], letters, keep=bool(given.get("keepdims", False)))
+        if function in ("reshape", "cast", "identity") and plain:
+            return builder.reshape(inputs[0], given["shape"]) if function == "reshape" else inputs[0]
         raise FormatError(f"the function {shown(function)}")
 
     def _arithmetic(self, builder: GraphBuilder, op: Operation, kind: str, *inputs: Map) -> Map:
@@ -164,31 +220,33 @@ class _KerasModel:
     def divide(self, builder: GraphBuilder, op: Operation, *inputs: Map) -> Map:
         return self._arithmetic(builder, op, "div", *inputs)
 
+    def negative(self, builder: GraphBuilder, op: Operation, x: Map) -> Map:
+        return builder.affine(op.outputs[0], x, -1.0, 0.0)
+
+    def operation(self, name: str) -> Rule:
+        """An activation of Keras 3 called as a function."""
+        return lambda builder, op, x: self._activation(builder, op.outputs[0], x, name)
+
     def rules(self) -> Mapping[str, Rule]:
         return {
+            **PLAIN_LAYERS,
+            **{kind: self.operation(name) for kind, name in _OPERATIONS.items()},
             "Activation": self.activation,
             "Add": self.add,
-            "AveragePooling2D": _pool("avg_pool2d"),
             "BatchNormalization": self.batch_normalization,
             "Conv2D": self.conv2d,
             "Dense": self.dense,
             "DepthwiseConv2D": self.depthwise,
             "Divide": self.divide,
-            "Dropout": _as_is,
-            "Flatten": _flatten,
-            "GlobalAveragePooling2D": _global_average_pooling,
-            "MaxPooling2D": _pool("max_pool2d"),
             "Multiply": self.multiply,
-            "ReLU": self.relu,
-            "Rescaling": _rescaling,
-            "Reshape": _reshape,
-            "Softmax": self.softmax,
-            "SpatialDropout2D": _as_is,
+            "Negative": self.negative,
+            "Normalization": self.normalization,
+            "PReLU": self.prelu,
+            "SeparableConv2D": self.separable,
             "Subtract": self.subtract,
             "SyncBatchNormalization": self.batch_normalization,
             "TFOpLambda": self.lambda_operation,
             "TrueDivide": self.divide,
-            "ZeroPadding2D": _zero_padding,
         }
 
 
@@ -199,49 +257,6 @@ def import_keras(contents: Contents, size: tuple[int, int] | None) -> ImportedGr
     return follow(contents.structure, builder, {}, _KerasModel(contents).rules())
 
 
-def _rescaling(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    # The layer casts both numbers to float32, whatever the precision of the network.
-    slope, offset = (float(np.float32(op.attrs.get(key, value))) for key, value in (("scale", 1.0), ("offset", 0.0)))
-    return builder.affine(op.outputs[0], x, slope, offset)
-
-
-def _zero_padding(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    _channels_last(op, x)
-    padding = op.attrs["padding"]
-    sides = (padding, padding) if isinstance(padding, int) else padding
-    (top, bottom), (left, right) = ((side, side) if isinstance(side, int) else side for side in sides)
-    return builder.pad(op.outputs[0], x, {"H": (top, bottom), "W": (left, right)}, "constant", 0.0)
-
-
-def _pool(kind: str) -> Rule:
-    def pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        _channels_last(op, x)
-        kernel = _pair(op.attrs.get("pool_size", 2))
-        given = op.attrs.get("strides")
-        stride = kernel if given is None else _pair(given)
-        pad = _pad_of(builder, op, x, kernel, stride, (1, 1))
-        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad)
-
-    return pool
-
-
-def _global_average_pooling(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    _channels_last(op, x)
-    return builder.mean(op.outputs[0], x, "HW", keep=bool(op.attrs.get("keepdims", False)))
-
-
-def _reshape(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return builder.reshape(x, (builder.batch, *op.attrs["target_shape"]))
-
-
-def _flatten(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return builder.reshape(x, (builder.batch, -1))
-
-
-def _as_is(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return x
-
-
 def _function(activation: Any) -> str:
     """The name of an activation: a text, or the configuration of a function or layer."""
     if activation is None:
@@ -250,22 +265,3 @@ def _function(activation: Any) -> str:
         config = activation.get("config")
         activation = config if isinstance(config, str) else activation.get("class_name")
     return str(activation)
-
-
-def _pad_of(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
-    match op.attrs.get("padding", "valid"):
-        case "same":
-            return builder.same(x, kernel, stride, dilation)
-        case "valid":
-            return ((0, 0), (0, 0))
-    raise FormatError(f"the padding {shown(op.attrs['padding'])}")
-
-
-def _channels_last(op: Operation, x: Map) -> None:
-    if op.attrs.get("data_format") not in (None, "channels_last") or x.axes != "NHWC":
-        raise FormatError("channels first, or a tensor without height and width: only channels last is read")
-
-
-def _pair(numbers: Any) -> Pair:
-    height, width = (numbers, numbers) if isinstance(numbers, int) else numbers
-    return int(height), int(width)

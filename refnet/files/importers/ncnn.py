@@ -275,7 +275,8 @@ def _interp(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     height, width = (
         _whole(op, number, 0) or int(side * scale) for number, side, scale in zip((3, 4), _size(x), scales, strict=True)
     )
-    return builder.resize(op.outputs[0], x, (height, width), align_corners=bool(_whole(op, 6, 0)))
+    corners = bool(_whole(op, 6, 0))
+    return builder.resize(op.outputs[0], x, (height, width), corners=corners, centres=not corners)
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Map) -> Map:

@@ -17,7 +17,9 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
+from refnet.files.importers.onnx_resize import resize, upsample
 from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 
 __all__ = ["MOVES", "import_onnx", "onnx_pads"]
 
@@ -107,29 +109,35 @@ def _gemm(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | Non
 
 
 def _matmul(builder: GraphBuilder, op: Operation, x: Map, w: Const) -> Map:
-    return builder.linear(op.outputs[0], _vector(x), w._replace(array=w.array.T), None)
+    return builder.linear(op.outputs[0], x, w._replace(array=w.array.T), None)
 
 
 def _batch_normalization(builder: GraphBuilder, op: Operation, x: Map, *params: Const) -> Map:
     if op.attrs.get("training_mode", 0) or not op.attrs.get("spatial", 1):
         raise FormatError("in training mode, or of each point by itself: only inference is read")
     slots = dict(zip(("gamma", "beta", "mean", "var"), params, strict=True))
-    return builder.norm(op.outputs[0], _channels_first(x), slots, decimal(op.attrs.get("epsilon", 1e-5)))
+    return builder.norm(
+        op.outputs[0], x if x.axes == "NC" else _channels_first(x), slots, decimal(op.attrs.get("epsilon", 1e-5))
+    )
 
 
 def _clip(builder: GraphBuilder, op: Operation, x: Map, low: Const | None = None, high: Const | None = None) -> Map:
-    lowest = op.attrs.get("min", -np.inf) if low is None else low.array.item()
-    highest = op.attrs.get("max", np.inf) if high is None else high.array.item()
-    return builder.clip(op.outputs[0], x, lowest, highest)
+    lowest = op.attrs.get("min", -np.inf) if low is None or not low.array.size else low.array.item()
+    highest = op.attrs.get("max", np.inf) if high is None or not high.array.size else high.array.item()
+    return builder.clip(op.outputs[0], x, float(lowest), float(highest))
+
+
+def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.leaky_relu(op.outputs[0], x, decimal(op.attrs.get("alpha", 0.01)))
+
+
+def _concat(builder: GraphBuilder, op: Operation, *xs: Value) -> Map:
+    return builder.concat(op.outputs[0], xs, op.attrs["axis"])
 
 
 def _hard_sigmoid(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     slope, offset = decimal(op.attrs.get("alpha", 0.2)), decimal(op.attrs.get("beta", 0.5))
     return builder.add(op.outputs[0], "hard_sigmoid", x, slope=slope, offset=offset)
-
-
-def _named(op: str) -> Rule:
-    return lambda builder, operation, x: builder.add(operation.outputs[0], op, x)
 
 
 def _arithmetic(op: str) -> Rule:
@@ -138,21 +146,24 @@ def _arithmetic(op: str) -> Rule:
 
 def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     axis = op.attrs.get("axis", -1)
-    if x.axes[axis] != "C" and not (axis == 1 and x.axes == "NCHW"):
+    if x.axes[axis] not in "CF":
         raise FormatError(f"over axis {axis} of {x.axes}: only over the channels")
     return builder.softmax(op.outputs[0], x)
 
 
-def _global_average_pool(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return builder.mean(op.outputs[0], _channels_first(x), "HW", keep=True)
+def _global_pool(kind: str) -> Rule:
+    return lambda builder, op, x: builder.mean(op.outputs[0], _channels_first(x), "HW", keep=True, op=kind)
 
 
-def _reduce_mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-    places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
-    if places is None:
-        raise FormatError("over all axes: only over H and W")
-    letters = "".join(x.axes[place] for place in places)
-    return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keepdims", 1)))
+def _reduced(kind: str) -> Rule:
+    def reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+        places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
+        if places is None:
+            raise FormatError("over all axes: only over H and W")
+        letters = "".join(x.axes[place] for place in places)
+        return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keepdims", 1)), op=kind)
+
+    return reduced
 
 
 def _pool(kind: str) -> Rule:
@@ -189,30 +200,6 @@ def _pad(
     if mode not in ("constant", "reflect", "edge"):
         raise FormatError(f"mode {mode!r}")
     return builder.pad(op.outputs[0], x, around, mode, float(given))
-
-
-def _resize(
-    builder: GraphBuilder,
-    op: Operation,
-    x: Map,
-    roi: Const | None = None,
-    scales: Const | None = None,
-    sizes: Const | None = None,
-) -> Map:
-    how = op.attrs.get("coordinate_transformation_mode", "half_pixel")
-    known = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}
-    if op.attrs.get("mode", "nearest") != "linear" or how not in known or op.attrs.get("antialias", 0):
-        raise FormatError(f"{op.attrs.get('mode', 'nearest')} by {how}: only linear, by half_pixel or align_corners")
-    _channels_first(x)
-    if sizes is not None and sizes.array.size:
-        target = [int(side) for side in sizes.array]
-    elif scales is not None and scales.array.size:
-        target = [int(side * scale) for side, scale in zip(builder.vendor_shape(x), scales.array, strict=True)]
-    else:
-        raise FormatError("to no size")
-    if tuple(target[:2]) != builder.vendor_shape(x)[:2]:
-        raise FormatError("of more than height and width")
-    return builder.resize(op.outputs[0], x, (target[2], target[3]), align_corners=known[how])
 
 
 def _shape(builder: GraphBuilder, op: Operation, x: Map) -> Const:
@@ -271,7 +258,7 @@ def _cast_like(builder: GraphBuilder, op: Operation, x: Value, like: Value) -> V
 
 
 def _vector(x: Map) -> Map:
-    if x.axes != "NC":
+    if len(x.axes) != 2:
         raise FormatError(f"of a tensor of axes {x.axes}: only of vectors")
     return x
 
@@ -294,31 +281,42 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Cast": _cast,
     "CastLike": _cast_like,
     "Clip": _clip,
+    "Concat": _concat,
     "Conv": _conv,
     "Div": _arithmetic("div"),
     "Dropout": _as_is,
     "Flatten": _flatten,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_average_pool,
+    "GlobalAveragePool": _global_pool("avg_pool2d"),
+    "GlobalMaxPool": _global_pool("max_pool2d"),
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _named("hard_swish"),
+    "HardSwish": named("hard_swish"),
     "Identity": _as_is,
+    "LeakyRelu": _leaky_relu,
     "MatMul": _matmul,
+    "Max": limited(largest=True),
     "MaxPool": _pool("max_pool2d"),
+    "Min": limited(largest=False),
     "Mul": _arithmetic("mul"),
+    "Neg": negative,
+    "PRelu": prelu,
     "Pad": _pad,
-    "ReduceMean": _reduce_mean,
-    "Relu": _named("relu"),
+    "ReduceMax": _reduced("max_pool2d"),
+    "ReduceMean": _reduced("avg_pool2d"),
+    "Relu": named("relu"),
     "Reshape": _reshape,
-    "Resize": _resize,
+    "Resize": resize,
     "Shape": _shape,
-    "Sigmoid": _named("sigmoid"),
+    "Sigmoid": named("sigmoid"),
     "Softmax": _softmax,
     "Squeeze": _squeeze,
     "Sub": _arithmetic("sub"),
-    "Swish": _named("swish"),
+    "Sum": summed,
+    "Swish": named("swish"),
+    "Tanh": named("tanh"),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Upsample": upsample,
 }
 _RULES: Mapping[str, Rule] = {
     **_OF_TENSORS,

@@ -173,7 +173,7 @@ def _interpolate(builder: GraphBuilder, op: Operation, x: Map, sizes: Const, sca
         raise FormatError("of other axes than height and width")
     by_size = op.attrs.get("shape_calculation_mode") == "sizes"
     target = sizes.array if by_size else [int(s * side) for s, side in zip(scales.array, x.shape[1:], strict=True)]
-    return builder.resize(op.outputs[0], x, _pair(target), align_corners=known[how])
+    return builder.resize(op.outputs[0], x, _pair(target), corners=known[how], centres=not known[how])
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Value, shape: Const) -> Value:

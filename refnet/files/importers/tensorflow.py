@@ -7,16 +7,18 @@ which TensorFlow 1 writes as a convolution between two rearrangements of the map
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, Operation
+from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_blocks
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 from refnet.files.importers.tensorflow_constants import CONSTANTS, VIEWS
 from refnet.files.importers.tensorflow_norms import Norms
 from refnet.files.importers.tensorflow_shapes import (
@@ -29,28 +31,8 @@ from refnet.files.importers.tensorflow_shapes import (
 
 __all__ = ["import_tensorflow"]
 
-_ACTIVATIONS = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid"}
-
-
-class _Blocked(NamedTuple):
-    """A map cut into blocks, so that a dense convolution of it is a dilated one of the map.
-
-    Attributes
-    ----------
-    make : the convolution, given name and padding, once there is one
-    """
-
-    x: Map
-    block: Pair
-    pad: Pad
-    make: Callable[[str, Pad], Map] | None = None
-
-
-class _Capped(NamedTuple):
-    """The lesser of a map and a number: half of a clip."""
-
-    x: Map
-    high: float
+_ACTIVATIONS = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Tanh": "tanh"}
+_Act = Callable[[GraphBuilder, str, Map], Map]
 
 
 def import_tensorflow(contents: Contents, size: tuple[int, int] | None) -> ImportedGraph:
@@ -72,9 +54,7 @@ def _whole(rule: Rule) -> Rule:
 
     def checked(builder: GraphBuilder, operation: Operation, *inputs: Value) -> Value:
         for x in inputs:
-            if isinstance(x, _Capped):
-                raise FormatError("of the lesser of a tensor and a number: read only where a maximum makes it a clip")
-            if isinstance(x, _Blocked):
+            if isinstance(x, BlockedMap):
                 raise FormatError("of a map cut into blocks: only one plain convolution of it is read")
         return rule(builder, operation, *inputs)
 
@@ -120,38 +100,36 @@ def _remembered(op: str, rule: Rule, norms: Norms) -> Rule:
 # --------------------------------------------------------------------------------------------------------- convolutions
 
 
-def _conv2d(builder: GraphBuilder, op: Operation, x: Map | _Blocked, w: Const, *rest: Const) -> Any:
+def _conv2d(builder: GraphBuilder, op: Operation, x: Map | BlockedMap, w: Const, *rest: Const) -> Any:
     channels = w.array.shape[2]
-    C = x.x.side("C") if isinstance(x, _Blocked) else x.side("C")
+    C = x.x.side("C") if isinstance(x, BlockedMap) else x.side("C")
     group = C // channels if channels and C % channels == 0 else 1
     filters = w._replace(array=w.array.transpose(3, 2, 0, 1))  # (R, S, C, K) -> (K, C, R, S)
     return _convolution(builder, op, x, filters, rest, group)
 
 
-def _depthwise(builder: GraphBuilder, op: Operation, x: Map | _Blocked, w: Const, *rest: Const) -> Any:
+def _depthwise(builder: GraphBuilder, op: Operation, x: Map | BlockedMap, w: Const, *rest: Const) -> Any:
     R, S, C, multiplier = w.array.shape
     filters = w.array.transpose(2, 3, 0, 1).reshape(C * multiplier, 1, R, S)  # (R, S, C, M) -> (C M, 1, R, S)
     return _convolution(builder, op, x, w._replace(array=filters), rest, C)
 
 
 def _convolution(
-    builder: GraphBuilder, op: Operation, x: Map | _Blocked, w: Const, rest: tuple[Const, ...], group: int
+    builder: GraphBuilder, op: Operation, x: Map | BlockedMap, w: Const, rest: tuple[Const, ...], group: int
 ) -> Any:
     refuse_channels_first(op)
     kernel, stride = _pair(w.array.shape[2:]), height_width(op, "strides")
     dilation = height_width(op, "dilations") if "dilations" in op.attrs else (1, 1)
-    fused = tuple(op.attrs.get("fused_ops", ()))
-    if isinstance(x, _Blocked):
-        if stride != (1, 1) or dilation != (1, 1) or op.attrs["padding"] != "VALID" or fused or rest:
-            raise FormatError("with strides, padding or an activation, of a map in blocks: only a plain one is read")
+    if isinstance(x, BlockedMap):
         source, block = x.x, x.block
 
         def make(name: str, pad: Pad) -> Map:
             return builder.convolution(name, source, w, None, stride=(1, 1), pad=pad, dilation=block, group=group)
 
-        return x._replace(make=make)
+        dense = stride == dilation == (1, 1) and op.attrs["padding"] == "VALID"
+        return x.filtered(make, plain=dense and not op.attrs.get("fused_ops") and not rest)
     pad = pad_in_numbers(builder, op, of_images(x), kernel, stride, dilation)
-    b, activation = _fused(fused, rest)
+    b, activation = _fused(op, rest)
     return _activated(
         builder,
         op,
@@ -160,46 +138,49 @@ def _convolution(
     )
 
 
-def _fused(fused: tuple[Any, ...], rest: tuple[Const, ...]) -> tuple[Const | None, str]:
+def _fused(op: Operation, rest: tuple[Const, ...]) -> tuple[Const | None, _Act | None]:
     """The bias and the activation that an operation has fused with it."""
-    activation = ""
-    if fused and fused[-1] in _ACTIVATIONS:
-        activation, fused = _ACTIVATIONS[fused[-1]], fused[:-1]
-    if fused not in ((), ("BiasAdd",)) or len(rest) != len(fused):
+    fused = tuple(op.attrs.get("fused_ops", ()))
+    biased, act = fused[:1] == ("BiasAdd",), fused[-1] if fused and fused[-1] != "BiasAdd" else ""
+    known = act in ("", "LeakyRelu", "Prelu") or act in _ACTIVATIONS
+    if not known or len(fused) > biased + bool(act) or len(rest) != biased + (act == "Prelu"):
         what = ", ".join(map(str, fused)) or "nothing"
-        raise FormatError(f"fused with {shown(what)} of {len(rest)} arrays: only with BiasAdd, Relu, Relu6, Sigmoid")
-    return (rest[0] if rest else None), activation
+        acts = ", ".join((*_ACTIVATIONS, "LeakyRelu", "Prelu"))
+        raise FormatError(f"fused with {shown(what)} of {len(rest)} arrays: only with BiasAdd, {acts}")
+    b = rest[0] if biased else None
+    match act:
+        case "":
+            return b, None
+        case "LeakyRelu":
+            slope = decimal(op.attrs.get("leakyrelu_alpha", 0.2))
+            return b, lambda builder, name, x: builder.leaky_relu(name, x, slope)
+        case "Prelu":
+            return b, lambda builder, name, x: builder.prelu(name, x, rest[-1])
+    return b, lambda builder, name, x: builder.add(name, _ACTIVATIONS[act], x)
 
 
-def _activated(builder: GraphBuilder, op: Operation, activation: str, make: Callable[[str], Map]) -> Map:
+def _activated(builder: GraphBuilder, op: Operation, act: _Act | None, make: Callable[[str], Map]) -> Map:
     name = op.outputs[0]
-    return builder.add(name, activation, make(builder.inner(name))) if activation else make(name)
+    return make(name) if act is None else act(builder, name, make(builder.inner(name)))
+
+
+def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.leaky_relu(op.outputs[0], x, decimal(op.attrs.get("alpha", 0.2)))
 
 
 def _space_to_batch(builder: GraphBuilder, op: Operation, x: Map, block: Const, pads: Const) -> Any:
-    height, width = _pair(block.array.ravel())
-    (top, bottom), (left, right) = (_pair(ends) for ends in pads.array)
-    if min(height, width) < 1 or min(top, bottom, left, right) < 0:
-        raise FormatError("blocks of no points, or a negative padding")
-    return _Blocked(of_images(x), (height, width), ((top, bottom), (left, right)))
+    return cut_into_blocks(x, block, pads)
 
 
 def _batch_to_space(builder: GraphBuilder, op: Operation, x: Any, block: Const, crops: Const) -> Map:
-    """The blocks put together again; what is cropped is padding that the convolution need not have had."""
-    if not isinstance(x, _Blocked) or x.make is None or _pair(block.array.ravel()) != x.block:
-        raise FormatError("of anything but one convolution of a map in such blocks")
-    ends = zip(x.pad, crops.array, strict=True)
-    pad = tuple((before - int(first), after - int(last)) for (before, after), (first, last) in ends)
-    if min(map(min, pad)) < 0:
-        raise FormatError("crops more than was padded")
-    return x.make(op.outputs[0], (pad[0], pad[1]))
+    return joined_blocks(op.outputs[0], x, block, crops)
 
 
 def _matmul(builder: GraphBuilder, op: Operation, x: Map, w: Const, *rest: Const) -> Map:
-    if op.attrs.get("transpose_a", False) or x.axes != "NC":
+    if op.attrs.get("transpose_a", False) or len(x.axes) != 2:
         raise FormatError(f"of a tensor of the axes {x.axes}, transposed or not: only of vectors")
     w = w if op.attrs.get("transpose_b", False) else w._replace(array=w.array.T)  # (C, K) -> (K, C)
-    b, activation = _fused(tuple(op.attrs.get("fused_ops", ())), rest)
+    b, activation = _fused(op, rest)
     return _activated(builder, op, activation, lambda name: builder.linear(name, x, w, b))
 
 
@@ -220,41 +201,8 @@ def _batch_norm(builder: GraphBuilder, op: Operation, x: Map, *params: Const) ->
 # ---------------------------------------------------------------------------------------------------------- activations
 
 
-def _named(op: str) -> Rule:
-    return lambda builder, operation, x: builder.add(operation.outputs[0], op, x)
-
-
 def _arithmetic(op: str) -> Rule:
     return lambda builder, operation, x, y: builder.arithmetic(operation.outputs[0], op, x, y)
-
-
-def _add_n(builder: GraphBuilder, op: Operation, x: Value, y: Value) -> Map:
-    return builder.arithmetic(op.outputs[0], "add", x, y)
-
-
-def _maximum(builder: GraphBuilder, op: Operation, x: Any, y: Any) -> Map:
-    """The greater of a map, or of half a clip, and a number."""
-    x, low = _with_number(x, y)
-    if isinstance(x, _Capped):
-        return builder.clip(op.outputs[0], x.x, low, x.high)
-    return builder.clip(op.outputs[0], x, low, np.inf)
-
-
-def _minimum(builder: GraphBuilder, op: Operation, x: Any, y: Any) -> Any:
-    """The lesser of a map and a number: after a relu a clip, before a maximum half of one."""
-    x, high = _with_number(x, y)
-    node = next((node for node in reversed(builder.nodes) if node.name == x.node), None)
-    if node is not None and node.op == "relu":
-        (source,) = node.inputs
-        return builder.clip(op.outputs[0], x._replace(node=source), 0.0, high)
-    return _Capped(x, high)
-
-
-def _with_number(x: Any, y: Any) -> tuple[Any, float]:
-    x, y = (y, x) if isinstance(x, Const) else (x, y)
-    if not isinstance(y, Const) or y.array.size != 1:
-        raise FormatError("of two tensors, or a number for each channel: only of a tensor and a number")
-    return x, float(y.array.item())
 
 
 def _clip(builder: GraphBuilder, op: Operation, x: Map, low: Const, high: Const) -> Map:
@@ -262,7 +210,7 @@ def _clip(builder: GraphBuilder, op: Operation, x: Map, low: Const, high: Const)
 
 
 def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    if x.axes[-1] != "C":
+    if x.axes[-1] not in "CF":
         raise FormatError(f"over the last of {x.axes}: only over the channels")
     return builder.softmax(op.outputs[0], x)
 
@@ -273,11 +221,11 @@ def _pair(numbers: Any) -> Pair:
 
 
 # The operations that take what others leave unfinished.
-_OF_PARTS = ("BatchToSpaceND", "Conv2D", "DepthwiseConv2dNative", "Identity", "Maximum")
+_OF_PARTS = ("BatchToSpaceND", "Conv2D", "DepthwiseConv2dNative", "Identity")
 _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     **SHAPES,
     "Add": _arithmetic("add"),
-    "AddN": _add_n,
+    "AddN": summed,
     "AddV2": _arithmetic("add"),
     "BatchToSpaceND": _batch_to_space,
     "BiasAdd": _bias_add,
@@ -288,17 +236,21 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "FusedBatchNormV2": _batch_norm,
     "FusedBatchNormV3": _batch_norm,
     "FusedDepthwiseConv2dNative": _depthwise,
+    "LeakyRelu": _leaky_relu,
     "MatMul": _matmul,
-    "Maximum": _maximum,
-    "Minimum": _minimum,
+    "Maximum": limited(largest=True),
+    "Minimum": limited(largest=False),
     "Mul": _arithmetic("mul"),
+    "Neg": negative,
+    "Prelu": prelu,
     "RealDiv": _arithmetic("div"),
-    "Relu": _named("relu"),
-    "Relu6": _named("relu6"),
-    "Sigmoid": _named("sigmoid"),
+    "Relu": named("relu"),
+    "Relu6": named("relu6"),
+    "Sigmoid": named("sigmoid"),
     "Softmax": _softmax,
     "SpaceToBatchND": _space_to_batch,
     "Sub": _arithmetic("sub"),
+    "Tanh": named("tanh"),
     "_FusedConv2D": _conv2d,
     "_FusedDepthwiseConv2dNative": _depthwise,
     "_FusedMatMul": _matmul,

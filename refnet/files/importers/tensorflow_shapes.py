@@ -41,9 +41,20 @@ def _pad(builder: GraphBuilder, op: Operation, x: Map, pads: Const, value: Const
 
 def _resize(builder: GraphBuilder, op: Operation, x: Map, size: Const) -> Map:
     corners, centres = bool(op.attrs.get("align_corners")), bool(op.attrs.get("half_pixel_centers"))
-    if corners == centres:
-        raise FormatError("by neither or both of align_corners and half_pixel_centers: only by one of them")
-    return builder.resize(op.outputs[0], of_images(x), _pair(size.array), align_corners=corners)
+    mode = "nearest" if op.op == "ResizeNearestNeighbor" else "linear"
+    return builder.resize(op.outputs[0], of_images(x), _pair(size.array), mode=mode, corners=corners, centres=centres)
+
+
+def _concat(builder: GraphBuilder, op: Operation, *parts: Value) -> Map:
+    *xs, axis = parts
+    if not isinstance(axis, Const):
+        raise FormatError("along an axis that is computed")
+    return builder.concat(op.outputs[0], xs, int(axis.array.item()))
+
+
+def _max(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
+    letters = "".join(x.axes[place] for place in axes.array.ravel())
+    return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keep_dims", False)), op="max_pool2d")
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Map, shape: Const) -> Map:
@@ -124,8 +135,10 @@ def _pair(numbers: Any) -> Pair:
 SHAPES: Mapping[str, Callable[..., Any]] = {
     "AvgPool": _pool("avg_pool2d"),
     "Cast": _cast,
+    "ConcatV2": _concat,
     "ExpandDims": _expand_dims,
     "Identity": _as_is,
+    "Max": _max,
     "MaxPool": _pool("max_pool2d"),
     "Mean": _mean,
     "MirrorPad": _pad,
@@ -135,6 +148,7 @@ SHAPES: Mapping[str, Callable[..., Any]] = {
     "ReadVariableOp": _as_is,
     "Reshape": _reshape,
     "ResizeBilinear": _resize,
+    "ResizeNearestNeighbor": _resize,
     "Shape": _shape,
     "Snapshot": _as_is,
     "Squeeze": _squeeze,

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
-from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
+from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_blocks
+from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 
 __all__ = ["LAYOUTS", "import_tflite", "of_channels_last"]
 
@@ -86,26 +88,37 @@ def _activated(builder: GraphBuilder, op: Operation, make: Any) -> Map:
     if fused == "NONE":
         made: Map = make(name)
         return made
-    activation = {"RELU": "relu", "RELU6": "relu6"}.get(fused)
-    if activation is None:
-        raise FormatError(f"fused with {fused}: only with RELU and RELU6")
-    return builder.add(name, activation, make(builder.inner(name)))
+    made = make(builder.inner(name))
+    match fused:
+        case "RELU" | "RELU6" | "TANH":
+            return builder.add(name, fused.lower(), made)
+        case "RELU_N1_TO_1":
+            return builder.clip(name, made, -1.0, 1.0)
+    raise FormatError(f"fused with {fused}: only with RELU, RELU6, RELU_N1_TO_1 and TANH")
 
 
-def _conv_2d(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
+def _conv_2d(builder: GraphBuilder, op: Operation, x: Any, w: Const, b: Const | None = None) -> Any:
     filters = w._replace(array=w.array.transpose(0, 3, 1, 2))  # (K, R, S, C) -> (K, C, R, S)
-    channels = filters.array.shape[1]
-    group = x.side("C") // channels if channels and x.side("C") % channels == 0 else 1
+    channels, C = filters.array.shape[1], _source(x).side("C")
+    group = C // channels if channels and C % channels == 0 else 1
     return _convolution(builder, op, x, filters, b, group)
 
 
-def _depthwise_conv_2d(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
+def _depthwise_conv_2d(builder: GraphBuilder, op: Operation, x: Any, w: Const, b: Const | None = None) -> Any:
     if len(w.array) != 1:
         raise FormatError(f"filters of shape {w.array.shape}")
-    return _convolution(builder, op, x, w._replace(array=w.array.transpose(3, 0, 1, 2)), b, x.side("C"))
+    return _convolution(builder, op, x, w._replace(array=w.array.transpose(3, 0, 1, 2)), b, _source(x).side("C"))
 
 
-def _convolution(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None, group: int) -> Map:
+def _source(x: Any) -> Map:
+    """The map that is filtered, as a whole or in blocks."""
+    whole: Map = x.x if isinstance(x, BlockedMap) else x
+    return whole
+
+
+def _convolution(builder: GraphBuilder, op: Operation, x: Any, w: Const, b: Const | None, group: int) -> Any:
+    if isinstance(x, BlockedMap):
+        return _in_blocks(builder, op, x, w, b, group)
     of_channels_last(x)
     kernel, stride = w.array.shape[2:], (op.attrs["stride_h"], op.attrs["stride_w"])
     dilation = (op.attrs["dilation_h_factor"], op.attrs["dilation_w_factor"])
@@ -117,6 +130,21 @@ def _convolution(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Cons
     )
 
 
+def _in_blocks(
+    builder: GraphBuilder, op: Operation, x: BlockedMap, w: Const, b: Const | None, group: int
+) -> BlockedMap:
+    """A dilated convolution of the map that was cut into blocks; its bias and activation are the same on either."""
+    ones = all(op.attrs[key] == 1 for key in ("stride_h", "stride_w", "dilation_h_factor", "dilation_w_factor"))
+
+    def make(name: str, pad: Pad) -> Map:
+        whole: dict[str, Any] = {"stride": (1, 1), "pad": pad, "dilation": x.block, "group": group}
+        return _activated(
+            builder, op._replace(outputs=(name,)), lambda inner: builder.convolution(inner, x.x, w, b, **whole)
+        )
+
+    return x.filtered(make, plain=ones and op.attrs["padding"] == "VALID")
+
+
 def _pad_of(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
     return builder.same(x, kernel, stride, dilation) if op.attrs["padding"] == "SAME" else ((0, 0), (0, 0))
 
@@ -124,8 +152,29 @@ def _pad_of(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: 
 def _fully_connected(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
     if op.attrs["weights_format"]:
         raise FormatError("with shuffled weights")
-    x = x if op.attrs["keep_num_dims"] else x._replace(axes="NC")
+    if not op.attrs["keep_num_dims"]:  # all axes but the last of the weights' length are one
+        x = builder.reshape(x, (-1, w.array.shape[1]))
     return _activated(builder, op, lambda name: builder.linear(name, x, w, b))
+
+
+def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.leaky_relu(op.outputs[0], x, decimal(op.attrs["alpha"]))
+
+
+def _concatenation(builder: GraphBuilder, op: Operation, *xs: Value) -> Map:
+    return _activated(builder, op, lambda name: builder.concat(name, xs, op.attrs["axis"]))
+
+
+def _clipped(low: float, high: float) -> Rule:
+    return lambda builder, op, x: builder.clip(op.outputs[0], x, low, high)
+
+
+def _space_to_batch(builder: GraphBuilder, op: Operation, x: Map, block: Const, pads: Const) -> Any:
+    return cut_into_blocks(x, block, pads)
+
+
+def _batch_to_space(builder: GraphBuilder, op: Operation, x: Any, block: Const, crops: Const) -> Map:
+    return joined_blocks(op.outputs[0], x, block, crops)
 
 
 def _arithmetic(kind: str) -> Rule:
@@ -135,19 +184,16 @@ def _arithmetic(kind: str) -> Rule:
     return arithmetic
 
 
-def _named(op: str) -> Rule:
-    return lambda builder, operation, x: builder.add(operation.outputs[0], op, x)
-
-
 def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    if op.attrs["beta"] != 1 or x.axes[-1] != "C":
+    if op.attrs["beta"] != 1 or x.axes[-1] not in "CF":
         raise FormatError(f"with the factor {op.attrs['beta']:g}, over the last of {x.axes}: only 1, over the channels")
     return builder.softmax(op.outputs[0], x)
 
 
 def _mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
     letters = "".join(x.axes[place] for place in axes.array.ravel())
-    return builder.mean(op.outputs[0], x, letters, keep=op.attrs["keep_dims"])
+    kind = "max_pool2d" if op.op == "REDUCE_MAX" else "avg_pool2d"
+    return builder.mean(op.outputs[0], x, letters, keep=op.attrs["keep_dims"], op=kind)
 
 
 def _pool(kind: str) -> Rule:
@@ -163,15 +209,17 @@ def _pool(kind: str) -> Rule:
 
 def _pad(builder: GraphBuilder, op: Operation, x: Map, pads: Const, value: Const | None = None) -> Map:
     around = {letter: (int(a), int(b)) for letter, (a, b) in zip(x.axes, pads.array, strict=True)}
-    return builder.pad(op.outputs[0], x, around, "constant", 0.0 if value is None else float(value.array.item()))
+    mode = {None: "constant", 0: "reflect"}.get(op.attrs.get("mode"))  # of MIRROR_PAD; 1 repeats the edge, mirrored
+    if mode is None:
+        raise FormatError("mirrors the edge too")
+    return builder.pad(op.outputs[0], x, around, mode, 0.0 if value is None else float(value.array.item()))
 
 
-def _resize_bilinear(builder: GraphBuilder, op: Operation, x: Map, size: Const) -> Map:
-    corners, centres = op.attrs["align_corners"], op.attrs["half_pixel_centers"]
-    if corners == centres:
-        raise FormatError("by neither or both of align_corners and half_pixel_centers: only by one of them")
+def _resize(builder: GraphBuilder, op: Operation, x: Map, size: Const) -> Map:
+    how: dict[str, Any] = {"corners": op.attrs["align_corners"], "centres": op.attrs["half_pixel_centers"]}
+    mode = "nearest" if op.op == "RESIZE_NEAREST_NEIGHBOR" else "linear"
     height, width = (int(side) for side in size.array)
-    return builder.resize(op.outputs[0], of_channels_last(x), (height, width), align_corners=corners)
+    return builder.resize(op.outputs[0], of_channels_last(x), (height, width), mode=mode, **how)
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Value, shape: Const | None = None) -> Value:
@@ -251,23 +299,38 @@ LAYOUTS: Mapping[str, Rule] = {
 _RULES: Mapping[str, Rule] = {
     **LAYOUTS,
     "ADD": _arithmetic("add"),
+    "ADD_N": summed,
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),
+    "BATCH_TO_SPACE_ND": _batch_to_space,
+    "CONCATENATION": _concatenation,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
     "DEQUANTIZE": _as_is,
     "DIV": _arithmetic("div"),
     "FULLY_CONNECTED": _fully_connected,
-    "HARD_SWISH": _named("hard_swish"),
-    "LOGISTIC": _named("sigmoid"),
+    "HARD_SWISH": named("hard_swish"),
+    "LEAKY_RELU": _leaky_relu,
+    "LOGISTIC": named("sigmoid"),
+    "MAXIMUM": limited(largest=True),
     "MAX_POOL_2D": _pool("max_pool2d"),
     "MEAN": _mean,
+    "MINIMUM": limited(largest=False),
+    "MIRROR_PAD": _pad,
     "MUL": _arithmetic("mul"),
+    "NEG": negative,
     "PAD": _pad,
     "PADV2": _pad,
+    "PRELU": prelu,
     "QUANTIZE": _as_is,
-    "RELU": _named("relu"),
-    "RELU6": _named("relu6"),
-    "RESIZE_BILINEAR": _resize_bilinear,
+    "RELU": named("relu"),
+    "REDUCE_MAX": _mean,
+    "RELU6": named("relu6"),
+    "RELU_0_TO_1": _clipped(0.0, 1.0),
+    "RELU_N1_TO_1": _clipped(-1.0, 1.0),
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
     "SOFTMAX": _softmax,
+    "SPACE_TO_BATCH_ND": _space_to_batch,
     "SUB": _arithmetic("sub"),
+    "TANH": named("tanh"),
 }
