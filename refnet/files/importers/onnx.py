@@ -17,7 +17,7 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
-from refnet.files.importers.onnx_resize import resize, upsample
+from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 
@@ -305,7 +305,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "ReduceMean": _reduced("avg_pool2d"),
     "Relu": named("relu"),
     "Reshape": _reshape,
-    "Resize": resize,
+    "Resize": onnx_resize,
     "Shape": _shape,
     "Sigmoid": named("sigmoid"),
     "Softmax": _softmax,
@@ -316,7 +316,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Tanh": named("tanh"),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    "Upsample": upsample,
+    "Upsample": onnx_upsample,
 }
 _RULES: Mapping[str, Rule] = {
     **_OF_TENSORS,

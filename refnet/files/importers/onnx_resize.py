@@ -17,7 +17,7 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["resize", "upsample"]
+__all__ = ["onnx_resize", "onnx_upsample"]
 
 _LARGEST = 1 << 14  # points along a side
 _ALIGNMENTS = ((False, True), (True, False), (False, False))  # corners, centres
@@ -29,7 +29,7 @@ _NEAREST: Mapping[str, Callable[[float], int]] = {
 }
 
 
-def resize(
+def onnx_resize(
     builder: GraphBuilder,
     op: Operation,
     x: Map,
@@ -58,7 +58,7 @@ def resize(
     return _resized(builder, op, x, target, factors, (op.attrs.get("mode", "nearest"), how, rule))
 
 
-def upsample(builder: GraphBuilder, op: Operation, x: Map, scales: Const | None = None) -> Map:
+def onnx_upsample(builder: GraphBuilder, op: Operation, x: Map, scales: Const | None = None) -> Map:
     """The operation before Resize: pixels lie at their corners."""
     factors: Sequence[float] = op.attrs["scales"] if scales is None else scales.array.ravel().tolist()
     target = [int(side * factor) for side, factor in zip(builder.vendor_shape(x), factors, strict=True)]
