@@ -183,13 +183,21 @@ def test_weights_on_a_grid_of_8_bits_are_seen_by_channel_or_as_a_whole():
     grid = of("grid", whole)
     slack = grid.widen(Expected.exactly(np.zeros((2, 3)))).slack
     assert slack.shape == (2, 3)
-    assert slack == pytest.approx(np.full((2, 3), 0.5 / 127), rel=1e-4)
+    assert slack == pytest.approx(np.full((2, 3), 0.5 / 127 * (1 + 6 * 2.0**-24 * 127)), rel=1e-9)  # and two products
     assert grid.needs == ("int8",)
+
+
+@pytest.mark.parametrize(("off", "lies"), [(0.99, True), (1.01, False)])
+def test_numbers_lie_on_a_grid_up_to_what_two_products_in_float32_round(off, lies):
+    """6 u of the largest, which is 127 steps."""
+    steps = np.array([[127.0, 64 + off * 6 * 2.0**-24 * 127], [100, -3]])
+    assert [each.form for each in roundings(steps / 127) if each.form == "grid"] == (["grid"] if lies else [])
 
 
 def test_a_grid_of_128_steps_is_one_too_and_a_vector_or_what_is_not_finite_lies_on_none():
     steps = np.array([[128.0, -3], [77, 5]]) / 128
-    assert of("grid", steps).widen(Expected.exactly(steps)).slack == pytest.approx(np.full((2, 2), 0.5 / 128), rel=1e-4)
+    half = np.full((2, 2), 0.5 / 128 * (1 + 6 * 2.0**-24 * 128))
+    assert of("grid", steps).widen(Expected.exactly(steps)).slack == pytest.approx(half, rel=1e-9)
     for none in (steps[0], np.where(steps == 1, np.nan, steps), steps + 1e-3):
         assert not [each for each in roundings(none) if each.form == "grid"]
 
