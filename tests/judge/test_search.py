@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,8 @@ from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, walk
 from refnet.judge import search as searching
-from refnet.judge.budget import OverBudgetError, SearchBudget
+from refnet.judge.budget import OverBudgetError, Search, SearchBudget
+from refnet.judge.diagnose import Diagnosis
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
 from refnet.judge.tensors import judge_tensors
@@ -117,6 +120,29 @@ def test_a_search_that_ends_by_itself_has_looked_at_all(small):
     search = judged(small, tensors).search
     assert search.finished
     assert 0 < search.looked <= search.ways
+
+
+def test_every_pair_that_is_looked_at_is_counted():
+    budget = SearchBudget()
+    ways = SimpleNamespace(
+        pairs=lambda alone, least, most: iter([("one", "other")] * 3),
+        changed=lambda way, on=None: None,
+        left_by=lambda changed: 1.0,
+        before=1.0,
+    )
+    assert list(Diagnosis(None, FLOAT32, budget, "spread")._likeliest(ways, [])) == []
+    assert (budget.looked, budget.ways) == (3, 3)
+
+
+def test_a_budget_tells_how_much_was_looked_at_of_how_much_there_is():
+    told = []
+    budget = SearchBudget(tell=lambda looked, ways: told.append((looked, ways)))
+    budget.expect(2)
+    budget.passed()
+    budget.expect(1)
+    budget.passed(3)
+    assert told == [(0, 2), (1, 2), (1, 3), (4, 4)]
+    assert budget.search == Search(4, 4, float("inf"), "all")
 
 
 def test_a_budget_ends_at_its_time():
