@@ -25,6 +25,7 @@ from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import judge_segment
+from refnet.pack.folded import fold_slack
 from refnet.pack.pack import Pack
 from refnet.readings.bounds import Precision
 
@@ -43,6 +44,7 @@ class Reference:
     golden : loads one of its tensors, the input's included, by name; NCHW
     stored : the names that `golden` knows
     image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
+    slack : by param, how far a port's own may lie from it, where batch norm was folded into it
     """
 
     graph: Graph
@@ -50,6 +52,7 @@ class Reference:
     golden: Callable[[str], Array]
     stored: tuple[str, ...]
     image: Array | None = None
+    slack: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: Graph, params: Mapping[str, Array], golden: Mapping[str, Array]) -> Reference:
@@ -59,7 +62,7 @@ class Reference:
     @classmethod
     def of_pack(cls, pack: Pack) -> Reference:
         """The network of a golden pack with the tensors that it stores, each read when it is asked for."""
-        return cls(pack.graph, pack.params, pack.tensor, pack.names)
+        return cls(pack.graph, pack.params, pack.tensor, pack.names, slack=fold_slack(pack))
 
 
 class Accumulated(NamedTuple):
@@ -222,7 +225,7 @@ class _Judging:
             self.misshapen.append((replace(honest, candidate=self.tensors[name]), self._own(name)))
 
     def _node(self, name: str) -> None:
-        segment = cut(self.parts, self.reference.params, name, self.given)
+        segment = self._told(cut(self.parts, self.reference.params, name, self.given), name)
         self.covered |= {node.name for node in segment.graph.nodes}
         if set(segment.given) & set(self.relaid) and not judge_segment(segment, self._own(name)).holds:
             # The port dumps its inputs in another order than it reads them in.
@@ -233,7 +236,7 @@ class _Judging:
             self.relaid[name] = moved
 
     def _judge(self, name: str, segment: Segment) -> bool:
-        segment = replace(segment, span=self._own(name).span, image=self.reference.image)
+        segment = self._told(segment, name)
         assert segment.candidate is not None
         judgement = judge_segment(segment, self._own(name), dumped=self.dumped)
         stored = name in self.reference.stored
@@ -243,6 +246,11 @@ class _Judging:
         if not judgement.holds:
             self.failing.append((segment, self._own(name)))
         return judgement.holds
+
+    def _told(self, segment: Segment, name: str) -> Segment:
+        """A segment with what is known of the port and of the pack besides."""
+        known = self.reference
+        return replace(segment, span=self._own(name).span, image=known.image, slack=known.slack)
 
     def _own(self, name: str) -> Precision:
         """The precision declared for a tensor, or that of its dtype."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, walk
 from refnet.networks.resize import resize
-from refnet.networks.rewrite import fold_batch_norm
+from refnet.networks.rewrite import fold_batch_norm, fold_terms
 from refnet.readings import fast
 from refnet.readings.shapes import well_formed
 from refnet.session import Session
@@ -38,6 +38,8 @@ class Network:
     graph : from `build`
     params : {'stem.conv.w': array, ...}, every array of one float dtype; not to be changed after the first call
     threads : cores to use when called, by default all; see `Session`
+    folded : by convolution, how large the terms are that cancelled in the bias that batch norm was folded into, see
+        `rewrite.fold_terms`
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Network:
     graph: Graph
     params: Mapping[str, Array]
     threads: int | None = None
+    folded: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -152,7 +155,8 @@ class Network:
 
     def fold(self) -> Network:
         """The same function with every batch norm worked into its convolution."""
-        return Network(*fold_batch_norm(self.graph, self.params), self.threads)
+        terms = {**self.folded, **fold_terms(self.graph, self.params)}
+        return Network(*fold_batch_norm(self.graph, self.params), self.threads, terms)
 
     def astype(self, dtype: npt.DTypeLike) -> Network:
         """The same network computing in another precision, float32 or float64."""

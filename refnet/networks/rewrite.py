@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from refnet.graph import Graph, Node
 
-__all__ = ["fold_batch_norm", "fold_graph", "norms"]
+__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms"]
 
 Params = Mapping[str, npt.NDArray[Any]]
 
@@ -51,6 +51,19 @@ def fold_batch_norm(
             own = _folded(node, own, folded[node.name], params)
         arrays |= {f"{node.name}.{slot}": array for slot, array in own.items()}
     return made, arrays
+
+
+def fold_terms(graph: Graph, params: Params, keep: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """How large the terms are that cancel in each folded bias, by channel: abs(s b) + abs(s mean) + abs(beta).
+
+    A fold in float32 rounds in proportion to these, not to the bias; see `fold_batch_norm` for s.
+    """
+    found = {}
+    for conv, norm in norms(graph, keep).items():
+        gamma, beta, mean, var = (np.asarray(params[f"{norm.name}.{slot}"], np.float64) for slot in norm.params)
+        s = np.abs(gamma) / np.sqrt(var + norm.attrs["eps"])
+        found[conv] = s * (np.abs(params.get(f"{conv}.b", 0.0)) + np.abs(mean)) + np.abs(beta)
+    return found
 
 
 def fold_graph(graph: Graph, keep: Collection[str] = ()) -> Graph:

@@ -89,6 +89,8 @@ def write_pack(
     if taken := [key for key in extra or {} if key in (*first, "params", "tensors")]:
         raise RequestError(f"extra: {taken[0]!r} is an entry of every manifest already")
     first |= extra or {}
+    if net.folded:  # a port that folds by itself rounds in proportion to these
+        first["folded"] = {conv: [float(f"{term:.3g}") for term in terms] for conv, terms in net.folded.items()}
     json.dumps(first, allow_nan=False)  # what is no JSON fails now, not after the work
     planned = {
         "params": net.graph.params(),

@@ -14,7 +14,19 @@ import numpy.typing as npt
 
 from refnet.readings.precision import Precision
 
-__all__ = ["LAMBDA", "Sum", "Value", "channel", "gamma", "moved", "norms_moved", "nothing", "stored"]
+__all__ = [
+    "LAMBDA",
+    "Loose",
+    "Sum",
+    "Value",
+    "channel",
+    "gamma",
+    "moved",
+    "norms_moved",
+    "nothing",
+    "settled",
+    "stored",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -27,6 +39,13 @@ class Sum(NamedTuple):
     K: int
     A: Array
     B2: Array
+
+
+class Loose(NamedTuple):
+    """A parameter that a port may have otherwise: how far, element by element."""
+
+    value: Array
+    slack: Array
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,11 @@ def _step(x: Value) -> float:
     if not x.precision.step or x.worst.any() or not seen.size:
         return 2 * x.precision.step
     return float(seen.min())
+
+
+def settled(param: Array | Loose | None) -> tuple[Array | None, Array | None]:
+    """A parameter, and how far a port's own may lie from it, None where it is the port's own."""
+    return (param.value, param.slack) if isinstance(param, Loose) else (param, None)
 
 
 def norms_moved(x: Value, s: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:

@@ -70,7 +70,7 @@ from refnet.readings.bounds.sums import (
     scale,
     softmax,
 )
-from refnet.readings.carried import Value, nothing, stored
+from refnet.readings.carried import Loose, Value, nothing, stored
 from refnet.readings.precision import Precision
 
 __all__ = [
@@ -149,19 +149,20 @@ def bound(
     given : the segment's inputs as the candidate has them
     precision : of the candidate
     rounded : whether the inputs are rounded copies of what the candidate went on with
-    slack : by name of an input, how far it may lie from what the candidate has
+    slack : by the name of an input, or of a convolution's param, how far the candidate's own may lie from it
     dtype : of the arithmetic; float32, where the size of a bound is all that is asked for, takes half the memory
 
     Returns
     -------
     Bound
     """
-    arrays = {name: np.asarray(params[name], dtype) for name in graph.params()}
     loose = {name: np.asarray(each, dtype) for name, each in (slack or {}).items()}
     sources = {
         name: source(np.asarray(x, dtype), precision, rounded=rounded, slack=loose.get(name))
         for name, x in given.items()
     }
+    exact = {name: np.asarray(params[name], dtype) for name in graph.params()}
+    arrays = {name: Loose(array, loose[name]) if name in loose else array for name, array in exact.items()}
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         value = interpret(graph, sys.modules[__name__], arrays, sources)
         worst, expected, var = map(_known, value.total)

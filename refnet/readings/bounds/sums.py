@@ -10,7 +10,19 @@ import numpy.typing as npt
 
 from refnet.readings import fast
 from refnet.readings.bounds.storing import closed
-from refnet.readings.carried import LAMBDA, Sum, Value, channel, gamma, moved, norms_moved, nothing, stored
+from refnet.readings.carried import (
+    LAMBDA,
+    Loose,
+    Sum,
+    Value,
+    channel,
+    gamma,
+    moved,
+    norms_moved,
+    nothing,
+    settled,
+    stored,
+)
 
 __all__ = [
     "add",
@@ -32,27 +44,27 @@ Pad = tuple[Pair, Pair]
 _NO_PAD = ((0, 0), (0, 0))
 
 
-def conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+def conv2d(x: Value, w: Array | Loose, b: Array | Loose | None, **geometry: Any) -> Value:
     """K = C R S, and one for the bias; A = sum abs(w x) + abs(b); B^2 alike."""
-    return _convolved(fast.conv2d, w[0].size, x, w, b, **geometry)
+    return _convolved(fast.conv2d, x, w, b, **geometry)
 
 
-def depthwise_conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+def depthwise_conv2d(x: Value, w: Array | Loose, b: Array | Loose | None, **geometry: Any) -> Value:
     """K = R S, and one for the bias."""
-    return _convolved(fast.depthwise_conv2d, w[0].size, x, w, b, **geometry)
+    return _convolved(fast.depthwise_conv2d, x, w, b, **geometry)
 
 
-def grouped_conv2d(x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+def grouped_conv2d(x: Value, w: Array | Loose, b: Array | Loose | None, **geometry: Any) -> Value:
     """K = C R S with the C channels of a group, and one for the bias."""
-    return _convolved(fast.grouped_conv2d, w[0].size, x, w, b, **geometry)
+    return _convolved(fast.grouped_conv2d, x, w, b, **geometry)
 
 
-def pointwise_conv2d(x: Value, w: Array, b: Array | None) -> Value:
+def pointwise_conv2d(x: Value, w: Array | Loose, b: Array | Loose | None) -> Value:
     """K = C, and one for the bias."""
-    return _convolved(fast.pointwise_conv2d, w[0].size, x, w, b)
+    return _convolved(fast.pointwise_conv2d, x, w, b)
 
 
-def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geometry: Any) -> Value:
+def _convolved(run: Any, x: Value, loose_w: Array | Loose, loose_b: Array | Loose | None, **geometry: Any) -> Value:
     """A sum of products; where weights are stored in a short format, each is off by d = u_store abs(w) + tiny / 2.
 
     The worst case is the sum of d abs(x). The d are independent of each other, though not of position: an element
@@ -61,7 +73,13 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
     Where weights are integers, symmetric and scaled by filter, each is off by half a step more: the filter's largest
     over twice the levels, folded or not, since folding scales a filter as a whole. If tensors are integers too, the
     bias, its own or that of the batch norm behind, is counted in steps of the weights times steps of x.
+
+    Weights and biases that are known to within a slack, because a port folds batch norm itself, move as those that are
+    stored in a short format do.
     """
+    (w, own_w), (b, own_b) = settled(loose_w), settled(loose_b)
+    assert w is not None
+    terms = w[0].size
     worst, expected, var = x.total
     carried = bool(worst.any())
     magnitude, square = np.abs(w), w**2
@@ -76,8 +94,9 @@ def _convolved(run: Any, terms: int, x: Value, w: Array, b: Array | None, **geom
         most = 2 * u * (1 + u) * A
         worst, expected = worst + most, expected + np.minimum(most, LAMBDA * u * np.sqrt(2 * B2))
         var = var + 2 * u**2 * B2
-    if x.precision.short or x.precision.levels:
+    if x.precision.short or x.precision.levels or own_w is not None or own_b is not None:
         d, d_b = moved(x, w, b)
+        d, d_b = (each if own is None else each + own for each, own in ((d, own_w), (d_b, own_b)))
         most = run(largest, d, d_b, **geometry)
         spread = run(largest**2, d**2, d_b**2, **geometry)
         worst, expected = worst + most, expected + np.minimum(most, LAMBDA * np.sqrt(spread))
