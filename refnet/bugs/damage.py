@@ -69,6 +69,8 @@ def weights_scaled(unit: UnitArrays) -> Iterator[Change]:
     square = float((wanted.value**2).sum())
     if square:
         factor = float((copy * wanted.value).sum()) / square
+        if abs(factor - 1) <= 3 * _U:
+            return  # once is no change
         value = factor * wanted.value
         # The product rounds, and so do the factor itself and our estimate of it.
         slack = abs(factor) * wanted.slack + 3 * _U * np.abs(value)
@@ -102,6 +104,8 @@ def weights_offset(unit: UnitArrays) -> Iterator[Change]:
     if not _comparable(unit) or copy.size <= _FEW:
         return
     constant = float(np.median(copy - wanted.value))
+    if not constant:
+        return
     value = wanted.value + constant
     slack = wanted.slack + 3 * _U * (np.abs(value) + abs(constant))
     yield _made(unit, "", Expected(value, slack), constant=constant)

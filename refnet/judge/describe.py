@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, limit
+from refnet.judge.refit import refit
 from refnet.readings.bounds import Precision
 
 __all__ = ["Feature", "describe"]
@@ -25,7 +26,7 @@ class Feature(NamedTuple):
 
     Attributes
     ----------
-    kind : 'cut-off', 'channels', 'border', 'ratio', 'affine', 'shift' or 'permuted'
+    kind : 'cut-off', 'channels', 'border', 'ratio', 'affine', 'shift', 'permuted' or 'weights'
     facts : its figures
     """
 
@@ -50,6 +51,10 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     for form in (_ratio, _affine, _shift, _permuted):
         fits = (each for each in form(target, made.y) if 2 * each.left < each.before)
         found.append(next((each.feature for each in fits if each.left <= each.slope * made.rms + own), None))
+    if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
+        left = _rms(target - other.y)
+        if left <= made.rms + own and 2 * left < _rms(target - made.y):
+            found.append(Feature("weights", {"alike": other.alike}))
     return tuple(feature for feature in found if feature is not None)
 
 

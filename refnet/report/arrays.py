@@ -8,7 +8,7 @@ from typing import Any
 from refnet.readings.precision import FLOATS
 from refnet.report.bugs import of_file
 from refnet.verification.behaviour import Remark
-from refnet.verification.health import HealthFinding
+from refnet.verification.findings import HealthFinding
 from refnet.verification.roundings import Rounding
 from refnet.verification.values import ArrayFinding
 
@@ -72,6 +72,13 @@ _HEALTH = {
     ("float16-overflow", "run"): f"the probe drives it to {{value:.4g}}, beyond float16's {_HALF_MAX:g}",
     ("constant", ""): "every element is {value:g}",
     ("absurd", ""): "2^24 times nine tenths of the others: a float32 sum loses them beside it",
+    (
+        "untrained-norms",
+        "",
+    ): "the statistics of batch norm were never written: means of 0, variances of 1, trained gammas",
+    ("untrained", ""): "the network was never trained: batch norms and weights are as initialisers leave them",
+    ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
+    ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
     ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",
     ("dead-channel", "gamma"): "gamma is zero: it has the same value for every input",
     ("dead-channel", "beta"): "beta is more than 6 gamma below zero: the ReLU behind lets nothing through",
@@ -110,7 +117,7 @@ def _said(form: str, facts: Mapping[str, Any]) -> str:
 def _rounding(rounding: Rounding) -> str:
     facts = dict(rounding.facts)
     if rounding.form == "moved":
-        facts["store"] = ", in float16" if facts["store"] == "float16" else ""
+        facts["store"] = {"float16": ", in float16", "int8": ", quantised"}.get(facts["store"], "")
     if rounding.form == "grid":
         facts["per"] = _PER[facts["per"]]
     return _ROUNDING[rounding.form].format(**facts)

@@ -44,6 +44,11 @@ _EXTRAS = {
     "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
     "unread": "not read: {reason}",
 }
+_MANY = 3  # tensors of which one sentence is said
+_OTHER_WEIGHTS = (
+    "{count} layers, {first} first, compute what they should with other weights, {alike:.0f} % like the pack's: the "
+    "port was given another file, or another state of training."
+)
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -102,7 +107,15 @@ def extra_sentence(extra: Extra) -> str:
 def _notes(found: Comparison) -> Iterator[str]:
     """What is to be said beside the verdicts and the causes."""
     judged = found.judged
+    other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]
+    if len(other) >= _MANY:
+        alike = sorted(
+            each.facts["alike"] for name in other for each in judged.features[name] if each.kind == "weights"
+        )
+        yield _OTHER_WEIGHTS.format(count=len(other), first=other[0], alike=100 * alike[len(alike) // 2])
     for name, features in judged.features.items():
+        if len(other) >= _MANY and name in other:
+            continue
         words = "; ".join(map(feature_sentence, features))
         yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
     for yardstick, words in (("spread", _LONG), ("none", _UNVOUCHED)):
@@ -198,6 +211,8 @@ def feature_sentence(feature: Feature) -> str:
             return f"it is {facts['factor']:.7g} times the reference throughout"
         case "affine":
             return "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)"
+        case "weights":
+            return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
         case "shift":
             return f"it is the reference shifted by {facts['pixels']} pixels"
     return "it holds the reference's values in another order"

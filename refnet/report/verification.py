@@ -15,7 +15,8 @@ from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.words import figure
 from refnet.text import plain
-from refnet.verification.health import HealthFinding
+from refnet.verification.findings import HealthFinding
+from refnet.verification.patterns import FaultPattern
 from refnet.verification.policy import WORDS
 from refnet.verification.sides import Choice
 from refnet.verification.values import EQUAL, ArrayFinding
@@ -49,7 +50,7 @@ def sentence(found: Verified) -> str:
         more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
         why.append(f"{changes[0]}{more}")
     if found.faults:
-        why.append(_faults(found.faults))
+        why.append(_pattern(found.pattern) if found.pattern is not None else _faults(found.faults))
     if words := [word for word in found.unmeant if word != "structure"]:
         why.append(f"{', '.join(_meant(words))}, which --allow does not list")
     if found.unhealthy:
@@ -72,6 +73,21 @@ def _faults(faults: Sequence[ArrayFinding]) -> str:
     return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
 
 
+def _pattern(pattern: FaultPattern) -> str:
+    """What all faults have in common: 'only the running statistics differ, in 52 of 52 batch norms'."""
+    layers = f"{pattern.layers} of {pattern.of}"
+    match pattern.kind:
+        case "statistics":
+            return f"only the running statistics differ, in {layers} batch norms ({pattern.fault or 'mixed'})"
+        case "norms":
+            return f"only batch norms differ, {layers}"
+        case "head":
+            return f"only the classifier differs ({pattern.fault or 'mixed'})"
+    return (
+        f"{pattern.arrays} arrays of {layers} layers have one fault: {KIND_SENTENCES.get(pattern.fault, pattern.fault)}"
+    )
+
+
 def _more(count: int, what: str) -> str:
     return f"{count} more {what}{'s' if count > 1 else ''}"
 
@@ -88,6 +104,7 @@ def verification_document(found: Verified) -> dict[str, Any]:
         "verdict": sentence(found),
         "structure": [_difference(found, each) for each in found.structure],
         "values": [_value(found, value) for value in found.values],
+        "pattern": None if found.pattern is None else {**found.pattern._asdict(), "sentence": _pattern(found.pattern)},
         "behaviour": _behaviour(found),
         "health": [
             {
@@ -218,6 +235,9 @@ def _values(found: Verified, verbose: bool) -> str:
         place = f"[{', '.join(map(str, most.at))}]"
         lines[0] += f"; at most {figure(most.ulps)} ulps, at {most.name}{place}"
     rows = found.values if verbose else found.faults
+    if found.pattern is not None:
+        lines.append(f"  {_pattern(found.pattern)}")
+        rows = rows if verbose else rows[:1]
     lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
     for kind in dict.fromkeys(value.kind for value in found.faults):
         if kind in KIND_SENTENCES:

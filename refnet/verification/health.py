@@ -6,7 +6,6 @@ Some findings fail a file: NaN, infinity, a negative variance. Others are only l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,42 +14,16 @@ import numpy.typing as npt
 from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.files.checkpoint import Checkpoint
 from refnet.readings.precision import FLOATS
+from refnet.verification.findings import HealthFinding
+from refnet.verification.training import untrained
 
-__all__ = ["HealthFinding", "examine"]
+__all__ = ["examine"]
 
 Array = npt.NDArray[Any]
 
 _HALF_MAX = FLOATS["float16"].largest
 _LOST = 1 / FLOATS["float32"].u  # so many times larger, a number leaves nothing of another in a float32 sum
 _CONSTANT = 4  # elements that a tensor must have to be called constant
-
-
-@dataclass(frozen=True)
-class HealthFinding:
-    """One thing about one tensor.
-
-    Attributes
-    ----------
-    file : whose
-    name : of the tensor, refnet's
-    key : the file's own name of it
-    kind : 'nan', 'inf', 'negative-variance', 'zero-variance', 'denormal', 'float16-overflow', 'constant', 'absurd' of
-        an array; 'dead-channel' of a unit; 'not-finite', 'float16-overflow' of what a run makes
-    fails : whether the file cannot be used so
-    count, first : of how many elements or channels, and the index of the first
-    form : what of its kind, '' where there is one
-    value : the figure that goes with it
-    """
-
-    file: str
-    name: str
-    key: str
-    kind: str
-    fails: bool
-    count: int
-    first: tuple[int, ...]
-    form: str = ""
-    value: float = 0.0
 
 
 class _Check(NamedTuple):
@@ -127,6 +100,7 @@ def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[
     found = [finding for name in file.params for finding in _of_array(file, name, slots.get(name, ""))]
     for unit in unit_arrays(file.graph, file.params):
         found += [*_dead(file, unit), *_stuck(file, unit)]
+    found += untrained(file)
     return [*found, *(_of_run(file, trace) if trace is not None else [])]
 
 

@@ -60,7 +60,10 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
     constant : of the activation behind a bias, the 3 of a hard sigmoid, which exporters add to the bias
     """
     if steps is not None:
-        yield Rounding(("int8",), "integers", {}, partial(_within, more=steps / 2))
+        yield Rounding(("int8",), "integers", {}, partial(_stepped, more=steps / 2, by=0.0))
+        if constant:
+            facts = {"constant": constant, "store": "int8"}
+            yield Rounding(("int8",), "moved", facts, partial(_stepped, more=steps / 2, by=constant))
         return
     yield Rounding((), "", {}, partial(_within, more=0.0), True)
     with np.errstate(over="ignore"):
@@ -83,6 +86,12 @@ def _short(made: Expected, *, store: str) -> Expected:
     grid = FLOATS[store]
     with np.errstate(invalid="ignore"):
         return _within(made, more=grid.u * (np.abs(made.value) + made.slack) + grid.subnormal / 2)
+
+
+def _stepped(made: Expected, *, more: Array, by: float) -> Expected:
+    """Half a step, and what float32 leaves of the quotient: converters divide in it, by a product of two scales."""
+    with np.errstate(invalid="ignore"):
+        return _within(made, more=more + _PRODUCT * (np.abs(made.value + by) + abs(by)))
 
 
 def _moved(made: Expected, *, by: float, store: str) -> Expected:

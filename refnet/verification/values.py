@@ -81,12 +81,15 @@ class _Pairing:
     roundings: tuple[Rounding, ...] = field(default=())
 
 
-def match_arrays(sides: Sides, steps: Mapping[str, Array] | None = None) -> list[ArrayFinding]:
+def match_arrays(
+    sides: Sides, steps: Mapping[str, Array] | None = None, own: Mapping[str, Array] | None = None
+) -> list[ArrayFinding]:
     """Every tensor of a copy beside the original, in order.
 
     Parameters
     ----------
     steps : by the copy's 'node.slot', quantisation steps of what it stores as integers, to meet the tensor's shape
+    own : the same of the original: where both are quantised, half a step of each lies between them
     """
     found: list[ArrayFinding] = []
     made: _Made = {name: cache(partial(_wanted, sides, name)) for name in sides.first}
@@ -101,6 +104,7 @@ def match_arrays(sides: Sides, steps: Mapping[str, Array] | None = None) -> list
         else:
             for pairing, known, origin in _pairings(sides, name, made):
                 constant = constants.get(name, 0.0) if pairing.lies.slot == "b" else 0.0
+                pairing = _stepped(pairing, (own or {}).get(origin))
                 value = _fitting(sides, _explained(pairing, known, (steps or {}).get(known), constant))
                 keys = (sides.copy.keys, sides.original.keys)
                 theirs, mine = reversed(keys) if sides.unfolded(name) else keys
@@ -175,6 +179,14 @@ def _pairings(sides: Sides, name: str, made: _Made) -> Iterator[tuple[_Pairing, 
             before and replace(before, slot=slot),
         )
         yield pairing, copy.names.get(slot, f"{name}.{slot}"), original.names.get(slot, "")
+
+
+def _stepped(pairing: _Pairing, steps: Array | None) -> _Pairing:
+    """What should be there, half a step wider where the original is quantised itself."""
+    if steps is None or steps.shape != pairing.wanted.value.shape:
+        return pairing
+    wanted = pairing.wanted
+    return replace(pairing, wanted=wanted._replace(slack=wanted.slack + steps / 2))
 
 
 def _explained(pairing: _Pairing, name: str, steps: Array | None, constant: float) -> ArrayFinding:

@@ -17,7 +17,9 @@ from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
-from refnet.verification.health import HealthFinding, examine
+from refnet.verification.findings import HealthFinding
+from refnet.verification.health import examine
+from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
@@ -71,6 +73,11 @@ class Verified:
     def faults(self) -> list[ArrayFinding]:
         """The tensors that are wrong."""
         return [value for value in self.values if value.fault]
+
+    @property
+    def pattern(self) -> FaultPattern | None:
+        """What all faults have in common, where there are many."""
+        return common(self.sides.original.graph, self.values) if self.sides is not None else None
 
     @property
     def unmeant(self) -> tuple[str, ...]:
@@ -142,7 +149,7 @@ def verify(
         return Verified(file, None, file.differences, (), Behaviour(remark=remark), tuple(health), allow)
     sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
     structure = structure_differences(sides.original, sides.copy)
-    values = tuple(match_arrays(sides, _steps(sides.copy)))
+    values = tuple(match_arrays(sides, _steps(sides.copy), _steps(sides.original)))
     x = inputs(sides.original)
     first = traced(sides.original, x)
     if sides.copy.graph.input_shape == sides.original.graph.input_shape:

@@ -1,0 +1,36 @@
+"""One thing about one tensor of one file, as health finds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["HealthFinding"]
+
+
+@dataclass(frozen=True)
+class HealthFinding:
+    """One thing about one tensor.
+
+    Attributes
+    ----------
+    file : whose
+    name : of the tensor, refnet's
+    key : the file's own name of it
+    kind : 'nan', 'inf', 'negative-variance', 'zero-variance', 'denormal', 'float16-overflow', 'constant', 'absurd' of
+        an array; 'dead-channel' of a unit; 'untrained-norms', 'untrained', 'untrained-head', 'scale' of what training
+        leaves; 'not-finite', 'float16-overflow' of what a run makes
+    fails : whether the file cannot be used so
+    count, first : of how many elements or channels, and the index of the first
+    form : what of its kind, '' where there is one
+    value : the figure that goes with it
+    """
+
+    file: str
+    name: str
+    key: str
+    kind: str
+    fails: bool
+    count: int
+    first: tuple[int, ...]
+    form: str = ""
+    value: float = 0.0

@@ -1,0 +1,104 @@
+"""What training leaves in weights, and its absence: statistics never written, heads and networks never trained.
+
+One file alone shows it. A batch norm whose statistics are all 0 and 1 beside trained gammas was never run in training
+mode, or its statistics were lost; weights that are spread exactly as an initialiser spreads them were never trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import UnitArrays, unit_arrays
+from refnet.bugs.parts import Parts
+from refnet.files.checkpoint import Checkpoint
+from refnet.verification.findings import HealthFinding
+
+__all__ = ["untrained"]
+
+Array = npt.NDArray[Any]
+
+_FEWEST = 500  # weights that a distribution is told from
+_AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the count: 1 in 100 drawn sets is above
+_ALIKE = 0.9  # of the norms of a network that must be as they begin
+_NEAR = 0.05  # relative: how near a spread must be to an initialiser's
+_WIDE = 1e3  # times 1 / root(fan in), above or below which no training ends
+
+
+def untrained(file: Checkpoint) -> Iterator[HealthFinding]:
+    """What says that a file, or a part of it, was never trained."""
+    units = list(unit_arrays(file.graph, file.params, Parts(file.graph).classifier))
+    norms = [
+        unit for unit in units if unit.norm is not None and {"gamma", "beta", "mean", "var"} <= unit.tensors.keys()
+    ]
+    still = [unit for unit in norms if not unit["mean"].any() and (unit["var"] == 1).all()]
+    drawn = [unit for unit in units if "w" in unit and unit["w"].size >= _FEWEST and _initialiser(unit)]
+    large = [unit for unit in units if "w" in unit and unit["w"].size >= _FEWEST]
+    if norms and len(still) >= _ALIKE * len(norms):
+        plain = [unit for unit in still if (unit["gamma"] == 1).all() and not unit["beta"].any()]
+        if len(plain) == len(still) and len(drawn) >= len(large) / 2:
+            yield _found(file, plain[0], "mean", "untrained", False, len(plain))
+        elif not all((unit["gamma"] == 1).all() for unit in still):  # else they may have been folded, and left as ones
+            yield _found(file, still[0], "mean", "untrained-norms", True, len(still))
+    elif large and len(drawn) < len(large) / 2:
+        yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in drawn if unit.classifies)
+    yield from _scales(file, units)
+
+
+def _found(
+    file: Checkpoint, unit: UnitArrays, slot: str, kind: str, fails: bool, count: int, value: float = 0.0
+) -> HealthFinding:
+    name = unit.names[slot]
+    return HealthFinding(file.path, name, file.keys.get(name, ""), kind, fails, count, (), value=value)
+
+
+def _scales(file: Checkpoint, units: list[UnitArrays]) -> Iterator[HealthFinding]:
+    """Weights so large or small as a whole that no training left them; where batch norm follows, no scale matters."""
+    for unit in units:
+        if "w" in unit and unit.norm is None and np.isfinite(unit["w"]).all():
+            size = float(np.sqrt(np.mean(unit["w"] ** 2) * unit["w"][0].size))
+            if size and not 1 / _WIDE < size < _WIDE:
+                yield _found(file, unit, "w", "scale", False, unit["w"].size, size)
+
+
+def _initialiser(unit: UnitArrays) -> bool:
+    """Whether weights are spread as an initialiser of the frameworks spreads them."""
+    w = unit["w"].ravel()
+    if not np.isfinite(w).all():
+        return False
+    inputs, outputs = unit["w"][0].size, unit["w"].size // max(unit["w"][0].size, 1)
+    area = unit["w"][0, 0].size if unit["w"].ndim == 4 else (unit["w"][0].size if unit["w"].ndim == 3 else 1)
+    outputs = area if unit.op == "depthwise_conv2d" else outputs * area
+    edge, spread = float(np.abs(w).max()), float(w.std())
+    normals = (0.01, 0.02, math.sqrt(2 / outputs), math.sqrt(2 / inputs), math.sqrt(1 / inputs))
+    edges = (1 / math.sqrt(inputs), math.sqrt(6 / (inputs + outputs)), math.sqrt(6 / inputs), math.sqrt(3 / inputs))
+    centred = abs(float(w.mean())) < 4 * spread / math.sqrt(w.size)
+    if not centred:
+        return False
+    if any(abs(spread / each - 1) < _NEAR for each in normals):
+        return _statistic(np.sort(w / spread), _normal) < _AS_DRAWN
+    return any(abs(edge / each - 1) < _NEAR for each in edges) and _statistic(np.sort(w / edge), _uniform) < _AS_DRAWN
+
+
+def _statistic(values: Array, distribution: Any) -> float:
+    """Kolmogorov and Smirnov: the largest distance between how values are spread and a distribution, times root n."""
+    n = len(values)
+    expected = distribution(values)
+    above, below = np.arange(1, n + 1) / n - expected, expected - np.arange(n) / n
+    return math.sqrt(n) * float(max(above.max(), below.max()))
+
+
+def _normal(x: Array) -> Array:
+    from scipy.special import ndtr
+
+    made: Array = ndtr(x)
+    return made
+
+
+def _uniform(x: Array) -> Array:
+    made: Array = ((x + 1) / 2).clip(0, 1)
+    return made

@@ -1,0 +1,67 @@
+"""A port with other weights: a fit of a layer's weights says that only they differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, probe, random_params
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
+from refnet.graph import SOURCE
+from refnet.judge.describe import describe
+from refnet.judge.refit import refit
+from refnet.readings.bounds import Precision
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(64, 96), classes=10)
+PARAMS = random_params(GRAPH)
+X = probe(GRAPH, 1)
+
+
+def segment(params, end, dumped):
+    tensors = {SOURCE: X, **Network(GRAPH, params).trace(X)}
+    kept = {name: y for name, y in tensors.items() if name in (SOURCE, *dumped, end)}
+    return cut(Parts(GRAPH), PARAMS, end, kept)
+
+
+def stale(scale=0.05):
+    rng = np.random.default_rng(0)
+    return {
+        name: (y + scale * y.std() * rng.standard_normal(y.shape)).astype(np.float32) if name.endswith(".w") else y
+        for name, y in PARAMS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("end", "dumped"),
+    [
+        ("stem.conv", ()),
+        ("block2.expand", ("block1.project.bn",)),
+        ("block2.depthwise", ("block2.expand.act",)),
+        ("block2.expand.bn", ("block1.project.bn",)),
+    ],
+)
+def test_other_weights_are_told(end, dumped):
+    made = segment(stale(), end, dumped)
+    (feature,) = describe(made, Precision.of("float32"))
+    assert feature.kind == "weights"
+    assert 0.98 < feature.facts["alike"] < 1
+
+
+def test_weights_of_nothing_alike_are_told_as_such():
+    rng = np.random.default_rng(1)
+    other = {**PARAMS, "block2.expand.w": rng.permuted(PARAMS["block2.expand.w"], axis=1)}
+    assert abs(refit(segment(other, "block2.expand", ("block1.project.bn",))).alike) < 0.5
+
+
+def test_what_no_weights_explain_is_not_told():
+    made = segment(PARAMS, "block2.expand", ("block1.project.bn",))
+    noise = np.random.default_rng(0).standard_normal(made.candidate.shape).astype(np.float32)
+    bent = np.maximum(made.candidate, -0.2) + np.float32(1e-3) * noise
+    assert "weights" not in {each.kind for each in describe(replace(made, candidate=bent), Precision.of("float32"))}
+
+
+def test_where_there_are_fewer_points_than_weights_nothing_is_solved():
+    assert refit(segment(stale(), "block17.project", ("block17.depthwise.act",))) is None

@@ -1,0 +1,117 @@
+"""What training leaves, and its absence, by one file alone; what many faults have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exporting import checkpoint, network
+
+from refnet.report.verification import sentence, verification_document, verification_text
+from refnet.verification.verify import verify
+
+
+def edited(**slots):
+    """The params of a network, those of some slots made by a function of the array."""
+    graph, params = network("v2")
+    return graph, {name: slots.get(name.rpartition(".")[2], lambda y: y)(y) for name, y in params.items()}
+
+
+def kinds(graph, params):
+    return {each.kind: each for each in verify(checkpoint(graph, params)).health}
+
+
+def drawn(graph, params, seed=0):
+    """Weights as PyTorch's MobileNets draw them."""
+    rng, made = np.random.default_rng(seed), dict(params)
+    for node in graph.nodes:
+        for slot, shape in node.params.items():
+            outputs = 9 if node.op == "depthwise_conv2d" else shape[0] * (9 if len(shape) == 4 else 1)
+            spread = 0.01 if node.name == "head.logits" else np.sqrt(2 / outputs)
+            if slot == "w":
+                made[f"{node.name}.w"] = (spread * rng.standard_normal(shape)).astype(np.float32)
+    return made
+
+
+def trained(params):
+    """Weights with the heavy tails that training leaves."""
+    return {n: (np.sign(y) * np.abs(y) ** 1.5 if n.endswith(".w") else y).astype(np.float32) for n, y in params.items()}
+
+
+def test_statistics_that_were_never_written_fail_a_file():
+    graph, params = edited(mean=np.zeros_like, var=np.ones_like)
+    found = verify(checkpoint(graph, params))
+    (finding,) = [each for each in found.health if each.kind == "untrained-norms"]
+    assert finding.fails
+    assert finding.count == sum(node.op == "batch_norm" for node in graph.nodes)
+    assert not found.holds
+    assert "statistics of batch norm were never written" in sentence(found)
+
+
+def test_one_batch_norm_of_ones_says_nothing():
+    graph, params = network("v2")
+    one = {
+        **params,
+        "stem.bn.mean": np.zeros_like(params["stem.bn.mean"]),
+        "stem.bn.var": np.ones_like(params["stem.bn.var"]),
+    }
+    assert "untrained-norms" not in kinds(graph, one)
+
+
+def test_batch_norms_that_were_folded_and_left_as_ones_are_no_fault():
+    graph, params = edited(mean=np.zeros_like, var=np.ones_like, gamma=np.ones_like)
+    assert "untrained-norms" not in kinds(graph, trained(params))
+
+
+def test_a_network_as_it_was_drawn_is_told():
+    graph, params = edited(mean=np.zeros_like, var=np.ones_like, gamma=np.ones_like, beta=np.zeros_like)
+    found = kinds(graph, drawn(graph, params))
+    assert "untrained" in found
+    assert not found["untrained"].fails
+    assert "untrained-norms" not in found
+
+
+def test_a_head_as_it_was_drawn_is_told_beside_trained_weights():
+    graph, params = network("v2")
+    head = {name: y for name, y in drawn(graph, params).items() if name == "head.logits.w"}
+    assert "untrained-head" in kinds(graph, {**trained(params), **head})
+    assert "untrained-head" not in kinds(graph, trained(params))
+
+
+@pytest.mark.parametrize("factor", [1e5, 1e-5])
+def test_a_scale_that_no_training_leaves_is_told(factor):
+    graph, params = network("v2")
+    found = kinds(graph, {**params, "head.logits.w": params["head.logits.w"] * np.float32(factor)})
+    assert found["scale"].name == "head.logits.w"
+
+
+# Patterns
+
+
+def apart(**slots):
+    graph, params = network("v2")
+    return verify(checkpoint(graph, params), checkpoint(graph, edited(**slots)[1], "copy"))
+
+
+def test_only_the_running_statistics_differ_is_one_sentence():
+    rng = np.random.default_rng(0)
+
+    def moved(y):
+        return (y * rng.uniform(1.05, 1.2, y.shape)).astype(np.float32)
+
+    found = apart(mean=moved, var=moved)
+    assert found.pattern.kind == "statistics"
+    assert found.pattern.layers == found.pattern.of
+    assert "only the running statistics differ, in" in sentence(found)
+    assert verification_document(found)["pattern"]["kind"] == "statistics"
+    assert verification_text(found).count(".bn.mean") <= 2  # not a line for each
+
+
+def test_other_weights_too_are_another_pattern_or_none():
+    found = apart(mean=lambda y: y + np.float32(0.1), w=lambda y: y * np.float32(2))
+    assert found.pattern is None
+
+
+def test_one_fault_everywhere_is_one_sentence():
+    found = apart(w=lambda y: y * np.float32(255))
+    assert (found.pattern.kind, found.pattern.fault) == ("one", "scaled")
+    assert "have one fault: a constant factor" in sentence(found)
