@@ -27,6 +27,8 @@ __all__ = ["Known", "Walked", "walk_along"]
 Array = npt.NDArray[Any]
 
 TIGHT = 0.05  # relative distance within which a tensor is what a unit makes: rounding of 8 bits leaves 0.01 to 0.03
+_RIGHT = 2e-3  # the same on the first walk, and where a tensor vouches for those that it was made through
+_TOLD = 256  # elements that a tensor must have to vouch for others
 _EQUAL = 1e-6  # and within which two nodes hold the same
 _LIKELY = 0.4  # the same for what the next layer makes, if every other choice is
 _TWICE = 2.0  # so many times farther
@@ -118,13 +120,20 @@ class _Going:
         made = dict(self._made(unit.nodes, self.have))
         self._move(unit, made)
         self._claim([node.name for node in unit.nodes if node.name in made and node.name not in self.known], made)
-        for index, node in enumerate(unit.nodes if self.sure is not None else ()):
-            if {node.name} & (self.found.keys() | self.known.keys() | (self.sure or set())):
-                continue
-            if (y := self._resume(node.name)) is not None:
-                behind = dict(self._made(unit.nodes[index + 1 :], {**self.have, node.name: y}))
-                self._claim([name for name in behind if name not in self.known and name not in self.found], behind)
+        if self.sure is not None:
+            self._look_ahead(unit)
         self._go_on(unit, made)
+
+    def _look_ahead(self, unit: Unit) -> None:
+        """Behind the last tensor that is known of a unit, the tensors that what follows tells."""
+        has = [index for index, node in enumerate(unit.nodes) if node.name in self.found or node.name in self.known]
+        first = has[-1] + 1 if has else 0
+        for index in range(first, len(unit.nodes)):
+            name = unit.nodes[index].name
+            if name in self.found or name in (self.sure or ()) or (y := self._resume(name)) is None:
+                continue
+            behind = dict(self._made(unit.nodes[index + 1 :], {**self.have, name: y}))
+            self._claim([each for each in behind if each not in self.known and each not in self.found], behind)
 
     def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
         """A tensor that has an earlier point's name and a later point's values, where nothing else has its name."""
@@ -156,9 +165,11 @@ class _Going:
                 if changed:
                     y = next((value for _, value in self._made((node,), values)), None)
             else:
-                told = node.op not in GATES  # a gate is near 1 whatever came before
-                if told and node.name in made and self._tight(each, node.name, made[node.name]):
-                    self.vouched |= through
+                if node.name in made and self._right(each, node.name, made[node.name]):
+                    if node.op == "flatten":  # the same numbers
+                        self.vouched.add(node.inputs[0])
+                    if self._tells(node, made[node.name]):
+                        self.vouched |= through
                 through, changed = set(), True
                 y = self._usable(node.name, made.get(node.name))
             if y is not None:
@@ -170,9 +181,13 @@ class _Going:
         for name in [name for name in self.have if self.last.get(name) in {node.name for node in unit.nodes}]:
             del self.have[name]
 
-    def _tight(self, each: Known, node: str, y: Array) -> bool:
+    def _tells(self, node: Node, y: Array) -> bool:
+        """Whether a tensor can vouch: a gate is near 1, a softmax near 0 whatever came before; a few numbers agree."""
+        return node.op not in (*GATES, "softmax") and y.size >= _TOLD and bool(np.ptp(y))
+
+    def _right(self, each: Known, node: str, y: Array) -> bool:
         return self.tables.fits(each.source, node) and (
-            self.tables.like(each.source, node, self.tables.sample(node, y)).distance <= TIGHT
+            self.tables.like(each.source, node, self.tables.sample(node, y)).distance <= _RIGHT
         )
 
     def _usable(self, node: str, made: Array | None) -> Array | None:
@@ -223,6 +238,8 @@ class _Going:
         near: dict[str, dict[str, Likeness]] = {}
         for node in nodes:
             sample, limit = self.tables.sample(node, made[node]), self._limit(node)
+            if not np.ptp(sample):
+                continue  # zeros are like any zeros
             for source in self.free:
                 if self.tables.fits(source, node) and not self._is_flat(source, node):
                     like = self.tables.like(source, node, sample)
@@ -235,7 +252,7 @@ class _Going:
         flat = node in self.graph and self.graph[node].op == "flatten"
         if flat and (before := self.graph[node].inputs[0]) in self.distance:
             return 4 * max(self.distance[before], _EQUAL)
-        return TIGHT
+        return _RIGHT if self.sure is None else TIGHT
 
     def _is_flat(self, source: str, node: str) -> bool:
         """Whether a tensor has the shape of what flattens the node, and so is that."""
@@ -289,8 +306,11 @@ class _Going:
         if not np.isfinite(array).all():
             return math.inf
         have, least = {**self.have, node: array.astype(np.float32)}, math.inf
+        told = float(array.min()) < 0  # else what a ReLU makes of it is itself
         for reader in self.graph.readers()[node]:
             for name, y in self._made(self._chain(reader), have):
+                if self.graph[name].op in ACTIVATIONS and name == reader.name and not told:
+                    continue
                 sample = self.tables.sample(name, y)
                 others = [each for each in self.free if each != source and self.tables.fits(each, name)]
                 others += (
