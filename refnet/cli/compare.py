@@ -18,6 +18,7 @@ from refnet.judge.integers import compare_integers
 from refnet.network import load
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack
+from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import FLOATS, WEIGHTS
 from refnet.report.comparison import comparison_document, comparison_pictures
 from refnet.report.integers import integer_document, integer_table
@@ -48,6 +49,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="of a pack of integers and a file of integers: reference, optimised or xnnpack run it in LiteRT; "
         "the name of another arithmetic, such as tflite_2_12 or qnnpack, runs it in that",
     )
+    parser.add_argument("--algorithm", choices=ALGORITHMS, help="the fast algorithm that the port's convolutions use")
     parser.add_argument("--image", metavar="FILE", help="the picture that the pack's input was made of")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
     seconds_argument(parser)
@@ -79,6 +81,7 @@ def _run(options: argparse.Namespace) -> int:
             names=_names(options.map),
             precision=options.precision,
             accumulate=options.accumulate,
+            algorithm=options.algorithm,
             scales=_scales(options.scales),
             weights=options.weights,
             partial=options.partial,

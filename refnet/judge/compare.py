@@ -24,6 +24,7 @@ from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor, match_tensors
 from refnet.pack.pack import Pack, read_pack
 from refnet.readings.bounds import Precision
+from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import WEIGHTS
 from refnet.readings.shapes import shapes
 from refnet.runtimes.models import is_model, run_model
@@ -81,6 +82,7 @@ def compare(
     names: Mapping[str, str] | None = None,
     precision: str | None = None,
     accumulate: str | None = None,
+    algorithm: str | None = None,
     scales: Mapping[str, TensorScale] | None = None,
     weights: str | None = None,
     partial: bool = False,
@@ -99,6 +101,8 @@ def compare(
         (N, C, H, W) and returns such a dict
     names : candidate's name -> node name; other names are matched by equality, then by content
     precision, accumulate : 'float32', 'tf32', 'float16', 'bfloat16' of stored tensors and of sums; by default as stored
+    algorithm : how the port computes convolutions where it does by a fast algorithm: one of
+        `readings.bounds.algorithms.ALGORITHMS`
     scales : by the candidate's name, of integer tensors; half a step per store joins the bound
     weights : 'int8' where the port's are integers and the pack's are not: half a step of each joins the bound; of a
         .tflite file that is plain from the file
@@ -163,10 +167,13 @@ def compare(
         reference = replace(reference, image=_picture(pack, Path(image)))
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     levels = WEIGHTS[weights] if weights else 0
+    if algorithm is not None and algorithm not in ALGORITHMS:
+        raise RequestError(f"algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}")
     declared = _precisions(matching, arrays, real, precision, accumulate, levels)
     narrow = precision is None and _is_narrow(reference, arrays, declared)
     if narrow:
         declared = _precisions(matching, arrays, real, "float32", accumulate, levels)
+    declared = {node: each._replace(algorithm=algorithm or "") for node, each in declared.items()}
     budget = SearchBudget(seconds, tell)
     found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain, budget=budget)
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):

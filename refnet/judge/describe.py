@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.refit import refit
+from refnet.judge.verdicts import judge
+from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
+from refnet.readings.bounds.algorithms import ALGORITHMS
 
 __all__ = ["Feature", "describe"]
 
@@ -26,7 +29,8 @@ class Feature(NamedTuple):
 
     Attributes
     ----------
-    kind : 'cut-off', 'channels', 'border', 'ratio', 'affine', 'shift', 'permuted' or 'weights'
+    kind : 'cut-off', 'channels', 'border', 'ratio', 'affine', 'shift', 'permuted',
+        'weights', or 'algorithm' where a fast algorithm of convolution rounds so
     facts : its figures
     """
 
@@ -45,6 +49,8 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     target, made = segment.candidate.astype(np.float64), limit(segment, precision)
     if made.y.shape != target.shape:
         return ()
+    if names := fast_algorithms(segment, precision):
+        return (Feature("algorithm", {"names": names}),)
     beyond = np.abs(target - made.y) > made.expected
     found = [_cut_off(beyond, target, made.y), _channels(beyond), _border(beyond)]
     own = max(precision.u, precision.u_store) * _rms(target)  # what made the form may have rounded once more
@@ -56,6 +62,19 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
         if left <= made.rms + own and 2 * left < _rms(target - made.y):
             found.append(Feature("weights", {"alike": other.alike}))
     return tuple(feature for feature in found if feature is not None)
+
+
+def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
+    """The algorithms of convolution within whose rounding a tensor lies that plain sums do not explain."""
+    assert segment.candidate is not None
+    if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
+        return ()
+    plain, found = limit(segment, precision), []
+    for name in ALGORITHMS:
+        made = limit(segment, precision._replace(algorithm=name))
+        if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:
+            found.append(name)
+    return tuple(found)
 
 
 class _Undone(NamedTuple):

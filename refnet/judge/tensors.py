@@ -6,7 +6,7 @@ tensors: the nodes between two tensors that it has are one segment.
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut
 from refnet.graph import SOURCE, Graph
 from refnet.judge.budget import Search, SearchBudget
-from refnet.judge.describe import Feature, describe
+from refnet.judge.describe import Feature, describe, fast_algorithms
 from refnet.judge.diagnose import Cause, Diagnosis, misshapen
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
@@ -157,22 +157,43 @@ def judge_tensors(
 def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
     yardsticks = {each.name: each.judgement.yardstick for each in judged.findings}
-    found = {_name(s): Diagnosis(s, p, budget, yardsticks[_name(s)]) for s, p in judging.failing}
+    fast = _fast(judging.failing)
+    found = {
+        _name(s): Diagnosis(s, p, budget, yardsticks[_name(s)]) for s, p in judging.failing if _name(s) not in fast
+    }
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()})
     causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
-    features = {_name(s): describe(s, p) for s, p in judging.failing if not causes[_name(s)]}
+    features = {_name(s): describe(s, p) for s, p in judging.failing if not causes.get(_name(s))}
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
     return replace(
         judged,
+        findings=tuple(_softened(each, features.get(each.name, ())) for each in judged.findings),
         causes=causes,
         features=features,
         patterns=patterns(ordered, whole),
         evidence=sure,
         search=budget.search,
     )
+
+
+_SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
+
+
+def _fast(failing: list[tuple[Segment, Precision]]) -> set[str]:
+    """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
+    names = {_name(s): fast_algorithms(s, p) for s, p in failing}
+    counts = Counter(algorithm for found in names.values() for algorithm in found)
+    return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
+
+
+def _softened(finding: Finding, features: tuple[Feature, ...]) -> Finding:
+    """Beyond what plain sums leave, but within what a fast algorithm does: suspect."""
+    if finding.judgement.verdict != "wrong" or not any(feature.kind == "algorithm" for feature in features):
+        return finding
+    return finding._replace(judgement=finding.judgement._replace(verdict="suspect"))
 
 
 class _Judging:

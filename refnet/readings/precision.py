@@ -76,7 +76,8 @@ class Precision(NamedTuple):
     `tiny` is twice what an underflow may cost; `step` is half a quantisation step of integer storage; `u_factor` is
     the unit roundoff that the two factors of every product are rounded to first, as tf32 does; `levels` is how many
     steps lie between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter,
-    else 0; `span` is the least and the largest number that a stored tensor can hold: integers saturate there.
+    else 0; `span` is the least and the largest number that a stored tensor can hold: integers saturate there;
+    `algorithm` is how convolutions are computed where they are no plain sums, one of `bounds.algorithms.ALGORITHMS`.
     """
 
     u: float
@@ -86,6 +87,7 @@ class Precision(NamedTuple):
     u_factor: float = 0.0
     levels: int = 0
     span: tuple[float, float] = (-math.inf, math.inf)
+    algorithm: str = ""
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:

@@ -49,6 +49,10 @@ _OTHER_WEIGHTS = (
     "{count} layers, {first} first, compute what they should with other weights, {alike:.0f} % like the pack's: the "
     "port was given another file, or another state of training."
 )
+_FAST = (
+    "{count} tensors, {first} first, are off by what {names} leaves of rounding, and by no bug that is known. If the "
+    "port computes so, declare it with --algorithm {name}."
+)
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -113,8 +117,19 @@ def _notes(found: Comparison) -> Iterator[str]:
             each.facts["alike"] for name in other for each in judged.features[name] if each.kind == "weights"
         )
         yield _OTHER_WEIGHTS.format(count=len(other), first=other[0], alike=100 * alike[len(alike) // 2])
+    fast = {
+        name: each.facts["names"]
+        for name, features in judged.features.items()
+        for each in features
+        if each.kind == "algorithm"
+    }
+    told = len(fast) >= _MANY
+    if told:
+        alike = [each for each in next(iter(fast.values())) if all(each in names for names in fast.values())]
+        names = alike or sorted({each for names in fast.values() for each in names})
+        yield _FAST.format(count=len(fast), first=next(iter(fast)), names=" or ".join(names), name=names[0])
     for name, features in judged.features.items():
-        if len(other) >= _MANY and name in other:
+        if (len(other) >= _MANY and name in other) or (told and name in fast):
             continue
         words = "; ".join(map(feature_sentence, features))
         yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
@@ -211,6 +226,11 @@ def feature_sentence(feature: Feature) -> str:
             return f"it is {facts['factor']:.7g} times the reference throughout"
         case "affine":
             return "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)"
+        case "algorithm":
+            names = facts["names"]
+            return (
+                f"it is what {' or '.join(names)} leaves of rounding: if the port computes so, --algorithm {names[0]}"
+            )
         case "weights":
             return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
         case "shift":

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.readings import fast
+from refnet.readings.bounds.algorithms import algorithm_sum
 from refnet.readings.bounds.storing import closed
 from refnet.readings.carried import (
     LAMBDA,
@@ -102,6 +103,8 @@ def _convolved(run: Any, x: Value, loose_w: Array | Loose, loose_b: Array | Loos
         worst, expected = worst + most, expected + np.minimum(most, LAMBDA * np.sqrt(spread))
         var = var + spread
     total = Sum(terms + (b is not None), A, B2)
+    if x.precision.algorithm:
+        total = algorithm_sum(x.precision.algorithm, largest, w, b, total, geometry)
     return stored(run(x.y, w, b, **geometry), total, worst, expected, var, x.precision)
 
 
