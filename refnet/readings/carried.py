@@ -24,7 +24,7 @@ __all__ = [
     "moved",
     "norms_moved",
     "nothing",
-    "settled",
+    "parted",
     "stored",
 ]
 
@@ -127,7 +127,7 @@ def _step(x: Value) -> float:
     return float(seen.min())
 
 
-def settled(param: Array | Loose | None) -> tuple[Array | None, Array | None]:
+def parted(param: Array | Loose | None) -> tuple[Array | None, Array | None]:
     """A parameter, and how far a port's own may lie from it, None where it is the port's own."""
     return (param.value, param.slack) if isinstance(param, Loose) else (param, None)
 

@@ -21,7 +21,7 @@ from refnet.readings.carried import (
     moved,
     norms_moved,
     nothing,
-    settled,
+    parted,
     stored,
 )
 
@@ -78,7 +78,7 @@ def _convolved(run: Any, x: Value, loose_w: Array | Loose, loose_b: Array | Loos
     Weights and biases that are known to within a slack, because a port folds batch norm itself, move as those that are
     stored in a short format do.
     """
-    (w, own_w), (b, own_b) = settled(loose_w), settled(loose_b)
+    (w, own_w), (b, own_b) = parted(loose_w), parted(loose_b)
     assert w is not None
     terms = w[0].size
     worst, expected, var = x.total
