@@ -65,7 +65,7 @@ class Recipe:
     classes : numbers that the network returns for an image
     channels : of an image
     preprocessing : from an image's pixels to the network's input; None where nobody has said
-    labels : name of the class names, see `files.labels`; '' where nobody has said
+    labels : the class names, or what `files.labels` calls them; '' where nobody has said
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Recipe:
     classes: int
     channels: int = 3
     preprocessing: Preprocessing | None = None
-    labels: str = ""
+    labels: str | tuple[str, ...] = ""
 
     def __str__(self) -> str:
         return f"{self.model}, width {self.width:g}" if self.model else "a network of its own"

@@ -150,11 +150,10 @@ class _Names:
 
 
 def _parts(known: Graph) -> Mapping[str, str]:
-    """What each node stands in: of a network that is not built here, itself."""
+    """What each node stands in: one that no known network has, itself."""
     recipe = known.recipe
-    if recipe.model in MODELS:
-        return _parts_of(recipe.model, recipe.width, recipe.classes)
-    return {node.name: node.name for node in known.nodes}
+    built = _parts_of(recipe.model, recipe.width, recipe.classes) if recipe.model in MODELS else {}
+    return {node.name: built.get(node.name, node.name) for node in known.nodes}
 
 
 @lru_cache(maxsize=256)

@@ -148,7 +148,8 @@ def strict_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def part_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --prefix and --head, of commands that take a checkpoint."""
+    """Declare --output, --prefix and --head, of commands that take a checkpoint."""
+    parser.add_argument("--output", metavar="NODE,...", help="the tensors that the network is to return; it ends there")
     parser.add_argument("--prefix", help="of a file with names alone: take what is under names that begin so")
     parser.add_argument(
         "--head", metavar="LAYERS", help="likewise: the layers of its own head, such as linear,relu,linear"
@@ -181,7 +182,8 @@ def with_kernels(net: AnyNetwork, kernels: str | None) -> AnyNetwork:
 
 def part_of(options: argparse.Namespace) -> dict[str, Any]:
     """What `part_arguments` declares, as `load` and `identify` take it."""
-    return {"prefix": options.prefix, "head": options.head}
+    output = None if options.output is None else tuple(options.output.split(","))
+    return {"prefix": options.prefix, "head": options.head, "output": output}
 
 
 def checkpoint_of(options: argparse.Namespace) -> AnyNetwork | None:

@@ -222,7 +222,7 @@ def _print(
     run_now = scores.images - evaluation.resumed
     again = f", {evaluation.resumed:,} of them in an earlier run" if evaluation.resumed else ""
     failed = f", {scores.failed:,} without an output" if scores.failed else ""
-    say(f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, recipe.size))}: {plain(dataset.what)}")
+    say(f"{recipe}, {' x '.join(map(str, recipe.size))}: {plain(dataset.what)}")
     say(f"{scores.images:,} images{failed}{again}; {run_now / seconds:.0f} images/s\n")
     for k, count in {1: scores.top1, scores.k: scores.topk}.items():
         say(f"top-{k}  {_percent(count, scores.judged):>7}  {count:,} of {scores.judged:,}")

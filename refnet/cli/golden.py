@@ -45,7 +45,7 @@ _MIB = 2**20
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", help="name of a model (its weights are drawn from their names), or a checkpoint")
     parser.add_argument("--input", metavar="FILE", help="an image, or a .npy array (N, C, H, W) ready for the network")
-    parser.add_argument("-o", "--output", metavar="PACK", required=True, help="the folder to write; it must not exist")
+    parser.add_argument("-o", "--pack", metavar="PACK", required=True, help="the folder to write; it must not exist")
     parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
     parser.add_argument("--width", type=float, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size in pixels; an array has its own")
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
     write_pack(
         net,
         x,
-        options.output,
+        options.pack,
         dtype=options.dtype,
         layout=options.layout,
         only=options.only,
@@ -146,20 +146,20 @@ def _sha256(path: Path) -> str:
 
 def _report(options: argparse.Namespace, net: Network, x: Array) -> None:
     """Print what was written, from the pack itself."""
-    folder = Path(options.output)
+    folder = Path(options.pack)
     manifest = json.loads((folder / "manifest.json").read_text())
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     counts = {kind: len(manifest[kind]) for kind in ("tensors", "params")}
     if options.json:
         facts = {key: manifest[key] for key in ("format", "recipe", "layout", "dtype", "storage", "origin")}
         facts["recipe"] = {key: facts["recipe"][key] for key in ("model", "width", "size", "classes", "channels")}
-        print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
+        print_json({"pack": options.pack, **facts, "input": list(x.shape), **counts, "bytes": size})
         return
     recipe = net.graph.recipe
     say(
-        f"{recipe.model}, width {recipe.width:g}, {' x '.join(map(str, x.shape))}: {counts['tensors']} tensors and "
+        f"{recipe}, {' x '.join(map(str, x.shape))}: {counts['tensors']} tensors and "
         f"{counts['params']} params as {manifest['dtype']}, {manifest['layout']}, {manifest['storage']}: "
-        f"{size / _MIB:.1f} MiB in {plain(options.output)}"
+        f"{size / _MIB:.1f} MiB in {plain(options.pack)}"
     )
 
 

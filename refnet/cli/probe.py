@@ -39,7 +39,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     part_arguments(parser)
     parser.add_argument("--batch", type=int, default=2, help="how many images (2)")
     parser.add_argument("--input", metavar="X.npy", help="report on this input instead of the probe")
-    parser.add_argument("-o", "--output", metavar="X.npy", help="write the probe")
+    parser.add_argument("-o", "--write", metavar="X.npy", help="write the probe")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -56,8 +56,8 @@ def _run(options: argparse.Namespace) -> int:
     else:
         x = probe(net.graph, options.batch)
     rows = detectability_rows(detectability(net, x))
-    if options.output:
-        write_array(options.output, x)
+    if options.write:
+        write_array(options.write, x)
     if options.json:
         print_json(rows)
         return 0

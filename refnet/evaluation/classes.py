@@ -30,14 +30,15 @@ class Classes(NamedTuple):
 
 
 def classes_of(
-    folders: Sequence[str], labels: str, classes: int, file: str | os.PathLike[str] | None = None
+    folders: Sequence[str], labels: str | tuple[str, ...], classes: int, file: str | os.PathLike[str] | None = None
 ) -> Classes:
     """Find the class of each folder.
 
     Parameters
     ----------
     folders : their names, sorted
-    labels : what the network's vendor calls the classes, see `files.labels.class_names`; '' where nobody has said
+    labels : the names of the classes, or what the network's vendor calls them, see `files.labels.class_names`; '' where
+        nobody has said
     classes : how many outputs the network has
     file : of classes, see `read_classes`; what it says is taken and nothing else
 
@@ -53,7 +54,7 @@ def classes_of(
     """
     if file is not None:
         return Classes(_looked_up(folders, read_classes(file), classes, str(file)))
-    names = class_names(labels) if labels else ()
+    names = labels if isinstance(labels, tuple) else class_names(labels) if labels else ()
     if len(names) == classes and set(folders) <= set(names):
         return Classes([names.index(folder) for folder in folders])
     if len(folders) == classes:

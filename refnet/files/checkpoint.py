@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ import numpy.typing as npt
 
 from refnet.alignment.diff import differences
 from refnet.alignment.differences import Difference, Standing, structural
-from refnet.errors import FormatError, GraphError, RequestError
+from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.graph_text import read_graph_text
 from refnet.files.identify import names, structure
 from refnet.files.identify.heads import head_words
 from refnet.files.identify.notes import Note
+from refnet.files.identify.pixels import prepared_for
 from refnet.files.identify.reading import Asked, read
+from refnet.files.identify.weights import in_one_precision, weights_in
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.labels import fitting_labels
 from refnet.files.schemes import Entry
-from refnet.graph import Graph
+from refnet.graph import Graph, Recipe
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
-from refnet.readings.limits import check_sizes
+from refnet.networks.rewrite import returning
+from refnet.readings.shapes import shapes
 from refnet.report.differences import line, standing_words
 
 __all__ = ["Checkpoint", "identify", "read_checkpoint", "settled"]
@@ -39,9 +42,6 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
 
 _SIZE = (224, 224)  # of the images that nearly all known networks are built for
-_COUNTERS = ".num_batches_tracked"  # of PyTorch's batch norms; inference does not read them
-_PROFILERS = ("total_ops", "total_params")  # what thop leaves in every module that it has counted
-_NAMED = 4  # names in a note
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ class Checkpoint:
     notes: tuple[Note, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
 
+    def returning(self, names: Sequence[str]) -> Checkpoint:
+        """The network that returns other tensors, by our names or the file's.
+
+        Raises
+        ------
+        RequestError : there is no such node; names the nearest
+        """
+        ends = [self.names.get(name, name) for name in names]
+        graph = returning(self.graph, ends)
+        graph = replace(graph, recipe=replace(graph.recipe, classes=shapes(graph)[ends[0]][0]))
+        needed = graph.params()
+
+        def kept(table: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in table.items() if name in needed}
+
+        return replace(self, graph=graph, params=kept(self.params), stored=kept(self.stored), keys=kept(self.keys))
+
     def __str__(self) -> str:
         return standing_words(self.standing)
 
@@ -99,6 +116,7 @@ def identify(
     size: tuple[int, int] | int | None = None,
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
+    output: str | Sequence[str] | None = None,
     like: Checkpoint | None = None,
 ) -> Checkpoint:
     """Say which network a file holds: a known one, one of several, almost one, the beginning of one, or one of its own.
@@ -112,6 +130,8 @@ def identify(
     head : of a file that has arrays alone: the layers behind the network's features, 'linear,relu,linear', where it has
         a head of its own and cannot tell what stands between the layers
     prefix : of a file that has arrays alone: take those only whose names begin so
+    output : the tensor, or tensors, that the network is to return, by our names or the file's; what does not lead
+        there is left out
     like : what another file is, of which this one should be a copy: if it has arrays alone, and these fit no network
         but are most of that one's, it is taken for that one, and `misfits` has what does not fit
 
@@ -134,6 +154,20 @@ def identify(
     >>> print(found, found.kind, found.folded)
     refnet/digits x1 npz False
     """
+    found = _identified(path, model, width, size, head, prefix, like)
+    return found if output is None else found.returning([output] if isinstance(output, str) else output)
+
+
+def _identified(
+    path: str | Path,
+    model: str | None,
+    width: float | None,
+    size: tuple[int, int] | int | None,
+    head: str | Sequence[str] | None,
+    prefix: str | None,
+    like: Checkpoint | None,
+) -> Checkpoint:
+    """`identify`, but for the tensors that are wanted."""
     asked = Asked(model, width, None if head is None else head_words(head), prefix)
     if model is not None:
         find(model)
@@ -153,14 +187,15 @@ def read_checkpoint(
     size: tuple[int, int] | int | None = None,
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
+    output: str | Sequence[str] | None = None,
     strict: bool = False,
 ) -> tuple[Graph, Params]:
     """Read trained weights and the network that they belong to.
 
     Parameters
     ----------
-    path, model, width, size, head, prefix : as for `identify`; what tells its structure must be exactly the model that
-        is given
+    path, model, width, size, head, prefix, output : as for `identify`; what tells its structure must be exactly
+        the model that is given
     strict : refuse whatever is not exactly a known network
 
     Returns
@@ -175,7 +210,7 @@ def read_checkpoint(
     RequestError
         as `identify` does; if several networks fit that compute differently; names them.
     """
-    found = identify(path, model=model, width=width, size=size, head=head, prefix=prefix)
+    found = identify(path, model=model, width=width, size=size, head=head, prefix=prefix, output=output)
     return settled(found, model=model, strict=strict)
 
 
@@ -211,8 +246,8 @@ def _from_names(
     like: Checkpoint | None,
 ) -> Checkpoint:
     """A file that has arrays alone."""
-    arrays, notes = _weights(path, contents)
     try:
+        arrays, notes = weights_in(contents)
         reading = read(arrays, asked, contents.submodules)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from None
@@ -225,6 +260,7 @@ def _from_names(
         raise FormatError(f"{path}: {_instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
+    graph = replace(graph, recipe=replace(graph.recipe, labels=fitting_labels(contents.labels, graph.recipe)))
     standing, changes = _standing(layout, reading.notes)
     theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
     held = [ours for ours in shapes if ours in theirs]
@@ -278,17 +314,16 @@ def _from_structure(
     # Where the file leaves the size open, it is the one that the known networks are built for.
     usual = image_size(size, _SIZE if model is None else find(model).size)
     try:
-        if contents.structure is None:
-            own = _written(contents)
-        else:
-            left_open = any(None in shape[1:] for shape in contents.structure.inputs.values())
-            own = importers.import_graph(contents, size=usual if left_open else None)
+        inputs = {} if contents.structure is None else contents.structure.inputs
+        left_open = any(None in shape[1:] for shape in inputs.values())
+        own = importers.import_graph(contents, size=usual if left_open else None)
         found = structure.recognise(own.graph, own.keys.values(), model, width)
         graph = found.named.graph
         graph = resize(graph, graph.recipe.size if size is None else size)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from error
-    params = _in_one_precision(own.params)
+    params = in_one_precision(own.params)
+    graph = replace(graph, recipe=_recipe(own, graph.recipe, contents))
     theirs = {new: old for old, new in found.named.names.items()}
     origin = {f"{node.name}.{slot}": f"{theirs[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
     return Checkpoint(
@@ -307,26 +342,10 @@ def _from_structure(
     )
 
 
-def _written(contents: containers.Contents) -> ImportedGraph:
-    """A graph that refnet wrote beside the arrays that it needs."""
-    graph = read_graph_text(contents.graph)
-    try:
-        check_sizes(graph)
-    except GraphError as error:
-        raise FormatError(f"its graph: {error}") from None
-    arrays = contents.arrays
-    for name, shape in graph.params().items():
-        if name not in arrays or arrays[name].shape != shape:
-            there = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
-            raise FormatError(f"{name!r} {there}, the graph in the file needs {shape}")
-        if arrays[name].dtype.kind != "f":
-            raise FormatError(f"{name!r} holds {arrays[name].dtype}, not floating-point numbers")
-    if extra := [name for name in arrays if name not in graph.params()]:
-        raise FormatError(f"{extra[0]!r} belongs to no node of the graph in the file")
-    stored = {name: contents.dtype(name) for name in arrays}
-    return ImportedGraph(
-        graph, {name: _widened(array) for name, array in arrays.items()}, {n: n for n in arrays}, stored
-    )
+def _recipe(own: ImportedGraph, recipe: Recipe, contents: containers.Contents) -> Recipe:
+    """How images are prepared, and what the classes are called, as far as the file says."""
+    recipe = replace(recipe, preprocessing=prepared_for(replace(own.graph, recipe=recipe), own.params))
+    return replace(recipe, labels=fitting_labels(contents.labels, recipe))
 
 
 def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
@@ -337,40 +356,6 @@ def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
     recipes = [layout.graph.recipe for layout in found]
     said = " or ".join(f"{recipe.model} x{recipe.width:g}" for recipe in recipes)
     return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
-
-
-def _weights(path: str | Path, contents: containers.Contents) -> tuple[Params, tuple[Note, ...]]:
-    """The arrays that count, in the precision that refnet computes in, and what is known of the others."""
-    kept: Params = {}
-    counted: list[str] = []
-    for key, array in contents.arrays.items():
-        if key.endswith(_COUNTERS) or key.startswith("__"):
-            continue
-        if key.rpartition(".")[2] in _PROFILERS and array.size <= 1:
-            counted.append(key)
-            continue
-        if array.dtype.kind != "f":
-            raise FormatError(
-                f"{path}: {key} holds {array.dtype}, not floating-point numbers: not a checkpoint of weights"
-            )
-        kept[key] = _widened(array)
-    if not kept:
-        raise FormatError(f"{path}: holds no weights")
-    facts = {"wrapper": contents.wrappers, "beside": contents.beside, "counters": tuple(counted)}
-    notes = [Note(kind, tuple(held[:_NAMED]), len(held)) for kind, held in facts.items() if held]
-    return _in_one_precision(kept), tuple(notes)
-
-
-def _widened(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """In the precision that refnet computes in."""
-    return array if array.dtype == np.float64 else array.astype(np.float32)
-
-
-def _in_one_precision(arrays: Params) -> Params:
-    """All in float64 where any is, which is exact."""
-    if len({array.dtype for array in arrays.values()}) == 1:
-        return arrays
-    return {key: array.astype(np.float64) for key, array in arrays.items()}
 
 
 def _almost(found: Checkpoint) -> str:

@@ -151,8 +151,16 @@ def _recipe(recipe: Mapping[str, Any]) -> Recipe:
         json_field(recipe, "classes", int, "recipe"),
         json_field(recipe, "channels", int, "recipe"),
         preprocessing=None if preprocessing is None else _preprocessing(preprocessing),
-        labels=json_field(recipe, "labels", str, "recipe") if "labels" in recipe else "",
+        labels=_labels(recipe.get("labels", "")),
     )
+
+
+def _labels(entry: Any) -> str | tuple[str, ...]:
+    if isinstance(entry, str):
+        return entry
+    if not isinstance(entry, list) or not all(isinstance(name, str) for name in entry):
+        raise FormatError("recipe: 'labels' is neither a name nor a list of names")
+    return tuple(entry)
 
 
 def _preprocessing(entry: Any) -> Preprocessing:

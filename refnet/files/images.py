@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.files.containers.atomic import atomic_file
 from refnet.networks.preprocessing import Preprocessing
 
 __all__ = ["prepare", "read_image"]
@@ -81,6 +82,19 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow's readers raise nearly anything over a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise FormatError(f"{file}: cannot be read as an image: {reason}") from error
+
+
+def write_picture(path: str | PathLike[str], pixels: NDArray[np.uint8]) -> None:
+    """Write pixels, (H, W) grey or (H, W, 3), as a PNG file, whole or not at all.
+
+    Raises
+    ------
+    RequestError : the file cannot be written
+    RefnetError : Pillow is missing
+    """
+    image = _pillow().Image.fromarray(pixels)
+    with atomic_file(path) as file:
+        image.save(file, format="PNG")
 
 
 def prepare(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import json
+from collections.abc import Mapping
 from functools import cache
+from os import PathLike
+from pathlib import Path
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import shipped
 from refnet.graph import Recipe
 
-__all__ = ["class_names", "names_of_classes"]
+__all__ = ["class_names", "fitting_labels", "names_in", "names_of_classes", "read_names"]
 
 _FORMAT = "# refnet class names, version 1"  # the first line of a file of names
 
@@ -55,8 +60,70 @@ def names_of_classes(recipe: Recipe) -> tuple[str, ...]:
     >>> names_of_classes(Recipe("", 1.0, (32, 32), classes=10, labels="digits"))[7]
     '7'
     """
-    names = class_names(recipe.labels) if recipe.labels else ()
+    labels = recipe.labels
+    names = labels if isinstance(labels, tuple) else class_names(labels) if labels else ()
     return names if len(names) == recipe.classes else ()
+
+
+def fitting_labels(found: Mapping[str, str], recipe: Recipe) -> str | tuple[str, ...]:
+    """The names that a file has for the classes: the first that are as many as these; else what the recipe says.
+
+    Parameters
+    ----------
+    found : texts, by where they are from
+    """
+    fitting = (names for text in found.values() if len(names := names_in(text)) == recipe.classes)
+    return next(fitting, recipe.labels)
+
+
+def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
+    """The names of classes in a file; see `names_in`.
+
+    Raises
+    ------
+    FormatError : it cannot be read, or holds none
+    """
+    try:
+        found = names_in(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: cannot be read as text: {getattr(error, 'strerror', None) or error}") from None
+    if not found:
+        raise FormatError(f"{path}: names no classes: one a line, or a list in JSON")
+    return found
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a text: one a line, with or without numbers before them; or a list, or names by number.
+
+    Examples
+    --------
+    >>> names_in("0 cat"), names_in("{0: 'cat', 1: 'big dog'}"), names_in('{"labels": ["cat"]}')
+    (('cat',), ('cat', 'big dog'), ('cat',))
+    """
+    if text.lstrip()[:1] in ("{", "["):
+        return _listed(text.strip())
+    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    parts = [line.replace(":", " ", 1).split(maxsplit=1) for line in lines]
+    if lines and all(len(part) == 2 and part[0] == str(place) for place, part in enumerate(parts)):
+        return tuple(part[1] for part in parts)
+    return tuple(name.strip() for name in lines[0].split(",")) if len(lines) == 1 else tuple(lines)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """The names of a list, of an entry 'labels', or of a dictionary by number; in JSON or as Python writes it."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return ()
+    if isinstance(found, dict) and "labels" in found:
+        found = found["labels"]
+    if isinstance(found, dict):
+        numbered = {str(key): name for key, name in found.items()}
+        found = [numbered.get(str(place)) for place in range(len(numbered))]
+    return tuple(found) if isinstance(found, list) and all(isinstance(name, str) for name in found) else ()
 
 
 def _read(file: str, count: int) -> tuple[str, ...]:

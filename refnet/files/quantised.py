@@ -21,7 +21,7 @@ from refnet.files.importers.tflite_integers import import_tflite_integers, is_qu
 from refnet.files.integers_npz import read_integers_npz
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
-from refnet.networks.preprocessing import Preprocessing
+from refnet.networks.preprocessing import RAW, Preprocessing
 from refnet.readings.integer.quantisation import Quantisation
 from refnet.readings.quantised import DEFAULT_KERNELS
 
@@ -114,7 +114,9 @@ def _twin(
 def _named(imported: ImportedIntegers, twin: Checkpoint | None, kernels: str) -> QuantisedFile:
     """Under the names of the known network; nodes that it has none of keep the file's."""
     if twin is None:
-        return QuantisedFile(imported.graph, imported.params, imported.quantised, kernels, None, imported.keys)
+        recipe = replace(imported.graph.recipe, preprocessing=_fitting(None, imported))
+        graph = replace(imported.graph, recipe=recipe)
+        return QuantisedFile(graph, imported.params, imported.quantised, kernels, None, imported.keys)
     ours = {node.name for node in imported.graph.nodes}
     names = {old: new for old, new in twin.names.items() if old in ours}
     used = set(names.values())
@@ -123,14 +125,14 @@ def _named(imported: ImportedIntegers, twin: Checkpoint | None, kernels: str) ->
             names[name] = f"{name}.own"
     named = imported.renamed(names)
     known = twin.graph.recipe
-    prepared = None if known.preprocessing is None else _fitting(known.preprocessing, named)
+    prepared = _fitting(known.preprocessing, named)
     recipe = replace(known, classes=imported.graph.recipe.classes, preprocessing=prepared)
     graph = replace(named.graph, recipe=recipe)
     real = replace(twin.graph, recipe=recipe)
     return QuantisedFile(graph, named.params, named.quantised, kernels, (real, twin.params), named.keys)
 
 
-def _fitting(known: Preprocessing, named: ImportedIntegers) -> Preprocessing:
+def _fitting(known: Preprocessing | None, named: ImportedIntegers) -> Preprocessing | None:
     """How images are prepared: pixels are brought into the range of the input's integers, where that is a usual one.
 
     A network that rescales its input itself takes pixels from 0 to 1 or from 0 to 255, whatever its vendor's others do.
@@ -143,5 +145,6 @@ def _fitting(known: Preprocessing, named: ImportedIntegers) -> Preprocessing:
     ends = [float(step) * (end - zero_point) for end in (q.low, q.high)]
     for (low, high), (scale, mean) in _RANGES.items():
         if all(abs(end - wanted) <= 1.01 * float(step) for end, wanted in zip(ends, (low, high), strict=True)):
-            return replace(known, scale=scale, mean=(mean, mean, mean), std=(1.0, 1.0, 1.0))
+            origin = f"pixels from {low:g} to {high:g}, which the input's integers stand for"
+            return replace(known or RAW, origin=origin, scale=scale, mean=(mean, mean, mean), std=(1.0, 1.0, 1.0))
     return known

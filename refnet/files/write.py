@@ -111,6 +111,7 @@ def convert(
     size: tuple[int, int] | int | None = None,
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
+    output: str | Sequence[str] | None = None,
 ) -> Converted:
     """Write a file of weights as another kind of file, in other names, folded, in another precision; or as ONNX.
 
@@ -119,7 +120,8 @@ def convert(
     source : of any kind that refnet reads
     destination, names, fold, dtype : as for `write_weights`; dtype by default the precision that the source is read in
     force : give a vendor's names to a network that this vendor's own computes otherwise
-    strict, model, width, size, head, prefix : which network the source is or must be, as for `read_checkpoint`
+    strict, model, width, size, head, prefix, output : which network the source is or must be, as for
+        `read_checkpoint`
 
     Returns
     -------
@@ -145,7 +147,7 @@ def convert(
     if not _is_onnx(target):
         _writer(target)
     writable(target, origin)
-    found = identify(origin, model=model, width=width, size=size, head=head, prefix=prefix)
+    found = identify(origin, model=model, width=width, size=size, head=head, prefix=prefix, output=output)
     graph, params = settled(found, model=model, strict=strict)
     written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, force=force)
     lost = () if written.graph else found.differences  # a graph tells in what it is another one

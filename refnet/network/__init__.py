@@ -191,6 +191,7 @@ def load(
     size: tuple[int, int] | int | None = None,
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
+    output: str | Sequence[str] | None = None,
     strict: bool = False,
 ) -> AnyNetwork:
     """Load trained weights; without a path the network that ships with refnet, which reads handwritten digits.
@@ -202,6 +203,7 @@ def load(
     size : (height, width) of the images; by default the file's or else the vendor's
     head : layers of a head of the file's own, where the file cannot tell; 'linear,relu,linear'
     prefix : take only what the file holds under names that begin so
+    output : the tensor, or tensors, that the network is to return; it ends there
     strict : refuse whatever is not exactly a known network
 
     Returns
@@ -230,5 +232,9 @@ def load(
         path, model = shipped.path("digits_weights.npz"), DEFAULT
     integers = read_quantised(path, model=model, width=width, size=size, strict=strict)
     if integers is not None:
-        return QuantisedNetwork(*integers)
-    return Network(*read_checkpoint(path, model=model, width=width, size=size, head=head, prefix=prefix, strict=strict))
+        net = QuantisedNetwork(*integers)
+        return net if output is None else net.returning([output] if isinstance(output, str) else output)
+    graph, params = read_checkpoint(
+        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, strict=strict
+    )
+    return Network(graph, params)

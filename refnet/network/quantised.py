@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node
 from refnet.network import Network, images_for
 from refnet.networks.build import image_size
+from refnet.networks.rewrite import returning
 from refnet.readings.integer import fast
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import DEFAULT_KERNELS, rules_of, run_integers
@@ -158,6 +159,14 @@ class QuantisedNetwork:
     def under(self, kernels: str) -> QuantisedNetwork:
         """The same network in another runtime's arithmetic."""
         return replace(self, kernels=kernels)
+
+    def returning(self, names: Sequence[str]) -> QuantisedNetwork:
+        """The network that returns other tensors; see `networks.rewrite.returning`."""
+        twin = None
+        if self.twin is not None and all(name in self.twin[0] for name in names):
+            real = returning(self.twin[0], names)
+            twin = real, {name: self.twin[1][name] for name in real.params()}
+        return replace(self, graph=returning(self.graph, names), twin=twin)
 
     def at(self, size: tuple[int, int] | int) -> QuantisedNetwork:
         """The network itself, if it is made for images of this size: a quantised one is for no other.

@@ -6,6 +6,7 @@ imports nothing of refnet.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +18,9 @@ __all__ = [
     "DIGITS",
     "KERAS",
     "KERAS_RAW",
+    "NAMED",
     "PAPER",
+    "RAW",
     "TIMM_BICUBIC",
     "TIMM_BICUBIC_HALF",
     "TIMM_BICUBIC_HALF_90",
@@ -27,6 +30,7 @@ __all__ = [
     "TORCHVISION_SEGMENTATION",
     "TORCHVISION_V1",
     "TORCHVISION_V2",
+    "UNIT",
     "Interpolation",
     "Preprocessing",
 ]
@@ -195,3 +199,21 @@ DIGITS = replace(
     KERAS,
     origin="refnet: 8x8 scans of digits, black paper and white ink, every pixel repeated",
 )
+
+RAW = Preprocessing(
+    origin="pixels from 0 to 255; the whole image, resized",
+    resize=None,
+    interpolation="bilinear",
+    scale=1.0,
+    mean=_ZERO,
+    std=_ONE,
+)
+UNIT = replace(RAW, origin="pixels from 0 to 1; the whole image, resized", scale=255.0)
+
+# What a caller may say of a network that nobody has said it of.
+NAMED: Mapping[str, Preprocessing] = {
+    "raw": RAW,
+    "unit": UNIT,
+    "signed": replace(RAW, origin="pixels from -1 to 1; the whole image, resized", scale=127.5, mean=_ONE),
+    "imagenet": replace(TORCHVISION_V1, origin="ImageNet's mean and deviation; the centre of the image"),
+}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import difflib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet.errors import RequestError
 from refnet.graph import Graph, Node
 
-__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms"]
+__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms", "returning"]
 
 Params = Mapping[str, npt.NDArray[Any]]
 
@@ -74,6 +76,22 @@ def fold_graph(graph: Graph, keep: Collection[str] = ()) -> Graph:
         params = {"w": graph[conv].params["w"], "b": norm.params["beta"]}
         made = made.replaced(conv, replace(made[conv], params=params))
     return made
+
+
+def returning(graph: Graph, names: Sequence[str]) -> Graph:
+    """The part of a network that makes some of its tensors, and returns them.
+
+    Raises
+    ------
+    RequestError : there is no such node; names the nearest
+    """
+    for name in names:
+        if name not in graph:
+            near = ", ".join(difflib.get_close_matches(name, list(graph.by_name), n=3, cutoff=0.4))
+            raise RequestError(f"the network has no node {name!r}{f'; nearest: {near}' if near else ''}")
+    if not names or len(set(names)) < len(names):
+        raise RequestError("output: name each node that is to be returned once")
+    return graph.leading_to(*names)
 
 
 def norms(graph: Graph, keep: Collection[str] = ()) -> dict[str, Node]:

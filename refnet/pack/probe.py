@@ -94,6 +94,8 @@ def _photograph(graph: Graph) -> Array:
         pixels = np.repeat(pixels.mean(axis=1, keepdims=True), C, axis=1)
     pixels = fast.resize_bilinear(pixels, size=(H, W), align_corners=False)
     pre = graph.recipe.preprocessing or KERAS
-    mean, std = np.array(pre.mean).reshape(-1, 1, 1), np.array(pre.std).reshape(-1, 1, 1)
+    mean, std = np.array([pre.mean, pre.std]).reshape(2, 3, 1, 1)
+    if C != 3:
+        mean, std = mean.mean(), std.mean()
     x: Array = (pixels[0] / pre.scale - mean) / std
     return x

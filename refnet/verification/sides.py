@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refnet.alignment.differences import Standing
+from refnet.alignment.naming import named_after
 from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.bugs.parts import Parts
 from refnet.errors import FormatError, RequestError
@@ -147,9 +148,11 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sid
     """Put two files side by side.
 
     Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone is
-    taken at the size of one that tells its structure.
+    taken at the size of one that tells its structure. Where either is a network of its own, or goes on as one, the
+    second file's nodes are called after those of the first, by their place.
     """
     one, other, choices = _settled(one, other, size)
+    other = _named_alike(one, other)
     original, copy = (other, one) if _derived(one) > _derived(other) else (one, other)
     return Sides(
         original,
@@ -157,6 +160,25 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sid
         _units(original),
         _units(copy),
         choices,
+    )
+
+
+def _named_alike(one: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """The second file under the first one's names, where names of their own are not the same."""
+    own = any(file.standing.kind == "own" or file.standing.beyond for file in (one, other))
+    if not own or one.graph.by_name.keys() == other.graph.by_name.keys():
+        return other
+    named = named_after(one.graph, other.graph)
+    moved = {
+        f"{node.name}.{slot}": f"{named.names[node.name]}.{slot}" for node in other.graph.nodes for slot in node.params
+    }
+    return replace(
+        other,
+        graph=named.graph,
+        params={moved[name]: array for name, array in other.params.items()},
+        stored={moved[name]: dtype for name, dtype in other.stored.items()},
+        keys={moved[name]: key for name, key in other.keys.items()},
+        names={own: named.names.get(name, name) for own, name in other.names.items()},
     )
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import Archive, is_zip, opened, shown
+from refnet.files.containers.class_texts import class_texts
 from refnet.files.containers.structure import GRAPH, Contents
 
 __all__ = ["Contents", "is_folder", "kind", "read"]
@@ -51,10 +52,10 @@ def read(path: str | PathLike[str]) -> Contents:
     # Imported only here: a network in an .npz needs no reader of graphs.
     module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
     held = module.read(path)
-    if isinstance(held, Contents):
-        return held
-    graph = held.pop(GRAPH, None)
-    return Contents(name, held, graph="" if graph is None else graph.tobytes().decode("utf-8", "replace"))
+    if not isinstance(held, Contents):
+        graph = held.pop(GRAPH, None)
+        held = Contents(name, held, graph="" if graph is None else graph.tobytes().decode("utf-8", "replace"))
+    return held._replace(labels={**held.labels, **class_texts(Path(path), name)})
 
 
 def kind(path: str | PathLike[str]) -> str:

@@ -46,6 +46,8 @@ _DTYPES = {
     12: ("<u4", "uint64_data"),
     13: ("<u8", "uint64_data"),
 }
+_LABELS = ("names", "labels", "classes", "class_names")  # what metadata that name classes are called
+_LONGEST_LABELS = 1 << 20
 _TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -116,7 +118,12 @@ class _GraphReader:
             inputs={_text(given.name): _open_shape(given) for given in graph.input if given.name not in self.arrays},
             outputs=tuple(_text(made.name) for made in graph.output),
         )
-        return Contents("onnx", self.arrays, structure)
+        labels = {
+            f"{entry.key} in the file's metadata": entry.value[:_LONGEST_LABELS]
+            for entry in self.model.metadata_props
+            if entry.key.lower() in _LABELS
+        }
+        return Contents("onnx", self.arrays, structure, labels=labels)
 
     def _keep(self, name: str, array: Array) -> None:
         if not name or name in self.arrays:

@@ -100,6 +100,7 @@ class Contents(NamedTuple):
     beside : its other entries, which were passed over: 'optimizer', 'epoch'
     stored : the dtype in the file, of arrays that are not as the file has them: floats that integers stand for
     graph : the text of the graph that refnet wrote beside the arrays, '' where there is none
+    labels : texts that name classes, in the file's metadata or in a file beside it, by where they are from
     """
 
     kind: str
@@ -110,6 +111,7 @@ class Contents(NamedTuple):
     beside: tuple[str, ...] = ()
     stored: Mapping[str, str] = {}
     graph: str = ""
+    labels: Mapping[str, str] = {}
 
     def dtype(self, name: str) -> str:
         """The dtype that the file has an array in."""

@@ -12,6 +12,7 @@ from refnet.files.containers.structure import Contents
 from refnet.files.importers import keras, ncnn, onnx, openvino, tensorflow, tflite
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.stored import import_stored
 
 __all__ = ["ImportedGraph", "import_graph"]
 
@@ -52,6 +53,8 @@ def import_graph(contents: Contents, size: tuple[int, int] | None = None) -> Imp
     >>> from refnet.files import containers
     >>> imported = import_graph(containers.read("mobilenet.onnx"))  # doctest: +SKIP
     """
+    if contents.graph:
+        return import_stored(contents)
     if contents.structure is None:
         raise FormatError("the file does not say how its arrays are used")
     return canonicalise(_IMPORTERS[contents.kind](contents, size))
