@@ -1,4 +1,4 @@
-"""A graph that refnet wrote beside the arrays that it needs, as a network: the names are its own."""
+"""A graph that refnet wrote beside the arrays that it needs, as a network, its names fit to be those of files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from refnet.errors import FormatError, GraphError
 from refnet.files.containers.structure import Contents
 from refnet.files.graph_text import read_graph_text
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.tensor_names import free_name
+from refnet.graph import SOURCE
 
 __all__ = ["import_stored"]
 
@@ -34,6 +36,10 @@ def import_stored(contents: Contents) -> ImportedGraph:
             raise FormatError(f"{name!r} holds {arrays[name].dtype}, not floating-point numbers")
     if extra := [name for name in arrays if name not in needed]:
         raise FormatError(f"{extra[0]!r} belongs to no node of the graph in the file")
+    taken = {SOURCE}
+    names = {node.name: free_name(node.name, taken) for node in graph.nodes}
     params = {name: np.asarray(a, np.float64 if a.dtype == np.float64 else np.float32) for name, a in arrays.items()}
-    stored = {name: contents.dtype(name) for name in arrays}
-    return ImportedGraph.of(graph, params, {name: name for name in arrays}, stored)
+    now = {f"{node.name}.{slot}": f"{names[node.name]}.{slot}" for node in graph.nodes for slot in node.params}
+    keys = {now[name]: name for name in arrays}
+    stored = {now[name]: contents.dtype(name) for name in arrays}
+    return ImportedGraph.of(graph.renamed(names), {now[name]: a for name, a in params.items()}, keys, stored)
