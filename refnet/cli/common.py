@@ -215,7 +215,10 @@ def quantised_of(options: argparse.Namespace) -> QuantisedNetwork | None:
     from refnet.network.quantised import QuantisedNetwork
 
     found = read_quantised(options.network, **{key: asked[key] for key in ("model", "width", "size")})
-    return None if found is None else QuantisedNetwork(*found)
+    if found is None:
+        return None
+    net = QuantisedNetwork(*found)
+    return net if asked["output"] is None else net.returning(asked["output"])
 
 
 def _asked(options: argparse.Namespace) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Write the pack and say what is in it."""
-    free(options.output)
+    free(options.pack)
     integers = None if options.float else quantised_of(options)
     if integers is not None:
         return golden_integers(integers, options, _of_file(options))

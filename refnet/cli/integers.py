@@ -104,21 +104,21 @@ def golden_integers(net: QuantisedNetwork, options: argparse.Namespace, weights:
     x, source = _images(net, options)
     origin = {"weights": weights, "input": source}
     write_integer_pack(
-        net, x, options.output, layout=options.layout, only=options.only, form=options.format,
+        net, x, options.pack, layout=options.layout, only=options.only, form=options.format,
         accumulators=options.accumulators, origin=origin,
     )  # fmt: skip
-    folder = Path(options.output)
+    folder = Path(options.pack)
     manifest = json.loads((folder / "manifest.json").read_text())
     counts = {kind: len(manifest[kind]) for kind in ("tensors", "params", "constants", "accumulators")}
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if options.json:
         facts = {key: manifest[key] for key in ("format", "kernels", "layout", "storage", "origin")}
-        print_json({"pack": options.output, **facts, "input": list(x.shape), **counts, "bytes": size})
+        print_json({"pack": options.pack, **facts, "input": list(x.shape), **counts, "bytes": size})
         return 0
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     say(
         f"{net.graph.recipe}, {' x '.join(map(str, x.shape))}: {said}; {net.dtypes}, arithmetic of {net.kernels}, "
-        f"{manifest['layout']}, {manifest['storage']}: {size / 2**20:.1f} MiB in {plain(options.output)}"
+        f"{manifest['layout']}, {manifest['storage']}: {size / 2**20:.1f} MiB in {plain(options.pack)}"
     )
     return 0
 

@@ -47,8 +47,8 @@ def _run(options: argparse.Namespace) -> int:
     """Print for each bug at how many places it applies and at how many this input shows it."""
     if options.batch < 1:
         raise RequestError(f"--batch {options.batch}: take at least 1")
-    if options.output:
-        writable(options.output, options.network, options.input)
+    if options.write:
+        writable(options.write, options.network, options.input)
     net = _network(options)
     if options.input:
         net, x = read_input(net, options.input)

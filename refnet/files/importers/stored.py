@@ -10,6 +10,7 @@ from refnet.files.graph_text import read_graph_text
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.tensor_names import free_name
 from refnet.graph import SOURCE
+from refnet.readings.limits import check_sizes
 
 __all__ = ["import_stored"]
 
