@@ -118,6 +118,7 @@ def identify(
     prefix: str | None = None,
     output: str | Sequence[str] | None = None,
     like: Checkpoint | None = None,
+    contents: containers.Contents | None = None,
 ) -> Checkpoint:
     """Say which network a file holds: a known one, one of several, almost one, the beginning of one, or one of its own.
 
@@ -134,6 +135,7 @@ def identify(
         there is left out
     like : what another file is, of which this one should be a copy: if it has arrays alone, and these fit no network
         but are most of that one's, it is taken for that one, and `misfits` has what does not fit
+    contents : what is in the file, where it has been read
 
     Returns
     -------
@@ -154,12 +156,16 @@ def identify(
     >>> print(found, found.kind, found.folded)
     refnet/digits x1 npz False
     """
-    found = _identified(path, model, width, size, head, prefix, like)
+    if model is not None:
+        find(model)
+    contents = containers.read(path) if contents is None else contents
+    found = _identified(path, contents, model, width, size, head, prefix, like)
     return found if output is None else found.returning([output] if isinstance(output, str) else output)
 
 
 def _identified(
     path: str | Path,
+    contents: containers.Contents,
     model: str | None,
     width: float | None,
     size: tuple[int, int] | int | None,
@@ -169,9 +175,6 @@ def _identified(
 ) -> Checkpoint:
     """`identify`, but for the tensors that are wanted."""
     asked = Asked(model, width, None if head is None else head_words(head), prefix)
-    if model is not None:
-        find(model)
-    contents = containers.read(path)
     if contents.structure is None and not contents.graph:
         return _from_names(path, contents, asked, size, like)
     if head is not None or prefix is not None:
@@ -189,6 +192,7 @@ def read_checkpoint(
     prefix: str | None = None,
     output: str | Sequence[str] | None = None,
     strict: bool = False,
+    contents: containers.Contents | None = None,
 ) -> tuple[Graph, Params]:
     """Read trained weights and the network that they belong to.
 
@@ -197,6 +201,7 @@ def read_checkpoint(
     path, model, width, size, head, prefix, output : as for `identify`; what tells its structure must be exactly
         the model that is given
     strict : refuse whatever is not exactly a known network
+    contents : what is in the file, where it has been read
 
     Returns
     -------
@@ -210,7 +215,9 @@ def read_checkpoint(
     RequestError
         as `identify` does; if several networks fit that compute differently; names them.
     """
-    found = identify(path, model=model, width=width, size=size, head=head, prefix=prefix, output=output)
+    found = identify(
+        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, contents=contents
+    )
     return settled(found, model=model, strict=strict)
 
 

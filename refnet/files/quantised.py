@@ -65,12 +65,13 @@ def read_quantised(
     width: float | None = None,
     size: tuple[int, int] | int | None = None,
     strict: bool = False,
+    contents: Contents | None = None,
 ) -> QuantisedFile | None:
     """Read a network whose convolutions read integers; None of a file that holds none.
 
     Parameters
     ----------
-    path, model, width, size, strict : as for `read_checkpoint`
+    path, model, width, size, strict, contents : as for `read_checkpoint`
 
     Raises
     ------
@@ -83,7 +84,7 @@ def read_quantised(
         return None if own is None else QuantisedFile(*own, None, {})
     if kind not in _READERS:
         return None
-    contents = containers.read(path)
+    contents = containers.read(path) if contents is None else contents
     reader = _READERS[contents.kind]
     if contents.structure is None or not reader.holds(contents.structure):
         return None

@@ -221,7 +221,7 @@ def load(
     Network(refnet/digits, width 1, size (32, 32), 157 nodes, float32)
     """
     # Only here: running a network needs no parser of files, and importing refnet is quick.
-    from refnet.files import shipped
+    from refnet.files import containers, shipped
     from refnet.files.checkpoint import read_checkpoint
     from refnet.files.quantised import read_quantised
     from refnet.network.quantised import QuantisedNetwork
@@ -230,11 +230,13 @@ def load(
         if model not in (None, DEFAULT):
             raise RequestError(f"no weights of {model} ship with refnet: give the path of a checkpoint")
         path, model = shipped.path("digits_weights.npz"), DEFAULT
-    integers = read_quantised(path, model=model, width=width, size=size, strict=strict)
+    contents = containers.read(path)
+    integers = read_quantised(path, model=model, width=width, size=size, strict=strict, contents=contents)
     if integers is not None:
         net = QuantisedNetwork(*integers)
         return net if output is None else net.returning([output] if isinstance(output, str) else output)
     graph, params = read_checkpoint(
-        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, strict=strict
-    )
+        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, strict=strict,
+        contents=contents,
+    )  # fmt: skip
     return Network(graph, params)

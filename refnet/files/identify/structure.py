@@ -56,13 +56,18 @@ class _Candidate(NamedTuple):
     named: NamedGraph
     differences: tuple[Difference, ...]
     unlike: int  # convolutions that are others, and habits
-    share: float  # of the convolutions of the larger side
+    sized: Graph  # the known network, or its beginning, for the file's images
     until: str = ""  # of a beginning
     beyond: tuple[str, ...] = ()
 
     @property
     def vendor(self) -> str:
         return find(self.known.recipe.model).dialect.vendor
+
+    @property
+    def share(self) -> float:
+        """How many of the convolutions of the larger side are the other's."""
+        return _share(self.sized, self.named.graph) if self.unlike else 1.0
 
     def standing(self) -> Standing:
         recipe = self.known.recipe
@@ -152,7 +157,7 @@ def _candidate(graph: Graph, name: str, width: float, classes: int) -> _Candidat
     known, sized = _built(name, width, classes), _sized(name, width, classes, graph.recipe.size)
     named = named_after(sized, graph)
     found = structural(differences(sized, named.graph))
-    return _Candidate(known, named, found, _unlike(found), _share(sized, named.graph))
+    return _Candidate(known, named, found, _unlike(found), sized)
 
 
 def _beginning(graph: Graph, name: str, width: float, count: int) -> _Candidate:
@@ -176,7 +181,7 @@ def _beginning(graph: Graph, name: str, width: float, count: int) -> _Candidate:
     found = tuple(one for one in found if one.key != "extra" or one.node not in beyond)
     own = sum(named.graph[name].op in CONVOLUTIONS for name in beyond)
     unlike = _unlike(found) + (own + _OWN_END if own else 0)
-    return _Candidate(whole, named, found, unlike, _share(known, named.graph), until, beyond)
+    return _Candidate(whole, named, found, unlike, known, until, beyond)
 
 
 def _unlike(found: Collection[Difference]) -> int:
