@@ -169,7 +169,7 @@ class _KerasModel:
                 slope = 0.2 if self.is_keras2 else 1 / 6  # Keras 3 changed it
                 return builder.add(name, "hard_sigmoid", x, slope=slope, offset=0.5)
             case "leaky_relu":
-                return builder.leaky_relu(name, x, 0.2)
+                return builder.leaky_relu(name, x, float(np.float32(0.2)))
         raise FormatError(f"the activation {shown(activation)}")
 
     # -------------------------------------------------------------------------------------- arithmetic, written out
@@ -186,7 +186,7 @@ class _KerasModel:
         if function in _ACTIVATIONS and plain:
             return self._activation(builder, op.outputs[0], inputs[0], _ACTIVATIONS[function])
         if function == "nn.leaky_relu" and plain:
-            return builder.leaky_relu(op.outputs[0], inputs[0], float(given.get("alpha", 0.2)))
+            return builder.leaky_relu(op.outputs[0], inputs[0], float(np.float32(given.get("alpha", 0.2))))
         if function == "concat" and len(inputs) > 1:
             return builder.concat(op.outputs[0], inputs, int(given.get("axis", -1)))
         if function == "math.reduce_mean" and plain:

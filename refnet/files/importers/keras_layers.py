@@ -97,11 +97,13 @@ def _rescaling(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return builder.leaky_relu(op.outputs[0], x, float(op.attrs.get("negative_slope", op.attrs.get("alpha", 0.3))))
+    # TensorFlow's operation has its slope in float32, whatever the precision of the network.
+    slope = np.float32(op.attrs.get("negative_slope", op.attrs.get("alpha", 0.3)))
+    return builder.leaky_relu(op.outputs[0], x, float(slope))
 
 
 def _relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    slope, most = float(op.attrs.get("negative_slope") or 0), op.attrs.get("max_value")
+    slope, most = float(np.float32(op.attrs.get("negative_slope") or 0)), op.attrs.get("max_value")
     if op.attrs.get("threshold"):
         raise FormatError("with a threshold")
     name = op.outputs[0]

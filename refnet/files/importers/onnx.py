@@ -44,6 +44,8 @@ def _axes_of(structure: Structure) -> str | None:
             return "NCHW"
         if operation.op == "Transpose":
             return {(0, 3, 1, 2): "NHWC", (0, 2, 3, 1): "NCHW"}.get(tuple(operation.attrs.get("perm", ())))
+        if operation.op == "Reshape" and operation.inputs[0] in structure.inputs:  # a transposition of one channel
+            return None
     return None
 
 

@@ -152,7 +152,7 @@ def _fused(op: Operation, rest: tuple[Const, ...]) -> tuple[Const | None, _Act |
         case "":
             return b, None
         case "LeakyRelu":
-            slope = decimal(op.attrs.get("leakyrelu_alpha", 0.2))
+            slope = float(np.float32(op.attrs.get("leakyrelu_alpha", 0.2)))
             return b, lambda builder, name, x: builder.leaky_relu(name, x, slope)
         case "Prelu":
             return b, lambda builder, name, x: builder.prelu(name, x, rest[-1])
@@ -165,7 +165,7 @@ def _activated(builder: GraphBuilder, op: Operation, act: _Act | None, make: Cal
 
 
 def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return builder.leaky_relu(op.outputs[0], x, decimal(op.attrs.get("alpha", 0.2)))
+    return builder.leaky_relu(op.outputs[0], x, float(np.float32(op.attrs.get("alpha", 0.2))))
 
 
 def _space_to_batch(builder: GraphBuilder, op: Operation, x: Map, block: Const, pads: Const) -> Any:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
 from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_blocks
-from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
+from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
@@ -158,7 +158,7 @@ def _fully_connected(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: 
 
 
 def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    return builder.leaky_relu(op.outputs[0], x, decimal(op.attrs["alpha"]))
+    return builder.leaky_relu(op.outputs[0], x, float(op.attrs["alpha"]))
 
 
 def _concatenation(builder: GraphBuilder, op: Operation, *xs: Value) -> Map:
