@@ -5,7 +5,8 @@
     PYTHONPATH=. python tests/fuzz.py tfjs --count 10000
 
 Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right; those of
-`modules` are PyTorch files whose pickles are changed instruction by instruction, see `fuzz_pickles`.
+`modules` are PyTorch files whose pickles are changed instruction by instruction, see `fuzz_pickles`; those of `nested`
+are .keras files whose configurations are changed model by model, see `fuzz_keras`.
 
 A mutant must be refused with FormatError, or give exactly the arrays that the vendor's own reader returns for those
 bytes. Where it tells a structure, that is translated too. Whatever else happens is a finding, and makes the exit
@@ -175,7 +176,8 @@ SAMPLES = {
     "hdf5": ["keras_v3_small.h5", "keras_v3_small.weights.h5", "keras_v3_small-tf_keras.h5"],
     "keras": ["keras_v3_small.keras"],
 }
-MODULES = {"keras": "hdf5", "checkpoint": "bundle"}
+MODULES = {"keras": "hdf5", "nested": "hdf5", "checkpoint": "bundle"}
+NESTED = ["shared-keras2.keras", "shared-keras3.keras", "deep-keras2.keras", "layers-keras3.keras"]
 PICKLES = ["own.pth", "own-legacy.pth", "v3-protocol5.pth", "v3-script.pt", "lightning.ckpt", "average-object.pth"]
 
 
@@ -233,7 +235,7 @@ def _work(container: str, folder: str, pipe: Any) -> None:
     vendor = VENDORS.get(container, _none)
     importers = importlib.import_module("refnet.files.importers")
     tempfile.tempdir = folder  # a reader may make files of its own
-    watch = _Watch(folder, may_start=container in ("hdf5", "keras"))
+    watch = _Watch(folder, may_start=container in ("hdf5", "keras", "nested"))
     for name in pipe.recv():  # the good files: what is imported when it is first needed
         _read(reader, importers, Path(folder, name))
         vendor(Path(folder, name))
@@ -323,9 +325,10 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
         worker = Worker(container, folder, [f"good{index}" for index in range(len(samples))])
         for index, sample in enumerate(samples):
             share = count // len(samples) + (index < count % len(samples))
+            from fuzz_keras import keras_mutants
             from fuzz_pickles import pickle_mutants
 
-            made = pickle_mutants if container == "modules" else mutants
+            made = {"modules": pickle_mutants, "nested": keras_mutants}.get(container, mutants)
             for mutant in made(sample.read_bytes(), seed + index, share):
                 Path(folder, "mutant").write_bytes(mutant)
                 outcome = worker.outcome("mutant")
@@ -403,7 +406,7 @@ def main() -> int:
     from fuzz_folders import FOLDERS, fuzz_folders, good_folders
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz", "modules"}))
+    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz", "modules", "nested"}))
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, action="append", help="a good file to damage, instead of the vendors' own")
@@ -426,12 +429,13 @@ def _samples(container: str, folder: Path) -> list[Path]:
     import tarfile
 
     data = Path(__file__).parent / "data"
-    archive = data / "modules/modules.tar.xz" if container == "modules" else data / "exports/exports.tar.xz"
+    archives = {"modules": "modules/modules.tar.xz", "nested": "layers/networks.tar.xz"}
+    archive = data / archives.get(container, "exports/exports.tar.xz")
     if container == "npz":
         return [Path(__file__).parent.parent / "weights" / "digits_weights.npz"]
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
-    return [folder / name for name in (PICKLES if container == "modules" else SAMPLES[container])]
+    return [folder / name for name in {"modules": PICKLES, "nested": NESTED}.get(container) or SAMPLES[container]]
 
 
 if __name__ == "__main__":

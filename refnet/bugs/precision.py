@@ -28,7 +28,7 @@ def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
     """
     for store in ("float16", "bfloat16"):
         for node in unit.unit.nodes:
-            names = {slot: unit.names[slot] for slot in node.params}
+            names = {slot: name for slot, name in unit.names.items() if slot in node.params and slot in unit}
             if names:
                 params = {name: rounded(unit[slot], store) for slot, name in names.items()}
                 yield Change(node.name, store, {"store": store}, params=params)

@@ -161,7 +161,10 @@ def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return builder.leaky_relu(op.outputs[0], x, float(op.attrs["alpha"]))
 
 
-def _concatenation(builder: GraphBuilder, op: Operation, *xs: Value) -> Map:
+def _concatenation(builder: GraphBuilder, op: Operation, *xs: Value) -> Value:
+    constants = [x.array for x in xs if isinstance(x, Const)]
+    if len(constants) == len(xs):  # parts of a shape
+        return _of_a_shape(np.concatenate(constants, op.attrs["axis"]))
     return _activated(builder, op, lambda name: builder.concat(name, xs, op.attrs["axis"]))
 
 
@@ -263,6 +266,22 @@ def _strided_slice(builder: GraphBuilder, op: Operation, x: Const, begin: Const,
     return Const(part[0] if masks["shrink_axis_mask"] else part)
 
 
+def _gather(builder: GraphBuilder, op: Operation, x: Const, indices: Const) -> Const:
+    """Elements of a shape."""
+    return _of_a_shape(np.take(x.array.ravel(), indices.array))
+
+
+def _product(builder: GraphBuilder, op: Operation, x: Const, axes: Const) -> Const:
+    """The product of a part of a shape."""
+    return _of_a_shape(x.array.prod(tuple(axes.array.ravel().tolist()), keepdims=bool(op.attrs["keep_dims"])))
+
+
+def _of_a_shape(numbers: npt.NDArray[Any]) -> Const:
+    if numbers.size > _LARGEST:
+        raise FormatError("of more numbers than a shape has")
+    return Const(numbers)
+
+
 def _pack(builder: GraphBuilder, op: Operation, *parts: Const) -> Const:
     if sum(part.array.size for part in parts) > _LARGEST:
         raise FormatError("of more numbers than a shape has")
@@ -288,7 +307,9 @@ def of_channels_last(x: Map) -> Map:
 # Operations that say where numbers lie, and make no others.
 LAYOUTS: Mapping[str, Rule] = {
     "EXPAND_DIMS": _expand_dims,
+    "GATHER": _gather,
     "PACK": _pack,
+    "REDUCE_PROD": _product,
     "RESHAPE": _reshape,
     "SHAPE": _shape,
     "SQUEEZE": _squeeze,

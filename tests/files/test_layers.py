@@ -1,0 +1,119 @@
+"""Networks of many layers as vendors write them: nested Keras models, TFLite, TensorFlow.js, ONNX by two exporters.
+
+tests/data/layers/make_layers.py says where the files and the expected tensors are from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import DATA
+
+from refnet import Network
+from refnet.files import importers
+from refnet.files.containers import npz, read
+from refnet.graph import SOURCE, interpret
+from refnet.judge.compare import compare
+from refnet.pack.pack import write_pack
+from refnet.readings import fast
+
+FOLDER = DATA / "layers"
+EXPECTED = npz.read(FOLDER / "expected.npz")
+META = json.loads(str(EXPECTED["meta"]))
+SIZES = {"teachable": (37, 45), "shared": (19, 26), "layers": (21, 30), "deep": (17, 22), "heatmap": (33, 41)}
+EXACT = sorted(key.partition("|")[0] for key in EXPECTED if key.endswith("|y64"))
+ROUNDED = sorted(key.partition("|")[0] for key in EXPECTED if key.endswith("|rounded"))
+NODES = sorted({key.partition("|")[0] for key in EXPECTED if "|float32|" in key})
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("layers")
+    with tarfile.open(FOLDER / "networks.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def imported(networks: Path, file: str) -> importers.ImportedGraph:
+    contents = read(networks / file)
+    assert contents.structure is not None
+    (shape,) = contents.structure.inputs.values()
+    is_open = None in shape[1:3] or None in shape[2:]
+    return importers.import_graph(contents, SIZES[kind(file)] if is_open else None)
+
+
+def kind(file: str) -> str:
+    return re.split(r"[-.]", file)[0]
+
+
+def pixels(file: str) -> np.ndarray:
+    if f"{file}|x" in EXPECTED:
+        return EXPECTED[f"{file}|x"]
+    rng = np.random.default_rng(len(kind(file)))  # as keras_networks.pixels
+    return rng.uniform(-1, 1, (2, 3, *SIZES[kind(file)])).astype(np.float32)
+
+
+def in_float64(made: importers.ImportedGraph, x: np.ndarray) -> np.ndarray:
+    params = {name: array.astype(np.float64) for name, array in made.params.items()}
+    return interpret(made.graph, fast, params, {SOURCE: x.astype(np.float64)})
+
+
+def test_all_files_are_there_and_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.*z")) < 1_500_000
+    assert META["format"] == "refnet layers 1"
+    assert {"versions", "origin", "script"} <= set(META)
+    assert {file.rpartition(".")[2].partition("-")[0] for file in EXACT} >= {"h5", "keras", "onnx"}
+
+
+@pytest.mark.parametrize("file", EXACT)
+def test_in_float64_it_computes_what_its_vendor_does(networks: Path, file: str) -> None:
+    y, expected = in_float64(imported(networks, file), pixels(file)), EXPECTED[f"{file}|y64"]
+    assert y.shape == expected.shape
+    # TensorFlow resizes in float32, whatever the precision of the network: one rounding of one of its maps.
+    limit = 2.0**-24 if kind(file) == "layers" and "torch" not in file else 1e-11
+    assert np.abs(y - expected).max() <= limit * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("file", ROUNDED)
+def test_what_a_converter_folded_is_the_network_within_the_rounding_of_its_weights(networks: Path, file: str) -> None:
+    y, expected = in_float64(imported(networks, file), pixels(file)), EXPECTED[f"{file}|rounded"]
+    assert np.abs(y - expected).max() <= 30 * 2.0**-24 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("file", NODES)
+def test_the_runtimes_tensors_are_within_bounds_node_by_node(networks: Path, tmp_path: Path, file: str) -> None:
+    made = imported(networks, file)
+    write_pack(Network(made.graph, made.params), pixels(file)[:1], tmp_path / "golden", origin={})
+    start = f"{file}|float32|"
+    saved = {key.removeprefix(start): y for key, y in EXPECTED.items() if key.startswith(start)}
+    names = {
+        re.sub(r"[^A-Za-z0-9_.-]+", ".", tensor.split(";")[0]).strip(".")[-80:].strip("."): tensor for tensor in saved
+    }
+    tensors = {node: saved[names[node]] for node in names if node in made.graph}
+    assert len(tensors) >= 5
+    judged = compare(tmp_path / "golden", tensors, explain=False)
+    assert judged.wrong() == []
+
+
+@pytest.mark.parametrize("name", ["teachable", "shared", "deep", "heatmap"])
+def test_counterparts_made_by_other_frameworks_and_exporters_compute_alike(networks: Path, name: str) -> None:
+    files = [file for file in (*EXACT, *ROUNDED, *NODES) if kind(file) == name]
+    assert len(files) >= 5
+    results = [in_float64(imported(networks, file), pixels(f"{name}.h5")) for file in files]
+    for file, y in zip(files, results, strict=True):
+        assert np.abs(y.ravel() - results[0].ravel()).max() <= 60 * 2.0**-24 * np.abs(results[0]).max(), file
+
+
+def test_nested_layers_keep_their_names(networks: Path) -> None:
+    for file in ("teachable-keras2.h5", "teachable-keras3.keras", "teachable-tfjs"):
+        made = imported(networks, file)
+        assert "sequential_1.model1.Conv1" in made.graph
+        assert made.keys["sequential_3.dense_Dense1.linear.w"] == "sequential_3/dense_Dense1/kernel"
+    calls = imported(networks, "shared-keras3.h5")
+    assert {"block.conv", "block.1.conv"} <= set(calls.graph.by_name)
+    assert calls.keys["block.conv.w"] == calls.keys["block.1.conv.w"] == "block/conv/kernel"
