@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from refnet.files.write import convert, write_weights
     from refnet.graph import Graph, Node, Recipe
     from refnet.judge.compare import compare
+    from refnet.judge.integers import compare_integers
     from refnet.network import Network, load
     from refnet.network.quantised import QuantisedNetwork
+    from refnet.network.quantising import quantise
     from refnet.networks.build import build, models
     from refnet.networks.random import random_input, random_params
+    from refnet.pack.integers import read_integer_pack, write_integer_pack
     from refnet.pack.pack import read_pack, write_pack
     from refnet.pack.probe import probe
     from refnet.verification.verify import verify
@@ -34,6 +37,7 @@ __all__ = [
     "RequestError",
     "build",
     "compare",
+    "compare_integers",
     "convert",
     "evaluate",
     "fetch",
@@ -41,10 +45,13 @@ __all__ = [
     "load",
     "models",
     "probe",
+    "quantise",
     "random_input",
     "random_params",
+    "read_integer_pack",
     "read_pack",
     "verify",
+    "write_integer_pack",
     "write_pack",
     "write_weights",
 ]
@@ -64,6 +71,7 @@ _ROOMS = {
     "RequestError": "errors",
     "build": "networks.build",
     "compare": "judge.compare",
+    "compare_integers": "judge.integers",
     "convert": "files.write",
     "evaluate": "evaluation.run",
     "fetch": "files.fetch",
@@ -71,10 +79,13 @@ _ROOMS = {
     "load": "network",
     "models": "networks.build",
     "probe": "pack.probe",
+    "quantise": "network.quantising",
     "random_input": "networks.random",
     "random_params": "networks.random",
+    "read_integer_pack": "pack.integers",
     "read_pack": "pack.pack",
     "verify": "verification.verify",
+    "write_integer_pack": "pack.integers",
     "write_pack": "pack.pack",
     "write_weights": "files.write",
 }

@@ -129,6 +129,19 @@ def compare_integers(
     ------
     RequestError, FormatError
         if nothing matches, or a file is unreadable.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import refnet
+    >>> x = refnet.probe(refnet.load().graph)[1:]
+    >>> net = refnet.quantise(refnet.load(), [x])
+    >>> with TemporaryDirectory() as folder:
+    ...     refnet.write_integer_pack(net, x, f"{folder}/pack")
+    ...     right = compare_integers(f"{folder}/pack", net.trace)
+    ...     other = compare_integers(f"{folder}/pack", net.under("xnnpack"))
+    >>> right.holds, other.holds, "kernels:xnnpack" in other.everywhere
+    (True, False, True)
     """
     pack = pack if isinstance(pack, IntegerPack) else read_integer_pack(pack)
     net, x = pack.net, pack.tensor(SOURCE)

@@ -121,7 +121,7 @@ def quantise(
     Parameters
     ----------
     net : with batch norm or folded
-    batches, ranges : see `calibrated`
+    batches, ranges : images, and how ranges are found, see `calibrated`
     by_filter : one scale for each filter of a convolution; otherwise one for all
 
     Raises

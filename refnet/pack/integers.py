@@ -26,15 +26,13 @@ from refnet.files.graph_text import graph_of
 from refnet.graph import SOURCE, Node
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integer_arrays import INTEGER_FORMATS, ArrayWriter, array_writer, read_stored
-from refnet.pack.manifest import LAYOUTS, MANIFEST, manifest_text
+from refnet.pack.manifest import INTEGER_FORMAT, LAYOUTS, MANIFEST, manifest_text
 from refnet.readings.integer.derived import SUMMED, constants, exact_sums
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
-__all__ = ["INTEGER_FORMAT", "IntegerPack", "is_integer_pack", "read_integer_pack", "write_integer_pack"]
+__all__ = ["IntegerPack", "is_integer_pack", "read_integer_pack", "write_integer_pack"]
 
 Array = npt.NDArray[Any]
-
-INTEGER_FORMAT = "refnet integer pack 1"
 
 
 def write_integer_pack(
@@ -64,6 +62,18 @@ def write_integer_pack(
     ------
     RequestError
         if the path exists, an argument is none of these, or the network does not take x. Nothing is left on disk then.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import refnet
+    >>> x = refnet.probe(refnet.load().graph)[1:]
+    >>> net = refnet.quantise(refnet.load(), [x])
+    >>> with TemporaryDirectory() as folder:
+    ...     write_integer_pack(net, x, f"{folder}/pack", only="stem.*", accumulators=True)
+    ...     pack = read_integer_pack(f"{folder}/pack")
+    ...     pack.tensor("stem.conv").dtype, pack.accumulators("stem.conv").dtype
+    (dtype('int8'), dtype('int32'))
     """
     for what, value, known in (("layout", layout, LAYOUTS), ("format", form, INTEGER_FORMATS)):
         if value not in known:
@@ -222,10 +232,24 @@ def is_integer_pack(path: str | Path) -> bool:
 def read_integer_pack(path: str | Path) -> IntegerPack:
     """Open a pack of integers.
 
+    Parameters
+    ----------
+    path : of the folder
+
     Raises
     ------
     FormatError
         in one line that names the file: no manifest, of another version, or what no network is.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import refnet
+    >>> x = refnet.probe(refnet.load().graph)[1:]
+    >>> with TemporaryDirectory() as folder:
+    ...     write_integer_pack(refnet.quantise(refnet.load(), [x]), x, f"{folder}/pack", only="head.l*")
+    ...     read_integer_pack(f"{folder}/pack").names
+    ('input', 'head.logits')
     """
     path = Path(path)
     file = path / MANIFEST

@@ -34,6 +34,7 @@ __all__ = [
 Shape = tuple[int, ...]
 
 FORMAT = "refnet pack 1"
+INTEGER_FORMAT = "refnet integer pack 1"
 DTYPES = ("float32", "float64")
 LAYOUTS = ("nchw", "nhwc")
 MANIFEST = "manifest.json"
@@ -120,6 +121,8 @@ def parse_manifest(folder: Path) -> Manifest:
 def _entries(data: bytes) -> dict[str, Any]:
     manifest = json_object(data)
     found = manifest.get("format")
+    if found == INTEGER_FORMAT:
+        raise FormatError("is a pack of integers, which compare_integers and read_integer_pack take")
     if found != FORMAT:
         raise FormatError(f"is of the format {str(found)[:60]!r}; this refnet reads {FORMAT!r}")
     for key, known in (("storage", FORMATS), ("dtype", DTYPES), ("layout", LAYOUTS)):
