@@ -225,3 +225,26 @@ def test_every_integer_of_a_network_that_onnxruntime_quantised_has_its_checksum(
     both = made.keys() & known.keys()
     assert {name: made[name] for name in both} == {name: known[name] for name in both}
     assert len(both) == count
+
+
+@pytest.mark.parametrize(("name", "kernels"), [("v2_qnnpack", "qnnpack"), ("v3_small_fbgemm", "fbgemm")])
+def test_every_integer_of_a_network_that_pytorch_quantised_is_pytorch_s(name, kernels):
+    net = refnet.load(INTEGERS / f"torch_{name}.pth", size=32)
+    assert net.kernels == kernels
+    with np.load(INTEGERS / "torch_networks.npz", allow_pickle=False) as golden:
+        x, y, known = (golden[f"{name}|{key}"] for key in ("x", "y", "crc32"))
+        assert np.array_equal(net(x), y)
+        made = {node.name: y.values for node, y in net.steps(x) if isinstance(y, QuantisedTensor)}
+    moved = {node.name for node in net.graph.nodes if node.op == "flatten"}
+    wrong = [at for at, each in made.items() if at not in moved and zlib.crc32(each.tobytes()) not in known]
+    assert wrong == []
+    assert len(made) > 60
+
+
+def test_the_twin_of_a_network_that_pytorch_quantised_is_near_it():
+    net = refnet.load(INTEGERS / "torch_v2_qnnpack.pth", size=32)
+    with np.load(INTEGERS / "torch_networks.npz", allow_pickle=False) as golden:
+        x, y = golden["v2_qnnpack|x"], golden["v2_qnnpack|y"]
+    real = net.dequantised()
+    assert "relu6" not in {node.op for node in real.graph.nodes}
+    assert np.corrcoef(real(x).ravel(), y.ravel())[0, 1] > 0.9

@@ -19,6 +19,7 @@ from refnet.files.importers.onnx_integers import import_onnx_integers
 from refnet.files.importers.onnx_quantised import is_quantised_onnx
 from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
 from refnet.files.integers_npz import read_integers_npz
+from refnet.files.torch_quantised import torch_integers
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
 from refnet.networks.preprocessing import RAW, Preprocessing
@@ -82,6 +83,8 @@ def read_quantised(
     if kind == "npz":
         own = read_integers_npz(path)
         return None if own is None else QuantisedFile(*own, None, {})
+    if kind == "pth":
+        return _of_torch(path, model, width, size)
     if kind not in _READERS:
         return None
     contents = containers.read(path) if contents is None else contents
@@ -97,6 +100,22 @@ def read_quantised(
     if strict or model is not None:
         settled(identify(path, model=model, size=size) if twin is None else twin, model=model, strict=strict)
     return _named(imported, twin, reader.kernels)
+
+
+def _of_torch(
+    path: str | Path, model: str | None, width: float | None, size: tuple[int, int] | int | None
+) -> QuantisedFile | None:
+    """A state dict of PyTorch, if its tensors are quantised."""
+    contents = containers.read(path)
+    if not contents.integers:
+        return None
+    found = identify(path, model=model, width=width, size=size)
+    try:
+        graph, params, quantised, kernels = torch_integers(contents, found)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+    real = [replace(node, op="relu") if node.op == "relu6" else node for node in found.graph.nodes]
+    return QuantisedFile(graph, params, quantised, kernels, (replace(found.graph, nodes=tuple(real)), found.params), {})
 
 
 def _twin(

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import Archive, is_zip, largest, least_elements, opened, shown, widened
 from refnet.files.containers.pickles import LONGEST, unpickle
-from refnet.files.containers.structure import Contents
+from refnet.files.containers.structure import Contents, IntegerScale
 from refnet.files.containers.torch_objects import Storage, Tensor
 from refnet.files.containers.torch_wrappers import unwrapped
 
@@ -48,8 +48,11 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "Char": np.dtype("i1"),
     "Byte": np.dtype("u1"),
     "Bool": np.dtype("u1"),
+    "QInt8": np.dtype("i1"),
+    "QUInt8": np.dtype("u1"),
 }
 
+_STEPS = ":"  # between the key of a quantised tensor and what its scales are called here
 _NO_CONSTANTS = 4  # bytes of the pickle of an empty tuple
 _MOST_AXES = 64  # NumPy's and PyTorch's limit
 
@@ -75,8 +78,49 @@ def read(path: str | os.PathLike[str]) -> Contents:
     with opened(path) as file:
         checkpoint, load = _from_zip(file) if is_zip(file) else _from_legacy(file)
         found = unwrapped(checkpoint)
-        arrays = _arrays(found.tensors, load, largest(file))
-        return Contents("pth", arrays, None, found.submodules, found.wrappers, found.beside)
+        parts = {f"{key}{_STEPS}{slot}": each for key, tensor in found.tensors.items() for slot, each in _steps(tensor)}
+        arrays = _arrays({**found.tensors, **parts}, load, largest(file))
+        contents = Contents("pth", arrays, None, found.submodules, found.wrappers, found.beside)
+        return _in_floats(contents, found.tensors) if any(t.steps for t in found.tensors.values()) else contents
+
+
+def _steps(tensor: Tensor) -> list[tuple[str, Tensor]]:
+    """The tensors that say what a quantised tensor's integers stand for, where there are more than one."""
+    if tensor.steps is None or not isinstance(tensor.steps.scales, Tensor):
+        return []
+    return [("scales", tensor.steps.scales), ("zero_points", tensor.steps.zero_points)]
+
+
+def _in_floats(contents: Contents, tensors: Mapping[str, Tensor]) -> Contents:
+    """A quantised state dict: arrays are the floats that integers stand for, the integers and scales beside them."""
+    arrays, integers, steps = dict(contents.arrays), {}, dict[str, tuple[float, int]]()
+    for key, tensor in tensors.items():
+        if tensor.steps is None:
+            continue
+        own = (arrays.pop(f"{key}{_STEPS}{slot}", None) for slot in ("scales", "zero_points"))
+        scales, zeros = (
+            np.atleast_1d(a if a is not None else b)
+            for a, b in zip(own, (tensor.steps.scales, tensor.steps.zero_points), strict=True)
+        )
+        scale = IntegerScale(scales.astype(np.float32), zeros.astype(np.int64), tensor.steps.axis)
+        along = [1] * arrays[key].ndim
+        if len(scales) > 1:
+            if (
+                tensor.steps.axis >= len(along)
+                or arrays[key].shape[tensor.steps.axis] != len(scales)
+                or len(zeros) != len(scales)
+            ):
+                raise FormatError(f"{shown(key)} has {len(scales)} scales along axis {tensor.steps.axis}: damaged")
+            along[tensor.steps.axis] = -1
+        integers[key] = (arrays[key], scale)
+        arrays[key] = (arrays[key] - scale.zero_points.reshape(along)).astype(np.float32) * scale.scales.reshape(along)
+    for key in [key for key in arrays if key.endswith(".scale") and key.removesuffix("scale") + "zero_point" in arrays]:
+        path = key.removesuffix(".scale")
+        scalar, zero = arrays.pop(key), arrays.pop(f"{path}.zero_point")
+        if scalar.size == zero.size == 1:
+            steps[path] = (float(scalar.item()), int(zero.item()))
+    stored = {key: str(values.dtype) for key, (values, _) in integers.items()}
+    return contents._replace(arrays=arrays, integers=integers, steps=steps, stored=stored)
 
 
 def is_legacy(file: BinaryIO) -> bool:

@@ -101,6 +101,8 @@ class Contents(NamedTuple):
     stored : the dtype in the file, of arrays that are not as the file has them: floats that integers stand for
     graph : the text of the graph that refnet wrote beside the arrays, '' where there is none
     labels : texts that name classes, in the file's metadata or in a file beside it, by where they are from
+    integers : of PyTorch's quantised tensors: the integers that arrays stand for, and what they stand for
+    steps : of PyTorch's quantised modules: scale and zero point of what a module makes, by its path
     """
 
     kind: str
@@ -112,6 +114,8 @@ class Contents(NamedTuple):
     stored: Mapping[str, str] = {}
     graph: str = ""
     labels: Mapping[str, str] = {}
+    integers: Mapping[str, tuple[Array, IntegerScale]] = {}
+    steps: Mapping[str, tuple[float, int]] = {}
 
     def dtype(self, name: str) -> str:
         """The dtype that the file has an array in."""

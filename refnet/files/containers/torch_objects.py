@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "Named",
     "Other",
     "Record",
+    "Steps",
     "Storage",
     "StorageType",
     "Tensor",
@@ -55,13 +56,23 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """What a quantised tensor's integers stand for: one scale and zero point, or tensors of them along an axis."""
+
+    scales: Any
+    zero_points: Any
+    axis: int
+
+
+@dataclass(frozen=True)
 class Tensor:
-    """A view of a storage, counted in elements; nothing says yet that it stays inside."""
+    """A view of a storage, counted in elements; nothing says yet that it stays inside. `steps` of quantised ones."""
 
     storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -226,6 +237,17 @@ def _rebuild_tensor(*arguments: Any) -> Tensor:
     raise refused("it describes a tensor by something else than a storage, an offset, sizes and strides from 0 up")
 
 
+def _rebuild_qtensor(*arguments: Any) -> Tensor:
+    """As `_rebuild_tensor`, with what the integers stand for behind the strides."""
+    match arguments:
+        case (base, offset, size, stride, (Named("torch", "per_tensor_affine"), float(scale), int(zero)), *rest):
+            return replace(_rebuild_tensor(base, offset, size, stride, *rest), steps=Steps(scale, zero, 0))
+        case (base, offset, size, stride, (Named("torch", kind), Tensor() as scales, Tensor() as zeros, axis), *rest):
+            if kind.startswith("per_channel_affine") and _is_count(axis):
+                return replace(_rebuild_tensor(base, offset, size, stride, *rest), steps=Steps(scales, zeros, axis))
+    raise refused("it describes a quantised tensor by something else than scales and zero points")
+
+
 def _rebuild_parameter(*arguments: Any) -> Tensor:
     """A tensor, requires_grad, hooks and attributes of the object: the tensor. Before 0.4 the tensor alone."""
     match arguments:
@@ -264,6 +286,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch Size": _size,
     "torch._utils _rebuild_tensor": _rebuild_tensor,
     "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils _rebuild_qtensor": _rebuild_qtensor,
     "torch._utils _rebuild_parameter": _rebuild_parameter,
     "torch._utils _rebuild_parameter_with_state": _rebuild_parameter,
     "torch.nn.parameter Parameter": _rebuild_parameter,
@@ -271,7 +294,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "builtins getattr": _getattr,
     "__builtin__ getattr": _getattr,
 }
-_ELEMENTS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_ELEMENTS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "QInt8", "QUInt8")
 _TYPES = {f"torch {element}Storage": StorageType(element) for element in _ELEMENTS}
 
 # Calls of `builtins` that make plain values; of the modules below, whose calls run programs, none do.

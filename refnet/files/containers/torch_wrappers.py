@@ -108,6 +108,24 @@ def _is_named_network(name: str, value: object) -> bool:
     return is_module(value) or any(isinstance(one, Tensor) and len(one.size) == 4 for one in held.values())
 
 
+_PACKED = "._packed_params._packed_params"  # of quantised linear layers: a tuple of weights and bias
+
+
+def _unpacked(held: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Quantised linear layers under the names that those of floats have."""
+    made: dict[Any, Any] = {}
+    for key, value in held.items():
+        packed = isinstance(key, str) and key.endswith(_PACKED) and isinstance(value, tuple)
+        if packed and len(value) == 2:
+            name = key.removesuffix(_PACKED)
+            made |= {
+                f"{name}.{slot}": each for slot, each in zip(("weight", "bias"), value, strict=True) if each is not None
+            }
+        elif not (isinstance(key, str) and key.endswith("._packed_params.dtype") and isinstance(value, Named)):
+            made[key] = value
+    return made
+
+
 def _checked(checkpoint: object) -> dict[str, Tensor]:
     """The tensors of a state dict."""
     held = _held(checkpoint)
@@ -117,6 +135,7 @@ def _checked(checkpoint: object) -> dict[str, Tensor]:
         raise FormatError(f"holds {type(checkpoint).__name__}, not a state dict: save model.state_dict()")
     if not held:
         raise FormatError("holds no tensors: save model.state_dict()")
+    held = _unpacked(held)
     for key, value in held.items():
         if not isinstance(key, str):
             raise FormatError(f"has {type(key).__name__} as the name of a tensor, not text: save model.state_dict()")
