@@ -19,7 +19,7 @@ from refnet.files.importers.onnx_integers import import_onnx_integers
 from refnet.files.importers.onnx_quantised import is_quantised_onnx
 from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
 from refnet.files.integers_npz import read_integers_npz
-from refnet.files.torch_quantised import torch_integers
+from refnet.files.quantised.torch_state import torch_integers
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
 from refnet.networks.preprocessing import RAW, Preprocessing

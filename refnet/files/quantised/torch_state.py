@@ -35,7 +35,7 @@ def torch_integers(contents: Contents, found: Checkpoint) -> tuple[Graph, dict[s
     """
     if found.scheme != "torchvision" or not found.folded:
         raise FormatError("quantised tensors of another network than torchvision's: only those are read")
-    work = _Reader(contents, found)
+    work = _TorchReader(contents, found)
     for unit in found.graph.units(keep=found.graph.outputs):
         work.unit(unit)
     several = any(len(scale.scales) > 1 for _, scale in contents.integers.values())
@@ -45,7 +45,7 @@ def torch_integers(contents: Contents, found: Checkpoint) -> tuple[Graph, dict[s
     return graph, work.params, work.quantised, "fbgemm" if several else "qnnpack"
 
 
-class _Reader:
+class _TorchReader:
     """Goes through the known network's units with the file's modules."""
 
     def __init__(self, contents: Contents, found: Checkpoint) -> None:
