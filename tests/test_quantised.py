@@ -219,7 +219,7 @@ def test_every_integer_of_a_network_that_onnxruntime_quantised_has_its_checksum(
     assert net.kernels == "onnxruntime"
     assert net.graph.recipe.model == "torchvision/mobilenet_v3_small"
     with np.load(INTEGERS / "onnx_networks.npz", allow_pickle=False) as golden:
-        known = {name.partition("|")[2]: int(golden[name]) for name in golden.files if name.startswith(form)}
+        known = {name.partition("|")[2]: int(golden[name]) for name in golden.files if name.startswith(f"{form}|")}
         trace = net.trace(golden["x"])
     made = {net.keys[name]: zlib.crc32(y.tobytes()) for name, y in trace.items() if y.dtype.kind in "iu"}
     both = made.keys() & known.keys()
@@ -248,3 +248,18 @@ def test_the_twin_of_a_network_that_pytorch_quantised_is_near_it():
     real = net.dequantised()
     assert "relu6" not in {node.op for node in real.graph.nodes}
     assert np.corrcoef(real(x).ravel(), y.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("name", ["dense", "depthwise", "pointwise"])
+def test_no_element_of_a_convolution_that_onnxruntime_quantises_dynamically_differs(name, tmp_path):
+    with np.load(INTEGERS / "onnx_networks.npz", allow_pickle=False) as golden:
+        model, x, y = (golden[f"dynamic_{name}_{key}"] for key in ("model", "x", "y"))
+    path = tmp_path / "one.onnx"
+    path.write_bytes(model.tobytes())
+    net = refnet.load(path)
+    assert isinstance(net, refnet.QuantisedNetwork)
+    (node,) = net.graph.nodes
+    assert node.op == {"dense": "conv2d"}.get(name, f"{name}_conv2d")
+    made = net(x)
+    assert made.dtype == np.float32
+    assert np.array_equal(made, y)

@@ -23,6 +23,8 @@ __all__ = ["DEFAULT_KERNELS", "rules_of", "run_integers", "run_node", "slots"]
 
 DEFAULT_KERNELS = "tflite"
 
+# Whose arithmetic of float maps and integer weights goes with other kernels; TensorFlow Lite's with all others.
+_DYNAMIC = {"onnxruntime": "onnxruntime_dynamic", "onnxruntime_avx2": "onnxruntime_dynamic"}
 _HYBRID = "tflite_hybrid"
 _SLOTS = dict.fromkeys(("conv2d", "depthwise_conv2d", "pointwise_conv2d", "fully_connected"), ("w", "b"))
 
@@ -98,7 +100,7 @@ def run_node(
     held = [params.get(f"{node.name}.{slot}") for slot in slots(node)]
     try:
         if to is None and node.op != "dequantize":
-            return _float(node, inputs, held, execution)
+            return _float(node, inputs, held, kernels, execution)
         rule = _rule(node.op, kernels, execution)
         return rule(*inputs, *held, **node.attrs, **({} if to is None else {"to": to}), **options)
     except RefnetError as error:
@@ -116,10 +118,10 @@ def _rule(op: str, kernels: str, execution: ModuleType) -> Any:
     return rule
 
 
-def _float(node: Node, inputs: list[Any], held: list[Any], execution: ModuleType) -> Any:
+def _float(node: Node, inputs: list[Any], held: list[Any], kernels: str, execution: ModuleType) -> Any:
     """A node of floats: with integer weights that of dynamic-range files, else the float reading's."""
     if held and isinstance(held[0], QuantisedTensor) and node.op in _SLOTS:
-        return getattr(rules_of(_HYBRID, execution), node.op)(*inputs, *held, **node.attrs)
+        return getattr(rules_of(_DYNAMIC.get(kernels, _HYBRID), execution), node.op)(*inputs, *held, **node.attrs)
     attrs = {key: value for key, value in node.attrs.items() if key not in ("act", "asymmetric_inputs")}
     act = node.attrs.get("act", "")
     made = _FLOATS.get(node.op, getattr(floats, node.op, None))

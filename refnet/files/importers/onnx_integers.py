@@ -17,7 +17,7 @@ from refnet.files.containers.structure import Contents, IntegerScale, Operation
 from refnet.files.importers.builder import Const, Map, Pair, Value
 from refnet.files.importers.integers import ImportedIntegers, IntegerBuilder, made, weighed
 from refnet.files.importers.onnx import MOVES, onnx_pads
-from refnet.files.importers.onnx_quantised import HARD_SIGMOID, integer_operations
+from refnet.files.importers.onnx_quantised import DYNAMIC_CONV, DYNAMIC_MATMUL, HARD_SIGMOID, integer_operations
 from refnet.files.importers.operations import Rule, image_source, translated
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
@@ -154,6 +154,18 @@ def _real_gemm(builder: IntegerBuilder, op: Operation, x: Map, w: Const, b: Cons
         raise FormatError("transposed, or with factors: only x W + b is read")
     array = w.array if op.attrs.get("transB", 0) else np.ascontiguousarray(w.array.T)
     return _linear(builder, op, x, array, None if b is None else b.array, None)
+
+
+def _dynamic(
+    builder: IntegerBuilder, op: Operation, x: Map, w: Const, scale: Const, zero: Const | None, b: Const | None
+) -> Map:
+    """A convolution or linear layer of floats whose weights are integers; its kernels quantise what it reads."""
+    linear = op.op == DYNAMIC_MATMUL
+    array = np.ascontiguousarray(w.array.T) if linear else w.array
+    zero = zero if zero is not None else Const(np.zeros(1, w.array.dtype))
+    bias = None if b is None else b.array.reshape(-1).astype(np.float32)
+    weights = _weights(w, scale, zero, array)
+    return _linear(builder, op, x, weights, bias, None) if linear else _convolved(builder, op, x, weights, bias, None)
 
 
 def _join(rule: str) -> Rule:
@@ -299,6 +311,8 @@ _RULES: Mapping[str, Rule] = {
     "Clip": _clip,
     "Conv": _real_conv,
     "DequantizeLinear": _dequantize,
+    DYNAMIC_CONV: _dynamic,
+    DYNAMIC_MATMUL: _dynamic,
     "Gemm": _real_gemm,
     "GlobalAveragePool": _global_pool,
     "HardSigmoid": _real_hard_sigmoid,

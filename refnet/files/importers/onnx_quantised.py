@@ -17,7 +17,14 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, Operation, Structure
 
-__all__ = ["HARD_SIGMOID", "integer_operations", "is_quantised_onnx", "real_operations"]
+__all__ = [
+    "DYNAMIC_CONV",
+    "DYNAMIC_MATMUL",
+    "HARD_SIGMOID",
+    "integer_operations",
+    "is_quantised_onnx",
+    "real_operations",
+]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -25,6 +32,10 @@ _MS = "com.microsoft."
 HARD_SIGMOID = (
     "QLinearHardSigmoid"  # no operation of ONNX: HardSigmoid of integers that are made real and integers again
 )
+# Nor these: a DynamicQuantizeLinear, the sums of integers that read it, and what makes them real and adds the bias.
+# They read a tensor of floats, weights, their scale and zero point, and the bias or ''.
+DYNAMIC_CONV, DYNAMIC_MATMUL = "DynamicConv", "DynamicMatMul"
+_DYNAMIC = {"ConvInteger": DYNAMIC_CONV, "MatMulInteger": DYNAMIC_MATMUL}
 # The operation on floats -> that on integers, and how many of its inputs are tensors or weights.
 _FUSED = {
     "Conv": ("QLinearConv", 2),
@@ -44,7 +55,7 @@ _WITH_BIAS = ("Conv", "Gemm")
 def is_quantised_onnx(structure: Structure) -> bool:
     """Whether a file's convolutions or linear layers are of integers, or of floats that were integers before."""
     found = {op.op for op in structure.operations}
-    return bool(found & {"QLinearConv", "QLinearMatMul", f"{_MS}QGemm"}) or (
+    return bool(found & {"QLinearConv", "QLinearMatMul", f"{_MS}QGemm", *_DYNAMIC}) or (
         bool(found & {*_QUANTISE}) and bool(found & {*_DEQUANTISE})
     )
 
@@ -54,7 +65,7 @@ def integer_operations(structure: Structure, arrays: Arrays) -> Structure:
     groups = _Groups(structure, arrays)
     made = {}
     for op in structure.operations:
-        fused = groups.fused(op)
+        fused = groups.dynamic(op) if op.op in _DYNAMIC else groups.fused(op)
         if fused is not None:
             made[op.outputs[0]] = fused
     operations = [made.get(op.outputs[0], op) for op in structure.operations]
@@ -94,6 +105,34 @@ class _Groups:
         gemm = op.op == "Gemm"
         ends = (bias or [""]) + scale if gemm else scale + bias
         return Operation(name, (*inputs, *ends), last.outputs, op.attrs, op.name)
+
+    def dynamic(self, op: Operation) -> Operation | None:
+        """Sums of dynamically quantised integers with all that belongs to them as one operation on floats."""
+        source = self.made.get(op.inputs[0])
+        cast = self._only_reader(op)
+        product = self._only_reader(cast) if cast is not None and cast.op == "Cast" else None
+        if source is None or source.op != "DynamicQuantizeLinear" or product is None or product.op != "Mul":
+            return None
+        scales = [self.made.get(name) for name in product.inputs if name not in (cast.outputs if cast else ())]
+        factors = scales[0].inputs if scales and scales[0] is not None and scales[0].op == "Mul" else ()
+        constant = [name for name in factors if name in self.arrays]
+        if len(constant) != 1 or source.outputs[1] not in factors:
+            return None
+        last, bias = product, ""
+        adding = self._only_reader(product)
+        if adding is not None and adding.op == "Add":
+            found = self._constant(next((name for name in adding.inputs if name not in product.outputs), ""))
+            last, bias = (adding, found) if found else (product, "")
+        zero = op.inputs[3] if len(op.inputs) > 3 else ""
+        inputs = (source.inputs[0], op.inputs[1], constant[0], zero, bias)
+        return Operation(_DYNAMIC[op.op], inputs, last.outputs, op.attrs, op.name)
+
+    def _constant(self, name: str) -> str:
+        """A constant, or the one that a Reshape gives other axes; '' of any other tensor."""
+        if name in self.arrays:
+            return name
+        before = self.made.get(name)
+        return self._constant(before.inputs[0]) if before is not None and before.op == "Reshape" else ""
 
     def _last(self, op: Operation) -> Operation | None:
         """The QuantizeLinear that an operation's output ends in, past an activation that its range implies."""
@@ -152,6 +191,8 @@ class _RealOperations:
         """What an operation comes to."""
         if op.op in (*_QUANTISE, *_DEQUANTISE):
             return self._moved(op)
+        if op.op in (DYNAMIC_CONV, DYNAMIC_MATMUL):
+            return self._dynamic(op)
         if op.op not in _REAL:
             return [op]
         name, count = _REAL[op.op]
@@ -165,6 +206,19 @@ class _RealOperations:
             return [Operation(name, tuple(inputs), op.outputs, op.attrs, op.name)]
         inner = f"{op.outputs[0]}.linear"
         return [Operation(name, tuple(inputs), (inner,), op.attrs, op.name), act._replace(inputs=(inner, *act.inputs))]
+
+    def _dynamic(self, op: Operation) -> list[Operation]:
+        x, w, scale, zero, bias = op.inputs
+        name = "Conv" if op.op == DYNAMIC_CONV else "MatMul"
+        real = self._const(w, scale, zero, op.attrs, name)
+        if name == "Conv":
+            if bias:
+                self.arrays[f"{bias}.flat"] = self.arrays[bias].reshape(-1)
+            return [Operation(name, (x, real, *([f"{bias}.flat"] if bias else [])), op.outputs, op.attrs, op.name)]
+        if not bias:
+            return [Operation(name, (x, real), op.outputs, {}, op.name)]
+        inner = f"{op.outputs[0]}.product"
+        return [Operation(name, (x, real), (inner,), {}, op.name), Operation("Add", (inner, bias), op.outputs, {}, "")]
 
     def _moved(self, op: Operation) -> list[Operation]:
         if op.inputs[0] in self.arrays and op.op in _DEQUANTISE:

@@ -16,6 +16,7 @@ cmsis_nn            CMSIS-NN in tflite-micro: the same integers (read in its sou
 cmsis_nn_single     the same built with CMSIS_NN_USE_SINGLE_ROUNDING (read in its source, not run)
 onnxruntime         QLinear operators on x86 with VNNI, and elsewhere where sums do not saturate
 onnxruntime_avx2    the same without VNNI: sums of uint8 by int8 saturate in pairs at int16
+onnxruntime_dynamic its dynamic quantisation: float32 in and out, activations uint8 in between; no `to`
 fbgemm              PyTorch's engine fbgemm with VNNI; fbgemm and x86 with activations of 7 bits and without VNNI
 fbgemm_avx2         PyTorch's engines fbgemm and x86 without VNNI
 x86_vnni            PyTorch's engine x86 with VNNI

@@ -69,7 +69,40 @@ def quantise(folder: Path) -> None:
             weight_type=q.QuantType.QInt8,
         )
         found |= {f"{name}|{tensor}": crc for tensor, crc in run(path, folder / "optimised.onnx", found["x"]).items()}
-    np.savez_compressed(HERE / "onnx_networks.npz", **found)
+    np.savez_compressed(HERE / "onnx_networks.npz", **found, **dynamic(folder))
+
+
+def dynamic(folder: Path) -> dict[str, np.ndarray]:
+    """Convolutions by themselves, quantised dynamically: the files, an input of each, and what is made of it."""
+    import onnx
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime import quantization as q
+
+    rng = np.random.default_rng(5)
+    made = {}
+    cases = {
+        "dense": ((6, 3, 3, 3), 1, [0, 0, 1, 1], [2, 2]),
+        "depthwise": ((3, 1, 3, 3), 3, [1, 1, 1, 1], [1, 1]),
+        "pointwise": ((8, 3, 1, 1), 1, [0] * 4, [1, 1]),
+    }
+    for name, (shape, group, pads, strides) in cases.items():
+        w, b = rng.standard_normal(shape).astype("f4"), rng.standard_normal(shape[0]).astype("f4")
+        held = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")]
+        node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=group, pads=pads, strides=strides)
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [2, 3, 9, 8]), ("y", None))]
+        graph = helper.make_graph([node], "one", ends[:1], ends[1:], held)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, folder / "one.onnx")
+        q.quantize_dynamic(folder / "one.onnx", folder / "dynamic.onnx", weight_type=q.QuantType.QUInt8)
+        data = (folder / "dynamic.onnx").read_bytes()
+        x = rng.standard_normal((2, 3, 9, 8)).astype("f4") * 3
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        (y,) = session.run(None, {"x": x})
+        made |= {f"dynamic_{name}_model": np.frombuffer(data, np.uint8), f"dynamic_{name}_x": x, f"dynamic_{name}_y": y}
+    return made
 
 
 def run(path: Path, optimised: Path, x: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def of_each(*ops):
     found = {}
     for kernels, rules in loops.KERNELS.items():
         for op in ops:
-            if op in names(rules) and kernels != "tflite_hybrid":  # whose rules take other things
+            if op in names(rules) and kernels not in ("tflite_hybrid", "onnxruntime_dynamic"):  # they take other things
                 found.setdefault((op, getattr(rules, op)), (kernels, op))
     return pytest.mark.parametrize(("kernels", "op"), found.values(), ids=["-".join(case) for case in found.values()])
 
@@ -220,6 +220,17 @@ def test_dynamic_range(op, data):
     b = data.draw(st.none() | st.just(np.linspace(-1, 1, shape[0], dtype=np.float32)))
     act = data.draw(st.sampled_from(["", "relu", "relu6", "relu_n1_to_1"]))
     agree("tflite_hybrid", op, data.draw(real_maps(N, C, *size)), w, b, **attrs, act=act)
+
+
+@pytest.mark.parametrize("op", ["conv2d", "depthwise_conv2d", "pointwise_conv2d"])
+@drawn
+def test_dynamic_quantisation(op, data):
+    N, C, K, *kernel = (data.draw(st.integers(1, 3)) for _ in range(5))
+    size, attrs = data.draw(some.places(kernel))
+    shape = {"conv2d": (K, C, *kernel), "depthwise_conv2d": (C, *kernel)}.get(op, (K, C))
+    w = data.draw(some.weights(data.draw(some.EIGHT), *shape))
+    b = data.draw(st.none() | st.just(np.linspace(-1, 1, shape[0], dtype=np.float32)))
+    agree("onnxruntime_dynamic", op, data.draw(real_maps(N, C, *size)), w, b, **({} if len(shape) == 2 else attrs))
 
 
 @of_each("resize_bilinear")
