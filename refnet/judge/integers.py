@@ -176,7 +176,10 @@ def _matched(
 ) -> tuple[dict[str, tuple[str, Array]], list[str]]:
     """By node the candidate's name and its array as (N, C, H, W); the names that are no node's."""
     keys = {entry.get("key"): node for node, entry in golden.pack.manifest["tensors"].items() if entry.get("key")}
-    told = {name: keys[name] for name in tensors if name in keys and keys[name] not in names.values()} | dict(names)
+    # A name may be one node's and the file's of another node's tensor: a candidate has mostly the ones or the others.
+    ours = sum(name in golden.tensors for name in tensors) >= sum(name in keys for name in tensors)
+    theirs = {name: keys[name] for name in tensors if name in keys and not (ours and name in golden.tensors)}
+    told = {name: node for name, node in theirs.items() if node not in names.values()} | dict(names)
     shapes = {name: y.shape for name, y in golden.tensors.items()}
     matching = match_tensors(_Floats(tensors), shapes, golden.tensor, names=told)
     found = {}

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from integer_files import write_vww
+from integer_files import INTEGERS, write_vww
 from some_integers import int8_network, uint8_network
 
 import refnet
@@ -175,3 +175,14 @@ def test_a_file_of_integers_is_a_candidate(tmp_path, capsys):
     assert "31 exact" in capsys.readouterr().out
     assert main(["compare", pack, str(path), "--kernels", "xnnpack_of_nobody"]) == 2
     assert main(["compare", pack, str(path), "--kernels", "tflite_2_12", "--precision", "float16"]) == 2
+
+
+def test_a_name_that_is_a_node_s_and_another_tensor_s_in_the_file_is_the_node_s(tmp_path):
+    net = refnet.load(INTEGERS / "v3_small_qoperator.onnx")
+    x = refnet.random_input(net.graph, batch=1).astype(np.float32)
+    write_integer_pack(net, x, tmp_path / "pack")
+    found = compare_integers(tmp_path / "pack", net.trace)
+    assert {each.verdict for each in found.findings} == {"exact"}
+    assert net.keys["stem.conv.own"] == "stem.conv"
+    theirs = {net.keys[name]: y for name, y in net.trace(x).items()}
+    assert compare_integers(tmp_path / "pack", theirs).holds
