@@ -198,7 +198,13 @@ def test_the_graph_is_told_in_tflites_words(tmp_path):
 def test_the_fields_of_all_options_are_those_of_the_schema(tmp_path):
     """The tflite package, made from the schema, writes each option at its place."""
     for op, fields in container.OPTIONS.items():
-        stem = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D"}.get(op)
+        stem = {
+            "AVERAGE_POOL_2D": "Pool2D",
+            "MAX_POOL_2D": "Pool2D",
+            "MEAN": "Reducer",
+            "REDUCE_MAX": "Reducer",
+            "CONV_2D": "Conv2D",
+        }.get(op)
         stem = stem or "".join(part.capitalize() for part in op.split("_")).replace("2d", "2D")
         options = getattr(tflite, f"{stem}Options")
         for name, option in fields.items():
