@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 from refnet.files.images import prepare, read_image
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph
 from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause
+from refnet.judge.ends import with_ends, with_softmax
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
@@ -154,15 +155,17 @@ def compare(
         raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
     real = _Real(tensors, scales, {*(names or {}), *shapes(pack.graph)})
     batch = len(pack.tensor(SOURCE))
-    full = {name: (batch, *shape) for name, shape in shapes(pack.graph).items()}
-    golden = _Golden(pack)
-    matching = match_tensors(real, full, golden.tensor, names=names, network=Network(pack.graph, pack.params))
+    graph = with_softmax(pack.graph, real, real.shapes, batch)
+    full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
+    golden = _Golden(pack, graph)
+    matching = match_tensors(real, full, golden.tensor, names=names, network=Network(graph, pack.params))
+    matching = with_ends(matching, real, real.shapes, full)
     if not matching.tensors:
         if real.unread:
             raise RequestError(next(iter(real.unread.values())))
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
-    reference = Reference.of_pack(pack)
+    reference = replace(Reference.of_pack(pack), graph=graph)
     if image is not None:
         reference = replace(reference, image=_picture(pack, Path(image)))
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
@@ -212,8 +215,8 @@ def _picture(pack: Pack, path: Path) -> Array:
 class _Golden:
     """A pack's tensors; those that it does not store are computed again, once, should a name need them."""
 
-    def __init__(self, pack: Pack) -> None:
-        self.pack = pack
+    def __init__(self, pack: Pack, graph: Graph) -> None:
+        self.pack, self.graph = pack, graph
         self.computed: dict[str, Array] = {}
 
     def tensor(self, name: str) -> Array:
@@ -221,7 +224,7 @@ class _Golden:
         if name in self.pack.names:
             return self.pack.tensor(name)
         if not self.computed:
-            net = Network(self.pack.graph, {key: y.astype(np.float64) for key, y in self.pack.params.items()})
+            net = Network(self.graph, {key: y.astype(np.float64) for key, y in self.pack.params.items()})
             trace = net.trace(self.pack.tensor(SOURCE).astype(np.float64))
             self.computed = {key: y.astype(np.float32) for key, y in trace.items() if key not in self.pack.names}
         return self.computed[name]

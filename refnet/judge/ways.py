@@ -18,6 +18,7 @@ from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
+from refnet.judge.yardstick import lens
 
 __all__ = ["EXACT", "LOOSE", "Extent", "Way", "Ways"]
 
@@ -26,6 +27,7 @@ Array = npt.NDArray[Any]
 EXACT = tuple(bug for bug in REPLAYED if bug.group != "precision")
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 
+_ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
 _POINTS = 2048  # elements by which effects are told apart
 _SHARE = 0.05  # of an error: what an effect must explain to be looked at as a part of it
 
@@ -66,12 +68,14 @@ class Ways:
     def __init__(self, segment: Segment, budget: SearchBudget, *, long: bool) -> None:
         assert segment.candidate is not None
         self.segment, self.budget, self.long = segment, budget, long
-        self.target = segment.candidate.astype(np.float64)
+        self.lens = lens(segment) if long else _plain
+        self.target = self.lens(segment.candidate).astype(np.float64)
         self.runs = Replays(segment, budget, np.float32 if long else np.float64)
-        self.before = self._size(self.target - self.runs.y)
+        self.honest = self.lens(self.runs.y)
+        self.before = self._size(self.target - self.honest)
         flat, size = np.arange(self.target.size), self.target.size
         self._picked = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
-        self.error = (self.target - self.runs.y).ravel()[self._picked]
+        self.error = (self.target - self.honest).ravel()[self._picked]
         self.looked: list[Way] = []
         self.counts = self._counted()
         budget.expect(sum(self.counts.values()))
@@ -99,7 +103,7 @@ class Ways:
     def ends(self) -> Iterator[Way]:
         """What is wrong with the input, or with how the result is laid out."""
         for bug in EXACT:
-            for change in bug.changes(self.segment) if bug.group in ("ends", "inputs") else ():
+            for change in bug.changes(self.segment) if bug.group in _ENDS else ():
                 if change.shape is None:
                     yield from self._at(bug, change)
 
@@ -189,14 +193,14 @@ class Ways:
         y = self._made(changed)
         if y is None:
             return None
-        effect = (y - self.runs.y).ravel()[self._picked]
+        effect = (y - self.honest).ravel()[self._picked]
         return Way(mistake, extent, self._size(self.target - y), effect, None if self.long else changed)
 
     def _made(self, changed: Segment) -> Array | None:
         """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
         try:
             with np.errstate(all="ignore"):
-                y = self.runs.run(changed)
+                y = self.lens(self.runs.run(changed))
         except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
             return None
         return y if y.shape == self.target.shape and np.isfinite(y).all() else None
@@ -209,6 +213,10 @@ class Ways:
     @staticmethod
     def _size(error: Array) -> float:
         return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+
+
+def _plain(y: Array) -> Array:
+    return y
 
 
 def _share(error: Array, effect: Array) -> float:

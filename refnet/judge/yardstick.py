@@ -21,7 +21,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["judge_cause", "judge_segment"]
+__all__ = ["judge_cause", "judge_segment", "lens"]
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +34,7 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 
 # Of honest runs, how many are made before a cause is given up that is so many times too far away.
 _FIRST, _FAR = 2, 16.0
+_LEAST, _ONE = 1e-30, 1e-3  # probabilities that are undone: how small they may be, how far their sum is from one
 _QUICK = ("fast", "lanes", "pairwise")
 
 
@@ -62,7 +63,30 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     if not runs or made.y.shape != segment.candidate.shape:
         found = judge(segment.candidate, made)
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
-    return judge(segment.candidate, _apart(made.y, runs))._replace(yardstick="spread")
+    seen = lens(segment)
+    return judge(seen(segment.candidate), _apart(seen(made.y), list(map(seen, runs))))._replace(yardstick="spread")
+
+
+def lens(segment: Segment) -> Callable[[Array], Array]:
+    """How the result of a long segment is looked at: probabilities as logits, up to a constant; all else as it is.
+
+    In probabilities nearly all of an error lies in the likeliest classes; undone, the softmax shows it in each.
+    """
+    y, last = segment.candidate, segment.whole.by_name.get(segment.end)
+    if y is None or last is None or last.op != "softmax" or y.ndim != 2 or not y.min(initial=1.0) > _LEAST:
+        return _plain
+    return _logits if bool((np.abs(y.sum(axis=1, dtype=np.float64) - 1) < _ONE).all()) else _plain
+
+
+def _plain(y: Array) -> Array:
+    return y
+
+
+def _logits(p: Array) -> Array:
+    """What a softmax made these probabilities of, less its mean."""
+    z = np.log(np.maximum(p.astype(np.float64), _LEAST))
+    made: Array = z - z.mean(axis=1, keepdims=True)
+    return made
 
 
 def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement:
@@ -79,14 +103,16 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
         return judge_segment(segment, precision)
     assert segment.candidate is not None
     runs, y = list[Array](), run(segment)
+    seen = lens(segment)
+    y = seen(y)
     found = Judgement("suspect" if y.shape == segment.candidate.shape else "shape", yardstick="none")
     if found.verdict == "shape":
         return found
     for made in _runs(segment, precision):
         check()
         with np.errstate(all="ignore"):
-            runs.append(made())
-        found = judge(segment.candidate, _apart(y, runs))._replace(yardstick="spread")
+            runs.append(seen(made()))
+        found = judge(seen(segment.candidate), _apart(y, runs))._replace(yardstick="spread")
         if len(runs) >= _FIRST and (found.holds or not max(found.rms, found.expected) < _FAR):
             return found
     return found
