@@ -22,10 +22,12 @@ from refnet.bugs import (
     head,
     inputs,
     norms,
+    overflow,
     padding,
     pictures,
     precision,
     sampling,
+    shaping,
     solved,
     weights,
 )
@@ -35,7 +37,8 @@ from refnet.bugs.segments import Segment
 
 __all__ = ["BUGS", "REPLAYED", "Bug"]
 
-_PORTS = (padding, weights, sampling, norms, activations, blocks, head, inputs, pictures, solved, ends, precision)
+_INPUTS = (inputs, pictures, solved)
+_PORTS = (padding, weights, sampling, shaping, norms, activations, blocks, head, *_INPUTS, ends, overflow, precision)
 _FILES = (damage,)
 
 

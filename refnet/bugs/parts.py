@@ -5,14 +5,14 @@ No name of a node is looked into, so that a network of a file's own has the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from refnet.graph import SOURCE, Graph, Node, Unit, is_global
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
-from refnet.readings.shapes import shapes
+from refnet.readings.shapes import shape_after, shapes
 
 __all__ = ["BlockNodes", "Parts", "Squeeze"]
 
@@ -52,14 +52,26 @@ class BlockNodes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A graph and its parts, each found once."""
+    """A graph and its parts, each found once.
+
+    Attributes
+    ----------
+    graph : the network
+    known : shapes that a candidate's tensors have instead of those that the nodes before them make
+    """
 
     graph: Graph
+    known: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor without the batch axis."""
-        return shapes(self.graph)
+        if not self.known:
+            return shapes(self.graph)
+        found = {SOURCE: self.known.get(SOURCE, self.graph.input_shape)}
+        for node in self.graph.nodes:
+            found[node.name] = self.known.get(node.name) or shape_after(node, *(found[name] for name in node.inputs))
+        return found
 
     @cached_property
     def gates(self) -> frozenset[str]:
@@ -131,6 +143,11 @@ class Parts:
     def block_of(self, name: str) -> int:
         """In which block a node is, from 1 on; 0 before the first and behind the last."""
         return self._block_of.get(name, 0)
+
+    def pools_all(self, name: str) -> bool:
+        """Whether a node of the graph is a pool that takes in a whole map."""
+        node = self.graph.by_name.get(name)
+        return node is not None and self.is_global(node)
 
     def is_global(self, node: Node) -> bool:
         """Whether a node is a pool that takes in a whole map."""

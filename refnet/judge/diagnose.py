@@ -16,6 +16,7 @@ import numpy as np
 
 from refnet.bugs.catalogue import REPLAYED
 from refnet.bugs.changes import Mistake
+from refnet.bugs.overflow import overflows
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
 from refnet.judge.budget import SearchBudget
@@ -25,7 +26,7 @@ from refnet.judge.ways import EXACT, LOOSE, Extent, Way, Ways
 from refnet.judge.yardstick import judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
-__all__ = ["Cause", "Diagnosis", "diagnose", "misshapen"]
+__all__ = ["Cause", "Diagnosis", "diagnose", "misshapen", "overflown"]
 
 # How many changes are taken for the first of two. Tuned, on the table in tests/judge/test_pairs.py: of two bugs in a
 # unit one is among the ten that leave least of the error.
@@ -226,6 +227,21 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
                 if judgement.holds or judgement.verdict == "shape":
                     found.append(Cause((change.of(bug.id),), judgement))
     return found
+
+
+def overflown(segment: Segment) -> list[Cause]:
+    """Which sums explain the elements of a tensor that are not finite though its inputs are; of the shortest format."""
+    assert segment.candidate is not None
+    infinite = ~np.isfinite(segment.candidate)
+    for store in ("float16", "float32"):
+        fits = (
+            each.change
+            for each in overflows(segment, store)
+            if (each.surely <= infinite).all() and (infinite <= each.perhaps).all()
+        )
+        if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in fits]:
+            return found
+    return []
 
 
 def _is_coarse(segment: Segment, precision: Precision) -> bool:

@@ -17,14 +17,16 @@ import numpy.typing as npt
 from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut
+from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.budget import Search, SearchBudget
 from refnet.judge.describe import Feature, describe, fast_algorithms
-from refnet.judge.diagnose import Cause, Diagnosis, misshapen
+from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import judge_segment
+from refnet.networks.resize import following
 from refnet.pack.folded import fold_slack
 from refnet.pack.pack import Pack
 from refnet.readings.bounds import Precision
@@ -81,12 +83,16 @@ class Accumulated(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One golden tensor: its verdict, the nodes of its segment, and how far it is from the golden one."""
+    """One golden tensor: its verdict, the nodes of its segment, and how far it is from the golden one.
+
+    `follows` is the first tensor that is not finite, where this one was made of it and so cannot be judged.
+    """
 
     name: str
     judgement: Judgement
     segment: tuple[str, ...] = ()
     accumulated: Accumulated | None = None
+    follows: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,9 @@ class Judged:
     search: Search = field(default_factory=Search)
 
     def wrong(self) -> list[str]:
-        """Names of the candidate's tensors that rounding does not explain, in order."""
+        """Names of the candidate's tensors that rounding does not explain, in order; not those that only follow."""
         failing = [verdict for verdict in FAILING if verdict != "missing"]
-        return [each.name for each in self.findings if each.judgement.verdict in failing]
+        return [each.name for each in self.findings if each.judgement.verdict in failing and not each.follows]
 
 
 def judge_tensors(
@@ -164,6 +170,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()})
     causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
+    causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s))}
     features = {_name(s): describe(s, p) for s, p in judging.failing if not causes.get(_name(s))}
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
@@ -197,7 +204,11 @@ def _softened(finding: Finding, features: tuple[Feature, ...]) -> Finding:
 
 
 class _Judging:
-    """Goes down the graph and judges what the candidate has; keeps the segments that fail."""
+    """Goes down the graph and judges what the candidate has; keeps the segments that fail.
+
+    A tensor of another size is gone on with: what lies behind it is judged at the candidate's own sizes. Behind
+    one that is not finite nothing can be judged.
+    """
 
     def __init__(
         self,
@@ -208,46 +219,82 @@ class _Judging:
     ) -> None:
         self.reference, self.tensors, self.precision, self.dumped = reference, tensors, precision, dumped
         self.parts = Parts(reference.graph)
-        batch = len(reference.golden(SOURCE))
-        self.full = {name: (batch, *shape) for name, shape in self.parts.sizes.items()}
-        usable = {name: y for name, y in tensors.items() if name in self.full and not self._defect(name)}
-        golden_input = {} if SOURCE in usable else {SOURCE: reference.golden(SOURCE)}
-        self.usable, self.given = usable, ChainMap(usable, golden_input)
-        self.sources = {SOURCE: self.given[SOURCE]}
+        self.batch = len(reference.golden(SOURCE))
+        self.given: dict[str, Array] = {}  # what segments start from: the candidate's tensors so far
         self.findings: dict[str, Finding] = {}
         self.failing: list[tuple[Segment, Precision]] = []
         self.misshapen: list[tuple[Segment, Precision]] = []
+        self.overflown: list[tuple[Segment, Precision]] = []
         self.covered: set[str] = set()
         self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
+        self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
+        self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
+
+    @property
+    def sources(self) -> dict[str, Array]:
+        """The input."""
+        return {SOURCE: self.given[SOURCE]}
 
     def all(self) -> None:
         """Judge every tensor; what the candidate lacks is inside a segment or missing."""
-        if SOURCE in self.usable:
-            self._judge(SOURCE, _input_segment(self.reference, self.usable[SOURCE], self.parts))
-        elif SOURCE in self.tensors:
-            self.findings[SOURCE] = Finding(SOURCE, Judgement(self._defect(SOURCE)))
-        else:  # the golden one is taken
-            self.findings[SOURCE] = Finding(SOURCE, Judgement("inside"))
+        self._source()
         for node in self.reference.graph.nodes:
-            if node.name in self.usable:
+            if node.name in self.tensors:
                 self._node(node.name)
-            elif node.name in self.tensors:
-                self._defective(node.name)
         for name in self.reference.stored:
             if name not in self.findings:
                 self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
 
-    def _defective(self, name: str) -> None:
-        """A tensor that is not taken for an input of what follows."""
-        defect = self._defect(name)
-        self.findings[name] = Finding(name, Judgement(defect))
-        if defect == "shape":
-            honest = cut(self.parts, self.reference.params, name, self.given, judged=False)
-            self.misshapen.append((replace(honest, candidate=self.tensors[name]), self._own(name)))
+    def _source(self) -> None:
+        """The input: the golden one is taken where the candidate has none that can be used."""
+        golden = self.reference.golden(SOURCE)
+        self.given[SOURCE] = golden
+        x = self.tensors.get(SOURCE)
+        if x is None:
+            self.findings[SOURCE] = Finding(SOURCE, Judgement("inside"))
+        elif x.shape != golden.shape:
+            self.findings[SOURCE] = Finding(SOURCE, Judgement("shape"))
+            self._gone_on(SOURCE, x)
+        elif not np.isfinite(x).all():
+            self.findings[SOURCE] = Finding(SOURCE, Judgement("nonfinite"))
+        else:
+            self.given[SOURCE] = x
+            self._judge(SOURCE, _input_segment(self.reference, x, self.parts))
 
     def _node(self, name: str) -> None:
-        segment = self._told(cut(self.parts, self.reference.params, name, self.given), name)
+        y = self.tensors[name]
+        segment = self._told(cut(self.parts, self.reference.params, name, {**self.given, name: y}), name)
         self.covered |= {node.name for node in segment.graph.nodes}
+        nodes = tuple(node.name for node in segment.graph.nodes)
+        first = next((self.broken[each] for each in segment.given if each in self.broken), "")
+        if y.shape != (self.batch, *self.parts.sizes[name]):
+            self.findings[name] = Finding(name, Judgement("shape"))
+            self.misshapen.append((segment, self._own(name)))
+            self._gone_on(name, y)
+        elif first or not np.isfinite(y).all():
+            self.broken[name] = first or name
+            verdict = "inside" if np.isfinite(y).all() else "nonfinite"
+            self.findings[name] = Finding(name, Judgement(verdict), nodes if not first else (), follows=first)
+            self.given[name] = y
+            if not first:
+                self.overflown.append((segment, self._own(name)))
+        else:
+            self.given[name] = y
+            self._finite(name, segment)
+
+    def _gone_on(self, name: str, y: Array) -> None:
+        """Take a tensor of another size for what it is, if what follows can read it."""
+        if not (y.ndim == 4 and y.shape[:2] == (self.batch, self.parts.sizes[name][0]) and np.isfinite(y).all()):
+            return
+        known = {**self.known, name: y.shape[1:]}
+        try:
+            parts = Parts(following(self.reference.graph, known), known)
+        except GraphError:
+            return
+        if all(min(shape) > 0 for shape in parts.sizes.values()):
+            self.parts, self.known, self.given[name] = parts, known, y
+
+    def _finite(self, name: str, segment: Segment) -> None:
         if set(segment.given) & set(self.relaid) and not judge_segment(segment, self._own(name)).holds:
             # The port dumps its inputs in another order than it reads them in.
             segment = replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
@@ -280,13 +327,6 @@ class _Judging:
         if self.precision is not None and name in self.precision:
             return self.precision[name]
         return Precision.of(str(self.tensors[name].dtype))
-
-    def _defect(self, name: str) -> str:
-        """The verdict on a tensor that cannot be judged, or ''."""
-        y = self.tensors[name]
-        if y.shape != self.full[name]:
-            return "shape"
-        return "" if np.isfinite(y).all() else "nonfinite"
 
 
 def _name(segment: Segment) -> str:

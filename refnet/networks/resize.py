@@ -9,6 +9,7 @@ whether it follows the size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from refnet.networks.plan import PADDINGS, padding
 from refnet.ops import POOLS, WINDOWED
 from refnet.readings.shapes import shape_after, shapes
 
-__all__ = ["fitting_pads", "resize"]
+__all__ = ["fitting_pads", "following", "resize"]
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
 Shape = tuple[int, ...]
@@ -49,6 +50,34 @@ def resize(graph: Graph, size: tuple[int, int] | int) -> Graph:
         after[node.name] = _shape(graph, node, recipe.size, [after[name] for name in node.inputs])
         moved[node.name] = (node,)
     return replace(graph.rewritten(moved), recipe=recipe)
+
+
+def following(graph: Graph, known: Mapping[str, Shape]) -> Graph:
+    """A graph whose global pools, and paddings that follow the size, fit maps of other shapes in it.
+
+    A padding that no one rule explains stays as it is.
+
+    Parameters
+    ----------
+    known : shapes without the batch axis that some tensors have, the input's perhaps, instead of those of this graph
+
+    Raises
+    ------
+    GraphError
+        if nodes do not agree at these shapes.
+    """
+    before: Mapping[str, Shape] = shapes(graph)
+    after: dict[str, Shape] = {SOURCE: known.get(SOURCE, graph.input_shape)}
+    rules = _rules(graph, before)
+    moved: dict[str, tuple[Node]] = {}
+    for node in graph.nodes:
+        image = after[node.inputs[0]]
+        if node.op in (*POOLS, *WINDOWED) and image != before[node.inputs[0]]:
+            with suppress(RequestError):
+                node = replace(node, attrs=_attrs(graph, node, before[node.inputs[0]], image, rules))
+        after[node.name] = known.get(node.name) or shape_after(node, *(after[name] for name in node.inputs))
+        moved[node.name] = (node,)
+    return graph.rewritten(moved)
 
 
 def _shape(graph: Graph, node: Node, size: tuple[int, int], inputs: Sequence[Shape]) -> Shape:

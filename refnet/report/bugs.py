@@ -14,11 +14,12 @@ __all__ = ["ALONE", "detectability_rows", "of_file", "of_port"]
 
 _Words = Mapping[str, str | Mapping[str, str]]
 
-ALONE = frozenset({"se-width"})  # what a port does by a sentence of its own: no run equals the reference then
+ALONE = frozenset({"se-width", "sum-overflow"})  # by a sentence of their own: no run equals the reference then
 
 _ACTS = ("relu", "relu6", "hard_swish")
 _OTHER_ACT = "the activation is {found} instead of {known}"
 _NO_BIAS = "its bias is left out"
+_BEYOND = "{most:.4g} is beyond {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
 # What a port does, to follow 'it equals the reference when'. A bug has one sentence, or one for each of its forms.
@@ -56,6 +57,13 @@ _PORT: _Words = {
     "stride-phase": "sampling starts one pixel later",
     "dilation": "the dilation is {found} instead of {known}",
     "pool-count": "the average counts one row of padding on each side",
+    "stride-changed": "the stride is {found} instead of {known}",
+    "pad-amount": "the padding is {found} instead of {known}",
+    "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
+    "pool-fixed": {
+        "once": "the pool is of 7 x 7 points at a time instead of the whole map",
+        "strided": "the pool is of 7 x 7 points, side by side, instead of the whole map",
+    },
     "pool-ceil": {
         "up": "the number of its windows is rounded up (ceil_mode), not down: {windows}",
         "down": "the number of its windows is rounded down, not up (ceil_mode): {windows}",
@@ -141,6 +149,12 @@ _PORT: _Words = {
         "twice": "softmax is applied twice",
         "out": "softmax is left out",
         "extra": "softmax is applied where logits are expected",
+    },
+    "sum-overflow": {
+        "pool": f"the pool's sum of {_BEYOND}, before it is divided",
+        "product": f"the product of {_BEYOND}, before it is divided",
+        "exponential": f"an exponential of {_BEYOND}: the largest logit is not taken away first",
+        "result": f"its result of {_BEYOND}",
     },
     "weights-fp16": "its weights are rounded to {store}",
     "weights-int8": "its weights are quantised to 8 bits per {per}",

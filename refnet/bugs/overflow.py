@@ -1,0 +1,91 @@
+"""Bugs of sums that leave their format: what is made of them is not finite.
+
+A sum may leave a format though what is stored in the end would not: that of a pool before it is divided, the product of
+a hard swish before it is, an exponential of a softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.segments import Segment
+from refnet.graph import Graph, Node, interpret
+from refnet.readings import fast
+from refnet.readings.precision import FLOATS
+
+Array = npt.NDArray[Any]
+
+_NEAR = 1e-2  # of the largest number: so near it rounding may take a sum of a short format beyond it, or back
+
+
+class Overflow(NamedTuple):
+    """A sum that leaves a format, and which elements of the result are not finite for it: surely, and perhaps."""
+
+    change: Change
+    surely: Array
+    perhaps: Array
+
+
+def sum_overflow(segment: Segment) -> Iterator[Change]:
+    """a sum beyond the format that it is kept in.
+
+    Source: https://github.com/tensorflow/tensorflow/issues/41715
+    """
+    yield from (each.change for each in overflows(segment, "float16"))
+
+
+def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
+    """Every node whose sums leave a format, before it divides them, and after."""
+    params = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
+    values: dict[str, Array] = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
+    largest = FLOATS[store].largest
+    for index, node in enumerate(segment.graph.nodes):
+        y = _one(segment, node, values, params)
+        for form, sums in _sums(node, values[node.inputs[0]], y):
+            most = float(np.abs(sums).max(initial=0.0))
+            if most > largest * (1 - _NEAR):
+                surely, here, perhaps = (
+                    _not_finite(
+                        segment, index, {**values, node.name: np.where(np.abs(sums) > limit, np.inf, y)}, params
+                    )
+                    for limit in (largest * (1 + _NEAR), largest, largest * (1 - _NEAR))
+                )
+                facts = {"store": store, "most": most, "largest": largest}
+                yield Overflow(Change(node.name, form, facts, view=partial(_spoilt, here)), surely, perhaps)
+        values[node.name] = y
+
+
+def _spoilt(mask: Array, y: Array) -> Array:
+    return np.where(mask, np.inf, y)
+
+
+def _sums(node: Node, x: Array, y: Array) -> Iterator[tuple[str, Array]]:
+    """What a node sums up, in the order in which that is likely to leave a format."""
+    if node.op == "avg_pool2d":
+        yield "pool", y * (node.attrs["kernel"][0] * node.attrs["kernel"][1])
+    elif node.op == "hard_swish":
+        yield "product", x * np.clip(x + 3, 0, 6)
+    elif node.op == "softmax":
+        with np.errstate(over="ignore"):
+            yield "exponential", np.exp(x)
+    yield "result", y
+
+
+def _one(segment: Segment, node: Node, values: dict[str, Array], params: dict[str, Array]) -> Array:
+    part = Graph(segment.graph.recipe, (node,))
+    made: Array = interpret(part, fast, params, {name: values[name] for name in node.inputs})
+    return made
+
+
+def _not_finite(segment: Segment, index: int, values: dict[str, Array], params: dict[str, Array]) -> Array:
+    """Which elements of the result are not finite, if a tensor on the way is as given."""
+    with np.errstate(all="ignore"):
+        for node in segment.graph.nodes[index + 1 :]:
+            values[node.name] = _one(segment, node, values, params)
+    return ~np.isfinite(values[segment.end])

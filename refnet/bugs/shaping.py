@@ -1,0 +1,119 @@
+"""Bugs that make maps of another size: strides, pads and dilations that a port does not have, or has besides.
+
+Where the tensor that is judged has another size itself, the size tells the bug. Where a global pool lies between, the
+numbers alone do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from refnet.bugs.changes import Change, with_attrs
+from refnet.bugs.padding import windowed
+from refnet.bugs.segments import Segment
+from refnet.errors import GraphError
+from refnet.graph import Node, is_global
+from refnet.readings.shapes import shape_after
+
+_NO_PAD = ((0, 0), (0, 0))
+_FIXED = (7, 7)  # the kernel of the last pool at the papers' size of 224
+
+
+def stride_changed(segment: Segment) -> Iterator[Change]:
+    """a stride left out, or added.
+
+    Source: https://github.com/marvis/pytorch-mobilenet/issues/10
+    """
+    for node in windowed(segment):
+        own = node.attrs["stride"]
+        for other in ((1, 1), (2, 2), (2, 1), (1, 2)):
+            if other != own and (1 in own or other == (1, 1)):
+                facts = {"found": other, "known": own}
+                yield from _reshaped(segment, node, f"{own}>{other}", facts, stride=other)
+
+
+def pad_amount(segment: Segment) -> Iterator[Change]:
+    """more padding, or less.
+
+    None at all ('valid'), or a point more or fewer along both axes.
+
+    Source: https://github.com/keras-team/keras/issues/9582
+    """
+    for node in windowed(segment):
+        own, sides = node.attrs["pad"], segment.sizes[node.inputs[0]][1:]
+        reach = max(side // 2 * step for side, step in zip(node.params["w"][-2:], node.attrs["dilation"], strict=True))
+        ways = [(0, 0), *itertools.product((reach, reach - 1, reach + 1), repeat=2), (0, reach), (reach, 0)]
+        for before, after in dict.fromkeys(ways):
+            pad = ((before, after), (before, after))
+            other = [sum(each) for each in pad] != [sum(each) for each in own]
+            if other and min(before, after) >= 0 and max(before, after) < min(sides):
+                form = "valid" if pad == _NO_PAD else f"{before},{after}"
+                yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
+
+
+def dilation_alone(segment: Segment) -> Iterator[Change]:
+    """a dilation without its padding, or the padding without it.
+
+    Source: https://github.com/pytorch/vision/issues/7956
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        if node.inputs[0] not in segment.sizes or node.params["w"][-1] == 1:
+            continue
+        now = node.attrs["dilation"][0]
+        for other in (1, 2) if now > 1 else (2,):
+            if other != now:
+                facts = {"found": other, "known": now}
+                yield from _reshaped(segment, node, f"{other}", facts, dilation=(other, other))
+
+
+def pool_fixed(segment: Segment) -> Iterator[Change]:
+    """a pool of 7 x 7 in place of a global one.
+
+    Source: https://github.com/tonylins/pytorch-mobilenet-v2/issues/6
+    """
+    for node in segment.nodes("avg_pool2d"):
+        image = segment.sizes.get(node.inputs[0])
+        if image is not None and is_global(node, image) and min(image[1:]) > max(_FIXED):
+            for form, stride in (("once", (1, 1)), ("strided", _FIXED)):
+                yield from _reshaped(segment, node, form, {}, kernel=_FIXED, stride=stride)
+
+
+def _reshaped(
+    segment: Segment, node: Node, form: str, facts: Mapping[str, object], **attrs: object
+) -> Iterator[Change]:
+    """A node with other attributes, if it makes a map of another size and the rest of the segment goes on with that."""
+    nodes = with_attrs(node, **attrs)
+    made = resulting(segment, nodes)
+    if made is not None and made[1] != segment.sizes.get(node.name):
+        others, _, end = made
+        shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+        yield Change(node.name, form, facts, nodes={**others, **nodes}, shape=shape)
+
+
+def resulting(
+    segment: Segment, nodes: Mapping[str, tuple[Node, ...]]
+) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...], tuple[int, ...]] | None:
+    """What follows from other nodes in a segment: global pools of other maps, the first shape made, that of the end.
+
+    None where a later node does not go on with such maps.
+    """
+    sizes = {name: segment.sizes[name] for name in segment.given if name in segment.sizes}
+    pools: dict[str, tuple[Node, ...]] = {}
+    first: tuple[int, ...] = ()
+    try:
+        for node in segment.graph.nodes:
+            for made in nodes.get(node.name, (node,)):
+                image = sizes[made.inputs[0]]
+                if node.name not in nodes and segment.parts.pools_all(node.name):
+                    made = replace(made, attrs={**made.attrs, "kernel": image[1:]})
+                    if made.attrs != node.attrs:
+                        pools[node.name] = (made,)
+                sizes[made.name] = shape_after(made, *(sizes[name] for name in made.inputs))
+                if min(sizes[made.name]) < 1:
+                    return None
+                first = first or (sizes[made.name] if made is not node else ())
+    except (GraphError, KeyError):
+        return None
+    return pools, first, sizes[segment.end]
