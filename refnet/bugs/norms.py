@@ -6,7 +6,7 @@ All but one are of its arrays before the fold; what only a fold can show, and no
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,27 +16,116 @@ import numpy.typing as npt
 from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change, with_attrs, without
 from refnet.bugs.segments import Segment
+from refnet.readings.carried import channel
 
 Array = npt.NDArray[Any]
 
 _EPS = (1e-3, 1e-5, 0.0)  # of the frameworks
+# By activation, between which results it has kept what it was given.
+_KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}
 _RARE_EPS = (1e-4, 1e-6, 1e-2, 1e-7, 1e-8, 1e-12)
 
 
-def bn_eps(unit: UnitArrays) -> Iterator[Change]:
+def bn_eps(part: Segment | UnitArrays) -> Iterator[Change]:
     """another eps in batch norm.
 
-    In a fold rarer ones are tried too, and the one that the weights themselves show.
+    The frameworks' own, and the one that the candidate's numbers show. In a fold rarer ones are tried too, and the one
+    that the weights themselves show.
 
     Source: https://github.com/Tencent/ncnn/issues/218
     """
+    if isinstance(part, UnitArrays):
+        yield from _other_eps(part, (*_EPS, *_RARE_EPS, *_shown(part)))
+        return
+    for unit in part.units:
+        yield from _other_eps(unit, (*_EPS, *_solved(part, unit)))
+
+
+def _other_eps(unit: UnitArrays, tried: Iterable[float]) -> Iterator[Change]:
     if unit.norm is None:
         return
-    for other in (*_EPS, *_RARE_EPS, *_shown(unit)):
+    for other in dict.fromkeys(tried):
         if other != unit.eps:
             facts = {"found": other, "known": unit.eps}
-            rare = other not in _EPS
+            rare = other not in _EPS and bool(unit.seen)
             yield Change(unit.norm.name, f"{other:g}", facts, nodes=with_attrs(unit.norm, eps=other), rare=rare)
+
+
+def _solved(segment: Segment, unit: UnitArrays) -> Iterator[float]:
+    """eps in round figures, solved for from a batch norm's result, or from where an activation keeps it.
+
+    t = s (x - mean) + beta gives s for each channel, and that eps = (gamma / s)^2 - var. Channels of small variance
+    tell most: an error of s moves eps by (var + eps) times as much.
+    """
+    t, norm, act = segment.candidate, unit.norm, unit.unit.act
+    if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
+        return
+    kept = np.isfinite(t)
+    if act is not None and segment.end == act.name:
+        if act.op not in _KEPT:
+            return
+        low, high = _KEPT[act.op]
+        kept &= (t > low) & (t < high)
+    for _, x in segment.values({norm.inputs[0]}):
+        if x.shape != t.shape:
+            return
+        centred, above = x - channel(unit["mean"]), t.astype(np.float64) - channel(unit["beta"])
+        axes = (0, 2, 3)
+        with np.errstate(all="ignore"):
+            energy = np.where(kept, centred**2, 0).sum(axis=axes)
+            s = np.where(kept, centred * above, 0).sum(axis=axes) / energy
+            eps = (unit["gamma"] / s) ** 2 - unit["var"]
+            weight = energy / (unit["var"] + np.maximum(eps, 0)) ** 2
+            told = np.isfinite(eps) & np.isfinite(weight)
+            found = float(np.average(eps[told], weights=weight[told])) if weight[told].sum() > 0 else 0.0
+        if np.isfinite(found) and found > 0:
+            yield from round_eps(found)
+
+
+def round_eps(eps: float) -> tuple[float, ...]:
+    """What people write for an eps that was solved for: the nearest power of ten, one figure, two figures."""
+    if not eps > 0:
+        return ()
+    decade = float(f"1e{round(np.log10(eps))}")
+    return tuple(dict.fromkeys((decade, float(f"{eps:.1g}"), float(f"{eps:.2g}"))))
+
+
+def bn_eps_outside(unit: UnitArrays) -> Iterator[Change]:
+    """eps outside the root.
+
+    sqrt(var) + eps divides instead of sqrt(var + eps).
+
+    Source: https://github.com/pjreddie/darknet/blob/master/src/blas.c
+    """
+    if unit.norm is None:
+        return
+    root = np.sqrt(np.maximum(unit["var"], 0))
+    for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3)):
+        with np.errstate(all="ignore"):
+            gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (root + eps)
+        yield replace(_with(unit, f"{eps:g}", gamma=gamma), facts={"eps": eps})
+
+
+def already_normalised(segment: Segment) -> Iterator[Change]:
+    """a tensor dumped too late.
+
+    Under the name of a convolution are the values that batch norm, or the activation behind it, makes of it.
+    """
+    node = segment.graph.nodes[-1]
+    unit = segment.parts.unit(node.name)
+    own = [] if unit is None else [each.name for each in unit.nodes]
+    if unit is None or len(own) < 2 or node.name == own[-1] or node.op != segment.whole[node.name].op:
+        return
+    made = [replace(node, name=f"{node.name}.bare")]
+    params = {f"{made[0].name}.{slot}": segment.param(node, slot) for slot in node.params}
+    for index, later in enumerate(unit.nodes[own.index(node.name) + 1 :]):
+        made.append(replace(later, name=f"{node.name}.{index}", inputs=(made[-1].name,)))
+        params |= {f"{made[-1].name}.{slot}": segment.param(later, slot) for slot in later.params}
+        last = replace(made[-1], name=node.name)
+        changed = {f"{node.name}.{slot}": segment.param(later, slot) for slot in later.params}
+        form = "norm" if later.op == "batch_norm" else "act"
+        nodes = {node.name: (*made[:-1], last)}
+        yield Change(node.name, form, {"holds": later.name}, nodes=nodes, params={**params, **changed}, lone=True)
 
 
 def _shown(unit: UnitArrays) -> Iterator[float]:

@@ -81,18 +81,27 @@ def pad_value(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/apache/tvm/issues/4807
     """
     for node in windowed(segment):
-        pad = node.attrs["pad"]
-        if not any(map(any, pad)):
-            continue
-        fillings = [("edge", "edge", 0.0), ("-1", "constant", -1.0), ("1", "constant", 1.0)]
-        if all(side > max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True)):
-            fillings.append(("reflect", "reflect", 0.0))
-        for form, mode, value in fillings:
-            border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": pad, "mode": mode, "value": value})
-            bare = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
-            yield Change(node.name, form, nodes={node.name: (border, bare)})
+        own, same = node.attrs["pad"], _padded(segment, node, "same")
+        for rule, pad in (("", own), (" same", same)):
+            if not any(map(any, pad)) or (
+                rule and (pad == own or windows(segment, node, pad) != windows(segment, node, own))
+            ):
+                continue
+            fillings = [("edge", "edge", 0.0), ("-1", "constant", -1.0), ("1", "constant", 1.0)]
+            if all(side > max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True)):
+                fillings += [("reflect", "reflect", 0.0), ("wrap", "wrap", 0.0)]
+            for form, mode, value in fillings:
+                if not rule or mode != "constant":
+                    yield _filled(node, f"{form}{rule}", pad, mode, value)
         if node.inputs[0] == SOURCE and node.op == "conv2d" and segment.whole.recipe.preprocessing is not None:
             yield _black_border(segment, node)
+
+
+def _filled(node: Node, form: str, pad: Pad, mode: str, value: float) -> Change:
+    """A border of its own before a convolution that pads nothing."""
+    border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": pad, "mode": mode, "value": value})
+    bare = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
+    return Change(node.name, form, {"found": pad}, nodes={node.name: (border, bare)})
 
 
 def _black_border(segment: Segment, node: Node) -> Change:

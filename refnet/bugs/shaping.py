@@ -85,35 +85,35 @@ def _reshaped(
 ) -> Iterator[Change]:
     """A node with other attributes, if it makes a map of another size and the rest of the segment goes on with that."""
     nodes = with_attrs(node, **attrs)
-    made = resulting(segment, nodes)
-    if made is not None and made[1] != segment.sizes.get(node.name):
-        others, _, end = made
+    made = _resulting(segment, *nodes[node.name])
+    if made is not None:
+        pools, end = made
         shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
-        yield Change(node.name, form, facts, nodes={**others, **nodes}, shape=shape)
+        yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape)
 
 
-def resulting(
-    segment: Segment, nodes: Mapping[str, tuple[Node, ...]]
-) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...], tuple[int, ...]] | None:
-    """What follows from other nodes in a segment: global pools of other maps, the first shape made, that of the end.
+def _resulting(segment: Segment, other: Node) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:
+    """What follows from another node: global pools of other maps, and the shape of the end.
 
-    None where a later node does not go on with such maps.
+    None where it makes a map of the same size, or where a later node does not go on with the one that it makes.
     """
-    sizes = {name: segment.sizes[name] for name in segment.given if name in segment.sizes}
+    moved: dict[str, tuple[int, ...]] = {}
     pools: dict[str, tuple[Node, ...]] = {}
-    first: tuple[int, ...] = ()
     try:
+        moved[other.name] = shape_after(other, segment.sizes[other.inputs[0]])
+        if moved[other.name] == segment.sizes.get(other.name) or min(moved[other.name]) < 1:
+            return None
         for node in segment.graph.nodes:
-            for made in nodes.get(node.name, (node,)):
-                image = sizes[made.inputs[0]]
-                if node.name not in nodes and segment.parts.pools_all(node.name):
-                    made = replace(made, attrs={**made.attrs, "kernel": image[1:]})
-                    if made.attrs != node.attrs:
-                        pools[node.name] = (made,)
-                sizes[made.name] = shape_after(made, *(sizes[name] for name in made.inputs))
-                if min(sizes[made.name]) < 1:
-                    return None
-                first = first or (sizes[made.name] if made is not node else ())
+            if node.name in moved or not moved.keys() & set(node.inputs):
+                continue
+            if segment.parts.pools_all(node.name):
+                node = replace(node, attrs={**node.attrs, "kernel": moved[node.inputs[0]][1:]})
+                pools[node.name] = (node,)
+            shape = shape_after(node, *(moved.get(name) or segment.sizes[name] for name in node.inputs))
+            if min(shape) < 1:
+                return None
+            if shape != segment.sizes.get(node.name):
+                moved[node.name] = shape
     except (GraphError, KeyError):
         return None
-    return pools, first, sizes[segment.end]
+    return pools, moved.get(segment.end, segment.sizes[segment.end])

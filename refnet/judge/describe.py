@@ -20,6 +20,7 @@ __all__ = ["Feature", "describe"]
 Array = npt.NDArray[Any]
 
 _FEW = 3  # channels that are named one by one
+_RUN = 0.75  # of a run of channels that must be off to be called one
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
 
@@ -29,7 +30,7 @@ class Feature(NamedTuple):
 
     Attributes
     ----------
-    kind : 'cut-off', 'channels', 'border', 'ratio', 'affine', 'shift', 'permuted',
+    kind : 'cut-off', 'channels', 'channel-run', 'border', 'ratio', 'affine', 'shift', 'permuted',
         'weights', or 'algorithm' where a fast algorithm of convolution rounds so
     facts : its figures
     """
@@ -101,11 +102,18 @@ def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
 
 
 def _channels(beyond: Array) -> Feature | None:
+    """A few channels that are off, or a run of them while the others are not."""
     if beyond.ndim < 2 or beyond.shape[1] < 2:
         return None
+    count = beyond.shape[1]
     channels = np.flatnonzero(beyond.any(axis=tuple(axis for axis in range(beyond.ndim) if axis != 1)))
-    if 0 < len(channels) <= min(_FEW, beyond.shape[1] - 1):
-        return Feature("channels", {"channels": tuple(map(int, channels)), "of": beyond.shape[1]})
+    if 0 < len(channels) <= min(_FEW, count - 1):
+        return Feature("channels", {"channels": tuple(map(int, channels)), "of": count})
+    if not len(channels):
+        return None
+    first, last = int(channels[0]), int(channels[-1])
+    if last - first + 1 < count and len(channels) > _RUN * (last - first + 1):  # one may be right by chance
+        return Feature("channel-run", {"first": first, "last": last, "of": count})
     return None
 
 

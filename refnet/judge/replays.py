@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.segments import Segment
-from refnet.graph import Graph, Node, interpret
+from refnet.graph import Node
 from refnet.judge.budget import SearchBudget
+from refnet.ops import OPS
 from refnet.readings import fast
 
 __all__ = ["Replays"]
@@ -65,9 +66,12 @@ class Replays:
             for name in node.inputs:
                 if name not in values:
                     values[name] = self._array(segment.given[name])
-            params = {key: self._array(segment.params[key]) for key in _keys(node)}
-            part = Graph(segment.graph.recipe, (node,))
-            values[node.name] = interpret(part, fast, params, {name: values[name] for name in node.inputs})
+            weights = [
+                self._array(segment.params[f"{node.name}.{slot}"]) if slot in node.params else None
+                for slot in OPS[node.op].params
+            ]
+            rule = getattr(fast, node.op)
+            values[node.name] = rule(*(values[name] for name in node.inputs), *weights, **node.attrs)
         if first:
             self._values = values
         y = values[segment.end]

@@ -133,7 +133,8 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment) -> tuple[Pattern,
     made = []
     for (bug, form), by_node in told.items():
         if len(by_node) > 1:
-            every = tuple(changes_by_place(BUGS[bug], whole).get(form, {}))
+            known = {**changes_by_place(BUGS[bug], whole).get(form, {}), **by_node}
+            every = tuple(node.name for node in whole.graph.nodes if node.name in known)
             scope, of = _scope(whole.parts, every, by_node)
             first = next(iter(by_node.values()))
             made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors[bug, form])))

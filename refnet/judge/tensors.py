@@ -7,13 +7,14 @@ tensors: the nodes between two tensors that it has are one segment.
 from __future__ import annotations
 
 from collections import ChainMap, Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut
@@ -27,6 +28,7 @@ from refnet.judge.search import explain as explain_all
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import judge_segment
 from refnet.networks.resize import following
+from refnet.ops import WINDOWED
 from refnet.pack.folded import fold_slack
 from refnet.pack.pack import Pack
 from refnet.readings.bounds import Precision
@@ -227,6 +229,7 @@ class _Judging:
         self.overflown: list[tuple[Segment, Precision]] = []
         self.covered: set[str] = set()
         self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
+        self.ahead: set[str] = set()  # tensors that hold what is made of them later
         self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
         self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
 
@@ -295,13 +298,39 @@ class _Judging:
             self.parts, self.known, self.given[name] = parts, known, y
 
     def _finite(self, name: str, segment: Segment) -> None:
-        if set(segment.given) & set(self.relaid) and not judge_segment(segment, self._own(name)).holds:
-            # The port dumps its inputs in another order than it reads them in.
-            segment = replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
+        own = self._own(name)
+        if self.dumped and not judge_segment(segment, own).holds:
+            segment = next((each for each in self._others(name, segment) if judge_segment(each, own).holds), segment)
+            if self._is_ahead(segment, own):
+                self.ahead.add(name)
+            elif set(segment.given) & self.ahead:
+                beyond = self._from(name, self.ahead)
+                segment = beyond if self._is_ahead(beyond, own) else segment
         if self._judge(name, segment) or not self.dumped:
             return
-        if (moved := _relaid(segment, self._own(name))) is not None:
+        if (moved := _relaid(segment, own)) is not None:
             self.relaid[name] = moved
+
+    def _others(self, name: str, segment: Segment) -> Iterator[Segment]:
+        """The segment as a port may have run it though its dump says otherwise."""
+        if set(segment.given) & set(self.relaid):  # it dumps its inputs in another order than it reads them in
+            yield replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
+        if set(segment.given) & self.ahead:  # what it dumped as an input holds a later tensor
+            yield self._from(name, self.ahead)
+        if self.known:  # its paddings are numbers, which do not follow the sizes of its maps
+            whole = self.reference.graph
+            nodes = tuple(whole[node.name] if node.op in WINDOWED else node for node in segment.graph.nodes)
+            yield replace(segment, graph=replace(segment.graph, nodes=nodes))
+
+    def _from(self, name: str, without: Set[str]) -> Segment:
+        """The segment from earlier tensors on, some being passed over."""
+        given = {each: y for each, y in self.given.items() if each not in without or each == name}
+        return cut(self.parts, self.reference.params, name, given)
+
+    def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
+        """Whether a tensor holds what is made of it later."""
+        ways = (segment.changed(change) for change in BUGS["already-normalised"].changes(segment))
+        return any(judge_segment(way, precision).holds for way in ways)
 
     def _judge(self, name: str, segment: Segment) -> bool:
         segment = self._told(segment, name)

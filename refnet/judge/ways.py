@@ -6,7 +6,8 @@ explain at all: of an error r and an effect d, <r, d>^2 / (<d, d> <r, r>).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,10 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
 from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.norms import round_eps
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
+from refnet.graph import Node
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
 from refnet.judge.yardstick import lens
@@ -29,6 +32,7 @@ LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 
 _ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
 _POINTS = 2048  # elements by which effects are told apart
+_STEPS, _LEAST_EPS = 6, 1e-5  # of solving for eps: how many, and how far apart two are whose difference shows
 _SHARE = 0.05  # of an error: what an effect must explain to be looked at as a part of it
 
 
@@ -92,11 +96,11 @@ class Ways:
 
     # ------------------------------------------------------------------------------------------------ ways, by kind
 
-    def singles(self, bugs: Iterable[Bug]) -> Iterator[Way]:
-        """Every change at one place."""
+    def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
+        """Every change at one place; once `at` holds any, at those alone."""
         for bug in bugs:
             for change in bug.changes(self.segment):
-                if change.shape is None:
+                if change.shape is None and (not at or change.node in at):
                     yield from self._at(bug, change)
                     self.budget.passed()
 
@@ -113,12 +117,37 @@ class Ways:
             for form, changes in changes_by_place(bug, self.segment).items():
                 yield from self._in(bug, form, changes, scopes(self.segment.parts, tuple(changes)))
 
+    def solved(self, bug: Bug) -> Iterator[Way]:
+        """Another eps in all batch norms, solved for: each step goes as far as the effect of another one explains."""
+        norms = list(self.segment.nodes("batch_norm"))
+        if len(norms) < 2:
+            return
+        eps, extent = norms[0].attrs["eps"], Extent(ALL, tuple(node.name for node in norms))
+        for _ in range(_STEPS):
+            step = max(eps, _LEAST_EPS)
+            around = [self._made(self._with_eps(norms, each)) for each in (eps, eps + step)]
+            if around[0] is None or around[1] is None:
+                return
+            slope, rest = around[1] - around[0], self.target - around[0]
+            if not (slope * slope).sum() > 0:
+                return
+            eps = max(eps + step * float((slope * rest).sum() / (slope * slope).sum()), 0.0)
+        for other in round_eps(eps):
+            facts = {"found": other, "known": norms[0].attrs["eps"]}
+            changed = self._with_eps(norms, other)
+            way = self._run(Mistake(bug.id, norms[0].name, f"{other:g}", facts), extent, changed)
+            yield from self._kept(None if way is None else way._replace(changed=changed))
+
+    def _with_eps(self, norms: Sequence[Node], eps: float) -> Segment:
+        nodes = {node.name: (replace(node, attrs={"eps": eps}),) for node in norms}
+        return self.segment.changed(Change(norms[0].name, nodes=nodes))
+
     def begun(self, whole: Iterable[Way]) -> Iterator[Way]:
         """The same change from one block on, or up to one: the likeliest first, by how much it explains everywhere."""
         shares = {way.key: _share(self.error, way.effect) for way in whole if way.extent and way.extent.scope == ALL}
         for (bug_id, form, _), share in sorted(shares.items(), key=lambda item: -item[1]):
             if share >= _SHARE:
-                changes = changes_by_place(BUGS[bug_id], self.segment)[form]
+                changes = changes_by_place(BUGS[bug_id], self.segment).get(form, {})
                 yield from self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes)))
 
     def on_top(self, first: Way, bugs: Iterable[Bug]) -> Iterator[Way]:

@@ -33,6 +33,10 @@ _PORT: _Words = {
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
         "reflect": "the padding is of mode reflect instead of zeros",
+        "wrap": "the padding is circular instead of zeros",
+        "edge same": "the padding is {found} of mode edge instead of zeros",
+        "reflect same": "the padding is {found} of mode reflect instead of zeros",
+        "wrap same": "the padding is {found} and circular instead of zeros",
         "-1": "the padding is filled with -1 instead of zeros",
         "1": "the padding is filled with 1 instead of zeros",
         "black": "the padding is black, -mean/std, instead of zeros",
@@ -75,6 +79,11 @@ _PORT: _Words = {
     },
     "flatten-order": "the map is flattened in NHWC order, not NCHW",
     "bn-eps": "eps is {found:g} instead of {known:g}",
+    "bn-eps-outside": "the root of the variance plus {eps:g} divides instead of the root of variance and eps",
+    "already-normalised": {
+        "norm": "the tensor is already normalised: it holds {holds}",
+        "act": "the tensor is already activated: it holds {holds}",
+    },
     "bn-batch-stats": "mean and variance are those of the batch (training mode)",
     "bn-fix-gamma": "gamma is taken as 1",
     "bn-missing": "there is no batch norm",

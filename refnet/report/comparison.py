@@ -220,6 +220,10 @@ def feature_sentence(feature: Feature) -> str:
             return f"what the reference has {ends} is cut off"
         case "channels":
             return f"only channel {', '.join(map(str, facts['channels']))} of {facts['of']} is off"
+        case "channel-run":
+            first, last, of = facts["first"], facts["last"], facts["of"]
+            few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
+            return f"only {few if first == 0 or last == of - 1 else f'channels {first} to {last} of {of}'} are off"
         case "border":
             return f"only the border is off: {', '.join(facts['sides'])}"
         case "ratio":

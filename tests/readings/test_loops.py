@@ -61,7 +61,13 @@ def test_pointwise_mixes_channels_of_one_pixel(ops):
 
 
 @pytest.mark.parametrize(
-    ("mode", "row"), [("constant", [7, 7, 1, 2, 3, 7]), ("edge", [1, 1, 1, 2, 3, 3]), ("reflect", [3, 2, 1, 2, 3, 2])]
+    ("mode", "row"),
+    [
+        ("constant", [7, 7, 1, 2, 3, 7]),
+        ("edge", [1, 1, 1, 2, 3, 3]),
+        ("reflect", [3, 2, 1, 2, 3, 2]),
+        ("wrap", [2, 3, 1, 2, 3, 1]),
+    ],
 )
 def test_pad_modes(ops, mode, row):
     x = np.array([[[[1.0, 2.0, 3.0]]]])
