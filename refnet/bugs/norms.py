@@ -125,7 +125,7 @@ def already_normalised(segment: Segment) -> Iterator[Change]:
         changed = {f"{node.name}.{slot}": segment.param(later, slot) for slot in later.params}
         form = "norm" if later.op == "batch_norm" else "act"
         nodes = {node.name: (*made[:-1], last)}
-        yield Change(node.name, form, {"holds": later.name}, nodes=nodes, params={**params, **changed}, lone=True)
+        yield Change(node.name, form, nodes=nodes, params={**params, **changed}, lone=True)
 
 
 def _shown(unit: UnitArrays) -> Iterator[float]:

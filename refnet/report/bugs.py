@@ -81,8 +81,8 @@ _PORT: _Words = {
     "bn-eps": "eps is {found:g} instead of {known:g}",
     "bn-eps-outside": "the root of the variance plus {eps:g} divides instead of the root of variance and eps",
     "already-normalised": {
-        "norm": "the tensor is already normalised: it holds {holds}",
-        "act": "the tensor is already activated: it holds {holds}",
+        "norm": "the tensor is already normalised: it holds what batch norm makes of it",
+        "act": "the tensor is already activated: it holds what its activation makes of it",
     },
     "bn-batch-stats": "mean and variance are those of the batch (training mode)",
     "bn-fix-gamma": "gamma is taken as 1",

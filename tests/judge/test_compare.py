@@ -99,7 +99,7 @@ def test_what_a_pack_does_not_store_is_computed_once(partial_pack, monkeypatch):
     runs = []
     trace = Network.trace
     monkeypatch.setattr(Network, "trace", lambda net, x: runs.append(x.dtype) or trace(net, x))
-    golden = module._Golden(partial_pack)
+    golden = module._Golden(partial_pack, partial_pack.graph)
     assert golden.tensor(ACT) is not None
     assert runs == []
     for name in list(TRACE)[5:8]:

@@ -96,8 +96,13 @@ def test_a_few_channels_are_named(channels):
     assert features(Y, spoiled(np.s_[:, list(channels)])) == {"channels": {"channels": channels, "of": 6}}
 
 
+def test_a_run_of_channels_is_told_by_its_ends():
+    assert features(Y, spoiled(np.s_[:, 2:])) == {"channel-run": {"first": 2, "last": 5, "of": 6}}
+    assert features(Y, spoiled(np.s_[:, 1:5])) == {"channel-run": {"first": 1, "last": 4, "of": 6}}
+
+
 def test_four_channels_are_no_few_and_all_of_three_are_not_some():
-    assert features(Y, spoiled(np.s_[:, :4])) == {}
+    assert features(Y, spoiled(np.s_[:, [0, 1, 3, 5]])) == {}
     assert features(Y[:, :3], spoiled(np.s_[:, :3])[:, :3]) == {}
     assert "channels" in features(Y[:, :3], spoiled(np.s_[:, :2])[:, :3])
 
