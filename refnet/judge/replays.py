@@ -75,7 +75,8 @@ class Replays:
         if first:
             self._values = values
         y = values[segment.end]
-        return y if segment.view is None else segment.view(y)
+        y = y if segment.view is None else segment.view(y)
+        return y if np.isinf(segment.span).all() else y.clip(*segment.span)
 
     def _array(self, array: Array) -> Array:
         """In the dtype of the arithmetic; what belongs to the unchanged segment is converted once."""
