@@ -120,6 +120,8 @@ def changed_at(
     found : by node, the change at each place, in order
     """
     changes = tuple(found.values())
+    if not changes:
+        return (), segment
     if (at_once := _joined(changes)) is not None:
         return changes, segment.changed(at_once)
     changed, done = segment, list[Change]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, print_json, say, size_argument, write_text
+from refnet.cli.common import Command, print_json, progress, say, seconds_argument, size_argument, write_text
 from refnet.errors import RequestError
 from refnet.files import containers
 from refnet.files.containers.atomic import writable
@@ -36,6 +36,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=size_argument, metavar="H,W", help="size of the images, where a file cannot tell"
     )
+    seconds_argument(parser)
     parser.add_argument("--verbose", action="store_true", help="a line for every tensor and finding")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML")
@@ -52,14 +53,17 @@ def _run(options: argparse.Namespace) -> int:
         else:
             say(quantisation_text(alone, verbose=options.verbose))
         return 0 if alone.holds else 1
-    found = verify(
-        options.file,
-        options.against,
-        allow=policy(options.allow),
-        model=options.model,
-        width=options.width,
-        size=options.size,
-    )
+    with progress("tensor") as tell:
+        found = verify(
+            options.file,
+            options.against,
+            allow=policy(options.allow),
+            model=options.model,
+            width=options.width,
+            size=options.size,
+            seconds=options.seconds,
+            tell=tell,
+        )
     integers = _integers(options, found)
     if options.json:
         more = {} if integers is None else {"integers": quantisation_document(integers)}
@@ -70,6 +74,8 @@ def _run(options: argparse.Namespace) -> int:
             say(quantisation_text(integers, verbose=options.verbose))
     if options.junit:
         write_text(options.junit, verification_junit(found))
+    if found.search.ended == "interrupted":
+        return 130
     return 0 if found.holds and (integers is None or integers.holds) else 1
 
 

@@ -71,9 +71,15 @@ class SearchBudget:
         OverBudgetError
             where there is none.
         """
-        if time.monotonic() > self._end:
-            self.ended = "time"
+        if self.over:
             raise OverBudgetError
+
+    @property
+    def over(self) -> bool:
+        """Whether the search is to end."""
+        if self.ended == "all" and time.monotonic() > self._end:
+            self.ended = "time"
+        return self.ended != "all"
 
     @property
     def search(self) -> Search:

@@ -108,6 +108,8 @@ def _visible(subject: Subject, parts: Parts, candidate: dict[str, Array], apart:
         y = candidate[subject.graph.output]
         return bool(np.abs(y - subject.tensors[subject.graph.output]).max() > VISIBLE * apart)
     for name, y in candidate.items():
+        if y.shape[1:] != parts.sizes[name]:
+            return True
         honest = limit(cut(parts, subject.net.params, name, have), FLOAT32)
         if np.sqrt(np.mean(np.square(y - honest.y))) > VISIBLE * honest.rms:
             return True

@@ -20,6 +20,7 @@ from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut
 from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
+from refnet.judge.accumulated import Accumulated, accumulated_error
 from refnet.judge.budget import Search, SearchBudget
 from refnet.judge.describe import Feature, describe, fast_algorithms
 from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
@@ -33,7 +34,7 @@ from refnet.pack.folded import fold_slack
 from refnet.pack.pack import Pack
 from refnet.readings.bounds import Precision
 
-__all__ = ["Accumulated", "Finding", "Judged", "Reference", "judge_tensors"]
+__all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
 
 Array = npt.NDArray[Any]
 
@@ -67,21 +68,6 @@ class Reference:
     def of_pack(cls, pack: Pack) -> Reference:
         """The network of a golden pack with the tensors that it stores, each read when it is asked for."""
         return cls(pack.graph, pack.params, pack.tensor, pack.names, slack=fold_slack(pack))
-
-
-class Accumulated(NamedTuple):
-    """How far a tensor is from the golden one, all that came before it included.
-
-    `relative` is rms over the golden tensor's rms; `border` and `interior` are rms of the outer two rows and columns
-    and of the rest; `channels` the relative rms of each channel.
-    """
-
-    rms: float
-    max: float
-    relative: float
-    border: float | None
-    interior: float | None
-    channels: tuple[float, ...]
 
 
 class Finding(NamedTuple):
@@ -271,7 +257,7 @@ class _Judging:
         nodes = tuple(node.name for node in segment.graph.nodes)
         first = next((self.broken[each] for each in segment.given if each in self.broken), "")
         if y.shape != (self.batch, *self.parts.sizes[name]):
-            self.findings[name] = Finding(name, Judgement("shape"))
+            self.findings[name] = Finding(name, Judgement("shape"), nodes)
             self.misshapen.append((segment, self._own(name)))
             self._gone_on(name, y)
         elif first or not np.isfinite(y).all():
@@ -325,7 +311,7 @@ class _Judging:
     def _from(self, name: str, without: Set[str]) -> Segment:
         """The segment from earlier tensors on, some being passed over."""
         given = {each: y for each, y in self.given.items() if each not in without or each == name}
-        return cut(self.parts, self.reference.params, name, given)
+        return self._told(cut(self.parts, self.reference.params, name, given), name)
 
     def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
         """Whether a tensor holds what is made of it later."""
@@ -337,7 +323,7 @@ class _Judging:
         assert segment.candidate is not None
         judgement = judge_segment(segment, self._own(name), dumped=self.dumped)
         stored = name in self.reference.stored
-        accumulated = _accumulated(segment.candidate, self.reference.golden(name)) if stored else None
+        accumulated = accumulated_error(segment.candidate, self.reference.golden(name)) if stored else None
         nodes = tuple(node.name for node in segment.graph.nodes)
         self.findings[name] = Finding(name, judgement, nodes, accumulated)
         if not judgement.holds:
@@ -381,27 +367,3 @@ def _relaid(segment: Segment, precision: Precision) -> Array | None:
     N, C, H, W = y.shape
     moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
     return moved if judge_segment(replace(segment, candidate=moved), precision).holds else None
-
-
-def _accumulated(y: Array, golden: Array) -> Accumulated | None:
-    if y.shape != golden.shape:
-        return None
-    error = y.astype(np.float64) - golden
-    size, whole = float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean(np.square(golden, dtype=np.float64))))
-    border = interior = None
-    if y.ndim == 4 and min(y.shape[2:]) >= 5:
-        inner = error[:, :, 2:-2, 2:-2]
-        total, inside = float((error**2).sum()), float((inner**2).sum())
-        border = float(np.sqrt(max(total - inside, 0.0) / (error.size - inner.size)))
-        interior = float(np.sqrt(inside / inner.size))
-    axes = tuple(axis for axis in range(y.ndim) if axis != 1)
-    scale = np.sqrt(np.mean(np.square(golden, dtype=np.float64), axis=axes))
-    channels = np.sqrt(np.mean(error**2, axis=axes)) / np.where(scale > 0, scale, 1)
-    return Accumulated(
-        size,
-        float(np.abs(error).max(initial=0.0)),
-        size / whole if whole else size,
-        border,
-        interior,
-        tuple(float(channel) for channel in channels),
-    )

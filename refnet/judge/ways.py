@@ -118,25 +118,33 @@ class Ways:
                 yield from self._in(bug, form, changes, scopes(self.segment.parts, tuple(changes)))
 
     def solved(self, bug: Bug) -> Iterator[Way]:
-        """Another eps in all batch norms, solved for: each step goes as far as the effect of another one explains."""
-        norms = list(self.segment.nodes("batch_norm"))
-        if len(norms) < 2:
-            return
-        eps, extent = norms[0].attrs["eps"], Extent(ALL, tuple(node.name for node in norms))
+        """Another eps in all batch norms, or in those of a kind, solved for."""
+        norms = [node.name for node in self.segment.nodes("batch_norm")]
+        found = scopes(self.segment.parts, norms) if len(norms) > 1 else {}
+        self.budget.expect(len(found))
+        for scope, names in found.items():
+            nodes = [self.segment.graph[name] for name in names]
+            for other in round_eps(self._eps(nodes)):
+                facts = {"found": other, "known": nodes[0].attrs["eps"]}
+                changed = self._with_eps(nodes, other)
+                way = self._run(Mistake(bug.id, names[0], f"{other:g}", facts), Extent(scope, names), changed)
+                yield from self._kept(None if way is None else way._replace(changed=changed))
+            self.budget.passed()
+
+    def _eps(self, norms: Sequence[Node]) -> float:
+        """The eps that leaves least of the error: each step goes as far as the effect of another one explains."""
+        eps = float(norms[0].attrs["eps"])
         for _ in range(_STEPS):
             step = max(eps, _LEAST_EPS)
-            around = [self._made(self._with_eps(norms, each)) for each in (eps, eps + step)]
-            if around[0] is None or around[1] is None:
-                return
-            slope, rest = around[1] - around[0], self.target - around[0]
-            if not (slope * slope).sum() > 0:
-                return
-            eps = max(eps + step * float((slope * rest).sum() / (slope * slope).sum()), 0.0)
-        for other in round_eps(eps):
-            facts = {"found": other, "known": norms[0].attrs["eps"]}
-            changed = self._with_eps(norms, other)
-            way = self._run(Mistake(bug.id, norms[0].name, f"{other:g}", facts), extent, changed)
-            yield from self._kept(None if way is None else way._replace(changed=changed))
+            here, there = (self._made(self._with_eps(norms, each)) for each in (eps, eps + step))
+            if here is None or there is None:
+                return 0.0
+            slope, rest = there - here, self.target - here
+            square = float((slope * slope).sum())
+            if not square > 0:
+                return 0.0
+            eps = max(eps + step * float((slope * rest).sum()) / square, 0.0)
+        return eps
 
     def _with_eps(self, norms: Sequence[Node], eps: float) -> Segment:
         nodes = {node.name: (replace(node, attrs={"eps": eps}),) for node in norms}

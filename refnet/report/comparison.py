@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
-from refnet.judge.budget import Search
 from refnet.judge.compare import Comparison
 from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
@@ -19,7 +18,7 @@ from refnet.judge.tensors import Finding
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
-from refnet.report.words import unfinished, where
+from refnet.report.words import search_document, unfinished, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "feature_sentence"]
 
@@ -78,16 +77,11 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "causes": [entry for finding in findings for entry in _causes(found, finding)],
         "patterns": [_pattern(pattern) for pattern in found.judged.patterns],
         "evidence": [{"name": name, **sure._asdict()} for name, sure in found.judged.evidence.items()],
-        "search": _search(found.judged.search),
+        "search": search_document(found.judged.search),
         "notes": list(_notes(found)),
         "unmatched": unmatched,
         "extras": [{**extra._asdict(), "sentence": extra_sentence(extra)} for extra in found.matching.extras],
     }
-
-
-def _search(search: Search) -> dict[str, Any]:
-    seconds = search.seconds if np.isfinite(search.seconds) else None
-    return {**search._asdict(), "seconds": seconds, "sentence": "" if search.finished else unfinished(search)}
 
 
 def _pattern(pattern: Pattern) -> dict[str, Any]:
@@ -245,7 +239,7 @@ def feature_sentence(feature: Feature) -> str:
 def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:
     judgement, apart = finding.judgement, finding.accumulated
     matched = matching.tensors.get(finding.name)
-    judged = bool(finding.segment)
+    judged = bool(finding.segment) and judgement.verdict not in ("shape", "nonfinite")
     return {
         "name": finding.name,
         "verdict": judgement.verdict,
@@ -259,6 +253,7 @@ def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:
         else {key: _figure(value) for key, value in apart._asdict().items() if key != "channels"},
         "channels": None if apart is None else [_figure(value) for value in apart.channels[:64]],
         "segment": list(finding.segment),
+        "follows": finding.follows or None,
         "source": matched.source if matched else None,
         "layout": matched.layout if matched else None,
     }

@@ -49,13 +49,16 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
     document = plain_document(document)
     tensors = document["tensors"]
     accepted = "missing" if document["verdict"] == "holds" else ""  # of a candidate that may be partial
+    behind = Counter(t["follows"] for t in tensors if t.get("follows"))
     shown = [t for t in tensors if verbose or (t["verdict"] in FAILING and t["verdict"] != accepted)]
+    shown = [t for t in shown if verbose or not t.get("follows")]
     fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
     parts = ["{candidate} against {pack}: {model}, {precision}".format(**document)]
     if shown:
         parts.append(table(_HEADER, map(_row, shown), _LEFT))
     if fine and not verbose:
         parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
+    parts += [f"{count} behind {name} cannot be judged: it is not finite" for name, count in behind.items()]
     if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
         parts.append("\n".join(few))
     for sentence, more in (*systematic(document), *causes(document, brief=True)):

@@ -13,7 +13,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
-from refnet.report.words import figure
+from refnet.report.words import figure, search_document, unfinished
 from refnet.text import plain
 from refnet.verification.findings import HealthFinding
 from refnet.verification.patterns import FaultPattern
@@ -102,6 +102,7 @@ def verification_document(found: Verified) -> dict[str, Any]:
     """The whole answer for programs."""
     return {
         "verdict": sentence(found),
+        "search": search_document(found.search, "tensors"),
         "structure": [_difference(found, each) for each in found.structure],
         "values": [_value(found, value) for value in found.values],
         "pattern": None if found.pattern is None else {**found.pattern._asdict(), "sentence": _pattern(found.pattern)},
@@ -177,6 +178,8 @@ def verification_text(found: Verified, *, verbose: bool = False) -> str:
     else:
         parts.append(plain(remark_sentence(found.behaviour.remark)))
     parts.append(_health(found, verbose))
+    if not found.search.finished:
+        parts.append(unfinished(found.search, "tensors"))
     return "\n\n".join([part for part in parts if part] + [plain(sentence(found))])
 
 
@@ -322,6 +325,8 @@ def verification_junit(found: Verified) -> str:
 
 
 def _cases(found: Verified) -> Iterator[JUnitCase]:
+    if not found.search.finished:
+        yield JUnitCase("search", "", unfinished(found.search, "tensors"))
     if found.sides is not None:
         bad = "structure" in found.unmeant
         words = "; ".join(map(line, found.structure)) or f"{len(found.file.graph)} nodes alike"

@@ -11,7 +11,7 @@ from refnet.judge.budget import Search
 from refnet.judge.verdicts import FAILING
 from refnet.report.bugs import ALONE
 
-__all__ = ["causes", "figure", "origin", "summary", "systematic", "unfinished", "where"]
+__all__ = ["causes", "figure", "origin", "search_document", "summary", "systematic", "unfinished", "where"]
 
 _LAYERS = {
     "depthwise_conv2d": "depthwise convolutions",
@@ -101,12 +101,18 @@ def where(scope: Scope | None) -> str:
     return "everywhere"
 
 
-def unfinished(search: Search) -> str:
+def unfinished(search: Search, what: str = "ways") -> str:
     """How far a search got that did not end by itself."""
-    looked = f"looked at {search.looked:,} of {search.ways:,} ways"
+    looked = f"looked at {search.looked:,} of {search.ways:,} {what}"
     if search.ended == "interrupted":
         return f"Interrupted: {looked}."
     return f"Causes: {looked}, not finished: more with --seconds {10 * search.seconds:g}."
+
+
+def search_document(search: Search, what: str = "ways") -> dict[str, Any]:
+    """How far a search got, for programs, with its sentence where it did not end by itself."""
+    seconds = search.seconds if search.seconds < float("inf") else None
+    return {**search._asdict(), "seconds": seconds, "sentence": "" if search.finished else unfinished(search, what)}
 
 
 def summary(document: Mapping[str, Any]) -> str:

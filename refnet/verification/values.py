@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Mistake
+from refnet.judge.budget import SearchBudget
 from refnet.readings.precision import FLOATS
 from refnet.verification.kinds import KINDS, Fault, faults
 from refnet.verification.roundings import Rounding, roundings
@@ -82,7 +83,10 @@ class _Pairing:
 
 
 def match_arrays(
-    sides: Sides, steps: Mapping[str, Array] | None = None, own: Mapping[str, Array] | None = None
+    sides: Sides,
+    steps: Mapping[str, Array] | None = None,
+    own: Mapping[str, Array] | None = None,
+    budget: SearchBudget | None = None,
 ) -> list[ArrayFinding]:
     """Every tensor of a copy beside the original, in order.
 
@@ -90,7 +94,9 @@ def match_arrays(
     ----------
     steps : by the copy's 'node.slot', quantisation steps of what it stores as integers, to meet the tensor's shape
     own : the same of the original: where both are quantised, half a step of each lies between them
+    budget : of saying what happened to those that are wrong; what is wrong is found in any case
     """
+    budget = budget or SearchBudget()
     found: list[ArrayFinding] = []
     made: _Made = {name: cache(partial(_wanted, sides, name)) for name in sides.first}
     constants = _constants(sides)
@@ -105,7 +111,9 @@ def match_arrays(
             for pairing, known, origin in _pairings(sides, name, made):
                 constant = constants.get(name, 0.0) if pairing.lies.slot == "b" else 0.0
                 pairing = _stepped(pairing, (own or {}).get(origin))
-                value = _fitting(sides, _explained(pairing, known, (steps or {}).get(known), constant))
+                budget.expect(1)
+                value = _fitting(sides, _told(pairing, known, (steps or {}).get(known), constant, budget))
+                budget.passed(0 if value.fault and budget.over else 1)
                 keys = (sides.copy.keys, sides.original.keys)
                 theirs, mine = reversed(keys) if sides.unfolded(name) else keys
                 found.append(replace(value, original=mine.get(origin, ""), copy=theirs.get(known, "")))
@@ -189,8 +197,19 @@ def _stepped(pairing: _Pairing, steps: Array | None) -> _Pairing:
     return replace(pairing, wanted=wanted._replace(slack=wanted.slack + steps / 2))
 
 
-def _explained(pairing: _Pairing, name: str, steps: Array | None, constant: float) -> ArrayFinding:
-    """What has become of a tensor."""
+def _told(pairing: _Pairing, name: str, steps: Array | None, constant: float, budget: SearchBudget) -> ArrayFinding:
+    """What has become of a tensor; if the user has seen enough, that it is wrong."""
+    try:
+        return _explained(pairing, name, steps, constant, budget)
+    except KeyboardInterrupt:
+        budget.ended = "interrupted"
+        return _explained(pairing, name, steps, constant, budget)
+
+
+def _explained(
+    pairing: _Pairing, name: str, steps: Array | None, constant: float, budget: SearchBudget
+) -> ArrayFinding:
+    """What has become of a tensor; where time is over, whether it is wrong."""
     copy, wanted = pairing.copy, pairing.wanted
     if copy is _NOTHING.value:
         if not wanted.value.any():
@@ -210,6 +229,8 @@ def _explained(pairing: _Pairing, name: str, steps: Array | None, constant: floa
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
             return ArrayFinding(name, "+".join(needs) or EQUAL, False, needs, rounding=rounding, ulps=ulps, at=at)
     for kind in KINDS.values():
+        if budget.over:
+            break
         with np.errstate(all="ignore"):
             for fault, rounding in _fits(pairing, faults(kind, pairing.lies, pairing.unfolded)):
                 more = None if rounding.fine else rounding

@@ -5,8 +5,8 @@ A difference is meant or a fault; the policy says which. Everything here is arra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
+from refnet.judge.budget import Search, SearchBudget
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
 from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine
@@ -43,6 +44,7 @@ class Verified:
     behaviour : what both make of a probe
     health : of each file
     allowed : the policy
+    search : how many tensors were looked at, and whether time ended before it was said what happened to all
     """
 
     file: Checkpoint
@@ -52,6 +54,7 @@ class Verified:
     behaviour: Behaviour
     health: tuple[HealthFinding, ...]
     allowed: tuple[str, ...]
+    search: Search = field(default_factory=Search)
 
     @property
     def renamed(self) -> bool:
@@ -110,6 +113,8 @@ def verify(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | None = None,
+    seconds: float = 60.0,
+    tell: Callable[[int, int], object] | None = None,
 ) -> Verified:
     """Look at a file, and hold another one against it.
 
@@ -119,6 +124,8 @@ def verify(
         the one that is not folded, or not rounded; where neither is, the first.
     allow : differences that are meant, words of `policy.WORDS`
     model, width, size : for files that cannot tell, see `files.checkpoint.identify`
+    seconds : for how long it is looked for what happened to tensors that are wrong; what is wrong is said in any case
+    tell : is given how many tensors were looked at and how many there are, as that goes on
 
     Returns
     -------
@@ -149,7 +156,8 @@ def verify(
         return Verified(file, None, file.differences, (), Behaviour(remark=remark), tuple(health), allow)
     sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
     structure = structure_differences(sides.original, sides.copy)
-    values = tuple(match_arrays(sides, _steps(sides.copy), _steps(sides.original)))
+    budget = SearchBudget(seconds, tell)
+    values = tuple(match_arrays(sides, _steps(sides.copy), _steps(sides.original), budget))
     x = inputs(sides.original)
     first = traced(sides.original, x)
     if sides.copy.graph.input_shape == sides.original.graph.input_shape:
@@ -160,7 +168,7 @@ def verify(
     health = []
     for side, trace in ((sides.original, first), (sides.copy, second)):
         health += examine(side, None if isinstance(trace, Remark) else trace)
-    return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow)
+    return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search)
 
 
 def _moved(values: tuple[ArrayFinding, ...]) -> set[str]:

@@ -19,7 +19,9 @@ from refnet.judge.tensors import Reference, judge_tensors
 __all__ = ["PORTS", "Mark", "marks"]
 
 HERE = Path(__file__).parent
-PORTS: list[dict[str, Any]] = json.loads((HERE / "ports.json").read_text())["ports"]
+PORTS: list[dict[str, Any]] = [
+    port for name in ("ports", "numpy_ports") for port in json.loads((HERE / f"{name}.json").read_text())["ports"]
+]
 
 
 class Mark(NamedTuple):
