@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support import DATA
 
-from refnet import Network
+from refnet import Network, convert, load, verify
 from refnet.files import importers
 from refnet.files.containers import npz, read
 from refnet.graph import SOURCE, interpret
@@ -117,3 +117,37 @@ def test_nested_layers_keep_their_names(networks: Path) -> None:
     calls = imported(networks, "shared-keras3.h5")
     assert {"block.conv", "block.1.conv"} <= set(calls.graph.by_name)
     assert calls.keys["block.conv.w"] == calls.keys["block.1.conv.w"] == "block/conv/kernel"
+
+
+# ------------------------------------------------------------------------------------------------------ all of refnet
+
+
+@pytest.mark.parametrize("file", ["layers-keras2.h5", "shared-keras3.keras", "deep.tflite", "layers-torch13.onnx"])
+def test_a_pack_of_it_and_its_own_tensors_in_float32_hold(networks: Path, tmp_path: Path, file: str) -> None:
+    net = load(networks / file)
+    x = pixels(file)[:1]
+    write_pack(net, x, tmp_path / "golden", origin={})
+    judged = compare(tmp_path / "golden", dict(net.trace(x)), explain=False)
+    assert judged.holds
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("layers-keras2.h5", "layers-keras2.keras"),
+        ("shared-keras3.h5", "shared-keras3.keras"),
+        ("heatmap-keras2.h5", "heatmap-keras3.keras"),
+        ("teachable-keras2.h5", "teachable-tfjs"),
+        ("layers-torch11.onnx", "layers-torch17.onnx"),
+    ],
+)
+def test_counterparts_are_verified(networks: Path, one: str, other: str) -> None:
+    assert verify(networks / one, against=networks / other).holds
+
+
+def test_what_is_written_as_onnx_comes_back(networks: Path, tmp_path: Path) -> None:
+    for file in ("layers-keras3.h5", "sizes-torch18.onnx", "tensorflow1.tflite"):
+        net, x = load(networks / file), pixels(file)[:1]
+        convert(networks / file, tmp_path / f"{file}.onnx")
+        back = load(tmp_path / f"{file}.onnx")
+        assert np.abs(back(x) - net(x)).max() <= 1e-5 * np.abs(net(x)).max()
