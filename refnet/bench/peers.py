@@ -13,18 +13,21 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bench import onnx_peer, torch_peer
+from refnet.errors import RequestError
 from refnet.graph import Graph
+from refnet.network import Network, load
 from refnet.networks.build import build
 from refnet.networks.random import random_input, random_params
 from refnet.session import Session
 
-__all__ = ["PEERS", "Peer", "missing_package"]
+__all__ = ["PEERS", "Peer", "missing_package", "timed_network"]
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +59,31 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
+def timed_network(
+    model: str, width: float, size: tuple[int, int] | None
+) -> tuple[Graph, Mapping[str, npt.NDArray[np.float32]]]:
+    """What is timed: a known network with random weights, or the one in a file, up to its first output; in float32.
+
+    Parameters
+    ----------
+    model : its name, or the path of a file
+    width, size : of the known network; a file has its own width
+
+    Raises
+    ------
+    FormatError, RequestError
+        as `build` and `load` do; for a network of integers.
+    """
+    if not Path(model).exists():
+        graph = build(model, width=width, size=size)
+        return graph, random_params(graph)
+    net = load(model, size=size)
+    if not isinstance(net, Network):
+        raise RequestError(f"{model}: a network of integers; bench times networks of floats")
+    graph, arrays = net.graph.leading_to(net.graph.output), net.astype(np.float32).params
+    return graph, {name: arrays[name] for name in graph.params()}
+
+
 def missing_package(name: str) -> str | None:
     """The first package that a peer lacks here."""
     return next((package for package in PEERS[name].packages if importlib.util.find_spec(package) is None), None)
@@ -79,8 +107,8 @@ def _serve(name: str) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "model" in request:
-            graph = build(request["model"], width=request["width"], size=request["size"])
-            params, x = random_params(graph), random_input(graph, request["batch"])
+            graph, params = timed_network(request["model"], request["width"], request["size"])
+            x = random_input(graph, request["batch"])
             started = time.perf_counter()
             run = PEERS[name].make(graph, params, request["threads"])(x)
             y = run()

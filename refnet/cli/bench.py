@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from refnet.bench.peers import PEERS, missing_package
+from refnet.bench.peers import PEERS, missing_package, timed_network
 from refnet.bench.turns import Measured, Workload, machine, measure
 from refnet.cli.common import Command, print_json, say, size_argument
-from refnet.networks.build import build
 from refnet.session import cores
 from refnet.text import table
 
@@ -17,7 +16,9 @@ _MIB = 2**20
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="by default torchvision's V3 Large, V3 Small and V2")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="names, or files (torchvision's V3 and V2)"
+    )
     parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="images at once (1)")
     parser.add_argument("--threads", type=_positive, default=cores(), help="cores to use (all)")
     parser.add_argument("--width", type=float, default=1.0, help="width multiplier")
@@ -48,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     ]
     for workload in workloads:
         # Refuses what cannot be built before anything is measured.
-        build(workload.model, width=workload.width, size=workload.size)
+        timed_network(workload.model, workload.width, workload.size)
     found = [(one, measure(one, peers, rounds=options.rounds, seconds=options.seconds)) for one in workloads]
     if options.json:
         document = {

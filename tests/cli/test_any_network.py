@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from refnet import Graph, Node, Recipe, load, write_weights
+from refnet.bench.peers import timed_network
 from refnet.cli import main
 from refnet.files.checkpoint import identify
 from refnet.networks.preprocessing import RAW, UNIT
@@ -239,3 +240,11 @@ def test_strict_refuses_a_network_of_its_own(tmp_path, capsys):
     path = saved(tmp_path, *NETWORKS["classes"])
     assert main(["run", "--weights", str(path), "--strict"]) == 2
     assert "is a network of its own; it is taken as it is without strict=" in capsys.readouterr().err
+
+
+def test_what_is_timed_of_a_file_is_its_network_up_to_its_first_output(tmp_path):
+    path = saved(tmp_path, *NETWORKS["two"])
+    graph, params = timed_network(str(path), 1.0, None)
+    assert graph.outputs == ("prob",)
+    assert params.keys() == graph.params().keys()
+    assert np.array_equal(params["fc.w"], load(path).params["fc.w"])
