@@ -25,9 +25,9 @@ def outputs(net, x):
 
 
 def written_otherwise(node):
-    """What the importer writes its own way: vectors, numbers joined, filters of one channel or one point."""
+    """What the importer writes its own way: vectors, numbers joined, filters of one group, channel or point."""
     one = node.op.endswith("conv2d") and (node.params["w"][0] == 1 or node.params["w"][-2:] == (1, 1))
-    return one or node.op in ("flatten", "affine", "batch_norm")
+    return one or node.op in ("flatten", "affine", "batch_norm", "grouped_conv2d", "resize_nearest", "concat", "clip")
 
 
 @settings(max_examples=15, deadline=None)
