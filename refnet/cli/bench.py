@@ -16,9 +16,7 @@ _MIB = 2**20
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models", nargs="*", metavar="MODEL", help="names, or files (torchvision's V3 and V2)"
-    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="names, or files (torchvision's V3 and V2)")
     parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="images at once (1)")
     parser.add_argument("--threads", type=_positive, default=cores(), help="cores to use (all)")
     parser.add_argument("--width", type=float, default=1.0, help="width multiplier")
