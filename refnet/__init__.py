@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from refnet.pack.integers import read_integer_pack, write_integer_pack
     from refnet.pack.pack import read_pack, write_pack
     from refnet.pack.probe import probe
+    from refnet.runtimes.hooks import hook
     from refnet.verification.verify import verify
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "convert",
     "evaluate",
     "fetch",
+    "hook",
     "identify",
     "load",
     "models",
@@ -75,6 +77,7 @@ _ROOMS = {
     "convert": "files.write",
     "evaluate": "evaluation.run",
     "fetch": "files.fetch",
+    "hook": "runtimes.hooks",
     "identify": "files.checkpoint",
     "load": "network",
     "models": "networks.build",

@@ -49,6 +49,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="of a pack of integers and a file of integers: reference, optimised or xnnpack run it in LiteRT; "
         "the name of another arithmetic, such as tflite_2_12 or qnnpack, runs it in that",
     )
+    parser.add_argument("--again", metavar="DUMP", help="a second dump of the same port: say what differs between both")
     parser.add_argument("--algorithm", choices=ALGORITHMS, help="the fast algorithm that the port's convolutions use")
     parser.add_argument("--image", metavar="FILE", help="the picture that the pack's input was made of")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
@@ -87,6 +88,7 @@ def _run(options: argparse.Namespace) -> int:
             partial=options.partial,
             explain=not options.no_causes,
             image=options.image,
+            again=options.again,
             seconds=options.seconds,
             tell=tell,
         )

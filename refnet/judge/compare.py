@@ -14,6 +14,7 @@ import numpy.typing as npt
 from refnet.errors import RequestError
 from refnet.files.images import prepare, read_image
 from refnet.graph import SOURCE, Graph
+from refnet.judge.again import Unsteady, unsteady
 from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause
 from refnet.judge.ends import with_ends, with_softmax
@@ -48,13 +49,15 @@ class TensorScale(NamedTuple):
 class Comparison(NamedTuple):
     """What was found, and which of the candidate's tensors was taken for which node.
 
-    `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32.
+    `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32; `unsteady` which of
+    its tensors were others when it was run again.
     """
 
     judged: Judged
     matching: Assignment
     reference: Reference
     narrow: bool = False
+    unsteady: tuple[Unsteady, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -89,6 +92,7 @@ def compare(
     partial: bool = False,
     explain: bool = True,
     image: str | Path | None = None,
+    again: str | Path | Mapping[str, Array] | None = None,
     seconds: float = 60.0,
     tell: Callable[[int, int], object] | None = None,
 ) -> Comparison:
@@ -110,6 +114,7 @@ def compare(
     partial : accept golden tensors that no segment covers
     explain : look for causes
     image : the picture that the pack's input was made of, to tell how a port resizes it
+    again : a second dump of the same port on the same input; what differs between both is in `Comparison.unsteady`
     seconds : for how long causes are looked for; verdicts are given in any case. Ctrl-C ends the search too. How far it
         got is in `judged.search`
     tell : is given how many ways were looked at and how many there are, as the search goes on
@@ -182,7 +187,9 @@ def compare(
     if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
-    return Comparison(found, matching, reference, narrow)
+    other = read_candidate(again) if isinstance(again, str | Path) else again
+    moved = tuple(unsteady(tensors, other, matching)) if other is not None else ()
+    return Comparison(found, matching, reference, narrow, moved)
 
 
 def _beside(matching: Assignment, real: _Real, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:

@@ -137,7 +137,8 @@ class _Going:
 
     def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
         """A tensor that has an earlier point's name and a later point's values, where nothing else has its name."""
-        names = [node.name for node in unit.nodes if node.name in made]
+        made = {**made, **dict(self._made(self._ending(unit), {**self.have, **made}))}
+        names = [node.name for node in (*unit.nodes, *self._ending(unit)) if node.name in made]
         for index, name in enumerate(names):
             later = list(itertools.takewhile(lambda other: other not in self.known, names[index + 1 :]))
             each = self.known.get(name)
@@ -152,6 +153,15 @@ class _Going:
             if best != name and CLEAR * likes[best].distance + _EQUAL < min(TIGHT, likes[name].distance):
                 self.moved[name] = best
                 self.known[best] = self.known.pop(name)
+
+    def _ending(self, unit: Unit) -> tuple[Node, ...]:
+        """What flattens a unit's result and makes probabilities of it, which some layers do at once."""
+        chain: list[Node] = []
+        reader = self.graph.only_reader(unit.output)
+        while reader is not None and reader.op in ("flatten", "softmax"):
+            chain.append(reader)
+            reader = self.graph.only_reader(reader.name)
+        return tuple(chain)
 
     def _go_on(self, unit: Unit, made: Mapping[str, Array]) -> None:
         """The unit's result, as the candidate has it or as it follows from what it has; and who is vouched for."""

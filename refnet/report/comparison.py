@@ -52,6 +52,11 @@ _FAST = (
     "{count} tensors, {first} first, are off by what {names} leaves of rounding, and by no bug that is known. If the "
     "port computes so, declare it with --algorithm {name}."
 )
+_UNSTEADY = {
+    "dropped": "what is zero in one run is not in the other, so dropout is on",
+    "order": "by what another order of sums leaves (threads, atomics)",
+    "other": "it is not computed from the input alone (training mode, memory that was not set, a race)",
+}
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -80,6 +85,7 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "search": search_document(found.judged.search),
         "notes": list(_notes(found)),
         "unmatched": unmatched,
+        "unsteady": [each._asdict() for each in found.unsteady],
         "extras": [{**extra._asdict(), "sentence": extra_sentence(extra)} for extra in found.matching.extras],
     }
 
@@ -137,6 +143,10 @@ def _notes(found: Comparison) -> Iterator[str]:
     tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
     yield from dict.fromkeys(words for words in tied if words)
     yield from _declarable(found)
+    if found.unsteady:
+        first = found.unsteady[0]
+        how = _UNSTEADY[first.kind]
+        yield f"run again, {len(found.unsteady)} tensors are others, {first.node or first.source} first: {how}."
     if found.narrow:
         yield _NARROW
     if count := len(found.matching.unmatched):

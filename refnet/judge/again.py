@@ -1,0 +1,59 @@
+"""Two dumps of the same port on the same input: which tensors differ, the first one first, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.pack.match import Assignment
+
+__all__ = ["Unsteady", "unsteady"]
+
+Array = npt.NDArray[Any]
+
+_ORDER = 1e-4  # relative: what other orders of a sum in float32 leave, through many layers
+
+
+class Unsteady(NamedTuple):
+    """A tensor that a port makes otherwise when it is run again.
+
+    Attributes
+    ----------
+    source, node : the candidate's name, and the node's, '' where it is none
+    kind : 'dropped' where it is zero in one run and not in the other (dropout), 'order' where it is off by what another
+        order of sums leaves (atomics, threads), 'other'
+    relative : rms of the difference over the rms of the tensor
+    """
+
+    source: str
+    node: str
+    kind: str
+    relative: float
+
+
+def unsteady(first: Mapping[str, Array], second: Mapping[str, Array], matching: Assignment) -> Iterator[Unsteady]:
+    """The tensors of both dumps that are not the same, those of nodes first, in order of execution."""
+    nodes = {each.source: node for node, each in reversed(matching.tensors.items())}
+    known = [each.source for each in matching.tensors.values()]
+    for source in dict.fromkeys([*known, *first]):
+        if source not in first or source not in second:
+            continue
+        y, z = (np.asarray(each[source]) for each in (first, second))
+        if y.shape != z.shape or not np.array_equal(y, z, equal_nan=True):
+            yield Unsteady(source, nodes.get(source, ""), *_kind(y, z))
+
+
+def _kind(y: Array, z: Array) -> tuple[str, float]:
+    if y.shape != z.shape or y.dtype.kind != "f" or z.dtype.kind != "f":
+        return "other", float("inf")
+    y, z = y.astype(np.float64), z.astype(np.float64)
+    size, apart = float(np.sqrt(np.mean(y**2))), float(np.sqrt(np.mean((y - z) ** 2)))
+    relative = apart / size if size else float("inf")
+    lost = (y == 0) ^ (z == 0)
+    both = (y != 0) & (z != 0)
+    if lost.any() and np.allclose(y[both], z[both], rtol=1e-5):
+        return "dropped", relative
+    return ("order" if relative < _ORDER else "other"), relative

@@ -1,0 +1,52 @@
+"""Two dumps of one port: what is not the same, the first one first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.judge.compare import Comparison
+from refnet.report.comparison import comparison_document
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 1)
+TRACE = NET.trace(X)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("again") / "golden"
+    write_pack(NET, X, path)
+    return path
+
+
+def again(pack, **others) -> Comparison:
+    return compare(pack, TRACE, again={**TRACE, **{name.replace("_", "."): y for name, y in others.items()}})
+
+
+def notes(found):
+    return comparison_document(found, pack="", candidate="", precision="")["notes"]
+
+
+def test_the_same_dump_twice_is_steady(pack):
+    found = again(pack)
+    assert found.unsteady == ()
+    assert notes(found) == []
+
+
+def test_dropout_that_was_left_on_is_told(pack):
+    kept = np.random.default_rng(0).random(TRACE["head.pool"].shape) < 0.8
+    found = again(pack, head_pool=TRACE["head.pool"] * kept, head_logits=TRACE["head.logits"] * np.float32(1.1))
+    assert [(each.node, each.kind) for each in found.unsteady] == [("head.pool", "dropped"), ("head.logits", "other")]
+    (note,) = notes(found)
+    assert "head.pool first" in note
+    assert "dropout is on" in note
+
+
+def test_another_order_of_sums_is_told(pack):
+    y = TRACE["stem.conv"]
+    found = again(pack, stem_conv=np.nextafter(y, np.float32(9)))
+    assert [(each.node, each.kind) for each in found.unsteady] == [("stem.conv", "order")]
+    assert "another order of sums" in notes(found)[0]
