@@ -13,7 +13,7 @@ from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
 from refnet.bugs.segments import Segment
 from refnet.ops import CONVOLUTIONS
-from refnet.readings.orders import rounded
+from refnet.readings.orders import factor, rounded, truncated
 from refnet.readings.precision import FLOATS, Precision
 
 Array = npt.NDArray[Any]
@@ -24,14 +24,14 @@ _TINY = FLOATS["float32"].subnormal
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
     """weights rounded to float16 or bfloat16.
 
-    Weights, and only they.
+    Weights, and only they; to the nearest, or toward zero.
     """
     for store in ("float16", "bfloat16"):
         for node in unit.unit.nodes:
             names = {slot: name for slot, name in unit.names.items() if slot in node.params and slot in unit}
-            if names:
-                params = {name: rounded(unit[slot], store) for slot, name in names.items()}
-                yield Change(node.name, store, {"store": store}, params=params)
+            for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
+                params = {name: move(unit[slot], store) for slot, name in names.items()}
+                yield Change(node.name, form, {"store": store}, params=params)
 
 
 def weights_int8(unit: UnitArrays) -> Iterator[Change]:
@@ -76,10 +76,34 @@ def _is_rounded(y: Array, store: str) -> bool:
     return y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
 
 
+def factors_tf32(segment: Segment) -> Iterator[Change]:
+    """factors rounded to tf32 before they are multiplied.
+
+    Or to bfloat16; sums are kept in float32. Replayed on a port's own inputs alone.
+    """
+    for node in segment.nodes(*CONVOLUTIONS) if segment.candidate is not None else ():
+        (source,) = node.inputs
+        if source in segment.given:
+            x, w = segment.given[source].astype(np.float64), segment.param(node, "w").astype(np.float64)
+            for form, move in (("tf32", factor), ("bfloat16", partial(rounded, store="bfloat16"))):
+                yield Change(
+                    node.name, form, {"store": form}, params={f"{node.name}.w": move(w)}, given={source: move(x)}
+                )
+
+
 def fp16_accumulate(segment: Segment) -> Iterator[Change]:
     """sums kept in float16.
 
     Source: https://github.com/google-ai-edge/LiteRT/issues/9249
     """
-    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")):
+    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")) and _is_large(segment):
         yield Change(segment.end, precision=Precision.of("float32", "float16"))
+
+
+def _is_large(segment: Segment) -> bool:
+    """Whether an error is as large as sums in float16 leave it: a sixteenth of a unit roundoff at least."""
+    if segment.candidate is None or segment.candidate.shape != segment.result.shape:
+        return segment.candidate is None
+    error = segment.candidate.astype(np.float64) - segment.result
+    size = float(np.sqrt(np.mean(np.square(segment.result))))
+    return float(np.sqrt(np.mean(np.square(error)))) > FLOATS["float16"].u / 16 * size

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.ops import OPS
 from refnet.readings import fast
 
-__all__ = ["ORDERS", "rounded", "rules", "short_rules"]
+__all__ = ["ORDERS", "factor", "rounded", "rules", "short_rules", "truncated"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -134,6 +134,24 @@ def rounded(y: Array, store: str) -> Array:
             return y.astype(np.float16).astype(y.dtype)
     bits = y.astype(np.float32).view(np.uint32)
     bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32).astype(y.dtype)
+
+
+def truncated(y: Array, store: str) -> Array:
+    """The number of float16 or bfloat16 next to y toward zero, in the dtype of y."""
+    if store == "bfloat16":
+        bits = y.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+        return bits.view(np.float32).astype(y.dtype)
+    with np.errstate(over="ignore"):
+        near = y.astype(np.float16)
+    over = np.abs(near.astype(y.dtype)) > np.abs(y)
+    return np.where(over, np.nextafter(near, np.float16(0)), near).astype(y.dtype)
+
+
+def factor(y: Array) -> Array:
+    """Round to tf32's 11 significant bits, half to even, and back to the dtype of y."""
+    bits = y.astype(np.float32).view(np.uint32)
+    bits = (bits + np.uint32(0xFFF) + ((bits >> np.uint32(13)) & np.uint32(1))) & np.uint32(0xFFFFE000)
     return bits.view(np.float32).astype(y.dtype)
 
 

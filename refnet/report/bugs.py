@@ -165,7 +165,9 @@ _PORT: _Words = {
         "exponential": f"an exponential of {_BEYOND}: the largest logit is not taken away first",
         "result": f"its result of {_BEYOND}",
     },
-    "weights-fp16": "its weights are rounded to {store}",
+    "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
+    | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},
+    "factors-tf32": "both factors of each product are rounded to {store}",
     "weights-int8": "its weights are quantised to 8 bits per {per}",
     "fp16-storage": "its values are rounded to {store}",
     "fp16-accumulate": "sums are kept in float16",

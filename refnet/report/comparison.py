@@ -32,6 +32,7 @@ _ONE_FUNCTION = {"input-range", "input-meanstd"}
 _DECLARED = {
     ("fp16-storage", "float16"): "--precision float16",
     ("fp16-storage", "bfloat16"): "--precision bfloat16",
+    ("factors-tf32", "tf32"): "--precision tf32",
     ("weights-int8", "channel"): "--weights int8",
 }
 

@@ -1,0 +1,72 @@
+"""Short formats, each told from the others: factors in tf32, weights cut off or rounded; no catch-all."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, probe, random_params
+from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.readings import fast
+from refnet.readings.bounds import Precision
+from refnet.readings.orders import factor, rounded, truncated
+from refnet.report.comparison import cause_sentence
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(48, 64), classes=10)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 1)
+TRACE = {SOURCE: X, **NET.trace(X)}
+NODE = "block2.expand"
+
+
+def said(of_input, of_weights):
+    """What is said of a port that does something to what one layer multiplies."""
+    node = GRAPH[NODE]
+    given = {name: of_input(TRACE[name]) for name in node.inputs}
+    params = {f"{NODE}.w": of_weights(NET.params[f"{NODE}.w"])}
+    y = interpret(Graph(GRAPH.recipe, (node,)), fast, params, given).astype(np.float32)
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**TRACE, NODE: y}, precision=Precision.of("float32"))
+    return [cause_sentence(cause) for cause in found.causes[NODE]]
+
+
+def same(y):
+    return y
+
+
+CASES = {
+    "tf32": (factor, factor, "both factors of each product are rounded to tf32"),
+    "float16": (same, partial(rounded, store="float16"), "its weights are rounded to float16"),
+    "float16 cut off": (same, partial(truncated, store="float16"), "its weights are cut off to float16, toward zero"),
+    "bfloat16 cut off": (
+        same,
+        partial(truncated, store="bfloat16"),
+        "its weights are cut off to bfloat16, toward zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_was_rounded_is_said_first(case):
+    of_input, of_weights, words = CASES[case]
+    assert said(of_input, of_weights)[0] == words
+
+
+def test_an_error_that_is_too_small_is_no_sum_in_float16():
+    noise = np.random.default_rng(0).standard_normal(NET.params[f"{NODE}.w"].shape)
+    assert said(same, lambda w: (w * (1 + 3e-6 * noise)).astype(np.float32)) == []
+
+
+@pytest.mark.parametrize("store", ["float16", "bfloat16"])
+def test_cutting_off_goes_toward_zero_and_keeps_what_fits(store):
+    y = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    cut_off = truncated(y, store)
+    assert (np.abs(cut_off) <= np.abs(y)).all()
+    np.testing.assert_array_equal(truncated(cut_off, store), cut_off)
+    assert (np.abs(rounded(y, store) - y) <= np.abs(cut_off - y)).all()
+
+
+def test_tf32_keeps_eleven_bits():
+    assert factor(np.float32([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11])).tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
