@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from refnet import child
 from refnet.bench.peers import PEERS
 from refnet.errors import RequestError
+from refnet.machine import blas_kernels, package_versions, processor
 
 __all__ = ["Measured", "Workload", "machine", "measure"]
 
@@ -151,34 +151,7 @@ def measure(workload: Workload, peers: Sequence[str], *, rounds: int = 15, secon
 def machine(peers: Sequence[str]) -> dict[str, Any]:
     """What was measured on, and the versions of what was measured."""
     packages = dict.fromkeys(["numpy", "scipy", "refnet", *(p for name in peers for p in PEERS[name].packages)])
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed as a package"
-    return {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions} | {
-        "blas": _blas()
+    versions = {name: number or "not installed as a package" for name, number in package_versions([*packages]).items()}
+    return {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions} | {
+        "blas": blas_kernels()
     }
-
-
-def _processor() -> str:
-    """The processor's own name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _blas() -> str:
-    """Which kernels NumPy's BLAS has chosen here: a variable left set may have chosen old ones."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return "unknown without threadpoolctl"
-    return ", ".join(
-        f"{info['internal_api']} {info['version']} {info.get('architecture', '')}".strip()
-        for info in threadpool_info()
-        if info["user_api"] == "blas"
-    )

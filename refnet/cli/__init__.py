@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from refnet import __version__
 from refnet.errors import RefnetError
 from refnet.interrupts import ending_in_order
-from refnet.text import plain
+from refnet.text import plain, plain_lines
 
 if TYPE_CHECKING:
     from refnet.cli.common import Command
@@ -39,6 +39,7 @@ _COMMANDS = (
     "evaluate",
     "bench",
     "check",
+    "doctor",
     "golden",
     "quantise",
 )
@@ -105,10 +106,12 @@ def _answered(argv: list[str]) -> int:
 
 def _main(argv: list[str]) -> int:
     if argv[:1] == ["--version"]:
-        print(__version__)
+        print(plain_lines(_versions()))
         return 0
     parser = _Parser(prog="refnet", description="The pure NumPy golden reference of the MobileNet family.")
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.add_argument(
+        "--version", action="store_true", help="print versions, of what it computes with too, and leave"
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     first = next((word for word in argv if not word.startswith("-")), None)
     commands = {name: _command(name) for name in ([first] if first in _COMMANDS else _COMMANDS)}
@@ -120,6 +123,15 @@ def _main(argv: list[str]) -> int:
         parser.print_help()
         return 2
     return commands[options.command].run(options)
+
+
+def _versions() -> str:
+    """Of refnet, and of what it computes with: what a report of a bug should say."""
+    from refnet.machine import about_this_machine, package_versions
+
+    packages = {name: number for name, number in package_versions().items() if number}
+    facts = {"refnet": __version__, **about_this_machine(), **packages}
+    return "\n".join(f"{name} {value}" for name, value in facts.items())
 
 
 def _command(name: str) -> Command:
