@@ -148,11 +148,11 @@ def _folder(path: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
     unread: dict[str, FormatError] = {}
     home = os.path.realpath(path)
     for file in sorted(files, key=lambda file: (_natural(file.stem), file.name)):
-        if not Path(os.path.realpath(file)).is_relative_to(home):
-            raise FormatError(f"{file}: is a link that leads out of the folder; copy the file")
         if file.stem in found:
             raise FormatError(f"{found[file.stem].path.name} and {file.name} have one name; remove one")
         try:
+            if not Path(os.path.realpath(file)).is_relative_to(home):
+                raise FormatError(f"{file}: is a link that leads out of the folder; copy the file")
             found[file.stem] = _file(file)
         except FormatError as error:
             unread[file.stem] = error

@@ -59,7 +59,7 @@ def quantisation_text(report: QuantisationReport, *, verbose: bool) -> str:
         lines.append(f"  and {len(ranked) - len(shown)} more: --verbose")
     worst = sorted(report.ratios.items(), key=lambda item: item[1])
     rows = [(plain(name), f"{ratio:.1f} dB", _bar(ratio)) for name, ratio in (worst if verbose else worst[:_ROWS])]
-    return "\n".join([*lines, "", table(("noisiest nodes", "signal to noise", ""), rows, left=1)])
+    return "\n".join([*map(plain, lines), "", table(("noisiest nodes", "signal to noise", ""), rows, left=1)])
 
 
 def _bar(ratio: float) -> str:
