@@ -3,10 +3,13 @@
     PYTHONPATH=. python tests/fuzz.py onnx --count 10000 --seed 0
     PYTHONPATH=. python tests/fuzz.py hdf5 --count 10000 --file some.h5
     PYTHONPATH=. python tests/fuzz.py tfjs --count 10000
+    PYTHONPATH=. python tests/fuzz.py packs --count 2000
 
 Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right; those of
-`modules` are PyTorch files whose pickles are changed instruction by instruction, see `fuzz_pickles`; those of `nested`
-are .keras files whose configurations are changed model by model, see `fuzz_keras`.
+MODULES = {"keras": "hdf5", "nested": "hdf5", "checkpoint": "bundle"}
+NESTED = ["shared-keras2.keras", "shared-keras3.keras", "deep-keras2.keras", "layers-keras3.keras"]
+# What is read by a module of the fuzzer: by commands, or as a network too.
+OWN = {"modules": "fuzz_pickles", "packs": "fuzz_commands", "candidates": "fuzz_commands", "files": "fuzz_commands"}
 
 A mutant must be refused with FormatError, or give exactly the arrays that the vendor's own reader returns for those
 bytes. Where it tells a structure, that is translated too. Whatever else happens is a finding, and makes the exit
@@ -34,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzz_vendors import VENDORS, no_vendor
 
 from refnet.errors import FormatError
 
@@ -105,64 +109,6 @@ def _in_archive(data: bytes, rng: np.random.Generator) -> bytes:
     return made.getvalue()
 
 
-# ------------------------------------------------------------------------------------------------- the vendors' readers
-
-
-def _onnx(path: Path) -> Arrays:
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load(str(path)).graph
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return {
-        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()
-    }
-
-
-def _tflite(path: Path) -> Arrays:
-    import tflite
-
-    from refnet.files.containers.tflite import _DTYPES, _distinct
-
-    model = tflite.Model.GetRootAs(path.read_bytes(), 0)
-    graph = model.Subgraphs(0)
-    tensors = [graph.Tensors(index) for index in range(graph.TensorsLength())]
-    arrays = {}
-    names = _distinct([(tensor.Name() or b"").decode("utf-8", "replace") for tensor in tensors])
-    for name, tensor in zip(names, tensors, strict=True):
-        body = model.Buffers(tensor.Buffer()).DataAsNumpy()
-        if isinstance(body, np.ndarray) and body.size:
-            shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
-            array = np.frombuffer(body.tobytes(), _DTYPES[tensor.Type()]).reshape(shape)
-            arrays[name] = array.view(np.uint8) != 0 if array.dtype == bool else array
-    return arrays
-
-
-def _npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
-
-
-def _safetensors(path: Path) -> Arrays:
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
-def _none(path: Path) -> Arrays | None:
-    """No reader to compare with: only that nothing bad happens."""
-    return None
-
-
-VENDORS: dict[str, Callable[[Path], Arrays | None]] = {
-    "onnx": _onnx,
-    "tflite": _tflite,
-    "npz": _npz,
-    "safetensors": _safetensors,
-}
 SAMPLES = {
     "onnx": [
         "v3_small-new20-unfolded.onnx",
@@ -231,8 +177,8 @@ class _Watch:
 def _work(container: str, folder: str, pipe: Any) -> None:
     """Read one file after another; say what came of it."""
     room = f"refnet.files.containers.{MODULES.get(container, container)}"
-    reader = importlib.import_module("fuzz_pickles" if container == "modules" else room)
-    vendor = VENDORS.get(container, _none)
+    reader = importlib.import_module(OWN.get(container, room))
+    vendor = VENDORS.get(container, no_vendor)
     importers = importlib.import_module("refnet.files.importers")
     tempfile.tempdir = folder  # a reader may make files of its own
     watch = _Watch(folder, may_start=container in ("hdf5", "keras", "nested"))
@@ -403,17 +349,20 @@ def _processor_time(pid: int | None) -> float:
 
 def main() -> int:
     """Print how often each outcome was met; 1 if one of them is a finding."""
+    from fuzz_commands import COMMANDS, fuzz_commands
     from fuzz_folders import FOLDERS, fuzz_folders, good_folders
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, "npz", "modules", "nested"}))
+    parser.add_argument("container", choices=sorted({*SAMPLES, *FOLDERS, *COMMANDS, "npz", "modules", "nested"}))
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, action="append", help="a good file to damage, instead of the vendors' own")
     parser.add_argument("--keep", type=Path, help="a folder for the first mutants of each finding")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if options.container in FOLDERS:
+        if options.container in COMMANDS:
+            outcomes = fuzz_commands(options.container, Path(folder), options.count, options.seed, options.keep)
+        elif options.container in FOLDERS:
             found = good_folders(options.container, Path(folder))
             outcomes = fuzz_folders(options.container, found, options.count, options.seed, options.keep)
         else:

@@ -62,7 +62,9 @@ COMMANDS = {
 }
 # The command `fetch` of a file that a server on this machine has, a little at a time.
 _FETCH = """
-import sys
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as the command's own first lines do
+    signal.signal(number, lambda number, _: os._exit(128 + number))
 from refnet.__main__ import command
 from refnet.files import published
 entry = published.Published("refnet/digits", "digits.npz", sys.argv[2], "sha256:" + sys.argv[3])
