@@ -6,10 +6,9 @@
     PYTHONPATH=. python tests/fuzz.py packs --count 2000
 
 Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right; those of
-MODULES = {"keras": "hdf5", "nested": "hdf5", "checkpoint": "bundle"}
-NESTED = ["shared-keras2.keras", "shared-keras3.keras", "deep-keras2.keras", "layers-keras3.keras"]
-# What is read by a module of the fuzzer: by commands, or as a network too.
-OWN = {"modules": "fuzz_pickles", "packs": "fuzz_commands", "candidates": "fuzz_commands", "files": "fuzz_commands"}
+`modules` are PyTorch files whose pickles are changed instruction by instruction, see `fuzz_pickles`; those of `nested`
+are .keras files whose configurations are changed model by model, see `fuzz_keras`; `packs`, `candidates` and `files` go
+through the commands themselves, see `fuzz_commands`.
 
 A mutant must be refused with FormatError, or give exactly the arrays that the vendor's own reader returns for those
 bytes. Where it tells a structure, that is translated too. Whatever else happens is a finding, and makes the exit
@@ -33,6 +32,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,18 @@ Arrays = dict[str, np.ndarray]
 # ----------------------------------------------------------------------------------------------------------- mutants
 
 
-def mutants(data: bytes, seed: int, count: int) -> Iterator[bytes]:
-    """Damaged copies. Of a zip archive, every second one has a member damaged and a checksum that is right."""
+def mutants(data: bytes, seed: int, count: int, container: str = "") -> Iterator[bytes]:
+    """Damaged copies. Of a zip archive, every second one has a member damaged and a checksum that is right.
+
+    Of a container that `fuzz_headers` knows, every third one says something else in a form that is right.
+    """
+    from fuzz_headers import KNOWING
+
     rng = np.random.default_rng(seed)
     for index in range(count):
-        if data[:4] == b"PK\x03\x04" and index % 2:
+        if container in KNOWING and index % 3 == 2:
+            yield KNOWING[container](data, rng)
+        elif data[:4] == b"PK\x03\x04" and index % 2:
             yield _in_archive(data, rng)
         else:
             yield damaged(data, rng)
@@ -124,6 +131,8 @@ SAMPLES = {
 }
 MODULES = {"keras": "hdf5", "nested": "hdf5", "checkpoint": "bundle"}
 NESTED = ["shared-keras2.keras", "shared-keras3.keras", "deep-keras2.keras", "layers-keras3.keras"]
+# What is read by a module of the fuzzer: by commands, or as a network too.
+OWN = {"modules": "fuzz_pickles", "packs": "fuzz_commands", "candidates": "fuzz_commands", "files": "fuzz_commands"}
 PICKLES = ["own.pth", "own-legacy.pth", "v3-protocol5.pth", "v3-script.pt", "lightning.ckpt", "average-object.pth"]
 
 
@@ -274,7 +283,8 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
             from fuzz_keras import keras_mutants
             from fuzz_pickles import pickle_mutants
 
-            made = {"modules": pickle_mutants, "nested": keras_mutants}.get(container, mutants)
+            plain = partial(mutants, container=container)
+            made = {"modules": pickle_mutants, "nested": keras_mutants}.get(container, plain)
             for mutant in made(sample.read_bytes(), seed + index, share):
                 Path(folder, "mutant").write_bytes(mutant)
                 outcome = worker.outcome("mutant")

@@ -1,0 +1,27 @@
+"""A small sample of hostile packs, candidates and files through the commands, and of structured mutants.
+
+Two thousand of each: python tests/fuzz.py packs --count 2000
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzz import FINE, SAMPLES, fuzz
+from fuzz_commands import COMMANDS, fuzz_commands
+from fuzz_headers import KNOWING
+
+from refnet.files import shipped
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_commands_refuse_or_answer(kind, tmp_path):
+    outcomes = fuzz_commands(kind, tmp_path, 15, seed=1)
+    assert outcomes.total() == 15
+    assert set(outcomes) <= set(FINE), outcomes
+
+
+@pytest.mark.parametrize("kind", sorted(KNOWING))
+def test_what_is_well_formed_and_lies_is_refused_or_read_as_it_says(kind, exports):
+    sample = shipped.path("digits_weights.npz") if kind == "npz" else exports / SAMPLES[kind][0]
+    outcomes = fuzz(kind, [sample], 12, seed=3)
+    assert set(outcomes) <= set(FINE), outcomes
