@@ -6,6 +6,7 @@ away. Once an output has taken its place, none is obeyed any more: what is left 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -99,4 +100,5 @@ def _raised_in_vain(unraisable: Any) -> None:
             return
     for each in _State.caught:
         signal.signal(each, _obey)
-    signal.raise_signal(number)
+    # From another thread, and so not before this hook, in which nothing may be raised, has come to its end.
+    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
