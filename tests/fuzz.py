@@ -2,7 +2,6 @@
 
     PYTHONPATH=. python tests/fuzz.py onnx --count 10000 --seed 0
     PYTHONPATH=. python tests/fuzz.py hdf5 --count 10000 --file some.h5
-    PYTHONPATH=. python tests/fuzz.py tfjs --count 10000
     PYTHONPATH=. python tests/fuzz.py packs --count 2000
 
 Of the formats that are folders, every second mutant is one of `fuzz_structures`, whose lengths are right; those of
