@@ -240,7 +240,6 @@ class Ways:
                 y = self.lens(self.runs.run(changed))
         except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
             return None
-        y = y if np.isinf(changed.span).all() else y.clip(*changed.span)  # as the candidate's store saturates
         return y if y.shape == self.target.shape and np.isfinite(y).all() else None
 
     def left_by(self, changed: Segment) -> float:
