@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from refnet.bugs.segments import cut
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, walk
+from refnet.judge import diagnose as diagnosing
 from refnet.judge import search as searching
 from refnet.judge.budget import OverBudgetError, Search, SearchBudget
 from refnet.judge.diagnose import Diagnosis
@@ -132,6 +134,49 @@ def test_every_pair_that_is_looked_at_is_counted():
     )
     assert list(Diagnosis(None, FLOAT32, budget, "spread")._likeliest(ways, [])) == []
     assert (budget.looked, budget.ways) == (3, 3)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """In place of a segment."""
+
+    name: str
+    candidate: object = None
+
+
+def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_cause(monkeypatch):
+    """The first pair leaves too much, the second does not fit, the fourth is not looked at."""
+    asked, budget = [], SearchBudget()
+    way = {name: SimpleNamespace(mistake=name, extent=f"where {name} is") for name in "abcdefgh"}
+    ways = SimpleNamespace(
+        pairs=lambda alone, least, most: [
+            (way["a"], way["b"]),
+            (way["c"], way["d"]),
+            (way["e"], way["f"]),
+            (way["g"], way["h"]),
+        ],
+        changed=lambda each, on=None: Changed((on.name if on else "") + each.mistake),
+        left_by=lambda changed: 0.01 if changed.name == "ab" else 0.0099,
+        before=1.0,
+    )
+
+    def judged(own, precision, yardstick, check):
+        asked.append(own)
+        assert (precision, yardstick, check) == (FLOAT32, "spread", budget.check)
+        return SimpleNamespace(holds=own.name == "ef")
+
+    monkeypatch.setattr(diagnosing, "judge_cause", judged)
+    (cause,) = Diagnosis(SimpleNamespace(candidate="y"), FLOAT32, budget, "spread")._likeliest(ways, [])
+    assert asked == [Changed("cd", "y"), Changed("ef", "y")]
+    assert (cause.mistakes, cause.extents) == (("e", "f"), ("where e is", "where f is"))
+    assert (budget.looked, budget.ways) == (3, 4)
+
+
+def test_the_first_of_two_bugs_is_never_one_of_precision():
+    exact = {bug: diagnosing._exact(SimpleNamespace(mistake=SimpleNamespace(bug=bug))) for bug in BUGS}
+    assert exact["bn-eps"]
+    assert not exact["weights-fp16"]
+    assert not exact["fp16-accumulate"]
 
 
 def test_a_budget_tells_how_much_was_looked_at_of_how_much_there_is():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from exporting import checkpoint, exported, network
 
-from refnet import RequestError
+from refnet import FormatError, RequestError
 from refnet.bugs.arrays import Expected
-from refnet.verification import behaviour, health, values, verify
+from refnet.verification import behaviour, health, sides, values, verify
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
 from refnet.verification.policy import DEFAULT, policy
 from refnet.verification.roundings import Rounding, on_grid, roundings
@@ -209,9 +209,9 @@ def test_a_grid_of_128_steps_is_one_too_and_a_vector_or_what_is_not_finite_lies_
 def runs():
     """An original with its trace, and an honest copy with its."""
     graph, params = network("v2")
-    sides = pair(checkpoint(graph, params), exported(graph, params))
-    x = inputs(sides.original)
-    return sides, x, traced(sides.original, x), traced(sides.copy, x)
+    two = pair(checkpoint(graph, params), exported(graph, params))
+    x = inputs(two.original)
+    return two, x, traced(two.original, x), traced(two.copy, x)
 
 
 def test_nothing_is_said_of_runs_that_were_not_compared():
@@ -222,23 +222,23 @@ def test_nothing_is_said_of_runs_that_were_not_compared():
 
 
 def test_the_probe_is_of_two_images(runs):
-    sides, x, *_ = runs
+    two, x, *_ = runs
     assert x.shape == (2, 3, 48, 40)
-    assert inputs(sides.original, 3).shape[0] == 3
+    assert inputs(two.original, 3).shape[0] == 3
 
 
 def test_what_could_not_be_run_is_told_of_the_original_first(runs):
-    sides, x, first, second = runs
+    two, x, first, second = runs
     one, other = Remark("not-run", {"file": "one"}), Remark("not-run", {"file": "other"})
     for given, remark in (((one, other), one), ((one, second), one), ((first, other), other)):
-        found = behave(sides, x, *given)
+        found = behave(two, x, *given)
         assert (found.images, found.size, found.remark, found.end) == (2, (48, 40), remark, "")
 
 
 def test_a_file_whose_network_does_not_fit_its_arrays_is_not_run(runs):
-    sides, x, *_ = runs
-    params = {**sides.original.params, "stem.conv.w": np.zeros((3, 3), np.float32)}
-    found = traced(replace(sides.original, params=params), x)
+    two, x, *_ = runs
+    params = {**two.original.params, "stem.conv.w": np.zeros((3, 3), np.float32)}
+    found = traced(replace(two.original, params=params), x)
     assert isinstance(found, Remark)
     assert (found.kind, found.facts["file"]) == ("not-run", "file")
     assert found.facts["error"]
@@ -246,7 +246,7 @@ def test_a_file_whose_network_does_not_fit_its_arrays_is_not_run(runs):
 
 def test_ends_are_apart_relative_to_the_largest_of_the_original_and_agree_by_class(runs, monkeypatch):
     """One logit off by half the largest, so that one of two images has another class."""
-    sides, x, first, second = runs
+    two, x, first, second = runs
     logits = np.zeros((2, 10), np.float32)
     logits[0, 3], logits[0, 7], logits[1, 4] = 2, -4, -1
     logits[1, 5] = 1
@@ -254,7 +254,7 @@ def test_ends_are_apart_relative_to_the_largest_of_the_original_and_agree_by_cla
     other[1, 6] = 2
     monkeypatch.setattr(behaviour, "spread", lambda net, x, end: 0.25 if (len(x), end) == (1, "head.flatten") else 0)
     monkeypatch.setattr(behaviour, "_judged", lambda *args: {"a": "exact", "b": "wrong", "c": "wrong", "d": "suspect"})
-    found = behave(sides, x, {**first, "head.flatten": logits}, {**second, "head.flatten": other})
+    found = behave(two, x, {**first, "head.flatten": logits}, {**second, "head.flatten": other})
     assert (found.end, found.agree, found.difference, found.spread) == ("head.flatten", 1, 0.5, 0.0625)
     assert found.wrong == ["b", "c", "d"]
     assert found.counts == {"exact": 1, "wrong": 2, "suspect": 1}
@@ -262,36 +262,36 @@ def test_ends_are_apart_relative_to_the_largest_of_the_original_and_agree_by_cla
 
 
 def test_ends_of_zeros_are_apart_by_what_the_other_has(runs, monkeypatch):
-    sides, x, first, second = runs
+    two, x, first, second = runs
     zeros, other = np.zeros((2, 10), np.float32), np.full((2, 10), 0.5, np.float32)
     monkeypatch.setattr(behaviour, "_judged", lambda *args: {})
-    assert behave(sides, x, {**first, "head.flatten": zeros}, {**second, "head.flatten": other}).difference == 0.5
+    assert behave(two, x, {**first, "head.flatten": zeros}, {**second, "head.flatten": other}).difference == 0.5
 
 
 def test_ends_of_other_shapes_are_not_compared(runs, monkeypatch):
-    sides, x, first, second = runs
+    two, x, first, second = runs
     monkeypatch.setattr(behaviour, "_judged", lambda *args: {})
-    found = behave(sides, x, first, {**second, "head.flatten": np.zeros((2, 11))})
+    found = behave(two, x, first, {**second, "head.flatten": np.zeros((2, 11))})
     assert found.remark == Remark("shape", {"node": "head.flatten", "copy": (2, 11), "original": (2, 10)})
     assert (found.end, found.agree) == ("head.flatten", 0)
 
 
 def test_of_weights_in_8_bits_only_the_ends_are_compared(runs):
-    sides, x, first, second = runs
-    found = behave(sides, x, first, second, "int8")
+    two, x, first, second = runs
+    found = behave(two, x, first, second, "int8")
     assert found.remark == Remark("int8", {})
     assert found.verdicts == {}
     assert found.agree == 2
 
 
 def test_every_tensor_that_both_have_is_judged_and_the_originals_names_are_used(runs):
-    sides, x, first, second = runs
-    found = behave(sides, x, first, second)
+    two, x, first, second = runs
+    found = behave(two, x, first, second)
     assert "stem.bn" in found.verdicts
     assert "stem.conv" not in found.verdicts  # the copy's, which is the batch norm's tensor
     assert "input" not in found.verdicts
     spoiled = {**second, "block3.expand.act": second["block3.expand.act"] + 1}
-    assert behave(sides, x, first, spoiled).wrong == ["block3.expand.act", "block3.depthwise.bn"]
+    assert behave(two, x, first, spoiled).wrong == ["block3.expand.act", "block3.depthwise.bn"]
 
 
 # ------------------------------------------------------------------------------------------------------- health, policy
@@ -356,6 +356,21 @@ def test_a_number_beside_which_all_others_are_lost_is_absurd():
     assert "absurd" not in kinds([1e9, 1e9, *[1.0] * 1997])
     assert kinds([1e9, 1e9, *[1.0] * 1998])["absurd"] == [0, 1]
     assert "absurd" not in kinds([1e9, *[0.0] * 20])
+
+
+@pytest.mark.parametrize("inside", ["model.json", "saved_model.pb"])
+def test_a_folder_that_is_a_model_is_read_as_one_and_any_other_as_a_pack(inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(sides, "identify", lambda path, **how: ("model", path, how["size"]))
+    with pytest.raises(FormatError, match="manifest"):
+        sides.read_side(tmp_path)
+    (tmp_path / inside).write_text("{}")
+    assert sides.read_side(tmp_path, size=(3, 4)) == ("model", tmp_path, (3, 4))
+
+
+@pytest.mark.parametrize("how", [{"model": "m"}, {"width": 1.0}, {"size": (3, 4)}])
+def test_a_pack_is_told_nothing(how, tmp_path):
+    with pytest.raises(RequestError, match="a golden pack knows its own model, width and size"):
+        sides.read_side(tmp_path, **how)
 
 
 def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
