@@ -132,14 +132,14 @@ _OF_FILES = {
     "export_onnx": "exporters",
     "own_networks pth_modules": "identify/heads identify/notes identify/prefixes identify/told",
     "identify own_networks checkpoint": "identify/names identify/reading",
-    "identify importers": "identify",
+    "identify any_network importers": "identify",
     "keras_nested importers exports": "importers/keras",
     "deployed importers": "importers/ncnn importers/openvino",
     "importers tensorflow": (
         "importers/tensorflow importers/tensorflow_constants importers/tensorflow_norms importers/tensorflow_shapes"
     ),
     "importers exports deployed": "importers",
-    "checkpoint own_networks": "checkpoint",
+    "any_network checkpoint own_networks": "checkpoint graph_text",
     "schemes checkpoint": "schemes",
     "labels": "labels",
     "convert export_onnx": "write",
