@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from refnet import FormatError, RequestError
-from refnet.files import labels, shipped
+from refnet import FormatError, Graph, Node, Recipe, RequestError
+from refnet.files import checkpoint, labels, shipped
 from refnet.files.containers import hdf5, keras_config, tensorflow_values
+from refnet.files.graph_text import graph_text
 from refnet.files.identify import heads
 from refnet.files.identify.prefixes import Prefix, prefixes
 from refnet.files.importers import builder, onnx
 from refnet.files.importers.operations import image_source
+from refnet.graph import SOURCE
 
 # ------------------------------------------------------------------------------------------------ a child that fails
 
@@ -150,3 +152,36 @@ def test_a_line_that_begins_with_a_hash_is_no_name_and_one_that_ends_so_is(name,
     (tmp_path / "names.txt").write_text(f"{labels._FORMAT}\n{name}\nC#\nb\n")
     monkeypatch.setattr(shipped, "path", lambda file: tmp_path / file)
     assert labels._read("names.txt", 2) == ("C#", "b")
+
+
+# ------------------------------------------------------------------------------------------- a graph beside its arrays
+
+OWN = Graph(Recipe("", 1.0, (4, 5), 2, 1), (Node("a", "pointwise_conv2d", (SOURCE,), {"w": (2, 1), "b": (2,)}),))
+ARRAYS = {"a.w": np.ones((2, 1), np.float32), "a.b": np.zeros(2, np.float16)}
+
+
+def beside(**changed):
+    """What a file holds that has the graph, and these arrays; None for none."""
+    arrays = {name: array for name, array in (ARRAYS | changed).items() if array is not None}
+    return SimpleNamespace(graph=graph_text(OWN), arrays=arrays, dtype=lambda name: str(arrays[name].dtype))
+
+
+def test_a_graph_is_read_with_its_arrays_in_float32_and_what_they_were_stored_in():
+    found = checkpoint._written(beside())
+    assert found.graph == OWN
+    assert {name: array.dtype for name, array in found.params.items()} == dict.fromkeys(ARRAYS, np.dtype(np.float32))
+    assert found.stored == {"a.w": "float32", "a.b": "float16"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"a.b": None}, r"'a.b' is missing, the graph in the file needs \(2,\)"),
+        ({"a.w": np.ones((1, 2), np.float32)}, r"'a.w' has shape \(1, 2\), the graph in the file needs \(2, 1\)"),
+        ({"a.b": np.zeros(2, np.int8)}, "'a.b' holds int8, not floating-point numbers"),
+        ({"b.w": np.zeros(2, np.float32)}, "'b.w' belongs to no node of the graph in the file"),
+    ],
+)
+def test_arrays_that_are_not_those_of_the_graph_beside_them_are_refused(changed, words):
+    with pytest.raises(FormatError, match=words):
+        checkpoint._written(beside(**changed))
