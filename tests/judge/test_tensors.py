@@ -187,6 +187,10 @@ def test_a_port_that_computes_wider_than_it_dumps_holds():
     assert judge_tensors(REFERENCE, GOLDEN).holds
 
 
+def test_refnets_own_runs_compute_no_wider_than_they_write():
+    assert not judge_tensors(REFERENCE, GOLDEN, explain=False, dumped=False).holds
+
+
 def test_logits_of_another_scale_have_no_cause_but_are_described():
     port = {"head.pool": HONEST["head.pool"], "head.flatten": HONEST["head.flatten"] * np.float32(3)}
     found = judge_tensors(REFERENCE, port, partial=True)
@@ -212,11 +216,11 @@ def test_the_distance_from_zeros_is_absolute():
 
 
 def test_two_rows_and_columns_are_the_border_and_the_rest_is_the_interior():
-    """Of a map of 5 x 6 two points are inside. An error of 2 is in each of them and 1 in all others."""
-    y = np.ones((1, 1, 5, 6), np.float32)
+    """Of a map of 5 x 6 two points are inside. An error of 2 is in each of them and 1/2 in all others."""
+    y = np.full((1, 1, 5, 6), 0.5, np.float32)
     y[0, 0, 2, 2:4] = 2
     found = module.accumulated_error(y, np.zeros_like(y))
-    assert (found.border, found.interior) == (1, 2)
+    assert (found.border, found.interior) == (0.5, 2)
 
 
 def test_an_error_inside_alone_leaves_a_border_of_zero():
