@@ -108,7 +108,7 @@ TESTS = {
 # The same of `files`: by test files of its own folder, the modules that they cover. All begin with its small rules.
 _OF_FILES = {
     "npz pth": "containers/archive",
-    "containers convert": "containers/atomic",
+    "atomic convert": "containers/atomic",
     "tensorflow_files deployed onnx": "containers/beside",
     "tensorflow_files tensorflow": (
         "containers/bundle containers/graphdef containers/sstable containers/tensorflow "

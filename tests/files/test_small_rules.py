@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 from refnet import FormatError, Graph, Node, Recipe, RequestError
 from refnet.files import checkpoint, labels, shipped
-from refnet.files.containers import hdf5, keras_config, tensorflow_values
+from refnet.files.containers import atomic, hdf5, keras_config, tensorflow_values
 from refnet.files.graph_text import graph_text
 from refnet.files.identify import heads
 from refnet.files.identify.prefixes import Prefix, prefixes
@@ -185,3 +186,22 @@ def test_a_graph_is_read_with_its_arrays_in_float32_and_what_they_were_stored_in
 def test_arrays_that_are_not_those_of_the_graph_beside_them_are_refused(changed, words):
     with pytest.raises(FormatError, match=words):
         checkpoint._written(beside(**changed))
+
+
+# -------------------------------------------------------------------------------------------------------------- outputs
+
+
+@pytest.mark.parametrize("name", ["there/x.npz", "x.npz/y.npz"])
+def test_a_file_is_written_into_a_folder_that_is_there(name, tmp_path):
+    (tmp_path / "x.npz").write_text("")
+    with pytest.raises(RequestError, match=r"is no folder|is not there|no such|does not exist"):
+        atomic.writable(tmp_path / name)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(atomic.os, "access", lambda path, how: asked.append((path, how)))
+    with pytest.raises(RequestError, match="may not be written to; give another path"):
+        atomic.writable(tmp_path / "x.npz")
+    assert asked[0][0] == tmp_path
+    assert asked[0][1] & os.W_OK
