@@ -11,6 +11,7 @@ from exporting import checkpoint, exported, network
 
 from refnet import FormatError, RequestError
 from refnet.bugs.arrays import Expected
+from refnet.networks.resize import resize
 from refnet.verification import behaviour, health, sides, values, verify
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
 from refnet.verification.policy import DEFAULT, policy
@@ -360,17 +361,35 @@ def test_a_number_beside_which_all_others_are_lost_is_absurd():
 
 @pytest.mark.parametrize("inside", ["model.json", "saved_model.pb"])
 def test_a_folder_that_is_a_model_is_read_as_one_and_any_other_as_a_pack(inside, tmp_path, monkeypatch):
-    monkeypatch.setattr(sides, "identify", lambda path, **how: ("model", path, how["size"]))
+    monkeypatch.setattr(sides, "identify", lambda path, **how: (path, how))
     with pytest.raises(FormatError, match="manifest"):
         sides.read_side(tmp_path)
     (tmp_path / inside).write_text("{}")
-    assert sides.read_side(tmp_path, size=(3, 4)) == ("model", tmp_path, (3, 4))
+    how = {"model": "m", "width": 0.5, "size": (3, 4), "like": "another"}
+    assert sides.read_side(tmp_path, **how) == (tmp_path, how)
 
 
 @pytest.mark.parametrize("how", [{"model": "m"}, {"width": 1.0}, {"size": (3, 4)}])
 def test_a_pack_is_told_nothing(how, tmp_path):
     with pytest.raises(RequestError, match="a golden pack knows its own model, width and size"):
         sides.read_side(tmp_path, **how)
+
+
+def test_a_file_of_arrays_alone_is_taken_at_the_size_of_the_other_unless_a_size_is_given():
+    graph, params = network("v2")
+    one, other = checkpoint(graph, params), checkpoint(resize(graph, (64, 96)), params, "other")
+    for size, sizes in ((None, [(64, 96)] * 2), ((48, 40), [(48, 40), (64, 96)])):
+        two = pair(one, other, size=size)
+        assert [two.original.graph.recipe.size, two.copy.graph.recipe.size] == sizes
+
+
+def test_of_two_files_that_which_tells_its_structure_decides_the_size():
+    graph, params = network("v2")
+    one = checkpoint(graph, params, scheme="structure")
+    other = checkpoint(resize(graph, (64, 96)), params, "other")
+    for first, second in ((one, other), (other, one)):
+        two = pair(first, second)
+        assert two.original.graph.recipe.size == two.copy.graph.recipe.size == (48, 40)
 
 
 def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
