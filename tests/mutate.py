@@ -72,7 +72,12 @@ TESTS = {
     "judge/compare": ("judge/test_compare.py", "cli/test_compare.py"),
     "judge/describe": ("judge/test_describe.py",),
     "judge/budget": ("judge/test_search.py", "judge/test_diagnose.py"),
-    "judge/diagnose": ("judge/test_search.py", "judge/test_diagnose.py", "judge/test_pairs.py"),
+    "judge/diagnose": (
+        "judge/test_search.py",
+        "bugs/test_sampling.py",
+        "judge/test_diagnose.py",
+        "judge/test_pairs.py",
+    ),
     "judge/replays": ("judge/test_search.py", "judge/test_diagnose.py"),
     "judge/search": ("judge/test_search.py", "judge/test_diagnose.py"),
     "judge/sweep": ("judge/test_search.py", "judge/test_diagnose.py"),

@@ -10,11 +10,12 @@ import pytest
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
-from refnet.graph import SOURCE, walk
+from refnet.graph import SOURCE, interpret, walk
 from refnet.judge import diagnose as diagnosing
+from refnet.judge import replays, yardstick
 from refnet.judge import search as searching
 from refnet.judge.budget import OverBudgetError, Search, SearchBudget
 from refnet.judge.diagnose import Diagnosis
@@ -122,6 +123,57 @@ def test_a_search_that_ends_by_itself_has_looked_at_all(small):
     search = judged(small, tensors).search
     assert search.finished
     assert 0 < search.looked <= search.ways
+
+
+def test_only_what_a_change_reaches_is_run_again(small, monkeypatch):
+    """A network without branches: the node that is changed, and all behind it."""
+    segment, ran = whole(small), []
+    names = [node.name for node in segment.graph.nodes]
+
+    def counted(part, *how):
+        ran.extend(node.name for node in part.nodes)
+        return interpret(part, *how)
+
+    monkeypatch.setattr(replays, "interpret", counted)
+    runs = replays.Replays(segment, SearchBudget(), np.float32)
+    assert ran == names
+    change = next(each for each in BUGS["bn-eps"].changes(segment) if each.node == "block3.depthwise.bn")
+    ran.clear()
+    changed = segment.changed(change)
+    y = runs.run(changed)
+    assert ran == names[names.index("block3.depthwise.bn") :]
+    np.testing.assert_array_equal(y, run(changed, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("off", "count", "verdict"),
+    [
+        (0.0, yardstick._FIRST, "exact"),  # as two honest runs have it
+        (1.5, yardstick._FIRST, "rounding"),
+        (3.0, 5, "suspect"),  # which others may explain
+        (2.0 * yardstick._FAR + 1, yardstick._FIRST, "suspect"),  # which none will
+    ],
+)
+def test_honest_runs_are_made_until_they_tell(off, count, verdict, monkeypatch):
+    """They lie 1 apart, so that 2 are allowed; and are made one by one."""
+    y, made = np.full((1, 4), 8.0), []
+
+    def runs(segment, precision):
+        for _ in range(5):
+            yield lambda: made.append(1) or y + 1
+
+    monkeypatch.setattr(yardstick, "run", lambda segment: y)
+    monkeypatch.setattr(yardstick, "_runs", runs)
+    segment = SimpleNamespace(precision=None, candidate=y + off)
+    found = yardstick.judge_cause(segment, FLOAT32, "spread", lambda: None)
+    assert (found.verdict, found.yardstick, len(made)) == (verdict, "spread", count)
+
+
+def test_a_cause_that_gives_another_shape_is_run_no_further(monkeypatch):
+    monkeypatch.setattr(yardstick, "run", lambda segment: np.zeros((1, 5)))
+    segment = SimpleNamespace(precision=None, candidate=np.zeros((1, 4)))
+    found = yardstick.judge_cause(segment, FLOAT32, "spread", lambda: None)
+    assert (found.verdict, found.yardstick) == ("shape", "none")
 
 
 def test_every_pair_that_is_looked_at_is_counted():
