@@ -83,6 +83,12 @@ def test_another_shape_is_told_before_any_number(shape):
     assert judge(np.full(shape, np.nan), limit()) == Judgement("shape")
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_a_tensor_without_elements_is_what_it_should_be():
+    found = judge(np.zeros((0, 3)), limit(y=np.zeros((0, 3))))
+    assert (found.verdict, found.worst, found.expected, found.error) == ("exact", 0, 0, 0)
+
+
 def test_what_fails_is_listed():
     held = [verdict for verdict in ("exact", "rounding", "inside") if Judgement(verdict).holds]
     assert held == ["exact", "rounding", "inside"]

@@ -383,6 +383,15 @@ def test_a_file_of_arrays_alone_is_taken_at_the_size_of_the_other_unless_a_size_
         assert [two.original.graph.recipe.size, two.copy.graph.recipe.size] == sizes
 
 
+def test_where_neither_of_two_files_can_tell_both_are_taken_for_the_first_network():
+    graph, params = network("v2")
+    one, other = (checkpoint(graph, params, path, models=("a", "b"), apart=("a pad",)) for path in ("one", "other"))
+    (choice,) = pair(one, other).choices
+    assert choice == sides.Choice(None, ("a", "b"), ("a pad",), "a")
+    assert pair(one, replace(other, apart=())).choices == pair(other, one).choices
+    assert pair(replace(one, apart=()), other).choices == ()
+
+
 def test_of_two_files_that_which_tells_its_structure_decides_the_size():
     graph, params = network("v2")
     one = checkpoint(graph, params, scheme="structure")
