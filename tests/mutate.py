@@ -144,7 +144,7 @@ _OF_FILES = {
         "importers/tensorflow importers/tensorflow_constants importers/tensorflow_norms importers/tensorflow_shapes"
     ),
     "importers exports deployed": "importers",
-    "any_network checkpoint own_networks": "checkpoint graph_text",
+    "any_network checkpoint own_networks": "checkpoint graph_text importers/stored",
     "schemes checkpoint": "schemes",
     "labels": "labels",
     "convert export_onnx": "write",

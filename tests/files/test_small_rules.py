@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from refnet import FormatError, Graph, Node, Recipe, RequestError
-from refnet.files import checkpoint, labels, shipped
+from refnet.files import labels, shipped
 from refnet.files.containers import atomic, hdf5, keras_config, tensorflow_values
 from refnet.files.graph_text import graph_text
 from refnet.files.identify import heads
 from refnet.files.identify.prefixes import Prefix, prefixes
 from refnet.files.importers import builder, onnx
 from refnet.files.importers.operations import image_source
+from refnet.files.importers.stored import import_stored
 from refnet.graph import SOURCE
 
 # ------------------------------------------------------------------------------------------------ a child that fails
@@ -168,7 +169,7 @@ def beside(**changed):
 
 
 def test_a_graph_is_read_with_its_arrays_in_float32_and_what_they_were_stored_in():
-    found = checkpoint._written(beside())
+    found = import_stored(beside())
     assert found.graph == OWN
     assert {name: array.dtype for name, array in found.params.items()} == dict.fromkeys(ARRAYS, np.dtype(np.float32))
     assert found.stored == {"a.w": "float32", "a.b": "float16"}
@@ -185,7 +186,7 @@ def test_a_graph_is_read_with_its_arrays_in_float32_and_what_they_were_stored_in
 )
 def test_arrays_that_are_not_those_of_the_graph_beside_them_are_refused(changed, words):
     with pytest.raises(FormatError, match=words):
-        checkpoint._written(beside(**changed))
+        import_stored(beside(**changed))
 
 
 # -------------------------------------------------------------------------------------------------------------- outputs
