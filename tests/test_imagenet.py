@@ -26,7 +26,7 @@ def test_the_checkpoint_is_recognised(net):
 
 def test_a_cat_is_seen_in_the_photograph_that_ships(imagenet, capsys):
     assert main(["run", "--weights", str(imagenet)]) == 0
-    assert "285" in capsys.readouterr().out.splitlines()[1]
+    assert "285" in capsys.readouterr().out.splitlines()[2]
 
 
 def test_logits_of_the_photograph_that_ships_are_pytorchs(net):
@@ -51,7 +51,7 @@ def test_stored_inputs_give_stored_logits(net, real, photograph):
 )
 def test_photographs_are_what_they_show(imagenet, real, capsys, photograph, first):
     assert main(["run", str(real / "photos" / f"{photograph}.bmp"), "--weights", str(imagenet)]) == 0
-    assert first in capsys.readouterr().out.splitlines()[1]
+    assert first in capsys.readouterr().out.splitlines()[2]
 
 
 def test_a_photograph_in_a_folder_of_its_class_is_judged(imagenet, tmp_path, capsys):

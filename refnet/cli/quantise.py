@@ -38,7 +38,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="images, in folders or not; or a .npy array (N, C, H, W) ready for the network",
     )
     parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True,
+        "-o", "--write", dest="target", metavar="OUT", required=True,
         help="an .npz, which refnet load reads; any other name is that of a pack of integers of the first image",
     )  # fmt: skip
     parser.add_argument("--ranges", choices=tuple(RANGES), default="minmax", help="how ranges are found (minmax)")
@@ -59,17 +59,17 @@ def _run(options: argparse.Namespace) -> int:
     """Write the network of integers; print how far it is from that of floats."""
     if options.most < 1:
         raise RequestError(f"--most {options.most}: take at least 1")
-    if Path(options.output).suffix == ".npz":
-        writable(options.output, options.weights)
+    if Path(options.target).suffix == ".npz":
+        writable(options.target, options.weights)
     else:
-        free(options.output)
+        free(options.target)
     which = {"model": options.model, "width": options.width, "size": options.size, **part_of(options)}
     net = in_floats(load(options.weights, **which)).astype(np.float32)
     images = _images(options, net)
     integers = quantise(net, images, ranges=options.ranges, by_filter=not options.per_tensor)
     x = images[0]
-    if Path(options.output).suffix == ".npz":
-        write_integers_npz(options.output, integers.graph, integers.params, integers.quantised, integers.kernels)
+    if Path(options.target).suffix == ".npz":
+        write_integers_npz(options.target, integers.graph, integers.params, integers.quantised, integers.kernels)
     else:
         origin = {
             "weights": {
@@ -79,14 +79,14 @@ def _run(options: argparse.Namespace) -> int:
             }
         }
         write_integer_pack(
-            integers, x[:1], options.output, form=options.format, accumulators=options.accumulators, origin=origin
+            integers, x[:1], options.target, form=options.format, accumulators=options.accumulators, origin=origin
         )
     every = np.concatenate(images)
     real, made = net(every), integers(every)
     ratios = signal_to_noise(integers, net.fold(), x)
     agree = int((real.reshape(len(every), -1).argmax(1) == made.reshape(len(every), -1).argmax(1)).sum())
     document = {
-        "output": options.output, "images": len(every), "ranges": options.ranges, "nodes": len(integers.graph),
+        "output": options.target, "images": len(every), "ranges": options.ranges, "nodes": len(integers.graph),
         "weights": "tensor" if options.per_tensor else "filter", "same_class": agree,
         "signal_to_noise": {name: ratio if math.isfinite(ratio) else None for name, ratio in ratios.items()},
     }  # fmt: skip
@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
     say()
     how = f"int8, weights by {document['weights']}, ranges by {options.ranges} of {len(every)} images"
     say(f"{integers.graph.recipe}: {how}")
-    say(f"the same class of {agree} of {len(every)} images; written to {plain(options.output)}")
+    say(f"the same class of {agree} of {len(every)} images; written to {plain(options.target)}")
     return 0
 
 

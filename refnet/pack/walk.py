@@ -119,7 +119,8 @@ class _Going:
         """Run a unit, find its tensors, and go on with what the candidate has of it."""
         made = dict(self._made(unit.nodes, self.have))
         self._move(unit, made)
-        self._claim([node.name for node in unit.nodes if node.name in made and node.name not in self.known], made)
+        near = {**made, **dict(self._made(self._scaled(unit), {**self.have, **made}))}
+        self._claim([name for name in near if name not in self.known and name not in self.found], near)
         if self.sure is not None:
             self._look_ahead(unit)
         self._go_on(unit, made)
@@ -162,6 +163,11 @@ class _Going:
             chain.append(reader)
             reader = self.graph.only_reader(reader.name)
         return tuple(chain)
+
+    def _scaled(self, unit: Unit) -> tuple[Node, ...]:
+        """What only scales a unit's result, maybe by nearly 1: a tensor near to both is that which it is nearer to."""
+        reader = self.graph.only_reader(unit.output)
+        return (reader,) if reader is not None and reader.op == "affine" else ()
 
     def _go_on(self, unit: Unit, made: Mapping[str, Array]) -> None:
         """The unit's result, as the candidate has it or as it follows from what it has; and who is vouched for."""
