@@ -76,8 +76,8 @@ def _solved(segment: Segment, unit: UnitArrays) -> Iterator[float]:
             s = np.where(kept, centred * above, 0).sum(axis=axes) / energy
             eps = (unit["gamma"] / s) ** 2 - unit["var"]
             weight = energy / (unit["var"] + np.maximum(eps, 0)) ** 2
-            told = np.isfinite(eps) & np.isfinite(weight)
-            found = float(np.average(eps[told], weights=weight[told])) if weight[told].sum() > 0 else 0.0
+            finite = np.isfinite(eps) & np.isfinite(weight)
+            found = float(np.average(eps[finite], weights=weight[finite])) if weight[finite].sum() > 0 else 0.0
         if np.isfinite(found) and found > 0:
             yield from round_eps(found)
 

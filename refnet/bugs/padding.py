@@ -48,15 +48,15 @@ def pad_split(segment: Segment) -> Iterator[Change]:
     """
     for node in windowed(segment):
         own = node.attrs["pad"]
-        told = {_before(_padded(segment, node, rule)) for rule in ("same", "symmetric")}
+        seen = {_before(_padded(segment, node, rule)) for rule in ("same", "symmetric")}
         rows, columns = _padded(segment, node, "same")
-        told |= {_before(own), (rows[1], columns[1])}
+        seen |= {_before(own), (rows[1], columns[1])}
         if all(step > 1 and pair[0] for step, pair in zip(node.attrs["stride"], own, strict=True)):
-            told.add((own[0][0] - 1, own[1][0] - 1))  # a phase
+            seen.add((own[0][0] - 1, own[1][0] - 1))  # a phase
         for found in sorted(_splits(own), key=lambda pad: sum(map(_moved, pad, own))):
-            if _before(found) not in told:
+            if _before(found) not in seen:
                 yield from _repadded(segment, node, found, f"{found}")
-                told.add(_before(found))
+                seen.add(_before(found))
 
 
 def _before(pad: Pad) -> tuple[int, int]:

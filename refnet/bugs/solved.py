@@ -105,7 +105,7 @@ def _solve(segment: Segment) -> _Solved | None:
         return None
     honest, act = linear
     assert segment.candidate is not None
-    target, told = _before(act, segment.candidate.astype(np.float64))
+    target, kept = _before(act, segment.candidate.astype(np.float64))
     x = segment.given[SOURCE].astype(np.float64)
 
     def made(z: Array) -> Array:
@@ -114,7 +114,7 @@ def _solve(segment: Segment) -> _Solved | None:
     nothing = made(np.zeros_like(x))
     if nothing.shape != target.shape:
         return None
-    rows = np.flatnonzero(told)
+    rows = np.flatnonzero(kept)
     if len(rows) > _MOST:
         rows = np.random.Generator(np.random.PCG64(0)).choice(rows, _MOST, replace=False)
     columns = [(made(z) - nothing).ravel()[rows] for z in _probes(x)]

@@ -1,7 +1,7 @@
 """The same mistake at many places: everywhere, in every layer of a kind, from one layer on.
 
 What was written once in a port is wrong wherever it is used: a class of layers, a rule of padding, an eps. Kinds of
-layers are told by operation, stride, kernel and part, never by name.
+layers are chosen by operation, stride, kernel and part, never by name.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ class _Judging:
 
     def _node(self, name: str) -> None:
         y = self.tensors[name]
-        segment = self._told(cut(self.parts, self.reference.params, name, {**self.given, name: y}), name)
+        segment = self._with_pack(cut(self.parts, self.reference.params, name, {**self.given, name: y}), name)
         self.covered |= {node.name for node in segment.graph.nodes}
         nodes = tuple(node.name for node in segment.graph.nodes)
         first = next((self.broken[each] for each in segment.given if each in self.broken), "")
@@ -311,7 +311,7 @@ class _Judging:
     def _from(self, name: str, without: Set[str]) -> Segment:
         """The segment from earlier tensors on, some being passed over."""
         given = {each: y for each, y in self.given.items() if each not in without or each == name}
-        return self._told(cut(self.parts, self.reference.params, name, given), name)
+        return self._with_pack(cut(self.parts, self.reference.params, name, given), name)
 
     def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
         """Whether a tensor holds what is made of it later."""
@@ -319,7 +319,7 @@ class _Judging:
         return any(judge_segment(way, precision).holds for way in ways)
 
     def _judge(self, name: str, segment: Segment) -> bool:
-        segment = self._told(segment, name)
+        segment = self._with_pack(segment, name)
         assert segment.candidate is not None
         judgement = judge_segment(segment, self._own(name), dumped=self.dumped)
         stored = name in self.reference.stored
@@ -330,7 +330,7 @@ class _Judging:
             self.failing.append((segment, self._own(name)))
         return judgement.holds
 
-    def _told(self, segment: Segment, name: str) -> Segment:
+    def _with_pack(self, segment: Segment, name: str) -> Segment:
         """A segment with what is known of the port and of the pack besides."""
         known = self.reference
         return replace(segment, span=self._own(name).span, image=known.image, slack=known.slack)

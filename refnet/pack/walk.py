@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 
 TIGHT = 0.05  # relative distance within which a tensor is what a unit makes: rounding of 8 bits leaves 0.01 to 0.03
 _RIGHT = 2e-3  # the same on the first walk, and where a tensor vouches for those that it was made through
-_TOLD = 256  # elements that a tensor must have to vouch for others
+_ENOUGH = 256  # elements that a tensor must have to vouch for others
 _EQUAL = 1e-6  # and within which two nodes hold the same
 _LIKELY = 0.4  # the same for what the next layer makes, if every other choice is
 _TWICE = 2.0  # so many times farther
@@ -184,7 +184,7 @@ class _Going:
                 if node.name in made and self._right(each, node.name, made[node.name]):
                     if node.op == "flatten":  # the same numbers
                         self.vouched.add(node.inputs[0])
-                    if self._tells(node, made[node.name]):
+                    if self._can_vouch(node, made[node.name]):
                         self.vouched |= through
                 through, changed = set(), True
                 y = self._usable(node.name, made.get(node.name))
@@ -197,9 +197,9 @@ class _Going:
         for name in [name for name in self.have if self.last.get(name) in {node.name for node in unit.nodes}]:
             del self.have[name]
 
-    def _tells(self, node: Node, y: Array) -> bool:
+    def _can_vouch(self, node: Node, y: Array) -> bool:
         """Whether a tensor can vouch: a gate is near 1, a softmax near 0 whatever came before; a few numbers agree."""
-        return node.op not in (*GATES, "softmax") and y.size >= _TOLD and bool(np.ptp(y))
+        return node.op not in (*GATES, "softmax") and y.size >= _ENOUGH and bool(np.ptp(y))
 
     def _right(self, each: Known, node: str, y: Array) -> bool:
         return self.tables.fits(each.source, node) and (
@@ -322,10 +322,10 @@ class _Going:
         if not np.isfinite(array).all():
             return math.inf
         have, least = {**self.have, node: array.astype(np.float32)}, math.inf
-        told = float(array.min()) < 0  # else what a ReLU makes of it is itself
+        negative = float(array.min()) < 0  # else what a ReLU makes of it is itself
         for reader in self.graph.readers()[node]:
             for name, y in self._made(self._chain(reader), have):
-                if self.graph[name].op in ACTIVATIONS and name == reader.name and not told:
+                if self.graph[name].op in ACTIVATIONS and name == reader.name and not negative:
                     continue
                 sample = self.tables.sample(name, y)
                 others = [each for each in self.free if each != source and self.tables.fits(each, name)]

@@ -124,13 +124,13 @@ def _notes(found: Comparison) -> Iterator[str]:
         for each in features
         if each.kind == "algorithm"
     }
-    told = len(fast) >= _MANY
-    if told:
+    several = len(fast) >= _MANY
+    if several:
         alike = [each for each in next(iter(fast.values())) if all(each in names for names in fast.values())]
         names = alike or sorted({each for names in fast.values() for each in names})
         yield _FAST.format(count=len(fast), first=next(iter(fast)), names=" or ".join(names), name=names[0])
     for name, features in judged.features.items():
-        if (len(other) >= _MANY and name in other) or (told and name in fast):
+        if (len(other) >= _MANY and name in other) or (several and name in fast):
             continue
         words = "; ".join(map(feature_sentence, features))
         yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."

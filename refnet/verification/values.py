@@ -112,7 +112,7 @@ def match_arrays(
                 constant = constants.get(name, 0.0) if pairing.lies.slot == "b" else 0.0
                 pairing = _stepped(pairing, (own or {}).get(origin))
                 budget.expect(1)
-                value = _fitting(sides, _told(pairing, known, (steps or {}).get(known), constant, budget))
+                value = _fitting(sides, _verdict_of(pairing, known, (steps or {}).get(known), constant, budget))
                 budget.passed(0 if value.fault and budget.over else 1)
                 keys = (sides.copy.keys, sides.original.keys)
                 theirs, mine = reversed(keys) if sides.unfolded(name) else keys
@@ -197,7 +197,9 @@ def _stepped(pairing: _Pairing, steps: Array | None) -> _Pairing:
     return replace(pairing, wanted=wanted._replace(slack=wanted.slack + steps / 2))
 
 
-def _told(pairing: _Pairing, name: str, steps: Array | None, constant: float, budget: SearchBudget) -> ArrayFinding:
+def _verdict_of(
+    pairing: _Pairing, name: str, steps: Array | None, constant: float, budget: SearchBudget
+) -> ArrayFinding:
     """What has become of a tensor; if the user has seen enough, that it is wrong."""
     try:
         return _explained(pairing, name, steps, constant, budget)

@@ -186,7 +186,7 @@ def _numbered(
 ) -> list[tuple[str, Array]]:
     """Of a layer whose variables are numbered: '0', '1'."""
     layer = groups.get(owner.replace("_layer_checkpoint_dependencies", "layers"))  # TF-Keras 2 -> Keras 3
-    path = _told(owner, names) or (None if layer is None else layer.path)
+    path = _path_of(owner, names) or (None if layer is None else layer.path)
     if path is None:
         return [(f"{owner}/vars/{number}", array) for number, array in own.items()]
     kind = re.sub(r"_\d+$", "", owner.split("/")[-1])
@@ -203,7 +203,7 @@ def _numbered(
     ]
 
 
-def _told(owner: str, names: Mapping[str, str]) -> str:
+def _path_of(owner: str, names: Mapping[str, str]) -> str:
     """The path of a layer where the file has its name, and those of the models that it is in."""
     if owner not in names:
         return ""

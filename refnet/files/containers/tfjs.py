@@ -66,7 +66,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         manifest = _Manifest(model, Beside(where.parent))
         arrays = manifest.arrays()
         if isinstance(topology.get("node"), list):
-            return manifest.told(_graph(model, topology, arrays))
+            return manifest.described(_graph(model, topology, arrays))
         return _layers(model, topology, manifest, arrays)
 
 
@@ -81,7 +81,7 @@ class _Manifest:
         self.quantised: dict[str, tuple[str, Json]] = {}
         self.count = 0
 
-    def told(self, contents: Contents) -> Contents:
+    def described(self, contents: Contents) -> Contents:
         """The contents, with what is known of the integers that some arrays were."""
         assert contents.structure is not None
         held = {name: found for name, found in self.quantised.items() if name in contents.arrays}
@@ -171,10 +171,10 @@ def _layers(model: Json, topology: Json, manifest: _Manifest, arrays: dict[str, 
     version = topology.get("keras_version", config.get("keras_version", ""))
     producer = f"TensorFlow.js layers model, keras {version}" if _is_word(version) else "TensorFlow.js layers model"
     layers = keras_model(config)
-    told = manifest.told(Contents("tfjs-layers", arrays, structure(layers, producer)))
+    contents = manifest.described(Contents("tfjs-layers", arrays, structure(layers, producer)))
     names = owners(arrays, every_layer(layers))
     names = {weight: f"{path}/{weight.rpartition('/')[2]}" for weight, path in names.items()}
-    return _renamed(told, names)
+    return _renamed(contents, names)
 
 
 def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:

@@ -61,7 +61,7 @@ _CLASSES = {
     "AdaptiveAvgPool2d": "pool",
 }
 _SLOTS = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
-_EPS = 1e-5  # of PyTorch's batch norm, unless it was told otherwise
+_EPS = 1e-5  # of PyTorch's batch norm, unless something else was said
 _MOST_LAYERS = 16  # with weights, of a head
 _NUMBERS = re.compile(r"(\d+)")
 
@@ -249,7 +249,7 @@ def _words(whole: Whole, layers: Sequence[_HeadLayer], part: Part) -> tuple[str,
     known = [node for node in whole.graph.nodes if node.name in ("head.hidden", "head.logits")]
     if [layer.path for layer in layers] == [whole.paths[node.name] for node in known]:
         return _vendor_words(whole.graph)
-    return _told(layers, part) or _shown(layers, part)
+    return _of_module(layers, part) or _shown(layers, part)
 
 
 def _lacks_a_bias(whole: Whole, layers: Sequence[_HeadLayer]) -> bool:
@@ -272,7 +272,7 @@ def _own_path(layer: _HeadLayer, part: Part) -> str:
     return part.own[f"{layer.path}.weight"].rpartition(".")[0]
 
 
-def _told(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...] | None:
+def _of_module(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...] | None:
     """What a module saved whole has in the sequence that its head is; None if it says nothing of it."""
     paths = [_own_path(layer, part) for layer in layers]
     parent = paths[0].rpartition(".")[0]

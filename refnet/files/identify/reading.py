@@ -16,7 +16,7 @@ from refnet.files.identify.heads import Part, Whole, with_head
 from refnet.files.identify.names import NamedLayout
 from refnet.files.identify.notes import Note
 from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
-from refnet.files.identify.told import as_told
+from refnet.files.identify.settings import with_settings
 from refnet.files.schemes import SCHEMES, is_pytorch
 
 __all__ = ["Asked", "Reading", "read"]
@@ -82,26 +82,26 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
     if asked.prefix is None and asked.head is None:
         plain = _under(arrays, NO_PREFIX)
         if layouts := names.fitting_layouts(arrays, asked.model, asked.width, variants=bool(submodules)):
-            return _as_told(plain._replace(layouts=layouts), asked, submodules)
+            return _with_settings(plain._replace(layouts=layouts), asked, submodules)
     inside, notes = _inside(arrays, asked.prefix)
     prefix = _prefix(inside, asked, submodules)
     reading = _under(inside, prefix)
     found = _found(reading, asked, submodules)
     if not found.layouts:
         _refuse_outside(inside, prefix, asked, submodules)
-    return _as_told(found._replace(notes=(*notes, *found.notes)), asked, submodules)
+    return _with_settings(found._replace(notes=(*notes, *found.notes)), asked, submodules)
 
 
-def _as_told(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
+def _with_settings(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
     """The networks with what a module saved whole says of its layers; of several, those that it changes least."""
     if not submodules or not reading.layouts:
         return reading
-    told = [as_told(layout, reading.own, submodules) for layout in reading.layouts]
+    changed = [with_settings(layout, reading.own, submodules) for layout in reading.layouts]
     apart = [
         sum(one != other for one, other in zip(layout.graph.nodes, made.graph.nodes, strict=True))
-        for layout, made in zip(reading.layouts, told, strict=True)
+        for layout, made in zip(reading.layouts, changed, strict=True)
     ]
-    likeliest = [made for made, count in zip(told, apart, strict=True) if count == min(apart)]
+    likeliest = [made for made, count in zip(changed, apart, strict=True) if count == min(apart)]
     return reading._replace(layouts=names.plain_layouts(likeliest) if asked.model is None else likeliest)
 
 

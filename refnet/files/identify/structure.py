@@ -102,8 +102,8 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
         if MODELS[candidate.known.recipe.model].variant and models:
             continue
         alike = (candidate.differences, candidate.until) == (best.differences, best.until)
-        told_apart = all((candidate.vendor, candidate.known.nodes) != (one.vendor, one.known.nodes) for one in models)
-        if alike and told_apart:
+        distinct = all((candidate.vendor, candidate.known.nodes) != (one.vendor, one.known.nodes) for one in models)
+        if alike and distinct:
             models.append(candidate)
     return Recognised(
         best.standing(),
@@ -143,11 +143,11 @@ def _nearest(graph: Graph, keys: Collection[str], model: str | None, width: floa
     place = {name: i for i, name in enumerate(MODELS)}
 
     def rank(candidate: _Candidate) -> tuple[int | bool, ...]:
-        """Among equals a whole and plain network comes first, and a name that carries its width before one told it."""
+        """Among equals a whole and plain network comes first, then a name that carries its width."""
         recipe = candidate.known.recipe
         alike = _resemblance(candidate.known, keys)
-        told = (-alike, MODELS[recipe.model].variant, recipe.width != 1.0, place[recipe.model])
-        return candidate.unlike, bool(candidate.until), len(candidate.differences), *told
+        order = (-alike, MODELS[recipe.model].variant, recipe.width != 1.0, place[recipe.model])
+        return candidate.unlike, bool(candidate.until), len(candidate.differences), *order
 
     return sorted(found, key=rank)
 

@@ -20,7 +20,7 @@ from refnet.networks.plan import padding
 from refnet.ops import ACTIVATIONS, OPS, WINDOWED
 from refnet.readings.shapes import Shape, shape_after, shapes
 
-__all__ = ["as_told"]
+__all__ = ["with_settings"]
 
 _ACTIVATIONS = "torch.nn.modules.activation."
 _CONVOLUTION = "torch.nn.modules.conv.Conv2d"
@@ -30,7 +30,7 @@ _EMPTY = ("Identity", "Dropout")  # may stand between a layer and its activation
 Pair = tuple[int, int]
 
 
-def as_told(layout: NamedLayout, own: Mapping[str, str], submodules: Mapping[str, Submodule]) -> NamedLayout:
+def with_settings(layout: NamedLayout, own: Mapping[str, str], submodules: Mapping[str, Submodule]) -> NamedLayout:
     """A network with the settings of its layers that a file tells.
 
     Parameters
@@ -41,7 +41,7 @@ def as_told(layout: NamedLayout, own: Mapping[str, str], submodules: Mapping[str
     Raises
     ------
     FormatError
-        if a layer is told to do what refnet's operations cannot: names it.
+        if a layer is module to do what refnet's operations cannot: names it.
     """
     paths = {ours.rpartition(".")[0]: own[key].rpartition(".")[0] for key, (ours, _) in layout.entries.items()}
     symmetric = MODELS[layout.graph.recipe.model].dialect.pad == "symmetric"
@@ -50,8 +50,8 @@ def as_told(layout: NamedLayout, own: Mapping[str, str], submodules: Mapping[str
     maps: dict[str, Shape] = {SOURCE: layout.graph.input_shape}
     for node in layout.graph.nodes:
         path = paths.get(node.name, "")
-        told = submodules.get(path) if node.params else _activation(paths.get(node.inputs[0]), submodules)
-        made = node if told is None else _told(node, path, told, maps[node.inputs[0]], symmetric)
+        module = submodules.get(path) if node.params else _activation(paths.get(node.inputs[0]), submodules)
+        made = node if module is None else _set(node, path, module, maps[node.inputs[0]], symmetric)
         if is_global(node, before[node.inputs[0]]):
             made = replace(node, attrs={**node.attrs, "kernel": maps[node.inputs[0]][1:]})
         maps[node.name] = shape_after(made, *(maps[name] for name in node.inputs))
@@ -60,39 +60,39 @@ def as_told(layout: NamedLayout, own: Mapping[str, str], submodules: Mapping[str
     return layout if graph.nodes == layout.graph.nodes else layout._replace(graph=graph, changed=True)
 
 
-def _told(node: Node, path: str, told: Submodule, image: Shape, symmetric: bool) -> Node:
+def _set(node: Node, path: str, module: Submodule, image: Shape, symmetric: bool) -> Node:
     """One node as its module is."""
     if node.op == "batch_norm":
-        eps = told.settings.get("eps", node.attrs["eps"])
+        eps = module.settings.get("eps", node.attrs["eps"])
         if not isinstance(eps, float) or not 0 < eps < 1:
             raise FormatError(f"{path!r} has eps {str(eps)[:60]}: no batch norm has that")
         return replace(node, attrs={**node.attrs, "eps": eps})
     if node.op in WINDOWED:
-        return replace(node, attrs={**node.attrs, **dict(_filter(node, path, told, image, symmetric))})
-    if node.op in ACTIVATIONS and told.kind.startswith(_ACTIVATIONS):
-        word = ACTIVATION_CLASSES.get(told.kind.removeprefix(_ACTIVATIONS))
+        return replace(node, attrs={**node.attrs, **dict(_filter(node, path, module, image, symmetric))})
+    if node.op in ACTIVATIONS and module.kind.startswith(_ACTIVATIONS):
+        word = ACTIVATION_CLASSES.get(module.kind.removeprefix(_ACTIVATIONS))
         if word is None or OPS[word].attrs:
-            raise FormatError(f"{node.name} is {told.kind} in the file, which refnet has not")
+            raise FormatError(f"{node.name} is {module.kind} in the file, which refnet has not")
         return replace(node, op=word, attrs={})
     return node
 
 
-def _filter(node: Node, path: str, told: Submodule, image: Shape, symmetric: bool) -> Iterator[tuple[str, Any]]:
-    """Stride, dilation and pad of a convolution, as far as they are told.
+def _filter(node: Node, path: str, module: Submodule, image: Shape, symmetric: bool) -> Iterator[tuple[str, Any]]:
+    """Stride, dilation and pad of a convolution, as far as they are module.
 
     A convolution that pads nothing may be padded before it is called, by all vendors that pad as TensorFlow does.
     """
     geometry: dict[str, Pair] = {name: node.attrs[name] for name in ("stride", "dilation")}
     for name in geometry:
-        geometry[name] = _pair(told.settings.get(name), geometry[name], path)
+        geometry[name] = _pair(module.settings.get(name), geometry[name], path)
         yield name, geometry[name]
-    pads, kernel = told.settings.get("padding"), node.params["w"][-2:]
-    if told.settings.get("padding_mode", "zeros") != "zeros":
-        raise FormatError(f"{path!r} pads with {str(told.settings['padding_mode'])[:60]}, which refnet has not")
-    if told.kind.rpartition(".")[2] == _SAME:
+    pads, kernel = module.settings.get("padding"), node.params["w"][-2:]
+    if module.settings.get("padding_mode", "zeros") != "zeros":
+        raise FormatError(f"{path!r} pads with {str(module.settings['padding_mode'])[:60]}, which refnet has not")
+    if module.kind.rpartition(".")[2] == _SAME:
         sides = zip(image[1:], kernel, geometry["stride"], geometry["dilation"], strict=True)
         yield "pad", tuple(padding("same", *side) for side in sides)
-    elif told.kind == _CONVOLUTION and isinstance(pads, tuple) and len(pads) == 2 and (any(pads) or symmetric):
+    elif module.kind == _CONVOLUTION and isinstance(pads, tuple) and len(pads) == 2 and (any(pads) or symmetric):
         yield "pad", tuple((side, side) for side in pads)
 
 
