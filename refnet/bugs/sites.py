@@ -172,21 +172,20 @@ def detectability(net: Network, x: Array) -> list[Detectability]:
     run, which takes as long as all else: they show where their bound is that much wider than float32's.
     """
     x = net.checked(x)
-    mistakes: list[Mistake] = []  # the same ones in the same order whatever the image
+    places: Counter[str] = Counter()
+    hidden: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
     moved, explained = array("d"), array("d")  # squares of how far each moves its segment, and of what rounding may
     for image in range(len(x)):
         for index, (mistake, far, rounding) in enumerate(_seen(net, x[image : image + 1])):
-            if index == len(mistakes):
-                mistakes.append(mistake)
+            if not image:
                 moved.append(0.0)
                 explained.append(0.0)
             moved[index] += far * far
             explained[index] += rounding * rounding
-    places = Counter(mistake.bug for mistake in mistakes)
-    hidden: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
-    for mistake, far, rounding in zip(mistakes, moved, explained, strict=True):
-        if not far > VISIBLE**2 * rounding:
-            hidden[mistake.bug].append(mistake)
+            if image == len(x) - 1:  # the same ones in the same order whatever the image: only here they are kept
+                places[mistake.bug] += 1
+                if not moved[index] > VISIBLE**2 * explained[index]:
+                    hidden[mistake.bug].append(mistake)
     return [Detectability(bug, places[bug.id], tuple(hidden[bug.id])) for bug in REPLAYED]
 
 

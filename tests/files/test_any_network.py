@@ -25,9 +25,13 @@ def outputs(net, x):
 
 
 def written_otherwise(node):
-    """What the importer writes its own way: vectors, numbers joined, filters of one group, channel or point."""
+    """What the importer writes its own way: vectors, numbers joined, filters of one group, channel or point; resizes.
+
+    Forms of a resize that differ at large sizes are one at small ones, such as from one point to one.
+    """
     one = node.op.endswith("conv2d") and (node.params["w"][0] == 1 or node.params["w"][-2:] == (1, 1))
-    return one or node.op in ("flatten", "affine", "batch_norm", "grouped_conv2d", "resize_nearest", "concat", "clip")
+    own = ("flatten", "affine", "batch_norm", "grouped_conv2d", "concat", "clip")
+    return one or node.op in own or node.op.startswith("resize_")
 
 
 @settings(max_examples=15, deadline=None)
