@@ -24,7 +24,7 @@ from refnet.files.containers.structure import Contents
 from refnet.files.containers.tensorflow_values import DTYPES, STRING, array_of, checked_size, shape_of
 from refnet.files.containers.wire import varint
 
-__all__ = ["Bundle", "is_table", "read"]
+__all__ = ["Bundle", "read"]
 
 Array = npt.NDArray[Any]
 
@@ -49,14 +49,6 @@ class BundleEntry(NamedTuple):
     shard: int
     offset: int
     size: int
-
-
-def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether a file ends as a table does."""
-    with opened(path) as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(file.tell() - len(sstable.MAGIC), 0))
-        return file.read() == sstable.MAGIC
 
 
 def read(path: str | os.PathLike[str]) -> Contents:

@@ -105,6 +105,10 @@ class GraphBuilder:
 
     def finish(self, outputs: dict[str, Map]) -> ImportedGraph:
         """The graph that returns some tensors, by the vendor's names; what does not lead to them is left out."""
+        return ImportedGraph.of(check(self.ended(outputs)), self.params, self.keys, self.stored)
+
+    def ended(self, outputs: dict[str, Map]) -> Graph:
+        """The nodes that lead to some tensors, by the vendor's names, as a graph that returns these."""
         named = {x: name for name, x in reversed(outputs.items())}  # of several names of one tensor the first
         ends = [
             self.flat(x, named[x]) if x.axes in VECTORS and len(x.shape) == 3 else x
@@ -113,8 +117,7 @@ class GraphBuilder:
         if any(end.node == SOURCE for end in ends):
             raise FormatError("returns its input: no network")
         recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), ends[0].shape[0], self.shape[0])
-        graph = Graph(recipe, tuple(self.nodes)).leading_to(*dict.fromkeys(end.node for end in ends))
-        return ImportedGraph.of(check(graph), self.params, self.keys, self.stored)
+        return Graph(recipe, tuple(self.nodes)).leading_to(*dict.fromkeys(end.node for end in ends))
 
     # -------------------------------------------------------------------------------------------------- convolutions
 

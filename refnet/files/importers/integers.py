@@ -17,9 +17,9 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import IntegerScale, Structure
-from refnet.files.importers.builder import VECTORS, GraphBuilder, Map
+from refnet.files.importers.builder import GraphBuilder, Map
 from refnet.files.importers.operations import Source
-from refnet.graph import SOURCE, Graph, Node, Recipe
+from refnet.graph import SOURCE, Graph, Node
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 __all__ = ["ImportedIntegers", "IntegerBuilder"]
@@ -142,15 +142,7 @@ class IntegerBuilder(GraphBuilder):
 
     def finished(self, outputs: dict[str, Map]) -> ImportedIntegers:
         """The graph that returns some tensors; what does not lead to them is left out."""
-        named = {x: name for name, x in reversed(outputs.items())}  # of several names of one tensor the first
-        ends = [
-            self.flat(x, named[x]) if x.axes in VECTORS and len(x.shape) == 3 else x
-            for x in dict.fromkeys(outputs.values())
-        ]
-        if any(end.node == SOURCE for end in ends):
-            raise FormatError("returns its input: no network")
-        recipe = Recipe("", 1.0, (self.shape[1], self.shape[2]), ends[0].shape[0], self.shape[0])
-        graph = Graph(recipe, tuple(self.nodes)).leading_to(*dict.fromkeys(end.node for end in ends))
+        graph = self.ended(outputs)
         return ImportedIntegers(
             graph,
             {name: self.held[name] for name in graph.params()},
