@@ -9,7 +9,6 @@ from refnet.cli.common import Command, print_json, progress, say, seconds_argume
 from refnet.errors import RequestError
 from refnet.files import containers
 from refnet.files.containers.atomic import writable
-from refnet.files.integers_npz import read_integers_npz
 from refnet.files.quantised import read_quantised
 from refnet.network import Network, load
 from refnet.network.quantised import QuantisedNetwork, in_floats
@@ -82,25 +81,25 @@ def _run(options: argparse.Namespace) -> int:
 def _of_refnet(options: argparse.Namespace) -> QuantisationReport | None:
     """What is to be said of integers that `refnet quantise` wrote, which are nothing but integers; None of others."""
     for path, other in ((options.file, options.against), (options.against, options.file)):
-        if (
-            path is None
-            or not Path(path).is_file()
-            or containers.kind(path) != "npz"
-            or read_integers_npz(path) is None
-        ):
+        held = read_quantised(path) if _is_npz(path) else None
+        if held is None:
             continue
         if other is None:
             raise RequestError(f"{path}: holds integers alone: hold them --against the network that they are of")
-        net, real = load(path), in_floats(load(other, model=options.model, width=options.width, size=options.size))
-        assert isinstance(net, QuantisedNetwork)
-        return examine_quantisation(net, real, probe(real.graph)[1:])
+        real = in_floats(load(other, model=options.model, width=options.width, size=options.size))
+        return examine_quantisation(QuantisedNetwork(*held), real, probe(real.graph)[1:])
     return None
+
+
+def _is_npz(path: str | None) -> bool:
+    return path is not None and Path(path).is_file() and containers.kind(path) == "npz"
 
 
 def _integers(options: argparse.Namespace, found: Verified) -> QuantisationReport | None:
     """What is to be said of a file of integers, against the other file or its own twin; None where there is none."""
     for path, other in ((options.file, options.against), (options.against, options.file)):
-        held = None if path is None or Path(path).is_dir() else read_quantised(path, model=options.model)
+        passed = path is None or Path(path).is_dir() or _is_npz(path)  # `_of_refnet` has seen what .npz there is
+        held = None if passed else read_quantised(path, model=options.model)
         if held is None:
             continue
         net = QuantisedNetwork(*held)

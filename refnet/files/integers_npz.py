@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError
-from refnet.files.containers import npz
 from refnet.files.containers.atomic import atomic_file
 from refnet.graph import Graph, Node, Recipe
 from refnet.networks.preprocessing import Preprocessing
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
-__all__ = ["ABOUT", "read_integers_npz", "write_integers_npz"]
+__all__ = ["ABOUT", "integers_in", "write_integers_npz"]
 
 Array = npt.NDArray[Any]
 
@@ -52,15 +51,16 @@ def write_integers_npz(
         np.savez_compressed(file, allow_pickle=False, **{ABOUT: text, **arrays})
 
 
-def read_integers_npz(path: str | Path) -> tuple[Graph, dict[str, Any], dict[str, Quantisation], str] | None:
-    """Read what `write_integers_npz` wrote; None of any other .npz.
+def integers_in(
+    path: str | Path, arrays: Mapping[str, Array]
+) -> tuple[Graph, dict[str, Any], dict[str, Quantisation], str] | None:
+    """The network that `write_integers_npz` wrote, from the arrays of its file; None of those of any other .npz.
 
     Raises
     ------
     FormatError
         in one line: what is wrong.
     """
-    arrays = npz.read(path)
     if ABOUT not in arrays:
         return None
     try:

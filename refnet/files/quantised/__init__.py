@@ -18,7 +18,7 @@ from refnet.files.importers.integers import ImportedIntegers
 from refnet.files.importers.onnx_integers import import_onnx_integers
 from refnet.files.importers.onnx_quantised import is_quantised_onnx
 from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
-from refnet.files.integers_npz import read_integers_npz
+from refnet.files.integers_npz import integers_in
 from refnet.files.quantised.torch_state import torch_integers
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
@@ -80,14 +80,14 @@ def read_quantised(
         in one line: the file, what is wrong.
     """
     kind = containers.kind(path) if Path(path).is_file() else ""
-    if kind == "npz":
-        own = read_integers_npz(path)
-        return None if own is None else QuantisedFile(*own, None, {})
-    if kind == "pth":
-        return _of_torch(path, model, width, size)
-    if kind not in _READERS:
+    if kind not in ("npz", "pth", *_READERS):
         return None
     contents = containers.read(path) if contents is None else contents
+    if kind == "npz":
+        own = integers_in(path, contents.arrays)
+        return None if own is None else QuantisedFile(*own, None, {})
+    if kind == "pth":
+        return _of_torch(path, contents, model, width, size)
     reader = _READERS[contents.kind]
     if contents.structure is None or not reader.holds(contents.structure):
         return None
@@ -96,20 +96,20 @@ def read_quantised(
         imported = reader.read(contents, sides)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from error
-    twin = _twin(path, model, width, size)
+    twin = _twin(path, contents, model, width, size)
     if strict or model is not None:
-        settled(identify(path, model=model, size=size) if twin is None else twin, model=model, strict=strict)
+        known = identify(path, model=model, size=size, contents=contents) if twin is None else twin
+        settled(known, model=model, strict=strict)
     return _named(imported, twin, reader.kernels)
 
 
 def _of_torch(
-    path: str | Path, model: str | None, width: float | None, size: tuple[int, int] | int | None
+    path: str | Path, contents: Contents, model: str | None, width: float | None, size: tuple[int, int] | int | None
 ) -> QuantisedFile | None:
     """A state dict of PyTorch, if its tensors are quantised."""
-    contents = containers.read(path)
     if not contents.integers:
         return None
-    found = identify(path, model=model, width=width, size=size)
+    found = identify(path, model=model, width=width, size=size, contents=contents)
     try:
         graph, params, quantised, kernels = torch_integers(contents, found)
     except FormatError as error:
@@ -119,11 +119,11 @@ def _of_torch(
 
 
 def _twin(
-    path: str | Path, model: str | None, width: float | None, size: tuple[int, int] | int | None
+    path: str | Path, contents: Contents, model: str | None, width: float | None, size: tuple[int, int] | int | None
 ) -> Checkpoint | None:
     """The file as a network of floats, where it can be said."""
     try:
-        found = identify(path, model=model, width=width, size=size)
+        found = identify(path, model=model, width=width, size=size, contents=contents)
     except FormatError:
         if model is not None or width is not None:
             raise
