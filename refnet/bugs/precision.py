@@ -12,6 +12,7 @@ import numpy.typing as npt
 from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
 from refnet.bugs.segments import Segment
+from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.orders import factor, rounded, truncated
 from refnet.readings.precision import FLOATS, Precision
@@ -105,5 +106,5 @@ def _is_large(segment: Segment) -> bool:
     if segment.candidate is None or segment.candidate.shape != segment.result.shape:
         return segment.candidate is None
     error = segment.candidate.astype(np.float64) - segment.result
-    size = float(np.sqrt(np.mean(np.square(segment.result))))
-    return float(np.sqrt(np.mean(np.square(error)))) > FLOATS["float16"].u / 16 * size
+    size = root_mean_square(segment.result)
+    return root_mean_square(error) > FLOATS["float16"].u / 16 * size

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.judge.verdicts import root_mean_square
+
 __all__ = ["Accumulated", "accumulated_error"]
 
 Array = npt.NDArray[Any]
@@ -32,7 +34,7 @@ def accumulated_error(y: Array, golden: Array) -> Accumulated | None:
     if y.shape != golden.shape:
         return None
     error = y.astype(np.float64) - golden
-    size, whole = float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean(np.square(golden, dtype=np.float64))))
+    size, whole = root_mean_square(error), root_mean_square(golden)
     border = interior = None
     if y.ndim == 4 and min(y.shape[2:]) >= 5:
         inner = error[:, :, 2:-2, 2:-2]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.judge.verdicts import root_mean_square
 from refnet.pack.match import Assignment
 
 __all__ = ["Unsteady", "unsteady"]
@@ -50,7 +51,7 @@ def _kind(y: Array, z: Array) -> tuple[str, float]:
     if y.shape != z.shape or y.dtype.kind != "f" or z.dtype.kind != "f":
         return "other", float("inf")
     y, z = y.astype(np.float64), z.astype(np.float64)
-    size, apart = float(np.sqrt(np.mean(y**2))), float(np.sqrt(np.mean((y - z) ** 2)))
+    size, apart = root_mean_square(y), root_mean_square(y - z)
     relative = apart / size if size else float("inf")
     lost = (y == 0) ^ (z == 0)
     both = (y != 0) & (z != 0)

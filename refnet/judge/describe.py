@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.refit import refit
-from refnet.judge.verdicts import judge
+from refnet.judge.verdicts import judge, root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
@@ -54,13 +54,15 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
         return (Feature("algorithm", {"names": names}),)
     beyond = np.abs(target - made.y) > made.expected
     found = [_cut_off(beyond, target, made.y), _channels(beyond), _border(beyond)]
-    own = max(precision.u, precision.u_store) * _rms(target)  # what made the form may have rounded once more
+    own = max(precision.u, precision.u_store) * root_mean_square(
+        target
+    )  # what made the form may have rounded once more
     for form in (_ratio, _affine, _shift, _permuted):
         fits = (each for each in form(target, made.y) if 2 * each.left < each.before)
         found.append(next((each.feature for each in fits if each.left <= each.slope * made.rms + own), None))
     if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
-        left = _rms(target - other.y)
-        if left <= made.rms + own and 2 * left < _rms(target - made.y):
+        left = root_mean_square(target - other.y)
+        if left <= made.rms + own and 2 * left < root_mean_square(target - made.y):
             found.append(Feature("weights", {"alike": other.alike}))
     return tuple(feature for feature in found if feature is not None)
 
@@ -85,10 +87,6 @@ class _Undone(NamedTuple):
     before: float
     left: float
     slope: float = 1.0
-
-
-def _rms(error: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(error))))
 
 
 def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
@@ -129,8 +127,8 @@ def _ratio(target: Array, y: Array) -> Iterator[_Undone]:
     """One factor throughout."""
     if square := float((y * y).sum()):
         factor = float((target * y).sum()) / square
-        left = _rms(target - factor * y)
-        yield _Undone(Feature("ratio", {"factor": factor}), _rms(target - y), left, abs(factor))
+        left = root_mean_square(target - factor * y)
+        yield _Undone(Feature("ratio", {"factor": factor}), root_mean_square(target - y), left, abs(factor))
 
 
 def _affine(target: Array, y: Array) -> Iterator[_Undone]:
@@ -142,21 +140,21 @@ def _affine(target: Array, y: Array) -> Iterator[_Undone]:
     square = (centred**2).sum(axis=axes, keepdims=True)
     slope = (target * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
     offset = target.mean(axis=axes, keepdims=True) - slope * y.mean(axis=axes, keepdims=True)
-    left = _rms(target - slope * y - offset)
-    yield _Undone(Feature("affine", {}), _rms(target - y), left, float(np.abs(slope).max()))
+    left = root_mean_square(target - slope * y - offset)
+    yield _Undone(Feature("affine", {}), root_mean_square(target - y), left, float(np.abs(slope).max()))
 
 
 def _shift(target: Array, y: Array) -> Iterator[_Undone]:
     """Every point taken from another one, as far away as kernels reach."""
     if y.ndim != 4 or min(y.shape[2:]) <= 2 * _REACH:
         return
-    before, around = _rms((target - y)[_INNER]), range(-_REACH, _REACH + 1)
+    before, around = root_mean_square((target - y)[_INNER]), range(-_REACH, _REACH + 1)
     for pixels in ((dy, dx) for dy in around for dx in around):
         moved = np.roll(y, pixels, axis=(2, 3))
-        yield _Undone(Feature("shift", {"pixels": pixels}), before, _rms((target - moved)[_INNER]))
+        yield _Undone(Feature("shift", {"pixels": pixels}), before, root_mean_square((target - moved)[_INNER]))
 
 
 def _permuted(target: Array, y: Array) -> Iterator[_Undone]:
     """The same values in another order."""
-    apart = _rms(np.sort(target, axis=None) - np.sort(y, axis=None))
-    yield _Undone(Feature("permuted", {}), _rms(target - y), apart)
+    apart = root_mean_square(np.sort(target, axis=None) - np.sort(y, axis=None))
+    yield _Undone(Feature("permuted", {}), root_mean_square(target - y), apart)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from refnet.readings.bounds import Bound
 
-__all__ = ["FAILING", "Judgement", "judge"]
+__all__ = ["FAILING", "Judgement", "judge", "root_mean_square"]
 
 FAILING = ("suspect", "wrong", "shape", "nonfinite", "missing")
 
@@ -58,7 +58,7 @@ def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
         rounded = bound.y.astype(candidate.dtype)
     error = np.abs(candidate.astype(np.float64) - bound.y)
     worst, expected = _ratio(error, bound.worst), _ratio(error, bound.expected)
-    size = float(np.sqrt(np.mean(error**2)))
+    size = root_mean_square(error)
     rms = size / bound.rms if bound.rms > 0 else (np.inf if size else 0.0)
     largest = float(error.max(initial=0.0))
     if np.array_equal(candidate, rounded):
@@ -68,6 +68,11 @@ def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
     else:
         verdict = "rounding" if expected <= 1 and rms <= 1 else "suspect"
     return Judgement(verdict, worst, expected, rms, largest)
+
+
+def root_mean_square(y: npt.NDArray[Any]) -> float:
+    """The size of a tensor, or of an error: the root of the mean of its squares, summed in float64."""
+    return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
 
 
 def _ratio(error: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]) -> float:

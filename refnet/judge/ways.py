@@ -21,6 +21,7 @@ from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, run
 from refnet.graph import Node
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
+from refnet.judge.verdicts import root_mean_square
 from refnet.judge.yardstick import lens
 
 __all__ = ["EXACT", "LOOSE", "Extent", "Way", "Ways"]
@@ -76,7 +77,7 @@ class Ways:
         self.target = self.lens(segment.candidate).astype(np.float64)
         self.runs = Replays(segment, budget, np.float32 if long else np.float64)
         self.honest = self.lens(self.runs.y)
-        self.before = self._size(self.target - self.honest)
+        self.before = root_mean_square(self.target - self.honest)
         flat, size = np.arange(self.target.size), self.target.size
         self._picked = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
         self.error = (self.target - self.honest).ravel()[self._picked]
@@ -231,7 +232,7 @@ class Ways:
         if y is None:
             return None
         effect = (y - self.honest).ravel()[self._picked]
-        return Way(mistake, extent, self._size(self.target - y), effect, None if self.long else changed)
+        return Way(mistake, extent, root_mean_square(self.target - y), effect, None if self.long else changed)
 
     def _made(self, changed: Segment) -> Array | None:
         """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
@@ -245,11 +246,7 @@ class Ways:
     def left_by(self, changed: Segment) -> float:
         """The rms of the error that a segment run in another way leaves; infinite where it cannot be run so."""
         y = self._made(changed)
-        return float("inf") if y is None else self._size(self.target - y)
-
-    @staticmethod
-    def _size(error: Array) -> float:
-        return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+        return float("inf") if y is None else root_mean_square(self.target - y)
 
 
 def _plain(y: Array) -> Array:
