@@ -54,9 +54,8 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
         return (Feature("algorithm", {"names": names}),)
     beyond = np.abs(target - made.y) > made.expected
     found = [_cut_off(beyond, target, made.y), _channels(beyond), _border(beyond)]
-    own = max(precision.u, precision.u_store) * root_mean_square(
-        target
-    )  # what made the form may have rounded once more
+    # What made the form may have rounded once more.
+    own = max(precision.u, precision.u_store) * root_mean_square(target)
     for form in (_ratio, _affine, _shift, _permuted):
         fits = (each for each in form(target, made.y) if 2 * each.left < each.before)
         found.append(next((each.feature for each in fits if each.left <= each.slope * made.rms + own), None))
