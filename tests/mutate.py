@@ -2,14 +2,20 @@
 
     python tests/mutate.py readings
     python tests/mutate.py readings/bounds --sample 40 --seed 1 --seconds 600
+    python tests/mutate.py judge --record judge.json > survivors.txt
+    python tests/mutate.py judge --record judge.json --again survivors.txt
 
-Works in a copy of the checkout, which is left as it is. Each mutant is tested by the test files that `TESTS` names,
-until the first one fails. A mutant is
+Works in a copy of the checkout, which is left as it is. First the test files that `TESTS` names are run once, to record
+which test executes which lines (`executed.py`). A mutant is tested by the tests that execute its line, those of the
+quickest file first, then by those that may execute more than was seen, until the first one fails. It is
 
     killed      a test failed
     survived    all passed: a test is missing, or the mutant is equivalent
     equivalent  it survives, and tests/mutants.txt says why no test can see it
     undecided   the tests took more than three times as long as without it, or waited in vain
+
+`--record` keeps what was recorded: tests that are written later are run on every mutant, and of a module that has
+changed since, all tests that executed any of it. `--again` tests what survived, or was undecided, by an earlier output.
 
 Prints every survivor and every undecided one with its place, and a table at the end. Exit status: 0 if none survived,
 1 if some did, 2 if the request is bad.
@@ -36,6 +42,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from executed import Chosen, Record, Recorder
 from mutations import Mutant, mutants
 
 __all__ = ["Trial", "equivalents", "main", "tests_of"]
@@ -50,109 +57,19 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["pytest", "hypothesis.strategies", "numpy", "scipy.ndimage"])
 
-# The test files, or folders of them, that cover a module; those come first that are quick and see much. The longest
-# beginning of a module's path counts. What is not here has the file of its own name, and then all those of its room.
+# The test files, or folders of them, that cover a module. The longest beginning of a module's path counts. What is not
+# here has the file of its own name, and all those of its room.
 TESTS = {
-    "readings/bounds": (
-        *(f"readings/test_bounds_{what}.py" for what in ("sums", "others", "tight")),
-        "readings/test_carried.py",
-        "readings/test_bounds.py",
-        "readings/test_bounds_sound.py",
-    ),
-    "readings/carried": ("readings/test_carried.py", "readings/test_bounds_sums.py", "readings/test_bounds_tight.py"),
-    "readings/cost": ("readings/test_cost.py", "networks/test_models.py"),
-    "readings/shapes": ("readings/test_shapes.py", "test_graph.py", "networks/test_models.py"),
-    "readings/precision": (
-        "readings/test_precision.py",
-        "readings/test_bounds_sums.py",
-        "readings/test_bounds_tight.py",
-    ),
-    "readings/orders": ("readings/test_orders.py", "readings/test_bounds_tight.py", "readings/test_bounds_sound.py"),
-    "readings": ("readings/test_loops.py", "readings/test_fast.py"),
-    "judge/compare": ("judge/test_compare.py", "cli/test_compare.py"),
-    "judge/describe": ("judge/test_describe.py",),
-    "judge/budget": ("judge/test_search.py", "judge/test_diagnose.py"),
-    "judge/diagnose": (
-        "judge/test_search.py",
-        "bugs/test_sampling.py",
-        "judge/test_diagnose.py",
-        "judge/test_pairs.py",
-    ),
-    "judge/replays": ("judge/test_search.py", "judge/test_diagnose.py"),
-    "judge/search": ("judge/test_search.py", "judge/test_diagnose.py"),
-    "judge/sweep": ("judge/test_search.py", "judge/test_diagnose.py"),
-    "judge/ways": ("judge/test_search.py", "judge/test_diagnose.py"),
-    "judge/saved": ("judge/test_saved.py",),
-    "judge/scorecard": ("judge/test_scorecard.py", "judge/test_diagnose.py"),
-    "judge/spread": ("judge/test_spread.py", "judge/test_saved.py"),
-    "judge/tensors": ("judge/test_tensors.py", "judge/test_compare.py"),
-    "judge/verdicts": ("judge/test_verdicts.py",),
-    "judge/yardstick": ("judge/test_tensors.py", "judge/test_yardstick.py"),
-    "session/steps": ("session/test_steps.py", "session/test_program.py", "session"),
-    "session/worker": ("session/test_workers.py", "session"),
-    "session/workers": ("session/test_workers.py", "session"),
-    "session": ("session/test_program.py", "session/test_session.py", "session"),
-    **dict.fromkeys(
-        (
-            "files/quantised",
-            "files/integers_npz",
-            *(f"files/importers/{which}integers" for which in ("", "onnx_", "tflite_")),
-        ),
-        ("test_quantised.py",),
-    ),
     "readings/integer": ("readings/integer",),
     "readings/quantised": ("test_quantised.py",),
-    "verification": tuple(
-        f"verification/test_{what}.py" for what in ("values", "planted", "honest", "health", "files", "refused")
-    ),
+    "readings": ("readings", "test_graph.py", "networks/test_models.py"),
+    "judge": ("judge", "bugs/test_sampling.py", "cli/test_compare.py"),
+    "session": ("session",),
+    "verification": ("verification",),
     "alignment": ("alignment", "verification/test_planted.py", "files/test_identify.py"),
-    "bugs": ("bugs", "verification/test_planted.py", "judge/test_diagnose.py"),
+    "bugs": ("bugs", "judge", "verification/test_planted.py"),
+    "files": ("files", "test_quantised.py"),
     "graph": ("test_graph.py", "session/test_any_graph.py"),
-}
-
-# The same of `files`: by test files of its own folder, the modules that they cover. All begin with its small rules.
-_OF_FILES = {
-    "npz pth": "containers/archive",
-    "atomic convert": "containers/atomic",
-    "tensorflow_files deployed onnx": "containers/beside",
-    "tensorflow_files tensorflow": (
-        "containers/bundle containers/graphdef containers/sstable containers/tensorflow "
-        "containers/tensorflow_values containers/tfjs"
-    ),
-    "tflite importers exports": "containers/flatbuffer containers/tflite",
-    "hdf5 convert": "containers/hdf5 containers/hdf5_process",
-    "hdf5 tensorflow_files deployed": "containers/json_text",
-    "hdf5 keras_nested importers": "containers/keras_config",
-    "deployed": "containers/ncnn containers/openvino",
-    "npz": "containers/npy containers/npz",
-    "onnx importers": "containers/onnx",
-    "onnx tensorflow_files": "containers/protobuf containers/wire",
-    "pickles pth pth_modules": "containers/pickles containers/torch_objects",
-    "pth pth_modules": "containers/pth",
-    "convert pth": "containers/pth_write",
-    "safetensors convert": "containers/safetensors",
-    "importers onnx tflite": "containers/structure",
-    "pth_modules pth own_networks": "containers/torch_modules containers/torch_wrappers",
-    "containers npz pth onnx tflite": "containers",
-    "export_onnx": "exporters",
-    "own_networks pth_modules": "identify/heads identify/notes identify/prefixes identify/told",
-    "identify own_networks checkpoint": "identify/names identify/reading",
-    "identify any_network importers": "identify",
-    "keras_nested importers exports": "importers/keras",
-    "deployed importers": "importers/ncnn importers/openvino",
-    "importers tensorflow": (
-        "importers/tensorflow importers/tensorflow_constants importers/tensorflow_norms importers/tensorflow_shapes"
-    ),
-    "importers exports deployed": "importers",
-    "any_network checkpoint own_networks": "checkpoint graph_text importers/stored",
-    "schemes checkpoint": "schemes",
-    "labels": "labels",
-    "convert export_onnx": "write",
-}
-TESTS |= {
-    f"files/{module}": tuple(f"files/test_{name}.py" for name in ("small_rules", *names.split()))
-    for names, modules in _OF_FILES.items()
-    for module in modules.split()
 }
 
 
@@ -168,68 +85,78 @@ class Trial:
 
     Parameters
     ----------
-    checkout : has the folders of `package` and of the tests
+    checkout : has the folders of the package and of the tests
     folder : an empty one, for the copy and for what the tests write
+    record : what was recorded earlier
     """
 
-    def __init__(self, checkout: Path, folder: Path) -> None:
+    def __init__(self, checkout: Path, folder: Path, record: Record | None = None) -> None:
         self.copy, self.home = folder / "checkout", folder / "home"
         self.home.mkdir()
         unwanted = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
         shutil.copytree(checkout, self.copy, ignore=unwanted)
         compileall.compile_dir(self.copy, quiet=2)
-        self._unmutated: dict[tuple[str, ...], float] = {}
+        self.record = record or Record.of(self.copy)
+
+    def watch(self, tests: Sequence[str]) -> None:
+        """Record which lines the tests of some files execute, where that is not known.
+
+        Raises
+        ------
+        SystemExit : pytest cannot run them
+        """
+        unknown = self.record.unknown(self.copy, tests)
+        if not unknown:
+            return
+        path = self.home / "executed.json"
+        code = self._run(unknown, 3600, Recorder(self.copy, path))
+        if not path.is_file():
+            raise SystemExit(f"the tests cannot be run (pytest's status {code}): {' '.join(unknown)}")
+        self.record.add(self.copy, unknown, path)
+        path.unlink()
+        for name, test in self.record.tests.items():
+            if not test.passed and name.split("::")[0] in unknown:
+                print(f"left out, for it fails without a mutant: {name}", flush=True)
 
     def tested(self, mutant: Mutant, tests: Sequence[str]) -> Outcome:
-        """Run the tests on one mutant."""
-        limit = self.unmutated(tests)
+        """Run those tests of some files on one mutant that see its line."""
+        self.watch(tests)
+        chosen = list(self.record.chosen(self.copy, mutant, tests))
         path = self.copy / mutant.file
         original = path.read_bytes()
         for stale in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
             stale.unlink()
         path.write_text(mutant.source)
+        started, what = time.monotonic(), "survived"
         try:
-            started = time.monotonic()
-            code, _ = self._run(tests, limit)
-            return Outcome(_meaning(code), time.monotonic() - started)
+            for some in chosen:
+                what = _meaning(self._run(some.files, some.seconds, some))
+                if what != "survived":
+                    break
+            return Outcome(what, time.monotonic() - started)
         finally:
             path.write_bytes(original)
 
-    def unmutated(self, tests: Sequence[str]) -> float:
-        """Seconds of processor time of the tests without a mutant; they must pass.
-
-        Raises
-        ------
-        SystemExit : they do not
-        """
-        key = tuple(tests)
-        if key not in self._unmutated:
-            code, used = self._run(tests, 3600)
-            if code != 0:
-                raise SystemExit(f"the tests fail without a mutant (pytest's status {code}): {' '.join(tests)}")
-            self._unmutated[key] = used
-        return self._unmutated[key]
-
-    def _run(self, tests: Sequence[str], seconds: float) -> tuple[int | None, float]:
-        """pytest's exit status, a signal's number below zero, or None after a wait in vain; and processor time."""
+    def _run(self, tests: Sequence[str], seconds: float, plugin: object) -> int | None:
+        """pytest's exit status, a signal's number below zero, or None after a wait in vain."""
         answer, asked = _SERVER.Pipe(duplex=False)
-        child = _SERVER.Process(target=_pytest, args=(self.copy, self.home, tests, 3 * seconds + GRACE, asked))
+        child = _SERVER.Process(target=_pytest, args=(self.copy, self.home, tests, 3 * seconds + GRACE, plugin, asked))
         child.start()
         asked.close()
         try:
             patience = 8 * seconds + 30  # on the clock: a busy machine is no finding
             if answer in wait([answer, child.sentinel], patience):
                 with contextlib.suppress(EOFError):
-                    return answer.recv()
+                    return int(answer.recv())
             child.join(1)
-            return child.exitcode, seconds
+            return child.exitcode
         finally:
             _ended(child.pid)
             child.join()
 
 
-def _pytest(copy: Path, home: Path, tests: Sequence[str], seconds: float, answer: Connection) -> None:
-    """Run tests in this process, which has been forked for that."""
+def _pytest(copy: Path, home: Path, tests: Sequence[str], seconds: float, plugin: object, answer: Connection) -> None:
+    """Run tests in this process, which has been forked for that; of a mutant until one fails."""
     os.setsid()  # so that `_ended` knows what it leaves behind
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))  # of its children, too, each
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -252,9 +179,8 @@ def _pytest(copy: Path, home: Path, tests: Sequence[str], seconds: float, answer
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    answer.send((int(code), sum(each.ru_utime + each.ru_stime for each in used)))
+    first = ["-x"] if isinstance(plugin, Chosen) else []
+    answer.send(pytest.main([*first, "-q", "-p", "no:cacheprovider", *tests], plugins=[plugin]))
     os._exit(0)  # whatever threads the tests have left
 
 
@@ -269,7 +195,7 @@ def _ended(leader: int | None) -> None:
 def _meaning(code: int | None) -> str:
     if code is None or -code in (signal.SIGXCPU, signal.SIGKILL):
         return "undecided"
-    return "survived" if code == 0 else "killed"
+    return "survived" if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) else "killed"
 
 
 # -------------------------------------------------------------------------------------------- modules, tests, the list
@@ -306,9 +232,10 @@ def tests_of(module: str, checkout: Path) -> list[str]:
 
 
 def equivalents(path: Path) -> dict[tuple[str, str, str, str], str]:
-    """The mutants that no test can see, and why.
+    """The mutants that no test can see, and why; or those of an earlier output, and how it calls them.
 
-    An entry is four lines: '# the reason', 'file scope', '- before', '+ after'; a reason counts until the next one.
+    An entry is four lines: '# the reason', 'file scope', '- before', '+ after'; a reason counts until the next one. In
+    an output the reason is not a line but the word before the file.
     """
     found: dict[tuple[str, str, str, str], str] = {}
     reason = file = scope = before = ""
@@ -321,7 +248,9 @@ def equivalents(path: Path) -> dict[tuple[str, str, str, str], str]:
         elif mark == "+":
             found[file, scope, before, text] = reason
         elif line:
-            file, scope = mark, text
+            if mark in OUTCOMES:
+                reason, (mark, _, text) = mark, text.partition(" ")
+            file, scope = mark.partition(":")[0], text
     return found
 
 
@@ -335,13 +264,18 @@ def main(argv: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> int:
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random; by default all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant after so many seconds")
+    parser.add_argument("--record", type=Path, help="file of what the tests execute: read if it is there, and written")
+    parser.add_argument("--again", type=Path, help="an earlier output, whose survivors are tested instead of a sample")
     parser.add_argument("--list", action="store_true", help="print the mutants, test none")
     asked = parser.parse_args(argv)
     every = [
         mutant for file in modules(asked.place, checkout) for mutant in mutants((checkout / file).read_text(), file)
     ]
     chosen = every
-    if asked.sample is not None and asked.sample < len(every):
+    if asked.again is not None:
+        named = equivalents(asked.again)
+        chosen = [mutant for mutant in every if mutant.key in named]
+    elif asked.sample is not None and asked.sample < len(every):
         chosen = [every[i] for i in sorted(random.Random(asked.seed).sample(range(len(every)), asked.sample))]
     if asked.list:
         print("\n".join(_shown(mutant) for mutant in chosen))
@@ -351,8 +285,13 @@ def main(argv: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> int:
         if key[0] in {mutant.file for mutant in every}:
             print(f"tests/mutants.txt names a mutant that is no more: {' '.join(key[:2])}: {key[2]}")
     counts: dict[str, Counter[str]] = {}
+    record = Record.read(asked.record) if asked.record is not None and asked.record.is_file() else None
     with tempfile.TemporaryDirectory(prefix="refnet-mutate-") as folder:
-        for mutant, outcome in _outcomes(Trial(checkout, Path(folder)), chosen, asked.seconds):
+        trial = Trial(checkout, Path(folder), record)
+        trial.watch([*dict.fromkeys(test for mutant in chosen for test in tests_of(mutant.file, trial.copy))])
+        if asked.record is not None:
+            trial.record.write(asked.record)
+        for mutant, outcome in _outcomes(trial, chosen, asked.seconds):
             what = "equivalent" if outcome.what == "survived" and mutant.key in known else outcome.what
             row = counts.setdefault(mutant.file, Counter())
             row[what] += 1

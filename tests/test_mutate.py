@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 
+import executed
 import mutate
 import pytest
 from mutations import mutants
@@ -139,7 +141,94 @@ def test_a_place_that_is_none_is_refused(checkout, capsys):
     assert capsys.readouterr().err == "nowhere: neither a folder nor a module of refnet\n"
 
 
-def test_tests_that_fail_without_a_mutant_are_told(checkout):
-    (checkout / "tests" / "test_toy.py").write_text("def test_f():\n    assert False\n")
-    with pytest.raises(SystemExit, match="the tests fail without a mutant"):
-        mutate.main(["toy", "--sample", "1"], checkout)
+def test_a_test_that_fails_without_a_mutant_is_left_out_and_told(checkout, capsys):
+    with (checkout / "tests" / "test_toy.py").open("a") as file:
+        file.write("\n\ndef test_g():\n    assert not f([1])[0]\n")
+    mutate.main(["toy", "--sample", "1"], checkout)
+    assert "left out, for it fails without a mutant: tests/test_toy.py::test_g\n" in capsys.readouterr().out
+
+
+def test_survivors_are_tested_again_by_the_tests_that_they_asked_for(checkout, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(mutate, "GRACE", 0)
+    record, output = str(tmp_path / "record.json"), tmp_path / "output.txt"
+    mutate.main(["toy", "--record", record], checkout)
+    said = capsys.readouterr().out
+    output.write_text(said[: said.index("undecided")])
+    with (checkout / "tests" / "test_toy.py").open("a") as file:
+        file.write("\n\ndef test_default():\n    assert f.__defaults__ == (1,)\n")
+    assert mutate.main(["toy", "--record", record, "--again", str(output)], checkout) == 0
+    assert "1 tested of 1 chosen of 5; killed 1 of 1" in capsys.readouterr().out
+
+
+RECORDED = """
+import subprocess, sys
+import pytest
+from refnet.toy import g
+
+@pytest.fixture(scope="module")
+def made():
+    return g(2)
+
+def test_short():
+    assert g(1) == 1
+
+def test_long():
+    assert g(-1) == 1
+
+def test_of_what_is_made(made):
+    assert made == 2
+
+def test_again(made):
+    assert made == 2
+
+def test_in_another_process():
+    subprocess.run([sys.executable, "-c", "from refnet.toy import g; assert g(1) == 1"], check=True)
+"""
+
+
+@pytest.fixture
+def trial(checkout, tmp_path_factory):
+    (checkout / "refnet" / "toy.py").write_text("def g(a):\n    if a < 0:\n        a = -a\n    return a\n\nK = 1 + 1\n")
+    (checkout / "tests" / "test_toy.py").write_text(RECORDED)
+    trial = mutate.Trial(checkout, tmp_path_factory.mktemp("trial"))
+    trial.watch(["tests/test_toy.py"])
+    return trial
+
+
+def chosen(trial, before):
+    """The tests that are run on the mutants of a statement, in groups."""
+    source = (trial.copy / "refnet" / "toy.py").read_text()
+    mutant = next(each for each in mutants(source, "refnet/toy.py") if each.before == before)
+    groups = trial.record.chosen(trial.copy, mutant, ["tests/test_toy.py"])
+    return [sorted(name.partition("::test_")[2] for name in group.tests) for group in groups]
+
+
+def test_a_mutant_is_tested_by_what_executes_its_line_then_by_what_may(trial):
+    assert chosen(trial, "a = -a") == [["long"], ["in_another_process"]]
+
+
+def test_what_a_shared_fixture_executes_counts_for_all_who_ask_for_it(trial):
+    assert chosen(trial, "return a") == [["again", "long", "of_what_is_made", "short"], ["in_another_process"]]
+
+
+@pytest.mark.parametrize("edit", ["", "\n"])
+def test_a_line_that_is_executed_on_import_or_was_changed_is_tested_by_all(trial, edit):
+    path = trial.copy / "refnet" / "toy.py"
+    path.write_text(edit + path.read_text())
+    users = [["again", "long", "of_what_is_made", "short"], ["in_another_process"]]  # those first that use the module
+    assert chosen(trial, "K = 1 + 1") == users
+    assert chosen(trial, "a = -a") == (users if edit else [["long"], ["in_another_process"]])
+
+
+def test_only_what_is_new_is_recorded(trial):
+    assert trial.record.unknown(trial.copy, ["tests/test_toy.py"]) == []
+    (trial.copy / "tests" / "test_toy.py").write_text("def test_other(): ...\n")
+    trial.watch(["tests/test_toy.py"])
+    assert list(trial.record.tests) == ["tests/test_toy.py::test_other"]
+
+
+def test_a_test_that_takes_long_may_execute_more_than_was_seen(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(executed, "LONG", 0)
+    recorder = executed.Recorder(checkout, tmp_path / "record.json")
+    assert recorder._enter(sys._getframe(), "call", None) is None
+    assert recorder._more
