@@ -269,6 +269,9 @@ def _from_names(
     graph, shapes = layout.graph, layout.graph.params()
     graph = replace(graph, recipe=replace(graph.recipe, labels=fitting_labels(contents.labels, graph.recipe)))
     standing, changes = _standing(layout, reading.notes)
+    other = [reading.own_name(key) for key in names.reshaped(arrays, layout)]
+    if other:
+        notes = (*notes, Note("reshaped", tuple(other[:4]), len(other)))
     theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
     held = [ours for ours in shapes if ours in theirs]
     own = {ours: reading.own[theirs[ours][0].key] for ours in held}
@@ -302,7 +305,7 @@ def _standing(layout: names.NamedLayout, notes: Sequence[Note]) -> tuple[Standin
 
 def _ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """In refnet's layout; in the file's own order where the file's shape is another than the vendor's."""
-    if array.shape == entry.shape:
+    if entry.holds(array):
         return entry.ours(array, shape)
     moved = array.transpose(entry.axes) if array.ndim == len(entry.axes) else array
     return moved.reshape(shape) if moved.size == math.prod(shape) else moved

@@ -38,6 +38,8 @@ def _line(note: Note) -> str:
             return f"{note.total} counters are left out: {names}"
         case "outside":
             return f"{note.total} arrays outside the prefix are left out: {names}"
+        case "reshaped":
+            return f"{note.total} arrays have their vendor's shape but for axes of length one: {names}"
         case "head":
             return f"the head is the file's own: {names}"
         case "headless":

@@ -117,6 +117,17 @@ def test_a_weight_left_over_is_named(tmp_path):
         load(saved(tmp_path, arrays))
 
 
+@pytest.mark.parametrize("model", ["torchvision/mobilenet_v3_small", "timm/semnasnet_050", "keras/MobileNetV3Small"])
+def test_axes_of_length_one_may_be_there_or_not(tmp_path, model):
+    """Squeeze-and-excite as linear layers or as convolutions: the same numbers in the same order."""
+    arrays = vendor_arrays(model)
+    bare = {key: y.reshape([n for n in y.shape if n > 1] or [1]) for key, y in arrays.items()}
+    found = identify(saved(tmp_path, bare))
+    assert all(np.array_equal(y, random_params(found.graph)[name]) for name, y in found.params.items())
+    (note,) = (note for note in found.notes if note.kind == "reshaped")
+    assert note.total == sum(bare[key].shape != y.shape for key, y in arrays.items())
+
+
 def test_a_weight_of_another_shape_is_named_with_both_shapes(tmp_path):
     arrays = vendor_arrays("torchvision/mobilenet_v2")
     arrays["features.3.conv.1.0.weight"] = np.ones((144, 1, 5, 5), np.float32)

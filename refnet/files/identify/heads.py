@@ -184,7 +184,7 @@ def _kept(whole: Whole, arrays: Arrays) -> tuple[Node, ...] | None:
 
     def there(node: Node) -> bool:
         held = [by_name[f"{node.name}.{slot}"] for slot in node.params]
-        return all(key in arrays and arrays[key].shape == entry.shape for key, entry in held)
+        return all(key in arrays and entry.holds(arrays[key]) for key, entry in held)
 
     pool = next((index for index, node in enumerate(nodes) if node.name == "head.pool"), None)
     if pool is None or not all(map(there, nodes[:pool])):

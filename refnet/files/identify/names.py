@@ -34,6 +34,7 @@ __all__ = [
     "nearest_layout",
     "objection",
     "plain_layouts",
+    "reshaped",
 ]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -88,6 +89,7 @@ def fitting_layouts(
     layouts = _candidates(arrays, model, width)
     changed = layouts if change is None else (made for one in layouts if (made := change(one)) is not None)
     fitting = [layout for layout in changed if _difference(arrays, layout) is None]
+    fitting = [layout for layout in fitting if not reshaped(arrays, layout)] or fitting
     if model is None and not variants:
         fitting = plain_layouts(fitting)
     # A vendor who publishes a name for this width means that: mnasnet0_5, not mnasnet1_0 at 0.5.
@@ -170,7 +172,7 @@ def nearest_layout(arrays: Arrays, models: Sequence[str], like: Recipe) -> Named
 
 def _agreement(arrays: Arrays, layout: NamedLayout) -> int:
     """How many arrays have a name and shape of a network."""
-    return sum(key in arrays and arrays[key].shape == entry.shape for key, (_, entry) in layout.entries.items())
+    return sum(key in arrays and entry.holds(arrays[key]) for key, (_, entry) in layout.entries.items())
 
 
 def _is_variant(layout: NamedLayout) -> bool:
@@ -223,7 +225,12 @@ def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]
 def _channels(arrays: Arrays, key: str, entry: Entry) -> int:
     """Channels that a convolution of the file makes; 0 if there is no such convolution."""
     axis = entry.axes[0]
-    return arrays[key].shape[axis] if key in arrays and arrays[key].ndim == len(entry.axes) else 0
+    shape = arrays[key].shape if key in arrays else ()
+    if len(shape) == len(entry.axes):
+        return shape[axis]
+    ones = [other for other, length in enumerate(entry.shape) if length == 1]
+    bare = [other for other in range(len(entry.shape)) if other not in ones]
+    return shape[bare.index(axis)] if axis in bare and len(shape) == len(bare) else 0
 
 
 def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
@@ -257,6 +264,12 @@ def _difference(arrays: Arrays, layout: NamedLayout) -> str | None:
     return next((words for _, words in misfits(arrays, layout)), None)
 
 
+def reshaped(arrays: Arrays, layout: NamedLayout) -> list[str]:
+    """The arrays that have the vendor's shape but for axes of length one, by the vendor's names."""
+    held = ((key, entry) for key, (_, entry) in layout.entries.items() if key in arrays)
+    return [key for key, entry in held if arrays[key].shape != entry.shape and entry.holds(arrays[key])]
+
+
 def misfits(arrays: Arrays, layout: NamedLayout, own: Callable[[str], str] = str) -> Iterator[tuple[str, str]]:
     """All that keeps the arrays from being this network: refnet's name, or of what is left over the file's; in words.
 
@@ -268,7 +281,7 @@ def misfits(arrays: Arrays, layout: NamedLayout, own: Callable[[str], str] = str
     for key, (ours, entry) in layout.entries.items():
         if key not in arrays:
             yield ours, f"{own(key)!r} is missing, which {name} needs"
-        elif arrays[key].shape != entry.shape:
+        elif not entry.holds(arrays[key]):
             yield ours, f"{own(key)!r} has shape {arrays[key].shape}, in {name} it has {entry.shape}"
     for key, array in arrays.items():
         if key in layout.unused and array.shape != layout.unused[key]:

@@ -15,7 +15,8 @@ class Note(NamedTuple):
     kind : 'wrapper' (the entries of the checkpoint that the network was found in), 'beside' (its other entries, passed
         over), 'counters' (what profilers and batch norms count with, dropped), 'prefix' (what stands before the
         vendor's names), 'outside' (arrays outside the prefix that was asked for, dropped), 'headless' (the network ends
-        before its head), 'head' (a head of its own, by its layers)
+        before its head), 'head' (a head of its own, by its layers),
+        'reshaped' (arrays whose shape is the vendor's but for axes of length one)
     names : of the file
     total : how many there are, where `names` are only the first
     """

@@ -41,13 +41,21 @@ class Entry(NamedTuple):
     axes: tuple[int, ...]
 
     def ours(self, array: Array, shape: Shape) -> Array:
-        """From the vendor's layout to refnet's."""
-        return np.ascontiguousarray(array.transpose(self.axes)).reshape(shape)
+        """From the vendor's layout to refnet's; of an array that `holds`."""
+        return np.ascontiguousarray(array.reshape(self.shape).transpose(self.axes)).reshape(shape)
+
+    def holds(self, array: Array) -> bool:
+        """Whether an array has the vendor's shape, but for axes of length one: (K, C) for (K, C, 1, 1)."""
+        return array.shape == self.shape or _bare(array.shape) == _bare(self.shape)
 
     def theirs(self, array: Array) -> Array:
         """From refnet's layout to the vendor's."""
         moved = tuple(self.shape[axis] for axis in self.axes)
         return np.ascontiguousarray(array.reshape(moved).transpose(np.argsort(self.axes)))
+
+
+def _bare(shape: Shape) -> Shape:
+    return tuple(length for length in shape if length != 1)
 
 
 def blocks(graph: Graph) -> list[tuple[str, ...]]:
