@@ -17,10 +17,12 @@ import numpy.typing as npt
 from refnet.bugs.arrays import Expected, UnitArrays, unit_arrays
 from refnet.bugs.changes import Change
 from refnet.bugs.parts import Parts
+from refnet.errors import GraphError
 from refnet.graph import Graph, Node, interpret, walk
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
+from refnet.readings.shapes import shape_after
 
 __all__ = ["Segment", "cut", "limit", "ported", "run"]
 
@@ -75,10 +77,16 @@ class Segment:
         """The network that it is part of."""
         return self.parts.graph
 
-    @property
+    @cached_property
     def sizes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of every tensor of that network, without the batch axis."""
-        return self.parts.sizes
+        """Shape of every tensor of that network, without the batch axis: as large as changes have made those here."""
+        own = {name: np.shape(y)[1:] for name, y in self.given.items()}
+        try:
+            for node in self.graph.nodes:
+                own[node.name] = shape_after(node, *(own[name] for name in node.inputs))
+        except GraphError:  # two bugs at once may leave shapes that nothing runs on
+            pass
+        return self.parts.sizes | {name: shape for name, shape in own.items() if name in self.parts.sizes}
 
     def nodes(self, *ops: str) -> Iterator[Node]:
         """The nodes of some operations, in order."""
