@@ -32,6 +32,12 @@ def se_order(segment: Segment) -> Iterator[Change]:
         late = next((node for node in plain if node.inputs[0] == scale.name), None)
         if late is not None:
             yield Change(late.name, "after", nodes=_activated_first(segment, scale, late))
+    for squeeze in segment.parts.squeezes:  # its pool alone, of a port that has no tensor between
+        act = segment.graph.by_name.get(squeeze.pool.inputs[0])
+        inside = squeeze.pool.name in segment.graph and squeeze.scale.name not in segment.graph
+        if inside and act is not None and act.op in ACTIVATIONS:
+            nodes = _reading(segment, {act.name: act.inputs[0]})
+            yield Change(squeeze.scale.name, "before", nodes={**nodes, act.name: ()})
 
 
 def _squeezed_first(segment: Segment, act: Node, scale: Node) -> dict[str, tuple[Node, ...]]:
