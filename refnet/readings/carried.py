@@ -82,6 +82,10 @@ class Value:
         var += B2
         var *= K * u**2
         var += self.var
+        if self.precision.drifts:
+            drifted = _drift(self.y, K, A, u)
+            expected += drifted
+            var += drifted**2
         return worst, expected, var
 
 
@@ -95,6 +99,18 @@ def stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Arra
     cost *= cost
     cost += var
     return Value(y, most, likely, cost, p, total)
+
+
+def _drift(y: Array, K: int, A: Array, u: float) -> Array:
+    """u K y^2 / (2 A): how far a plain sum kept in a short format may go astray in one direction.
+
+    In a short format the terms of a long sum are soon no larger than a unit of what has been summed up, and like terms
+    then round alike, step after step. Of K terms of size A / K a plain sum has j y / K after j, and a step rounds by u
+    times that at most: the sum of all steps would be u K abs(y) / 2. But only terms of one sign add up so; what they
+    leave when they are of both is in the share abs(y) / A.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(A > 0, u * K * y**2 / (2 * A), 0.0)
 
 
 def gamma(K: int, u: float) -> float:

@@ -67,7 +67,7 @@ FLOATS: Mapping[str, FloatFormat] = {
 WEIGHTS: Mapping[str, int] = {"int8": 127}  # levels, by what a port may declare
 
 _REFERENCE = FLOATS["float64"].u  # the reference's own
-_SHORT = 2 * FLOATS["float32"].u  # a store with a larger unit roundoff is shorter than float32
+_SHORT = 2 * FLOATS["float32"].u  # a format with a larger unit roundoff is shorter than float32
 
 
 class Precision(NamedTuple):
@@ -77,7 +77,8 @@ class Precision(NamedTuple):
     the unit roundoff that the two factors of every product are rounded to first, as tf32 does; `levels` is how many
     steps lie between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter,
     else 0; `span` is the least and the largest number that a stored tensor can hold: integers saturate there;
-    `algorithm` is how convolutions are computed where they are no plain sums, one of `bounds.algorithms.ALGORITHMS`.
+    `algorithm` is how convolutions are computed where they are no plain sums, one of `bounds.algorithms.ALGORITHMS`;
+    `drifts` is whether sums are kept in a short format, in which like terms err in one direction.
     """
 
     u: float
@@ -88,6 +89,7 @@ class Precision(NamedTuple):
     levels: int = 0
     span: tuple[float, float] = (-math.inf, math.inf)
     algorithm: str = ""
+    drifts: bool = False
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:
@@ -98,7 +100,8 @@ class Precision(NamedTuple):
         accumulate = accumulate or (store if store in ("float64", "tf32") else "float32")
         factor = FLOATS["tf32"].u if "tf32" in (store, accumulate) else 0.0
         kept, summed = (FLOATS["float32" if name == "tf32" else name] for name in (store, accumulate))
-        return cls(summed.u + _REFERENCE, kept.u + _REFERENCE, 2 * kept.underflow, u_factor=factor)
+        u, drifts = summed.u + _REFERENCE, summed.u > _SHORT
+        return cls(u, kept.u + _REFERENCE, 2 * kept.underflow, u_factor=factor, drifts=drifts)
 
     @property
     def short(self) -> bool:

@@ -10,10 +10,12 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from bounding import LONG, SHORT, figures, single, value
+from bounding import LONG, SHORT, figures, judged, single, value
 
 from refnet.readings import bounds
 from refnet.readings.carried import Sum
+from refnet.readings.orders import rounded
+from refnet.readings.precision import Precision
 
 NONE = {"stride": (1, 1), "pad": ((0, 0), (0, 0)), "dilation": (1, 1)}
 U = 2.0**-10
@@ -221,3 +223,28 @@ def test_an_affine_map_in_a_short_format_has_its_constants_rounded():
         0.125 + 1.25 + 30 * sqrt(3) * U + store,
         1 / 64 + 25 / 16 + 3 * U**2 * (25 + 13) + store**2,
     )
+
+
+@pytest.mark.parametrize("store", ["float16", "bfloat16"])
+@pytest.mark.parametrize("terms", [96, 320, 1280])
+def test_like_terms_of_one_sign_drift_in_a_short_format(store, terms):
+    """A plain sum, kept in the format at every step; without the drift the rms of all but one are beyond 1."""
+    rng = np.random.default_rng(0)
+    x = rounded(np.full((1, terms, 1, 24), 0.37) * rng.uniform(0.1, 2, (1, 1, 1, 24)), store)
+    w = rounded(np.abs(rng.standard_normal((16, 1))) * np.full((1, terms), 0.02), store)
+    y = np.zeros((1, 16, 1, 24))
+    for k in range(terms):
+        y = rounded(y + rounded(w[:, k, None, None] * x[:, k, None], store), store)
+    found = judged("pointwise_conv2d", [x], y, Precision.of(store, store), {"w": w})
+    assert found.verdict == "rounding"
+    assert judged("pointwise_conv2d", [x], y, Precision.of(store, store)._replace(drifts=False), {"w": w}).rms > 1
+
+
+def test_terms_of_both_signs_drift_less_than_they_err():
+    rng, own = np.random.default_rng(0), Precision.of("float16", "float16")
+    x, w = rng.standard_normal((1, 320, 4, 6)), rng.standard_normal((16, 320))
+    drifting, plain = (
+        bounds.pointwise_conv2d(value(x, precision=each), w, None).total[2].mean()
+        for each in (own, own._replace(drifts=False))
+    )
+    assert plain < drifting < 2 * plain
