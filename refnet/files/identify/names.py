@@ -224,13 +224,11 @@ def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]
 
 def _channels(arrays: Arrays, key: str, entry: Entry) -> int:
     """Channels that a convolution of the file makes; 0 if there is no such convolution."""
-    axis = entry.axes[0]
-    shape = arrays[key].shape if key in arrays else ()
+    axis, shape = entry.axes[0], tuple(arrays[key].shape) if key in arrays else ()
     if len(shape) == len(entry.axes):
-        return shape[axis]
-    ones = [other for other, length in enumerate(entry.shape) if length == 1]
-    bare = [other for other in range(len(entry.shape)) if other not in ones]
-    return shape[bare.index(axis)] if axis in bare and len(shape) == len(bare) else 0
+        return int(shape[axis])
+    longer = [at for at, length in enumerate(entry.shape) if length > 1]  # (K, C) for (K, C, 1, 1)
+    return int(shape[longer.index(axis)]) if axis in longer and len(shape) == len(longer) else 0
 
 
 def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
