@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph, Node, Unit
+from refnet.graph import SOURCE, Graph, Node, Unit
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, POOLS, WINDOWED
 
-__all__ = ["Pairs", "align", "cheapest"]
+__all__ = ["Pairs", "align", "cheapest", "in_reading_order"]
 
 Counts = npt.NDArray[np.int64]
 Pairs = list[tuple[Unit | None, Unit | None]]
@@ -42,7 +42,10 @@ def align(one: Graph, other: Graph) -> Pairs:
     30 MB for two graphs of a thousand.
     """
     units, others = _units(one), _units(other)
+    inner, other_inner = _inner(units), _inner(others)
     slots, other_slots = _encoded(*([_properties(unit.conv) for unit in each] for each in (units, others)))
+    if np.array_equal(slots, other_slots) and np.array_equal(inner, other_inner):
+        return list(zip(units, others, strict=True))  # which costs nothing, and pairs all
     has, other_has = slots > 0, other_slots > 0
     costs = np.zeros((len(units), len(others)), np.int64)
     for slot in range(len(_SLOTS)):
@@ -51,13 +54,33 @@ def align(one: Graph, other: Graph) -> Pairs:
     missing, extra = has.sum(axis=1), other_has.sum(axis=1)
     # A second count decides among equals; no sum of it reaches a first one.
     first = len(units) + len(others) + 1
-    inner, other_inner = _inner(units), _inner(others)
     costs = first * costs + (inner[:, None] != other_inner[None, :])
     missing, extra = (first * missing + (missing == 0), first * extra + (extra == 0))
     unlike = slots[:, None, 0] != other_slots[None, :, 0]
     costs = np.where(unlike, missing[:, None] + extra[None, :] + 1, costs)
     _, pairs = cheapest(costs, missing, extra)
     return [(None if i is None else units[i], None if j is None else others[j]) for i, j in pairs]
+
+
+def in_reading_order(graph: Graph) -> Graph:
+    """The same graph with its nodes in the order in which its outputs need them, whatever order a file has them in.
+
+    Of what a node reads, the tensor that lies deepest comes first; of two that lie equally deep, the first. Every
+    order of branches that do not read one another gives the same graph.
+    """
+    depth = {SOURCE: 0}
+    for node in graph.nodes:
+        depth[node.name] = 1 + max(depth[name] for name in node.inputs)
+    found: dict[str, Node] = {}
+    stack = [*reversed(graph.outputs)]
+    while stack:
+        name = stack[-1]
+        open_inputs = [each for each in graph[name].inputs if each != SOURCE and each not in found]
+        if name in found or not open_inputs:
+            found.setdefault(stack.pop(), graph[name])
+        else:
+            stack.append(max(open_inputs, key=depth.__getitem__))
+    return Graph(graph.recipe, tuple(found.values()), graph.outputs)
 
 
 def cheapest(costs: Counts, missing: Counts, extra: Counts) -> tuple[int, list[tuple[int | None, int | None]]]:

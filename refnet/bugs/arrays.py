@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 _U = FLOATS["float32"].u  # an exporter's arithmetic is float32, or wider
 _TINY = FLOATS["float32"].underflow
 _WEIGHT, _BIAS = 7, 9  # roundings on the longest path, see `UnitArrays.folded`
+_FACTOR, _ADDEND = 6, 8  # and see `UnitArrays.worked_out`
 
 # By array of a folded convolution, those that it is made of.
 MADE_OF: Mapping[str, tuple[str, ...]] = {
@@ -173,6 +174,25 @@ class UnitArrays:
             "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY),
             "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY),
         }
+        return replace(self, unit=alone, tensors=made)
+
+    def worked_out(self) -> UnitArrays:
+        """A batch norm that follows no convolution as x s + (beta - mean s), s = gamma / sqrt(var + eps).
+
+        Roundings as in `folded`: 6 of the factor; of the addend 6 of the factor, the product and the sum.
+        """
+        s, K = self.factor, len(self["gamma"])
+        with np.errstate(all="ignore"):
+            addend = self["beta"] - s * self["mean"]
+            terms = np.abs(s * self["mean"]) + np.abs(self["beta"])
+        made = {
+            "gamma": Expected(s, _gamma(_FACTOR) * np.abs(s) + _TINY),
+            "beta": Expected(addend, _gamma(_ADDEND) * terms + 2 * _TINY),
+            "mean": Expected.exactly(np.zeros(K)),
+            "var": Expected.exactly(np.ones(K)),
+        }
+        conv = self.unit.conv
+        alone = self.unit._replace(conv=replace(conv, attrs={**conv.attrs, "eps": 0.0}))
         return replace(self, unit=alone, tensors=made)
 
     def unfolding(self, wanted: Expected) -> UnitArrays:

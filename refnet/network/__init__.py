@@ -69,7 +69,7 @@ class Network:
                 raise RequestError(f"params: {name!r} is missing")
             if not isinstance(self.params[name], np.ndarray):
                 raise RequestError(f"params: {name!r} is no array but of type {type(self.params[name]).__name__}")
-            if isinstance(self.params[name], np.ma.MaskedArray):
+            if _is_masked(self.params[name]):
                 raise RequestError(f"params: {name!r} is masked, and its mask would be lost: fill it first")
             if self.params[name].shape != shape:
                 raise RequestError(f"params: {name!r} has shape {self.params[name].shape}, the graph needs {shape}")
@@ -163,9 +163,14 @@ class Network:
         return replace(self, params={name: array.astype(dtype) for name, array in self.params.items()})
 
 
+def _is_masked(x: object) -> bool:
+    """Whether an array is a masked one; nothing asks numpy.ma, which is slow to import, of any other."""
+    return hasattr(x, "mask") and isinstance(x, np.ma.MaskedArray)
+
+
 def images_for(graph: Graph, x: Array) -> Array:
     """Return x as an array of images for a graph, or refuse their number, size or layout."""
-    if isinstance(x, np.ma.MaskedArray):
+    if _is_masked(x):
         raise RequestError("input: is masked, and its mask would be lost: fill it first")
     x = np.asarray(x)
     C, H, W = graph.input_shape
@@ -224,7 +229,6 @@ def load(
     from refnet.files import containers, shipped
     from refnet.files.checkpoint import read_checkpoint
     from refnet.files.quantised import read_quantised
-    from refnet.network.quantised import QuantisedNetwork
 
     if path is None:
         if model not in (None, DEFAULT):
@@ -233,6 +237,8 @@ def load(
     contents = containers.read(path)
     integers = read_quantised(path, model=model, width=width, size=size, strict=strict, contents=contents)
     if integers is not None:
+        from refnet.network.quantised import QuantisedNetwork
+
         net = QuantisedNetwork(*integers)
         return net if output is None else net.returning([output] if isinstance(output, str) else output)
     graph, params = read_checkpoint(

@@ -15,7 +15,6 @@ from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Model
 from refnet.networks.plan import Plan, PlannedBlock, padding, plan
 from refnet.ops import OPS
-from refnet.readings.shapes import well_formed
 
 __all__ = ["build", "find", "models", "parts"]
 
@@ -161,7 +160,7 @@ class _Builder:
         self.node("head.flatten", "flatten")
         if dialect.softmax:
             self.node("output", "softmax")
-        return well_formed(Graph(self.recipe, tuple(self.nodes)))
+        return Graph(self.recipe, tuple(self.nodes))
 
     def block(self, name: str, block: PlannedBlock) -> None:
         entry, dialect, table = self.x, self.dialect, self.table

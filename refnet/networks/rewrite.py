@@ -71,11 +71,11 @@ def fold_terms(graph: Graph, params: Params, keep: Collection[str] = ()) -> dict
 def fold_graph(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """The nodes that are left once every batch norm has been folded; see `fold_batch_norm`."""
     folded = norms(graph, keep)
-    made = graph.without({norm.name: conv for conv, norm in folded.items()})
-    for conv, norm in folded.items():
-        params = {"w": graph[conv].params["w"], "b": norm.params["beta"]}
-        made = made.replaced(conv, replace(made[conv], params=params))
-    return made
+    biased = {
+        conv: (replace(graph[conv], params={"w": graph[conv].params["w"], "b": norm.params["beta"]}),)
+        for conv, norm in folded.items()
+    }
+    return graph.rewritten(biased).without({norm.name: conv for conv, norm in folded.items()})
 
 
 def returning(graph: Graph, names: Sequence[str]) -> Graph:

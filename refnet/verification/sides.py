@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refnet.alignment.align import in_reading_order
 from refnet.alignment.differences import Standing
 from refnet.alignment.naming import named_after
 from refnet.bugs.arrays import UnitArrays, unit_arrays
@@ -16,6 +17,7 @@ from refnet.bugs.parts import Parts
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.files.containers import is_folder
+from refnet.graph import Graph, Node
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
 from refnet.verification.roundings import on_grid
@@ -24,6 +26,8 @@ from refnet.verification.structure import structure_differences
 __all__ = ["Choice", "Sides", "both", "pair", "read_side"]
 
 Size = tuple[int, int]
+
+_NORM = {"gamma", "beta", "mean", "var"}
 
 
 class Choice(NamedTuple):
@@ -72,6 +76,18 @@ class Sides:
         return (
             name in self.first and name in self.second and self.second[name].foldable and not self.first[name].foldable
         )
+
+    def worked_out(self, name: str) -> bool:
+        """Whether a batch norm that follows no convolution is held in other arrays: in one file as factor and addend.
+
+        Converters write so what they can fold into nothing.
+        """
+        if name not in self.first or name not in self.second:
+            return False
+        files = ((self.original, self.first[name]), (self.copy, self.second[name]))
+        held = [{slot for slot, each in unit.names.items() if each in file.keys} for file, unit in files]
+        whole = all(unit.tensors.keys() >= _NORM and unit.op == "batch_norm" for _, unit in files)
+        return whole and held[0] != held[1]
 
 
 def read_side(
@@ -152,7 +168,8 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sid
     second file's nodes are called after those of the first, by their place.
     """
     one, other, choices = _settled(one, other, size)
-    other = _named_alike(one, other)
+    if any(file.standing.kind == "own" or file.standing.beyond for file in (one, other)):
+        one, other = _named_alike(*(replace(file, graph=in_reading_order(_once(file))) for file in (one, other)))
     original, copy = (other, one) if _derived(one) > _derived(other) else (one, other)
     return Sides(
         original,
@@ -163,16 +180,36 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sid
     )
 
 
-def _named_alike(one: Checkpoint, other: Checkpoint) -> Checkpoint:
+def _once(file: Checkpoint) -> Graph:
+    """A file's graph in which nothing is computed twice, as converters have it: equal nodes that read the same."""
+    graph = file.graph
+    kept: dict[str, list[str]] = {}
+    same: dict[str, str] = {}
+    for node in graph.nodes:
+        reads = tuple(same.get(name, name) for name in node.inputs)
+        alike = kept.setdefault(repr((node.op, reads, node.params, node.attrs)), [])
+        first = next((name for name in alike if _same_arrays(file, name, node)), None)
+        if first is None or node.name in graph.outputs:
+            alike.append(node.name)
+        else:
+            same[node.name] = first
+    return graph.without(same)
+
+
+def _same_arrays(file: Checkpoint, name: str, node: Node) -> bool:
+    pairs = [[file.params.get(f"{each}.{slot}") for each in (name, node.name)] for slot in node.params]
+    return all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
+
+
+def _named_alike(one: Checkpoint, other: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
     """The second file under the first one's names, where names of their own are not the same."""
-    own = any(file.standing.kind == "own" or file.standing.beyond for file in (one, other))
-    if not own or one.graph.by_name.keys() == other.graph.by_name.keys():
-        return other
+    if one.graph.by_name.keys() == other.graph.by_name.keys():
+        return one, other
     named = named_after(one.graph, other.graph)
     moved = {
         f"{node.name}.{slot}": f"{named.names[node.name]}.{slot}" for node in other.graph.nodes for slot in node.params
     }
-    return replace(
+    return one, replace(
         other,
         graph=named.graph,
         params={moved[name]: array for name, array in other.params.items()},

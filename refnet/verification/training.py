@@ -33,7 +33,9 @@ def untrained(file: Checkpoint) -> Iterator[HealthFinding]:
     """What says that a file, or a part of it, was never trained."""
     units = list(unit_arrays(file.graph, file.params, Parts(file.graph).classifier))
     norms = [
-        unit for unit in units if unit.norm is not None and {"gamma", "beta", "mean", "var"} <= unit.tensors.keys()
+        unit
+        for unit in units
+        if {"gamma", "beta", "mean", "var"} <= unit.tensors.keys() and unit.names["var"] in file.keys
     ]
     still = [unit for unit in norms if not unit["mean"].any() and (unit["var"] == 1).all()]
     drawn = [unit for unit in units if "w" in unit and unit["w"].size >= _FEWEST and _initialiser(unit)]

@@ -72,13 +72,14 @@ class _Pairing:
     """A tensor of a copy beside the one that it should be.
 
     `lies` is the unit as the copy should have it, with what it has; `unfolded` the same before batch norm was folded,
-    None where it was not.
+    None where it was not. `needs` is what a policy must allow for the two to be held against each other at all.
     """
 
     wanted: Expected
     copy: Array
     lies: UnitArrays
     unfolded: UnitArrays | None
+    needs: tuple[str, ...] = ()
     roundings: tuple[Rounding, ...] = field(default=())
 
 
@@ -152,6 +153,8 @@ def _fitting(sides: Sides, value: ArrayFinding) -> ArrayFinding:
 def _wanted(sides: Sides, name: str) -> Mapping[str, Expected]:
     """A unit of the original as the copy should have it."""
     unit = sides.first[name]
+    if sides.worked_out(name):
+        return unit.worked_out().tensors
     return (unit.folded() if sides.folded(name) else unit).tensors
 
 
@@ -174,17 +177,21 @@ def _pairings(sides: Sides, name: str, made: _Made) -> Iterator[tuple[_Pairing, 
     if sides.unfolded(name):  # the copy of a folded network has its batch norm
         original, copy, folded = copy, original, True
         wanted = original.folded().tensors
+    if sides.worked_out(name):
+        original, copy = original.worked_out(), copy.worked_out()
     seen = {slot: tensor.value for slot, tensor in copy.tensors.items()}
     others = {other: each for other, each in made.items() if other != name}
     own = replace(original, seen=seen, others=others)
     lies = own.folded() if folded else own
     before = replace(own.unfolding(wanted["w"]), others={}) if folded else None
+    needs = ("folded",) if folded or sides.worked_out(name) else ()
     for slot in dict.fromkeys([*wanted, *copy.tensors]):
         pairing = _Pairing(
             wanted.get(slot, _NOTHING),
             seen.get(slot, _NOTHING.value),
             replace(lies, slot=slot),
             before and replace(before, slot=slot),
+            needs,
         )
         yield pairing, copy.names.get(slot, f"{name}.{slot}"), original.names.get(slot, "")
 
@@ -221,7 +228,7 @@ def _explained(
         if not copy.any():
             return ArrayFinding(name, EQUAL, mistake=_said(name, "bias-of-zeros"))
         return ArrayFinding(name, "extra", True, mistake=_said(name, "not-in-original"))
-    folds = () if pairing.unfolded is None else ("folded",)
+    folds = pairing.needs
     if copy.shape == wanted.value.shape and not folds and _agrees(copy, wanted):
         return ArrayFinding(name, EQUAL)
     pairing = replace(pairing, roundings=tuple(roundings(copy, steps, constant)))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnet import build
-from refnet.alignment.align import align, cheapest
+from refnet.alignment.align import align, cheapest, in_reading_order
 from refnet.alignment.naming import named_after
 from refnet.graph import Graph, Node, Recipe
 from refnet.networks.rewrite import fold_graph
@@ -123,3 +123,20 @@ def test_what_a_nameless_network_lacks_is_called_after_the_node_before_it():
     acted = replace(one.nodes[0], name="own", op="relu", inputs=(one.output,), params={}, attrs={})
     other = Graph(one.recipe, (*one.nodes, acted))
     assert named_after(one, other).names["own"] == f"{one.output}.relu"
+
+
+def test_the_order_of_branches_in_a_file_is_of_no_account():
+    """Each branch as a whole, the deeper one first, whatever order the nodes come in; a sum's terms may be swapped."""
+    nodes = {
+        "a": Node("a", "relu", ("input",)),
+        "b": Node("b", "relu6", ("input",)),
+        "c": Node("c", "tanh", ("b",)),
+        "sum": Node("sum", "add", ("a", "c")),
+        "end": Node("end", "concat", ("sum", "a")),
+    }
+    recipe = Recipe("", 1.0, (4, 4), 3)
+    for order in ("abc", "bac", "bca"):
+        graph = Graph(recipe, tuple(nodes[name] for name in (*order, "sum", "end")))
+        assert [node.name for node in in_reading_order(graph).nodes] == ["b", "c", "a", "sum", "end"]
+    swapped = graph.replaced("sum", replace(nodes["sum"], inputs=("c", "a")))
+    assert [node.name for node in in_reading_order(swapped).nodes] == ["b", "c", "a", "sum", "end"]

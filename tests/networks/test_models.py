@@ -12,6 +12,7 @@ from refnet import RequestError, build, models
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.readings.cost import cost
+from refnet.readings.shapes import well_formed
 
 
 def pads(graph) -> list[list[int]]:
@@ -124,6 +125,12 @@ def test_shapes_of_the_graph_follow_from_its_attributes():
         for row in cost(build(name, size=(65, 97))):
             if row.node.name.endswith("pool"):
                 assert row.shape[1:] == (1, 1), row.node.name
+
+
+@pytest.mark.parametrize("name", models())
+def test_what_is_built_is_well_formed(name):
+    for width, size in ((1.0, None), (0.3, (65, 97))):
+        well_formed(build(name, width=width, size=size))
 
 
 @pytest.mark.parametrize("width", [0, -1, math.nan, math.inf, "wide", None, 1j])

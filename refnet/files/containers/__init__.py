@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from refnet.errors import FormatError
-from refnet.files.containers.archive import Archive, is_zip, opened, shown
+from refnet.files.containers.archive import Archive, is_legacy_torch, is_zip, opened, shown
 from refnet.files.containers.class_texts import class_texts
 from refnet.files.containers.structure import GRAPH, Contents
 
@@ -85,9 +85,7 @@ def is_folder(path: str | PathLike[str]) -> bool:
 
 
 def _kind(file: BinaryIO) -> str:
-    from refnet.files.containers import pth  # with all that reads modules, which a command without a file never needs
-
-    if pth.is_legacy(file):
+    if is_legacy_torch(file):
         return "pth"
     if is_zip(file):
         return _kind_of_archive(Archive(file))

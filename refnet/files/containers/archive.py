@@ -20,8 +20,20 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 
-__all__ = ["Archive", "allowed", "is_zip", "largest", "least_elements", "opened", "shown", "widened"]
+__all__ = [
+    "TORCH_MAGIC",
+    "Archive",
+    "allowed",
+    "is_legacy_torch",
+    "is_zip",
+    "largest",
+    "least_elements",
+    "opened",
+    "shown",
+    "widened",
+]
 
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _ALWAYS_ALLOWED = 64 << 20  # bytes; any machine that runs a network has them
 _EXPANSION = 4  # trained weights hardly deflate; float16 stored and float32 returned, or a tied tensor, make 2
 
@@ -100,6 +112,12 @@ def is_zip(file: BinaryIO) -> bool:
     """Whether a file begins as a zip archive does, whole or not."""
     file.seek(0)
     return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def is_legacy_torch(file: BinaryIO) -> bool:
+    """Whether a file begins as checkpoints did before PyTorch 1.6: with a pickle of the magic number."""
+    file.seek(0)
+    return TORCH_MAGIC.to_bytes(10, "little") in file.read(32)  # protocols 2 to 5 differ in what comes before it
 
 
 class Archive:

@@ -6,7 +6,6 @@ replaced keeps its permissions, what is new gets those that the user's umask lea
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -149,7 +148,9 @@ def _refuse_parent(target: Path) -> None:
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """A folder of this process alone beside a target, on its file system; gone when the block ends."""
-    start = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}."
+    from hashlib import sha256  # slow to import, and what only reads files needs it not
+
+    start = f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}."
     for other in target.parent.glob(f"{start}*{_SUFFIX}"):
         _remove_dead(other)
     folder = lock = None

@@ -22,18 +22,27 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
-from refnet.files.containers.archive import Archive, is_zip, largest, least_elements, opened, shown, widened
+from refnet.files.containers.archive import (
+    TORCH_MAGIC,
+    Archive,
+    is_legacy_torch,
+    is_zip,
+    largest,
+    least_elements,
+    opened,
+    shown,
+    widened,
+)
 from refnet.files.containers.pickles import LONGEST, unpickle
 from refnet.files.containers.structure import Contents, IntegerScale
 from refnet.files.containers.torch_objects import Storage, Tensor
 from refnet.files.containers.torch_wrappers import unwrapped
 
-__all__ = ["is_legacy", "read"]
+__all__ = ["read"]
 
 Array = npt.NDArray[Any]
 _Load = Callable[[Storage], Array]  # the elements of a storage, 1-D, as they are stored
 
-_MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 # bfloat16 is the upper half of a float32 and read as the integer that it looks like; bool too, whose bytes may be any.
@@ -123,12 +132,6 @@ def _in_floats(contents: Contents, tensors: Mapping[str, Tensor]) -> Contents:
     return contents._replace(arrays=arrays, integers=integers, steps=steps, stored=stored)
 
 
-def is_legacy(file: BinaryIO) -> bool:
-    """Whether a file begins as checkpoints did before PyTorch 1.6: with a pickle of the magic number."""
-    file.seek(0)
-    return _MAGIC.to_bytes(10, "little") in file.read(32)  # protocols 2 to 5 differ in what comes before it
-
-
 def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
     archive = Archive(file)
     found = [name for name in archive.members if name.split("/")[-1] == "data.pkl"]
@@ -155,11 +158,11 @@ def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
 
 
 def _from_legacy(file: BinaryIO) -> tuple[Any, _Load]:
-    if not is_legacy(file):
+    if not is_legacy_torch(file):
         raise FormatError("not a PyTorch checkpoint: neither a zip archive nor the format from before 1.6")
     file.seek(0)
     (magic, _), (protocol, _), (machine, _) = unpickle(file), unpickle(file), unpickle(file)
-    if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(machine, dict):
+    if magic != TORCH_MAGIC or protocol != _PROTOCOL or not isinstance(machine, dict):
         raise FormatError(f"not a PyTorch checkpoint of protocol {_PROTOCOL}: damaged, or older than PyTorch 0.1.10")
     (checkpoint, storages), (keys, _) = unpickle(file), unpickle(file)
     places = _places(file, keys, storages)

@@ -23,6 +23,7 @@ from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import matters
 
 __all__ = [
+    "ROUNDING",
     "WIDTHS",
     "NamedLayout",
     "apart",
@@ -43,7 +44,8 @@ _PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
 WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 
 _HEAD = ("head.hidden.", "head.logits.")
-_ROUNDING = 8  # no vendor rounds a number of channels further
+_OF_NORMS = (".gamma", ".beta", ".mean", ".var")
+ROUNDING = 8  # no vendor rounds a number of channels further
 
 
 class _Form(NamedTuple):
@@ -194,8 +196,10 @@ def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Itera
             layout = _layout(name, 1.0, 1000, _Form(scheme, False))
             if model is None and len((layout.entries.keys() | layout.unused) & arrays.keys()) < len(arrays) / 2:
                 continue
-            for folded in (False, True):
-                yield from _at_widths(arrays, name, width, _Form(scheme, folded))
+            # What has a batch norm's arrays is not folded, and what has none of them is.
+            norms = [key for key, (ours, _) in layout.entries.items() if ours.endswith(_OF_NORMS)]
+            folded = not any(key in arrays for key in norms)
+            yield from _at_widths(arrays, name, width, _Form(scheme, folded))
 
 
 def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[NamedLayout]:
@@ -215,7 +219,7 @@ def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]
     full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
     # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
     for width in WIDTHS if model.width == 1.0 else (1.0,):
-        if abs(width * full - found[1]) <= _ROUNDING:
+        if abs(width * full - found[1]) <= ROUNDING:
             widths = plan(model, width)
             if widths not in tried and [widths.stem, widths.blocks[-1].out] == found:
                 yield width

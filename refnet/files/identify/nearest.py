@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from refnet.alignment.align import cheapest
-from refnet.files.identify.names import WIDTHS
+from refnet.files.identify.names import ROUNDING, WIDTHS
 from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
@@ -44,24 +44,28 @@ def likely(
     -------
     names and widths
     """
-    rows = _rows_of(graph)
+    rows = tuple(_rows_of(graph))
     classes = rows[-1][2]
     names = [name for name in MODELS if _meant(name, graph)] if model is None else [model]
     # How many convolutions with a kernel there are, and of which kernels, no width changes. A width is sought only
-    # where it can matter.
+    # where it can matter: first one without any difference, then, if one is of interest, that with the fewest.
     windowed = _windowed(rows)
-    heap: list[tuple[int, int, float | None]] = [
-        (_least(_windowed(_rows(name, 1.0)), windowed), place, None) for place, name in enumerate(names)
+    heap: list[tuple[int, int, bool, float | None]] = [
+        (_least(_windowed(_rows(name, 1.0)), windowed), place, False, width) for place, name in enumerate(names)
     ]
     heapify(heap)
     while heap and heap[0][0] <= most():
-        _, place, at = heappop(heap)
-        if at is None:
-            at = _best_width(names[place], rows) if width is None else width
-            known = [*_rows(names[place], at)[:-1], ("pointwise_conv2d", (), classes)]
-            heappush(heap, (_least(known, rows), place, at))
-        else:
+        least, place, counted, at = heappop(heap)
+        if counted and at is not None:
             yield names[place], at
+            continue
+        if at is None:
+            at = _best_width(names[place], rows) if counted else _exact_width(names[place], rows)
+        if at is None:
+            heappush(heap, (max(least, 1), place, True, None))
+        else:
+            known = (*_rows(names[place], at)[:-1], ("pointwise_conv2d", (), classes))
+            heappush(heap, (_least(known, rows), place, True, at))
 
 
 def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tuple[str, float, int]]:
@@ -111,24 +115,39 @@ def _meant(name: str, graph: Graph) -> bool:
     return model.dialect.vendor != "refnet" or model.size == graph.recipe.size
 
 
+def _exact_width(name: str, rows: Sequence[_Row]) -> float | None:
+    """The width with all of a file's convolutions but the layer of classes; None if there is none."""
+    known = _rows(name, 1.0)
+    if len(known) != len(rows):
+        return None
+    widths = plan(find(name), 1.0)
+    full, behind = widths.blocks[-1].out, 1 + bool(widths.last) + bool(widths.hidden)
+    found = rows[-1 - behind][2]  # what the last block makes
+    near = (each for each in _widths(name, None) if abs(each * full - found) <= ROUNDING)
+    return next((each for each in near if _rows(name, each)[:-1] == tuple(rows[:-1])), None)
+
+
 def _best_width(name: str, rows: Sequence[_Row]) -> float:
     """The width with the fewest convolutions of either side that have no equal on the other, in whatever order."""
     theirs = Counter(rows)
 
     def apart(width: float) -> int:
-        mine = _rows(name, width)
-        return len(mine) - 2 * (Counter(mine) & theirs).total()
+        mine, total = _counted(name, width)
+        return total - 2 * sum(min(count, theirs.get(row, 0)) for row, count in mine)
 
     return min(_widths(name, None), key=apart)
 
 
-def _windowed(rows: Sequence[_Row]) -> list[_Row]:
+def _windowed(rows: Sequence[_Row]) -> tuple[_Row, ...]:
     """The convolutions with a kernel, their channels left open."""
-    return [(op, kernel, 0) for op, kernel, _ in rows if op in WINDOWED]
+    return tuple((op, kernel, 0) for op, kernel, _ in rows if op in WINDOWED)
 
 
-def _least(known: Sequence[_Row], file: Sequence[_Row]) -> int:
+@lru_cache(maxsize=1024)
+def _least(known: tuple[_Row, ...], file: tuple[_Row, ...]) -> int:
     """How many differences two sequences of convolutions have at least."""
+    if known == file:
+        return 0
     if not known or not file:
         return max(len(known), len(file))
     numbers: dict[object, int] = {}
@@ -138,6 +157,13 @@ def _least(known: Sequence[_Row], file: Sequence[_Row]) -> int:
     op, kernel, channels = (mine[:, None, part] != theirs[None, :, part] for part in range(3))
     costs = np.where(op, 3, 1 * kernel + channels)  # of two operations: more than that both have no counterpart
     return cheapest(costs, np.ones(len(mine), np.int64), np.ones(len(theirs), np.int64))[0]
+
+
+@lru_cache(maxsize=16384)
+def _counted(name: str, width: float) -> tuple[tuple[tuple[_Row, int], ...], int]:
+    """How often a known network has each convolution, and how many it has."""
+    rows = _rows(name, width)
+    return tuple(Counter(rows).items()), len(rows)
 
 
 @lru_cache(maxsize=16384)

@@ -7,25 +7,28 @@ cannot say is refused, by the name of the operation and its place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
+
 from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents
-from refnet.files.importers import keras, ncnn, onnx, openvino, tensorflow, tflite
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.stored import import_stored
 
 __all__ = ["ImportedGraph", "import_graph"]
 
+# Of each kind of file the module that reads it, which is imported when there is such a file.
 _IMPORTERS = {
-    "onnx": onnx.import_onnx,
-    "tflite": tflite.import_tflite,
-    "hdf5": keras.import_keras,
-    "keras": keras.import_keras,
-    "ncnn": ncnn.import_ncnn,
-    "openvino": openvino.import_openvino,
-    "tfjs-layers": keras.import_keras,
-    "tfjs-graph": tensorflow.import_tensorflow,
-    "tensorflow": tensorflow.import_tensorflow,
+    "onnx": "onnx",
+    "tflite": "tflite",
+    "hdf5": "keras",
+    "keras": "keras",
+    "ncnn": "ncnn",
+    "openvino": "openvino",
+    "tfjs-layers": "keras",
+    "tfjs-graph": "tensorflow",
+    "tensorflow": "tensorflow",
 }
 
 
@@ -57,4 +60,7 @@ def import_graph(contents: Contents, size: tuple[int, int] | None = None) -> Imp
         return import_stored(contents)
     if contents.structure is None:
         raise FormatError("the file does not say how its arrays are used")
-    return canonicalise(_IMPORTERS[contents.kind](contents, size))
+    vendor = _IMPORTERS[contents.kind]
+    module = import_module(f"{__name__}.{vendor}")
+    made: Callable[[Contents, tuple[int, int] | None], ImportedGraph] = getattr(module, f"import_{vendor}")
+    return canonicalise(made(contents, size))

@@ -187,7 +187,7 @@ class GraphBuilder:
             return self._by_number(name, op, x, y.array)
         match op:
             case "sub":
-                return self._by_channel(name, "beta", x, Const(-y.array))
+                return self._by_channel(name, "beta", x, y._replace(array=-y.array))
             case "div":
                 return self._by_channel(name, "gamma", x, Const(1 / y.array))
         return self._by_channel(name, {"add": "beta", "mul": "gamma"}[op], x, y)

@@ -277,6 +277,21 @@ def _parts_of_norm(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs),)
 
 
+def _centred_then_scaled(work: _Pass, node: Node) -> Nodes:
+    """An addend for each channel, then a factor for each: one batch norm, whose mean is taken away.
+
+    Changes the addend: the mean is its negative.
+    """
+    if not _is_part(work, node, "gamma"):
+        return ()
+    first = work.before(node, "batch_norm")
+    if first is None or not _is_part(work, first, "beta"):
+        return ()
+    work.carry(first, "beta", node, "mean")
+    work.params[f"{node.name}.mean"] = -work.params[f"{node.name}.mean"]
+    return (replace(node, inputs=first.inputs),)
+
+
 def _bias(work: _Pass, node: Node) -> Nodes:
     """An addend for each channel after a convolution without bias is its bias."""
     if not _is_part(work, node, "beta"):
@@ -308,6 +323,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _clip_of_clip,
     _parts_of_norm,
     _bias,
+    _centred_then_scaled,
     _mean_of_means,
     _pad_then_window,
     _factor_of_product,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,39 +13,22 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint, identify, settled
-from refnet.files.containers.structure import Contents, Structure
-from refnet.files.importers.integers import ImportedIntegers
-from refnet.files.importers.onnx_integers import import_onnx_integers
-from refnet.files.importers.onnx_quantised import is_quantised_onnx
-from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
-from refnet.files.integers_npz import integers_in
-from refnet.files.quantised.torch_state import torch_integers
+from refnet.files.containers.structure import Contents
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
 from refnet.networks.preprocessing import RAW, Preprocessing
-from refnet.readings.integer.quantisation import Quantisation
-from refnet.readings.quantised import DEFAULT_KERNELS
+
+if TYPE_CHECKING:  # what reads integers is imported where there are some: most files are of floats
+    from refnet.files.importers.integers import ImportedIntegers
+    from refnet.readings.integer.quantisation import Quantisation
 
 __all__ = ["QuantisedFile", "read_quantised"]
 
 
+_KINDS = ("npz", "pth", "onnx", "tflite")
 _ANY = (0, 0)
 # What integers of 8 bits usually cover: pixel / scale - mean.
 _RANGES = {(-1.0, 1.0): (127.5, 1.0), (0.0, 1.0): (255.0, 0.0), (0.0, 255.0): (1.0, 0.0), (-128.0, 127.0): (1.0, 128.0)}
-
-
-class _Reader(NamedTuple):
-    """How a kind of container is read in integers, and whose arithmetic is meant where nobody says."""
-
-    holds: Callable[[Structure], bool]
-    read: Callable[[Contents, tuple[int, int] | None], ImportedIntegers]
-    kernels: str
-
-
-_READERS: Mapping[str, _Reader] = {
-    "onnx": _Reader(is_quantised_onnx, import_onnx_integers, "onnxruntime"),
-    "tflite": _Reader(is_quantised, import_tflite_integers, DEFAULT_KERNELS),
-}
 
 
 class QuantisedFile(NamedTuple):
@@ -79,17 +62,16 @@ def read_quantised(
     FormatError, RequestError
         in one line: the file, what is wrong.
     """
-    kind = containers.kind(path) if Path(path).is_file() else ""
-    if kind not in ("npz", "pth", *_READERS):
-        return None
-    contents = containers.read(path) if contents is None else contents
-    if kind == "npz":
-        own = integers_in(path, contents.arrays)
-        return None if own is None else QuantisedFile(*own, None, {})
-    if kind == "pth":
+    if contents is None:
+        if not Path(path).is_file() or containers.kind(path) not in _KINDS:
+            return None
+        contents = containers.read(path)
+    if contents.kind == "npz":
+        return _of_npz(path, contents)
+    if contents.kind == "pth":
         return _of_torch(path, contents, model, width, size)
-    reader = _READERS[contents.kind]
-    if contents.structure is None or not reader.holds(contents.structure):
+    reader = _reader(contents)
+    if reader is None:
         return None
     sides = None if size is None else image_size(size, _ANY)
     try:
@@ -103,12 +85,50 @@ def read_quantised(
     return _named(imported, twin, reader.kernels)
 
 
+class _Reader(NamedTuple):
+    """How a kind of container is read in integers, and whose arithmetic is meant where nobody says."""
+
+    read: Callable[[Contents, tuple[int, int] | None], ImportedIntegers]
+    kernels: str
+
+
+def _reader(contents: Contents) -> _Reader | None:
+    """What reads a file whose convolutions read integers."""
+    if contents.structure is None:
+        return None
+    if contents.kind == "onnx":
+        from refnet.files.importers.onnx_quantised import is_quantised_onnx
+
+        if is_quantised_onnx(contents.structure):
+            from refnet.files.importers.onnx_integers import import_onnx_integers
+
+            return _Reader(import_onnx_integers, "onnxruntime")
+    if contents.kind == "tflite":
+        from refnet.files.importers.tflite_integers import import_tflite_integers, is_quantised
+
+        if is_quantised(contents.structure):
+            from refnet.readings.quantised import DEFAULT_KERNELS
+
+            return _Reader(import_tflite_integers, DEFAULT_KERNELS)
+    return None
+
+
+def _of_npz(path: str | Path, contents: Contents) -> QuantisedFile | None:
+    """An archive that `refnet quantise` wrote."""
+    from refnet.files.integers_npz import integers_in
+
+    own = integers_in(path, contents.arrays)
+    return None if own is None else QuantisedFile(*own, None, {})
+
+
 def _of_torch(
     path: str | Path, contents: Contents, model: str | None, width: float | None, size: tuple[int, int] | int | None
 ) -> QuantisedFile | None:
     """A state dict of PyTorch, if its tensors are quantised."""
     if not contents.integers:
         return None
+    from refnet.files.quantised.torch_state import torch_integers
+
     found = identify(path, model=model, width=width, size=size, contents=contents)
     try:
         graph, params, quantised, kernels = torch_integers(contents, found)

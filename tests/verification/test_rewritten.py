@@ -1,0 +1,113 @@
+"""Networks of their own that a converter has written in another way: the same network all the same, or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from exporting import checkpoint
+
+from refnet import Graph, Node, Recipe
+from refnet.alignment.differences import Standing
+from refnet.networks.random import random_params
+from refnet.verification.verify import verify
+
+VECTOR = (5,)
+NORM = dict.fromkeys(("gamma", "beta", "mean", "var"), VECTOR)
+CONV = {"w": (5, 5), "b": VECTOR}
+RECIPE = Recipe("", 1.0, (6, 7), 5, channels=5)
+
+
+def own(graph, params, held=None, path="one"):
+    """What is said of a file of a network of its own that holds these arrays, by default all."""
+    keys = {name: name for name in (params if held is None else held)}
+    return checkpoint(graph, params, path, standing=Standing("own"), models=(), scheme="structure", keys=keys)
+
+
+def normed() -> tuple[Graph, dict[str, np.ndarray]]:
+    """A batch norm that no convolution stands before."""
+    nodes = (
+        Node("act", "relu", ("input",)),
+        Node("norm", "batch_norm", ("act",), NORM, {"eps": 1e-3}),
+        Node("conv", "pointwise_conv2d", ("norm",), CONV),
+    )
+    graph = Graph(RECIPE, nodes)
+    return graph, random_params(graph)
+
+
+def worked_out(graph, params, spoilt=1.0):
+    """The same as a factor and an addend, computed in float32."""
+    one = np.float32(1)
+    factor = params["norm.gamma"] * (one / np.sqrt(params["norm.var"] + np.float32(1e-3)))
+    addend = params["norm.beta"] - params["norm.mean"] * factor
+    made = {"norm.gamma": factor * np.float32(spoilt), "norm.beta": addend}
+    made |= {"norm.mean": np.zeros(5, np.float32), "norm.var": np.ones(5, np.float32)}
+    held = [name for name in params if name not in ("norm.mean", "norm.var")]
+    other = graph.replaced("norm", replace(graph["norm"], attrs={"eps": 0.0}))
+    return own(other, {**params, **made}, held, "other")
+
+
+def test_a_batch_norm_alone_may_be_held_as_factor_and_addend():
+    graph, params = normed()
+    found = verify(own(graph, params), worked_out(graph, params))
+    assert found.holds
+    assert found.needs == ("folded",)
+    assert {value.name for value in found.values if value.kind == "folded"} >= {"norm.gamma", "norm.beta"}
+
+
+def test_a_factor_that_the_batch_norm_does_not_make_is_wrong():
+    graph, params = normed()
+    found = verify(own(graph, params), worked_out(graph, params, spoilt=1 + 2.0**-18))
+    assert [value.name for value in found.faults] == ["norm.gamma"]
+
+
+def test_a_batch_norm_that_is_held_as_it_is_must_have_the_same_eps():
+    graph, params = normed()
+    other = graph.replaced("norm", replace(graph["norm"], attrs={"eps": 1e-5}))
+    (difference,) = verify(own(graph, params), own(other, params, path="other")).structure
+    assert (difference.node, difference.key) == ("norm", "eps")
+
+
+def twice() -> tuple[Graph, dict[str, np.ndarray]]:
+    """A shared layer that is called twice on the same tensor."""
+    nodes = (
+        Node("one", "pointwise_conv2d", ("input",), CONV),
+        Node("two", "pointwise_conv2d", ("input",), CONV),
+        Node("sum", "add", ("one", "two")),
+    )
+    graph = Graph(RECIPE, nodes)
+    params = random_params(graph)
+    return graph, {**params, "two.w": params["one.w"], "two.b": params["one.b"]}
+
+
+def test_what_is_computed_twice_may_be_computed_once():
+    graph, params = twice()
+    once = Graph(RECIPE, (replace(graph["one"], name="x"), Node("y", "add", ("x", "x"))))
+    held = {"x.w": params["one.w"], "x.b": params["one.b"]}
+    assert verify(own(graph, params), own(once, held, path="other")).holds
+
+
+@pytest.mark.parametrize("slot", ["w", "b"])
+def test_layers_of_other_weights_are_not_the_same_layer(slot):
+    graph, params = twice()
+    params[f"two.{slot}"] = params[f"two.{slot}"] + 1
+    once = Graph(RECIPE, (replace(graph["one"], name="x"), Node("y", "add", ("x", "x"))))
+    held = {"x.w": params["one.w"], "x.b": params["one.b"]}
+    assert not verify(own(graph, params), own(once, held, path="other")).holds
+
+
+def test_branches_may_come_in_another_order():
+    nodes = (
+        Node("left", "pointwise_conv2d", ("input",), CONV),
+        Node("right", "pointwise_conv2d", ("input",), CONV),
+        Node("left.act", "relu", ("left",)),
+        Node("right.act", "tanh", ("right",)),
+        Node("end", "concat", ("left.act", "right.act")),
+    )
+    graph = Graph(RECIPE, nodes)
+    params = random_params(graph)
+    names = {node.name: f"tensor_{i}" for i, node in enumerate(nodes)}
+    moved = Graph(RECIPE, tuple(nodes[i] for i in (1, 3, 0, 2, 4))).renamed(names)
+    renamed = {f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": each for name, each in params.items()}
+    assert verify(own(graph, params), own(moved, renamed, path="other")).holds
