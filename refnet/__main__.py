@@ -1,10 +1,15 @@
-"""`python -m refnet` and the command `refnet`: an interrupt while modules are imported ends it without a word."""
+"""`python -m refnet` and the command `refnet`: an interrupt while modules are imported ends it without a word.
+
+Before NumPy is imported BLAS is told to take one thread.
+"""
 
 import os
 import signal
 import sys
 from types import FrameType
 from typing import NoReturn
+
+from refnet.child import keep_to_one_thread
 
 __all__ = ["command"]
 
@@ -15,6 +20,7 @@ def command() -> NoReturn:
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     for number in numbers:
         signal.signal(number, _leave)
+    keep_to_one_thread()
     from refnet.cli import main
 
     status = 1

@@ -1,6 +1,7 @@
 """Another Python that imports what this one would: how it is called, and with what environment.
 
-Nothing is imported from the folder that happens to be current.
+Nothing is imported from the folder that happens to be current. How many threads BLAS takes is told by the environment
+too, here and there: it is read once, when NumPy is imported.
 """
 
 from __future__ import annotations
@@ -8,9 +9,20 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["ONE_THREAD", "environment", "is_startable", "python"]
+__all__ = ["ONE_THREAD", "environment", "is_startable", "keep_to_one_thread", "python"]
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # of BLAS, for `environment`
+# One thread of BLAS, whichever NumPy was built with.
+ONE_THREAD = dict.fromkeys(
+    (
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ),
+    "1",
+)
+_ours: set[str] = set()  # variables that are not the user's
 
 
 def python(*arguments: str) -> list[str]:
@@ -19,9 +31,21 @@ def python(*arguments: str) -> list[str]:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment and the import paths of this process, and some variables besides."""
+    """The user's environment, the import paths of this process, and some variables besides."""
     paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": paths, **variables}
+    own = {name: value for name, value in os.environ.items() if name not in _ours}
+    return {**own, "PYTHONPATH": paths, **variables}
+
+
+def keep_to_one_thread() -> None:
+    """Let BLAS take one thread in this process; to be called before NumPy is imported.
+
+    Threads of BLAS wait for one another in a loop: they hardly save time, and where other programs keep the cores busy
+    they cost many times as much. A user whose environment says how many there are to be has as many.
+    """
+    if not any(name in os.environ for name in ONE_THREAD):
+        os.environ.update(ONE_THREAD)
+        _ours.update(ONE_THREAD)
 
 
 def is_startable() -> bool:
