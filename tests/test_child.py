@@ -30,7 +30,8 @@ def test_a_command_is_told_to_take_one_thread_before_numpy_is_imported():
         "import os, runpy, sys; sys.argv = ['refnet', 'models']\n"
         "class Finder:\n"
         "    def find_spec(name, *_):\n"
-        "        if name == 'numpy': print('first', os.environ['OPENBLAS_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])\n"
+        "        if name == 'numpy':\n"
+        "            print('first', os.environ['OPENBLAS_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])\n"
         "sys.meta_path.insert(0, Finder)\n"
         "runpy.run_module('refnet', run_name='__main__')"
     )

@@ -7,8 +7,9 @@ replayed on the inputs of a port, matched against the arrays of a file, injected
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,11 +19,39 @@ from refnet.bugs.arrays import Expected
 from refnet.graph import Node
 from refnet.readings.precision import Precision
 
-__all__ = ["Change", "Mistake", "identity", "with_attrs", "with_op", "without"]
+__all__ = ["Change", "Deferred", "Mistake", "identity", "with_attrs", "with_op", "without"]
 
 Array = npt.NDArray[Any]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Deferred(Mapping[str, "Array | Expected"]):
+    """Arrays by name that are made, once, when one is asked for: a change that is only counted makes none.
+
+    Parameters
+    ----------
+    names : of the arrays
+    make : gives them all
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[], Mapping[str, Array | Expected]]) -> None:
+        self._names, self._make = tuple(names), make
+
+    @cached_property
+    def _made(self) -> Mapping[str, Array | Expected]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Array | Expected:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Mistake(NamedTuple):

@@ -7,12 +7,13 @@ no list can hold, because it is a number, is solved for in `solved`; how an imag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.pixels import column, fed, pixels_of
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
@@ -84,7 +85,7 @@ def _treated(segment: Segment, form: str) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None or not _differs(form, own, alone=form in _CONSTANTS):
         return
-    yield from fed(segment, form, RULES[form](pixels_of(segment, own), own), **_facts(form, own))
+    yield from fed(segment, form, lambda: RULES[form](pixels_of(segment, own), own), **_facts(form, own))
 
 
 def _facts(form: str, own: Preprocessing) -> dict[str, float]:
@@ -119,13 +120,16 @@ def input_reversed(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None:
         return
-    pixels = pixels_of(segment, own)[:, ::-1]
     for form in _REVERSED:
         if form == "own" and len(set(own.mean)) == len(set(own.std)) == 1:
             continue  # then it is the first
         if form == "own" or _differs(form, own, alone=True):
-            rule = _normalised(pixels / own.scale, own) if form == "own" else RULES[form](pixels, own)
-            yield from fed(segment, form, rule)
+            yield from fed(segment, form, partial(_reversed, segment, form, own))
+
+
+def _reversed(segment: Segment, form: str, own: Preprocessing) -> Array:
+    pixels = pixels_of(segment, own)[:, ::-1]
+    return _normalised(pixels / own.scale, own) if form == "own" else RULES[form](pixels, own)
 
 
 def input_grey(segment: Segment) -> Iterator[Change]:
@@ -136,12 +140,16 @@ def input_grey(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None or segment.given[SOURCE].shape[1] != len(GREY):
         return
-    pixels = pixels_of(segment, own)
-    for form, grey in (
-        ("grey", (pixels * column(GREY)).sum(axis=1, keepdims=True)),
-        ("red", pixels[:, :1]),
-    ):
-        yield from fed(segment, form, _normalised(np.repeat(grey, len(GREY), axis=1) / own.scale, own))
+    greys: Mapping[str, Callable[[Array], Array]] = {
+        "grey": lambda pixels: (pixels * column(GREY)).sum(axis=1, keepdims=True),
+        "red": lambda pixels: pixels[:, :1],
+    }
+    for form, grey in greys.items():
+        yield from fed(segment, form, partial(_without_colours, segment, grey, own))
+
+
+def _without_colours(segment: Segment, grey: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return _normalised(np.repeat(grey(pixels_of(segment, own)), len(GREY), axis=1) / own.scale, own)
 
 
 def input_order(segment: Segment) -> Iterator[Change]:
@@ -157,6 +165,13 @@ def input_order(segment: Segment) -> Iterator[Change]:
         yield Change(SOURCE, "CHW", given={SOURCE: x.reshape(N, H, W, C).transpose(0, 3, 1, 2)})
 
 
+_COARSER: Mapping[str, Callable[[Array], Array]] = {
+    "rounded": np.rint,
+    "truncated": lambda pixels: np.floor(pixels + 1e-3),
+    "cut": lambda pixels: pixels.clip(0, 255),
+}
+
+
 def input_quantised(segment: Segment) -> Iterator[Change]:
     """pixels made coarser, or cut off.
 
@@ -165,15 +180,27 @@ def input_quantised(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None:
         return
-    x, pixels = segment.given[SOURCE].astype(np.float64), pixels_of(segment, own)
-    near = np.rint(pixels)
-    if np.abs(pixels - near).max(initial=0.0) > 1e-3:  # of a picture whose values are no whole numbers
-        yield from fed(segment, "rounded", _normalised(near / own.scale, own))
-        yield from fed(segment, "truncated", _normalised(np.floor(pixels + 1e-3) / own.scale, own))
-        yield from fed(segment, "cut", _normalised(pixels.clip(0, 255) / own.scale, own))
+    if not _is_whole(pixels_of(segment, own)):
+        for form, coarse in _COARSER.items():
+            yield from fed(segment, form, partial(_coarsened, segment, coarse, own))
+    x = segment.given[SOURCE]
     for form, low, high in (("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0)):
         if x.min(initial=0.0) < low or x.max(initial=0.0) > high:
-            yield from fed(segment, form, x.clip(low, high))
+            yield from fed(segment, form, partial(_clipped, x, low, high))
+
+
+def _clipped(x: Array, low: float, high: float) -> Array:
+    return x.astype(np.float64).clip(low, high)
+
+
+def _is_whole(pixels: Array) -> bool:
+    """Whether the values of a picture are whole numbers."""
+    pixels -= np.rint(pixels)
+    return bool(np.abs(pixels, out=pixels).max(initial=0.0) <= 1e-3)
+
+
+def _coarsened(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return _normalised(coarse(pixels_of(segment, own)) / own.scale, own)
 
 
 def input_resize(segment: Segment) -> Iterator[Change]:
@@ -184,11 +211,27 @@ def input_resize(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/pytorch/vision/issues/6506
     """
     if SOURCE in segment.given:
-        x = segment.given[SOURCE].astype(np.float64)
-        down = np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
-        right, moved = (np.concatenate([y[:, :, :, 1:], y[:, :, :, -1:]], axis=3) for y in (x, down))
-        yield Change(SOURCE, "half", given={SOURCE: (x + down + right + moved) / 4})
-        yield Change(SOURCE, "one", given={SOURCE: moved})
+        for form, move in (("half", _half_away), ("one", _one_away)):
+            yield Change(SOURCE, form, given=Deferred([SOURCE], partial(_of_input, segment, move)))
+
+
+def _of_input(segment: Segment, move: Callable[[Array], Array]) -> Mapping[str, Array]:
+    return {SOURCE: move(segment.given[SOURCE].astype(np.float64))}
+
+
+def _half_away(x: Array) -> Array:
+    down, right = _shifted(x, 2), _shifted(x, 3)
+    made: Array = (x + down + right + _shifted(down, 3)) / 4
+    return made
+
+
+def _one_away(x: Array) -> Array:
+    return _shifted(_shifted(x, 2), 3)
+
+
+def _shifted(x: Array, axis: int) -> Array:
+    """One pixel on along an axis, the last one twice."""
+    return np.take(x, [*range(1, x.shape[axis]), x.shape[axis] - 1], axis)
 
 
 def input_turned(segment: Segment) -> Iterator[Change]:

@@ -6,16 +6,18 @@ All but one are of its arrays before the fold; what only a fold can show, and no
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import UnitArrays
-from refnet.bugs.changes import Change, with_attrs, without
+from refnet.bugs.changes import Change, Deferred, with_attrs, without
 from refnet.bugs.segments import Segment
+from refnet.graph import Node
 from refnet.readings.carried import channel
 
 Array = npt.NDArray[Any]
@@ -152,10 +154,19 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/pytorch/pytorch/issues/35644
     """
     readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
+    made = cache(lambda: dict(_moments(segment, readers)))  # of all of them in one run
+    for name in (*segment.given, *segment.graph.by_name):
+        if name in readers:
+            slots = [f"{readers[name].name}.{slot}" for slot in ("mean", "var")]
+            yield Change(readers[name].name, params=Deferred(slots, made), fed=True)
+
+
+def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[str, Array]]:
+    """Mean and variance of what each batch norm is given."""
     for name, x in segment.values(readers.keys()):
-        node, axes = readers[name], (0, *range(2, x.ndim))
-        params = {f"{node.name}.mean": x.mean(axis=axes), f"{node.name}.var": x.var(axis=axes)}
-        yield Change(node.name, params=params, fed=True)
+        axes = (0, *range(2, x.ndim))
+        yield f"{readers[name].name}.mean", x.mean(axis=axes)
+        yield f"{readers[name].name}.var", x.var(axis=axes)
 
 
 def bn_fix_gamma(unit: UnitArrays) -> Iterator[Change]:

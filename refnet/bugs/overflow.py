@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
+from refnet.bugs.reach import stays_within
 from refnet.bugs.segments import Segment
 from refnet.graph import Graph, Node, interpret
 from refnet.readings import fast
@@ -42,9 +43,11 @@ def sum_overflow(segment: Segment) -> Iterator[Change]:
 
 def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
     """Every node whose sums leave a format, before it divides them, and after."""
+    largest = FLOATS[store].largest
+    if stays_within(segment.graph, segment.params, segment.given, largest * (1 - _NEAR)):
+        return
     params = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
     values: dict[str, Array] = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
-    largest = FLOATS[store].largest
     for index, node in enumerate(segment.graph.nodes):
         y = _one(segment, node, values, params)
         for form, sums in _sums(node, values[node.inputs[0]], y):

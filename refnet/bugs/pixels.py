@@ -5,14 +5,14 @@ No bug is here: those of the input are made with these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
@@ -35,18 +35,25 @@ def column(figures: tuple[float, ...]) -> Array:
     return np.array(figures).reshape(-1, 1, 1)
 
 
-def fed(segment: Segment, form: str, x: Array, levels: float = 0.0, **facts: Any) -> Iterator[Change]:
+def fed(
+    segment: Segment, form: str, x: Array | Callable[[], Array], levels: float = 0.0, **facts: Any
+) -> Iterator[Change]:
     """The segment on another input; a port's own may be some levels of a pixel away from it.
 
     x was made from the reference's input, which was rounded when the pixels became it, three times, of terms that are
-    as large as pixel / scale and mean, over the standard deviation; and so is the port's own.
+    as large as pixel / scale and mean, over the standard deviation; and so is the port's own. What gives an x of the
+    same shape does so when the change is made.
     """
-    given = segment.given[SOURCE]
-    if x.shape == given.shape:
-        slack = _slack(segment, x)
-        if levels and (own := segment.whole.recipe.preprocessing) is not None:
-            slack = slack + levels / own.scale / column(own.std)
-        yield Change(SOURCE, form, facts, given={SOURCE: Expected(x, slack)})
+    if callable(x) or x.shape == segment.given[SOURCE].shape:
+        yield Change(SOURCE, form, facts, given=Deferred([SOURCE], lambda: {SOURCE: _expected(segment, x, levels)}))
+
+
+def _expected(segment: Segment, x: Array | Callable[[], Array], levels: float) -> Expected:
+    x = x() if callable(x) else x
+    slack, own = _slack(segment, x), segment.whole.recipe.preprocessing
+    if levels and own is not None:
+        slack = slack + levels / own.scale / column(own.std)
+    return Expected(x, slack)
 
 
 def _slack(segment: Segment, x: Array) -> Array:

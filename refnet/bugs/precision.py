@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import UnitArrays
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
@@ -31,8 +31,12 @@ def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
         for node in unit.unit.nodes:
             names = {slot: name for slot, name in unit.names.items() if slot in node.params and slot in unit}
             for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
-                params = {name: move(unit[slot], store) for slot, name in names.items()}
+                params = Deferred(names.values(), partial(_moved, unit, names, partial(move, store=store)))
                 yield Change(node.name, form, {"store": store}, params=params)
+
+
+def _moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:
+    return {name: move(unit[slot]) for slot, name in names.items()}
 
 
 def weights_int8(unit: UnitArrays) -> Iterator[Change]:
@@ -44,9 +48,15 @@ def weights_int8(unit: UnitArrays) -> Iterator[Change]:
     """
     if unit.op in CONVOLUTIONS:
         for per in ("tensor", "channel"):
-            step = grid_steps(unit["w"], per, 127)
-            params = {unit.names["w"]: np.rint(unit["w"] / step) * step}
+            w = {"w": unit.names["w"]}
+            params = Deferred(w.values(), partial(_moved, unit, w, partial(_on_grid, per=per)))
             yield Change(unit.name, per, {"per": per}, params=params)
+
+
+def _on_grid(w: Array, per: str) -> Array:
+    step = grid_steps(w, per, 127)
+    made: Array = np.rint(w / step) * step
+    return made
 
 
 def grid_steps(w: Array, per: str, levels: float) -> Array:

@@ -1,14 +1,8 @@
-"""Every bug at every place where it can be, and what an input could show of them.
-
-The detectability report says, bug by bug and place by place, what an input with given weights could have shown at all.
-"""
+"""Every bug at every place where it can be, and how far each moves the segment that shows it."""
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +11,11 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import REPLAYED, Bug
 from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment, cut, limit, ported, run
+from refnet.bugs.segments import Segment, cut, ported, run
 from refnet.graph import SOURCE, Graph
-from refnet.network import Network
-from refnet.readings.bounds import Bound, Precision
+from refnet.readings.bounds import Bound
 
-__all__ = ["VISIBLE", "Detectability", "Site", "detectability", "sites", "styles", "visibility"]
+__all__ = ["VISIBLE", "Site", "rms", "rms_moved", "segments", "sites", "styles", "visibility"]
 
 Array = npt.NDArray[Any]
 
@@ -91,7 +84,25 @@ def sites(
     wanted : the bugs to look at
     """
     known: set[tuple[Any, ...]] = set()
-    parts = Parts(graph)
+    for style, whole in segments(Parts(graph), params, tensors):
+        for bug in wanted:
+            for change in bug.changes(whole):
+                site = Site(bug.id, change, whole, style)
+                key = change.node, site.mistake.what
+                if key not in known and change.shape is None:
+                    known.add(key)
+                    yield site
+
+
+def segments(
+    parts: Parts, params: Mapping[str, Array], tensors: Iterable[tuple[str, Array]]
+) -> Iterator[tuple[str, Segment]]:
+    """Every segment of every style, with its style; what is one segment in two styles comes once.
+
+    Parameters
+    ----------
+    tensors : as for `sites`
+    """
     dumped = _styles(parts)
     until = _last_uses(parts, dumped)
     have: dict[str, Array] = {}
@@ -102,15 +113,8 @@ def sites(
                 continue
             given = {each: have[each] for each in (SOURCE, *ends) if each in have}
             whole = cut(parts, params, name, given, judged=False)
-            if style != "all" and len(whole.graph) == 1:
-                continue  # as in the style before
-            for bug in wanted:
-                for change in bug.changes(whole):
-                    site = Site(bug.id, change, whole, style)
-                    key = change.node, site.mistake.what
-                    if key not in known and change.shape is None:
-                        known.add(key)
-                        yield site
+            if style == "all" or len(whole.graph) > 1:  # else as in the style before
+                yield style, whole
         for each in [each for each in have if until[each] == name]:
             del have[each]
 
@@ -136,76 +140,21 @@ def _last_uses(parts: Parts, dumped: Mapping[str, tuple[str, ...]]) -> dict[str,
 
 def visibility(site: Site, honest: Bound) -> float:
     """How far the bug moves its segment's result, in units of the rms that rounding explains."""
-    moved = _moved(site.changed, honest.y, np.float64)
+    moved = rms_moved(site.changed, honest.y, np.float64)
     if honest.rms > 0:
         return moved / honest.rms
     return float("inf") if moved else 0.0
 
 
-def _moved(changed: Segment, honest: Array, dtype: npt.DTypeLike) -> float:
+def rms_moved(changed: Segment, honest: Array, dtype: npt.DTypeLike) -> float:
     """The rms by which a bug moves its segment's result; infinite where that is no number any more."""
     with np.errstate(all="ignore"):
         y = run(changed, dtype) if changed.precision is None else ported(changed)  # only a run shows short sums
-        size = float(np.sqrt(np.mean(np.square(y - honest), dtype=np.float64)))
+        return rms(y - honest)
+
+
+def rms(moved: Array) -> float:
+    """The root of the mean square; infinite where that is no number."""
+    with np.errstate(all="ignore"):
+        size = float(np.sqrt(np.mean(np.square(moved), dtype=np.float64)))
     return size if np.isfinite(size) else float("inf")
-
-
-class Detectability(NamedTuple):
-    """At how many places a bug applies, and at which of them an input does not show it."""
-
-    bug: Bug
-    places: int
-    hidden: tuple[Mistake, ...]
-
-
-def detectability(net: Network, x: Array) -> list[Detectability]:
-    """For each bug: at how many places it applies, and where this input does not show it.
-
-    Parameters
-    ----------
-    net : it is run in float32, one image at a time, and no tensor is kept longer than a segment reads it
-    x : (N, C, H, W) float32
-
-    Notes
-    -----
-    Bugs are replayed in float32, whose own rounding is less than a fifth of what a bug has to show. Short sums are not
-    run, which takes as long as all else: they show where their bound is that much wider than float32's.
-    """
-    x = net.checked(x)
-    places: Counter[str] = Counter()
-    hidden: dict[str, list[Mistake]] = {bug.id: [] for bug in REPLAYED}
-    moved, explained = array("d"), array("d")  # squares of how far each moves its segment, and of what rounding may
-    for image in range(len(x)):
-        for index, (mistake, far, rounding) in enumerate(_seen(net, x[image : image + 1])):
-            if not image:
-                moved.append(0.0)
-                explained.append(0.0)
-            moved[index] += far * far
-            explained[index] += rounding * rounding
-            if image == len(x) - 1:  # the same ones in the same order whatever the image: only here they are kept
-                places[mistake.bug] += 1
-                if not moved[index] > VISIBLE**2 * explained[index]:
-                    hidden[mistake.bug].append(mistake)
-    return [Detectability(bug, places[bug.id], tuple(hidden[bug.id])) for bug in REPLAYED]
-
-
-def _seen(net: Network, x: Array) -> Iterator[tuple[Mistake, float, float]]:
-    """Every bug and place, with the rms by which it moves its segment and the rms that rounding explains."""
-    float32 = Precision.of("float32")
-    steps = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
-    for _, found in groupby(sites(net.graph, net.params, steps), lambda site: (site.style, site.segment.end)):
-        honest: tuple[Array, float] | None = None
-        for site in found:
-            if honest is None:
-                honest = _honest(site.segment, float32)
-            y, explained = honest
-            short = site.change.precision is not None
-            changed = site.changed
-            moved = limit(changed, float32, dtype=np.float32).rms if short else _moved(changed, y, np.float32)
-            yield site.mistake, moved, explained
-
-
-def _honest(segment: Segment, precision: Precision) -> tuple[Array, float]:
-    """An honest result, and the rms that rounding explains; the bounds themselves are let go."""
-    made = limit(segment, precision, dtype=np.float32)
-    return made.y, made.rms

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,11 +89,11 @@ def input_solved(segment: Segment) -> Iterator[Change]:
 def _examples(segment: Segment) -> Iterator[Change]:
     """One of each kind, where there is nothing to explain."""
     x = segment.given[SOURCE].astype(np.float64)
-    yield from fed(segment, "times", 1.02 * x + 0.1, factor=1.02, offset=0.1)
+    yield from fed(segment, "times", lambda: 1.02 * x + 0.1, factor=1.02, offset=0.1)
     if len({*x.shape}) and segment.whole.recipe.preprocessing is not None:
         own = segment.whole.recipe.preprocessing
         scaled = _of_pixels(own, own.scale * 1.25, own.mean, own.std)
-        yield from fed(segment, "divisor", scaled.of(x), found=own.scale * 1.25, known=own.scale)
+        yield from fed(segment, "divisor", partial(scaled.of, x), found=own.scale * 1.25, known=own.scale)
 
 
 # -------------------------------------------------------------------------------------------------------- the fit

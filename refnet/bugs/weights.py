@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
@@ -106,7 +106,10 @@ def _misread(y: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
 
 def _relaid(unit: UnitArrays, form: str, move: Callable[[Array], Array], rare: bool, **facts: Any) -> Change:
     """The weights laid out in another way."""
-    return Change(unit.name, form, facts, params={unit.names["w"]: unit.tensors["w"].map(move)}, rare=rare)
+    name = unit.names["w"]
+    return Change(
+        unit.name, form, facts, params=Deferred([name], lambda: {name: unit.tensors["w"].map(move)}), rare=rare
+    )
 
 
 def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
@@ -125,9 +128,14 @@ def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
         if K % 2 == 0:
             orders.append(("halves", {}, np.roll(np.arange(K), K // 2)))
         for form, facts, order in orders:
-            params = {f"{node.name}.{slot}": part.param(node, slot)[order] for slot in node.params}
+            names = [f"{node.name}.{slot}" for slot in node.params]
+            params = Deferred(names, partial(_reordered, part, names, order))
             lone = form == "two"  # which two differs from layer to layer
             yield Change(node.name, form, {"side": "output", **facts}, params=params, lone=lone)
+
+
+def _reordered(segment: Segment, names: Sequence[str], order: Array) -> Mapping[str, Array]:
+    return {name: segment.params[name][order] for name in names}
 
 
 def _suspects(segment: Segment, K: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.sites import detectability
+from refnet.bugs.detectability import detectability
 from refnet.cli.common import (
     Command,
     checkpoint_of,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refnet.bugs.sites import detectability
+from refnet.bugs.detectability import detectability
 from refnet.cli.common import (
     Command,
     checkpoint_of,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from refnet.bugs.changes import Mistake
-from refnet.bugs.sites import Detectability
+from refnet.bugs.detectability import Detectability
 from refnet.readings.precision import FLOATS
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
 

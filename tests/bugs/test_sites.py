@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.sites import detectability
+from refnet.bugs.detectability import detectability
+from refnet.bugs.segments import limit
+from refnet.bugs.sites import VISIBLE, rms_moved, sites
+from refnet.graph import SOURCE
 from refnet.judge.scorecard import FAMILIES
 from refnet.networks.dialects import MODELS
 from refnet.pack.probe import probe
+from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
 from refnet.report.bugs import detectability_rows
 
@@ -83,6 +88,50 @@ def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor
     finally:
         tracemalloc.stop()
     assert peak < bar + sum(array.nbytes for array in net.params.values())
+
+
+def hidden(net, x):
+    """By replaying every bug on the whole of every image."""
+    float32 = Precision.of("float32")
+    moved, explained = Counter(), Counter()
+    for image in range(len(x)):
+        one = x[image : image + 1]
+        tensors = [(SOURCE, one), *net.trace(one).items()]
+        for site in sites(net.graph, net.params, tensors):
+            honest = limit(site.segment, float32)
+            short = site.change.precision is not None
+            far = limit(site.changed, float32).rms if short else rms_moved(site.changed, honest.y, np.float64)
+            place = site.bug, site.change.node, site.change.form
+            moved[place] += far**2
+            explained[place] += honest.rms**2
+    return {place for place in moved if not moved[place] > VISIBLE**2 * explained[place]}
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_what_a_part_of_an_image_shows_is_what_all_of_all_images_show(grey):
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=10)
+    net = Network(graph, random_params(graph))
+    x = np.full_like(probe(graph, 2), 0.3) if grey else probe(graph, 2)
+    found = {(each.bug, each.node, each.form) for row in detectability(net, x) for each in row.hidden}
+    assert found == hidden(net, x)
+    assert found
+
+
+def test_a_blank_image_hides_nothing_that_another_one_shows():
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    alone = {row.bug.id: row for row in detectability(net, x)}
+    for pair in ((np.zeros_like(x), x), (x, np.zeros_like(x))):
+        for row in detectability(net, np.concatenate(pair)):
+            assert (row.bug.id, row.places) == (row.bug.id, alone[row.bug.id].places)
+            assert row.places - len(row.hidden) >= 0.9 * (row.places - len(alone[row.bug.id].hidden))
+
+
+def test_a_place_is_counted_once_in_whatever_tensors_it_shows():
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=10)
+    net = Network(graph, random_params(graph))
+    rows = {row.bug.id: row for row in detectability(net, 1e5 * probe(graph, 1))}
+    assert 0 < rows["sum-overflow"].places <= 2 * len(graph)  # a sum may leave a format before it is divided, and after
 
 
 def test_pixels_are_given_to_a_network_that_rescales_them():

@@ -1,0 +1,149 @@
+"""What an input could show of each bug: bug by bug and place by place, with given weights.
+
+A bug is replayed until it has moved its segment far enough to be seen: on the first channels of the first image, then
+on all of it, then on the other images. Most are seen at once, and what is asked is whether, not how far.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.catalogue import REPLAYED, Bug
+from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.narrow import first_channels
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import Segment, limit, run
+from refnet.bugs.sites import VISIBLE, rms, rms_moved, segments
+from refnet.graph import SOURCE
+from refnet.network import Network
+from refnet.readings.bounds import Bound, Precision
+
+__all__ = ["Detectability", "detectability"]
+
+Array = npt.NDArray[Any]
+
+_FLOAT32 = Precision.of("float32")
+_LARGE, _CHANNELS = 1 << 14, 16  # elements of a tensor, and channels of it, so that a part of it takes less time
+_PART, _SURE = 8, 2.0  # which part of the channels is tried first, and how much more than enough it has to move
+
+
+class Detectability(NamedTuple):
+    """At how many places a bug applies, and at which of them an input does not show it."""
+
+    bug: Bug
+    places: int
+    hidden: tuple[Mistake, ...]
+
+
+@dataclass
+class _Site:
+    """A bug at a place: what it has to move, in squares of the rms summed over images, and what it has moved so far."""
+
+    enough: float
+    mistake: Mistake
+    moved: float = 0.0
+
+    @property
+    def visible(self) -> bool:
+        return self.moved > self.enough
+
+
+def detectability(net: Network, x: Array) -> list[Detectability]:
+    """For each bug: at how many places it applies, and where this input does not show it.
+
+    Parameters
+    ----------
+    net : it is run in float32, one image at a time, and no tensor is kept longer than a segment reads it
+    x : (N, C, H, W) float32
+
+    Notes
+    -----
+    Bugs are replayed in float32, whose own rounding is less than a fifth of what a bug has to show. Short sums are not
+    run, which takes as long as all else: they show where their bound is that much wider than float32's. Where only
+    some images have what a bug needs, the bug moves the others by nothing.
+    """
+    x, parts = net.checked(x), Parts(net.graph)
+    explained: dict[int, float] = {}  # by segment, squares of what rounding may move, of all images
+    for image in range(1, len(x)):
+        for index, segment in enumerate(_segments(net, parts, x[image : image + 1])):
+            explained[index] = explained.get(index, 0.0) + _honest(segment)[1] ** 2
+    seen: dict[tuple[Any, ...], _Site] = {}
+    for image in range(len(x)):
+        known: set[tuple[Any, ...]] = set()
+        for index, segment in enumerate(_segments(net, parts, x[image : image + 1])):
+            y: Array | None = None
+            if not image:
+                y, rounding = _honest(segment)
+                explained[index] = explained.get(index, 0.0) + rounding**2
+            for key, change in _new(segment, known):
+                site = seen.setdefault(key, _Site(VISIBLE**2 * explained[index], change.of(key[0])))
+                if not site.visible:
+                    site.mistake = change.of(key[0])
+                    y = run(segment, np.float32) if y is None else y
+                    site.moved += _square(change, segment, y, site.enough)
+    return [_reported(bug, {key: site for key, site in seen.items() if key[0] == bug.id}) for bug in REPLAYED]
+
+
+def _reported(bug: Bug, sites: Mapping[tuple[Any, ...], _Site]) -> Detectability:
+    return Detectability(bug, len(sites), tuple(site.mistake for site in sites.values() if not site.visible))
+
+
+def _segments(net: Network, parts: Parts, x: Array) -> Iterator[Segment]:
+    tensors = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
+    return (segment for _, segment in segments(parts, net.params, tensors))
+
+
+def _honest(segment: Segment) -> tuple[Array, float]:
+    """What an honest run makes of a segment, and the rms that rounding explains; the bounds themselves are let go."""
+    made = limit(segment, _FLOAT32, dtype=np.float32)
+    return made.y, made.rms
+
+
+def _new(segment: Segment, known: set[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Change]]:
+    """Every bug at every place of a segment that was not in one before.
+
+    A place is known by bug, node, form, and how many of these came before it.
+    """
+    for bug in REPLAYED:
+        count: Counter[tuple[str, str]] = Counter()
+        for change in bug.changes(segment):
+            count[change.node, change.form] += 1
+            key = bug.id, change.node, change.form, count[change.node, change.form]
+            if key not in known and change.shape is None:
+                known.add(key)
+                yield key, change
+
+
+def _square(change: Change, segment: Segment, y: Array, enough: float) -> float:
+    """The square of the rms by which a change moves a segment's result; or a part of it, if that is enough.
+
+    Of short sums it is how far they may move it.
+    """
+    if change.view is not None and not (change.nodes or change.params or change.given):
+        return rms(change.view(y) - y) ** 2
+    changed = segment.changed(change)
+    part = _of_part(changed, y)
+    return part if part > _SURE * enough else _moved(changed, y) ** 2
+
+
+def _moved(changed: Segment, y: Array) -> float:
+    if changed.precision is None:
+        return rms_moved(changed, y, np.float32)
+    made: Bound = limit(changed, _FLOAT32, dtype=np.float32)
+    return made.rms
+
+
+def _of_part(changed: Segment, y: Array) -> float:
+    """The square of what the first channels alone add to the rms; 0 where all of them take no longer."""
+    if y.ndim != 4 or y.size < _LARGE or y.shape[1] < 2 * _CHANNELS:
+        return 0.0
+    count = max(_CHANNELS, y.shape[1] // _PART)
+    part = first_channels(changed, count)
+    return 0.0 if part is None else _moved(part, y[:, :count]) ** 2 * (count / y.shape[1])
