@@ -26,6 +26,7 @@ DEFAULT_KERNELS = "tflite"
 # Whose arithmetic of float maps and integer weights goes with other kernels; TensorFlow Lite's with all others.
 _DYNAMIC = {"onnxruntime": "onnxruntime_dynamic", "onnxruntime_avx2": "onnxruntime_dynamic"}
 _HYBRID = "tflite_hybrid"
+_BARE = ("arg_max", "dequantize")  # which read integers and make a tensor without a scale
 _SLOTS = dict.fromkeys(("conv2d", "depthwise_conv2d", "pointwise_conv2d", "fully_connected"), ("w", "b"))
 
 
@@ -99,7 +100,7 @@ def run_node(
     """
     held = [params.get(f"{node.name}.{slot}") for slot in slots(node)]
     try:
-        if to is None and node.op != "dequantize":
+        if to is None and node.op not in _BARE:
             return _float(node, inputs, held, kernels, execution)
         rule = _rule(node.op, kernels, execution)
         return rule(*inputs, *held, **node.attrs, **({} if to is None else {"to": to}), **options)

@@ -73,6 +73,7 @@ class IntegerBuilder(GraphBuilder):
         self.held: dict[str, Any] = {}
         self.quantised: dict[str, Quantisation] = {}
         self.names: dict[str, str] = {SOURCE: source.name}
+        self.blocks: dict[str, int] = {}
         q = self.quantisation(source.name)
         if q is not None:
             self.quantised[SOURCE] = q
@@ -108,6 +109,7 @@ class IntegerBuilder(GraphBuilder):
         shape: tuple[int, ...],
         params: Mapping[str, Any] | None = None,
         to: Quantisation | None = None,
+        blocks: int = 0,
         **attrs: Any,
     ) -> Map:
         """Append a node that makes a tensor of the file.
@@ -116,6 +118,7 @@ class IntegerBuilder(GraphBuilder):
         ----------
         shape : of what it makes, without the batch axis
         to : what its integers stand for, where that is not for the file's tensor of this name to say
+        blocks : into how many maps each image is cut behind it; as before, where that is 0
         """
         if not 1 <= min(shape) <= math.prod(shape) <= _LARGEST:
             raise FormatError(f"makes a map of the shape {shape}")
@@ -123,6 +126,9 @@ class IntegerBuilder(GraphBuilder):
         shapes = {slot: values_of(value).shape for slot, value in held.items()}
         for value in held.values():
             self.spend(values_of(value))
+        cut = {self.blocks.get(x.node, 1) for x in inputs}
+        if len(cut) > 1:
+            raise FormatError(f"joins maps that are cut into {' and '.join(map(str, sorted(cut)))} blocks")
         node = Node(self._fit(tensor), op, tuple(x.node for x in inputs), shapes, attrs)
         self.nodes.append(node)
         self.held |= {f"{node.name}.{slot}": value for slot, value in held.items()}
@@ -130,6 +136,7 @@ class IntegerBuilder(GraphBuilder):
         if q is not None:
             self.quantised[node.name] = q
         self.names[node.name] = tensor
+        self.blocks[node.name] = blocks or cut.pop()
         return Map(node.name, shape, inputs[0].axes)
 
     def flat(self, x: Map, name: str = "") -> Map:
@@ -137,11 +144,14 @@ class IntegerBuilder(GraphBuilder):
         y = super().flat(x, name)
         if x.node in self.quantised:
             self.quantised[y.node] = self.quantised[x.node]
+        self.blocks[y.node] = self.blocks.get(x.node, 1)
         self.names[y.node] = name or self.names[x.node]
         return y
 
     def finished(self, outputs: dict[str, Map]) -> ImportedIntegers:
         """The graph that returns some tensors; what does not lead to them is left out."""
+        if any(self.blocks.get(x.node, 1) > 1 for x in outputs.values()):
+            raise FormatError("returns a map that is cut into blocks")
         graph = self.ended(outputs)
         return ImportedIntegers(
             graph,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import shown
@@ -16,7 +16,8 @@ __all__ = ["Rule", "Source", "begin", "follow", "image_source", "translated"]
 _SMALL = 32 << 20  # bytes that may be computed whatever the file holds
 _MOST = 10_000  # operations: the longest graphs, whose paddings are computed, have two thousand
 
-Rule = Callable[..., Value]  # (builder, operation, *inputs) -> its first output; an absent input is None
+# (builder, operation, *inputs) -> its first output, or a list of all of them; an absent input is None
+Rule = Callable[..., Value]
 
 
 class Source(NamedTuple):
@@ -105,14 +106,14 @@ def translated(
         if operation.outputs[0] in values:
             raise FormatError(f"{where}: the file has two tensors of this name")
         try:
-            made = rule(builder, operation, *(values[name] if name else None for name in operation.inputs))
+            made: Any = rule(builder, operation, *(values[name] if name else None for name in operation.inputs))
         except (FormatError, RequestError) as error:
             raise type(error)(f"{where}: {_line(error)}") from None
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
             # An attribute of another type, an input too many, a constant where a tensor should be: the vendor's own
             # checker would say so. Rules stay readable by not repeating it.
             raise FormatError(f"{where}: not as its vendor defines it ({_line(error)})") from error
-        values[operation.outputs[0]] = made
+        values.update(zip(operation.outputs, made if isinstance(made, list) else [made], strict=False))
     outputs: dict[str, Map] = {}
     for name in structure.outputs:
         output = values.get(name)

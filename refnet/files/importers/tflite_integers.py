@@ -17,6 +17,7 @@ from refnet.files.importers.builder import Const, Map, Pair, Value
 from refnet.files.importers.integers import ImportedIntegers, IntegerBuilder, made
 from refnet.files.importers.operations import Rule, image_source, translated
 from refnet.files.importers.tflite import LAYOUTS, of_channels_last
+from refnet.files.importers.tflite_moves import MOVES, image_pads
 from refnet.readings.integer.quantisation import QuantisedTensor
 
 __all__ = ["import_tflite_integers", "is_quantised"]
@@ -27,11 +28,19 @@ _INTEGERS = ("int8", "uint8", "int16")
 
 
 def is_quantised(structure: Structure) -> bool:
-    """Whether a file's convolutions and linear layers read integers, or integer weights without a DEQUANTIZE."""
+    """Whether operations compute in integers: convolutions and linear layers of integer weights, or any other.
+
+    What only becomes integers to become real numbers again is computed in floats.
+    """
     dtypes = structure.dtypes
-    return any(
-        dtypes.get(name) in _INTEGERS for op in structure.operations if op.op in _WEIGHED for name in op.inputs[:2]
-    )
+
+    def integer(op: Operation) -> bool:
+        read = op.inputs[:2] if op.op in _WEIGHED else [name for name in op.inputs if name in structure.scales]
+        made = [name for name in op.outputs[:1] if name in structure.scales] if op.op not in _WEIGHED else []
+        known = {dtypes.get(name) for name in (*(read if op.op != "DEQUANTIZE" else ()), *made)}
+        return bool(known.intersection(_INTEGERS)) and (op.op != "QUANTIZE" or dtypes.get(op.inputs[0]) in _INTEGERS)
+
+    return any(map(integer, structure.operations))
 
 
 def import_tflite_integers(contents: Contents, size: Pair | None) -> ImportedIntegers:
@@ -134,14 +143,15 @@ def _join(rule: str) -> Rule:
             x, y = y, x
         if not isinstance(x, Map):
             raise FormatError("of a constant from which a tensor is taken")
+        act = _act(op) if rule not in ("maximum", "minimum") else {}
         if isinstance(y, Map):
             if x.axes != y.axes:
                 raise FormatError(f"joins tensors of the axes {x.axes} and {y.axes}")
             shape = np.broadcast_shapes(x.shape, y.shape)
-            return builder.put(op.outputs[0], rule, x, y, shape=shape, **_act(op))
+            return builder.put(op.outputs[0], rule, x, y, shape=shape, **act)
         constant = _constant(builder, y, x)
         shape = np.broadcast_shapes(x.shape, np.shape(getattr(constant, "values", constant))[1:])
-        return builder.put(op.outputs[0], rule, x, shape=shape, params={"y": constant}, **_act(op))
+        return builder.put(op.outputs[0], rule, x, shape=shape, params={"y": constant}, **act)
 
     return join
 
@@ -172,25 +182,25 @@ def _pool(rule: str) -> Rule:
     return pool
 
 
-def _mean(builder: IntegerBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters = {x.axes[int(place)] for place in axes.array.ravel()}
-    if letters != {"H", "W"} or len(x.shape) != 3:
-        raise FormatError(f"the mean over {', '.join(sorted(letters))}: only that over H and W")
-    y = builder.put(op.outputs[0], "mean", x, shape=(x.side("C"), 1, 1), axes=(2, 3))
-    return y if op.attrs["keep_dims"] else y._replace(axes="NC")
+def _reduced(rule: str) -> Rule:
+    def reduced(builder: IntegerBuilder, op: Operation, x: Map, axes: Const) -> Map:
+        letters = {x.axes[int(place)] for place in axes.array.ravel()}
+        if letters != {"H", "W"} or len(x.shape) != 3:
+            raise FormatError(f"over {', '.join(sorted(letters))}: only over H and W")
+        dropped: dict[str, Any] = {} if rule != "mean" or op.attrs["keep_dims"] else {"dropped": True}
+        y = builder.put(op.outputs[0], rule, x, shape=(x.side("C"), 1, 1), axes=(2, 3), **dropped)
+        return y if op.attrs["keep_dims"] else y._replace(axes=x.axes.replace("H", "").replace("W", ""))
+
+    return reduced
 
 
 def _pad(builder: IntegerBuilder, op: Operation, x: Map, pads: Const, value: Const | None = None) -> Map:
-    sides = {letter: (int(a), int(b)) for letter, (a, b) in zip(x.axes, pads.array, strict=True)}
-    if sides["N"] != (0, 0) or sides["C"] != (0, 0) or min(map(min, sides.values())) < 0:
-        raise FormatError(f"pads by {sides}: only the height and width, and by no less than nothing")
+    options, shape = image_pads(x, pads)
     real = 0.0
     if value is not None:
         constant = _constant(builder, value, x)
         real = float(constant if not isinstance(constant, QuantisedTensor) else _reals(constant).item())
-    shape = (x.side("C"), x.side("H") + sum(sides["H"]), x.side("W") + sum(sides["W"]))
-    pad = (sides["H"], sides["W"])
-    return builder.put(op.outputs[0], "pad", x, shape=shape, pad=pad, mode="constant", value=real)
+    return builder.put(op.outputs[0], "pad", x, shape=shape, **options, mode="constant", value=real)
 
 
 def _reals(x: QuantisedTensor) -> Any:
@@ -211,6 +221,14 @@ def _concatenation(builder: IntegerBuilder, op: Operation, *parts: Map) -> Map:
         raise FormatError(f"joins maps along {first.axes[op.attrs['axis']]}: only along the channels")
     shape = (sum(part.side("C") for part in parts), *first.shape[1:])
     return builder.put(op.outputs[0], "concatenation", *parts, shape=shape)
+
+
+def _leaky_relu(builder: IntegerBuilder, op: Operation, x: Map) -> Map:
+    return builder.put(op.outputs[0], "leaky_relu", x, shape=x.shape, slope=float(op.attrs["alpha"]))
+
+
+def _prelu(builder: IntegerBuilder, op: Operation, x: Map, alpha: Const) -> Map:
+    return builder.put(op.outputs[0], "prelu", x, shape=x.shape, params={"alpha": _constant(builder, alpha, x)})
 
 
 def _elementwise(rule: str) -> Rule:
@@ -259,6 +277,7 @@ def _moved(rule: Rule) -> Rule:
 
 _RULES: Mapping[str, Rule] = {
     **{op: _moved(rule) for op, rule in LAYOUTS.items()},
+    **MOVES,
     "ADD": _join("add"),
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),
     "CONCATENATION": _concatenation,
@@ -267,16 +286,24 @@ _RULES: Mapping[str, Rule] = {
     "DEQUANTIZE": _dequantize,
     "FULLY_CONNECTED": _fully_connected,
     "HARD_SWISH": _elementwise("hard_swish"),
+    "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _elementwise("sigmoid"),
     "MAX_POOL_2D": _pool("max_pool2d"),
-    "MEAN": _mean,
+    "MAXIMUM": _join("maximum"),
+    "MEAN": _reduced("mean"),
+    "MINIMUM": _join("minimum"),
     "MUL": _join("scale"),
     "PAD": _pad,
     "PADV2": _pad,
+    "PRELU": _prelu,
     "QUANTIZE": _quantize,
+    "REDUCE_MAX": _reduced("reduce_max"),
     "RELU": _elementwise("relu"),
     "RELU6": _elementwise("relu6"),
+    "RELU_0_TO_1": _elementwise("relu_0_to_1"),
+    "RELU_N1_TO_1": _elementwise("relu_n1_to_1"),
     "RESIZE_BILINEAR": _resize_bilinear,
     "SOFTMAX": _softmax,
     "SUB": _join("sub"),
+    "TANH": _elementwise("tanh"),
 }

@@ -146,6 +146,78 @@ def test_functions_of_one_tensor(kernels, op, data):
     agree(kernels, op, x, to=to)
 
 
+@of_each("relu_0_to_1", "relu_n1_to_1", "reduce_max")
+@drawn
+def test_rarer_functions_of_one_tensor(kernels, op, data):
+    x = data.draw(some.tensors(data.draw(some.EIGHT), 1, 2, 3, 4))
+    options = {"axes": (2, 3), "keepdims": data.draw(st.booleans())} if op == "reduce_max" else {}
+    agree(kernels, op, x, **options, to=data.draw(some.quantisations(x.quantisation.dtype)))
+
+
+@of_each("leaky_relu")
+@drawn
+def test_leaky_relu(kernels, op, data):
+    x = data.draw(some.tensors(data.draw(types(kernels))[0], 1, 2, 3, 4))
+    slope = data.draw(st.floats(-2, 2, width=32) | st.sampled_from([0.1, 0.25, 0.0]))
+    agree(kernels, op, x, slope=slope, to=data.draw(some.quantisations(x.quantisation.dtype)))
+
+
+@of_each("prelu", "maximum", "minimum")
+@drawn
+def test_joins_with_one_number_a_channel(kernels, op, data):
+    x = data.draw(some.tensors(data.draw(some.EIGHT), 1, 3, 2, 4))
+    y = data.draw(some.tensors(x.quantisation.dtype, 1, 3, 1, 1))
+    agree(kernels, op, x, y, to=data.draw(some.quantisations(x.quantisation.dtype)))
+
+
+@of_each("tanh")
+@drawn
+def test_tanh(kernels, op, data):
+    x = data.draw(some.tensors(data.draw(some.EIGHT), 1, 2, 3, 4))
+    zero = data.draw(st.sampled_from([0, 128]))
+    right = Quantisation(1 / 128, zero if x.quantisation.dtype == "uint8" else 0, None, x.quantisation.dtype)
+    agree(kernels, op, x, to=right)
+
+
+@pytest.mark.parametrize("op", ["sigmoid", "tanh"])
+@drawn
+def test_curves_of_int16(op, data):
+    scale = data.draw(some.scales() | st.sampled_from([2.0**-12, 2.0**-11])) * data.draw(st.sampled_from([1, 2.0**-8]))
+    values = data.draw(some.tensors("int16", 1, 2, 8, 8)).values
+    x = QuantisedTensor(values, Quantisation(scale, 0, None, "int16"))
+    agree("tflite", op, x, to=Quantisation(data.draw(st.sampled_from([2.0**-15, 0.1])), 0, None, "int16"))
+
+
+@of_each("space_to_batch", "batch_to_space", "depth_to_space", "tile", "strided_slice", "resize_nearest")
+@drawn
+def test_moves(kernels, op, data):
+    a, b, c, d = (data.draw(st.integers(1, 3)) for _ in range(4))
+    shape, options = {
+        "space_to_batch": ((2, c, 2 * a * d + 1, 3 * b), {"block": (a, b), "pad": ((a - 1, 0), (b, 2 * b))}),
+        "batch_to_space": ((a * b * 2, c, d + 1, 2), {"block": (a, b), "crop": ((0, a - 1), (b // 2, 0))}),
+        "depth_to_space": ((2, a * a * b, c, d), {"block": a}),
+        "tile": ((2, a, b, c), {"times": (d, a, b)}),
+        "strided_slice": ((2, 4, 5, 6), {"begin": (a, 0, b), "end": (4, 5 - c, 6), "step": (1, d, a)}),
+        "resize_nearest": ((1, a, b, c), {"size": (a + d, b * c), "align_corners": a > 2, "half_pixel": b > 1}),
+    }[op]
+    if op == "space_to_batch":
+        options["pad"] = ((-shape[2] % a, 0), (0, 0))
+    x = data.draw(some.tensors(data.draw(some.EIGHT), *shape))
+    agree(kernels, op, x, **options, to=x.quantisation)
+
+
+@of_each("arg_max")
+@drawn
+def test_arg_max(kernels, op, data):
+    x = data.draw(some.tensors(data.draw(some.EIGHT), 2, 4, 2, 2))
+    agree(
+        kernels,
+        op,
+        QuantisedTensor(x.values // 64, x.quantisation),
+        dtype=data.draw(st.sampled_from(["int32", "int64"])),
+    )
+
+
 @of_each("hard_sigmoid")
 @drawn
 def test_hard_sigmoid(kernels, op, data):
@@ -174,14 +246,15 @@ def test_mean(kernels, op, data):
     x = data.draw(some.tensors(dtype, 2, *(data.draw(st.integers(1, 5)) for _ in range(3))))
     axes = data.draw(st.sampled_from([(2, 3), (3, 2), (-1, -2), (1,), (2,), (1, 2, 3)]))
     to = data.draw(some.quantisations(dtype) | st.just(x.quantisation))
-    agree(kernels, op, x, axes=axes, keepdims=data.draw(st.booleans()), to=to)
+    agree(kernels, op, x, axes=axes, keepdims=data.draw(st.booleans()), dropped=data.draw(st.booleans()), to=to)
 
 
 @of_each("softmax")
 @drawn
 def test_softmax(kernels, op, data):
     dtype = data.draw(some.EIGHT)
-    x = data.draw(some.tensors(dtype, 2, data.draw(st.sampled_from([1, 2, 7, 40, 600]))))
+    places = data.draw(st.sampled_from([(), (2, 2)])) if kernels in TFLITE else ()
+    x = data.draw(some.tensors(dtype, 2, data.draw(st.sampled_from([1, 2, 7, 40, 600])), *places))
     to = Quantisation(1 / 256, np.iinfo(dtype).min, None, dtype)
     agree(kernels, op, x, beta=data.draw(st.sampled_from([1.0, 0.5])), to=to)
 
@@ -248,9 +321,10 @@ def test_resize_bilinear(kernels, op, data):
 @drawn
 def test_pad(kernels, op, data):
     x = data.draw(some.tensors("uint8", 1, 2, 3, 4))
-    mode = "constant" if kernels in ONNX else data.draw(st.sampled_from(["constant", "edge", "reflect"]))
+    mode = "constant" if kernels in ONNX else data.draw(st.sampled_from(["constant", "edge", "reflect", "symmetric"]))
     value = 0.0 if kernels in ONNX or mode != "constant" else data.draw(st.sampled_from([0.0, -1.5, 1e9]))
-    agree(kernels, op, x, pad=((1, 2), (0, 2)), mode=mode, value=value, to=x.quantisation)
+    more = {"channels": (1, 2)} if kernels in TFLITE and mode == "constant" and data.draw(st.booleans()) else {}
+    agree(kernels, op, x, pad=((1, 2), (0, 2)), mode=mode, value=value, to=x.quantisation, **more)
 
 
 @of_each("concatenation")

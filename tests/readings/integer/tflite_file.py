@@ -96,12 +96,12 @@ def step(file: File, rules, operation: Operation, values: dict[str, np.ndarray])
     arrays = [t.data if t.data is not None else values[i] for t, i in zip(tensors, operation.inputs, strict=False)]
     target = file.tensors[operation.outputs[0]]
     if op == "DEQUANTIZE":
-        return rules.dequantize(QuantisedTensor(arrays[0], quantisation(tensors[0])))
+        return last(rules.dequantize(_flowing(tensors[0], arrays[0])))
     if tensors[0].dtype == target.dtype == "float32":  # of a dynamic-range file
         return _hybrid(rules, op, tensors, arrays, attrs)
     to = quantisation(target)
     if op == "QUANTIZE" and tensors[0].dtype == "float32":
-        return rules.quantize(arrays[0], to=to).values
+        return last(rules.quantize(first(arrays[0]), to=to).values)
     return _CALLS[op](rules, tensors, arrays, to, attrs, target)
 
 
@@ -168,7 +168,7 @@ def _join(rule):
 
 def _plain(rule):
     def call(rules, tensors, arrays, to, attrs, target):
-        return getattr(rules, rule)(QuantisedTensor(arrays[0], quantisation(tensors[0])), to=to).values
+        return last(getattr(rules, rule)(_flowing(tensors[0], arrays[0]), to=to).values)
 
     return call
 
@@ -212,6 +212,11 @@ def _resize(rules, tensors, arrays, to, attrs, target):
     return last(rules.resize_bilinear(_flowing(tensors[0], arrays[0]), size=size, **ways, to=to).values)
 
 
+def _blocks(rules, tensors, arrays, to, attrs, target):
+    pad = tuple((before, after) for before, after in arrays[2].tolist())
+    return last(rules.space_to_batch(_flowing(tensors[0], arrays[0]), block=arrays[1].tolist(), pad=pad, to=to).values)
+
+
 def _concat(rules, tensors, arrays, to, attrs, target):
     xs = [QuantisedTensor(a, quantisation(t)) for a, t in zip(arrays, tensors, strict=True)]
     return rules.concatenation(*xs, axis=attrs["axis"], to=to).values
@@ -241,4 +246,5 @@ _CALLS = {
     "RESIZE_BILINEAR": _resize,
     "CONCATENATION": _concat,
     "RESHAPE": _reshape,
+    "SPACE_TO_BATCH_ND": _blocks,
 }

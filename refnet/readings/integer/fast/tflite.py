@@ -8,8 +8,20 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fast import sums
-from refnet.readings.integer.fast.finishes import Rounding, by_multiplier, by_table, elementwise, looked_up
+from refnet.readings.integer.fast.finishes import Rounding, by_multiplier, elementwise, looked_up
 from refnet.readings.integer.fast.sums import Finish, Pad, Pair
+from refnet.readings.integer.fast.tflite_activations import (
+    leaky_relu,
+    maximum,
+    minimum,
+    prelu,
+    relu,
+    relu6,
+    relu_0_to_1,
+    relu_n1_to_1,
+    rescaled,
+    tanh,
+)
 from refnet.readings.integer.fast.tflite_curves import hard_swish, sigmoid, softmax
 from refnet.readings.integer.fast.tflite_maps import (
     avg_pool2d,
@@ -19,16 +31,29 @@ from refnet.readings.integer.fast.tflite_maps import (
     mean,
     mean_2_12,
     pad,
+    reduce_max,
     resize_bilinear,
+)
+from refnet.readings.integer.fast.tflite_moves import (
+    arg_max,
+    batch_to_space,
+    depth_to_space,
+    resize_nearest,
+    space_to_batch,
+    strided_slice,
+    tile,
 )
 from refnet.readings.integer.fast.tflite_ranges import activation_range
 from refnet.readings.integer.fixedpoint import mbqm, mbqm64, multiplier, round_away
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "fully_connected_2_19", "hard_swish", "max_pool2d", "mean", "mean_2_12", "pad", "pointwise_conv2d", "quantize",
-    "relu", "relu6", "requantize", "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "fully_connected_2_19", "hard_swish",
+    "leaky_relu", "max_pool2d", "maximum", "mean", "mean_2_12", "minimum", "pad", "pointwise_conv2d", "prelu",
+    "quantize", "reduce_max", "relu", "relu6", "relu_0_to_1", "relu_n1_to_1", "requantize",
+    "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax", "space_to_batch", "strided_slice", "sub",
+    "tanh", "tile",
 ]  # fmt: skip
 
 
@@ -137,22 +162,10 @@ def scale(
     return QuantisedTensor(elementwise(product, finish, to.dtype), to)
 
 
-def relu(x: QuantisedTensor, *, to: Quantisation, rounding: Rounding = mbqm) -> QuantisedTensor:
-    """As `loops.tflite.relu`."""
-    ratio = np.float64(x.quantisation.single()[0] / to.single()[0])
-    return _rescaled(x, to, ratio, activation_range(to, "relu"), rounding)
-
-
-def relu6(x: QuantisedTensor, *, to: Quantisation, rounding: Rounding = mbqm) -> QuantisedTensor:
-    """As `loops.tflite.relu6`."""
-    ratio = np.float64(x.quantisation.single()[0] / to.single()[0])
-    return _rescaled(x, to, ratio, activation_range(to, "relu6"), rounding)
-
-
 def requantize(x: QuantisedTensor, *, to: Quantisation, rounding: Rounding = mbqm) -> QuantisedTensor:
     """As `loops.tflite.requantize`."""
     ratio = np.float64(x.quantisation.single()[0]) / np.float64(to.single()[0])
-    return _rescaled(x, to, ratio, (to.low, to.high), rounding)
+    return rescaled(x, to, ratio, (to.low, to.high), rounding)
 
 
 def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
@@ -217,11 +230,3 @@ def _sum(
     total = side(x, s_x, z_x) + sign * side(y, s_y, z_y)
     finish = by_multiplier(np.array([last]), rounding, to, activation_range(to, act))
     return QuantisedTensor(elementwise(total, finish, to.dtype), to)
-
-
-def _rescaled(
-    x: QuantisedTensor, to: Quantisation, ratio: Any, limits: tuple[int, int], rounding: Rounding
-) -> QuantisedTensor:
-    z_x, z_y = x.quantisation.single()[1], to.single()[1]
-    m, e = multiplier(float(ratio))
-    return by_table(x, lambda values: np.clip(rounding(values - z_x, m, e) + z_y, *limits), to)

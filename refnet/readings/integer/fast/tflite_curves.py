@@ -6,6 +6,7 @@ import numpy as np
 
 from refnet.errors import RequestError
 from refnet.readings.integer.fast.finishes import by_table
+from refnet.readings.integer.fast.tflite_logistic16 import logistic16
 from refnet.readings.integer.fast.tflite_softmax16 import softmax16
 from refnet.readings.integer.fixedpoint import mbqm, multiplier, rdp, round_away, sat16, srdhm, srdhm16, wrap32
 from refnet.readings.integer.gemmlowp import exp_on_negative, logistic, one_over_one_plus
@@ -39,7 +40,8 @@ def hard_swish(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
 
 def sigmoid(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     """As `loops.tflite_curves.sigmoid`."""
-    eight_bits(x, "sigmoid")
+    if x.values.dtype == np.int16:
+        return logistic16(x, to=to)
     s_x, z_x = x.quantisation.single()
     _needs_256(to, "sigmoid")
 

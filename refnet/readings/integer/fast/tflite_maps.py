@@ -15,8 +15,8 @@ from refnet.readings.integer.fixedpoint import mbqm, multiplier, round_away
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "avg_pool2d", "concatenation", "corners_float", "flatten", "max_pool2d", "mean", "mean_2_12", "pad", "reduced",
-    "resize_bilinear",
+    "avg_pool2d", "concatenation", "corners_float", "flatten", "max_pool2d", "mean", "mean_2_12", "pad", "reduce_max",
+    "reduced", "resize_bilinear",
 ]  # fmt: skip
 
 Places = tuple[Array, Array, Array]  # fractions, indices before, indices after
@@ -45,7 +45,13 @@ def max_pool2d(
 
 
 def mean(
-    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation, rounding: Rounding = mbqm
+    x: QuantisedTensor,
+    *,
+    axes: Sequence[int],
+    keepdims: bool = True,
+    dropped: bool = False,
+    to: Quantisation,
+    rounding: Rounding = mbqm,
 ) -> QuantisedTensor:
     """As `loops.tflite_maps.mean`."""
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
@@ -56,7 +62,9 @@ def mean(
     return QuantisedTensor(np.clip(y, to.low, to.high).astype(to.dtype), to)
 
 
-def mean_2_12(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+def mean_2_12(
+    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, dropped: bool = False, to: Quantisation
+) -> QuantisedTensor:
     """As `loops.tflite_maps.mean_2_12`."""
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     total, n = reduced(x, axes, keepdims)
@@ -69,8 +77,19 @@ def mean_2_12(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True,
     return QuantisedTensor(np.clip(y, to.low, to.high).astype(to.dtype), to)
 
 
+def reduce_max(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+    """As `loops.tflite_maps.reduce_max`."""
+    return QuantisedTensor(x.values.max(axis=tuple(axes), keepdims=keepdims), to)
+
+
 def pad(
-    x: QuantisedTensor, *, pad: Pad, mode: str = "constant", value: float = 0.0, to: Quantisation
+    x: QuantisedTensor,
+    *,
+    pad: Pad,
+    channels: Pair = (0, 0),
+    mode: str = "constant",
+    value: float = 0.0,
+    to: Quantisation,
 ) -> QuantisedTensor:
     """As `loops.tflite_maps.pad`."""
     s, z = to.single()
@@ -78,6 +97,8 @@ def pad(
         border = int(np.clip(int(round_away(np.float32(value) / s)) + z, to.low, to.high))
         edges = Quantisation(s, border, None, to.dtype)
         y = bordered(QuantisedTensor(x.values, edges), pad)
+        if any(channels):
+            y = np.pad(y, ((0, 0), (0, 0), (0, 0), channels), constant_values=border)
     else:
         y = np.pad(channels_last(x.values), ((0, 0), *pad, (0, 0)), mode=mode)  # type: ignore[call-overload]
     return QuantisedTensor(y.transpose(0, 3, 1, 2), to)

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 from refnet.readings.integer.fast import tflite
+from refnet.readings.integer.fast.finishes import Rounding
 from refnet.readings.integer.fast.sums import Pad, Pair
 from refnet.readings.integer.fast.tflite import (
     add,
+    arg_max,
     avg_pool2d,
+    batch_to_space,
     concatenation,
+    depth_to_space,
     flatten,
     hard_swish,
+    leaky_relu,
     max_pool2d,
+    maximum,
+    minimum,
     pad,
+    prelu,
+    reduce_max,
     relu,
     relu6,
+    relu_0_to_1,
+    relu_n1_to_1,
+    resize_nearest,
     scale,
     sigmoid,
     softmax,
+    space_to_batch,
+    strided_slice,
     sub,
+    tanh,
+    tile,
 )
 from refnet.readings.integer.fast.tflite_maps import corners_float
 from refnet.readings.integer.fixedpoint import mbqm, mbqm_half_up, multiplier, round_away
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "hard_swish", "max_pool2d", "mean", "pad", "pointwise_conv2d", "quantize", "relu", "relu6", "requantize",
-    "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "hard_swish", "leaky_relu", "max_pool2d",
+    "maximum", "mean", "minimum", "pad", "pointwise_conv2d", "prelu", "quantize", "reduce_max", "relu", "relu6",
+    "relu_0_to_1", "relu_n1_to_1", "requantize", "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax",
+    "space_to_batch", "strided_slice", "sub", "tanh", "tile",
 ]  # fmt: skip
 
 conv2d = partial(tflite.conv2d, rounding=mbqm_half_up)
 pointwise_conv2d = partial(tflite.pointwise_conv2d, rounding=mbqm_half_up)
 fully_connected = partial(tflite.fully_connected_2_19, rounding=mbqm_half_up)
-requantize = partial(tflite.requantize, rounding=mbqm_half_up)
 
 
 def depthwise_conv2d(
@@ -63,15 +80,42 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
     return QuantisedTensor(np.clip(y, to.low, to.high).astype(to.dtype), to)
 
 
+def requantize(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
+    """As `loops.tflite_optimised.requantize`."""
+    if x.values.dtype == np.int16:
+        return tflite.requantize(x, to=to)
+
+    def under(rounding: Rounding) -> Callable[[Array], Array]:
+        return lambda part: tflite.requantize(QuantisedTensor(part, x.quantisation), to=to, rounding=rounding).values
+
+    return QuantisedTensor(_in_vectors(x.values, 16, under(mbqm_half_up), under(mbqm)), to)
+
+
 def dequantize(x: QuantisedTensor) -> Array:
     """As `loops.tflite_optimised.dequantize`."""
     s, z = x.quantisation.single()
-    return x.values.astype(np.float32) * s + np.float32(-z) * s
+
+    def whole(part: Array) -> Array:
+        return part.astype(np.float32) * s + np.float32(-z) * s
+
+    return _in_vectors(x.values, 8, whole, lambda part: tflite.dequantize(QuantisedTensor(part, x.quantisation)))
 
 
-def mean(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+def _in_vectors(x: Array, size: int, whole: Callable[[Array], Array], rest: Callable[[Array], Array]) -> Array:
+    """What one rule makes of whole vectors of an array in the order N, H, W, C, and another of what is left over."""
+    image = np.moveaxis(x, 1, -1) if x.ndim > 1 else x
+    flat = image.reshape(-1)
+    full = flat.size // size * size
+    y = np.concatenate([whole(flat[:full]), rest(flat[full:])]).reshape(image.shape)
+    return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if x.ndim > 1 else y
+
+
+def mean(
+    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, dropped: bool = False, to: Quantisation
+) -> QuantisedTensor:
     """As `loops.tflite_optimised.mean`."""
-    if not keepdims or x.values.ndim != 4 or {axis % 4 for axis in axes} != {2, 3}:
+    whole_maps = keepdims and not dropped and x.values.ndim == 4 and {axis % 4 for axis in axes} == {2, 3}
+    if not whole_maps or x.values.dtype == np.int16:
         return tflite.mean(x, axes=axes, keepdims=keepdims, to=to)
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     n = np.float32(x.values.shape[2] * x.values.shape[3])

@@ -11,7 +11,13 @@ from refnet.readings.integer.quantisation import Quantisation
 __all__ = ["activation_range"]
 
 # The real numbers that an activation keeps to; None is no limit.
-_REAL = {"": (None, None), "relu": (0.0, None), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
+_REAL = {
+    "": (None, None),
+    "relu": (0.0, None),
+    "relu6": (0.0, 6.0),
+    "relu_0_to_1": (0.0, 1.0),
+    "relu_n1_to_1": (-1.0, 1.0),
+}
 
 
 def activation_range(to: Quantisation, act: str) -> tuple[int, int]:

@@ -6,31 +6,46 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refnet.readings.integer.fast import sums, tflite
+from refnet.readings.integer.fast import sums, tflite_optimised
 from refnet.readings.integer.fast.finishes import by_float, by_table, elementwise
 from refnet.readings.integer.fast.sums import Finish, Pad, Pair
 from refnet.readings.integer.fast.tflite import (
+    arg_max,
     avg_pool2d,
+    batch_to_space,
     concatenation,
+    depth_to_space,
     dequantize,
     flatten,
     hard_swish,
     max_pool2d,
+    maximum,
+    minimum,
     pad,
+    prelu,
+    reduce_max,
     relu,
     relu6,
+    relu_0_to_1,
+    relu_n1_to_1,
+    resize_nearest,
     sigmoid,
     softmax,
+    space_to_batch,
+    strided_slice,
+    tanh,
+    tile,
 )
 from refnet.readings.integer.fast.tflite_maps import reduced
 from refnet.readings.integer.fast.tflite_ranges import activation_range
-from refnet.readings.integer.fixedpoint import mbqm_half_up
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "hard_swish", "max_pool2d", "mean", "pad", "pointwise_conv2d", "quantize", "relu", "relu6", "requantize",
-    "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "hard_swish", "leaky_relu", "max_pool2d",
+    "maximum", "mean", "minimum", "pad", "pointwise_conv2d", "prelu", "quantize", "reduce_max", "relu", "relu6",
+    "relu_0_to_1", "relu_n1_to_1", "requantize", "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax",
+    "space_to_batch", "strided_slice", "sub", "tanh", "tile",
 ]  # fmt: skip
 
 
@@ -108,14 +123,26 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
 
 def requantize(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     """As `loops.xnnpack.requantize`."""
-    if to.dtype != x.quantisation.dtype:
-        return tflite.requantize(x, to=to, rounding=mbqm_half_up)
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
+    if to.dtype != x.quantisation.dtype or not 1 / 256 <= s_x / s_y <= 128:
+        return tflite_optimised.requantize(x, to=to)
     k = round(float(256 * (s_x / s_y)))
     return by_table(x, lambda q: ((q - z_x) * k + z_y * 256 + 128) >> 8, to)
 
 
-def mean(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+def leaky_relu(x: QuantisedTensor, *, slope: float, to: Quantisation) -> QuantisedTensor:
+    """As `loops.xnnpack.leaky_relu`."""
+    (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
+    ratios = s_x / s_y * np.array([1, slope], np.float32)
+    if not (np.abs(ratios).min() >= 1 / 256 and ratios[1] > -128 and ratios.max() <= 128):
+        return tflite_optimised.leaky_relu(x, slope=slope, to=to)
+    above, below = np.rint(256 * ratios).astype(np.int64)
+    return by_table(x, lambda q: (((q - z_x) * np.where(q >= z_x, above, below) + 128) >> 8) + z_y, to)
+
+
+def mean(
+    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, dropped: bool = False, to: Quantisation
+) -> QuantisedTensor:
     """As `loops.xnnpack.mean`."""
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     total, n = reduced(x, axes, keepdims)

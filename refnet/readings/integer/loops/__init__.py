@@ -7,7 +7,7 @@ the variants that versions, processors and builds make of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +33,22 @@ def _but(base: Any, **rules: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: getattr(base, name) for name in base.__all__} | rules)
 
 
+def _of_eight_bits(delegate: Any, builtins: Any) -> SimpleNamespace:
+    """A table whose rules are a delegate's where an operation makes 8 bits, and those of others where it does not."""
+
+    def either(name: str) -> Any:
+        narrow, wide = getattr(delegate, name), getattr(builtins, name)
+
+        @wraps(narrow)
+        def rule(x: Any, *others: Any, **options: Any) -> Any:
+            made = options.get("to") or x.quantisation
+            return (wide if made.dtype.itemsize > 1 else narrow)(x, *others, **options)
+
+        return narrow if narrow is wide else rule
+
+    return SimpleNamespace(**{name: either(name) for name in delegate.__all__})
+
+
 def _all(base: Any, names: tuple[str, ...], **options: Any) -> dict[str, Any]:
     """Some rules with an option set."""
     return {name: partial(getattr(base, name), **options) for name in names}
@@ -50,7 +66,7 @@ KERNELS: Mapping[str, Any] = {
     "tflite_micro": tflite_micro,
     "cmsis_nn": tflite_micro,
     "cmsis_nn_single": _but(tflite_micro, **_all(tflite_micro, _REQUANTISED, rounding=mbqm_single)),
-    "xnnpack": xnnpack,
+    "xnnpack": _of_eight_bits(xnnpack, tflite_optimised),
     "onnxruntime": onnxruntime,
     "onnxruntime_avx2": _but(onnxruntime, **_all(onnxruntime, _DENSE, pairs=True)),
     "onnxruntime_dynamic": onnxruntime_dynamic,

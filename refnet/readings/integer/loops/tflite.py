@@ -22,6 +22,18 @@ from refnet.errors import RequestError
 from refnet.readings.integer.fixedpoint import mbqm, mbqm64, multiplier, round_away
 from refnet.readings.integer.loops import sums
 from refnet.readings.integer.loops.sums import Pad, Pair
+from refnet.readings.integer.loops.tflite_activations import (
+    leaky_relu,
+    maximum,
+    minimum,
+    prelu,
+    relu,
+    relu6,
+    relu_0_to_1,
+    relu_n1_to_1,
+    rescaled,
+    tanh,
+)
 from refnet.readings.integer.loops.tflite_curves import hard_swish, sigmoid, softmax
 from refnet.readings.integer.loops.tflite_maps import (
     avg_pool2d,
@@ -31,15 +43,28 @@ from refnet.readings.integer.loops.tflite_maps import (
     mean,
     mean_2_12,
     pad,
+    reduce_max,
     resize_bilinear,
+)
+from refnet.readings.integer.loops.tflite_moves import (
+    arg_max,
+    batch_to_space,
+    depth_to_space,
+    resize_nearest,
+    space_to_batch,
+    strided_slice,
+    tile,
 )
 from refnet.readings.integer.loops.tflite_ranges import clipped
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "fully_connected_2_19", "hard_swish", "max_pool2d", "mean", "mean_2_12", "pad", "pointwise_conv2d", "quantize",
-    "relu", "relu6", "requantize", "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "fully_connected_2_19", "hard_swish",
+    "leaky_relu", "max_pool2d", "maximum", "mean", "mean_2_12", "minimum", "pad", "pointwise_conv2d", "prelu",
+    "quantize", "reduce_max", "relu", "relu6", "relu_0_to_1", "relu_n1_to_1", "requantize",
+    "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax", "space_to_batch", "strided_slice", "sub",
+    "tanh", "tile",
 ]  # fmt: skip
 
 Rounding = Callable[[Any, Any, Any], Any]
@@ -216,25 +241,12 @@ def scale(
     return QuantisedTensor(y, to)
 
 
-def relu(x: QuantisedTensor, *, to: Quantisation, rounding: Rounding = mbqm) -> QuantisedTensor:
-    """RELU as an operation: clip(max(z_out, MBQM(q - z_in, Q(double(f32(s_in / s_out)))) + z_out)).
-
-    kernels/activations.cc.
-    """
-    return _rescaled(x, to, "relu", np.float32, rounding)
-
-
-def relu6(x: QuantisedTensor, *, to: Quantisation, rounding: Rounding = mbqm) -> QuantisedTensor:
-    """As `relu`, and at most z_out + round_away(f32(6 / s_out))."""
-    return _rescaled(x, to, "relu6", np.float32, rounding)
-
-
 def requantize(x: QuantisedTensor, *, to: Quantisation, rounding: Rounding = mbqm) -> QuantisedTensor:
     """QUANTIZE from integers: clip(MBQM(q - z_in, Q(double(s_in) / double(s_out))) + z_out).
 
     With equal scales and zero points 128 apart this is q ^ 0x80. reference/requantize.h.
     """
-    return _rescaled(x, to, "", np.float64, rounding)
+    return rescaled(x, to, "", np.float64, rounding)
 
 
 def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
@@ -306,12 +318,3 @@ def _sum(
         b = rounding((int(right[index]) - z_2) << bits, m_2, e_2)
         z[index] = clipped(rounding(a + sign * b, m, e) + z_y, to, act)
     return QuantisedTensor(z, to)
-
-
-def _rescaled(x: QuantisedTensor, to: Quantisation, act: str, dtype: Any, rounding: Rounding) -> QuantisedTensor:
-    (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
-    m, e = multiplier(float(dtype(s_x) / dtype(s_y)))
-    y = np.zeros(x.values.shape, to.dtype)
-    for index in np.ndindex(y.shape):
-        y[index] = clipped(rounding(int(x.values[index]) - z_x, m, e) + z_y, to, act)
-    return QuantisedTensor(y, to)

@@ -17,6 +17,7 @@ from refnet.readings.integer.fixedpoint import (
     wrap32,
 )
 from refnet.readings.integer.gemmlowp import exp_on_negative, logistic, one_over_one_plus
+from refnet.readings.integer.loops.tflite_logistic16 import logistic16
 from refnet.readings.integer.loops.tflite_softmax16 import softmax16
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor, eight_bits
 
@@ -83,9 +84,10 @@ def sigmoid(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
 
     Notes
     -----
-    kernels/activations.cc (SigmoidPrepare), kernels/internal/lut.h.
+    kernels/activations.cc (SigmoidPrepare), kernels/internal/lut.h. int16 is `logistic16`.
     """
-    eight_bits(x, "sigmoid")
+    if x.values.dtype == np.int16:
+        return logistic16(x, to=to)
     (s_x, z_x), (_, z_y) = x.quantisation.single(), _steps_of_256(to, "sigmoid")
     y = np.zeros(x.values.shape, to.dtype)
     for index in np.ndindex(y.shape):
@@ -127,7 +129,7 @@ def sigmoid_fixed(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
 
 
 def softmax(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> QuantisedTensor:
-    """exp(beta * x) / sum of exp(beta * x) over axis 1, in fixed point; x is (N, K).
+    """exp(beta * x) / sum of exp(beta * x) over axis 1, in fixed point; x is (N, K) or (N, K, H, W).
 
     (m, e) = Q(min(double(beta) * double(s_in) * 2^26, 2^31 - 1)); d = q - the row's largest;
     entries with d < -floor(31 * 2^26 / 2^e) become the least integer and are left out of the sum;
@@ -153,8 +155,9 @@ def softmax(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> Quant
     if e < 1:
         raise RequestError(f"softmax: an input scale of {s_x} with beta {beta:g} is too small: kernels abort")
     least = -math.floor(31 * 2**26 / 2**e)
-    y = np.full(x.values.shape, to.low, to.dtype)
-    for n, row in enumerate(x.values.astype(int).tolist()):
+    rows = np.moveaxis(x.values, 1, -1)
+    y = np.full((rows.size // rows.shape[-1], rows.shape[-1]), to.low, to.dtype)
+    for n, row in enumerate(rows.reshape(y.shape).astype(int).tolist()):
         largest = max(row)
         kept = {
             k: int(exp_on_negative(srdhm(wrap32((q - largest) << e), m), 5))
@@ -168,7 +171,7 @@ def softmax(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> Quant
         part = int(one_over_one_plus((total << h) - 2**31))
         for k, power in kept.items():
             y[n, k] = min(max(rdp(srdhm(part, power), 35 - h) + to.low, to.low), to.high)
-    return QuantisedTensor(y, to)
+    return QuantisedTensor(np.moveaxis(y.reshape(rows.shape), -1, 1), to)
 
 
 def _steps_of_256(to: Quantisation, op: str) -> tuple[np.float32, int]:

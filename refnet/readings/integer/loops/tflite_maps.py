@@ -24,6 +24,7 @@ __all__ = [
     "mean",
     "mean_2_12",
     "pad",
+    "reduce_max",
     "reduced",
     "resize_bilinear",
 ]
@@ -77,6 +78,7 @@ def mean(
     *,
     axes: Sequence[int],
     keepdims: bool = True,
+    dropped: bool = False,
     to: Quantisation,
     rounding: Callable[[Any, Any, Any], Any] = mbqm,
 ) -> QuantisedTensor:
@@ -84,6 +86,9 @@ def mean(
 
     (m, e) = Q(double(s_in) / double(s_out)); h = min(floor(log2 n), 32, 31 + e); m' = (m << h) // n, e' = e - h;
     clip(MBQM(S - z_in * n, (m', e')) + z_out), S the sum of the raw integers.
+
+    `dropped` says that the file's tensor goes without the axes, though the graph's keeps them: to the optimised kernels
+    that is a difference.
 
     TensorFlow 2.13 and later, every LiteRT, tflite-micro: reference/reduce.h, QuantizedMeanOrSum.
     """
@@ -97,7 +102,9 @@ def mean(
     return reduced(x, axes, keepdims, to, finished)
 
 
-def mean_2_12(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+def mean_2_12(
+    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, dropped: bool = False, to: Quantisation
+) -> QuantisedTensor:
     """MEAN until TensorFlow 2.12: of integers where nothing is rescaled, else in float32.
 
     Equal scales and zero points : trunc(S / n), C's division of the raw sum, not rounded
@@ -116,25 +123,45 @@ def mean_2_12(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True,
     return reduced(x, axes, keepdims, to, finished)
 
 
+def reduce_max(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+    """The largest integer over axes; scale and zero point stay what they are."""
+    over = sorted({axis % x.values.ndim for axis in axes})
+    y = np.full([1 if axis in over else side for axis, side in enumerate(x.values.shape)], to.low, to.dtype)
+    for index in np.ndindex(x.values.shape):
+        place = tuple(0 if axis in over else i for axis, i in enumerate(index))
+        y[place] = max(y[place], x.values[index])
+    return QuantisedTensor(y if keepdims else y.squeeze(tuple(over)), to)
+
+
 def pad(
-    x: QuantisedTensor, *, pad: Pad, mode: str = "constant", value: float = 0.0, to: Quantisation
+    x: QuantisedTensor,
+    *,
+    pad: Pad,
+    channels: Pair = (0, 0),
+    mode: str = "constant",
+    value: float = 0.0,
+    to: Quantisation,
 ) -> QuantisedTensor:
     """A border of z_out around an image; of round_away(f32(value / s_out)) + z_out in PADV2; MIRROR_PAD copies.
 
-    Parameters and modes as for `readings.loops.pad`.
+    Parameters and modes as for `readings.loops.pad`; 'symmetric' repeats the edge where 'reflect' does not. `channels`
+    of the border stand before and behind the image's.
     """
     s, z = to.single()
     N, C, H, W = x.values.shape
     (top, bottom), (left, right) = pad
     border = min(max(int(round_away(np.float32(value) / s)) + z, to.low), to.high)
-    y = np.zeros((N, C, top + H + bottom, left + W + right), to.dtype)
-    for n, c, p, q in np.ndindex(y.shape):
-        h, v = p - top, q - left
+    y = np.zeros((N, C + sum(channels), top + H + bottom, left + W + right), to.dtype)
+    for n, k, p, q in np.ndindex(y.shape):
+        c, h, v = k - channels[0], p - top, q - left
         if mode == "edge":
             h, v = min(max(h, 0), H - 1), min(max(v, 0), W - 1)
         elif mode == "reflect":
             h, v = (H - 1 - abs(H - 1 - abs(h))), (W - 1 - abs(W - 1 - abs(v)))
-        y[n, c, p, q] = x.values[n, c, h, v] if 0 <= h < H and 0 <= v < W else border
+        elif mode == "symmetric":
+            h, v = (min(max(i, -1 - i), 2 * side - 1 - i) for i, side in ((h, H), (v, W)))
+        inside = 0 <= c < C and 0 <= h < H and 0 <= v < W
+        y[n, k, p, q] = x.values[n, c, h, v] if inside else border
     return QuantisedTensor(y, to)
 
 

@@ -13,23 +13,35 @@ from refnet.readings.integer.fixedpoint import mbqm, multiplier, round_away
 from refnet.readings.integer.loops.tflite import (
     Rounding,
     add,
+    arg_max,
     avg_pool2d,
+    batch_to_space,
     concatenation,
     conv2d,
+    depth_to_space,
     depthwise_conv2d,
     dequantize,
     flatten,
     hard_swish,
+    leaky_relu,
     max_pool2d,
+    maximum,
     mean,
+    minimum,
     pad,
     pointwise_conv2d,
+    prelu,
     quantize,
+    reduce_max,
     relu,
     requantize,
     resize_bilinear,
+    resize_nearest,
     softmax,
+    space_to_batch,
+    strided_slice,
     sub,
+    tile,
 )
 from refnet.readings.integer.loops.tflite import fully_connected_2_19 as fully_connected
 from refnet.readings.integer.loops.tflite_curves import sigmoid_fixed as sigmoid
@@ -37,9 +49,11 @@ from refnet.readings.integer.loops.tflite_ranges import clipped
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "hard_swish", "max_pool2d", "mean", "pad", "pointwise_conv2d", "quantize", "relu", "relu6", "requantize",
-    "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "hard_swish", "leaky_relu", "max_pool2d",
+    "maximum", "mean", "minimum", "pad", "pointwise_conv2d", "prelu", "quantize", "reduce_max", "relu", "relu6",
+    "requantize", "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax", "space_to_batch",
+    "strided_slice", "sub", "tile",
 ]  # fmt: skip
 
 

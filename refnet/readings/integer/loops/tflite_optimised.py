@@ -1,17 +1,18 @@
 """TensorFlow Lite's optimised builtin kernels on x86 (BUILTIN_WITHOUT_DEFAULT_DELEGATES), as scalar loops.
 
 Their code is written for NEON and translated: the second rounding of a multiplier sends ties up. What is not here is
-as in the reference kernels. Convolutions, linear layers, means, pools and sizes are exact. The elementwise operations
-work on vectors of 8 or 16 numbers, and what does not fill the last vector, in the order N, H, W, C, goes by the
-reference kernels' rule: that is not modelled in `quantize`, `dequantize` and `requantize`. Nor is it that MUL narrows
+as in the reference kernels. `dequantize` and `requantize` work on vectors of 8 or 16 numbers, and what does
+not fill the last vector, in the order N, H, W, C, goes by the reference kernels' rule. Not modelled is that MUL narrows
 to int16 by wrapping, where a product is beyond 32767 steps of the output, and that ADD sends ties of its inputs up.
 Sources: tensorflow/lite/kernels/internal/optimized/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -20,32 +21,48 @@ from refnet.readings.integer.loops import tflite
 from refnet.readings.integer.loops.sums import Pad, Pair
 from refnet.readings.integer.loops.tflite import (
     add,
+    arg_max,
     avg_pool2d,
+    batch_to_space,
     concatenation,
+    depth_to_space,
     flatten,
     hard_swish,
+    leaky_relu,
     max_pool2d,
+    maximum,
+    minimum,
     pad,
+    prelu,
+    reduce_max,
     relu,
     relu6,
+    relu_0_to_1,
+    relu_n1_to_1,
+    resize_nearest,
     scale,
     sigmoid,
     softmax,
+    space_to_batch,
+    strided_slice,
     sub,
+    tanh,
+    tile,
 )
 from refnet.readings.integer.loops.tflite_maps import between_float
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "hard_swish", "max_pool2d", "mean", "pad", "pointwise_conv2d", "quantize", "relu", "relu6", "requantize",
-    "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "hard_swish", "leaky_relu", "max_pool2d",
+    "maximum", "mean", "minimum", "pad", "pointwise_conv2d", "prelu", "quantize", "reduce_max", "relu", "relu6",
+    "relu_0_to_1", "relu_n1_to_1", "requantize", "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax",
+    "space_to_batch", "strided_slice", "sub", "tanh", "tile",
 ]  # fmt: skip
 
 conv2d = partial(tflite.conv2d, rounding=mbqm_half_up)
 pointwise_conv2d = partial(tflite.pointwise_conv2d, rounding=mbqm_half_up)
 fully_connected = partial(tflite.fully_connected_2_19, rounding=mbqm_half_up)
-requantize = partial(tflite.requantize, rounding=mbqm_half_up)
 
 
 def depthwise_conv2d(
@@ -76,17 +93,37 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
     return QuantisedTensor(y, to)
 
 
+def requantize(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
+    """As `tflite.requantize`, and ties of the second rounding go up, but behind the last 16 numbers and of int16."""
+    y = tflite.requantize(x, to=to).values
+    if x.values.dtype != np.int16:
+        up = tflite.requantize(x, to=to, rounding=mbqm_half_up).values
+        for index in _in_vectors(y.shape, 16):
+            y[index] = up[index]
+    return QuantisedTensor(y, to)
+
+
 def dequantize(x: QuantisedTensor) -> Array:
-    """f32(f32(s * q) + f32(-z * s)), float32."""
+    """f32(f32(s * q) + f32(-z * s)), float32; as `tflite` behind the last 8."""
     s, z = x.quantisation.single()
-    y = np.zeros(x.values.shape, np.float32)
-    for index in np.ndindex(y.shape):
+    y = tflite.dequantize(x)
+    for index in _in_vectors(y.shape, 8):
         y[index] = s * np.float32(x.values[index]) + np.float32(-z) * s
     return y
 
 
-def mean(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
-    """The mean of whole maps whose axes are kept; any other as in the reference kernels.
+def _in_vectors(shape: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+    """The places of an array (N, C, ...) that fill vectors of a size, in the order N, ..., C."""
+    last = (shape[0], *shape[2:], shape[1]) if len(shape) > 1 else shape
+    full = math.prod(shape) // size * size
+    for index in islice(np.ndindex(last), full):
+        yield (index[0], index[-1], *index[1:-1]) if len(shape) > 1 else index
+
+
+def mean(
+    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, dropped: bool = False, to: Quantisation
+) -> QuantisedTensor:
+    """The mean of whole maps of 8 bits whose axes are kept; any other as in the reference kernels.
 
     clip(MBQM(S, Q(double(f32(s_in / f32(n * s_out))))) + z_out - round_away(f32(f32(z_in * s_in) / s_out))), S the sum
     of the raw integers of a map, ties of the second rounding up.
@@ -95,7 +132,9 @@ def mean(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: 
     ----------
     x : (N, C, H, W); maps are its axes 2 and 3
     """
-    if x.values.ndim != 4 or not keepdims or sorted(axis % 4 for axis in axes) != [2, 3]:
+    if x.values.ndim != 4 or not keepdims or dropped or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return tflite.mean(x, axes=axes, keepdims=keepdims, to=to)
+    if x.values.dtype == np.int16:
         return tflite.mean(x, axes=axes, keepdims=keepdims, to=to)
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     N, C, H, W = x.values.shape

@@ -19,7 +19,7 @@ __all__ = ["softmax16"]
 
 
 def softmax16(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> QuantisedTensor:
-    """exp(beta * x) / sum of exp(beta * x) over axis 1; x is (N, K) int16, the output in steps of 1/32768 from 0 on.
+    """exp(beta * x) / sum of exp(beta * x) over axis 1, in steps of 1/32768 from 0 on; x is int16, (N, K, ...).
 
     (m, e) = Q(double(s_in) * double(beta) / (10 / 65535)); d = q - the row's largest;
     E = exp, by table over [-10, 0], of clip16(MBQM(d, (m, e)) + 32767), Q0.15; S = sum of E; h = leading zeros of S as
@@ -39,8 +39,9 @@ def softmax16(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> Qua
     m, e = multiplier(float(s_x) * float(np.float32(beta)) / (10 / 65535))
     powers = _table(10 / 65535, 32767, math.exp)
     parts = _table(1 / 65535, -32768, lambda v: 1 / (1 + v))
-    y = np.zeros(x.values.shape, to.dtype)
-    for n, row in enumerate(x.values.astype(int).tolist()):
+    rows = np.moveaxis(x.values, 1, -1)
+    y = np.zeros((rows.size // rows.shape[-1], rows.shape[-1]), to.dtype)
+    for n, row in enumerate(rows.reshape(y.shape).astype(int).tolist()):
         largest = max(row)
         each = [_looked_up(_clip16(mbqm(q - largest, m, e) + 32767), powers) for q in row]
         total = sum(each)
@@ -48,7 +49,7 @@ def softmax16(x: QuantisedTensor, *, beta: float = 1.0, to: Quantisation) -> Qua
         part = _looked_up(_clip16((((total << (h - 1)) + 2**13) >> 14) - 2**15 - 2**16), parts)
         for k, power in enumerate(each):
             y[n, k] = min(max((power * part + (1 << (30 - h))) >> (31 - h), 0), 32767)
-    return QuantisedTensor(y, to)
+    return QuantisedTensor(np.moveaxis(y.reshape(rows.shape), -1, 1), to)
 
 
 def _table(scale: float, zero_point: int, function: Callable[[float], float]) -> list[int]:

@@ -12,30 +12,46 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refnet.readings.integer.fixedpoint import mbqm_half_up, rescale
-from refnet.readings.integer.loops import sums, tflite
+from refnet.readings.integer.fixedpoint import rescale
+from refnet.readings.integer.loops import sums, tflite_optimised
 from refnet.readings.integer.loops.sums import Pad, Pair
 from refnet.readings.integer.loops.tflite import (
+    arg_max,
     avg_pool2d,
+    batch_to_space,
     concatenation,
+    depth_to_space,
     dequantize,
     flatten,
     hard_swish,
     max_pool2d,
+    maximum,
+    minimum,
     pad,
+    prelu,
+    reduce_max,
     relu,
     relu6,
+    relu_0_to_1,
+    relu_n1_to_1,
+    resize_nearest,
     sigmoid,
     softmax,
+    space_to_batch,
+    strided_slice,
+    tanh,
+    tile,
 )
 from refnet.readings.integer.loops.tflite_maps import reduced
 from refnet.readings.integer.loops.tflite_ranges import clipped
 from refnet.readings.integer.quantisation import Array, Quantisation, QuantisedTensor
 
 __all__ = [
-    "add", "avg_pool2d", "concatenation", "conv2d", "depthwise_conv2d", "dequantize", "flatten", "fully_connected",
-    "hard_swish", "max_pool2d", "mean", "pad", "pointwise_conv2d", "quantize", "relu", "relu6", "requantize",
-    "resize_bilinear", "scale", "sigmoid", "softmax", "sub",
+    "add", "arg_max", "avg_pool2d", "batch_to_space", "concatenation", "conv2d", "depth_to_space",
+    "depthwise_conv2d", "dequantize", "flatten", "fully_connected", "hard_swish", "leaky_relu", "max_pool2d",
+    "maximum", "mean", "minimum", "pad", "pointwise_conv2d", "prelu", "quantize", "reduce_max", "relu", "relu6",
+    "relu_0_to_1", "relu_n1_to_1", "requantize", "resize_bilinear", "resize_nearest", "scale", "sigmoid", "softmax",
+    "space_to_batch", "strided_slice", "sub", "tanh", "tile",
 ]  # fmt: skip
 
 
@@ -128,10 +144,11 @@ def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
 def requantize(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     """Of one type, by a multiplier of 8 bits: clip(((q - z_i) * k + (z_o << 8) + 128) >> 8).
 
-    k = rint(256 * f32(s_i / s_o)). Between int8 and uint8 as `tflite_optimised.requantize`.
+    k = rint(256 * f32(s_i / s_o)). Between int8 and uint8, and where f32(s_i / s_o) is not between 1/256 and 128, as
+    `tflite_optimised.requantize`.
     """
-    if x.quantisation.dtype != to.dtype:
-        return tflite.requantize(x, to=to, rounding=mbqm_half_up)
+    if x.quantisation.dtype != to.dtype or not 2**-8 <= x.quantisation.single()[0] / to.single()[0] <= 2**7:
+        return tflite_optimised.requantize(x, to=to)
     (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
     k = int(np.rint(np.float32(256) * (s_x / s_y)))
     y = np.zeros(x.values.shape, to.dtype)
@@ -140,7 +157,28 @@ def requantize(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:
     return QuantisedTensor(y, to)
 
 
-def mean(x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, to: Quantisation) -> QuantisedTensor:
+def leaky_relu(x: QuantisedTensor, *, slope: float, to: Quantisation) -> QuantisedTensor:
+    """By multipliers of 8 bits: clip((((q - z_i) * k + 128) >> 8) + z_o).
+
+    k = rint(256 * f32(s_i / s_o)) where q >= z_i, else rint(256 * f32(f32(s_i / s_o) * f32(slope))). Where a ratio is
+    not between 1/256 and 128, that of negative numbers above -128 too, as `tflite_optimised.leaky_relu`.
+    """
+    (s_x, z_x), (s_y, z_y) = x.quantisation.single(), to.single()
+    above = s_x / s_y
+    below = above * np.float32(slope)
+    if not (2**-8 <= above <= 2**7 and abs(below) >= 2**-8 and -(2**7) < below <= 2**7):
+        return tflite_optimised.leaky_relu(x, slope=slope, to=to)
+    y = np.zeros(x.values.shape, to.dtype)
+    for index in np.ndindex(y.shape):
+        v = int(x.values[index]) - z_x
+        k = int(np.rint(np.float32(256) * (above if v >= 0 else below)))
+        y[index] = min(max(((v * k + 128) >> 8) + z_y, to.low), to.high)
+    return QuantisedTensor(y, to)
+
+
+def mean(
+    x: QuantisedTensor, *, axes: Sequence[int], keepdims: bool = True, dropped: bool = False, to: Quantisation
+) -> QuantisedTensor:
     """In float32: clip(rint(f32(f32(S * k) + f32(z_o - f32(f32(n * z_i) * k))))), k = f32(f32(s_i / s_o) * f32(1 / n)).
 
     S is the sum of n raw integers.
