@@ -26,6 +26,7 @@ DEFAULT_KERNELS = "tflite"
 # Whose arithmetic of float maps and integer weights goes with other kernels; TensorFlow Lite's with all others.
 _DYNAMIC = {"onnxruntime": "onnxruntime_dynamic", "onnxruntime_avx2": "onnxruntime_dynamic"}
 _HYBRID = "tflite_hybrid"
+_OF_INTEGERS = ("act", "asymmetric_inputs", "dropped")  # options that rules of floats do without
 _BARE = ("arg_max", "dequantize")  # which read integers and make a tensor without a scale
 _SLOTS = dict.fromkeys(("conv2d", "depthwise_conv2d", "pointwise_conv2d", "fully_connected"), ("w", "b"))
 
@@ -123,7 +124,7 @@ def _float(node: Node, inputs: list[Any], held: list[Any], kernels: str, executi
     """A node of floats: with integer weights that of dynamic-range files, else the float reading's."""
     if held and isinstance(held[0], QuantisedTensor) and node.op in _SLOTS:
         return getattr(rules_of(_DYNAMIC.get(kernels, _HYBRID), execution), node.op)(*inputs, *held, **node.attrs)
-    attrs = {key: value for key, value in node.attrs.items() if key not in ("act", "asymmetric_inputs")}
+    attrs = {key: value for key, value in node.attrs.items() if key not in _OF_INTEGERS}
     act = node.attrs.get("act", "")
     made = _FLOATS.get(node.op, getattr(floats, node.op, None))
     if made is None or act not in ("", "relu", "relu6"):
