@@ -11,7 +11,8 @@ from pathlib import Path
 
 import fuzz_structures
 import numpy as np
-from fuzz import FINE, Worker, damaged
+from fuzz import damaged
+from fuzz_worker import FINE, Worker
 
 __all__ = ["FOLDERS", "fuzz_folders", "good_folders"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import FINE, SAMPLES, fuzz
+from fuzz import SAMPLES, fuzz
+from fuzz_worker import FINE
 from support import DATA
 
 from refnet.errors import FormatError

@@ -6,9 +6,10 @@ Two thousand of each: python tests/fuzz.py packs --count 2000
 from __future__ import annotations
 
 import pytest
-from fuzz import FINE, SAMPLES, fuzz
-from fuzz_commands import COMMANDS, fuzz_commands
+from fuzz import SAMPLES, fuzz
+from fuzz_commands import fuzz_commands
 from fuzz_headers import KNOWING
+from fuzz_worker import COMMANDS, FINE
 
 from refnet.files import shipped
 

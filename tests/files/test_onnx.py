@@ -8,7 +8,8 @@ from contextlib import nullcontext
 import numpy as np
 import onnx
 import pytest
-from fuzz import FINE, fuzz
+from fuzz import fuzz
+from fuzz_worker import FINE
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper

@@ -9,9 +9,9 @@ import struct
 
 import numpy as np
 import pytest
-from fuzz import FINE
 from fuzz_folders import FOLDERS, fuzz_folders, good_folders
 from fuzz_messages import block, encoded, table, varint
+from fuzz_worker import FINE
 
 from refnet.errors import FormatError
 from refnet.files import importers

@@ -9,7 +9,8 @@ import flatbuffers
 import numpy as np
 import pytest
 import tflite
-from fuzz import FINE, fuzz
+from fuzz import fuzz
+from fuzz_worker import FINE
 from hypothesis import given
 from hypothesis import strategies as st
 
