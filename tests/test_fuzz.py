@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
+import fuzz_lines
 import fuzz_worker
+import pytest
 from fuzz_worker import FINE, Worker
 
 FOUND = {
