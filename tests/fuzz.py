@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import struct
 import sys
 import tarfile
@@ -30,7 +31,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from fuzz_worker import COMMANDS, FINE, Worker
+from fuzz_worker import COMMANDS, FINE, Worker, within
 from integer_files import write_vww
 
 __all__ = ["damaged", "fuzz", "mutants"]
@@ -124,12 +125,15 @@ PICKLES = ["own.pth", "own-legacy.pth", "v3-protocol5.pth", "v3-script.pt", "lig
 # ----------------------------------------------------------------------------------------------------------- the parent
 
 
-def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path | None = None) -> Counter[str]:
+def fuzz(
+    container: str, samples: list[Path], count: int, seed: int, keep: Path | None = None, seconds: float = math.inf
+) -> Counter[str]:
     """How often each outcome was met among `count` mutants of the samples.
 
     Parameters
     ----------
     keep : a folder for the first three mutants of each finding
+    seconds : after which it ends, each sample having had its share of them
     """
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +145,7 @@ def fuzz(container: str, samples: list[Path], count: int, seed: int, keep: Path 
         for index, sample in enumerate(samples):
             share = count // len(samples) + (index < count % len(samples))
             made = _structured().get(container, partial(mutants, container=container))
-            for mutant in made(sample.read_bytes(), seed + index, share):
+            for mutant in within(seconds / len(samples), made(sample.read_bytes(), seed + index, share)):
                 Path(folder, "mutant").write_bytes(mutant)
                 outcome = worker.outcome("mutant")
                 outcomes[outcome] += 1
@@ -173,16 +177,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, action="append", help="a good file to damage, instead of the vendors' own")
     parser.add_argument("--keep", type=Path, help="a folder for the first mutants of each finding")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="end after so many")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.container in COMMANDS:
-            outcomes = fuzz_commands(options.container, Path(folder), options.count, options.seed, options.keep)
+            outcomes = fuzz_commands(
+                options.container, Path(folder), options.count, options.seed, options.keep, options.seconds
+            )
         elif options.container in FOLDERS:
             found = good_folders(options.container, Path(folder))
-            outcomes = fuzz_folders(options.container, found, options.count, options.seed, options.keep)
+            outcomes = fuzz_folders(
+                options.container, found, options.count, options.seed, options.keep, options.seconds
+            )
         else:
             samples = options.file or _samples(options.container, Path(folder))
-            outcomes = fuzz(options.container, samples, options.count, options.seed, options.keep)
+            outcomes = fuzz(options.container, samples, options.count, options.seed, options.keep, options.seconds)
     for outcome, times in outcomes.most_common():
         print(f"{times:7d}  {outcome}{'' if outcome in FINE else '   <-- a finding'}")
     return int(any(outcome not in FINE for outcome in outcomes))

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import struct
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from fuzz import damaged
 from fuzz_lines import said_by
-from fuzz_worker import FINE, Worker
+from fuzz_worker import FINE, Worker, within
 
 from refnet.errors import FormatError
 
@@ -66,14 +67,16 @@ def _listing(folder: Path) -> list[str]:
     )
 
 
-def fuzz_commands(kind: str, folder: Path, count: int, seed: int, keep: Path | None = None) -> Counter[str]:
+def fuzz_commands(
+    kind: str, folder: Path, count: int, seed: int, keep: Path | None = None, seconds: float = math.inf
+) -> Counter[str]:
     """How often each outcome was met among `count` mutants of a kind of `COMMANDS`."""
     outcomes: Counter[str] = Counter()
     rng = np.random.default_rng(seed)
     good = _good(folder / "good0")
     good_name = "weights.npz" if kind == "files" else "pack"
     worker = Worker(kind, str(folder), [f"good0/{good_name}"])
-    for name in _mutants(kind, good, folder / "mutant", rng, count):
+    for name in within(seconds, _mutants(kind, good, folder / "mutant", rng, count)):
         outcome = worker.outcome(f"mutant/{name}")
         outcomes[outcome] += 1
         if keep is not None and outcome not in FINE and outcomes[outcome] <= 3:

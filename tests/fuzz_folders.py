@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tarfile
 import tempfile
@@ -12,13 +13,19 @@ from pathlib import Path
 import fuzz_structures
 import numpy as np
 from fuzz import damaged
-from fuzz_worker import FINE, Worker
+from fuzz_worker import FINE, Worker, within
 
 __all__ = ["FOLDERS", "fuzz_folders", "good_folders"]
 
 # Of the formats that are folders: the good ones, and what in them is read, "" for the folder.
 FOLDERS = {
-    "tfjs": {"keras_v1-layers-uint8": "", "keras_v3_small-graph-uint8": "model.json"},
+    "tfjs": {
+        "keras_v1-layers-uint8": "",
+        "keras_v3_small-graph-uint8": "model.json",
+        "layers-tfjs": "",
+        "heatmap-graph": "model.json",
+        "teachable-tfjs": "model.json",
+    },
     "tensorflow": {"slim_v1-frozen.pb": "slim_v1-frozen.pb", "keras_v2-saved": ""},
     "openvino": {"openvino": "openvino.xml", "openvino-float16": "openvino-float16.xml"},
     "ncnn": {"ncnn": "ncnn.param", "ncnn-float16": "ncnn-float16.param"},
@@ -27,7 +34,7 @@ FOLDERS = {
 
 
 def fuzz_folders(
-    container: str, samples: dict[Path, str], count: int, seed: int, keep: Path | None = None
+    container: str, samples: dict[Path, str], count: int, seed: int, keep: Path | None = None, seconds: float = math.inf
 ) -> Counter[str]:
     """As `fuzz`, of folders: each with the file in it that is read."""
     outcomes: Counter[str] = Counter()
@@ -40,7 +47,8 @@ def fuzz_folders(
         for index, (sample, name) in enumerate(samples.items()):
             rng = np.random.default_rng(seed + index)
             share = count // len(samples) + (index < count % len(samples))
-            for _ in _folder_mutants(sample, name, folder / "mutant", outside, rng, share):
+            folders = _folder_mutants(sample, name, folder / "mutant", outside, rng, share)
+            for _ in within(seconds / len(samples), folders):
                 outcome = worker.outcome(f"mutant/{name}")
                 outcomes[outcome] += 1
                 if keep is not None and outcome not in FINE and outcomes[outcome] <= 3:
@@ -75,7 +83,7 @@ def _pipes(folder: str, held: list[str]) -> list[str]:
 
 def good_folders(container: str, folder: Path) -> dict[Path, str]:
     """The good folders of this kind; a file that stands alone gets a folder, with what is called as it is."""
-    for archive in ("tensorflow/models", "deployed/networks"):
+    for archive in ("tensorflow/models", "deployed/networks", "layers/networks"):
         with tarfile.open(Path(__file__).parent / "data" / f"{archive}.tar.xz") as tar:
             tar.extractall(folder, filter="data")
     found = {}

@@ -9,14 +9,18 @@ import zipfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from fuzz_archives import archive_mutant
 from fuzz_commands import json_mutant
+from fuzz_hdf5 import hdf5_mutant
 from fuzz_messages import names, protobuf_mutant
+from fuzz_pickles import pickle_mutants
 
 __all__ = ["KNOWING"]
 
 Mutant = Callable[[bytes, np.random.Generator], bytes]
 
 _WORDS = [0, 1, 2, 4, 31, 33, 127, 255, 4096, 65535, 2**20, 2**31 - 1, 2**31, 2**32 - 4, 2**32 - 1]
+_PATHS = [b"location", b"../outside", b"/etc/hostname", b"good0", b"mutant", b".", b"a/../../x", b"x" * 5000, b"a\0b"]
 _HEADS = [
     "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 0, 0, 3), }",
     "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }",
@@ -29,7 +33,8 @@ _HEADS = [
 
 
 def _onnx(data: bytes, rng: np.random.Generator) -> bytes:
-    return protobuf_mutant(data, rng, names(data))
+    """Names are also those of other files, as external data has them."""
+    return protobuf_mutant(data, rng, [*names(data), *_PATHS])
 
 
 def _tflite(data: bytes, rng: np.random.Generator) -> bytes:
@@ -66,6 +71,12 @@ def _members(data: bytes, change: Callable[[str, bytes], bytes], rng: np.random.
 
 
 def _keras(data: bytes, rng: np.random.Generator) -> bytes:
+    what = rng.random()
+    if what < 0.3:
+        return archive_mutant(data, rng)
+    if what < 0.5:
+        return _members(data, lambda _, body: hdf5_mutant(body, rng), rng, ".h5")
+
     def change(name: str, body: bytes) -> bytes:
         if rng.random() < 0.05:
             return bytes([body[0]]) * int(rng.choice([10**4, 10**6, 3 * 10**7]))
@@ -75,6 +86,9 @@ def _keras(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _npz(data: bytes, rng: np.random.Generator) -> bytes:
+    if rng.random() < 0.5:
+        return archive_mutant(data, rng)
+
     def change(name: str, body: bytes) -> bytes:
         head = _HEADS[int(rng.integers(len(_HEADS)))].ljust(501).encode() + b"\n"
         start = 10 + int.from_bytes(body[8:10], "little")
@@ -85,12 +99,19 @@ def _npz(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _hdf5(data: bytes, rng: np.random.Generator) -> bytes:
-    """HDF5 has no lengths that must be right: aligned words of 8 bytes are others."""
+    """As h5py writes it, or with other words: HDF5 has no lengths that must be right."""
+    if rng.random() < 0.5:
+        return hdf5_mutant(data, rng)
     made = bytearray(data)
     for _ in range(int(rng.integers(1, 4))):
         at = 8 * int(rng.integers(len(made) // 8))
         made[at : at + 8] = struct.pack("<Q", _WORDS[int(rng.integers(len(_WORDS)))])
     return bytes(made)
+
+
+def _pth(data: bytes, rng: np.random.Generator) -> bytes:
+    """An archive that lies; what the pickle in it says is changed by `fuzz_pickles`."""
+    return archive_mutant(data, rng) if data[:2] == b"PK" else next(pickle_mutants(data, int(rng.integers(2**31)), 1))
 
 
 KNOWING: Mapping[str, Mutant] = {
@@ -100,4 +121,5 @@ KNOWING: Mapping[str, Mutant] = {
     "keras": _keras,
     "npz": _npz,
     "hdf5": _hdf5,
+    "pth": _pth,
 }

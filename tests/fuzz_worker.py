@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from fuzz_lines import LONGEST, said_by
@@ -27,14 +27,16 @@ from fuzz_vendors import VENDORS, no_vendor
 
 from refnet.errors import FormatError, RequestError
 
-__all__ = ["COMMANDS", "FINE", "Worker"]
+__all__ = ["COMMANDS", "FINE", "Worker", "within"]
 
 SECONDS = 5  # of processor time, of the reader and the processes that it starts: a busy machine is no finding
 PATIENCE = 60  # seconds on the clock: who waits uses no processor
 MEMORY = 200 << 20  # bytes, and four times the file
+EVERY = 8  # of so many files that are read, one is verified and written as ONNX, and one summed up
 FILE, MADE = "FILE", "made.onnx"  # in a command: the mutant, and what is written beside it
 FINE = ("refused", "as the vendor reads it", "the vendor refuses it", "the vendor's reader crashes")
 
+Made = TypeVar("Made")
 Arrays = dict[str, np.ndarray]
 
 MODULES = {"keras": "hdf5", "nested": "hdf5", "checkpoint": "bundle"}
@@ -153,8 +155,8 @@ def _work(container: str, folder: str, pipe: Any) -> None:
         good = Path(folder, name)
         _read(reader, importers, good)
         vendor(good)
-        for _ in range(4):
-            _commanded(next(lines), good)
+    for _ in range(EVERY):
+        _commanded(next(lines), good)
     if container == "nested":
         _remember_arrays(reader)
     pipe.send("ready")
@@ -174,15 +176,14 @@ def _work(container: str, folder: str, pipe: Any) -> None:
 
 
 def _through_commands(container: str) -> Iterator[list[list[str]]]:
-    """For one file that was read after another: the commands, the file to be put in.
+    """For one file that was read after another: the commands, the file to be put in; they take ten times as long.
 
     `packs` and the like go through commands anyhow.
     """
-    if container in COMMANDS:
-        yield from itertools.repeat([])
-    yield from itertools.cycle(
-        [["summary", FILE]] if turn % 4 else [["verify", FILE], ["convert", FILE, MADE]] for turn in range(4)
-    )
+    rows: list[list[list[str]]] = [[] for _ in range(EVERY)]
+    if container not in COMMANDS:
+        rows[0], rows[EVERY // 2] = [["verify", FILE], ["convert", FILE, MADE]], [["summary", FILE]]
+    yield from itertools.cycle(rows)
 
 
 def _read(reader: Any, importers: Any, path: Path) -> Arrays:
@@ -263,6 +264,12 @@ def _remember_arrays(reader: Any) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- in the parent
+
+
+def within(seconds: float, made: Iterator[Made]) -> Iterator[Made]:
+    """What an iterator makes, until time is up."""
+    end = time.monotonic() + seconds
+    yield from itertools.takewhile(lambda _: time.monotonic() < end, made)
 
 
 class Worker:
