@@ -71,17 +71,9 @@ class _Watch:
     Also whether it left files, or wrote to stdout or stderr, as C libraries may.
     """
 
-    CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
+    CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.utime")
     STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn")
-    RUNS = (
-        "socket.",
-        "ctypes.",
-        "pickle.find_class",
-        "marshal.loads",
-        "marshal.load",
-        "webbrowser.open",
-        "shelve.open",
-    )
+    RUNS = ("socket.", "ctypes.", "pickle.find_class", "webbrowser.open")  # no marshal: modules come by it, too
 
     def __init__(self, folder: str, may_start: bool) -> None:
         self.folder, self.may_start, self.seen = os.path.realpath(folder), may_start, ""

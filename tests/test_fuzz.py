@@ -13,7 +13,7 @@ FOUND = {
     "print": "words on stdout or stderr",
     "write": "words on stdout or stderr",
     "open": "opened /etc/hostname",
-    "change": "opened /tmp/refnet-was-here",
+    "change": "opened ",
     "leave": "files are left behind",
     "damage": "files are left behind",
     "start": "started true",
@@ -31,12 +31,14 @@ FOUND = {
 
 def test_whatever_a_reader_must_not_do_is_a_finding(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz_worker, "SECONDS", 0.5)
-    (tmp_path / "good").write_text("read")
-    worker = Worker("planted", str(tmp_path), ["good"])
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "good").write_text("read")
+    worker = Worker("planted", str(folder), ["good"])
     said = {}
     for act in (*FOUND, "refuse"):
-        (tmp_path / "left").unlink(missing_ok=True)
-        (tmp_path / "mutant").write_text(act)
+        (folder / "left").unlink(missing_ok=True)
+        (folder / "mutant").write_text(act)
         said[act] = worker.outcome("mutant")
     worker.stop()
     assert said.pop("refuse") == "refused"
