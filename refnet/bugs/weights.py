@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,12 +18,15 @@ import numpy.typing as npt
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
+from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
 _AXES = {2: "KC", 3: "CRS", 4: "KCRS"}
 _DEPTHWISE, _HWIO = (1, 2, 0), (2, 3, 1, 0)  # the axes of (C, R, S) as R S C, of (K, C, R, S) as R S C K
+_NORM = 6 * FLOATS["float32"].u  # the roundings of a batch norm
 _NOTHING = 1e-9  # of the square error of the worst channel: what rounding leaves in the others
 
 
@@ -110,6 +114,39 @@ def _relaid(unit: UnitArrays, form: str, move: Callable[[Array], Array], rare: b
     return Change(
         unit.name, form, facts, params=Deferred([name], lambda: {name: unit.tensors["w"].map(move)}), rare=rare
     )
+
+
+def vector_axis(segment: Segment) -> Iterator[Change]:
+    """a vector along the wrong axis.
+
+    The numbers of batch norm, or of a bias, one for each channel, run along the width or the height: where a map is as
+    wide, or as high, as it has channels, arrays of (C,) and of (C, 1) meet it so.
+    """
+    for unit in segment.units:
+        node = unit.norm or unit.unit.conv
+        shape = segment.sizes.get(node.name, ())
+        if len(shape) != 3 or (unit.norm is None and "b" not in node.params):
+            continue
+        for form, axis in (("width", 2), ("height", 1)):
+            if shape[axis] == shape[0] > 1:
+                yield _along(unit, node, form, axis)
+
+
+def _along(unit: UnitArrays, node: Node, form: str, axis: int) -> Change:
+    """Each vector by its own name as a factor, or as what is added, in the shape in which it meets the map."""
+    shape = (1, 1, 1, -1) if axis == 2 else (1, 1, -1, 1)
+    made, given = [], {}
+    if unit.norm is None:
+        bare = replace(node, name=f"{node.name}.bare", params={"w": node.params["w"]})
+        made, shift, off = [bare], unit["b"], np.zeros_like(unit["b"])
+    else:
+        s, moved = unit.factor, unit["mean"] * unit.factor
+        made = [Node(f"{node.name}.bare", "scale", (node.inputs[0], f"{node.name}.factors"))]
+        given = {f"{node.name}.factors": Expected(s.reshape(shape), _NORM * np.abs(s).reshape(shape))}
+        shift, off = unit["beta"] - moved, _NORM * (np.abs(unit["beta"]) + np.abs(moved))
+    given |= {f"{node.name}.shifts": Expected(shift.reshape(shape), off.reshape(shape))}
+    made.append(Node(node.name, "add", (made[-1].name, f"{node.name}.shifts")))
+    return Change(node.name, form, nodes={node.name: tuple(made)}, given=given)
 
 
 def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:

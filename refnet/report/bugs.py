@@ -52,6 +52,10 @@ _PORT: _Words = {
         "CK>KC": "({shape[1]}, {shape[0]}) weights are read as ({shape[0]}, {shape[1]})",
         "KC>CK": "({shape[0]}, {shape[1]}) weights are read as ({shape[1]}, {shape[0]})",
     },
+    "vector-axis": {
+        "width": "numbers that are one for each channel run along the width instead",
+        "height": "numbers that are one for each channel run along the height instead",
+    },
     "channel-permute": {
         "two": "channels {one} and {other} are exchanged",
         "halves": "the halves of the channels are exchanged",

@@ -52,3 +52,19 @@ def test_a_bug_is_told_through_a_store_that_saturates():
     own = dict.fromkeys(TRACE, FLOAT32) | {name: FLOAT32._replace(step=float(step) / 2, span=(-1.5, 6.0))}
     kept = tuple(each for each in TRACE if each != "block3.expand.bn")
     assert said(name, {name: y}, own, kept=kept)[0] == "the activation is left out"
+
+
+def test_vectors_along_the_wrong_axis_are_said():
+    """A map as wide as it has channels: arrays of (C,) meet its last axis."""
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=(48, 32), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    honest = {SOURCE: x, **net.trace(x)}
+    name = next(node.name for node in graph.nodes if node.op == "batch_norm" and honest[node.name].shape[1] == 16)
+    gamma, beta, mean, var = (net.params[f"{name}.{slot}"] for slot in ("gamma", "beta", "mean", "var"))
+    assert honest[name].shape[3] == len(gamma)
+    root = np.sqrt(var + np.float32(graph[name].attrs["eps"]))
+    y = gamma * (honest[graph[name].inputs[0]] - mean) / root + beta
+    reference = Reference.of(graph, net.params, honest)
+    found = judge_tensors(reference, {**honest, name: y}, precision=FLOAT32, partial=True)
+    (first, *_) = found.causes[name]
+    assert cause_sentence(first) == "numbers that are one for each channel run along the width instead"
