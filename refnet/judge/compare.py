@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.errors import RequestError
+from refnet.errors import RefnetError, RequestError
+from refnet.files.checkpoint import identify
 from refnet.files.images import prepare, read_image
 from refnet.graph import SOURCE, Graph
 from refnet.judge.again import Unsteady, unsteady
@@ -151,6 +152,7 @@ def compare(
         candidate = candidate(pack.tensor(SOURCE))
     scales = dict(scales or {})
     runs = isinstance(candidate, str | Path) and is_model(candidate)
+    structure = _structure_of(candidate) if isinstance(candidate, str | Path) and runs else None
     if isinstance(candidate, str | Path) and runs:
         candidate, own, stored = run_model(candidate, pack.tensor(SOURCE))
         scales = {name: TensorScale(*scale) for name, scale in own.items()} | scales
@@ -163,7 +165,8 @@ def compare(
     graph = with_softmax(pack.graph, real, real.shapes, batch)
     full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
     golden = _Golden(pack, graph)
-    matching = match_tensors(real, full, golden.tensor, names=names, network=Network(graph, pack.params))
+    network = Network(graph, pack.params)
+    matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
     matching = with_ends(matching, real, real.shapes, full)
     if not matching.tensors:
         if real.unread:
@@ -190,6 +193,19 @@ def compare(
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(tensors, other, matching)) if other is not None else ()
     return Comparison(found, matching, reference, narrow, moved)
+
+
+def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
+    """What tells which node each tensor of a model's file is, as far as that is a network that refnet knows."""
+
+    def told() -> Mapping[str, str]:
+        try:
+            found = identify(path)
+        except RefnetError:  # it runs all the same
+            return {}
+        return {} if found.standing.kind == "own" else found.names
+
+    return told
 
 
 def _beside(matching: Assignment, real: _Real, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:

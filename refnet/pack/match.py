@@ -46,7 +46,7 @@ class MatchedTensor:
     source : the candidate's name for it
     layout : its axes as found: 'nchw', 'nhwc', 'chw', 'c', ...; 'flat nchw' where the file states no axes; 'unknown'
         where the shape is not the node's
-    how : 'map', 'name', 'vendor' or 'content'
+    how : 'map', 'name', 'structure', 'vendor' or 'content'
     """
 
     load: Callable[[], Array] = field(repr=False)
@@ -82,14 +82,16 @@ def match_tensors(
     *,
     names: Mapping[str, str] | None = None,
     network: Network | None = None,
+    structure: Callable[[], Mapping[str, str]] | None = None,
 ) -> Assignment:
     """Find out which node each tensor is.
 
     First the explicit map; then equal names, exactly or with '/', '_', ':' for '.' and in any case where that is
-    unambiguous; then the names that vendors give their layers; then what the network makes of the candidate's own
-    tensors (`walk`); then, for the rest, shapes and values: a tensor is the node whose golden tensor is nearest in
-    relative rms distance, if that is below 0.5 and every other node of that shape is at least 4 times farther. Of nodes
-    with equal values, the earlier is taken first. Each node is matched at most once.
+    unambiguous; then what the file that makes them says of its structure; then the names that vendors give their
+    layers; then what the network makes of the candidate's own tensors (`walk`); then, for the rest, shapes and values:
+    a tensor is the node whose golden tensor is nearest in relative rms distance, if that is below 0.5 and every other
+    node of that shape is at least 4 times farther. Of nodes with equal values, the earlier is taken first. Each node is
+    matched at most once.
 
     A shape fits in the orders NCHW and NHWC, or else in NCWH and NWHC, with axes of length 1 left out or put in; a
     one-dimensional tensor of the right length fits in the first two. Where both fit, values decide; in doubt the
@@ -102,6 +104,8 @@ def match_tensors(
     golden : gives a node's golden tensor, in that shape
     names : {the candidate's name: the node's}
     network : whose tensors they are; without it nothing is run, and no vendor's name is known
+    structure : {the candidate's name: the node's} as the structure of a model's file tells it; asked for once, if names
+        leave tensors over
 
     Raises
     ------
@@ -121,6 +125,12 @@ def match_tensors(
     pairs = {node: (source, "map") for source, node in _mapped(candidate, shapes, names or {})}
     sources = {source for source, _ in pairs.values()}
     pairs |= {node: (name, "name") for name, node in _named(set(candidate) - sources, shapes.keys() - pairs.keys())}
+    if structure is not None and _rest(candidate, pairs):
+        told = {node: source for source, node in structure().items() if source in _rest(candidate, pairs)}
+        fits = {
+            node: (s, "structure") for node, s in told.items() if axis_orders(tables.found[s], shapes.get(node, ()))
+        }
+        pairs = fits | pairs
     if network is not None:
         _by_other_names(network.graph, candidate, pairs)
     layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from refnet import Network, RequestError, build, random_params, write_pack
+from refnet import Network, RequestError, build, random_params, write_pack, write_weights
 from refnet.graph import SOURCE
 from refnet.judge import compare as module
 from refnet.judge.compare import Comparison, TensorScale, compare
@@ -15,6 +15,7 @@ from refnet.pack.match import MatchedTensor
 from refnet.pack.pack import read_pack
 from refnet.pack.probe import probe
 from refnet.readings.precision import WEIGHTS
+from refnet.runtimes.models import Ran
 
 GRAPH = build("timm/mobilenetv1_100", width=0.25, size=(32, 40), classes=5)
 NET = Network(GRAPH, random_params(GRAPH))
@@ -237,3 +238,24 @@ def test_a_candidate_of_which_nothing_matches_is_refused_by_its_first_names(pack
     strangers = {name: np.ones((2, 7, 3), np.float32) for name in "abcdef"}
     with pytest.raises(RequestError, match=r"\(a, b, c, d \.\.\.\); name them with --map"):
         compare(pack, strangers)
+
+
+def test_tensors_of_a_recognised_file_are_told_by_its_structure(pack, tmp_path, monkeypatch):
+    """A model whose weights are others and whose names say nothing: neither names nor values tell a tensor."""
+    onnx = pytest.importorskip("onnx")
+    rng, path = np.random.default_rng(0), tmp_path / "port.onnx"
+    other = {name: rng.permutation(y.ravel()).reshape(y.shape) for name, y in NET.params.items()}
+    write_weights(GRAPH, other, path)
+    model = onnx.load(str(path))
+    names = {output: f"t{index}" for index, node in enumerate(model.graph.node) for output in node.output}
+    for node in model.graph.node:
+        for ends in (node.input, node.output):
+            ends[:] = [names.get(name, name) for name in ends]
+    for output in model.graph.output:
+        output.name = names[output.name]
+    onnx.save(model, str(path))
+    made = {names[name]: y for name, y in Network(GRAPH, other).trace(X).items()}
+    monkeypatch.setattr(module, "run_model", lambda *_: Ran(made, {}))
+    found = compare(pack, path, explain=False).matching
+    assert {each.how for each in found.tensors.values()} == {"structure"}
+    assert {node: each.source for node, each in found.tensors.items()} == {node: names[node] for node in TRACE}
