@@ -13,12 +13,13 @@ from typing import Any
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Model
-from refnet.networks.plan import Plan, PlannedBlock, padding, plan
+from refnet.networks.plan import Plan, PlannedBlock, padding, plan, rounding_to
 from refnet.ops import OPS
 
 __all__ = ["build", "find", "models", "parts"]
 
 _WIDEST = 16  # times the paper's channels: already hundreds of millions of weights
+_COARSEST = 64  # channels: no port rounds to more
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("relu", {}),
     "relu6": ("relu6", {}),
@@ -60,7 +61,12 @@ def find(name: str) -> Model:
 
 
 def build(
-    name: str, *, width: float = 1.0, size: tuple[int, int] | int | None = None, classes: int | None = None
+    name: str,
+    *,
+    width: float = 1.0,
+    size: tuple[int, int] | int | None = None,
+    classes: int | None = None,
+    divisor: int | None = None,
 ) -> Graph:
     """The graph of a network.
 
@@ -70,6 +76,7 @@ def build(
     width : multiplies the number of channels; on top of the width that the name itself stands for (mnasnet_050)
     size : (height, width) of the images in pixels, or one number for both; by default the vendor's, 224 x 224
     classes : by default the vendor's
+    divisor : to whose multiples widths are rounded, 0 if they are cut off; by default as the vendor does it
 
     Returns
     -------
@@ -92,6 +99,10 @@ def build(
     classes = model.dialect.classes if classes is None else classes
     if not (isinstance(classes, numbers.Integral) and classes > 0):
         raise RequestError(f"classes {classes!r}: take a positive whole number")
+    if divisor is not None:
+        if not (isinstance(divisor, numbers.Integral) and 0 <= divisor <= _COARSEST):
+            raise RequestError(f"divisor {divisor!r}: take a whole number from 0 to {_COARSEST}")
+        model = rounding_to(model, int(divisor))
     dialect = model.dialect
     recipe = Recipe(
         name,

@@ -11,7 +11,7 @@ from refnet.errors import RequestError
 from refnet.networks.dialects import Dialect, Model
 from refnet.networks.tables import Row
 
-__all__ = ["PADDINGS", "Plan", "PlannedBlock", "padding", "plan", "round_width"]
+__all__ = ["PADDINGS", "Plan", "PlannedBlock", "padding", "plan", "round_width", "rounding_to"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ def round_width(value: float, dialect: Dialect) -> int:
             value = int(value)
     nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * value else nearest
+
+
+def rounding_to(model: Model, divisor: int) -> Model:
+    """The same with widths rounded to multiples of another number; cut off where that is 0."""
+    dialect = replace(model.dialect, rounding="nearest", divisor=divisor, tenth_divisor=divisor)
+    return replace(model, dialect=dialect if divisor else replace(model.dialect, rounding="floor"))
 
 
 def plan(model: Model, width: float = 1.0) -> Plan:

@@ -38,6 +38,12 @@ def _line(note: Note) -> str:
             return f"{note.total} counters are left out: {names}"
         case "outside":
             return f"{note.total} arrays outside the prefix are left out: {names}"
+        case "order":
+            return f"the names are nobody's: {note.total} arrays are told by their order and shapes: {names}"
+        case "divisor":
+            width, divisor = note.names
+            how = "cut off" if divisor == "0" else f"rounded to multiples of {divisor}"
+            return f"the channels are those of width {width}, {how}, which its vendor does otherwise"
         case "reshaped":
             return f"{note.total} arrays have their vendor's shape but for axes of length one: {names}"
         case "head":

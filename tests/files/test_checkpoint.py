@@ -128,6 +128,60 @@ def test_axes_of_length_one_may_be_there_or_not(tmp_path, model):
     assert note.total == sum(bare[key].shape != y.shape for key, y in arrays.items())
 
 
+@pytest.mark.parametrize("divisor", [0, 1, 4, 16])
+@pytest.mark.parametrize(
+    "model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "timm/mobilenetv1_100"]
+)
+def test_widths_that_are_rounded_otherwise_are_solved_for(tmp_path, model, divisor):
+    graph = build(model, width=0.55, classes=10, divisor=divisor)
+    params = random_params(graph)
+    arrays = {entry.key: entry.theirs(params[ours]) for ours, entry in entries(graph).items()}
+    found = identify(saved(tmp_path, arrays))
+    assert found.graph.nodes == graph.nodes
+    assert all(np.array_equal(y, params[name]) for name, y in found.params.items())
+    assert found.standing.kind == "almost"
+    (note,) = (note for note in found.notes if note.kind == "divisor")
+    made = build(model, width=float(note.names[0]), classes=10, divisor=int(note.names[1]))
+    assert made.nodes == graph.nodes  # the first of those that give the same channels
+
+
+_ROLES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
+_PADDLE = {"w": "w_0", "b": "b_0", "gamma": "w_0", "beta": "b_0", "mean": "w_1", "var": "w_2"}
+_DARKNET = {"w": "weights", "b": "biases", "gamma": "scales", "beta": "biases", "mean": "rolling_mean"}
+_SLIM = {"w": "kernel:0", "b": "bias:0", "mean": "moving_mean:0", "var": "moving_variance:0"}
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "ends"),
+    [
+        ("torchvision/mobilenet_v3_small", 0.35, _ROLES),
+        ("torchvision/mnasnet0_5", 1.0, _PADDLE),
+        ("timm/semnasnet_100", 0.5, _DARKNET),
+        ("keras/MobileNetV2", 0.35, _SLIM),
+    ],
+)
+@pytest.mark.parametrize("written", ["in the order of the file", "sorted by name", "linear weights transposed"])
+def test_names_that_are_nobodys_are_told_by_order_and_shape(tmp_path, model, width, ends, written):
+    graph = build(model, width=width, classes=10)
+    params, arrays = random_params(graph), {}
+    for at, (ours, entry) in enumerate(entries(graph).items()):
+        slot, y = ours.rpartition(".")[2], entry.theirs(params[ours])
+        arrays[f"my.layer{at}.{ends.get(slot, slot)}"] = y.T if "linear" in written and y.ndim == 2 else y
+    if "sorted" in written:
+        arrays = dict(sorted(arrays.items()))
+    found = identify(saved(tmp_path, arrays))
+    assert all(np.array_equal(y, params[name]) for name, y in found.params.items())
+    assert found.params.keys() == params.keys()
+    assert [note.total for note in found.notes if note.kind == "order"] == [len(arrays)]
+
+
+def test_arrays_in_another_order_are_nobodys_still(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v3_small")
+    renamed = {f"a{at}.{key.rpartition('.')[2]}": y for at, (key, y) in enumerate(reversed(arrays.items()))}
+    with pytest.raises(FormatError, match="no weight has a name and shape of a network that refnet knows"):
+        load(saved(tmp_path, renamed))
+
+
 def test_a_weight_of_another_shape_is_named_with_both_shapes(tmp_path):
     arrays = vendor_arrays("torchvision/mobilenet_v2")
     arrays["features.3.conv.1.0.weight"] = np.ones((144, 1, 5, 5), np.float32)

@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from refnet.alignment.diff import differences
 from refnet.alignment.differences import Difference, structural
+from refnet.errors import RequestError
 from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import plan
+from refnet.networks.plan import plan, rounding_to
 from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import matters
 
@@ -34,6 +35,7 @@ __all__ = [
     "misfits",
     "nearest_layout",
     "objection",
+    "otherwise_rounded",
     "plain_layouts",
     "reshaped",
 ]
@@ -46,11 +48,13 @@ WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 _HEAD = ("head.hidden.", "head.logits.")
 _OF_NORMS = (".gamma", ".beta", ".mean", ".var")
 ROUNDING = 8  # no vendor rounds a number of channels further
+_DIVISORS = (1, 0, 4, 16, 2, 32)  # of ports that round otherwise than their vendor; 0 cuts off
 
 
 class _Form(NamedTuple):
     scheme: str
     folded: bool
+    divisor: int | None = None
 
 
 class NamedLayout(NamedTuple):
@@ -63,6 +67,7 @@ class NamedLayout(NamedTuple):
     entries : key -> (refnet's name, entry)
     unused : key -> shape of weights that may also be there
     changed : whether `graph` is not quite the known network's: another head, other settings
+    divisor : to whose multiples its widths are rounded, 0 where they are cut off; None where as the vendor does it
     """
 
     graph: Graph
@@ -71,6 +76,7 @@ class NamedLayout(NamedTuple):
     entries: dict[str, tuple[str, Entry]]
     unused: dict[str, tuple[int, ...]]
     changed: bool = False
+    divisor: int | None = None
 
 
 def fitting_layouts(
@@ -102,6 +108,20 @@ def fitting_layouts(
         if all(_differences(other, layout) for other in kinds):
             kinds.append(layout)
     return kinds
+
+
+def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) -> list[NamedLayout]:
+    """The first network that fits the arrays with its widths rounded otherwise than its vendor does it."""
+    for name in [model] if model is not None else MODELS:
+        for scheme in schemes_of(name):
+            if not _resembles(arrays, name, scheme):
+                continue
+            for divisor in _DIVISORS:
+                form = _Form(scheme, _is_folded(arrays, name, scheme), divisor)
+                for layout in _at_widths(arrays, name, width, form):
+                    if _difference(arrays, layout) is None:
+                        return [layout]
+    return []
 
 
 def plain_layouts(layouts: list[NamedLayout]) -> list[NamedLayout]:
@@ -192,14 +212,22 @@ def _candidates(arrays: Arrays, model: str | None, width: float | None) -> Itera
     """
     for name in [model] if model is not None else MODELS:
         for scheme in schemes_of(name):
-            # Folded or not, half of a file's names are those of convolutions.
-            layout = _layout(name, 1.0, 1000, _Form(scheme, False))
-            if model is None and len((layout.entries.keys() | layout.unused) & arrays.keys()) < len(arrays) / 2:
+            if model is None and not _resembles(arrays, name, scheme):
                 continue
             # What has a batch norm's arrays is not folded, and what has none of them is.
-            norms = [key for key, (ours, _) in layout.entries.items() if ours.endswith(_OF_NORMS)]
-            folded = not any(key in arrays for key in norms)
+            folded = _is_folded(arrays, name, scheme)
             yield from _at_widths(arrays, name, width, _Form(scheme, folded))
+
+
+def _is_folded(arrays: Arrays, name: str, scheme: str) -> bool:
+    layout = _layout(name, 1.0, 1000, _Form(scheme, False))
+    return not any(key in arrays for key, (ours, _) in layout.entries.items() if ours.endswith(_OF_NORMS))
+
+
+def _resembles(arrays: Arrays, name: str, scheme: str) -> bool:
+    """Whether half of a file's names are a network's: folded or not, those of convolutions are."""
+    layout = _layout(name, 1.0, 1000, _Form(scheme, False))
+    return len((layout.entries.keys() | layout.unused) & arrays.keys()) >= len(arrays) / 2
 
 
 def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[NamedLayout]:
@@ -219,8 +247,11 @@ def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]
     full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
     # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
     for width in WIDTHS if model.width == 1.0 else (1.0,):
-        if abs(width * full - found[1]) <= ROUNDING:
-            widths = plan(model, width)
+        if abs(width * full - found[1]) <= max(ROUNDING, form.divisor or 0):
+            try:
+                widths = plan(model if form.divisor is None else rounding_to(model, form.divisor), width)
+            except RequestError:  # a layer without channels
+                continue
             if widths not in tried and [widths.stem, widths.blocks[-1].out] == found:
                 yield width
             tried.add(widths)
@@ -242,16 +273,17 @@ def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
 
 
 @lru_cache(maxsize=512)
-def _built(name: str, width: float, classes: int) -> Graph:
-    return build(name, width=width, classes=classes)
+def _built(name: str, width: float, classes: int, divisor: int | None = None) -> Graph:
+    return build(name, width=width, classes=classes, divisor=divisor)
 
 
 @lru_cache(maxsize=512)
 def _layout(name: str, width: float, classes: int, form: _Form) -> NamedLayout:
-    graph = _built(name, width, classes)
+    graph = _built(name, width, classes, form.divisor)
     graph = fold_graph(graph) if form.folded else graph
     keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, form.scheme).items()}
-    return NamedLayout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme))
+    changed = form.divisor is not None
+    return NamedLayout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme), changed, form.divisor)
 
 
 def known_names() -> Iterator[tuple[str, ...]]:

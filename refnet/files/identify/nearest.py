@@ -22,7 +22,7 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
-__all__ = ["beginnings", "likely"]
+__all__ = ["beginnings", "convolution_rows", "likely"]
 
 _FEWEST = 6  # convolutions: the first two or three blocks, which tell V1, V2 and V3 and their widths
 _MOST = 24  # networks that begin alike
@@ -51,7 +51,8 @@ def likely(
     # where it can matter: first one without any difference, then, if one is of interest, that with the fewest.
     windowed = _windowed(rows)
     heap: list[tuple[int, int, bool, float | None]] = [
-        (_least(_windowed(_rows(name, 1.0)), windowed), place, False, width) for place, name in enumerate(names)
+        (_least(_windowed(convolution_rows(name, 1.0)), windowed), place, False, width)
+        for place, name in enumerate(names)
     ]
     heapify(heap)
     while heap and heap[0][0] <= most():
@@ -64,7 +65,7 @@ def likely(
         if at is None:
             heappush(heap, (max(least, 1), place, True, None))
         else:
-            known = (*_rows(names[place], at)[:-1], ("pointwise_conv2d", (), classes))
+            known = (*convolution_rows(names[place], at)[:-1], ("pointwise_conv2d", (), classes))
             heappush(heap, (_least(known, rows), place, True, at))
 
 
@@ -82,7 +83,9 @@ def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tup
     rows = _rows_of(graph)
     found: list[tuple[str, float, int]] = []
     for name in [name for name in MODELS if _meant(name, graph)] if model is None else [model]:
-        at, shared = max(((at, _common(_rows(name, at), rows)) for at in _widths(name, width)), key=lambda one: one[1])
+        at, shared = max(
+            ((at, _common(convolution_rows(name, at), rows)) for at in _widths(name, width)), key=lambda one: one[1]
+        )
         found.append((name, at, shared))
     most = max(shared for *_, shared in found)
     if most < _FEWEST or 2 * most < len(rows):
@@ -117,14 +120,14 @@ def _meant(name: str, graph: Graph) -> bool:
 
 def _exact_width(name: str, rows: Sequence[_Row]) -> float | None:
     """The width with all of a file's convolutions but the layer of classes; None if there is none."""
-    known = _rows(name, 1.0)
+    known = convolution_rows(name, 1.0)
     if len(known) != len(rows):
         return None
     widths = plan(find(name), 1.0)
     full, behind = widths.blocks[-1].out, 1 + bool(widths.last) + bool(widths.hidden)
     found = rows[-1 - behind][2]  # what the last block makes
     near = (each for each in _widths(name, None) if abs(each * full - found) <= ROUNDING)
-    return next((each for each in near if _rows(name, each)[:-1] == tuple(rows[:-1])), None)
+    return next((each for each in near if convolution_rows(name, each)[:-1] == tuple(rows[:-1])), None)
 
 
 def _best_width(name: str, rows: Sequence[_Row]) -> float:
@@ -162,12 +165,12 @@ def _least(known: tuple[_Row, ...], file: tuple[_Row, ...]) -> int:
 @lru_cache(maxsize=16384)
 def _counted(name: str, width: float) -> tuple[tuple[tuple[_Row, int], ...], int]:
     """How often a known network has each convolution, and how many it has."""
-    rows = _rows(name, width)
+    rows = convolution_rows(name, width)
     return tuple(Counter(rows).items()), len(rows)
 
 
 @lru_cache(maxsize=16384)
-def _rows(name: str, width: float) -> tuple[_Row, ...]:
+def convolution_rows(name: str, width: float) -> tuple[_Row, ...]:
     """The convolutions of a known network in order; the last makes as many channels as there are classes, here 0."""
     widths = plan(find(name), width)
     rows: list[_Row] = [("conv2d", (3, 3), widths.stem)]

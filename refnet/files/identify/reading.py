@@ -15,6 +15,7 @@ from refnet.files.identify import names
 from refnet.files.identify.heads import Part, Whole, with_head
 from refnet.files.identify.names import NamedLayout
 from refnet.files.identify.notes import Note
+from refnet.files.identify.order import layouts_by_order
 from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
 from refnet.files.identify.settings import with_settings
 from refnet.files.schemes import SCHEMES, is_pytorch
@@ -87,6 +88,10 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
     prefix = _prefix(inside, asked, submodules)
     reading = _under(inside, prefix)
     found = _found(reading, asked, submodules)
+    if not found.layouts:
+        found = _otherwise_rounded(reading, asked)
+    if not found.layouts:
+        found = _by_order(_under(inside, NO_PREFIX), asked)
     if not found.layouts:
         _refuse_outside(inside, prefix, asked, submodules)
     return _with_settings(found._replace(notes=(*notes, *found.notes)), asked, submodules)
@@ -170,6 +175,24 @@ def _found(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) 
     change = partial(_with_own_head, reading.arrays, part)
     layouts = names.fitting_layouts(reading.arrays, asked.model, asked.width, change, variants=bool(submodules))
     return reading._replace(layouts=layouts, notes=(*reading.notes, *map(_head_note, layouts[:1])))
+
+
+def _otherwise_rounded(reading: Reading, asked: Asked) -> Reading:
+    """The network that arrays fit with other widths, and to what these are rounded."""
+    layouts = names.otherwise_rounded(reading.arrays, asked.model, asked.width) if asked.head is None else []
+    notes = [Note("divisor", (f"{one.graph.recipe.width:g}", f"{one.divisor}")) for one in layouts]
+    return reading._replace(layouts=layouts, notes=(*reading.notes, *notes))
+
+
+def _by_order(reading: Reading, asked: Asked) -> Reading:
+    """The networks that arrays fit by their order and shapes, whatever they are called."""
+    arrays = reading.arrays
+    said = asked.model is not None or asked.width is not None
+    if asked.head is not None or (said and names.fitting_layouts(arrays, None, None)):  # names of another network
+        return reading
+    layouts = layouts_by_order(arrays, asked.model, asked.width)
+    notes = (Note("order", tuple(arrays)[:4], len(arrays)),) if layouts else ()
+    return reading._replace(layouts=layouts, notes=(*reading.notes, *notes))
 
 
 def _with_own_head(arrays: Arrays, part: Part, layout: NamedLayout) -> NamedLayout | None:

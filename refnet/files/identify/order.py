@@ -1,0 +1,169 @@
+"""Arrays under anybody's names -> the networks that they are the weights of, by their order and shapes alone.
+
+Files keep arrays in the order in which a port makes its layers, which is mostly that of execution. The filters of a
+network, one after another, tell it; each vector goes to its layer by what it is of: a mean, a variance, a factor, or
+what is added. Every array must have its place, and every place its array.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from refnet.alignment.diff import differences
+from refnet.alignment.differences import structural
+from refnet.errors import RequestError
+from refnet.files.identify.names import WIDTHS, NamedLayout, plain_layouts
+from refnet.files.identify.nearest import convolution_rows
+from refnet.files.schemes import Entry
+from refnet.graph import Graph
+from refnet.networks.build import build, find
+from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import fold_graph
+
+__all__ = ["SCHEME", "layouts_by_order"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Shape = tuple[int, ...]
+
+SCHEME = "nobody"  # whose names they are
+_FEWEST = 20  # arrays, without which an order proves nothing
+
+
+_Habit = Mapping[str, Shape]  # how a framework lays out filters: by operation, the axes that make them refnet's
+_TORCH: _Habit = {
+    "conv2d": (0, 1, 2, 3),
+    "depthwise_conv2d": (0, 1, 2, 3),
+    "pointwise_conv2d": (0, 1, 2, 3),
+    "dense": (0, 1),
+}
+_TF: _Habit = {
+    "conv2d": (3, 2, 0, 1),
+    "depthwise_conv2d": (2, 3, 0, 1),
+    "pointwise_conv2d": (3, 2, 0, 1),
+    "dense": (1, 0),
+}
+_HABITS: tuple[_Habit, ...] = (_TORCH, {**_TORCH, "dense": (1, 0)}, _TF, {**_TF, "dense": (0, 1)})
+
+# What a vector is of, by the last words of its name.
+_ROLES: tuple[tuple[str, str], ...] = (
+    ("mean", r"mean|w_1"),  # Paddle numbers the arrays of a layer
+    ("var", r"var|variance|w_2"),
+    ("gamma", r"gammas?|scales?|weights?|w|g"),
+    ("beta", r"betas?|offsets?|shifts?|bias(es)?|b"),
+)
+
+
+def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> list[NamedLayout]:
+    """Every network whose weights the arrays can be, one for one; one of each kind that computes alike.
+
+    Parameters
+    ----------
+    arrays : in the file's order; if that fits nothing, in that of their names, numbers in them counted
+    """
+    if len(arrays) < _FEWEST:
+        return []
+    for keys in (list(arrays), sorted(arrays, key=_counted)):
+        filters, vectors = _parted(arrays, keys)
+        found: list[NamedLayout] = []
+        shapes = [arrays[key].shape for key in filters]
+        for graph, folded in _graphs(shapes, bool(vectors["mean"]), model, width):
+            for habit in _HABITS:
+                entries = _placed(arrays, graph, filters, vectors, habit)
+                if entries is not None:
+                    found.append(NamedLayout(graph, SCHEME, folded, entries, {}))
+                    break
+        found = plain_layouts(found) if model is None else found
+        kinds: list[NamedLayout] = []
+        for layout in found:
+            if all(structural(differences(other.graph, layout.graph)) for other in kinds):
+                kinds.append(layout)
+        if kinds:
+            return kinds
+    return []
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """A name whose numbers count as such: layer2 comes before layer10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _parted(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The filters in order, and the vectors of each role in order."""
+    filters: list[str] = []
+    vectors: dict[str, list[str]] = {role: [] for role, _ in _ROLES}
+    for key in keys:
+        if sum(length > 1 for length in arrays[key].shape) > 1:
+            filters.append(key)
+        else:
+            vectors[_role(key)].append(key)
+    return filters, vectors
+
+
+def _role(name: str) -> str:
+    """What a vector is of: the first role of which the end of its name tells."""
+    last = re.split(r"[./:]", re.sub(r"(:0|/value)$", "", name.casefold()))[-1]
+    *_, word = [last, *filter(None, re.split(r"[_\d]+", last))]
+    return next(
+        (role for role, pattern in _ROLES if re.fullmatch(pattern, last) or re.fullmatch(pattern, word)), "beta"
+    )
+
+
+def _graphs(
+    shapes: Sequence[Shape], norms: bool, model: str | None, width: float | None
+) -> Iterator[tuple[Graph, bool]]:
+    """Known networks whose filters can have these shapes, one after another; folded where there are no norms."""
+    names = [model] if model is not None else [name for name in MODELS if MODELS[name].dialect.vendor != "refnet"]
+    for name in names:
+        seen = set()
+        for at in [width] if width is not None else WIDTHS if find(name).width == 1.0 else (1.0,):
+            try:
+                rows = convolution_rows(name, at)
+            except RequestError:  # a layer without channels
+                continue
+            if rows in seen or len(rows) != len(shapes):
+                continue
+            seen.add(rows)
+            if all(
+                set(kernel) <= {*shape} and (K in shape or not K)
+                for (_, kernel, K), shape in zip(rows, shapes, strict=True)
+            ):
+                for classes in dict.fromkeys(length for length in shapes[-1] if length > 1):
+                    graph = build(name, width=at, classes=classes)
+                    yield (graph, False) if norms else (fold_graph(graph), True)
+
+
+def _placed(
+    arrays: Arrays, graph: Graph, filters: Sequence[str], vectors: Mapping[str, Sequence[str]], habit: _Habit
+) -> dict[str, tuple[str, Entry]] | None:
+    """The arrays by their names with what each is; None where one has no place, or a place none."""
+    left = {"w": list(filters), **{role: list(keys) for role, keys in vectors.items()}}
+    found: dict[str, tuple[str, Entry]] = {}
+    for node in graph.nodes:
+        for slot, shape in node.params.items():
+            role = "beta" if slot == "b" else slot
+            if not left.get(role):
+                return None
+            key = left[role].pop(0)
+            entry = _entry(arrays[key], node.op, shape, habit, key) if slot == "w" else Entry(key, shape, (0,))
+            if entry is None or not entry.holds(arrays[key]):
+                return None
+            found[key] = f"{node.name}.{slot}", entry
+    return None if any(left.values()) else found
+
+
+def _entry(array: npt.NDArray[Any], op: str, shape: Shape, habit: _Habit, key: str) -> Entry | None:
+    """A filter as a framework lays it out."""
+    axes = habit.get("dense" if array.ndim == 2 and op == "pointwise_conv2d" else op, ())
+    if len(axes) != array.ndim:
+        return None
+    K, *rest = shape
+    C, R, S = {"pointwise_conv2d": (rest[0], 1, 1), "depthwise_conv2d": (1, *rest)}.get(op, tuple(rest))
+    wide = (K, C, R, S) if array.ndim == 4 else (K, C)
+    theirs = [0] * len(axes)
+    for place, axis in enumerate(axes):
+        theirs[axis] = wide[place]
+    return Entry(key, tuple(theirs), tuple(axes))
