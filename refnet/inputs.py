@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.errors import RefnetError, RequestError
 from refnet.files.containers import npy
-from refnet.files.images import prepare, read_image
+from refnet.files.images import cover, prepare, read_image
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 
 __all__ = ["at_size_of", "input_of", "read_input"]
@@ -27,11 +27,12 @@ def read_input(net: Net, path: str | Path, size: tuple[int, int] | None = None) 
     ----------
     net : which is to run on it
     path : of a file that ends in .npy, or of an image
-    size : (height, width) that the caller asked for; by default an array's own size is taken
+    size : (height, width) that the caller asked for; by default an array's own size is taken, and of an image that
+        which leaves nothing out, if the network's vendor crops nothing
 
     Returns
     -------
-    net : at the size of the array; as it is for an image
+    net : at the size of the array, or that all of the image needs
     x : (N, C, H, W) array; of an image in the network's dtype, else float32 or float64 as the file has it. Whether the
         network takes an array is for `Network.checked` to say
 
@@ -42,7 +43,11 @@ def read_input(net: Net, path: str | Path, size: tuple[int, int] | None = None) 
     """
     path = Path(path)
     if path.suffix != ".npy":
-        return net, input_of(net, path)
+        if net.graph.recipe.preprocessing is None:
+            return net, input_of(net, path)
+        pixels = read_image(path)
+        net = net if size is not None else at_whole(net, pixels)
+        return net, input_of(net, pixels)
     x = npy.read(path)
     if isinstance(net, QuantisedNetwork) and x.dtype.kind in "iu":
         return net, x
@@ -88,6 +93,15 @@ def input_of(net: AnyNetwork, image: Path | Array) -> Array:
     if recipe.channels == 1:
         x = np.tensordot(x, _LUMA, axes=(1, 0))[:, np.newaxis]
     return x.astype(net.dtype)
+
+
+def at_whole(net: Net, pixels: Array) -> Net:
+    """The network for all of an image, its shorter side as the network has it; as it is if its vendor crops."""
+    recipe = net.graph.recipe
+    if isinstance(net, QuantisedNetwork) or recipe.preprocessing is None or recipe.preprocessing.resize != (1, 1):
+        return net
+    shorter = min(recipe.size)
+    return cast("Net", net.at(cover(pixels.shape[:2], (shorter, shorter))))
 
 
 def at_size_of(net: Net, x: Array) -> Net:

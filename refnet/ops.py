@@ -9,7 +9,18 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["ACTIVATIONS", "ATTRIBUTES", "CONVOLUTIONS", "GATES", "OPS", "OPTIONAL", "POOLS", "WINDOWED", "Op"]
+__all__ = [
+    "ACTIVATIONS",
+    "ATTRIBUTES",
+    "CONVOLUTIONS",
+    "GATES",
+    "OPS",
+    "OPTIONAL",
+    "POOLS",
+    "RESIZES",
+    "WINDOWED",
+    "Op",
+]
 
 
 class Op(NamedTuple):
@@ -74,6 +85,7 @@ CONVOLUTIONS = _of_kind("convolution")
 ACTIVATIONS = _of_kind("activation")
 GATES = _of_kind("gate")
 POOLS = _of_kind("pool")
+RESIZES = ("resize_bilinear", "resize_legacy", "resize_nearest")
 WINDOWED = tuple(name for name in CONVOLUTIONS if "stride" in OPS[name].attrs)  # convolutions with a kernel
 
 

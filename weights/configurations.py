@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.networks.build import models
+from refnet.networks.dialects import MODELS
 
 __all__ = [
     "BATCH",
     "CLASSES",
     "SIZES",
+    "STEP",
     "TRACES",
     "WIDTHS",
     "Trace",
@@ -56,6 +58,9 @@ WIDTHS: Mapping[str, tuple[float, ...]] = {
     "kuan-wang/mobilenetv3_small": (0.75, 1.0),
 }
 
+# Of a map, these outputs hold every ninth row and column: few, and of each phase of an eightfold enlargement some.
+STEP = 9
+
 _NOBODYS = ("paper", "refnet")
 
 
@@ -80,15 +85,21 @@ TRACES: Mapping[str, Trace] = {
 }
 
 
-def networks(*vendors: str) -> list[tuple[str, float]]:
-    """(model, width) of every network of these vendors, 'timm' or 'd-li14'; of all of them where none is named.
+def networks(*vendors: str, maps: bool = False) -> list[tuple[str, float]]:
+    """(model, width) of every classifier of these vendors, 'timm' or 'd-li14'; of all of them where none is named.
+
+    Parameters
+    ----------
+    maps : of those networks instead that give every pixel a class
 
     Examples
     --------
     >>> networks("d-li14")[-2:]
     [('d-li14/mobilenetv3_small', 0.75), ('d-li14/mobilenetv3_small', 1.0)]
     """
-    known = [name for name in models() if not name.startswith(_NOBODYS)]
+    known = [
+        name for name in models() if not name.startswith(_NOBODYS) and (MODELS[name].table.decoder is not None) == maps
+    ]
     chosen = [name for name in known if not vendors or name.split("/")[0] in vendors]
     return [(name, width) for name in chosen for width in WIDTHS.get(name, (1.0,))]
 

@@ -1,8 +1,8 @@
 """Two graphs side by side: which unit of the one is which of the other.
 
-A MobileNet is a chain in all but the reads of its shortcuts and gates, so its order of execution is as good as the only
-one, and aligning two graphs is aligning two sequences (Needleman and Wunsch, J. Mol. Biol. 48(3), 1970). What an
-alignment costs is counted and not weighed: the properties of either graph that have no equal in the other.
+A MobileNet is a chain in all but the reads of its shortcuts and gates, and of branches `order.deepest_first` settles
+which comes first: so aligning two graphs is aligning two sequences (Needleman and Wunsch, J. Mol. Biol. 48(3), 1970).
+What an alignment costs is counted and not weighed: the properties of either graph that have no equal in the other.
 """
 
 from __future__ import annotations

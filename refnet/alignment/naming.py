@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from refnet.alignment.align import Pairs, align
 from refnet.alignment.diff import same_number
+from refnet.alignment.order import deepest_first
 from refnet.graph import Graph, Node
 from refnet.networks.build import parts
 from refnet.networks.dialects import MODELS
@@ -62,6 +63,7 @@ def named_after(known: Graph, file: Graph) -> NamedGraph:
     known : built at any size, not folded
     file : folded or not, at its own size, with any names
     """
+    file = deepest_first(file)
     pairs = align(known, file)
     names = _Names(known, pairs).names
     both = [(ours, theirs) for ours, theirs in pairs if ours and theirs]

@@ -2,7 +2,7 @@
 
 A bug is one function; its name is its id, the first line of its docstring its sentence, a line `Source:` says where
 it was seen. `compare` replays it on a port's own inputs, `verify` matches it against the arrays of a file, the
-scorecard injects it. What is not here: bugs of the LR-ASPP head, since no network that can be built has that head.
+scorecard injects it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from refnet.bugs import (
     activations,
     blocks,
     damage,
+    decoder,
     ends,
     head,
     inputs,
@@ -38,7 +39,8 @@ from refnet.bugs.segments import Segment
 __all__ = ["BUGS", "REPLAYED", "Bug"]
 
 _INPUTS = (inputs, pictures, solved)
-_PORTS = (padding, weights, sampling, shaping, norms, activations, blocks, head, *_INPUTS, ends, overflow, precision)
+_LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
+_PORTS = (*_LAYERS, *_INPUTS, ends, overflow, precision)
 _FILES = (damage,)
 
 

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from refnet.graph import SOURCE, Graph, Node, Unit, is_global
-from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS, RESIZES
 from refnet.readings.shapes import shape_after, shapes
 
-__all__ = ["BlockNodes", "Parts", "Squeeze"]
+__all__ = ["BlockNodes", "CoarseGate", "FineJoin", "Parts", "Squeeze"]
 
 
 class Squeeze(NamedTuple):
@@ -49,6 +49,32 @@ class BlockNodes(NamedTuple):
     linear: bool
     add: Node | None
 
+    @property
+    def end(self) -> str:
+        """What the next block reads."""
+        return self.exit if self.add is None else self.add.name
+
+
+class CoarseGate(NamedTuple):
+    """The gate of LR-ASPP: pool -> convolution -> gate, perhaps enlarged, and the scale that reads it."""
+
+    pool: Node
+    conv: Node
+    scale: Node
+
+
+class FineJoin(NamedTuple):
+    """Where LR-ASPP is joined by an earlier, finer map: high and low are its classifiers, added, then enlarged.
+
+    `first` enlarges what `high` reads to the finer map, `last` the sum to the image.
+    """
+
+    low: Node
+    high: Node
+    add: Node
+    first: Node
+    last: Node
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -75,8 +101,13 @@ class Parts:
 
     @cached_property
     def gates(self) -> frozenset[str]:
-        """The nodes by which something is scaled."""
-        return frozenset(node.inputs[1] for node in self.graph.nodes if node.op == "scale")
+        """The nodes by which something is scaled, also where their map is enlarged for that."""
+
+        def origin(name: str) -> str:
+            node = self.graph.by_name.get(name)
+            return origin(node.inputs[0]) if node is not None and node.op in RESIZES else name
+
+        return frozenset(origin(node.inputs[1]) for node in self.graph.nodes if node.op == "scale")
 
     @cached_property
     def squeezes(self) -> tuple[Squeeze, ...]:
@@ -84,6 +115,22 @@ class Parts:
         return tuple(
             found for node in self.graph.nodes if node.op == "scale" and (found := self._squeeze(node)) is not None
         )
+
+    @cached_property
+    def coarse(self) -> tuple[CoarseGate, ...]:
+        """Every gate of LR-ASPP, in order."""
+        found = []
+        for scale in (node for node in self.graph.nodes if node.op == "scale"):
+            chain = list(self._back(scale.inputs[1]))
+            convolutions = [node for node in chain if node.op in CONVOLUTIONS]
+            if chain and chain[-1].op == "avg_pool2d" and len(convolutions) == 1:
+                found.append(CoarseGate(chain[-1], convolutions[0], scale))
+        return tuple(found)
+
+    @cached_property
+    def joins(self) -> tuple[FineJoin, ...]:
+        """Every sum of two classifiers of which one reads an enlarged map, itself enlarged."""
+        return tuple(found for node in self.graph.nodes if node.op == "add" and (found := self._join(node)) is not None)
 
     @cached_property
     def blocks(self) -> tuple[BlockNodes, ...]:
@@ -132,6 +179,10 @@ class Parts:
         """The convolution that gives the classes, '' where there is none."""
         return self.dense[-1].name if self.dense else ""
 
+    def twins(self, name: str) -> list[str]:
+        """The other ends of blocks that are of the shape of a tensor."""
+        return [one.end for one in self.blocks if one.end != name and self.sizes[one.end] == self.sizes[name]]
+
     def unit(self, name: str) -> Unit | None:
         """The unit that a node is of; None for a node that the graph does not have."""
         return self._unit_of.get(name)
@@ -177,9 +228,29 @@ class Parts:
     def _block_of(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for index, block in enumerate(self.blocks, 1):
-            end = block.exit if block.add is None else block.add.name
-            found |= {node.name: index for node in self.graph.leading_to(end, starts={SOURCE, block.entry}).nodes}
+            found |= {node.name: index for node in self.graph.leading_to(block.end, starts={SOURCE, block.entry}).nodes}
         return found
+
+    def _back(self, name: str) -> Iterator[Node]:
+        """The chain that makes a tensor, back to a pool, or to where several tensors meet."""
+        while name != SOURCE and len(self.graph[name].inputs) == 1:
+            yield self.graph[name]
+            if self.graph[name].op == "avg_pool2d":
+                return
+            (name,) = self.graph[name].inputs
+
+    def _join(self, add: Node) -> FineJoin | None:
+        """A sum of two convolutions with what they stand between."""
+        terms = [self.graph.by_name.get(name) for name in add.inputs]
+        both = [node for node in terms if node is not None and node.op == "pointwise_conv2d"]
+        last = self.graph.only_reader(add.name)
+        sources = {node.name: self.graph.by_name.get(node.inputs[0]) for node in both}
+        firsts = [node for node in both if (made := sources[node.name]) is not None and made.op == "resize_bilinear"]
+        if len(both) != 2 or len(firsts) != 1 or last is None or last.op != "resize_bilinear":
+            return None
+        (high,) = firsts
+        (low,) = (node for node in both if node is not high)
+        return FineJoin(low, high, add, self.graph[high.inputs[0]], last)
 
     def _squeeze(self, scale: Node) -> Squeeze | None:
         """Back from the gate to the global pool, over two convolutions."""

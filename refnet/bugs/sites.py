@@ -61,7 +61,7 @@ def styles(graph: Graph) -> dict[str, tuple[str, ...]]:
 def _styles(parts: Parts) -> dict[str, tuple[str, ...]]:
     fused = {unit.output for unit in parts.graph.units()}
     between = {block.entry for block in parts.blocks} | {node.name for node in parts.head} | {*parts.graph.outputs}
-    between |= {block.exit if block.add is None else block.add.name for block in parts.blocks}
+    between |= {block.end for block in parts.blocks}
     names = tuple(node.name for node in parts.graph.nodes)
     ends = {"all": {*names}, "fused": fused, "blocks": between}
     return {style: tuple(name for name in names if name in kept) for style, kept in ends.items()}
@@ -135,6 +135,9 @@ def _last_uses(parts: Parts, dumped: Mapping[str, tuple[str, ...]]) -> dict[str,
                 used(name, end)
     for block in parts.blocks:
         used(block.entry, block.exit)
+    for join in parts.joins:
+        for name in parts.twins(join.low.inputs[0]):
+            used(name, join.low.name)
     return until
 
 

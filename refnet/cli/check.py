@@ -18,6 +18,7 @@ _DOZEN = (
     "torchvision/mobilenet_v3_large",
     "torchvision/mobilenet_v3_small",
     "torchvision/mobilenet_v3_small@dilated",
+    "torchvision/lraspp_mobilenet_v3_large",
     "torchvision/mnasnet0_5",
     "timm/mobilenetv1_100",
     "timm/semnasnet_100",

@@ -11,13 +11,15 @@ from functools import partial
 from typing import Any
 
 from refnet.cli.common import Command, kernels_argument, print_json, say, size_argument, with_kernels
+from refnet.cli.masks import run_masks
 from refnet.errors import RequestError
 from refnet.evaluation.dataset import Dataset, scans
+from refnet.evaluation.masks import gives_masks
 from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, read_dataset, remarks
 from refnet.evaluation.scores import ClassScore
 from refnet.files.containers.atomic import writable
 from refnet.files.labels import names_of_classes
-from refnet.network import load
+from refnet.network import Network, load
 from refnet.network.quantised import AnyNetwork
 from refnet.text import plain, table
 
@@ -32,7 +34,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         nargs="?",
         help="a folder with a folder of images for each class; or .npz with x, images (N, C, H, W) ready for the "
-        "network or uint8 (N, H, W, 3), and y, classes; or .npy with x, and --labels; by default digits that ship",
+        "network or uint8 (N, H, W, 3), and y, classes; or .npy with x, and --labels; by default digits that ship. "
+        "Of a network that gives each pixel a class: a folder with the folders images and masks, PASCAL VOC's folder, "
+        "or .npz with y, masks (N, H, W)",
     )
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
     parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
@@ -67,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
         writable(options.out, options.data, options.weights, options.labels, options.classes_file)
     net = load(options.weights, model=options.model, width=options.width, size=options.size)
     net = with_kernels(net, options.kernels)
+    if isinstance(net, Network) and gives_masks(net.graph):
+        return run_masks(options, net, _progress)
     dataset = _dataset(options, net)
     net = fitted(net, dataset)
     if options.size is not None:

@@ -29,11 +29,11 @@ from refnet.files.containers.atomic import writable
 from refnet.files.digits import digits
 from refnet.files.images import write_picture
 from refnet.files.labels import names_of_classes, read_names
-from refnet.inputs import input_of, read_input
+from refnet.inputs import read_input
 from refnet.network import load
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork
-from refnet.networks.preprocessing import NAMED, UNIT
-from refnet.report.answers import answer_document, answer_lines, map_pixels, ranked
+from refnet.networks.preprocessing import NAMED, UNIT, Preprocessing
+from refnet.report.answers import answer_document, answer_lines, map_pixels, mask_pixels, ranked
 from refnet.text import plain
 
 Array = npt.NDArray[Any]
@@ -54,7 +54,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocess", choices=NAMED, help="how pixels become numbers; by default as the file or its vendor says"
     )
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line; by default the file's")
-    parser.add_argument("-o", "--write", metavar="FILE", help="write the outputs: .npy, .npz, or .png of a map")
+    parser.add_argument(
+        "-o",
+        "--write",
+        metavar="FILE",
+        help="write the outputs: .npy, .npz, or .png of a map; classes of pixels lie over the image",
+    )
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to show (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -73,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     recipe = net.graph.recipe
     names = names_of_classes(recipe)
     if options.write:
-        _write(Path(options.write), found)
+        _write(Path(options.write), found, recipe.preprocessing, x)
     if options.json:
         keys = ("class", "name", "probability")
         images = [
@@ -115,7 +120,7 @@ def _input(options: argparse.Namespace, net: AnyNetwork) -> tuple[AnyNetwork, Ar
     pre = net.graph.recipe.preprocessing
     prepared = "" if pre is None else pre.origin
     if options.input is None:
-        photograph = input_of(net, shipped.path(_PHOTOGRAPH))
+        net, photograph = read_input(net, shipped.path(_PHOTOGRAPH), options.size)
         return net, photograph, f"{_PHOTOGRAPH}, a photograph of a cat that ships with refnet", prepared
     path = Path(options.input)
     net, x = read_input(net, path, options.size)
@@ -132,7 +137,7 @@ def _writable(path: str) -> None:
     writable(path)
 
 
-def _write(path: Path, found: list[Answer]) -> None:
+def _write(path: Path, found: list[Answer], pre: Preprocessing | None, x: Array) -> None:
     """All outputs as an .npz, the only one as an .npy, a map as a picture."""
     if path.suffix == ".npz":
         npz.write(path, {answer.name: answer.values for answer in found})
@@ -142,9 +147,11 @@ def _write(path: Path, found: list[Answer]) -> None:
     if path.suffix == ".npy":
         write_array(path, found[0].values)
     else:
-        if found[0].kind != "map":
+        if found[0].kind not in ("map", "mask"):
             raise RequestError(f"{path}: the output is no map: write an .npy")
-        write_picture(path, map_pixels(found[0].values))
+        over = found[0].kind == "mask" and pre is not None and x.shape[1] == 3
+        values = found[0].values
+        write_picture(path, mask_pixels(values, pre.undo(x)) if over and pre is not None else map_pixels(values))
 
 
 COMMAND = Command("run", "say what a network makes of an image or an array", _arguments, _run)

@@ -15,7 +15,7 @@ from refnet.readings import fast
 __all__ = ["Answer", "answers"]
 
 Array = npt.NDArray[Any]
-Kind = Literal["classes", "logits", "independent", "number", "vector", "map"]
+Kind = Literal["classes", "logits", "independent", "number", "vector", "map", "mask"]
 
 _SEE_THROUGH = ("flatten", "dequantize", "quantize", "requantize")  # the same numbers, as somebody else needs them
 _GATES = (*GATES, "logistic")
@@ -30,8 +30,9 @@ class Answer(NamedTuple):
     name : its node's
     kind : 'classes' (probabilities from a softmax), 'logits' (of a linear layer; a softmax makes probabilities of
         them), 'independent' (numbers between 0 and 1, each a probability of its own), 'number' (a single one of a
-        linear layer), 'vector' (features), 'map'
-    values : (N, K), or (N, C, H, W) of a map; as the network makes them
+        linear layer), 'vector' (features), 'map', 'mask' (a map of the image's size: numbers of every class for each
+        pixel)
+    values : (N, K), or (N, C, H, W) of a map or mask; as the network makes them
     """
 
     name: str
@@ -56,7 +57,7 @@ def answers(net: AnyNetwork, x: Array) -> list[Answer]:
     made = net(x)
     graph = net.twin[0] if isinstance(net, QuantisedNetwork) and net.twin is not None else net.graph
     found = made if isinstance(made, dict) else {net.graph.output: made}
-    return [_answer(name, np.asarray(y), _maker(graph, name)) for name, y in found.items()]
+    return [_answer(name, np.asarray(y), _maker(graph, name), x.shape[2:]) for name, y in found.items()]
 
 
 def _maker(graph: Graph, name: str) -> Node | None:
@@ -69,9 +70,9 @@ def _maker(graph: Graph, name: str) -> Node | None:
     return node
 
 
-def _answer(name: str, y: Array, maker: Node | None) -> Answer:
+def _answer(name: str, y: Array, maker: Node | None, size: tuple[int, ...]) -> Answer:
     if y.ndim == 4 and y.shape[2:] != (1, 1):
-        return Answer(name, "map", y)
+        return Answer(name, "mask" if y.shape[1] > 1 and y.shape[2:] == size else "map", y)
     y = y.reshape(len(y), -1)
     op = "" if maker is None else maker.op
     kind: Kind = "vector"

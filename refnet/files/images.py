@@ -21,7 +21,7 @@ from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files.containers.atomic import atomic_file
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["prepare", "read_image"]
+__all__ = ["cover", "prepare", "prepare_mask", "read_image", "read_mask"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -71,10 +71,29 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     it. All this is Pillow's `convert("RGB")`, as with the vendors. Of 16 bits per channel in colour Pillow keeps
     the upper 8, and a PPM or PGM whose maximum is not 255 is stretched to 255.
     """
-    file, pillow = Path(path), _pillow()
+    return _read(Path(path), _decode)
+
+
+def read_mask(path: str | PathLike[str]) -> NDArray[np.uint8]:
+    """Read a picture that holds the number of a class for each pixel: a palette's numbers, or grey.
+
+    Returns
+    -------
+    labels : (H, W) uint8 array
+
+    Raises
+    ------
+    RefnetError : Pillow is missing
+    FormatError : there is no such file, or it is not such a picture
+    """
+    return _read(Path(path), _decode_mask)
+
+
+def _read(file: Path, decode: Callable[[ModuleType, Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    pillow = _pillow()
     try:
         _refuse_unless_file(file)
-        return _decode(pillow, file)
+        return decode(pillow, file)
     except FormatError:
         raise
     except pillow.UnidentifiedImageError as error:
@@ -145,21 +164,33 @@ def prepare(
         shape = size
     else:
         side, crop = preprocessing.resize
-        shape = _cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
+        shape = cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
     resized = resize(part, shape) if resize is not None else _resize(part, shape, preprocessing.interpolation)
     image = _centre_crop(resized, size)  # (H, W, 3)
     x = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)  # (1, 3, H, W)
     return np.ascontiguousarray(preprocessing.apply(x))
 
 
-def _keep(pixels: NDArray[np.uint8], fraction: tuple[int, int]) -> NDArray[np.uint8]:
+def prepare_mask(labels: NDArray[Any], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[Any]:
+    """A mask, (H', W'), where `prepare` puts the pixels that it is of: (H, W), by the nearest ones."""
+    part = _keep(labels, preprocessing.keep)
+    if preprocessing.resize is None:
+        shape = size
+    else:
+        side, crop = preprocessing.resize
+        shape = cover(part.shape, (size[0] * side // crop, size[1] * side // crop))
+    rows, columns = (((np.arange(n) + 0.5) * (m / n)).astype(int) for n, m in zip(shape, part.shape, strict=True))
+    return _centre_crop(part[np.ix_(rows, columns)][..., np.newaxis], size)[..., 0]
+
+
+def _keep(pixels: NDArray[Any], fraction: tuple[int, int]) -> NDArray[Any]:
     """The central kept/of of each side; what is cut off rounds down, so a side may stay a pixel or two longer."""
     kept, of = fraction
     top, left = (n * (of - kept) // (2 * of) for n in pixels.shape[:2])
     return pixels[top : pixels.shape[0] - top, left : pixels.shape[1] - left]
 
 
-def _cover(shape: tuple[int, ...], least: tuple[int, int]) -> tuple[int, int]:
+def cover(shape: tuple[int, ...], least: tuple[int, int]) -> tuple[int, int]:
     """The smallest (height, width) with the aspect ratio of `shape` that covers `least`."""
     height, width = shape
     if least[0] * width >= least[1] * height:  # the height decides, and the width follows
@@ -227,6 +258,17 @@ def _decode(pillow: ModuleType, file: Path) -> NDArray[np.uint8]:
             turned = _upright(image)
             pixels = _in_colour(image)
         return np.ascontiguousarray(turned(pixels))  # (H, W, 3)
+
+
+def _decode_mask(pillow: ModuleType, file: Path) -> NDArray[np.uint8]:
+    """The numbers of a palette, or of grey, as they are stored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pillow.Image.DecompressionBombWarning)
+        with pillow.Image.open(file, formats=("PNG", "BMP", "PPM")) as image:
+            _refuse_large(image, file)
+            if image.mode not in ("L", "P"):
+                raise FormatError(f"{file}: a mask holds a class of 8 bits for each pixel, not {image.mode}")
+            return np.asarray(image, np.uint8)
 
 
 def _refuse_large(image: Any, file: Path) -> None:

@@ -15,7 +15,16 @@ from refnet.graph import Recipe
 
 __all__ = ["class_names", "fitting_labels", "names_in", "names_of_classes", "read_names"]
 
+_VOC = (  # PASCAL VOC 2012, as torchvision 0.28 calls and orders them (models/_meta.py, _VOC_CATEGORIES)
+    "__background__,aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,motorbike,person,"
+    "pottedplant,sheep,sofa,train,tvmonitor"
+)
+_CITYSCAPES = (  # the 19 that are evaluated, by their train id
+    "road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,person,rider,car,truck,"
+    "bus,train,motorcycle,bicycle"
+)
 _FORMAT = "# refnet class names, version 1"  # the first line of a file of names
+_SHORT = {"voc": _VOC, "cityscapes": _CITYSCAPES}
 
 
 @cache
@@ -24,7 +33,8 @@ def class_names(labels: str) -> tuple[str, ...]:
 
     Parameters
     ----------
-    labels : 'imagenet', the 1000 of ILSVRC 2012; 'imagenet+background', 1001 of them, as TF-slim counts; 'digits', 10
+    labels : 'imagenet', the 1000 of ILSVRC 2012; 'imagenet+background', 1001 of them, as TF-slim counts; 'digits', 10;
+        'voc', 21 with the background; 'cityscapes', 19
 
     Returns
     -------
@@ -49,7 +59,9 @@ def class_names(labels: str) -> tuple[str, ...]:
         return ("background", *class_names("imagenet"))
     if labels == "digits":
         return tuple("0123456789")
-    raise RequestError(f"no class names are called {labels!r}: imagenet, imagenet+background, digits")
+    if labels in _SHORT:
+        return tuple(_SHORT[labels].split(","))
+    raise RequestError(f"no class names are called {labels!r}: imagenet, imagenet+background, digits, voc, cityscapes")
 
 
 def names_of_classes(recipe: Recipe) -> tuple[str, ...]:

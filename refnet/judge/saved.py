@@ -21,19 +21,23 @@ from refnet.networks.random import random_input, random_params
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.orders import ORDERS
 
-__all__ = ["AGREEMENT", "Checked", "Saved", "check_saved", "judge_nodes", "saved"]
+__all__ = ["AGREEMENT", "Checked", "Saved", "check_saved", "end_of", "judge_nodes", "saved"]
 
 Array = npt.NDArray[Any]
 
 AGREEMENT = 1e-11  # of the largest logit: what float64 runs of one network are asked to agree to
 
 _FORMAT = "refnet outputs 1"
-_FILES = ("torchvision", "timm", "keras", "others")
-LOGITS = "head.flatten"
+_FILES = ("torchvision", "timm", "keras", "others", "segmentation")
+_STEP = 9  # of a map every ninth row and column is saved
+_LOGITS = "head.flatten"
 
 
 class Saved(NamedTuple):
-    """Logits of one configuration from the vendor's own module, on weights that are a function of their names."""
+    """Logits of one configuration from the vendor's own module, on weights that are a function of their names.
+
+    (N, classes) of a classifier; of a segmentation network (N, classes, H, W) of every ninth row and column.
+    """
 
     model: str
     width: float
@@ -107,7 +111,8 @@ def check_saved(case: Saved) -> Checked:
     graph = build(case.model, width=case.width, size=case.size)
     net = Network(graph, random_params(graph))
     x = random_input(graph, 2)[: len(case.logits64)]
-    logits64 = net.astype(np.float64).trace(x.astype(np.float64))[LOGITS]
+    end, shown = end_of(graph)
+    logits64 = net.astype(np.float64).trace(x.astype(np.float64))[end][shown]
     tensors = {SOURCE: x, **net.trace(x)}
     largest = float(np.abs(case.logits64).max())
 
@@ -118,11 +123,18 @@ def check_saved(case: Saved) -> Checked:
     asked = AGREEMENT
     if error64 > AGREEMENT:  # a network that amplifies rounding that far does so among refnet's own runs too
         others = {name: rules for name, rules in ORDERS.items() if name != "fast"}  # that one is being checked
-        asked = max(asked, spread(net.astype(np.float64), x.astype(np.float64), LOGITS, others) / largest)
+        asked = max(asked, spread(net.astype(np.float64), x.astype(np.float64), end, others) / largest)
     wrong = next((name for name, judged in judge_nodes(graph, net.params, tensors) if not judged.holds), None)
     verdict = "differs" if error64 > asked else wrong or "agrees"
-    errors = error64, distance(tensors[LOGITS], logits64), distance(case.logits32, logits64)
+    errors = error64, distance(tensors[end][shown], logits64), distance(case.logits32, logits64)
     return Checked(case.model, case.width, case.size, *errors, asked, verdict)
+
+
+def end_of(graph: Graph) -> tuple[str, tuple[slice, ...]]:
+    """The node whose numbers are saved, and which of them."""
+    if _LOGITS in graph:
+        return _LOGITS, ()
+    return graph.output, (slice(None), slice(None), slice(None, None, _STEP), slice(None, None, _STEP))
 
 
 def judge_nodes(

@@ -53,6 +53,8 @@ FAMILIES: Mapping[str, Family] = {
     "V3 Small, SAME": Family("timm/tf_mobilenetv3_small_075", 0.5, (48, 64)),
     "V3 minimalistic": Family("keras/MobileNetV3Small_minimalistic", 0.35, (48, 64)),
     "d-li14": Family("d-li14/mobilenetv3_small", 0.35, (48, 64)),
+    "LR-ASPP": Family("torchvision/lraspp_mobilenet_v3_large", 0.35, (48, 64)),
+    "LR-ASPP, paper": Family("paper/lraspp_mobilenet_v3_small", 0.35, (48, 1120)),
 }
 
 

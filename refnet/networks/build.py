@@ -13,7 +13,7 @@ from typing import Any
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Model
-from refnet.networks.plan import Plan, PlannedBlock, padding, plan, rounding_to
+from refnet.networks.plan import Plan, PlannedBlock, decoder_kernel, padding, plan, rounding_to
 from refnet.ops import OPS
 
 __all__ = ["build", "find", "models", "parts"]
@@ -147,7 +147,8 @@ class _Builder:
         self.nodes: list[Node] = []
         self.part, self.parts = "stem", dict[str, str]()
         self.x = SOURCE
-        self.shape = (recipe.channels, *recipe.size)
+        self.shape: tuple[int, ...] = (recipe.channels, *recipe.size)
+        self.ends: list[tuple[str, tuple[int, ...]]] = []  # of each block: its output and that one's shape
 
     def network(self, widths: Plan) -> Graph:
         dialect, table = self.dialect, self.table
@@ -159,10 +160,19 @@ class _Builder:
         for index, block in enumerate(widths.blocks):
             self.part = f"block{index + 1}"
             self.block(self.part, block)
+            self.ends.append((self.x, self.shape))
         self.part = "head"
         if widths.last:
             self.pointwise("head.conv", widths.last, bias=dialect.conv_bias)
             self.norm_and_act("head", table.act)
+        if widths.decoder:
+            self.decoder(widths.decoder, *self.ends[widths.skip])
+        else:
+            self.classifier(widths)
+        return Graph(self.recipe, tuple(self.nodes))
+
+    def classifier(self, widths: Plan) -> None:
+        dialect, table = self.dialect, self.table
         self.global_pool("head.pool")
         if widths.hidden:
             self.pointwise("head.hidden", widths.hidden, bias=dialect.hidden_bias)
@@ -171,7 +181,26 @@ class _Builder:
         self.node("head.flatten", "flatten")
         if dialect.softmax:
             self.node("output", "softmax")
-        return Graph(self.recipe, tuple(self.nodes))
+
+    def decoder(self, width: int, skip: str, skip_shape: tuple[int, ...]) -> None:
+        """LR-ASPP: a map gated by what a coarse look at it says, enlarged, and joined by an earlier, finer map."""
+        (high, shape), dialect, classes = (self.x, self.shape), self.dialect, self.recipe.classes
+        self.pool("head.pool", decoder_kernel(dialect, shape[1:]), (dialect.decoder_pool or (0, (1, 1)))[1])
+        self.pointwise("head.squeeze", width, bias=False)
+        self.act("head.gate", "sigmoid")
+        if dialect.decoder_pool is not None:
+            self.resize("head.gate.resize", shape)
+        gate, (self.x, self.shape) = self.x, (high, shape)
+        self.pointwise("head.reduce", width, bias=False)
+        self.norm("head.reduce.bn", dialect.decoder_eps)
+        self.act("head.reduce.act", "relu")
+        self.node("head.scale", "scale", self.x, gate)
+        self.resize("head.scale.resize", skip_shape)
+        self.pointwise("head.high", classes, bias=True)
+        fine, (self.x, self.shape) = self.x, (skip, skip_shape)
+        self.pointwise("head.low", classes, bias=True)
+        self.node("head.add", "add", self.x, fine)
+        self.resize("head.resize", (self.recipe.channels, *self.recipe.size))
 
     def block(self, name: str, block: PlannedBlock) -> None:
         entry, dialect, table = self.x, self.dialect, self.table
@@ -207,17 +236,26 @@ class _Builder:
         self.norm(f"{part}.bn")
         self.act(f"{part}.act", act)
 
-    def norm(self, name: str) -> None:
-        vector = (self.shape[0],)
-        self.node(name, "batch_norm", eps=self.dialect.eps, gamma=vector, beta=vector, mean=vector, var=vector)
+    def norm(self, name: str, eps: float | None = None) -> None:
+        eps, vector = self.dialect.eps if eps is None else eps, (self.shape[0],)
+        self.node(name, "batch_norm", eps=eps, gamma=vector, beta=vector, mean=vector, var=vector)
 
     def act(self, name: str, act: str) -> None:
         op, attrs = _ACTIVATIONS[act]
         self.node(name, op, **attrs)
 
     def global_pool(self, name: str) -> None:
-        self.node(name, "avg_pool2d", kernel=self.shape[1:], stride=(1, 1), pad=((0, 0), (0, 0)))
-        self.shape = (self.shape[0], 1, 1)
+        _, height, width = self.shape
+        self.pool(name, (height, width), (1, 1))
+
+    def pool(self, name: str, kernel: tuple[int, int], stride: tuple[int, int]) -> None:
+        self.node(name, "avg_pool2d", kernel=kernel, stride=stride, pad=((0, 0), (0, 0)))
+        places = ((side - k) // s + 1 for side, k, s in zip(self.shape[1:], kernel, stride, strict=True))
+        self.shape = (self.shape[0], *places)
+
+    def resize(self, name: str, like: tuple[int, ...]) -> None:
+        self.node(name, "resize_bilinear", size=like[1:], align_corners=False)
+        self.shape = (self.shape[0], *like[1:])
 
     def pointwise(self, name: str, channels: int, *, bias: bool) -> None:
         w = (channels, self.shape[0])

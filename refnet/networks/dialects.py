@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from refnet.networks import preprocessing as pre
 from refnet.networks import tables
 from refnet.networks.preprocessing import Preprocessing
-from refnet.networks.tables import Table, minimalistic, reduced_tail, with_activation
+from refnet.networks.tables import (
+    Table,
+    minimalistic,
+    original_last_stage,
+    reduced_tail,
+    segmenting,
+    wide_stem,
+    with_activation,
+)
 
 __all__ = ["MODELS", "Dialect", "Model"]
 
@@ -24,7 +32,7 @@ class Dialect:
     Attributes
     ----------
     vendor : whose; also names the scheme of weight names
-    eps : of every batch norm
+    eps : of every batch norm outside the segmentation head
     stem_pad, pad : padding rule of the stem and of the depthwise convolutions, see `plan.padding`:
         'symmetric', 'same' (TensorFlow's), 'unknown-size' (Keras' correct_pad without a size), 'after' ((0, 1))
     rounding : of a scaled width: 'nearest' multiple of `divisor` but not below 90 %, 'up', 'floor' (to an integer),
@@ -48,6 +56,10 @@ class Dialect:
     first_shortcut : whether the first block may have a shortcut
     hidden_bias : whether the hidden head layer has a bias
     rescale : (slope, offset) that the network itself applies to its input, or None
+    decoder_eps : of the batch norm of the segmentation head
+    decoder_pool : (kernel, stride) of the pool in the segmentation head, the kernel no larger than the map; None for a
+        global pool
+    dilated_first : whether the block whose stride is traded for dilation is dilated itself, or only those behind it
     softmax : whether the network ends in softmax
     classes : how many, unless asked otherwise
     labels : name of the class names, see `files.labels`
@@ -75,6 +87,9 @@ class Dialect:
     first_shortcut: bool = True
     hidden_bias: bool = True
     rescale: tuple[float, float] | None = None
+    decoder_eps: float = 1e-5
+    decoder_pool: tuple[tuple[int, int], tuple[int, int]] | None = None
+    dilated_first: bool = True
     softmax: bool = False
     classes: int = 1000
     labels: str = "imagenet"
@@ -106,6 +121,8 @@ _TORCHVISION = Dialect("torchvision")
 _TORCHVISION_V3 = replace(_TORCHVISION, eps=1e-3, expanded="table", last="sixfold", hidden="scaled")
 _TORCHVISION_MNASNET = replace(_TORCHVISION, last="fixed", first_shortcut=False)
 _TORCHVISION_232 = replace(_TORCHVISION_MNASNET, preprocessing=pre.TORCHVISION_V2)
+
+_TORCHVISION_LRASPP = replace(_TORCHVISION_V3, classes=21, labels="voc", preprocessing=pre.TORCHVISION_SEGMENTATION)
 
 _TIMM = Dialect("timm", preprocessing=pre.TIMM_BICUBIC)
 _TIMM_V1 = replace(_TIMM, preprocessing=pre.TIMM_BICUBIC_HALF)
@@ -167,6 +184,17 @@ _PAPER = Dialect(
 )
 _PAPER_V1 = replace(_PAPER, rounding="floor")
 _PAPER_V3 = replace(_PAPER, last="table")
+_PAPER_LRASPP = replace(
+    # Figure 10 draws the pool for Cityscapes' 1024 x 2048, where it makes 1 x 4 of a map of 64 x 128.
+    _PAPER_V3,
+    vendor="paper-segmentation",
+    decoder_eps=1e-3,
+    decoder_pool=((49, 49), (16, 20)),
+    dilated_first=False,
+    classes=19,
+    labels="cityscapes",
+    preprocessing=pre.PAPER_SEGMENTATION,
+)
 _TRANSFORMERS_V1 = replace(_PAPER_V1, vendor="transformers")
 _TRANSFORMERS_V2 = replace(_PAPER, vendor="transformers", first_shortcut=False)
 
@@ -183,6 +211,13 @@ def _torchvision_v3(size: str, table: Table) -> dict[str, Model]:
         f"{name}@reduced_tail": Model(tail, _TORCHVISION_V3),
         f"{name}@reduced_tail+dilated": Model(tail, _TORCHVISION_V3, dilated_from=first, variant=True),
     }
+
+
+def _paper_lraspp(size: str, table: Table, skip: int) -> dict[str, Model]:
+    """The paper's segmentation networks: widths after the last stride halved, on a map of a sixteenth."""
+    first = len(table.rows) - table.stages[-1]
+    segmenter = segmenting(reduced_tail(table), skip)
+    return {f"paper/lraspp_mobilenet_v3_{size}": Model(segmenter, _PAPER_LRASPP, 1.0, (1024, 2048), first)}
 
 
 def _named_widths(stem: str, table: Table, dialect: Dialect, percents: tuple[int, ...]) -> dict[str, Model]:
@@ -208,6 +243,9 @@ MODELS: dict[str, Model] = {
     "torchvision/mobilenet_v2@quantizable": Model(with_activation(tables.V2, "relu"), _TORCHVISION, variant=True),
     **_torchvision_v3("large", _LARGE),
     **_torchvision_v3("small", _SMALL),
+    "torchvision/lraspp_mobilenet_v3_large": Model(
+        segmenting(_LARGE, skip=3), _TORCHVISION_LRASPP, size=(520, 520), dilated_from=12
+    ),
     "torchvision/mnasnet0_5": Model(tables.MNASNET_B1, _TORCHVISION_MNASNET, width=0.5),
     "torchvision/mnasnet0_75": Model(tables.MNASNET_B1, _TORCHVISION_232, width=0.75),
     "torchvision/mnasnet1_0": Model(tables.MNASNET_B1, _TORCHVISION_MNASNET),
@@ -245,6 +283,11 @@ MODELS: dict[str, Model] = {
     "transformers/mobilenet_v2": Model(tables.V2, _TRANSFORMERS_V2, variant=True),
     "paper/mobilenet_v3_large": Model(_LARGE, _PAPER_V3),
     "paper/mobilenet_v3_small": Model(_SMALL, _PAPER_V3),
+    "paper/mobilenet_v3_large@original_last_stage": Model(original_last_stage(_LARGE), _PAPER_V3),
+    "paper/mobilenet_v3_large@wide_stem": Model(wide_stem(_LARGE), _PAPER_V3),
+    "paper/mobilenet_v3_large@original_last_stage+wide_stem": Model(wide_stem(original_last_stage(_LARGE)), _PAPER_V3),
+    **_paper_lraspp("large", _LARGE, skip=3),
+    **_paper_lraspp("small", _SMALL, skip=1),
     "paper/mobilenet_v3_large_minimalistic": Model(minimalistic(_LARGE), _PAPER_V3),
     "paper/mobilenet_v3_small_minimalistic": Model(minimalistic(_SMALL), _PAPER_V3),
 }

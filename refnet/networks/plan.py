@@ -11,7 +11,7 @@ from refnet.errors import RequestError
 from refnet.networks.dialects import Dialect, Model
 from refnet.networks.tables import Row
 
-__all__ = ["PADDINGS", "Plan", "PlannedBlock", "padding", "plan", "round_width", "rounding_to"]
+__all__ = ["PADDINGS", "Plan", "PlannedBlock", "decoder_kernel", "padding", "plan", "round_width", "rounding_to"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,18 @@ class PlannedBlock:
 
 @dataclass(frozen=True)
 class Plan:
-    """The widths of one network; `last` and `hidden` are 0 where the network has no such layer."""
+    """The widths of one network; `last`, `hidden` and `decoder` are 0 where the network has no such layer.
+
+    `decoder` is the width of the segmentation head, which no multiplier scales; `skip` the index of the block that it
+    reads too.
+    """
 
     stem: int
     blocks: tuple[PlannedBlock, ...]
     last: int
     hidden: int
+    decoder: int = 0
+    skip: int = -1
 
 
 def round_width(value: float, dialect: Dialect) -> int:
@@ -85,7 +91,8 @@ def plan(model: Model, width: float = 1.0) -> Plan:
         block = _block(model, width, index, row, inputs, table_inputs)
         blocks.append(block)
         inputs, table_inputs = block.out, row.out
-    made = Plan(stem, tuple(blocks), _last(model, width, blocks[-1]), _hidden(model, width))
+    ends = _last(model, width, blocks[-1]), _hidden(model, width)
+    made = Plan(stem, tuple(blocks), *ends, *(table.decoder or (0, -1)))
     if min(made.stem, *(block.out for block in made.blocks), *(block.expanded for block in made.blocks)) < 1:
         raise RequestError(f"width {width:g} leaves a layer without channels; take a larger one")
     return made
@@ -126,7 +133,7 @@ def _block(model: Model, width: float, index: int, row: Row, inputs: int, table_
         se_act=row.act if dialect.se_act == "block" else dialect.se_act,
         se_first=dialect.se_first == "always" or (dialect.se_first == "expanded" and expand),
         stride=1 if dilated else row.stride,
-        dilation=2 if dilated else 1,
+        dilation=2 if dilated and (dialect.dilated_first or index != model.dilated_from) else 1,
         # The configured stride decides, also where dilation took it away.
         shortcut=table.bottleneck and row.stride == 1 and inputs == out and (index > 0 or dialect.first_shortcut),
     )
@@ -173,6 +180,13 @@ def _hidden(model: Model, width: float) -> int:
 
 def _grown(value: int, width: float, dialect: Dialect) -> int:
     return round_width(value * width, dialect) if width > 1 else value
+
+
+def decoder_kernel(dialect: Dialect, sides: tuple[int, ...]) -> tuple[int, int]:
+    """The kernel of the segmentation head's pool on a map of these (height, width)."""
+    kernel = sides if dialect.decoder_pool is None else map(min, dialect.decoder_pool[0], sides)
+    height, width = kernel
+    return height, width
 
 
 PADDINGS = ("symmetric", "same", "unknown-size", "after")

@@ -20,6 +20,7 @@ __all__ = [
     "KERAS_RAW",
     "NAMED",
     "PAPER",
+    "PAPER_SEGMENTATION",
     "RAW",
     "TIMM_BICUBIC",
     "TIMM_BICUBIC_HALF",
@@ -190,6 +191,12 @@ PAPER = replace(
     origin="TF-slim, inception_preprocessing.preprocess_for_eval: central fraction 0.875, then resize_bilinear",
     interpolation="bilinear-tf1",
     keep=(7, 8),
+)
+
+PAPER_SEGMENTATION = replace(
+    KERAS,
+    origin="the paper states none; pixels from -1 to 1 as its classifiers', the whole image: LR-ASPP on Cityscapes",
+    interpolation="bilinear",
 )
 
 ARTICLE = replace(TORCHVISION_V1, origin="the article states none: torchvision's is assumed")

@@ -1,9 +1,10 @@
 """The same network for images of another size, whatever its nodes are.
 
-Only two things follow the size: the kernel of a global pool, and a padding that is computed from it. All else stays:
-strides, kernels, and the nodes that a known network lacks. How a known network pads, its vendor says. Of any other, the
-paddings must tell by which rule they were computed; one that follows no rule is refused, because nobody has said
-whether it follows the size.
+Three things follow the size: the kernel of a global pool, a padding that is computed from it, and the size that a map
+is resized to, where that is the size of the map that it is joined with, or the image's. All else stays: strides,
+kernels, and the nodes that a known network lacks. How a known network pads, its vendor says. Of any other, the paddings
+must tell by which rule they were computed; one that follows no rule is refused, because nobody has said whether it
+follows the size.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 from refnet.errors import GraphError, RequestError
 from refnet.graph import SOURCE, Graph, Node, is_global
 from refnet.networks.build import image_size
-from refnet.networks.dialects import MODELS
-from refnet.networks.plan import PADDINGS, padding
-from refnet.ops import POOLS, WINDOWED
+from refnet.networks.dialects import MODELS, Dialect
+from refnet.networks.plan import PADDINGS, decoder_kernel, padding
+from refnet.ops import RESIZES, WINDOWED
 from refnet.readings.shapes import shape_after, shapes
 
 __all__ = ["fitting_pads", "following", "resize"]
@@ -44,9 +45,7 @@ def resize(graph: Graph, size: tuple[int, int] | int) -> Graph:
     rules = _rules(graph, before)
     moved: dict[str, tuple[Node]] = {}
     for node in graph.nodes:
-        if node.op in (*POOLS, *WINDOWED):
-            attrs = _attrs(graph, node, before[node.inputs[0]], after[node.inputs[0]], rules)
-            node = replace(node, attrs=attrs)
+        node = replace(node, attrs=_attrs(graph, node, before, after, rules))
         after[node.name] = _shape(graph, node, recipe.size, [after[name] for name in node.inputs])
         moved[node.name] = (node,)
     return replace(graph.rewritten(moved), recipe=recipe)
@@ -71,10 +70,9 @@ def following(graph: Graph, known: Mapping[str, Shape]) -> Graph:
     rules = _rules(graph, before)
     moved: dict[str, tuple[Node]] = {}
     for node in graph.nodes:
-        image = after[node.inputs[0]]
-        if node.op in (*POOLS, *WINDOWED) and image != before[node.inputs[0]]:
+        if node.op in RESIZES or after[node.inputs[0]] != before[node.inputs[0]]:
             with suppress(RequestError):
-                node = replace(node, attrs=_attrs(graph, node, before[node.inputs[0]], image, rules))
+                node = replace(node, attrs=_attrs(graph, node, before, after, rules))
         after[node.name] = known.get(node.name) or shape_after(node, *(after[name] for name in node.inputs))
         moved[node.name] = (node,)
     return graph.rewritten(moved)
@@ -99,29 +97,54 @@ def _rules(graph: Graph, before: Mapping[str, Shape]) -> tuple[str, ...]:
     return tuple(obeyed) or PADDINGS
 
 
-def _attrs(graph: Graph, node: Node, before: Shape, image: Shape, rules: Sequence[str]) -> dict[str, Any]:
-    """The attributes of a node that filters or pools, once its map is of another shape."""
-    attrs = dict(node.attrs)
-    if node.op == "avg_pool2d" and is_global(node, before):
-        return attrs | {"kernel": image[1:]}
+def _attrs(
+    graph: Graph, node: Node, before: Mapping[str, Shape], after: Mapping[str, Shape], rules: Sequence[str]
+) -> Mapping[str, Any]:
+    """The attributes of a node, once the maps before it are of other shapes."""
+    attrs, image, dialect = node.attrs, after[node.inputs[0]], _dialect(graph)
+    if node.op in RESIZES:
+        whose = _followed(graph, node, before, after)
+        return attrs if whose is None else {**attrs, "size": after[whose][1:]}
+    if node.op == "avg_pool2d" and dialect is not None and attrs["stride"] != (1, 1) and dialect.decoder_pool:
+        return {**attrs, "kernel": decoder_kernel(dialect, image[1:])}
+    if node.op == "avg_pool2d" and is_global(node, before[node.inputs[0]]):
+        return {**attrs, "kernel": image[1:]}
     if node.op not in WINDOWED or not any(map(any, attrs["pad"])):
         return attrs
-    if graph.recipe.model in MODELS:
-        rules, why = [_rule(graph, node)], f"which is not how {graph.recipe.model} pads"
+    if dialect is not None:
+        rules, why = [_rule(dialect, node)], f"which is not how {graph.recipe.model} pads"
     else:
         why = "which no one rule explains"
-    pads = {_pads(rule, node, image) for rule in rules if _pads(rule, node, before) == attrs["pad"]}
+    pads = {_pads(rule, node, image) for rule in rules if _pads(rule, node, before[node.inputs[0]]) == attrs["pad"]}
     if len(pads) != 1:
         raise RequestError(
             f"{node.name} pads {attrs['pad']} at size {graph.recipe.size}, {why}: "
             "whether that follows the size is unknown, so leave the size as it is"
         )
-    return attrs | {"pad": pads.pop()}
+    return {**attrs, "pad": pads.pop()}
 
 
-def _rule(known: Graph, node: Node) -> str:
-    """How a known network's vendor pads at one of its nodes."""
-    dialect = MODELS[known.recipe.model].dialect
+def _followed(graph: Graph, node: Node, before: Mapping[str, Shape], after: Mapping[str, Shape]) -> str | None:
+    """The tensor whose size a map is resized to: of the map that it is joined with, or the image; None for neither."""
+    size, name = node.attrs["size"], node.name
+    while (reader := graph.only_reader(name)) is not None and before[reader.name][1:] == size:
+        for other in reader.inputs:
+            while other != name and other not in after and before[other][1:] == size:
+                other = graph[other].inputs[0]
+            if other != name and other in after and before[other][1:] == size:
+                return other
+        name = reader.name
+    return SOURCE if size == graph.recipe.size else None
+
+
+def _dialect(graph: Graph) -> Dialect | None:
+    """The habits of a known network's vendor."""
+    model = MODELS.get(graph.recipe.model)
+    return None if model is None else model.dialect
+
+
+def _rule(dialect: Dialect, node: Node) -> str:
+    """How a vendor pads at one of the nodes of a known network."""
     return dialect.stem_pad if node.name == "stem.conv" else dialect.pad
 
 
@@ -134,5 +157,5 @@ def _pads(rule: str, node: Node, image: Shape) -> Pad:
 
 def fitting_pads(known: Graph, ours: Node, theirs: Node, image: Shape) -> tuple[Pad, Pad]:
     """How the known network's vendor pads a map, (C, H, W): for the known node, and for another in its place."""
-    rule = _rule(known, ours)
+    rule = _rule(MODELS[known.recipe.model].dialect, ours)
     return _pads(rule, ours, image), _pads(rule, theirs, image)

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-__all__ = ["Row", "Table", "minimalistic", "reduced_tail", "with_activation"]
+__all__ = [
+    "Decoder",
+    "Row",
+    "Table",
+    "minimalistic",
+    "original_last_stage",
+    "reduced_tail",
+    "segmenting",
+    "wide_stem",
+    "with_activation",
+]
 
 
 class Row(NamedTuple):
@@ -21,6 +31,13 @@ class Row(NamedTuple):
     se: bool
     act: str
     stride: int
+
+
+class Decoder(NamedTuple):
+    """The LR-ASPP head: width of its branches, and which block's output it reads beside the last convolution's."""
+
+    width: int
+    skip: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,7 @@ class Table:
     act : activation of `last` and `hidden`
     bottleneck : True for blocks with a linear projection and shortcuts (V2 and later), False for V1's plain
         separable convolutions, which have an activation after the pointwise half too and no shortcut
+    decoder : the head of a network that gives each pixel a class; None for a classifier
     """
 
     source: str
@@ -49,6 +67,7 @@ class Table:
     hidden: int | None
     act: str
     bottleneck: bool = True
+    decoder: Decoder | None = None
 
 
 def _separable(pairs: tuple[tuple[int, int], ...]) -> tuple[Row, ...]:
@@ -240,6 +259,35 @@ def reduced_tail(table: Table) -> Table:
         last=None if table.last is None else table.last // 2,
         hidden=None if table.hidden is None else table.hidden // 2,
     )
+
+
+def segmenting(table: Table, skip: int) -> Table:
+    """V3 with the LR-ASPP head instead of the classifier's (arXiv 1905.02244, sec. 6.4 and fig. 10)."""
+    source = "Howard et al., Searching for MobileNetV3, arXiv 1905.02244v5, figure 10"
+    return replace(table, source=source, hidden=None, decoder=Decoder(128, skip))
+
+
+def original_last_stage(table: Table) -> Table:
+    """V3 with the last stage that its search began with: one block more, and the pool last (arXiv 1905.02244, fig. 5).
+
+    The block expands the last width c sixfold and projects to 2 c; a 1x1 convolution makes what the classifier reads.
+    """
+    act, out = table.act, table.rows[-1].out
+    return replace(
+        table,
+        source="Howard et al., Searching for MobileNetV3, arXiv 1905.02244v5, figure 5, above",
+        rows=(*table.rows, Row(3, 6 * out, 2 * out, False, act, 1)),
+        stages=(*table.stages, 1),
+        last=table.hidden,
+        hidden=None,
+    )
+
+
+def wide_stem(table: Table) -> Table:
+    """V3 with V2's stem: 32 channels and ReLU, which 16 with hard swish are as good as (arXiv 1905.02244, sec. 5.1)."""
+    first = table.rows[0]
+    rows = (first._replace(expanded=first.expanded * 2), *table.rows[1:])
+    return replace(table, stem=2 * table.stem, stem_act=_RE, rows=rows)
 
 
 def _listing(table: Table, stem_act: str, widths: dict[int, int]) -> Table:

@@ -130,8 +130,8 @@ max_pool2d = avg_pool2d
 
 
 def scale(x: Shape, gate: Shape) -> Shape:
-    if gate != (_map(x)[0], 1, 1):
-        raise GraphError(f"a gate of shape {gate} for a map of {x}: take one number for each channel")
+    if gate not in ((_map(x)[0], 1, 1), x):
+        raise GraphError(f"a gate of shape {gate} for a map of {x}: take one for each channel or point")
     return x
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from refnet.evaluation.answers import Answer
 from refnet.text import plain
 
-__all__ = ["answer_document", "answer_lines", "map_pixels", "ranked"]
+__all__ = ["answer_document", "answer_lines", "map_pixels", "mask_pixels", "ranked"]
 
 _SHOWN = 6  # numbers of a vector
 _KINDS = {
@@ -21,6 +21,7 @@ _KINDS = {
     "number": "a number",
     "vector": "features",
     "map": "a map",
+    "mask": "numbers of each class for each pixel",
 }
 
 
@@ -43,19 +44,29 @@ def answer_lines(answer: Answer, names: Sequence[str], top: int, *, alone: bool)
     alone : whether it is the network's only output
     """
     size = " x ".join(map(str, answer.values.shape))
-    plain = alone and answer.kind in ("classes", "logits")
-    lines = [] if plain else [f"{answer.name}: {size}, {_KINDS[answer.kind]}"]
+    expected = alone and answer.kind in ("classes", "logits")
+    lines = [] if expected else [f"{answer.name}: {size}, {_KINDS[answer.kind]}"]
     images = ranked(answer, names, top)
     for index, y in enumerate(answer.values):
         if len(answer.values) > 1:
             lines.append(f"image {index}")
         if images:
             lines += [f"{k:>6}  {probability:7.2%}  {name}" for k, name, probability in images[index]]
+        elif answer.kind == "mask":
+            shares = [(k, count / y[0].size) for k, count in _pixels(y)[:top]]
+            called = names if len(names) == len(y) else [f"class {k}" for k in range(len(y))]
+            lines += [f"{k:>6}  {share:7.2%}  {plain(called[k])}" for k, share in shares]
         elif answer.kind == "map":
             lines += _map_lines(y, names, top)
         else:
             lines.append(_vector_line(y))
     return lines
+
+
+def _pixels(y: npt.NDArray[Any]) -> list[tuple[int, int]]:
+    """(class, pixels) of a mask, (C, H, W): for how many pixels each class is the largest; the most first."""
+    counts = np.bincount(y.argmax(axis=0).ravel(), minlength=len(y))
+    return [(int(k), int(counts[k])) for k in np.argsort(-counts, kind="stable") if counts[k]]
 
 
 def _map_lines(y: npt.NDArray[Any], names: Sequence[str], top: int) -> list[str]:
@@ -78,7 +89,11 @@ def _vector_line(y: npt.NDArray[Any]) -> str:
 def answer_document(answer: Answer) -> dict[str, Any]:
     """One output for programs: what it is, without its values."""
     low, high = (float(value) for value in (answer.values.min(), answer.values.max()))
-    return {"node": answer.name, "kind": answer.kind, "shape": list(answer.values.shape), "min": low, "max": high}
+    found = {"node": answer.name, "kind": answer.kind, "shape": list(answer.values.shape), "min": low, "max": high}
+    if answer.kind == "mask":
+        keys = ("class", "pixels")
+        found["images"] = [[dict(zip(keys, each, strict=True)) for each in _pixels(y)] for y in answer.values]
+    return found
 
 
 def map_pixels(y: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -91,7 +106,23 @@ def map_pixels(y: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         grey = rows[0].astype(np.float64)
         span = float(np.ptp(grey)) or 1.0
         return np.asarray(np.rint((grey - grey.min()) * (255 / span)), np.uint8)
-    largest = rows.argmax(axis=0)
-    # Each bit triple of the class sets one more bit of red, green and blue, as in the colours of PASCAL VOC.
-    colours = [sum((largest >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
+    return _colours(rows.argmax(axis=0))
+
+
+def mask_pixels(y: npt.NDArray[Any], pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Masks, (N, C, H, W), over their images, (N, 3, H, W) from 0 to 255, as a picture, image under image.
+
+    Half of each pixel is the colour of its class; those of class 0, the background, stay as they are.
+    """
+    classes = y.argmax(axis=1).reshape(-1, y.shape[-1])
+    images = np.rint(pixels.clip(0, 255)).astype(np.uint8).transpose(0, 2, 3, 1).reshape(*classes.shape, 3)
+    mixed: npt.NDArray[np.uint8] = ((images.astype(np.uint16) + _colours(classes) + 1) // 2).astype(np.uint8)
+    mixed[classes == 0] = images[classes == 0]
+    return mixed
+
+
+def _colours(classes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The colour of each class, as PASCAL VOC gives them; black for 0."""
+    # Each bit triple of the class sets one more bit of red, green and blue.
+    colours = [sum((classes >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
     return np.stack(colours, axis=-1).astype(np.uint8)

@@ -81,6 +81,16 @@ _PORT: _Words = {
         "False": "align_corners is {found} instead of {known}",
         "asymmetric": "it is sampled asymmetrically: at p n / P, not at centres of pixels",
     },
+    "lraspp-pool": {
+        "fixed": "the gate pools {windows} points at strides of {steps}, not the whole map",
+        "share": "the gate pools {windows} points at strides of {steps}, not the whole map",
+        "global": "the gate pools the whole map",
+    },
+    "lraspp-branch": "the fine branch reads {found}, not {known}",
+    "lraspp-order": {
+        "after": "it stands behind the last enlargement, not before it: its map is {found}, not {known}",
+        "before": "it stands before the first enlargement, not behind it: its map is {found}, not {known}",
+    },
     "flatten-order": "the map is flattened in NHWC order, not NCHW",
     "bn-eps": "eps is {found:g} instead of {known:g}",
     "bn-eps-outside": "the root of the variance plus {eps:g} divides instead of the root of variance and eps",

@@ -151,6 +151,7 @@ def _behaviour(found: Verified) -> dict[str, Any]:
         "wrong": made.wrong,
         "end": made.end,
         "agree": made.agree,
+        "judged": made.judged,
         "difference": _number(made.difference),
         "spread": _number(made.spread),
         "note": remark_sentence(made.remark),
@@ -263,7 +264,8 @@ def _behaves(found: Verified) -> str:
     lines = [
         f"behaviour: on {made.images} probe images of {made.size[0]}x{made.size[1]}: "
         + (", ".join(_nodes(count, verdict) for verdict, count in made.counts.items()) or "no node judged"),
-        f"  {made.end}: the same class for {made.agree} of {made.images}"
+        f"  {made.end}: the same class for {made.agree} of {made.judged}"
+        + (" pixels" if made.judged > made.images else "")
         + (
             ""
             if math.isnan(made.difference)

@@ -52,7 +52,8 @@ class Behaviour:
     images : how many, and `size` (height, width)
     verdicts : by node that both have; the original's names; empty where nothing can judge them
     end : the tensor that is compared at the end
-    agree : for how many images the most probable class is the same
+    agree : for how many of `judged` the most probable class is the same
+    judged : images; of a network that gives each pixel a class, pixels
     difference : the largest between the two ends, in units of the largest magnitude of the original's
     spread : how far refnet's own runs of the original lie apart there, in the same units
     remark : why something was not done, None where all was
@@ -63,6 +64,7 @@ class Behaviour:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     end: str = ""
     agree: int = 0
+    judged: int = 0
     difference: float = float("nan")
     spread: float = float("nan")
     remark: Remark | None = None
@@ -143,14 +145,21 @@ def _ends(made: Behaviour, sides: Sides, x: Array, first: Trace, second: Trace) 
     if first[end].shape != second[other].shape:
         shapes = {"node": end, "copy": second[other].shape, "original": first[end].shape}
         return replace(made, end=end, remark=Remark("shape", shapes))
-    y, z = (np.asarray(each, np.float64).reshape(len(x), -1) for each in (first[end], second[other]))
+    y, z = (_by_class(np.asarray(each, np.float64), x) for each in (first[end], second[other]))
     net = Network(sides.original.graph, sides.original.params).astype(np.float32)
     with np.errstate(all="ignore"):
         scale = float(np.abs(y).max()) or 1.0
         apart = float(np.abs(y - z).max()) / scale
         agree = int((y.argmax(axis=1) == z.argmax(axis=1)).sum())
         own = spread(net, x[:1], end) / scale
-    return replace(made, end=end, agree=agree, difference=apart, spread=own)
+    return replace(made, end=end, agree=agree, judged=len(y), difference=apart, spread=own)
+
+
+def _by_class(y: Array, x: Array) -> Array:
+    """A row for each image; where a tensor has several channels and the size of the image, for each pixel."""
+    if y.ndim == 4 and y.shape[1] > 1 and y.shape[2:] == x.shape[2:]:
+        return y.transpose(0, 2, 3, 1).reshape(-1, y.shape[1])
+    return y.reshape(len(x), -1)
 
 
 def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, moved: Collection[str]) -> dict[str, str]:

@@ -69,8 +69,9 @@ def facts(name, width, model, params):
         "width": width,
         "source": model["source"],
         "params": params - DEAD.get(name, 0),
-        "macs": model["macs_224"],
+        "macs": model["macs"]["520x520"] if "lraspp" in model else model["macs_224"],
         "eps": model["bn"]["eps"],
+        **({"decoder_eps": model["lraspp"]["cbr"]["bn_eps"]} if "lraspp" in model else {}),
         "stem": [model["stem"]["out"], ACTIVATIONS.get(model["stem"]["act"], model["stem"]["act"])],
         "rows": [row(block) for block in model["blocks"]],
         "head": [[c["in"], c["out"], c["bn"], c["bias"], ACTIVATIONS.get(c["act"], c["act"])] for c in convs],
@@ -85,7 +86,7 @@ def main(folder):
     models = json.loads((folder / "architectures.json").read_text())["models"]
     found = []
     for line in (folder / "models.txt").read_text().splitlines():
-        if line.startswith("#") or "lraspp" in line:
+        if line.startswith("#"):
             continue
         name, keywords, key, params = line.split()
         width = float(keywords.removeprefix("width=")) if keywords != "-" else 1.0

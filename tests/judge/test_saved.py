@@ -10,7 +10,7 @@ from support import FACTS
 
 from refnet import FormatError, Network, RequestError, build, random_input, random_params
 from refnet.files import shipped
-from refnet.judge.saved import AGREEMENT, LOGITS, _read, check_saved, judge_nodes, saved
+from refnet.judge.saved import AGREEMENT, _read, check_saved, end_of, judge_nodes, saved
 from refnet.judge.spread import spread
 from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Precision, bound
@@ -73,9 +73,10 @@ def test_float64_logits_are_the_vendors(case):
     graph = build(case.model, width=case.width, size=case.size)
     net = Network(graph, random_params(graph, np.float64))
     x = random_input(graph, 2, np.float64)[: len(case.logits64)]
-    error = np.abs(net.trace(x)[LOGITS] - case.logits64).max() / np.abs(case.logits64).max()
+    end, shown = end_of(graph)
+    error = np.abs(net.trace(x)[end][shown] - case.logits64).max() / np.abs(case.logits64).max()
     if case_id(case) == ILL_CONDITIONED:  # how far it is off depends on the processor's order of summation
-        assert error <= max(AGREEMENT, spread(net, x, LOGITS) / np.abs(case.logits64).max())
+        assert error <= max(AGREEMENT, spread(net, x, end) / np.abs(case.logits64).max())
     else:
         assert error <= AGREEMENT
 
@@ -93,7 +94,7 @@ def small():
     case = next(case for case in saved("timm/mobilenetv3_small_050") if case.size != (224, 224))
     graph = build(case.model, width=case.width, size=case.size)
     params, x = random_params(graph), random_input(graph, 2)
-    exact = Network(graph, params).astype(np.float64).trace(x.astype(np.float64))[LOGITS]
+    exact = Network(graph, params).astype(np.float64).trace(x.astype(np.float64))["head.flatten"]
     return case._replace(logits64=exact, logits32=exact.astype(np.float32))
 
 
@@ -124,7 +125,7 @@ def test_what_is_farther_off_than_a_network_agrees_to_is_held_to_its_own_spread(
     monkeypatch.setattr("refnet.judge.saved.spread", own)
     found = check_saved(small._replace(logits64=off))
     assert found.verdict == verdict
-    assert asked == [(np.float64, LOGITS, {"sequential", "backwards", "pairwise", "lanes"})]
+    assert asked == [(np.float64, "head.flatten", {"sequential", "backwards", "pairwise", "lanes"})]
 
 
 def test_logits_that_agree_are_held_to_the_constant_and_every_node_to_its_bound(small, monkeypatch):

@@ -97,13 +97,47 @@ def test_symmetric_paddings_of_ones_own_network_stay_at_every_size():
     assert resize(nameless(name, 64, *ends), 97) == nameless(name, 97, *ends)
 
 
+def halved(name: str, after: int) -> Node:
+    pad = ((0, after), (0, after))
+    return Node(name, "max_pool2d", ("input",), {}, {"kernel": (2, 2), "stride": (2, 2), "pad": pad})
+
+
+def enlarged(name: str, source: str, size: tuple[int, int]) -> Node:
+    return Node(name, "resize_bilinear", (source,), {}, {"size": size, "align_corners": False})
+
+
 def test_a_size_at_which_the_nodes_no_longer_agree_is_refused_by_name():
-    """A map that is resized to fixed numbers meets one that follows the image."""
-    nodes = (
-        Node("half", "max_pool2d", ("input",), {}, {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))}),
-        Node("back", "resize_bilinear", ("half",), {}, {"size": (8, 8), "align_corners": False}),
-        Node("sum", "add", ("input", "back")),
-    )
+    """One pool rounds the number of its windows up and the other down."""
+    nodes = (halved("down", 0), halved("up", 1), Node("sum", "add", ("down", "up")))
     graph = Graph(Recipe("", 1.0, (8, 8), 1), nodes)
-    with pytest.raises(RequestError, match=r"size 10,10 does not fit this network: sum: adds tensors of the shapes"):
-        resize(graph, 10)
+    with pytest.raises(RequestError, match=r"size 9,9 does not fit this network: sum: adds tensors of the shapes"):
+        resize(graph, 9)
+
+
+def test_a_map_resized_to_that_which_it_is_joined_with_follows_it():
+    nodes = (
+        halved("half", 0),
+        Node("quarter", "max_pool2d", ("half",), {}, {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))}),
+        enlarged("back", "quarter", (4, 4)),
+        Node("act", "relu", ("back",)),
+        Node("own", "relu", ("half",)),
+        Node("sum", "add", ("act", "own")),
+    )
+    moved = resize(Graph(Recipe("", 1.0, (8, 8), 1), nodes), (12, 20))
+    assert moved["back"].attrs["size"] == (6, 10)
+
+
+def test_a_map_resized_to_the_image_follows_it_and_any_other_stays():
+    nodes = (halved("half", 0), enlarged("fixed", "half", (5, 5)), enlarged("back", "fixed", (8, 8)))
+    moved = resize(Graph(Recipe("", 1.0, (8, 8), 1), nodes), (12, 20))
+    assert [moved[name].attrs["size"] for name in ("fixed", "back")] == [(5, 5), (12, 20)]
+
+
+SEGMENTERS = [name for name in MODELS if MODELS[name].table.decoder]
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("size", [(8, 8), (33, 40), (97, 131), (520, 520), (1024, 2048)])
+def test_a_segmentation_network_moved_to_a_size_is_the_one_built_for_it(name, size):
+    for own in (None, (33, 40), (224, 224)):
+        assert resize(build(name, size=own), size) == build(name, size=size)

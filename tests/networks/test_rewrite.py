@@ -35,7 +35,8 @@ def norm(name: str, source: str) -> Node:
 def test_folded_and_unfolded_logits_agree_in_float64(graph):
     net = Network(graph, random_params(graph, np.float64))
     x = random_input(graph, 2, np.float64)
-    one, other = net.trace(x)["head.flatten"], net.fold().trace(x)["head.flatten"]
+    end = "head.flatten" if "head.flatten" in graph else graph.output  # a softmax hides differences
+    one, other = net.trace(x)[end], net.fold().trace(x)[end]
     assert np.abs(one - other).max() <= 1e-11 * np.abs(one).max()
 
 

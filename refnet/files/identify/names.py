@@ -46,6 +46,7 @@ _PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
 WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 
 _HEAD = ("head.hidden.", "head.logits.")
+_OF_CLASSES = ("head.logits.b", "head.low.b")  # a number for each class
 _OF_NORMS = (".gamma", ".beta", ".mean", ".var")
 ROUNDING = 8  # no vendor rounds a number of channels further
 _DIVISORS = (1, 0, 4, 16, 2, 32)  # of ports that round otherwise than their vendor; 0 cuts off
@@ -268,7 +269,7 @@ def _channels(arrays: Arrays, key: str, entry: Entry) -> int:
 
 def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
     layout = _layout(name, 1.0, 1000, form)
-    key = next(key for key, (ours, _) in layout.entries.items() if ours == "head.logits.b")
+    key = next(key for key, (ours, _) in layout.entries.items() if ours in _OF_CLASSES)
     return arrays[key].size if key in arrays and arrays[key].size else find(name).dialect.classes
 
 

@@ -19,7 +19,7 @@ from refnet.files.identify.names import ROUNDING, WIDTHS
 from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import plan
+from refnet.networks.plan import Plan, plan
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
 __all__ = ["beginnings", "convolution_rows", "likely"]
@@ -65,8 +65,7 @@ def likely(
         if at is None:
             heappush(heap, (max(least, 1), place, True, None))
         else:
-            known = (*convolution_rows(names[place], at)[:-1], ("pointwise_conv2d", (), classes))
-            heappush(heap, (_least(known, rows), place, True, at))
+            heappush(heap, (_least(_of_classes(convolution_rows(names[place], at), classes), rows), place, True, at))
 
 
 def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tuple[str, float, int]]:
@@ -124,10 +123,15 @@ def _exact_width(name: str, rows: Sequence[_Row]) -> float | None:
     if len(known) != len(rows):
         return None
     widths = plan(find(name), 1.0)
-    full, behind = widths.blocks[-1].out, 1 + bool(widths.last) + bool(widths.hidden)
+    full, behind = widths.blocks[-1].out, len(_head(widths))
     found = rows[-1 - behind][2]  # what the last block makes
     near = (each for each in _widths(name, None) if abs(each * full - found) <= ROUNDING)
-    return next((each for each in near if convolution_rows(name, each)[:-1] == tuple(rows[:-1])), None)
+    return next((each for each in near if _of_classes(convolution_rows(name, each), rows[-1][2]) == tuple(rows)), None)
+
+
+def _of_classes(rows: Sequence[_Row], classes: int) -> tuple[_Row, ...]:
+    """The convolutions of a known network with so many classes."""
+    return tuple((op, kernel, channels or classes) for op, kernel, channels in rows)
 
 
 def _best_width(name: str, rows: Sequence[_Row]) -> float:
@@ -171,7 +175,7 @@ def _counted(name: str, width: float) -> tuple[tuple[tuple[_Row, int], ...], int
 
 @lru_cache(maxsize=16384)
 def convolution_rows(name: str, width: float) -> tuple[_Row, ...]:
-    """The convolutions of a known network in order; the last makes as many channels as there are classes, here 0."""
+    """The convolutions of a known network in order; those that make as many channels as there are classes, here 0."""
     widths = plan(find(name), width)
     rows: list[_Row] = [("conv2d", (3, 3), widths.stem)]
     pointwise: list[int]
@@ -181,5 +185,11 @@ def convolution_rows(name: str, width: float) -> tuple[_Row, ...]:
         rows.append(("depthwise_conv2d", (block.kernel, block.kernel), block.expanded))
         pointwise = [block.squeeze, block.expanded, block.out] if block.squeeze else [block.out]
         rows += [("pointwise_conv2d", (), channels) for channels in pointwise]
-    pointwise = [*filter(None, (widths.last, widths.hidden)), 0]
-    return (*rows, *(("pointwise_conv2d", (), channels) for channels in pointwise))
+    return (*rows, *(("pointwise_conv2d", (), channels) for channels in _head(widths)))
+
+
+def _head(widths: Plan) -> list[int]:
+    """The channels of the pointwise convolutions behind the last block, 0 for the classes."""
+    if widths.decoder:
+        return [widths.last, widths.decoder, widths.decoder, 0, 0]
+    return [*filter(None, (widths.last, widths.hidden)), 0]

@@ -9,7 +9,7 @@ from refnet.networks.dialects import MODELS
 
 
 def entries(graph: Graph) -> dict[str, Entry]:
-    """The state dict of the network; the layers of the head are nn.Linear."""
+    """The state dict of the network; the layers of a classifier's head are nn.Linear."""
     return torch_entries(graph, modules(graph), linear=("head.hidden", "head.logits"))
 
 
@@ -44,7 +44,16 @@ def _v3(graph: Graph) -> dict[str, str]:
         "head.hidden": "classifier.0",
         "head.logits": "classifier.3",
     }
-    return places(top, per_block)
+    if MODELS[graph.recipe.model].table.decoder is None:
+        return places(top, per_block)
+    body = {node: f"backbone.{path.removeprefix('features.')}" for node, path in places(top, per_block).items()}
+    return body | {
+        "head.squeeze": "classifier.scale.1",
+        "head.reduce": "classifier.cbr.0",
+        "head.reduce.bn": "classifier.cbr.1",
+        "head.low": "classifier.low_classifier",
+        "head.high": "classifier.high_classifier",
+    }
 
 
 def _v2(graph: Graph) -> dict[str, str]:

@@ -129,22 +129,25 @@ def swish(x: Array) -> Array:
 
 
 def scale(x: Array, gate: Array) -> Array:
-    """Multiply each channel by its gate: y[n,c,h,v] = x[n,c,h,v] * gate[n,c,0,0].
+    """Multiply each channel by its gate: y[n,c,h,v] = x[n,c,h,v] * gate[n,c,0,0]; or each point by its own.
 
     Parameters
     ----------
     x : (N, C, H, W) array
-    gate : (N, C, 1, 1) array, dtype of x
+    gate : (N, C, 1, 1) or (N, C, H, W) array, dtype of x
 
     Notes
     -----
-    The last step of squeeze-and-excite (Hu et al., arXiv 1709.01507, eq. 4).
+    The last step of squeeze-and-excite (Hu et al., arXiv 1709.01507, eq. 4); with a gate for each point, of the
+    paper's LR-ASPP (arXiv 1905.02244, fig. 10).
     """
     check_axes(x, "x", 4)
-    refuse_if(gate.shape != (*x.shape[:2], 1, 1), f"gate of shape {gate.shape} does not fit x of shape {x.shape}")
+    fits = gate.shape in ((*x.shape[:2], 1, 1), x.shape)
+    refuse_if(not fits, f"gate of shape {gate.shape} does not fit x of shape {x.shape}")
+    one = gate.shape[2:] == (1, 1)
     y = np.zeros_like(x)
     for n, c, h, v in np.ndindex(x.shape):
-        y[n, c, h, v] = x[n, c, h, v] * gate[n, c, 0, 0]
+        y[n, c, h, v] = x[n, c, h, v] * (gate[n, c, 0, 0] if one else gate[n, c, h, v])
     return y
 
 

@@ -1,0 +1,91 @@
+"""Bugs of the LR-ASPP head: where they are, and what they make."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, probe, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut, run
+from refnet.graph import SOURCE
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.report.bugs import of_port
+
+TORCHVISION, PAPER = "torchvision/lraspp_mobilenet_v3_large", "paper/lraspp_mobilenet_v3_small"
+
+
+def whole(model, size, until="head.resize"):
+    graph = build(model, width=0.1, size=size, classes=3)
+    params, x = random_params(graph, np.float64), probe(graph, 1).astype(np.float64)
+    tensors = {SOURCE: x, **Network(graph, params).trace(x)} if until != "head.resize" else {SOURCE: x}
+    return cut(Parts(graph), params, until, tensors, judged=False)
+
+
+def changes(bug, segment):
+    return list(BUGS[bug].changes(segment))
+
+
+def words(bug, segment):
+    return [of_port(change.of(bug)) for change in changes(bug, segment)]
+
+
+def test_on_a_small_map_the_pool_takes_as_large_a_share_as_the_papers():
+    assert words("lraspp-pool", whole(TORCHVISION, (64, 128))) == [
+        "the gate pools (4, 4) points at strides of (1, 2), not the whole map"
+    ]
+
+
+def test_on_a_map_that_is_large_enough_the_pool_may_be_the_papers_own():
+    first, second = words("lraspp-pool", whole(TORCHVISION, (800, 816)))
+    assert first == "the gate pools (49, 49) points at strides of (16, 20), not the whole map"
+    assert second == "the gate pools (39, 20) points at strides of (13, 8), not the whole map"
+
+
+def test_where_the_reference_has_the_papers_pool_a_global_one_is_the_mistake():
+    assert words("lraspp-pool", whole(PAPER, (48, 1120))) == ["the gate pools the whole map"]
+
+
+def test_a_gate_that_has_become_a_map_is_enlarged_to_what_it_scales():
+    segment = whole(TORCHVISION, (64, 128))
+    (change,) = changes("lraspp-pool", segment)
+    made = run(segment.changed(change))
+    assert made.shape == (1, 3, 64, 128)
+    assert np.abs(made - run(segment)).max() > 1e-3
+
+
+def test_a_pool_by_itself_shows_its_shape():
+    (change,) = changes("lraspp-pool", whole(TORCHVISION, (64, 128), "head.pool"))
+    assert change.shape == (1, 96, 1, 3)
+
+
+def test_the_fine_branch_may_read_any_block_of_the_same_shape():
+    assert words("lraspp-branch", whole(TORCHVISION, (32, 48))) == [
+        "the fine branch reads block5.add, not block4.project.bn",
+        "the fine branch reads block6.add, not block4.project.bn",
+    ]
+
+
+@pytest.mark.parametrize("model", [TORCHVISION, PAPER])
+def test_the_classifier_before_or_behind_an_enlargement_shows_in_its_shape(model):
+    before, after = {"torchvision": ((2, 3), (4, 6)), "paper": ((2, 3), (4, 6))}[model.split("/")[0]]
+    found = {change.form: change.shape for change in changes("lraspp-order", whole(model, (32, 48), "head.high"))}
+    assert found == {"after": (1, 3, 32, 48), "before": (1, 3, *before)}
+    assert after == whole(model, (32, 48)).sizes["head.high"][1:]
+
+
+def test_a_port_whose_classifier_stands_behind_the_last_enlargement_is_told_so():
+    graph = build(TORCHVISION, width=0.1, size=(32, 48), classes=3)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    tensors = {SOURCE: x, **net.trace(x)}
+    port = {**tensors, "head.high": np.repeat(np.repeat(tensors["head.high"], 8, 2), 8, 3)}
+    found = judge_tensors(Reference.of(graph, net.params, tensors), port, partial=True)
+    assert found.wrong()[0] == "head.high"
+    assert found.causes["head.high"][0].ids == ("lraspp-order",)
+
+
+def test_a_network_without_the_head_has_none_of_them():
+    graph = build("torchvision/mobilenet_v3_small", width=0.1, size=(32, 32))
+    segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)
+    assert not [change for bug in ("lraspp-pool", "lraspp-branch", "lraspp-order") for change in changes(bug, segment)]
