@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refnet.errors import FormatError, GraphError, RefnetError, RequestError
+    from refnet.evaluation.masks import evaluate_masks
     from refnet.evaluation.run import evaluate
     from refnet.files.checkpoint import identify
     from refnet.files.fetch import fetch

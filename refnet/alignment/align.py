@@ -1,8 +1,8 @@
 """Two graphs side by side: which unit of the one is which of the other.
 
-A MobileNet is a chain in all but the reads of its shortcuts and gates, and of branches `order.deepest_first` settles
-which comes first: so aligning two graphs is aligning two sequences (Needleman and Wunsch, J. Mol. Biol. 48(3), 1970).
-What an alignment costs is counted and not weighed: the properties of either graph that have no equal in the other.
+A MobileNet is a chain in all but the reads of its shortcuts and gates, and of branches `in_reading_order` settles which
+comes first: so aligning two graphs is aligning two sequences (Needleman and Wunsch, J. Mol. Biol. 48(3), 1970). What an
+alignment costs is counted and not weighed: the properties of either graph that have no equal in the other.
 """
 
 from __future__ import annotations
@@ -66,13 +66,15 @@ def in_reading_order(graph: Graph) -> Graph:
     """The same graph with its nodes in the order in which its outputs need them, whatever order a file has them in.
 
     Of what a node reads, the tensor that lies deepest comes first; of two that lie equally deep, the first. Every
-    order of branches that do not read one another gives the same graph.
+    order of branches that do not read one another gives the same graph. Depth is counted in units, so that folding
+    changes no order; what no output needs comes last.
     """
+    own = {unit.conv.name for unit in graph.units()}
     depth = {SOURCE: 0}
     for node in graph.nodes:
-        depth[node.name] = 1 + max(depth[name] for name in node.inputs)
+        depth[node.name] = max(depth[name] for name in node.inputs) + (node.name in own)
     found: dict[str, Node] = {}
-    stack = [*reversed(graph.outputs)]
+    stack = [*reversed((*graph.outputs, *graph.by_name))]
     while stack:
         name = stack[-1]
         open_inputs = [each for each in graph[name].inputs if each != SOURCE and each not in found]

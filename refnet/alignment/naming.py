@@ -8,9 +8,8 @@ from functools import lru_cache
 from itertools import chain, count
 from typing import NamedTuple
 
-from refnet.alignment.align import Pairs, align
+from refnet.alignment.align import Pairs, align, in_reading_order
 from refnet.alignment.diff import same_number
-from refnet.alignment.order import deepest_first
 from refnet.graph import Graph, Node
 from refnet.networks.build import parts
 from refnet.networks.dialects import MODELS
@@ -63,7 +62,7 @@ def named_after(known: Graph, file: Graph) -> NamedGraph:
     known : built at any size, not folded
     file : folded or not, at its own size, with any names
     """
-    file = deepest_first(file)
+    file = in_reading_order(file)
     pairs = align(known, file)
     names = _Names(known, pairs).names
     both = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
