@@ -35,6 +35,7 @@ _COMMANDS = (
     "convert",
     "fetch",
     "verify",
+    "diff",
     "scorecard",
     "evaluate",
     "bench",

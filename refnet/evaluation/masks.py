@@ -200,6 +200,14 @@ def evaluate_masks(
     -----
     Intersection over union of a class: pixels that are it and are said to be, over those that are either. Images run
     in the network's own precision. A mask that does not fit its image, or holds what is no class, fails that image.
+
+    Examples
+    --------
+    >>> from refnet import Network, build, random_params
+    >>> graph = build("torchvision/lraspp_mobilenet_v3_large", width=0.1, size=(32, 32), classes=2)
+    >>> net, x = Network(graph, random_params(graph)), np.zeros((1, 3, 32, 32), np.float32)
+    >>> evaluate_masks(net, MaskSet("", ["one"], x, net(x).argmax(axis=1))).scores.mean_overlap
+    1.0
     """
     if not gives_masks(net.graph):
         raise RequestError(

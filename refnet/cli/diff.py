@@ -1,0 +1,57 @@
+"""refnet diff: two networks side by side: what is another in the second, and what it saves, node by node."""
+
+from __future__ import annotations
+
+import argparse
+
+from refnet.alignment.costs import diff_graphs
+from refnet.cli.common import Command, identified, model_of, print_json, say, size_argument
+from refnet.graph import Graph
+from refnet.networks.resize import resize
+from refnet.report.costs import diff_document, diff_lines
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("one", help="name of a model, or path of a checkpoint")
+    parser.add_argument("other", help="likewise")
+    parser.add_argument("--width", type=float, help="width multiplier of the first")
+    parser.add_argument("--other-width", type=float, metavar="WIDTH", help="of the second; by default the first's")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="of both; by default that of the first")
+    parser.add_argument("--classes", type=int, help="number of classes, with names of models")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Print both networks' costs where they differ; 1 if they do."""
+    one = _graph(options, options.one, options.width)
+    other = _graph(options, options.other, options.width if options.other_width is None else options.other_width)
+    if one.recipe.size != other.recipe.size:
+        other = resize(other, one.recipe.size)
+    found = diff_graphs(one, other)
+    if options.json:
+        print_json(diff_document(found, one.recipe, other.recipe))
+    else:
+        say("\n".join(diff_lines(found, one.recipe, other.recipe)))
+    return 1 if found.differences else 0
+
+
+def _graph(options: argparse.Namespace, network: str, width: float | None) -> Graph:
+    """A model by its name, or what a file is."""
+    asked = argparse.Namespace(
+        network=network,
+        model=None,
+        width=width,
+        size=options.size,
+        classes=None,
+        prefix=None,
+        head=None,
+        output=None,
+    )
+    found = identified(asked)
+    if found is not None:
+        return found.graph
+    asked.classes = options.classes
+    return model_of(asked)
+
+
+COMMAND = Command("diff", "say what one network costs more or less than another, node by node", _arguments, _run)
