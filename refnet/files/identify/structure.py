@@ -168,7 +168,7 @@ def _beginning(graph: Graph, name: str, width: float, count: int) -> _Candidate:
     # All that is before the next convolution, as far as the file has it; its last batch norm may be folded.
     before = names[names.index(convolutions[count]) - 1]
     alone = count == sum(node.op in CONVOLUTIONS for node in graph.nodes)
-    known = up_to(sized, _FLAT if before == _POOL and alone else before)
+    known = up_to(sized, _FLAT if before == _POOL and alone and _FLAT in sized else before)
     named = named_after(known, graph)
     last = norms(known).get(convolutions[count - 1])
     until = [node.name for node in known.nodes if node.name in named.graph or node is last][-1]
