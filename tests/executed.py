@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ from mutations import Mutant
 __all__ = ["Chosen", "Executed", "Record", "Recorder"]
 
 STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}  # events of the audit: another process begins
-LONG = 500_000  # calls of functions, about a second: so long is a test watched
+LONG = 200_000  # calls of functions, about half a second: so long is a test watched
+MOST = 30.0  # seconds of processor time, while they were watched, of the tests that are run on one mutant
 
 Lines = dict[CodeType, set[int]]
 
@@ -86,22 +88,21 @@ class Record:
         self.files |= {file: digest(checkout / file) for file in files}
 
     def chosen(self, checkout: Path, mutant: Mutant, files: Sequence[str]) -> Iterator[Chosen]:
-        """The tests of some files that see a mutant: those of the quickest file, of the others, and those that may."""
-        known = {name: test for name, test in self.tests.items() if name.split("::")[0] in files}
+        """The tests of some files that see a mutant, as many as there is time for: of the quickest file, of the others.
+
+        Where none is known to execute its line, those that may.
+        """
+        known = {name: test for name, test in self.tests.items() if name.split("::")[0] in files and test.passed}
         same = self.files.get(mutant.file) == digest(checkout / mutant.file)
         lines = _lines(mutant) if same else set()
         seeing = {name for name, test in known.items() if not lines.isdisjoint(test.lines.get(mutant.file, ()))}
         if not seeing:  # executed on import, in another process, or not the line that it was
-            seeing = {name for name, test in known.items() if mutant.file in test.lines} or set(known)
-        quickest, *others = _by_file({name: known[name].seconds for name in seeing if known[name].passed}) or [{}]
-        more = {
-            name: test.seconds
-            for name, test in known.items()
-            if (test.more or not lines) and test.passed and name not in seeing
-        }
-        for tests in (quickest, dict(each for some in others for each in some.items()), more):
+            seeing = {name for name, test in known.items() if mutant.file in test.lines or test.more}
+        groups = _by_file(_quick({name: known[name].seconds for name in seeing or known}))
+        for tests in (groups[0], {name: seconds for some in groups[1:] for name, seconds in some.items()}):
             if tests:
-                yield Chosen(tests, frozenset(known.keys() - tests.keys()))
+                others = {name for name in self.tests if name not in tests}
+                yield Chosen(tests, frozenset(others))
 
 
 class Chosen:
@@ -109,7 +110,7 @@ class Chosen:
 
     Parameters
     ----------
-    tests : the seconds of each, by their ids, in groups by their files; of a file, the quick ones are run first
+    tests : the seconds of each, by their ids, in groups by their files; the quick ones of a file are run first
     others : that are left out
     """
 
@@ -129,6 +130,13 @@ class Chosen:
 def digest(path: Path) -> str:
     """What tells a file from an older one."""
     return sha256(path.read_bytes()).hexdigest()
+
+
+def _quick(seconds: dict[str, float]) -> dict[str, float]:
+    """The quickest tests, of `MOST` seconds together, or one."""
+    names = sorted(seconds, key=seconds.__getitem__)
+    kept = sum(total <= MOST for total in accumulate(seconds[name] for name in names))
+    return {name: seconds[name] for name in names[: max(1, kept)]}
 
 
 def _by_file(seconds: dict[str, float]) -> list[dict[str, float]]:

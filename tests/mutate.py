@@ -6,16 +6,16 @@
     python tests/mutate.py judge --record judge.json --again survivors.txt
 
 Works in a copy of the checkout, which is left as it is. First the test files that `TESTS` names are run once, to record
-which test executes which lines (`executed.py`). A mutant is tested by the tests that execute its line, those of the
-quickest file first, then by those that may execute more than was seen, until the first one fails. It is
+which test executes which lines (`executed.py`). A mutant is tested by the quickest tests that execute its line, half a
+minute of them, until the first one fails. It is
 
     killed      a test failed
-    survived    all passed: a test is missing, or the mutant is equivalent
+    survived    all passed: a quick test is missing, or the mutant is equivalent
     equivalent  it survives, and tests/mutants.txt says why no test can see it
     undecided   the tests took more than three times as long as without it, or waited in vain
 
-`--record` keeps what was recorded: tests that are written later are run on every mutant, and of a module that has
-changed since, all tests that executed any of it. `--again` tests what survived, or was undecided, by an earlier output.
+`--record` keeps what was recorded. Files of tests that have changed since are recorded again; a mutant of a module that
+has changed is tested by all. `--again` tests what survived, or was undecided, by an earlier output.
 
 Prints every survivor and every undecided one with its place, and a table at the end. Exit status: 0 if none survived,
 1 if some did, 2 if the request is bad.

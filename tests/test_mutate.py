@@ -155,7 +155,7 @@ def test_survivors_are_tested_again_by_the_tests_that_they_asked_for(checkout, c
     said = capsys.readouterr().out
     output.write_text(said[: said.index("undecided")])
     with (checkout / "tests" / "test_toy.py").open("a") as file:
-        file.write("\n\ndef test_default():\n    assert f.__defaults__ == (1,)\n")
+        file.write("\n\ndef test_default():\n    f([])\n    assert f.__defaults__ == (1,)\n")
     assert mutate.main(["toy", "--record", record, "--again", str(output)], checkout) == 0
     assert "1 tested of 1 chosen of 5; killed 1 of 1" in capsys.readouterr().out
 
@@ -203,21 +203,33 @@ def chosen(trial, before):
     return [sorted(name.partition("::test_")[2] for name in group.tests) for group in groups]
 
 
-def test_a_mutant_is_tested_by_what_executes_its_line_then_by_what_may(trial):
-    assert chosen(trial, "a = -a") == [["long"], ["in_another_process"]]
+ALL = ["again", "in_another_process", "long", "of_what_is_made", "short"]
+
+
+def test_a_mutant_is_tested_by_what_executes_its_line(trial):
+    assert chosen(trial, "a = -a") == [["long"]]
 
 
 def test_what_a_shared_fixture_executes_counts_for_all_who_ask_for_it(trial):
-    assert chosen(trial, "return a") == [["again", "long", "of_what_is_made", "short"], ["in_another_process"]]
+    assert chosen(trial, "return a") == [["again", "long", "of_what_is_made", "short"]]
 
 
 @pytest.mark.parametrize("edit", ["", "\n"])
-def test_a_line_that_is_executed_on_import_or_was_changed_is_tested_by_all(trial, edit):
+def test_a_line_that_is_executed_on_import_or_was_changed_is_tested_by_all_that_may(trial, edit):
     path = trial.copy / "refnet" / "toy.py"
     path.write_text(edit + path.read_text())
-    users = [["again", "long", "of_what_is_made", "short"], ["in_another_process"]]  # those first that use the module
-    assert chosen(trial, "K = 1 + 1") == users
-    assert chosen(trial, "a = -a") == (users if edit else [["long"], ["in_another_process"]])
+    assert chosen(trial, "K = 1 + 1") == [ALL]
+    assert chosen(trial, "a = -a") == [ALL if edit else ["long"]]
+
+
+def test_the_quickest_tests_are_run_as_long_as_there_is_time(trial, monkeypatch):
+    for place, name in enumerate(("long", "short", "again")):
+        test = f"tests/test_toy.py::test_{name}"
+        trial.record.tests[test] = trial.record.tests[test]._replace(seconds=2.0**-place)
+    monkeypatch.setattr(executed, "MOST", 0.8)
+    assert chosen(trial, "if a < 0:") == [["again", "of_what_is_made", "short"]]
+    monkeypatch.setattr(executed, "MOST", 0)
+    assert [len(group) for group in chosen(trial, "if a < 0:")] == [1]
 
 
 def test_only_what_is_new_is_recorded(trial):
