@@ -125,6 +125,10 @@ def test_a_few_classes_are_named_too():
         (np.s_[:, :, 4, 8], ("right",)),
         (np.s_[:, :, 0, 9], ("top", "right")),
         (np.s_[:, :, 8], ("bottom", "left", "right")),
+        (np.s_[:, :, 2, 0], ("left",)),
+        (np.s_[:, :, 6, 9], ("right",)),
+        (np.s_[:, :, 0, 2], ("top",)),
+        (np.s_[:, :, 8, 7], ("bottom",)),
     ],
 )
 def test_the_sides_of_a_border_are_named(where, sides):

@@ -1,0 +1,198 @@
+"""Small rules of the judge, each by numbers that are reckoned by hand, or by what a user sees of it."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.bugs.changes import Mistake
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
+from refnet.graph import SOURCE
+from refnet.judge import compare as comparing
+from refnet.judge import integers, search, yardstick
+from refnet.judge.budget import SearchBudget
+from refnet.judge.diagnose import Cause, Diagnosis
+from refnet.judge.integers import IntegerCause
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.judge.verdicts import Judgement
+from refnet.judge.ways import Extent
+from refnet.readings.bounds import Bound, Precision
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 1)
+TRACE = NET.trace(X)
+REFERENCE = Reference.of(GRAPH, NET.params, {SOURCE: X, **TRACE})
+FLOAT32 = Precision.of("float32")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rules") / "golden"
+    write_pack(NET, X, path)
+    return path
+
+
+def wide(tensors):
+    """The same numbers in float64, the last tensor with digits that float32 does not have."""
+    return {name: y.astype(np.float64) * (1 + 1e-12) for name, y in tensors.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------- compare
+
+
+def test_a_tensor_that_one_of_two_dumps_lacks_is_not_compared(pack):
+    other = {name: y for name, y in TRACE.items() if name != "stem.bn"} | {"more": np.zeros(3, np.float32)}
+    assert compare(pack, TRACE, again=other).unsteady == ()
+
+
+def test_the_time_that_a_user_gives_is_the_searchs(pack):
+    wrong = {**TRACE, "stem.bn": TRACE["stem.bn"] * np.float32(1.1)}
+    assert compare(pack, wrong, seconds=1e-9).judged.search.ended == "time"
+
+
+def test_the_user_is_told_how_the_search_goes_on(pack):
+    told = []
+    compare(pack, {**TRACE, "stem.bn": TRACE["stem.bn"] * np.float32(1.1)}, tell=lambda *each: told.append(each))
+    assert told
+
+
+def test_arrays_of_float64_that_hold_float32_arithmetic_are_judged_as_float32(pack):
+    """In float64 nothing of it is right; whether it is so is asked without looking for causes."""
+    assert compare(pack, wide(TRACE)).holds
+    assert compare(pack, wide(TRACE)).narrow
+    assert not compare(pack, wide(TRACE), precision="float64", explain=False).holds
+
+
+def test_one_array_of_another_type_says_what_the_port_computes_in(pack):
+    mixed = {**wide(TRACE), "stem.conv": TRACE["stem.conv"]}
+    assert not compare(pack, mixed, explain=False).narrow
+
+
+def test_causes_are_looked_for_once(pack, monkeypatch):
+    asked, real = [], comparing.judge_tensors
+
+    def judged(*given, **how):
+        asked.append(how["explain"])
+        return real(*given, **how)
+
+    monkeypatch.setattr(comparing, "judge_tensors", judged)
+    compare(pack, wide(TRACE))
+    assert asked == [False, False, True]
+
+
+# ------------------------------------------------------------------------------------------------------------- tensors
+
+
+def test_what_only_follows_a_number_that_is_none_is_not_among_the_wrong():
+    name = "block3.expand.act"
+    broken = {each: np.full_like(y, np.nan) for each, y in list(TRACE.items())[list(TRACE).index(name) :]}
+    found = judge_tensors(REFERENCE, {**TRACE, **broken}, explain=False)
+    assert found.wrong() == [name]
+    assert {each.judgement.verdict for each in found.findings if each.name in broken} == {"nonfinite"}
+
+
+def test_an_input_with_a_number_that_is_none_is_not_used():
+    x = X.copy()
+    x[0, 0, 0, 0] = np.nan
+    assert judge_tensors(REFERENCE, {SOURCE: x, **TRACE}, explain=False).wrong() == [SOURCE]
+
+
+def test_a_short_segment_has_no_evidence_but_its_bound():
+    found = judge_tensors(REFERENCE, {**TRACE, "stem.bn": TRACE["stem.bn"] * np.float32(1.1)})
+    assert "stem.bn" in found.causes
+    assert found.evidence == {}
+
+
+# ----------------------------------------------------------------------------------------------------------- yardstick
+
+
+def test_honest_runs_are_twice_as_far_apart_as_any_two_of_them():
+    """Of (0, 0), (3, 4) and (0, 4) the first two are 4 apart at most, and sqrt((9 + 16) / 2) on average."""
+    bound = yardstick._apart(np.zeros(2), [np.array([3.0, 4.0]), np.array([0.0, 4.0])])
+    assert bound.expected.tolist() == [8, 8]
+    assert bound.worst.tolist() == [math.inf, math.inf]
+    assert bound.rms == pytest.approx(2 * math.sqrt(12.5))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "rms", "says"),
+    [
+        (7, 0.3, True),  # of a few nodes any
+        (8, 0.09, True),  # narrower than a tenth of the result
+        (8, 0.1, False),
+        (7, math.inf, False),
+    ],
+)
+def test_a_bound_in_coarse_steps_says_something_up_to_a_tenth_of_the_result(nodes, rms, says):
+    """Half a step is the finest rounding, far more than float32's."""
+    bound = Bound(np.ones(4), np.ones(4), np.ones(4), rms)
+    assert yardstick._says(nodes, bound, FLOAT32._replace(step=0.01)) is says
+
+
+def test_a_bound_of_floats_says_something_up_to_a_thousand_roundings():
+    """2^-24 of a result of 2."""
+    for rms, says in ((999, True), (1001, False)):
+        bound = Bound(np.full(4, 2.0), np.ones(4), np.ones(4), rms * 2 * FLOAT32.u_store)
+        assert yardstick._says(8, bound, FLOAT32) is says
+
+
+# ---------------------------------------------------------------------------------------------------------- two at once
+
+
+def way(bug, residual, extent=None):
+    return SimpleNamespace(mistake=Mistake(bug, "there", "", {}), residual=residual, extent=extent)
+
+
+def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(monkeypatch):
+    """Not on top of what comes no closer, is at many places or is one of precision; and no bug is its own second."""
+    looked = [
+        way("bn-eps", 0.5),
+        way("kernel-flip", 0.2),
+        way("act-missing", 1.0),
+        way("weights-fp16", 0.1),
+        way("pad-same", 0.1, Extent(None, ("here", "there"))),
+    ]
+    tried, budget = [], SearchBudget()
+    ways = SimpleNamespace(looked=looked, before=1.0, on_top=lambda first, bugs: tried.append(first) or looked[:2])
+    holds = Judgement("rounding")
+    monkeypatch.setattr(Diagnosis, "_fitting", lambda self, some: (Cause((each.mistake,), holds) for each in some))
+    causes = list(Diagnosis(None, FLOAT32, budget, "bound")._pairs(ways))
+    assert [each.mistake.bug for each in tried] == ["kernel-flip", "bn-eps"]
+    assert [cause.ids for cause in causes] == [("kernel-flip", "bn-eps")]
+    assert (budget.looked, budget.ways) == (2, 2)
+
+
+def long_segment(causes, counts=None):
+    segment = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X}, judged=False)
+    one = SimpleNamespace(segment=segment, ways=SimpleNamespace(counts=counts or {}))
+    return search._dump(one, [Cause((Mistake("act-missing", name, "", {}),), Judgement("rounding")) for name in causes])
+
+
+def test_a_tensor_before_all_that_is_left_is_not_worth_a_dump():
+    """What lies in the last node shows in nothing inside."""
+    assert long_segment([GRAPH.output]) == ""
+
+
+def test_the_tensor_in_the_middle_of_what_is_left_is_worth_a_dump():
+    """Between two causes, the end of a block before others; where none fits, between the places of all ways."""
+    assert long_segment(["block2.depthwise.act", "block4.depthwise.act"]) == "block2.project.bn"
+    assert long_segment([], {"block2.depthwise.act": 3, "block4.depthwise.act": 3}) == "block2.project.bn"
+
+
+# ------------------------------------------------------------------------------------------------------------ integers
+
+
+@pytest.mark.parametrize(("left", "near"), [(0, 1), (1, 1), (2, 0)])
+def test_a_rule_that_leaves_a_tenth_of_what_differs_comes_near(left, near, monkeypatch):
+    """Of ten integers that differ from the reference; one that leaves none is the cause."""
+    mine = np.arange(10)
+    made = {"rule": np.where(np.arange(10) < left, 99, mine)}
+    monkeypatch.setattr(integers, "_tried", lambda node: made)
+    found = integers._causes(SimpleNamespace(reference=mine + 1), mine)
+    assert found == [IntegerCause("rule", left, 10)] * near
