@@ -81,8 +81,6 @@ def _pattern(pattern: FaultPattern) -> str:
             return f"only the running statistics differ, in {layers} batch norms ({pattern.fault or 'mixed'})"
         case "norms":
             return f"only batch norms differ, {layers}"
-        case "head":
-            return f"only the classifier differs ({pattern.fault or 'mixed'})"
     return (
         f"{pattern.arrays} arrays of {layers} layers have one fault: {KIND_SENTENCES.get(pattern.fault, pattern.fault)}"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from refnet.bugs.parts import Parts
 from refnet.graph import Graph
 from refnet.verification.values import ArrayFinding
 
@@ -20,8 +19,8 @@ class FaultPattern(NamedTuple):
 
     Attributes
     ----------
-    kind : 'statistics' (only running means and variances differ), 'norms' (only arrays of batch norm), 'head' (only the
-        classifier), 'weights' (none of batch norm), 'one' (all of one kind)
+    kind : 'statistics' (only running means and variances differ), 'norms' (only arrays of batch norm), 'one' (all of
+        one kind)
     arrays : how many are wrong
     layers : of how many nodes
     of : how many nodes have such arrays
@@ -50,9 +49,6 @@ def common(graph: Graph, values: Sequence[ArrayFinding]) -> FaultPattern | None:
         return FaultPattern("statistics", len(faults), len(nodes), len(norms), fault)
     if nodes <= norms:
         return FaultPattern("norms", len(faults), len(nodes), len(norms), fault)
-    classifier = Parts(graph).classifier
-    if nodes == {classifier}:
-        return FaultPattern("head", len(faults), 1, 1, fault)
     if fault:
         kept = {node.name for node, slot in slots.values() if slot in found}
         return FaultPattern("one", len(faults), len(nodes), len(kept), fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from refnet.judge.diagnose import Cause, Diagnosis
 from refnet.judge.integers import IntegerCause
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
-from refnet.judge.ways import Extent
+from refnet.judge.ways import Extent, Ways
 from refnet.readings.bounds import Bound, Precision
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
@@ -183,6 +184,37 @@ def test_the_tensor_in_the_middle_of_what_is_left_is_worth_a_dump():
     """Between two causes, the end of a block before others; where none fits, between the places of all ways."""
     assert long_segment(["block2.depthwise.act", "block4.depthwise.act"]) == "block2.project.bn"
     assert long_segment([], {"block2.depthwise.act": 3, "block4.depthwise.act": 3}) == "block2.project.bn"
+
+
+# ----------------------------------------------------------------------------------------------------------- many ways
+
+
+def test_the_eps_of_a_batch_norm_is_solved_for():
+    """Of a port with an eps of 0.004 instead of 1e-5, to six digits."""
+    name = "stem.bn"
+    known = GRAPH[name]
+    other = GRAPH.replaced(name, replace(known, attrs={**known.attrs, "eps": 0.004}))
+    dumped = {each: Network(other, NET.params).trace(X)[each] for each in ("stem.conv", name)}
+    segment = cut(Parts(GRAPH), NET.params, name, {SOURCE: X, **dumped})
+    assert Ways(segment, SearchBudget(), long=False)._eps([known]) == pytest.approx(0.004, rel=1e-4)
+
+
+def effect(node, *values):
+    return SimpleNamespace(mistake=Mistake("bug", node, "", {}), extent=None, effect=np.array(values))
+
+
+def test_two_effects_whose_plane_holds_the_error_are_a_pair():
+    """An error along x and y: the first two explain it all, either with the third one half; effects of 0 none."""
+    one, other, third = effect("a", 2.0, 0, 0), effect("b", 0, -3.0, 0), effect("c", 0, 0, 1.0)
+    ways = [one, effect("d", 0, 0, 0), other, effect("e", np.nan, 0, 0), third]
+    error = SimpleNamespace(error=np.array([5.0, 5.0, 0]))
+    assert list(Ways.pairs(error, ways, 0.9, 9)) == [(one, other)]
+    assert list(Ways.pairs(error, ways, 0.4, 9)) == [(one, other), (one, third), (other, third)]
+    assert list(Ways.pairs(error, ways, 0.4, 1)) == [(one, other)]
+
+
+def test_two_ways_at_one_place_are_no_pair():
+    assert list(Ways.pairs(SimpleNamespace(error=np.ones(2)), [effect("a", 1.0, 0), effect("a", 0, 1.0)], 0.5, 9)) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ integers

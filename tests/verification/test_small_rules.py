@@ -1,0 +1,256 @@
+"""Small rules of verification, each by numbers that are reckoned by hand, or by what a user sees of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from exporting import checkpoint, network, put
+
+from refnet import Network, random_input, write_pack
+from refnet.networks.resize import resize
+from refnet.readings.shapes import shapes
+from refnet.verification import behaviour, quantisation, training, values
+from refnet.verification.behaviour import Behaviour, Remark, inputs
+from refnet.verification.patterns import common
+from refnet.verification.sides import pair, read_side
+from refnet.verification.structure import structure_differences
+from refnet.verification.values import ArrayFinding
+from refnet.verification.verify import verify
+
+# ----------------------------------------------------------------------------------------------------------- behaviour
+
+
+def test_images_too_large_for_a_file_of_few_weights_are_not_run_and_their_size_is_told():
+    graph = resize(network("v2")[0], (8000, 6000))
+    mib = int(sum(math.prod(shape) for shape in shapes(graph).values()) * 4 / 2**20)
+    found = inputs(checkpoint(graph, {"stem.conv.w": np.zeros(3, np.float32)}))
+    assert found == Remark("large", {"file": "file", "size": (8000, 6000), "mib": mib})
+
+
+def test_of_large_images_fewer_are_run():
+    """200 MiB and four times the weights hold one image whose tensors are 150 MiB, and no second one."""
+    small = network("v2")[0]
+    each = sum(math.prod(shape) for shape in shapes(small).values()) * 4 / math.prod(small.recipe.size)
+    side = int(math.sqrt(150 * 2**20 / each)) // 32 * 32
+    assert len(inputs(checkpoint(resize(small, (side, side)), {}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "end", "difference"),
+    [
+        (("head.flatten", "output"), ("head.flatten", "last"), "head.flatten", 0.5),
+        (("head.flatten", "output"), ("last",), "output", 0.25),
+        (("output",), ("head.flatten", "last"), "output", 0.25),
+    ],
+)
+def test_logits_are_compared_where_both_have_them_and_else_the_last_tensors(
+    first, second, end, difference, monkeypatch
+):
+    monkeypatch.setattr(behaviour, "spread", lambda net, x, end: 0.0)
+    monkeypatch.setattr(behaviour, "Network", lambda *_: SimpleNamespace(astype=lambda dtype: None))
+    tensors = {"head.flatten": [[2.0, 4.0]], "output": [[2.0, 8.0]], "last": [[4.0, 8.0]]}
+    one = {name: np.array(tensors[name]) for name in first}
+    other = {name: np.array(tensors[name]) + 2 * (name == "head.flatten") for name in second}
+    files = (SimpleNamespace(graph=SimpleNamespace(output=name), params={}) for name in ("output", "last"))
+    sides = SimpleNamespace(**dict(zip(("original", "copy"), files, strict=True)))
+    found = behaviour._ends(Behaviour(), sides, np.zeros((1, 1)), one, other)
+    assert (found.end, found.difference, found.agree) == (end, difference, 1)
+
+
+def test_where_a_run_breaks_down_is_told_of_either_of_two_files():
+    graph, params = network("v2")
+    bad = {**params, "block3.expand.bn.var": put(params["block3.expand.bn.var"], 2, -2)}
+    files = checkpoint(graph, params), checkpoint(graph, bad, "copy")
+    found = [each for each in verify(*files).health if each.kind == "not-finite"]
+    assert [(each.file, each.name) for each in found] == [("copy", "block3.expand.bn")]
+
+
+# --------------------------------------------------------------------------------------------------------------- sides
+
+
+def test_a_pack_says_in_what_its_arrays_are_stored(tmp_path):
+    graph, params = network("v2")
+    write_pack(Network(graph, params), random_input(graph, batch=1), tmp_path / "pack", origin={})
+    file = read_side(tmp_path / "pack")
+    assert set(file.stored) == set(params)
+    assert set(file.stored.values()) == {"float32"}
+
+
+def test_two_files_that_are_sure_of_what_they_are_leave_nothing_to_choose():
+    graph, params = network("v2")
+    assert pair(checkpoint(graph, params, models=("a",)), checkpoint(graph, params, models=("b",))).choices == ()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bias_of_zeros_is_no_difference_of_structure_and_any_other_is(first):
+    graph, params = network("v2")
+    conv = graph["stem.conv"]
+    biased = graph.replaced("stem.conv", replace(conv, params={**conv.params, "b": (conv.params["w"][0],)}))
+    for bias, known in ((0.0, 0), (1.0, 1)):
+        full = {**params, "stem.conv.b": np.full(conv.params["w"][0], bias, np.float32)}
+        two = [checkpoint(graph, params), checkpoint(biased, full)]
+        assert len(structure_differences(*(two if first else two[::-1]))) == known
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class Unit(dict):
+    """Arrays of a unit, by slot."""
+
+    op, names = "conv2d", {"w": "a.w"}
+
+    def __init__(self, op="conv2d", norm=None, **arrays):
+        super().__init__(arrays)
+        self.op, self.norm = op, norm
+
+
+# Of 16 filters of 8 channels of 3 x 3 points: 72 inputs of an output, 144 outputs of an input.
+DRAWN = {
+    "fixed 0.01": ("normal", 0.01),
+    "fixed 0.02": ("normal", 0.02),
+    "He, outputs": ("normal", math.sqrt(2 / 144)),
+    "He, inputs": ("normal", math.sqrt(2 / 72)),
+    "LeCun": ("normal", math.sqrt(1 / 72)),
+    "PyTorch": ("uniform", 1 / math.sqrt(72)),
+    "Glorot": ("uniform", math.sqrt(6 / (72 + 144))),
+    "He, uniform": ("uniform", math.sqrt(6 / 72)),
+    "LeCun, uniform": ("uniform", math.sqrt(3 / 72)),
+}
+
+
+def weights(how, size, shape=(16, 8, 3, 3)):
+    """Evenly spaced quantiles of a distribution, in no order: as drawn as can be."""
+    from scipy.special import ndtri
+
+    count = math.prod(shape)
+    places = (np.arange(count) + 0.5) / count
+    w = ndtri(places) / ndtri(places).std() if how == "normal" else 2 * places - 1
+    return size * np.random.default_rng(0).permutation(w).reshape(shape)
+
+
+@pytest.mark.parametrize("which", DRAWN)
+def test_weights_are_as_an_initialiser_draws_them(which):
+    how, size = DRAWN[which]
+    assert training._initialiser(Unit(w=weights(how, size)))
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "spread"),
+    [
+        ("depthwise_conv2d", (64, 3, 3), math.sqrt(2 / 9)),
+        ("pointwise_conv2d", (32, 24), math.sqrt(2 / 32)),
+    ],
+)
+def test_of_what_else_is_drawn_the_outputs_are_counted_as_pytorch_does(op, shape, spread):
+    assert training._initialiser(Unit(op, w=weights("normal", spread, shape)))
+
+
+@pytest.mark.parametrize(
+    "w",
+    [
+        weights("normal", 0.001),  # far less than any
+        weights("normal", 0.9),
+        weights("uniform", 0.9),
+        weights("uniform", 0.02 * math.sqrt(3)),  # the spread of one, the form of the other
+        np.sign(weights("uniform", 1.0)) * np.abs(weights("uniform", 1.0)) ** 1.5 / math.sqrt(72),  # the edge alone
+        weights("normal", 0.02) + 0.01,
+        np.where(np.arange(1152).reshape(16, 8, 3, 3), weights("normal", 0.02), np.nan),
+    ],
+    ids=["small", "large", "wide", "flat", "heavy", "moved", "nan"],
+)
+def test_other_weights_are_not(w):
+    assert not training._initialiser(Unit(w=w))
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [(0.0, False), (0.9e-3, True), (1.1e-3, False), (1.9e-3, False), (990.0, False), (1010.0, True)]
+)
+def test_weights_a_thousand_times_too_large_or_small_are_told(size, told):
+    """Of 4 inputs each: weights of half a size have it as a whole."""
+    file = SimpleNamespace(path="file", keys={})
+    found = list(training._scales(file, [Unit(w=np.full((3, 4), size / 2))]))
+    assert [each.value for each in found] == pytest.approx([size] * told)
+    assert not list(training._scales(file, [Unit(norm="bn", w=np.full((3, 4), size / 2))]))
+
+
+# -------------------------------------------------------------------------------------------------------------- values
+
+
+def lone(copy, wanted):
+    pairing = SimpleNamespace(copy=copy, wanted=wanted)
+    return values._explained(pairing, "a.b", None, 0.0, None)
+
+
+def test_an_array_that_the_original_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
+    found = lone(np.array([0.0, 1.0]), values._NOTHING)
+    assert (found.kind, found.fault, found.mistake.form) == ("extra", True, "not-in-original")
+    found = lone(np.zeros(2), values._NOTHING)
+    assert (found.kind, found.fault, found.mistake.form) == (values.EQUAL, False, "bias-of-zeros")
+
+
+def test_an_array_that_the_copy_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
+    found = lone(values._NOTHING.value, values.Expected.exactly(np.ones(2)))
+    assert (found.kind, found.fault, found.mistake.form) == ("lost", True, "not-in-copy")
+    found = lone(values._NOTHING.value, values.Expected.exactly(np.zeros(2)))
+    assert (found.kind, found.fault, found.mistake.form) == (values.EQUAL, False, "bias-left-out")
+
+
+# ------------------------------------------------------------------------------------------------------------ patterns
+
+
+def faults(*names, kind="stale"):
+    return [ArrayFinding(name, kind, True) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("found", "pattern"),
+    [
+        (faults("stem.bn.mean", "stem.bn.var"), None),  # two are few
+        (faults("stem.bn.mean", "stem.bn.var", "other.var"), None),  # a tensor that the original does not have
+        (faults("stem.bn.mean", "stem.bn.var", "head.bn.var"), ("statistics", 3, 2, "stale")),
+        (faults("stem.bn.mean", "stem.bn.gamma", "head.bn.var"), ("norms", 3, 2, "stale")),
+        (faults("stem.conv.w", "head.conv.w", "head.logits.w"), ("one", 3, 3, "stale")),
+        (faults("stem.conv.w", "head.conv.w") + faults("head.logits.w", kind="scaled"), None),
+    ],
+)
+def test_what_three_faults_have_in_common_is_told(found, pattern):
+    graph = network("v2")[0]
+    made = common(graph, [ArrayFinding("stem.conv.w", values.EQUAL), *found])
+    assert (made and (made.kind, made.arrays, made.layers, made.fault)) == pattern
+
+
+def test_a_pattern_says_of_how_many_nodes():
+    graph = network("v2")[0]
+    norms = sum(node.op == "batch_norm" for node in graph.nodes)
+    weights = sum("w" in node.params for node in graph.nodes)
+    assert common(graph, faults("stem.bn.mean", "stem.bn.var", "head.bn.var")).of == norms
+    assert common(graph, faults("stem.bn.mean", "stem.bn.beta", "head.bn.var")).of == norms
+    assert common(graph, faults("stem.conv.w", "head.conv.w", "head.logits.w")).of == weights
+
+
+# ------------------------------------------------------------------------------------------------------------ integers
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_scale_of_a_bias_is_read_off_what_is_large_of_either_sign(sign):
+    """Biases of 60 and 80 steps, stored four times as large; one of 2 steps tells nothing and is as it should be."""
+    node, to = SimpleNamespace(name="a"), SimpleNamespace(single=lambda: (1.0, 0))
+    steps = sign * np.array([60.0, 80, 2])
+    (found,) = quantisation._bias(node, np.array([4.0, 4, 1]) * steps, steps / 2, np.full(3, 0.5), to)
+    assert (found.kind, found.amount, found.affected, found.of) == ("bias-scale", 4, 2, 3)
+
+
+def test_photographs_in_another_range_are_brought_into_the_inputs():
+    """Integers that stand for -1 to 1.54, and photographs from 0 to 255."""
+    q = SimpleNamespace(scale=0.01, low=-128, high=126, single=lambda: (0.01, -28))
+    net = SimpleNamespace(graph=SimpleNamespace(nodes=()), quantised={"input": q})
+    fed, (found,) = quantisation._fed(net, np.array([0.0, 51, 255]))
+    assert fed == pytest.approx([-1, -1 + 0.2 * 2.54, 1.54])
+    assert (found.kind, found.fails) == ("input-range", False)
+    same, nothing = quantisation._fed(net, np.array([-1.0, 0, 1.5]))
+    assert (same.tolist(), nothing) == ([-1.0, 0, 1.5], [])
