@@ -12,6 +12,7 @@ from support import CHECKOUT, DATA
 
 import refnet
 from refnet.errors import RequestError
+from refnet.graph import Node
 from refnet.files import containers
 from refnet.files.quantised import read_quantised
 from refnet.inputs import input_of
@@ -160,6 +161,13 @@ def test_images_are_prepared_for_the_range_of_the_input_s_integers(vww):
     pixels[:48] = 255
     x = input_of(net, pixels)
     assert (x.min(), x.max()) == (0, 1)
+
+
+def test_a_hard_swish_of_floats_between_integers_is_rounded_as_the_reference_kernel_does():
+    x = np.array([0.7, 1.3, -0.4, 5.0], np.float32)
+    y = run_node(Node("act", "hard_swish", ("input",)), [x], {}, None)
+    once = [np.float32(v * np.float32(min(max(np.float32(v + np.float32(3)), 0), 6))) for v in x]
+    assert y.tolist() == [float(np.float32(v / np.float32(6))) for v in once]
 
 
 def test_a_file_of_floats_is_no_network_of_integers():

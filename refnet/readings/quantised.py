@@ -127,6 +127,8 @@ def _float(node: Node, inputs: list[Any], held: list[Any], kernels: str, executi
     attrs = {key: value for key, value in node.attrs.items() if key not in _OF_INTEGERS}
     act = node.attrs.get("act", "")
     made = _FLOATS.get(node.op, getattr(floats, node.op, None))
+    if node.op == "hard_swish" and kernels not in _DYNAMIC:
+        made = _hard_swish
     if made is None or act not in ("", "relu", "relu6"):
         raise RequestError(f"floats have no {node.op} {act}".rstrip())
     y = made(*inputs, *held, **attrs)
@@ -139,6 +141,11 @@ def _mean(x: Any, *, axes: tuple[int, int]) -> Any:
 
 def _softmax(x: Any, *, beta: float) -> Any:
     return floats.softmax(x * np.float32(beta))
+
+
+def _hard_swish(x: Any) -> Any:
+    """As TensorFlow Lite's reference kernel rounds it: one product, then one division."""
+    return x * np.clip(x + np.float32(3), np.float32(0), np.float32(6)) / np.float32(6)
 
 
 def _resize(x: Any, *, size: tuple[int, int], align_corners: bool, half_pixel: bool) -> Any:

@@ -76,8 +76,14 @@ def depthwise_conv2d(
 def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
     """As `loops.tflite_optimised.quantize`."""
     s, z = to.single()
-    y = np.rint(x.astype(np.float32) * (np.float32(1) / s)).astype(np.float64) + z
-    return QuantisedTensor(np.clip(y, to.low, to.high).astype(to.dtype), to)
+    single = x.astype(np.float32)
+    steps = _in_vectors(
+        single,
+        8,
+        lambda part: np.rint(part * (np.float32(1) / s)).astype(np.float64),
+        lambda part: round_away(part.astype(np.float64) / np.float64(s)),
+    )
+    return QuantisedTensor(np.clip(steps + z, to.low, to.high).astype(to.dtype), to)
 
 
 def requantize(x: QuantisedTensor, *, to: Quantisation) -> QuantisedTensor:

@@ -1,8 +1,8 @@
 """TensorFlow Lite's optimised builtin kernels on x86 (BUILTIN_WITHOUT_DEFAULT_DELEGATES), as scalar loops.
 
 Their code is written for NEON and translated: the second rounding of a multiplier sends ties up. What is not here is
-as in the reference kernels. `dequantize` and `requantize` work on vectors of 8 or 16 numbers, and what does
-not fill the last vector, in the order N, H, W, C, goes by the reference kernels' rule. Not modelled is that MUL narrows
+as in the reference kernels. `quantize`, `dequantize` and `requantize` work on vectors of 8 or 16 numbers, and
+what does not fill the last vector, in the order N, H, W, C, goes by another rule. Not modelled is that MUL narrows
 to int16 by wrapping, where a product is beyond 32767 steps of the output, and that ADD sends ties of its inputs up.
 Sources: tensorflow/lite/kernels/internal/optimized/.
 """
@@ -84,11 +84,17 @@ def depthwise_conv2d(
 
 
 def quantize(x: Array, *, to: Quantisation) -> QuantisedTensor:
-    """clip(rint(f32(x * f32(1 / s))) + z): a product in float32, ties to even."""
+    """clip(rint(f32(x * f32(1 / s))) + z): a product in float32, ties to even.
+
+    Behind the last 8 numbers clip(round_away(double(x) / double(s)) + z).
+    """
     s, z = to.single()
     inverse = np.float32(1) / s
     y = np.zeros(x.shape, to.dtype)
     for index in np.ndindex(x.shape):
+        steps = float(round_away(float(np.float32(x[index])) / float(s)))
+        y[index] = min(max(steps + z, to.low), to.high)
+    for index in _in_vectors(x.shape, 8):
         y[index] = min(max(float(np.rint(np.float32(x[index]) * inverse)) + z, to.low), to.high)
     return QuantisedTensor(y, to)
 
