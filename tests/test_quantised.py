@@ -12,9 +12,9 @@ from support import CHECKOUT, DATA
 
 import refnet
 from refnet.errors import RequestError
-from refnet.graph import Node
 from refnet.files import containers
 from refnet.files.quantised import read_quantised
+from refnet.graph import Node
 from refnet.inputs import input_of
 from refnet.readings.integer import loops
 from refnet.readings.integer.quantisation import QuantisedTensor
