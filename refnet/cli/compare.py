@@ -21,6 +21,7 @@ from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import FLOATS, WEIGHTS
 from refnet.report.comparison import comparison_document, comparison_pictures
+from refnet.report.integer_page import integer_junit, integer_page
 from refnet.report.integers import integer_document, integer_table
 from refnet.report.junit import JUNIT_MARK
 from refnet.report.page import PAGE_MARK, comparison_page
@@ -109,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _compare_integers(options: argparse.Namespace) -> int:
     """Print what is wrong with a port's integers; 1 if a tensor is not exact."""
-    for name in ("scales", "weights", "precision", "accumulate", "junit", "report"):
+    for name in ("scales", "weights", "precision", "accumulate"):
         if getattr(options, name) is not None:
             raise RequestError(f"--{name} goes with a pack of floats: integers are equal or not")
     pack = read_integer_pack(options.pack)
@@ -120,6 +121,10 @@ def _compare_integers(options: argparse.Namespace) -> int:
         print_json(made)
     else:
         say(integer_table(made, verbose=options.verbose))
+    if options.junit:
+        write_text(options.junit, integer_junit(made))
+    if options.report:
+        write_text(options.report, integer_page(made))
     return 0 if found.holds else 1
 
 

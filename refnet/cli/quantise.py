@@ -17,7 +17,7 @@ from refnet.files.digits import digits
 from refnet.files.integers_npz import write_integers_npz
 from refnet.inputs import input_of, read_input
 from refnet.network import load
-from refnet.network.quantised import in_floats
+from refnet.network.quantised import QuantisedNetwork, in_floats
 from refnet.network.quantising import RANGES, quantise, signal_to_noise
 from refnet.pack.integer_arrays import INTEGER_FORMATS
 from refnet.pack.integers import write_integer_pack
@@ -68,19 +68,6 @@ def _run(options: argparse.Namespace) -> int:
     images = _images(options, net)
     integers = quantise(net, images, ranges=options.ranges, by_filter=not options.per_tensor)
     x = images[0]
-    if Path(options.target).suffix == ".npz":
-        write_integers_npz(options.target, integers.graph, integers.params, integers.quantised, integers.kernels)
-    else:
-        origin = {
-            "weights": {
-                "kind": "quantised",
-                "file": Path(options.weights or "refnet/digits").name,
-                "ranges": options.ranges,
-            }
-        }
-        write_integer_pack(
-            integers, x[:1], options.target, form=options.format, accumulators=options.accumulators, origin=origin
-        )
     every = np.concatenate(images)
     real, made = net(every), integers(every)
     ratios = signal_to_noise(integers, net.fold(), x)
@@ -90,6 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         "weights": "tensor" if options.per_tensor else "filter", "same_class": agree,
         "signal_to_noise": {name: ratio if math.isfinite(ratio) else None for name, ratio in ratios.items()},
     }  # fmt: skip
+    _write(options, integers, x)
     if options.json:
         print_json(document)
         return 0
@@ -100,6 +88,17 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{integers.graph.recipe}: {how}")
     say(f"the same class of {agree} of {len(every)} images; written to {plain(options.target)}")
     return 0
+
+
+def _write(options: argparse.Namespace, integers: QuantisedNetwork, x: Array) -> None:
+    """The output; last of all, so that a command that is ended before has none."""
+    if Path(options.target).suffix == ".npz":
+        write_integers_npz(options.target, integers.graph, integers.params, integers.quantised, integers.kernels)
+        return
+    file = Path(options.weights or "refnet/digits").name
+    origin = {"weights": {"kind": "quantised", "file": file, "ranges": options.ranges}}
+    form, sums = options.format, options.accumulators
+    write_integer_pack(integers, x[:1], options.target, form=form, accumulators=sums, origin=origin)
 
 
 def _images(options: argparse.Namespace, net: Any) -> list[Array]:

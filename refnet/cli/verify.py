@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from refnet.cli.common import Command, print_json, progress, say, seconds_argument, size_argument, write_text
 from refnet.errors import RequestError
@@ -13,7 +14,9 @@ from refnet.files.quantised import read_quantised
 from refnet.network import Network, load
 from refnet.network.quantised import QuantisedNetwork, in_floats
 from refnet.pack.probe import probe
-from refnet.report.junit import JUNIT_MARK
+from refnet.report.integer_page import quantisation_cases, quantisation_page
+from refnet.report.junit import JUNIT_MARK, suite
+from refnet.report.page import PAGE_MARK
 from refnet.report.quantisation import quantisation_document, quantisation_text
 from refnet.report.verification import verification_document, verification_junit, verification_text
 from refnet.verification.policy import DEFAULT, WORDS, policy
@@ -39,19 +42,20 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="a line for every tensor and finding")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML")
+    parser.add_argument(
+        "--report", metavar="FILE", help="of a file of integers: also write a page, the noise of every layer drawn"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
     """Print a report or JSON; 1 if the two differ in anything that was not meant, or a file is not healthy."""
-    if options.junit:
-        writable(options.junit, options.file, options.against, mark=JUNIT_MARK)
+    marks = ((options.junit, JUNIT_MARK), (options.report, PAGE_MARK))
+    targets = [writable(path, options.file, options.against, mark=mark) for path, mark in marks if path]
+    if len(set(targets)) < len(targets):
+        raise RequestError(f"{options.report}: --junit and --report name the same file")
     alone = _of_refnet(options)
     if alone is not None:
-        if options.json:
-            print_json({"integers": quantisation_document(alone)})
-        else:
-            say(quantisation_text(alone, verbose=options.verbose))
-        return 0 if alone.holds else 1
+        return _said_alone(options, quantisation_document(alone), quantisation_text(alone, verbose=options.verbose))
     with progress("tensor") as tell:
         found = verify(
             options.file,
@@ -64,18 +68,40 @@ def _run(options: argparse.Namespace) -> int:
             tell=tell,
         )
     integers = _integers(options, found)
+    document = None if integers is None else quantisation_document(integers)
+    if options.report and document is None:
+        raise RequestError("--report draws the noise of integers: neither file holds a network of integers")
     if options.json:
-        more = {} if integers is None else {"integers": quantisation_document(integers)}
+        more = {} if document is None else {"integers": document}
         print_json(verification_document(found) | more)
     else:
         say(verification_text(found, verbose=options.verbose))
         if integers is not None:
             say(quantisation_text(integers, verbose=options.verbose))
     if options.junit:
-        write_text(options.junit, verification_junit(found))
+        write_text(options.junit, verification_junit(found, quantisation_cases(document) if document else ()))
+    if options.report and document is not None:
+        write_text(options.report, quantisation_page(document, _head(options), verification_text(found, verbose=True)))
     if found.search.ended == "interrupted":
         return 130
     return 0 if found.holds and (integers is None or integers.holds) else 1
+
+
+def _said_alone(options: argparse.Namespace, document: dict[str, Any], text: str) -> int:
+    """Print and write what is known of integers that have no file's structure around them."""
+    if options.json:
+        print_json({"integers": document})
+    else:
+        say(text)
+    if options.junit:
+        write_text(options.junit, suite(f"refnet verify {options.file}", "integers", quantisation_cases(document)))
+    if options.report:
+        write_text(options.report, quantisation_page(document, _head(options)))
+    return 0 if document["holds"] else 1
+
+
+def _head(options: argparse.Namespace) -> str:
+    return " against ".join(str(path) for path in (options.file, options.against) if path)
 
 
 def _of_refnet(options: argparse.Namespace) -> QuantisationReport | None:

@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,7 +19,7 @@ from refnet.judge.verdicts import FAILING
 from refnet.report.words import causes, figure, origin, summary, systematic
 from refnet.text import plain_document
 
-__all__ = ["PAGE_MARK", "comparison_page", "png"]
+__all__ = ["PAGE_MARK", "comparison_page", "layer_strip", "listed", "page_of", "png"]
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +56,11 @@ _VERDICTS = ("exact", "rounding", "inside", *FAILING)
 _STYLE += "\n".join(f".v-{verdict} {{ background: var(--{verdict}); }}" for verdict in _VERDICTS)
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SMALLEST, _TALLEST = 1e-8, 40  # the least relative difference that has a bar in the strip; the pixels of 1 and more
+_CELLS = (
+    "A cell is a tensor, in order of execution; its colour is the verdict on the tensor by itself, given the "
+    "candidate's own inputs. The bar above it is its accumulated difference from the golden tensor, relative, on a "
+    f"logarithmic scale from {_SMALLEST:g} to 1."
+)
 
 
 def comparison_page(
@@ -81,24 +86,36 @@ def comparison_page(
     bad = [tensor for tensor in document["tensors"] if tensor["verdict"] in FAILING]
     head = "{model}, {precision}: {candidate} against {pack}".format(**document)
     parts = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(summary(document))} - {escape(head)}</title><style>{_STYLE}</style></head><body>",
-        f'<h1 class="{"holds" if document["verdict"] == "holds" else "fails"}">{escape(summary(document))}</h1>',
-        f'<div class="faint">{escape(head)}</div>',
-        *_strip(document["tensors"]),
+        *layer_strip(document["tensors"]),
+        f"<small>{_CELLS}</small>",
         *_causes(document),
-        *_lines("Notes", document["notes"]),
-        *_lines("Matching no node", document["unmatched"]),
+        *listed("Notes", document["notes"]),
+        *listed("Matching no node", document["unmatched"]),
         *(["<h2>Not fine</h2>"] if bad else []),
         *(_tensor(tensor, maps.get(tensor["name"]), histograms.get(tensor["name"])) for tensor in bad),
-        "</body></html>\n",
     ]
-    return "\n".join(parts)
+    return page_of(summary(document), head, parts, holds=document["verdict"] == "holds")
 
 
-def _strip(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def page_of(title: str, head: str, parts: Iterable[str], *, holds: bool) -> str:
+    """A self-contained page of pieces of HTML, under a title that says what came of it."""
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            f'<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
+            f'content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)} - {escape(head)}</title><style>{_STYLE}</style></head><body>",
+            f'<h1 class="{"holds" if holds else "fails"}">{escape(title)}</h1>',
+            f'<div class="faint">{escape(head)}</div>',
+            *parts,
+            "</body></html>\n",
+        ]
+    )
+
+
+def layer_strip(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A cell for each tensor, coloured by its verdict, and how many have which."""
     yield '<h2>Layers</h2><div class="strip">'
     for block, members in itertools.groupby(tensors, key=lambda tensor: str(tensor["name"]).split(".")[0]):
         cells = "".join(_cell(tensor) for tensor in members)
@@ -107,11 +124,6 @@ def _strip(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     counts = Counter(tensor["verdict"] for tensor in tensors)
     shown = "".join(f'<span><b class="v-{v}"></b>{counts[v]} {v}</span>' for v in _VERDICTS if counts[v])
     yield f'</div><div class="legend">{shown}</div>'
-    yield (
-        "<small>A cell is a tensor, in order of execution; its colour is the verdict on the tensor by itself, given "
-        "the candidate's own inputs. The bar above it is its accumulated difference from the golden tensor, relative, "
-        f"on a logarithmic scale from {_SMALLEST:g} to 1.</small>"
-    )
 
 
 def _cell(tensor: Mapping[str, Any]) -> str:
@@ -149,7 +161,8 @@ def _causes(document: Mapping[str, Any]) -> Iterator[str]:
         yield f'<div class="cause">{"<br>".join(lines)}</div>'
 
 
-def _lines(title: str, lines: Sequence[str]) -> Iterator[str]:
+def listed(title: str, lines: Sequence[str]) -> Iterator[str]:
+    """Lines under a title; nothing where there are none."""
     if lines:
         yield f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(str(line))}</li>' for line in lines)}</ul>"
 

@@ -318,10 +318,10 @@ def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:
     return [*lines[:most], f"  and {len(lines) - most} more (--verbose or --json shows them)"]
 
 
-def verification_junit(found: Verified) -> str:
-    """JUnit XML: a case for the structure, for every tensor, for the behaviour and for the health of each file."""
+def verification_junit(found: Verified, more: Sequence[JUnitCase] = ()) -> str:
+    """JUnit XML: a case for the structure, every tensor, the behaviour and the health of each file; and `more`."""
     name = f"refnet verify {found.file.path}"
-    return suite(name, found.file.graph.recipe.model or "network", _cases(found))
+    return suite(name, found.file.graph.recipe.model or "network", [*_cases(found), *more])
 
 
 def _cases(found: Verified) -> Iterator[JUnitCase]:

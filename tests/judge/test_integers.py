@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -164,6 +165,24 @@ def test_compare_says_on_the_command_line_which_rule_it_is(packs, tmp_path, caps
     document = json.loads(capsys.readouterr().out)
     assert document["verdict"] == "differs"
     assert [each["rule"] for each in document["everywhere"]] == ["hard-swish-rounded"]
+
+
+def test_a_comparison_of_integers_is_written_as_test_cases_and_as_a_page(packs, tmp_path, capsys):
+    pack = packs["int8"]
+    tensors, _ = port(pack, "swish", INTEGER_BUGS["hard-swish-rounded"])
+    np.savez(tmp_path / "port.npz", **tensors)
+    files = ["--junit", str(tmp_path / "cases.xml"), "--report", str(tmp_path / "page.html")]
+    assert main(["compare", str(pack.path), str(tmp_path / "port.npz"), *files]) == 1
+    cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "cases.xml").iter("testcase")}
+    assert set(cases) == {node.name for node in pack.net.graph.nodes}
+    failures = {name: case.find("failure") for name, case in cases.items() if case.find("failure") is not None}
+    assert list(failures) == ["swish"]
+    assert "hard-swish-rounded" in failures["swish"].get("message")
+    page = (tmp_path / "page.html").read_text()
+    assert "The last product of hard swish is rounded, not cut off toward zero." in page
+    assert 'id="tensor-swish"' in page
+    assert page.count('class="v-exact"') == len(cases)  # a cell for each that is, and the legend
+    assert "<script" not in page
 
 
 def test_a_file_of_integers_is_a_candidate(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -119,5 +120,11 @@ def test_verify_says_it_on_the_command_line(tmp_path, capsys):
     command = ["verify", str(tmp_path / "float.npz"), "--model", "refnet/digits", "--against"]
     assert main([*command, str(tmp_path / "good.npz"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["integers"]["holds"]
-    assert main([*command, str(tmp_path / "bad.npz")]) == 1
+    files = ["--junit", str(tmp_path / "cases.xml"), "--report", str(tmp_path / "page.html")]
+    assert main([*command, str(tmp_path / "bad.npz"), *files]) == 1
+    (case,) = ElementTree.parse(tmp_path / "cases.xml").iter("testcase")
+    assert case.find("failure").get("type") == "bias-scale"
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<rect ") == len(examine_quantisation(broken, net, refnet.probe(net.graph)[1:]).ratios)
+    assert "block3.project: the bias is 4 times the network" in page
     assert "wrong  block3.project: the bias is 4 times the network's" in capsys.readouterr().out
