@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from refnet.child import keep_to_one_thread
+from refnet.memory import keep_freed_memory
 
 __all__ = ["command"]
 
@@ -21,6 +22,7 @@ def command() -> NoReturn:
     for number in numbers:
         signal.signal(number, _leave)
     keep_to_one_thread()
+    keep_freed_memory()
     from refnet.cli import main
 
     status = 1

@@ -166,7 +166,7 @@ class Diagnosis:
             if loose or way.residual < self.ways.before:
                 changed = replace(self.ways.changed(way), candidate=self.segment.candidate)
                 judgement = judge_cause(changed, self.precision, self.yardstick, self.budget.check)
-                if judgement.holds:
+                if judgement is not None and judgement.holds:
                     yield Cause((way.mistake,), judgement, (way.extent,))
 
     def _one_by_one(self, ways: Ways) -> Iterator[Cause]:
@@ -208,7 +208,7 @@ class Diagnosis:
             if ways.left_by(changed) < _NEAR * ways.before:
                 own = replace(changed, candidate=self.segment.candidate)
                 judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check)
-                if judgement.holds:
+                if judgement is not None and judgement.holds:
                     yield Cause((one.mistake, other.mistake), judgement, (one.extent, other.extent))
                     return
 

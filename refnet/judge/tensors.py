@@ -27,7 +27,7 @@ from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
 from refnet.judge.verdicts import FAILING, Judgement
-from refnet.judge.yardstick import judge_segment
+from refnet.judge.yardstick import fits, judge_segment
 from refnet.networks.resize import following
 from refnet.ops import WINDOWED
 from refnet.pack.folded import fold_slack
@@ -284,15 +284,16 @@ class _Judging:
             self.parts, self.known, self.given[name] = parts, known, y
 
     def _finite(self, name: str, segment: Segment) -> None:
-        own = self._own(name)
-        if self.dumped and not judge_segment(segment, own).holds:
-            segment = next((each for each in self._others(name, segment) if judge_segment(each, own).holds), segment)
+        own, first = self._own(name), segment
+        judgement = judge_segment(segment, own, dumped=self.dumped)
+        if self.dumped and not judgement.holds:
+            segment = next((each for each in self._others(name, segment) if fits(each, own)), segment)
             if self._is_ahead(segment, own):
                 self.ahead.add(name)
             elif set(segment.given) & self.ahead:
                 beyond = self._from(name, self.ahead)
                 segment = beyond if self._is_ahead(beyond, own) else segment
-        if self._judge(name, segment) or not self.dumped:
+        if self._judge(name, segment, judgement if segment is first else None) or not self.dumped:
             return
         if (moved := _relaid(segment, own)) is not None:
             self.relaid[name] = moved
@@ -316,12 +317,13 @@ class _Judging:
     def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
         """Whether a tensor holds what is made of it later."""
         ways = (segment.changed(change) for change in BUGS["already-normalised"].changes(segment))
-        return any(judge_segment(way, precision).holds for way in ways)
+        return any(fits(way, precision) for way in ways)
 
-    def _judge(self, name: str, segment: Segment) -> bool:
+    def _judge(self, name: str, segment: Segment, judgement: Judgement | None = None) -> bool:
+        """Take down the verdict on a segment, which may be known; whether it holds."""
         segment = self._with_pack(segment, name)
         assert segment.candidate is not None
-        judgement = judge_segment(segment, self._own(name), dumped=self.dumped)
+        judgement = judgement or judge_segment(segment, self._own(name), dumped=self.dumped)
         stored = name in self.reference.stored
         accumulated = accumulated_error(segment.candidate, self.reference.golden(name)) if stored else None
         nodes = tuple(node.name for node in segment.graph.nodes)
@@ -366,4 +368,4 @@ def _relaid(segment: Segment, precision: Precision) -> Array | None:
         return None
     N, C, H, W = y.shape
     moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
-    return moved if judge_segment(replace(segment, candidate=moved), precision).holds else None
+    return moved if fits(replace(segment, candidate=moved), precision) else None

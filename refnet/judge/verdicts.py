@@ -78,5 +78,5 @@ def root_mean_square(y: npt.NDArray[Any]) -> float:
 def _ratio(error: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]) -> float:
     """The largest error in units of its limit; an error where none is allowed is infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, error / limit)
+        ratio = np.divide(error, limit, out=np.zeros_like(error), where=error != 0)
     return float(ratio.max(initial=0.0))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.narrow import first_channels
 from refnet.bugs.segments import Segment, limit, run
 from refnet.judge.verdicts import Judgement, judge
 from refnet.networks.rewrite import fold_batch_norm
@@ -21,7 +22,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["judge_cause", "judge_segment", "lens"]
+__all__ = ["fits", "judge_cause", "judge_segment", "lens"]
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +37,9 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 _FIRST, _FAR = 2, 16.0
 _LEAST, _ONE = 1e-30, 1e-3  # probabilities that are undone: how small they may be, how far their sum is from one
 _QUICK = ("fast", "lanes", "pairwise")
+# Elements of a tensor from which on its first channels are looked at first, which part of them and how many at least;
+# and how much wider its bound may be in all of it, where BLAS sums in another order.
+_LARGE, _FRACTION, _CHANNELS, _ALIKE = 1 << 15, 8, 16, 1 + 1e-9
 
 
 def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
@@ -67,6 +71,27 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     return judge(seen(segment.candidate), _apart(seen(made.y), list(map(seen, runs))))._replace(yardstick="spread")
 
 
+def fits(segment: Segment, precision: Precision) -> bool:
+    """Whether the verdict on a segment holds: where its first channels alone say no, the others are not looked at."""
+    return not _is_refuted(segment, precision) and judge_segment(segment, precision).holds
+
+
+def _is_refuted(segment: Segment, precision: Precision) -> bool:
+    """Whether an element of the first channels is beyond the widest bound that it can be judged by."""
+    y = segment.candidate
+    if len(segment.graph) >= _SHORT or y is None or y.ndim != 4 or y.size < _LARGE or y.shape[1] < 2 * _CHANNELS:
+        return False
+    count = max(_CHANNELS, y.shape[1] // _FRACTION)
+    part, seen = first_channels(segment, count), y[:, :count]
+    if part is None:
+        return False
+    made = limit(part, precision, rounded=True)
+    if made.y.shape != seen.shape or np.array_equal(made.y.astype(seen.dtype), seen):
+        return False
+    beyond = np.abs(seen.astype(np.float64) - made.y) > made.expected * _ALIKE
+    return bool(beyond.any())
+
+
 def lens(segment: Segment) -> Callable[[Array], Array]:
     """How the result of a long segment is looked at: probabilities as logits, up to a constant; all else as it is.
 
@@ -89,8 +114,8 @@ def _logits(p: Array) -> Array:
     return made
 
 
-def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement:
-    """The verdict on a segment run in another way, by the yardstick that the verdict on it was by.
+def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement | None:
+    """The verdict on a segment run in another way, by the yardstick of the verdict on it; None if it is refuted.
 
     Where that is the spread, two honest runs tell most ways apart: the others are made where those leave it open.
 
@@ -100,7 +125,7 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
     check : called before each run; may end the search
     """
     if yardstick != "spread" or segment.precision is not None:
-        return judge_segment(segment, precision)
+        return None if _is_refuted(segment, precision) else judge_segment(segment, precision)
     assert segment.candidate is not None
     runs, y = list[Array](), run(segment)
     seen = lens(segment)
