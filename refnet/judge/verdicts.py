@@ -56,9 +56,10 @@ def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
         return Judgement("nonfinite")
     with np.errstate(over="ignore"):
         rounded = bound.y.astype(candidate.dtype)
-    error = np.abs(candidate.astype(np.float64) - bound.y)
-    worst, expected = _ratio(error, bound.worst), _ratio(error, bound.expected)
+    error = np.subtract(candidate, bound.y, dtype=np.float64)
+    np.abs(error, out=error)
     size = root_mean_square(error)
+    worst, expected = (_ratio(error, limit, finite=bool(np.isfinite(size))) for limit in (bound.worst, bound.expected))
     rms = size / bound.rms if bound.rms > 0 else (np.inf if size else 0.0)
     largest = float(error.max(initial=0.0))
     if np.array_equal(candidate, rounded):
@@ -75,8 +76,10 @@ def root_mean_square(y: npt.NDArray[Any]) -> float:
     return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
 
 
-def _ratio(error: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]) -> float:
+def _ratio(error: npt.NDArray[np.float64], limit: npt.NDArray[np.float64], *, finite: bool) -> float:
     """The largest error in units of its limit; an error where none is allowed is infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.divide(error, limit, out=np.zeros_like(error), where=error != 0)
-    return float(ratio.max(initial=0.0))
+        ratio = error / limit
+        if finite:  # then only no error where none is allowed is no number
+            return float(np.fmax.reduce(ratio, axis=None, initial=0.0))
+    return float(np.where(error == 0, 0.0, ratio).max(initial=0.0))

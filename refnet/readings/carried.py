@@ -94,11 +94,18 @@ def stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Arra
     cost = np.abs(y)
     cost *= p.u_store
     cost += ((total.K if total else 0) + 1) * p.tiny / 2 + p.step
+    if all(_is_nothing(each) for each in (worst, expected, var)):
+        return Value(y, cost, cost, cost * cost, p, total)
     most = worst + cost
     likely = most if expected is worst else expected + cost
     cost *= cost
     cost += var
     return Value(y, most, likely, cost, p, total)
+
+
+def _is_nothing(each: Array) -> bool:
+    """Whether an array is made by `nothing`, and so zero without a look at all of it."""
+    return each.size > 0 and not any(each.strides) and not each[(0,) * each.ndim]
 
 
 def _drift(y: Array, K: int, A: Array, u: float) -> Array:

@@ -6,7 +6,7 @@ part and then add the parts from left to right. Everything else is `fast`'s own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -48,12 +48,12 @@ def _lanes(n: int) -> Split:
 
 
 def _added(term: Callable[[slice], Array], split: Split) -> Array:
-    """Sum the parts of a split; `term` sums a slice of the list."""
+    """Sum the parts of a split; `term` sums a slice of the list, into an array of its own."""
     if isinstance(split, slice):
         return term(split)
     total = _added(term, split[0])
     for part in split[1:]:
-        total = total + _added(term, part)
+        total += _added(term, part)
     return total
 
 
@@ -89,8 +89,21 @@ def _depthwise_conv2d(
 
 
 def _pointwise_conv2d(order: Callable[[int], Split], x: Array, w: Array, b: Array | None) -> Array:
-    rows = x.transpose(0, 2, 3, 1)
-    return _biased(_added(lambda part: rows[..., part] @ w[:, part].T, order(w.shape[1])), b)
+    N, C, H, W = x.shape
+    rows, split = x.transpose(0, 2, 3, 1).reshape(-1, C), order(C)
+    alone = isinstance(split, list) and all(isinstance(each, slice) and each.stop == each.start + 1 for each in split)
+    y = _one_by_one(rows, w, split) if alone else _added(lambda part: rows[:, part] @ w[:, part].T, split)
+    return _biased(y.reshape(N, H, W, len(w)), b)
+
+
+def _one_by_one(rows: Array, w: Array, split: Sequence[slice]) -> Array:
+    """As `_added` does, of single products: (M, C), (K, C) -> (M, K)."""
+    columns, filters = rows.T, np.ascontiguousarray(w.T)
+    total = np.zeros((len(rows), len(w)), rows.dtype)
+    product = np.empty_like(total)
+    for part in split:
+        total += np.multiply(columns[part.start][:, None], filters[part.start], out=product)
+    return total
 
 
 def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride: Pair, pad: Pad) -> Array:

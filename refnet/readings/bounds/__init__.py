@@ -172,5 +172,6 @@ def bound(
 
 def _known(each: Array) -> Array:
     """Infinity where it is not known how far a value may have moved."""
-    unknown = np.isnan(each)
-    return np.where(unknown, np.inf, each) if unknown.any() else each
+    if not np.isnan(each.sum()):  # nothing is below zero, so that no two infinities cancel
+        return each
+    return np.where(np.isnan(each), np.inf, each)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from refnet.readings import fast
 from refnet.readings.bounds.storing import closed, kept
@@ -60,6 +59,8 @@ def resize_legacy(x: Value, *, size: Pair) -> Value:
 
 
 def _interpolated(x: Value, run: Callable[[Array], Array]) -> Value:
+    from scipy import ndimage  # which takes longer to import than most networks, that resize no map, take to run
+
     reach = (1, 1, 3, 3)
     spread = ndimage.maximum_filter(x.y, reach, mode="nearest") - ndimage.minimum_filter(x.y, reach, mode="nearest")
     own = run(np.abs(x.y) + max(x.y.shape[2:]) * spread) * 4 * x.precision.u
