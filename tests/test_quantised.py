@@ -11,6 +11,7 @@ import pytest
 from support import CHECKOUT, DATA
 
 import refnet
+from refnet.cli import main
 from refnet.errors import RequestError
 from refnet.files import containers
 from refnet.files.quantised import read_quantised
@@ -161,6 +162,17 @@ def test_images_are_prepared_for_the_range_of_the_input_s_integers(vww):
     pixels[:48] = 255
     x = input_of(net, pixels)
     assert (x.min(), x.max()) == (0, 1)
+
+
+def test_the_engine_that_a_file_of_pytorch_does_not_name_is_said_to_be_assumed(capsys):
+    path = str(INTEGERS / "torch_v2_qnnpack.pth")
+    for command in (["run", "--weights", path, "--size", "32"], ["summary", path, "--size", "32"]):
+        assert main(command) == 0
+        assert "arithmetic of qnnpack, assumed: PyTorch's file does not say its engine" in capsys.readouterr().out
+    assert main(["run", "--weights", path, "--size", "32", "--kernels", "fbgemm_avx2"]) == 0
+    assert "computed: in the arithmetic of fbgemm_avx2\n" in capsys.readouterr().out
+    assert main(["run", "--weights", path, "--size", "32", "--kernels", "fbgem"]) == 2
+    assert "no kernels are called 'fbgem'; they are" in capsys.readouterr().err
 
 
 def test_a_hard_swish_of_floats_between_integers_is_rounded_as_the_reference_kernel_does():

@@ -20,6 +20,7 @@ from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import write_integer_pack
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import DEFAULT_KERNELS, rules_of
+from refnet.report.integers import arithmetic_sentence
 from refnet.text import plain, table
 
 __all__ = ["golden_integers", "summarise_integers"]
@@ -48,7 +49,8 @@ def summarise_integers(net: QuantisedNetwork, options: argparse.Namespace) -> in
     source = _tensor(net, SOURCE, net.graph.input_shape)
     about = f"{source['dtype']}, scale {_number(source['scale'])}, zero point {_number(source['zero_point'])}"
     say(f"{recipe}, input {'x'.join(map(str, net.graph.input_shape))} ({about}), {recipe.classes} classes")
-    say(f"file           {plain(Path(options.network).name)}: {net.dtypes}, arithmetic of {net.kernels}")
+    say(f"file           {plain(Path(options.network).name)}: {net.dtypes}")
+    say(f"computed       in the {arithmetic_sentence(net.kernels)}")
     say(f"multiply-adds  {totals['multiply_adds']:,} (convolutions and linear layers, one image)")
     say(f"bytes          {totals['weight_bytes']:,} of weights, {totals['largest_tensor_bytes']:,} the largest tensor")
     return 0

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.cli.common import Command, part_arguments, part_of, print_json, say, size_argument
-from refnet.errors import RefnetError, RequestError
+from refnet.errors import RequestError
 from refnet.files.containers.atomic import free, writable
 from refnet.files.digits import digits
 from refnet.files.integers_npz import write_integers_npz
@@ -114,13 +114,7 @@ def _images(options: argparse.Namespace, net: Any) -> list[Array]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _IMAGES) if path.is_dir() else []
     if not files:
         raise RequestError(f"{path}: is no folder with images in it")
-    made = []
-    for file in files[: options.most]:
-        try:
-            made.append(input_of(net, file))
-        except RefnetError as error:
-            raise type(error)(f"{file}: {error}") from None
-    return made
+    return [input_of(net, file) for file in files[: options.most]]
 
 
 COMMAND = Command("quantise", "make a network of integers of one of floats, calibrated on images", _arguments, _run)

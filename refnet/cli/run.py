@@ -34,6 +34,7 @@ from refnet.network import load
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 from refnet.networks.preprocessing import NAMED, UNIT, Preprocessing
 from refnet.report.answers import answer_document, answer_lines, map_pixels, mask_pixels, ranked
+from refnet.report.integers import arithmetic_sentence
 from refnet.text import plain
 
 Array = npt.NDArray[Any]
@@ -85,11 +86,14 @@ def _run(options: argparse.Namespace) -> int:
             [dict(zip(keys, entry, strict=True)) for entry in each] for each in ranked(found[0], names, options.top)
         ]
         rest = {"prepared": prepared, "outputs": [answer_document(answer) for answer in found]}
-        print_json({"model": recipe.model, "width": recipe.width, "input": what, "images": images, **rest})
+        kernels = {"kernels": net.kernels} if isinstance(net, QuantisedNetwork) else {}
+        print_json({"model": recipe.model, "width": recipe.width, "input": what, "images": images, **kernels, **rest})
         return 0
     say(f"{recipe}, {' x '.join(map(str, x.shape))}: {plain(what)}")
     if prepared:
         say(f"prepared: {prepared}")
+    if isinstance(net, QuantisedNetwork):
+        say(f"computed: in the {arithmetic_sentence(net.kernels, asked=options.kernels is not None)}")
     for answer in found:
         say("\n".join(answer_lines(answer, names, options.top, alone=len(found) == 1)))
     return 0

@@ -9,7 +9,7 @@ from refnet.bugs.integers import INTEGER_BUGS
 from refnet.judge.integers import IntegerCause, IntegerComparison, IntegerFinding
 from refnet.text import plain, table
 
-__all__ = ["integer_document", "integer_sentence", "integer_table"]
+__all__ = ["arithmetic_sentence", "integer_document", "integer_sentence", "integer_table"]
 
 _VERDICTS = {
     "exact": "exact",
@@ -19,6 +19,24 @@ _VERDICTS = {
     "dtype": "holds another type",
     "missing": "missing",
 }
+
+
+# Why the arithmetic of a file is taken to be that of some kernels, where nobody says it.
+_ASSUMED = {
+    "fbgemm": "PyTorch's file does not say its engine, and scales for each filter are how fbgemm and x86 quantise; "
+    "fbgemm_avx2 without VNNI, x86_vnni, qnnpack are others",
+    "qnnpack": "PyTorch's file does not say its engine, and one scale for a tensor is how qnnpack quantises; fbgemm, "
+    "fbgemm_avx2 without VNNI, x86_vnni are others",
+    "onnxruntime": "sums are taken to be exact, as with VNNI; onnxruntime_avx2 is without it",
+    "tflite": "the reference kernels; tflite_optimised, xnnpack, tflite_micro are others",
+}
+
+
+def arithmetic_sentence(kernels: str, *, asked: bool = False) -> str:
+    """Whose arithmetic it is, and why, where that was assumed."""
+    if asked or kernels not in _ASSUMED:
+        return f"arithmetic of {kernels}"
+    return f"arithmetic of {kernels}, assumed: {_ASSUMED[kernels]}"
 
 
 def integer_sentence(rule: str) -> str:

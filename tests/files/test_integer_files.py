@@ -163,7 +163,7 @@ def test_run_and_evaluate_take_files_of_integers(vww, tmp_path, capsys):
     np.savez(tmp_path / "set.npz", x=net.reals(x), y=labels)
     assert main(["evaluate", str(tmp_path / "set.npz"), "--weights", str(path), "--kernels", "xnnpack"]) == 0
     assert main(["summary", str(path)]) == 0
-    assert "int8, arithmetic of tflite" in capsys.readouterr().out
+    assert "arithmetic of tflite, assumed: the reference kernels" in capsys.readouterr().out
 
 
 def test_kernels_of_a_network_of_floats_are_refused(capsys):

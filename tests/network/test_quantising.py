@@ -135,6 +135,12 @@ def test_what_no_images_say_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["quantise", "--calibrate", str(tmp_path / "empty"), "-o", str(tmp_path / "q.npz")]) == 2
     assert "no folder with images in it" in capsys.readouterr().err
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"no image")
+    assert main(["quantise", "--calibrate", str(tmp_path / "broken"), "-o", str(tmp_path / "q.npz")]) == 2
+    said = capsys.readouterr().err
+    assert (said.count("a.png"), said.count("\n")) == (1, 1)
+    assert not (tmp_path / "q.npz").exists()
     with pytest.raises(RequestError, match="no images to calibrate on"):
         quantise(refnet.load(), [])
     with pytest.raises(RequestError, match="take one of minmax, percentile, mse"):
