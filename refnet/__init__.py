@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from refnet.errors import FormatError, GraphError, RefnetError, RequestError
     from refnet.evaluation.masks import evaluate_masks
     from refnet.evaluation.run import evaluate
+    from refnet.exercises import exercise
     from refnet.files.checkpoint import identify
     from refnet.files.fetch import fetch
     from refnet.files.write import convert, write_weights
@@ -43,6 +44,7 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluate_masks",
+    "exercise",
     "fetch",
     "hook",
     "identify",
@@ -79,6 +81,7 @@ _ROOMS = {
     "convert": "files.write",
     "evaluate": "evaluation.run",
     "evaluate_masks": "evaluation.masks",
+    "exercise": "exercises",
     "fetch": "files.fetch",
     "hook": "runtimes.hooks",
     "identify": "files.checkpoint",

@@ -56,8 +56,9 @@ FLOORS = (
     ("pack", "runtimes", "evaluation", "bench", "judge/verdicts"),
     ("bugs",),
     ("judge",),
-    ("verification",),
+    ("verification", "study"),
     ("report",),
+    ("exercises",),
     ("cli",),
     ("__init__", "__main__"),
 )

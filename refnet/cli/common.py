@@ -68,11 +68,9 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], int]
 
 
-def seconds_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare --seconds, of commands that look for causes."""
-    parser.add_argument(
-        "--seconds", type=_seconds, default=60.0, metavar="N", help="for how long to look for causes (60)"
-    )
+def seconds_argument(parser: argparse.ArgumentParser, line: str = "for how long to look for causes (60)") -> None:
+    """Declare --seconds, of commands that look for causes or wait for something."""
+    parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="N", help=line)
 
 
 def _seconds(text: str) -> float:

@@ -9,8 +9,9 @@ from refnet.bugs.changes import Mistake
 from refnet.bugs.detectability import Detectability
 from refnet.readings.precision import FLOATS
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
+from refnet.report.slips import SLIPS
 
-__all__ = ["ALONE", "detectability_rows", "of_file", "of_port"]
+__all__ = ["ALONE", "detectability_rows", "of_file", "of_port", "of_reader"]
 
 _Words = Mapping[str, str | Mapping[str, str]]
 
@@ -185,6 +186,7 @@ _PORT: _Words = {
     "weights-int8": "its weights are quantised to 8 bits per {per}",
     "fp16-storage": "its values are rounded to {store}",
     "fp16-accumulate": "sums are kept in float16",
+    **SLIPS,
 }
 
 _AXES = "axes {written} are read as {read}"
@@ -302,6 +304,13 @@ def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> 
     there = isinstance(own, str) or mistake.form in own
     words = _worded(_FOLDED if there else _FILE, mistake)
     return f"{words}, before batch norm was folded" if before and mistake.bug in _RELAID else words
+
+
+def of_reader(mistake: Mistake, *, folded: bool = False) -> str:
+    """What a reader's function does; of a fold, and of what no port does, as of a file."""
+    words = _PORT.get(mistake.bug, {})
+    port = isinstance(words, str) or mistake.form in words
+    return of_port(mistake) if port and not (folded and mistake.bug in _FILE) else of_file(mistake, folded=folded)
 
 
 def _worded(table: _Words, mistake: Mistake) -> str:

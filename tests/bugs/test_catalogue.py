@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +41,9 @@ def applied(graph, params, x):
 
 
 def test_a_bug_is_a_function_with_a_sentence():
-    assert len(BUGS) == len(REPLAYED) + 11
+    apart = Counter(bug.group for bug in BUGS.values() if bug not in REPLAYED)
+    assert set(apart) == {"damage", "slips", "formulas", "pad_rules"}
+    assert apart["damage"] == 11
     for bug in BUGS.values():
         assert bug.id == bug.function.__name__.replace("_", "-")
         assert bug.sentence
@@ -52,7 +55,7 @@ def test_every_kind_of_fault_is_about_bugs_that_arrays_show():
     for kind in KINDS.values():
         assert all(UnitArrays in BUGS[bug].takes for bug in kind.bugs)
     named = {bug for kind in KINDS.values() for bug in kind.bugs}
-    only_files = {bug.id for bug in BUGS.values()} - {bug.id for bug in REPLAYED}
+    only_files = {bug.id for bug in BUGS.values() if bug.group == "damage"}
     assert only_files <= named
 
 

@@ -1,0 +1,205 @@
+"""Which bugs of the catalogue give the reader's answers: on all cases, not on one.
+
+A way is a bug in one of its forms at one place, or the same everywhere, or two at once. It explains the answers if it
+gives each wrong one within what rounding explains, and leaves right what the reader has right. Where no form fits all
+cases, a bug fits whose form may be another one in each case (a stride of 2 for 3, and of 1 for 2).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
+from refnet.bugs.changes import Mistake
+from refnet.study.subjects import Sought
+
+__all__ = ["Faced", "NamedMistake", "mistakes_in"]
+
+Arrays = tuple[npt.NDArray[np.generic], ...]
+
+# What is wrong with images, with their preprocessing, or with the precision of a runtime is no reader's mistake.
+_NOT_HERE = ("inputs", "pictures", "solved", "ends", "overflow", "precision", "damage")
+_ALSO = ("input-order", "input-hw")  # of those all the same
+_TRIED = tuple(bug for bug in BUGS.values() if bug.group not in _NOT_HERE or bug.id in _ALSO)
+_PORTS = frozenset(bug.id for bug in REPLAYED)
+_LOOKED = 4  # wrong cases in which ways are looked for: a small one may not tell one from another
+_FIRSTS = 12  # ways that may be the first of two: those that leave least of the error
+
+
+class Faced(NamedTuple):
+    """What is right in a case, and the reader's answer to it."""
+
+    subject: Sought
+    answer: Arrays
+
+
+class NamedMistake(NamedTuple):
+    """A mistake by name: a bug at a place, in values, and whether it is at every place."""
+
+    mistake: Mistake
+    everywhere: bool
+
+
+class _Step(NamedTuple):
+    """A bug; its form, None for any; its place, '' for every one."""
+
+    bug: str
+    form: str | None
+    node: str
+
+
+_Way = tuple[_Step, ...]
+
+
+def mistakes_in(faced: Sequence[Faced]) -> tuple[tuple[NamedMistake, ...], ...]:
+    """Every way that explains all answers, each as the mistakes that it is made of.
+
+    Parameters
+    ----------
+    faced : all cases whose answers are arrays, the smallest first
+    """
+    with np.errstate(all="ignore"):
+        wrong = [each for each in faced if not each.subject.misfit(each.answer) <= 1]
+        looked = [*wrong[: _LOOKED - 1], *wrong[_LOOKED - 1 :][-1:]]
+        for found in (_singles, _pairs):
+            ways = list(dict.fromkeys(way for each in looked for way in found(each)))
+            for loose in (False, True):
+                tried = dict.fromkeys(_loosened(way) for way in ways) if loose else ways
+                fits = [way for way in tried if all(_explains(way, each) for each in faced)]
+                if fits := [way for way in fits if not loose or _needs_forms(way, wrong)]:
+                    return tuple(_as_named(way, wrong) for way in _told(fits))
+        return ()
+
+
+def _needs_forms(way: _Way, wrong: Sequence[Faced]) -> bool:
+    """Whether no one form of a way fits all wrong cases; one that does has failed where the reader is right."""
+    common: set[tuple[str, ...]] | None = None
+    for each in wrong:
+        applied = _applied(way, each.subject.facing(each.answer))
+        forms = {tuple(mistake.form for mistake in mistakes) for mistakes, made in applied if _fits(made, each.answer)}
+        common = forms if common is None else common & forms
+    return not common
+
+
+def _told(fits: Sequence[_Way]) -> Iterator[_Way]:
+    """Of ways that explain all answers those that are told: what ports do before slips, one form of a bug at a place.
+
+    What is everywhere is told as at one place, where it is that in all cases.
+    """
+    ports = [way for way in fits if all(step.bug in _PORTS for step in way)]
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    for way in ports or fits:
+        places = tuple((step.bug, step.node) for step in way)
+        alone = (
+            len(way) == 1 and not way[0].node and any(other[0].node and other[0].bug == way[0].bug for other in fits)
+        )
+        if places not in seen and not alone:
+            seen.add(places)
+            yield way
+
+
+def _loosened(way: _Way) -> _Way:
+    return tuple(step._replace(form=None) for step in way)
+
+
+def _steps(subject: Sought, bugs: Iterable[Bug] = _TRIED) -> Iterator[tuple[_Step, Sought]]:
+    """Every bug at every place, and everywhere."""
+    for bug in bugs:
+        for change in subject.changes(bug):
+            made = _made(subject, change)
+            if made is not None:
+                yield _Step(bug.id, change.form, change.node), made
+        for change, changed in subject.throughout(bug):
+            yield _Step(bug.id, change.form, ""), changed
+
+
+def _made(subject: Sought, change: object) -> Sought | None:
+    try:
+        return subject.changed(change)  # type: ignore[arg-type]
+    except (ValueError, IndexError, KeyError):
+        return None
+
+
+def _singles(each: Faced) -> Iterator[_Way]:
+    for step, made in _steps(each.subject.facing(each.answer)):
+        if _fits(made, each.answer):
+            yield (step,)
+
+
+def _pairs(each: Faced) -> Iterator[_Way]:
+    """On top of each way that comes closer, or makes the shape that the answer has, every other."""
+    facing = each.subject.facing(each.answer)
+    before, other = _left(facing, each.answer), each.answer[0].shape != each.subject.right[0].shape
+    firsts = [(left, step, made) for step, made in _steps(facing) if (left := _left(made, each.answer)) < np.inf]
+    closer = [first for first in firsts if other or first[0] < before]
+    for _, first, made in sorted(closer, key=lambda first: first[0])[:_FIRSTS]:
+        for second, both in _steps(made.facing(each.answer)):
+            if second.bug != first.bug and _fits(both, each.answer):
+                yield (first, second)
+
+
+def _left(subject: Sought, answer: Arrays) -> float:
+    """The size of the error that is left, infinite where shapes are others."""
+    try:
+        made = subject.made
+    except (ValueError, IndexError, KeyError):
+        return float("inf")
+    if any(y.shape != right.shape for y, right in zip(answer, made, strict=True)):
+        return float("inf")
+    total = sum(float(np.square(y.astype(float) - right).sum()) for y, right in zip(answer, made, strict=True))
+    return total if np.isfinite(total) else float("inf")
+
+
+def _fits(subject: Sought, answer: Arrays) -> bool:
+    try:
+        return subject.misfit(answer) <= 1
+    except (ValueError, IndexError, KeyError):  # a change may leave shapes that nothing runs on
+        return False
+
+
+def _applied(way: _Way, subject: Sought) -> Iterator[tuple[tuple[Mistake, ...], Sought]]:
+    """A subject with a way's mistakes, in each form that they may have there."""
+    if not way:
+        yield (), subject
+        return
+    step, *rest = way
+    bug = BUGS[step.bug]
+    if step.node:
+        here = (
+            (change, _made(subject, change))
+            for change in subject.changes(bug)
+            if change.node == step.node and step.form in (None, change.form)
+        )
+    else:
+        here = ((change, made) for change, made in subject.throughout(bug) if step.form in (None, change.form))
+    for change, made in here:
+        if made is not None:
+            for mistakes, last in _applied(tuple(rest), made):
+                yield (change.of(bug.id), *mistakes), last
+
+
+def _explains(way: _Way, each: Faced) -> bool:
+    """Whether a case's answer is what the way makes; where a part of it is not possible, what the rest makes."""
+    facing, possible = each.subject.facing(each.answer), False
+    for _, made in _applied(way, facing):
+        possible = True
+        if _fits(made, each.answer):
+            return True
+    if possible and any(step.form is not None for step in way):
+        return False
+    parts = itertools.chain.from_iterable(itertools.combinations(way, size) for size in range(len(way)))
+    return any(_fits(made, each.answer) for part in parts for _, made in _applied(tuple(part), facing))
+
+
+def _as_named(way: _Way, wrong: Sequence[Faced]) -> tuple[NamedMistake, ...]:
+    """A way in the values of the smallest case in which it shows."""
+    for each in wrong:
+        for mistakes, made in _applied(way, each.subject.facing(each.answer)):
+            if _fits(made, each.answer):
+                return tuple(NamedMistake(mistake, not step.node) for mistake, step in zip(mistakes, way, strict=True))
+    raise AssertionError("a way that fits is made of what fits")
