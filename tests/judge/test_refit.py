@@ -20,8 +20,8 @@ PARAMS = random_params(GRAPH)
 X = probe(GRAPH, 1)
 
 
-def segment(params, end, dumped):
-    tensors = {SOURCE: X, **Network(GRAPH, params).trace(X)}
+def segment(params, end, dumped, x=X):
+    tensors = {SOURCE: x, **Network(GRAPH, params).trace(x)}
     kept = {name: y for name, y in tensors.items() if name in (SOURCE, *dumped, end)}
     return cut(Parts(GRAPH), PARAMS, end, kept)
 
@@ -48,6 +48,13 @@ def test_other_weights_are_told(end, dumped):
     (feature,) = describe(made, Precision.of("float32"))
     assert feature.kind == "weights"
     assert 0.98 < feature.facts["alike"] < 1
+
+
+@pytest.mark.parametrize(("end", "dumped"), [("stem.conv", ()), ("block2.expand", ("block1.project.bn",))])
+def test_of_two_images_each_point_is_one_equation(end, dumped):
+    found = refit(segment(stale(), end, dumped, probe(GRAPH, 2)))
+    assert 0.98 < found.alike < 1
+    assert np.abs(found.y - segment(stale(), end, dumped, probe(GRAPH, 2)).candidate).max() < 1e-3
 
 
 def test_weights_of_nothing_alike_are_told_as_such():

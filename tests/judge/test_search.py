@@ -147,7 +147,7 @@ def test_only_what_a_change_reaches_is_run_again(small):
         (0.0, yardstick._FIRST, "exact"),  # as two honest runs have it
         (1.5, yardstick._FIRST, "rounding"),
         (3.0, 5, "suspect"),  # which others may explain
-        (2.0 * yardstick._FAR + 1, yardstick._FIRST, "suspect"),  # which none will
+        (2.0 * yardstick._FAR, yardstick._FIRST, "suspect"),  # which none will
     ],
 )
 def test_honest_runs_are_made_until_they_tell(off, count, verdict, monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import Mistake
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
@@ -19,7 +20,7 @@ from refnet.judge import integers, search, yardstick
 from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause, Diagnosis
 from refnet.judge.integers import IntegerCause
-from refnet.judge.tensors import Reference, judge_tensors
+from refnet.judge.tensors import Reference, _Judging, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import Extent, Ways
 from refnet.readings.bounds import Bound, Precision
@@ -75,6 +76,12 @@ def test_one_array_of_another_type_says_what_the_port_computes_in(pack):
     assert not compare(pack, mixed, explain=False).narrow
 
 
+def test_a_number_that_is_none_is_one_of_float32_too(pack):
+    y = TRACE["stem.conv"].astype(np.float64)
+    y[0, 0, 0, 0] = np.nan
+    assert compare(pack, {"stem.conv": y}, partial=True, explain=False).narrow
+
+
 def test_causes_are_looked_for_once(pack, monkeypatch):
     asked, real = [], comparing.judge_tensors
 
@@ -110,7 +117,37 @@ def test_a_short_segment_has_no_evidence_but_its_bound():
     assert found.evidence == {}
 
 
+def test_numbers_that_are_none_have_sums_beyond_float16_as_their_cause():
+    """A port in float16, of weights 1e6 times too large: where a sum is beyond the format, it is infinite."""
+    params = {**NET.params, "stem.conv.w": NET.params["stem.conv.w"] * np.float32(1e6)}
+    trace = Network(GRAPH, params).trace(X)
+    y = trace["stem.conv"]
+    reference = Reference.of(GRAPH, params, {SOURCE: X, **trace})
+    broken = {"stem.conv": np.where(np.abs(y) > 65504, np.inf * np.sign(y), y)}
+    found = judge_tensors(reference, broken, partial=True)
+    assert found.wrong() == ["stem.conv"]
+    assert {cause.ids for cause in found.causes["stem.conv"]} == {("sum-overflow",)}
+
+
+def test_the_picture_of_a_pack_goes_with_every_segment():
+    image = np.zeros((4, 4, 3), np.uint8)
+    judging = _Judging(replace(REFERENCE, image=image, slack={"a": 1}), TRACE, FLOAT32._replace(span=(0.0, 6.0)), True)
+    segment = judging._with_pack(cut(Parts(GRAPH), NET.params, "stem.conv", {SOURCE: X, **TRACE}), "stem.conv")
+    assert segment.image is image
+    assert (segment.slack, segment.span) == ({"a": 1}, (0.0, 6.0))
+
+
 # ----------------------------------------------------------------------------------------------------------- yardstick
+
+
+@pytest.mark.parametrize("what", [{"step": 0.1}, {"levels": 127}, {"u": 2.0**-11}, {"u_store": 1.0}])
+def test_refnet_has_no_honest_runs_of_integers_and_of_sums_in_short_formats(what):
+    assert list(yardstick._runs(None, FLOAT32._replace(**what))) == []
+
+
+def test_a_tensor_that_no_node_of_the_network_makes_is_looked_at_as_it_is():
+    one = SimpleNamespace(candidate=np.full((1, 2), 0.5), end="input.fed", whole=GRAPH)
+    assert yardstick.lens(one) is yardstick._plain
 
 
 def test_honest_runs_are_twice_as_far_apart_as_any_two_of_them():
@@ -169,8 +206,35 @@ def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(
     assert (budget.looked, budget.ways) == (2, 2)
 
 
-def long_segment(causes, counts=None):
-    segment = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X}, judged=False)
+def test_once_one_change_fits_only_others_at_its_place_are_tried(monkeypatch):
+    """After the second way, which fits, the places that are left are its own."""
+    asked = []
+
+    def singles(bugs, at=()):
+        for each in (way("act-missing", 0.5), way("bn-eps", 0.0), way("kernel-flip", 0.5)):
+            yield each
+            asked.append(tuple(at))
+
+    def close(self, some):
+        return (Cause((each.mistake,), Judgement("rounding"), (None,)) for each in some if not each.residual)
+
+    monkeypatch.setattr(Diagnosis, "_close", close)
+    found = list(Diagnosis(None, FLOAT32, SearchBudget(), "spread")._one_by_one(SimpleNamespace(singles=singles)))
+    assert [cause.ids for cause in found] == [("bn-eps",)]
+    assert asked == [(), ("there",), ("there",)]
+
+
+def test_of_a_long_segment_what_leaves_less_than_a_hundredth_is_held_to_the_spread_the_closest_first(monkeypatch):
+    monkeypatch.setattr(Diagnosis, "_fitting", lambda self, tried: iter(tried))
+    one = Diagnosis(None, FLOAT32, SearchBudget(), "spread")
+    one.ways = SimpleNamespace(before=2.0)
+    tried = [way("act-missing", 0.019), way("bn-eps", 0.02), way("kernel-flip", 0.001), way("pad-same", 0.01)]
+    assert [each.residual for each in one._close(tried)] == [0.001, 0.01, 0.019]
+
+
+def long_segment(causes, counts=None, start=SOURCE):
+    tensors = {SOURCE: X, **({start: TRACE[start]} if start != SOURCE else {})}
+    segment = cut(Parts(GRAPH), NET.params, GRAPH.output, tensors, judged=False)
     one = SimpleNamespace(segment=segment, ways=SimpleNamespace(counts=counts or {}))
     return search._dump(one, [Cause((Mistake("act-missing", name, "", {}),), Judgement("rounding")) for name in causes])
 
@@ -186,6 +250,12 @@ def test_the_tensor_in_the_middle_of_what_is_left_is_worth_a_dump():
     assert long_segment([], {"block2.depthwise.act": 3, "block4.depthwise.act": 3}) == "block2.project.bn"
 
 
+def test_what_may_be_wrong_before_a_segment_shows_from_its_first_node_on():
+    """Two ways in what it reads and two in its last node: the pool between them tells them apart."""
+    counts = {"input": 2, GRAPH.output: 2}
+    assert long_segment([], counts, "head.act") == "head.pool"
+
+
 # ----------------------------------------------------------------------------------------------------------- many ways
 
 
@@ -197,6 +267,17 @@ def test_the_eps_of_a_batch_norm_is_solved_for():
     dumped = {each: Network(other, NET.params).trace(X)[each] for each in ("stem.conv", name)}
     segment = cut(Parts(GRAPH), NET.params, name, {SOURCE: X, **dumped})
     assert Ways(segment, SearchBudget(), long=False)._eps([known]) == pytest.approx(0.004, rel=1e-4)
+
+
+def test_an_eps_in_all_batch_norms_is_solved_for():
+    graph = GRAPH
+    for name in ("stem.bn", "block1.depthwise.bn"):
+        graph = graph.replaced(name, replace(graph[name], attrs={**graph[name].attrs, "eps": 0.004}))
+    y = Network(graph, NET.params).trace(X)["block1.depthwise.bn"]
+    segment = cut(Parts(GRAPH), NET.params, "block1.depthwise.bn", {SOURCE: X, "block1.depthwise.bn": y})
+    found = min(Ways(segment, SearchBudget(), long=False).solved(BUGS["bn-eps"]), key=lambda way: way.residual)
+    assert found.mistake == Mistake("bn-eps", "stem.bn", "0.004", {"found": 0.004, "known": 1e-5})
+    assert found.extent.nodes == ("stem.bn", "block1.depthwise.bn")
 
 
 def effect(node, *values):
