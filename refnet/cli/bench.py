@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from refnet.bench.commands import CommandTime, time_commands
 from refnet.bench.peers import PEERS, missing_package, timed_network
 from refnet.bench.turns import Measured, Workload, machine, measure
 from refnet.cli.common import Command, print_json, say, size_argument
+from refnet.errors import RequestError
 from refnet.session import cores
 from refnet.text import table
 
@@ -28,13 +30,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PEER,...",
         help=f"{', '.join(_ALL)} (all; torch stands for both of its memory formats), or none",
     )
-    parser.add_argument("--rounds", type=_positive, default=15, help="turns of each peer (15)")
+    parser.add_argument(
+        "--commands", action="store_true", help="time everyday commands instead: golden, compare, verify, check ..."
+    )
+    parser.add_argument("--rounds", type=_positive, help="turns of each peer (15), or runs of each command (3)")
     parser.add_argument("--seconds", type=float, default=30.0, help="after which no further round begins (30)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _run(options: argparse.Namespace) -> int:
     """Print a table of medians and ratios, or JSON."""
+    if options.commands:
+        return _run_commands(options)
     wanted = [
         peer for name in options.against for peer in (("torch", "torch-channels-last") if name == "torch" else (name,))
     ]
@@ -48,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     for workload in workloads:
         # Refuses what cannot be built before anything is measured.
         timed_network(workload.model, workload.width, workload.size)
-    found = [(one, measure(one, peers, rounds=options.rounds, seconds=options.seconds)) for one in workloads]
+    found = [(one, measure(one, peers, rounds=options.rounds or 15, seconds=options.seconds)) for one in workloads]
     if options.json:
         document = {
             "machine": machine(peers),
@@ -77,6 +84,26 @@ def _run(options: argparse.Namespace) -> int:
     for name, package in left_out.items():
         say(f"refnet bench: {name} is left out: {package} is not installed", aside=True)
     return 0
+
+
+def _run_commands(options: argparse.Namespace) -> int:
+    """Time everyday commands about one network."""
+    if len(options.models) > 1 or options.width != 1 or options.batch != [1]:
+        raise RequestError("--commands goes with one network at most, of width 1, and without --batch")
+    rows = time_commands(model=options.models[0] if options.models else _MODELS[0], size=options.size,
+                         rounds=options.rounds or 3)  # fmt: skip
+    if options.json:
+        print_json({"machine": machine([]), "commands": [row._asdict() for row in rows]})
+        return 0
+    header = ("what", "processor s", "clock s", "command")
+    say(table(header, [_command_line(row) for row in rows], left=1))
+    say("\nprocessor: of all cores, user and system; the least of all runs, as with the clock.")
+    say(", ".join(f"{name} {value}" for name, value in machine([]).items()))
+    return 0
+
+
+def _command_line(row: CommandTime) -> tuple[str, ...]:
+    return row.name, f"{min(row.processor):.2f}", f"{min(row.clock):.2f}", row.command
 
 
 def _line(workload: Workload, row: Measured) -> tuple[str, ...]:

@@ -35,9 +35,22 @@ def test_a_peer_that_is_not_installed_is_left_out_by_name(capsys, monkeypatch):
     assert "torch is left out: torch is not installed" in err
 
 
+def test_everyday_commands_are_run_and_timed(capsys):
+    argv = ["bench", "torchvision/mobilenet_v3_small", "--commands", "--size", "32,40", "--rounds", "1"]
+    assert main([*argv, "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["commands"]}
+    words = {row["command"].split()[1] for row in rows.values()}
+    assert words == {"summary", "golden", "probe", "compare", "verify", "convert", "check"}
+    assert all(len(row["processor"]) == len(row["clock"]) == 1 and row["clock"][0] > 0 for row in rows.values())
+    if sys.platform != "win32":
+        assert all(row["processor"][0] > 0 for row in rows.values())
+
+
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
+        (["--commands", "--batch", "2"], "--commands goes with one network"),
+        (["nosuchnet", "--commands"], "no model is called 'nosuchnet'"),
         (["--against", "tensorrt"], "'tensorrt' is none of torch"),
         (["--batch", "0"], "'0' is not a positive whole number"),
         (["nosuchnet"], "no model is called 'nosuchnet'"),
