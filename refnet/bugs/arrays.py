@@ -110,8 +110,13 @@ class UnitArrays:
     @property
     def names(self) -> dict[str, str]:
         """By slot, the params' names, also of those that a file lacks."""
-        nodes = [self.unit.conv] if self.unit.norm is None else [self.unit.conv, self.unit.norm]
-        return {slot: f"{node.name}.{slot}" for node in nodes for slot in node.params}
+        return {slot: f"{node.name}.{slot}" for node in self.unit.nodes for slot in node.params}
+
+    @property
+    def slopes(self) -> dict[str, Expected]:
+        """Those of the activation, which no fold touches."""
+        held = {} if self.unit.act is None else self.unit.act.params
+        return {slot: self.tensors[slot] for slot in held if slot in self.tensors}
 
     def shape(self, slot: str) -> tuple[int, ...]:
         """Of an array as a file has it, or as it should be where no file is looked at."""
@@ -146,7 +151,8 @@ class UnitArrays:
         if norm is not None and norm.name in nodes:
             (norm,) = nodes[norm.name]
         if norm is None or norm.op != "batch_norm":
-            norm, made = None, {slot: each for slot, each in made.items() if slot in self.unit.conv.params}
+            gone = {} if self.unit.norm is None else self.unit.norm.params
+            norm, made = None, {slot: each for slot, each in made.items() if slot not in gone}
         return replace(self, unit=self.unit._replace(norm=norm), tensors=made)
 
     def folded(self) -> UnitArrays:
@@ -174,7 +180,7 @@ class UnitArrays:
             "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY),
             "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY),
         }
-        return replace(self, unit=alone, tensors=made)
+        return replace(self, unit=alone, tensors={**made, **self.slopes})
 
     def worked_out(self) -> UnitArrays:
         """A batch norm that follows no convolution as x s + (beta - mean s), s = gamma / sqrt(var + eps).

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from refnet.cli.common import Command, print_json, progress, say, seconds_argument, size_argument, write_text
 from refnet.errors import RequestError
 from refnet.files import containers
+from refnet.files.containers import Contents
 from refnet.files.containers.atomic import writable
 from refnet.files.quantised import read_quantised
 from refnet.network import Network, load
@@ -38,6 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=size_argument, metavar="H,W", help="size of the images, where a file cannot tell"
     )
+    parser.add_argument("--output", metavar="NODE,...", help="hold only what leads to these tensors against each other")
     seconds_argument(parser)
     parser.add_argument("--verbose", action="store_true", help="a line for every tensor and finding")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -53,7 +56,9 @@ def _run(options: argparse.Namespace) -> int:
     targets = [writable(path, options.file, options.against, mark=mark) for path, mark in marks if path]
     if len(set(targets)) < len(targets):
         raise RequestError(f"{options.report}: --junit and --report name the same file")
-    alone = _of_refnet(options)
+    paths = [path for path in (options.file, options.against) if path is not None and Path(path).is_file()]
+    contents = {path: containers.read(path) for path in paths}
+    alone = None if options.output else _of_refnet(options, contents)
     if alone is not None:
         return _said_alone(options, quantisation_document(alone), quantisation_text(alone, verbose=options.verbose))
     with progress("tensor") as tell:
@@ -64,10 +69,12 @@ def _run(options: argparse.Namespace) -> int:
             model=options.model,
             width=options.width,
             size=options.size,
+            output=() if options.output is None else options.output.split(","),
+            contents=contents,
             seconds=options.seconds,
             tell=tell,
         )
-    integers = _integers(options, found)
+    integers = None if options.output else _integers(options, found, contents)
     document = None if integers is None else quantisation_document(integers)
     if options.report and document is None:
         raise RequestError("--report draws the noise of integers: neither file holds a network of integers")
@@ -104,10 +111,10 @@ def _head(options: argparse.Namespace) -> str:
     return " against ".join(str(path) for path in (options.file, options.against) if path)
 
 
-def _of_refnet(options: argparse.Namespace) -> QuantisationReport | None:
+def _of_refnet(options: argparse.Namespace, contents: Mapping[str, Contents]) -> QuantisationReport | None:
     """What is to be said of integers that `refnet quantise` wrote, which are nothing but integers; None of others."""
     for path, other in ((options.file, options.against), (options.against, options.file)):
-        held = read_quantised(path) if _is_npz(path) else None
+        held = None if path is None or not _is_npz(path, contents) else read_quantised(path, contents=contents[path])
         if held is None:
             continue
         if other is None:
@@ -117,15 +124,17 @@ def _of_refnet(options: argparse.Namespace) -> QuantisationReport | None:
     return None
 
 
-def _is_npz(path: str | None) -> bool:
-    return path is not None and Path(path).is_file() and containers.kind(path) == "npz"
+def _is_npz(path: str | None, contents: Mapping[str, Contents]) -> bool:
+    return path is not None and path in contents and contents[path].kind == "npz"
 
 
-def _integers(options: argparse.Namespace, found: Verified) -> QuantisationReport | None:
+def _integers(
+    options: argparse.Namespace, found: Verified, contents: Mapping[str, Contents]
+) -> QuantisationReport | None:
     """What is to be said of a file of integers, against the other file or its own twin; None where there is none."""
     for path, other in ((options.file, options.against), (options.against, options.file)):
-        passed = path is None or Path(path).is_dir() or _is_npz(path)  # `_of_refnet` has seen what .npz there is
-        held = None if passed else read_quantised(path, model=options.model)
+        passed = path is None or path not in contents or _is_npz(path, contents)  # `_of_refnet` has seen those
+        held = None if passed else read_quantised(str(path), model=options.model, contents=contents[str(path)])
         if held is None:
             continue
         net = QuantisedNetwork(*held)

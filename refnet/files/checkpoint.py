@@ -102,7 +102,14 @@ class Checkpoint:
         def kept(table: Mapping[str, Any]) -> dict[str, Any]:
             return {name: value for name, value in table.items() if name in needed}
 
-        return replace(self, graph=graph, params=kept(self.params), stored=kept(self.stored), keys=kept(self.keys))
+        return replace(
+            self,
+            graph=graph,
+            params=kept(self.params),
+            stored=kept(self.stored),
+            keys=kept(self.keys),
+            misfits=kept(self.misfits),
+        )
 
     def __str__(self) -> str:
         return standing_words(self.standing)

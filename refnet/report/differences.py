@@ -98,8 +98,7 @@ def standing_words(standing: Standing) -> str:
             beyond = len(standing.beyond)
             rest = f", and {beyond} node{'s' if beyond > 1 else ''} of its own" if beyond else ""
             return f"the beginning of {known}, as far as {standing.until}{rest}"
-    near = f"; the nearest is {known}, with {standing.share:.0%} of the convolutions alike" if standing.model else ""
-    return f"a network of its own{near}"
+    return "a network of its own"
 
 
 def grouped(differences: Iterable[Difference], most: int | None = None) -> list[str]:

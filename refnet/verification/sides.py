@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from refnet.bugs.arrays import UnitArrays, unit_arrays
 from refnet.bugs.parts import Parts
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
-from refnet.files.containers import is_folder
+from refnet.files.containers import Contents, is_folder
 from refnet.graph import Graph, Node
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
@@ -97,11 +97,13 @@ def read_side(
     width: float | None = None,
     size: Size | None = None,
     like: Checkpoint | None = None,
+    contents: Contents | None = None,
 ) -> Checkpoint:
     """A file of weights, or a golden pack, as a network; a checkpoint as it is.
 
     Parameters
     ----------
+    contents : what is in the file, where it has been read
     like : what the file should be a copy of, see `identify`
 
     Raises
@@ -112,7 +114,7 @@ def read_side(
     if isinstance(path, Checkpoint):
         return path
     if not Path(path).is_dir() or is_folder(path):
-        return identify(path, model=model, width=width, size=size, like=like)
+        return identify(path, model=model, width=width, size=size, like=like, contents=contents)
     if model is not None or width is not None or size is not None:
         raise RequestError(f"{path}: a golden pack knows its own model, width and size")
     pack = read_pack(path)
@@ -141,35 +143,49 @@ def both(
     model: str | None = None,
     width: float | None = None,
     size: Size | None = None,
+    contents: Mapping[str, Contents] | None = None,
 ) -> tuple[Checkpoint, Checkpoint]:
     """Two files; where one by itself is no network, because arrays are missing or transposed, read like the other.
+
+    Parameters
+    ----------
+    contents : by path, what is in the files that have been read
 
     Raises
     ------
     FormatError, RequestError
         as `read_side` does.
     """
+    held = contents or {}
+
+    def side(path: str | Path | Checkpoint, like: Checkpoint | None = None) -> Checkpoint:
+        return read_side(path, model=model, width=width, size=size, like=like, contents=held.get(str(path)))
+
     try:
-        first = read_side(one, model=model, width=width, size=size)
+        first = side(one)
     except FormatError as error:
         try:
-            second = read_side(other, model=model, width=width, size=size)
+            second = side(other)
         except FormatError:
             raise error from None
-        return read_side(one, model=model, width=width, size=size, like=second), second
-    return first, read_side(other, model=model, width=width, size=size, like=first)
+        return side(one, second), second
+    return first, side(other, first)
 
 
-def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None) -> Sides:
+def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output: Sequence[str] = ()) -> Sides:
     """Put two files side by side.
 
     Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone is
     taken at the size of one that tells its structure. Where either is a network of its own, or goes on as one, the
-    second file's nodes are called after those of the first, by their place.
+    second file's nodes are called after those of the first, by their place. Both end at the tensors `output`, called
+    as in either file or as refnet calls them, if any are given.
     """
     one, other, choices = _settled(one, other, size)
     if any(file.standing.kind == "own" or file.standing.beyond for file in (one, other)):
         one, other = _named_alike(*(replace(file, graph=in_reading_order(_once(file))) for file in (one, other)))
+    if output:
+        ends = [one.names.get(name, other.names.get(name, name)) for name in output]
+        one, other = one.returning(ends), other.returning(ends)
     original, copy = (other, one) if _derived(one) > _derived(other) else (one, other)
     return Sides(
         original,

@@ -5,7 +5,7 @@ A difference is meant or a fault; the policy says which. Everything here is arra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ def verify(
     model: str | None = None,
     width: float | None = None,
     size: tuple[int, int] | None = None,
+    output: Sequence[str] = (),
+    contents: Mapping[str, containers.Contents] | None = None,
     seconds: float = 60.0,
     tell: Callable[[int, int], object] | None = None,
 ) -> Verified:
@@ -124,6 +126,8 @@ def verify(
         the one that is not folded, or not rounded; where neither is, the first.
     allow : differences that are meant, words of `policy.WORDS`
     model, width, size : for files that cannot tell, see `files.checkpoint.identify`
+    output : the tensors at which both networks are to end; what does not lead there is not looked at
+    contents : by path, what is in the files that have been read
     seconds : for how long it is looked for what happened to tensors that are wrong; what is wrong is said in any case
     tell : is given how many tensors were looked at and how many there are, as that goes on
 
@@ -149,15 +153,19 @@ def verify(
     (True, ('folded',))
     """
     if against is None:
-        file = read_side(path, model=model, width=width, size=size)
+        held = (contents or {}).get(str(path))
+        file = read_side(path, model=model, width=width, size=size, contents=held)
+        file = file.returning(output) if output else file
         trace = traced(file, inputs(file))
         remark = trace if isinstance(trace, Remark) else None
         health = examine(file, None if isinstance(trace, Remark) else trace)
         return Verified(file, None, file.differences, (), Behaviour(remark=remark), tuple(health), allow)
-    sides = pair(*both(path, against, model=model, width=width, size=size), size=size)
+    files = both(path, against, model=model, width=width, size=size, contents=contents)
+    sides = pair(*files, size=size, output=output)
     structure = structure_differences(sides.original, sides.copy)
     budget = SearchBudget(seconds, tell)
-    values = tuple(match_arrays(sides, _steps(sides.copy), _steps(sides.original), budget))
+    steps, own = (_steps(side, contents) for side in (sides.copy, sides.original))
+    values = tuple(match_arrays(sides, steps, own, budget))
     x = inputs(sides.original)
     first = traced(sides.original, x)
     if sides.copy.graph.input_shape == sides.original.graph.input_shape:
@@ -182,12 +190,13 @@ def _short(values: tuple[ArrayFinding, ...]) -> str:
     return next((word for word in ("int8", "bfloat16", "float16") if word in needed), "")
 
 
-def _steps(file: Checkpoint) -> dict[str, Array]:
+def _steps(file: Checkpoint, contents: Mapping[str, containers.Contents] | None) -> dict[str, Array]:
     """Quantisation steps of what a file stores as integers, to meet the tensors' shapes."""
     integers = [name for name, dtype in file.stored.items() if np.dtype(dtype).kind in "iu"]
     if not integers:
         return {}
-    structure = containers.read(file.path).structure
+    held = (contents or {}).get(file.path)
+    structure = (containers.read(file.path) if held is None else held).structure
     scales: Mapping[str, Any] = structure.scales if structure is not None else {}
     steps = {}
     for name in integers:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from refnet import FormatError, Network, build, models, random_input, random_params
 from refnet.alignment.differences import Difference, Standing
 from refnet.errors import GraphError
+from refnet.files.identify import nearest
 from refnet.files.identify.structure import recognise
 from refnet.graph import Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS
@@ -399,10 +400,10 @@ def test_another_kind_of_network_is_one_of_its_own():
             recognise(graph, (), "torchvision/mobilenet_v2", None)
 
 
-def test_a_network_of_its_own_is_told_the_nearest_only_where_much_is_alike():
+def test_a_network_is_almost_a_known_one_if_most_of_its_convolutions_are():
     known = disguised(build("keras/MobileNet", width=0.25, size=96))
     convolutions = [node for node in known.nodes if "conv2d" in node.op]
-    for most, kind, model in ((8, "almost", "keras/MobileNet"), (20, "own", "keras/MobileNet"), (27, "own", "")):
+    for most, kind, model in ((8, "almost", "keras/MobileNet"), (20, "own", ""), (27, "own", "")):
         other = {}
         for node in convolutions[1 : most + 1]:
             w = node.params["w"]
@@ -469,3 +470,42 @@ def test_matters_are_named_once_each():
     one, two = (Difference(f"block{i}.depthwise.bn", "eps", 1e-3, 1e-5) for i in (1, 2))
     extra = [Difference(f"block{i}.act", "extra", None, {"op": "relu"}) for i in (1, 2)]
     assert matters([one, two, *extra, Difference("output", "missing", {"op": "softmax"})]) == ("eps", "act", "output")
+
+
+def test_an_own_head_of_two_layers_with_all_between_them_is_no_end_of_its_own():
+    """What a whole network with a changed head differs in, and what the beginning of one with an own end counts."""
+    known = build("torchvision/mobilenet_v2", width=0.35, size=96)
+    vectors = dict.fromkeys(("gamma", "beta", "mean", "var"), (40,))
+    head = (
+        Node("hidden", "pointwise_conv2d", ("head.pool",), {"w": (40, 1280), "b": (40,)}),
+        Node("hidden.bn", "batch_norm", ("hidden",), vectors, {"eps": 1e-5}),
+        Node("hidden.act", "relu", ("hidden.bn",)),
+        Node("classes", "pointwise_conv2d", ("hidden.act",), {"w": (7, 40), "b": (7,)}),
+        Node("end", "flatten", ("classes",)),
+    )
+    body = [node for node in known.nodes if node.name not in ("head.logits", "head.flatten")]
+    graph = disguised(Graph(replace(known.recipe, classes=7), (*body, *head)))
+    assert recognise(graph, (), None, None).standing.kind == "almost"
+
+
+def _family(name):
+    found = [word for word in ("v1", "v2", "v3", "mnas") if word in name.lower().replace("_", "")]
+    return found[0] if found else {"keras": "v1", "refnet": "v3", "article": "v3"}[name.partition("/")[0]]
+
+
+@pytest.mark.parametrize(
+    ("count", "confused"),
+    [
+        (3, {"mnas v1 v2 v3", "mnas v2", "mnas v2 v3", "mnas v3", "v1 v3"}),
+        (nearest._FEWEST, {"mnas v2", "mnas v3", "v1 v3"}),
+        (10, {"mnas v3"}),
+        (11, set()),
+    ],
+)
+def test_how_many_convolutions_tell_a_family_from_the_others(count, confused):
+    """The table that the least beginning is tuned on: which families begin alike, at any width."""
+    alike = {}
+    for name in MODELS:
+        for width in nearest._widths(name, None):
+            alike.setdefault(nearest._rows(name, width)[:count], set()).add(_family(name))
+    assert {" ".join(sorted(families)) for families in alike.values() if len(families) > 1} == confused

@@ -396,6 +396,35 @@ def test_slopes_where_channels_lie_last():
         assert np.array_equal(run(imported), np.where(x64() >= 0, x64(), x64() * last.transpose(2, 0, 1)))
 
 
+@pytest.mark.parametrize(
+    ("slope", "made", "shape"),
+    [
+        (np.array([0.25], np.float32), "leaky_relu", None),
+        (VECTOR.reshape(4, 1, 1), "prelu", (4,)),
+        (RNG.standard_normal((4, 6, 5)).astype(np.float32), "prelu", (4, 6, 5)),
+        (np.broadcast_to(VECTOR.reshape(4, 1, 1), (4, 6, 5)), "prelu", (4,)),
+    ],
+)
+@pytest.mark.parametrize("subtracted", [False, True])
+def test_slopes_written_out_are_read_as_slopes(slope, made, shape, subtracted):
+    """relu(x) - s relu(-x), or relu(x) + (-s) relu(-x), as TensorFlow's graphs have a PReLU."""
+    held = np.ascontiguousarray(slope if subtracted else -slope)
+    written = [op("Relu", "x", "p"), op("Neg", "x", "n"), op("Relu", "n", "r"), op("Mul", "r s", "m")]
+    imported = import_graph(onnx(*written, op("Sub" if subtracted else "Add", "p m"), s=held))
+    assert (only(imported).op, only(imported).params.get("alpha")) == (made, shape)
+    assert np.array_equal(run(imported), np.where(x64() >= 0, x64(), x64() * slope))
+
+
+def test_slopes_of_anything_but_the_negative_part_are_refused():
+    slope = RNG.standard_normal((4, 6, 5)).astype(np.float32)
+    refused(onnx(op("Mul", "x s"), s=slope), "only one number a channel")
+
+
+def test_a_slope_that_is_the_same_at_every_point_is_one_for_the_channel():
+    slope = np.ascontiguousarray(np.broadcast_to(VECTOR.reshape(4, 1, 1), (4, 6, 5)))
+    assert only(import_graph(onnx(op("PRelu", "x s"), s=slope))).params == {"alpha": (4,)}
+
+
 def test_slopes_that_do_not_fit_are_refused():
     refused(onnx(op("PRelu", "x s"), s=np.ones((3, 1, 1), np.float32)), "a constant of shape (3, 1, 1)")
     refused(onnx(op("PRelu", "x s"), s=np.ones((2, 1, 1, 1, 1), np.float32)), "a constant of shape")

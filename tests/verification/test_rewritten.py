@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exporting import checkpoint
 
-from refnet import Graph, Node, Recipe
+from refnet import Graph, Node, Recipe, RequestError
 from refnet.alignment.differences import Standing
 from refnet.networks.random import random_params
 from refnet.verification.verify import verify
@@ -111,3 +111,23 @@ def test_branches_may_come_in_another_order():
     moved = Graph(RECIPE, tuple(nodes[i] for i in (1, 3, 0, 2, 4))).renamed(names)
     renamed = {f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": each for name, each in params.items()}
     assert verify(own(graph, params), own(moved, renamed, path="other")).holds
+
+
+def test_two_networks_may_be_held_against_each_other_as_far_as_a_tensor():
+    """By a name of either file; what lies beyond it, and differs, is not looked at."""
+    graph, params = normed()
+    spoilt = {**params, "conv.w": params["conv.w"] + 1}
+    assert not verify(own(graph, params), own(graph, spoilt, path="other")).holds
+    names = {node.name: f"tensor_{node.name}" for node in graph.nodes}
+    other = own(graph.renamed(names), {f"tensor_{name}": each for name, each in spoilt.items()}, path="other")
+    for name in ("norm", "tensor_norm"):
+        other = replace(other, names={f"tensor_{node}": f"tensor_{node}" for node in graph.by_name})
+        found = verify(own(graph, params), other, output=[name])
+        assert found.holds
+        assert {value.name for value in found.values} == {f"norm.{slot}" for slot in NORM}
+
+
+def test_a_tensor_that_is_not_there_is_refused():
+    graph, params = normed()
+    with pytest.raises(RequestError, match="no node 'nrm'"):
+        verify(own(graph, params), own(graph, params, path="other"), output=["nrm"])

@@ -7,7 +7,6 @@ file must hold the module whole, or the caller say it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.structure import Submodule
+from refnet.files.identify.head_layers import HeadLayer, chain_of
 from refnet.files.schemes import Entry
 from refnet.graph import Graph, Node
 from refnet.readings.shapes import shapes, well_formed
@@ -60,10 +60,6 @@ _CLASSES = {
     "Flatten": "flatten",
     "AdaptiveAvgPool2d": "pool",
 }
-_SLOTS = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
-_EPS = 1e-5  # of PyTorch's batch norm, unless something else was said
-_MOST_LAYERS = 16  # with weights, of a head
-_NUMBERS = re.compile(r"(\d+)")
 
 
 class Whole(NamedTuple):
@@ -115,14 +111,6 @@ class Head(NamedTuple):
     words: tuple[str, ...]
 
 
-class _HeadLayer(NamedTuple):
-    """A layer with weights: 'linear' or 'batch_norm', its path, its arrays' shapes by the last part of their names."""
-
-    op: str
-    path: str
-    shapes: dict[str, Shape]
-
-
 def head_words(said: str | Sequence[str]) -> tuple[str, ...]:
     """The layers of a head as a caller gives them: 'dropout,linear,relu,linear', or a sequence of words.
 
@@ -167,7 +155,7 @@ def with_head(whole: Whole, arrays: Arrays, part: Part) -> Head | None:
     body = Graph(whole.graph.recipe, kept)
     if not rest:
         return None if part.said else _without_head(body, entries, part)
-    layers = _chain(rest, shapes(body)[kept[-1].name][0])
+    layers = chain_of(rest, shapes(body)[kept[-1].name][0])
     if layers is None or _lacks_a_bias(whole, layers):
         return None
     words = part.said or _words(whole, layers, part)
@@ -201,50 +189,10 @@ def _without_head(body: Graph, entries: dict[str, tuple[str, Entry]], part: Part
     return Head(Graph(body.recipe, (*body.nodes, Node("head.flatten", "flatten", (last.name,)))), entries, ())
 
 
-def _chain(arrays: Arrays, channels: int) -> list[_HeadLayer] | None:
-    """The layers that these arrays are, each reading what the one before it makes; None if they are no such chain."""
-    groups: dict[str, dict[str, Shape]] = {}
-    for key, array in arrays.items():
-        path, _, slot = key.rpartition(".")
-        groups.setdefault(path, {})[slot] = array.shape
-    if len(groups) > _MOST_LAYERS:
-        return None
-    layers = [_layer(path, held) for path, held in groups.items()]
-    if None in layers:
-        return None
-    known = [layer for layer in layers if layer is not None]
-    # Some kinds of files keep names in the order of the alphabet, where 10 comes before 4.
-    for order in (known, sorted(known, key=lambda layer: _natural(layer.path))):
-        if _fits(order, channels):
-            return order
-    return None
-
-
-def _layer(path: str, held: dict[str, Shape]) -> _HeadLayer | None:
-    weight = held.get("weight", ())
-    if len(weight) in (2, 4) and weight[2:] in ((), (1, 1)) and set(held) <= {"weight", "bias"}:
-        return _HeadLayer("linear", path, held) if held.get("bias", weight[:1]) == weight[:1] else None
-    if set(held) == set(_SLOTS) and all(shape == weight and len(shape) == 1 for shape in held.values()):
-        return _HeadLayer("batch_norm", path, held)
-    return None
-
-
-def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBERS.split(path[:1000])]
-
-
-def _fits(layers: Sequence[_HeadLayer], channels: int) -> bool:
-    for layer in layers:
-        if layer.shapes["weight"][-1 if layer.op == "batch_norm" else 1] != channels:
-            return False
-        channels = layer.shapes["weight"][0]
-    return layers[-1].op == "linear"
-
-
 # ------------------------------------------------------------------------------------------- what stands between layers
 
 
-def _words(whole: Whole, layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...]:
+def _words(whole: Whole, layers: Sequence[HeadLayer], part: Part) -> tuple[str, ...]:
     """The layers of a head that the caller does not say."""
     known = [node for node in whole.graph.nodes if node.name in ("head.hidden", "head.logits")]
     if [layer.path for layer in layers] == [whole.paths[node.name] for node in known]:
@@ -252,13 +200,13 @@ def _words(whole: Whole, layers: Sequence[_HeadLayer], part: Part) -> tuple[str,
     return _of_module(layers, part) or _shown(layers, part)
 
 
-def _lacks_a_bias(whole: Whole, layers: Sequence[_HeadLayer]) -> bool:
+def _lacks_a_bias(whole: Whole, layers: Sequence[HeadLayer]) -> bool:
     """Whether these are the vendor's own layers but for a bias that they have lost: a damaged file, no other head."""
     vendors = {
         whole.paths[node.name]: node for node in whole.graph.nodes if node.name in ("head.hidden", "head.logits")
     }
     return all(layer.path in vendors for layer in layers) and any(
-        "b" in vendors[layer.path].params and "bias" not in layer.shapes for layer in layers
+        "b" in vendors[layer.path].params and "b" not in layer.entries for layer in layers
     )
 
 
@@ -268,11 +216,12 @@ def _vendor_words(graph: Graph) -> tuple[str, ...]:
     return tuple("linear" if node.op == "pointwise_conv2d" else node.op for node in graph.nodes[start + 1 :])
 
 
-def _own_path(layer: _HeadLayer, part: Part) -> str:
-    return part.own[f"{layer.path}.weight"].rpartition(".")[0]
+def _own_path(layer: HeadLayer, part: Part) -> str:
+    key = next(iter(layer.entries.values())).key
+    return part.own[key].removesuffix(key.removeprefix(layer.path))
 
 
-def _of_module(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...] | None:
+def _of_module(layers: Sequence[HeadLayer], part: Part) -> tuple[str, ...] | None:
     """What a module saved whole has in the sequence that its head is; None if it says nothing of it."""
     paths = [_own_path(layer, part) for layer in layers]
     parent = paths[0].rpartition(".")[0]
@@ -292,7 +241,7 @@ def _of_module(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...] | No
     return tuple(words) if weighted == paths else None
 
 
-def _shown(layers: Sequence[_HeadLayer], part: Part) -> tuple[str, ...]:
+def _shown(layers: Sequence[HeadLayer], part: Part) -> tuple[str, ...]:
     """The layers alone, if nothing can stand between them."""
     for one, other in pairwise(layers):
         (parent, _, first), (same, _, second) = one.path.rpartition("."), other.path.rpartition(".")
@@ -318,19 +267,13 @@ class _Joiner:
         self.nodes, self.entries, self.part = list(body.nodes), dict(entries), part
         self.base = self.nodes[-1].name.removesuffix(".act")  # what norms and activations are called after
 
-    def layer(self, layer: _HeadLayer, last: bool) -> None:
+    def layer(self, layer: HeadLayer, last: bool) -> None:
         if layer.op == "linear":
-            K, C = layer.shapes["weight"][:2]
-            params: dict[str, Shape] = {"w": (K, C), "b": (K,)} if "bias" in layer.shapes else {"w": (K, C)}
-            self.base = self.node("head.logits" if last else "head.hidden", "pointwise_conv2d", params, {})
-            slots = {"weight": "w", "bias": "b"}
+            self.base = self.node("head.logits" if last else "head.hidden", "pointwise_conv2d", layer.params, {})
         else:
-            slots = _SLOTS
-            vectors = dict.fromkeys(slots.values(), layer.shapes["weight"])
-            self.node(f"{self.base}.bn", "batch_norm", vectors, {"eps": _eps(layer, self.part)})
-        for theirs, shape in layer.shapes.items():
-            key = f"{layer.path}.{theirs}"
-            self.entries[key] = f"{self.nodes[-1].name}.{slots[theirs]}", Entry(key, shape, tuple(range(len(shape))))
+            self.node(f"{self.base}.bn", "batch_norm", layer.params, {"eps": _eps(layer, self.part)})
+        for slot, entry in layer.entries.items():
+            self.entries[entry.key] = f"{self.nodes[-1].name}.{slot}", entry
 
     def node(self, name: str, op: str, params: Mapping[str, Shape], attrs: Mapping[str, Any]) -> str:
         """Append a node under its name or, where that is taken, the name with a number."""
@@ -342,7 +285,7 @@ class _Joiner:
 
 
 def _joined(
-    body: Graph, entries: dict[str, tuple[str, Entry]], words: Sequence[str], layers: Sequence[_HeadLayer], part: Part
+    body: Graph, entries: dict[str, tuple[str, Entry]], words: Sequence[str], layers: Sequence[HeadLayer], part: Part
 ) -> Head:
     """The network with its head behind it."""
     joiner, waiting = _Joiner(body, entries, part), list(layers)
@@ -357,14 +300,14 @@ def _joined(
     joiner.node("head.flatten", "flatten", {}, {})
     if softmax:
         joiner.node("output", "softmax", {}, {})
-    recipe = replace(body.recipe, classes=layers[-1].shapes["weight"][0])
+    recipe = replace(body.recipe, classes=layers[-1].makes)
     return Head(well_formed(Graph(recipe, tuple(joiner.nodes))), joiner.entries, tuple(doing))
 
 
-def _eps(layer: _HeadLayer, part: Part) -> float:
+def _eps(layer: HeadLayer, part: Part) -> float:
     """Of a batch norm in a head, as far as the file says."""
     path = _own_path(layer, part)
-    eps = part.submodules[path].settings.get("eps", _EPS) if path in part.submodules else _EPS
+    eps = part.submodules[path].settings.get("eps", layer.eps) if path in part.submodules else layer.eps
     if not isinstance(eps, float) or not 0 < eps < 1:
         raise FormatError(f"{path!r} has eps {str(eps)[:60]}: no batch norm has that")
     return eps

@@ -7,6 +7,7 @@ several networks have all of them in common and compute differently, all are fou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -282,8 +283,10 @@ def _built(name: str, width: float, classes: int, divisor: int | None = None) ->
 def _layout(name: str, width: float, classes: int, form: _Form) -> NamedLayout:
     graph = _built(name, width, classes, form.divisor)
     graph = fold_graph(graph) if form.folded else graph
+    alone = classes == 1 and graph.nodes[-1].op == "softmax"  # of one number it is always 1: nobody's network
+    graph = replace(graph, nodes=graph.nodes[:-1]) if alone else graph
     keyed = {entry.key: (ours, entry) for ours, entry in entries(graph, form.scheme).items()}
-    changed = form.divisor is not None
+    changed = alone or form.divisor is not None
     return NamedLayout(graph, form.scheme, form.folded, keyed, unused(graph, form.scheme), changed, form.divisor)
 
 

@@ -24,8 +24,10 @@ from refnet.ops import CONVOLUTIONS, WINDOWED
 
 __all__ = ["beginnings", "convolution_rows", "likely"]
 
-_FEWEST = 6  # convolutions: the first two or three blocks, which tell V1, V2 and V3 and their widths
-_MOST = 24  # networks that begin alike
+# Convolutions that a beginning must have. Tuned: six are the first two or three blocks, where detectors cut first. They
+# tell V1, V2 and V3 from one another but for V1 at its narrowest; MnasNet, whose blocks are V2's and V3's, is told by
+# eleven.
+_FEWEST = 6
 
 _Row = tuple[str, tuple[int, ...], int]  # of a convolution: operation, kernel, channels that it makes
 
@@ -89,7 +91,7 @@ def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tup
     most = max(shared for *_, shared in found)
     if most < _FEWEST or 2 * most < len(rows):
         return []
-    return [one for one in found if one[2] == most][:_MOST]
+    return [one for one in found if one[2] == most]
 
 
 def _common(known: Sequence[_Row], rows: Sequence[_Row]) -> int:

@@ -24,6 +24,8 @@ __all__ = ["Asked", "Reading", "read"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+_OF_KERAS = ("keras", "keras2", "keras-numbers")  # whose files of weights alone may have another head, or none
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -196,7 +198,7 @@ def _by_order(reading: Reading, asked: Asked) -> Reading:
 
 
 def _with_own_head(arrays: Arrays, part: Part, layout: NamedLayout) -> NamedLayout | None:
-    if not is_pytorch(layout.scheme):
+    if not (is_pytorch(layout.scheme) or layout.scheme in _OF_KERAS):
         return None
     paths = SCHEMES[layout.scheme].modules(layout.graph)
     head = with_head(Whole(layout.graph, layout.entries, paths, layout.unused), arrays, part)

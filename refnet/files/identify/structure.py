@@ -29,9 +29,12 @@ __all__ = ["Recognised", "recognise", "up_to"]
 
 _MOST_NODES = 1000  # five times the deepest known network
 _POOL, _FLAT = "head.pool", "head.flatten"
-_HALF = 0.5  # of the convolutions of either side must be the other's
-_OWN_END = 2  # what it counts to have another end: a whole network with a changed head comes first
-_NEAR = 0.4  # below which the nearest network tells nobody anything
+# What "almost" means: more of the convolutions of either side are the other's than are not. Networks of other families
+# have up to four fifths in common, so a lesser share would tell nobody anything.
+_HALF = 0.5
+# What it counts to have another end: an activation and a batch norm, which a head of one's own may have between its
+# layers, are two habits; so a whole network with such a head comes before the beginning of one.
+_OWN_END = 2
 
 
 class Recognised(NamedTuple):
@@ -40,7 +43,7 @@ class Recognised(NamedTuple):
     Attributes
     ----------
     standing : how it stands to the known networks
-    models : the networks that it is, or is nearest to; none of an own one
+    models : the networks that it is, or almost is, or begins as; none of an own one
     named : the graph under the first one's names, an own one under its own
     differences : from that one, at the width, size and classes of the graph's recipe; of a beginning, as far as it goes
     """
@@ -96,7 +99,7 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
         if model is not None or width is not None:
             share = f": only {best.share:.0%} of the convolutions are the same" if best is not None else ""
             raise FormatError(f"is no {model or f'known network of width {width:g}'}{share}")
-        return _own(graph, best)
+        return _own(graph)
     models: list[_Candidate] = []
     for candidate in found:
         if MODELS[candidate.known.recipe.model].variant and models:
@@ -121,12 +124,11 @@ def up_to(known: Graph, until: str) -> Graph:
     return Graph(known.recipe, known.nodes[: names.index(until) + 1])
 
 
-def _own(graph: Graph, best: _Candidate | None) -> Recognised:
-    near = Standing("own", share=0.0)
-    if best is not None and best.share >= _NEAR:
-        near = Standing("own", best.known.recipe.model, best.known.recipe.width, best.share)
+def _own(graph: Graph) -> Recognised:
     folded = not any(node.op == "batch_norm" for node in graph.nodes)
-    return Recognised(near, (), NamedGraph(graph, {node.name: node.name for node in graph.nodes}, folded), ())
+    return Recognised(
+        Standing("own", share=0.0), (), NamedGraph(graph, {node.name: node.name for node in graph.nodes}, folded), ()
+    )
 
 
 def _nearest(graph: Graph, keys: Collection[str], model: str | None, width: float | None) -> list[_Candidate]:

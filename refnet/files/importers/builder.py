@@ -20,7 +20,16 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.tensor_names import clean_name, first_name, free_name
-from refnet.files.importers.vendor_axes import Const, Map, Value, axes_of_shape, channels_first, decimal, sizes_of
+from refnet.files.importers.vendor_axes import (
+    Const,
+    Map,
+    Value,
+    axes_of_shape,
+    channels_first,
+    channels_second,
+    decimal,
+    sizes_of,
+)
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, is_global
 from refnet.networks.plan import padding
 from refnet.readings.precision import FLOATS
@@ -129,14 +138,14 @@ class GraphBuilder:
         K, C, R, S = w.array.shape
         channels = x.side("C")
         _positive(*stride, *dilation, R, S)
-        b = None if b is None or _is_synthetic(b) else self._vector(b, K)
+        b = None if b is None or b.is_synthetic else self._vector(b, K)
         biases = {} if b is None else {"b": b}
         if group == 1 and channels == C:
             if (R, S) == stride == (1, 1) and pad == _NONE:
-                return self.add(name, "pointwise_conv2d", x, params={"w": _reshaped(w, (K, C)), **biases})
+                return self.add(name, "pointwise_conv2d", x, params={"w": w.reshaped((K, C)), **biases})
             op = "conv2d"
         elif group == channels == K and C == 1:
-            op, w = "depthwise_conv2d", _reshaped(w, (K, R, S))
+            op, w = "depthwise_conv2d", w.reshaped((K, R, S))
         elif group > 1 and channels == group * C and K % group == 0:
             grouped: dict[str, Any] = {"stride": stride, "pad": pad, "dilation": dilation, "groups": group}
             return self.add(name, "grouped_conv2d", x, params={"w": w, **biases}, **grouped)
@@ -151,13 +160,13 @@ class GraphBuilder:
         whose kernel is the map.
         """
         K, C = _rank(w.array, 2, "weights").shape
-        biases = {} if b is None or _is_synthetic(b) else {"b": self._vector(b, K)}
+        biases = {} if b is None or b.is_synthetic else {"b": self._vector(b, K)}
         if sizes_of(x, x.axes[-1:], self.batch) != (C,) or len(x.shape) != 3 or x.axes[-1] not in "CFL":
             raise FormatError(f"a linear layer of {C} inputs on a map of {x.shape}, whose axes are {x.axes}")
         if x.axes[-1] == "C":
             return self.add(name, "pointwise_conv2d", x, params={"w": w, **biases})
         rows, sides = w.array.reshape(K, -1), x.shape
-        filters = rows.reshape(K, *sides) if x.axes == "NF" else _channels_second(rows, sides)
+        filters = rows.reshape(K, *sides) if x.axes == "NF" else channels_second(rows, sides)
         params = {"w": w._replace(array=filters), **biases}
         whole: dict[str, Any] = {"stride": (1, 1), "pad": _NONE, "dilation": (1, 1)}
         return self.add(name, "conv2d", x, params=params, **whole)._replace(axes="NC")
@@ -190,6 +199,8 @@ class GraphBuilder:
                 return self._by_channel(name, "beta", x, y._replace(array=-y.array))
             case "div":
                 return self._by_channel(name, "gamma", x, Const(1 / y.array))
+            case "mul" if y.array.size > x.side("C") and (x.node, "relu") in ((n.name, n.op) for n in self.nodes):
+                return self._by_point(name, x, y)
         return self._by_channel(name, {"add": "beta", "mul": "gamma"}[op], x, y)
 
     def _joined(self, name: str, op: str, x: Map, y: Map) -> Map:
@@ -236,6 +247,11 @@ class GraphBuilder:
         parts = {"gamma": ones, "beta": zeros, "mean": zeros, "var": ones, slot: y}
         return self.norm(name, x, parts, 0.0)
 
+    def _by_point(self, name: str, x: Map, y: Const) -> Map:
+        """A factor for each point of what is never negative: -x has it as its slope, where x is a part of a PReLU."""
+        negative = self.affine(f"{self.inner(name)}.negative", x, -1.0, 0.0)
+        return self.affine(name, self.prelu(self.inner(name), negative, y), -1.0, 0.0)
+
     def clip(self, name: str, x: Map, low: float, high: float) -> Map:
         """Between two numbers, of which either may be infinite."""
         most = FLOATS["float32"].largest
@@ -262,6 +278,8 @@ class GraphBuilder:
         if alpha.array.size == 1 and x.side("C") > 1:
             return self.leaky_relu(name, x, float(alpha.array.item()))
         slopes = channels_first(x, alpha.array)
+        if slopes.size and (slopes == slopes[:, :1, :1]).all():  # the same at every point
+            slopes = np.broadcast_to(slopes[:, :1, :1], (x.side("C"), 1, 1))
         if slopes.size == x.side("C") == len(slopes):
             slopes = slopes.ravel()
         else:
@@ -361,22 +379,7 @@ class GraphBuilder:
     def _vector(self, const: Const, size: int) -> Const:
         if const.array.size != size:
             raise FormatError(f"{shown(const.key)} has {const.array.size} numbers for {size} channels")
-        return _reshaped(const, (size,))
-
-
-def _is_synthetic(b: Const) -> bool:
-    """Whether a bias is nothing but zeros that an exporter made up."""
-    return not b.key and not b.array.any()
-
-
-def _reshaped(const: Const, shape: tuple[int, ...]) -> Const:
-    return const._replace(array=const.array.reshape(shape))
-
-
-def _channels_second(rows: Array, sides: tuple[int, ...]) -> Array:
-    """(K, H W C) -> (K, C, H, W)."""
-    C, H, W = sides
-    return rows.reshape(-1, H, W, C).transpose(0, 3, 1, 2)
+        return const.reshaped((size,))
 
 
 def _rank(array: Array, rank: int, what: str) -> Array:

@@ -254,6 +254,48 @@ def _ends(node: Node) -> tuple[float, float] | None:
     return {"relu": (0.0, most), "relu6": (0.0, 6.0)}.get(node.op)
 
 
+def _slopes_written_out(work: _Pass, node: Node) -> Nodes:
+    """relu(x) - s relu(-x) is x, or s x where x is negative; s is one number, one for each channel, or for each point.
+
+    Changes the slopes: their sign, where the file holds -s.
+    """
+    for place in (0, 1) if node.op == "add" else ():
+        positive = work.before(node, "relu", place=place)
+        found = None if positive is None else _of_negative(work, node, 1 - place, positive.inputs)
+        if positive is None or found is None:
+            continue
+        factor, holder, slot = found
+        if holder is None:
+            return (Node(node.name, "leaky_relu", positive.inputs, attrs={"slope": -factor}),)
+        if abs(factor) == 1:
+            work.carry(holder, slot, node, "alpha")
+            alpha = work.params[f"{node.name}.alpha"]
+            work.params[f"{node.name}.alpha"] = alpha * alpha.dtype.type(-factor)
+            return (Node(node.name, "prelu", positive.inputs, {"alpha": holder.params[slot]}),)
+    return ()
+
+
+def _of_negative(work: _Pass, node: Node, place: int, x: tuple[str, ...]) -> tuple[float, Node | None, str] | None:
+    """What relu(-x) is multiplied by: a number, and the node and slot that hold slopes, if there are any."""
+    parts = ("affine", "batch_norm", "prelu", "relu")
+    factor, holder, slot, before_slopes = 1.0, None, "", 1.0
+    made = work.before(node, *parts, place=place)
+    while made is not None and made.op != "relu":
+        if made.op == "affine" and not made.attrs["offset"]:
+            factor *= made.attrs["slope"]
+        elif holder is None and (made.op == "prelu" or _is_part(work, made, "gamma")):
+            holder, slot, before_slopes = made, "alpha" if made.op == "prelu" else "gamma", factor
+        else:
+            return None
+        made = work.before(made, *parts)
+    negative = None if made is None else work.before(made, "affine")
+    if negative is None or negative.attrs != {"slope": -1.0, "offset": 0.0} or negative.inputs != x:
+        return None
+    if slot == "alpha" and factor * before_slopes > 0:  # it is given nothing negative, and so multiplies by 1
+        return None
+    return factor, holder, slot
+
+
 def _mean_of_means(work: _Pass, node: Node) -> Nodes:
     """The mean over one axis, then over the other: over both."""
     first = work.before(node, "avg_pool2d") if node.op == "avg_pool2d" else None
@@ -321,6 +363,7 @@ def _is_part(work: _Pass, node: Node, slot: str) -> bool:
 
 _REWRITES: tuple[Rewrite, ...] = (
     _clip_of_clip,
+    _slopes_written_out,
     _parts_of_norm,
     _bias,
     _centred_then_scaled,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 
-__all__ = ["Const", "Map", "Value", "axes_of_shape", "channels_first", "decimal", "sizes_of"]
+__all__ = ["Const", "Map", "Value", "axes_of_shape", "channels_first", "channels_second", "decimal", "sizes_of"]
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +30,15 @@ class Const(NamedTuple):
     array: Array
     key: str = ""
     stored: str = ""
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a bias is nothing but zeros that an exporter made up."""
+        return not self.key and not self.array.any()
+
+    def reshaped(self, shape: tuple[int, ...]) -> Const:
+        """The same numbers in another shape."""
+        return self._replace(array=self.array.reshape(shape))
 
 
 class Map(NamedTuple):
@@ -117,3 +126,9 @@ def channels_first(x: Map, array: Array) -> Array:
     places = [letters.index(letter) for letter in "CHW"]
     rest = [place for place in range(len(letters)) if place not in places]
     return np.ascontiguousarray(laid.transpose([*rest, *places]).reshape([laid.shape[place] for place in places]))
+
+
+def channels_second(rows: Array, sides: tuple[int, ...]) -> Array:
+    """(K, H W C) -> (K, C, H, W), the sides being (C, H, W)."""
+    C, H, W = sides
+    return rows.reshape(-1, H, W, C).transpose(0, 3, 1, 2)
