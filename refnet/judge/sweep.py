@@ -59,9 +59,22 @@ class Sweep(NamedTuple):
 
 
 def sweep(
-    subject: Subject, dumps: tuple[str, ...] = DUMPS, bugs: tuple[str, ...] | None = None, seconds: float = 60
+    subject: Subject,
+    dumps: tuple[str, ...] = DUMPS,
+    bugs: tuple[str, ...] | None = None,
+    *,
+    forms: int | None = None,
+    seconds: float = 60,
 ) -> Iterator[Sweep]:
-    """Every form of every bug that can be at two places or more, made at all of them, in each style of dump."""
+    """Every form of every bug that can be at two places or more, made at all of them, in each style of dump.
+
+    Parameters
+    ----------
+    dumps : of `DUMPS`
+    bugs : by default all
+    forms : how many forms of each bug, by default all
+    seconds : for each search
+    """
     graph, x = subject.graph, subject.tensors[SOURCE]
     parts = Parts(graph)
     whole = cut(parts, subject.net.params, graph.output, {SOURCE: x}, judged=False)
@@ -79,6 +92,8 @@ def sweep(
             end = tensors[graph.output]
             if any(np.array_equal(end, other, equal_nan=True) for other in seen):
                 continue  # the same mistake in another form
+            if forms is not None and len(seen) >= forms:
+                break
             seen.append(end)
             for dump in dumps:
                 if dump == "all" and bug.id in _OF_FOLDS:

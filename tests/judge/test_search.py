@@ -144,10 +144,10 @@ def test_only_what_a_change_reaches_is_run_again(small):
 @pytest.mark.parametrize(
     ("off", "count", "verdict"),
     [
-        (0.0, yardstick._FIRST, "exact"),  # as two honest runs have it
-        (1.5, yardstick._FIRST, "rounding"),
+        (0.0, 1, "exact"),  # as one honest run has it
+        (1.5, 1, "rounding"),
         (3.0, 5, "suspect"),  # which others may explain
-        (2.0 * yardstick._FAR, yardstick._FIRST, "suspect"),  # which none will
+        (2.0 * yardstick._FAR, 1, "suspect"),  # which none will
     ],
 )
 def test_honest_runs_are_made_until_they_tell(off, count, verdict, monkeypatch):

@@ -1,0 +1,118 @@
+"""Of long segments, the tables on which the thresholds of the search were tuned, and still are best.
+
+A row is a mistake in a whole network of which the logits alone are known: at one place, at all, from one on, or two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut, run
+from refnet.bugs.sites import VISIBLE
+from refnet.bugs.systematic import changed_at, changes_by_place, runs_of
+from refnet.graph import SOURCE
+from refnet.judge import diagnose, ways, yardstick
+from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
+from refnet.judge.verdicts import judge
+from refnet.judge.verdicts import root_mean_square as rms
+from refnet.readings.orders import ORDERS
+
+
+class Long:
+    """A network as one segment, and what its logits are."""
+
+    def __init__(self, family):
+        one = subject(FAMILIES[family], 1)
+        given = {SOURCE: one.tensors[SOURCE]}
+        self.parts = Parts(one.graph)
+        self.segment = cut(self.parts, one.net.params, one.graph.output, given, judged=False)
+        self.candidate = one.tensors[one.graph.output]
+        self.honest = self.run(self.segment)
+        self.exact = run(self.segment)
+        judged = replace(self.segment, candidate=self.candidate)
+        self.runs = [made() for made in yardstick._runs(judged, FLOAT32)]
+
+    def run(self, segment, rules=ORDERS["fast"]):
+        with np.errstate(all="ignore"):
+            y = run(segment, np.float32, rules).astype(np.float64)
+        return y if y.shape == self.candidate.shape and np.isfinite(y).all() else None
+
+    def first_forms(self):
+        """By bug, its first form with the change at each place."""
+        for bug in ways.EXACT:
+            form, changes = next(iter(changes_by_place(bug, self.segment).items()), ("", {}))
+            if changes:
+                yield bug, form, changes
+
+
+def left(long):
+    """By mistake that shows, the share of the error that the right way leaves of a port with other sums."""
+    spread = yardstick._apart(long.exact, long.runs).rms / 2
+    for bug, form, changes in long.first_forms():
+        middle = list(changes)[len(changes) // 2]
+        for places in (changes, {middle: changes[middle]}):
+            changed = changed_at(bug, long.segment, form, places)[1]
+            port, made = long.run(changed, ORDERS["lanes"]), long.run(changed)
+            if port is not None and made is not None and (error := rms(port - long.honest)) > 20 * VISIBLE * spread:
+                yield rms(port - made) / error
+
+
+def test_a_way_that_is_held_to_the_spread_leaves_next_to_nothing():
+    most = max(each for family in ("V1", "V3 Small") for each in left(Long(family)))
+    assert diagnose._NEAR / 10 < most < diagnose._NEAR
+
+
+def test_what_is_given_up_after_one_honest_run_is_honest_nowhere():
+    far = 0.0
+    for family in ("V1", "V2", "V3 Small", "MnasNet A1"):
+        one = Long(family)
+        for y in one.runs:
+            found = judge(y.astype(np.float32), yardstick._apart(one.exact, one.runs[:1]))
+            far = max(far, found.rms, found.expected)
+    assert yardstick._FAR / 4 < far < yardstick._FAR / 2
+
+
+def begun(long):
+    """The share of the error of a mistake from a block on that the same one everywhere explains."""
+    for bug, form, changes in long.first_forms():
+        made = long.run(changed_at(bug, long.segment, form, changes)[1])
+        found = list(runs_of(long.parts, tuple(changes)).values())
+        for nodes in found[:: max(len(found) // 4, 1)] if made is not None and len(changes) > 3 else ():
+            y = long.run(changed_at(bug, long.segment, form, {node: changes[node] for node in nodes})[1])
+            if y is not None:
+                yield ways._share((y - long.honest).ravel(), (made - long.honest).ravel())
+
+
+def test_a_part_of_an_error_that_is_looked_at_explains_some_of_it():
+    shares = np.array([share for family in ("V1", "V3 Small") for share in begun(Long(family))])
+    assert (shares >= ways._SHARE).mean() >= 0.9 > (shares >= 2 * ways._SHARE).mean()
+
+
+def planes(long, count):
+    """The share of the error of two mistakes that their effects explain together."""
+    rng = np.random.default_rng(0)
+    kinds = list(long.first_forms())
+    while count:
+        drawn = [kinds[index] for index in rng.choice(len(kinds), 2, replace=False)]
+        (bug, form, one), (other, kind, two) = drawn
+        places = [list(changes)[rng.integers(len(changes))] for changes in (one, two)]
+        changed = long.segment.changed(one[places[0]])
+        second = changes_by_place(other, changed).get(kind, {}).get(places[1])
+        both = None if second is None else long.run(changed.changed(second))
+        made = [long.run(long.segment.changed(c[p])) for c, p in zip((one, two), places, strict=True)]
+        if both is None or any(y is None for y in made):
+            continue
+        A = np.stack([(y - long.honest).ravel() for y in made], axis=1)
+        if np.abs(A).max(axis=0).min() > 1e-4 * np.abs(long.honest).max():
+            error = (both - long.honest).ravel()
+            fitted, *_ = np.linalg.lstsq(A, error, rcond=None)
+            yield 1 - float(((error - A @ fitted) ** 2).sum() / (error @ error))
+            count -= 1
+
+
+def test_two_effects_that_are_run_as_a_pair_explain_half_of_the_error():
+    shares = np.array([share for family in ("V1", "V3 Small") for share in planes(Long(family), 100)])
+    assert (shares >= diagnose._PLANE).mean() >= 0.95 > (shares >= diagnose._PLANE + 0.1).mean()
