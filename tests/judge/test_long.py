@@ -97,7 +97,7 @@ def planes(long, count):
     kinds = list(long.first_forms())
     while count:
         drawn = [kinds[index] for index in rng.choice(len(kinds), 2, replace=False)]
-        (bug, form, one), (other, kind, two) = drawn
+        (_, _, one), (other, kind, two) = drawn
         places = [list(changes)[rng.integers(len(changes))] for changes in (one, two)]
         changed = long.segment.changed(one[places[0]])
         second = changes_by_place(other, changed).get(kind, {}).get(places[1])
