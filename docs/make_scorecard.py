@@ -15,6 +15,7 @@ from exam import PORTS, Mark, marks
 
 from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.judge.scorecard import FAMILIES, Trial, false_alarms, pairs, subject, tally, trials
+from refnet.judge.sweep import DUMPS, SYSTEMATIC, Sweep, sweep
 from refnet.report.bugs import of_port
 
 HERE = Path(__file__).parent
@@ -49,6 +50,17 @@ measures whether the machinery tells these bugs apart, and not whether the table
 Bug by bug, over all families:
 
 {bugs}
+
+## Is what is wrong everywhere told?
+
+What is written once in a port is wrong wherever it is used. Every bug that can be at two places or more is made at all
+of them at once, in its first form, and judged with all tensors (*everywhere*), with those of a runtime that fuses, and
+with the logits alone (*end only*); and so is every bug of the input (*input*), of which there is one place. Of those
+that show, how many are named first, of how many; what is tied or missed is listed.
+
+{everywhere}
+
+{unnamed}
 
 ## Is the table complete?
 
@@ -86,6 +98,34 @@ def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Trial]]]:
     return families, rows
 
 
+_COLUMNS = {"all": "everywhere", "fused": "everywhere, fused", "logits": "end only"}
+_INPUTS = ("inputs", "solved")
+
+
+def systematic() -> list[tuple[str, Sweep]]:
+    """Every outcome of mistakes made everywhere, with its family; those in the input are among them."""
+    found = []
+    for name in SYSTEMATIC:
+        print(f"{name}, everywhere ...", file=sys.stderr, flush=True)
+        found += [(name, row) for row in sweep(subject(FAMILIES[name], 1), forms=1, seconds=600) if row.visible]
+    return found
+
+
+def _everywhere(found: Sequence[tuple[str, Sweep]], rows: Sequence[tuple[str, Trial]]) -> str:
+    """A row for each family: named of visible, in each style of dump; and in the input, from the single trials."""
+
+    def cell(named: Sequence[bool]) -> str:
+        return f"{sum(named)} of {len(named)}"
+
+    lines = []
+    for name in SYSTEMATIC:
+        own = [row for family, row in found if family == name]
+        styles = [cell([row.named == "named" for row in own if row.dump == dump]) for dump in DUMPS]
+        fed = [row for family, row in rows if family == name and row.visible and BUGS[row.mistake.bug].group in _INPUTS]
+        lines.append([name, *styles, cell([row.named != "missed" for row in fed])])
+    return table(["family", *_COLUMNS.values(), "input, named or tied"], lines)
+
+
 _GROUPS = dict.fromkeys(("padding", "weights", "sampling"), "geometry and weights")
 _GROUPS |= dict.fromkeys(("activations", "blocks", "head"), "blocks and activations")
 _GROUPS |= {"norms": "batch norm", "ends": "input and output", "precision": "precision"}
@@ -106,6 +146,7 @@ def page() -> str:
     """The whole page."""
     families, found = injected()
     rows = [row for _, row in found]
+    everywhere = systematic()
     mistakes = [(port, mark) for port in PORTS for mark in marks(port)]
     keys = ["injected", "visible", "detected", "located", "named", "tied", "missed"]
     more = [*keys, "pairs", "false alarms"]
@@ -130,6 +171,15 @@ def page() -> str:
         hidden=_listed("Not visible", [(_told(row), name) for name, row in found if not row.visible]),
         missed=_listed("Missed", [(_told(row), name) for name, row in found if row.visible and _lost(row)]),
         bugs=table(["bug", *keys], [[f"`{bug}`", *(each[key] for key in keys)] for bug, each in bugs.items()]),
+        everywhere=_everywhere(everywhere, found),
+        unnamed=_listed(
+            "Not named first",
+            [
+                (f"`{row.bug}`{f' ({row.form})' if row.form else ''}, {_COLUMNS[row.dump]}: {row.named}", name)
+                for name, row in everywhere
+                if row.named != "named"
+            ],
+        ),
         ports=len(PORTS),
         mistakes=len(mistakes),
         exam=table(

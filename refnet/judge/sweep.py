@@ -29,7 +29,7 @@ __all__ = ["DUMPS", "SYSTEMATIC", "Sweep", "sweep"]
 
 Array = npt.NDArray[Any]
 
-SYSTEMATIC = ("V1", "V2", "V3 Small", "MnasNet A1")  # families
+SYSTEMATIC = ("V1", "MnasNet A1", "V3 Large", "V3 Small")  # families
 DUMPS = ("all", "fused", "logits")
 _OF_FOLDS = ("bn-fold-axis",)  # where batch norm is folded there is no tensor before it
 

@@ -157,6 +157,22 @@ def test_a_bias_may_have_been_larger_by_a_constant():
     assert not [each for each in formats([2.0**-9]) if each[1] == "moved"]
 
 
+def test_half_a_step_is_told_though_a_converter_divides_in_float32():
+    """round((b + 3) / s), of float32: where the quotient is about 70,000, some lie beyond half a step."""
+    rng = np.random.default_rng(0)
+    b = rng.uniform(-1, 1, 4096).astype(np.float32)
+    scale = np.float32(3) / np.float32(70_000) * rng.uniform(0.9, 1.1, 4096).astype(np.float32)
+    stored = np.rint((b + np.float32(3)) / scale).astype(np.int32)
+    steps = scale.astype(np.float64)
+    copy = stored * steps - 3
+    off = np.abs(copy - b.astype(np.float64)) / steps
+    assert off.max() > 0.5
+    moved = next(each for each in roundings(copy, steps=steps, constant=3.0) if each.form == "moved")
+    made = moved.widen(Expected.exactly(b.astype(np.float64)))
+    assert (np.abs(copy - made.value) <= made.slack).all()
+    assert (made.slack < 0.54 * steps).all()
+
+
 def of(form, copy, **how) -> Rounding:
     return next(each for each in roundings(np.array(copy, float), **how) if each.form == form)
 
