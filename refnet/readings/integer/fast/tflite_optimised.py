@@ -127,7 +127,9 @@ def mean(
     n = np.float32(x.values.shape[2] * x.values.shape[3])
     m, e = multiplier(float(s_x / (n * s_y)))
     total = x.values.sum(axis=(2, 3), keepdims=True, dtype=np.int64)
-    y = mbqm_half_up(total, m, e) + z_y - int(round_away(s_x * np.float32(z_x) / s_y))
+    full = x.values.shape[1] // 16 * 16
+    steps = np.concatenate([mbqm_half_up(total[:, :full], m, e), mbqm(total[:, full:], m, e)], axis=1)
+    y = steps + z_y - int(round_away(s_x * np.float32(z_x) / s_y))
     return QuantisedTensor(np.clip(y, to.low, to.high).astype(to.dtype), to)
 
 

@@ -1,9 +1,10 @@
 """TensorFlow Lite's optimised builtin kernels on x86 (BUILTIN_WITHOUT_DEFAULT_DELEGATES), as scalar loops.
 
 Their code is written for NEON and translated: the second rounding of a multiplier sends ties up. What is not here is
-as in the reference kernels. `quantize`, `dequantize` and `requantize` work on vectors of 8 or 16 numbers, and
-what does not fill the last vector, in the order N, H, W, C, goes by another rule. Not modelled is that MUL narrows
-to int16 by wrapping, where a product is beyond 32767 steps of the output, and that ADD sends ties of its inputs up.
+as in the reference kernels. `quantize`, `dequantize`, `requantize` and `mean` work on vectors of 8 or 16 numbers, and
+what does not fill the last vector, in the order N, H, W, C, goes by another rule. Not modelled: ADD and MUL narrow to
+int16 by wrapping, where a sum or product is beyond 32767 steps of the output, and ADD sends ties of its inputs up; the
+logistic function and tanh of int16 are others where the scale is a power of two.
 Sources: tensorflow/lite/kernels/internal/optimized/.
 """
 
@@ -132,7 +133,7 @@ def mean(
     """The mean of whole maps of 8 bits whose axes are kept; any other as in the reference kernels.
 
     clip(MBQM(S, Q(double(f32(s_in / f32(n * s_out))))) + z_out - round_away(f32(f32(z_in * s_in) / s_out))), S the sum
-    of the raw integers of a map, ties of the second rounding up.
+    of the raw integers of a map, ties of the second rounding up but for the channels behind the last 16.
 
     Parameters
     ----------
@@ -149,7 +150,8 @@ def mean(
     y = np.zeros((N, C, 1, 1), to.dtype)
     for n, c in np.ndindex(N, C):
         total = sum(int(x.values[n, c, h, v]) for h, v in np.ndindex(H, W))
-        y[n, c, 0, 0] = min(max(mbqm_half_up(total, m, e) + offset, to.low), to.high)
+        rounding = mbqm_half_up if c < C // 16 * 16 else mbqm
+        y[n, c, 0, 0] = min(max(rounding(total, m, e) + offset, to.low), to.high)
     return QuantisedTensor(y, to)
 
 
