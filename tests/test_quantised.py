@@ -17,7 +17,7 @@ from refnet.files import containers
 from refnet.files.quantised import read_quantised
 from refnet.graph import Node
 from refnet.inputs import input_of
-from refnet.readings.integer import loops
+from refnet.readings.integer import fast, loops
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 
@@ -162,6 +162,18 @@ def test_images_are_prepared_for_the_range_of_the_input_s_integers(vww):
     pixels[:48] = 255
     x = input_of(net, pixels)
     assert (x.min(), x.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("execution", [fast, loops], ids=["fast", "loops"])
+def test_every_tensor_of_a_network_of_rarer_operations_has_the_runtime_s_checksum(execution, tmp_path):
+    with np.load(INTEGERS / "moves.npz", allow_pickle=False) as golden:
+        (tmp_path / "moves.tflite").write_bytes(golden["model"].tobytes())
+        known = dict(zip(golden["name"].tolist(), golden["crc32"].tolist(), strict=True))
+        x = np.moveaxis(golden["input0"], -1, 1)
+    net = refnet.load(tmp_path / "moves.tflite")
+    made = {net.keys[node.name]: zlib.crc32(layout(y).tobytes()) for node, y in net.steps(x, execution)}
+    assert len(made) == 30
+    assert made == {name: known[name] for name in made}
 
 
 def test_the_engine_that_a_file_of_pytorch_does_not_name_is_said_to_be_assumed(capsys):

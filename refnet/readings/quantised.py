@@ -7,7 +7,7 @@ a `dequantize`, and throughout dynamic-range files, whose convolutions read inte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -101,7 +101,7 @@ def run_node(
     """
     held = [params.get(f"{node.name}.{slot}") for slot in slots(node)]
     try:
-        if to is None and node.op not in _BARE:
+        if to is None and not (node.op in _BARE and isinstance(inputs[0], QuantisedTensor)):
             return _float(node, inputs, held, kernels, execution)
         rule = _rule(node.op, kernels, execution)
         return rule(*inputs, *held, **node.attrs, **({} if to is None else {"to": to}), **options)
@@ -148,6 +148,10 @@ def _hard_swish(x: Any) -> Any:
     return x * np.clip(x + np.float32(3), np.float32(0), np.float32(6)) / np.float32(6)
 
 
+def _part(x: Any, *, begin: Sequence[int], end: Sequence[int], step: Sequence[int]) -> Any:
+    return np.ascontiguousarray(x[(slice(None), *map(slice, begin, end, step))])
+
+
 def _resize(x: Any, *, size: tuple[int, int], align_corners: bool, half_pixel: bool) -> Any:
     if align_corners == half_pixel:
         raise RequestError("resize_bilinear of floats by neither or both of corners and centres")
@@ -163,5 +167,11 @@ _FLOATS: Mapping[str, Any] = {
     "sub": np.subtract,
     "add": np.add,
     "scale": np.multiply,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "arg_max": lambda x, *, dtype: x.argmax(axis=1, keepdims=True).astype(dtype),
+    "reduce_max": lambda x, *, axes: x.max(axis=axes, keepdims=True),
+    "strided_slice": _part,
+    "tile": lambda x, *, times: np.tile(x, (1, *times)),
     "concatenation": lambda *xs: np.concatenate(xs, axis=1),
 }

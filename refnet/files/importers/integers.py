@@ -120,8 +120,6 @@ class IntegerBuilder(GraphBuilder):
         to : what its integers stand for, where that is not for the file's tensor of this name to say
         blocks : into how many maps each image is cut behind it; as before, where that is 0
         """
-        if not 1 <= min(shape) <= math.prod(shape) <= _LARGEST:
-            raise FormatError(f"makes a map of the shape {shape}")
         held = {slot: value for slot, value in (params or {}).items() if value is not None}
         shapes = {slot: values_of(value).shape for slot, value in held.items()}
         for value in held.values():
@@ -129,6 +127,9 @@ class IntegerBuilder(GraphBuilder):
         cut = {self.blocks.get(x.node, 1) for x in inputs}
         if len(cut) > 1:
             raise FormatError(f"joins maps that are cut into {' and '.join(map(str, sorted(cut)))} blocks")
+        blocks = blocks or cut.pop()
+        if not 1 <= min(shape) <= math.prod(shape) * blocks <= _LARGEST:
+            raise FormatError(f"makes a map of the shape {shape}, {blocks} for each image")
         node = Node(self._fit(tensor), op, tuple(x.node for x in inputs), shapes, attrs)
         self.nodes.append(node)
         self.held |= {f"{node.name}.{slot}": value for slot, value in held.items()}
@@ -136,7 +137,7 @@ class IntegerBuilder(GraphBuilder):
         if q is not None:
             self.quantised[node.name] = q
         self.names[node.name] = tensor
-        self.blocks[node.name] = blocks or cut.pop()
+        self.blocks[node.name] = blocks
         return Map(node.name, shape, inputs[0].axes)
 
     def flat(self, x: Map, name: str = "") -> Map:
