@@ -119,7 +119,7 @@ SAMPLES = {
     "keras": ["keras_v3_small.keras"],
 }
 NESTED = ["shared-keras2.keras", "shared-keras3.keras", "deep-keras2.keras", "layers-keras3.keras"]
-PICKLES = ["own.pth", "own-legacy.pth", "v3-protocol5.pth", "v3-script.pt", "lightning.ckpt", "average-object.pth"]
+PICKLES = ["v3-protocol5.pth", "v3-script.pt", "lightning.ckpt", "own-legacy.pth", "v3-hidden.pth", "v3-compiled.pth"]
 
 
 # ----------------------------------------------------------------------------------------------------------- the parent

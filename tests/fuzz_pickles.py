@@ -14,6 +14,7 @@ import io
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -61,12 +62,14 @@ def pickle_mutants(data: bytes, seed: int, count: int) -> Iterator[bytes]:
 
 
 def read(path: Path) -> Any:
-    """The arrays of a file that also has been read as a network, known or not."""
+    """The arrays of a file; every second is also read as a network, known or not, which takes ten times as long."""
     from refnet.errors import FormatError, RequestError
     from refnet.files import containers
     from refnet.files.checkpoint import identify
 
     contents = containers.read(path)
+    if zlib.crc32(path.read_bytes()) % 2:
+        return contents
     try:
         identify(path, contents=contents)
     except (FormatError, RequestError) as error:
