@@ -16,7 +16,7 @@ from refnet.errors import GraphError
 from refnet.networks.preprocessing import Preprocessing
 from refnet.ops import ATTRIBUTES, CONVOLUTIONS, OPS, OPTIONAL, POOLS
 
-__all__ = ["SOURCE", "Graph", "Node", "Recipe", "Unit", "check", "interpret", "is_global", "walk"]
+__all__ = ["SOURCE", "Graph", "Node", "Recipe", "Unit", "check", "check_order", "interpret", "is_global", "walk"]
 
 SOURCE = "input"  # the name of the array that a network is given
 
@@ -310,32 +310,42 @@ def check(graph: Graph) -> Graph:
 
     Raises
     ------
-    GraphError
-        naming the node: unknown operation, name used twice, input not defined before its reader, parameters or
-        attributes other than the operation's, an attribute that the operation does not run on. Whether shapes agree
-        is for `readings.shapes.well_formed` to say.
+    GraphError : as `check_order`; an unknown operation, parameters or attributes other than the operation's. Whether
+        shapes agree is for `readings.shapes.well_formed` to say.
     """
-    if not graph.nodes:
-        raise GraphError("the graph has no nodes")
-    seen = {SOURCE}
     for node in graph.nodes:
         op = OPS.get(node.op)
         if op is None:
             raise GraphError(f"{node.name}: no operation is called {node.op!r}; they are {', '.join(OPS)}")
-        if node.name in seen:
-            raise GraphError(f"{node.name}: the name is used twice")
-        if undefined := [name for name in node.inputs if name not in seen]:
-            raise GraphError(f"{node.name}: reads {undefined[0]!r}, which no earlier node makes")
         if len(node.inputs) < op.inputs or (len(node.inputs) > op.inputs and not op.many):
-            least = "or more " if op.many else ""
+            least = "or more " * op.many
             raise GraphError(f"{node.name}: {node.op} reads {op.inputs} {least}tensor(s), not {len(node.inputs)}")
         required = [slot for slot in op.params if slot not in OPTIONAL]
         if not set(required) <= set(node.params) <= set(op.params):
             raise GraphError(f"{node.name}: {node.op} takes the parameters {op.params}, not {tuple(node.params)}")
         if set(node.attrs) != set(op.attrs):
             raise GraphError(f"{node.name}: {node.op} takes the attributes {op.attrs}, not {tuple(node.attrs)}")
+    return check_order(graph)
+
+
+def check_order(graph: Graph) -> Graph:
+    """Refuse a graph, of whatever operations, that cannot be run in order; return it otherwise.
+
+    Raises
+    ------
+    GraphError : no nodes; a name used twice, an input not defined before its reader, an attribute that no operation
+        runs on, an output that no node makes
+    """
+    if not graph.nodes:
+        raise GraphError("the graph has no nodes")
+    seen = {SOURCE}
+    for node in graph.nodes:
+        if node.name in seen:
+            raise GraphError(f"{node.name}: the name is used twice")
+        if undefined := [name for name in node.inputs if name not in seen]:
+            raise GraphError(f"{node.name}: reads {undefined[0]!r}, which no earlier node makes")
         for key, value in node.attrs.items():
-            if not ATTRIBUTES[key](value):
+            if key in ATTRIBUTES and not ATTRIBUTES[key](value):
                 raise GraphError(f"{node.name}: {key} is {str(value)[:60]}: {node.op} does not run on that")
         seen.add(node.name)
     for place, name in enumerate(graph.returns):

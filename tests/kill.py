@@ -18,6 +18,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -161,9 +162,10 @@ def main() -> int:
     parser.add_argument("commands", nargs="*", choices=[*COMMANDS, []], help="by default all")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--signals", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
-    bad = 0
+    bad, rng = 0, random.Random(options.seed)
     for name in options.commands or COMMANDS:
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
@@ -176,7 +178,7 @@ def main() -> int:
         rounds = [(signal.SIGKILL, i, options.kills) for i in range(options.kills)]
         rounds += [(SIGNALS[i % 3], i, options.signals) for i in range(options.signals)]
         for number, index, count in rounds:
-            found.update(disturbed(name, number, 1.1 * seconds * (index + 0.5) / count, whole))
+            found.update(disturbed(name, number, 1.1 * seconds * (index + rng.random()) / count, whole))
         bad += found.total()
         print(f"{name}: {options.kills} kills, {options.signals} signals over {seconds:.1f} s: ", end="")
         print("nothing found" if not found else "; ".join(f"{times} x {what}" for what, times in found.items()))

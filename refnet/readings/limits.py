@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping
 
 from refnet.errors import GraphError
-from refnet.graph import SOURCE, Graph, Node
+from refnet.graph import SOURCE, Graph, Node, check_order
 from refnet.ops import CONVOLUTIONS, POOLS
 from refnet.readings.shapes import shapes
 
-__all__ = ["check_sizes"]
+__all__ = ["check_growth", "check_sizes"]
 
 Shape = tuple[int, ...]
 
@@ -78,3 +78,51 @@ def _products(node: Node, every: Mapping[str, Shape]) -> int:
     if node.op in CONVOLUTIONS:
         return math.prod(every[node.name]) * math.prod(node.params["w"][1:])
     return math.prod(every[node.name]) * math.prod(node.attrs["kernel"]) if node.op in POOLS else 0
+
+
+def check_growth(graph: Graph) -> Graph:
+    """The same of a graph of integers, whose operations are a runtime's: by what their attributes and weights tell.
+
+    No map is taken to be smaller than it is: what is no window, border or size leaves it as large as it was.
+
+    Raises
+    ------
+    GraphError
+        naming the node; as `graph.check_order`, too.
+    """
+    if len(graph) > _NODES:
+        raise GraphError(f"the graph has {len(graph)} nodes, more than {_NODES}: no network of this family does")
+    every = {SOURCE: graph.input_shape}
+    given = math.prod(graph.input_shape)
+    if given > _IMAGE:
+        raise GraphError(f"one image has {given} numbers, more than refnet takes ({_IMAGE})")
+    tensor, tensors, products = (max(least, ratio * given) for least, ratio in (_TENSOR, _TENSORS, _PRODUCTS))
+    all_made = all_products = 0
+    for node in check_order(graph).nodes:
+        before = [every[name] for name in node.inputs]
+        every[node.name], largest = _grown(node, before)
+        all_made += largest
+        all_products += math.prod(every[node.name]) * math.prod(node.params.get("w", (1, 1))[1:])
+        if largest > tensor:
+            raise GraphError(f"{node.name}: makes {largest} numbers of one image, out of all proportion to its input")
+        if all_made > tensors or all_products > products:
+            raise GraphError(f"{node.name}: the nodes up to it make {all_made} numbers in {all_products} products")
+    return graph
+
+
+def _grown(node: Node, before: list[Shape]) -> tuple[Shape, int]:
+    """At most the shape that a node makes of one image, and how many numbers it makes on the way."""
+    if not before:
+        raise GraphError(f"{node.name}: {node.op} reads nothing")
+    attrs = node.attrs
+    channels = (sum if "axis" in attrs else max)(shape[0] for shape in before)
+    height, width = (max((*shape[1:], 1, 1)[side] for shape in before) for side in (0, 1))
+    if "pad" in attrs:
+        height, width = (n + sum(pad) for n, pad in zip((height, width), attrs["pad"], strict=True))
+    largest = channels * height * width
+    height, width = (-(-n // by) for n, by in zip((height, width), attrs.get("stride", (1, 1)), strict=True))
+    height, width = attrs.get("size", (1, 1) if "axes" in attrs else (height, width))
+    if "w" in node.params:
+        channels = node.params["w"][0]
+    made = (channels, height, width)
+    return made, max(largest, math.prod(made))
