@@ -306,36 +306,30 @@ def is_global(node: Node, image: Shape) -> bool:
 
 
 def check(graph: Graph) -> Graph:
-    """Refuse a graph that breaks its own rules; return it otherwise.
+    """Refuse a graph that breaks the rules of its operations, or of `check_order`; return it otherwise.
 
-    Raises
-    ------
-    GraphError : as `check_order`; an unknown operation, parameters or attributes other than the operation's. Whether
-        shapes agree is for `readings.shapes.well_formed` to say.
+    Whether shapes agree is for `readings.shapes.well_formed` to say.
     """
     for node in graph.nodes:
         op = OPS.get(node.op)
         if op is None:
             raise GraphError(f"{node.name}: no operation is called {node.op!r}; they are {', '.join(OPS)}")
         if len(node.inputs) < op.inputs or (len(node.inputs) > op.inputs and not op.many):
-            least = "or more " * op.many
-            raise GraphError(f"{node.name}: {node.op} reads {op.inputs} {least}tensor(s), not {len(node.inputs)}")
+            wanted = f"{op.inputs} {'or more ' * op.many}"
+            raise GraphError(f"{node.name}: {node.op} reads {wanted}tensor(s), not {len(node.inputs)}")
         required = [slot for slot in op.params if slot not in OPTIONAL]
         if not set(required) <= set(node.params) <= set(op.params):
             raise GraphError(f"{node.name}: {node.op} takes the parameters {op.params}, not {tuple(node.params)}")
         if set(node.attrs) != set(op.attrs):
             raise GraphError(f"{node.name}: {node.op} takes the attributes {op.attrs}, not {tuple(node.attrs)}")
+        for key, value in node.attrs.items():
+            if not ATTRIBUTES[key](value):
+                raise GraphError(f"{node.name}: {key} is {str(value)[:60]}: {node.op} does not run on that")
     return check_order(graph)
 
 
 def check_order(graph: Graph) -> Graph:
-    """Refuse a graph, of whatever operations, that cannot be run in order; return it otherwise.
-
-    Raises
-    ------
-    GraphError : no nodes; a name used twice, an input not defined before its reader, an attribute that no operation
-        runs on, an output that no node makes
-    """
+    """Refuse a graph, of whatever operations, that cannot be run in order: GraphError names the node; return others."""
     if not graph.nodes:
         raise GraphError("the graph has no nodes")
     seen = {SOURCE}
@@ -344,9 +338,6 @@ def check_order(graph: Graph) -> Graph:
             raise GraphError(f"{node.name}: the name is used twice")
         if undefined := [name for name in node.inputs if name not in seen]:
             raise GraphError(f"{node.name}: reads {undefined[0]!r}, which no earlier node makes")
-        for key, value in node.attrs.items():
-            if key in ATTRIBUTES and not ATTRIBUTES[key](value):
-                raise GraphError(f"{node.name}: {key} is {str(value)[:60]}: {node.op} does not run on that")
         seen.add(node.name)
     for place, name in enumerate(graph.returns):
         if name not in seen - {SOURCE}:

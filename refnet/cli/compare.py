@@ -10,6 +10,7 @@ from typing import Any
 
 from refnet.cli.common import Command, print_json, progress, say, seconds_argument, write_text
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers.archive import small_text
 from refnet.files.containers.atomic import writable
 from refnet.files.containers.json_text import bounded
 from refnet.graph import SOURCE
@@ -149,11 +150,9 @@ def _integers_of(options: argparse.Namespace, pack: IntegerPack) -> Any:
 
 def _object(path: str) -> dict[str, Any]:
     """A JSON object from a file."""
-    if not Path(path).is_file():
-        raise FormatError(f"{path}: is no file")
-    data = bounded(Path(path).read_bytes(), path)
+    data = bounded(small_text(path).encode("utf-8"), path)
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: not JSON: {error}") from None
     if not isinstance(value, dict):

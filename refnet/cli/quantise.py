@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.most < 1:
         raise RequestError(f"--most {options.most}: take at least 1")
     if Path(options.target).suffix == ".npz":
-        writable(options.target, options.weights)
+        writable(options.target, options.weights, options.calibrate)
     else:
         free(options.target)
     which = {"model": options.model, "width": options.width, "size": options.size, **part_of(options)}
@@ -111,7 +111,11 @@ def _images(options: argparse.Namespace, net: Any) -> list[Array]:
     if path.suffix == ".npy":
         _, x = read_input(net, path, options.size)
         return [net.checked(x.astype(np.float32)[: options.most])]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _IMAGES) if path.is_dir() else []
+    files = (
+        sorted(file for file in path.rglob("*") if file.suffix.lower() in _IMAGES and file.is_file())
+        if path.is_dir()
+        else []
+    )
     if not files:
         raise RequestError(f"{path}: is no folder with images in it")
     return [input_of(net, file) for file in files[: options.most]]

@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.top < 1:
         raise RequestError(f"--top {options.top}: take at least 1")
     if options.write:
-        _writable(options.write)
+        _writable(options.write, options.input, options.weights, options.labels)
     which = {"model": options.model, "width": options.width, "size": options.size, "strict": options.strict}
     net = with_kernels(load(options.weights, **which, **part_of(options)), options.kernels)
     net = _as_asked(options, net)
@@ -135,10 +135,10 @@ def _input(options: argparse.Namespace, net: AnyNetwork) -> tuple[AnyNetwork, Ar
     return net if x.dtype == net.dtype else net.astype(x.dtype), x, path.name, prepared
 
 
-def _writable(path: str) -> None:
+def _writable(path: str, *inputs: str | None) -> None:
     if Path(path).suffix not in (".npy", ".npz", ".png"):
         raise RequestError(f"{path}: outputs are written as .npy (one), .npz (all) or .png (a map)")
-    writable(path)
+    writable(path, *inputs)
 
 
 def _write(path: Path, found: list[Answer], pre: Preprocessing | None, x: Array) -> None:

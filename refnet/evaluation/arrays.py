@@ -15,11 +15,13 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.dataset import Dataset, fingerprint
 from refnet.files.containers import npz
+from refnet.files.containers.archive import small_text
 
 __all__ = ["read_arrays", "read_labels"]
 
 Array = npt.NDArray[Any]
 
+_LARGEST = 64 << 20  # bytes of a text of labels
 _TAKE = "take floats (N, C, H, W) that are ready for the network, or uint8 pixels (N, H, W, 3)"
 
 
@@ -73,12 +75,7 @@ def read_labels(path: str | os.PathLike[str]) -> Array:
     file = Path(path)
     if file.suffix == ".npy":
         return np.array(_mapped(file))
-    if not file.is_file():
-        raise FormatError(f"{file}: no such file of labels")
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise FormatError(f"{file}: no text; take an .npy file or one integer a line") from None
+    lines = small_text(file, _LARGEST).split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     labels = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError
 from refnet.files.containers.atomic import atomic_file
-from refnet.graph import Graph, Node, Recipe
-from refnet.networks.preprocessing import Preprocessing
+from refnet.files.graph_text import graph_document, graph_of, json_object
+from refnet.graph import Graph
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 __all__ = ["ABOUT", "integers_in", "write_integers_npz"]
@@ -38,9 +37,7 @@ def write_integers_npz(
     about = {
         "format": _FORMAT,
         "kernels": kernels,
-        "recipe": asdict(graph.recipe),
-        "graph": [asdict(node) for node in graph.nodes],
-        "returns": graph.outputs,
+        **graph_document(graph),
         "quantised": {
             name: {"scale": float(q.single()[0]), "zero_point": q.single()[1], "dtype": str(q.dtype)}
             for name, q in quantised.items()
@@ -64,20 +61,10 @@ def integers_in(
     if ABOUT not in arrays:
         return None
     try:
-        about = json.loads(arrays[ABOUT].tobytes())
+        about = json_object(arrays[ABOUT].tobytes())
         if about.get("format") != _FORMAT:
             raise FormatError(f"is of the format {str(about.get('format'))[:60]!r}; this is read: {_FORMAT!r}")
-        nodes = tuple(
-            Node(
-                n["name"],
-                n["op"],
-                tuple(n["inputs"]),
-                {k: tuple(v) for k, v in n["params"].items()},
-                _tuples(n["attrs"]),
-            )
-            for n in about["graph"]
-        )
-        graph = Graph(_recipe(about["recipe"]), nodes, tuple(about["returns"]))
+        graph = graph_of(about)
         params = {name: _held(arrays, name, shape) for name, shape in graph.params().items()}
         quantised = {
             name: Quantisation(q["scale"], q["zero_point"], None, q["dtype"]) for name, q in about["quantised"].items()
@@ -99,16 +86,3 @@ def _held(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Any
     return QuantisedTensor(
         array, Quantisation(scale, arrays[f"{name}.zero_point"], 0 if scale.ndim else None, array.dtype)
     )
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
-    if isinstance(value, dict):
-        return {key: _tuples(each) for key, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _recipe(entry: dict[str, Any]) -> Recipe:
-    made = _tuples(entry)
-    before = made.pop("preprocessing")
-    return Recipe(**made, preprocessing=None if before is None else Preprocessing(**before))

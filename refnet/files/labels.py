@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from os import PathLike
-from pathlib import Path
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import shipped
+from refnet.files.containers.archive import small_text
 from refnet.graph import Recipe
 
 __all__ = ["class_names", "fitting_labels", "names_in", "names_of_classes", "read_names"]
@@ -95,10 +95,7 @@ def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
     ------
     FormatError : it cannot be read, or holds none
     """
-    try:
-        found = names_in(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: cannot be read as text: {getattr(error, 'strerror', None) or error}") from None
+    found = names_in(small_text(path))
     if not found:
         raise FormatError(f"{path}: names no classes: one a line, or a list in JSON")
     return found

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers import npy, safetensors
 
-__all__ = ["FORMATS", "Stored", "read_array", "writer"]
+__all__ = ["FORMATS", "Stored", "read_array", "stored_in", "writer"]
 
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]  # 'params' and 'tensors': name -> shape as stored
@@ -40,6 +40,19 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     sha256: str
+
+
+def stored_in(kind: str, name: str, form: str) -> str:
+    """The file of one array in a pack that has a file for each.
+
+    Raises
+    ------
+    RequestError
+        for a name that leads elsewhere.
+    """
+    if not name.isprintable() or any(letter in name for letter in "/\\:") or name.startswith("."):
+        raise RequestError(f"{name!r} can be the name of no file: rename the node, or take another format")
+    return f"{kind}/{name}.{'npy' if form == 'npy' else 'bin'}"
 
 
 class Writer(Protocol):
@@ -91,7 +104,7 @@ class _OneByOne:
         if self.form == "npy":
             descr = {"descr": _ON_DISK[self.dtype].str, "fortran_order": False, "shape": array.shape}
             np.lib.format.write_array_header_1_0(head, descr)
-        file = f"{kind}/{name}.{'npy' if self.form == 'npy' else 'bin'}"
+        file = stored_in(kind, name, self.form)
         digest = hashlib.sha256(head.getvalue())
         with open(self.folder / file, "xb") as stream:
             stream.write(head.getvalue())

@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers import npy
+from refnet.files.graph_text import positive_shape
+from refnet.pack.formats import stored_in
 
 __all__ = ["INTEGER_FORMATS", "ArrayWriter", "array_writer", "read_stored"]
 
@@ -60,7 +63,7 @@ class _Files:
 
     def add(self, kind: str, name: str, array: Array) -> dict[str, Any]:
         (self.folder / kind).mkdir(exist_ok=True)
-        file = f"{kind}/{name}.{'npy' if self.form == 'npy' else 'bin'}"
+        file = stored_in(kind, name, self.form)
         stream = io.BytesIO()
         if self.form == "npy":
             np.lib.format.write_array(stream, _little(array), version=(1, 0), allow_pickle=False)
@@ -140,14 +143,17 @@ def read_stored(folder: Path, form: str, name: str, entry: dict[str, Any]) -> Ar
         raise FormatError(
             f"{path}: {name} does not have the hash that the manifest gives: changed since it was written"
         )
-    shape, dtype = tuple(entry["shape"]), np.dtype(entry["dtype"]).newbyteorder("<")
+    if entry["dtype"] not in DTYPES:
+        raise FormatError(f"{name}: is of {str(entry['dtype'])[:60]!r}; take one of {', '.join(DTYPES)}")
+    shape, dtype = positive_shape(entry["shape"], name), np.dtype(entry["dtype"]).newbyteorder("<")
+    stream = io.BytesIO(data)
     try:
-        if form == "npy":
-            array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        else:
-            array = np.frombuffer(data, dtype)
-    except ValueError as error:
-        raise FormatError(f"{path}: {' '.join(str(error).split())}") from None
-    if array.size != math.prod(shape) or array.dtype.newbyteorder("<") != dtype:
-        raise FormatError(f"{path}: {name} holds {array.size} {array.dtype}, and the manifest says {shape} {dtype}")
-    return np.asarray(array.reshape(shape), dtype.newbyteorder("="))
+        if form == "npy" and (found := npy.read_header(stream)) != (shape, False, dtype):
+            raise FormatError(f"holds {found[2]} of shape {found[0]}, and the manifest says {shape} {dtype}")
+    except FormatError as error:
+        raise FormatError(f"{path}: {name}: {error}") from None
+    size = len(data) - stream.tell()
+    if size != math.prod(shape) * dtype.itemsize:
+        raise FormatError(f"{path}: {name} has {size} bytes, and the manifest says {shape} {dtype}")
+    array = np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
+    return np.asarray(array, dtype.newbyteorder("="))

@@ -7,8 +7,6 @@ whole or not at all. docs/pack-format.md specifies it.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -21,14 +19,14 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files.containers.atomic import atomic_folder
-from refnet.files.containers.json_text import bounded
-from refnet.files.graph_text import graph_of
+from refnet.files.graph_text import graph_of, json_field
 from refnet.graph import SOURCE, Node
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integer_arrays import INTEGER_FORMATS, ArrayWriter, array_writer, read_stored
-from refnet.pack.manifest import INTEGER_FORMAT, LAYOUTS, MANIFEST, manifest_text
+from refnet.pack.manifest import INTEGER_FORMAT, LAYOUTS, MANIFEST, manifest_object, manifest_text, pack_file
 from refnet.readings.integer.derived import SUMMED, constants, exact_sums
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.limits import check_growth
 
 __all__ = ["IntegerPack", "is_integer_pack", "read_integer_pack", "write_integer_pack"]
 
@@ -254,17 +252,19 @@ def read_integer_pack(path: str | Path) -> IntegerPack:
     path = Path(path)
     file = path / MANIFEST
     try:
-        entries = json.loads(bounded(file.read_bytes(), "the manifest"))
+        entries = manifest_object(path)
         if entries.get("format") != INTEGER_FORMAT:
             raise FormatError(f"is of the format {str(entries.get('format'))[:60]!r}; this is read: {INTEGER_FORMAT!r}")
         if entries["storage"] == "c":
             raise FormatError("this pack is C source, to be compiled, not read: write it again in another format")
-        graph = graph_of(entries, "manifest")
-        stored = {**entries["params"], **entries["tensors"], **entries["constants"], **entries["accumulators"]}
-        for name, entry in stored.items():
-            if not Path(os.path.realpath(path / entry["file"])).is_relative_to(os.path.realpath(path)):
-                raise FormatError(f"{name}: leads out of the pack; refused")
+        graph = check_growth(graph_of(entries, "manifest"))
+        for kind in ("params", "tensors", "constants", "accumulators"):
+            for name, entry in json_field(entries, kind, dict, "manifest").items():
+                pack_file(path, json_field(entry, "file", str, name))
         params = {name: _held(path, entries["storage"], name, entries["params"][name]) for name in graph.params()}
+        for name, shape in graph.params().items():
+            if (found := _bare(params[name]).shape) != shape:
+                raise FormatError(f"{name} has shape {found}, in the graph it has {shape}")
         quantised = {
             name: Quantisation(entry["scale"], entry["zero_point"], None, entry["dtype"])
             for name, entry in entries["quantised"].items()

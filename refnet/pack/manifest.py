@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from refnet.errors import FormatError, GraphError
+from refnet.files.containers.json_text import LARGEST
 from refnet.files.graph_text import graph_document, graph_of, json_field, json_object, positive_shape
 from refnet.graph import SOURCE, Graph
 from refnet.networks.dialects import MODELS
@@ -22,12 +23,15 @@ from refnet.readings.shapes import shapes, well_formed
 __all__ = [
     "DTYPES",
     "FORMAT",
+    "INTEGER_FORMAT",
     "LAYOUTS",
     "MANIFEST",
     "Manifest",
     "head",
     "laid_out",
+    "manifest_object",
     "manifest_text",
+    "pack_file",
     "parse_manifest",
 ]
 
@@ -99,9 +103,7 @@ def parse_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST
     try:
-        if not file.is_file():
-            raise FormatError("is missing: no golden pack, or one that was never finished")
-        entries = _entries(_inside(folder, MANIFEST).read_bytes())
+        entries = _entries(manifest_object(folder))
         graph = check_sizes(well_formed(graph_of(entries, "manifest")))
         params, tensors = (
             {
@@ -118,8 +120,20 @@ def parse_manifest(folder: Path) -> Manifest:
         raise FormatError(f"{file}: holds a value that nothing runs on: {error}") from None
 
 
-def _entries(data: bytes) -> dict[str, Any]:
-    manifest = json_object(data)
+def manifest_object(folder: Path) -> dict[str, Any]:
+    """The manifest of a pack of either kind, as JSON has it.
+
+    Raises
+    ------
+    FormatError : it is missing, leads elsewhere, is no JSON, or more than a manifest is
+    """
+    if not (folder / MANIFEST).is_file():
+        raise FormatError("is missing: no golden pack, or one that was never finished")
+    with open(pack_file(folder, MANIFEST), "rb") as file:
+        return json_object(file.read(LARGEST + 1))
+
+
+def _entries(manifest: dict[str, Any]) -> dict[str, Any]:
     found = manifest.get("format")
     if found == INTEGER_FORMAT:
         raise FormatError("is a pack of integers, which compare_integers and read_integer_pack take")
@@ -136,14 +150,14 @@ def _entries(data: bytes) -> dict[str, Any]:
 def _array(folder: Path, name: str, entry: Any, dtype: str) -> Stored:
     """What the manifest says of one array, if it may be believed so far."""
     file = json_field(entry, "file", str, name)
-    _inside(folder, file)
+    pack_file(folder, file)
     if entry.get("dtype") != dtype:
         raise FormatError(f"{name}: is of {str(entry.get('dtype'))[:60]!r} in a pack of {dtype}")
     shape = positive_shape(entry.get("shape"), name)
     return Stored(file, shape, dtype, json_field(entry, "sha256", str, name))
 
 
-def _inside(folder: Path, file: str) -> Path:
+def pack_file(folder: Path, file: str) -> Path:
     """The path of a file that the manifest names, if that does not lead out of the folder."""
     pure = PurePosixPath(file)
     try:

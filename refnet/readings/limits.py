@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph, Node, check_order
-from refnet.ops import CONVOLUTIONS, POOLS
+from refnet.ops import ATTRIBUTES, CONVOLUTIONS, POOLS
 from refnet.readings.shapes import shapes
 
 __all__ = ["check_growth", "check_sizes"]
@@ -24,9 +24,11 @@ _NODES = 2000  # eight times those of the deepest network that can be built
 # the largest tensor is 12 times the image (a map of 150 classes at full size 50), all tensors come to 190 times it, and
 # the products to 6,300 times it: see tests/readings/test_limits.py.
 _IMAGE = 1 << 28
+_IMAGE_OF_INTEGERS = 1 << 24  # which is run to know its shapes
 _TENSOR = 1 << 22, 256
 _TENSORS = 1 << 23, 1 << 11
 _PRODUCTS = 1 << 30, 1 << 16
+_GEOMETRY = {"stride", "dilation", "kernel", "size", "pad"}
 
 
 def check_sizes(graph: Graph) -> Graph:
@@ -92,10 +94,10 @@ def check_growth(graph: Graph) -> Graph:
     """
     if len(graph) > _NODES:
         raise GraphError(f"the graph has {len(graph)} nodes, more than {_NODES}: no network of this family does")
-    every = {SOURCE: graph.input_shape}
+    every: dict[str, Shape] = {SOURCE: graph.input_shape}
     given = math.prod(graph.input_shape)
-    if given > _IMAGE:
-        raise GraphError(f"one image has {given} numbers, more than refnet takes ({_IMAGE})")
+    if given > _IMAGE_OF_INTEGERS:
+        raise GraphError(f"one image has {given} numbers, more than refnet takes ({_IMAGE_OF_INTEGERS})")
     tensor, tensors, products = (max(least, ratio * given) for least, ratio in (_TENSOR, _TENSORS, _PRODUCTS))
     all_made = all_products = 0
     for node in check_order(graph).nodes:
@@ -112,9 +114,12 @@ def check_growth(graph: Graph) -> Graph:
 
 def _grown(node: Node, before: list[Shape]) -> tuple[Shape, int]:
     """At most the shape that a node makes of one image, and how many numbers it makes on the way."""
+    attrs = node.attrs
+    for key in _GEOMETRY & attrs.keys():
+        if not ATTRIBUTES[key](attrs[key]):
+            raise GraphError(f"{node.name}: {key} is {str(attrs[key])[:60]}: {node.op} does not run on that")
     if not before:
         raise GraphError(f"{node.name}: {node.op} reads nothing")
-    attrs = node.attrs
     channels = (sum if "axis" in attrs else max)(shape[0] for shape in before)
     height, width = (max((*shape[1:], 1, 1)[side] for shape in before) for side in (0, 1))
     if "pad" in attrs:

@@ -111,7 +111,7 @@ def test_labels_that_are_no_integers_are_refused(tmp_path, text, complaint):
 
 
 def test_missing_labels_are_said(tmp_path):
-    with pytest.raises(FormatError, match="no such file of labels"):
+    with pytest.raises(FormatError, match="No such file"):
         read_labels(tmp_path / "y.txt")
     (tmp_path / "y.txt").write_bytes(b"\xff")
     with pytest.raises(FormatError, match="no text"):

@@ -30,6 +30,7 @@ __all__ = [
     "least_elements",
     "opened",
     "shown",
+    "small_text",
     "widened",
 ]
 
@@ -66,6 +67,24 @@ def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise FormatError(f"{where}: cannot be read ({error.strerror or 'input/output error'})") from error
     except (MemoryError, RecursionError) as error:
         raise FormatError(f"{where}: needs more memory than there is") from error
+
+
+def small_text(path: str | os.PathLike[str], most: int = 8 << 20) -> str:
+    """The text of a file that people write: names, classes, a table in JSON.
+
+    Raises
+    ------
+    FormatError
+        as `opened` does; if it has more than `most` bytes, or is no UTF-8.
+    """
+    with opened(path) as file:
+        data = file.read(most + 1)
+        if len(data) > most:
+            raise FormatError(f"has more than {most} bytes: no text of this kind does")
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FormatError(f"cannot be read as text: {error}") from None
 
 
 def _refuse_unless_file(path: Path) -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.errors import FormatError, RequestError
+from refnet.errors import FormatError, GraphError, RequestError
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint, identify, settled
 from refnet.files.containers.structure import Contents
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import image_size
 from refnet.networks.preprocessing import RAW, Preprocessing
+from refnet.readings.limits import check_growth
 
 if TYPE_CHECKING:  # what reads integers is imported where there are some: most files are of floats
     from refnet.files.importers.integers import ImportedIntegers
@@ -62,6 +63,24 @@ def read_quantised(
     FormatError, RequestError
         in one line: the file, what is wrong.
     """
+    found = _read(path, model, width, size, strict, contents)
+    if found is not None:
+        try:
+            check_growth(found.graph)
+        except GraphError as error:
+            raise FormatError(f"{path}: {error}") from None
+    return found
+
+
+def _read(
+    path: str | Path,
+    model: str | None,
+    width: float | None,
+    size: tuple[int, int] | int | None,
+    strict: bool,
+    contents: Contents | None,
+) -> QuantisedFile | None:
+    """The same, whose graph may ask for anything."""
     if contents is None:
         if not Path(path).is_file() or containers.kind(path) not in _KINDS:
             return None
