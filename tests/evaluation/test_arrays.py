@@ -114,5 +114,5 @@ def test_missing_labels_are_said(tmp_path):
     with pytest.raises(FormatError, match="No such file"):
         read_labels(tmp_path / "y.txt")
     (tmp_path / "y.txt").write_bytes(b"\xff")
-    with pytest.raises(FormatError, match="no text"):
+    with pytest.raises(FormatError, match="cannot be read as text"):
         read_labels(tmp_path / "y.txt")
