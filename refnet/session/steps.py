@@ -207,9 +207,9 @@ class _Planner:
         if name in self.kept or len(readers) != 2:
             return None
         pool, scale = readers
-        reduce = self.next(pool.name)
+        reduce = self.next(pool.name) if self.is_mean(pool) else None  # another one may be within a unit
         expand = None if reduce is None else self.next(reduce.output)
-        if not self.is_mean(pool) or reduce is None or expand is None:
+        if reduce is None or expand is None:
             return None
         if reduce.conv.op != "pointwise_conv2d" or expand.conv.op != "pointwise_conv2d":
             return None

@@ -286,3 +286,13 @@ def test_only_a_map_of_one_pixel_is_flattened_by_name():
 def test_a_vector_flattened_again_is_left_to_fast():
     made = run_of(STEM, pool("q", "stem"), Node("f", "flatten", ("q",)), Node("g", "flatten", ("f",)))
     assert made[2:] == [("Rename", "f"), ("Single", "g")]
+
+
+def test_a_map_with_two_readers_of_which_one_is_a_convolution_with_its_activation_opens_no_gate():
+    nodes = (
+        *(STEM, depthwise("dw", "stem"), pointwise("first", "dw"), relu("act", "first"), relu("other", "dw")),
+        Node("sum", "add", ("act", "other")),
+    )
+    assert run_of(*nodes) == [
+        *(("Stem", "stem"), ("InvertedResidual", "dw"), ("Pointwise", "act"), ("Single", "other"), ("Single", "sum")),
+    ]
