@@ -31,6 +31,7 @@ Array = npt.NDArray[Any]
 
 _SAMPLE = 1 << 16  # numbers of each tensor and batch that percentiles and errors are taken of
 _LEVELS = 255
+_LARGEST = float(np.finfo(np.float32).max)
 _FUSED = ("relu", "relu6")
 _KEEP = ("flatten", "max_pool2d", "pad", "resize_bilinear")  # whose integers are those that they read
 _UNIT = Quantisation(1 / 256, -128, None, "int8")  # of what lies between 0 and 1
@@ -45,6 +46,8 @@ class Ranges(NamedTuple):
     def quantisation(self, name: str) -> Quantisation:
         """Of a tensor: 255 steps over its range, 0 being one of them."""
         low, high = min(self.low[name], 0.0), max(self.high[name], 0.0)
+        if not np.isfinite(self.low[name] + self.high[name]) or high - low > _LARGEST:
+            raise RequestError(f"{name}: its numbers leave float32: calibrate on images as the network takes them")
         if high - low < 1e-30:  # nothing but zeros
             return Quantisation(1.0, 0, None, "int8")
         scale = np.float32((high - low) / _LEVELS)

@@ -159,3 +159,11 @@ def test_a_file_that_was_changed_is_refused(integers, tmp_path):
     np.savez(path, **arrays)
     with pytest.raises(FormatError, match="a zero point of -1280: int8 does not hold it"):
         refnet.load(path)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_images_whose_numbers_leave_float32_on_their_way_are_refused(value):
+    net = refnet.load()
+    with pytest.raises(RequestError, match="calibrate on images as the network takes them"):
+        refnet.quantise(net, [np.full((1, 3, 32, 32), value, np.float32)])
