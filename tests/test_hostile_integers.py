@@ -123,6 +123,23 @@ def test_an_entry_of_a_pack_of_integers_that_lies_is_refused(field, value, said,
         read_integer_pack(pack).tensor("stem.conv")
 
 
+@pytest.mark.parametrize("key", ["storage", "layout"])
+def test_a_pack_of_integers_that_is_stored_in_no_known_way_is_refused(key, good, tmp_path):
+    pack = shutil.copytree(good, tmp_path / "pack")
+    manifest = pack / "manifest.json"
+    manifest.write_text(json.dumps(changed(json.loads(manifest.read_text()), (key,), "\x1b")))
+    with pytest.raises(FormatError, match=f"{key} is "):
+        read_integer_pack(pack)
+
+
+def test_no_more_is_read_of_an_array_than_the_manifest_says_that_there_is(good, tmp_path):
+    pack = shutil.copytree(good, tmp_path / "pack")
+    with open(pack / "tensors" / "stem.conv.npy", "r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(FormatError, match="does not have the hash"):
+        read_integer_pack(pack).tensor("stem.conv")
+
+
 @pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", "a\\b", "C:x", ".hidden", "\x1b[31m", "x\ny"])
 def test_no_array_of_a_pack_is_written_under_a_name_that_leads_elsewhere(name, net, tmp_path):
     with pytest.raises(RequestError, match="can be the name of no file"):

@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 INTEGER_FORMATS = ("npy", "raw", "c")
 DTYPES = ("int8", "uint8", "int16", "int32", "int64", "float32", "float64")
 _C_TYPES = {"float32": "float", "float64": "double"} | {name: f"{name}_t" for name in DTYPES[:5]}
+_HEAD = 1 << 16  # bytes before the numbers of a .npy file
 _LINE = 16  # numbers in a line of C
 
 
@@ -135,17 +136,19 @@ def read_stored(folder: Path, form: str, name: str, entry: dict[str, Any]) -> Ar
         if the file is not what the manifest says of it.
     """
     path = folder / str(entry["file"])
+    if entry["dtype"] not in DTYPES:
+        raise FormatError(f"{name}: is of {str(entry['dtype'])[:60]!r}; take one of {', '.join(DTYPES)}")
+    shape, dtype = positive_shape(entry["shape"], name), np.dtype(entry["dtype"]).newbyteorder("<")
+    most = math.prod(shape) * dtype.itemsize + _HEAD
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from error
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise FormatError(
             f"{path}: {name} does not have the hash that the manifest gives: changed since it was written"
         )
-    if entry["dtype"] not in DTYPES:
-        raise FormatError(f"{name}: is of {str(entry['dtype'])[:60]!r}; take one of {', '.join(DTYPES)}")
-    shape, dtype = positive_shape(entry["shape"], name), np.dtype(entry["dtype"]).newbyteorder("<")
     stream = io.BytesIO(data)
     try:
         if form == "npy" and (found := npy.read_header(stream)) != (shape, False, dtype):

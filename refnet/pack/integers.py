@@ -257,6 +257,9 @@ def read_integer_pack(path: str | Path) -> IntegerPack:
             raise FormatError(f"is of the format {str(entries.get('format'))[:60]!r}; this is read: {INTEGER_FORMAT!r}")
         if entries["storage"] == "c":
             raise FormatError("this pack is C source, to be compiled, not read: write it again in another format")
+        for key, known in (("storage", INTEGER_FORMATS), ("layout", LAYOUTS)):
+            if entries.get(key) not in known:
+                raise FormatError(f"{key} is {str(entries.get(key))[:60]!r}; it is one of {', '.join(known)}")
         graph = check_growth(graph_of(entries, "manifest"))
         for kind in ("params", "tensors", "constants", "accumulators"):
             for name, entry in json_field(entries, kind, dict, "manifest").items():
