@@ -53,7 +53,7 @@ FLOORS = (
     ("files/write", "files/quantised"),
     ("network",),
     ("inputs",),
-    ("pack", "runtimes", "evaluation", "judge/verdicts"),
+    ("pack", "runtimes", "evaluation", "search", "judge/verdicts"),
     ("bugs", "bench"),
     ("judge",),
     ("verification", "study"),

@@ -39,6 +39,7 @@ _COMMANDS = (
     "scorecard",
     "evaluate",
     "bench",
+    "latency",
     "check",
     "doctor",
     "golden",

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -89,7 +89,8 @@ class Session:
         sizes = shapes(folded)
         kept = set(names.values())
         self._folded, self._arrays = folded, arrays
-        self._program = program(steps(folded, sizes, kept), arrays, sizes, kept)
+        self.steps = steps(folded, sizes, kept)
+        self._program = program(self.steps, arrays, sizes, kept)
         self._names, self._outputs = names, graph.outputs
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
@@ -146,6 +147,15 @@ class Session:
             found = self._empty(self._names, len(x))
             self._run(x, found)
             return found
+
+    def times(self, x: Array, clock: Callable[[], float], runs: int = 1) -> Array:
+        """How long each of `steps` takes for one image, (1, C, H, W), in each of some runs: (runs, steps), as `clock`.
+
+        On one thread.
+        """
+        self._check(x)
+        with self._lock, _blas_threads(1):
+            return np.array([self._program.timed(x[0], clock) for _ in range(runs)])
 
     def start_workers(self) -> None:
         """Start the worker processes now, unless those of another session are at work; wait until they are ready."""

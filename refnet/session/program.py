@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,19 +29,40 @@ class Program:
     Attributes
     ----------
     calls : (function, arguments), in order
+    begins : the place in `calls` at which each step begins
     source : the buffer that takes the image, (C, H, W)
     kept : the tensors that outlive a run, views of the buffers: (C, H, W) or (F,)
     buffers, weights : bytes of memory
     """
 
-    def __init__(self, calls: list[Call], source: Array, kept: dict[str, Array], buffers: int, weights: int) -> None:
-        self.calls, self.source, self.kept, self.buffers, self.weights = calls, source, kept, buffers, weights
+    def __init__(
+        self,
+        calls: list[Call],
+        begins: list[int],
+        source: Array,
+        kept: dict[str, Array],
+        buffers: int,
+        weights: int,
+    ) -> None:
+        self.calls, self.begins, self.source, self.kept = calls, begins, source, kept
+        self.buffers, self.weights = buffers, weights
 
     def run(self, x: Array) -> None:
         """Run one image, (C, H, W)."""
         np.copyto(self.source, x)
         for call, args in self.calls:
             call(*args)
+
+    def timed(self, x: Array, clock: Callable[[], float]) -> list[float]:
+        """Run one image, (C, H, W); the time that each step takes."""
+        np.copyto(self.source, x)
+        times = []
+        for begin, end in pairwise([*self.begins, len(self.calls)]):
+            began = clock()
+            for call, args in self.calls[begin:end]:
+                call(*args)
+            times.append(clock() - began)
+        return times
 
 
 def program(
@@ -60,14 +82,14 @@ def program(
     dry = Arena(dtype)
     _write(CallWriter(params, shapes, dry, packed), steps, keep)
     writer = CallWriter(params, shapes, Arena(dtype, dry.peak), packed)
-    _write(writer, steps, keep)
+    begins = _write(writer, steps, keep)
     kept = {name: writer.logical(name) for name in keep}
     weights = sum(array.nbytes for array in packed.values())
-    return Program(writer.calls, writer.values[SOURCE], kept, dry.peak * dtype.itemsize, weights)
+    return Program(writer.calls, begins, writer.values[SOURCE], kept, dry.peak * dtype.itemsize, weights)
 
 
-def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> None:
-    """Write every step, and let each tensor's memory go after its last reader."""
+def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> list[int]:
+    """Write every step, and let each tensor's memory go after its last reader; the first call of each."""
     home = {SOURCE: SOURCE}  # whose memory a tensor lies in
     last = {SOURCE: 0}
     for index, step in enumerate(steps):
@@ -76,9 +98,12 @@ def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> 
     for name in keep:
         last[home[name]] = len(steps)
     writer.new(SOURCE)
+    begins = []
     for index, step in enumerate(steps):
+        begins.append(len(writer.calls))
         _RULES[type(step)](writer, step)
         writer.arena.drop(*(writer.values[name] for name, end in last.items() if end == index))
+    return begins
 
 
 def _stem(writer: CallWriter, step: Stem) -> None:

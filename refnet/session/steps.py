@@ -22,6 +22,7 @@ __all__ = [
     "Single",
     "Stem",
     "Step",
+    "nodes_of",
     "sources",
     "steps",
 ]
@@ -169,7 +170,7 @@ class _Planner:
             if name in inside:
                 continue
             for step in self.begun(unit):
-                inside |= _nodes(step)
+                inside |= nodes_of(step)
                 self.made.add(step.end)
                 yield step
 
@@ -236,19 +237,19 @@ class _Planner:
         return node.op == "avg_pool2d" and is_global(node, self.shapes[node.inputs[0]])
 
 
-def _nodes(part: Step | Excite | Unit | None) -> set[str]:
+def nodes_of(part: Step | Excite | Unit | None) -> set[str]:
     """The names of the nodes that a part of a step stands for."""
     match part:
         case Unit():
             return {node.name for node in part.nodes}
         case Excite(pool, reduce, expand, scale, act):
-            return {pool.name, scale.name, *([] if act is None else [act.name])} | _nodes(reduce) | _nodes(expand)
+            return {pool.name, scale.name, *([] if act is None else [act.name])} | nodes_of(reduce) | nodes_of(expand)
         case Pointwise(_, unit, _, add):
-            return _nodes(unit) | (set() if add is None else {add.name})
+            return nodes_of(unit) | (set() if add is None else {add.name})
         case InvertedResidual(_, expand, depthwise, excite, project):
-            return _nodes(expand) | _nodes(depthwise) | _nodes(excite) | _nodes(project)
+            return nodes_of(expand) | nodes_of(depthwise) | nodes_of(excite) | nodes_of(project)
         case Stem(_, unit):
-            return _nodes(unit)
+            return nodes_of(unit)
         case None:
             return set()
         case _:
