@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXTRAS", "about_this_machine", "arithmetic", "blas_kernels", "fuses", "package_versions", "processor"]
+__all__ = [
+    "EXTRAS",
+    "about_this_machine",
+    "arithmetic",
+    "blas_built",
+    "blas_kernels",
+    "fuses",
+    "package_versions",
+    "processor",
+]
 
 # What each package is for, by its name in an installer; of the extras, and what is run as somebody else's.
 EXTRAS: Mapping[str, str] = {
@@ -52,15 +61,19 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def blas_kernels() -> str:
-    """Which kernels NumPy's BLAS has chosen here, and its threads: a variable left set may have chosen old ones."""
+def blas_built() -> str:
+    """The BLAS that NumPy was built with, and its version, whatever else has been loaded."""
     built = np.show_config(mode="dicts")
     linked = built.get("Build Dependencies", {}).get("blas", {}) if isinstance(built, dict) else {}
-    name = f"{linked.get('name', 'unknown')} {linked.get('version', '')}".strip()
+    return f"{linked.get('name', 'unknown')} {linked.get('version', '')}".strip()
+
+
+def blas_kernels() -> str:
+    """Which kernels NumPy's BLAS has chosen here, and its threads: a variable left set may have chosen old ones."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        return f"{name}; threads unknown without threadpoolctl"
+        return f"{blas_built()}; threads unknown without threadpoolctl"
     return ", ".join(
         f"{info['internal_api']} {info['version']} {info.get('architecture', '')}, {info['num_threads']} threads"
         for info in threadpool_info()

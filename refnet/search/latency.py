@@ -23,7 +23,7 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.json_text import parse_json
 from refnet.files.graph_text import json_field
 from refnet.graph import Graph
-from refnet.machine import blas_kernels, processor
+from refnet.machine import blas_built, processor
 from refnet.networks.random import random_input, random_params
 from refnet.search.layers import Layer, alone, layers
 from refnet.session import Session
@@ -64,7 +64,7 @@ class LayerTime(NamedTuple):
 
 def this_machine() -> str:
     """The processor and the BLAS that times measured here hang on."""
-    return f"{processor()}; {blas_kernels().rpartition(',')[0] or blas_kernels()}"
+    return f"{processor()}; {blas_built()}"
 
 
 def read_latencies(path: str | os.PathLike[str]) -> LatencyTable:
@@ -132,7 +132,7 @@ def measured(
         raise RequestError(f"the table is of {table.machine}, and this is {this_machine()}: begin another table here")
     times = dict(table.layers)
     for done, (name, layer) in enumerate(wanted.items(), 1):
-        times[name] = _time_layer(layer)
+        times[name] = round(_time_layer(layer), 6)
         after_layer(done, len(wanted))
     return replace(table, layers=times)
 
