@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from refnet.networks.build import build
-from refnet.search.latency import LatencyTable, measured, predicted, this_machine, time_network
+from refnet.search.latency import LatencyTable, layer_times, measured, this_machine, time_network
 from refnet.search.layers import bytes_moved, multiply_adds
 
 HERE = Path(__file__).parent
@@ -38,7 +38,8 @@ NETWORKS = (
 PAGE = """# Whole networks by the sum of their layers
 
 Written by [make_latency.py](make_latency.py) on {machine}:
-one image, float32, one thread, processor time. {layers} different layers were measured, each by itself; *predicted* is their sum, *measured* the whole network.
+one image, float32, one thread, processor time. {layers} different layers were measured, each by itself;
+*predicted* is their sum, *measured* the whole network.
 
 | network | width | size | multiply-adds | MiB moved | predicted ms | measured ms | error |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -62,7 +63,7 @@ def main() -> None:
     table = measured(graphs, table)
     whole = np.median(runs, axis=0)
     models = {
-        "sum of layers": np.array([sum(each.ms for each in predicted(graph, table)) for graph in graphs]),
+        "sum of layers": np.array([sum(each.ms for each in layer_times(graph, table)) for graph in graphs]),
         "multiply-adds": np.array([multiply_adds(graph) for graph in graphs], float),
         "bytes moved": np.array([bytes_moved(graph) for graph in graphs], float),
     }

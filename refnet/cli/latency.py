@@ -9,7 +9,7 @@ from refnet.cli.common import Command, identified, model_of, part_arguments, pri
 from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.report.latency import latency_document, latency_lines
-from refnet.search.latency import LatencyTable, measured, predicted, read_latencies, this_machine, time_network
+from refnet.search.latency import LatencyTable, layer_times, measured, read_latencies, this_machine, time_network
 from refnet.search.layers import layers
 from refnet.text import plain
 
@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     graph = found.graph if found else model_of(options)
     known = _table(options, graph)
     parts = layers(graph)
-    times = None if known is None else [each.ms for each in predicted(graph, known)]
+    times = None if known is None else [each.ms for each in layer_times(graph, known)]
     whole = time_network(graph) if options.whole else None
     machine = this_machine() if known is None else known.machine
     if options.json:

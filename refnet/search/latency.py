@@ -28,7 +28,7 @@ from refnet.networks.random import random_input, random_params
 from refnet.search.layers import Layer, alone, layers
 from refnet.session import Session
 
-__all__ = ["LatencyTable", "LayerTime", "measured", "predicted", "read_latencies", "this_machine", "time_network"]
+__all__ = ["LatencyTable", "LayerTime", "layer_times", "measured", "read_latencies", "this_machine", "time_network"]
 
 _FORMAT = "refnet latency table 1"
 _WARM, _RUNS, _SECONDS = 2, 9, 0.02  # runs before the clock counts; then at least so many, and for so long
@@ -93,7 +93,7 @@ def read_latencies(path: str | os.PathLike[str]) -> LatencyTable:
     return LatencyTable(machine, {name: float(ms) for name, ms in times.items()})
 
 
-def predicted(graph: Graph, table: LatencyTable) -> list[LayerTime]:
+def layer_times(graph: Graph, table: LatencyTable) -> list[LayerTime]:
     """The time of each layer of a network, by a table.
 
     Raises

@@ -10,7 +10,7 @@ import pytest
 
 from refnet import FormatError, RequestError, build
 from refnet.cli import main
-from refnet.search.latency import LatencyTable, measured, predicted, read_latencies, this_machine, time_network
+from refnet.search.latency import LatencyTable, layer_times, measured, read_latencies, this_machine, time_network
 from refnet.search.layers import layers
 
 
@@ -25,7 +25,7 @@ def table_of(graph, ms=1.0, machine="a chip"):
 
 def test_a_network_takes_the_sum_of_its_layers(graph):
     times = {layer.name: 0.5**index for index, layer in enumerate(layers(graph))}
-    made = predicted(graph, LatencyTable("a chip", times))
+    made = layer_times(graph, LatencyTable("a chip", times))
     assert [each.layer for each in made] == layers(graph)
     assert math.fsum(each.ms for each in made) == math.fsum(times[layer.name] for layer in layers(graph))
 
@@ -57,7 +57,7 @@ def test_a_whole_network_takes_time(graph):
 
 def test_a_table_of_another_machine_foretells_and_is_not_added_to(graph):
     table = table_of(graph)
-    assert sum(each.ms for each in predicted(graph, table)) == len(layers(graph))
+    assert sum(each.ms for each in layer_times(graph, table)) == len(layers(graph))
     assert measured([graph], table) == table  # nothing is missing
     with pytest.raises(RequestError, match=r"the table is of a chip, and this is .*: begin another table here"):
         measured([build("torchvision/mobilenet_v2", width=0.1, size=(32, 32))], table)
@@ -68,7 +68,7 @@ def test_a_layer_without_a_time_is_named(graph):
     missing = layers(graph)[3].name
     del table.layers[missing]
     with pytest.raises(RequestError) as refused:
-        predicted(graph, table)
+        layer_times(graph, table)
     assert repr(missing) in str(refused.value)
 
 
