@@ -14,7 +14,7 @@ from refnet.bugs.changes import Change, with_attrs, with_op
 from refnet.bugs.padding import Pad, windowed, windows
 from refnet.bugs.segments import Segment
 from refnet.graph import Node, is_global
-from refnet.ops import OPS, POOLS
+from refnet.ops import OPS, POOLS, RESIZES
 
 Array = npt.NDArray[Any]
 
@@ -147,6 +147,8 @@ def _resized(
             nodes |= with_attrs(node, kernel=counts)
         elif node.op in ("pointwise_conv2d", "batch_norm") or _elementwise(node):
             changed.add(node.name)
+        elif node.op in RESIZES:  # what it makes has a size of its own
+            continue
         else:
             return None
     channels = segment.sizes[segment.end][0]
