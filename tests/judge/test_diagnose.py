@@ -40,7 +40,7 @@ def test_a_port_written_apart_from_the_catalogue_is_located_and_named(port):
             assert mark.named, f"{mark.bug} is not named"
 
 
-@pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14"])
+@pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14", "LR-ASPP"])
 def test_a_sample_of_the_scorecard(family):
     """Every bug once, somewhere; `refnet scorecard` does more."""
     rows = list(trials(subject(FAMILIES[family]), sample=1, seed=7))
@@ -54,7 +54,7 @@ def test_two_bugs_in_different_layers_are_both_located(small):
     assert all(located for located, _ in pairs(small, 8))
 
 
-@pytest.mark.parametrize("family", ["V2", "V3 Large", "V3 minimalistic"])
+@pytest.mark.parametrize("family", ["V2", "V3 Large", "V3 minimalistic", "LR-ASPP"])
 def test_honest_runs_raise_no_alarm(family):
     assert not any(false_alarms(subject(FAMILIES[family])).values())
 
