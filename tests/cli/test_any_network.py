@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ NETWORKS = {
     "one": (linear(1, Node("prob", "sigmoid", ("flat",))), ()),
     "number": (linear(1), ()),
     "vector": ((*FEATURES, POOL, Node("flat", "flatten", ("pool",))), ()),
-    "map": (mask(4, Node("prob", "softmax", ("up",))), ()),
+    "map": (mask(4)[:-1], ()),
+    "mask": (mask(4, Node("prob", "softmax", ("up",))), ()),
     "two": (linear(3, Node("prob", "softmax", ("flat",))), ("prob", "relu2")),
 }
 
@@ -96,13 +98,13 @@ def test_probabilities_are_those_of_the_outputs_kind(capsys, tmp_path, image):
     assert 0 < found["one"][0] < 1
 
 
-@pytest.mark.parametrize("name", ["number", "vector", "map"])
+@pytest.mark.parametrize("name", ["number", "vector", "map", "mask"])
 def test_what_is_no_classifier_names_no_classes(capsys, tmp_path, image, name):
     assert document(capsys, "run", image, "--weights", saved(tmp_path, *NETWORKS[name]))["images"] == []
 
 
 def test_outputs_are_written_as_arrays_or_as_a_picture(capsys, tmp_path, image):
-    path = saved(tmp_path, *NETWORKS["map"])
+    path = saved(tmp_path, *NETWORKS["mask"])
     for target in ("y.npy", "y.npz", "y.png"):
         assert main(["run", str(image), "--weights", str(path), "-o", str(tmp_path / target)]) == 0
     y = np.load(tmp_path / "y.npy")
@@ -114,6 +116,24 @@ def test_outputs_are_written_as_arrays_or_as_a_picture(capsys, tmp_path, image):
     two = saved(tmp_path, *NETWORKS["two"], name="two.npz")
     assert main(["run", str(image), "--weights", str(two), "-o", str(tmp_path / "z.npy")]) == 2
     assert "has 2 outputs: write an .npz, or take one with --output" in capsys.readouterr().err
+
+
+def test_a_mask_lies_over_the_colours_of_its_image(tmp_path, image):
+    Image = pytest.importorskip("PIL.Image")
+    nodes = (replace(FEATURES[0], params={**FEATURES[0].params, "w": (8, 3, 3, 3)}), *mask(4)[1:])
+    graph = Graph(Recipe("", 1.0, (28, 28), 4), nodes)
+    rng = np.random.default_rng(0)
+    params = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in graph.params().items()}
+    write_weights(graph, params, tmp_path / "net.npz")
+    asked = ["run", str(image), "--weights", str(tmp_path / "net.npz"), "--preprocess", "raw"]
+    for target in ("y.npy", "y.png"):
+        assert main([*asked, "-o", str(tmp_path / target)]) == 0
+    said = np.load(tmp_path / "y.npy")[0].argmax(axis=0)
+    pixels = np.asarray(Image.open(image).resize((28, 28), Image.Resampling.BILINEAR)).astype(int)
+    colours = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)])  # PASCAL VOC's first
+    expected = np.where(said[..., None] == 0, pixels, (pixels + colours[said] + 1) // 2)
+    assert len(np.unique(said)) > 1
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "y.png")), expected)
 
 
 def test_a_path_that_cannot_be_written_is_refused_before_anything_is_run(capsys, tmp_path):
