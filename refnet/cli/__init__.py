@@ -45,6 +45,8 @@ _COMMANDS = (
     "golden",
     "quantise",
     "exercise",
+    "explain",
+    "draw",
 )
 
 

@@ -1,4 +1,4 @@
-"""refnet summary: a network node by node."""
+"""refnet summary: a network row by row, as its paper has it, or node by node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
 from refnet.report.differences import grouped, line, standing_words, words
 from refnet.report.notes import note_document, note_lines
+from refnet.report.rows import rows_document, rows_table
 from refnet.session import Session
+from refnet.study.rows import layer_rows
 from refnet.text import plain, table
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
     parser.add_argument("--classes", type=int, help="number of classes")
     part_arguments(parser)
+    parser.add_argument("--nodes", action="store_true", help="list every node, not the blocks")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -56,6 +59,16 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(_document(graph, rows) | ({"file": _file(found)} if found else {}))
         return 0
+    say(_node_table(rows) if options.nodes else rows_table(layer_rows(graph)))
+    say()
+    say(_totals(graph, rows))
+    if found:
+        say(_identity(found))
+    return 0
+
+
+def _node_table(rows: list[Cost]) -> str:
+    """Every node: what it reads, makes and costs."""
     lines = [
         (
             row.node.name,
@@ -69,12 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         for row in rows
     ]
     header = ("node", "operation", "geometry", "reads", "output", "parameters", "multiply-adds")
-    say(table(header, lines, left=4))
-    say()
-    say(_totals(graph, rows))
-    if found:
-        say(_identity(found))
-    return 0
+    return table(header, lines, left=4)
 
 
 def geometry(node: Node) -> str:
@@ -203,8 +211,9 @@ def _document(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
             }
             for row in rows
         ],
+        "rows": rows_document(layer_rows(graph)),
         "totals": _figures(graph, rows),
     }
 
 
-COMMAND = Command("summary", "show a network node by node: shapes, parameters, multiply-adds", _arguments, _run)
+COMMAND = Command("summary", "show a network row by row, or node by node, with what it costs", _arguments, _run)
