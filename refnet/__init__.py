@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from refnet.network.quantising import quantise
     from refnet.networks.build import build, models
     from refnet.networks.random import random_input, random_params
+    from refnet.networks.tables import Row, Table
     from refnet.pack.integers import read_integer_pack, write_integer_pack
     from refnet.pack.pack import read_pack, write_pack
     from refnet.pack.probe import probe
@@ -38,6 +39,8 @@ __all__ = [
     "Recipe",
     "RefnetError",
     "RequestError",
+    "Row",
+    "Table",
     "build",
     "compare",
     "compare_integers",
@@ -75,6 +78,8 @@ _ROOMS = {
     "Recipe": "graph",
     "RefnetError": "errors",
     "RequestError": "errors",
+    "Row": "networks.tables",
+    "Table": "networks.tables",
     "build": "networks.build",
     "compare": "judge.compare",
     "compare_integers": "judge.integers",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import numbers
+from dataclasses import replace
 from typing import Any
 
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, Recipe
-from refnet.networks.dialects import MODELS, Model
+from refnet.networks.dialects import MODELS, Dialect, Model
 from refnet.networks.plan import Plan, PlannedBlock, decoder_kernel, padding, plan, rounding_to
+from refnet.networks.tables import Row, Table
 from refnet.ops import OPS
 
 __all__ = ["build", "find", "models", "parts"]
@@ -27,6 +29,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("sigmoid", {}),
     "hard_sigmoid": ("hard_sigmoid", {"slope": 1 / 6, "offset": 0.5}),
 }
+_PLAIN = Dialect("", divisor=1, tenth_divisor=1, expanded="table", hidden="scaled")  # of a table of the user's own
 
 
 def models() -> tuple[str, ...]:
@@ -61,7 +64,7 @@ def find(name: str) -> Model:
 
 
 def build(
-    name: str,
+    name: str | Table,
     *,
     width: float = 1.0,
     size: tuple[int, int] | int | None = None,
@@ -72,7 +75,8 @@ def build(
 
     Parameters
     ----------
-    name : one of `models()`, such as 'torchvision/mobilenet_v3_small'
+    name : one of `models()`, such as 'torchvision/mobilenet_v3_small'; or a `Table` of your own, whose integers are
+        taken as they are, padded symmetrically, with eps 1e-5
     width : multiplies the number of channels; on top of the width that the name itself stands for (mnasnet_050)
     size : (height, width) of the images in pixels, or one number for both; by default the vendor's, 224 x 224
     classes : by default the vendor's
@@ -85,15 +89,20 @@ def build(
     Raises
     ------
     RequestError
-        if there is no such model, if a layer would have no channels, or if the image is too small for the network.
+        if there is no such model, if a row of a table is none, if a layer would have no channels, or if the image is
+        too small for the network.
 
     Examples
     --------
     >>> graph = build("torchvision/mobilenet_v3_small", size=(48, 64))
     >>> graph.output, len(graph)
     ('head.flatten', 156)
+    >>> rows = (Row(3, 16, 16, False, "relu", 2), Row(5, 64, 24, True, "hard_swish", 1))
+    >>> print(build(Table(stem=16, rows=rows), size=(32, 32), classes=10)["block2.expand"])
+    block2.expand = pointwise_conv2d(block1.project.bn, w[64, 16])
     """
-    model = find(name)
+    own = isinstance(name, Table)
+    model = _own_model(name) if isinstance(name, Table) else find(name)
     if not (isinstance(width, numbers.Real) and 0 < width <= _WIDEST):
         raise RequestError(f"width {width!r}: take a positive number such as 0.5, at most {_WIDEST}")
     classes = model.dialect.classes if classes is None else classes
@@ -105,7 +114,7 @@ def build(
         model = rounding_to(model, int(divisor))
     dialect = model.dialect
     recipe = Recipe(
-        name,
+        "" if own else str(name),
         float(width),
         image_size(size, model.size),
         int(classes),
@@ -113,6 +122,36 @@ def build(
         labels=dialect.labels,
     )
     return _Builder(recipe, model).network(plan(model, width))
+
+
+def _own_model(table: Table) -> Model:
+    """A table of the user's own under the plainest habits.
+
+    Raises
+    ------
+    RequestError
+        naming the row that is none.
+    """
+    if not table.rows:
+        raise RequestError("the table has no rows: give at least one, Row(kernel, expanded, out, se, act, stride)")
+    for number, row in enumerate(table.rows, 1):
+        if len(row) != len(Row._fields):
+            raise RequestError(f"row {number} has {len(row)} entries, not {len(Row._fields)}: {', '.join(Row._fields)}")
+        each = Row(*row)
+        counts = {"kernel": each.kernel, "expanded": each.expanded, "out": each.out, "stride": each.stride}
+        for what, value in counts.items():
+            if not (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0):
+                raise RequestError(f"row {number}: {what} {value!r} is no whole number above 0")
+        if each.act not in _ACTIVATIONS:
+            raise RequestError(f"row {number}: act {each.act!r} is none of {', '.join(_ACTIVATIONS)}")
+    for what, act in (("stem_act", table.stem_act), ("act", table.act)):
+        if act not in _ACTIVATIONS:
+            raise RequestError(f"{what} {act!r} is none of {', '.join(_ACTIVATIONS)}")
+    for what, wide in (("stem", table.stem), ("last", table.last), ("hidden", table.hidden)):
+        if wide is not None and not (isinstance(wide, numbers.Integral) and wide > 0):
+            raise RequestError(f"{what} {wide!r} is no whole number above 0")
+    rows = tuple(Row(*row) for row in table.rows)
+    return Model(replace(table, rows=rows), replace(_PLAIN, last="table" if table.last else _PLAIN.last))
 
 
 def parts(name: str, width: float, classes: int) -> dict[str, str]:
@@ -283,7 +322,9 @@ class _Builder:
         ]
         if min(sides) < 1:
             height, width = self.recipe.size
-            raise RequestError(f"size {height},{width} is too small for {self.recipe.model}: nothing is left of {name}")
+            raise RequestError(
+                f"size {height},{width} is too small for {self.recipe.model or 'the table'}: nothing is left of {name}"
+            )
         self.shape = (self.shape[0], sides[0], sides[1])
         return {"stride": (stride, stride), "pad": pad, "dilation": (dilation, dilation)}
 

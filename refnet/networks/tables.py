@@ -23,7 +23,13 @@ __all__ = [
 
 
 class Row(NamedTuple):
-    """One block: depthwise kernel, expanded width, output width, squeeze-and-excite, activation, stride."""
+    """One block: depthwise kernel, expanded width, output width, squeeze-and-excite, activation, stride.
+
+    Examples
+    --------
+    >>> Row(kernel=3, expanded=72, out=24, se=False, act="relu", stride=2).out
+    24
+    """
 
     kernel: int
     expanded: int
@@ -56,16 +62,21 @@ class Table:
     bottleneck : True for blocks with a linear projection and shortcuts (V2 and later), False for V1's plain
         separable convolutions, which have an activation after the pointwise half too and no shortcut
     decoder : the head of a network that gives each pixel a class; None for a classifier
+
+    Examples
+    --------
+    >>> Table(stem=16, rows=(Row(3, 16, 16, False, "relu", 2),)).stem_act
+    'relu6'
     """
 
-    source: str
-    stem: int
-    stem_act: str
-    rows: tuple[Row, ...]
-    stages: tuple[int, ...]
-    last: int | None
-    hidden: int | None
-    act: str
+    source: str = ""
+    stem: int = 16
+    stem_act: str = "relu6"
+    rows: tuple[Row, ...] = ()
+    stages: tuple[int, ...] = ()
+    last: int | None = None
+    hidden: int | None = None
+    act: str = "relu6"
     bottleneck: bool = True
     decoder: Decoder | None = None
 
