@@ -47,6 +47,7 @@ _COMMANDS = (
     "exercise",
     "explain",
     "draw",
+    "show",
 )
 
 
