@@ -198,6 +198,48 @@ def sum_averaged(segment: Segment) -> Iterator[Change]:
                 yield Change(node.name, form, {"count": count}, params={f"{node.name}.w": w / count})
 
 
+def weights_reversed(segment: Segment) -> Iterator[Change]:
+    """weights in reverse order.
+
+    Outputs, or the inputs of each; or one that is turned the wrong way: its sign, its point.
+    """
+    for node in segment.nodes(*CONVOLUTIONS):
+        w = segment.param(node, "w")
+        ways = {"outputs": w[::-1], "sizes": np.abs(w), "signs": -w}
+        if w.ndim != 3:
+            ways["inputs"] = w[:, ::-1]
+        if w.ndim > 2:
+            last = np.zeros(w.shape[-2:])
+            last[-1, -1] = 1
+            ways |= {"rows": w[..., ::-1, :], "columns": w[..., ::-1], "last point": w * last}
+            ways |= {"transposed": w.swapaxes(-1, -2)} if w.shape[-1] == w.shape[-2] else {}
+        for form, other in ways.items():
+            yield Change(node.name, form, params={f"{node.name}.w": np.ascontiguousarray(other)})
+
+
+def bias_spread(segment: Segment) -> Iterator[Change]:
+    """one number in place of each channel's bias."""
+    for node in segment.nodes(*CONVOLUTIONS):
+        if "b" in node.params:
+            b = segment.param(node, "b").astype(np.float64)
+            for form, one in {"sum": b.sum(), "mean": b.mean(), "first": b[0], "last": b[-1]}.items():
+                yield Change(node.name, form, params={f"{node.name}.b": np.full(b.shape, one)})
+            yield Change(node.name, "reversed", params={f"{node.name}.b": b[::-1]})
+
+
+def act_limits(segment: Segment) -> Iterator[Change]:
+    """an activation with other ends, or a slope below zero."""
+    for node in segment.nodes("relu", "relu6"):
+        for high in (1.0, 3.0):
+            yield Change(node.name, f"{high:g}", {"high": high}, nodes=with_op(node, "clip", low=0.0, high=high))
+        for slope in (0.01, 0.1, 0.2):
+            yield Change(
+                node.name, f"leaky {slope:g}", {"below": slope}, nodes=with_op(node, "leaky_relu", slope=slope)
+            )
+        yield Change(node.name, "tanh", nodes=with_op(node, "tanh"))
+        yield Change(node.name, "sigmoid", nodes=with_op(node, "sigmoid"))
+
+
 def sum_kept(segment: Segment) -> Iterator[Change]:
     """a sum that goes on from one place to the next, since it is not set to zero."""
     node = segment.graph.nodes[-1]
@@ -310,14 +352,23 @@ def scale_other(segment: Segment) -> Iterator[Change]:
         wide = Node(f"{node.name}.wide", "scale", (ones.name, gate))
         yield Change(node.name, "added", nodes={node.name: (ones, wide, Node(node.name, "add", (x, wide.name)))})
         yield Change(node.name, "alone", nodes={node.name: (ones, replace(wide, name=node.name))})
+        scaled = replace(node, name=f"{node.name}.scaled")
+        yield Change(node.name, "besides", nodes={node.name: (scaled, Node(node.name, "add", (x, scaled.name)))})
         yield Change(node.name, "bare", nodes={node.name: (identity(node.name, gate, 4),)})
 
 
 def shortcut_twice(segment: Segment) -> Iterator[Change]:
-    """the shortcut added twice."""
+    """the shortcut added twice, halved, or with the wrong sign."""
     for node in segment.nodes("add"):
+        entry, own = node.inputs
+        negative = Node(f"{node.name}.negative", "affine", (own,), {}, {"slope": -1.0, "offset": 0.0})
+        less = replace(node, inputs=(entry, negative.name))
+        yield Change(node.name, "less", nodes={node.name: (negative, less)})
+        total = replace(node, name=f"{node.name}.total")
+        half = Node(node.name, "affine", (total.name,), {}, {"slope": 0.5, "offset": 0.0})
+        yield Change(node.name, "half", nodes={node.name: (total, half)})
         once = replace(node, name=f"{node.name}.once")
-        yield Change(node.name, nodes={node.name: (once, replace(node, inputs=(node.inputs[0], once.name)))})
+        yield Change(node.name, "twice", nodes={node.name: (once, replace(node, inputs=(entry, once.name)))})
 
 
 def result_axes(segment: Segment) -> Iterator[Change]:
