@@ -16,10 +16,11 @@ from refnet.readings.shapes import shapes
 from refnet.verification import behaviour, quantisation, training, values
 from refnet.verification.behaviour import Behaviour, Remark, inputs
 from refnet.verification.patterns import common
-from refnet.verification.sides import pair, read_side
+from refnet.verification.roundings import Rounding, roundings
+from refnet.verification.sides import Sides, pair, read_side
 from refnet.verification.structure import structure_differences
 from refnet.verification.values import ArrayFinding
-from refnet.verification.verify import verify
+from refnet.verification.verify import Verified, verify
 
 # ----------------------------------------------------------------------------------------------------------- behaviour
 
@@ -94,6 +95,35 @@ def test_a_bias_of_zeros_is_no_difference_of_structure_and_any_other_is(first):
         full = {**params, "stem.conv.b": np.full(conv.params["w"][0], bias, np.float32)}
         two = [checkpoint(graph, params), checkpoint(biased, full)]
         assert len(structure_differences(*(two if first else two[::-1]))) == known
+
+
+def test_a_pack_says_whether_batch_norm_is_folded(tmp_path):
+    net = Network(*network("v2"))
+    for name, one in (("plain", net), ("folded", net.fold())):
+        write_pack(one, random_input(one.graph, batch=1), tmp_path / name, origin={})
+        assert read_side(tmp_path / name).folded is (name == "folded")
+
+
+def test_a_layer_that_one_file_lacks_is_neither_folded_nor_worked_out():
+    graph, params = network("v2")
+    two = pair(checkpoint(graph, params), checkpoint(graph, params, "copy"))
+    lacking = replace(two, second={})
+    assert not any(ask("stem.conv") for ask in (lacking.folded, lacking.unfolded, lacking.worked_out))
+
+
+def test_a_batch_norm_alone_is_worked_out_where_the_files_hold_other_arrays_of_it():
+    """All four slots are known of both; one file has them all, the other a factor and an addend."""
+    slots = ("gamma", "beta", "mean", "var")
+    unit = SimpleNamespace(op="batch_norm", tensors=dict.fromkeys(slots), names={slot: f"n.{slot}" for slot in slots})
+    whole, short = (SimpleNamespace(keys=dict.fromkeys(f"n.{slot}" for slot in held)) for held in (slots, slots[:2]))
+    conv = SimpleNamespace(**{**vars(unit), "op": "conv2d"})
+    for files, units, worked_out in (
+        ((whole, short), (unit, unit), True),
+        ((short, whole), (unit, unit), True),
+        ((whole, whole), (unit, unit), False),
+        ((whole, short), (conv, unit), False),
+    ):
+        assert Sides(*files, *({"n": each} for each in units)).worked_out("n") is worked_out
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -178,6 +208,12 @@ def test_weights_a_thousand_times_too_large_or_small_are_told(size, told):
     assert not list(training._scales(file, [Unit(norm="bn", w=np.full((3, 4), size / 2))]))
 
 
+def test_a_finding_of_training_names_the_array_as_its_file_does():
+    file = SimpleNamespace(path="file", keys={"a.w": "theirs.weight"})
+    (found,) = training._scales(file, [Unit(w=np.full((3, 4), 1e4))])
+    assert (found.name, found.key, found.count) == ("a.w", "theirs.weight", 12)
+
+
 # -------------------------------------------------------------------------------------------------------------- values
 
 
@@ -200,7 +236,42 @@ def test_an_array_that_the_copy_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
     assert (found.kind, found.fault, found.mistake.form) == (values.EQUAL, False, "bias-left-out")
 
 
+def test_what_nothing_explains_says_where_it_is_farthest_off_and_by_how_much(monkeypatch):
+    """The second of two numbers is off by 3 units in the last place of float32 at 1."""
+    monkeypatch.setattr(values, "KINDS", {})
+    exact = values.Expected.exactly(np.array([1.0, 1]))
+    pairing = values._Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), None, None)
+    found = values._explained(pairing, "a.b", None, 0.0, None)
+    assert (found.kind, found.fault, found.ulps, found.at) == ("stale", True, 3, (1,))
+
+
+def test_a_rounding_by_steps_is_asked_of_the_whole_tensor_and_not_of_a_few_elements():
+    """Steps of a shape that a sample has not."""
+    copy = np.arange(400.0).reshape(20, 20)
+    fault = SimpleNamespace(made=values.Expected.exactly(copy))
+    steps = Rounding(("int8",), "grid", {}, lambda made: made._replace(slack=made.slack + np.ones((20, 20))))
+    pairing = values._Pairing(values.Expected.exactly(copy + 9), copy, None, None, roundings=(steps,))
+    assert list(values._fits(pairing, [fault])) == [(fault, steps)]
+
+
+def test_integers_of_a_bias_that_was_larger_by_a_constant_lie_within_half_a_step_of_it():
+    plain, moved = roundings(np.zeros(2), steps=np.array([0.5, 0.25]), constant=3.0)
+    assert (plain.form, moved.form, moved.facts) == ("integers", "moved", {"constant": 3.0, "store": "int8"})
+    slack = moved.widen(values.Expected.exactly(np.zeros(2))).slack
+    assert slack == pytest.approx([0.25, 0.125], abs=1e-5)
+    assert (slack > [0.25, 0.125]).all()  # by what float32 leaves of six
+
+
 # ------------------------------------------------------------------------------------------------------------ patterns
+
+
+def test_two_files_have_a_pattern_and_one_alone_has_none():
+    graph, params = network("v2")
+    file = checkpoint(graph, params)
+    found = tuple(faults("stem.bn.mean", "stem.bn.var", "head.bn.var"))
+    two = Verified(file, pair(file, file), (), found, Behaviour(), (), ())
+    assert two.pattern.kind == "statistics"
+    assert replace(two, sides=None).pattern is None
 
 
 def faults(*names, kind="stale"):
