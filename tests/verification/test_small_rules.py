@@ -97,6 +97,18 @@ def test_a_bias_of_zeros_is_no_difference_of_structure_and_any_other_is(first):
         assert len(structure_differences(*(two if first else two[::-1]))) == known
 
 
+def test_a_files_own_names_go_with_its_nodes_that_are_called_after_the_firsts():
+    """Two networks of their own; what a file calls 'theirs' is the second's 'other.conv', the first's 'stem.conv'."""
+    graph, params = network("v2")
+    other = graph.renamed({"stem.conv": "other.conv"})
+    arrays = {name.replace("stem.conv.", "other.conv."): array for name, array in params.items()}
+    own = checkpoint(graph, params).standing._replace(kind="own")
+    second = checkpoint(other, arrays, "copy", standing=own, names={"theirs": "other.conv"})
+    made = pair(checkpoint(graph, params, standing=own), second).copy
+    assert made.names == {"theirs": "stem.conv"}
+    assert made.keys["stem.conv.w"] == "other.conv.w"
+
+
 def test_a_pack_says_whether_batch_norm_is_folded(tmp_path):
     net = Network(*network("v2"))
     for name, one in (("plain", net), ("folded", net.fold())):
