@@ -59,13 +59,19 @@ def resize_legacy(x: Value, *, size: Pair) -> Value:
 
 
 def _interpolated(x: Value, run: Callable[[Array], Array]) -> Value:
-    from scipy import ndimage  # which takes longer to import than most networks, that resize no map, take to run
-
-    reach = (1, 1, 3, 3)
-    spread = ndimage.maximum_filter(x.y, reach, mode="nearest") - ndimage.minimum_filter(x.y, reach, mode="nearest")
+    spread = _reached(x.y, np.maximum) - _reached(x.y, np.minimum)
     own = run(np.abs(x.y) + max(x.y.shape[2:]) * spread) * 4 * x.precision.u
     worst, expected, var = map(run, x.total)
     return closed(run(x.y), worst + own, expected + own, var + own**2, x.precision)
+
+
+def _reached(y: Array, pick: np.ufunc) -> Array:
+    """The largest or smallest number of the 3x3 neighbourhood of each point, as far as the map goes."""
+    for axis in (2, 3):
+        last = y.shape[axis] - 1
+        before, after = (np.clip(np.arange(last + 1) + step, 0, last) for step in (-1, 1))
+        y = pick(pick(np.take(y, before, axis), y), np.take(y, after, axis))
+    return y
 
 
 def resize_nearest(x: Value, **how: Any) -> Value:
