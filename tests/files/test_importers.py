@@ -134,8 +134,15 @@ def test_an_activation_that_something_else_reads_too_stays():
     assert ops(import_graph(onnx(*parts))) == ["sigmoid", "avg_pool2d", "scale", "add"]
 
 
-def test_maps_are_not_multiplied():
-    refused(onnx(op("Relu", "x", "a"), op("Mul", "x a")), "multiplies two maps")
+def test_two_maps_of_one_size_are_multiplied_point_by_point():
+    imported = import_graph(onnx(op("Relu", "x", "a"), op("Mul", "x a")))
+    assert ops(imported) == ["relu", "scale"]
+    assert np.array_equal(run(imported), x64() * np.maximum(x64(), 0))
+
+
+def test_maps_of_two_sizes_are_not_multiplied():
+    pool = op("MaxPool", "x", "a", kernel_shape=(3, 1), strides=(1, 1))
+    refused(onnx(pool, op("Mul", "x a")), "mul of tensors of the shapes (4, 6, 5) and (4, 4, 5)")
 
 
 def test_axes_that_the_vendor_would_broadcast_otherwise_are_not_joined():

@@ -149,6 +149,11 @@ def test_scale_multiplies_each_channel_by_its_gate(ops):
     assert ops.scale(x, gate).ravel().tolist() == [0.5, 0.5, 3.0, 3.0]
 
 
+def test_scale_multiplies_each_point_by_a_gate_of_its_own(ops):
+    x, gate = np.array([[[[2.0, -3.0]], [[4.0, 5.0]]]]), np.array([[[[0.5, 2.0]], [[0.25, -1.0]]]])
+    assert ops.scale(x, gate).ravel().tolist() == [1.0, -6.0, 1.0, -5.0]
+
+
 def test_flatten_has_channels_slowest(ops):
     x = np.arange(8.0).reshape(1, 2, 2, 2)
     assert ops.flatten(x).tolist() == [list(range(8))]
@@ -240,7 +245,7 @@ MISFITS = {
     "x of shape (1, 2) does not have 4 axes": lambda: loops.batch_norm(
         MAP[..., 0, 0], np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), eps=0.1
     ),
-    "gate of shape (1, 2, 3, 3) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, MAP),
+    "gate of shape (1, 2, 3, 1) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, MAP[..., :1]),
     "gate of shape (1, 1, 1, 1) does not fit x of shape (1, 2, 3, 3)": lambda: loops.scale(MAP, np.ones((1, 1, 1, 1))),
     "w of shape (3, 1, 1, 1) does not fit 2 groups of x": lambda: loops.grouped_conv2d(
         MAP, np.zeros((3, 1, 1, 1)), None, **GEOMETRY, groups=2

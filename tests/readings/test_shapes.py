@@ -39,7 +39,10 @@ REFUSED = {
         node("depthwise_conv2d", params={"w": (3, 3, 3), "b": (1,)}, **WINDOW)
     ],
     "adds tensors of the shapes (3, 1, 1) and (3, 4, 5)": [POOL, node("add", "pool", SOURCE)],
-    "a gate of shape (3, 4, 5) for a map of (3, 4, 5)": [node("scale", SOURCE, SOURCE)],
+    "a gate of shape (3, 1, 5) for a map of (3, 4, 5)": [
+        node("max_pool2d", name="pool", kernel=(4, 1), stride=(1, 1), pad=NONE),
+        node("scale", SOURCE, "pool"),
+    ],
     "a gate of shape (2, 1, 1) for a map of (3, 4, 5)": [
         POOL,
         node("pointwise_conv2d", "pool", name="gate", params={"w": (2, 3)}),

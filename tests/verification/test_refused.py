@@ -54,7 +54,6 @@ REFUSED = {
     "weights transposed": (having("block3.project.w", lambda w: w.swapaxes(0, 1)), "block3.project.w", "transposed"),
     "the last weights transposed": (having("head.logits.w", np.transpose), "head.logits.w", "transposed"),
     "a filter gone": (having("block3.project.w", lambda w: w[:-1]), "block3.project.w", "shape"),
-    "right numbers without axes of 1": (having("block3.project.w", np.squeeze), "block3.project.w", "shape"),
     "an array too many": ({**arrays(), "ema.decay": np.ones(1, np.float32)}, "ema.decay", "extra"),
 }
 

@@ -36,8 +36,8 @@ def canonicalise(imported: ImportedGraph) -> ImportedGraph:
     Raises
     ------
     FormatError
-        if two maps are multiplied, and it is neither a gate nor an activation written out; if a tensor, or the work,
-        is out of all proportion to the input.
+        if two maps are multiplied of which neither is a gate of the other; if a tensor, or the work, is out of all
+        proportion to the input.
     """
     for rewrite in _REWRITES:
         rewritten: ImportedGraph | None = imported
