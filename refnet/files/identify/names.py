@@ -118,9 +118,11 @@ def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) ->
         for scheme in schemes_of(name):
             if not _resembles(arrays, name, scheme):
                 continue
+            folded = _is_folded(arrays, name, scheme)
+            if not _has_names(arrays, _layout(name, 1.0, 1000, _Form(scheme, folded))):  # no width changes a name
+                continue
             for divisor in _DIVISORS:
-                form = _Form(scheme, _is_folded(arrays, name, scheme), divisor)
-                for layout in _at_widths(arrays, name, width, form):
+                for layout in _at_widths(arrays, name, width, _Form(scheme, folded, divisor)):
                     if _difference(arrays, layout) is None:
                         return [layout]
     return []
@@ -230,6 +232,11 @@ def _resembles(arrays: Arrays, name: str, scheme: str) -> bool:
     """Whether half of a file's names are a network's: folded or not, those of convolutions are."""
     layout = _layout(name, 1.0, 1000, _Form(scheme, False))
     return len((layout.entries.keys() | layout.unused) & arrays.keys()) >= len(arrays) / 2
+
+
+def _has_names(arrays: Arrays, layout: NamedLayout) -> bool:
+    """Whether a file has every name of a network, and no other."""
+    return layout.entries.keys() <= arrays.keys() <= layout.entries.keys() | layout.unused.keys()
 
 
 def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> Iterator[NamedLayout]:

@@ -119,12 +119,14 @@ def _graphs(
     names = [model] if model is not None else [name for name in MODELS if MODELS[name].dialect.vendor != "refnet"]
     for name in names:
         seen = set()
+        if len(convolution_rows(name, 1.0)) != len(shapes):  # at any width
+            continue
         for at in [width] if width is not None else WIDTHS if find(name).width == 1.0 else (1.0,):
             try:
                 rows = convolution_rows(name, at)
             except RequestError:  # a layer without channels
                 continue
-            if rows in seen or len(rows) != len(shapes):
+            if rows in seen:
                 continue
             seen.add(rows)
             if all(
