@@ -13,7 +13,7 @@ from refnet import FormatError, Graph, Node, Recipe, RequestError
 from refnet.files import labels, shipped
 from refnet.files.containers import atomic, hdf5, keras_config, tensorflow_values
 from refnet.files.graph_text import graph_text
-from refnet.files.identify import heads
+from refnet.files.identify import head_layers
 from refnet.files.identify.prefixes import Prefix, prefixes
 from refnet.files.importers import builder, onnx
 from refnet.files.importers.operations import image_source
@@ -119,7 +119,7 @@ def test_a_reference_in_a_keras_configuration_is_a_layer_and_two_numbers(value):
     ],
 )
 def test_a_layer_of_a_head_is_known_by_its_arrays(held, kind):
-    found = heads._layer("a", held)
+    found = head_layers._layer("a", held, head_layers._STYLES[0])
     assert (None if found is None else found.op) == kind
 
 

@@ -269,5 +269,5 @@ def test_honest_runs_are_judged_in_every_order_folded_and_not_in_every_style(mon
 
 def test_every_family_has_a_small_subject_of_its_own_whose_sides_differ():
     assert len({family.model for family in FAMILIES.values()}) == len(FAMILIES) >= 9
-    assert {family.size for family in FAMILIES.values()} == {(48, 64)}
-    assert [family.width for family in FAMILIES.values()] == [0.25, 0.25, 0.5, 0.5, 0.35, 0.35, 0.5, 0.35, 0.35]
+    assert all(height == 48 < width for height, width in (family.size for family in FAMILIES.values()))
+    assert all(family.width <= 0.5 for family in FAMILIES.values())
