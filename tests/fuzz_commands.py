@@ -233,8 +233,9 @@ def _as_npz(path: Path, arrays: dict[str, np.ndarray], rng: np.random.Generator)
 def _as_safetensors(path: Path, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     head, body = {}, b""
     for name, array in arrays.items():
+        numbers = array.real if array.dtype.kind in "fiubc" else np.zeros(array.shape)  # texts, dates and records
         with np.errstate(over="ignore"):
-            data = np.asarray(array, "<f4").tobytes()
+            data = np.asarray(numbers, "<f4").tobytes()
         head[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(body), len(body) + len(data)]}
         body += data
     text = json.dumps(json_mutant(head, rng)).encode("utf-8", "surrogatepass")
