@@ -8,7 +8,7 @@ from typing import Any
 
 from refnet.report.exercises import grade_lines, task_lines
 from refnet.study.exercises import Exercise, exercise_of
-from refnet.study.grading import Grade, grade_of
+from refnet.study.grades import Grade, grade_of
 from refnet.text import plain_lines
 
 __all__ = ["Marked", "Task", "exercise"]

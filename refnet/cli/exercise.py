@@ -8,7 +8,7 @@ from refnet.cli.common import Command, print_json, say, seconds_argument
 from refnet.errors import RequestError
 from refnet.report.exercises import grade_document, grade_lines, task_lines
 from refnet.study.exercises import EXERCISES, exercise_of
-from refnet.study.grading import grade
+from refnet.study.grades import grade
 from refnet.study.reader import answers_of_file
 from refnet.text import table
 

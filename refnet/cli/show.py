@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from refnet.cli.common import Command, print_json, say, write_text
-from refnet.cli.looking import look_arguments, looked_at
+from refnet.cli.one_run import look_arguments, looked_at
 from refnet.errors import RequestError
 from refnet.files.containers.atomic import writable
 from refnet.files.images import write_picture

@@ -16,7 +16,7 @@ from refnet.report.comparison import feature_sentence
 from refnet.study.answers import Blemish
 from refnet.study.causes import NamedMistake
 from refnet.study.exercises import Exercise
-from refnet.study.grading import Grade
+from refnet.study.grades import Grade
 from refnet.study.subjects import Computed, Folded
 
 __all__ = ["grade_document", "grade_lines", "task_lines"]

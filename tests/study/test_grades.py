@@ -12,7 +12,7 @@ from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.report.bugs import of_reader
 from refnet.report.exercises import grade_document, grade_lines, task_lines
 from refnet.study.exercises import EXERCISES
-from refnet.study.grading import grade_of
+from refnet.study.grades import grade_of
 from refnet.study.subjects import Computed, Folded
 
 NAMED = 0.8  # the bar: of wrong answers, how many get their mistake named
