@@ -71,7 +71,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
             case 0:
                 changed[at : at + 1] = bytes([int(rng.integers(256))])
             case 1:
-                changed[at : at + 1] = bytes([data[at % len(data)] ^ (1 << int(rng.integers(8)))])
+                changed[at : at + 1] = bytes([(data or b"\0")[at % max(len(data), 1)] ^ (1 << int(rng.integers(8)))])
             case 2:
                 number = rng.choice(_NUMBERS)
                 changed[at : at + 8] = struct.pack("<q", int(number))[: int(rng.choice([1, 2, 4, 8]))]

@@ -234,7 +234,7 @@ def _as_safetensors(path: Path, arrays: dict[str, np.ndarray], rng: np.random.Ge
     head, body = {}, b""
     for name, array in arrays.items():
         numbers = array.real if array.dtype.kind in "fiubc" else np.zeros(array.shape)  # texts, dates and records
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             data = np.asarray(numbers, "<f4").tobytes()
         head[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(body), len(body) + len(data)]}
         body += data
