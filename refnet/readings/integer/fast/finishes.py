@@ -37,7 +37,7 @@ def by_multiplier(ratios: Array, rounding: Rounding, to: Quantisation, limits: t
     nearest integer is the rule's. The others, one in some thousands, go through the rule itself in int64. All do where
     a shift to the left might wrap, for other rules, and for int16.
     """
-    m, e = multiplier(ratios)
+    m, e = _multipliers(ratios.astype(np.float64).tobytes())
     z = to.single()[1]
     low, high = limits[0] - z, limits[1] - z
     K, left = len(ratios), 2.0 ** max(int(e.max()), 0)
@@ -73,6 +73,14 @@ def by_multiplier(ratios: Array, rounding: Rounding, to: Quantisation, limits: t
         np.add(y, z, out=out.reshape(T, Q * K), casting="unsafe")
 
     return finish
+
+
+@lru_cache(maxsize=1024)
+def _multipliers(ratios: bytes) -> tuple[Array, Array]:
+    """`multiplier` of float64 ratios, which are the same in every run of a network."""
+    m, e = multiplier(np.frombuffer(ratios))
+    m.flags.writeable = e.flags.writeable = False
+    return m, e
 
 
 def _few(mask: Array) -> Array:
