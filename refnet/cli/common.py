@@ -30,6 +30,7 @@ __all__ = [
     "identified",
     "kernels_argument",
     "model_of",
+    "network_arguments",
     "part_arguments",
     "part_of",
     "print_json",
@@ -39,6 +40,7 @@ __all__ = [
     "seconds_argument",
     "size_argument",
     "strict_argument",
+    "weights_arguments",
     "with_kernels",
     "write_array",
     "write_text",
@@ -143,6 +145,24 @@ def size_argument(text: str) -> tuple[int, int]:
 def strict_argument(parser: argparse.ArgumentParser) -> None:
     """Declare --strict, of commands that take a checkpoint."""
     parser.add_argument("--strict", action="store_true", help="refuse a checkpoint that is not exactly a known network")
+
+
+def network_arguments(
+    parser: argparse.ArgumentParser, network: str = "name of a model, or path of a checkpoint"
+) -> None:
+    """Declare the network, --model, --width and --size, of commands that take the name of a model or a checkpoint."""
+    parser.add_argument("network", help=network)
+    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
+    parser.add_argument("--width", type=float, help="width multiplier")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+
+
+def weights_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --weights, --model, --width and --size, of commands that run the digits network if no other is given."""
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
+    parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
+    parser.add_argument("--width", type=float, help="its width multiplier, likewise")
+    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
 
 
 def part_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,10 @@ from refnet.cli.common import (
     Command,
     identified,
     model_of,
+    network_arguments,
     part_arguments,
     print_json,
     say,
-    size_argument,
     write_text,
 )
 from refnet.errors import RequestError
@@ -22,10 +22,7 @@ from refnet.study.rows import layer_rows
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", help="name of a model, or path of a checkpoint")
-    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="width multiplier")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    network_arguments(parser)
     parser.add_argument("--classes", type=int, help="number of classes")
     part_arguments(parser)
     parser.add_argument("-o", "--write", metavar="FILE.svg", help="the picture; without it, the same as a table")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from refnet.cli.common import Command, kernels_argument, print_json, say, size_argument, with_kernels
+from refnet.cli.common import Command, kernels_argument, print_json, say, weights_arguments, with_kernels
 from refnet.cli.masks import run_masks
 from refnet.errors import RequestError
 from refnet.evaluation.dataset import Dataset, scans
@@ -38,10 +38,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "Of a network that gives each pixel a class: a folder with the folders images and masks, PASCAL VOC's folder, "
         "or .npz with y, masks (N, H, W)",
     )
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
-    parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="its width multiplier, likewise")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
+    weights_arguments(parser)
     kernels_argument(parser)
     parser.add_argument("--labels", metavar="FILE", help="classes for an .npy array: .npy, or one integer a line")
     parser.add_argument(

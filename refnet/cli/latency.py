@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, identified, model_of, part_arguments, print_json, progress, say, size_argument
+from refnet.cli.common import (
+    Command,
+    identified,
+    model_of,
+    network_arguments,
+    part_arguments,
+    print_json,
+    progress,
+    say,
+)
 from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.report.latency import latency_document, latency_lines
@@ -15,10 +24,7 @@ from refnet.text import plain
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", help="name of a model, or path of a checkpoint")
-    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="width multiplier")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    network_arguments(parser)
     part_arguments(parser)
     parser.add_argument("--table", metavar="FILE.json", help="milliseconds of layers, of this machine or another")
     parser.add_argument(

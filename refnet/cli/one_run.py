@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from refnet.cli.common import part_arguments, part_of, size_argument, strict_argument
+from refnet.cli.common import part_arguments, part_of, strict_argument, weights_arguments
 from refnet.errors import RequestError
 from refnet.files.digits import digits
 from refnet.inputs import read_input
@@ -20,10 +20,7 @@ __all__ = ["look_arguments", "looked_at"]
 def look_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --input, --weights, and what says which network the weights are."""
     parser.add_argument("--input", metavar="FILE", help="an image or a .npy array; by default a scan of a digit")
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
-    parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="its width multiplier, likewise")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
+    weights_arguments(parser)
     strict_argument(parser)
     part_arguments(parser)
 

@@ -12,10 +12,10 @@ from refnet.cli.common import (
     Command,
     checkpoint_of,
     model_of,
+    network_arguments,
     part_arguments,
     print_json,
     say,
-    size_argument,
     strict_argument,
     write_array,
 )
@@ -31,10 +31,7 @@ from refnet.text import table
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", help="name of a model (its weights are drawn from their names), or a checkpoint")
-    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="width multiplier")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    network_arguments(parser, "name of a model (its weights are drawn from their names), or a checkpoint")
     strict_argument(parser)
     part_arguments(parser)
     parser.add_argument("--batch", type=int, default=2, help="how many images (2)")

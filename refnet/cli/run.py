@@ -16,8 +16,8 @@ from refnet.cli.common import (
     part_of,
     print_json,
     say,
-    size_argument,
     strict_argument,
+    weights_arguments,
     with_kernels,
     write_array,
 )
@@ -44,10 +44,7 @@ _PHOTOGRAPH = "chelsea.png"
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="?", help="an image, or a .npy array (N, C, H, W) ready for the network")
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; by default the digits network that ships")
-    parser.add_argument("--model", help="which network the checkpoint is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="its width multiplier, likewise")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size to run at; by default the vendor's")
+    weights_arguments(parser)
     kernels_argument(parser)
     strict_argument(parser)
     part_arguments(parser)

@@ -11,11 +11,11 @@ from refnet.cli.common import (
     Command,
     identified,
     model_of,
+    network_arguments,
     part_arguments,
     print_json,
     quantised_of,
     say,
-    size_argument,
 )
 from refnet.graph import Graph, Node
 from refnet.networks.dialects import MODELS
@@ -36,10 +36,7 @@ _MIB = 2**20
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", help="name of a model, or path of a checkpoint")
-    parser.add_argument("--model", help="with a checkpoint: which network it is, where the file cannot tell")
-    parser.add_argument("--width", type=float, help="width multiplier")
-    parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
+    network_arguments(parser)
     parser.add_argument("--classes", type=int, help="number of classes")
     part_arguments(parser)
     parser.add_argument("--nodes", action="store_true", help="list every node, not the blocks")
