@@ -27,7 +27,7 @@ from refnet.session.program import program
 from refnet.session.steps import steps
 from refnet.session.workers import WorkerPool
 
-__all__ = ["Session", "cores"]
+__all__ = ["Session", "blas_threads", "cores"]
 
 Array = npt.NDArray[Any]
 
@@ -121,7 +121,7 @@ class Session:
     def returned(self, x: Array) -> dict[str, Array]:
         """Run a batch as calling does: the tensors that the network returns by name, one or several."""
         self._check(x)
-        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
+        with self._lock, blas_threads(self.threads if len(x) == 1 else 1):
             y = self._empty(self._outputs, len(x))
             if self.threads == 1 or len(x) == 1:
                 self._run(x, y)
@@ -143,7 +143,7 @@ class Session:
     def tensors(self, x: Array) -> dict[str, Array]:
         """Run a batch and return the tensors that the session was made to keep, by name."""
         self._check(x)
-        with self._lock, _blas_threads(self.threads if len(x) == 1 else 1):
+        with self._lock, blas_threads(self.threads if len(x) == 1 else 1):
             found = self._empty(self._names, len(x))
             self._run(x, found)
             return found
@@ -154,7 +154,7 @@ class Session:
         On one thread.
         """
         self._check(x)
-        with self._lock, _blas_threads(1):
+        with self._lock, blas_threads(1):
             return np.array([self._program.timed(x[0], clock) for _ in range(runs)])
 
     def start_workers(self) -> None:
@@ -238,7 +238,7 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-def _blas_threads(count: int) -> AbstractContextManager[Any]:
+def blas_threads(count: int) -> AbstractContextManager[Any]:
     """A context in which BLAS uses so many threads."""
     controller = _blas()
     return nullcontext() if controller is None else controller.limit(limits=count, user_api="blas")
