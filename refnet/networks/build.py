@@ -135,8 +135,10 @@ def _own_model(table: Table) -> Model:
     if not table.rows:
         raise RequestError("the table has no rows: give at least one, Row(kernel, expanded, out, se, act, stride)")
     for number, row in enumerate(table.rows, 1):
-        if len(row) != len(Row._fields):
-            raise RequestError(f"row {number} has {len(row)} entries, not {len(Row._fields)}: {', '.join(Row._fields)}")
+        needed = len(Row._fields) - len(Row._field_defaults)
+        if not needed <= len(row) <= len(Row._fields):
+            known = ", ".join(Row._fields)
+            raise RequestError(f"row {number} has {len(row)} entries, not {needed} or {len(Row._fields)}: {known}")
         each = Row(*row)
         counts = {"kernel": each.kernel, "expanded": each.expanded, "out": each.out, "stride": each.stride}
         for what, value in counts.items():

@@ -135,7 +135,11 @@ def _block(model: Model, width: float, index: int, row: Row, inputs: int, table_
         stride=1 if dilated else row.stride,
         dilation=2 if dilated and (dialect.dilated_first or index != model.dilated_from) else 1,
         # The configured stride decides, also where dilation took it away.
-        shortcut=table.bottleneck and row.stride == 1 and inputs == out and (index > 0 or dialect.first_shortcut),
+        shortcut=table.bottleneck
+        and row.skip
+        and row.stride == 1
+        and inputs == out
+        and (index > 0 or dialect.first_shortcut),
     )
 
 

@@ -23,7 +23,9 @@ __all__ = [
 
 
 class Row(NamedTuple):
-    """One block: depthwise kernel, expanded width, output width, squeeze-and-excite, activation, stride.
+    """One block: depthwise kernel, expanded width, output width, squeeze-and-excite, activation, stride, shortcut.
+
+    A block that may have a shortcut has one where it keeps its shape.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class Row(NamedTuple):
     se: bool
     act: str
     stride: int
+    skip: bool = True
 
 
 class Decoder(NamedTuple):

@@ -24,6 +24,12 @@ def test_the_integers_of_a_table_are_taken_as_they_are():
     assert [row.shortcut for row in rows] == [True, False, True]
 
 
+def test_a_row_may_do_without_its_shortcut():
+    rows = (ROWS[0]._replace(skip=False), *ROWS[1:])
+    found = [row.shortcut for row in layer_rows(build(Table(stem=12, rows=rows), classes=5)) if row.block]
+    assert found == [False, False, True]
+
+
 def test_a_network_of_a_table_runs_at_any_size():
     graph = build(Table(stem=12, rows=ROWS, last=40), size=(32, 48), classes=5)
     net = refnet.Network(graph, refnet.random_params(graph))
@@ -44,7 +50,7 @@ def test_plain_tuples_are_rows():
     ("table", "said"),
     [
         (Table(), "no rows"),
-        (Table(rows=((3, 16, 16),)), "row 1 has 3 entries, not 6"),
+        (Table(rows=((3, 16, 16),)), "row 1 has 3 entries, not 6 or 7"),
         (Table(rows=(*ROWS, Row(3, 0, 16, False, "relu", 1))), "row 4: expanded 0"),
         (Table(rows=(Row(3, 16, 16.5, False, "relu", 1),)), "row 1: out 16.5"),
         (Table(rows=(Row(3, 16, 16, False, "gelu", 1),)), "row 1: act 'gelu' is none of relu"),
