@@ -70,6 +70,16 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
         _NAMES.format(parts="'expand', 'depthwise' and 'project'"),
         f"Batch norm is {_NORM}. " + _PADS,
     ),
+    "inverted_residual_se": (
+        "x is (N, C, H, W). Return y, (N, K, P, Q): as inverted_residual, with squeeze-and-excite between the "
+        "activation of the depthwise convolution and the projection:",
+        "the mean of each channel, a linear layer with 'se.reduce.w' (S, E) and 'se.reduce.b', ReLU, a linear layer "
+        "with 'se.expand.w' (E, S) and 'se.expand.b', hard sigmoid min(max(z / 6 + 1/2, 0), 1); each channel times its "
+        "gate.",
+        "Where the stride is (1, 1) and K = C, x is added. Where params has no 'expand.w', there is no expansion.",
+        _NAMES.format(parts="'expand', 'depthwise' and 'project'"),
+        f"Batch norm is {_NORM}. " + _PADS,
+    ),
     "squeeze_excite": (
         "x is (N, C, H, W), reduce_w (S, C), reduce_b (S,), expand_w (C, S), expand_b (C,). Return y, (N, C, H, W):",
         "the mean of each channel of each image; a linear layer to S numbers, ReLU; a linear layer back to C numbers, "

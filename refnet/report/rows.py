@@ -51,7 +51,8 @@ def rows_document(rows: Sequence[LayerRow]) -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------------------------------------------------- to scale
 
-_TALL, _WIDE, _LEAST, _GAP, _LEFT = 240.0, 26.0, 3.0, 2.0, 16.0  # pixels
+_TALL, _WIDE, _LEAST, _GAP, _LEFT = 240.0, 26.0, 3.0, 6.0, 16.0  # pixels
+_ACROSS = 758.0  # which the boxes of a small network fill
 # By operation: its colour, and the letter that says the same.
 _LOOKS = {
     "conv2d": ("#1b6ca8", "C"),
@@ -84,6 +85,10 @@ def network_picture(graph: Graph, rows: Sequence[LayerRow], title: str) -> str:
     units = graph.units()
     block = {name: row for row in rows for name in row.nodes}
     most = max(costs[unit.output].shape[0] for unit in units)
+    shares = [
+        costs[unit.output].shape[-1] / graph.input_shape[-1] for unit in units if len(costs[unit.output].shape) == 3
+    ]
+    widest = max(_WIDE, (_ACROSS - len(units) * (_LEAST + _GAP)) / max(sum(shares), 1.0))
     parts, x, seen, label = [svg_text(_LEFT, 22, title)], _LEFT, dict[str, None](), -math.inf
     for unit in units:
         row = costs[unit.output]
@@ -91,7 +96,7 @@ def network_picture(graph: Graph, rows: Sequence[LayerRow], title: str) -> str:
         colour, letter = _LOOKS[kind]
         seen[kind] = None
         tall = max(_LEAST, _TALL * math.sqrt(row.shape[0] / most))
-        wide = max(_LEAST, _WIDE * row.shape[-1] / graph.input_shape[-1]) if len(row.shape) == 3 else _LEAST
+        wide = max(_LEAST, widest * row.shape[-1] / graph.input_shape[-1]) if len(row.shape) == 3 else _LEAST
         own = sum(costs[node.name].macs for node in unit.nodes)
         params = sum(costs[node.name].params for node in unit.nodes)
         names = ", ".join(node.name for node in unit.nodes)
@@ -103,7 +108,7 @@ def network_picture(graph: Graph, rows: Sequence[LayerRow], title: str) -> str:
             words = f"{place.block}" if place.block else place.name
             parts.append(svg_text(x, 306, words, "small"))
             label = x + 6.0 * len(words) + 4
-        x += wide + _GAP + 4
+        x += wide + _GAP
     for number, kind in enumerate(seen):
         left = _LEFT + 190 * (number % 4)
         below = 330 + 18 * (number // 4)

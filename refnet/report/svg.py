@@ -16,7 +16,7 @@ __all__ = ["NEGATIVE", "POSITIVE", "svg_document", "svg_rect", "svg_text"]
 POSITIVE, NEGATIVE = "#b35806", "#2166ac"
 
 _STYLE = (
-    "svg{background:#fdfdfb;font:12px ui-monospace,monospace}text{fill:#1c1e21}.faint{fill:#666b73}"
+    "svg{font:12px ui-monospace,monospace}text{fill:#1c1e21}.faint{fill:#666b73}"
     ".end{text-anchor:end}.middle{text-anchor:middle}.small{font-size:9px}"
 )
 
@@ -28,6 +28,7 @@ def svg_document(width: float, height: float, title: str, description: str, part
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="t d">',
         f'<title id="t">{escape(plain(title))}</title><desc id="d">{escape(plain(description))}</desc>',
         f"<style>{_STYLE}</style>",
+        '<rect width="100%" height="100%" fill="#fdfdfb"/>',  # not every viewer knows the background of a style
     ]
     return "\n".join([*head, *parts, "</svg>", ""])
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Graph, Node
 from refnet.study.cases import Case, Draw, computed, reading_input
 
-__all__ = ["of_inverted_residual", "of_squeeze_excite", "of_v1_block"]
+__all__ = ["of_inverted_residual", "of_inverted_residual_se", "of_squeeze_excite", "of_v1_block"]
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +33,15 @@ def of_v1_block(draw: Draw) -> Case:
 
 def of_inverted_residual(draw: Draw) -> Case:
     """Expansion, depthwise convolution, linear projection, and a shortcut where that is possible."""
+    return _inverted_residual(draw, squeezed=False)
+
+
+def of_inverted_residual_se(draw: Draw) -> Case:
+    """The same with squeeze-and-excite before the projection."""
+    return _inverted_residual(draw, squeezed=True)
+
+
+def _inverted_residual(draw: Draw, squeezed: bool) -> Case:
     C, size, attrs = draw.number(1, 3, 2), *_map(draw)
     E = C * draw.number(2, 3, 2) if draw.yes(0.8) else C
     K = C if draw.yes(0.7) else draw.number(1, 4, 3)
@@ -44,9 +53,12 @@ def of_inverted_residual(draw: Draw) -> Case:
             Node("expand.act", "relu6", ("expand.bn",)),
         ]
         source = "expand.act"
+    nodes += _depthwise(E, attrs, source, eps)
+    if squeezed:
+        map_size = tuple((side + 2 - 3) // step + 1 for side, step in zip(size, attrs["stride"], strict=True))
+        nodes += _squeezed("depthwise.act", E, draw.number(1, 3, 2), map_size, "se.")
     nodes += [
-        *_depthwise(E, attrs, source, eps),
-        Node("project", "pointwise_conv2d", ("depthwise.act",), {"w": (K, E)}),
+        Node("project", "pointwise_conv2d", (nodes[-1].name,), {"w": (K, E)}),
         _norm("project", K, eps),
     ]
     if attrs["stride"] == (1, 1) and K == C:
@@ -62,16 +74,22 @@ def of_squeeze_excite(draw: Draw) -> Case:
     x = draw.array(N, C, *size, scale=2.0)
     params = {"reduce.w": draw.array(S, C), "reduce.b": draw.array(S)}
     params |= {"expand.w": draw.array(C, S), "expand.b": draw.array(C)}
-    nodes = (
-        Node("pool", "avg_pool2d", (SOURCE,), {}, {"kernel": size, "stride": (1, 1), "pad": ((0, 0), (0, 0))}),
-        Node("reduce", "pointwise_conv2d", ("pool",), {"w": (S, C), "b": (S,)}),
-        Node("reduce.act", "relu", ("reduce",)),
-        Node("expand", "pointwise_conv2d", ("reduce.act",), {"w": (C, S), "b": (C,)}),
-        Node("gate", "hard_sigmoid", ("expand",), {}, _HARD),
-        Node("scale", "scale", (SOURCE, "gate")),
-    )
+    nodes = _squeezed(SOURCE, C, S, size)
     given = {"x": x, **{name.replace(".", "_"): array for name, array in params.items()}}
     return Case(given, {}, computed(reading_input(C, size, *nodes), params, x))
+
+
+def _squeezed(source: str, C: int, S: int, size: tuple[int, ...], within: str = "") -> tuple[Node, ...]:
+    """Pool, two linear layers with their activations, and the product."""
+    pool = {"kernel": size, "stride": (1, 1), "pad": ((0, 0), (0, 0))}
+    return (
+        Node(f"{within}pool", "avg_pool2d", (source,), {}, pool),
+        Node(f"{within}reduce", "pointwise_conv2d", (f"{within}pool",), {"w": (S, C), "b": (S,)}),
+        Node(f"{within}reduce.act", "relu", (f"{within}reduce",)),
+        Node(f"{within}expand", "pointwise_conv2d", (f"{within}reduce.act",), {"w": (C, S), "b": (C,)}),
+        Node(f"{within}gate", "hard_sigmoid", (f"{within}expand",), {}, _HARD),
+        Node(f"{within}scale", "scale", (source, f"{within}gate")),
+    )
 
 
 def _map(draw: Draw) -> tuple[tuple[int, int], dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from refnet.errors import RequestError
-from refnet.study.blocks import of_inverted_residual, of_squeeze_excite, of_v1_block
+from refnet.study.blocks import of_inverted_residual, of_inverted_residual_se, of_squeeze_excite, of_v1_block
 from refnet.study.cases import Case, Draw, cases_of
 from refnet.study.filters import of_conv2d, of_depthwise, of_pointwise, of_same_padding, of_separable
 from refnet.study.functions import of_batch_norm, of_fold, of_hard_sigmoid, of_hard_swish
@@ -55,6 +55,10 @@ EXERCISES: Mapping[str, Exercise] = {
         ),
         Exercise("v1_block", _BLOCK, "the block of MobileNet V1", of_v1_block),
         Exercise("inverted_residual", _BLOCK, "the block of MobileNet V2", of_inverted_residual),
+        Exercise(
+            "inverted_residual_se", _BLOCK, "the same with squeeze-and-excite before the projection",
+            of_inverted_residual_se,
+        ),
         Exercise(
             "squeeze_excite", "x, reduce_w, reduce_b, expand_w, expand_b", "scale each channel by a gate",
             of_squeeze_excite,

@@ -254,7 +254,68 @@ SQUEEZE_EXCITE_WRONG = {
     "half": ("plain", ("/ 6 + 0.5", "/ 2 + 0.5")),
 }  # fmt: skip
 
+_GATED = """
+def gated(x, p):
+    z = x.mean(axis=(2, 3))
+    z = np.maximum(z @ p["se.reduce.w"].T + p["se.reduce.b"], 0)
+    z = np.clip((z @ p["se.expand.w"].T + p["se.expand.b"]) / 6 + 0.5, 0, 1)
+    return x * z[:, :, None, None]
+
+def inverted_residual_se("""
+_GATED_LOOPS = """
+def gated(x, p):
+    y = np.zeros_like(x)
+    for n, c in np.ndindex(x.shape[:2]):
+        z = p["se.expand.b"][c]
+        for j in range(len(p["se.reduce.b"])):
+            hidden = p["se.reduce.b"][j]
+            for i in range(x.shape[1]):
+                hidden = hidden + x[n, i].mean() * p["se.reduce.w"][j, i]
+            z = z + max(hidden, 0) * p["se.expand.w"][c, j]
+        y[n, c] = x[n, c] * (min(max(z + 3, 0), 6) / 6)
+    return y
+
+def inverted_residual_se("""
+
+
+def _with_gate(code: str, gated: str = _GATED) -> str:
+    """The inverted residual of a spelling with a gate before its projection."""
+    code = code.replace("\ndef inverted_residual(", gated).replace(
+        '    y = batch_norm(pointwise(y, params["project.w"])',
+        '    y = gated(y, params)\n    y = batch_norm(pointwise(y, params["project.w"])',
+    )
+    return code.replace(
+        '    y = mix(y, *folded(params, "project", eps))',
+        '    y = gated(y, params)\n    y = mix(y, *folded(params, "project", eps))',
+    )
+
+
+INVERTED_RESIDUAL_SE_RIGHT = {
+    **{name: _with_gate(code) for name, code in INVERTED_RESIDUAL_RIGHT.items()}, "loops": _with_gate(_V2, _GATED_LOOPS),
+}  # fmt: skip
+_BEHIND = '    y = gated(y, params)\n    y = batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps)\n'
+_CLIPPED = 'np.clip((z @ p["se.expand.w"].T + p["se.expand.b"]) / 6 + 0.5, 0, 1)'
+INVERTED_RESIDUAL_SE_WRONG = {
+    "no gate": ("plain", ("    y = gated(y, params)\n", "")),
+    "the true sigmoid": ("plain", (_CLIPPED, '1 / (1 + np.exp(-(z @ p["se.expand.w"].T + p["se.expand.b"])))')),
+    "Keras' slope": ("plain", ("/ 6 + 0.5", "* 0.2 + 0.5")),
+    "no relu in the gate": ("plain", ('np.maximum(z @ p["se.reduce.w"].T + p["se.reduce.b"], 0)', 'z @ p["se.reduce.w"].T + p["se.reduce.b"]')),
+    "the largest for the mean": ("plain", ("x.mean(axis=(2, 3))\n    z = np.max", "x.max(axis=(2, 3))\n    z = np.max")),
+    "no biases in the gate": ("plain", (' + p["se.reduce.b"]', ""), (' + p["se.expand.b"]', "")),
+    "the gate added": ("plain", ("return x * z[:, :, None, None]", "return x + z[:, :, None, None]")),
+    "the gate before the activation": ("plain", (
+        'y = relu6(batch_norm(depthwise(y, params["depthwise.w"], stride, pad), params, "depthwise.bn", eps))\n    y = gated(y, params)',
+        'y = relu6(gated(batch_norm(depthwise(y, params["depthwise.w"], stride, pad), params, "depthwise.bn", eps), params))',
+    )),
+    "no shortcut": ("plain", ("    if stride == (1, 1) and y.shape == x.shape:\n        y = x + y\n", "")),
+    "relu6 on the projection": ("plain", ('y = batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps)', 'y = relu6(batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps))')),
+    "eps outside the root": ("plain", ("np.sqrt(var + eps)", "(np.sqrt(var) + eps)")),
+    "hard swish for relu6": ("plain", ("np.minimum(np.maximum(x, 0), 6)", "x * np.clip(x + 3, 0, 6) / 6")),
+    "hard swish for the gate": ("plain", ("    return x * z[", "    z = z * 6 - 3\n    z = z * np.clip(z / 6 + 0.5, 0, 1)\n    return x * z[")),
+}  # fmt: skip
+
 ANSWERS = {
+    "inverted_residual_se": (INVERTED_RESIDUAL_SE_RIGHT, INVERTED_RESIDUAL_SE_WRONG),
     "v1_block": (V1_BLOCK_RIGHT, V1_BLOCK_WRONG),
     "inverted_residual": (INVERTED_RESIDUAL_RIGHT, INVERTED_RESIDUAL_WRONG),
     "squeeze_excite": (SQUEEZE_EXCITE_RIGHT, SQUEEZE_EXCITE_WRONG),

@@ -1,0 +1,193 @@
+"""Draw the pictures of the course: one function for each chapter, the same bytes for the same facts.
+
+    python docs/learn/make_pictures.py [FOLDER]
+
+The pictures go beside this file, or into the folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refnet import build
+from refnet.files import shipped
+from refnet.report.rows import network_picture
+from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
+from refnet.study.rows import layer_rows
+
+INK, FAINT, BLUE, ORANGE, GREEN = "#1c1e21", "#bababa", "#1b6ca8", "#e08214", "#7fbf7b"
+
+
+def line(points: Sequence[tuple[float, float]], colour: str = INK, *, wide: float = 1.5, dashes: str = "") -> str:
+    """A line through points."""
+    along = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    more = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<polyline points="{along}" fill="none" stroke="{colour}" stroke-width="{wide:g}"{more}/>'
+
+
+def diverging(share: float) -> str:
+    """Blue below zero, white at it, orange above, for a share from -1 to 1."""
+    share = max(-1.0, min(1.0, share))
+    end = (179, 88, 6) if share > 0 else (33, 102, 172)
+    return "#" + "".join(f"{round(247 + abs(share) * (e - 247)):02x}" for e in end)
+
+
+def matrix(
+    left: float, top: float, values: Any, side: float, colour: Callable[[float], str], words: bool = True
+) -> Iterator[str]:
+    """Squares with their numbers."""
+    for (h, v), value in np.ndenumerate(values):
+        x, y = left + v * side, top + h * side
+        fill = colour(float(value))
+        yield svg_rect((x, y, side, side), fill, line="#ffffff" if words else "")
+        if words:
+            dark = sum(int(fill[i : i + 2], 16) for i in (1, 3, 5)) < 360
+            text = svg_text(x + side / 2, y + side / 2 + 4, f"{value:g}", "middle")
+            yield text.replace("<text", '<text style="fill:#fff"') if dark else text
+
+
+class Plot:
+    """Axes with a box: from numbers to points of the picture."""
+
+    def __init__(
+        self, box: tuple[float, float, float, float], across: tuple[float, float], up: tuple[float, float]
+    ) -> None:
+        self.left, self.top, self.wide, self.tall = box
+        self.across, self.up = across, up
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where numbers lie."""
+        (a, b), (c, d) = self.across, self.up
+        return self.left + (x - a) / (b - a) * self.wide, self.top + self.tall - (y - c) / (d - c) * self.tall
+
+    def curve(self, x: Any, y: Any, colour: str, *, dashes: str = "", wide: float = 2) -> str:
+        """A line through numbers."""
+        return line([self.at(float(a), float(b)) for a, b in zip(x, y, strict=True)], colour, wide=wide, dashes=dashes)
+
+    def frame(self, across: Sequence[float], up: Sequence[float], form: str = "g") -> Iterator[str]:
+        """A box with numbers along two sides."""
+        yield svg_rect((self.left, self.top, self.wide, self.tall), "none", line=FAINT)
+        for x in across:
+            here, below = self.at(x, self.up[0])
+            yield line([(here, below), (here, below + 4)], FAINT)
+            yield svg_text(here, below + 16, f"{x:{form}}", "middle")
+        for y in up:
+            beside, here = self.at(self.across[0], y)
+            yield line([(beside - 4, here), (beside, here)], FAINT)
+            yield svg_text(beside - 7, here + 4, f"{y:{form}}", "end")
+
+
+def one_pixel() -> str:
+    """The products over a photograph."""
+    with np.load(shipped.path("photograph.npz")) as file:
+        grey = np.rint(file["pixels"].mean(axis=2)).astype(int)
+    top, left, side = 42, 76, 10
+    crop = grey[top : top + 24, left : left + 30]
+    kernel = np.array([[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]])
+    window = grey[53:56, 91:94]
+    products = window * kernel
+
+    def shade(value: float) -> str:
+        return f"#{int(value):02x}" + f"{int(value):02x}" * 2
+
+    parts = [*matrix(10, 36, crop, side, shade, words=False)]
+    box = (10 + (91 - left) * side, 36 + (53 - top) * side, 3 * side, 3 * side)
+    parts.append(svg_rect(box, "none", line="#e08214"))
+    parts.append(svg_text(10, 24, "the photograph: a part of 24 x 30 pixels"))
+    for x, title, values, colour in (
+        (340, "window", window, shade),
+        (470, "kernel", kernel, diverging),
+        (600, "products", products, lambda value: diverging(value / 255)),
+    ):
+        parts += [svg_text(x + 57, 60, title, "middle"), *matrix(x, 70, values, 38, colour)]
+    parts += [svg_text(462, 131, "x", "middle"), svg_text(592, 131, "=", "middle")]
+    parts.append(svg_text(600, 214, f"their sum: {products.sum()}"))
+    parts.append(svg_text(340, 250, "9 products, 9 multiply-adds: what one number costs"))
+    parts.append(svg_text(340, 270, "blue: below zero, orange: above zero", "faint"))
+    return svg_document(730, 290, "One number of a convolution", f"nine products with the sum {products.sum()}", parts)
+
+
+def separable() -> str:
+    """Bars of cost: a full convolution beside the pair, for four layers of MobileNet V1."""
+    rows = [(32, 64, 112), (128, 128, 56), (512, 512, 14), (1024, 1024, 7)]
+    parts = [svg_text(10, 24, "million multiply-adds of a layer, 3 x 3")]
+    most = max(K * C * 9 * side * side for C, K, side in rows) / 1e6
+    y = 40.0
+    for C, K, side in rows:
+        points = side * side
+        full, looking, mixing = (each * points / 1e6 for each in (9 * C * K, 9 * C, C * K))
+        parts.append(svg_text(10, y + 12, f"{C} to {K} channels, {side} x {side}"))
+        scale = 420 / most
+        parts += [svg_rect((230, y, full * scale, 14), BLUE), svg_text(236 + full * scale, y + 12, f"full {full:.1f}")]
+        y += 18
+        parts.append(svg_rect((230, y, looking * scale, 14), ORANGE))
+        parts.append(svg_rect((230 + looking * scale, y, mixing * scale, 14), GREEN))
+        end = 236 + (looking + mixing) * scale
+        share = f"depthwise {looking:.1f} + pointwise {mixing:.1f}: 1/{full / (looking + mixing):.1f} of it"
+        parts.append(svg_text(end, y + 12, share))
+        y += 32
+    return svg_document(
+        760, y + 6, "What splitting saves", "the pair costs an eighth to a ninth of a full convolution", parts
+    )
+
+
+def v1() -> str:
+    """The network to scale."""
+    graph = build("timm/mobilenetv1_100")
+    return network_picture(graph, layer_rows(graph), "MobileNet V1 to scale, input 3 x 224 x 224")
+
+
+def spiral(n: int, turns: float = 2.0, count: int = 160) -> tuple[Any, Any]:
+    """A spiral, and what is left of it after n random directions, ReLU, and the way back."""
+    angle = np.linspace(0.3, 1, count) * turns * 2 * np.pi
+    x = np.stack([angle * np.cos(angle), angle * np.sin(angle)]) / (turns * 2 * np.pi)
+    T = np.random.Generator(np.random.PCG64(n)).standard_normal((n, 2))
+    return x, np.linalg.pinv(T) @ np.maximum(T @ x, 0)
+
+
+def relu() -> str:
+    """V2's spiral in 2 to 30 dimensions."""
+    x, _ = spiral(2)
+    shown = [("the input", x), *((f"{n} dimensions", spiral(n)[1]) for n in (2, 3, 5, 15, 30))]
+    parts = [svg_text(10, 22, "a spiral, after n random directions, ReLU, and the best way back")]
+    for number, (title, y) in enumerate(shown):
+        left = 10 + 128 * number
+        plot = Plot((left, 54, 118, 118), (-1.1, 1.1), (-1.1, 1.1))
+        y = y / np.abs(y).max()
+        parts += [svg_text(left, 48, title), svg_rect((left, 54, 118, 118), "none", line=FAINT)]
+        for i in range(0, y.shape[1] - 1, 3):  # a run from blue to orange: where on the spiral a point was
+            share = 2 * i / y.shape[1] - 1
+            last = min(i + 4, y.shape[1])
+            parts.append(plot.curve(y[0, i:last], y[1, i:last], POSITIVE if share > 0 else NEGATIVE))
+    parts.append(
+        svg_text(
+            10,
+            194,
+            "blue: the inner half of the spiral, orange: the outer half; each picture is scaled to its box",
+            "faint",
+        )
+    )
+    return svg_document(790, 208, "What ReLU destroys", "few dimensions lose the spiral, thirty keep it", parts)
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    "01-one-pixel": one_pixel,
+    "02-separable": separable,
+    "03-mobilenet-v1": v1,
+    "04-relu": relu,
+}
+
+
+def main(folder: Path) -> None:
+    """Write every picture."""
+    for name, picture in PICTURES.items():
+        (folder / f"{name}.svg").write_text(picture(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
