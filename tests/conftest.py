@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import tarfile
 from pathlib import Path
 
 # Before NumPy is imported, for this process and its children: the tests' products are small, and threads of BLAS that
@@ -14,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import Phase, settings
-from support import CHECKOUT, DATA, FACTS, facts_id
+from support import CHECKOUT, DATA, FACTS, facts_id, unpack
 
 # A suite that was started in the background ignores what ends a command, and its commands would inherit that.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -45,19 +44,13 @@ def real() -> Path:
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the vendors' own files of tests/data/exports/exports.tar.xz."""
-    folder = tmp_path_factory.mktemp("exports")
-    with tarfile.open(DATA / "exports" / "exports.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(DATA / "exports" / "exports.tar.xz", tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture(scope="session")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the PyTorch files of tests/data/modules/modules.tar.xz."""
-    folder = tmp_path_factory.mktemp("modules")
-    with tarfile.open(DATA / "modules" / "modules.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(DATA / "modules" / "modules.tar.xz", tmp_path_factory.mktemp("modules"))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ import io
 import math
 import struct
 import sys
-import tarfile
 import tempfile
 import zipfile
 from collections import Counter
@@ -33,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from fuzz_worker import COMMANDS, FINE, Worker, within
 from integer_files import write_vww
+from support import unpack
 
 __all__ = ["damaged", "fuzz", "mutants"]
 
@@ -207,8 +207,7 @@ def _samples(container: str, folder: Path) -> list[Path]:
     archive = data / archives.get(container, "exports/exports.tar.xz")
     if container == "npz":
         return [ARRAYS]
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    unpack(archive, folder)
     return [folder / name for name in {"modules": PICKLES, "nested": NESTED}.get(container) or SAMPLES[container]]
 
 

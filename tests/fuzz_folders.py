@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import fuzz_structures
 import numpy as np
 from fuzz import damaged
 from fuzz_worker import FINE, Worker, within
+from support import unpack
 
 __all__ = ["FOLDERS", "fuzz_folders", "good_folders"]
 
@@ -84,8 +84,7 @@ def _pipes(folder: str, held: list[str]) -> list[str]:
 def good_folders(container: str, folder: Path) -> dict[Path, str]:
     """The good folders of this kind; a file that stands alone gets a folder, with what is called as it is."""
     for archive in ("tensorflow/models", "deployed/networks", "layers/networks"):
-        with tarfile.open(Path(__file__).parent / "data" / f"{archive}.tar.xz") as tar:
-            tar.extractall(folder, filter="data")
+        unpack(Path(__file__).parent / "data" / f"{archive}.tar.xz", folder)
     found = {}
     for name, inside in FOLDERS[container].items():
         place = folder / name

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import tarfile
 from pathlib import Path
 
 import pytest
-from support import CHECKOUT, DATA
+from support import CHECKOUT, DATA, unpack
 
 from refnet import load
 from refnet.files import containers
@@ -39,8 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples, unpacked."""
     made = tmp_path_factory.mktemp("examples")
     for name, archive in ARCHIVES.items():
-        with tarfile.open(DATA / archive) as opened:
-            opened.extractall(made / name, filter="data")
+        unpack(DATA / archive, made / name)
     (made / "weights").symlink_to(CHECKOUT / "weights")
     return made
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import re
 import struct
-import tarfile
 
 import numpy as np
 import pytest
-from support import DATA
+from support import DATA, unpack
 
 from refnet import Network, build, random_input, random_params
 from refnet.errors import FormatError
@@ -33,10 +32,7 @@ every_file = pytest.mark.parametrize("name", FILES)
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deployed")
-    with tarfile.open(FOLDER / "networks.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(FOLDER / "networks.tar.xz", tmp_path_factory.mktemp("deployed"))
 
 
 def network():

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import DATA
+from support import DATA, unpack
 
 from refnet import Network, convert, load, verify
 from refnet.files import importers
@@ -33,10 +32,7 @@ NODES = sorted({key.partition("|")[0] for key in EXPECTED if "|float32|" in key}
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("layers")
-    with tarfile.open(FOLDER / "networks.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(FOLDER / "networks.tar.xz", tmp_path_factory.mktemp("layers"))
 
 
 def imported(networks: Path, file: str) -> importers.ImportedGraph:

@@ -6,11 +6,10 @@ tests/data/tensorflow/make_tensorflow.py says where the models and the expected 
 from __future__ import annotations
 
 import json
-import tarfile
 
 import numpy as np
 import pytest
-from support import DATA
+from support import DATA, unpack
 
 from refnet import Network, build, random_input, random_params
 from refnet.files import importers
@@ -47,10 +46,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tensorflow")
-    with tarfile.open(FOLDER / "models.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(FOLDER / "models.tar.xz", tmp_path_factory.mktemp("tensorflow"))
 
 
 def place(models, name):
