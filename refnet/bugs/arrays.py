@@ -166,21 +166,53 @@ class UnitArrays:
         are 2: 6. Times w: K = 7. The bias: b - mean and the product, or two products: 7, then two sums: K = 9, of terms
         abs(s b), abs(s mean) and abs(beta).
         """
-        w, conv = self["w"], self.unit.conv
-        alone = self.unit._replace(norm=None, conv=replace(conv, params={**conv.params, "b": (len(w),)}))
+        w, alone = self["w"], self._biased._replace(norm=None)
         if not self.foldable:
-            return replace(self, unit=alone, tensors={**self.tensors, "b": Expected.exactly(self.bias)})
+            return replace(self, unit=alone, tensors={"b": Expected.exactly(self.bias), **self.tensors})
         s, zero = self.factor, Expected.exactly(np.zeros(len(w)))
         mean, beta = (self.tensors.get(slot, zero).value for slot in ("mean", "beta"))
         with np.errstate(all="ignore"):
             weight = w * s.reshape(-1, *(1,) * (w.ndim - 1))
             bias = s * (self.bias - mean) + beta
             terms = np.abs(s * self.bias) + np.abs(s * mean) + np.abs(beta)
+            before = [np.abs((self.tensors[slot].slack.T * s).T) for slot in ("w", "b") if slot in self]  # of `behind`
         made = {
-            "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY),
-            "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY),
+            "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY + before[0]),
+            "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY + sum(before[1:])),
         }
         return replace(self, unit=alone, tensors={**made, **self.slopes})
+
+    @property
+    def _biased(self) -> Unit:
+        """The nodes, the convolution with a bias."""
+        conv = self.unit.conv
+        return self.unit._replace(conv=replace(conv, params={**conv.params, "b": (len(self["w"]),)}))
+
+    def behind(self, norm: UnitArrays) -> UnitArrays:
+        """The convolution with the batch norm ahead of it worked in: w' = w s and b' = b + sum of w (beta - mean s).
+
+        Here s = gamma / sqrt(var + eps), by channel of the input, and the sum is over all that a filter reads.
+        Roundings as in `folded`: 7 of a weight; of the bias 8 of beta - mean s, 1 of the product with w, and as many
+        of the sum as it has terms, the bias among them.
+        """
+        w, groups = self["w"], self.unit.conv.attrs.get("groups", 1)
+        if self.op == "depthwise_conv2d":
+            w, groups = w[:, None], len(w)
+        s, held = norm.factor, norm.worked_out().tensors["beta"]
+        size = np.abs(s * norm["mean"]) + np.abs(norm["beta"])
+        of_filter = [np.repeat(each.reshape(groups, -1), len(w) // groups, axis=0) for each in (s, held.value, size)]
+        s, addend, terms = (each.reshape(w.shape[:2] + (1,) * (w.ndim - 2)) for each in of_filter)
+        inner = tuple(range(1, w.ndim))
+        with np.errstate(all="ignore"):
+            weight = (w * s).reshape(self["w"].shape)
+            bias = self.bias + (w * addend).sum(axis=inner)
+            terms = np.abs(self.bias) + np.abs(w * terms).sum(axis=inner)
+        K = _ADDEND + 1 + w[0].size
+        made = {
+            "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY),
+            "b": Expected(bias, _gamma(K) * terms + K * _TINY),
+        }
+        return replace(self, unit=self._biased, tensors={**self.tensors, **made})
 
     def worked_out(self) -> UnitArrays:
         """A batch norm that follows no convolution as x s + (beta - mean s), s = gamma / sqrt(var + eps).

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.network import Network
+from refnet.networks.rewrite import norms
 from refnet.readings.orders import ORDERS
 
 __all__ = ["spread"]
@@ -33,9 +34,10 @@ def spread(net: Network, x: npt.NDArray[Any], last: str, orders: Mapping[str, An
     -------
     float, in units of the tensor
     """
+    inside = {norm.name: conv for conv, norm in norms(net.graph).items()}
     runs = [
-        np.asarray(next(y for node, y in each.steps(x, rules) if node.name == last), np.float64)
-        for each in (net, net.fold())
+        np.asarray(next(y for node, y in each.steps(x, rules) if node.name == name), np.float64)
+        for each, name in ((net, last), (net.fold(), inside.get(last, last)))
         for rules in orders.values()
     ]
     return float((np.maximum.reduce(runs) - np.minimum.reduce(runs)).max())

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 from refnet.graph import Graph, Node
+from refnet.ops import CONVOLUTIONS
 
-__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms", "returning"]
+__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms", "norms_ahead", "returning"]
 
 Params = Mapping[str, npt.NDArray[Any]]
 
@@ -97,6 +98,23 @@ def returning(graph: Graph, names: Sequence[str]) -> Graph:
 def norms(graph: Graph, keep: Collection[str] = ()) -> dict[str, Node]:
     """The batch norms that can be folded, by the name of the convolution that each follows; see `fold_batch_norm`."""
     return {unit.conv.name: unit.norm for unit in graph.units(keep) if unit.norm is not None}
+
+
+def norms_ahead(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """The batch norms that converters work into the convolutions which read them, by name, with these.
+
+    They do so with one that follows no convolution, such as the one between a pool and a linear layer. A border of
+    zeros is not normalised, so that a convolution which has one cannot take a batch norm in.
+    """
+    behind = {norm.name for norm in norms(graph).values()}
+    found = {}
+    for node in graph.nodes:
+        readers = graph.readers()[node.name]
+        if node.op != "batch_norm" or node.name in behind or node.name in graph.outputs or not readers:
+            continue
+        if all(each.op in CONVOLUTIONS and not any(map(any, each.attrs.get("pad", ()))) for each in readers):
+            found[node.name] = tuple(each.name for each in readers)
+    return found
 
 
 def _folded(conv: Node, own: Params, norm: Node, params: Params) -> dict[str, npt.NDArray[Any]]:

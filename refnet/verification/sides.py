@@ -21,7 +21,7 @@ from refnet.graph import Graph, Node
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
 from refnet.verification.roundings import on_grid
-from refnet.verification.structure import structure_differences
+from refnet.verification.structure import structure_differences, worked_ahead
 
 __all__ = ["Choice", "Sides", "both", "pair", "read_side"]
 
@@ -57,6 +57,8 @@ class Sides:
         file
     first, second : their units with arrays, by name
     choices : what was settled on the way
+    ahead, other_ahead : the convolutions into which a batch norm ahead of them has been worked, because the other file
+        has it so; the original's and the copy's
     """
 
     original: Checkpoint
@@ -64,6 +66,8 @@ class Sides:
     first: dict[str, UnitArrays]
     second: dict[str, UnitArrays]
     choices: tuple[Choice, ...] = ()
+    ahead: frozenset[str] = frozenset()
+    other_ahead: frozenset[str] = frozenset()
 
     def folded(self, name: str) -> bool:
         """Whether a layer has its batch norm in the original and, worked in, in the copy."""
@@ -187,13 +191,9 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
         ends = [one.names.get(name, other.names.get(name, name)) for name in output]
         one, other = one.returning(ends), other.returning(ends)
     original, copy = (other, one) if _derived(one) > _derived(other) else (one, other)
-    return Sides(
-        original,
-        copy,
-        _units(original),
-        _units(copy),
-        choices,
-    )
+    first, ahead = _units(original, copy)
+    second, other_ahead = _units(copy, original)
+    return Sides(original, copy, first, second, choices, ahead, other_ahead)
 
 
 def _once(file: Checkpoint) -> Graph:
@@ -235,9 +235,15 @@ def _named_alike(one: Checkpoint, other: Checkpoint) -> tuple[Checkpoint, Checkp
     )
 
 
-def _units(file: Checkpoint) -> dict[str, UnitArrays]:
+def _units(file: Checkpoint, other: Checkpoint) -> tuple[dict[str, UnitArrays], frozenset[str]]:
+    """A file's units by name, and those into which a batch norm has been worked that the other file lacks."""
     classifier = Parts(file.graph).classifier
-    return {unit.name: unit for unit in unit_arrays(file.graph, file.params, classifier)}
+    units = {unit.name: unit for unit in unit_arrays(file.graph, file.params, classifier)}
+    ahead = worked_ahead(file, other)
+    for norm, convs in ahead.items():
+        alone = units.pop(norm)
+        units |= {conv: units[conv].behind(alone) for conv in convs}
+    return units, frozenset(conv for convs in ahead.values() for conv in convs)
 
 
 def _settled(

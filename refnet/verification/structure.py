@@ -11,8 +11,9 @@ from refnet.alignment.diff import differences, folded_norms
 from refnet.alignment.differences import Difference
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import Graph
+from refnet.networks.rewrite import norms_ahead
 
-__all__ = ["folded_norms", "structure_differences"]
+__all__ = ["folded_norms", "structure_differences", "worked_ahead"]
 
 
 def structure_differences(one: Checkpoint, other: Checkpoint) -> tuple[Difference, ...]:
@@ -24,12 +25,17 @@ def structure_differences(one: Checkpoint, other: Checkpoint) -> tuple[Differenc
 
 
 def _likened(file: Checkpoint, other: Checkpoint) -> Graph:
-    """A file's graph without the biases of zeros that the other one goes without.
+    """A file's graph without the biases of zeros, and the batch norms worked ahead, that the other one goes without.
 
     Where it has a batch norm as factor and addend, which need no eps, it has the other's.
     """
     nodes = []
-    for node in file.graph.nodes:
+    ahead = worked_ahead(file, other)
+    behind = {conv for convs in ahead.values() for conv in convs}
+    graph = file.graph.without({norm: file.graph[norm].inputs[0] for norm in ahead})
+    for node in graph.nodes:
+        if node.name in behind:
+            node = replace(node, params={**node.params, "b": node.params["w"][:1]})
         twin, bias = other.graph.by_name.get(node.name), file.params.get(f"{node.name}.b")
         if twin is not None and "b" in node.params and "b" not in twin.params and bias is not None and not bias.any():
             node = replace(node, params={slot: shape for slot, shape in node.params.items() if slot != "b"})
@@ -37,6 +43,21 @@ def _likened(file: Checkpoint, other: Checkpoint) -> Graph:
             node = replace(node, attrs=twin.attrs)
         nodes.append(node)
     return Graph(file.graph.recipe, tuple(nodes), file.graph.returns)
+
+
+def worked_ahead(file: Checkpoint, other: Checkpoint) -> dict[str, tuple[str, ...]]:
+    """The batch norms of a file that the other one has worked into the convolutions which read them, with these."""
+    params, needed = file.params, file.graph.params()
+
+    def is_whole(name: str) -> bool:
+        held = (f"{name}.{slot}" for slot in file.graph[name].params)
+        return all(each in params and params[each].shape == needed[each] for each in held)
+
+    return {
+        norm: convs
+        for norm, convs in norms_ahead(file.graph).items()
+        if norm not in other.graph and all(map(is_whole, (norm, *convs)))
+    }
 
 
 def _is_worked_out(file: Checkpoint, name: str) -> bool:

@@ -177,6 +177,9 @@ def _pairings(sides: Sides, name: str, made: _Made) -> Iterator[tuple[_Pairing, 
     if sides.unfolded(name):  # the copy of a folded network has its batch norm
         original, copy, folded = copy, original, True
         wanted = original.folded().tensors
+    elif name in sides.other_ahead:
+        original, copy = copy, original
+        wanted = original.tensors
     if sides.worked_out(name):
         original, copy = original.worked_out(), copy.worked_out()
     seen = {slot: tensor.value for slot, tensor in copy.tensors.items()}
@@ -184,7 +187,8 @@ def _pairings(sides: Sides, name: str, made: _Made) -> Iterator[tuple[_Pairing, 
     own = replace(original, seen=seen, others=others)
     lies = own.folded() if folded else own
     before = replace(own.unfolding(wanted["w"]), others={}) if folded else None
-    needs = ("folded",) if folded or sides.worked_out(name) else ()
+    moved = sides.worked_out(name) or name in sides.ahead | sides.other_ahead
+    needs = ("folded",) if folded or moved else ()
     for slot in dict.fromkeys([*wanted, *copy.tensors]):
         pairing = _Pairing(
             wanted.get(slot, _NOTHING),

@@ -985,3 +985,17 @@ def test_the_text_direction_classifier_labels_every_line_as_onnxruntime_does(rea
     assert np.array_equal(run(imported, x).argmax(axis=1), labels)
     assert ends_hold(imported, x[:3], expected[:3], tmp_path / "pack")
     assert {node.attrs["slope"] for node in imported.graph.nodes if node.op == "hard_sigmoid"} == {0.2}
+
+
+@pytest.mark.parametrize("order", ["x g", "g x"])
+def test_a_gate_for_each_point_is_one_for_all_its_channels(order):
+    w = RNG.standard_normal((1, 4, 1, 1)).astype(np.float32)
+    imported = import_graph(onnx(op("Conv", "x w", "c"), op("Sigmoid", "c", "g"), op("Mul", order), w=w))
+    gate = 1 / (1 + np.exp(-np.einsum("kc,nchw->nkhw", w[:, :, 0, 0], x64())))
+    assert np.abs(run(imported) - x64() * gate).max() < 1e-12
+
+
+def test_a_point_is_added_to_all_points_of_a_map():
+    imported = import_graph(onnx(op("GlobalAveragePool", "x", "p"), op("Add", "p x")))
+    assert np.abs(run(imported) - (x64() + x64().mean(axis=(2, 3), keepdims=True))).max() < 1e-12
+    refused(onnx(op("MaxPool", "x", "p", kernel_shape=(2, 2)), op("Add", "p x")), "add of tensors of the shapes")

@@ -11,11 +11,13 @@ from exporting import checkpoint
 from refnet import Graph, Node, Recipe, RequestError
 from refnet.alignment.differences import Standing
 from refnet.networks.random import random_params
+from refnet.networks.rewrite import fold_batch_norm
 from refnet.verification.verify import verify
 
 VECTOR = (5,)
 NORM = dict.fromkeys(("gamma", "beta", "mean", "var"), VECTOR)
 CONV = {"w": (5, 5), "b": VECTOR}
+WINDOW = {"stride": (1, 1), "pad": ((0, 0), (0, 0)), "dilation": (1, 1)}
 RECIPE = Recipe("", 1.0, (6, 7), 5, channels=5)
 
 
@@ -67,6 +69,61 @@ def test_a_batch_norm_that_is_held_as_it_is_must_have_the_same_eps():
     other = graph.replaced("norm", replace(graph["norm"], attrs={"eps": 1e-5}))
     (difference,) = verify(own(graph, params), own(other, params, path="other")).structure
     assert (difference.node, difference.key) == ("norm", "eps")
+
+
+AHEAD = {  # convolutions that a converter may work a batch norm into
+    "pointwise": Node("conv", "pointwise_conv2d", ("norm",), {"w": (5, 5)}),
+    "whole map": Node("conv", "conv2d", ("norm",), {"w": (3, 5, 6, 7), "b": (3,)}, WINDOW),
+    "depthwise": Node("conv", "depthwise_conv2d", ("norm",), {"w": (5, 3, 3)}, WINDOW),
+    "grouped": Node("conv", "grouped_conv2d", ("norm",), {"w": (4, 1, 2, 2)}, {**WINDOW, "groups": 4}),
+}
+
+
+def ahead(conv: Node, spoilt=0.0, behind=False):
+    """A network with a batch norm ahead of a convolution, and what a converter makes of it in float32."""
+    channels = 4 if conv.op == "grouped_conv2d" else 5
+    norm = Node("norm", "batch_norm", ("act",), dict.fromkeys(NORM, (channels,)), {"eps": 1e-3})
+    nodes = [Node("act", "relu", ("input",)), norm, conv]
+    if behind:
+        nodes.append(Node("bn", "batch_norm", ("conv",), dict.fromkeys(NORM, (conv.params["w"][0],)), {"eps": 1e-3}))
+    graph = Graph(replace(RECIPE, channels=channels), tuple(nodes))
+    params = random_params(graph)
+    s = params["norm.gamma"] / np.sqrt(params["norm.var"] + np.float32(1e-3))
+    addend = params["norm.beta"] - params["norm.mean"] * s
+    w = params["conv.w"]
+    each = (-1, *(1,) * (w.ndim - 1)) if w.shape[0] == channels != w.shape[-1] else (1, -1, *(1,) * (w.ndim - 2))
+    inner = tuple(range(1, w.ndim))
+    b = params.get("conv.b", np.float32(0)) + (w * addend.reshape(each)).sum(axis=inner)
+    made = {"conv.w": w * s.reshape(each), "conv.b": b + np.float32(spoilt) * np.abs(b)}
+    moved = replace(conv, inputs=("act",), params={**conv.params, "b": (len(w),)})
+    other = graph.without({"norm": "act"}).replaced("conv", moved)
+    if behind:
+        other, made = fold_batch_norm(other, {**params, **made})
+    kept = other.params()
+    return own(graph, params), own(other, {k: v for k, v in {**params, **made}.items() if k in kept}, path="other")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("kind", AHEAD)
+def test_a_batch_norm_may_be_worked_into_the_convolution_that_reads_it(kind, behind):
+    one, other = ahead(AHEAD[kind], behind=behind)
+    found = verify(one, other)
+    assert (found.holds, found.needs) == (True, ("folded",))
+    assert {value.name: value.kind for value in found.values} == {"conv.w": "folded", "conv.b": "folded"}
+    back = verify(other, one)
+    assert (back.holds, back.sides.original.path) == (True, "one")
+
+
+@pytest.mark.parametrize("kind", AHEAD)
+def test_a_bias_that_no_batch_norm_ahead_makes_is_wrong(kind):
+    found = verify(*ahead(AHEAD[kind], spoilt=2.0**-6))
+    assert [value.name for value in found.faults] == ["conv.b"]
+
+
+def test_a_batch_norm_ahead_of_a_border_of_zeros_cannot_be_worked_in():
+    conv = replace(AHEAD["depthwise"], attrs={**WINDOW, "pad": ((1, 1), (1, 1))})
+    found = verify(*ahead(conv))
+    assert [(each.node, each.key) for each in found.structure] == [("norm", "missing"), ("conv", "bias")]
 
 
 def twice() -> tuple[Graph, dict[str, np.ndarray]]:

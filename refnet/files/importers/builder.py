@@ -19,6 +19,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.joins import joined
 from refnet.files.importers.tensor_names import clean_name, first_name, free_name
 from refnet.files.importers.vendor_axes import (
     Const,
@@ -183,7 +184,7 @@ class GraphBuilder:
     def arithmetic(self, name: str, op: str, x: Value, y: Value) -> Map:
         """x op y of two tensors, at least one of them a map: 'add', 'sub', 'mul', 'div'."""
         if isinstance(x, Map) and isinstance(y, Map):
-            return self._joined(name, op, x, y)
+            return joined(self, name, op, x, y)
         if isinstance(y, Map):
             if op == "div":
                 raise FormatError("a constant that is divided by a tensor")
@@ -202,22 +203,6 @@ class GraphBuilder:
             case "mul" if y.array.size > x.side("C") and (x.node, "relu") in ((n.name, n.op) for n in self.nodes):
                 return self._by_point(name, x, y)
         return self._by_channel(name, {"add": "beta", "mul": "gamma"}[op], x, y)
-
-    def _joined(self, name: str, op: str, x: Map, y: Map) -> Map:
-        if x.axes != y.axes:
-            raise FormatError(f"joins tensors of the axes {x.axes} and {y.axes}")
-        if op == "sub":
-            op, y = "add", self.affine(f"{first_name(name)}.negative", y, -1.0, 0.0)
-        if op == "add" and x.shape == y.shape:
-            return self.add(name, "add", x, y)
-        if op == "mul" and x.side("C") == y.side("C"):
-            if y.shape[1:] == (1, 1):
-                return self.add(name, "scale", x, y)
-            if x.shape[1:] == (1, 1):
-                return self.add(name, "scale", y, x)
-            if x.shape == y.shape:
-                return self.product(name, x, y)
-        raise FormatError(f"{op} of tensors of the shapes {x.shape} and {y.shape}")
 
     def _by_number(self, name: str, op: str, x: Map, y: Array) -> Map:
         number = float(y.item()) if y.dtype == np.float64 else decimal(y.item())
