@@ -75,7 +75,7 @@ def steps() -> None:
         folded = net.fold()
         without = {
             "the session": {},
-            "... without tiles: whole maps": {"inverted__TILE": HUGE, "program__TILE": HUGE},
+            "... without tiles: whole maps": {"residual__TILE": HUGE, "program__TILE": HUGE},
             "... without long rows: channels only": {"taps__ROW_WEIGHTS": 0},
             "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
@@ -109,7 +109,7 @@ def operations() -> None:
         graph = refnet.build(name)
         session = Session(graph, refnet.random_params(graph), threads=1)
         session(refnet.random_input(graph, batch=1))
-        calls = session._program.calls
+        calls = session._programs.of(1).early
         best = [float("inf")] * len(calls)
         for _ in range(ROUNDS):
             for index, (call, args) in enumerate(calls):

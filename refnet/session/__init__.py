@@ -13,24 +13,25 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
-from refnet.graph import Graph
+from refnet.graph import SOURCE, Graph
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
-from refnet.session.program import program
+from refnet.session.program import Programs
 from refnet.session.steps import steps
 from refnet.session.workers import WorkerPool
 
-__all__ = ["Session", "blas_threads", "cores"]
+__all__ = ["Session", "blas_threads", "cores", "group_size"]
 
 Array = npt.NDArray[Any]
 
+_GROUP = 8  # images at most that run together where maps are small; more bring little and take memory
 _PATIENCE = 1.0  # seconds of work on batches after which worker processes pay for their start
 _starting = threading.Lock()
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -50,10 +51,12 @@ class Session:
 
     Notes
     -----
-    The same settings give the same bits each time. Every image is run by itself: in a batch its bits depend neither on
-    its neighbours nor on `threads`; alone, on several threads, BLAS may sum in another order. Threads of BLAS
-    wait for one another: try `threads=1` where other programs keep the cores busy. Calls
-    from several threads wait too. Without threadpoolctl (extra `tools`) BLAS uses as many threads as it likes.
+    The same settings give the same bits each time. Where maps are large every image is run by itself; where they are
+    small, a group of images runs together, half of a batch and at most eight of them. So the last bits of an image may
+    depend on how many images there are, and on its place, but neither on what its neighbours are nor on `threads`;
+    alone, on several threads, BLAS may sum in another order. Threads of BLAS wait for one another: try `threads=1`
+    where other programs keep the cores busy. Calls from several threads wait too. Without threadpoolctl (extra `tools`)
+    BLAS uses as many threads as it likes.
 
     Worker processes start when a session has spent a second on batches, or with `start_workers`. They end with
     `stop_workers`, with the session, with this process, and when another session starts its own: one session at a time
@@ -90,7 +93,9 @@ class Session:
         kept = set(names.values())
         self._folded, self._arrays = folded, arrays
         self.steps = steps(folded, sizes, kept)
-        self._program = program(self.steps, arrays, sizes, kept)
+        self._programs = Programs(self.steps, arrays, sizes, kept)
+        self._programs.of(1)
+        self._sizes, self._dtype = sizes, next(iter(arrays.values())).dtype
         self._names, self._outputs = names, graph.outputs
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
@@ -100,12 +105,12 @@ class Session:
     @property
     def buffer_bytes(self) -> int:
         """Memory for the tensors of a run, in this process."""
-        return self._program.buffers
+        return self._programs.buffers
 
     @property
     def weight_bytes(self) -> int:
         """Memory for the packed weights, in this process."""
-        return self._program.weights
+        return self._programs.weights
 
     def __call__(self, x: Array) -> Any:
         """Run a batch, (N, C, H, W) -> the tensor that the network returns; of several, {name: tensor} in order.
@@ -120,20 +125,25 @@ class Session:
 
     def returned(self, x: Array) -> dict[str, Array]:
         """Run a batch as calling does: the tensors that the network returns by name, one or several."""
+        return self.in_groups(x, group_size(len(x)))
+
+    def in_groups(self, x: Array, size: int) -> dict[str, Array]:
+        """Run a batch, so many images at a time: what a worker does with its share of a larger one."""
         self._check(x)
         with self._lock, blas_threads(self.threads if len(x) == 1 else 1):
             y = self._empty(self._outputs, len(x))
+            run = partial(self._run, size=size)
             if self.threads == 1 or len(x) == 1:
-                self._run(x, y)
+                run(x, y)
                 return y
             started = time.perf_counter()
             if self._pool is None and self._spent > self._patience:
                 self._start_workers()
             if self._pool is None:
-                self._run(x, y)
+                run(x, y)
             else:
                 try:
-                    self._pool.divide(x, y, self._run)
+                    self._pool.divide(x, y, run, size)
                 except BaseException:  # an answer that nobody has heard would be taken for that to the next batch
                     self._stop_workers()
                     raise
@@ -145,7 +155,7 @@ class Session:
         self._check(x)
         with self._lock, blas_threads(self.threads if len(x) == 1 else 1):
             found = self._empty(self._names, len(x))
-            self._run(x, found)
+            self._run(x, found, group_size(len(x)))
             return found
 
     def times(self, x: Array, clock: Callable[[], float], runs: int = 1) -> Array:
@@ -155,7 +165,7 @@ class Session:
         """
         self._check(x)
         with self._lock, blas_threads(1):
-            return np.array([self._program.timed(x[0], clock) for _ in range(runs)])
+            return np.array([self._programs.of(1).timed(x[0], clock) for _ in range(runs)])
 
     def start_workers(self) -> None:
         """Start the worker processes now, unless those of another session are at work; wait until they are ready."""
@@ -169,9 +179,9 @@ class Session:
             self._stop_workers()
 
     def _check(self, x: Array) -> None:
-        source = self._program.source
-        if x.ndim != 4 or x.shape[1:] != source.shape or x.dtype != source.dtype:
-            wanted = f"(N, {', '.join(map(str, source.shape))}) {source.dtype}"
+        shape = self._sizes[SOURCE]
+        if x.ndim != 4 or x.shape[1:] != shape or x.dtype != self._dtype:
+            wanted = f"(N, {', '.join(map(str, shape))}) {self._dtype}"
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
     def _start_workers(self) -> None:
@@ -196,16 +206,19 @@ class Session:
 
     def _empty(self, names: Iterable[str], batch: int) -> dict[str, Array]:
         """Memory for what some tensors are for a batch."""
-        shapes = {name: self._program.kept[self._names[name]].shape for name in names}
-        return {name: np.empty((batch, *shape), self._program.source.dtype) for name, shape in shapes.items()}
+        return {name: np.empty((batch, *self._sizes[self._names[name]]), self._dtype) for name in names}
 
-    def _run(self, x: Array, into: Mapping[str, Array]) -> None:
-        """Run images one by one, and copy the tensors that are asked for."""
-        copies = [(array, self._program.kept[self._names[name]]) for name, array in into.items()]
-        for index, image in enumerate(x):
-            self._program.run(image)
-            for array, made in copies:
-                np.copyto(array[index], made)
+    def _run(self, x: Array, into: Mapping[str, Array], size: int) -> None:
+        """Run images group by group, and copy the tensors that are asked for."""
+        for first in range(0, len(x), size):
+            images = slice(first, first + size)
+            copies = [(array[images], self._names[name]) for name, array in into.items()]
+            self._programs.of(len(x[images])).run(x[images], copies)
+
+
+def group_size(batch: int) -> int:
+    """How many images of a batch run together: half of them, so that two processes have as much to do."""
+    return max(1, min(_GROUP, -(-batch // 2)))
 
 
 def _after_fork() -> None:

@@ -25,15 +25,19 @@ class Arena:
     """
 
     def __init__(self, dtype: np.dtype[Any], size: int | None = None) -> None:
-        self.itemsize = dtype.itemsize
+        self.itemsize, self.size = dtype.itemsize, 2**40 if size is None else size
         self.peak = 0
         self._taken: list[tuple[int, int]] = []  # (first, end), in order
         if size is None:
-            self._block = as_strided(np.zeros(1, dtype), (2**40,), (dtype.itemsize,))
+            self._block = as_strided(np.zeros(1, dtype), (self.size,), (dtype.itemsize,))
         else:
             raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
             start = -raw.ctypes.data % _PAGE
             self._block = raw[start : start + size * dtype.itemsize].view(dtype)
+
+    def empty(self) -> None:
+        """Let everything go."""
+        self._taken.clear()
 
     def take(self, *shape: int) -> Array:
         """An array whose contents are whatever was there."""

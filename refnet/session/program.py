@@ -1,8 +1,9 @@
-"""Steps -> a flat list of NumPy calls on fixed buffers, for one image."""
+"""Steps -> flat lists of NumPy calls on fixed buffers: of one image, and of a group of them where maps are small."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,59 +17,70 @@ from refnet.readings import fast
 from refnet.session.arena import Arena
 from refnet.session.residual import write_residual
 from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
-from refnet.session.writer import TILE, Call, CallWriter, Shape, copied
+from refnet.session.writer import TILE, CallWriter, Shape, copied
 
-__all__ = ["Program", "program"]
+__all__ = ["Program", "Programs"]
 
 Array = npt.NDArray[Any]
 
+SMALL = 256  # pixels of a map, up to which a group of images is run together
+
 
 class Program:
-    """The calls of one image.
+    """The calls of a group of images: the early steps image by image, the late ones all images together.
 
     Attributes
     ----------
-    calls : (function, arguments), in order
-    begins : the place in `calls` at which each step begins
-    source : the buffer that takes the image, (C, H, W)
-    kept : the tensors that outlive a run, views of the buffers: (C, H, W) or (F,)
-    buffers, weights : bytes of memory
+    images : N, of the group
+    early, late : (function, arguments), in order; of one image everything is early
+    begins : the place in `early` at which each step begins
+    source : the buffer that takes an image, (C, H, W)
+    kept : the tensors that outlive a run, views of the buffers: (N, C, H, W) or (N, F); N is 1 where `early` makes them
+    carried : where what `late` reads is for all images, and for the one that was run
+    buffers : bytes of memory
     """
 
-    def __init__(
-        self,
-        calls: list[Call],
-        begins: list[int],
-        source: Array,
-        kept: dict[str, Array],
-        buffers: int,
-        weights: int,
-    ) -> None:
-        self.calls, self.begins, self.source, self.kept = calls, begins, source, kept
-        self.buffers, self.weights = buffers, weights
+    def __init__(self, early: CallWriter, late: CallWriter, begins: list[int], keep: Collection[str]) -> None:
+        self.images, self.begins, self.source = late.images, begins, early.values[SOURCE]
+        self.early, self.late = early.calls, [] if late is early else late.calls
+        own = {name: writer for writer in (late, early) for name in writer.values}  # what both have, `early` makes
+        self.kept = {name: own[name].logical(name) for name in keep}
+        self.of_group = frozenset(name for name in keep if late is not early and own[name] is late)
+        shared = [] if late is early else sorted(early.values.keys() & late.values.keys())
+        self.carried = [(late.logical(name), early.logical(name)[0]) for name in shared]
 
-    def run(self, x: Array) -> None:
-        """Run one image, (C, H, W)."""
-        np.copyto(self.source, x)
-        for call, args in self.calls:
+    def run(self, x: Array, into: Iterable[tuple[Array, str]] = ()) -> None:
+        """Run a group, (N, C, H, W), and copy kept tensors, each into an array (N, ...)."""
+        copies = [(array, self.kept[name], name in self.of_group) for array, name in into]
+        for index, image in enumerate(x):
+            np.copyto(self.source, image)
+            for call, args in self.early:
+                call(*args)
+            for group, made in self.carried:
+                np.copyto(group[index], made)
+            for array, made, of_group in copies:
+                if not of_group:
+                    np.copyto(array[index], made[0])
+        for call, args in self.late:
             call(*args)
+        for array, made, of_group in copies:
+            if of_group:
+                np.copyto(array, made)
 
     def timed(self, x: Array, clock: Callable[[], float]) -> list[float]:
         """Run one image, (C, H, W); the time that each step takes."""
         np.copyto(self.source, x)
         times = []
-        for begin, end in pairwise([*self.begins, len(self.calls)]):
+        for begin, end in pairwise([*self.begins, len(self.early)]):
             began = clock()
-            for call, args in self.calls[begin:end]:
+            for call, args in self.early[begin:end]:
                 call(*args)
             times.append(clock() - began)
         return times
 
 
-def program(
-    steps: Sequence[Step], params: Mapping[str, Array], shapes: Mapping[str, Shape], keep: Collection[str]
-) -> Program:
-    """Lay out the buffers, pack the weights and write the calls.
+class Programs:
+    """The programs of groups of images, which share the packed weights and the memory that they run in.
 
     Parameters
     ----------
@@ -77,33 +89,89 @@ def program(
     shapes : of every tensor, without the batch axis
     keep : names of tensors that outlive the run
     """
-    dtype = next(iter(params.values())).dtype
-    packed: dict[tuple[Any, ...], Array] = {}
-    dry = Arena(dtype)
-    _write(CallWriter(params, shapes, dry, packed), steps, keep)
-    writer = CallWriter(params, shapes, Arena(dtype, dry.peak), packed)
-    begins = _write(writer, steps, keep)
-    kept = {name: writer.logical(name) for name in keep}
-    weights = sum(array.nbytes for array in packed.values())
-    return Program(writer.calls, begins, writer.values[SOURCE], kept, dry.peak * dtype.itemsize, weights)
+
+    def __init__(
+        self, steps: Sequence[Step], params: Mapping[str, Array], shapes: Mapping[str, Shape], keep: Collection[str]
+    ) -> None:
+        self._steps, self._params, self._shapes, self._keep = steps, params, shapes, keep
+        self._dtype = next(iter(params.values())).dtype
+        self._packed: dict[tuple[Any, ...], Array] = {}
+        self._memory: Arena | None = None
+        self._made: dict[int, Program] = {}
+        self._late = _late(steps, shapes)
+
+    def of(self, images: int) -> Program:
+        """The program of a group of so many images, written when it is first asked for."""
+        if images not in self._made:
+            dry = Arena(self._dtype)
+            self._written(images, dry)
+            if self._memory is None or self._memory.size < dry.peak:  # than which the programs so far have less
+                self._made.clear()
+                self._memory = Arena(self._dtype, dry.peak)
+            self._memory.empty()
+            self._made[images] = self._written(images, self._memory)
+        return self._made[images]
+
+    def _written(self, images: int, arena: Arena) -> Program:
+        early = CallWriter(self._params, self._shapes, arena, self._packed)
+        if images == 1 or self._late == len(self._steps):
+            early.new(SOURCE)
+            begins, _ = _write(early, self._steps, self._keep)
+            return Program(early, early, begins, self._keep)
+        first, last = self._steps[: self._late], self._steps[self._late :]
+        late = CallWriter(self._params, self._shapes, arena, self._packed, images)
+        made = {step.end for step in first}
+        carried = sorted({name for step in last for name in sources(step)} & made)
+        for name in carried:
+            late.new(name)
+        early.new(SOURCE)
+        begins, held = _write(early, first, made.intersection((*self._keep, *carried)))
+        arena.drop(*held)  # copied before the late steps begin
+        _write(late, last, set(self._keep) - made)
+        return Program(early, late, begins, self._keep)
+
+    @property
+    def buffers(self) -> int:
+        """Bytes of memory that runs take."""
+        return 0 if self._memory is None else self._memory.size * self._dtype.itemsize
+
+    @property
+    def weights(self) -> int:
+        """Bytes of packed weights."""
+        return sum(array.nbytes for array in self._packed.values())
 
 
-def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> list[int]:
-    """Write every step, and let each tensor's memory go after its last reader; the first call of each."""
-    home = {SOURCE: SOURCE}  # whose memory a tensor lies in
-    last = {SOURCE: 0}
+def _late(steps: Sequence[Step], shapes: Mapping[str, Shape]) -> int:
+    """The place of the first step from which on all maps are small; the image itself is not theirs to read."""
+    first = 0
+    for index, step in enumerate(steps):
+        names = (*sources(step), step.end)
+        if SOURCE in names or max(math.prod(shapes[name][1:]) for name in names) > SMALL:
+            first = index + 1
+    return first
+
+
+def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> tuple[list[int], list[Array]]:
+    """Write every step, and let each tensor's memory go after its last reader.
+
+    Returns
+    -------
+    begins : the first call of each step
+    held : the memory of what is kept
+    """
+    home = {name: name for name in writer.values}  # whose memory a tensor lies in
+    last = dict.fromkeys(home, 0)
     for index, step in enumerate(steps):
         home[step.end] = home[step.source] if isinstance(step, Rename) else step.end
         last |= {home[name]: index for name in (*sources(step), step.end)}
     for name in keep:
         last[home[name]] = len(steps)
-    writer.new(SOURCE)
     begins = []
     for index, step in enumerate(steps):
         begins.append(len(writer.calls))
         _RULES[type(step)](writer, step)
         writer.arena.drop(*(writer.values[name] for name, end in last.items() if end == index))
-    return begins
+    return begins, [writer.values[name] for name, end in last.items() if end == len(steps)]
 
 
 def _stem(writer: CallWriter, step: Stem) -> None:
@@ -120,28 +188,28 @@ def _stem(writer: CallWriter, step: Stem) -> None:
     read = sorted({s * dw % sw for s in range(S)})  # of a stride wider than the kernel not all
     phases = writer.arena.take(C, len(read), top + H + bottom, -(-(left + W + right) // sw))
     writer.call(phases.fill, 0)
-    x = writer.logical(step.source)
-    for place, phase in enumerate(read):
-        part = x[:, :, (phase - left) % sw :: sw]
-        first = ((phase - left) % sw + left) // sw
-        writer.call(np.copyto, phases[:, place, top : top + H, first : first + part.shape[2]], part)
     length = C * R * S + 1
     T = max(1, min(P, 2 * TILE // (length * Q)))
     memory, spare = writer.arena.take(length * T * Q), writer.arena.take(T * Q * K)
     w = writer.pack((conv.name, "w"), lambda: _dense(writer, step))
-    for p in range(0, P, T):
-        n = min(T, P - p)
-        matrix = memory[: length * n * Q].reshape(length, n * Q)
-        taps = matrix[:-1].reshape(C, R, S, n, Q)
-        for r in range(R):
-            rows = slice(p * sh + r * dh, (p + n - 1) * sh + r * dh + 1, sh)
-            for s in range(S):
-                first, phase = divmod(s * dw, sw)
-                writer.call(np.copyto, taps[:, r, s], phases[:, read.index(phase), rows, first : first + Q])
-        writer.call(matrix[-1].fill, 1)
-        z = y[p : p + n].reshape(n, Q * K)
-        writer.product(matrix.T, w, None, z)
-        writer.activate(step.unit.act, z, spare[: z.size].reshape(z.shape), z)
+    for image, x in enumerate(writer.logical(step.source)):
+        for place, phase in enumerate(read):
+            part = x[:, :, (phase - left) % sw :: sw]
+            first = ((phase - left) % sw + left) // sw
+            writer.call(np.copyto, phases[:, place, top : top + H, first : first + part.shape[2]], part)
+        for p in range(0, P, T):
+            n = min(T, P - p)
+            matrix = memory[: length * n * Q].reshape(length, n * Q)
+            taps = matrix[:-1].reshape(C, R, S, n, Q)
+            for r in range(R):
+                rows = slice(p * sh + r * dh, (p + n - 1) * sh + r * dh + 1, sh)
+                for s in range(S):
+                    first, phase = divmod(s * dw, sw)
+                    writer.call(np.copyto, taps[:, r, s], phases[:, read.index(phase), rows, first : first + Q])
+            writer.call(matrix[-1].fill, 1)
+            z = y[image * P + p : image * P + p + n].reshape(n, Q * K)
+            writer.product(matrix.T, w, None, z)
+            writer.activate(step.unit.act, z, spare[: z.size].reshape(z.shape), z)
     writer.arena.drop(phases, memory, spare)
 
 
@@ -166,19 +234,19 @@ def _pointwise(writer: CallWriter, step: Pointwise) -> None:
 
 def _pool(writer: CallWriter, step: Pool) -> None:
     x, y = writer.values[step.source], writer.new(step.end)
-    pixels = x.shape[0] * x.shape[1]
-    writer.call(np.matmul, writer.mean(pixels), x.reshape(pixels, -1), y.reshape(1, -1))
+    N = writer.images
+    writer.means(x.reshape(N, -1, x.shape[2]), y.reshape(N, -1))
 
 
 def _rename(writer: CallWriter, step: Rename) -> None:
-    writer.values[step.end] = writer.values[step.source].reshape(-1)
+    writer.values[step.end] = writer.values[step.source].reshape(writer.images, -1)
 
 
 def _single(writer: CallWriter, step: Single) -> None:
     """A node as `fast` has it, copied to where its readers look for it."""
     node = step.node
     writer.new(step.end)
-    arrays = [writer.logical(name)[None] for name in node.inputs]
+    arrays = [writer.logical(name) for name in node.inputs]
     params = [writer.params.get(f"{node.name}.{slot}") for slot in OPS[node.op].params]
     writer.call(copied, writer.logical(step.end), partial(getattr(fast, node.op), **node.attrs), *arrays, *params)
 

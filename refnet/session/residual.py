@@ -1,4 +1,7 @@
-"""The calls of an inverted residual: tile by tile of rows, so that what was expanded never leaves the cache."""
+"""The calls of an inverted residual: a tile at a time, so that what was expanded never leaves the cache.
+
+A tile is some rows of one image or, where maps are small, some whole images of a group.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,9 @@ class _Block:
         self.writer, self.step = writer, step
         conv = step.depthwise.conv
         self.stride, self.pad, self.dilation = (conv.attrs[key] for key in ("stride", "pad", "dilation"))
-        self.x = writer.values[step.source]
-        self.H, self.W = self.x.shape[:2]
+        x = writer.values[step.source]
+        self.x = x.reshape(writer.images, -1, *x.shape[1:])
+        self.H, self.W = self.x.shape[1:3]
         self.C, self.R, _ = conv.params["w"]
         self.P, self.Q = writer.shapes[conv.name][1:]
         if step.expand is not None:
@@ -47,86 +51,107 @@ class _Block:
     def write(self) -> None:
         writer, step, sh = self.writer, self.step, self.stride[0]
         y = writer.new(step.end)
-        T = max(1, min(self.P, TILE // (sh * self.W * self.C)))
+        T = max(1, min(self.P, TILE // (sh * self.W * self.C)))  # rows of the result in a tile, and images
         self.reach = (self.R - 1) * self.dilation[0] + 1
+        every = self.P == T and (self.P - 1) * sh + self.reach >= self.pad[0][0] + self.H  # row of an image is read
+        M = max(1, min(writer.images, TILE // (self.H * self.W * self.C))) if every else 1
         tall = (T - 1) * sh + self.reach
         # The last pair of columns may reach one column too far.
         wide = sum(self.pad[1]) + self.W + self.stride[1]
-        self.border = writer.arena.take(tall, wide * self.C)
-        most = max(min(tall, self.H) * self.W * self.C, T * self.Q * max(self.C, y.shape[2]))
+        self.border = writer.arena.take(M * tall, wide * self.C).reshape(M, tall, -1)
+        most = M * max(min(tall, self.H) * self.W * self.C, T * self.Q * max(self.C, y.shape[2]))
         self.expanded, self.spare = writer.arena.take(most), writer.arena.take(most)
-        scratch = [self.border, self.expanded, self.spare, *self.taps.scratch(T)]
+        scratch = [self.border, self.expanded, self.spare, *self.taps.scratch(M * T)]
         whole = step.project is None or step.excite is not None  # all rows must be there before one is projected
         filtered = y
         if step.project is not None:
-            filtered = writer.arena.take(self.P if whole else T, self.Q, self.C)
+            filtered = writer.arena.take(M * (self.P if whole else T), self.Q, self.C)
             scratch.append(filtered)
         left, right = self.pad[1][0] * self.C, (self.pad[1][0] + self.W) * self.C
-        for edge in (self.border[: self.pad[0][0]], self.border[:, :left], self.border[:, right:]):
+        for edge in (self.border[:, :, :left], self.border[:, :, right:]):
             if edge.size:
                 writer.call(edge.fill, 0)
-        self.first, self.end = -self.pad[0][0], -self.pad[0][0]  # the rows of the image that lie in `border`
-        for p in range(0, self.P, T):
-            n = min(T, self.P - p)
-            self.reached(p, n)
-            rows = filtered[p : p + n] if whole else filtered[:n]
-            self.filtered(rows)
-            if step.project is not None and not whole:
-                writer.projected(step.project, rows.reshape(-1, self.C), *self.project, p, self.spare)
-        if step.project is not None and step.excite is not None:
-            scratch += self.gated(step.project, step.excite, filtered.reshape(-1, self.C), y)
+        for index in range(0, writer.images, M):
+            m = min(M, writer.images - index)
+            rows = filtered[: m * self.P] if step.project is not None else y[index * self.P : (index + m) * self.P]
+            self.written(slice(index, index + m), T, rows, whole=whole)
+            if step.project is not None and step.excite is not None:
+                self.gated(step.project, step.excite, rows.reshape(m, -1, self.C), index * self.P)
         writer.arena.drop(*scratch)
 
-    def reached(self, p: int, n: int) -> None:
+    def written(self, images: slice, T: int, filtered: Array, *, whole: bool) -> None:
+        """Filter some images, T rows at a time, and project what need not wait for its gate."""
+        m, step = images.stop - images.start, self.step
+        border, self.border = self.border, self.border[:m]
+        top = self.pad[0][0]
+        if top and (T < self.P or not images.start):  # the images before have left their rows there, or nothing has
+            self.writer.call(self.border[:, :top].fill, 0)
+        self.first = self.end = -top  # the rows of the image that lie in `border`
+        for p in range(0, self.P, T):
+            n = min(T, self.P - p)
+            self.reached(images, p, n)
+            rows = filtered.reshape(m, -1, self.Q, self.C)
+            rows = rows[:, p : p + n] if whole else rows[:, :n]
+            self.filtered(rows)
+            if step.project is not None and not whole:
+                first = images.start * self.P + p
+                self.writer.projected(step.project, rows.reshape(-1, self.C), *self.project, first, self.spare)
+        self.border = border
+
+    def reached(self, images: slice, p: int, n: int) -> None:
         """Fill `border` with what the kernels of output rows p to p + n reach."""
         call, border = self.writer.call, self.border
         first = p * self.stride[0] - self.pad[0][0]
         end = first + (n - 1) * self.stride[0] + self.reach
         known = max(self.end, first)
         if p and known > first:
-            call(np.copyto, border[: known - first], border[first - self.first : known - self.first])
+            call(np.copyto, border[:, : known - first], border[:, first - self.first : known - self.first])
         low, high = max(known, 0), min(end, self.H)
         if high > low:
-            left = self.pad[1][0]
-            self.expanded_rows(low, high, border[low - first : high - first, left * self.C : (left + self.W) * self.C])
+            left = self.pad[1][0] * self.C
+            into = border[:, low - first : high - first, left : left + self.W * self.C]
+            self.expanded_rows(self.x[images, low:high], into)
         if end > max(known, self.H):
-            call(border[max(known, self.H) - first : end - first].fill, 0)
+            call(border[:, max(known, self.H) - first : end - first].fill, 0)
         self.first, self.end = first, max(self.end, end)
 
-    def expanded_rows(self, low: int, high: int, into: Array) -> None:
-        """Expand rows of the image: (n, W, C) -> (n, W*C)."""
-        x, n = self.x[low:high], high - low
+    def expanded_rows(self, x: Array, into: Array) -> None:
+        """Expand rows of images: (m, n, W, C) -> (m, n, W*C)."""
+        m, n = x.shape[:2]
         expand = self.step.expand
         if expand is None:
-            self.writer.call(np.copyto, into, x.reshape(n, -1))
+            self.writer.call(np.copyto, into.reshape(x.shape), x)
             return
-        z = self.expanded[: n * self.W * self.C].reshape(n, -1)
-        self.writer.product(x.reshape(n * self.W, -1), *self.expand, z)
+        z = self.expanded[: m * n * self.W * self.C].reshape(m, n, -1)
+        self.writer.product(x.reshape(m * n * self.W, -1), *self.expand, z)
         self.writer.activate(expand.act, z, self.spare[: z.size].reshape(z.shape), into)
 
     def filtered(self, rows: Array) -> None:
-        """Filter what is in `border` channel by channel: -> (n, Q, C)."""
+        """Filter what is in `border` channel by channel: -> (m, n, Q, C)."""
         self.taps.write(self.border, rows)
-        flat = rows.reshape(len(rows), -1)
+        flat = rows.reshape(*rows.shape[:2], -1)
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)
         spare = self.spare[: flat.size].reshape(flat.shape)
         self.writer.activate(self.step.depthwise.act, flat, spare, flat)
 
-    def gated(self, project: Pointwise, excite: Excite, x: Array, y: Array) -> list[Array]:
-        """Project a map (P*Q, C) through its gate, which multiplies the smaller of map and weights.
+    def gated(self, project: Pointwise, excite: Excite, x: Array, first: int) -> None:
+        """Project maps (m, P*Q, C) through their gates to rows of the result from the first on.
 
-        An activation behind the gate needs the map itself.
+        A gate multiplies the smaller of map and weights; of several images, the maps. An activation behind it needs
+        the map itself.
         """
         writer, (w, b) = self.writer, self.project
-        pooled = writer.arena.take(1, self.C)
-        writer.call(np.matmul, writer.mean(len(x)), x, pooled)
+        (m, pixels, _), K = x.shape, self.project[0].shape[1]
+        pooled = writer.arena.take(m, self.C)
+        writer.means(x, pooled)
         hidden = self.vector(excite.reduce, pooled)
         gate = self.vector(excite.expand, hidden)
-        spare = writer.arena.take(y.size if excite.act is None else max(x.size, y.size))
+        size = m * pixels * K
+        spare = writer.arena.take(size if excite.act is None else max(x.size, size))
         scratch = [pooled, hidden, gate, spare]
-        if excite.act is not None or len(x) < w.shape[1]:
-            writer.call(np.multiply, x, gate, x)
+        if excite.act is not None or m > 1 or pixels < K:
+            writer.call(np.multiply, x, gate[:, None], x)
             if excite.act is not None:
                 writer.activate(excite.act, x, spare[: x.size].reshape(x.shape), x)
         else:
@@ -134,14 +159,14 @@ class _Block:
             writer.call(np.multiply, w, gate.reshape(-1, 1), scaled)
             scratch.append(scaled)
             w = scaled
-        writer.projected(project, x, w, b, 0, spare)
-        return scratch
+        writer.projected(project, x.reshape(m * pixels, -1), w, b, first, spare)
+        writer.arena.drop(*scratch)
 
     def vector(self, unit: Unit, x: Array) -> Array:
-        """A pointwise convolution of a 1x1 map, with its activation: (1, C) -> (1, K)."""
+        """A pointwise convolution of 1x1 maps, with its activation: (m, C) -> (m, K)."""
         writer = self.writer
         w, b = writer.weights(unit), writer.bias(unit, 1)
-        y, spare = writer.arena.take(1, w.shape[1]), writer.arena.take(1, w.shape[1])
+        y, spare = writer.arena.take(len(x), w.shape[1]), writer.arena.take(len(x), w.shape[1])
         writer.product(x, w, b, y)
         writer.activate(unit.act, y, spare, y)
         writer.arena.drop(spare)

@@ -63,21 +63,21 @@ class Taps:
         return [self.sums]
 
     def write(self, border: Array, into: Array) -> None:
-        """Filter the rows of a tile: (rows, columns*C) -> (n, Q, C)."""
-        n, Q, C, call = len(into), self.Q, self.C, self.writer.call
-        item, row = border.itemsize, border.strides[0]
+        """Filter the rows of a tile of m images: (m, rows, columns*C) -> (m, n, Q, C)."""
+        (m, n), Q, C, call = into.shape[:2], self.Q, self.C, self.writer.call
+        item, (image, row) = border.itemsize, border.strides[:2]
         column = C * item
         down, across = (row * self.sh, row * self.dh), column * self.dw
         if self.repeated:
-            view = as_strided(border, (n, self.R, self.S, Q * C), (*down, across, item))
-            call(partial(np.einsum, "prsc,rsc->pc", view, self.w, out=into.reshape(n, Q * C)))
+            view = as_strided(border, (m, n, self.R, self.S, Q * C), (image, *down, across, item))
+            call(partial(np.einsum, "nprsc,rsc->npc", view, self.w, out=into.reshape(m, n, Q * C)))
         elif self.sums is not None:
-            sums = self.sums[:n]
-            view = as_strided(border, (n, self.R, self.w.shape[1], Q * 2 * C), (*down, 2 * column, item))
-            call(partial(np.einsum, "prsc,rsc->pc", view, self.w, out=sums))
-            halves = sums.reshape(n * Q, 2, C)
-            call(np.add, halves[:, 0], halves[:, 1], into.reshape(n * Q, C))
+            sums = self.sums[: m * n].reshape(m, n, -1)
+            view = as_strided(border, (m, n, self.R, self.w.shape[1], Q * 2 * C), (image, *down, 2 * column, item))
+            call(partial(np.einsum, "nprsc,rsc->npc", view, self.w, out=sums))
+            halves = sums.reshape(m * n * Q, 2, C)
+            call(np.add, halves[:, 0], halves[:, 1], into.reshape(m * n * Q, C))
         else:
-            strides = (down[0], column * self.sw, down[1], across, item)
-            view = as_strided(border, (n, Q, self.R, self.S, C), strides)
-            call(partial(np.einsum, "pqrsc,rsc->pqc", view, self.w, out=into))
+            strides = (image, down[0], column * self.sw, down[1], across, item)
+            view = as_strided(border, (m, n, Q, self.R, self.S, C), strides)
+            call(partial(np.einsum, "npqrsc,rsc->npqc", view, self.w, out=into))

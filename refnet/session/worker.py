@@ -29,9 +29,9 @@ def serve_session() -> None:
             match pickle.load(requests):
                 case str() as path, dtype, int() as count:
                     shared = np.memmap(path, dtype, "r+", shape=(count,))
-                case int() as start, int() as stop:
+                case int() as start, int() as stop, int() as group:
                     assert session is not None
-                    for place, y in enumerate(session.returned(shared["x"][start:stop]).values()):
+                    for place, y in enumerate(session.in_groups(shared["x"][start:stop], group).values()):
                         shared[field(place)][start:stop] = y
                 case graph, params:
                     session = Session(graph, params, threads=1)

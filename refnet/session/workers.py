@@ -17,6 +17,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +66,33 @@ class WorkerPool:
         self._workers = []
         self._end()
 
-    def divide(self, x: Array, y: Outputs, run: Callable[[Array, Outputs], None]) -> None:
-        """Run a batch: some images here, with `run`, and some by each worker."""
+    def divide(self, x: Array, y: Outputs, run: Callable[[Array, Outputs], None], group: int) -> None:
+        """Run a batch: some whole groups of images here, with `run`, and some by each worker."""
         if os.getpid() != self._owner:  # the workers are those of the process that this one was forked from
             self._workers = []
         if self._workers and (self._shared is None or len(self._shared) < len(x)):
             self._share(x, y)
-        parts = len(self._workers) + 1
-        own, *shares = (slice(len(x) * part // parts, len(x) * (part + 1) // parts) for part in range(parts))
+        groups, parts = -(-len(x) // group), len(self._workers) + 1
+        ends = [min(len(x), groups * part // parts * group) for part in range(parts + 1)]
+        shares = [slice(first, end) for first, end in pairwise(ends)]
+        # The first share may have no image where there are fewer groups than processes; the last one has some.
+        own, shares = shares[-1], shares[:-1]
         shared: Any = self._shared  # there while there are workers
         _elsewhere(self._workers)
         asked = []
         for worker, share in zip(self._workers, shares, strict=True):
+            if share.start == share.stop:
+                continue
             shared["x"][share] = x[share]
             with contextlib.suppress(*_LOST):
-                _send(worker, (share.start, share.stop))
+                _send(worker, (share.start, share.stop, group))
                 asked.append(worker)
         started = time.monotonic()
         run(x[own], _rows(y, own))
         patience = _SHARE + _TIMES * (time.monotonic() - started)
         for worker, share in zip(list(self._workers), shares, strict=True):
+            if share.start == share.stop:
+                continue
             if worker in asked and _answers(worker, patience):
                 for place, array in enumerate(y.values()):
                     array[share] = shared[field(place)][share]

@@ -1,7 +1,8 @@
 """What every step needs to write its NumPy calls: buffers, packed weights, products, activations.
 
-Maps lie channels last, (H, W, C); a vector is (F,); the input is (C, H, W). Whatever a call reads or writes is a view
-made here once, so that a run is ``for call, args in calls: call(*args)``.
+Maps lie channels last, those of a group of N images below one another, (N*H, W, C); vectors are (N, F); the input is
+(C, H, W), of one image. Whatever a call reads or writes is a view made here once, so that a run is
+``for call, args in calls: call(*args)``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class CallWriter:
 
     Attributes
     ----------
+    images : N, how many images the calls are about
     calls : (function, arguments), in order
     values : the memory of each tensor
     packed : weights as the calls read them, by (node, what)
@@ -48,8 +50,9 @@ class CallWriter:
         shapes: Mapping[str, Shape],
         arena: Arena,
         packed: dict[tuple[Any, ...], Array],
+        images: int = 1,
     ) -> None:
-        self.params, self.shapes, self.arena, self.packed = params, shapes, arena, packed
+        self.params, self.shapes, self.arena, self.packed, self.images = params, shapes, arena, packed, images
         self.calls: list[Call] = []
         self.values: dict[str, Array] = {}
         self.number = next(iter(params.values())).dtype.type
@@ -60,22 +63,37 @@ class CallWriter:
 
     def new(self, name: str) -> Array:
         """Memory for a step's tensor."""
-        shape = self.shapes[name]
-        self.values[name] = self.arena.take(
-            *(shape if name == SOURCE else (*shape[1:], shape[0]))
-        )  # a vector's is (F,)
-        return self.values[name]
+        match self.shapes[name]:
+            case shape if name == SOURCE:
+                value = self.arena.take(*shape)
+            case C, H, W:
+                value = self.arena.take(self.images * H, W, C)
+            case F:
+                value = self.arena.take(self.images, *F)
+        self.values[name] = value
+        return value
 
     def logical(self, name: str) -> Array:
-        """A stored tensor as the graph has it: (C, H, W) or (F,)."""
+        """A stored tensor as the graph has it: (N, C, H, W) or (N, F)."""
         value = self.values[name]
-        return value.transpose(2, 0, 1) if value.ndim == 3 and name != SOURCE else value
+        if name == SOURCE:
+            return value[None]
+        return value.reshape(self.images, -1, *value.shape[1:]).transpose(0, 3, 1, 2) if value.ndim == 3 else value
 
     def product(self, x: Array, w: Array, b: Array | None, z: Array) -> None:
         """z = x w + b: (pixels, C), (C, K), (W*K,) -> (rows, W*K)."""
         self.call(np.matmul, x, w, z.reshape(len(x), w.shape[1]))
         if b is not None:
             self.call(np.add, z, b, z)
+
+    def means(self, x: Array, into: Array) -> None:
+        """The mean of each channel: (m, pixels, C) -> (m, C)."""
+        m, pixels, C = x.shape
+        mean = self.pack(("mean", pixels), lambda: np.full((1, pixels), 1 / pixels, self.number))
+        if m == 1:
+            self.call(np.matmul, mean, x[0], into)
+        else:
+            self.call(np.matmul, mean, x, into.reshape(m, 1, C))
 
     def activate(self, act: Node | None, z: Array, spare: Array, into: Array) -> None:
         """Apply an activation to z and store it; `spare` is memory as large as z."""
@@ -123,10 +141,6 @@ class CallWriter:
         """(W*K,): the bias repeated along a row, so that it is added in long runs."""
         b = self.params.get(f"{unit.conv.name}.b")
         return None if b is None else self.pack((unit.conv.name, "b"), lambda: np.tile(b, W))
-
-    def mean(self, pixels: int) -> Array:
-        """(1, pixels): what a map is multiplied with to give its mean."""
-        return self.pack(("mean", pixels), lambda: np.full((1, pixels), 1 / pixels, self.number))
 
 
 def copied(into: Array, rule: Callable[..., Array], *args: Any) -> None:

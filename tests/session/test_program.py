@@ -7,15 +7,17 @@ is free.
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from refnet import random_params
+from refnet import build, random_params
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
 from refnet.session.arena import Arena
-from refnet.session.program import program
+from refnet.session.program import SMALL, Programs
 from refnet.session.steps import steps
 
 
@@ -49,7 +51,11 @@ def made(*nodes, keep=(), dtype=np.float32, returns=()):
     graph = check(Graph(Recipe("", 1.0, (6, 8), 1, 4), nodes, returns))
     sizes = shapes(graph)
     kept = {*keep, *graph.outputs}
-    return program(steps(graph, sizes, kept), random_params(graph, dtype), sizes, kept)
+    programs = Programs(steps(graph, sizes, kept), random_params(graph, dtype), sizes, kept)
+    one = programs.of(1)
+    return SimpleNamespace(
+        calls=one.early, kept=one.kept, source=one.source, buffers=programs.buffers, weights=programs.weights
+    )
 
 
 def products(one):
@@ -247,5 +253,85 @@ def test_a_kernel_is_repeated_along_a_row_up_to_a_mebibyte(monkeypatch):
 
 def test_an_image_is_run_to_the_tensors_that_are_kept():
     one = made(STEM, pointwise("a", "stem", 10, 4), keep=["stem"])
-    assert {name: y.shape for name, y in one.kept.items()} == {"stem": (4, 6, 8), "a": (10, 6, 8)}
+    assert {name: y.shape for name, y in one.kept.items()} == {"stem": (1, 4, 6, 8), "a": (1, 10, 6, 8)}
     assert one.source.shape == (4, 6, 8)
+
+
+# --------------------------------------------------------------------------------------------------- groups of images
+
+LARGE = spatial("stem", "conv2d", SOURCE, (4, 3, 3, 3), (2, 2))
+SIDE = 2 * int(SMALL**0.5) + 2  # of an image whose first map is large, and the second one small
+
+
+def grouped(nodes, images, keep=()):
+    graph = check(Graph(Recipe("", 1.0, (SIDE, SIDE), 1, 3), nodes))
+    sizes, kept = shapes(graph), {*keep, *graph.outputs}
+    programs = Programs(steps(graph, sizes, kept), random_params(graph), sizes, kept)
+    return programs, programs.of(images)
+
+
+def late_block(C=64):
+    """4 channels on 17 x 17 -> C channels on 9 x 9 -> 4 channels on 9 x 9, twice."""
+    nodes = [LARGE]
+    for number, stride in enumerate(((2, 2), (1, 1))):
+        nodes += [
+            pointwise(f"expand{number}", nodes[-1].name, C, 4),
+            spatial(f"depthwise{number}", "depthwise_conv2d", f"expand{number}", (C, 3, 3), stride),
+            pointwise(f"project{number}", f"depthwise{number}", 4, C),
+        ]
+    return tuple(nodes)
+
+
+def test_steps_whose_maps_are_all_small_are_run_for_a_group_at_once():
+    """The block that makes maps small reads a large one, image by image: so only the last one is the group's."""
+    programs, three = grouped(late_block(), 3)
+    late = [(*args[0].shape, args[1].shape[1]) for call, args in three.late if call is np.matmul]
+    assert late == [(3 * 81, 4, 64), (3 * 81, 64, 4)]
+    assert [args[0].shape[0] for call, args in three.early if call is np.matmul] == [289, 289, 81]
+    assert programs.of(1).late == []
+
+
+def test_a_tile_of_small_maps_is_some_whole_images(tile):
+    """A border goes around each, as rows of it are read by none of the others."""
+    tile(2 * 81 * 64)
+    _, five = grouped(late_block(), 5)
+    assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [162, 162, 162, 162, 81, 81]
+    tile(81 * 64 - 1)  # less than an image: its rows, of which the last needs none but those before
+    _, five = grouped(late_block(), 5)
+    assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [81, 72, 9] * 5
+
+
+def test_programs_of_all_groups_share_their_weights_and_their_memory(tile):
+    """Besides, a group takes two small maps of each image, 9 x 9 x 4, where a tile has one image at most."""
+    tile(81 * 64)
+    programs, _ = grouped(late_block(), 1)
+    alone, weights = programs.buffers, programs.weights
+    programs.of(8)
+    assert programs.weights == weights
+    assert programs.buffers <= alone + 2 * 8 * 4 * 336
+    most = programs.buffers
+    for images in range(8, 0, -1):
+        programs.of(images)
+    assert programs.buffers == most
+
+
+def test_a_network_with_large_maps_at_its_end_is_run_image_by_image():
+    nodes = (LARGE, pointwise("a", "stem", 10, 4), Node("r", "resize_bilinear", ("a",), {}, RESIZED))
+    _, three = grouped(nodes, 3)
+    assert three.late == []
+
+
+RESIZED = {"size": (20, 20), "align_corners": False}
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2"])
+def test_a_group_takes_hardly_more_memory_than_an_image(model):
+    """At the vendor's size: four to six MiB for an image."""
+    graph = build(f"torchvision/{model}")
+    folded, params = fold_batch_norm(graph, random_params(graph))
+    sizes, kept = shapes(folded), set(folded.outputs)
+    programs = Programs(steps(folded, sizes, kept), params, sizes, kept)
+    programs.of(1)
+    alone = programs.buffers
+    programs.of(8)
+    assert programs.buffers - alone <= 2**19 < alone / 7

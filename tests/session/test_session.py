@@ -20,7 +20,7 @@ from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.shapes import shapes
-from refnet.session import Session, cores
+from refnet.session import Session, cores, group_size
 
 FAMILIES = (
     "timm/mobilenetv1_100",
@@ -197,9 +197,28 @@ PARAMS = random_params(SMALL)
 
 
 def test_an_image_does_not_depend_on_its_neighbours_nor_on_what_ran_before():
-    session, x = Session(SMALL, PARAMS, threads=1), random_input(SMALL, 5)
+    """In a batch of as many, at the same place: whatever the others are, NaN too."""
+    session, x, other = Session(SMALL, PARAMS, threads=1), random_input(SMALL, 5), random_input(SMALL, 10)[5:]
     together = session(x)
-    assert np.array_equal(np.concatenate([session(x[i : i + 1]) for i in reversed(range(5))])[::-1], together)
+    for index in reversed(range(5)):
+        for neighbours in other, np.full_like(x, np.nan):
+            mixed = neighbours.copy()
+            mixed[index] = x[index]
+            assert np.array_equal(session(mixed)[index], together[index])
+    alone = session(x[:1])
+    session(x[1:])
+    assert np.array_equal(session(x[:1]), alone)
+
+
+@pytest.mark.parametrize("batch", range(2, 18))
+def test_images_in_groups_of_any_size_are_inside_their_bounds(batch):
+    names = block_ends(SMALL)
+    for name, judgement in judged(SMALL, PARAMS, random_input(SMALL, batch), names):
+        assert judgement.holds, (name, judgement)
+
+
+def test_half_of_a_batch_runs_together_and_eight_images_at_most():
+    assert [group_size(batch) for batch in (1, 2, 3, 8, 9, 15, 16, 17, 100)] == [1, 1, 2, 4, 5, 8, 8, 8, 8]
 
 
 def test_input_in_any_layout_of_memory():
@@ -209,7 +228,7 @@ def test_input_in_any_layout_of_memory():
 
 def test_calls_from_several_threads_wait_for_one_another():
     session, x = Session(SMALL, PARAMS, threads=1), random_input(SMALL, 6)
-    expected, found = session(x), np.zeros((6, 4), np.float32)
+    expected, found = np.concatenate([session(image[None]) for image in x]), np.zeros((6, 4), np.float32)
 
     def work(index):
         for _ in range(10):

@@ -33,6 +33,16 @@ def test_worker_processes_give_the_same_bits(threads):
         assert np.array_equal(many(x), one(x))
 
 
+def test_fewer_groups_than_processes_leave_some_of_them_without_work():
+    """Two images are two groups, and nine of five and four."""
+    many = Session(SMALL, PARAMS, threads=4)
+    many.start_workers()
+    for batch in (2, 9):
+        x = random_input(SMALL, batch)
+        assert np.array_equal(many(x), Session(SMALL, PARAMS, threads=1)(x))
+    assert len(many._pool._workers) == 3
+
+
 @pytest.mark.parametrize("lost", [False, True], ids=["", "lost"])
 def test_worker_processes_return_every_output(lost):
     """Of other shapes each, one of them a batch norm that is folded."""
@@ -170,7 +180,7 @@ def test_an_answer_that_an_interrupt_left_unheard_is_not_taken_for_the_next(monk
     (session, worker), x = working(), random_input(SMALL, 6)
     expected, turned = session(x), session(x[::-1])
 
-    def interrupted(x, y):
+    def interrupted(x, y, **_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -246,8 +256,8 @@ def test_a_script_from_stdin_leaves_nothing_behind_and_runs_nothing_from_its_fol
 
 LOUD = """
 from refnet.session import Session, worker
-returned = Session.returned
-Session.returned = lambda session, x: print("+" * 99, flush=True) or returned(session, x)
+in_groups = Session.in_groups
+Session.in_groups = lambda session, x, size: print("+" * 99, flush=True) or in_groups(session, x, size)
 worker.serve_session()
 """
 
@@ -256,7 +266,7 @@ def test_what_a_worker_prints_is_no_answer(tmp_path):
     """It goes where errors go; an answer is one byte for each request."""
     np.zeros(2, [("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))]).tofile(tmp_path / "shared")
     dtype = np.dtype([("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))])
-    asked = b"".join(map(pickle.dumps, [(SMALL, PARAMS), (str(tmp_path / "shared"), dtype, 2), (0, 2)]))
+    asked = b"".join(map(pickle.dumps, [(SMALL, PARAMS), (str(tmp_path / "shared"), dtype, 2), (0, 2, 1)]))
     done = subprocess.run([sys.executable, "-c", LOUD], input=asked, env=child.environment(), capture_output=True)
     assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (0, b"+++", "+" * 99)
 
