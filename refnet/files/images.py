@@ -310,5 +310,5 @@ def _pillow() -> ModuleType:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise RefnetError("reading images needs Pillow: pip install 'refnet[tools]'") from error
+        raise RefnetError("images need Pillow: pip install 'refnet[tools]'") from error
     return PIL

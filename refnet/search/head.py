@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve
 
 from refnet.errors import RequestError
 from refnet.files.digits import digits
@@ -179,6 +178,8 @@ def ridge(
     >>> w.round(6).tolist(), b.round(6).tolist()
     ([[-1.0], [1.0]], [1.0, 0.0])
     """
+    from scipy.linalg import solve
+
     f, t = features.astype(np.float64), np.eye(classes)[labels]
     if not np.isfinite(f).all():
         raise RequestError("what the last layer reads is not finite: no linear layer can be solved for")

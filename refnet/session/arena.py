@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ Array = npt.NDArray[Any]
 
 _LINE = 64  # bytes of a cache line: where tensors begin
 _PAGE = 4096
+_MOST = min(2**42, sys.maxsize)  # bytes that an array may seem to have: 2 GiB where addresses have 32 bits
 
 
 class Arena:
@@ -22,6 +24,11 @@ class Arena:
 
     What is let go first is hot in cache, and is used again first. Made without a size, an arena has no memory behind
     its arrays: a dry run with it finds out how much is needed.
+
+    Raises
+    ------
+    MemoryError
+        by `take`, where no address space could hold what is needed.
     """
 
     def __init__(self, dtype: np.dtype[Any], size: int | None = None) -> None:
@@ -29,7 +36,7 @@ class Arena:
         self.peak = 0
         self._taken: list[tuple[int, int]] = []  # (first, end), in order
         if size is None:
-            self._block = as_strided(np.zeros(1, dtype), (self.size,), (dtype.itemsize,))
+            self._block = as_strided(np.zeros(1, dtype), (_MOST // dtype.itemsize,), (dtype.itemsize,))
         else:
             raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
             start = -raw.ctypes.data % _PAGE
@@ -47,6 +54,8 @@ class Arena:
         while place < len(self._taken) and first + size > self._taken[place][0]:
             first = self._taken[place][1]
             place += 1
+        if first + size > len(self._block):
+            raise MemoryError(f"{(first + size) * self.itemsize / 2**30:.1f} GiB of buffers are needed at once")
         self._taken.insert(place, (first, first + size))
         self.peak = max(self.peak, first + size)
         return self._block[first : first + math.prod(shape)].reshape(shape)
@@ -55,5 +64,6 @@ class Arena:
         """Let arrays go that `take` returned."""
         origin = self._block.__array_interface__["data"][0]
         for array in arrays:
-            first = (array.__array_interface__["data"][0] - origin) // self.itemsize
+            # Where no memory lies behind arrays, their addresses may begin again at zero.
+            first = (array.__array_interface__["data"][0] - origin) % (2 * sys.maxsize + 2) // self.itemsize
             self._taken.remove(next(span for span in self._taken if span[0] == first))

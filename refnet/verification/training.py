@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,19 @@ def _statistic(values: Array, distribution: Any) -> float:
 
 
 def _normal(x: Array) -> Array:
-    from scipy.special import ndtr
+    """The normal distribution, between the places of a table.
 
-    made: Array = ndtr(x)
-    return made
+    They lie h = 1/1024 apart, so a line between two of them is off by h^2/8 times the largest second derivative, 0.242:
+    by less than 3e-8, which times the root of a billion weights is 1e-3, and `_AS_DRAWN` does not see.
+    """
+    places, sums = _normal_table()
+    return np.interp(x, places, sums)
+
+
+@cache
+def _normal_table() -> tuple[Array, Array]:
+    places = np.arange(-9 * 1024, 9 * 1024 + 1) / 1024
+    return places, np.array([math.erfc(-place / math.sqrt(2)) / 2 for place in places.tolist()])
 
 
 def _uniform(x: Array) -> Array:

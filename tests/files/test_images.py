@@ -407,7 +407,7 @@ def test_enormous_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_missing_pillow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(RefnetError, match=r"^reading images needs Pillow: pip install 'refnet\[tools\]'$"):
+    with pytest.raises(RefnetError, match=r"^images need Pillow: pip install 'refnet\[tools\]'$"):
         read_image(tmp_path / "a.png")
 
 

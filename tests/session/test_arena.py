@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refnet.session.arena import Arena
 
 FLOAT = np.dtype(np.float32)
+
+
+def test_a_dry_run_seems_to_have_no_more_than_a_32_bit_address_space(monkeypatch):
+    monkeypatch.setattr("refnet.session.arena._MOST", 2**31 - 1)
+    arena = Arena(FLOAT)
+    first = arena.take(2**28)
+    assert arena.take(2**28 - 64).nbytes == 2**30 - 256
+    with pytest.raises(MemoryError, match=r"2\.0 GiB of buffers are needed at once"):
+        arena.take(64, 2)
+    arena.drop(first)
+    assert arena.take(64, 2).shape == (64, 2)
 
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.booleans()), max_size=30))
