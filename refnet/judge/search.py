@@ -7,7 +7,8 @@ likeliest mistakes have been looked at everywhere.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from refnet.bugs.catalogue import BUGS
@@ -17,8 +18,12 @@ from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import Scope, changes_by_place, scopes
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.diagnose import Cause, Diagnosis, rank
+from refnet.judge.yardstick import fits
+from refnet.readings.bounds import Precision
 
 __all__ = ["Evidence", "Pattern", "agreed", "evidence", "explain", "patterns"]
+
+_Own = tuple[Segment, Precision]
 
 
 class Evidence(NamedTuple):
@@ -68,15 +73,36 @@ def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
         budget.ended = "interrupted"
 
 
-def agreed(found: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
-    """Of causes that one tensor cannot tell apart, those first that explain most of the other tensors too."""
+def agreed(found: Mapping[str, list[Cause]], beside: Callable[[str], Iterable[_Own]]) -> dict[str, list[Cause]]:
+    """Of causes that one tensor cannot tell apart, those first that the others agree with.
+
+    First come those by which no tensor that is right would be wrong, then those that explain most of the wrong ones.
+
+    Parameters
+    ----------
+    beside : by the name of a wrong tensor, the segments of right ones that have nodes in common with its own
+    """
     votes = Counter(kind for causes in found.values() for kind in {_kind(cause) for cause in causes})
 
-    def place(cause: Cause) -> tuple[bool, int, int, int, float]:
+    def place(name: str, cause: Cause) -> tuple[bool, int, bool, int, int, float]:
         coarse, many, some, rms = rank(cause)
-        return coarse, many, -votes[_kind(cause)], some, rms
+        return coarse, many, _is_denied(cause, beside(name)), -votes[_kind(cause)], some, rms
 
-    return {name: sorted(causes, key=place) for name, causes in found.items()}
+    tied = {name: causes for name, causes in found.items() if len(causes) > 1}
+    return {**found, **{name: sorted(causes, key=partial(place, name)) for name, causes in tied.items()}}
+
+
+def _is_denied(cause: Cause, beside: Iterable[_Own]) -> bool:
+    """Whether a tensor that is right would be wrong if the cause was true: they share the node where it is."""
+    if len(cause.mistakes) > 1 or any(extent is not None for _, extent in cause.parts):
+        return False
+    (mistake,) = cause.mistakes
+    return any(
+        not fits(segment.changed(change), precision)
+        for segment, precision in beside
+        for change in BUGS[mistake.bug].changes(segment)
+        if (change.form, change.node) == (mistake.form, mistake.node) and change.shape is None
+    )
 
 
 def _kind(cause: Cause) -> tuple[tuple[str, str], ...]:

@@ -156,7 +156,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         _name(s): Diagnosis(s, p, budget, yardsticks[_name(s)]) for s, p in judging.failing if _name(s) not in fast
     }
     explain_all(tuple(found.values()), budget)
-    causes = agreed({name: one.found for name, one in found.items()})
+    causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s))}
     features = {_name(s): describe(s, p) for s, p in judging.failing if not causes.get(_name(s))}
@@ -331,6 +331,15 @@ class _Judging:
         if not judgement.holds:
             self.failing.append((segment, self._own(name)))
         return judgement.holds
+
+    def beside(self, name: str) -> Iterator[tuple[Segment, Precision]]:
+        """The segments of right tensors that have nodes in common with that of a wrong one."""
+        own = {*self.findings[name].segment}
+        for each in self.findings.values():
+            judged = each.name in self.tensors and each.judgement.yardstick == "bound"
+            if judged and each.judgement.holds and own & {*each.segment}:
+                segment = cut(self.parts, self.reference.params, each.name, self.given)
+                yield self._with_pack(segment, each.name), self._own(each.name)
 
     def _with_pack(self, segment: Segment, name: str) -> Segment:
         """A segment with what is known of the port and of the pack besides."""
