@@ -35,6 +35,11 @@ def network(family: str) -> tuple[Graph, Params]:
     return graph, refnet.random_params(graph)
 
 
+def trained(params: Params) -> Params:
+    """Weights with the heavy tails that training leaves."""
+    return {n: (np.sign(y) * np.abs(y) ** 1.5 if n.endswith(".w") else y).astype(np.float32) for n, y in params.items()}
+
+
 def checkpoint(graph: Graph, params: Params, path: str = "file", **fields: object) -> Checkpoint:
     """What `identify` would say of a file of these weights under refnet's names."""
     made = Checkpoint(

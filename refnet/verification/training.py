@@ -82,8 +82,8 @@ def _initialiser(unit: UnitArrays) -> bool:
     centred = abs(float(w.mean())) < 4 * spread / math.sqrt(w.size)
     if not centred:
         return False
-    if any(abs(spread / each - 1) < _NEAR for each in normals):
-        return _statistic(np.sort(w / spread), _normal) < _AS_DRAWN
+    if any(abs(spread / each - 1) < _NEAR for each in normals) and _statistic(np.sort(w / spread), _normal) < _AS_DRAWN:
+        return True  # else perhaps uniform: He's and LeCun's two draws have the same spread
     return any(abs(edge / each - 1) < _NEAR for each in edges) and _statistic(np.sort(w / edge), _uniform) < _AS_DRAWN
 
 

@@ -160,6 +160,8 @@ DRAWN = {
     "LeCun": ("normal", math.sqrt(1 / 72)),
     "PyTorch": ("uniform", 1 / math.sqrt(72)),
     "Glorot": ("uniform", math.sqrt(6 / (72 + 144))),
+    "He, uniform": ("uniform", math.sqrt(6 / 72)),
+    "LeCun, uniform": ("uniform", math.sqrt(3 / 72)),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from exporting import checkpoint, network
+from exporting import checkpoint, network, trained
 
 from refnet.report.verification import sentence, verification_document, verification_text
 from refnet.verification.verify import verify
@@ -30,11 +30,6 @@ def drawn(graph, params, seed=0):
             if slot == "w":
                 made[f"{node.name}.w"] = (spread * rng.standard_normal(shape)).astype(np.float32)
     return made
-
-
-def trained(params):
-    """Weights with the heavy tails that training leaves."""
-    return {n: (np.sign(y) * np.abs(y) ** 1.5 if n.endswith(".w") else y).astype(np.float32) for n, y in params.items()}
 
 
 def test_statistics_that_were_never_written_fail_a_file():
@@ -75,6 +70,11 @@ def test_a_head_as_it_was_drawn_is_told_beside_trained_weights():
     head = {name: y for name, y in drawn(graph, params).items() if name == "head.logits.w"}
     assert "untrained-head" in kinds(graph, {**trained(params), **head})
     assert "untrained-head" not in kinds(graph, trained(params))
+
+
+def test_a_head_drawn_as_he_draws_uniformly_is_told_beside_trained_weights():
+    graph, params = network("v2")  # whose own weights are such draws
+    assert "untrained-head" in kinds(graph, {**trained(params), "head.logits.w": params["head.logits.w"]})
 
 
 @pytest.mark.parametrize("factor", [1e5, 1e-5])
