@@ -1,21 +1,31 @@
 """Write scorecard.md: how well refnet finds bugs that it injects, and mistakes in ports written apart from it.
 
-Usage: PYTHONPATH=.:tests/data/ports python docs/make_scorecard.py. Takes a few minutes. Samples are drawn with a fixed
-seed, so the page changes only when refnet does.
+Usage: PYTHONPATH=.:tests/data/ports python docs/make_scorecard.py [--keep FOLDER [PART ...]]. Takes half an hour of
+one core. With --keep what each part of it found is kept in a folder as JSON, and not looked for again: so it may be
+interrupted, and parts may run side by side. Samples are drawn with a fixed seed, so the page changes only when refnet
+does.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from exam import PORTS, Mark, marks
+import numpy as np
+from exam import PORTS, marks
+from fast_convolution import PORTS as FAST
 
 from refnet.bugs.catalogue import BUGS, REPLAYED
-from refnet.judge.scorecard import FAMILIES, Trial, false_alarms, pairs, subject, tally, trials
-from refnet.judge.sweep import DUMPS, SYSTEMATIC, Sweep, sweep
+from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.scorecard import FAMILIES, FLOAT32, Subject, false_alarms, pairs, subject, tally, trials
+from refnet.judge.sweep import DUMPS, SYSTEMATIC, sweep
+from refnet.judge.tensors import judge_tensors
+from refnet.readings import fast
 from refnet.report.bugs import of_port
 
 HERE = Path(__file__).parent
@@ -38,8 +48,8 @@ measures whether the machinery tells these bugs apart, and not whether the table
   located, or not among them.
 - *pairs*: of {pairs} pairs of bugs in different segments, how often exactly these two are found wrong.
 - *false alarms*: of {honest} honest runs (other orders of summation, batch norm folded and not, each dumped in three
-  styles), how many are found
-  wrong.
+  styles; depthwise convolutions by Winograd's F(2 x 2, 3 x 3) and by the Fourier transform, declared), how many are
+  found wrong.
 
 {families}
 
@@ -79,39 +89,117 @@ tensor that is read, a background class), so the figures above are no longer ind
 """
 
 
-def injected() -> tuple[dict[str, dict[str, Any]], list[tuple[str, Trial]]]:
-    """Per family its counts; and every outcome, with its family."""
-    families, rows = {}, []
-    for name, family in FAMILIES.items():
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        one = subject(family)
-        own = list(trials(one, sample=SAMPLE))
-        both = [located for located, _ in pairs(one, PAIRS)]
-        alarms = false_alarms(one)
-        families[name] = {
-            **tally(own),
-            "pairs": sum(both),
-            "honest": len(alarms),
-            "false alarms": sum(bool(wrong) for wrong in alarms.values()),
-        }
-        rows += [(name, row) for row in own]
-    return families, rows
+class Row(NamedTuple):
+    """A mistake that was made in one place, told in words, and what became of it."""
+
+    family: str
+    bug: str
+    told: str
+    visible: bool
+    detected: bool
+    located: bool
+    named: str
+
+
+class Everywhere(NamedTuple):
+    """A mistake that was made everywhere, which tensors were dumped, and what became of it."""
+
+    family: str
+    bug: str
+    form: str
+    dump: str
+    named: str
+
+
+class Exam(NamedTuple):
+    """A mistake in a port that was written apart from the table."""
+
+    port: str
+    what: str
+    bug: str
+    located: bool
+    named: bool
+
+
+def injected(name: str) -> dict[str, Any]:
+    """Of one family the outcome of each bug; of pairs of bugs how many were located, of honest runs how many not."""
+    one = subject(FAMILIES[name])
+    rows = [
+        Row(
+            name,
+            row.mistake.bug,
+            f"`{row.mistake.bug}` at `{row.mistake.node}` ({of_port(row.mistake)})",
+            bool(row.visible),
+            row.detected,
+            row.located,
+            row.named,
+        )
+        for row in trials(one, sample=SAMPLE)
+    ]
+    alarms = [*map(bool, false_alarms(one).values()), *(bool(_by(one, algorithm)) for algorithm in _DECLARED)]
+    both = sum(located for located, _ in pairs(one, PAIRS))
+    return {"rows": rows, "pairs": both, "honest": len(alarms), "alarms": sum(alarms)}
+
+
+_DECLARED = ("winograd-f2", "fft")
+
+
+def _by(one: Subject, algorithm: str) -> list[str]:
+    """What is found wrong in a run whose depthwise convolutions are computed by a fast algorithm, which is declared."""
+    tensors = {SOURCE: one.tensors[SOURCE]}
+    for node in one.graph.nodes:
+        dense = node.attrs.get("stride") == (1, 1) and node.attrs.get("pad") == ((1, 1), (1, 1))
+        if node.op == "depthwise_conv2d" and dense and node.params["w"][-1] == 3 and "b" not in node.params:
+            y = FAST[algorithm](tensors[node.inputs[0]], one.net.params[f"{node.name}.w"])
+        else:
+            part = Graph(one.graph.recipe, (node,))
+            y = interpret(part, fast, one.net.params, {each: tensors[each] for each in node.inputs})
+        tensors[node.name] = np.asarray(y, np.float32)
+    declared = FLOAT32._replace(algorithm=algorithm)
+    return judge_tensors(one.reference, tensors, precision=declared, explain=False).wrong()
 
 
 _COLUMNS = {"all": "everywhere", "fused": "everywhere, fused", "logits": "end only"}
 _INPUTS = ("inputs", "solved")
 
 
-def systematic() -> list[tuple[str, Sweep]]:
-    """Every outcome of mistakes made everywhere, with its family; those in the input are among them."""
-    found = []
-    for name in SYSTEMATIC:
-        print(f"{name}, everywhere ...", file=sys.stderr, flush=True)
-        found += [(name, row) for row in sweep(subject(FAMILIES[name], 1), forms=1, seconds=600) if row.visible]
-    return found
+def systematic(name: str, dump: str) -> dict[str, Any]:
+    """Of one family the outcome of mistakes made everywhere; those in the input are among them."""
+    rows = sweep(subject(FAMILIES[name], 1), (dump,), forms=1, seconds=3600)
+    return {"rows": [Everywhere(name, row.bug, row.form, row.dump, row.named) for row in rows if row.visible]}
 
 
-def _everywhere(found: Sequence[tuple[str, Sweep]], rows: Sequence[tuple[str, Trial]]) -> str:
+def examined() -> dict[str, Any]:
+    """The outcome of each mistake in ports that were written apart from the table."""
+    return {
+        "rows": [
+            Exam(port["file"].removesuffix(".npz"), port["what"], mark.bug[0], mark.located, mark.named)
+            for port in PORTS
+            for mark in marks(port)
+        ]
+    }
+
+
+PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    **{name: partial(injected, name) for name in FAMILIES},
+    **{f"{name}, {dump}": partial(systematic, name, dump) for name in SYSTEMATIC for dump in DUMPS},
+    "ports": examined,
+}
+
+
+def found(part: str, keep: Path | None) -> dict[str, Any]:
+    """What a part of the scorecard is: read where it is kept, else looked for, and kept."""
+    path = None if keep is None else keep / f"{part}.json"
+    if path is not None and path.exists():
+        return json.loads(path.read_text())
+    print(f"{part} ...", file=sys.stderr, flush=True)
+    made = PARTS[part]()
+    if path is not None:
+        path.write_text(json.dumps(made))
+    return made
+
+
+def _everywhere(rows: Sequence[Everywhere], single: Sequence[Row]) -> str:
     """A row for each family: named of visible, in each style of dump; and in the input, from the single trials."""
 
     def cell(named: Sequence[bool]) -> str:
@@ -119,9 +207,10 @@ def _everywhere(found: Sequence[tuple[str, Sweep]], rows: Sequence[tuple[str, Tr
 
     lines = []
     for name in SYSTEMATIC:
-        own = [row for family, row in found if family == name]
-        styles = [cell([row.named == "named" for row in own if row.dump == dump]) for dump in DUMPS]
-        fed = [row for family, row in rows if family == name and row.visible and BUGS[row.mistake.bug].group in _INPUTS]
+        styles = [
+            cell([row.named == "named" for row in rows if (row.family, row.dump) == (name, dump)]) for dump in DUMPS
+        ]
+        fed = [row for row in single if row.family == name and row.visible and BUGS[row.bug].group in _INPUTS]
         lines.append([name, *styles, cell([row.named != "missed" for row in fed])])
     return table(["family", *_COLUMNS.values(), "input, named or tied"], lines)
 
@@ -142,41 +231,43 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (header, ruler, *rows))
 
 
-def page() -> str:
+def page(keep: Path | None = None) -> str:
     """The whole page."""
-    families, found = injected()
-    rows = [row for _, row in found]
-    everywhere = systematic()
-    mistakes = [(port, mark) for port in PORTS for mark in marks(port)]
+    families = {name: found(name, keep) for name in FAMILIES}
+    rows = [Row(*row) for each in families.values() for row in each["rows"]]
+    everywhere = [
+        Everywhere(*row) for name in SYSTEMATIC for dump in DUMPS for row in found(f"{name}, {dump}", keep)["rows"]
+    ]
+    mistakes = [Exam(*row) for row in found("ports", keep)["rows"]]
     keys = ["injected", "visible", "detected", "located", "named", "tied", "missed"]
-    more = [*keys, "pairs", "false alarms"]
-    total = tally(rows)
-    sums = [sum(each[key] for each in families.values()) for key in ("pairs", "false alarms")]
-    bugs = {bug.id: tally([row for row in rows if row.mistake.bug == bug.id]) for bug in REPLAYED}
-    by_group: dict[str, list[Mark]] = {}
-    for _, mark in mistakes:
-        by_group.setdefault(_group(mark.bug[0]), []).append(mark)
-    by_group["all"] = [mark for _, mark in mistakes]
+    counts = {name: tally([row for row in rows if row.family == name]) for name in FAMILIES}
+    lines = [
+        [name, *(counts[name][key] for key in keys), each["pairs"], each["alarms"]] for name, each in families.items()
+    ]
+    total = [
+        "all",
+        *tally(rows).values(),
+        *(sum(each[key] for each in families.values()) for key in ("pairs", "alarms")),
+    ]
+    bugs = {bug.id: tally([row for row in rows if row.bug == bug.id]) for bug in REPLAYED}
+    by_group: dict[str, list[Exam]] = {}
+    for mark in mistakes:
+        by_group.setdefault(_group(mark.bug), []).append(mark)
+    by_group["all"] = mistakes
     return PAGE.format(
         sample=SAMPLE,
         pairs=PAIRS,
         honest=max(each["honest"] for each in families.values()),
-        families=table(
-            ["family", *more],
-            [
-                *([name, *(each[key] for key in more)] for name, each in families.items()),
-                ["all", *(total[key] for key in keys), *sums],
-            ],
-        ),
-        hidden=_listed("Not visible", [(_told(row), name) for name, row in found if not row.visible]),
-        missed=_listed("Missed", [(_told(row), name) for name, row in found if row.visible and _lost(row)]),
+        families=table(["family", *keys, "pairs", "false alarms"], [*lines, total]),
+        hidden=_listed("Not visible", [(row.told, row.family) for row in rows if not row.visible]),
+        missed=_listed("Missed", [(row.told, row.family) for row in rows if row.visible and _lost(row)]),
         bugs=table(["bug", *keys], [[f"`{bug}`", *(each[key] for key in keys)] for bug, each in bugs.items()]),
-        everywhere=_everywhere(everywhere, found),
+        everywhere=_everywhere(everywhere, rows),
         unnamed=_listed(
             "Not named first",
             [
-                (f"`{row.bug}`{f' ({row.form})' if row.form else ''}, {_COLUMNS[row.dump]}: {row.named}", name)
-                for name, row in everywhere
+                (f"`{row.bug}`{f' ({row.form})' if row.form else ''}, {_COLUMNS[row.dump]}: {row.named}", row.family)
+                for row in everywhere
                 if row.named != "named"
             ],
         ),
@@ -188,11 +279,7 @@ def page() -> str:
         ),
         not_named=_listed(
             "Not located or not named",
-            [
-                (f"`{port['file'].removesuffix('.npz')}`", port["what"])
-                for port, mark in mistakes
-                if not (mark.located and mark.named)
-            ],
+            [(f"`{mark.port}`", mark.what) for mark in mistakes if not (mark.located and mark.named)],
         ),
     )
 
@@ -207,13 +294,20 @@ def _listed(title: str, items: Iterable[tuple[str, str]]) -> str:
     return "\n".join([f"{title}:", "", *(f"- {what}: {', '.join(where)}" for what, where in places.items())])
 
 
-def _lost(row: Trial) -> bool:
+def _lost(row: Row) -> bool:
     return not row.located or row.named == "missed"
 
 
-def _told(row: Trial) -> str:
-    return f"`{row.mistake.bug}` at `{row.mistake.node}` ({of_port(row.mistake)})"
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Write scorecard.md.")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what each part found, and read what is kept")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only look for these, of: {'; '.join(PARTS)}")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    (HERE / "scorecard.md").write_text(page())
+    options = _options()
+    for part in options.parts:
+        found(part, options.keep)
+    if not options.parts:
+        (HERE / "scorecard.md").write_text(page(options.keep))

@@ -6,7 +6,7 @@ All but one are of its arrays before the fold; what only a fold can show, and no
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -40,7 +40,8 @@ def bn_eps(part: Segment | UnitArrays) -> Iterator[Change]:
         yield from _other_eps(part, (*_EPS, *_RARE_EPS, *_shown(part)))
         return
     for unit in part.units:
-        yield from _other_eps(unit, (*_EPS, *_solved(part, unit)))
+        found = _solved(part, unit, lambda ratio, var: ratio**2 - var)
+        yield from _other_eps(unit, (*_EPS, *found))
 
 
 def _other_eps(unit: UnitArrays, tried: Iterable[float]) -> Iterator[Change]:
@@ -53,11 +54,12 @@ def _other_eps(unit: UnitArrays, tried: Iterable[float]) -> Iterator[Change]:
             yield Change(unit.norm.name, f"{other:g}", facts, nodes=with_attrs(unit.norm, eps=other), rare=rare)
 
 
-def _solved(segment: Segment, unit: UnitArrays) -> Iterator[float]:
+def _solved(segment: Segment, unit: UnitArrays, rule: Callable[[Array, Array], Array]) -> Iterator[float]:
     """eps in round figures, solved for from a batch norm's result, or from where an activation keeps it.
 
-    t = s (x - mean) + beta gives s for each channel, and that eps = (gamma / s)^2 - var. Channels of small variance
-    tell most: an error of s moves eps by (var + eps) times as much.
+    t = s (x - mean) + beta gives s for each channel, and gamma / s is what a channel was divided by; the rule makes
+    eps of that and the variance. Channels of small variance tell most: an error of s moves eps by (var + eps) times as
+    much.
     """
     t, norm, act = segment.candidate, unit.norm, unit.unit.act
     if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
@@ -76,7 +78,7 @@ def _solved(segment: Segment, unit: UnitArrays) -> Iterator[float]:
         with np.errstate(all="ignore"):
             energy = np.where(kept, centred**2, 0).sum(axis=axes)
             s = np.where(kept, centred * above, 0).sum(axis=axes) / energy
-            eps = (unit["gamma"] / s) ** 2 - unit["var"]
+            eps = rule(unit["gamma"] / s, unit["var"])
             weight = energy / (unit["var"] + np.maximum(eps, 0)) ** 2
             finite = np.isfinite(eps) & np.isfinite(weight)
             found = float(np.average(eps[finite], weights=weight[finite])) if weight[finite].sum() > 0 else 0.0
@@ -92,20 +94,22 @@ def round_eps(eps: float) -> tuple[float, ...]:
     return tuple(dict.fromkeys((decade, float(f"{eps:.1g}"), float(f"{eps:.2g}"))))
 
 
-def bn_eps_outside(unit: UnitArrays) -> Iterator[Change]:
+def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
     """eps outside the root.
 
     sqrt(var) + eps divides instead of sqrt(var + eps).
 
     Source: https://github.com/pjreddie/darknet/blob/master/src/blas.c
     """
-    if unit.norm is None:
-        return
-    root = np.sqrt(np.maximum(unit["var"], 0))
-    for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3)):
-        with np.errstate(all="ignore"):
-            gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (root + eps)
-        yield replace(_with(unit, f"{eps:g}", gamma=gamma), facts={"eps": eps})
+    for unit in part.units if isinstance(part, Segment) else (part,):
+        if unit.norm is None:
+            continue
+        root = np.sqrt(np.maximum(unit["var"], 0))
+        found = _solved(part, unit, lambda ratio, var: ratio - np.sqrt(var)) if isinstance(part, Segment) else ()
+        for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *found)):
+            with np.errstate(all="ignore"):
+                gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (root + eps)
+            yield replace(_with(unit, f"{eps:g}", gamma=gamma), facts={"eps": eps})
 
 
 def already_normalised(segment: Segment) -> Iterator[Change]:

@@ -15,7 +15,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import Mistake
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment
-from refnet.bugs.systematic import Scope, changes_by_place, scopes
+from refnet.bugs.systematic import Scope, changes_by_place, runs_of, scopes
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.diagnose import Cause, Diagnosis, rank
 from refnet.judge.yardstick import fits
@@ -168,8 +168,20 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment) -> tuple[Pattern,
 
 
 def _scope(parts: Parts, every: tuple[str, ...], nodes: Mapping[str, Mistake]) -> tuple[Scope | None, int]:
-    """The kind of places at most of which a mistake is, and nowhere else; and how many such there are."""
+    """The kind of places at most of which a mistake is, and nowhere else; and how many such there are.
+
+    Of a mistake that nodes of several operations may have, those count that are of an operation with it. Where it is at
+    no kind of places it may begin or end somewhere: then it is at all on that side.
+    """
+    ops = {parts.graph[name].op for name in nodes if name in parts.graph}
+    alike = tuple(name for name in every if name not in parts.graph or parts.graph[name].op in ops)
     for scope, of in sorted(scopes(parts, every).items(), key=lambda item: len(item[1])):
-        if nodes.keys() <= set(of) and 4 * len(nodes) >= 3 * len(of):
+        own = {*of} & {*alike}
+        if nodes.keys() <= own and 4 * len(nodes) >= 3 * len(own):
+            return scope, len(own)
+    outer = {alike[0], alike[-1]}
+    for scope, of in runs_of(parts, alike).items():
+        tight = {of[0], of[-1]} - outer <= nodes.keys()
+        if tight and nodes.keys() <= {*of} and 4 * len(nodes) >= 3 * len(of):
             return scope, len(of)
     return None, max(len(every), len(nodes))

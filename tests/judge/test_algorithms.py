@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from data.ports.fast_convolution import PORTS
 
 from refnet import Network, RequestError, build, probe, random_params, write_pack
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import compare
 from refnet.readings import fast
 from refnet.report.comparison import comparison_document
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "readings"))
-from test_bounds_algorithms import PORTS
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.5, size=(48, 64), classes=10)
 NET = Network(GRAPH, random_params(GRAPH))

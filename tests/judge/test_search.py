@@ -67,6 +67,32 @@ def test_a_mistake_in_the_layers_of_a_kind_is_a_pattern_of_that_kind(small):
     assert (pattern.mistake.bug, pattern.nodes) == ("bn-missing", tuple(norms))
 
 
+def test_a_mistake_that_begins_somewhere_is_a_pattern_from_there_on(small):
+    acts = [n.name for n in small.graph.nodes if n.op == "relu6"]
+    tensors, _ = wrong(small, "act-missing", "", acts[7:])
+    (pattern,) = judged(small, tensors).patterns
+    assert (pattern.scope, pattern.nodes, pattern.of) == (Scope("from", acts[7]), tuple(acts[7:]), len(acts[7:]))
+
+
+def test_of_layers_those_count_that_may_have_the_mistake_where_it_is(small):
+    """Batch norms have weights too, but none of theirs is rounded."""
+    convs = [n.name for n in small.graph.nodes if n.op == "pointwise_conv2d" and n.name != "head.logits"]
+    tensors, _ = wrong(small, "weights-fp16", "float16", convs)
+    (pattern,) = judged(small, tensors).patterns
+    assert (pattern.scope, pattern.of) == (Scope("part", "project"), len(convs))
+
+
+def test_an_eps_outside_the_root_is_solved_for(small):
+    gamma, root = small.net.params["stem.bn.gamma"], np.sqrt(small.net.params["stem.bn.var"].astype(np.float64))
+    within = np.sqrt(root**2 + small.graph["stem.bn"].attrs["eps"])
+    y = wrong(small, "bn-eps", "0.001", [])[0]["stem.conv"]
+    params = {**small.net.params, "stem.bn.gamma": gamma * within / (root + 0.02)}
+    one = cut(Parts(small.graph), params, "stem.bn", {"stem.conv": y}, judged=False)
+    tensors = {"stem.conv": y, "stem.bn": run(one).astype(np.float32)}
+    (cause, *_) = judged(small, tensors).causes["stem.bn"]
+    assert (cause.ids, cause.mistakes[0].facts) == (("bn-eps-outside",), {"eps": 0.02})
+
+
 def test_one_wrong_layer_is_no_pattern(small):
     tensors, _ = wrong(small, "bn-eps", "0.001", ["block3.depthwise.bn"])
     found = judged(small, tensors)
