@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,30 @@ def test_a_large_map_is_added_up_in_strips_as_a_small_one_is():
     places = {"stride": (2, 1), "pad": ((1, 0), (0, 1))}
     assert (fast.conv2d(x, w, b, **places) == dense).all()
     assert (fast.depthwise_conv2d(x, tensor(w.values[:, 0]), b, **places) == each).all()
+
+
+def test_filters_are_prepared_once_while_all_that_they_are_made_of_stays(monkeypatch):
+    made, real = [], fast._Filters
+    monkeypatch.setattr(fast, "_Filters", lambda *args: made.append(args) or real(*args))
+    rng = np.random.default_rng(0)
+    x, w = tensor(rng.integers(0, 255, (1, 4, 3, 3)).astype(np.uint8), 3), rng.integers(-9, 9, (5, 4)).astype(np.int8)
+    w, b = tensor(w), np.arange(5)
+
+    def right(w):
+        exact = np.einsum("nchw,kc->nkhw", x.values.astype(int) - int(x.quantisation.zero_point), w.values.astype(int))
+        assert (fast.pointwise_conv2d(x, w, b) == exact + b[:, None, None]).all()
+        return len(made)
+
+    assert [right(w), right(w)] == [1, 1]
+    w.values[2, 1] += 1  # in place, as exercises of faults do
+    assert [right(w), right(w)] == [2, 2]
+    b = b + 1
+    assert right(w) == 3
+    x = tensor(x.values, 7)
+    assert right(w) == 4
+    fast.pointwise_conv2d(x, w, b, pairs=True)
+    assert len(made) == 5
+    left = weakref.ref(w)
+    del w
+    made.clear()
+    assert left() is None
