@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["ONE_THREAD", "environment", "is_startable", "keep_to_one_thread", "python"]
+__all__ = ["ONE_THREAD", "environment", "is_startable", "keep_to_one_thread", "python", "threads_are_set"]
 
 # One thread of BLAS, whichever NumPy was built with.
 ONE_THREAD = dict.fromkeys(
@@ -46,6 +46,11 @@ def keep_to_one_thread() -> None:
     if not any(name in os.environ for name in ONE_THREAD):
         os.environ.update(ONE_THREAD)
         _ours.update(ONE_THREAD)
+
+
+def threads_are_set() -> bool:
+    """Whether the user's environment says how many threads BLAS is to take."""
+    return any(name in os.environ and name not in _ours for name in ONE_THREAD)
 
 
 def is_startable() -> bool:

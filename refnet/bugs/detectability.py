@@ -21,9 +21,10 @@ from refnet.bugs.narrow import first_channels
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, limit, run
 from refnet.bugs.sites import VISIBLE, rms, rms_moved, segments
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph
 from refnet.network import Network
 from refnet.readings.bounds import Bound, Precision
+from refnet.shares import in_shares
 
 __all__ = ["Detectability", "detectability"]
 
@@ -44,8 +45,12 @@ class Detectability(NamedTuple):
 
 @dataclass
 class _Site:
-    """A bug at a place: what it has to move, in squares of the rms summed over images, and what it has moved so far."""
+    """A bug at a place: the segment that shows it, what it has to move and what it has moved so far.
 
+    Both are squares of the rms, summed over images.
+    """
+
+    segment: int
     enough: float
     mistake: Mistake
     moved: float = 0.0
@@ -55,13 +60,17 @@ class _Site:
         return self.moved > self.enough
 
 
-def detectability(net: Network, x: Array) -> list[Detectability]:
+_Sites = dict[tuple[Any, ...], _Site]
+
+
+def detectability(net: Network, x: Array, *, jobs: int = 1) -> list[Detectability]:
     """For each bug: at how many places it applies, and where this input does not show it.
 
     Parameters
     ----------
     net : it is run in float32, one image at a time, and no tensor is kept longer than a segment reads it
     x : (N, C, H, W) float32
+    jobs : how many processes share the blocks, each with its own copy of the network; the result is the same
 
     Notes
     -----
@@ -69,35 +78,56 @@ def detectability(net: Network, x: Array) -> list[Detectability]:
     run, which takes as long as all else: they show where their bound is that much wider than float32's. Where only
     some images have what a bug needs, the bug moves the others by nothing.
     """
-    x, parts = net.checked(x), Parts(net.graph)
+    x = net.checked(x)
+    seen: _Sites = {}
+    for sites in in_shares(sites_of_share, (net.graph, dict(net.params), x), jobs):
+        for key, site in sites.items():  # what two shares have is the earlier segment's
+            if key not in seen or site.segment < seen[key].segment:
+                seen[key] = site
+    order = sorted(seen.items(), key=lambda item: item[1].segment)  # within a segment as its bugs came
+    return [_reported(bug, {key: site for key, site in order if key[0] == bug.id}) for bug in REPLAYED]
+
+
+def sites_of_share(given: tuple[Graph, dict[str, Array], Array], share: int, of: int) -> _Sites:
+    """The places that the blocks of one share have."""
+    graph, params, x = given
+    net, parts = Network(graph, params), Parts(graph)
     explained: dict[int, float] = {}  # by segment, squares of what rounding may move, of all images
     for image in range(1, len(x)):
-        for index, segment in enumerate(_segments(net, parts, x[image : image + 1])):
+        for index, segment in _segments(net, parts, x[image : image + 1], share, of):
             explained[index] = explained.get(index, 0.0) + _honest(segment)[1] ** 2
-    seen: dict[tuple[Any, ...], _Site] = {}
+    seen: _Sites = {}
     for image in range(len(x)):
         known: set[tuple[Any, ...]] = set()
-        for index, segment in enumerate(_segments(net, parts, x[image : image + 1])):
+        for index, segment in _segments(net, parts, x[image : image + 1], share, of):
             y: Array | None = None
             if not image:
                 y, rounding = _honest(segment)
                 explained[index] = explained.get(index, 0.0) + rounding**2
             for key, change in _new(segment, known):
-                site = seen.setdefault(key, _Site(VISIBLE**2 * explained[index], change.of(key[0])))
+                site = seen.setdefault(key, _Site(index, VISIBLE**2 * explained[index], change.of(key[0])))
                 if not site.visible:
                     site.mistake = change.of(key[0])
                     y = run(segment, np.float32) if y is None else y
                     site.moved += _square(change, segment, y, site.enough)
-    return [_reported(bug, {key: site for key, site in seen.items() if key[0] == bug.id}) for bug in REPLAYED]
+    return seen
 
 
 def _reported(bug: Bug, sites: Mapping[tuple[Any, ...], _Site]) -> Detectability:
     return Detectability(bug, len(sites), tuple(site.mistake for site in sites.values() if not site.visible))
 
 
-def _segments(net: Network, parts: Parts, x: Array) -> Iterator[Segment]:
+def _segments(net: Network, parts: Parts, x: Array, share: int, of: int) -> Iterator[tuple[int, Segment]]:
+    """The segments of every `of`-th block from one on, and their places among all."""
     tensors = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
-    return (segment for _, segment in segments(parts, net.params, tensors))
+    ends, block = {each.end for each in parts.blocks}, 0
+    last: str | None = None
+    for index, (_, segment) in enumerate(segments(parts, net.params, tensors)):
+        if last in ends and segment.end != last:
+            block += 1
+        last = segment.end
+        if block % of == share:
+            yield index, segment
 
 
 def _honest(segment: Segment) -> tuple[Array, float]:

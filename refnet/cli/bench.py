@@ -7,9 +7,9 @@ import argparse
 from refnet.bench.commands import CommandTime, time_commands
 from refnet.bench.peers import PEERS, missing_package, timed_network
 from refnet.bench.turns import Measured, Workload, machine, measure
-from refnet.cli.common import Command, print_json, say, size_argument
+from refnet.cli.common import Command, positive_argument, print_json, say, size_argument
 from refnet.errors import RequestError
-from refnet.session import cores
+from refnet.shares import cores
 from refnet.text import table
 
 _MODELS = ("torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v2")
@@ -19,8 +19,10 @@ _MIB = 2**20
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names, or files (torchvision's V3 and V2)")
-    parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="images at once (1)")
-    parser.add_argument("--threads", type=_positive, default=cores(), help="cores to use (all)")
+    parser.add_argument(
+        "--batch", type=positive_argument, nargs="+", default=[1], metavar="N", help="images at once (1)"
+    )
+    parser.add_argument("--threads", type=positive_argument, default=cores(), help="cores to use (all)")
     parser.add_argument("--width", type=float, default=1.0, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
     parser.add_argument(
@@ -33,7 +35,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--commands", action="store_true", help="time everyday commands instead: golden, compare, verify, check ..."
     )
-    parser.add_argument("--rounds", type=_positive, help="turns of each peer (15), or runs of each command (3)")
+    parser.add_argument("--rounds", type=positive_argument, help="turns of each peer (15), or runs of each command (3)")
     parser.add_argument("--seconds", type=float, default=30.0, help="after which no further round begins (30)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -124,12 +126,6 @@ def _line(workload: Workload, row: Measured) -> tuple[str, ...]:
 
 def _document(row: Measured) -> dict[str, object]:
     return {**row._asdict(), "median": row.median, "quartiles": row.quartiles}
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 def _peers(text: str) -> tuple[str, ...]:

@@ -8,10 +8,12 @@ import statistics
 import sys
 from collections.abc import Iterable
 
-from refnet.cli.common import Command, print_json, say
+from refnet.cli.common import Command, jobs_argument, print_json, say
 from refnet.judge.saved import AGREEMENT, Checked, Saved, check_saved, saved
+from refnet.shares import cores, in_shares
 from refnet.text import table
 
+_WORTH_JOBS = 4  # networks for each process; to start one takes as long as to check one
 # One of each family and dialect; small enough to be done in seconds.
 _DOZEN = (
     "torchvision/mobilenet_v2",
@@ -35,6 +37,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="by default one of each family and vendor")
     parser.add_argument("--all", action="store_true", help="every saved configuration")
     parser.add_argument("--list", action="store_true", help="print the names of the models with saved outputs")
+    jobs_argument(parser, "the networks")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -43,13 +46,22 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         say("\n".join(dict.fromkeys(case.model for case in saved())))
         return 0
-    rows = [check_saved(case) for case in _progress(_cases(options))]
+    cases = _cases(options)
+    # Neighbours take about as long as one another, so each process has every other one.
+    count = min(len(cases) // _WORTH_JOBS or 1, cores()) if options.jobs is None else min(options.jobs, len(cases))
+    shares = in_shares(_checked, cases, count)
+    rows = [shares[index % count][index // count] for index in range(len(cases))]
     failed = [row for row in rows if row.verdict != "agrees"]
     if options.json:
         print_json({"verdict": "differs" if failed else "agrees", "networks": [row._asdict() for row in rows]})
     else:
         _print(rows, len(failed))
     return 1 if failed else 0
+
+
+def _checked(cases: list[Saved], share: int, of: int) -> list[Checked]:
+    own = cases[share::of]
+    return [check_saved(case) for case in (own if share else _progress(own))]
 
 
 def _cases(options: argparse.Namespace) -> list[Saved]:

@@ -28,11 +28,13 @@ __all__ = [
     "Command",
     "checkpoint_of",
     "identified",
+    "jobs_argument",
     "kernels_argument",
     "model_of",
     "network_arguments",
     "part_arguments",
     "part_of",
+    "positive_argument",
     "print_json",
     "progress",
     "quantised_of",
@@ -145,6 +147,23 @@ def size_argument(text: str) -> tuple[int, int]:
 def strict_argument(parser: argparse.ArgumentParser) -> None:
     """Declare --strict, of commands that take a checkpoint."""
     parser.add_argument("--strict", action="store_true", help="refuse a checkpoint that is not exactly a known network")
+
+
+def positive_argument(text: str) -> int:
+    """A whole number of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def jobs_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare --jobs, of commands whose work splits over processes."""
+    parser.add_argument(
+        "--jobs",
+        type=positive_argument,
+        metavar="N",
+        help=f"processes that share {what} (as many as there are cores, where that pays); same result",
+    )
 
 
 def network_arguments(

@@ -15,6 +15,7 @@ from refnet.bugs.detectability import detectability
 from refnet.cli.common import (
     Command,
     checkpoint_of,
+    jobs_argument,
     kernels_argument,
     model_of,
     part_arguments,
@@ -34,12 +35,14 @@ from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.pack.probe import probe
 from refnet.report.bugs import detectability_rows
+from refnet.shares import cores
 from refnet.text import plain
 
 Array = npt.NDArray[Any]
 Origin = dict[str, Any]
 
 _MIB = 2**20
+_WORTH_JOBS, _MOST_JOBS = 2 * 3 * 96 * 96, 4  # numbers of an input; more processes than that find little to share
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +73,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out what this input could show of each bug, which takes longer than the rest",
     )
+    jobs_argument(parser, "what this input could show")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -94,15 +98,22 @@ def _run(options: argparse.Namespace) -> int:
         only=options.only,
         format=options.format,
         origin={"weights": weights, "input": source, "folded": options.fold},
-        extra={} if options.no_detectability else _detectability(net, x),
+        extra={} if options.no_detectability else _detectability(net, x, _jobs(options, x)),
     )
     _report(options, net, x)
     return 0
 
 
-def _detectability(net: Network, x: Array) -> dict[str, Any]:
+def _jobs(options: argparse.Namespace, x: Array) -> int:
+    """How many processes: of small images another one takes longer to start than it saves."""
+    if options.jobs is not None:
+        return int(options.jobs)
+    return min(_MOST_JOBS, cores()) if x.size >= _WORTH_JOBS else 1
+
+
+def _detectability(net: Network, x: Array, jobs: int) -> dict[str, Any]:
     """What this input with these weights could show of each bug, for the manifest."""
-    found = detectability(net.astype(np.float32), x.astype(np.float32))
+    found = detectability(net.astype(np.float32), x.astype(np.float32), jobs=jobs)
     return {"detectability": detectability_rows(found)}
 
 

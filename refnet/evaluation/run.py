@@ -33,7 +33,7 @@ from refnet.files.labels import names_of_classes
 from refnet.graph import Recipe
 from refnet.inputs import at_size_of
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork
-from refnet.session import cores
+from refnet.shares import cores
 
 __all__ = ["BATCH", "Evaluation", "evaluate", "fitted", "read_dataset", "remarks"]
 

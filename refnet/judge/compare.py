@@ -31,6 +31,7 @@ from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import WEIGHTS
 from refnet.readings.shapes import shapes
 from refnet.runtimes.models import is_model, run_model
+from refnet.threads import on_one_thread
 
 __all__ = ["Comparison", "TensorScale", "compare"]
 
@@ -80,6 +81,7 @@ class Comparison(NamedTuple):
         return self.judged.causes
 
 
+@on_one_thread
 def compare(
     pack: str | Path | Pack,
     candidate: Candidate,

@@ -25,6 +25,7 @@ from refnet.pack.integers import IntegerPack, read_integer_pack
 from refnet.pack.match import match_tensors
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
+from refnet.threads import on_one_thread
 
 __all__ = ["IntegerCause", "IntegerComparison", "IntegerFinding", "compare_integers"]
 
@@ -108,6 +109,7 @@ Tensors = Mapping[str, Array]
 Candidate = str | Path | Tensors | QuantisedNetwork | Callable[[Array], Tensors]
 
 
+@on_one_thread
 def compare_integers(
     pack: str | Path | IntegerPack,
     candidate: Candidate,

@@ -20,6 +20,7 @@ from refnet.networks.build import build, find
 from refnet.networks.random import random_input, random_params
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.orders import ORDERS
+from refnet.threads import on_one_thread
 
 __all__ = ["AGREEMENT", "Checked", "Saved", "check_saved", "end_of", "judge_nodes", "saved"]
 
@@ -101,6 +102,7 @@ def _read(file: str) -> dict[str, Array]:
     return arrays
 
 
+@on_one_thread
 def check_saved(case: Saved) -> Checked:
     """Run one saved configuration in float64 and float32 and compare.
 

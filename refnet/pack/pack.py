@@ -26,6 +26,7 @@ from refnet.pack.formats import FORMATS, Stored, read_array, writer
 from refnet.pack.manifest import DTYPES, FORMAT, LAYOUTS, MANIFEST, head, laid_out, manifest_text, parse_manifest
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
+from refnet.threads import on_one_thread
 
 __all__ = ["DTYPES", "FORMAT", "FORMATS", "LAYOUTS", "Pack", "read_pack", "write_pack"]
 
@@ -35,6 +36,7 @@ Array = npt.NDArray[Any]
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
+@on_one_thread
 def write_pack(
     net: Network,
     x: Array,

@@ -20,7 +20,7 @@ from refnet.graph import SOURCE, Graph, Node, walk
 from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
-from refnet.session import blas_threads
+from refnet.threads import blas_threads
 
 __all__ = [
     "STRENGTH",

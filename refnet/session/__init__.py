@@ -13,21 +13,25 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet import child
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
+from refnet.session.pace import Pace
 from refnet.session.program import Programs
 from refnet.session.steps import steps
 from refnet.session.workers import WorkerPool
+from refnet.shares import cores
+from refnet.threads import blas_threads
 
-__all__ = ["Session", "blas_threads", "cores", "group_size"]
+__all__ = ["Session", "group_size"]
 
 Array = npt.NDArray[Any]
 
@@ -44,9 +48,11 @@ class Session:
     Parameters
     ----------
     graph, params : of any network, folded or not; later changes to the arrays are not seen
-    threads : cores to use, by default all that this process may use. For one image, BLAS multiplies matrices with so
-        many threads, and the rest runs on one core. The images of a batch are divided among this process and
-        `threads - 1` worker processes, each of which uses one core.
+    threads : cores to use, by default all that this process may use. The images of a batch are divided among this
+        process and `threads - 1` worker processes, each of which uses one core. For one image, BLAS multiplies matrices
+        with so many threads if they are asked for. By default it takes one thread, or what the user's environment says
+        (`OPENBLAS_NUM_THREADS`), and all where a network that is run again was measured to be quicker on them, bit by
+        bit the same; a run that then takes three times as long as the best one ends that.
     keep : names of tensors that `tensors` returns besides the outputs; whatever lies between is computed in one go
 
     Notes
@@ -54,9 +60,8 @@ class Session:
     The same settings give the same bits each time. Where maps are large every image is run by itself; where they are
     small, a group of images runs together, half of a batch and at most eight of them. So the last bits of an image may
     depend on how many images there are, and on its place, but neither on what its neighbours are nor on `threads`;
-    alone, on several threads, BLAS may sum in another order. Threads of BLAS wait for one another: try `threads=1`
-    where other programs keep the cores busy. Calls from several threads wait too. Without threadpoolctl (extra `tools`)
-    BLAS uses as many threads as it likes.
+    alone, on several threads that were asked for, BLAS may sum in another order. Calls from several threads wait for
+    one another. Without threadpoolctl (extra `tools`) only the threads of NumPy's own OpenBLAS are known.
 
     Worker processes start when a session has spent a second on batches, or with `start_workers`. They end with
     `stop_workers`, with the session, with this process, and when another session starts its own: one session at a time
@@ -86,6 +91,7 @@ class Session:
         if unknown := [name for name in keep if name not in graph]:
             raise RequestError(f"keep: no node is called {unknown[0]!r}")
         self.threads = cores() if threads is None else threads
+        self._pace = Pace(self.threads) if threads is None else None
         folded, arrays = fold_batch_norm(graph, params, keep=keep)
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
@@ -130,10 +136,13 @@ class Session:
     def in_groups(self, x: Array, size: int) -> dict[str, Array]:
         """Run a batch, so many images at a time: what a worker does with its share of a larger one."""
         self._check(x)
-        with self._lock, blas_threads(self.threads if len(x) == 1 else 1):
+        with self._lock, self._blas_for(len(x)):
             y = self._empty(self._outputs, len(x))
             run = partial(self._run, size=size)
-            if self.threads == 1 or len(x) == 1:
+            if len(x) == 1:
+                self._run_one(x, y)
+                return y
+            if self.threads == 1:
                 run(x, y)
                 return y
             started = time.perf_counter()
@@ -153,7 +162,7 @@ class Session:
     def tensors(self, x: Array) -> dict[str, Array]:
         """Run a batch and return the tensors that the session was made to keep, by name."""
         self._check(x)
-        with self._lock, blas_threads(self.threads if len(x) == 1 else 1):
+        with self._lock, self._blas_for(len(x)):
             found = self._empty(self._names, len(x))
             self._run(x, found, group_size(len(x)))
             return found
@@ -208,6 +217,30 @@ class Session:
         """Memory for what some tensors are for a batch."""
         return {name: np.empty((batch, *self._sizes[self._names[name]]), self._dtype) for name in names}
 
+    def _blas_for(self, images: int) -> AbstractContextManager[Any]:
+        """BLAS's threads for a batch: what the user has set; one for several images; for one what was asked or pays."""
+        if images > 1:
+            return blas_threads(1)
+        if self._pace is None:
+            return blas_threads(self.threads)
+        return nullcontext() if child.threads_are_set() else blas_threads(self._pace.count)
+
+    def _run_one(self, x: Array, y: Mapping[str, Array]) -> None:
+        """Run one image, and now and then measure whether more threads of BLAS pay."""
+        pace = None if child.threads_are_set() else self._pace
+        began = time.perf_counter()
+        self._run(x, y, 1)
+        if pace is None:
+            return
+        pace.ran(time.perf_counter() - began)
+        if pace.to_try:
+            again = self._empty(y, 1)
+            with blas_threads(self.threads):
+                began = time.perf_counter()
+                self._run(x, again, 1)
+                seconds = time.perf_counter() - began
+            pace.tried(seconds, same=all(again[name].tobytes() == array.tobytes() for name, array in y.items()))
+
     def _run(self, x: Array, into: Mapping[str, Array], size: int) -> None:
         """Run images group by group, and copy the tensors that are asked for."""
         for first in range(0, len(x), size):
@@ -231,27 +264,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
-@cache
-def _blas() -> Any:
-    """What sets the threads of BLAS, or None."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
-    return ThreadpoolController()
-
-
-def blas_threads(count: int) -> AbstractContextManager[Any]:
-    """A context in which BLAS uses so many threads."""
-    controller = _blas()
-    return nullcontext() if controller is None else controller.limit(limits=count, user_api="blas")

@@ -17,6 +17,7 @@ from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.judge.budget import Search, SearchBudget
+from refnet.threads import on_one_thread
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
 from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine
@@ -105,6 +106,7 @@ class Verified:
         return not (self.faults or self.unmeant or self.unhealthy or self.strange)
 
 
+@on_one_thread
 def verify(
     path: str | Path | Checkpoint,
     against: str | Path | Checkpoint | None = None,

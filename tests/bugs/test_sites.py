@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.detectability import detectability
+from refnet.bugs.detectability import detectability, sites_of_share
 from refnet.bugs.segments import limit
 from refnet.bugs.sites import VISIBLE, rms_moved, sites
 from refnet.graph import SOURCE
@@ -138,3 +138,10 @@ def test_pixels_are_given_to_a_network_that_rescales_them():
     x = probe(build("keras/MobileNetV3Small", size=(48, 64)))
     assert x.min() < 0
     assert x.max() > 255
+
+
+def test_blocks_that_processes_share_show_the_same():
+    graph = build("timm/mobilenetv1_100", width=0.25, size=(32, 32), classes=4)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    assert detectability(net, x, jobs=2) == detectability(net, x)
+    assert all(len(sites_of_share((graph, dict(net.params), x), share, 8)) > 20 for share in (0, 1))

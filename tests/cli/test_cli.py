@@ -177,6 +177,13 @@ def test_check_compares_with_the_saved_outputs(capsys):
     assert all(network["error64"] <= 1e-11 for network in answer["networks"])
 
 
+def test_check_says_the_same_on_any_number_of_processes(capsys):
+    models = ["timm/mnasnet_small", "timm/mobilenetv3_small_050"]
+    rows = [document(capsys, "check", *models, "--jobs", jobs) for jobs in ("1", "2")]
+    assert rows[0] == rows[1]
+    assert len(rows[0][1]["networks"]) >= 2
+
+
 def test_check_fails_when_the_arithmetic_is_wrong(capsys, monkeypatch):
     from refnet.readings import fast
 

@@ -20,7 +20,8 @@ from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound
 from refnet.readings.shapes import shapes
-from refnet.session import Session, cores, group_size
+from refnet.session import Session, group_size
+from refnet.shares import cores
 
 FAMILIES = (
     "timm/mobilenetv1_100",

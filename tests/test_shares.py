@@ -1,0 +1,132 @@
+"""Work over some processes: the same results as over one, an error is one, and no process is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from refnet import child, shares
+from refnet.shares import in_shares
+
+HERE = os.path.dirname(__file__)
+
+
+def share_of(given, share, of):
+    """What the tests divide: found in other processes by this module's name."""
+    word = given if isinstance(given, str) else ""
+    if word == "fails" and share:
+        raise ValueError("share 1 fails")
+    if word == "interrupted" and not share:
+        raise KeyboardInterrupt
+    if word == "dies" and os.getpid() != int(os.environ["REFNET_TEST_OWNER"]):
+        os._exit(3)
+    if word in ("interrupted", "waits"):
+        time.sleep(60 if share else 1)
+    return share, of, os.getpid(), given
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.setenv("REFNET_TEST_OWNER", str(os.getpid()))
+    monkeypatch.syspath_prepend(HERE)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that are started."""
+    processes, real = [], subprocess.Popen
+
+    def popen(*args, **keys):
+        processes.append(real(*args, **keys))
+        return processes[-1]
+
+    monkeypatch.setattr(shares.subprocess, "Popen", popen)
+    return processes
+
+
+def test_each_share_is_worked_on_in_a_process_of_its_own(started):
+    given = np.arange(100_000)  # more than a pipe holds
+    rows = in_shares(share_of, given, 2)
+    assert [row[:2] for row in rows] == [(0, 2), (1, 2)]
+    assert [row[2] for row in rows] == [os.getpid(), started[0].pid]
+    assert np.array_equal(rows[1][3], given)
+    assert started[0].returncode is not None
+
+
+def test_one_share_takes_no_other_process(started):
+    assert in_shares(share_of, None, 1) == [(0, 1, os.getpid(), None)]
+    assert started == []
+
+
+def test_an_error_elsewhere_is_raised_here(started):
+    with pytest.raises(ValueError, match="share 1 fails"):
+        in_shares(share_of, "fails", 2)
+    assert started[0].returncode is not None
+
+
+def test_an_interrupt_ends_the_others_at_once(started):
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_shares(share_of, "interrupted", 2)
+    assert started[0].returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 30
+
+
+def test_the_share_of_a_lost_process_is_worked_on_here(started):
+    rows = in_shares(share_of, "dies", 2)
+    assert [row[2] for row in rows] == [os.getpid()] * 2
+    assert started[0].returncode == 3
+
+
+def test_where_no_process_can_be_started_all_is_worked_on_here(monkeypatch):
+    monkeypatch.setattr(child, "is_startable", lambda: False)
+    assert [row[:3] for row in in_shares(share_of, None, 2)] == [(share, 2, os.getpid()) for share in (0, 1)]
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(HERE)
+
+    def refused(*args, **keys):
+        raise OSError
+
+    monkeypatch.setattr(shares.subprocess, "Popen", refused)
+    assert [row[:3] for row in in_shares(share_of, None, 2)] == [(share, 2, os.getpid()) for share in (0, 1)]
+
+
+def test_a_process_ends_when_the_one_that_asked_is_gone():
+    """However that ended: its end of the pipe closes."""
+    code = "import test_shares; from refnet.shares import in_shares; in_shares(test_shares.share_of, 'waits', 2)"
+    asking = subprocess.Popen(
+        child.python("-c", f"import sys; sys.path.insert(0, {HERE!r}); {code}"),
+        env=child.environment(),
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(0.1)
+    children = f"/proc/{asking.pid}/task/{asking.pid}/children"
+    if not os.path.exists(children):
+        asking.kill()
+        asking.wait()
+        pytest.skip("this system does not tell a process's children")
+    until, found = time.monotonic() + 60, []
+    while not found and time.monotonic() < until and asking.poll() is None:
+        with open(children) as file:
+            found = [int(pid) for pid in file.read().split()]
+        time.sleep(0.05)
+    asking.kill()
+    asking.wait()
+    asking.stderr.close()
+    while time.monotonic() < until and any(alive(pid) for pid in found):
+        time.sleep(0.1)
+    assert found
+    assert not any(alive(pid) for pid in found)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,152 @@
+"""Threads of BLAS: one where matrices are of float64 or a program imports refnet, unless the user says otherwise."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, child, probe, random_params, threads, verify
+from refnet.child import ONE_THREAD
+from refnet.files.write import write_weights
+from refnet.judge.compare import compare
+from refnet.pack.pack import write_pack
+from refnet.readings import fast
+from refnet.session import Session
+from refnet.session.pace import Pace
+from refnet.threads import blas_threads, on_one_thread
+
+GRAPH = build("torchvision/mobilenet_v3_small", width=0.25, size=(32, 32), classes=4)
+
+
+def now() -> int:
+    found = threads._openblas()
+    if found is None:
+        pytest.skip("NumPy's BLAS is not the OpenBLAS of its wheels")
+    return found[0]()
+
+
+@pytest.fixture
+def without_threadpoolctl(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    threads._controller.cache_clear()
+    yield
+    threads._controller.cache_clear()
+
+
+@pytest.fixture
+def user(monkeypatch):
+    """An environment that says nothing of threads."""
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(child, "_ours", set())
+    return monkeypatch
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["", "without threadpoolctl"])
+def test_blas_takes_as_many_threads_as_it_is_told_and_then_as_many_as_before(bare, request):
+    if bare:
+        request.getfixturevalue("without_threadpoolctl")
+    before = now()
+    with blas_threads(2):
+        assert now() == 2
+        with blas_threads(1):
+            assert now() == 1
+        assert now() == 2
+    assert now() == before
+
+
+def test_where_no_blas_is_known_its_threads_are_left(monkeypatch, without_threadpoolctl):
+    monkeypatch.setattr(threads, "_openblas", lambda: None)
+    with blas_threads(1):
+        pass
+
+
+def test_a_function_runs_on_one_thread_and_what_the_user_has_set_is_left(user):
+    with blas_threads(2):
+        assert on_one_thread(now)() == 1
+        user.setenv("OMP_NUM_THREADS", "2")
+        assert on_one_thread(now)() == 2
+
+
+def test_golden_compare_and_verify_from_python_take_one_thread(user, tmp_path):
+    """Seen from within, where each runs a network."""
+    seen, run = [], fast.pointwise_conv2d
+
+    def pointwise_conv2d(*args):
+        seen.append(now())
+        return run(*args)
+
+    user.setattr(fast, "pointwise_conv2d", pointwise_conv2d)
+    net = Network(GRAPH, random_params(GRAPH))
+    for fold in (False, True):
+        write_weights(net.graph, net.params, tmp_path / f"{fold}.npz", fold=fold)
+    with blas_threads(2):
+        tensors = dict(net.trace(probe(GRAPH, 1)))
+        assert set(seen) == {2}
+        for work in (
+            lambda: write_pack(net, probe(GRAPH, 1), tmp_path / "pack"),
+            lambda: compare(tmp_path / "pack", tensors),
+            lambda: verify(tmp_path / "True.npz", tmp_path / "False.npz"),
+        ):
+            seen.clear()
+            work()
+            assert set(seen) == {1}
+        assert now() == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ one image
+
+
+def paced(alone, together, *, same=True, threads=2) -> Pace:
+    """After runs on one thread that took so long, and trials of all that took so long."""
+    pace = Pace(threads)
+    trials = iter(together)
+    for seconds in alone:
+        pace.ran(seconds)
+        if pace.to_try:
+            pace.tried(next(trials), same=same)
+    return pace
+
+
+@pytest.mark.parametrize(
+    ("together", "same", "count"),
+    [([7, 7, 7], True, 2), ([9.5, 9.5, 9.5], True, 1), ([7, 7, 7], False, 1), ([7, 7, 40], True, 1)],
+    ids=["quicker", "hardly quicker", "other bits", "one waited"],
+)
+def test_all_threads_are_taken_where_they_were_measured_to_pay(together, same, count):
+    pace = paced([10] * 6, together, same=same)
+    assert pace.count == count
+    assert not pace.to_try
+
+
+def test_few_runs_are_on_one_thread_and_try_nothing():
+    assert not paced([10] * 2, []).to_try
+    assert paced([10] * 3, [7]).count == 1
+    assert not paced([10] * 9, [], threads=1).to_try
+
+
+def test_a_run_that_takes_far_longer_than_the_best_one_ends_all_threads_for_good():
+    pace = paced([10] * 5, [7, 6, 7])
+    pace.ran(3 * 6)
+    assert pace.count == 2
+    pace.ran(3 * 6 + 1)
+    assert pace.count == 1
+    pace.ran(6)
+    assert (pace.count, pace.to_try) == (1, False)
+
+
+def test_one_image_takes_one_thread_of_blas_by_default(user):
+    with blas_threads(2):
+        session, seen, x = Session(GRAPH, random_params(GRAPH)), [], probe(GRAPH, 1)
+        session._pace = Pace(2)
+        run = session._run
+        user.setattr(session, "_run", lambda *args: seen.append(now()) or run(*args))
+        made = [session(x) for _ in range(6)]
+        assert seen[:7] == [1, 1, 1, 2, 1, 2, 1]
+        assert all(np.array_equal(y, made[0]) for y in made)
+        seen.clear()
+        user.setenv("OPENBLAS_NUM_THREADS", "2")
+        session(x)
+        assert seen == [2]
