@@ -40,6 +40,7 @@ _COMMANDS = (
     "evaluate",
     "bench",
     "latency",
+    "search",
     "check",
     "doctor",
     "golden",

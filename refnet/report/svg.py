@@ -11,7 +11,7 @@ from html import escape
 
 from refnet.text import plain
 
-__all__ = ["NEGATIVE", "POSITIVE", "svg_document", "svg_rect", "svg_text"]
+__all__ = ["NEGATIVE", "POSITIVE", "svg_document", "svg_dot", "svg_line", "svg_rect", "svg_text"]
 
 POSITIVE, NEGATIVE = "#b35806", "#2166ac"
 
@@ -41,6 +41,20 @@ def svg_rect(box: Sequence[float], fill: str, *, line: str = "", dashed: bool = 
     inside = f"<title>{escape(plain(hover))}</title>" if hover else ""
     end = f">{inside}</rect>" if inside else "/>"
     return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}"{more}{end}'
+
+
+def svg_line(points: Iterable[tuple[float, float]], colour: str, *, width: float = 1, dashed: bool = False) -> str:
+    """A line through points (x, y)."""
+    places = " ".join(f"{_of(x)},{_of(y)}" for x, y in points)
+    more = ' stroke-dasharray="4 3"' if dashed else ""
+    return f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="{_of(width)}"{more}/>'
+
+
+def svg_dot(x: float, y: float, radius: float, fill: str, *, line: str = "", hover: str = "") -> str:
+    """A dot around a point; `hover` is shown when it is pointed at."""
+    more = f' stroke="{line}"' if line else ""
+    end = f"><title>{escape(plain(hover))}</title></circle>" if hover else "/>"
+    return f'<circle cx="{_of(x)}" cy="{_of(y)}" r="{_of(radius)}" fill="{fill}"{more}{end}'
 
 
 def svg_text(x: float, y: float, words: str, kind: str = "") -> str:

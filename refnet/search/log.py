@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows, where two processes on one log go unnoticed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["SearchLog"]
+__all__ = ["SearchLog", "read_log"]
 
 
 class SearchLog:
@@ -91,12 +91,35 @@ class SearchLog:
             return []
         os.ftruncate(self._file, len(whole) + 1)
         os.lseek(self._file, 0, os.SEEK_END)
-        said, *records = (
-            parse_json(line, f"{self.path}, line {number}") for number, line in enumerate(whole.split(b"\n"), 1)
-        )
-        if said.get("format") != run["format"]:
-            raise FormatError(f"{self.path}: its format is {str(said.get('format'))[:40]!r}, not {run['format']!r}")
+        said, records = _parsed(whole, self.path, run["format"])
         other = [name for name in run | said if run.get(name) != said.get(name)]
         if other:
             raise RequestError(f"{self.path}: of a search with other {', '.join(other)}; finish that, or begin another")
         return records
+
+
+def read_log(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What search a log is of, and its records; the file stays as it is, and a line cut short is passed over.
+
+    Parameters
+    ----------
+    kind : its format
+
+    Raises
+    ------
+    FormatError : the file is no such log
+    """
+    file = Path(path)
+    try:
+        whole, _, _ = file.read_bytes().rpartition(b"\n")
+    except OSError as error:
+        raise FormatError(f"{file}: cannot be read: {error.strerror}") from None
+    return _parsed(whole, file, kind)
+
+
+def _parsed(whole: bytes, path: Path, kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first line, and the others."""
+    said, *records = (parse_json(line, f"{path}, line {number}") for number, line in enumerate(whole.split(b"\n"), 1))
+    if said.get("format") != kind:
+        raise FormatError(f"{path}: its format is {str(said.get('format'))[:40]!r}, not {kind!r}")
+    return said, records

@@ -20,11 +20,11 @@ __all__ = ["PROPOSERS", "Proposer", "by_chance", "by_controller", "by_evolution"
 Points = Generator[Point, float, None]
 Proposer = Callable[[Sequence[int], np.random.Generator], Points]
 
-_HIDDEN = 32  # tuned with _RATE, _BATCH and _ENTROPY: docs/12-search.md has the table
-_RATE = 0.02
-_BATCH = 8
-_ENTROPY = 0.02  # of the bonus, in deviations of the reward
-_DECAY = 0.8  # of the moving baseline and deviation, for each batch
+_HIDDEN = 32  # tuned with _RATE, _BATCH and _ENTROPY: docs/make_search.py has the table made
+_RATE = 0.01
+_BATCH = 4
+_ENTROPY = 0.1  # of the bonus, in deviations of the reward
+_DECAY = 0.9  # of the moving baseline and deviation, for each batch
 _POPULATION, _TOURNAMENT = 24, 6
 
 

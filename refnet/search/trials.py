@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refnet.errors import RefnetError, RequestError
+from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.graph import Graph
 from refnet.networks.build import build
-from refnet.search.log import SearchLog
+from refnet.search.log import SearchLog, read_log
 from refnet.search.objective import LARGE, Exponents, reward_of
 from refnet.search.proposers import PROPOSERS
 from refnet.search.space import Point, Space, chosen, decisions, table_of
 
-__all__ = ["SearchTrial", "best_trial", "front", "search_space"]
+__all__ = ["SearchRun", "SearchTrial", "best_trial", "front", "read_search", "search_space"]
 
 _FORMAT = "refnet search log 1"
 
@@ -39,6 +39,23 @@ class SearchTrial(NamedTuple):
     accuracy: float
     ms: float
     reward: float
+
+
+class SearchRun(NamedTuple):
+    """What a search was asked, and what it tried.
+
+    Attributes
+    ----------
+    by : a name in `PROPOSERS`
+    target : milliseconds
+    exponents : w of the reward
+    trials : in order
+    """
+
+    by: str
+    target: float
+    exponents: Exponents
+    trials: list[SearchTrial]
 
 
 def search_space(
@@ -81,7 +98,7 @@ def search_space(
         if the request is none, or if `accuracy` or `latency` fails or gives what is none: names the trial and what it
         chose. The log keeps the trials before it.
     """
-    _refuse(target, budget, by, exponents)
+    _refuse(target, budget, by, seed, exponents)
     options = [len(decision.options) for decision in decisions(space)]
     run = {
         "format": _FORMAT,
@@ -122,6 +139,27 @@ def search_space(
     return trials
 
 
+def read_search(path: str | os.PathLike[str]) -> SearchRun:
+    """A search from its log, come to its end or not; the log stays as it is.
+
+    Raises
+    ------
+    FormatError
+        if it is no log of a search, or a line is no trial.
+    RequestError
+        if it has no trial.
+    """
+    said, records = read_log(path, _FORMAT)
+    trials = [_trial(record, str(path)) for record in records]
+    if not trials:
+        raise RequestError(f"{path}: has no trial yet")
+    try:
+        met, missed = map(float, said["exponents"])
+        return SearchRun(str(said["by"]), float(said["target_ms"]), Exponents(met, missed), trials)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}, line 1: does not say which search it is ({type(error).__name__} {error})") from None
+
+
 def best_trial(trials: Sequence[SearchTrial]) -> SearchTrial:
     """The one with the largest reward, the first of equals."""
     return max(trials, key=lambda trial: (trial.reward, -trial.number))
@@ -143,10 +181,12 @@ def front(trials: Sequence[SearchTrial]) -> list[SearchTrial]:
     return found
 
 
-def _refuse(target: float, budget: int, by: str, exponents: Exponents) -> None:
+def _refuse(target: float, budget: int, by: str, seed: int, exponents: Exponents) -> None:
     reward_of(1.0, 1.0, target, exponents)  # has the words
     if budget < 1:
         raise RequestError(f"the budget is {budget!r}: try at least one point")
+    if seed < 0:
+        raise RequestError(f"the seed is {seed!r}: take a whole number from 0 on")
     if by not in PROPOSERS:
         raise RequestError(f"nothing proposes by {by!r}: take {', '.join(PROPOSERS)}")
 
@@ -208,11 +248,11 @@ def _trial(record: dict[str, Any], path: str) -> SearchTrial:
 
     Raises
     ------
-    RequestError
+    FormatError
         if the line is of none.
     """
     try:
         point = tuple(int(index) for index in record["point"])
         return SearchTrial(int(record["trial"]), point, *(float(record[key]) for key in ("accuracy", "ms", "reward")))
     except (KeyError, TypeError, ValueError) as error:
-        raise RequestError(f"{path}: a line of it is no trial ({type(error).__name__} {error})") from None
+        raise FormatError(f"{path}: a line of it is no trial ({type(error).__name__} {error})") from None
