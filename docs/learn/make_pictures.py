@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from refnet import build
+from refnet import build, load
 from refnet.files import shipped
+from refnet.files.digits import digits
+from refnet.readings.cost import cost
 from refnet.report.rows import network_picture
 from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
 from refnet.study.rows import layer_rows
@@ -175,11 +177,142 @@ def relu() -> str:
     return svg_document(790, 208, "What ReLU destroys", "few dimensions lose the spiral, thirty keep it", parts)
 
 
+def gates() -> str:
+    """The mean gates of a block, class by class."""
+    scans, net = digits(), load()
+    x, labels = scans.inputs(np.float64)[scans.held_out], scans.labels[scans.held_out]
+    made = net.astype(np.float64).trace(x)["block4.se.gate"][:, :, 0, 0]
+    means = np.array([made[labels == digit].mean(axis=0) for digit in range(10)])
+    parts = [svg_text(10, 22, "mean gates of block 4: a row for each digit, a column for each of 32 channels")]
+    side = 22.0
+    for (digit, c), value in np.ndenumerate(means):
+        level = round(255 * (1 - float(value)))
+        fill = f"#{level:02x}{level:02x}{min(255, level + 30):02x}"
+        box = (40 + c * side, 40 + digit * side, side, side)
+        parts.append(svg_rect(box, fill, hover=f"digit {digit}, channel {c}: {value:.2f}"))
+    parts += [svg_text(30, 56 + digit * side, str(digit), "end") for digit in range(10)]
+    parts += [svg_text(51 + c * side, 276, str(c), "middle small") for c in range(32)]
+    for number, value in enumerate((0.2, 0.4, 0.6, 0.8)):
+        level = round(255 * (1 - value))
+        parts.append(svg_rect((40 + 70 * number, 290, 22, 14), f"#{level:02x}{level:02x}{min(255, level + 30):02x}"))
+        parts.append(svg_text(66 + 70 * number, 301, f"{value:g}"))
+    parts.append(svg_text(340, 301, "light: nearly closed, dark: nearly open", "faint"))
+    return svg_document(760, 316, "Gates, class by class", "mean gates from 0.21 to 0.76", parts)
+
+
+def hard() -> str:
+    """Curves of both soft and both hard functions, and how far they are apart."""
+    x = np.linspace(-6, 6, 121)
+    soft = 1 / (1 + np.exp(-x))
+    line_ = np.clip(x / 6 + 0.5, 0, 1)
+    parts = []
+    for left, title, one, other, up, marks in (
+        (50, "sigmoid and hard sigmoid", soft, line_, (-0.2, 1.2), (0, 0.5, 1)),
+        (440, "swish and hard swish", x * soft, x * line_, (-1, 6), (0, 2, 4, 6)),
+    ):
+        plot = Plot((left, 40, 300, 190), (-6, 6), up)
+        parts += [svg_text(left, 26, title), *plot.frame((-6, -3, 0, 3, 6), marks)]
+        parts += [plot.curve(x, one, BLUE, dashes="6 3"), plot.curve(x, other, ORANGE)]
+        apart = Plot((left, 270, 300, 90), (-6, 6), (-0.15, 0.15))
+        parts += [*apart.frame((-6, -3, 0, 3, 6), (-0.1, 0, 0.1)), apart.curve(x, other - one, INK)]
+        parts.append(apart.curve((-6, 6), (0, 0), FAINT, wide=1))
+        parts.append(svg_text(left + 150, 262, "hard minus soft", "middle"))
+    parts += [line([(60, 56), (90, 56)], BLUE, dashes="6 3", wide=2), svg_text(96, 60, "soft")]
+    parts += [line([(60, 74), (90, 74)], ORANGE, wide=2), svg_text(96, 78, "hard")]
+    return svg_document(760, 390, "Soft and hard", "they differ by at most 0.069 and 0.142", parts)
+
+
+def folding() -> str:
+    """The weights of a layer before and after the fold."""
+    net, name = load(), "block4.depthwise.w"
+    parts = []
+    for row, (title, network) in enumerate((("before the fold", net), ("after the fold", net.fold()))):
+        w = network.params[name].astype(np.float64).reshape(32, -1)
+        plot = Plot((50, 40 + 190 * row, 690, 140), (-0.5, 31.5), (-2.7, 2.7))
+        parts += [svg_text(50, 30 + 190 * row, f"{title}: {name}, each channel from its least to its largest weight")]
+        parts += plot.frame(range(0, 32, 4), (-2, -1, 0, 1, 2))
+        parts.append(plot.curve((-0.5, 31.5), (0, 0), FAINT, wide=1))
+        for c in range(32):
+            (x, top), (_, bottom) = plot.at(c - 0.35, w[c].max()), plot.at(c, w[c].min())
+            parts.append(svg_rect((x, top, 0.7 * 690 / 32, bottom - top), ORANGE if row else BLUE))
+    parts.append(svg_text(395, 400, "channel", "middle faint"))
+    return svg_document(760, 412, "Where batch norm goes", "after the fold each channel has a scale of its own", parts)
+
+
+def padding() -> str:
+    """Windows of both rules over six columns."""
+    parts, side = [], 52.0
+    for row, (title, before, after) in enumerate(
+        (("symmetric: 1 before, 1 after", 1, 1), ("SAME: 0 before, 1 after", 0, 1))
+    ):
+        top = 46 + 170 * row
+        parts.append(svg_text(20, top - 12, f"{title}; kernel 3, stride 2, six columns"))
+        for v in range(-before, 6 + after):
+            x, inside = 90 + v * side, 0 <= v < 6
+            parts.append(svg_rect((x, top, side, 30), "#dfe8f1" if inside else "#ffffff", line=INK, dashed=not inside))
+            parts.append(
+                svg_text(x + side / 2, top + 20, str(v) if inside else "0", "middle" if inside else "middle faint")
+            )
+        for p in range(3):
+            x, y = 90 + (2 * p - before) * side, top + 40 + 24 * p
+            parts.append(svg_rect((x + 2, y, 3 * side - 4, 18), (BLUE, ORANGE)[row]))
+            parts.append(svg_text(x + 3 * side + 6, y + 13, f"result {p}: its middle is column {2 * p - before + 1}"))
+    parts.append(
+        svg_text(
+            20, 366, "dashed: the border of zeros. Each window of SAME begins one column further to the right.", "faint"
+        )
+    )
+    return svg_document(760, 380, "The one-pixel shift", "both rules make three results from other columns", parts)
+
+
+def v3() -> str:
+    """The table to scale."""
+    graph = build("paper/mobilenet_v3_small")
+    return network_picture(graph, layer_rows(graph), "MobileNet V3 Small to scale, input 3 x 224 x 224")
+
+
+def ends() -> str:
+    """Both ends before and after, to scale: a bar of multiply-adds for each layer."""
+    shown = (
+        ("last stage, before", "paper/mobilenet_v3_large@original_last_stage", ("block16", "head")),
+        ("last stage, after", "paper/mobilenet_v3_large", ("head",)),
+        ("stem, before", "paper/mobilenet_v3_large@wide_stem", ("stem", "block1")),
+        ("stem, after", "paper/mobilenet_v3_large", ("stem", "block1")),
+    )
+    parts, y = [svg_text(10, 24, "million multiply-adds of both ends of MobileNet V3 Large")], 40.0
+    for title, name, starts in shown:
+        rows = [row for row in cost(build(name)) if row.macs and row.node.name.split(".")[0] in starts]
+        rows = [row for row in rows if row.node.name != "head.logits"]  # the same in both
+        total = sum(row.macs for row in rows) / 1e6
+        parts.append(svg_text(10, y + 12, f"{title}: {total:.1f}"))
+        x = 190.0
+        for row in rows:
+            wide = row.macs / 1e6 * 9.0
+            colour = {"conv2d": BLUE, "depthwise_conv2d": ORANGE}.get(row.node.op, GREEN)
+            hover = f"{row.node.name}: {row.macs:,} multiply-adds"
+            parts.append(svg_rect((x, y, wide, 18), colour, line="#ffffff", hover=hover))
+            if wide > 80:
+                parts.append(
+                    svg_text(x + 4, y + 13, f"{row.node.name.split('.', 1)[-1]} {row.macs / 1e6:.1f}", "small")
+                )
+            x += wide
+        y += 30 if "before" in title else 50
+    for left, colour, words in ((190, BLUE, "full"), (270, ORANGE, "depthwise"), (390, GREEN, "pointwise")):
+        parts += [svg_rect((left, y - 12, 11, 11), colour), svg_text(left + 16, y - 2, words)]
+    return svg_document(760, y + 10, "Both ends, before and after", "34.3 and 10.4 million multiply-adds less", parts)
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "01-one-pixel": one_pixel,
     "02-separable": separable,
     "03-mobilenet-v1": v1,
     "04-relu": relu,
+    "05-squeeze-excite": gates,
+    "06-hard": hard,
+    "07-fold": folding,
+    "08-padding": padding,
+    "09-rows": v3,
+    "10-ends": ends,
 }
 
 

@@ -29,6 +29,7 @@ from refnet.bugs import (
     padding,
     pictures,
     precision,
+    rules,
     sampling,
     shaping,
     slips,
@@ -45,7 +46,7 @@ _INPUTS = (inputs, pictures, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, overflow, precision)
 _FILES = (damage,)
-_READERS = (slips, formulas, pad_rules)
+_READERS = (slips, formulas, pad_rules, rules)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Bug:
     function : from a segment, from the arrays of a unit, or from either, to changes; none where the bug cannot be there
     group : the module that it is of; those of 'precision' explain small errors of any kind, so that such a cause is
         accepted only where no other fits
-    takes : what the function takes, `Segment` or `UnitArrays` or both
+    takes : what the function takes, `Segment` or `UnitArrays` or both; `Ruled` for slips in rules
     """
 
     id: str
@@ -74,7 +75,7 @@ class Bug:
         """The other ways in which a port may run a segment."""
         if Segment in self.takes:
             yield from self.function(segment)
-        else:
+        elif UnitArrays in self.takes:
             yield from (change for unit in segment.units for change in self.function(unit) if not change.rare)
 
     def of_arrays(self, unit: UnitArrays) -> Iterator[Change]:

@@ -97,13 +97,33 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
         "All four are whole numbers, along one axis. Return (before, after), the pads that TensorFlow's SAME puts on:",
         "there are ceil(size / stride) windows, the padding is the least for that, and an odd point comes after.",
     ),
+    "block_rows": (
+        "stem is the number of channels before the first block. stages is a list of (kernel, t, c, n, s, se), as in "
+        "V2's table 2: n blocks with c channels out, the first with stride s, the others with stride 1; each block "
+        "expands its input by the factor t. Return one (kernel, expanded, squeeze, out, stride) for each block.",
+        "squeeze is 0 where se is False. Else it is a quarter of the expanded channels, rounded to the nearest "
+        "multiple of 8 (half-way up, at least 8), and 8 more where that is less than 0.9 of the quarter.",
+    ),
+    "netadapt_choice": (
+        "A network has this accuracy and this latency. Proposal i has accuracies[i] and latencies[i]. Return the "
+        "index of the one that NetAdapt takes in MobileNet V3:",
+        "of those that save at least delta of the latency, the one with the largest change of accuracy divided by the "
+        "saved latency; the first of equals, and -1 where none saves enough.",
+    ),
+}
+
+
+_WHOLE = {
+    "numbers": "two whole numbers: (before, after)",
+    "number": "one whole number: the index of a proposal",
+    "rows": "rows of five whole numbers: (kernel, expanded, squeeze, out, stride)",
 }
 
 
 def task_lines(exercise: Exercise) -> list[str]:
     """What an exercise asks for, and how to begin."""
     lines = [f"{exercise.name}: {exercise.line}", "", *_TASKS[exercise.name]]
-    if exercise.answers != "numbers":
+    if exercise.answers not in _WHOLE:
         lines.append("The result has the dtype of the arrays that are given, and these stay as they are.")
     return [*lines, "", "import numpy as np", "", "", f"def {exercise.name}({exercise.call}):", "    ..."]
 
@@ -164,7 +184,7 @@ def _fault(fault: Blemish) -> str:
         case "count":
             return f"it returns a value of type {facts['found']}, not two arrays: the weights and the bias"
         case "numbers":
-            return f"it returns {facts['found']}, not two whole numbers: (before, after)"
+            return f"it returns {facts['found']}, not {_WHOLE[str(facts['wanted'])]}"
         case "large" | "shape":
             return f"its result has the shape {facts['found']}, not {facts['wanted']}"
         case "dtype":
@@ -196,7 +216,8 @@ def _picture(grade: Grade, index: int) -> list[str]:
     place = next(i for i, mark in enumerate(marks) if mark.any() or answer.arrays[i].shape != rights[i].shape)
     right, found, mark = rights[place], answer.arrays[place], marks[place]
     first = tuple(int(i) for i in np.argwhere(mark)[0]) if mark.shape == right.shape else (0,) * right.ndim
-    numbers = {name: value for name, value in case.given.items() if np.isscalar(value)} | dict(case.named)
+    numbers: dict[str, Any] = {k: v for k, v in case.given.items() if isinstance(v, int | float | list)}
+    numbers |= dict(case.named)
     lines = [", ".join(f"{name} {value}" for name, value in numbers.items())] if numbers else []
     given = [block for name, array in case.arrays.items() for block in _given(name, array, first)]
     lines += _beside(given[: 2 * _BESIDE])

@@ -145,8 +145,8 @@ def _same(array: Any, before: Array) -> bool:
 def _taken(exercise: Exercise, case: Case, made: Any) -> Returned:
     """What was returned as arrays, as far as it is any."""
     wanted = case.subject.right
-    if exercise.answers == "numbers":
-        return _numbers(made)
+    if exercise.answers in ("numbers", "rows", "number"):
+        return _whole(exercise.answers, made)
     parts = made if exercise.answers == "arrays" else (made,)
     if exercise.answers == "arrays" and not (isinstance(made, tuple | list) and len(made) == 2):
         return Returned((), (Blemish("count", {"found": type(made).__name__}),))
@@ -170,13 +170,15 @@ def _taken(exercise: Exercise, case: Case, made: Any) -> Returned:
     return Returned(tuple(found), tuple(faults.values()))
 
 
-def _numbers(made: Any) -> Returned:
-    """Two whole numbers."""
+def _whole(kind: str, made: Any) -> Returned:
+    """Whole numbers: one, two, or rows of five."""
+    wanted = {"number": (), "numbers": (2,), "rows": (-1, 5)}[kind]
     try:
-        pair = [int(each) for each in made if int(each) == each and abs(each) < _LARGE]
-        same = len(pair) == len(made) == 2
+        found = np.array([list(row) for row in made] if kind == "rows" else made, dtype=np.float64)
+        same = found.ndim == len(wanted) and all(n in (-1, side) for n, side in zip(wanted, found.shape, strict=True))
+        same = same and bool(np.all(found == np.rint(found)) and np.all(np.abs(found) < _LARGE))
     except (TypeError, ValueError, OverflowError):
         same = False
     if not same:
-        return Returned((), (Blemish("numbers", {"found": repr(made)[:80]}),))
-    return Returned((np.array(pair),))
+        return Returned((), (Blemish("numbers", {"found": repr(made)[:80], "wanted": kind}),))
+    return Returned((np.atleast_1d(found.astype(np.int64)),))

@@ -139,8 +139,13 @@ def _pairs(each: Faced) -> Iterator[_Way]:
     closer = [first for first in firsts if other or first[0] < before]
     for _, first, made in sorted(closer, key=lambda first: first[0])[:_FIRSTS]:
         for second, both in _steps(made.facing(each.answer)):
-            if second.bug != first.bug and _fits(both, each.answer):
+            if _may_join(first, second) and _fits(both, each.answer):
                 yield (first, second)
+
+
+def _may_join(first: _Step, second: _Step) -> bool:
+    """Two bugs, or two slips in one rule."""
+    return second.bug != first.bug or (BUGS[first.bug].group == "rules" and second.form != first.form)
 
 
 def _left(subject: Sought, answer: Arrays) -> float:

@@ -11,6 +11,7 @@ from refnet.study.blocks import of_inverted_residual, of_inverted_residual_se, o
 from refnet.study.cases import Case, Draw, cases_of
 from refnet.study.filters import of_conv2d, of_depthwise, of_pointwise, of_same_padding, of_separable
 from refnet.study.functions import of_batch_norm, of_fold, of_hard_sigmoid, of_hard_swish
+from refnet.study.rules import of_block_rows, of_netadapt_choice
 
 __all__ = ["EXERCISES", "Exercise", "exercise_of"]
 
@@ -25,7 +26,7 @@ class Exercise:
     call : how that is called
     line : what it does, in a line
     draw : makes a case of random numbers
-    answers : what it returns: 'array', 'arrays' (weights and bias), 'numbers' (before and after)
+    answers : what it returns: 'array', 'arrays' (weights and bias), 'numbers' (before and after), 'rows', 'number'
     """
 
     name: str
@@ -70,6 +71,11 @@ EXERCISES: Mapping[str, Exercise] = {
         Exercise(
             "same_padding", "size, kernel, stride, dilation", "TensorFlow's SAME padding as two numbers",
             of_same_padding, "numbers",
+        ),
+        Exercise("block_rows", "stem, stages", "the rows of a table of your own", of_block_rows, "rows"),
+        Exercise(
+            "netadapt_choice", "accuracy, latency, accuracies, latencies, delta", "which proposal NetAdapt takes",
+            of_netadapt_choice, "number",
         ),
     )
 }  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from data.exercises import blocks, filters, functions
+from data.exercises import blocks, filters, functions, rules
 
-ANSWERS = {**filters.ANSWERS, **blocks.ANSWERS, **functions.ANSWERS}
+ANSWERS = {**filters.ANSWERS, **blocks.ANSWERS, **functions.ANSWERS, **rules.ANSWERS}
 
 
 def right_code(exercise: str) -> Iterator[tuple[str, str]]:
