@@ -133,7 +133,7 @@ const operation = (() => {
     $("ratio-bar").style.width = `${Math.min(100, 100 * share)}%`;
     const pair = chosen.pointwise ? ` + ${P} × ${Q} pixels × 4 filters × 4 channels` : "";
     $("formula").textContent =
-      `${P} × ${Q} pixels × 4 filters × ${made.w.shape[1]} channels × ${side} × ${side} points${pair}`;
+      `${P} × ${Q} pixels × 4 filters × ${made.w.shape[1]} ${made.w.shape[1] > 1 ? "channels" : "channel"} × ${side} × ${side} points${pair}`;
     $("python").textContent = python();
   }
 
@@ -190,6 +190,7 @@ const operation = (() => {
       <span class="running">sum so far <strong>${shown(so, 4)}</strong></span></div></div>`);
     if (chosen.pointwise) parts.push(mixed());
     $("products").innerHTML = parts.join("");
+    $("products").classList.toggle("beside", R <= 3);
     const all = [...channels.values()].flatMap((channel) => channel.taps), outside = all.filter((t) => !t.inside).length;
     const words = [`Filter ${chosen.filter + 1}, row ${state.p}, column ${state.q}: ${all.length - outside} products sum to `
       + `${shown(total, 4)}`];
@@ -203,7 +204,7 @@ const operation = (() => {
     $("row-said").textContent = `${state.p} of ${P}`;
     $("column-said").textContent = `${state.q} of ${Q}`;
     $("pin").setAttribute("aria-pressed", state.pinned);
-    $("pin").textContent = state.pinned ? "Let this place go" : "Pin this place";
+    $("pin").textContent = state.pinned ? "Unpin this place" : "Pin this place";
     $("python").textContent = python();
 
     function mixed() {
