@@ -153,6 +153,7 @@ class Maker:
             (1, lambda: self.grouped(x, kernel)),
             (1, lambda: self.add("leaky_relu", x, attrs={"slope": 0.1})),
             (1, lambda: self.prelu(self.pointwise(x, K) if random.random() < 0.7 else x)),
+            (1, lambda: self.add("thresholded_relu", x, attrs={"threshold": 0.25})),
             (1, lambda: self.add("clip", x, attrs={"low": -0.5, "high": 1.25})),
             (1, lambda: self.add("concat", x, *(random.choice(self.beside(x)) for _ in range(random.randint(1, 3))))),
             (1, lambda: self.add("resize_legacy", x, attrs={"size": kernel})),

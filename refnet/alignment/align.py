@@ -21,7 +21,20 @@ __all__ = ["Pairs", "align", "cheapest", "in_reading_order"]
 Counts = npt.NDArray[np.int64]
 Pairs = list[tuple[Unit | None, Unit | None]]
 
-_SLOTS = ("kind", "op", "channels", "filter", "stride", "dilation", "groups", "slope", "offset", "low", "high")
+_SLOTS = (
+    "kind",
+    "op",
+    "channels",
+    "filter",
+    "stride",
+    "dilation",
+    "groups",
+    "slope",
+    "offset",
+    "threshold",
+    "low",
+    "high",
+)
 
 
 def align(one: Graph, other: Graph) -> Pairs:

@@ -117,6 +117,7 @@ def _rules(torch: Any) -> Any:
         relu6=lambda x: F.relu6(x, inplace=True),
         leaky_relu=lambda x, *, slope: F.leaky_relu(x, slope, inplace=True),
         prelu=lambda x, alpha: F.prelu(x, alpha) if alpha.ndim == 1 else torch.where(x >= 0, x, x * alpha),
+        thresholded_relu=lambda x, *, threshold: F.threshold(x, threshold, 0.0),
         clip=lambda x, *, low, high: torch.clamp(x, low, high),
         tanh=torch.tanh,
         hard_sigmoid=lambda x, *, slope, offset: (

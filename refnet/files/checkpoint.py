@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
 
 _SIZE = (224, 224)  # of the images that nearly all known networks are built for
+_ALONE = "; weights alone do not say how they are used: put what model.to_json() says beside them, as config.json"
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _identified(
     """`identify`, but for the tensors that are wanted."""
     asked = Asked(model, width, None if head is None else head_words(head), prefix)
     if contents.structure is None and not contents.graph:
-        return _from_names(path, contents, asked, size, like)
+        return _from_names_or_beside(path, contents, asked, size, like)
     if head is not None or prefix is not None:
         raise RequestError(f"{path}: tells its own structure, so head= and prefix= say nothing of it")
     return _from_structure(path, contents, model, width, size)
@@ -252,6 +254,24 @@ def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False
     return found.graph, found.params
 
 
+def _from_names_or_beside(
+    path: str | Path,
+    contents: containers.Contents,
+    asked: Asked,
+    size: tuple[int, int] | int | None,
+    like: Checkpoint | None,
+) -> Checkpoint:
+    """A file that has arrays alone: what a file beside it says counts where they are not exactly one known network."""
+    told = contents.described
+    if told is None or asked.head is not None or asked.prefix is not None:
+        return _from_names(path, contents, asked, size, like)
+    with suppress(FormatError, RequestError):
+        found = _from_names(path, contents, asked, size, None)
+        if found.standing.kind == "known" and not found.apart:
+            return found
+    return _from_structure(path, told._replace(labels=contents.labels), asked.model, asked.width, size)
+
+
 def _from_names(
     path: str | Path,
     contents: containers.Contents,
@@ -270,8 +290,8 @@ def _from_names(
         near = names.nearest_layout(arrays, like.models, like.graph.recipe)
         found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
-        why = names.objection(arrays, asked.model, asked.width, reading.own_name)
-        raise FormatError(f"{path}: {_instead(arrays, asked.model, asked.width)}{why}")
+        why = names.objection(arrays, asked.model, asked.width, reading.own_name) + _ALONE * (contents.kind == "hdf5")
+        raise FormatError(f"{path}: {names.instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
     graph = replace(graph, recipe=replace(graph.recipe, labels=fitting_labels(contents.labels, graph.recipe)))
@@ -363,16 +383,6 @@ def _recipe(own: ImportedGraph, recipe: Recipe, contents: containers.Contents) -
     """How images are prepared, and what the classes are called, as far as the file says."""
     recipe = replace(recipe, preprocessing=prepared_for(replace(own.graph, recipe=recipe), own.params))
     return replace(recipe, labels=fitting_labels(contents.labels, recipe))
-
-
-def _instead(arrays: Arrays, model: str | None, width: float | None) -> str:
-    """What the arrays are, where they are not what the caller said."""
-    if model is None and width is None:
-        return ""
-    found = names.fitting_layouts(arrays, None, None)
-    recipes = [layout.graph.recipe for layout in found]
-    said = " or ".join(f"{recipe.model} x{recipe.width:g}" for recipe in recipes)
-    return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
 
 
 def _almost(found: Checkpoint) -> str:

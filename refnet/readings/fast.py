@@ -106,6 +106,12 @@ def prelu(x: Array, alpha: Array) -> Array:
     return np.where(x >= 0, x, x * slopes)
 
 
+def thresholded_relu(x: Array, *, threshold: float) -> Array:
+    """As `loops.thresholded_relu`."""
+    number = x.dtype.type
+    return np.where(x > number(threshold), x, number(0))
+
+
 def clip(x: Array, *, low: float, high: float) -> Array:
     """As `loops.clip`."""
     number = x.dtype.type

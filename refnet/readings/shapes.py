@@ -170,7 +170,9 @@ def _same(x: Shape, **attrs: Any) -> Shape:
     return x
 
 
-affine = relu = relu6 = leaky_relu = clip = tanh = hard_sigmoid = hard_swish = sigmoid = swish = softmax = _same
+affine = relu = relu6 = leaky_relu = thresholded_relu = clip = tanh = hard_sigmoid = hard_swish = sigmoid = swish = (
+    softmax
+) = _same
 
 
 def _map(x: Shape) -> Shape:

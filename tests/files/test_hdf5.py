@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from refnet import identify, load
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.containers import hdf5, keras_config
@@ -379,3 +380,41 @@ def test_a_lambda_is_only_named() -> None:
 def test_odd_configurations_are_refused(text: str, why: str) -> None:
     with pytest.raises(FormatError, match=why):
         structure(text, "keras")
+
+
+def described(folder: Path, name: str, config: str) -> Path:
+    """Weights alone of a network of one's own, numbered as Keras 2 does, with a file beside them."""
+    made = folder / "own.weights.h5"
+    with h5py.File(made, "w") as file:
+        file.create_dataset("_layer_checkpoint_dependencies/conv2d/vars/0", data=np.ones((1, 1, 3, 2), np.float32))
+        file.create_dataset("_layer_checkpoint_dependencies/conv2d/vars/1", data=np.zeros(2, np.float32))
+    (folder / name).write_text(config)
+    return made
+
+
+def config_of(*kinds: str) -> str:
+    conv = {"name": "a/b", "filters": 2, "kernel_size": [1, 1], "strides": [2, 2], "activation": "relu"}
+    layers: list[dict[str, Any]] = [{"class_name": kind, "config": conv} for kind in kinds]
+    layers = [{"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, 4, 4, 3]}}, *layers]
+    return json.dumps({"class_name": "Sequential", "config": {"name": "own", "layers": layers}})
+
+
+@pytest.mark.parametrize("name", ["own.json", "config.json", "model.json"])
+def test_weights_alone_are_a_network_with_a_configuration_beside_them(tmp_path: Path, name: str) -> None:
+    net = load(described(tmp_path, name, config_of("Conv2D")))
+    assert [node.op for node in net.graph.nodes] == ["conv2d", "relu"]
+    assert np.array_equal(net(np.ones((1, 3, 4, 4), np.float32)), np.full((1, 2, 2, 2), 3, np.float32))
+
+
+@pytest.mark.parametrize("config", ["{}", "[", config_of("DepthwiseConv2D"), config_of("Conv2D", "Dense")])
+def test_a_configuration_of_another_model_is_none(tmp_path: Path, config: str) -> None:
+    with pytest.raises(FormatError, match=r"put what model\.to_json\(\) says beside them") as error:
+        load(described(tmp_path, "config.json", config))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_a_known_network_need_no_configuration(exports: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "own.weights.h5"
+    copy.write_bytes((exports / "keras_v1.weights.h5").read_bytes())
+    (tmp_path / "own.json").write_text(config_of("Conv2D"))
+    assert str(identify(copy)) == str(identify(exports / "keras_v1.weights.h5")) == "keras/MobileNet x0.1"

@@ -452,6 +452,78 @@ def test_a_relu_with_a_slope_and_a_largest_value_is_two_nodes():
     assert np.array_equal(run(imported), np.minimum(np.where(x64() >= 0, x64(), float(np.float32(0.1)) * x64()), 4))
 
 
+def keras_relu(x, max_value, negative_slope, threshold):
+    """The definition, as keras.layers.ReLU documents it."""
+    y = np.where(x >= threshold, x, negative_slope * (x - threshold))
+    return y if max_value is None else np.minimum(y, max_value)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("negative_slope", [0.0, 0.25, 2.0])
+@pytest.mark.parametrize("max_value", [None, 0.0, 2.5, 6.0])
+def test_a_relu_of_keras_in_all_its_forms(max_value, negative_slope, threshold):
+    x = np.append(X.ravel()[:119], np.float32(threshold)).reshape(1, 4, 6, 5).astype(np.float64)
+    settings = {"max_value": max_value, "negative_slope": negative_slope, "threshold": threshold}
+    y = run(import_graph(keras(op("ReLU", "x", **settings))), x)
+    if threshold > (max_value if max_value is not None else np.inf):  # then Keras gives min(x, max) above it
+        assert np.array_equal(y[x > threshold], np.full((x > threshold).sum(), float(max_value)))
+    expected = keras_relu(x, max_value, negative_slope, threshold)
+    beside = x == threshold  # where Keras' own kernels give 0
+    assert np.abs(np.where(beside, 0, y - expected)).max() < 1e-12
+
+
+WRITTEN_MASKS = {
+    "ONNX, a product": onnx(op("Greater", "x t", "m"), op("Cast", "m", "c", to=1), op("Mul", "c x"), t=scalar(0.5)),
+    "ONNX, a choice": onnx(op("Greater", "x t", "m"), op("Where", "m x z"), t=scalar(0.5), z=scalar(0)),
+    "ONNX": onnx(op("ThresholdedRelu", "x", alpha=0.5)),
+    "TFLite": tflite(op("GREATER", "x t", "m"), op("SELECT_V2", "m x z"), t=scalar(0.5), z=scalar(0)),
+    "Keras 2": keras(op("ThresholdedReLU", "x", theta=0.5)),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN_MASKS)
+def test_what_is_above_a_number_is_one_operation(form):
+    imported = import_graph(WRITTEN_MASKS[form])
+    assert (only(imported).op, only(imported).attrs) == ("thresholded_relu", {"threshold": 0.5})
+    assert np.array_equal(run(imported), np.where(x64() > 0.5, x64(), 0))
+
+
+def test_a_choice_between_other_things_is_refused():
+    mask = op("Greater", "x t", "m")
+    refused(onnx(mask, op("Neg", "x", "n"), op("Mul", "m n"), t=scalar(0.5)), "only of the tensor itself")
+    refused(onnx(mask, op("Where", "m x o"), t=scalar(0.5), o=scalar(1)), "and 0 elsewhere")
+    refused(onnx(op("Where", "x x o"), o=scalar(0)), "where it is above a number")
+    refused(onnx(op("Greater", "x x", "m"), op("Mul", "m x")), "of anything but a tensor and a number")
+    refused(onnx(mask, t=scalar(0.5), outputs=("m",)), "nothing makes its output")
+
+
+def upsampled(*, axes=(2, 3), times=((1, 1, 2, 1, 1), (1, 1, 1, 3, 1)), shape=(-1, 12, 15, 4)):
+    """Keras 3's UpSampling2D(size=(2, 3)) as TensorFlow writes it."""
+    steps = [op("EXPAND_DIMS", "x a", "e"), op("TILE", "e s", "f"), op("RESHAPE", "f h", "r")]
+    steps += [op("EXPAND_DIMS", "r b", "g"), op("TILE", "g t", "i"), op("RESHAPE", "i j")]
+    arrays = {"a": axes[0], "b": axes[1], "s": times[0], "t": times[1], "h": (1, 12, 5, 4), "j": shape}
+    return tflite(*steps, shape=(1, 6, 5, 4), **{name: np.array(value, np.int32) for name, value in arrays.items()})
+
+
+def test_rows_and_columns_that_are_repeated_are_the_nearest():
+    imported = import_graph(upsampled())
+    assert ops(imported) == ["resize_nearest"]
+    assert np.array_equal(run(imported), x64().repeat(2, axis=2).repeat(3, axis=3))
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"times": ((1, 1, 2, 1, 1), (1, 2, 1, 3, 1))}, "of anything but an axis behind"),
+        ({"times": ((1, 1, 1, 2, 1), (1, 1, 1, 3, 1))}, "of anything but an axis behind"),
+        ({"axes": (4, 3)}, "reshapes"),
+        ({"shape": (1, 12, 5, 12)}, "only to [1, 12, 15, 4]"),
+    ],
+)
+def test_what_is_repeated_otherwise_is_refused(how, reason):
+    refused(upsampled(**how), reason)
+
+
 def test_maps_are_joined_at_their_channels_alone():
     joined = [op("Relu", "x", "a"), op("Concat", "x a x", axis=1)]
     imported = import_graph(onnx(*joined))
@@ -922,7 +994,6 @@ def test_layers_that_refnet_does_not_have():
     refused(keras(op("Lambda", "x")), "Lambda, which makes 'y': refnet has no such operation")
     refused(keras(op("Activation", "x", activation="gelu")), "the activation 'gelu'")
     refused(keras(op("TFOpLambda", "x", function="io.read_file")), "the function 'io.read_file'")
-    refused(keras(op("ReLU", "x", threshold=0.1)), "with a threshold")
     refused(keras(op("Conv2D", "x")), "its kernel is missing")
     refused(keras(op("GlobalAveragePooling2D", "x", data_format="channels_first")), "channels last")
 

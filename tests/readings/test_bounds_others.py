@@ -83,6 +83,16 @@ def test_a_constant_border_is_exact_and_a_copied_one_is_not():
     assert [each.ravel().tolist() for each in (copied.y, copied.worst)] == [[3, 3], [0.5, 0.5]]
 
 
+def test_what_may_lie_on_either_side_of_a_threshold_may_be_lost():
+    """0.5 is how far each may have moved at worst, 0.25 as expected."""
+    found = bounds.thresholded_relu(moved(2.0, 1.375, 0.875, 0.25), threshold=1.0)
+    assert [each.ravel().tolist() for each in (found.y, found.worst, found.expected)] == [
+        [2, 1.375, 0, 0],
+        [0.5, 1.875, 1.375, 0],
+        [0.25, 0.25, 1.125, 0],
+    ]
+
+
 # -------------------------------------------------------------------------------------------------------- activations
 
 

@@ -80,6 +80,7 @@ def test_pad(x, rows, columns, mode):
         ("relu6", {}),
         ("leaky_relu", {"slope": 0.1}),
         ("leaky_relu", {"slope": -1.5}),
+        ("thresholded_relu", {"threshold": -0.4}),
         ("clip", {"low": -1.3, "high": 0.7}),
         ("tanh", {}),
         ("hard_sigmoid", {"slope": 1 / 6, "offset": 0.5}),

@@ -18,6 +18,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from refnet.files.containers.archive import Archive, is_zip, opened, shown
 from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.hdf5_process import BETWEEN
 from refnet.files.containers.json_text import LARGEST, parse_json
+from refnet.files.containers.keras_beside import models_beside
 from refnet.files.containers.keras_config import KerasLayer, KerasModel, every_layer, keras_model, structure
 from refnet.files.containers.keras_weights import layer_groups, own_name, owners
 from refnet.files.containers.structure import Contents
@@ -48,6 +50,7 @@ _VARIABLES = {
     "p_re_lu": ("alpha",),
     "normalization": ("mean", "variance", "count"),
 }
+_WEIGHTED = ("batch_normalization", "conv2d", "depthwise_conv2d", "dense", "separable_conv2d", "p_re_lu")
 
 
 class LayerWeights(NamedTuple):
@@ -68,7 +71,8 @@ def read(path: str | os.PathLike[str]) -> Contents:
     Returns
     -------
     contents : arrays by '<layer>/<variable>' (conv/kernel, conv_bn/moving_mean); where a .weights.h5 file does not tell
-        the names of its layers, by its own paths (layers/conv2d_3/vars/0). bfloat16 becomes float32.
+        the names of its layers, by its own paths (layers/conv2d_3/vars/0). bfloat16 becomes float32. What a
+        configuration beside weights alone says of them is apart, see `keras_beside`.
 
     Raises
     ------
@@ -83,9 +87,20 @@ def read(path: str | os.PathLike[str]) -> Contents:
         file.seek(0)
         arrays, facts = _datasets(file.read())
         if "model_config" not in facts:
-            return Contents("hdf5", _named(arrays, facts, None))
+            return _described_beside(Path(path), arrays, facts)
         config = parse_json(facts["model_config"].encode(), "the model's configuration")
         return _contents("hdf5", config, facts.get("keras_version"), arrays, facts)
+
+
+def _described_beside(path: Path, arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> Contents:
+    """Weights alone, and with the structure that a file beside them tells, if there is one of their model."""
+    alone = Contents("hdf5", _named(arrays, facts, None))
+    owners = {key.partition(BETWEEN)[0].replace("_layer_checkpoint_dependencies", "layers") for key in arrays}
+    for found in models_beside(path):
+        if found.has(owners, _WEIGHTED, numbered=facts["numbered"]):
+            told = structure(found.model, _producer(found.version))
+            return alone._replace(described=Contents("hdf5", _named(arrays, facts, found.model), told))
+    return alone
 
 
 def _read_keras(archive: Archive) -> Contents:

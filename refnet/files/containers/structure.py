@@ -103,6 +103,7 @@ class Contents(NamedTuple):
     labels : texts that name classes, in the file's metadata or in a file beside it, by where they are from
     integers : of PyTorch's quantised tensors: the integers that arrays stand for, and what they stand for
     steps : of PyTorch's quantised modules: scale and zero point of what a module makes, by its path
+    described : the same with the structure that a file beside it tells, where the file itself tells none
     """
 
     kind: str
@@ -116,6 +117,7 @@ class Contents(NamedTuple):
     labels: Mapping[str, str] = {}
     integers: Mapping[str, tuple[Array, IntegerScale]] = {}
     steps: Mapping[str, tuple[float, int]] = {}
+    described: Contents | None = None
 
     def dtype(self, name: str) -> str:
         """The dtype that the file has an array in."""

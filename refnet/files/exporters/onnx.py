@@ -166,6 +166,13 @@ class _Rules:
         around = (1,) * (len(self.sizes[x]) - 1)  # of a map, a slope a channel stands above height and width
         self.node("PRelu", x, self.param("alpha", alpha.reshape(-1, *around) if alpha.ndim == 1 else alpha))
 
+    def thresholded_relu(self, x: str, *, threshold: float) -> None:
+        if self.dtype == np.float32:
+            self.node("ThresholdedRelu", x, alpha=threshold)
+        else:
+            mask = self.node("Greater", x, self.constant("threshold", threshold), part="mask")
+            self.node("Where", mask, x, self.constant("zero", 0))
+
     def clip(self, x: str, *, low: float, high: float) -> None:
         self.node("Clip", x, self.constant("low", low), self.constant("high", high))
 

@@ -31,6 +31,7 @@ __all__ = [
     "apart",
     "changes",
     "fitting_layouts",
+    "instead",
     "known_graph",
     "known_names",
     "misfits",
@@ -152,6 +153,16 @@ def known_graph(layout: NamedLayout) -> Graph:
     """The known network, with batch norms, that a layout is of or nearly is."""
     recipe = layout.graph.recipe
     return _built(recipe.model, recipe.width, recipe.classes)
+
+
+def instead(arrays: Arrays, model: str | None, width: float | None) -> str:
+    """What the arrays are, where they are not what the caller said."""
+    if model is None and width is None:
+        return ""
+    found = fitting_layouts(arrays, None, None)
+    recipes = [layout.graph.recipe for layout in found]
+    said = " or ".join(f"{recipe.model} x{recipe.width:g}" for recipe in recipes)
+    return f"holds {said}, not {model or f'width {width:g}'}: " if found else ""
 
 
 def objection(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str] = str) -> str:

@@ -258,6 +258,12 @@ class GraphBuilder:
             raise FormatError("a slope that is not finite")
         return self.add(name, "leaky_relu", x, slope=slope) if slope else self.add(name, "relu", x)
 
+    def thresholded(self, name: str, x: Map, threshold: float) -> Map:
+        """x, or 0 where it is not above a threshold."""
+        if not math.isfinite(threshold):
+            raise FormatError("a threshold that is not finite")
+        return self.add(name, "thresholded_relu", x, threshold=threshold) if threshold else self.add(name, "relu", x)
+
     def prelu(self, name: str, x: Map, alpha: Const) -> Map:
         """x, or alpha x where x is negative: a slope for all, for each channel, or for each point."""
         if alpha.array.size == 1 and x.side("C") > 1:

@@ -18,7 +18,7 @@ from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.limits import check_sizes
 from refnet.readings.precision import FLOATS
-from refnet.readings.shapes import well_formed
+from refnet.readings.shapes import shapes, well_formed
 
 __all__ = ["canonicalise"]
 
@@ -308,6 +308,17 @@ def _mean_of_means(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs, attrs={**node.attrs, "kernel": (h * kernel_h, w * kernel_w)}),)
 
 
+def _rows_then_columns(work: _Pass, node: Node) -> Nodes:
+    """The nearest rows, then the nearest columns of the same map: both at once."""
+    first = work.before(node, "resize_nearest") if node.op == "resize_nearest" else None
+    if first is None or {**first.attrs, "size": ()} != {**node.attrs, "size": ()}:
+        return ()
+    sizes = shapes(work.graph)
+    old, between, new = (sizes[name][1:] for name in (first.inputs[0], first.name, node.name))
+    changed = [[a != b for a, b in zip(*pair, strict=True)] for pair in ((old, between), (between, new))]
+    return () if any(map(all, zip(*changed, strict=True))) else (replace(node, inputs=first.inputs),)
+
+
 def _parts_of_norm(work: _Pass, node: Node) -> Nodes:
     """A factor for each channel, then an addend for each: one batch norm."""
     if not _is_part(work, node, "beta"):
@@ -368,6 +379,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _bias,
     _centred_then_scaled,
     _mean_of_means,
+    _rows_then_columns,
     _pad_then_window,
     _factor_of_product,
     _product_then_sixth,

@@ -102,15 +102,31 @@ def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return builder.leaky_relu(op.outputs[0], x, float(slope))
 
 
+def _thresholded_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.thresholded(op.outputs[0], x, float(op.attrs.get("theta", 1.0)))
+
+
 def _relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     slope, most = float(np.float32(op.attrs.get("negative_slope") or 0)), op.attrs.get("max_value")
-    if op.attrs.get("threshold"):
-        raise FormatError("with a threshold")
-    name = op.outputs[0]
+    name, threshold = op.outputs[0], float(op.attrs.get("threshold") or 0)
+    if threshold:
+        return _relu_from(builder, name, x, threshold, slope, most)
     if not slope:
         return builder.clip(name, x, 0.0, np.inf if most is None else float(most))
     leaky = builder.leaky_relu(name if most is None else builder.inner(name), x, slope)
     return leaky if most is None else builder.clip(name, leaky, -np.inf, float(most))
+
+
+def _relu_from(builder: GraphBuilder, name: str, x: Map, threshold: float, slope: float, most: Any) -> Map:
+    """x above a threshold, no more than `most`, and slope (x - threshold) below it, as Keras adds them up."""
+    inner = builder.inner(name)
+    made = builder.thresholded(name if most is None and not slope else f"{inner}.above", x, threshold)
+    if most is not None:
+        made = builder.clip(f"{inner}.cut" if slope else name, made, 0.0, float(most))
+    if not slope:
+        return made
+    below = builder.add(f"{inner}.below", "relu", builder.affine(f"{inner}.mirrored", x, -1.0, threshold))
+    return builder.arithmetic(name, "add", made, builder.affine(f"{inner}.sloped", below, -slope, 0.0))
 
 
 def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
@@ -196,6 +212,7 @@ PLAIN_LAYERS: Mapping[str, Rule] = {
     "Reshape": _reshape,
     "Resizing": _resizing,
     "Softmax": _softmax,
+    "ThresholdedReLU": _thresholded_relu,
     "UpSampling2D": _up_sampling,
     "ZeroPadding2D": _zero_padding,
 }

@@ -15,6 +15,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.masks import above, cast_of, product_of, select
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
 from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
@@ -53,7 +54,7 @@ def _constant(op: str, rule: Rule | None) -> Rule:
     """A rule that computes when all that it is given is constant, and otherwise does as another says."""
 
     def either(builder: GraphBuilder, operation: Operation, *inputs: Value | None) -> Value:
-        if any(isinstance(x, Map) for x in inputs):
+        if any(x is not None and not isinstance(x, Const) for x in inputs):
             if rule is None:
                 raise FormatError("of a tensor that is not constant: refnet has no such operation")
             return rule(builder, operation, *inputs)
@@ -131,6 +132,10 @@ def _clip(builder: GraphBuilder, op: Operation, x: Map, low: Const | None = None
 
 def _leaky_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return builder.leaky_relu(op.outputs[0], x, decimal(op.attrs.get("alpha", 0.01)))
+
+
+def _thresholded_relu(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    return builder.thresholded(op.outputs[0], x, decimal(op.attrs.get("alpha", 1.0)))
 
 
 def _concat(builder: GraphBuilder, op: Operation, *xs: Value) -> Map:
@@ -280,7 +285,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Add": _arithmetic("add"),
     "AveragePool": _pool("avg_pool2d"),
     "BatchNormalization": _batch_normalization,
-    "Cast": _cast,
+    "Cast": cast_of(_cast),
     "CastLike": _cast_like,
     "Clip": _clip,
     "Concat": _concat,
@@ -291,6 +296,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool("avg_pool2d"),
     "GlobalMaxPool": _global_pool("max_pool2d"),
+    "Greater": above,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": named("hard_swish"),
     "Identity": _as_is,
@@ -299,7 +305,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Max": limited(largest=True),
     "MaxPool": _pool("max_pool2d"),
     "Min": limited(largest=False),
-    "Mul": _arithmetic("mul"),
+    "Mul": product_of(_arithmetic("mul")),
     "Neg": negative,
     "PRelu": prelu,
     "Pad": _pad,
@@ -316,9 +322,11 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Sum": summed,
     "Swish": named("swish"),
     "Tanh": named("tanh"),
+    "ThresholdedRelu": _thresholded_relu,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Upsample": onnx_upsample,
+    "Where": select,
 }
 _RULES: Mapping[str, Rule] = {
     **_OF_TENSORS,

@@ -17,6 +17,7 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_blocks
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.masks import above, product_of, select
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 from refnet.files.importers.tensorflow_constants import CONSTANTS, VIEWS
@@ -236,16 +237,19 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "FusedBatchNormV2": _batch_norm,
     "FusedBatchNormV3": _batch_norm,
     "FusedDepthwiseConv2dNative": _depthwise,
+    "Greater": above,
     "LeakyRelu": _leaky_relu,
     "MatMul": _matmul,
     "Maximum": limited(largest=True),
     "Minimum": limited(largest=False),
-    "Mul": _arithmetic("mul"),
+    "Mul": product_of(_arithmetic("mul")),
     "Neg": negative,
     "Prelu": prelu,
     "RealDiv": _arithmetic("div"),
     "Relu": named("relu"),
     "Relu6": named("relu6"),
+    "Select": select,
+    "SelectV2": select,
     "Sigmoid": named("sigmoid"),
     "Softmax": _softmax,
     "SpaceToBatchND": _space_to_batch,

@@ -11,7 +11,9 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
+from refnet.files.importers.masks import cast_of
 from refnet.files.importers.operations import Rule
+from refnet.files.importers.repeats import closing, opening, repeated
 
 __all__ = ["SHAPES", "height_width", "of_images", "pad_in_numbers", "refuse_channels_first"]
 
@@ -85,6 +87,11 @@ def _as_is(builder: GraphBuilder, op: Operation, x: Value, *rest: Value) -> Valu
     return x
 
 
+def _all_as_they_are(builder: GraphBuilder, op: Operation, *xs: Value) -> Any:
+    """What TensorFlow puts around functions whose gradient is written by hand, such as swish."""
+    return list(xs)
+
+
 def _cast(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     if op.attrs.get("DstT") not in (1, 2, "DT_FLOAT", "DT_DOUBLE"):
         raise FormatError("to another type than floating-point numbers")
@@ -134,10 +141,11 @@ def _pair(numbers: Any) -> Pair:
 
 SHAPES: Mapping[str, Callable[..., Any]] = {
     "AvgPool": _pool("avg_pool2d"),
-    "Cast": _cast,
+    "Cast": cast_of(_cast),
     "ConcatV2": _concat,
-    "ExpandDims": _expand_dims,
+    "ExpandDims": opening(_expand_dims),
     "Identity": _as_is,
+    "IdentityN": _all_as_they_are,
     "Max": _max,
     "MaxPool": _pool("max_pool2d"),
     "Mean": _mean,
@@ -146,12 +154,13 @@ SHAPES: Mapping[str, Callable[..., Any]] = {
     "PadV2": _pad,
     "PlaceholderWithDefault": _as_is,
     "ReadVariableOp": _as_is,
-    "Reshape": _reshape,
+    "Reshape": closing(_reshape),
     "ResizeBilinear": _resize,
     "ResizeNearestNeighbor": _resize,
     "Shape": _shape,
     "Snapshot": _as_is,
     "Squeeze": _squeeze,
     "StopGradient": _as_is,
+    "Tile": repeated,
     "Transpose": _transpose,
 }

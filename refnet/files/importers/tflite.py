@@ -18,7 +18,9 @@ from refnet.files.containers.structure import Contents, IntegerScale, Operation,
 from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_blocks
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.masks import above, select
 from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.repeats import closing, opening, repeated
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 
 __all__ = ["LAYOUTS", "import_tflite", "of_channels_last"]
@@ -319,6 +321,12 @@ LAYOUTS: Mapping[str, Rule] = {
 
 _RULES: Mapping[str, Rule] = {
     **LAYOUTS,
+    "EXPAND_DIMS": opening(_expand_dims),
+    "RESHAPE": closing(_reshape),
+    "TILE": repeated,
+    "GREATER": above,
+    "SELECT": select,
+    "SELECT_V2": select,
     "ADD": _arithmetic("add"),
     "ADD_N": summed,
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),

@@ -48,6 +48,7 @@ from refnet.readings.bounds.activations import (
     sigmoid,
     swish,
     tanh,
+    thresholded_relu,
 )
 from refnet.readings.bounds.maps import (
     concat,
@@ -106,6 +107,7 @@ __all__ = [
     "source",
     "swish",
     "tanh",
+    "thresholded_relu",
 ]
 
 Array = npt.NDArray[np.float64]

@@ -9,7 +9,19 @@ from refnet.readings import fast
 from refnet.readings.bounds.storing import closed, kept
 from refnet.readings.carried import Value, channel
 
-__all__ = ["clip", "hard_sigmoid", "hard_swish", "leaky_relu", "prelu", "relu", "relu6", "sigmoid", "swish", "tanh"]
+__all__ = [
+    "clip",
+    "hard_sigmoid",
+    "hard_swish",
+    "leaky_relu",
+    "prelu",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "swish",
+    "tanh",
+    "thresholded_relu",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -49,6 +61,18 @@ def prelu(x: Value, alpha: Array) -> Value:
     if x.precision.short:
         own = own + x.precision.rounded(slopes) * (np.abs(x.y) + x.total[0])
     return closed(y, worst + own, expected + own, var + own**2, x.precision)
+
+
+def thresholded_relu(x: Value, *, threshold: float) -> Value:
+    """Rounds nothing; an x that may lie on either side of the threshold, itself a constant, may become 0 or stay."""
+    y = fast.thresholded_relu(x.y, threshold=threshold)
+    beside = np.abs(x.y - threshold) - x.precision.u * abs(threshold)
+    size = np.abs(x.y)
+    worst, expected = (
+        np.where(beside <= each, size + each, np.where(x.y > threshold, each, 0)) for each in x.total[:2]
+    )
+    var = np.where(beside <= x.total[0], x.y**2 + x.total[2], np.where(x.y > threshold, x.total[2], 0))
+    return closed(y, worst, expected, var, x.precision)
 
 
 def clip(x: Value, *, low: float, high: float) -> Value:

@@ -26,6 +26,7 @@ from refnet.readings.loops.elementwise import (
     softmax,
     swish,
     tanh,
+    thresholded_relu,
 )
 from refnet.readings.loops.filters import (
     conv2d,
@@ -72,4 +73,5 @@ __all__ = [
     "softmax",
     "swish",
     "tanh",
+    "thresholded_relu",
 ]

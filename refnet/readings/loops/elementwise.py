@@ -25,6 +25,7 @@ __all__ = [
     "softmax",
     "swish",
     "tanh",
+    "thresholded_relu",
 ]
 
 Array = npt.NDArray[Any]
@@ -96,6 +97,11 @@ def prelu(x: Array, alpha: Array) -> Array:
         slope = alpha[at[0]] if alpha.ndim == 1 else alpha[*at]
         y[n, *at] = x[n, *at] if x[n, *at] >= 0 else x[n, *at] * slope
     return y
+
+
+def thresholded_relu(x: Array, *, threshold: float) -> Array:
+    """y = x where x > threshold, 0 elsewhere (Konda et al., arXiv 1402.3337)."""
+    return _each(x, lambda v, num: v if v > num(threshold) else num(0))
 
 
 def clip(x: Array, *, low: float, high: float) -> Array:
