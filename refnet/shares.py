@@ -116,13 +116,12 @@ def _serve() -> None:
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
     module, name, work = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_leave_when_alone, daemon=True).start()
-    answer: tuple[Any, Exception | None]
     try:
-        answer = getattr(import_module(module), name)(*work), None
+        answer = pickle.dumps((getattr(import_module(module), name)(*work), None), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # the process that asked raises it
-        answer = None, error
+        answer = pickle.dumps((None, error), pickle.HIGHEST_PROTOCOL)
     with contextlib.suppress(BrokenPipeError), answers:
-        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+        answers.write(answer)
     os._exit(0)
 
 

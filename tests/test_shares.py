@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import time
@@ -23,6 +24,8 @@ def share_of(given, share, of):
         raise ValueError("share 1 fails")
     if word == "interrupted" and not share:
         raise KeyboardInterrupt
+    if word == "cannot be sent":
+        return lambda: share
     if word == "dies" and os.getpid() != int(os.environ["REFNET_TEST_OWNER"]):
         os._exit(3)
     if word in ("interrupted", "waits"):
@@ -67,6 +70,11 @@ def test_an_error_elsewhere_is_raised_here(started):
     with pytest.raises(ValueError, match="share 1 fails"):
         in_shares(share_of, "fails", 2)
     assert started[0].returncode is not None
+
+
+def test_what_cannot_be_sent_is_an_error():
+    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
+        in_shares(share_of, "cannot be sent", 2)
 
 
 def test_an_interrupt_ends_the_others_at_once(started):

@@ -110,7 +110,7 @@ class Change:
 
     def of(self, bug: str) -> Mistake:
         """The change as the mistake of a bug."""
-        return Mistake(bug, self.node, self.form, self.facts)
+        return Mistake(bug, self.node, self.form, dict(self.facts))
 
 
 def with_attrs(node: Node, **attrs: Any) -> dict[str, tuple[Node, ...]]:

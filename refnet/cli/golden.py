@@ -42,7 +42,7 @@ Array = npt.NDArray[Any]
 Origin = dict[str, Any]
 
 _MIB = 2**20
-_WORTH_JOBS, _MOST_JOBS = 2 * 3 * 96 * 96, 4  # numbers of an input; more processes than that find little to share
+_WORTH_JOBS, _MOST_JOBS = 2 * 3 * 128 * 128, 4  # numbers of an input; more processes than that find little to share
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
