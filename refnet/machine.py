@@ -21,6 +21,7 @@ __all__ = [
     "blas_built",
     "blas_kernels",
     "fuses",
+    "has_older_kernels",
     "package_versions",
     "processor",
 ]
@@ -66,6 +67,16 @@ def blas_built() -> str:
     built = np.show_config(mode="dicts")
     linked = built.get("Build Dependencies", {}).get("blas", {}) if isinstance(built, dict) else {}
     return f"{linked.get('name', 'unknown')} {linked.get('version', '')}".strip()
+
+
+def has_older_kernels() -> bool:
+    """Whether OpenBLAS has chosen kernels of AVX-512 here, so that those of AVX2 run too: `OPENBLAS_CORETYPE=Haswell`.
+
+    A variable that has chosen kernels already is left.
+    """
+    if "OPENBLAS_CORETYPE" in os.environ:
+        return False
+    return any(name in blas_kernels() for name in ("SkylakeX", "Cooperlake", "SapphireRapids"))
 
 
 def blas_kernels() -> str:

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from refnet.networks.build import build
 from refnet.networks.random import random_params
 from refnet.pack.pack import write_pack
 from refnet.pack.probe import probe
+from refnet.shares import cores
 
 __all__ = ["CommandTime", "time_commands"]
 
@@ -52,15 +54,20 @@ class CommandTime(NamedTuple):
     command : what was run
     processor : seconds on all cores, of the system too; 0 where the system does not tell
     clock : seconds
+    busy_processor, busy_clock : the same while a loop keeps each core busy; empty where that was not asked for
     """
 
     name: str
     command: str
     processor: list[float]
     clock: list[float]
+    busy_processor: list[float]
+    busy_clock: list[float]
 
 
-def time_commands(*, model: str = _MODEL, size: tuple[int, int] | None = None, rounds: int = 3) -> list[CommandTime]:
+def time_commands(
+    *, model: str = _MODEL, size: tuple[int, int] | None = None, rounds: int = 3, busy: bool = False
+) -> list[CommandTime]:
     """Time each everyday command in turns, round after round.
 
     Parameters
@@ -68,6 +75,7 @@ def time_commands(*, model: str = _MODEL, size: tuple[int, int] | None = None, r
     model : the network that the commands are about
     size : of its images, by default the vendor's
     rounds : how often each is run
+    busy : whether each is run once more a round, while a loop of another program keeps each core busy
 
     Raises
     ------
@@ -79,14 +87,17 @@ def time_commands(*, model: str = _MODEL, size: tuple[int, int] | None = None, r
         _make(Network(graph, random_params(graph)), Path(folder))
         words = {"model": model, "size": "{},{}".format(*graph.recipe.size)}
         argvs = {name: tuple(word.format(**words) for word in argv) for name, argv in _COMMANDS.items()}
-        rows = {name: CommandTime(name, " ".join(("refnet", *argv)), [], []) for name, argv in argvs.items()}
+        rows = {name: CommandTime(name, " ".join(("refnet", *argv)), [], [], [], []) for name, argv in argvs.items()}
         for _ in range(rounds):
             for name, argv in argvs.items():
-                shutil.rmtree(Path(folder, "made"), ignore_errors=True)
-                Path(folder, "made.npz").unlink(missing_ok=True)
                 processor, clock = _timed(argv, folder)
                 rows[name].processor.append(processor)
                 rows[name].clock.append(clock)
+                if busy:
+                    with _loops():
+                        processor, clock = _timed(argv, folder)
+                    rows[name].busy_processor.append(processor)
+                    rows[name].busy_clock.append(clock)
     return list(rows.values())
 
 
@@ -103,7 +114,20 @@ def _make(net: Network, folder: Path) -> None:
     write_weights(net.graph, net.params, folder / "folded.npz", fold=True)
 
 
+@contextmanager
+def _loops() -> Iterator[None]:
+    """A program that does nothing but work on each core, while this one is there."""
+    code = "import os; parent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10_000))"
+    with ExitStack() as stack:
+        for _ in range(cores()):
+            loop = stack.enter_context(subprocess.Popen(child.python("-c", code)))
+            stack.callback(loop.kill)
+        yield
+
+
 def _timed(argv: Sequence[str], folder: str) -> tuple[float, float]:
+    shutil.rmtree(Path(folder, "made"), ignore_errors=True)
+    Path(folder, "made.npz").unlink(missing_ok=True)
     before, started = os.times(), time.perf_counter()
     done = subprocess.run(
         child.python("-m", "refnet", *argv),

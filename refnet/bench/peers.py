@@ -27,7 +27,7 @@ from refnet.networks.build import build
 from refnet.networks.random import random_input, random_params
 from refnet.session import Session
 
-__all__ = ["PEERS", "Peer", "missing_package", "timed_network"]
+__all__ = ["PEERS", "VARIABLES", "Peer", "missing_package", "timed_network"]
 
 Array = npt.NDArray[Any]
 
@@ -50,8 +50,12 @@ def _refnet(graph: Graph, params: Mapping[str, Array], threads: int) -> Callable
     return prepare
 
 
+# What a peer's process has in its environment besides.
+VARIABLES: Mapping[str, Mapping[str, str]] = {"refnet-avx2": {"OPENBLAS_CORETYPE": "Haswell"}}
+
 PEERS: Mapping[str, Peer] = {
     "refnet": Peer((), _refnet),
+    "refnet-avx2": Peer((), _refnet),
     "torch": Peer(("torch",), torch_peer.runner),
     "torch-channels-last": Peer(("torch",), partial(torch_peer.runner, channels_last=True)),
     "onnxruntime": Peer(("onnx", "onnxruntime"), onnx_peer.runtime),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refnet import child
-from refnet.bench.peers import PEERS
+from refnet.bench.peers import PEERS, VARIABLES
 from refnet.errors import RequestError
 from refnet.machine import blas_kernels, package_versions, processor
 
@@ -75,7 +75,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=child.environment(),
+            env=child.environment(**VARIABLES.get(name, {})),
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

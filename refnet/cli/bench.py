@@ -9,11 +9,13 @@ from refnet.bench.peers import PEERS, missing_package, timed_network
 from refnet.bench.turns import Measured, Workload, machine, measure
 from refnet.cli.common import Command, positive_argument, print_json, say, size_argument
 from refnet.errors import RequestError
+from refnet.machine import has_older_kernels
 from refnet.shares import cores
 from refnet.text import table
 
 _MODELS = ("torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v2")
-_ALL = ("torch", "onnxruntime", "onnx-reference")
+_AVX2 = "refnet-avx2"
+_ALL = (_AVX2, "torch", "onnxruntime", "onnx-reference")
 _MIB = 2**20
 
 
@@ -30,11 +32,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         type=_peers,
         default=_ALL,
         metavar="PEER,...",
-        help=f"{', '.join(_ALL)} (all; torch stands for both of its memory formats), or none",
+        help=f"{', '.join(_ALL)} (all; {_AVX2} is refnet on BLAS's kernels for AVX2, where there are newer ones; "
+        "torch stands for both of its memory formats), or none",
     )
     parser.add_argument(
         "--commands", action="store_true", help="time everyday commands instead: golden, compare, verify, check ..."
     )
+    parser.add_argument("--busy", action="store_true", help="commands: also while a loop keeps each core busy")
     parser.add_argument("--rounds", type=positive_argument, help="turns of each peer (15), or runs of each command (3)")
     parser.add_argument("--seconds", type=float, default=30.0, help="after which no further round begins (30)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -42,11 +46,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Print a table of medians and ratios, or JSON."""
+    if options.busy and not options.commands:
+        raise RequestError("--busy goes with --commands")
     if options.commands:
         return _run_commands(options)
     wanted = [
         peer for name in options.against for peer in (("torch", "torch-channels-last") if name == "torch" else (name,))
     ]
+    wanted = [name for name in wanted if name != _AVX2 or has_older_kernels()]
     left_out = {name: package for name in wanted if (package := missing_package(name))}
     peers = [name for name in wanted if name not in left_out]
     workloads = [
@@ -93,19 +100,27 @@ def _run_commands(options: argparse.Namespace) -> int:
     if len(options.models) > 1 or options.width != 1 or options.batch != [1]:
         raise RequestError("--commands goes with one network at most, of width 1, and without --batch")
     rows = time_commands(model=options.models[0] if options.models else _MODELS[0], size=options.size,
-                         rounds=options.rounds or 3)  # fmt: skip
+                         rounds=options.rounds or 3, busy=options.busy)  # fmt: skip
     if options.json:
         print_json({"machine": machine([]), "commands": [row._asdict() for row in rows]})
         return 0
-    header = ("what", "processor s", "clock s", "command")
+    header = ("what", "processor s", "clock s", *(("busy processor", "busy clock") if options.busy else ()), "command")
     say(table(header, [_command_line(row) for row in rows], left=1))
     say("\nprocessor: of all cores, user and system; the least of all runs, as with the clock.")
+    if options.busy:
+        say("busy: with one more program on each core, how many times as much.")
     say(", ".join(f"{name} {value}" for name, value in machine([]).items()))
     return 0
 
 
 def _command_line(row: CommandTime) -> tuple[str, ...]:
-    return row.name, f"{min(row.processor):.2f}", f"{min(row.clock):.2f}", row.command
+    quiet = min(row.processor), min(row.clock)
+    busy = [
+        f"{min(seconds) / least:.2f} x" if least else ""
+        for least, seconds in zip(quiet, (row.busy_processor, row.busy_clock), strict=True)
+        if seconds
+    ]
+    return (row.name, *(f"{seconds:.2f}" for seconds in quiet), *busy, row.command)
 
 
 def _line(workload: Workload, row: Measured) -> tuple[str, ...]:

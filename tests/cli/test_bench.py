@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 
 import pytest
 
+from refnet.bench import commands
 from refnet.bench.turns import Workload, measure
 from refnet.cli import main
 from refnet.errors import RequestError
+from refnet.machine import has_older_kernels
+from refnet.shares import cores
 
 SMALL = ["torchvision/mobilenet_v3_small", "--width", "0.35", "--size", "32,40", "--rounds", "2", "--threads", "1"]
 
@@ -46,12 +50,43 @@ def test_everyday_commands_are_run_and_timed(capsys):
         assert all(row["processor"][0] > 0 for row in rows.values())
 
 
+def test_while_a_command_is_timed_busy_a_loop_runs_on_each_core_and_none_after(monkeypatch):
+    started, real = [], subprocess.Popen
+
+    def popen(*args, **keys):
+        started.append(real(*args, **keys))
+        return started[-1]
+
+    monkeypatch.setattr(commands.subprocess, "Popen", popen)
+    with commands._loops():
+        assert len(started) == cores()
+        assert all(loop.poll() is None for loop in started)
+    assert all(loop.returncode is not None for loop in started)
+
+
+@pytest.mark.parametrize(("newer", "peers"), [(True, ["refnet", "refnet-avx2"]), (False, ["refnet"])])
+def test_older_kernels_are_timed_too_where_the_processor_has_newer_ones(newer, peers, monkeypatch, capsys):
+    monkeypatch.setattr("refnet.cli.bench.has_older_kernels", lambda: newer)
+    assert main(["bench", *SMALL, "--against", "refnet-avx2", "--json"]) == 0
+    (case,) = json.loads(capsys.readouterr().out)["cases"]
+    assert [row["peer"] for row in case["peers"]] == peers
+
+
+def test_kernels_that_a_variable_has_chosen_are_the_only_ones(monkeypatch):
+    monkeypatch.setattr("refnet.machine.blas_kernels", lambda: "openblas 0.3 SkylakeX, 1 threads")
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert has_older_kernels()
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "SkylakeX")
+    assert not has_older_kernels()
+
+
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         (["--commands", "--batch", "2"], "--commands goes with one network"),
+        (["--busy"], "--busy goes with --commands"),
         (["nosuchnet", "--commands"], "no model is called 'nosuchnet'"),
-        (["--against", "tensorrt"], "'tensorrt' is none of torch"),
+        (["--against", "tensorrt"], "'tensorrt' is none of refnet-avx2, torch"),
         (["--batch", "0"], "'0' is not a positive whole number"),
         (["nosuchnet"], "no model is called 'nosuchnet'"),
     ],
