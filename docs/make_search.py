@@ -124,8 +124,8 @@ def settings(cases: dict[str, list[tuple[list[int], Reward]]]) -> list[str]:
     """A row for each setting of the controller."""
     names = ("_RATE", "_BATCH", "_ENTROPY", "_DECAY", "_HIDDEN")
     shipped = {name: getattr(proposers, name) for name in names}
-    others = {"_RATE": (0.005, 0.02, 0.04), "_BATCH": (2, 8), "_ENTROPY": (0.0, 0.02), "_DECAY": (0.8, 0.95)}
-    changes = [{}, *({name: value} for name, values in (others | {"_HIDDEN": (16, 64)}).items() for value in values)]
+    others = {"_RATE": (0.005, 0.02), "_BATCH": (2, 8), "_ENTROPY": (0.0,), "_DECAY": (0.8,), "_HIDDEN": (16,)}
+    changes: list[dict[str, float]] = [{}, *({name: value} for name, values in others.items() for value in values)]
     rows = []
     for change in changes:
         for name, value in (shipped | change).items():

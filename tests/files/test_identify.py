@@ -283,6 +283,19 @@ def test_what_goes_on_behind_a_beginning_keeps_its_own_names():
     assert names == [*(node.name for node in cut.nodes), *found.standing.beyond]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["torchvision/lraspp_mobilenet_v3_large", "paper/lraspp_mobilenet_v3_large", "paper/lraspp_mobilenet_v3_small"],
+)
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_segmentation_head_is_recognised_without_names(name, folded):
+    known = build(name, width=0.5, size=(64, 96), classes=4)
+    file = fold_graph(known) if folded else known
+    found = recognise(file.renamed({node.name: f"x{i}" for i, node in enumerate(file.nodes)}), (), None, None)
+    assert (found.standing.kind, found.models[0], found.standing.width) == ("known", name, 0.5)
+    assert found.named.graph.nodes == file.nodes
+
+
 def test_strides_of_its_own_do_not_make_another_network_of_it():
     graph = build("torchvision/mobilenet_v2", width=0.35, size=96)
     for index in (2, 4, 7, 14):
