@@ -85,7 +85,7 @@ def search_space(
     by : a name in `PROPOSERS`
     seed : of the proposals; with the same judgements they are the same
     log : a file of JSON lines that keeps each trial
-    resume : go on with that log
+    resume : go on with that log, to the same budget or a larger one
     after_trial : called after each, those of the log too
 
     Returns
@@ -104,7 +104,6 @@ def search_space(
         "format": _FORMAT,
         "by": by,
         "seed": seed,
-        "budget": budget,
         "target_ms": target,
         "exponents": list(exponents),
         "size": list(size),

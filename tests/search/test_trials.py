@@ -64,6 +64,11 @@ def test_a_killed_search_goes_on_to_the_same_end(by, killed_at, tmp_path):
     assert log.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+def test_a_search_that_came_to_its_end_goes_on_with_a_larger_budget(tmp_path):
+    searched(budget=20, log=tmp_path / "log.jsonl")
+    assert searched(budget=30, log=tmp_path / "log.jsonl", resume=True) == searched(budget=30)
+
+
 def test_a_search_killed_while_its_log_began_begins_again(tmp_path):
     searched(budget=1, log=tmp_path / "a.jsonl")
     (tmp_path / "b.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes()[:20])
