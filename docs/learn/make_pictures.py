@@ -302,6 +302,32 @@ def ends() -> str:
     return svg_document(760, y + 10, "Both ends, before and after", "34.3 and 10.4 million multiply-adds less", parts)
 
 
+def search() -> str:
+    """Lines of equal reward, and the proposals of one step."""
+    plot = Plot((60, 50, 280, 200), (40, 160), (0.66, 0.84))
+    parts = [svg_text(60, 22, "lines of equal reward: accuracy against time (ms)")]
+    parts += plot.frame((40, 80, 120, 160), (0.7, 0.75, 0.8))
+    latency = np.linspace(40, 160, 61)
+    for w, colour, dashes in ((-0.07, BLUE, ""), (-0.15, ORANGE, "6 3")):
+        parts.append(plot.curve(latency, 0.75 * (latency / 80) ** -w, colour, dashes=dashes))
+        down = 66.0 if w == -0.07 else 86.0
+        parts += [line([(76, down), (106, down)], colour, dashes=dashes, wide=2), svg_text(112, down + 4, f"w = {w:g}")]
+    x, y = plot.at(80, 0.75)
+    parts += [svg_rect((x - 3, y - 3, 6, 6), INK), svg_text(x + 8, y + 16, "0.75 in 80 ms")]
+    other = Plot((450, 50, 280, 200), (0, 12), (-0.08, 0))
+    parts.append(svg_text(450, 22, "one step: change of accuracy against time saved"))
+    parts += other.frame((0, 2, 4, 6, 8, 10, 12), (-0.08, -0.06, -0.04, -0.02, 0))
+    points = ((0.5, -0.01), (10.0, -0.05), (2.0, -0.03))  # the chapter's three proposals
+    parts.append(other.curve((0, 12), (0, -0.06), ORANGE, dashes="6 3"))
+    parts.append(other.curve((1, 1), (-0.08, 0), FAINT, wide=1))
+    parts.append(svg_text(other.at(1, -0.08)[0] + 4, 246, "delta", "faint"))
+    for number, (saved, change) in enumerate(points):
+        x, y = other.at(saved, change)
+        parts += [svg_rect((x - 4, y - 4, 8, 8), ORANGE if number == 1 else INK), svg_text(x + 8, y + 4, str(number))]
+    parts.append(svg_text(360, 290, "dashed: the best exchange, which 1 has; 0 saves too little"))
+    return svg_document(760, 304, "What search optimises", "lines of equal reward, and one choice of NetAdapt", parts)
+
+
 def article() -> str:
     """What differs in the listing: a column for each block, a row for each kind of layer."""
     listing, paper = build("article/torch_large"), build("paper/mobilenet_v3_large")
@@ -353,6 +379,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "08-padding": padding,
     "09-rows": v3,
     "10-ends": ends,
+    "11-search": search,
     "12-article": article,
 }
 
