@@ -10,7 +10,8 @@ from refnet.text import table
 
 __all__ = ["explanation_document", "explanation_lines", "explanation_picture"]
 
-_ROW, _WIDTH, _HALF = 18, 760, 130  # pixels: a row's height, the picture's width, the longest bar
+_ROW, _WIDTH, _HALF = 18, 820, 130  # pixels: a row's height, the picture's width, the longest bar
+_X, _TIMES = 350, 430  # where the columns of factors end
 
 
 def explanation_lines(found: Explanation, most: int = 40) -> list[str]:
@@ -62,9 +63,9 @@ def explanation_picture(found: Explanation, most: int = 40) -> str:
     shown, rest = _largest(found, most)
     scale = max((abs(term.product) for term in shown), default=0.0) or 1.0
     middle, parts = _WIDTH - _HALF - 20, [svg_text(10, 20, _title(found))]
-    for x, words, kind in ((10, "input", "faint"), (330, "x", "faint end"), (430, "times", "faint end")):
+    for x, words, kind in ((10, "input", "faint"), (_X, "x", "faint end"), (_TIMES, "times", "faint end")):
         parts.append(svg_text(x, 44, words, kind))
-    parts.append(svg_text(middle, 44, "product", "faint middle"))
+    parts.append(svg_text(middle - _HALF - 10, 44, "product", "faint end"))
     y = 44
     for term in shown:
         y += _ROW
@@ -72,8 +73,8 @@ def explanation_picture(found: Explanation, most: int = 40) -> str:
         left = middle - long if term.product < 0 else middle
         parts += [
             svg_text(10, y, f"{term.source}[{_at(term)}]"),
-            svg_text(330, y, f"{term.x:.4g}", "end"),
-            svg_text(430, y, f"{term.factor:.4g}", "end"),
+            svg_text(_X, y, f"{term.x:.4g}", "end"),
+            svg_text(_TIMES, y, f"{term.factor:.4g}", "end"),
             svg_rect((left, y - 11, long, 13), NEGATIVE if term.product < 0 else POSITIVE),
             svg_text(middle - _HALF - 10, y, f"{term.product:.4g}", "end"),
         ]

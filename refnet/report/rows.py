@@ -110,11 +110,11 @@ def network_picture(graph: Graph, rows: Sequence[LayerRow], title: str) -> str:
             label = x + 6.0 * len(words) + 4
         x += wide + _GAP
     for number, kind in enumerate(seen):
-        left = _LEFT + 190 * (number % 4)
-        below = 330 + 18 * (number // 4)
+        left = _LEFT + 250 * (number % 3)
+        below = 330 + 18 * (number // 3)
         parts.append(svg_rect((left, below - 10, 11, 11), _LOOKS[kind][0], line="#1c1e21"))
         parts.append(svg_text(left + 16, below, f"{_LOOKS[kind][1]}  {_MEANS[kind]}"))
-    below = 330 + 18 * ((len(seen) - 1) // 4) + 22
+    below = 330 + 18 * ((len(seen) - 1) // 3) + 22
     parts.append(svg_text(_LEFT, below, "height: root of channels; width: width of the map; numbers: blocks", "faint"))
     described = f"{len(units)} layers, {sum(1 for row in rows if row.block)} blocks, {total:,} multiply-adds"
     return svg_document(max(x + _LEFT, 790), below + 14, title, described, parts)

@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 _BELOW, _ZERO, _ABOVE = np.array((33.0, 102.0, 172.0)), np.array((247.0, 247.0, 247.0)), np.array((179.0, 88.0, 6.0))
 _SIDE, _MOST, _ACROSS, _SHOWN = 96.0, 16, 8, 48  # of a tile in SVG: pixels, points; tiles in a row, and at all
+_BAR, _WIDE = 22.0, 880.0  # of a vector: the widest bar, and all together
 
 
 def tiles_table(tiles: Sequence[Tile]) -> str:
@@ -46,22 +47,45 @@ def tiles_picture(tiles: Sequence[Tile], title: str) -> str:
     below = 0.0
     for number, tile in enumerate(shown):
         values = _coarse(tile.values)
-        rows, columns = values.shape
-        side = _SIDE / max(rows, columns)
-        left, top = 10 + (_SIDE + 14) * (number % _ACROSS), 34 + (_SIDE + 26) * (number // _ACROSS)
-        colours = _coloured(values, scale)
-        for h, v in np.ndindex(rows, columns):
-            fill = "#{:02x}{:02x}{:02x}".format(*(int(each) for each in colours[h, v]))
-            hover = f"{float(values[h, v]):.4g}"
-            parts.append(svg_rect((left + v * side, top + h * side, side, side), fill, hover=hover))
-        words = f"{tile.title}: {float(tile.values.min()):.2g} to {float(tile.values.max()):.2g}"
-        parts.append(svg_text(left, top + _SIDE + 11, words, "small"))
-        below = max(below, top + _SIDE + 26)
+        left, top = 10 + (_SIDE + 14) * (number % _ACROSS), 34 + (_SIDE + 38) * (number // _ACROSS)
+        parts += _bars(values[0], top, scale) if len(values) == 1 else _squares(values, left, top, scale)
+        parts.append(svg_text(left, top + _SIDE + 11, tile.title, "small"))
+        words = f"{float(tile.values.min()):.2g} to {float(tile.values.max()):.2g}"
+        parts.append(svg_text(left, top + _SIDE + 22, words, "small faint"))
+        below = max(below, top + _SIDE + 38)
     left_out = f"; {len(tiles) - len(shown)} more are not drawn" if len(tiles) > len(shown) else ""
     legend = f"blue: below zero, white: zero, orange: above; the deepest is {scale:.4g}{left_out}"
     parts.append(svg_text(10, below + 6, legend, "faint"))
-    width = 20 + (_SIDE + 14) * min(len(shown), _ACROSS)
-    return svg_document(max(width, 640), below + 18, title, legend, parts)
+    across = 20 + (_SIDE + 14) * min(len(shown), _ACROSS)
+    row = min(_WIDE, _BAR * shown[0].values.shape[1]) + 20 if len(shown[0].values) == 1 else 0
+    return svg_document(max(across, row, 640), below + 18, title, legend, parts)
+
+
+def _squares(values: Array, left: float, top: float, scale: float) -> list[str]:
+    """A matrix: each number a square, its colour how far it is from zero."""
+    side = _SIDE / max(values.shape)
+    return [
+        svg_rect((left + v * side, top + h * side, side, side), fill, hover=f"{float(values[h, v]):.4g}")
+        for (h, v), fill in zip(np.ndindex(values.shape), _fills(values, scale), strict=True)
+    ]
+
+
+def _bars(values: Array, top: float, scale: float) -> list[str]:
+    """A vector: each number a bar, up or down from zero, on the same scale of colours."""
+    wide, least = min(_BAR, _WIDE / len(values)), float(min(values.min(), 0.0))
+    high = _SIDE / ((float(max(values.max(), 0.0)) - least) or 1.0)
+    zero = top + _SIDE + least * high
+    parts = []
+    for place, (value, fill) in enumerate(zip(values.tolist(), _fills(values[None], scale), strict=True)):
+        box = (10 + place * wide, zero - max(value, 0.0) * high, wide * 0.8, abs(value) * high)
+        line = "#8a8f98" if wide > 5 else ""
+        parts.append(svg_rect(box, fill, line=line, hover=f"{place}: {value:.4g}"))
+    return [*parts, svg_rect((10, zero - 0.5, wide * len(values), 1), "#1c1e21")]
+
+
+def _fills(values: Array, scale: float) -> list[str]:
+    """The colour of each number, row by row."""
+    return ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in _coloured(values, scale).reshape(-1, 3).tolist()]
 
 
 def tiles_pixels(tiles: Sequence[Tile]) -> npt.NDArray[np.uint8]:
