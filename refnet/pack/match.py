@@ -185,8 +185,13 @@ def _by_other_names(graph: Graph, candidate: Mapping[str, Array], pairs: dict[st
 def _on_the_way(
     tables: Tables, network: Network, pairs: dict[str, tuple[str, str]], layouts: dict[str, AxisOrder]
 ) -> frozenset[str]:
-    """What a walk through the network finds, and if that is not all, another one; the nodes that it vouches for."""
+    """What a walk through the network finds, and if that is not all, another one; the nodes that it vouches for.
+
+    Where every tensor is a node's and every node has one, there is nothing to find.
+    """
     vouched: frozenset[str] = frozenset()
+    if not _rest(tables.candidate, pairs) and pairs.keys() >= network.graph.by_name.keys():
+        return vouched
     for again in (False, True):
         known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
         fixed = frozenset(node for node, (_, how) in pairs.items() if how == "map")

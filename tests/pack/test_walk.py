@@ -12,6 +12,7 @@ from refnet import Network, build, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import SOURCE
 from refnet.networks.rewrite import norms
+from refnet.pack import match
 from refnet.pack.extras import extras
 from refnet.pack.match import match_tensors
 from refnet.pack.probe import probe
@@ -60,6 +61,26 @@ def test_a_port_that_is_wrong_from_the_first_layer_on_is_matched_without_names(m
     found = matched(net, golden, nameless(tensors))
     assert mistaken(found, tensors) == {}
     assert len(found.tensors) >= 0.9 * len(tensors)
+
+
+@pytest.mark.parametrize(("without", "more", "walks"), [("", "", 0), ("one", "", 1), ("", "beside", 1)])
+def test_a_port_with_a_tensor_of_each_name_and_no_other_is_not_run(without, more, walks, monkeypatch):
+    net, _, golden = network("timm/mobilenetv1_100", 0.25)
+    without = without and net.graph.nodes[5].name
+    tensors = {name: y for name, y in golden.items() if name not in (without, SOURCE)}
+    tensors |= {more: np.ones((1, 3, 2, 2), np.float32)} if more else {}
+    seen, walk_along = [], match.walk_along
+
+    def walk(*arguments, **options):
+        seen.append(1)
+        return walk_along(*arguments, **options)
+
+    monkeypatch.setattr(match, "walk_along", walk)
+    found = matched(net, golden, tensors)
+    assert {node: each.source for node, each in found.tensors.items()} == {
+        name: name for name in tensors if name != more
+    }
+    assert len(seen) == walks
 
 
 def test_what_a_fusing_runtime_has_is_matched_without_names():
