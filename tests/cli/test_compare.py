@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import pytest
 
 from refnet import Network
 from refnet.cli import main
+from refnet.judge import scorecard
 from refnet.judge.compare import compare
 from refnet.judge.verdicts import FAILING
 from refnet.pack.pack import read_pack
@@ -245,10 +247,13 @@ def test_the_manifest_says_what_the_input_could_show(pack):
     assert rows["bn-eps"]["visible"] == rows["bn-eps"]["places"] > 0
 
 
-def test_scorecard_counts(capsys):
+def test_scorecard_counts(capsys, monkeypatch):
+    few = partial(scorecard.trials, bugs=("bn-eps", "pad-same", "act-missing", "input-bgr"))
+    monkeypatch.setattr("refnet.cli.scorecard.trials", few)
     assert main(["scorecard", "V1", "--sample", "1", "--pairs", "2", "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
     assert counts["families"]["V1"]["pairs_located"] == 2
+    assert counts["total"]["injected"] == 4
     assert counts["total"]["located"] == counts["total"]["visible"]
 
 

@@ -40,10 +40,16 @@ def test_a_port_written_apart_from_the_catalogue_is_located_and_named(port):
             assert mark.named, f"{mark.bug} is not named"
 
 
-@pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14", "LR-ASPP"])
+SAMPLED = ("V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14", "LR-ASPP")
+_ONLY = ("decoder",)  # rooms of bugs of segmentation, which other families cannot have
+
+
+@pytest.mark.parametrize("family", SAMPLED)
 def test_a_sample_of_the_scorecard(family):
-    """Every bug once, somewhere; `refnet scorecard` does more."""
-    rows = list(trials(subject(FAMILIES[family]), sample=1, seed=7))
+    """Every bug once, in two of the families; `refnet scorecard` does more."""
+    share = SAMPLED.index(family) % 3
+    bugs = tuple(bug.id for i, bug in enumerate(REPLAYED) if i % 3 == share or bug.group in _ONLY)
+    rows = list(trials(subject(FAMILIES[family]), sample=1, seed=7, bugs=bugs))
     counts = tally(rows)
     missed = [row for row in rows if row.visible and not row.located]
     assert not missed

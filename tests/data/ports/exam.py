@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,13 +47,19 @@ class Mark(NamedTuple):
         return bool(self.accused) and not self.innocent
 
 
-def marks(port: Mapping[str, Any]) -> list[Mark]:
-    """Judge a port; one mark for each of its mistakes."""
-    graph = build(port["model"], width=port["width"], size=tuple(port["size"]), classes=port["classes"])
-    params, x = random_params(graph), random_input(graph, port["batch"])
+@cache
+def _reference(model: str, width: float, size: tuple[int, int], classes: int, batch: int) -> Reference:
+    """What many ports are ports of."""
+    graph = build(model, width=width, size=size, classes=classes)
+    params, x = random_params(graph), random_input(graph, batch)
     exact = Network(graph, params).astype(np.float64).trace(x.astype(np.float64))
     golden = {SOURCE: x, **{name: y.astype(np.float32) for name, y in exact.items()}}
-    reference = Reference.of(graph, params, golden)
+    return Reference.of(graph, params, golden)
+
+
+def marks(port: Mapping[str, Any]) -> list[Mark]:
+    """Judge a port; one mark for each of its mistakes."""
+    reference = _reference(port["model"], port["width"], tuple(port["size"]), port["classes"], port["batch"])
     with np.load(HERE / port["file"], allow_pickle=False) as archive:
         tensors = {name: archive[name] for name in archive.files}
     found = judge_tensors(reference, tensors, partial=True)
