@@ -27,6 +27,12 @@ settings.register_profile("mutants", settings.get_profile("ci"), phases=(Phase.e
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "here"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Several processes each begin with a stretch of the tests, so that what a file's tests share is made once."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "worksteal"
+
+
 def pytest_collection_finish() -> None:
     """What thousands of collected tests hold is never garbage, and the search for some took a tenth of the time."""
     gc.collect()

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import refnet
 from refnet.cli import main
 from refnet.errors import FormatError
-from refnet.files.checkpoint import read_checkpoint
+from refnet.files.checkpoint import identify, read_checkpoint
 from refnet.files.schemes import entries
 from refnet.verification.verify import verify
 
@@ -22,6 +22,12 @@ def files(tmp_path_factory):
     graph, params = network("v2")
     np.savez(folder / "folded.npz", **refnet.Network(graph, params).fold().params)
     return {"whole": written(folder / "whole.safetensors", arrays()), "folded": str(folder / "folded.npz")}
+
+
+@pytest.fixture(scope="module")
+def opened(files):
+    """The same files, read once."""
+    return {name: identify(path, size=(48, 40)) for name, path in files.items()}
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -61,12 +67,12 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("other", ["whole", "folded"])
 @pytest.mark.parametrize("first", [True, False])
-def test_what_strict_loading_refuses_is_one_finding_beside_another_file(what, other, first, files, tmp_path):
+def test_what_strict_loading_refuses_is_one_finding_beside_another_file(what, other, first, opened, tmp_path):
     made, name, kind = REFUSED[what]
     path = written(tmp_path / "refused.safetensors", made)
     with pytest.raises(FormatError):
         read_checkpoint(path)
-    pair = (path, files[other]) if first else (files[other], path)
+    pair = (path, opened[other]) if first else (opened[other], path)
     found = verify(*pair, size=(48, 40))
     assert [(value.name, value.kind) for value in found.faults] == [(name, kind)]
     assert found.sides.copy.path == path
