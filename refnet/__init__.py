@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from refnet.pack.pack import read_pack, write_pack
     from refnet.pack.probe import probe
     from refnet.runtimes.hooks import hook
+    from refnet.search.netadapt import netadapt
     from refnet.verification.verify import verify
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "identify",
     "load",
     "models",
+    "netadapt",
     "probe",
     "quantise",
     "random_input",
@@ -92,6 +94,7 @@ _ROOMS = {
     "identify": "files.checkpoint",
     "load": "network",
     "models": "networks.build",
+    "netadapt": "search.netadapt",
     "probe": "pack.probe",
     "quantise": "network.quantising",
     "random_input": "networks.random",

@@ -41,6 +41,7 @@ _COMMANDS = (
     "bench",
     "latency",
     "search",
+    "netadapt",
     "check",
     "doctor",
     "golden",
