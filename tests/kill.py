@@ -26,9 +26,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from refnet.files import shipped
@@ -46,11 +47,17 @@ class Disturbed(NamedTuple):
     line : its words
     output : what it writes, in the folder that it runs in
     goes_on : what it may leave for the next run, which then makes the same bytes
+    log : a file that it writes on the way, and that stays
+    resume : words with which a run goes on where there is a log
+    picture : a file that it writes before its output
     """
 
     line: tuple[str, ...]
     output: str
     goes_on: str = ""
+    log: str = ""
+    resume: tuple[str, ...] = ()
+    picture: str = ""
 
 
 COMMANDS = {
@@ -61,6 +68,14 @@ COMMANDS = {
     "quantise-pack": Disturbed(("quantise", "-o", "pack", "--accumulators"), "pack"),
     "probe": Disturbed(("probe", "refnet/digits", "--batch", "1", "-o", "x.npy"), "x.npy"),
     "verify": Disturbed(("verify", str(shipped.path("digits_weights.npz")), "--junit", "found.xml"), "found.xml"),
+    "netadapt": Disturbed(
+        ("netadapt", "--target", "0.985", "--kinds", "bottleneck", "--jobs", "1", "--quiet", "--out", "small.npz"),
+        "small.npz",
+        "small.jsonl.part",
+        "small.jsonl",
+        ("--resume",),
+        "small.svg",
+    ),
     "fetch": Disturbed(("fetch",), "fetched/digits.npz", "fetched/digits.npz.part"),
 }
 # The command `fetch` of a file that a server on this machine has, a little at a time.
@@ -100,7 +115,8 @@ def _server() -> tuple[str, str]:
 
 
 def _started(command: Disturbed, folder: Path) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-m", "refnet", *command.line]
+    again = command.resume if command.log and (folder / command.log).exists() else ()
+    line = [sys.executable, "-m", "refnet", *command.line, *again]
     if command.line == ("fetch",):
         line = [sys.executable, "-c", _FETCH, "fetch", *_server()]
     return subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
@@ -113,15 +129,29 @@ def _content(path: Path) -> dict[str, bytes] | None:
     return {"": path.read_bytes()} if path.exists() else None
 
 
+def _logged(command: Disturbed, folder: Path) -> dict[str, bytes]:
+    """What stands in the log and the picture in the end."""
+    paths = {name: folder / name for name in (command.log, command.picture) if name}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+
+
 def _beside(command: Disturbed, folder: Path) -> list[str]:
     """What lies there and is neither the output nor in it."""
     output = folder / command.output
-    every = [each for each in folder.rglob("*") if each != output and output not in each.parents]
-    return sorted(each.relative_to(folder).as_posix() for each in every if each not in output.parents)
+    own = {output, *(folder / name for name in (command.log, command.picture) if name)}
+    every = [each for each in folder.rglob("*") if each not in own and output not in each.parents]
+    goes_on = folder / command.goes_on
+    every = [each for each in every if each not in output.parents and goes_on not in each.parents]
+    return sorted(each.relative_to(folder).as_posix() for each in every)
 
 
-def disturbed(name: str, number: int, after: float, whole: dict[str, bytes]) -> Iterator[str]:
-    """Findings of one run that a signal ends after so many seconds; `whole` is what an undisturbed run wrote."""
+def disturbed(
+    name: str, number: int, after: float, whole: dict[str, bytes], logged: Mapping[str, bytes] = MappingProxyType({})
+) -> Iterator[str]:
+    """Findings of one run that a signal ends after so many seconds; `whole` is what an undisturbed run wrote.
+
+    `logged` is what it left in its log and its picture.
+    """
     command = COMMANDS[name]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -141,6 +171,8 @@ def disturbed(name: str, number: int, after: float, whole: dict[str, bytes]) -> 
                 yield f"the next run ends with {again.returncode}"
             if _content(folder / command.output) != whole:
                 yield "the next run makes something else"
+            elif _logged(command, folder) != dict(logged):
+                yield "the next run logs or draws something else"
             if left := _beside(command, folder):
                 yield f"left by the next run: {len(left)}"
             return
@@ -173,12 +205,13 @@ def main() -> int:
             process.communicate()
             seconds = time.monotonic() - began
             whole = _content(Path(folder, COMMANDS[name].output))
+            logged = _logged(COMMANDS[name], Path(folder))
         assert whole, f"{name} writes nothing"
         found: Counter[str] = Counter()
         rounds = [(signal.SIGKILL, i, options.kills) for i in range(options.kills)]
         rounds += [(SIGNALS[i % 3], i, options.signals) for i in range(options.signals)]
         for number, index, count in rounds:
-            found.update(disturbed(name, number, 1.1 * seconds * (index + rng.random()) / count, whole))
+            found.update(disturbed(name, number, 1.1 * seconds * (index + rng.random()) / count, whole, logged))
         bad += found.total()
         print(f"{name}: {options.kills} kills, {options.signals} signals over {seconds:.1f} s: ", end="")
         print("nothing found" if not found else "; ".join(f"{times} x {what}" for what, times in found.items()))

@@ -92,10 +92,11 @@ def _adapted(options: argparse.Namespace, net: Network, log: Path, picture: Path
     from refnet.search.models import latency_model
     from refnet.search.netadapt import Run, adapt, bound_to
     from refnet.search.processes import working
-    from refnet.search.scan_task import accuracy_on_scans, fine_tuned_on_scans
+    from refnet.search.scan_task import ScanTuning, accuracy_on_scans
 
     asked = latency_model(options.latency)  # refused before there is a log
     tried: list[Scored] = []
+    tuning = ScanTuning(net)
     with (
         _telling(tried, options.quiet) as (after, after_step),
         working(jobs) if jobs > 1 else nullcontext() as executor,
@@ -106,7 +107,7 @@ def _adapted(options: argparse.Namespace, net: Network, log: Path, picture: Path
                 options.target,
                 accuracy_on_scans,
                 latency,
-                fine_tuned_on_scans,
+                tuning,
                 options.delta,
                 options.metric,
                 tuple(options.kinds.split(",")),
@@ -184,13 +185,13 @@ def _finish(
 def _scaled(net: Network, latency: LatencyOf, most: float, kinds: tuple[str, ...] = ()) -> Compared:
     """A width multiplier at a latency, its weights cut and fine-tuned as NetAdapt's are."""
     from refnet.network import Network
-    from refnet.search.scan_task import fine_tuned_on_scans
+    from refnet.search.scan_task import ScanTuning
     from refnet.search.truncate import cut_params
     from refnet.search.uniform import uniform_graph
     from refnet.search.widths import KINDS
 
     graph = uniform_graph(net.graph, latency, most, kinds or KINDS)
-    scaled = fine_tuned_on_scans(Network(graph, cut_params(net.graph, net.params, graph), net.threads))
+    scaled = ScanTuning(net)(Network(graph, cut_params(net.graph, net.params, graph), net.threads))
     return _compared(f"all widths scaled ({', '.join(kinds)})" if kinds else "all widths scaled", scaled, latency)
 
 

@@ -25,6 +25,7 @@ from refnet.threads import blas_threads
 __all__ = [
     "STRENGTH",
     "LabelledScans",
+    "MeasuringRules",
     "ScanSplit",
     "classifying_layer",
     "head_features",
@@ -32,6 +33,7 @@ __all__ = [
     "proportion_right",
     "refitted",
     "ridge",
+    "ridge_step",
     "split_scans",
 ]
 
@@ -178,21 +180,33 @@ def ridge(
     >>> w.round(6).tolist(), b.round(6).tolist()
     ([[-1.0], [1.0]], [1.0, 0.0])
     """
-    from scipy.linalg import solve
-
     f, t = features.astype(np.float64), np.eye(classes)[labels]
     if not np.isfinite(f).all():
         raise RequestError("what the last layer reads is not finite: no linear layer can be solved for")
     f_mean, t_mean = f.mean(axis=0) * bias, t.mean(axis=0) * bias
     f -= f_mean
+    w = ridge_step(f, t - t_mean, strength)
+    return w, t_mean - w @ f_mean
+
+
+def ridge_step(f: Array, t: Array, strength: float = STRENGTH) -> Array:
+    """t^T f (f^T f + s v N I)^-1 of features and targets that are centred: (targets, features) float64, see `ridge`.
+
+    Examples
+    --------
+    >>> ridge_step(np.array([[-1.0], [1.0]]), np.array([[-3.0], [3.0]]), 0.0)
+    array([[3.]])
+    """
+    from scipy.linalg import solve
+
     with blas_threads(1):
         square = f.T @ f
         spread = np.trace(square) / len(square)
-        if spread == 0:  # the images are all alike to the network
-            return np.zeros((classes, len(square))), t_mean
+        if not spread > 0:  # the images are all alike to the network
+            return np.zeros((t.shape[1], len(square)))
         square[np.diag_indices(len(square))] += strength * spread
-        w = solve(square, f.T @ (t - t_mean), assume_a="pos").T
-    return w, t_mean - w @ f_mean
+        made: Array = solve(square, f.T @ t, assume_a="pos").T
+    return made
 
 
 def refitted(
@@ -261,7 +275,7 @@ def _last_of(graph: Graph, params: Params, x: Array) -> Array:
 def _fitting_walk(graph: Graph, params: dict[str, Array], x: Array, until: str | None) -> Array:
     """Measure each batch norm before it is run, in `params` themselves; the tensor at which the walk ends."""
     graph = graph if until is None else graph.leading_to(until)
-    dtype, rules = _dtype(params), _Measuring()
+    dtype, rules = _dtype(params), MeasuringRules()
     with np.errstate(all="ignore"):  # what is not finite is refused where it matters
         for node, y in walk(graph, rules, dict(params), {SOURCE: x.astype(dtype, copy=False)}):  # noqa: B007
             if node.op == "batch_norm":
@@ -270,7 +284,7 @@ def _fitting_walk(graph: Graph, params: dict[str, Array], x: Array, until: str |
     return made
 
 
-class _Measuring:
+class MeasuringRules:
     """`readings.fast`, but that a batch norm's mean and variance are those of what it is given."""
 
     measured: tuple[Array, Array]
@@ -279,6 +293,7 @@ class _Measuring:
         return getattr(fast, op)
 
     def batch_norm(self, x: Array, gamma: Array, beta: Array, _mean: Array, _var: Array, *, eps: float) -> Array:
+        """As `fast.batch_norm`, with what is measured."""
         axes = (0, *range(2, x.ndim))
         mean, var = x.mean(axis=axes, dtype=np.float64), x.var(axis=axes, dtype=np.float64)
         self.measured = mean.astype(x.dtype), var.astype(x.dtype)

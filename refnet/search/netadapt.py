@@ -26,7 +26,7 @@ from refnet.search.latency import this_machine
 from refnet.search.layers import multiply_adds
 from refnet.search.log import SearchLog
 from refnet.search.proposals import ARTICLE, LatencyOf, Proposal, asked_latency, proposals, shrinkables, smallest
-from refnet.search.scan_task import accuracy_on_scans, fine_tuned_on_scans
+from refnet.search.scan_task import accuracy_on_scans
 
 __all__ = ["FORMAT", "METRICS", "AdaptStep", "Adaptation", "Run", "Scored", "adapt", "best_of", "bound_to", "netadapt"]
 
@@ -123,7 +123,7 @@ def netadapt(
     *,
     accuracy: AccuracyOf = accuracy_on_scans,
     latency: LatencyOf = multiply_adds,
-    fine_tune: FineTune = fine_tuned_on_scans,
+    fine_tune: FineTune | None = None,
     delta: float = 0.01,
     metric: str = "ratio",
     kinds: Collection[str] = ARTICLE,
@@ -143,8 +143,8 @@ def netadapt(
     target : share of the latency of `net`, such as 0.7
     accuracy : of a network, on images that no fine-tuning sees; by default of the digits that ship, see `scan_task`
     latency : of a graph, in whatever unit; by default its multiply-adds
-    fine_tune : a network with cut weights -> the same one fine-tuned; by default batch norm and the last layer are
-        fitted to the digits in closed form
+    fine_tune : a network with cut weights -> the same one fine-tuned; by default in closed form on the digits, see
+        `ScanTuning`
     delta : share of the latency of `net` that every proposal cuts at least
     metric : 'ratio', gain in accuracy over cut in latency; 'accuracy' alone, as NetAdapt had it first
     kinds : of widths that are shrunk, see `channel_widths`; by default those of the article

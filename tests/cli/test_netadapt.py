@@ -11,8 +11,7 @@ from support import CHECKOUT
 
 from refnet import load
 from refnet.cli import main
-from refnet.search.head import split_scans
-from refnet.search.scan_task import accuracy_held_out
+from refnet.search.scan_task import accuracy_held_out, adaptation_scans
 
 FEW = ("--kinds", "bottleneck", "--target", "0.985", "--jobs", "1")  # one step of three proposals
 DIGITS = str(CHECKOUT / "weights/digits_weights.npz")
@@ -21,10 +20,10 @@ DIGITS = str(CHECKOUT / "weights/digits_weights.npz")
 @pytest.fixture(autouse=True)
 def few_scans(monkeypatch):
     """A tenth of the scans: what is asked here does not hang on how many there are."""
-    scans = split_scans()
+    scans = adaptation_scans()
     fewer = type(scans)(*(type(part)(part.x[::10], part.labels[::10]) for part in scans))
-    for room in ("head", "scan_task"):
-        monkeypatch.setattr(f"refnet.search.{room}.split_scans", lambda: fewer)
+    monkeypatch.setattr("refnet.search.scan_task.adaptation_scans", lambda: fewer)
+    monkeypatch.setattr("refnet.search.scan_task._targets", {})
 
 
 def adapted(folder, *words):
