@@ -26,7 +26,7 @@ from refnet.search.latency import this_machine
 from refnet.search.layers import multiply_adds
 from refnet.search.log import SearchLog
 from refnet.search.proposals import ARTICLE, LatencyOf, Proposal, asked_latency, proposals, shrinkables, smallest
-from refnet.search.scan_task import accuracy_on_scans
+from refnet.search.scan_task import ScanTuning, accuracy_on_scans
 
 __all__ = ["FORMAT", "METRICS", "AdaptStep", "Adaptation", "Run", "Scored", "adapt", "best_of", "bound_to", "netadapt"]
 
@@ -175,6 +175,7 @@ def netadapt(
     >>> str(found.steps[1].kept), found.steps[-1].latency / found.steps[0].latency
     ('block4.project 16 -> 14', 0.9847134931049566)
     """
+    fine_tune = ScanTuning(net) if fine_tune is None else fine_tune
     run = Run(
         target, accuracy, latency, fine_tune, delta, metric, tuple(kinds), divisor, every, executor, after, after_step
     )

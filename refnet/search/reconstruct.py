@@ -16,7 +16,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Graph, walk
 from refnet.readings import fast
 from refnet.search.head import MeasuringRules, ridge_step
-from refnet.session import blas_threads
+from refnet.threads import blas_threads
 
 __all__ = ["layer_targets", "reconstructed"]
 

@@ -71,7 +71,7 @@ def accuracy_held_out(net: Network) -> float:
     --------
     >>> from refnet.network import load
     >>> round(299 * accuracy_held_out(load()))
-    295
+    294
     """
     return proportion_right(reads_scans(net).graph, net.params, *adaptation_scans().held_out)
 
