@@ -9,7 +9,7 @@ from typing import Any
 from refnet.report.axes import Axes, axes_parts, spanned
 from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_rect, svg_text
 from refnet.search.objective import HARD, LARGE, SMALL, Exponents, worth
-from refnet.search.space import Space, StageChoice, chosen
+from refnet.search.space import Space, StageChoice, stage_choices
 from refnet.search.trials import SearchRun, SearchTrial, best_trial, front
 from refnet.text import table
 
@@ -56,7 +56,7 @@ def search_lines(space: Space, runs: Sequence[SearchRun], held_out: dict[SearchT
     lines = []
     for trial in _front_of(runs):
         held = f"{held_out[trial]:.1%}" if trial in held_out else "-"
-        stages = "; ".join(map(stage_words, chosen(space, trial.point)))
+        stages = "; ".join(map(stage_words, stage_choices(space, trial.point)))
         lines.append((f"{trial.ms:.3f}", f"{trial.accuracy:.1%}", held, f"{trial.reward:.4f}", stages))
     wide = ("ms", "accuracy", "held out", "reward", "stages")
     body = table(wide[:-1], [row[:-1] for row in lines], left=0).split("\n")
@@ -195,5 +195,5 @@ def _front_of(runs: Sequence[SearchRun]) -> list[SearchTrial]:
 
 
 def _said(space: Space, trial: SearchTrial, held_out: dict[SearchTrial, float]) -> dict[str, Any]:
-    stages = [choice._asdict() for choice in chosen(space, trial.point)]
+    stages = [choice._asdict() for choice in stage_choices(space, trial.point)]
     return {**trial._asdict(), "point": list(trial.point), "held_out": held_out.get(trial), "stages": stages}

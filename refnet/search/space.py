@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 
 from refnet.networks.tables import Row, Table
 
-__all__ = ["DIGITS", "MNASNET", "Decision", "Point", "Space", "Stage", "StageChoice", "chosen", "decisions", "table_of"]
+__all__ = [
+    "DIGITS",
+    "MNASNET",
+    "Decision",
+    "Point",
+    "Space",
+    "Stage",
+    "StageChoice",
+    "decisions",
+    "stage_choices",
+    "table_of",
+]
 
 Point = tuple[int, ...]
 
@@ -130,7 +141,7 @@ def decisions(space: Space) -> tuple[Decision, ...]:
     )
 
 
-def chosen(space: Space, point: Point) -> tuple[StageChoice, ...]:
+def stage_choices(space: Space, point: Point) -> tuple[StageChoice, ...]:
     """What a point chooses for each stage.
 
     Parameters
@@ -139,7 +150,7 @@ def chosen(space: Space, point: Point) -> tuple[StageChoice, ...]:
 
     Examples
     --------
-    >>> chosen(DIGITS, (0,) * 24)[0]
+    >>> stage_choices(DIGITS, (0,) * 24)[0]
     StageChoice(operation=1, kernel=3, se=False, skip=True, filters=8, layers=1)
     """
     options = [decision.options[index] for decision, index in zip(decisions(space), point, strict=True)]
@@ -150,7 +161,7 @@ def chosen(space: Space, point: Point) -> tuple[StageChoice, ...]:
 def table_of(space: Space, point: Point) -> Table:
     """The table of a point, which `build` takes."""
     rows, width = [], space.stem
-    choices = chosen(space, point)
+    choices = stage_choices(space, point)
     for stage, choice in zip(space.stages, choices, strict=True):
         for block in range(choice.layers):
             expanded, stride = choice.operation * width, stage.stride if block == 0 else 1

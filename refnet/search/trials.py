@@ -15,7 +15,7 @@ from refnet.networks.build import build
 from refnet.search.log import SearchLog, read_log
 from refnet.search.objective import LARGE, Exponents, reward_of
 from refnet.search.proposers import PROPOSERS
-from refnet.search.space import Point, Space, chosen, decisions, table_of
+from refnet.search.space import Point, Space, decisions, stage_choices, table_of
 
 __all__ = ["SearchRun", "SearchTrial", "best_trial", "front", "read_search", "search_space"]
 
@@ -225,13 +225,13 @@ def _named(space: Space, point: Point, number: int) -> str:
         f"{choice.layers} x {choice.filters} of kernel {choice.kernel} and factor {choice.operation}"
         + (", se" if choice.se else "")
         + ("" if choice.skip else ", no skip")
-        for choice in chosen(space, point)
+        for choice in stage_choices(space, point)
     )
     return f"trial {number} ({'; '.join(stages)})"
 
 
 def _record(space: Space, trial: SearchTrial) -> dict[str, Any]:
-    stages = [choice._asdict() for choice in chosen(space, trial.point)]
+    stages = [choice._asdict() for choice in stage_choices(space, trial.point)]
     return {
         "trial": trial.number,
         "point": list(trial.point),

@@ -14,7 +14,7 @@ from refnet.networks.tables import MNASNET_A1, MNASNET_B1, V2, with_activation
 from refnet.readings.shapes import shapes
 from refnet.search.latency import LatencyTable, layer_times
 from refnet.search.layers import layers, multiply_adds
-from refnet.search.space import DIGITS, MNASNET, Space, Stage, StageChoice, chosen, decisions, table_of
+from refnet.search.space import DIGITS, MNASNET, Space, Stage, StageChoice, decisions, stage_choices, table_of
 
 
 def some(*options):
@@ -60,7 +60,7 @@ def test_a_point_becomes_what_it_chose(data):
     space = data.draw(spaces())
     point = data.draw(points(space))
     rows, width = list(table_of(space, point).rows), space.stem
-    for stage, choice in zip(space.stages, chosen(space, point), strict=True):
+    for stage, choice in zip(space.stages, stage_choices(space, point), strict=True):
         for block in range(choice.layers):
             row = rows.pop(0)
             assert (row.kernel, row.out, row.se, row.skip) == (choice.kernel, choice.filters, choice.se, choice.skip)
