@@ -307,11 +307,11 @@ INVERTED_RESIDUAL_SE_WRONG = {
         'y = relu6(batch_norm(depthwise(y, params["depthwise.w"], stride, pad), params, "depthwise.bn", eps))\n    y = gated(y, params)',
         'y = relu6(gated(batch_norm(depthwise(y, params["depthwise.w"], stride, pad), params, "depthwise.bn", eps), params))',
     )),
+    "the kernel turned": ("plain", ("part * w[:, r, s,", "part * w[:, 2 - r, 2 - s,")),
+    "relu for relu6": ("plain", ("np.minimum(np.maximum(x, 0), 6)", "np.maximum(x, 0)")),
     "no shortcut": ("plain", ("    if stride == (1, 1) and y.shape == x.shape:\n        y = x + y\n", "")),
     "relu6 on the projection": ("plain", ('y = batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps)', 'y = relu6(batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps))')),
     "eps outside the root": ("plain", ("np.sqrt(var + eps)", "(np.sqrt(var) + eps)")),
-    "hard swish for relu6": ("plain", ("np.minimum(np.maximum(x, 0), 6)", "x * np.clip(x + 3, 0, 6) / 6")),
-    "hard swish for the gate": ("plain", ("    return x * z[", "    z = z * 6 - 3\n    z = z * np.clip(z / 6 + 0.5, 0, 1)\n    return x * z[")),
 }  # fmt: skip
 
 ANSWERS = {
