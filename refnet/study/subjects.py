@@ -6,6 +6,7 @@ and what a bug makes of the subject is another subject.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -229,8 +230,9 @@ class Padded:
         return self
 
     def changes(self, bug: Bug) -> Iterator[Change]:
-        """Those of padding."""
-        yield from (each for each in bug.changes(self.segment) if each.node in each.nodes)
+        """Those of padding; none where a pad leaves no window."""
+        with contextlib.suppress(ValueError):
+            yield from (each for each in bug.changes(self.segment) if each.node in each.nodes)
 
     def changed(self, change: Change) -> Padded:
         """As it is, where the change is of no convolution's pad."""

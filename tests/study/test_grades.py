@@ -150,6 +150,17 @@ def test_what_is_no_pair_of_numbers_is_said_to_be_none(answer):
     assert [fault.kind for _, fault in grade.faults] == ["numbers"]
 
 
+def test_pads_that_leave_no_window_are_graded_all_the_same():
+    """A pad of one less than the rule's, which may be below zero."""
+
+    def answer(size, kernel, stride, dilation):
+        total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation - size, 0)
+        return total // 2, total - total // 2
+
+    for function in (answer, lambda *given: (0, 0), lambda *given: (-3, -3)):
+        assert not grade_of(EXERCISES["same_padding"], function).passed
+
+
 def test_a_fold_that_is_one_array_is_said_to_be_one():
     grade = grade_of(EXERCISES["fold"], lambda w, *a, eps: w)
     assert [fault.kind for _, fault in grade.faults] == ["count"]
