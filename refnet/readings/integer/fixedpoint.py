@@ -1,8 +1,9 @@
 """The roundings of integer kernels: what a runtime does with a product, a shift and a scale.
 
 Each function takes Python ints, or int64 arrays elementwise; nothing is approximated and nothing is clipped unless the
-docstring says so. Names are those of gemmlowp and TensorFlow Lite, which most kernels copy. Both executions, `loops`
-and `fast`, use these and nothing else in common.
+docstring says so. An int becomes an int64 where NumPy takes it: by itself it would be of 32 bits on some machines.
+Names are those of gemmlowp and TensorFlow Lite, which most kernels copy. Both executions, `loops` and `fast`, use these
+and nothing else in common.
 
 x >> n is the arithmetic shift: floor(x / 2^n).
 """
@@ -90,12 +91,12 @@ def wrap32(x: Any) -> Any:
 
 def sat16(x: Any) -> Any:
     """Clip to int16."""
-    return np.minimum(np.maximum(x, -(2**15)), 2**15 - 1)
+    return np.minimum(np.maximum(np.int64(x), -(2**15)), 2**15 - 1)
 
 
 def saturating_left_shift(x: Any, n: int) -> Any:
     """x * 2^n clipped to int32, for int32 x and n <= 31 (gemmlowp, SaturatingRoundingMultiplyByPOT)."""
-    return np.minimum(np.maximum(x << n, INT32_MIN), INT32_MAX)
+    return np.minimum(np.maximum(np.int64(x) << n, INT32_MIN), INT32_MAX)
 
 
 def srdhm(a: Any, b: Any) -> Any:
@@ -188,7 +189,7 @@ def mbqm64(x: Any, m: Any, e: Any) -> Any:
     MultiplyByQuantizedMultiplier(int64_t, ..) in TensorFlow Lite, kernels/internal/common.cc: int16 activations with
     int8 weights.
     """
-    reduced = np.where(m < 0x7FFF0000, (m + 2**15) >> 16, 2**15 - 1)
+    reduced = np.where(m < 0x7FFF0000, (np.int64(m) + 2**15) >> 16, 2**15 - 1)
     shift = 15 - e
     return (x * reduced + (1 << (shift - 1))) >> shift
 

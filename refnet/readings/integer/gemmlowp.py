@@ -39,7 +39,7 @@ def exp_on_negative(a: Any, whole: int) -> Any:
     a is a rest in [-1/4, 0) and a sum of -2^k, k = -2 .. 4: the exponential of the rest times those of the powers. With
     more than five whole bits, what lies below -32 becomes 0.
     """
-    f = 31 - whole
+    a, f = np.int64(a), 31 - whole  # not NumPy's own int, which has 32 bits on some machines
     rest = (a & ((1 << (f - 2)) - 1)) - (1 << (f - 2))
     y = _exp_between(saturating_left_shift(rest, whole))
     left = rest - a  # multiples of 1/4
@@ -56,7 +56,7 @@ def one_over_one_plus(a: Any) -> Any:
 
     h = (1 + a) / 2; x = 48/17 - 32/17 * h; three times x = x + x * (1 - h * x); the result is x / 2.
     """
-    half = (a + INT32_MAX + 1) >> 1  # both are positive
+    half = (np.int64(a) + INT32_MAX + 1) >> 1  # both are positive
     x = 1515870810 + srdhm(half, -1010580540)
     for _ in range(3):
         x = x + saturating_left_shift(srdhm(x, 2**29 - srdhm(half, x)), 2)
@@ -65,5 +65,6 @@ def one_over_one_plus(a: Any) -> Any:
 
 def logistic(a: Any, whole: int) -> Any:
     """1 / (1 + exp(-a)) in Q0.31 of a in Q(whole).(31 - whole): by the negative side, and mirrored for a > 0."""
+    a = np.int64(a)
     y = one_over_one_plus(exp_on_negative(-np.abs(a), whole))
     return np.where(a == 0, 2**30, np.where(a > 0, y, INT32_MAX - y))
