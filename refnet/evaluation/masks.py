@@ -18,6 +18,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.folders import SUFFIXES
 from refnet.files.containers import npz
+from refnet.files.containers.archive import small_text
 from refnet.files.images import prepare_mask, read_image, read_mask
 from refnet.graph import Graph
 from refnet.inputs import at_size_of, at_whole, input_of
@@ -167,7 +168,7 @@ def _folder(base: Path) -> MaskSet:
     )
     listed = base / _LISTS / "val.txt"
     chosen = pair == _LAYOUTS[1] and listed.is_file()
-    names = listed.read_text(encoding="utf-8").split() if chosen else list(masks)
+    names = small_text(listed).split() if chosen else list(masks)
     for kind, found in (("image", images), ("mask", masks)):
         if lacking := [name for name in names if name not in found]:
             raise RequestError(f"{base}: no {kind} is called {lacking[0]}")

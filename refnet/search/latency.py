@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers.archive import small_text
 from refnet.files.containers.atomic import atomic_file
 from refnet.files.containers.json_text import parse_json
 from refnet.files.graph_text import json_field
@@ -76,11 +77,7 @@ def read_latencies(path: str | os.PathLike[str]) -> LatencyTable:
         if it is no table, or a time in it is no number from 0 on: names the layer.
     """
     file = Path(path)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise FormatError(f"{file}: cannot be read: {error.strerror}") from None
-    said = parse_json(data, str(file))
+    said = parse_json(small_text(file).encode(), str(file))
     if said.get("format") != _FORMAT:
         raise FormatError(f"{file}: its format is {str(said.get('format'))[:40]!r}, not {_FORMAT!r}")
     if said.get("unit") != "ms":

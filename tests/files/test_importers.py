@@ -1070,3 +1070,12 @@ def test_a_point_is_added_to_all_points_of_a_map():
     imported = import_graph(onnx(op("GlobalAveragePool", "x", "p"), op("Add", "p x")))
     assert np.abs(run(imported) - (x64() + x64().mean(axis=(2, 3), keepdims=True))).max() < 1e-12
     refused(onnx(op("MaxPool", "x", "p", kernel_shape=(2, 2)), op("Add", "p x")), "add of tensors of the shapes")
+
+
+def test_the_mean_over_all_points_may_be_that_of_one_axis():
+    shape = np.array([2, 4, -1])
+    flat = op("Reshape", "x s", "f")
+    imported = import_graph(onnx(flat, op("ReduceMean", "f", axes=(2,), keepdims=0), shape=(2, 4, 6, 5), s=shape))
+    assert ops(imported) == ["avg_pool2d", "flatten"]
+    assert np.abs(run(imported) - x64().mean(axis=(2, 3))).max() < 1e-12
+    refused(onnx(flat, op("Softmax", "f", axis=-1), shape=(2, 4, 6, 5), s=shape), "Softmax, which makes 'y'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -117,3 +118,9 @@ def test_the_document_without_times_is_what_a_table_is_filled_in_by(capsys):
 def test_a_table_that_is_not_there_is_refused(capsys):
     assert main(["latency", "torchvision/mobilenet_v2", "--table", "nothing.json"]) == 2
     assert "no such table; --measure makes one" in capsys.readouterr().err
+
+
+def test_a_table_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "t.json")
+    with pytest.raises(FormatError, match="not a regular file"):
+        read_latencies(tmp_path / "t.json")

@@ -309,6 +309,8 @@ class GraphBuilder:
 
     def mean(self, name: str, x: Map, letters: str, *, keep: bool, op: str = "avg_pool2d") -> Map:
         """The mean over height, width or both; or the largest, `op` being 'max_pool2d'."""
+        if letters == "S" and not keep:
+            letters, x = "HW", x._replace(axes=x.axes.replace("S", "HW"))
         if not letters or not set(letters) <= {"H", "W"} or len(x.shape) != 3:
             raise FormatError(f"the mean over {', '.join(letters)}: only that over H and W")
         kernel = (x.shape[1] if "H" in letters else 1, x.shape[2] if "W" in letters else 1)

@@ -1,7 +1,7 @@
 """What a vendor's tensor is: an array, or a map with the vendor's axes; and how axes change when they are reshaped.
 
 Axes are letters, slowest first: N C H W, and L for height, width and channels in one, F for channels, height and width,
-R for images, height and width. Axes of one point may be absent.
+R for images, height and width, S for height and width. Axes of one point may be absent.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["Const", "Map", "Value", "axes_of_shape", "channels_first", "channels
 
 Array = npt.NDArray[Any]
 
-_JOINED = {"L": "HWC", "F": "CHW", "R": "NHW"}
-_KNOWN = ("NC", "NCHW", "NHWC", "NCH", "NCW", "NHC", "NWC", "NF", "NL", "RC")
+_JOINED = {"L": "HWC", "F": "CHW", "R": "NHW", "S": "HW"}
+_KNOWN = ("NC", "NCHW", "NHWC", "NCH", "NCW", "NHC", "NWC", "NF", "NL", "RC", "NCS", "NSC")
 
 
 class Const(NamedTuple):
