@@ -8,6 +8,7 @@ and accepted as any other bug is: within bounds alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,33 +36,38 @@ _SHORT = 8  # characters of a factor and an offset that somebody may have meant
 _GUESSED = 1e-2  # relative: a fit that knows its numbers no better says nothing
 
 
-class _Map(NamedTuple):
+class ColourMap(NamedTuple):
     """x' = matrix x + offset."""
 
     matrix: Array
     offset: Array
 
     def of(self, x: Array) -> Array:
+        """What becomes of an input."""
         made: Array = np.einsum("ij,njhw->nihw", self.matrix, x) + self.offset.reshape(-1, 1, 1)
         return made
 
 
-_Said = tuple[str, Mapping[str, Any], _Map]  # form, facts, and the map of which they are
+_Said = tuple[str, Mapping[str, Any], ColourMap]  # form, facts, and the map of which they are
 
 
 @dataclass(frozen=True)
-class _Solved:
+class SolvedMap:
     """A map, and how far each of its numbers may be off."""
 
-    map: _Map
-    off: _Map
+    map: ColourMap
+    off: ColourMap
 
-    def allows(self, other: _Map) -> bool:
+    def allows(self, other: ColourMap) -> bool:
         """Whether another map agrees with it."""
         return all(
             bool((np.abs(mine - theirs) <= off).all())
             for mine, theirs, off in zip(self.map, other, self.off, strict=True)
         )
+
+    def has_a_name(self, own: Preprocessing | None) -> bool:
+        """Whether it is no change at all, or a bug with a name of its own."""
+        return any(self.allows(each) for each in _listed(own))
 
 
 def input_solved(segment: Segment) -> Iterator[Change]:
@@ -78,9 +84,9 @@ def input_solved(segment: Segment) -> Iterator[Change]:
     if solved is None:
         return
     own, x = segment.whole.recipe.preprocessing, segment.given[SOURCE].astype(np.float64)
-    if any(solved.allows(each) for each in _listed(own)):
-        return  # the same, or a bug with a name of its own
-    for form, facts, made in _said(solved, own):
+    if solved.has_a_name(own):
+        return
+    for form, facts, made in said(solved, own):
         if solved.allows(made):
             yield from fed(segment, form, made.of(x), **facts)
             return
@@ -99,7 +105,7 @@ def _examples(segment: Segment) -> Iterator[Change]:
 # -------------------------------------------------------------------------------------------------------- the fit
 
 
-def _solve(segment: Segment) -> _Solved | None:
+def _solve(segment: Segment) -> SolvedMap | None:
     """The map that leaves least of the error; None where the segment is not linear in its input, or says too little."""
     linear = _linear(segment)
     if linear is None:
@@ -131,7 +137,7 @@ def _probes(x: Array) -> Iterator[Array]:
             yield z
 
 
-def _least_squares(A: Array, y: Array) -> _Solved | None:
+def _least_squares(A: Array, y: Array) -> SolvedMap | None:
     if len(y) < 4 * A.shape[1]:
         return None
     scale = np.sqrt((A**2).sum(axis=0))
@@ -148,7 +154,7 @@ def _least_squares(A: Array, y: Array) -> _Solved | None:
     errors += _FINEST * np.abs(numbers).max()
     if (errors > _GUESSED * np.abs(numbers).max()).any():
         return None
-    return _Solved(_Map(numbers[:, :3], numbers[:, 3]), _Map(errors[:, :3], errors[:, 3]))
+    return SolvedMap(ColourMap(numbers[:, :3], numbers[:, 3]), ColourMap(errors[:, :3], errors[:, 3]))
 
 
 def _linear(segment: Segment) -> tuple[Segment, str] | None:
@@ -177,19 +183,19 @@ def _before(act: str, y: Array) -> tuple[Array, Array]:
 # ------------------------------------------------------------------------------------------------------- its words
 
 
-def _of_pixels(own: Preprocessing, scale: float, mean: Any, std: Any, order: slice = slice(None)) -> _Map:
+def _of_pixels(own: Preprocessing, scale: float, mean: Any, std: Any, order: slice = slice(None)) -> ColourMap:
     """(pixel / scale - mean) / std, of pixels in some order of colours, as a map of the network's own input."""
     mean, std = np.broadcast_to(mean, 3), np.broadcast_to(std, 3)
     back = np.diag(np.array(own.std) * own.scale)[order]  # pixels of the input, in order
     begin = (np.array(own.mean) * own.scale)[order]
-    return _Map(back / (scale * std)[:, None], (begin / scale - mean) / std)
+    return ColourMap(back / (scale * std)[:, None], (begin / scale - mean) / std)
 
 
-def _listed(own: Preprocessing | None) -> Iterator[_Map]:
+def _listed(own: Preprocessing | None) -> Iterator[ColourMap]:
     """What is no finding, or another bug's: the same input, or one in reverse; another rule of the list."""
     eye = np.eye(3)
-    yield _Map(eye, np.zeros(3))
-    yield _Map(eye[::-1], np.zeros(3))
+    yield ColourMap(eye, np.zeros(3))
+    yield ColourMap(eye[::-1], np.zeros(3))
     for rule in RULES.values() if own is not None else ():
         for order in (slice(None), slice(None, None, -1)):
             yield _of_rule(own, rule, order)
@@ -197,17 +203,17 @@ def _listed(own: Preprocessing | None) -> Iterator[_Map]:
         yield _of_pixels(own, own.scale, own.mean, own.std, slice(None, None, -1))
         mean, std = np.array(own.mean), np.array(own.std)
         for weights in (np.array(GREY), np.array((1.0, 0.0, 0.0))):
-            yield _Map(np.outer(1 / std, weights * std), (weights @ mean - mean) / std)
+            yield ColourMap(np.outer(1 / std, weights * std), (weights @ mean - mean) / std)
 
 
-def _of_rule(own: Any, rule: Callable[[Array, Preprocessing], Array], order: slice) -> _Map:
+def _of_rule(own: Any, rule: Callable[[Array, Preprocessing], Array], order: slice) -> ColourMap:
     low, high = (np.broadcast_to(rule(np.full((3, 1, 1), each), own), (3, 1, 1)).ravel() for each in (0.0, 1.0))
     slope = high - low
     back = np.diag(np.array(own.std) * own.scale)[order]
-    return _Map(back * slope[:, None], (np.array(own.mean) * own.scale)[order] * slope + low)
+    return ColourMap(back * slope[:, None], (np.array(own.mean) * own.scale)[order] * slope + low)
 
 
-def _said(solved: _Solved, own: Preprocessing | None) -> Iterator[_Said]:
+def said(solved: SolvedMap, own: Preprocessing | None) -> Iterator[_Said]:
     """The ways to say a map, the simplest first, each with its numbers made round where they may be."""
     M, o = solved.map
     for name, order in (("", slice(None)), ("bgr ", slice(None, None, -1))):
@@ -218,19 +224,19 @@ def _said(solved: _Solved, own: Preprocessing | None) -> Iterator[_Said]:
         if not (a == 0).any():
             yield from _by_channel(name, order, a, e, solved, own)
     rows, offsets = tuple(map(_each, M, solved.off.matrix)), _each(o, solved.off.offset)
-    yield "mixed", {"rows": rows, "offsets": offsets}, _Map(np.array(rows), np.array(offsets))
+    yield "mixed", {"rows": rows, "offsets": offsets}, ColourMap(np.array(rows), np.array(offsets))
 
 
 def _by_channel(
-    name: str, order: slice, a: Array, e: Array, solved: _Solved, own: Preprocessing | None
+    name: str, order: slice, a: Array, e: Array, solved: SolvedMap, own: Preprocessing | None
 ) -> Iterator[_Said]:
     """Each channel by itself: one constant of the network's rule, one factor for all, else what takes fewest digits."""
     o, eye = solved.map.offset, np.eye(3)[:, order]
     factor, offset = _round(float(a.mean()), float(e.max())), _round(float(o.mean()), float(solved.off.offset.max()))
-    times = f"{name}times", {"factor": factor, "offset": offset}, _Map(factor * eye, np.full(3, offset))
+    times = f"{name}times", {"factor": factor, "offset": offset}, ColourMap(factor * eye, np.full(3, offset))
     slopes, offsets = _each(a, e), _each(o, solved.off.offset)
     facts = {"slopes": slopes, "offsets": offsets}
-    rules: list[_Said] = [times, (f"{name}channels", facts, _Map(np.diag(slopes)[:, order], np.array(offsets)))]
+    rules: list[_Said] = [times, (f"{name}channels", facts, ColourMap(np.diag(slopes)[:, order], np.array(offsets)))]
     if own is not None:
         *one, rule, raw = _in_pixels(name, order, a, solved, own, float(np.abs(e / a).max()))
         rules = [rule, raw, *rules]
@@ -246,7 +252,7 @@ def _digits(rule: _Said) -> int:
     return len(f"{[*facts.values()]}") + (0 if form.endswith(("rule", "raw")) else _SHORT)
 
 
-def _in_pixels(name: str, order: slice, a: Array, solved: _Solved, own: Preprocessing, rel: float) -> Iterator[_Said]:
+def _in_pixels(name: str, order: slice, a: Array, solved: SolvedMap, own: Preprocessing, rel: float) -> Iterator[_Said]:
     """The rules of pixels that differ from the network's in one constant, then in both."""
     begin, unit = (np.array(own.mean) * own.scale)[order], (np.array(own.std) * own.scale)[order]
     slope = a / unit  # of x' over pixels
@@ -272,6 +278,23 @@ def _in_pixels(name: str, order: slice, a: Array, solved: _Solved, own: Preproce
         mean = means(scale, divisor)
         rule = {"mean": mean, "std": divisor, "scale": scale}
         yield f"{name}{form}", rule, _of_pixels(own, scale, mean, divisor, order)
+
+
+# What networks of any vendor are given: pixels over a divisor, less a mean, over a standard deviation.
+_DIVISORS = (255.0, 256.0, 127.5, 128.0, 1.0)
+_MEANS = ((0.0,) * 3, (0.5,) * 3, (0.485, 0.456, 0.406), (0.449,) * 3, (1.0,) * 3, (0.4914, 0.4822, 0.4465))
+_STDS = ((1.0,) * 3, (0.5,) * 3, (0.229, 0.224, 0.225), (0.226,) * 3, (0.2023, 0.1994, 0.201))
+
+
+def rules_in_use(own: Preprocessing) -> Iterator[_Said]:
+    """Every rule of pixels that joins a divisor, a mean and a standard deviation in use, but for those with a name."""
+    seen = [*_listed(own)]
+    for name, order in (("", slice(None)), ("bgr ", slice(None, None, -1))):
+        for scale, mean, std in itertools.product(_DIVISORS, _MEANS, _STDS):
+            made = _of_pixels(own, scale, mean, std, order)
+            if not any(np.allclose(a, b) and np.allclose(o, p) for (a, o), (b, p) in ((made, each) for each in seen)):
+                seen.append(made)
+                yield f"{name}rule", {"mean": mean, "std": std, "scale": scale}, made
 
 
 def _alike(values: Array, errors: Array) -> tuple[float, ...]:

@@ -153,8 +153,13 @@ class Diagnosis:
 
     def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
         """Many nodes: the ends and what is everywhere; each place; what begins somewhere; the likeliest pairs."""
-        first = [*ways.ends(), *ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"]), *ways.everywhere(LOOSE)]
+        first = [*ways.ends()]
         yield self._close(first)
+        first += [*ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"])]
+        yield self._close(first)
+        first += [*ways.everywhere(LOOSE)]
+        yield self._close(first)
+        yield self._close(list(ways.scaled()))
         yield self._one_by_one(ways)
         yield self._close(list(ways.singles(LOOSE)))
         yield self._close(list(ways.begun(first)))

@@ -19,6 +19,7 @@ from refnet.bugs.norms import round_eps
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import Node
+from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
 from refnet.judge.verdicts import root_mean_square
@@ -133,6 +134,17 @@ class Ways:
                 way = self._run(Mistake(bug.id, names[0], f"{other:g}", facts), Extent(scope, names), changed)
                 yield from self._kept(None if way is None else way._replace(changed=changed))
             self.budget.passed()
+
+    def scaled(self) -> Iterator[Way]:
+        """The input scaled and moved, by how much being solved for."""
+        for change in scaled_inputs(self.segment, self._left, self.before):
+            changed = self.segment.changed(change)
+            way = self._run(change.of("input-solved"), None, changed)
+            yield from self._kept(None if way is None else way._replace(changed=changed))
+
+    def _left(self, changed: Segment) -> Array | None:
+        y = self._made(changed)
+        return None if y is None else self.target - y
 
     def _eps(self, norms: Sequence[Node]) -> float:
         """The eps that leaves least of the error: each step goes as far as the effect of another one explains."""

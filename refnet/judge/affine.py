@@ -1,0 +1,161 @@
+"""A scaling of the input where only a long segment shows it: from the end alone.
+
+First every rule of pixels that joins a divisor, a mean and a standard deviation in use. Then x' = a x + o is solved
+for: one factor and one offset for all colours, then one of each a colour. The segment is no line in these, so a grid of
+them is run, and from the best places Levenberg and Marquardt's steps go down: each is a least-squares fit to how the
+result moves with each number. What they arrive at is said in pixels, with round numbers, as where the first layer shows
+it. Through random weights the result may move with a number so wildly that no start is near enough: then nothing is
+said.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.pixels import fed
+from refnet.bugs.segments import Segment
+from refnet.bugs.solved import ColourMap, SolvedMap, rules_in_use, said
+from refnet.graph import SOURCE
+from refnet.networks.preprocessing import Preprocessing
+
+__all__ = ["scaled_inputs"]
+
+Array = npt.NDArray[Any]
+Rest = Callable[[Array], Array | None]  # factors and offsets -> the error that they leave
+
+_FACTORS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0)
+_OFFSETS = (-1.0, -0.4, -0.1, 0.0, 0.1, 0.4, 1.0)  # of the input's own spread
+_STARTS, _STEPS, _TRIES = 3, 12, 4
+_MOVE = 1e-3  # by which a number is moved to see what moves with it: far above float32's rounding, far below the grid's
+_SPARE = 4  # numbers of the result that must be left over to say that a fit is none by chance
+_BOTH, _EACH = np.repeat(np.eye(2), 3, axis=0), np.eye(6)  # one factor and one offset; one of each a colour
+_NEAR = 1e-2  # of the error: what the right rule leaves less than
+_FITS, _SLOW = 1e-4, 0.7  # of the error: what a fit leaves; and what a step must leave less than, to go on
+_SURE, _FINEST = 8.0, 2e-5  # standard errors of a number; and what float32 leaves of one through a whole network
+
+
+class _Fit(NamedTuple):
+    """Three factors, three offsets in units of the input's spread, and the error that they leave."""
+
+    numbers: Array
+    rest: Array
+
+    @property
+    def size(self) -> float:
+        """Its rms."""
+        return float(np.sqrt(np.mean(self.rest**2)))
+
+
+def scaled_inputs(segment: Segment, left: Callable[[Segment], Array | None], before: float) -> Iterator[Change]:
+    """Changes of the input that leave nearly nothing of the error, the simplest way to say it first.
+
+    Parameters
+    ----------
+    segment : with the candidate's tensor
+    left : what a segment run in another way leaves of the error; None where it cannot be run so
+    before : the rms of the error
+    """
+    x = segment.given.get(SOURCE)
+    if x is None or segment.given.keys() != {SOURCE} or x.shape[1] != 3 or not before > 0:
+        return
+    wide, own = x.astype(np.float64), segment.whole.recipe.preprocessing
+    spread = float(wide.std()) or 1.0
+    if own is not None:
+        yield from _in_use(segment, own, wide, left, before)
+    for order in (slice(None), slice(None, None, -1)):
+        eye = np.eye(3)[:, order]
+
+        def error(numbers: Array, eye: Array = eye) -> Array | None:
+            made = ColourMap(eye * numbers[:3, None], spread * numbers[3:]).of(wide)
+            y = left(segment.changed(Change(SOURCE, given={SOURCE: made})))
+            return None if y is None else y.ravel()
+
+        if (found := _best(error, before, (_BOTH, _EACH) if eye[0, 0] else (_BOTH,))) is not None:
+            fit, off = found
+            exact = ColourMap(eye * fit.numbers[:3, None], spread * fit.numbers[3:])
+            solved = SolvedMap(exact, ColourMap(eye * off[:3, None], spread * off[3:]))
+            rules = () if solved.has_a_name(own) else said(solved, own)
+            for form, facts, made in rules:
+                if solved.allows(made):
+                    yield from fed(segment, form, made.of(wide), **facts)
+                    return
+
+
+def _in_use(
+    segment: Segment, own: Preprocessing, x: Array, left: Callable[[Segment], Array | None], before: float
+) -> Iterator[Change]:
+    """The rules of pixels that leave little of the error, that which leaves least first."""
+    found = []
+    for form, facts, made in rules_in_use(own):
+        rest = left(segment.changed(Change(SOURCE, given={SOURCE: made.of(x)})))
+        size = before if rest is None else float(np.sqrt(np.mean(rest**2)))
+        if size < _NEAR * before:
+            found.append((size, form, facts, made))
+    for _, form, facts, made in sorted(found, key=lambda each: each[0])[:_STARTS]:
+        yield from fed(segment, form, made.of(x), **facts)
+
+
+def _best(rest: Rest, before: float, bases: tuple[Array, ...]) -> tuple[_Fit, Array] | None:
+    """The fit that leaves next to nothing, and how far its numbers may be off."""
+    grid = [_fit(rest, _BOTH @ (a, o)) for a, o in itertools.product(_FACTORS, _OFFSETS)]
+    starts = sorted((fit for fit in grid if fit is not None), key=lambda fit: fit.size)[:_STARTS]
+    for basis in bases:
+        if not starts or len(starts[0].rest) < basis.shape[1] + _SPARE:
+            return None
+        found = [_down(rest, start, basis, before) for start in starts]
+        starts = sorted(found, key=lambda fit: fit.size)[:1]
+        if starts[0].size < _FITS * before:
+            return starts[0], _errors(rest, starts[0], basis)
+    return None
+
+
+def _fit(rest: Rest, numbers: Array) -> _Fit | None:
+    left = rest(numbers)
+    return None if left is None else _Fit(numbers, left)
+
+
+def _slopes(rest: Rest, fit: _Fit, basis: Array) -> Array | None:
+    """How the error moves with each number."""
+    moved = [_fit(rest, fit.numbers + _MOVE * along) for along in basis.T]
+    columns = [each.rest - fit.rest for each in moved if each is not None]
+    return np.stack(columns, axis=1) / _MOVE if len(columns) == basis.shape[1] else None
+
+
+def _down(rest: Rest, fit: _Fit, basis: Array, before: float) -> _Fit:
+    """Where the steps from a start end."""
+    damping = 1e-3
+    for _ in range(_STEPS):
+        J = _slopes(rest, fit, basis)
+        if J is None or fit.size < 1e-6 * before:
+            return fit
+        square, last = J.T @ J, fit.size
+        for _ in range(_TRIES):
+            step = np.linalg.lstsq(square + damping * np.diag(np.diag(square)), -J.T @ fit.rest, rcond=None)[0]
+            tried = _fit(rest, fit.numbers + basis @ step)
+            if tried is not None and tried.size < fit.size:
+                fit, damping = tried, damping / 10
+                break
+            damping *= 10
+        if not fit.size < _SLOW * last and fit.size > _FITS * before and damping > 1:
+            return fit
+        if fit.size == last:
+            return fit
+    return fit
+
+
+def _errors(rest: Rest, fit: _Fit, basis: Array) -> Array:
+    """How far each number may be off: by the scatter of what is left, and by float32."""
+    J = _slopes(rest, fit, basis)
+    finest = _FINEST * float(np.abs(fit.numbers).max())
+    if J is None:
+        return np.full(6, finest)
+    freedom = max(len(fit.rest) - basis.shape[1], 1)
+    sigma = float(np.sqrt((fit.rest**2).sum() / freedom))
+    off: Array = _SURE * sigma * np.abs(basis) @ np.sqrt(np.diag(np.linalg.pinv(J.T @ J))) + finest
+    return off
