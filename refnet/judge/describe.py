@@ -11,6 +11,7 @@ import numpy.typing as npt
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.refit import refit
 from refnet.judge.verdicts import judge, root_mean_square
+from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
@@ -72,6 +73,8 @@ def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
     if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
         return ()
     plain, found = limit(segment, precision), []
+    if not says(len(segment.graph), plain, precision):  # then anything lies within it
+        return ()
     for name in ALGORITHMS:
         made = limit(segment, precision._replace(algorithm=name))
         if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:

@@ -22,7 +22,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["fits", "judge_cause", "judge_segment", "lens"]
+__all__ = ["fits", "judge_cause", "judge_segment", "lens", "says"]
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +57,7 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     """
     assert segment.candidate is not None
     own, made = segment.precision or precision, limit(segment, precision)
-    if _says(len(segment.graph), made, own):
+    if says(len(segment.graph), made, own):
         found = judge(segment.candidate, made)
         if found.holds or not dumped or segment.candidate.shape != made.y.shape:
             return found
@@ -144,7 +144,7 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
     return found
 
 
-def _says(nodes: int, made: Bound, precision: Precision) -> bool:
+def says(nodes: int, made: Bound, precision: Precision) -> bool:
     """Whether a bound is narrow enough to tell honest from wrong."""
     if not np.isfinite(made.rms):
         return False
