@@ -26,6 +26,7 @@ from refnet.network import Network, load
 from refnet.networks.build import build
 from refnet.networks.random import random_input, random_params
 from refnet.session import Session
+from refnet.shares import cores
 
 __all__ = ["PEERS", "VARIABLES", "Peer", "missing_package", "timed_network"]
 
@@ -33,13 +34,16 @@ Array = npt.NDArray[Any]
 
 
 class Peer(NamedTuple):
-    """A runtime: the packages that it takes, and what makes it from (graph, params, threads)."""
+    """A runtime: the packages that it takes, and what makes it from (graph, params, threads).
+
+    Without a number of threads refnet takes those that pay, and another runtime all.
+    """
 
     packages: tuple[str, ...]
-    make: Callable[[Graph, Mapping[str, Array], int], Callable[[Array], Callable[[], Array]]]
+    make: Callable[[Graph, Mapping[str, Array], Any], Callable[[Array], Callable[[], Array]]]
 
 
-def _refnet(graph: Graph, params: Mapping[str, Array], threads: int) -> Callable[[Array], Callable[[], Array]]:
+def _refnet(graph: Graph, params: Mapping[str, Array], threads: int | None) -> Callable[[Array], Callable[[], Array]]:
     session = Session(graph, params, threads=threads)
 
     def prepare(x: Array) -> Callable[[], Array]:
@@ -114,7 +118,8 @@ def _serve(name: str) -> None:
             graph, params = timed_network(request["model"], request["width"], request["size"])
             x = random_input(graph, request["batch"])
             started = time.perf_counter()
-            run = PEERS[name].make(graph, params, request["threads"])(x)
+            threads = request["threads"] or (cores() if PEERS[name].packages else None)
+            run = PEERS[name].make(graph, params, threads)(x)
             y = run()
             first = time.perf_counter() - started
             answer = {"first": first, "peak": _peak(), "output": np.asarray(y).tolist()}

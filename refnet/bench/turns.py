@@ -24,13 +24,13 @@ _PAUSE = 0.15  # seconds before a turn, in which threads that spin for more work
 
 
 class Workload(NamedTuple):
-    """What is run: random weights and images, by `random_params` and `random_input`."""
+    """What is run: random weights and images, by `random_params` and `random_input`; no threads: as each has them."""
 
     model: str
     width: float
     size: tuple[int, int] | None
     batch: int
-    threads: int
+    threads: int | None
 
 
 class Measured(NamedTuple):

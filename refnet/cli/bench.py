@@ -24,7 +24,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=positive_argument, nargs="+", default=[1], metavar="N", help="images at once (1)"
     )
-    parser.add_argument("--threads", type=positive_argument, default=cores(), help="cores to use (all)")
+    parser.add_argument(
+        "--threads", type=positive_argument, help="cores to use (all; for one image of refnet those that pay)"
+    )
     parser.add_argument("--width", type=float, default=1.0, help="width multiplier")
     parser.add_argument("--size", type=size_argument, metavar="H,W", help="size of the images in pixels")
     parser.add_argument(
@@ -89,7 +91,10 @@ def _run(options: argparse.Namespace) -> int:
         "\nms: median of a whole batch. refnet is: its median over the runtime's, less than 1 where refnet is faster.\n"
         "first: with all that prepares it. peak: memory of the process."
     )
-    say(", ".join(f"{name} {value}" for name, value in machine(peers).items()) + f", threads {options.threads}")
+    say(
+        ", ".join(f"{name} {value}" for name, value in machine(peers).items())
+        + f", threads {options.threads or cores()}"
+    )
     for name, package in left_out.items():
         say(f"refnet bench: {name} is left out: {package} is not installed", aside=True)
     return 0
