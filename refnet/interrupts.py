@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-__all__ = ["ending_in_order", "held", "taking_place"]
+__all__ = ["ending_in_order", "held", "on_the_way", "taking_place"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -71,6 +71,16 @@ def taking_place() -> Iterator[None]:
     with held():
         yield
         _State.over = True
+
+
+@contextmanager
+def on_the_way() -> Iterator[None]:
+    """A block whose outputs are not the command's answer: after it signals are obeyed as before."""
+    before = _State.over
+    try:
+        yield
+    finally:
+        _State.over = before
 
 
 def _obey(number: int, _: object) -> None:

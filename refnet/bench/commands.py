@@ -20,6 +20,7 @@ import numpy as np
 from refnet import child
 from refnet.errors import RequestError
 from refnet.files.write import write_weights
+from refnet.interrupts import on_the_way
 from refnet.network import Network
 from refnet.networks.build import build
 from refnet.networks.random import random_params
@@ -84,7 +85,8 @@ def time_commands(
     """
     with tempfile.TemporaryDirectory() as folder:
         graph = build(model, size=size)
-        _make(Network(graph, random_params(graph)), Path(folder))
+        with on_the_way():
+            _make(Network(graph, random_params(graph)), Path(folder))
         words = {"model": model, "size": "{},{}".format(*graph.recipe.size)}
         argvs = {name: tuple(word.format(**words) for word in argv) for name, argv in _COMMANDS.items()}
         rows = {name: CommandTime(name, " ".join(("refnet", *argv)), [], [], [], []) for name, argv in argvs.items()}

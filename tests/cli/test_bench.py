@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from refnet import interrupts
 from refnet.bench import commands
 from refnet.bench.turns import Workload, measure
 from refnet.cli import main
@@ -129,3 +131,11 @@ def test_a_peer_that_dies_is_named(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RequestError, match=r"refnet: failed, see above"):
         measure(Workload("torchvision/mobilenet_v3_small", 0.35, (32, 32), 1, 1), [])
+
+
+def test_files_that_commands_are_timed_on_leave_the_command_to_be_interrupted():
+    with interrupts.ending_in_order():
+        with interrupts.on_the_way(), interrupts.taking_place():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
