@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,7 +150,7 @@ def _progress(budget: int) -> Callable[[SearchTrial], None]:
         if trial.reward > best or trial.number % 20 == 0:
             best = max(best, trial.reward)
             here = f"{trial.accuracy:.1%} in {trial.ms:.3f} ms, reward {trial.reward:.4f}"
-            print(f"refnet: trial {trial.number} of {budget}: {here}; best {best:.4f}", file=sys.stderr, flush=True)
+            say(f"refnet: trial {trial.number} of {budget}: {here}; best {best:.4f}", aside=True)
 
     return after_trial
 

@@ -76,7 +76,7 @@ def kept(table, store):
     """Of the mistakes that the spread finds, how many are found by the yardstick that is chosen."""
     found, all_ = 0, 0
     for row in table[store]:
-        by_bound = yardstick._says(row.nodes, row.bound, Precision.of(store))
+        by_bound = yardstick.says(row.nodes, row.bound, Precision.of(store))
         for bound_holds, spread_holds in row.mistaken:
             all_ += not spread_holds
             found += not spread_holds and not (by_bound and bound_holds)

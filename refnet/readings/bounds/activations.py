@@ -72,7 +72,7 @@ def thresholded_relu(x: Value, *, threshold: float) -> Value:
         np.where(beside <= each, size + each, np.where(x.y > threshold, each, 0)) for each in x.total[:2]
     )
     var = np.where(beside <= x.total[0], x.y**2 + x.total[2], np.where(x.y > threshold, x.total[2], 0))
-    return closed(y, worst, expected, var, x.precision)
+    return kept(y, worst, expected, var, x.precision)
 
 
 def clip(x: Value, *, low: float, high: float) -> Value:
