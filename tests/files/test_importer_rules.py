@@ -9,8 +9,8 @@ import pytest
 
 from refnet import FormatError
 from refnet.files.containers import torch_modules
-from refnet.files.containers.structure import Operation
-from refnet.files.importers import ncnn, onnx, openvino, tflite_moves
+from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
+from refnet.files.importers import keras, ncnn, onnx, onnx_quantised, openvino, tflite_integers, tflite_moves
 from refnet.files.importers.builder import Map
 
 
@@ -58,6 +58,32 @@ def test_windows_are_refused_only_where_they_reach_beyond_the_padding(side, beyo
                 pool(asked("pool"), one, image(side, side))
         else:
             assert pool(asked("pool"), one, image(side, side))[1]["stride"] == (4, 4)
+
+
+# ---------------------------------------------------------------------------------------------------------------- keras
+
+
+def test_a_mean_of_keras_written_as_a_function_is_over_the_axes_of_its_input():
+    function = operation(function="math.reduce_mean", keywords={"axis": (1, 2)})
+    given, options = keras._KerasModel.lambda_operation(None, asked("mean"), function, image(4, 4, "NHWC"))
+    assert (given[2], options) == ("HW", {"keep": False})
+
+
+# ------------------------------------------------------------------------------------------------------------- integers
+
+
+def test_a_mean_of_integers_reads_one_tensor_in_floats():
+    pool = Operation("com.microsoft.QLinearAveragePool", ("x", "xs", "xz", "ys", "yz"), ("y",))
+    made = onnx_quantised.real_operations(Contents("onnx", {}, Structure("", (pool,), {"x": ()}, ("y",))))
+    assert [(op.op, op.inputs) for op in made.structure.operations] == [("AveragePool", ("x",))]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_operation_computes_in_integers_whichever_of_its_outputs_is_of_them(place):
+    scale = IntegerScale(np.ones(1), np.zeros(1), 0)
+    scales, dtypes = {"ab"[place]: scale}, {"a": "int8", "b": "int8"}
+    structure = Structure("", (Operation("SPLIT", (), ("a", "b")),), {}, (), scales, dtypes)
+    assert tflite_integers.is_quantised(structure)
 
 
 # ----------------------------------------------------------------------------------------------------------------- pads

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from support import DATA
 
-from refnet import FormatError, Network, RequestError, load
+from refnet import FormatError, Network, RequestError, build, load
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz, pth
+from refnet.files.identify import reading
 from refnet.files.identify.prefixes import Prefix, prefixes
+from refnet.files.schemes import entries
 from refnet.report.differences import line
 
 EXPECTED: dict[str, Any] = dict(np.load(DATA / "modules" / "expected.npz"))  # made by data/make_modules.py
@@ -206,6 +208,14 @@ def test_the_same_network_twice_needs_a_word(modules: Path) -> None:
     found = identify(path, prefix="teacher.")
     assert found.notes[0]._replace(names=()) == ("outside", (), 200)
     assert agrees(load(path, prefix="teacher."), path.name)
+
+
+def test_of_names_that_are_there_twice_those_of_a_network_are_read() -> None:
+    graph = build(V2[0], width=V2[1], size=32)
+    arrays = {entry.key: np.zeros(entry.shape, np.float32) for entry in entries(graph, "torchvision").values()}
+    both = {f"{prefix}{key}": array for prefix in ("a.", "b.") for key, array in arrays.items()}
+    both["a.features.0.0.weight"] = np.zeros(3, np.float32)
+    assert reading._prefix(both, reading.Asked(), {}) == Prefix("b.", "")
 
 
 def test_arrays_outside_the_prefix_are_left_out_only_when_asked(modules: Path) -> None:

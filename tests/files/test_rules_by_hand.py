@@ -108,6 +108,12 @@ def test_each_convolution_that_is_another_counts_and_each_habit_once():
     assert structure._unlike(found) == 4 + 3
 
 
+def test_a_beginning_goes_on_to_the_activation_before_the_next_convolution():
+    cut = build("torchvision/mobilenet_v2", width=0.35, size=32).leading_to("stem.act")
+    found = structure._beginning(cut, "torchvision/mobilenet_v2", 0.35, 1)
+    assert (found.until, found.beyond) == ("stem.act", ())
+
+
 # ----------------------------------------------------------------------------------------------------------- importers
 
 

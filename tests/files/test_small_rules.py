@@ -12,13 +12,18 @@ import pytest
 from refnet import FormatError, Graph, Node, Recipe, RequestError
 from refnet.files import labels, shipped
 from refnet.files.containers import atomic, hdf5, keras_config, tensorflow_values
+from refnet.files.containers.structure import Contents, Submodule
 from refnet.files.graph_text import graph_text
-from refnet.files.identify import head_layers
+from refnet.files.identify import head_layers, heads, settings
 from refnet.files.identify.prefixes import Prefix, prefixes
 from refnet.files.importers import builder, onnx
 from refnet.files.importers.operations import image_source
 from refnet.files.importers.stored import import_stored
+from refnet.files.integers_npz import ABOUT, integers_in, write_integers_npz
+from refnet.files.quantised.torch_state import _TorchReader
+from refnet.files.schemes import Entry
 from refnet.graph import SOURCE
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 # ------------------------------------------------------------------------------------------------ a child that fails
 
@@ -123,6 +128,42 @@ def test_a_layer_of_a_head_is_known_by_its_arrays(held, kind):
     assert (None if found is None else found.op) == kind
 
 
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [(("head.0", "head.1"), True), (("a.0", "b.1"), False), (("head.0", "head.2"), False), (("a", "b"), False)],
+)
+def test_nothing_stands_between_layers_that_follow_each_other_in_one_sequence(paths, shown):
+    layers = [
+        head_layers.HeadLayer("linear", path, {"w": Entry(f"{path}.weight", (5, 5), (0, 1))}, 5, 5, 0) for path in paths
+    ]
+    part = heads.Part({f"{path}.weight": f"{path}.weight" for path in paths})
+    if shown:
+        assert heads._shown(layers, part) == ("linear", "linear")
+    else:
+        with pytest.raises(FormatError, match="is not in the file: say it"):
+            heads._shown(layers, part)
+
+
+@pytest.mark.parametrize(
+    ("pads", "symmetric", "made"),
+    [
+        ((1, 0), True, [("pad", ((1, 1), (0, 0)))]),
+        ((1, 0), False, [("pad", ((1, 1), (0, 0)))]),
+        ((0, 0), True, [("pad", ((0, 0), (0, 0)))]),
+        ((0, 0), False, []),  # it may be padded before it is called
+    ],
+)
+def test_a_convolutions_pads_are_taken_unless_there_are_none_and_its_vendor_pads_before_it(pads, symmetric, made):
+    one = (1, 1)
+    node = Node("a", "conv2d", (SOURCE,), {"w": (4, 3, 3, 3)}, {"stride": one, "dilation": one, "pad": (one, one)})
+    module = Submodule("torch.nn.modules.conv.Conv2d", {"padding": pads})
+    assert list(settings._filter(node, "a", module, (3, 8, 8), symmetric)) == [
+        ("stride", one),
+        ("dilation", one),
+        *made,
+    ]
+
+
 def named(prefix, names):
     return {prefix + name: None for name in names}
 
@@ -187,6 +228,29 @@ def test_a_graph_is_read_with_its_arrays_in_float32_and_what_they_were_stored_in
 def test_arrays_that_are_not_those_of_the_graph_beside_them_are_refused(changed, words):
     with pytest.raises(FormatError, match=words):
         import_stored(beside(**changed))
+
+
+# ------------------------------------------------------------------------------------------------------------- integers
+
+
+def test_integers_are_written_with_their_scales_and_biases_without(tmp_path):
+    step = Quantisation(0.5, -3, None, "int8")
+    graph = Graph(Recipe("own", 1.0, (1, 1), 2), (Node("a", "linear", (SOURCE,), {"w": (2, 3), "b": (2,)}),))
+    params = {"a.w": QuantisedTensor(np.ones((2, 3), np.int8), step), "a.b": np.array([5, 6], np.int32)}
+    write_integers_npz(tmp_path / "a.npz", graph, params, {"a": step}, "tflite")
+    with np.load(tmp_path / "a.npz") as file:
+        assert set(file) == {ABOUT, "a.w", "a.w.scale", "a.w.zero_point", "a.b"}
+        found = integers_in(tmp_path / "a.npz", dict(file))[1]
+    assert (found["a.w"].quantisation.scale, found["a.w"].quantisation.zero_point) == (0.5, -3)
+    assert found["a.b"].tolist() == [5, 6]
+
+
+def test_a_hard_swish_of_pytorch_has_the_scale_of_the_module_behind_its_convolution():
+    contents = Contents("pth", {}, steps={"quant": (1.0, 0), "features.0.2": (0.5, 3)})
+    reader = _TorchReader(contents, SimpleNamespace())
+    reader.paths["conv"] = "features.0.0"
+    reader._other(Node("act", "hard_swish", ("conv",)))
+    assert (reader.nodes, reader.quantised["act"].single()) == ([Node("act", "hard_swish", ("conv",))], (0.5, 3))
 
 
 # -------------------------------------------------------------------------------------------------------------- outputs

@@ -36,7 +36,7 @@ def is_quantised(structure: Structure) -> bool:
 
     def integer(op: Operation) -> bool:
         read = op.inputs[:2] if op.op in _WEIGHED else [name for name in op.inputs if name in structure.scales]
-        made = [name for name in op.outputs[:1] if name in structure.scales] if op.op not in _WEIGHED else []
+        made = [name for name in op.outputs if name in structure.scales] if op.op not in _WEIGHED else []
         known = {dtypes.get(name) for name in (*(read if op.op != "DEQUANTIZE" else ()), *made)}
         return bool(known.intersection(_INTEGERS)) and (op.op != "QUANTIZE" or dtypes.get(op.inputs[0]) in _INTEGERS)
 
