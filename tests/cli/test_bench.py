@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def test_everyday_commands_are_run_on_the_files_that_are_made_for_them(capsys, m
 
     def run(argv, folder):
         monkeypatch.chdir(folder)
+        shutil.rmtree("made", ignore_errors=True)
         name, status = argv[0], 0 if argv == ("check",) else main(list(argv))
         answers.setdefault(name, []).append(status)
         capsys.readouterr()

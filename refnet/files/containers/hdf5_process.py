@@ -52,7 +52,7 @@ def work() -> None:
     data = sys.stdin.buffer.read()
     # libhdf5 and the dataset being read each have a copy of what the file holds. A whole network takes a tenth of a
     # second of an idle machine; on one that does other things a tenth became more than one.
-    _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=4 + len(data) / (16 << 20)))
+    _limit(_Limits(memory=(160 << 20) + 3 * len(data), seconds=2 + len(data) / (16 << 20)))
     try:
         try:
             image = h5py.h5f.open_file_image(data)
