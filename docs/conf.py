@@ -17,6 +17,7 @@ exclude_patterns = ["play/*.md"]
 html_theme = "furo"
 html_title = "refnet"
 html_copy_source = False
+html_show_copyright = False
 html_theme_options = {"source_repository": "", "source_branch": "", "source_directory": ""}
 
 myst_heading_anchors = 3

@@ -1,4 +1,4 @@
-"""Write search.md and its pictures: searches with a known optimum, the controller's settings, and a real search.
+"""Write searches.md and its pictures: searches with a known optimum, the controller's settings, and a real search.
 
 Usage: PYTHONPATH=. python docs/make_search.py FOLDER. The real searches keep their logs in FOLDER and go on with those
 that are there; they take some minutes each, and their latencies are this machine's.
@@ -166,7 +166,7 @@ def main() -> None:
         budget=BUDGET,
         real=real(Path(sys.argv[1])),
     )
-    (HERE / "search.md").write_text(page)
+    (HERE / "searches.md").write_text(page)
     print(page)
 
 

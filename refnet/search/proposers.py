@@ -20,7 +20,7 @@ __all__ = ["PROPOSERS", "Proposer", "by_chance", "by_controller", "by_evolution"
 Points = Generator[Point, float, None]
 Proposer = Callable[[Sequence[int], np.random.Generator], Points]
 
-_HIDDEN = 32  # tuned with _RATE, _BATCH and _ENTROPY: docs/search.md has the table
+_HIDDEN = 32  # tuned with _RATE, _BATCH and _ENTROPY: docs/searches.md has the table
 _RATE = 0.01
 _BATCH = 4
 _ENTROPY = 0.1  # of the bonus, in deviations of the reward
