@@ -26,6 +26,7 @@ class _State:
     held = 0  # outputs that are taking their place
     waiting = 0  # the signal that came meanwhile
     over = False  # an output is there
+    aside = 0  # blocks whose outputs are not the command's answer
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def ending_in_order() -> Iterator[None]:
     numbers = [getattr(signal, name) for name in _NAMES if here and hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     _State.caught = tuple(number for number, how in before.items() if how not in (signal.SIG_IGN, None))
-    _State.held, _State.waiting, _State.over = 0, 0, False
+    _State.held, _State.waiting, _State.over, _State.aside = 0, 0, False, 0
     unraisable = sys.unraisablehook
     for number in _State.caught:
         signal.signal(number, _obey)
@@ -70,17 +71,17 @@ def taking_place() -> Iterator[None]:
     """A block in which an output takes its place: no signal parts it from what is said of it."""
     with held():
         yield
-        _State.over = True
+        _State.over = _State.over or not _State.aside
 
 
 @contextmanager
 def on_the_way() -> Iterator[None]:
-    """A block whose outputs are not the command's answer: after it signals are obeyed as before."""
-    before = _State.over
+    """A block whose outputs are not the command's answer: signals are obeyed between them and after it, as before."""
+    _State.aside += 1
     try:
         yield
     finally:
-        _State.over = before
+        _State.aside -= 1
 
 
 def _obey(number: int, _: object) -> None:

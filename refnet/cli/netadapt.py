@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,10 +95,9 @@ def _adapted(options: argparse.Namespace, net: Network, log: Path, picture: Path
     from refnet.search.scan_task import ScanTuning, accuracy_on_scans
 
     asked = latency_model(options.latency)  # refused before there is a log
-    tried: list[Scored] = []
     tuning = ScanTuning(net)
     with (
-        _telling(tried, options.quiet) as (after, after_step),
+        _telling(options.quiet) as (after, after_step),
         working(jobs) if jobs > 1 else nullcontext() as executor,
     ):
 
@@ -121,9 +120,14 @@ def _adapted(options: argparse.Namespace, net: Network, log: Path, picture: Path
         words = {**bound_to(net, run_with(asked)), "latency": options.latency}
         with SearchLog(log, words, resume=options.resume) as opened:
             times = {record["layer"]: float(record["ms"]) for record in opened.found if "layer" in record}
-            model = latency_model(options.latency, times, lambda layer, ms: opened.add({"layer": layer, "ms": ms}))
+
+            def grown(_: object, new: Mapping[str, float]) -> None:
+                for layer, ms in new.items():
+                    opened.add({"layer": layer, "ms": ms})
+
+            model = latency_model(options.latency, times, grown)
             found = adapt(net, run_with(model), opened.found, opened.add, _kept(log))
-            _finish(options, net, found, tried, model, log, picture)
+            _finish(options, net, found, model, log, picture)
 
 
 def _kept(log: Path) -> KeptNetwork:
@@ -133,14 +137,13 @@ def _kept(log: Path) -> KeptNetwork:
 
 
 @contextmanager
-def _telling(tried: list[Scored], quiet: bool) -> Iterator[tuple[AfterProposal, AfterStep]]:
+def _telling(quiet: bool) -> Iterator[tuple[AfterProposal, AfterStep]]:
     """What moves a bar with each proposal, and tells each step on stderr."""
     from refnet.report.adaptation import step_line
 
     with progress("proposal") as move:
 
         def after(scored: Scored, done: int, total: int) -> None:
-            tried.append(scored)
             move(done, total)
 
         def after_step(step: AdaptStep, number: int, whole: float) -> None:
@@ -154,7 +157,6 @@ def _finish(
     options: argparse.Namespace,
     net: Network,
     found: Adaptation,
-    tried: list[Scored],
     latency: LatencyOf,
     log: Path,
     picture: Path,
@@ -172,7 +174,7 @@ def _finish(
         _scaled(net, latency, last, tuple(options.kinds.split(","))),
         uniform[0],
     ]
-    write_text(picture, adaptation_picture(found.steps, tried, uniform, unit))
+    write_text(picture, adaptation_picture(found.steps, found.tried, uniform, unit))
     write_weights(found.net.graph, found.net.params, options.out)
     _kept(log).remove()
     if options.json:

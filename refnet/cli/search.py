@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from refnet.cli.common import Command, print_json, say, write_text
 from refnet.errors import RequestError
 from refnet.files.containers.atomic import writable
+from refnet.interrupts import on_the_way
 from refnet.text import plain
 
 if TYPE_CHECKING:
-    from refnet.search.on_digits import LayerClock
+    from refnet.search.latency import LatencyTable
+    from refnet.search.models import LayerClock
     from refnet.search.trials import SearchRun, SearchTrial
 
 _SIZE, _CLASSES = (32, 32), 10
@@ -109,7 +111,7 @@ def _searched(options: argparse.Namespace) -> int:
 def _clock(options: argparse.Namespace) -> LayerClock:
     """The latency of networks by the table that the user means."""
     from refnet.search.latency import read_latencies
-    from refnet.search.on_digits import LayerClock
+    from refnet.search.models import LayerClock
 
     path = options.table
     if path is None and options.log is not None:
@@ -119,7 +121,12 @@ def _clock(options: argparse.Namespace) -> LayerClock:
     there = Path(path).exists()
     if not there:
         writable(path)
-    return LayerClock(read_latencies(path) if there else None, path)
+
+    def grown(table: LatencyTable, _: object) -> None:
+        with on_the_way():  # the table is no answer: the search can still be ended
+            table.write(path)
+
+    return LayerClock(read_latencies(path) if there else None, grown)
 
 
 def _target(clock: LayerClock) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from refnet.errors import RequestError
 from refnet.graph import Graph
@@ -12,53 +14,64 @@ from refnet.search.latency import LatencyTable, layer_times, measured, read_late
 from refnet.search.layers import bytes_moved, multiply_adds
 from refnet.search.proposals import LatencyOf
 
-__all__ = ["COUNTS", "HERE", "MeasuredLatency", "TableLatency", "latency_model"]
+__all__ = ["COUNTS", "HERE", "LayerClock", "latency_model"]
 
 COUNTS: Mapping[str, LatencyOf] = {"multiply-adds": multiply_adds, "bytes": bytes_moved}
 HERE = "here"
 
-
-class TableLatency:
-    """Milliseconds of a graph by a table of any machine, which must have all of its layers."""
-
-    def __init__(self, table: LatencyTable) -> None:
-        self.table = table
-
-    def __call__(self, graph: Graph) -> float:
-        """The milliseconds of a graph."""
-        return math.fsum(each.ms for each in layer_times(graph, self.table))
+Grown = Callable[[LatencyTable, Mapping[str, float]], object]
 
 
-class MeasuredLatency:
-    """Milliseconds of a graph on this machine: each layer is measured when it is first asked for, and never again.
+class LayerClock:
+    """Milliseconds of a graph, the sum of its layers' times by a table.
+
+    A layer that a table of this machine lacks is measured when it is first asked for, and never again. A table of
+    another machine must have all layers.
 
     Parameters
     ----------
-    known : milliseconds by the name of a layer, measured on this machine before
-    told : called with (layer, ms) of each layer that is measured, so that it can be stored with the run
+    table : by default an empty one of this machine
+    grown : called with (table, times) when layers have been measured: the table with them, their milliseconds by name
+
+    Examples
+    --------
+    >>> from refnet.networks.build import build
+    >>> from refnet.search.layers import layers
+    >>> graph = build("refnet/digits")
+    >>> chip = LatencyTable("a chip", {layer.name: 0.5 for layer in layers(graph)})
+    >>> LayerClock(chip)(graph) == 0.5 * len(layers(graph))
+    True
     """
 
-    def __init__(self, known: Mapping[str, float], told: Callable[[str, float], object]) -> None:
-        self.table, self.told = LatencyTable(this_machine(), dict(known)), told
+    def __init__(self, table: LatencyTable | None = None, grown: Grown = lambda table, times: None) -> None:
+        self.table = LatencyTable(this_machine()) if table is None else table
+        self.grown = grown
 
     def __call__(self, graph: Graph) -> float:
-        """The milliseconds of a graph."""
-        before = self.table
-        self.table = measured([graph], before)
-        for name, ms in self.table.layers.items():
-            if name not in before.layers:
-                self.told(name, ms)
+        """The milliseconds of a graph.
+
+        Raises
+        ------
+        RequestError
+            if the table is of another machine and has no time of a layer.
+        """
+        if self.table.machine == this_machine():
+            before, self.table = self.table.layers, measured([graph], self.table)
+            times = {name: ms for name, ms in self.table.layers.items() if name not in before}
+            if times:
+                self.grown(self.table, times)
         return math.fsum(each.ms for each in layer_times(graph, self.table))
 
 
 def latency_model(
-    name: str, known: Mapping[str, float] | None = None, told: Callable[[str, float], object] = lambda layer, ms: None
+    name: str, known: Mapping[str, float] = MappingProxyType({}), grown: Grown = lambda table, times: None
 ) -> LatencyOf:
     """The model of a name: one of `COUNTS`, 'here', or the path of a table.
 
     Parameters
     ----------
-    known, told : see `MeasuredLatency`
+    known : milliseconds by the name of a layer, which the run measured on this machine before
+    grown : see `LayerClock`
 
     Raises
     ------
@@ -74,7 +87,8 @@ def latency_model(
     if name in COUNTS:
         return COUNTS[name]
     if name == HERE:
-        return MeasuredLatency(known or {}, told)
+        return LayerClock(LatencyTable(this_machine(), known), grown)
     if not Path(name).is_file():
         raise RequestError(f"{name}: no such table; latency is one of {', '.join(COUNTS)}, {HERE}, or a table's path")
-    return TableLatency(read_latencies(name))
+    table = read_latencies(name)
+    return LayerClock(replace(table, layers={**known, **table.layers}), grown)

@@ -83,10 +83,12 @@ class Adaptation:
     ----------
     net : the last network
     steps : the networks on the way, the first and the last one included
+    tried : every proposal, those that the log had included
     """
 
     net: Network
     steps: tuple[AdaptStep, ...]
+    tried: tuple[Scored, ...]
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def netadapt(
 
     Returns
     -------
-    adaptation : the last network, and the steps to it
+    adaptation : the last network, the steps to it, and every proposal
 
     Raises
     ------
@@ -235,7 +237,7 @@ def adapt(
         if kept is not None:
             kept.put(number, net)
         run.after_step(steps[-1], number, steps[0].latency)
-    return Adaptation(net, tuple(steps))
+    return Adaptation(net, tuple(steps), tuple(known.values()))
 
 
 def best_of(scored: Sequence[Scored], before: AdaptStep, metric: str = "ratio") -> Scored:
@@ -314,9 +316,9 @@ def _step(
     most: float,
     run: Run,
     add: Callable[[Mapping[str, Any]], object],
-    known: Mapping[tuple[int, str], Scored],
+    known: dict[tuple[int, str], Scored],
 ) -> tuple[Scored, Network]:
-    """Make the proposals of a step, judge them, keep the best."""
+    """Make the proposals of a step, judge those that are not known, keep the best."""
     made = list(proposals(net.graph, run.latency, most, kinds=run.kinds, divisor=run.divisor, every=run.every))
     if not made:
         _refuse_all(net.graph, before, most, run)
@@ -330,6 +332,7 @@ def _step(
             outcome = next(outcomes)
             one = _judged(number, each, outcome)
             add(one._asdict())
+            known[number, one.proposal] = one
         elif (one.channels, one.latency) != (each.channels, each.latency):
             raise RequestError(f"{each}: the log has {one} in {one.latency:g}: latencies are others than they were")
         scored.append(one)

@@ -1,4 +1,4 @@
-"""How a search judges networks without a framework: the shipped digits, features at random, times of layers.
+"""How a search judges networks without a framework: the shipped digits, features at random.
 
 Weights are `random_params`; batch norm is measured and the last layer solved for on some scans, and what is right of
 others is the accuracy. So it says how good a network's features are before training, and no more.
@@ -6,7 +6,6 @@ others is the accuracy. So it says how good a network's features are before trai
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,10 @@ from refnet.graph import Graph
 from refnet.networks.build import build
 from refnet.networks.random import random_params
 from refnet.search.head import proportion_right, refitted, split_scans
-from refnet.search.latency import LatencyTable, layer_times, measured, this_machine
 from refnet.search.layers import Layer, layers
 from refnet.search.space import Point, Space, decisions, table_of
 
-__all__ = ["LayerClock", "held_out_accuracy", "layers_of_space", "proxy_accuracy"]
+__all__ = ["held_out_accuracy", "layers_of_space", "proxy_accuracy"]
 
 
 _EVERY = 2  # of the scans that there are to fit to: half are as telling, in half the time
@@ -37,42 +35,6 @@ def held_out_accuracy(graph: Graph) -> float:
 def _fitted(graph: Graph) -> dict[str, Any]:
     scans = split_scans().fitted
     return refitted(graph, random_params(graph), scans.x[::_EVERY], scans.labels[::_EVERY])
-
-
-class LayerClock:
-    """The latency of graphs by a table, which is added to where it is of this machine.
-
-    Parameters
-    ----------
-    table : by default an empty one of this machine
-    path : where the table is kept, written whenever it has grown
-
-    Examples
-    --------
-    >>> graph = build("refnet/digits")
-    >>> chip = LatencyTable("a chip", {layer.name: 0.5 for layer in layers(graph)})
-    >>> LayerClock(chip)(graph) == 0.5 * len(layers(graph))
-    True
-    """
-
-    def __init__(self, table: LatencyTable | None = None, path: str | os.PathLike[str] | None = None) -> None:
-        self.table = LatencyTable(this_machine()) if table is None else table
-        self.path = path
-
-    def __call__(self, graph: Graph) -> float:
-        """Milliseconds.
-
-        Raises
-        ------
-        RequestError
-            if the table is of another machine and has no time of a layer.
-        """
-        if self.table.machine == this_machine():
-            grown = measured([graph], self.table)
-            if len(grown.layers) > len(self.table.layers) and self.path is not None:
-                grown.write(self.path)
-            self.table = grown
-        return sum(each.ms for each in layer_times(graph, self.table))
 
 
 def layers_of_space(space: Space, size: tuple[int, int], classes: int) -> list[Layer]:

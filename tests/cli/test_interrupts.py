@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from refnet.interrupts import ending_in_order, held, taking_place
+from refnet.interrupts import ending_in_order, held, on_the_way, taking_place
 
 # ruff: noqa: PT012
 
@@ -81,6 +81,16 @@ def test_a_signal_while_an_output_fails_to_take_its_place_ends_the_command():
     with pytest.raises(SystemExit), ending_in_order(), taking_place():
         signal.raise_signal(signal.SIGTERM)
         raise OSError
+
+
+def test_a_signal_while_a_file_on_the_way_takes_its_place_is_obeyed_then():
+    reached = []
+    with pytest.raises(SystemExit), ending_in_order(), on_the_way():
+        with taking_place():
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("inside")
+        reached.append("behind")
+    assert reached == ["inside"]
 
 
 def test_a_held_signal_is_obeyed_at_the_end_of_the_block():

@@ -18,7 +18,7 @@ from refnet.graph import check
 from refnet.readings.shapes import shapes, well_formed
 from refnet.search.latency import LatencyTable
 from refnet.search.layers import bytes_moved, layers, multiply_adds
-from refnet.search.models import MeasuredLatency, TableLatency, latency_model
+from refnet.search.models import LayerClock, latency_model
 from refnet.search.netadapt import METRICS, AdaptStep, Scored, best_of
 from refnet.search.proposals import largest_count, proposals, shrinkables
 from refnet.search.uniform import uniform_graph
@@ -155,7 +155,7 @@ def test_fine_tuning_gets_each_proposal_cut_out_of_the_network_before():
 
 
 def same(one, other):
-    return one.steps == other.steps and all(
+    return (one.steps, one.tried) == (other.steps, other.tried) and all(
         np.array_equal(one.net.params[n], other.net.params[n]) for n in one.net.params
     )
 
@@ -176,12 +176,11 @@ def test_whatever_tries_the_proposals_the_result_is_the_same(executor, tmp_path)
 
 
 def test_the_log_has_every_proposal_as_a_line(tmp_path):
-    tried = []
-    found = run(small_net(), log=tmp_path / "log", after=lambda scored, done, total: tried.append(scored))
+    found = run(small_net(), log=tmp_path / "log")
     head, first, *lines = map(json.loads, (tmp_path / "log").read_text().splitlines())
     assert (head["target"], head["metric"], first["step"]) == (0.8, "ratio", 0)
     proposed = [line for line in lines if "proposal" in line]
-    assert [{**line, "widths": tuple(line["widths"])} for line in proposed] == [each._asdict() for each in tried]
+    assert [{**line, "widths": tuple(line["widths"])} for line in proposed] == [each._asdict() for each in found.tried]
     assert [line["kept"] for line in lines if "kept" in line] == [step.kept.proposal for step in found.steps[1:]]
     assert not (tmp_path / "log.part").exists()
 
@@ -322,19 +321,19 @@ def test_a_table_without_a_layer_is_told_with_the_proposal():
     net = small_net()
     chip = LatencyTable("a chip", {layer.name: 1.0 for layer in layers(net.graph)})
     with pytest.raises(RequestError, match=r"step 1: block1.project 16 -> 8: the table of a chip has no time of the l"):
-        run(net, latency=TableLatency(chip))
+        run(net, latency=LayerClock(chip))
 
 
 def test_layers_are_measured_once_and_told_so_that_they_can_be_kept(monkeypatch):
     times = iter(np.arange(1, 1000) / 1000)
     monkeypatch.setattr("refnet.search.latency._time_layer", lambda layer: next(times))
     told = {}
-    model = MeasuredLatency({}, told.__setitem__)
+    model = LayerClock(grown=lambda table, new: told.update(new))
     graph = small_net().graph
     first = model(graph)
     assert set(told) == {layer.name for layer in layers(graph)}
     assert model(graph) == first == pytest.approx(sum(told.values()))
-    again = MeasuredLatency(told, lambda name, ms: pytest.fail("measured again"))
+    again = latency_model("here", told, lambda table, new: pytest.fail("measured again"))
     assert again(graph) == first
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -14,7 +15,8 @@ from refnet import RequestError, build
 from refnet.cli import main
 from refnet.search.latency import LatencyTable, read_latencies, this_machine
 from refnet.search.layers import layers
-from refnet.search.on_digits import LayerClock, held_out_accuracy, layers_of_space, proxy_accuracy
+from refnet.search.models import LayerClock
+from refnet.search.on_digits import held_out_accuracy, layers_of_space, proxy_accuracy
 from refnet.search.space import DIGITS, decisions, table_of
 
 SMALLEST = table_of(DIGITS, (0,) * 24)
@@ -51,7 +53,7 @@ def test_the_proxy_is_a_share_that_is_better_than_chance():
 
 def test_a_clock_of_this_machine_measures_what_it_lacks_and_keeps_it(tmp_path):
     graph, path = build(SMALLEST, size=(32, 32), classes=10), tmp_path / "here.json"
-    clock = LayerClock(path=path)
+    clock = LayerClock(grown=lambda table, times: table.write(path))
     took = clock(graph)
     assert took == clock(graph) > 0
     assert read_latencies(path) == clock.table
@@ -65,6 +67,20 @@ def test_a_clock_of_another_machine_measures_nothing():
     with pytest.raises(RequestError) as refused:
         LayerClock(LatencyTable("a chip", known))(graph)
     assert f"the table of a chip has no time of the layer {missing!r}" in str(refused.value)
+
+
+def test_a_search_can_be_ended_once_it_has_written_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("refnet.search.latency._time_layer", lambda layer: layer.macs / 1e5)
+    monkeypatch.setattr("refnet.search.on_digits.proxy_accuracy", lambda graph: signal.raise_signal(signal.SIGTERM))
+    table = tmp_path / "here.json"
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["search", "--budget", "1", "--table", str(table)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert read_latencies(table).layers
 
 
 def test_the_command_searches_keeps_a_log_goes_on_and_draws(chip, tmp_path, capsys, monkeypatch):
