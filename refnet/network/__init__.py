@@ -76,7 +76,7 @@ class Network:
         if extra := [name for name in self.params if name not in needed]:
             raise RequestError(f"params: {extra[0]!r} belongs to no node of the graph")
         dtypes = {str(array.dtype) for array in self.params.values()}
-        if not dtypes <= {"float32", "float64"} or len(dtypes) != 1:
+        if not dtypes <= {"float32", "float64"} or len(dtypes) > 1:
             raise RequestError(f"params: take float32 or float64 throughout, not {', '.join(sorted(dtypes))}")
 
     def __repr__(self) -> str:
@@ -85,8 +85,8 @@ class Network:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Precision of the params, and so of everything computed with them."""
-        return next(iter(self.params.values())).dtype
+        """Precision of the params, and so of everything computed with them; float32 where there are none."""
+        return next((array.dtype for array in self.params.values()), np.dtype(np.float32))
 
     def __call__(self, x: Array) -> Any:
         """Run the network on a batch of images.

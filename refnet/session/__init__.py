@@ -101,7 +101,7 @@ class Session:
         self.steps = steps(folded, sizes, kept)
         self._programs = Programs(self.steps, arrays, sizes, kept)
         self._programs.of(1)
-        self._sizes, self._dtype = sizes, next(iter(arrays.values())).dtype
+        self._sizes, self._dtype = sizes, self._programs.dtype
         self._names, self._outputs = names, graph.outputs
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None

@@ -32,7 +32,7 @@ class Arena:
     """
 
     def __init__(self, dtype: np.dtype[Any], size: int | None = None) -> None:
-        self.itemsize, self.size = dtype.itemsize, 2**40 if size is None else size
+        self.dtype, self.itemsize, self.size = dtype, dtype.itemsize, 2**40 if size is None else size
         self.peak = 0
         self._taken: list[tuple[int, int]] = []  # (first, end), in order
         if size is None:

@@ -85,7 +85,7 @@ class Programs:
     Parameters
     ----------
     steps : from `steps.steps`
-    params : of the nodes that they stand for, of one dtype
+    params : of the nodes that they stand for, of one dtype; float32 is taken where there are none
     shapes : of every tensor, without the batch axis
     keep : names of tensors that outlive the run
     """
@@ -94,7 +94,7 @@ class Programs:
         self, steps: Sequence[Step], params: Mapping[str, Array], shapes: Mapping[str, Shape], keep: Collection[str]
     ) -> None:
         self._steps, self._params, self._shapes, self._keep = steps, params, shapes, keep
-        self._dtype = next(iter(params.values())).dtype
+        self.dtype = next((array.dtype for array in params.values()), np.dtype(np.float32))
         self._packed: dict[tuple[Any, ...], Array] = {}
         self._memory: Arena | None = None
         self._made: dict[int, Program] = {}
@@ -103,11 +103,11 @@ class Programs:
     def of(self, images: int) -> Program:
         """The program of a group of so many images, written when it is first asked for."""
         if images not in self._made:
-            dry = Arena(self._dtype)
+            dry = Arena(self.dtype)
             self._written(images, dry)
             if self._memory is None or self._memory.size < dry.peak:  # than which the programs so far have less
                 self._made.clear()
-                self._memory = Arena(self._dtype, dry.peak)
+                self._memory = Arena(self.dtype, dry.peak)
             self._memory.empty()
             self._made[images] = self._written(images, self._memory)
         return self._made[images]
@@ -133,7 +133,7 @@ class Programs:
     @property
     def buffers(self) -> int:
         """Bytes of memory that runs take."""
-        return 0 if self._memory is None else self._memory.size * self._dtype.itemsize
+        return 0 if self._memory is None else self._memory.size * self.dtype.itemsize
 
     @property
     def weights(self) -> int:

@@ -55,7 +55,7 @@ class CallWriter:
         self.params, self.shapes, self.arena, self.packed, self.images = params, shapes, arena, packed, images
         self.calls: list[Call] = []
         self.values: dict[str, Array] = {}
-        self.number = next(iter(params.values())).dtype.type
+        self.number = arena.dtype.type
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Write one call."""

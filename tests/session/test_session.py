@@ -193,6 +193,14 @@ def test_operations_that_no_step_knows_are_run_as_fast_runs_them():
     np.testing.assert_array_equal(Session(graph, params)(x), Network(graph, params).trace(x)["output"])
 
 
+def test_a_graph_without_params_runs_in_float32():
+    node = Node("output", "max_pool2d", ("input",), {}, {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))})
+    graph = check(Graph(Recipe("handmade", 1.0, (4, 6), 1), (node,)))
+    x = random_input(graph)
+    assert Network(graph, {}).dtype == np.float32
+    np.testing.assert_array_equal(Session(graph, {})(x), Network(graph, {}).trace(x)["output"])
+
+
 SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
 PARAMS = random_params(SMALL)
 
