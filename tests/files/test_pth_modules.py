@@ -15,7 +15,9 @@ from handmade import SIX, checkpoint, dictionary, legacy, plain, tensor, text
 from support import DATA
 
 from refnet import FormatError
-from refnet.files.containers import pth
+from refnet.files.containers import pth, read
+from refnet.files.identify import reading
+from refnet.files.identify.weights import weights_in
 
 EXPECTED: dict[str, Any] = dict(np.load(DATA / "modules" / "expected.npz"))  # made by data/make_modules.py
 FILES = sorted({key.rpartition("/")[0] for key in EXPECTED if "/" in key})
@@ -42,6 +44,14 @@ def test_submodules_tell_their_classes_and_settings(modules: Path) -> None:
     assert (stem.kind, stem.settings["stride"]) == ("torch.nn.modules.conv.Conv2d", (2, 2))
     assert (norm.kind, norm.settings["eps"]) == ("torch.nn.modules.batchnorm.BatchNorm2d", 1e-3)
     assert pth.read(modules / "v3-script.pt").submodules["features.0.2"].kind.endswith("activation.Hardswish")
+
+
+def test_strides_that_part_the_ends_of_a_shortcut_are_refused(modules: Path) -> None:
+    held, place = read(modules / "v2-two.pth"), "features.3.conv.1.0"
+    depthwise = held.submodules[place]
+    wrong = depthwise._replace(settings={**depthwise.settings, "stride": (2, 2)})
+    with pytest.raises(FormatError, match=r"^block3\.add: adds tensors .*, if strides and pads are as the file's"):
+        reading.read(weights_in(held)[0], reading.Asked(), {**held.submodules, place: wrong})
 
 
 def test_a_frozen_script_is_refused_in_plain_words(modules: Path) -> None:

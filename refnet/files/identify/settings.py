@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from refnet.errors import FormatError
+from refnet.errors import FormatError, GraphError
 from refnet.files.containers.structure import Submodule
 from refnet.files.identify.heads import ACTIVATION_CLASSES
 from refnet.files.identify.names import NamedLayout
@@ -41,7 +41,7 @@ def with_settings(layout: NamedLayout, own: Mapping[str, str], submodules: Mappi
     Raises
     ------
     FormatError
-        if a layer is module to do what refnet's operations cannot: names it.
+        if a layer does what refnet's operations cannot, or makes maps that do not fit together: names it.
     """
     paths = {ours.rpartition(".")[0]: own[key].rpartition(".")[0] for key, (ours, _) in layout.entries.items()}
     symmetric = MODELS[layout.graph.recipe.model].dialect.pad == "symmetric"
@@ -54,7 +54,10 @@ def with_settings(layout: NamedLayout, own: Mapping[str, str], submodules: Mappi
         made = node if module is None else _set(node, path, module, maps[node.inputs[0]], symmetric)
         if is_global(node, before[node.inputs[0]]):
             made = replace(node, attrs={**node.attrs, "kernel": maps[node.inputs[0]][1:]})
-        maps[node.name] = shape_after(made, *(maps[name] for name in node.inputs))
+        try:
+            maps[node.name] = shape_after(made, *(maps[name] for name in node.inputs))
+        except GraphError as error:
+            raise FormatError(f"{error}, if strides and pads are as the file's modules say") from None
         nodes.append(made)
     graph = Graph(layout.graph.recipe, tuple(nodes))
     return layout if graph.nodes == layout.graph.nodes else layout._replace(graph=graph, changed=True)
