@@ -153,7 +153,7 @@ def _identity(found: Checkpoint) -> str:
     by = "its structure" if found.scheme == "structure" else f"names of {found.scheme}"
     how = "read" if found.standing.kind == "own" else "recognised"
     norms = "folded" if found.folded else "not folded"
-    stored = " and ".join(sorted(set(found.stored.values())))
+    stored = " and ".join(sorted(set(found.stored.values()))) or "no weights"
     lines = [f"file           {Path(found.path).name}: {found.kind}, {stored}, batch norm {norms}, {how} by {by}"]
     lines.append(f"network        {standing_words(found.standing)}")
     lines += [f"note           {line}" for line in note_lines(found.notes)]

@@ -184,7 +184,7 @@ def write_weights(
     ------
     RequestError
         if the kind of file or the names are unknown or do not go together, if no network of that vendor has these
-        layers or computes alike, if a value is beyond float16, if the file cannot be written.
+        layers or computes alike, if a value is beyond float16, if there are no weights, if the file cannot be written.
     RefnetError
         if the file does not read back as it was written; then it is taken away.
 
@@ -200,6 +200,8 @@ def write_weights(
     """
     path = Path(path)
     write = None if _is_onnx(path) else _writer(path)
+    if not params:
+        raise RequestError(f"{path.name}: the network has no weights, so there is nothing to write")
     if fold:
         graph, folded = fold_batch_norm(graph, params)
         params = folded

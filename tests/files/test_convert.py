@@ -23,6 +23,7 @@ from refnet.files.containers import npz, safetensors
 from refnet.files.containers.atomic import atomic_file, atomic_path
 from refnet.files.schemes import entries, schemes_of
 from refnet.files.write import convert, write_weights
+from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.rewrite import fold_batch_norm
 
 pytest.importorskip("h5py")
@@ -315,3 +316,11 @@ def test_an_almost_known_network_is_whole_in_onnx(tmp_path: Path) -> None:
     assert convert(tmp_path / "a.onnx", tmp_path / "c.pth").differences
     with pytest.raises(FormatError, match=r"almost torchvision/mobilenet_v2 x.*; it is taken as it is without strict="):
         convert(tmp_path / "a.onnx", tmp_path / "d.npz", strict=True)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors", "a.onnx", "a.pth"])
+def test_a_network_without_weights_is_not_written(name, tmp_path):
+    node = Node("output", "relu", (SOURCE,))
+    with pytest.raises(RequestError, match=rf"^{name}: the network has no weights, so there is nothing to write$"):
+        write_weights(Graph(Recipe("handmade", 1.0, (4, 6), 1), (node,)), {}, tmp_path / name)
+    assert not list(tmp_path.iterdir())
