@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from sharing import share_of
 
 from refnet import child, shares
 from refnet.shares import in_shares
@@ -17,26 +18,9 @@ from refnet.shares import in_shares
 HERE = os.path.dirname(__file__)
 
 
-def share_of(given, share, of):
-    """What the tests divide: found in other processes by this module's name."""
-    word = given if isinstance(given, str) else ""
-    if word == "fails" and share:
-        raise ValueError("share 1 fails")
-    if word == "interrupted" and not share:
-        raise KeyboardInterrupt
-    if word == "cannot be sent":
-        return lambda: share
-    if word == "dies" and os.getpid() != int(os.environ["REFNET_TEST_OWNER"]):
-        os._exit(3)
-    if word in ("interrupted", "waits"):
-        time.sleep(60 if share else 1)
-    return share, of, os.getpid(), given
-
-
 @pytest.fixture(autouse=True)
-def importable(monkeypatch):
+def owner(monkeypatch):
     monkeypatch.setenv("REFNET_TEST_OWNER", str(os.getpid()))
-    monkeypatch.syspath_prepend(HERE)
 
 
 @pytest.fixture
@@ -95,7 +79,6 @@ def test_where_no_process_can_be_started_all_is_worked_on_here(monkeypatch):
     monkeypatch.setattr(child, "is_startable", lambda: False)
     assert [row[:3] for row in in_shares(share_of, None, 2)] == [(share, 2, os.getpid()) for share in (0, 1)]
     monkeypatch.undo()
-    monkeypatch.syspath_prepend(HERE)
 
     def refused(*args, **keys):
         raise OSError
@@ -106,7 +89,7 @@ def test_where_no_process_can_be_started_all_is_worked_on_here(monkeypatch):
 
 def test_a_process_ends_when_the_one_that_asked_is_gone():
     """However that ended: its end of the pipe closes."""
-    code = "import test_shares; from refnet.shares import in_shares; in_shares(test_shares.share_of, 'waits', 2)"
+    code = "from sharing import share_of; from refnet.shares import in_shares; in_shares(share_of, 'waits', 2)"
     asking = subprocess.Popen(
         child.python("-c", f"import sys; sys.path.insert(0, {HERE!r}); {code}"),
         env=child.environment(),
