@@ -22,11 +22,7 @@ import numpy as np
 
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.batches import BatchResult
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes on one journal go unnoticed
-    fcntl = None  # type: ignore[assignment]
+from refnet.files.containers.appended import append, lock_alone
 
 __all__ = ["Journal", "journal_path"]
 
@@ -64,19 +60,11 @@ class Journal:
         ways = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         self._file = os.open(path, ways, 0o644)
         try:
-            self._lock()
+            lock_alone(self._file, self.path, "run")
             self._open(json.dumps(run, sort_keys=True).encode(), restart)
         except BaseException:
             os.close(self._file)
             raise
-
-    def _lock(self) -> None:
-        """One process alone; the system opens the lock when that process ends, however it ends."""
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RequestError(f"{self.path}: another process is at this run; wait for it, or stop it") from None
 
     def _open(self, run: bytes, restart: bool) -> None:
         begins = self._read(0, len(_FORMAT))
@@ -90,7 +78,7 @@ class Journal:
             self._places[number] = place
         if not self._places:  # new, or killed while it was
             os.ftruncate(self._file, 0)
-            self._write(_FORMAT)
+            append(self._file, _FORMAT)
             self._append(_RUN, run)
         elif next(iter(self._places)) != _RUN:
             raise FormatError(f"{self.path}: does not begin with what run it is of; {_AGAIN}")
@@ -171,15 +159,9 @@ class Journal:
     def _append(self, number: int, content: bytes) -> None:
         head = _HEAD.pack(number, len(content), zlib.crc32(content), 0)[:12]
         at = os.fstat(self._file).st_size + _HEAD.size
-        self._write(head + zlib.crc32(head).to_bytes(4, "little") + content)
+        append(self._file, head + zlib.crc32(head).to_bytes(4, "little") + content)
         if number != _RUN:
             self._places[number] = (at, len(content))
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
-        os.fsync(self._file)
 
     def _read(self, at: int, length: int) -> bytes:
         os.lseek(self._file, at, os.SEEK_SET)

@@ -1,7 +1,7 @@
 """What features a network has, judged without gradients: batch norm is measured anew, its last layer solved for.
 
 The proxy of accuracy that a search takes when no framework is there: training, cut down to what has a closed form. It
-is for networks that give each image a class, ends in one linear layer, and is deterministic: the same arrays give the
+is for networks that give each image a class and end in one linear layer. It is deterministic: the same arrays give the
 same bits on one machine, on however many cores.
 """
 

@@ -14,12 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from refnet.errors import FormatError, RequestError
+from refnet.files.containers.appended import append, lock_alone
 from refnet.files.containers.json_text import parse_json
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes on one log go unnoticed
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["SearchLog", "read_log"]
 
@@ -54,7 +50,7 @@ class SearchLog:
             raise RequestError(f"{self.path.parent}: is no folder to write into")
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         try:
-            self._lock()
+            lock_alone(self._file, self.path, "search")
             self.found = self._read(json.loads(json.dumps(dict(run))))
         except BaseException:
             os.close(self._file)
@@ -68,17 +64,7 @@ class SearchLog:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Append a record; it is on the disk when this returns."""
-        line = memoryview(json.dumps(dict(record), allow_nan=False).encode() + b"\n")
-        while line:
-            line = line[os.write(self._file, line) :]
-        os.fsync(self._file)
-
-    def _lock(self) -> None:
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RequestError(f"{self.path}: another process is at this search; wait for it, or stop it") from None
+        append(self._file, json.dumps(dict(record), allow_nan=False).encode() + b"\n")
 
     def _read(self, run: dict[str, Any]) -> list[dict[str, Any]]:
         """The records; what a kill cut short at the end of the file is cut off."""

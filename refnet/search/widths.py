@@ -15,7 +15,7 @@ from refnet.graph import SOURCE, Graph, Node
 from refnet.ops import OPS
 from refnet.readings.shapes import Shape, shapes
 
-__all__ = ["KINDS", "ChannelWidth", "channel_widths", "shrunk", "width_of"]
+__all__ = ["KINDS", "ChannelWidth", "channel_widths", "shrunk"]
 
 KINDS = ("expansion", "bottleneck", "stem", "head")  # that a proposal may shrink
 
@@ -82,11 +82,6 @@ def channel_widths(graph: Graph) -> list[ChannelWidth]:
         )
         for root, nodes in groups.items()
     ]
-
-
-def width_of(graph: Graph) -> dict[str, str]:
-    """The name of the width of each tensor of `channel_widths`."""
-    return {tensor: width.name for width in channel_widths(graph) for tensor in width.tensors}
 
 
 def shrunk(graph: Graph, channels: Mapping[str, int]) -> Graph:
