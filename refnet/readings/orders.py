@@ -6,7 +6,7 @@ part and then add the parts from left to right. Everything else is `fast`'s own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -83,27 +83,48 @@ def _depthwise_conv2d(
     pad: Pad,
     dilation: Pair = (1, 1),
 ) -> Array:
-    windows = _windows(x, w.shape[1:], stride, pad, dilation)
+    taps = _taps(x, w.shape[1:], stride, pad, dilation)  # R*S of (N, P, Q, C)
     filters = w.reshape(len(w), -1).T  # (R*S, C)
-    return _biased(_added(lambda part: (windows[..., part, :] * filters[part]).sum(axis=-2), order(len(filters))), b)
+    product = np.empty(taps[0].shape, x.dtype)
+
+    def term(part: slice) -> Array:
+        first, *others = zip(taps[part], filters[part], strict=True)
+        total = np.multiply(*first)
+        for tap, each in others:
+            total += np.multiply(tap, each, out=product)
+        return total
+
+    return _biased(_added(term, order(len(filters))), b)
 
 
 def _pointwise_conv2d(order: Callable[[int], Split], x: Array, w: Array, b: Array | None) -> Array:
     N, C, H, W = x.shape
     rows, split = x.transpose(0, 2, 3, 1).reshape(-1, C), order(C)
-    alone = isinstance(split, list) and all(isinstance(each, slice) and each.stop == each.start + 1 for each in split)
-    y = _one_by_one(rows, w, split) if alone else _added(lambda part: rows[:, part] @ w[:, part].T, split)
+    terms = _single(split)
+    y = _added(lambda part: rows[:, part] @ w[:, part].T, split) if terms is None else _one_by_one(rows, w, terms)
     return _biased(y.reshape(N, H, W, len(w)), b)
 
 
-def _one_by_one(rows: Array, w: Array, split: Sequence[slice]) -> Array:
+def _single(split: Split) -> list[int] | None:
+    """The order of the terms, where each is a part of its own."""
+    if isinstance(split, slice) or any(not isinstance(each, slice) or each.stop != each.start + 1 for each in split):
+        return None
+    return [each.start for each in split]
+
+
+def _one_by_one(rows: Array, w: Array, terms: list[int]) -> Array:
     """As `_added` does, of single products: (M, C), (K, C) -> (M, K)."""
-    columns, filters = rows.T, np.ascontiguousarray(w.T)
-    total = np.zeros((len(rows), len(w)), rows.dtype)
-    product = np.empty_like(total)
-    for part in split:
-        total += np.multiply(columns[part.start][:, None], filters[part.start], out=product)
-    return total
+    if rows.dtype == np.float16:  # whose products einsum would not round
+        total = np.zeros((len(rows), len(w)), rows.dtype)
+        for term in terms:
+            total += rows[:, term, None] * w[:, term]
+        return total
+    inner, outer = (w, rows) if len(w) > len(rows) else (rows, w)
+    # einsum goes along the axis that lies closest in memory and adds the products of one term to all sums before it
+    # comes to the next term; so that axis must have more than one number.
+    across = np.ascontiguousarray(inner.T[terms] if len(inner) > 1 else np.repeat(inner.T[terms], 2, axis=1))
+    y = np.einsum("oc,ci->oi", np.ascontiguousarray(outer[:, terms]), across)[:, : len(inner)]
+    return y if inner is w else np.ascontiguousarray(y.T)
 
 
 def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride: Pair, pad: Pad) -> Array:
@@ -111,7 +132,12 @@ def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride
         return fast.avg_pool2d(x, kernel=kernel, stride=stride, pad=pad)
     windows = _windows(x, kernel, stride, pad, (1, 1))
     count = kernel[0] * kernel[1]
-    total = _added(lambda part: windows[..., part, :].sum(axis=-2), order(count))
+    split = order(count)
+    terms = _single(split)
+    if terms is None:
+        total = _added(lambda part: windows[..., part, :].sum(axis=-2), split)
+    else:
+        total = np.add.accumulate(windows[..., terms, :], axis=-2)[..., -1, :]
     return (total / x.dtype.type(count)).transpose(0, 3, 1, 2)
 
 
@@ -123,6 +149,21 @@ def _windows(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation
     view = view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
     N, C, P, Q, R, S = view.shape
     return view.transpose(0, 2, 3, 4, 5, 1).reshape(N, P, Q, R * S, C)
+
+
+def _taps(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> list[Array]:
+    """For each point of a kernel, what it meets at each output: R*S views of (N, P, Q, C)."""
+    (top, bottom), (left, right) = pad
+    N, C, H, W = x.shape
+    padded = np.zeros((N, top + H + bottom, left + W + right, C), x.dtype)
+    padded[:, top : top + H, left : left + W] = x.transpose(0, 2, 3, 1)
+    reach = [(side - 1) * step for side, step in zip(kernel, dilation, strict=True)]
+    P, Q = (full - one for full, one in zip(padded.shape[1:3], reach, strict=True))
+    return [
+        padded[:, r : r + P : stride[0], s : s + Q : stride[1]]
+        for r in range(0, reach[0] + 1, dilation[0])
+        for s in range(0, reach[1] + 1, dilation[1])
+    ]
 
 
 def _biased(y: Array, b: Array | None) -> Array:
