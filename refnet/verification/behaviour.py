@@ -27,7 +27,7 @@ from refnet.readings.shapes import shapes
 from refnet.verification.sides import Sides
 from refnet.verification.structure import folded_norms
 
-__all__ = ["Behaviour", "Remark", "behave", "inputs", "traced"]
+__all__ = ["Behaviour", "Remark", "Trace", "behave", "inputs", "traced"]
 
 Array = npt.NDArray[Any]
 Trace = dict[str, Array]
@@ -171,7 +171,7 @@ def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, mov
     tensors = {renamed.get(name, name): second[before.get(name, name)] for name in second if name not in inner}
     own = {name: sides.copy.params[name] for name in moved if name in sides.original.params}
     params = {name: np.asarray(array, np.float64) for name, array in {**sides.original.params, **own}.items()}
-    reference = Reference.of(graph, params, {**first, SOURCE: x})
+    reference = Reference(graph, params, {**first, SOURCE: x}.__getitem__, ())  # the copy's own runs are judged alone
     precision = Precision.of(short) if short else None
     with np.errstate(all="ignore"):
         # Both are runs of refnet's own; in a short format constants are rounded too, as a port's inputs may be.

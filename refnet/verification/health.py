@@ -5,19 +5,21 @@ Some findings fail a file: NaN, infinity, a negative variance. Others are only l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import UnitArrays, unit_arrays
+from refnet.bugs.parts import Parts
 from refnet.files.checkpoint import Checkpoint
 from refnet.readings.precision import FLOATS
 from refnet.verification.findings import HealthFinding
 from refnet.verification.training import untrained
 
-__all__ = ["examine"]
+__all__ = ["examine", "of_twin"]
 
 Array = npt.NDArray[Any]
 
@@ -72,6 +74,8 @@ def _absurd(x: Array, slot: str, stored: str) -> Array | None:
     size = np.abs(x[np.isfinite(x)])
     if size.size < _CONSTANT:
         return None
+    if np.count_nonzero(size * _LOST >= size.max()) > size.size // 10 + 2:  # nine in ten are not below
+        return None
     most = float(np.quantile(size, 0.9, method="lower"))
     large: Array = np.isfinite(x) & (np.abs(x) > _LOST * most)
     return large if most and large.sum() <= max(1, x.size // 1000) else None
@@ -98,10 +102,16 @@ def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[
     """
     slots = {f"{node.name}.{slot}": slot for node in file.graph.nodes for slot in node.params}
     found = [finding for name in file.params for finding in _of_array(file, name, slots.get(name, ""))]
-    for unit in unit_arrays(file.graph, file.params):
+    units = list(unit_arrays(file.graph, file.params, Parts(file.graph).classifier))
+    for unit in units:
         found += [*_dead(file, unit), *_stuck(file, unit)]
-    found += untrained(file)
+    found += untrained(file, units)
     return [*found, *(_of_run(file, trace) if trace is not None else [])]
+
+
+def of_twin(findings: Iterable[HealthFinding], file: Checkpoint) -> list[HealthFinding]:
+    """What is found in a file that has the graph, the arrays and the run of another, from what was found there."""
+    return [replace(each, file=file.path, key=each.key and file.keys.get(each.name, "")) for each in findings]
 
 
 def _of_array(file: Checkpoint, name: str, slot: str) -> Iterator[HealthFinding]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from refnet.alignment.align import in_reading_order
 from refnet.alignment.differences import Standing
@@ -25,6 +27,7 @@ from refnet.verification.structure import structure_differences, worked_ahead
 
 __all__ = ["Choice", "Sides", "both", "pair", "read_side"]
 
+Array = npt.NDArray[Any]
 Size = tuple[int, int]
 
 _NORM = {"gamma", "beta", "mean", "var"}
@@ -68,6 +71,18 @@ class Sides:
     choices: tuple[Choice, ...] = ()
     ahead: frozenset[str] = frozenset()
     other_ahead: frozenset[str] = frozenset()
+
+    @cached_property
+    def twins(self) -> bool:
+        """Whether both are the same graph with the same bits in the same formats: what is true of one is of both."""
+        one, other = self.original, self.copy
+        return (
+            one.graph.nodes == other.graph.nodes
+            and one.stored == other.stored
+            and one.keys.keys() == other.keys.keys()
+            and list(one.params) == list(other.params)
+            and all(_same_bits(array, other.params[name]) for name, array in one.params.items())
+        )
 
     def folded(self, name: str) -> bool:
         """Whether a layer has its batch norm in the original and, worked in, in the copy."""
@@ -210,6 +225,10 @@ def _once(file: Checkpoint) -> Graph:
         else:
             same[node.name] = first
     return graph.without(same)
+
+
+def _same_bits(one: Array, other: Array) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 def _same_arrays(file: Checkpoint, name: str, node: Node) -> bool:

@@ -7,15 +7,15 @@ mode, or its statistics were lost; weights that are spread exactly as an initial
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays, unit_arrays
-from refnet.bugs.parts import Parts
+from refnet.bugs.arrays import UnitArrays
 from refnet.files.checkpoint import Checkpoint
 from refnet.verification.findings import HealthFinding
 
@@ -30,26 +30,32 @@ _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
 _WIDE = 1e3  # times 1 / root(fan in), above or below which no training ends
 
 
-def untrained(file: Checkpoint) -> Iterator[HealthFinding]:
-    """What says that a file, or a part of it, was never trained."""
-    units = list(unit_arrays(file.graph, file.params, Parts(file.graph).classifier))
+def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
+    """What says that a file, or a part of it, was never trained; its units tell which of them gives the classes."""
     norms = [
         unit
         for unit in units
         if {"gamma", "beta", "mean", "var"} <= unit.tensors.keys() and unit.names["var"] in file.keys
     ]
     still = [unit for unit in norms if not unit["mean"].any() and (unit["var"] == 1).all()]
-    drawn = [unit for unit in units if "w" in unit and unit["w"].size >= _FEWEST and _initialiser(unit)]
     large = [unit for unit in units if "w" in unit and unit["w"].size >= _FEWEST]
     if norms and len(still) >= _ALIKE * len(norms):
         plain = [unit for unit in still if (unit["gamma"] == 1).all() and not unit["beta"].any()]
-        if len(plain) == len(still) and len(drawn) >= len(large) / 2:
+        if len(plain) == len(still) and _half_drawn(large):
             yield _found(file, plain[0], "mean", "untrained", False, len(plain))
         elif not all((unit["gamma"] == 1).all() for unit in still):  # else they may have been folded, and left as ones
             yield _found(file, still[0], "mean", "untrained-norms", True, len(still))
-    elif large and len(drawn) < len(large) / 2:
-        yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in drawn if unit.classifies)
+    else:
+        heads = [unit for unit in large if unit.classifies and _initialiser(unit)]
+        if heads and not _half_drawn(large):
+            yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in heads)
     yield from _scales(file, units)
+
+
+def _half_drawn(large: Sequence[UnitArrays]) -> bool:
+    """Whether half of some weights are spread as an initialiser spreads them; no more of them are looked at."""
+    drawn = (unit for unit in large if _initialiser(unit))
+    return sum(1 for _ in islice(drawn, -(-len(large) // 2))) >= len(large) / 2
 
 
 def _found(
@@ -59,7 +65,7 @@ def _found(
     return HealthFinding(file.path, name, file.keys.get(name, ""), kind, fails, count, (), value=value)
 
 
-def _scales(file: Checkpoint, units: list[UnitArrays]) -> Iterator[HealthFinding]:
+def _scales(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
     """Weights so large or small as a whole that no training left them; where batch norm follows, no scale matters."""
     for unit in units:
         if "w" in unit and unit.norm is None and np.isfinite(unit["w"]).all():

@@ -18,9 +18,9 @@ from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.judge.budget import Search, SearchBudget
 from refnet.threads import on_one_thread
-from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
+from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inputs, traced
 from refnet.verification.findings import HealthFinding
-from refnet.verification.health import examine
+from refnet.verification.health import examine, of_twin
 from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
 from refnet.verification.sides import Sides, both, pair, read_side
@@ -166,18 +166,18 @@ def verify(
     sides = pair(*files, size=size, output=output)
     structure = structure_differences(sides.original, sides.copy)
     budget = SearchBudget(seconds, tell)
-    steps, own = (_steps(side, contents) for side in (sides.copy, sides.original))
-    values = tuple(match_arrays(sides, steps, own, budget))
+    steps, others = (_steps(side, contents) for side in (sides.copy, sides.original))
+    values = tuple(match_arrays(sides, steps, others, budget))
     x = inputs(sides.original)
-    first = traced(sides.original, x)
-    if sides.copy.graph.input_shape == sides.original.graph.input_shape:
-        second = traced(sides.copy, x)
+    first, twins = traced(sides.original, x), sides.twins
+    if sides.copy.graph.input_shape != sides.original.graph.input_shape:
+        second: Trace | Remark = Remark("size", {"file": sides.copy.path})
     else:
-        second = Remark("size", {"file": sides.copy.path})
+        second = first if twins and not isinstance(first, Remark) else traced(sides.copy, x)
     behaviour = behave(sides, x, first, second, _short(values), _moved(values))
-    health = []
-    for side, trace in ((sides.original, first), (sides.copy, second)):
-        health += examine(side, None if isinstance(trace, Remark) else trace)
+    own, other = (None if isinstance(trace, Remark) else trace for trace in (first, second))
+    health = examine(sides.original, own)
+    health += of_twin(health, sides.copy) if twins else examine(sides.copy, other)
     return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search)
 
 

@@ -12,7 +12,7 @@ from strategies import graphs
 
 import refnet
 from refnet.readings.orders import rounded
-from refnet.verification.sides import pair
+from refnet.verification.sides import Sides, pair
 from refnet.verification.values import match_arrays
 from refnet.verification.verify import verify
 
@@ -148,3 +148,33 @@ def test_what_was_not_meant_does_not_hold():
     assert not found.holds
     assert found.unmeant == ("float16",)
     assert not found.faults
+
+
+def test_files_of_the_same_bits_are_run_and_examined_once_and_nothing_else_is_found(monkeypatch):
+    graph, params = network("v3-small")
+    large = {**params, "block2.expand.w": params["block2.expand.w"] * np.float32(1e30)}
+    one = checkpoint(graph, large)
+    copies, keys = {name: y.copy() for name, y in large.items()}, {name: f"net.{name}" for name in large}
+    other = checkpoint(graph, copies, "copy", keys=keys)
+    shared = verify(one, other)
+    monkeypatch.setattr(Sides, "twins", False)
+    apart = verify(one, other)
+    assert shared.health
+    assert shared.health == apart.health
+    assert shared.behaviour == apart.behaviour
+
+
+def test_twins_have_the_same_bits_formats_and_graph():
+    graph, params = network("v2")
+    one = checkpoint(graph, params)
+    assert pair(one, checkpoint(graph, dict(params), "copy")).twins
+    nudged = {**params, "stem.conv.w": np.nextafter(params["stem.conv.w"], np.float32(9))}
+    assert not pair(one, checkpoint(graph, nudged, "copy")).twins
+    zero = {**params, "stem.bn.beta": -np.zeros_like(params["stem.bn.beta"])}
+    positive = {**zero, "stem.bn.beta": np.zeros_like(zero["stem.bn.beta"])}
+    assert not pair(checkpoint(graph, zero), checkpoint(graph, positive, "copy")).twins
+    stored = dict.fromkeys(params, "float16")
+    assert not pair(one, checkpoint(graph, dict(params), "copy", stored=stored)).twins
+    node = graph["stem.bn"]
+    other = graph.replaced("stem.bn", replace(node, attrs={"eps": 0.1}))
+    assert not pair(one, checkpoint(other, dict(params), "copy")).twins
