@@ -1,7 +1,9 @@
 """The pages of the docs: their blocks are run from top to bottom, and what they print is held against what is shown.
 
-A block of Python is followed by a block `output` with what it prints; a block `console` has commands, `$ refnet ...`,
-each followed by what it prints. `...` stands for what is not the same on every machine.
+A block of Python is followed by a block `output` with what it prints; a block `console` has commands, each after `$ `
+and followed by what it prints. `...` stands for what is not the same on every machine, and for lines that are left out.
+Commands of refnet run in this process, others in a shell; a block that asks for a program that is not there is passed
+over, and so is the rest of its page.
 
     python tests/pages.py docs/learn/*.md     shows every difference
     python tests/pages.py --write PAGE ...    writes what is printed into the pages
@@ -15,16 +17,23 @@ import io
 import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+import refnet
 from refnet.cli import main
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$(?:\n\n```output\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"^\$ refnet ?(.*(?:\\\n.*)*)\n", re.MULTILINE)
+_COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
+_CHECKOUT = Path(__file__).parents[1]
 _CHECKER = doctest.OutputChecker()
 
 
@@ -66,15 +75,26 @@ def run_page(page: Path) -> Iterator[Printed]:
             yield Printed(line, shown or "", out.getvalue(), block.span(), made)
         elif kind == "console":
             commands = list(_COMMAND.finditer(code))
+            if not all(map(_there, commands)):
+                return
             ends = [*(each.start() for each in commands[1:]), len(code)]
             shown = "".join(code[each.end() : end] for each, end in zip(commands, ends, strict=True))
-            printed = [_command(shlex.split(each[1].replace("\\\n", " "))) for each in commands]
+            printed = [_command(each[1].replace("\\\n", " ")) for each in commands]
             made = "".join(each[0] + _trimmed(one) for each, one in zip(commands, printed, strict=True))
             yield Printed(line, shown, "".join(map(_trimmed, printed)), block.span(), f"```console\n{made}```")
 
 
-def _command(words: list[str]) -> str:
+def _there(command: re.Match[str]) -> bool:
+    program = command[1].split()[0]
+    return program == "refnet" or program.startswith("./") or shutil.which(program) is not None
+
+
+def _command(line: str) -> str:
     """What a command prints."""
+    program, *words = shlex.split(line)
+    if program != "refnet":
+        done = subprocess.run(line, shell=True, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return done.stdout
     with (
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(out),
@@ -82,6 +102,35 @@ def _command(words: list[str]) -> str:
     ):
         main(words)
     return out.getvalue()
+
+
+@contextlib.contextmanager
+def folder_of(page: Path, folder: Path) -> Iterator[None]:
+    """Stand in a folder that has the docs' C, and the files that a page takes for its reader's own."""
+    (folder / "docs").symlink_to(_CHECKOUT / "docs")
+    with contextlib.chdir(folder):
+        if page.name == "README.md":
+            _readers_files()
+        yield
+
+
+def _readers_files() -> None:
+    """A port with one mistake, a trained network and two exports of it, one of which lost a bias."""
+    graph = refnet.build("torchvision/mobilenet_v3_small")
+    wrong = replace(node := graph["block4.depthwise"], attrs={**node.attrs, "pad": ((1, 2), (1, 2))})
+    port = refnet.Network(graph.replaced(node.name, wrong), refnet.random_params(graph))
+    Path("my_ports_tensors").mkdir()
+    for name, y in port.trace(refnet.probe(graph)).items():
+        np.save(f"my_ports_tensors/{name}.npy", y)
+
+    graph = refnet.build("torchvision/mobilenet_v3_small", width=0.25, size=32)
+    params = refnet.random_params(graph)
+    refnet.write_weights(graph, params, "trained.pth")
+    refnet.convert("trained.pth", "exported.onnx", fold=True)
+    gate = graph["block1.se.expand"]
+    without = replace(gate, params={"w": gate.params["w"]})
+    del params["block1.se.expand.b"]
+    refnet.write_weights(graph.replaced(gate.name, without), params, "broken.onnx")
 
 
 def _trimmed(text: str) -> str:
@@ -94,7 +143,7 @@ def _main(words: list[str]) -> int:
     write, pages, different = "--write" in words, [Path(each).resolve() for each in words if each != "--write"], 0
     for page in pages:
         text, made, end = page.read_text(encoding="utf-8"), "", 0
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        with tempfile.TemporaryDirectory() as folder, folder_of(page, Path(folder)):
             for each in run_page(page):
                 made += text[end : each.span[0]] + (text[slice(*each.span)] if each.same else each.text)
                 end = each.span[1]

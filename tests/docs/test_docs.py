@@ -5,7 +5,6 @@ So does every docstring.
 
 from __future__ import annotations
 
-import contextlib
 import doctest
 import importlib
 import os
@@ -15,24 +14,35 @@ import subprocess
 import sys
 
 import pytest
-from pages import run_page
+from pages import folder_of, run_page
 from support import CHECKOUT
 
 import refnet
+from refnet.readings.cost import cost
+from refnet.search.layers import multiply_adds
+from refnet.search.proposals import shrinkables
 
 MODULES = [module.name for module in pkgutil.walk_packages(refnet.__path__, "refnet.")]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 COURSE = CHECKOUT / "docs/learn"
+KINDS = {"python", "output", "console", "bash", "text", "c", "rust", "javascript", "{eval-rst}", "{toctree}"}
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]\w)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_blocks_of_a_page_print_what_it_shows(page, tmp_path):
-    with contextlib.chdir(tmp_path):
+    with folder_of(page, tmp_path):
         for block in run_page(page):
-            must = block.shown or page.parent == COURSE  # the course shows all that its blocks print
-            assert block.same or not must, f"line {block.line}: {block.printed}"
+            assert block.same, f"line {block.line}: {block.printed}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_of_a_run_is_in_a_block_that_runs(page):
+    """Commands to type are in `bash`, sources in their language, figures of letters in `text`: none shows a run."""
+    for kind, block in re.findall(r"^```(\S*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        assert kind in KINDS, f"{kind}: {block}"
+        assert kind == "console" or not re.search(r"^\$ ", block, re.MULTILINE), block
 
 
 @pytest.mark.parametrize("page", sorted(COURSE.glob("[01]*.md")), ids=lambda page: page.name)
@@ -59,6 +69,24 @@ def test_every_chapter_has_a_picture_and_an_exercise():
         text = page.read_text(encoding="utf-8")
         assert re.search(r"!\[[^\]]+\]\([\w-]+\.svg\)", text), page.name
         assert "refnet exercise" in text, page.name
+
+
+def test_the_steps_of_netadapt_cost_what_the_page_says():
+    """The run takes minutes; what a step shrinks says what is left."""
+    text = (CHECKOUT / "docs/13-netadapt.md").read_text(encoding="utf-8")
+    graph = refnet.load().graph
+    whole = multiply_adds(graph)
+    steps = re.findall(
+        r"^\| \d+ \| `([\w.]+)` \| (\w+) \| (\d+) -> (\d+) \| ([\d,]+) \| ([\d.]+)% \|", text, re.MULTILINE
+    )
+    assert len(steps) == 27
+    for name, kind, before, after, macs, share in steps:
+        part = next(part for part in shrinkables(graph) if part.name == name)
+        assert (part.kind, part.channels) == (kind, int(before))
+        graph = part.at(graph, int(after))
+        assert (f"{multiply_adds(graph):,}", f"{multiply_adds(graph) / whole:.1%}") == (macs, f"{share}%")
+    params = sum(row.params for row in cost(graph))
+    assert re.search(rf"^\| NetAdapt \| {multiply_adds(graph):,} \| .* \| {params:,} \|$", text, re.MULTILINE)
 
 
 def test_links_between_pages_lead_somewhere():
