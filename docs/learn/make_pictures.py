@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from refnet import build, load
+from refnet.alignment.costs import diff_graphs
 from refnet.files import shipped
 from refnet.files.digits import digits
 from refnet.readings.cost import cost
 from refnet.report.rows import network_picture
+from refnet.report.side_by_side import diff_picture
 from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
 from refnet.study.rows import layer_rows
 
@@ -329,43 +331,9 @@ def search() -> str:
 
 
 def article() -> str:
-    """What differs in the listing: a column for each block, a row for each kind of layer."""
+    """What differs in the listing, layer by layer: as `refnet diff --svg` draws it."""
     listing, paper = build("article/torch_large"), build("paper/mobilenet_v3_large")
-    kinds = {
-        "+": ("#c2a5cf", "the paper has no such layer"), "w": ("#7fbf7b", "other channels"),
-        "a": ("#e08214", "another activation"), "g": ("#d6604d", "hard swish for the gate"),
-        "b": ("#dfe8f1", "a bias before batch norm, nothing else"), "=": ("#ffffff", "the same"),
-    }  # fmt: skip
-    parts, side = [svg_text(10, 22, "the PyTorch listing beside table 1 of the paper: Large, layer by layer")], 40.0
-    for row, part in enumerate(("expand", "depthwise", "se.gate", "project")):
-        parts.append(svg_text(96, 76 + row * side, part, "end"))
-        for block in range(1, 16):
-            name, act = f"block{block}.{part}", f"block{block}.{part}.act"
-            if name not in listing:
-                continue
-            one, other = listing[name], paper.by_name.get(name)
-            if other is None:
-                letter = "+"
-            elif one.op != other.op:
-                letter = "g"
-            elif one.params.get("w") != other.params.get("w"):
-                letter = "w"
-            elif act in listing and listing[act].op != paper[act].op:
-                letter = "a"
-            else:
-                letter = "b" if one.params.keys() != other.params.keys() else "="
-            box = (104 + (block - 1) * side, 52 + row * side, side - 3, side - 3)
-            parts.append(svg_rect(box, kinds[letter][0], line=FAINT, hover=f"{name}: {kinds[letter][1]}"))
-            parts.append(svg_text(box[0] + 18, box[1] + 23, letter, "middle"))
-    parts += [svg_text(122 + (block - 1) * side, 44, str(block), "middle faint") for block in range(1, 16)]
-    for number, (letter, (colour, words)) in enumerate(kinds.items()):
-        left, top = 104 + 310 * (number % 2), 226 + 20 * (number // 2)
-        parts += [
-            svg_rect((left, top, 13, 13), colour, line=FAINT),
-            svg_text(left + 20, top + 11, f"{letter}  {words}"),
-        ]
-    parts.append(svg_text(104, 300, "channels count before activations: w stands where both differ", "faint"))
-    return svg_document(760, 314, "The listing and the paper", "no layer of a block is the paper's", parts)
+    return diff_picture(listing, paper, diff_graphs(listing, paper))
 
 
 PICTURES: dict[str, Callable[[], str]] = {

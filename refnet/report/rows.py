@@ -13,7 +13,7 @@ from refnet.report.svg import svg_document, svg_rect, svg_text
 from refnet.study.rows import LayerRow
 from refnet.text import table
 
-__all__ = ["network_picture", "rows_document", "rows_table"]
+__all__ = ["network_picture", "op_looks", "rows_document", "rows_table"]
 
 _HEADER = ("row", "input", "kernel", "expanded", "out", "SE", "activation", "stride", "shortcut", "parameters", "MACs")
 
@@ -53,24 +53,15 @@ def rows_document(rows: Sequence[LayerRow]) -> list[dict[str, Any]]:
 
 _TALL, _WIDE, _LEAST, _GAP, _LEFT = 240.0, 26.0, 3.0, 6.0, 16.0  # pixels
 _ACROSS = 758.0  # which the boxes of a small network fill
-# By operation: its colour, and the letter that says the same.
+# By operation: its colour, the letter that says the same, and what both stand for.
 _LOOKS = {
-    "conv2d": ("#1b6ca8", "C"),
-    "grouped_conv2d": ("#1b6ca8", "G"),
-    "depthwise_conv2d": ("#e08214", "D"),
-    "pointwise_conv2d": ("#7fbf7b", "P"),
-    "pool": ("#c2a5cf", "A"),
-    "join": ("#d6604d", "+"),
-    "other": ("#bababa", "o"),
-}
-_MEANS = {
-    "conv2d": "full convolution",
-    "grouped_conv2d": "convolution in groups",
-    "depthwise_conv2d": "depthwise convolution",
-    "pointwise_conv2d": "pointwise convolution",
-    "pool": "pool",
-    "join": "sum, product or joining",
-    "other": "other",
+    "conv2d": ("#1b6ca8", "C", "full convolution"),
+    "grouped_conv2d": ("#1b6ca8", "G", "convolution in groups"),
+    "depthwise_conv2d": ("#e08214", "D", "depthwise convolution"),
+    "pointwise_conv2d": ("#7fbf7b", "P", "pointwise convolution"),
+    "pool": ("#c2a5cf", "A", "pool"),
+    "join": ("#d6604d", "+", "sum, product or joining"),
+    "other": ("#bababa", "o", "other"),
 }
 
 
@@ -89,12 +80,11 @@ def network_picture(graph: Graph, rows: Sequence[LayerRow], title: str) -> str:
         costs[unit.output].shape[-1] / graph.input_shape[-1] for unit in units if len(costs[unit.output].shape) == 3
     ]
     widest = max(_WIDE, (_ACROSS - len(units) * (_LEAST + _GAP)) / max(sum(shares), 1.0))
-    parts, x, seen, label = [svg_text(_LEFT, 22, title)], _LEFT, dict[str, None](), -math.inf
+    parts, x, seen, label = [svg_text(_LEFT, 22, title)], _LEFT, dict[tuple[str, str, str], None](), -math.inf
     for unit in units:
         row = costs[unit.output]
-        kind = _kind(unit.conv.op)
-        colour, letter = _LOOKS[kind]
-        seen[kind] = None
+        colour, letter, means = op_looks(unit.conv.op)
+        seen[colour, letter, means] = None
         tall = max(_LEAST, _TALL * math.sqrt(row.shape[0] / most))
         wide = max(_LEAST, widest * row.shape[-1] / graph.input_shape[-1]) if len(row.shape) == 3 else _LEAST
         own = sum(costs[node.name].macs for node in unit.nodes)
@@ -109,18 +99,17 @@ def network_picture(graph: Graph, rows: Sequence[LayerRow], title: str) -> str:
             parts.append(svg_text(x, 306, words, "small"))
             label = x + 6.0 * len(words) + 4
         x += wide + _GAP
-    for number, kind in enumerate(seen):
+    for number, (colour, letter, means) in enumerate(seen):
         left = _LEFT + 250 * (number % 3)
         below = 330 + 18 * (number // 3)
-        parts.append(svg_rect((left, below - 10, 11, 11), _LOOKS[kind][0], line="#1c1e21"))
-        parts.append(svg_text(left + 16, below, f"{_LOOKS[kind][1]}  {_MEANS[kind]}"))
+        parts.append(svg_rect((left, below - 10, 11, 11), colour, line="#1c1e21"))
+        parts.append(svg_text(left + 16, below, f"{letter}  {means}"))
     below = 330 + 18 * ((len(seen) - 1) // 3) + 22
     parts.append(svg_text(_LEFT, below, "height: root of channels; width: width of the map; numbers: blocks", "faint"))
     described = f"{len(units)} layers, {sum(1 for row in rows if row.block)} blocks, {total:,} multiply-adds"
     return svg_document(max(x + _LEFT, 790), below + 14, title, described, parts)
 
 
-def _kind(op: str) -> str:
-    if op in _LOOKS:
-        return op
-    return OPS[op].kind if OPS[op].kind in _LOOKS else "other"
+def op_looks(op: str) -> tuple[str, str, str]:
+    """The colour of an operation in pictures, its letter, and what both stand for."""
+    return _LOOKS.get(op) or _LOOKS.get(OPS[op].kind) or _LOOKS["other"]

@@ -35,3 +35,19 @@ def test_widths_may_be_two(capsys):
 def test_what_is_neither_model_nor_file_is_refused_in_one_line(one, capsys):
     assert main(["diff", one, "keras/MobileNet"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_picture_is_written_alike_twice_and_its_description_counts_the_layers(tmp_path, capsys):
+    name = "torchvision/mobilenet_v3_small"
+    drawn = []
+    for path in (tmp_path / "one.svg", tmp_path / "other.svg"):
+        assert main(["diff", name, f"{name}@reduced_tail", "--width", "0.5", "--svg", str(path)]) == 1
+        drawn.append(path.read_bytes())
+    assert drawn[0] == drawn[1]
+    assert b'<desc id="d">80 layers, 13 differ; refnet diff lists each difference in words</desc>' in drawn[0]
+    assert "channels, not" in capsys.readouterr().out
+
+
+def test_a_picture_that_is_no_svg_is_refused_in_one_line(capsys):
+    assert main(["diff", "keras/MobileNet", "keras/MobileNet", "--svg", "x.png"]) == 2
+    assert "written as .svg" in capsys.readouterr().err

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 import refnet
+from refnet.alignment.costs import diff_graphs
 from refnet.report.explained import explanation_picture
+from refnet.report.histograms import histogram_picture
 from refnet.report.rows import network_picture
+from refnet.report.side_by_side import diff_picture
 from refnet.report.tiles import tiles_picture
 from refnet.study.explain import explain_number
+from refnet.study.histograms import node_histogram
 from refnet.study.rows import layer_rows
 from refnet.study.tiles import Tile, kernel_tiles, map_tiles
 
@@ -29,6 +33,15 @@ def pictures():
         yield f"draw {model}", network_picture(graph, layer_rows(graph), model)
     for name in ("block1.depthwise", "block4.se.gate", "head.flatten"):
         yield f"show {name}", tiles_picture(map_tiles(NET, X, name), name)
+    for name in ("block1.depthwise", "block4.se.gate", "head.logits"):
+        yield f"show {name} --histogram", histogram_picture(node_histogram(NET, X, name), name)
+    for pair in (
+        ("article/torch_large", "paper/mobilenet_v3_large"),
+        ("torchvision/lraspp_mobilenet_v3_large", "keras/MobileNet"),
+        ("refnet/digits", "refnet/digits"),
+    ):
+        one, other = map(refnet.build, pair)
+        yield f"diff {' '.join(pair)}", diff_picture(one, other, diff_graphs(one, other))
     for name in ("stem.conv", "block4.depthwise"):
         yield f"show {name} --kernels", tiles_picture(kernel_tiles(NET, name), name)
 
@@ -67,3 +80,16 @@ def test_a_vector_is_bars_on_both_sides_of_zero():
     zero = axis[1] + axis[3] / 2
     assert [round(height, 2) for *_, height in bars] == [64, 32, 0, 32]
     assert [top < zero - 1 for _, top, *_ in bars] == [True, False, False, True]
+
+
+def test_letters_say_what_the_colours_of_two_graphs_say():
+    one, other = refnet.build("paper/mobilenet_v3_large@wide_stem"), refnet.build("paper/mobilenet_v3_large")
+    picture = diff_picture(one, other, diff_graphs(one, other))
+    assert re.findall(r'class="small middle">(\S+)<', picture) == ["wa", "w", "+"]
+    legend = {words[0]: words for words in re.findall(r">(\S  [^<]+: \d+)<", picture)}
+    assert legend == {
+        "+": "+  only the second has it: 1",
+        "w": "w  other channels or kernel: 2",
+        "a": "a  another activation: 1",
+    }
+    assert picture.count('stroke-dasharray="2 1"') == 1  # the layer that the first lacks
