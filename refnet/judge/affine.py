@@ -2,10 +2,9 @@
 
 First every rule of pixels that joins a divisor, a mean and a standard deviation in use. Then x' = a x + o is solved
 for: one factor and one offset for all colours, then one of each a colour. The segment is no line in these, so a grid of
-them is run, and from the best places Levenberg and Marquardt's steps go down: each is a least-squares fit to how the
-result moves with each number. What they arrive at is said in pixels, with round numbers, as where the first layer shows
-it. Through random weights the result may move with a number so wildly that no start is near enough: then nothing is
-said.
+them is run, and from the best places least squares go down. What they arrive at is said in pixels, with round numbers,
+as where the first layer shows it. Through random weights the result may move with a number so wildly that no start is
+near enough: then nothing is said.
 """
 
 from __future__ import annotations
@@ -31,12 +30,13 @@ Rest = Callable[[Array], Array | None]  # factors and offsets -> the error that 
 
 _FACTORS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0)
 _OFFSETS = (-1.0, -0.4, -0.1, 0.0, 0.1, 0.4, 1.0)  # of the input's own spread
-_STARTS, _STEPS, _TRIES = 3, 12, 4
+_STARTS, _STEPS = 3, 24
 _MOVE = 1e-3  # by which a number is moved to see what moves with it: far above float32's rounding, far below the grid's
 _SPARE = 4  # numbers of the result that must be left over to say that a fit is none by chance
 _BOTH, _EACH = np.repeat(np.eye(2), 3, axis=0), np.eye(6)  # one factor and one offset; one of each a colour
 _NEAR = 1e-2  # of the error: what the right rule leaves less than
-_FITS, _SLOW = 1e-4, 0.7  # of the error: what a fit leaves; and what a step must leave less than, to go on
+_FITS = 1e-4  # of the error: what a fit leaves
+_SLOW = 0.1  # of the squares that are left: what a step must take away, to go on
 _SURE, _FINEST = 8.0, 2e-5  # standard errors of a number; and what float32 leaves of one through a whole network
 
 
@@ -103,59 +103,45 @@ def _in_use(
 
 def _best(rest: Rest, before: float, bases: tuple[Array, ...]) -> tuple[_Fit, Array] | None:
     """The fit that leaves next to nothing, and how far its numbers may be off."""
-    grid = [_fit(rest, _BOTH @ (a, o)) for a, o in itertools.product(_FACTORS, _OFFSETS)]
-    starts = sorted((fit for fit in grid if fit is not None), key=lambda fit: fit.size)[:_STARTS]
+    grid = ((_BOTH @ (a, o), rest(_BOTH @ (a, o))) for a, o in itertools.product(_FACTORS, _OFFSETS))
+    run = [_Fit(numbers, left) for numbers, left in grid if left is not None]
+    starts = sorted(run, key=lambda fit: fit.size)[:_STARTS]
     for basis in bases:
         if not starts or len(starts[0].rest) < basis.shape[1] + _SPARE:
             return None
-        found = [_down(rest, start, basis, before) for start in starts]
-        starts = sorted(found, key=lambda fit: fit.size)[:1]
-        if starts[0].size < _FITS * before:
-            return starts[0], _errors(rest, starts[0], basis)
+        found = [_down(rest, start, basis) for start in starts]
+        fit, off = min(found, key=lambda each: each[0].size)
+        if fit.size < _FITS * before:
+            return fit, off
+        starts = [fit]
     return None
 
 
-def _fit(rest: Rest, numbers: Array) -> _Fit | None:
-    left = rest(numbers)
-    return None if left is None else _Fit(numbers, left)
+def _down(rest: Rest, start: _Fit, basis: Array) -> tuple[_Fit, Array]:
+    """The fit that is nearest to a start, and how far its numbers may be off."""
+    from scipy.optimize import least_squares
+
+    nowhere = np.full(start.rest.size, np.inf)  # where the segment cannot be run; no step is made there
+
+    def error(numbers: Array) -> Array:
+        left = rest(basis @ numbers)
+        return nowhere if left is None else left
+
+    def slopes(numbers: Array) -> Array:
+        here = error(numbers)
+        columns = [(error(numbers + step) - here) / _MOVE for step in _MOVE * np.eye(len(numbers))]
+        return np.nan_to_num(np.stack(columns, axis=1), posinf=0.0)
+
+    own = start.numbers @ basis / basis.sum(axis=0)
+    found = least_squares(error, own, slopes, x_scale="jac", ftol=_SLOW, xtol=None, gtol=None, max_nfev=_STEPS)
+    fit = _Fit(basis @ found.x, found.fun)
+    return fit, _errors(fit, found.jac, basis)
 
 
-def _slopes(rest: Rest, fit: _Fit, basis: Array) -> Array | None:
-    """How the error moves with each number."""
-    moved = [_fit(rest, fit.numbers + _MOVE * along) for along in basis.T]
-    columns = [each.rest - fit.rest for each in moved if each is not None]
-    return np.stack(columns, axis=1) / _MOVE if len(columns) == basis.shape[1] else None
-
-
-def _down(rest: Rest, fit: _Fit, basis: Array, before: float) -> _Fit:
-    """Where the steps from a start end."""
-    damping = 1e-3
-    for _ in range(_STEPS):
-        J = _slopes(rest, fit, basis)
-        if J is None or fit.size < 1e-6 * before:
-            return fit
-        square, last = J.T @ J, fit.size
-        for _ in range(_TRIES):
-            step = np.linalg.lstsq(square + damping * np.diag(np.diag(square)), -J.T @ fit.rest, rcond=None)[0]
-            tried = _fit(rest, fit.numbers + basis @ step)
-            if tried is not None and tried.size < fit.size:
-                fit, damping = tried, damping / 10
-                break
-            damping *= 10
-        if not fit.size < _SLOW * last and fit.size > _FITS * before and damping > 1:
-            return fit
-        if fit.size == last:
-            return fit
-    return fit
-
-
-def _errors(rest: Rest, fit: _Fit, basis: Array) -> Array:
+def _errors(fit: _Fit, slopes: Array, basis: Array) -> Array:
     """How far each number may be off: by the scatter of what is left, and by float32."""
-    J = _slopes(rest, fit, basis)
-    finest = _FINEST * float(np.abs(fit.numbers).max())
-    if J is None:
-        return np.full(6, finest)
     freedom = max(len(fit.rest) - basis.shape[1], 1)
     sigma = float(np.sqrt((fit.rest**2).sum() / freedom))
-    off: Array = _SURE * sigma * np.abs(basis) @ np.sqrt(np.diag(np.linalg.pinv(J.T @ J))) + finest
+    scatter = np.sqrt(np.diag(np.linalg.pinv(slopes.T @ slopes)))
+    off: Array = _SURE * sigma * np.abs(basis) @ scatter + _FINEST * float(np.abs(fit.numbers).max())
     return off
