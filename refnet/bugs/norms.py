@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -158,11 +158,11 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/pytorch/pytorch/issues/35644
     """
     readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
-    made = cache(lambda: dict(_moments(segment, readers)))  # of all of them in one run
+    made = _as_asked(_moments(segment, readers))  # of all of them in one run
     for name in (*segment.given, *segment.graph.by_name):
         if name in readers:
             slots = [f"{readers[name].name}.{slot}" for slot in ("mean", "var")]
-            yield Change(readers[name].name, params=Deferred(slots, made), fed=True)
+            yield Change(readers[name].name, params=Deferred(slots, partial(made, slots)), fed=True)
 
 
 def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[str, Array]]:
@@ -171,6 +171,18 @@ def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[st
         axes = (0, *range(2, x.ndim))
         yield f"{readers[name].name}.mean", x.mean(axis=axes)
         yield f"{readers[name].name}.var", x.var(axis=axes)
+
+
+def _as_asked(pairs: Iterator[tuple[str, Array]]) -> Callable[[Iterable[str]], dict[str, Array]]:
+    """Of arrays that are made one after another those of some names; no more are made than up to the last of them."""
+    made: dict[str, Array] = {}
+
+    def of(names: Iterable[str]) -> dict[str, Array]:
+        while any(name not in made for name in names):
+            made.update([next(pairs)])
+        return {name: made[name] for name in names}
+
+    return of
 
 
 def bn_fix_gamma(unit: UnitArrays) -> Iterator[Change]:

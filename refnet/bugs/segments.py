@@ -48,6 +48,7 @@ class Segment:
     slack : by name, how far an input that a bug makes may lie from what a port makes of it
     span : the least and the largest number that the candidate's tensor can hold; what is beyond is cut off
     image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
+    place : the only node where changes are asked for, so that others need not be found; '' where all are
     """
 
     graph: Graph
@@ -61,6 +62,7 @@ class Segment:
     slack: Mapping[str, Array] = field(default_factory=dict)
     span: tuple[float, float] = (-math.inf, math.inf)
     image: Array | None = None
+    place: str = ""
 
     @property
     def end(self) -> str:

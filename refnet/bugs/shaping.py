@@ -84,6 +84,8 @@ def _reshaped(
     segment: Segment, node: Node, form: str, facts: Mapping[str, object], **attrs: object
 ) -> Iterator[Change]:
     """A node with other attributes, if it makes a map of another size and the rest of the segment goes on with that."""
+    if segment.place not in ("", node.name):
+        return
     nodes = with_attrs(node, **attrs)
     made = _resulting(segment, *nodes[node.name])
     if made is not None:

@@ -126,7 +126,8 @@ def changed_at(
         return changes, segment.changed(at_once)
     changed, done = segment, list[Change]()
     for node in found:
-        here = (each for each in bug.changes(changed) if (each.form, each.node) == (form, node))
+        there = bug.changes(replace(changed, place=node))
+        here = (each for each in there if (each.form, each.node) == (form, node))
         if (change := next(here, None)) is not None:
             changed, done = changed.changed(change), [*done, change]
     return tuple(done), changed

@@ -145,23 +145,27 @@ class Diagnosis:
             self.found += found
             found = list(self._fitting(coarse))
         yield found
-        yield self._fitting([*ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"])])
-        yield self._fitting(ways.everywhere(LOOSE))
+        eps = (way for kinds in (False, True) for way in ways.solved(BUGS["bn-eps"], kinds=kinds))
+        yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
+        yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield self._pairs(ways)
         if _is_coarse(self.segment, self.precision):
             yield self._fitting(coarse)
 
     def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
-        """Many nodes: the ends and what is everywhere; each place; what begins somewhere; the likeliest pairs."""
+        """Many nodes: ends; what is everywhere, then at a kind of places, at one, from one on; the likeliest pairs."""
         first = [*ways.ends()]
         yield self._close(first)
         first += [*ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"])]
-        yield self._close(first)
+        yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
-        yield self._close(first)
+        yield self._everywhere(ways, first)
         yield self._close(list(ways.scaled()))
+        yield self._close([*ways.of_kinds((*EXACT, *LOOSE)), *ways.solved(BUGS["bn-eps"], kinds=True)])
         yield self._one_by_one(ways)
         yield self._close(list(ways.singles(LOOSE)))
+        first += [*ways.slow()]
+        yield self._close(first)
         yield self._close(list(ways.begun(first)))
         yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
 
@@ -176,6 +180,13 @@ class Diagnosis:
                 judgement = judge_cause(changed, self.precision, self.yardstick, self.budget.check)
                 if judgement is not None and judgement.holds:
                     yield Cause((way.mistake,), judgement, (way.extent,))
+
+    def _everywhere(self, ways: Ways, tried: list[Way]) -> Iterator[Cause]:
+        """What fits at all places; and where that does, at all of a kind."""
+        yield from (found := list(self._close(tried)))
+        for bug in dict.fromkeys(mistake.bug for cause in found for mistake in cause.mistakes):
+            forms = {mistake.form for cause in found for mistake in cause.mistakes if mistake.bug == bug}
+            yield from self._close(list(ways.of_kinds([BUGS[bug]], forms)))
 
     def _one_by_one(self, ways: Ways) -> Iterator[Cause]:
         """Every change at one place; once one fits, no more than the others at its place."""

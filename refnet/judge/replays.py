@@ -59,6 +59,7 @@ class Replays:
     def _run(self, segment: Segment, kept: Mapping[str, Array]) -> Array:
         values = {**kept}
         first = not self._values
+        last = {name: node.name for node in segment.graph.nodes for name in node.inputs}
         for node in segment.graph.nodes:
             if node.name in values:
                 continue
@@ -72,6 +73,10 @@ class Replays:
             ]
             rule = getattr(fast, node.op)
             values[node.name] = rule(*(values[name] for name in node.inputs), *weights, **node.attrs)
+            if not first:  # what no later node reads is let go: a change may make maps that are many times as large
+                for name in {*node.inputs} - {segment.end}:
+                    if last[name] == node.name:
+                        values.pop(name, None)
         if first:
             self._values = values
         y = values[segment.end]

@@ -6,6 +6,7 @@ explain at all: of an error r and an effect d, <r, d>^2 / (<d, d> <r, r>).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 _ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
 _POINTS = 2048  # elements by which effects are told apart
 _STEPS, _LEAST_EPS = 6, 1e-5  # of solving for eps: how many, and how far apart two are whose difference shows
+_SLOW = 4  # times as many elements as the segment has: what makes more in a long one is looked at late
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
 _SHARE = 0.05
@@ -85,6 +87,9 @@ class Ways:
         self._picked = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
         self.error = (self.target - self.honest).ravel()[self._picked]
         self.looked: list[Way] = []
+        self._own = _elements(segment)
+        self._slow: list[tuple[Mistake, Extent, Segment]] = []
+        self._by_place: dict[str, dict[str, dict[str, Change]]] = {}
         self.counts = self._counted()
         budget.expect(sum(self.counts.values()))
 
@@ -116,15 +121,30 @@ class Ways:
                     yield from self._at(bug, change)
 
     def everywhere(self, bugs: Iterable[Bug]) -> Iterator[Way]:
-        """The same change at all of its places, and at all of a kind."""
+        """The same change at all of its places."""
         for bug in bugs:
-            for form, changes in changes_by_place(bug, self.segment).items():
-                yield from self._in(bug, form, changes, scopes(self.segment.parts, tuple(changes)))
+            for form, changes in self._placed(bug).items():
+                yield from self._in(bug, form, changes, {ALL: tuple(changes)} if len(changes) > 1 else {})
 
-    def solved(self, bug: Bug) -> Iterator[Way]:
-        """Another eps in all batch norms, or in those of a kind, solved for."""
+    def of_kinds(self, bugs: Iterable[Bug], forms: Collection[str] | None = None) -> Iterator[Way]:
+        """The same change at all of its places of a kind; of some forms alone, if they are given."""
+        for bug in bugs:
+            for form, changes in self._placed(bug).items():
+                if forms is None or form in forms:
+                    found = scopes(self.segment.parts, tuple(changes))
+                    yield from self._in(bug, form, changes, {kind: of for kind, of in found.items() if kind != ALL})
+
+    def _placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
+        """The changes of a bug by form and place, made once."""
+        if bug.id not in self._by_place:
+            self._by_place[bug.id] = changes_by_place(bug, self.segment)
+        return self._by_place[bug.id]
+
+    def solved(self, bug: Bug, *, kinds: bool = False) -> Iterator[Way]:
+        """Another eps in all batch norms, or in those of each kind, solved for."""
         norms = [node.name for node in self.segment.nodes("batch_norm")]
-        found = scopes(self.segment.parts, norms) if len(norms) > 1 else {}
+        every = scopes(self.segment.parts, norms) if len(norms) > 1 else {}
+        found = {kind: names for kind, names in every.items() if (kind == ALL) != kinds}
         self.budget.expect(len(found))
         for scope, names in found.items():
             nodes = [self.segment.graph[name] for name in names]
@@ -170,7 +190,7 @@ class Ways:
         shares = {way.key: _share(self.error, way.effect) for way in whole if way.extent and way.extent.scope == ALL}
         for (bug_id, form, _), share in sorted(shares.items(), key=lambda item: -item[1]):
             if share >= _SHARE:
-                changes = changes_by_place(BUGS[bug_id], self.segment).get(form, {})
+                changes = self._placed(BUGS[bug_id]).get(form, {})
                 yield from self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes)))
 
     def on_top(self, first: Way, bugs: Iterable[Bug]) -> Iterator[Way]:
@@ -231,9 +251,18 @@ class Ways:
         self.budget.expect(len(found))
         for scope, nodes in found.items():
             done, changed = changed_at(bug, self.segment, form, {node: changes[node] for node in nodes})
+            extent = Extent(scope, tuple(each.node for each in done))
+            if len(done) > 1 and self.long and _elements(changed) > _SLOW * self._own:
+                self._slow.append((done[0].of(bug.id), extent, changed))
+                continue
             if len(done) > 1:
-                extent = Extent(scope, tuple(each.node for each in done))
                 yield from self._kept(self._run(done[0].of(bug.id), extent, changed))
+            self.budget.passed()
+
+    def slow(self) -> Iterator[Way]:
+        """What was left out until now because it takes long: strides left out everywhere; the shortest first."""
+        for mistake, extent, changed in sorted(self._slow, key=lambda each: _elements(each[2])):
+            yield from self._kept(self._run(mistake, extent, changed))
             self.budget.passed()
 
     def _kept(self, way: Way | None) -> Iterator[Way]:
@@ -261,6 +290,11 @@ class Ways:
         """The rms of the error that a segment run in another way leaves; infinite where it cannot be run so."""
         y = self._made(changed)
         return float("inf") if y is None else root_mean_square(self.target - y)
+
+
+def _elements(segment: Segment) -> int:
+    """Of all tensors that are made: how long a run takes goes with it."""
+    return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)
 
 
 def _plain(y: Array) -> Array:
