@@ -76,7 +76,7 @@ def steps() -> None:
         without = {
             "the session": {},
             "... without tiles: whole maps": {"residual__TILE": HUGE, "program__TILE": HUGE},
-            "... without long rows: channels only": {"taps__ROW_WEIGHTS": 0},
+            "... without long rows: channels only": {"taps__RUN": 1},
             "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
         }

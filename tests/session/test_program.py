@@ -19,6 +19,7 @@ from refnet.readings.shapes import shapes
 from refnet.session.arena import Arena
 from refnet.session.program import SMALL, Programs
 from refnet.session.steps import steps
+from refnet.session.taps import repetitions
 
 
 def spatial(name, op, source, w, stride=(1, 1), pad=1, **attrs):
@@ -154,10 +155,10 @@ def test_a_row_that_two_tiles_share_is_expanded_once(tile):
 
 
 def test_columns_of_many_channels_are_not_filtered_in_pairs():
-    """Nor do they take the memory for that; up to 192 channels they are."""
-    few, many = made(*block(192)), made(*block(193))
-    assert few.buffers == 4 * (384 + 192 * (7 * 12 + 2 * 48 + 12) + 3 * 4 * 384)
-    assert many.buffers == 4 * (384 + 7 * 12 * 193 + 12 + 2 * 48 * 193 + 12 * 193 + 4)  # in whole lines
+    """Nor do they take the memory for that; up to 128 channels they are."""
+    few, many = made(*block(128)), made(*block(129))
+    assert few.buffers == 4 * (384 + 128 * (7 * 12 + 2 * 48 + 12) + 3 * 4 * 256)
+    assert many.buffers == 4 * (384 + 7 * 12 * 129 + 12 + 2 * 48 * 129 + 12 * 129 + 4)  # in whole lines
 
 
 def test_a_block_without_a_projection_filters_into_its_own_tensor():
@@ -240,14 +241,16 @@ def test_a_kernel_of_odd_width_is_packed_with_a_column_of_zeros_for_columns_in_p
     assert made(*block()).weights == 4 * (148 + 256 + 3 * 4 * 64 * 4 + 256)
 
 
-def test_a_kernel_is_repeated_along_a_row_up_to_a_mebibyte(monkeypatch):
-    """As reckoned with a column more: 3 x 4 taps of 8 columns of 64 channels."""
-    limit = 4 * 3 * 4 * 8 * 64
-    taps = sys.modules["refnet.session.taps"]
-    assert taps.ROW_WEIGHTS == 2**20
-    monkeypatch.setattr(taps, "ROW_WEIGHTS", limit)
+def test_a_kernel_is_repeated_along_a_row_until_einsum_runs_over_about_a_thousand_numbers():
+    """Over as many columns as divide the row: all 14, 7 or 1 of them, and one where the channels suffice."""
+    assert [repetitions(14, C) for C in (16, 72, 120, 200, 480, 960)] == [14, 14, 7, 7, 2, 1]
+    assert [repetitions(columns, 64) for columns in (1, 13, 112)] == [1, 13, 16]
+
+
+def test_a_kernel_is_packed_as_it_is_repeated(monkeypatch):
+    """9 taps of 64 channels for 8 columns, or for one of them."""
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 * 8 + 256)
-    monkeypatch.setattr(taps, "ROW_WEIGHTS", limit - 1)
+    monkeypatch.setattr(sys.modules["refnet.session.taps"], "RUN", 1)
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 + 256)
 
 
