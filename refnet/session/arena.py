@@ -48,6 +48,8 @@ class Arena:
 
     def take(self, *shape: int) -> Array:
         """An array whose contents are whatever was there."""
+        if 0 in shape:
+            return self._block[:0].reshape(shape)
         line = _LINE // self.itemsize
         size = -(-math.prod(shape) // line) * line
         first = place = 0
@@ -63,7 +65,7 @@ class Arena:
     def drop(self, *arrays: Array) -> None:
         """Let arrays go that `take` returned."""
         origin = self._block.__array_interface__["data"][0]
-        for array in arrays:
+        for array in (array for array in arrays if array.size):
             # Where no memory lies behind arrays, their addresses may begin again at zero.
             first = (array.__array_interface__["data"][0] - origin) % (2 * sys.maxsize + 2) // self.itemsize
             self._taken.remove(next(span for span in self._taken if span[0] == first))

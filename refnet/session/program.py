@@ -17,7 +17,7 @@ from refnet.readings import fast
 from refnet.session.arena import Arena
 from refnet.session.residual import write_residual
 from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
-from refnet.session.writer import TILE, CallWriter, Shape, copied
+from refnet.session.writer import TILE, CallWriter, Shape, copied, even, part
 
 __all__ = ["Program", "Programs"]
 
@@ -189,14 +189,14 @@ def _stem(writer: CallWriter, step: Stem) -> None:
     phases = writer.arena.take(C, len(read), top + H + bottom, -(-(left + W + right) // sw))
     writer.call(phases.fill, 0)
     length = C * R * S + 1
-    T = max(1, min(P, 2 * TILE // (length * Q)))
-    memory, spare = writer.arena.take(length * T * Q), writer.arena.take(T * Q * K)
+    T = even(P, TILE // (length * Q))
+    memory, spare = writer.arena.take(length * T * Q), writer.spare(T * Q * K, step.unit.act)
     w = writer.pack((conv.name, "w"), lambda: _dense(writer, step))
     for image, x in enumerate(writer.logical(step.source)):
         for place, phase in enumerate(read):
-            part = x[:, :, (phase - left) % sw :: sw]
+            columns = x[:, :, (phase - left) % sw :: sw]
             first = ((phase - left) % sw + left) // sw
-            writer.call(np.copyto, phases[:, place, top : top + H, first : first + part.shape[2]], part)
+            writer.call(np.copyto, phases[:, place, top : top + H, first : first + columns.shape[2]], columns)
         for p in range(0, P, T):
             n = min(T, P - p)
             matrix = memory[: length * n * Q].reshape(length, n * Q)
@@ -209,7 +209,7 @@ def _stem(writer: CallWriter, step: Stem) -> None:
             writer.call(matrix[-1].fill, 1)
             z = y[image * P + p : image * P + p + n].reshape(n, Q * K)
             writer.product(matrix.T, w, None, z)
-            writer.activate(step.unit.act, z, spare[: z.size].reshape(z.shape), z)
+            writer.activate(step.unit.act, z, part(spare, z), z)
     writer.arena.drop(phases, memory, spare)
 
 
@@ -224,8 +224,14 @@ def _dense(writer: CallWriter, step: Stem) -> Array:
 def _pointwise(writer: CallWriter, step: Pointwise) -> None:
     x, y = writer.values[step.source], writer.new(step.end)
     P, Q, K = y.shape
-    T = max(1, min(P, TILE // (Q * K)))
-    spare = writer.arena.take(T * Q * K)
+    T = P if writer.images == P * Q else even(P, TILE // (Q * K))
+    spare = writer.spare(T * Q * K, step.unit.act)
+    if writer.images == P * Q:  # one pixel of each
+        z = y.reshape(P, K)
+        writer.vectors(step.unit, x.reshape(P, -1), z)
+        writer.finished(step, z, 0, spare)
+        writer.arena.drop(spare)
+        return
     w, b = writer.weights(step.unit), writer.bias(step.unit, Q)
     for p in range(0, P, T):
         writer.projected(step, x[p : p + T].reshape(-1, x.shape[2]), w, b, p, spare)

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from refnet.graph import Unit
 from refnet.session.steps import Excite, InvertedResidual, Pointwise
 from refnet.session.taps import Taps
-from refnet.session.writer import TILE, CallWriter
+from refnet.session.writer import TILE, CallWriter, even, part, sixfold
 
 __all__ = ["write_residual"]
 
 Array = npt.NDArray[Any]
+
+LONG = 56  # columns from which on rows are multiplied one by one, so that the product lies in the border at once
 
 
 def write_residual(writer: CallWriter, step: InvertedResidual) -> None:
@@ -41,26 +43,34 @@ class _Block:
         self.H, self.W = self.x.shape[1:3]
         self.C, self.R, _ = conv.params["w"]
         self.P, self.Q = writer.shapes[conv.name][1:]
+        act, excite = step.depthwise.act, step.excite
+        # A hard swish that nobody sees is left six times as large, and the next weights are a sixth.
+        self.wide_expanded = step.expand is not None and sixfold(step.expand.act)
+        self.wide_filtered = step.project is not None and sixfold(act) and (excite is None or excite.act is None)
+        self.wide_gated = excite is not None and sixfold(excite.act)
         if step.expand is not None:
             self.expand = writer.weights(step.expand), writer.bias(step.expand, self.W)
         if step.project is not None:
-            self.project = writer.weights(step.project.unit), writer.bias(step.project.unit, self.Q)
+            w = writer.weights(step.project.unit, six=self.wide_filtered or self.wide_gated)
+            self.project = w, writer.bias(step.project.unit, self.Q)
         self.bias = writer.bias(step.depthwise, self.Q)
-        self.taps = Taps(writer, conv, self.Q)
+        self.taps = Taps(writer, conv, self.Q, six=self.wide_expanded)
 
     def write(self) -> None:
         writer, step, sh = self.writer, self.step, self.stride[0]
         y = writer.new(step.end)
-        T = max(1, min(self.P, TILE // (sh * self.W * self.C)))  # rows of the result in a tile, and images
+        T = even(self.P, TILE // (sh * self.W * self.C))  # rows of the result in a tile, and images
         self.reach = (self.R - 1) * self.dilation[0] + 1
         every = self.P == T and (self.P - 1) * sh + self.reach >= self.pad[0][0] + self.H  # row of an image is read
-        M = max(1, min(writer.images, TILE // (self.H * self.W * self.C))) if every else 1
+        M = even(writer.images, TILE // (self.H * self.W * self.C)) if every else 1
         tall = (T - 1) * sh + self.reach
         # The last pair of columns may reach one column too far.
         wide = sum(self.pad[1]) + self.W + self.stride[1]
         self.border = writer.arena.take(M * tall, wide * self.C).reshape(M, tall, -1)
-        most = M * max(min(tall, self.H) * self.W * self.C, T * self.Q * max(self.C, y.shape[2]))
-        self.expanded, self.spare = writer.arena.take(most), writer.arena.take(most)
+        expand, project = step.expand, None if step.project is None else step.project.unit
+        inner, result = M * min(tall, self.H) * self.W * self.C, M * T * self.Q * max(self.C, y.shape[2])
+        self.expanded = writer.arena.take(0 if expand is None or self.W >= LONG else inner)
+        self.spare = writer.spare(max(inner, result), *(unit.act for unit in (expand, step.depthwise, project) if unit))
         scratch = [self.border, self.expanded, self.spare, *self.taps.scratch(M * T)]
         whole = step.project is None or step.excite is not None  # all rows must be there before one is projected
         filtered = y
@@ -122,9 +132,16 @@ class _Block:
         if expand is None:
             self.writer.call(np.copyto, into.reshape(x.shape), x)
             return
-        z = self.expanded[: m * n * self.W * self.C].reshape(m, n, -1)
-        self.writer.product(x.reshape(m * n * self.W, -1), *self.expand, z)
-        self.writer.activate(expand.act, z, self.spare[: z.size].reshape(z.shape), into)
+        w, b = self.expand
+        if self.W >= LONG:
+            z = into
+            self.writer.call(np.matmul, x, w, z.reshape(m, n, self.W, self.C))
+        else:
+            z = self.expanded[: m * n * self.W * self.C].reshape(m, n, -1)
+            self.writer.call(np.matmul, x.reshape(m * n * self.W, -1), w, z.reshape(m * n * self.W, -1))
+        if b is not None:
+            self.writer.call(np.add, z, b, z)
+        self.writer.activate(expand.act, z, part(self.spare, z), into, six=self.wide_expanded)
 
     def filtered(self, rows: Array) -> None:
         """Filter what is in `border` channel by channel: -> (m, n, Q, C)."""
@@ -132,8 +149,7 @@ class _Block:
         flat = rows.reshape(*rows.shape[:2], -1)
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)
-        spare = self.spare[: flat.size].reshape(flat.shape)
-        self.writer.activate(self.step.depthwise.act, flat, spare, flat)
+        self.writer.activate(self.step.depthwise.act, flat, part(self.spare, flat), flat, six=self.wide_filtered)
 
     def gated(self, project: Pointwise, excite: Excite, x: Array, first: int) -> None:
         """Project maps (m, P*Q, C) through their gates to rows of the result from the first on.
@@ -145,15 +161,15 @@ class _Block:
         (m, pixels, _), K = x.shape, self.project[0].shape[1]
         pooled = writer.arena.take(m, self.C)
         writer.means(x, pooled)
-        hidden = self.vector(excite.reduce, pooled)
+        hidden = self.vector(excite.reduce, pooled, six=self.wide_filtered)
         gate = self.vector(excite.expand, hidden)
         size = m * pixels * K
-        spare = writer.arena.take(size if excite.act is None else max(x.size, size))
+        spare = writer.spare(max(x.size, size), excite.act, project.unit.act)
         scratch = [pooled, hidden, gate, spare]
         if excite.act is not None or m > 1 or pixels < K:
             writer.call(np.multiply, x, gate[:, None], x)
             if excite.act is not None:
-                writer.activate(excite.act, x, spare[: x.size].reshape(x.shape), x)
+                writer.activate(excite.act, x, part(spare, x), x, six=self.wide_gated)
         else:
             scaled = writer.arena.take(*w.shape)
             writer.call(np.multiply, w, gate.reshape(-1, 1), scaled)
@@ -162,12 +178,11 @@ class _Block:
         writer.projected(project, x.reshape(m * pixels, -1), w, b, first, spare)
         writer.arena.drop(*scratch)
 
-    def vector(self, unit: Unit, x: Array) -> Array:
+    def vector(self, unit: Unit, x: Array, *, six: bool = False) -> Array:
         """A pointwise convolution of 1x1 maps, with its activation: (m, C) -> (m, K)."""
-        writer = self.writer
-        w, b = writer.weights(unit), writer.bias(unit, 1)
-        y, spare = writer.arena.take(len(x), w.shape[1]), writer.arena.take(len(x), w.shape[1])
-        writer.product(x, w, b, y)
-        writer.activate(unit.act, y, spare, y)
+        writer, (K, _) = self.writer, unit.conv.params["w"]
+        y, spare = writer.arena.take(len(x), K), writer.spare(len(x) * K, unit.act)
+        writer.vectors(unit, x, y, six=six)
+        writer.activate(unit.act, y, part(spare, y), y)
         writer.arena.drop(spare)
         return y

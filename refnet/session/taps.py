@@ -33,17 +33,18 @@ class Taps:
     ----------
     conv : the node
     Q : columns of the output
+    six : whether a sixth of the kernel is taken, since the map is six times as large
     """
 
-    def __init__(self, writer: CallWriter, conv: Node, Q: int) -> None:
+    def __init__(self, writer: CallWriter, conv: Node, Q: int, *, six: bool = False) -> None:
         self.writer, self.Q = writer, Q
         (self.sh, self.sw), (self.dh, self.dw) = conv.attrs["stride"], conv.attrs["dilation"]
-        self.C, self.R, S = conv.params["w"]
+        self.C, self.R, _ = conv.params["w"]
         self.paired = self.C <= PAIRED and (self.sw, self.dw) == (2, 1)
         self.length = 2 * self.C if self.paired else self.C  # of what is summed for one column
         self.columns = repetitions(Q, self.length) if self.paired or self.sw == 1 else 1
         w = writer.params[f"{conv.name}.w"]
-        self.w = writer.pack((conv.name, "taps"), lambda: self._packed(w))
+        self.w = writer.pack((conv.name, "taps"), lambda: self._packed(w / writer.number(6) if six else w))
         self.sums: Array | None = None
 
     def _packed(self, w: Array) -> Array:
@@ -79,6 +80,6 @@ class Taps:
 
 
 def repetitions(columns: int, length: int) -> int:
-    """Into how many columns a kernel of so many numbers is repeated: a divisor, which makes the run nearest to `RUN`."""
+    """Over how many columns a kernel of so many numbers is repeated: a divisor of theirs, for a run close to `RUN`."""
     divisors = [number for number in range(1, columns + 1) if columns % number == 0]
     return min(divisors, key=lambda number: abs(math.log(number * length / RUN)))

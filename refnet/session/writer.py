@@ -22,7 +22,7 @@ from refnet.session.steps import Pointwise
 # np.clip goes through three Python functions to reach this, which has no public name.
 clip: Callable[..., Any] = getattr(getattr(np, "_core", np), "umath", np).clip
 
-__all__ = ["TILE", "CallWriter"]
+__all__ = ["TILE", "CallWriter", "even", "part", "sixfold"]
 
 Array = npt.NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -31,6 +31,7 @@ Shape = tuple[int, ...]
 # Elements of an expanded map that are worked on at once. Fewer, and calling costs more than it saves; more, and a tile
 # with its neighbours falls out of a cache of 1 MiB.
 TILE = 150_000
+COLUMNS = 64  # of a matrix that a few vectors are multiplied with at a time
 
 
 class CallWriter:
@@ -86,6 +87,24 @@ class CallWriter:
         if b is not None:
             self.call(np.add, z, b, z)
 
+    def vectors(self, unit: Unit, x: Array, z: Array, *, six: bool = False) -> None:
+        """z = x w + b for some vectors, (m, C) -> (m, K), some columns at a time.
+
+        BLAS has kernels for small products, which read weights as they lie. A product of a few rows with all of a large
+        matrix it would copy the matrix for.
+        """
+        w, number = self.params[f"{unit.conv.name}.w"], self.number
+        w = self.pack((unit.conv.name, "w"), lambda: w / number(6) if six else w.copy())
+        (K, C), b = w.shape, self.bias(unit, 1)
+        whole = K // COLUMNS * COLUMNS
+        if whole:
+            blocks, into = w[:whole].reshape(-1, COLUMNS, C), z[:, :whole].reshape(len(z), -1, COLUMNS)
+            self.call(np.matmul, x, blocks.transpose(0, 2, 1), into.transpose(1, 0, 2))
+        if whole < K:
+            self.call(np.matmul, x, w[whole:].T, z[:, whole:])
+        if b is not None:
+            self.call(np.add, z, b, z)
+
     def means(self, x: Array, into: Array) -> None:
         """The mean of each channel: (m, pixels, C) -> (m, C)."""
         m, pixels, C = x.shape
@@ -95,24 +114,36 @@ class CallWriter:
         else:
             self.call(np.matmul, mean, x, into.reshape(m, 1, C))
 
-    def activate(self, act: Node | None, z: Array, spare: Array, into: Array) -> None:
-        """Apply an activation to z and store it; `spare` is memory as large as z."""
-        number = self.number
+    def activate(self, act: Node | None, z: Array, spare: Array, into: Array, *, six: bool = False) -> None:
+        """Apply an activation to z and store it; `spare` is memory as large as z, or what `spare` gives.
+
+        A hard swish may be left six times as large, where the weights of what reads it are a sixth.
+        """
+        number, call = self.number, self.call
         match act:
             case None:
                 if into is not z:
-                    self.call(np.copyto, into, z)
+                    call(np.copyto, into, z)
             case Node(op="relu"):
-                self.call(clip, z, number(0), number(np.inf), into)  # NumPy's maximum takes four times as long
+                call(clip, z, number(0), number(np.inf), into)  # NumPy's maximum takes four times as long
             case Node(op="relu6"):
-                self.call(clip, z, number(0), number(6), into)
+                call(clip, z, number(0), number(6), into)
             case Node(op="hard_swish"):
-                self.call(clip, z, number(-3), number(3), spare)
-                self.call(np.add, spare, number(3), spare)
-                self.call(np.multiply, z, spare, into)
-                self.call(np.multiply, into, number(1 / 6), into)
+                call(clip, z, number(-3), number(3), spare)
+                call(np.add, spare, number(3), spare)
+                call(np.multiply, z, spare, into)
+                if not six:
+                    call(np.multiply, into, number(1 / 6), into)
+            case Node(op="hard_sigmoid"):
+                call(np.multiply, z, number(act.attrs["slope"]), into)
+                call(np.add, into, number(act.attrs["offset"]), into)
+                call(clip, into, number(0), number(1), into)
             case _:
-                self.call(copied, into, partial(getattr(fast, act.op), **act.attrs), z)
+                call(copied, into, partial(getattr(fast, act.op), **act.attrs), z)
+
+    def spare(self, size: int, *acts: Node | None) -> Array:
+        """Memory that activations of so many numbers use."""
+        return self.arena.take(size if any(map(sixfold, acts)) else 0)
 
     def projected(self, step: Pointwise, x: Array, w: Array, b: Array | None, p: int, spare: Array) -> None:
         """Rows of a pointwise convolution from row p on: x (pixels, C); product, bias, activation, shortcut."""
@@ -120,9 +151,13 @@ class CallWriter:
         n = len(x) // y.shape[1]
         z = y[p : p + n].reshape(n, -1)
         self.product(x, w, b, z)
-        self.activate(step.unit.act, z, spare[: z.size].reshape(z.shape), z)
+        self.finished(step, z, p, spare)
+
+    def finished(self, step: Pointwise, z: Array, p: int, spare: Array) -> None:
+        """What is left to do of rows of a pointwise convolution, from row p on: activation and shortcut."""
+        self.activate(step.unit.act, z, part(spare, z), z)
         if step.shortcut is not None:
-            self.call(np.add, z, self.values[step.shortcut][p : p + n].reshape(n, -1), z)
+            self.call(np.add, z, self.values[step.shortcut][p : p + len(z)].reshape(z.shape), z)
 
     # Weights, packed once.
 
@@ -132,15 +167,30 @@ class CallWriter:
             self.packed[key] = make()
         return self.packed[key]
 
-    def weights(self, unit: Unit) -> Array:
-        """(C, K)."""
+    def weights(self, unit: Unit, *, six: bool = False) -> Array:
+        """(C, K); a sixth of them, where what they multiply is six times as large."""
         w = self.params[f"{unit.conv.name}.w"]
-        return self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T))
+        return self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T / self.number(6) if six else w.T))
 
     def bias(self, unit: Unit, W: int) -> Array | None:
         """(W*K,): the bias repeated along a row, so that it is added in long runs."""
         b = self.params.get(f"{unit.conv.name}.b")
         return None if b is None else self.pack((unit.conv.name, "b"), lambda: np.tile(b, W))
+
+
+def even(total: int, most: int) -> int:
+    """The size of the parts of a whole that are as many as needed, and as even as can be."""
+    return -(-total // -(-total // max(1, most)))
+
+
+def part(spare: Array, z: Array) -> Array:
+    """As much of a memory as z takes, in its shape; if there is any."""
+    return spare[: z.size].reshape(z.shape) if spare.size else spare
+
+
+def sixfold(act: Node | None) -> bool:
+    """Whether an activation takes memory, and may be left six times as large."""
+    return act is not None and act.op == "hard_swish"
 
 
 def copied(into: Array, rule: Callable[..., Array], *args: Any) -> None:

@@ -7,6 +7,7 @@ is free.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,9 +33,8 @@ def pointwise(name, source, K, C):
 
 
 STEM = spatial("stem", "conv2d", SOURCE, (4, 4, 3, 3))  # 4 channels on 6 x 8: 192
-# The image and the stem's tensor, 192 each; 4 channels with a border, 8 x 10; windows of 37 for each of 48 pixels; and
-# what an activation may use.
-STEM_TAKES = 192 + 192 + 320 + 37 * 48 + 192
+# The image and the stem's tensor, 192 each; 4 channels with a border, 8 x 10; and windows of 37 for each of 48 pixels.
+STEM_TAKES = 192 + 192 + 320 + 37 * 48
 
 
 @pytest.fixture
@@ -61,7 +61,8 @@ def made(*nodes, keep=(), dtype=np.float32, returns=()):
 
 def products(one):
     """(pixels, channels in, channels out) of every matrix product."""
-    return [(*args[0].shape, args[1].shape[1]) for call, args in one.calls if call is np.matmul]
+    each = ((args[0].reshape(-1, args[0].shape[-1]), args[1]) for call, args in one.calls if call is np.matmul)
+    return [(*x.shape, w.size // x.shape[1]) for x, w in each]
 
 
 def test_a_stem_takes_a_row_of_windows_for_each_pixel():
@@ -69,39 +70,47 @@ def test_a_stem_takes_a_row_of_windows_for_each_pixel():
     assert made(STEM, dtype=np.float64).buffers == 8 * STEM_TAKES
 
 
+def test_a_hard_swish_takes_as_much_memory_again_as_it_works_on():
+    act = Node("act", "hard_swish", ("stem",))
+    assert made(STEM, act).buffers == 4 * (STEM_TAKES + 192)
+    assert made(STEM, replace(act, op="relu6")).buffers == 4 * STEM_TAKES
+
+
 def test_a_stem_takes_its_windows_tile_by_tile(tile):
-    """Twice the elements of a tile: two rows of 8 windows of 37 are 592."""
-    tile(592 // 2)
-    assert made(STEM).buffers == 4 * (192 + 192 + 320 + 592 + 64)
+    """Two rows of 8 windows of 37 are 592; tiles are as even as can be."""
+    tile(592)
+    assert made(STEM).buffers == 4 * (192 + 192 + 320 + 592)
     assert products(made(STEM)) == [(16, 37, 4)] * 3
-    tile(592 // 2 - 1)
+    tile(592 - 1)
     assert products(made(STEM)) == [(8, 37, 4)] * 6
-    tile(5 * 296 // 2)
-    assert products(made(STEM)) == [(40, 37, 4), (8, 37, 4)]
+    tile(5 * 296)
+    assert products(made(STEM)) == [(24, 37, 4)] * 2
+    tile(3 * 296 - 1)
+    assert products(made(STEM)) == [(16, 37, 4)] * 3
 
 
 def test_a_stem_of_stride_two_has_its_columns_by_phase():
     """Of 10 columns with their border 5 in each phase; an image of 3 x 4 comes of it."""
     one = made(spatial("stem", "conv2d", SOURCE, (4, 4, 3, 3), stride=(2, 2)))
-    assert one.buffers == 4 * (192 + 48 + 4 * 2 * 8 * 5 + 37 * 12 + 4 + 48)  # 37 x 12 is 4 short of whole lines
+    assert one.buffers == 4 * (192 + 48 + 4 * 2 * 8 * 5 + 37 * 12 + 4)  # 37 x 12 is 4 short of whole lines
     assert products(one) == [(12, 37, 4)]
 
 
 def test_tensors_that_nothing_reads_any_more_make_room():
-    """Of six maps of 400 channels two are there at a time, and what an activation may use."""
+    """Of six maps of 400 channels two are there at a time."""
     names = [f"p{index}" for index in range(6)]
     chain = [
         pointwise(name, before, 400, 400 if index else 4)
         for index, (name, before) in enumerate(zip(names, ["stem", *names], strict=False))
     ]
     large = 400 * 48
-    assert made(STEM, *chain).buffers == 4 * (3 * large + 384)
-    assert made(STEM, *chain, keep=names).buffers == 4 * (7 * large + 384)
+    assert made(STEM, *chain).buffers == 4 * (2 * large + 384)
+    assert made(STEM, *chain, keep=names).buffers == 4 * (6 * large + 384)
 
 
 def test_a_shortcut_is_held_until_it_is_added():
     chain = (pointwise("a", "stem", 400, 4), pointwise("b", "a", 400, 400), pointwise("c", "b", 400, 400))
-    assert made(STEM, *chain, Node("s", "add", ("c", "a"))).buffers == 4 * (4 * 400 * 48 + 384)
+    assert made(STEM, *chain, Node("s", "add", ("c", "a"))).buffers == 4 * (3 * 400 * 48 + 384)
 
 
 def test_a_pointwise_convolution_is_run_tile_by_tile(tile):
@@ -109,11 +118,18 @@ def test_a_pointwise_convolution_is_run_tile_by_tile(tile):
     one = made(STEM, pointwise("a", "stem", 10, 4))
     assert products(one)[1:] == [(48, 4, 10)]
     tile(4 * 80)
-    assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-2:] == [(32, 4, 10), (16, 4, 10)]
-    tile(4 * 80 - 1)
     assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-2:] == [(24, 4, 10)] * 2
+    tile(3 * 80 - 1)
+    assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-3:] == [(16, 4, 10)] * 3
     tile(1)
     assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-6:] == [(8, 4, 10)] * 6
+
+
+def test_vectors_are_multiplied_with_64_columns_at_a_time_and_with_the_rest():
+    pool = Node("pool", "avg_pool2d", ("stem",), {}, {"kernel": (6, 8), "stride": (1, 1), "pad": ((0, 0), (0, 0))})
+    wide, few = (made(STEM, pool, pointwise("a", "pool", K, 4)) for K in (130, 63))
+    assert products(wide)[-2:] == [(1, 4, 128), (1, 4, 2)]
+    assert products(few)[-1:] == [(1, 4, 63)]
 
 
 # -------------------------------------------------------------------------------------------------- inverted residuals
@@ -130,10 +146,10 @@ def block(C=64, stride=(2, 2), *, expand=True, project=True):
     return tuple(nodes)
 
 
-def test_a_block_takes_its_map_with_a_border_and_twice_as_much_to_expand_and_to_activate():
+def test_a_block_takes_its_map_with_a_border_and_without():
     """The rest is two sums of each column, as columns of stride 2 are filtered in pairs, and what is projected."""
     border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
-    assert made(*block()).buffers == 4 * (384 + border + 2 * expanded + sums + filtered)
+    assert made(*block()).buffers == 4 * (384 + border + expanded + sums + filtered)
 
 
 def test_a_block_is_run_tile_by_tile(tile):
@@ -141,11 +157,27 @@ def test_a_block_is_run_tile_by_tile(tile):
     tile(2 * 1024)
     one = made(*block())
     border, expanded, sums, filtered = 5 * 12 * 64, 5 * 8 * 64, 2 * 4 * 128, 2 * 4 * 64
-    assert one.buffers == 4 * (384 + border + 2 * expanded + sums + filtered)
+    assert one.buffers == 4 * (384 + border + expanded + sums + filtered)
     # Rows 0 to 3 of the image lie under rows 0 and 1 of the result; 4 and 5 under the last one.
     assert products(one)[-4:] == [(32, 4, 64), (8, 64, 4), (16, 4, 64), (4, 64, 4)]
     tile(2 * 1024 - 1)
     assert [rows for rows, _, K in products(made(*block())) if K == 64] == [16, 16, 16]
+
+
+def test_long_rows_are_multiplied_straight_into_the_border(monkeypatch):
+    """So that no map without a border is there."""
+    monkeypatch.setattr(sys.modules["refnet.session.residual"], "LONG", 8)
+    one = made(*block())
+    assert one.buffers == 4 * (384 + 7 * 12 * 64 + 3 * 4 * 128 + 3 * 4 * 64)
+    assert products(one)[-2:] == [(48, 4, 64), (12, 64, 4)]
+
+
+def test_a_hard_swish_inside_a_block_is_divided_in_the_weights_behind_it():
+    """What is expanded and what is filtered is multiplied once; what is returned twice."""
+    nodes = [replace(node, op="hard_swish") if node.op == "relu" else node for node in block()[:-1]]
+    nodes += [Node("act", "hard_swish", ("depthwise",)), pointwise("project", "act", 4, 64)]
+    one = made(*nodes, Node("last", "hard_swish", ("project",)))
+    assert sum(call is np.multiply for call, _ in one.calls) == 1 + 1 + 2
 
 
 def test_a_row_that_two_tiles_share_is_expanded_once(tile):
@@ -157,14 +189,14 @@ def test_a_row_that_two_tiles_share_is_expanded_once(tile):
 def test_columns_of_many_channels_are_not_filtered_in_pairs():
     """Nor do they take the memory for that; up to 128 channels they are."""
     few, many = made(*block(128)), made(*block(129))
-    assert few.buffers == 4 * (384 + 128 * (7 * 12 + 2 * 48 + 12) + 3 * 4 * 256)
-    assert many.buffers == 4 * (384 + 7 * 12 * 129 + 12 + 2 * 48 * 129 + 12 * 129 + 4)  # in whole lines
+    assert few.buffers == 4 * (384 + 128 * (7 * 12 + 48 + 12) + 3 * 4 * 256)
+    assert many.buffers == 4 * (384 + 7 * 12 * 129 + 12 + 48 * 129 + 12 * 129 + 4)  # in whole lines
 
 
 def test_a_block_without_a_projection_filters_into_its_own_tensor():
     large = 192 * 2  # the stem's tensor has no place where the image was, for it is read
     one = made(*block(project=False))
-    assert one.buffers == 4 * (large + 768 + 7 * 12 * 64 + 2 * 6 * 8 * 64 + 3 * 4 * 128)
+    assert one.buffers == 4 * (large + 768 + 7 * 12 * 64 + 6 * 8 * 64 + 3 * 4 * 128)
     assert [rows for rows, _, K in products(one) if K == 64] == [48]
 
 
@@ -184,19 +216,19 @@ def gated(C=64, stride=(2, 2), *, act=False):
 
 
 def test_a_gate_multiplies_the_weights_where_they_are_fewer_than_the_map_is():
-    """12 pixels of 64 channels, which 64 x 4 weights project: scaled, and what an activation may use.
+    """12 pixels of 64 channels, which 64 x 4 weights project: scaled.
 
     What is pooled, reduced and opened, 64 + 16 + 64, lies with the result where the image was.
     """
     border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
     one = made(*gated())
-    assert one.buffers == 4 * (384 + border + 2 * expanded + sums + filtered + 48 + 4 * 64)
+    assert one.buffers == 4 * (384 + border + expanded + sums + filtered + 4 * 64)
     assert products(one)[1:] == [(48, 4, 64), (1, 12, 64), (1, 64, 16), (1, 16, 64), (12, 64, 4)]
 
 
 def test_an_activation_behind_a_gate_takes_a_map():
     border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
-    assert made(*gated(act=True)).buffers == 4 * (384 + border + 2 * expanded + sums + 2 * filtered)
+    assert made(*gated(act=True)).buffers == 4 * (384 + border + expanded + sums + filtered)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +333,7 @@ def test_a_tile_of_small_maps_is_some_whole_images(tile):
     assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [162, 162, 162, 162, 81, 81]
     tile(81 * 64 - 1)  # less than an image: its rows, of which the last needs none but those before
     _, five = grouped(late_block(), 5)
-    assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [81, 72, 9] * 5
+    assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [54, 45, 27, 36] * 5
 
 
 def test_programs_of_all_groups_share_their_weights_and_their_memory(tile):
@@ -327,14 +359,17 @@ def test_a_network_with_large_maps_at_its_end_is_run_image_by_image():
 RESIZED = {"size": (20, 20), "align_corners": False}
 
 
-@pytest.mark.parametrize("model", ["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2"])
-def test_a_group_takes_hardly_more_memory_than_an_image(model):
-    """At the vendor's size: four to six MiB for an image."""
+@pytest.mark.parametrize(
+    ("model", "alone", "grouped"),
+    [("mobilenet_v3_large", 2.75, 4.25), ("mobilenet_v3_small", 2.75, 3.25), ("mobilenet_v2", 3.5, 4.0)],
+)
+def test_a_group_takes_little_more_memory_than_an_image(model, alone, grouped):
+    """MiB at the vendor's size."""
     graph = build(f"torchvision/{model}")
     folded, params = fold_batch_norm(graph, random_params(graph))
     sizes, kept = shapes(folded), set(folded.outputs)
     programs = Programs(steps(folded, sizes, kept), params, sizes, kept)
     programs.of(1)
-    alone = programs.buffers
+    assert programs.buffers <= alone * 2**20
     programs.of(8)
-    assert programs.buffers - alone <= 2**19 < alone / 7
+    assert programs.buffers <= grouped * 2**20

@@ -145,14 +145,16 @@ def recipe(x) -> Recipe:
     st.sampled_from(["relu", "relu6", "hard_swish", "swish"]),
     st.sampled_from([1, 60, 100_000]),
     st.booleans(),
+    st.booleans(),
 )
-def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, gate, late, act, tile, in_pairs):
+def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, gate, late, act, tile, in_pairs, long):
     x, w, b, attrs = case
     if in_pairs:  # the columns of stride 2 are filtered in pairs
         attrs = {**attrs, "stride": (attrs["stride"][0], 2), "dilation": (attrs["dilation"][0], 1)}
     graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, late=late, act=act)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys.modules["refnet.session.residual"], "TILE", tile)
+        patched.setattr(sys.modules["refnet.session.residual"], "LONG", 1 if long else 56)
         patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
         session = Session(graph, params, threads=1, keep=["first"])
     tensors = session.tensors(x)
