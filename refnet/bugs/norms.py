@@ -25,6 +25,9 @@ Array = npt.NDArray[Any]
 _EPS = (1e-3, 1e-5, 0.0)  # of the frameworks
 # By activation, between which results it has kept what it was given.
 _KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}
+# By what share a factor gamma / sqrt(var + eps) is rounded in float32; and how many times as far as that moves eps, over
+# all channels, one must be from 0 to be told from it.
+_STEP, _SURE = 2.0**-23, 4.0
 _RARE_EPS = (1e-4, 1e-6, 1e-2, 1e-7, 1e-8, 1e-12)
 
 
@@ -80,9 +83,11 @@ def _solved(segment: Segment, unit: UnitArrays, rule: Callable[[Array, Array], A
             s = np.where(kept, centred * above, 0).sum(axis=axes) / energy
             eps = rule(unit["gamma"] / s, unit["var"])
             weight = energy / (unit["var"] + np.maximum(eps, 0)) ** 2
+            rounded = np.abs(rule(unit["gamma"] / s * (1 + _STEP), unit["var"]) - eps)
             finite = np.isfinite(eps) & np.isfinite(weight)
-            found = float(np.average(eps[finite], weights=weight[finite])) if weight[finite].sum() > 0 else 0.0
-        if np.isfinite(found) and found > 0:
+            share = weight[finite] / weight[finite].sum()
+            found, off = float(eps[finite] @ share), float(np.linalg.norm(rounded[finite] * share))
+        if np.isfinite(found) and found > _SURE * off:
             yield from round_eps(found)
 
 

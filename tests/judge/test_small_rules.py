@@ -269,6 +269,17 @@ def test_the_eps_of_a_batch_norm_is_solved_for():
     assert Ways(segment, SearchBudget(), long=False)._eps([known]) == pytest.approx(0.004, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["stem.bn", "block1.depthwise.bn", "block1.project.bn"])
+def test_an_eps_that_rounding_does_not_tell_from_0_is_not_solved_for(name):
+    known = GRAPH[name]
+    none = GRAPH.replaced(name, replace(known, attrs={**known.attrs, "eps": 0.0}))
+    dumped = Network(none, NET.params).trace(X)
+    segment = cut(
+        Parts(GRAPH), NET.params, name, {SOURCE: X, known.inputs[0]: dumped[known.inputs[0]], name: dumped[name]}
+    )
+    assert [change.form for change in BUGS["bn-eps"].changes(segment)] == ["0.001", "0"]
+
+
 def test_an_eps_in_all_batch_norms_is_solved_for():
     graph = GRAPH
     for name in ("stem.bn", "block1.depthwise.bn"):
