@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ Array = npt.NDArray[Any]
 _EPS = (1e-3, 1e-5, 0.0)  # of the frameworks
 # By activation, between which results it has kept what it was given.
 _KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}
-# By what share a factor gamma / sqrt(var + eps) is rounded in float32; and how many times as far as that moves eps, over
-# all channels, one must be from 0 to be told from it.
+# By what share a factor gamma / sqrt(var + eps) is rounded in float32; and how many times as far as that moves eps one
+# must be from 0 to be told from it.
 _STEP, _SURE = 2.0**-23, 4.0
 _RARE_EPS = (1e-4, 1e-6, 1e-2, 1e-7, 1e-8, 1e-12)
 
@@ -163,11 +163,11 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/pytorch/pytorch/issues/35644
     """
     readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
-    made = _as_asked(_moments(segment, readers))  # of all of them in one run
+    made = cache(lambda: dict(_moments(segment, readers)))  # of all of them in one run
     for name in (*segment.given, *segment.graph.by_name):
         if name in readers:
             slots = [f"{readers[name].name}.{slot}" for slot in ("mean", "var")]
-            yield Change(readers[name].name, params=Deferred(slots, partial(made, slots)), fed=True)
+            yield Change(readers[name].name, params=Deferred(slots, made), fed=True)
 
 
 def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[str, Array]]:
@@ -176,18 +176,6 @@ def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[st
         axes = (0, *range(2, x.ndim))
         yield f"{readers[name].name}.mean", x.mean(axis=axes)
         yield f"{readers[name].name}.var", x.var(axis=axes)
-
-
-def _as_asked(pairs: Iterator[tuple[str, Array]]) -> Callable[[Iterable[str]], dict[str, Array]]:
-    """Of arrays that are made one after another those of some names; no more are made than up to the last of them."""
-    made: dict[str, Array] = {}
-
-    def of(names: Iterable[str]) -> dict[str, Array]:
-        while any(name not in made for name in names):
-            made.update([next(pairs)])
-        return {name: made[name] for name in names}
-
-    return of
 
 
 def bn_fix_gamma(unit: UnitArrays) -> Iterator[Change]:

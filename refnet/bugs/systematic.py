@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from refnet.bugs.catalogue import Bug
 from refnet.bugs.changes import Change
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment
+from refnet.graph import Node, walk
 from refnet.ops import ACTIVATIONS, GATES, WINDOWED
+from refnet.readings import fast
 
 __all__ = ["ALL", "Scope", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
 
@@ -124,6 +128,8 @@ def changed_at(
         return (), segment
     if (at_once := _joined(changes)) is not None:
         return changes, segment.changed(at_once)
+    if all(change.fed and change.params and not (change.nodes or change.given or change.view) for change in changes):
+        return _fed_on(bug, segment, form, found)
     changed, done = segment, list[Change]()
     for node in found:
         there = bug.changes(replace(changed, place=node))
@@ -131,6 +137,25 @@ def changed_at(
         if (change := next(here, None)) is not None:
             changed, done = changed.changed(change), [*done, change]
     return tuple(done), changed
+
+
+def _fed_on(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) -> tuple[tuple[Change, ...], Segment]:
+    """Changes of params that follow from what their nodes are given: one run makes each before its node is run."""
+    params: dict[str, Any] = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
+    given = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
+    readers: dict[str, list[Node]] = {}
+    for node in (segment.graph[name] for name in found):
+        readers.setdefault(node.inputs[0], []).append(node)
+    done: list[Change] = []
+    run = ((node.name, y) for node, y in walk(segment.graph, fast, params, given))
+    for name, y in itertools.chain(given.items(), run):
+        for node in readers.get(name, ()):
+            alone = replace(segment, graph=replace(segment.graph, nodes=(node,)), given={name: y})
+            made = [each for each in bug.changes(alone) if (each.form, each.node) == (form, node.name)]
+            params.update(made[0].params)
+            done += made[:1]
+    arrays = {key: array for change in done for key, array in change.params.items()}
+    return tuple(done), segment.changed(replace(done[0], params=arrays))
 
 
 def _joined(changes: Sequence[Change]) -> Change | None:
