@@ -288,13 +288,18 @@ _STDS = ((1.0,) * 3, (0.5,) * 3, (0.229, 0.224, 0.225), (0.226,) * 3, (0.2023, 0
 
 def rules_in_use(own: Preprocessing) -> Iterator[_Said]:
     """Every rule of pixels that joins a divisor, a mean and a standard deviation in use, but for those with a name."""
-    seen = [*_listed(own)]
+    seen = np.array([_numbers(each) for each in _listed(own)]).reshape(-1, 12)
     for name, order in (("", slice(None)), ("bgr ", slice(None, None, -1))):
         for scale, mean, std in itertools.product(_DIVISORS, _MEANS, _STDS):
             made = _of_pixels(own, scale, mean, std, order)
-            if not any(np.allclose(a, b) and np.allclose(o, p) for (a, o), (b, p) in ((made, each) for each in seen)):
-                seen.append(made)
+            if not np.isclose(_numbers(made), seen).all(axis=1).any():
+                seen = np.vstack([seen, _numbers(made)])
                 yield f"{name}rule", {"mean": mean, "std": std, "scale": scale}, made
+
+
+def _numbers(made: ColourMap) -> Array:
+    """All twelve, in a row."""
+    return np.concatenate([np.ravel(each) for each in made])
 
 
 def _alike(values: Array, errors: Array) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ near enough: then nothing is said.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,8 @@ from refnet.networks.preprocessing import Preprocessing
 __all__ = ["scaled_inputs"]
 
 Array = npt.NDArray[Any]
-Rest = Callable[[Array], Array | None]  # factors and offsets -> the error that they leave
+Left = Callable[[Sequence[Array]], Iterator[Array | None]]  # inputs -> what each leaves of the error
+Rests = Callable[[Sequence[Array]], list[Array | None]]  # factors and offsets -> what each leaves
 
 _FACTORS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0)
 _OFFSETS = (-1.0, -0.4, -0.1, 0.0, 0.1, 0.4, 1.0)  # of the input's own spread
@@ -52,13 +53,13 @@ class _Fit(NamedTuple):
         return float(np.sqrt(np.mean(self.rest**2)))
 
 
-def scaled_inputs(segment: Segment, left: Callable[[Segment], Array | None], before: float) -> Iterator[Change]:
+def scaled_inputs(segment: Segment, left: Left, before: float) -> Iterator[Change]:
     """Changes of the input that leave nearly nothing of the error, the simplest way to say it first.
 
     Parameters
     ----------
     segment : with the candidate's tensor
-    left : what a segment run in another way leaves of the error; None where it cannot be run so
+    left : what the segment leaves of the error when it is given other inputs; None where it cannot be run on one
     before : the rms of the error
     """
     x = segment.given.get(SOURCE)
@@ -71,15 +72,16 @@ def scaled_inputs(segment: Segment, left: Callable[[Segment], Array | None], bef
     for order in (slice(None), slice(None, None, -1)):
         eye = np.eye(3)[:, order]
 
-        def error(numbers: Array, eye: Array = eye) -> Array | None:
-            made = ColourMap(eye * numbers[:3, None], spread * numbers[3:]).of(wide)
-            y = left(segment.changed(Change(SOURCE, given={SOURCE: made})))
-            return None if y is None else y.ravel()
+        def mapped(numbers: Array, eye: Array = eye) -> ColourMap:
+            return ColourMap(eye * numbers[:3, None], spread * numbers[3:])
 
-        if (found := _best(error, before, (_BOTH, _EACH) if eye[0, 0] else (_BOTH,))) is not None:
+        def rests(tried: Sequence[Array], mapped: Callable[[Array], ColourMap] = mapped) -> list[Array | None]:
+            made = left([mapped(numbers).of(wide) for numbers in tried])
+            return [None if rest is None else rest.ravel() for rest in made]
+
+        if (found := _best(rests, before, (_BOTH, _EACH) if eye[0, 0] else (_BOTH,))) is not None:
             fit, off = found
-            exact = ColourMap(eye * fit.numbers[:3, None], spread * fit.numbers[3:])
-            solved = SolvedMap(exact, ColourMap(eye * off[:3, None], spread * off[3:]))
+            solved = SolvedMap(mapped(fit.numbers), mapped(off))
             rules = () if solved.has_a_name(own) else said(solved, own)
             for form, facts, made in rules:
                 if solved.allows(made):
@@ -87,13 +89,10 @@ def scaled_inputs(segment: Segment, left: Callable[[Segment], Array | None], bef
                     return
 
 
-def _in_use(
-    segment: Segment, own: Preprocessing, x: Array, left: Callable[[Segment], Array | None], before: float
-) -> Iterator[Change]:
+def _in_use(segment: Segment, own: Preprocessing, x: Array, left: Left, before: float) -> Iterator[Change]:
     """The rules of pixels that leave little of the error, that which leaves least first."""
-    found = []
-    for form, facts, made in rules_in_use(own):
-        rest = left(segment.changed(Change(SOURCE, given={SOURCE: made.of(x)})))
+    rules, found = list(rules_in_use(own)), []
+    for (form, facts, made), rest in zip(rules, left([made.of(x) for *_, made in rules]), strict=True):
         size = before if rest is None else float(np.sqrt(np.mean(rest**2)))
         if size < _NEAR * before:
             found.append((size, form, facts, made))
@@ -101,15 +100,15 @@ def _in_use(
         yield from fed(segment, form, made.of(x), **facts)
 
 
-def _best(rest: Rest, before: float, bases: tuple[Array, ...]) -> tuple[_Fit, Array] | None:
+def _best(rests: Rests, before: float, bases: tuple[Array, ...]) -> tuple[_Fit, Array] | None:
     """The fit that leaves next to nothing, and how far its numbers may be off."""
-    grid = ((_BOTH @ (a, o), rest(_BOTH @ (a, o))) for a, o in itertools.product(_FACTORS, _OFFSETS))
-    run = [_Fit(numbers, left) for numbers, left in grid if left is not None]
+    grid = [_BOTH @ each for each in itertools.product(_FACTORS, _OFFSETS)]
+    run = [_Fit(numbers, rest) for numbers, rest in zip(grid, rests(grid), strict=True) if rest is not None]
     starts = sorted(run, key=lambda fit: fit.size)[:_STARTS]
     for basis in bases:
         if not starts or len(starts[0].rest) < basis.shape[1] + _SPARE:
             return None
-        found = [_down(rest, start, basis) for start in starts]
+        found = [_down(rests, start, basis) for start in starts]
         fit, off = min(found, key=lambda each: each[0].size)
         if fit.size < _FITS * before:
             return fit, off
@@ -117,20 +116,23 @@ def _best(rest: Rest, before: float, bases: tuple[Array, ...]) -> tuple[_Fit, Ar
     return None
 
 
-def _down(rest: Rest, start: _Fit, basis: Array) -> tuple[_Fit, Array]:
+def _down(rests: Rests, start: _Fit, basis: Array) -> tuple[_Fit, Array]:
     """The fit that is nearest to a start, and how far its numbers may be off."""
     from scipy.optimize import least_squares
 
     nowhere = np.full(start.rest.size, np.inf)  # where the segment cannot be run; no step is made there
 
+    def errors(tried: Array) -> Array:
+        return np.array([nowhere if rest is None else rest for rest in rests(list(tried @ basis.T))])
+
     def error(numbers: Array) -> Array:
-        left = rest(basis @ numbers)
-        return nowhere if left is None else left
+        alone: Array = errors(numbers[None])[0]
+        return alone
 
     def slopes(numbers: Array) -> Array:
-        here = error(numbers)
-        columns = [(error(numbers + step) - here) / _MOVE for step in _MOVE * np.eye(len(numbers))]
-        return np.nan_to_num(np.stack(columns, axis=1), posinf=0.0)
+        here, *there = errors(numbers + np.vstack([np.zeros_like(numbers), _MOVE * np.eye(len(numbers))]))
+        made: Array = np.nan_to_num((np.array(there) - here).T / _MOVE, posinf=0.0)
+        return made
 
     own = start.numbers @ basis / basis.sum(axis=0)
     found = least_squares(error, own, slopes, x_scale="jac", ftol=_SLOW, xtol=None, gtol=None, max_nfev=_STEPS)

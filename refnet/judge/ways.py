@@ -19,7 +19,7 @@ from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.norms import round_eps
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
-from refnet.graph import Node
+from refnet.graph import SOURCE, Node
 from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
@@ -36,6 +36,9 @@ LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 _ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
 _POINTS = 2048  # elements by which effects are told apart
 _STEPS, _LEAST_EPS = 6, 1e-5  # of solving for eps: how many, and how far apart two are whose difference shows
+_TOGETHER = (
+    1 << 18
+)  # numbers of inputs that are run together at most: of larger ones no two are quicker than one by one
 _SLOW = 4  # times as many elements as the segment has: what makes more in a long one is looked at late
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
@@ -162,9 +165,13 @@ class Ways:
             way = self._run(change.of("input-solved"), None, changed)
             yield from self._kept(None if way is None else way._replace(changed=changed))
 
-    def _left(self, changed: Segment) -> Array | None:
-        y = self._made(changed)
-        return None if y is None else self.target - y
+    def _left(self, inputs: Sequence[Array]) -> Iterator[Array | None]:
+        """What is left of the error on other inputs; small ones are run together, as more images."""
+        together = max(1, _TOGETHER // self.segment.given[SOURCE].size)
+        for first in range(0, len(inputs), together):
+            some = inputs[first : first + together]
+            changed = self.segment.changed(Change(SOURCE, given={SOURCE: np.concatenate(some)}))
+            yield from (None if y is None else self.target - y for y in self._parts(changed, len(some)))
 
     def _eps(self, norms: Sequence[Node]) -> float:
         """The eps that leaves least of the error: each step goes as far as the effect of another one explains."""
@@ -279,12 +286,16 @@ class Ways:
 
     def _made(self, changed: Segment) -> Array | None:
         """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
+        return self._parts(changed, 1)[0]
+
+    def _parts(self, changed: Segment, count: int) -> list[Array | None]:
+        """The same of a segment that is given several inputs as one, for each of them."""
         try:
             with np.errstate(all="ignore"):
-                y = self.lens(self.runs.run(changed))
+                made = [self.lens(y) for y in np.split(self.runs.run(changed), count)]
         except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
-            return None
-        return y if y.shape == self.target.shape and np.isfinite(y).all() else None
+            return [None] * count
+        return [y if y.shape == self.target.shape and np.isfinite(y).all() else None for y in made]
 
     def left_by(self, changed: Segment) -> float:
         """The rms of the error that a segment run in another way leaves; infinite where it cannot be run so."""
