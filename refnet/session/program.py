@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -23,6 +24,9 @@ __all__ = ["Program", "Programs"]
 
 Array = npt.NDArray[Any]
 
+BUFFER = (
+    256  # numbers that ufuncs may copy together; by NumPy's 8192 they copy what has rows of less than a third of it
+)
 SMALL = 256  # pixels of a map, up to which a group of images is run together
 
 
@@ -52,17 +56,18 @@ class Program:
     def run(self, x: Array, into: Iterable[tuple[Array, str]] = ()) -> None:
         """Run a group, (N, C, H, W), and copy kept tensors, each into an array (N, ...)."""
         copies = [(array, self.kept[name], name in self.of_group) for array, name in into]
-        for index, image in enumerate(x):
-            np.copyto(self.source, image)
-            for call, args in self.early:
+        with _buffers(BUFFER):
+            for index, image in enumerate(x):
+                np.copyto(self.source, image)
+                for call, args in self.early:
+                    call(*args)
+                for group, made in self.carried:
+                    np.copyto(group[index], made)
+                for array, made, of_group in copies:
+                    if not of_group:
+                        np.copyto(array[index], made[0])
+            for call, args in self.late:
                 call(*args)
-            for group, made in self.carried:
-                np.copyto(group[index], made)
-            for array, made, of_group in copies:
-                if not of_group:
-                    np.copyto(array[index], made[0])
-        for call, args in self.late:
-            call(*args)
         for array, made, of_group in copies:
             if of_group:
                 np.copyto(array, made)
@@ -71,12 +76,23 @@ class Program:
         """Run one image, (C, H, W); the time that each step takes."""
         np.copyto(self.source, x)
         times = []
-        for begin, end in pairwise([*self.begins, len(self.early)]):
-            began = clock()
-            for call, args in self.early[begin:end]:
-                call(*args)
-            times.append(clock() - began)
+        with _buffers(BUFFER):
+            for begin, end in pairwise([*self.begins, len(self.early)]):
+                began = clock()
+                for call, args in self.early[begin:end]:
+                    call(*args)
+                times.append(clock() - began)
         return times
+
+
+@contextmanager
+def _buffers(size: int) -> Iterator[None]:
+    """ufuncs with a buffer of this size, in this thread."""
+    before = np.setbufsize(size)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
 
 
 class Programs:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from refnet.graph import Unit
 from refnet.session.steps import Excite, InvertedResidual, Pointwise
@@ -30,8 +31,9 @@ def write_residual(writer: CallWriter, step: InvertedResidual) -> None:
 class _Block:
     """The memory of one block and what it does with a tile.
 
-    `border` holds the rows that a tile's kernels reach, with zeros around the image. Rows that two tiles share are
-    moved to its top, not computed again.
+    `border` holds the rows that a tile's kernels reach, with zeros around the image: above and below it, and between
+    the end of a row and the beginning of the next one, which share them. Rows that two tiles share are moved to its
+    top, not computed again. `inner` is memory for a map without a border, and for what an activation uses.
     """
 
     def __init__(self, writer: CallWriter, step: InvertedResidual) -> None:
@@ -63,40 +65,56 @@ class _Block:
         self.reach = (self.R - 1) * self.dilation[0] + 1
         every = self.P == T and (self.P - 1) * sh + self.reach >= self.pad[0][0] + self.H  # row of an image is read
         M = even(writer.images, TILE // (self.H * self.W * self.C)) if every else 1
-        tall = (T - 1) * sh + self.reach
-        # The last pair of columns may reach one column too far.
-        wide = sum(self.pad[1]) + self.W + self.stride[1]
-        self.border = writer.arena.take(M * tall, wide * self.C).reshape(M, tall, -1)
-        expand, project = step.expand, None if step.project is None else step.project.unit
-        inner, result = M * min(tall, self.H) * self.W * self.C, M * T * self.Q * max(self.C, y.shape[2])
-        self.expanded = writer.arena.take(0 if expand is None or self.W >= LONG else inner)
-        self.spare = writer.spare(max(inner, result), *(unit.act for unit in (expand, step.depthwise, project) if unit))
-        scratch = [self.border, self.expanded, self.spare, *self.taps.scratch(M * T)]
         whole = step.project is None or step.excite is not None  # all rows must be there before one is projected
-        filtered = y
-        if step.project is not None:
-            filtered = writer.arena.take(M * (self.P if whole else T), self.Q, self.C)
-            scratch.append(filtered)
-        left, right = self.pad[1][0] * self.C, (self.pad[1][0] + self.W) * self.C
-        for edge in (self.border[:, :, :left], self.border[:, :, right:]):
-            if edge.size:
-                writer.call(edge.fill, 0)
+        scratch = [self.bordered(M, (T - 1) * sh + self.reach), *self.taps.scratch(M * T)]
+        scratch += self.maps(M, T, y.shape[2], whole=whole)
+        filtered = y if step.project is None else scratch[-1][: M * (self.P if whole else T) * self.Q * self.C]
         for index in range(0, writer.images, M):
             m = min(M, writer.images - index)
-            rows = filtered[: m * self.P] if step.project is not None else y[index * self.P : (index + m) * self.P]
+            if step.project is None:
+                filtered = y[index * self.P : (index + m) * self.P]
+            rows = filtered.reshape(-1, self.Q, self.C)[: m * (self.P if whole else T)]
             self.written(slice(index, index + m), T, rows, whole=whole)
             if step.project is not None and step.excite is not None:
                 self.gated(step.project, step.excite, rows.reshape(m, -1, self.C), index * self.P)
         writer.arena.drop(*scratch)
 
+    def bordered(self, M: int, tall: int) -> Array:
+        """Make `border`, for so many images and rows: the memory of it."""
+        left, (sw, dw) = self.pad[1][0], (self.stride[1], self.dilation[1])
+        last = (self.Q - 1) * sw + (self.taps.S - 1) * dw + self.taps.paired  # pairs may reach one column too far
+        self.gap = max(left, last + 1 - left - self.W, 0)
+        wide = self.gap + self.W
+        memory = self.writer.arena.take((M * tall * wide + self.gap) * self.C)
+        self.border = memory[: M * tall * wide * self.C].reshape(M, tall, wide * self.C)
+        if self.gap:
+            item = memory.itemsize
+            gaps = as_strided(memory, (M * tall + 1, self.gap * self.C), (wide * self.C * item, item))
+            self.writer.call(gaps.fill, 0)
+        return memory
+
+    def maps(self, M: int, T: int, K: int, *, whole: bool) -> list[Array]:
+        """Make `inner`; the memory of it and, if that cannot be there too, of what is filtered."""
+        step, take = self.step, self.writer.arena.take
+        tall = min((T - 1) * self.stride[0] + self.reach, self.H)
+        size, filtered = 0, M * (self.P if whole else T) * self.Q * self.C
+        if step.expand is not None and (self.W < LONG or self.wide_expanded):
+            size = M * tall * self.W * self.C
+        busy = sixfold(step.depthwise.act) or (step.project is not None and sixfold(step.project.unit.act))
+        if busy:
+            size = max(size, M * T * self.Q * max(self.C, K))
+        together = step.project is not None and not busy and (T == self.P or not whole)
+        self.inner = take(max(size, filtered) if together else size)
+        return [self.inner] if together or step.project is None else [self.inner, take(filtered)]
+
     def written(self, images: slice, T: int, filtered: Array, *, whole: bool) -> None:
         """Filter some images, T rows at a time, and project what need not wait for its gate."""
         m, step = images.stop - images.start, self.step
         border, self.border = self.border, self.border[:m]
-        top = self.pad[0][0]
-        if top and (T < self.P or not images.start):  # the images before have left their rows there, or nothing has
-            self.writer.call(self.border[:, :top].fill, 0)
-        self.first = self.end = -top  # the rows of the image that lie in `border`
+        self.fresh = T < self.P or not images.start  # else the images before have left zeros above and below
+        if self.pad[0][0] and self.fresh:
+            self.writer.call(self.border[:, : self.pad[0][0]].fill, 0)
+        self.first = self.end = -self.pad[0][0]  # the rows of the image that lie in `border`
         for p in range(0, self.P, T):
             n = min(T, self.P - p)
             self.reached(images, p, n)
@@ -105,7 +123,7 @@ class _Block:
             self.filtered(rows)
             if step.project is not None and not whole:
                 first = images.start * self.P + p
-                self.writer.projected(step.project, rows.reshape(-1, self.C), *self.project, first, self.spare)
+                self.writer.projected(step.project, rows.reshape(-1, self.C), *self.project, first, self.inner)
         self.border = border
 
     def reached(self, images: slice, p: int, n: int) -> None:
@@ -118,10 +136,9 @@ class _Block:
             call(np.copyto, border[:, : known - first], border[:, first - self.first : known - self.first])
         low, high = max(known, 0), min(end, self.H)
         if high > low:
-            left = self.pad[1][0] * self.C
-            into = border[:, low - first : high - first, left : left + self.W * self.C]
+            into = border[:, low - first : high - first, self.gap * self.C :]
             self.expanded_rows(self.x[images, low:high], into)
-        if end > max(known, self.H):
+        if end > max(known, self.H) and self.fresh:
             call(border[:, max(known, self.H) - first : end - first].fill, 0)
         self.first, self.end = first, max(self.end, end)
 
@@ -134,28 +151,27 @@ class _Block:
             return
         w, b = self.expand
         if self.W >= LONG:
-            z = into
+            z, spare = into, self.inner
             self.writer.call(np.matmul, x, w, z.reshape(m, n, self.W, self.C))
         else:
-            z = self.expanded[: m * n * self.W * self.C].reshape(m, n, -1)
+            z, spare = self.inner[: into.size].reshape(into.shape), into
             self.writer.call(np.matmul, x.reshape(m * n * self.W, -1), w, z.reshape(m * n * self.W, -1))
         if b is not None:
             self.writer.call(np.add, z, b, z)
-        self.writer.activate(expand.act, z, part(self.spare, z), into, six=self.wide_expanded)
+        self.writer.activate(expand.act, z, spare if spare is into else part(spare, z), into, six=self.wide_expanded)
 
     def filtered(self, rows: Array) -> None:
         """Filter what is in `border` channel by channel: -> (m, n, Q, C)."""
-        self.taps.write(self.border, rows)
+        self.taps.write(self.border, self.gap - self.pad[1][0], rows)
         flat = rows.reshape(*rows.shape[:2], -1)
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)
-        self.writer.activate(self.step.depthwise.act, flat, part(self.spare, flat), flat, six=self.wide_filtered)
+        self.writer.activate(self.step.depthwise.act, flat, part(self.inner, flat), flat, six=self.wide_filtered)
 
     def gated(self, project: Pointwise, excite: Excite, x: Array, first: int) -> None:
         """Project maps (m, P*Q, C) through their gates to rows of the result from the first on.
 
-        A gate multiplies the smaller of map and weights; of several images, the maps. An activation behind it needs
-        the map itself.
+        A gate multiplies the smaller of map and weights. An activation behind it needs the map itself.
         """
         writer, (w, b) = self.writer, self.project
         (m, pixels, _), K = x.shape, self.project[0].shape[1]
@@ -163,19 +179,19 @@ class _Block:
         writer.means(x, pooled)
         hidden = self.vector(excite.reduce, pooled, six=self.wide_filtered)
         gate = self.vector(excite.expand, hidden)
-        size = m * pixels * K
-        spare = writer.spare(max(x.size, size), excite.act, project.unit.act)
+        spare = writer.spare(max(x.size, m * pixels * K), excite.act, project.unit.act)
         scratch = [pooled, hidden, gate, spare]
-        if excite.act is not None or m > 1 or pixels < K:
+        if excite.act is not None or pixels < K:
             writer.call(np.multiply, x, gate[:, None], x)
             if excite.act is not None:
                 writer.activate(excite.act, x, part(spare, x), x, six=self.wide_gated)
+            x = x.reshape(m * pixels, -1)
         else:
-            scaled = writer.arena.take(*w.shape)
-            writer.call(np.multiply, w, gate.reshape(-1, 1), scaled)
+            scaled = writer.arena.take(m, *w.shape)
+            writer.call(np.multiply, w, gate[:, :, None], scaled)
             scratch.append(scaled)
             w = scaled
-        writer.projected(project, x.reshape(m * pixels, -1), w, b, first, spare)
+        writer.projected(project, x, w, b, first, spare)
         writer.arena.drop(*scratch)
 
     def vector(self, unit: Unit, x: Array, *, six: bool = False) -> Array:

@@ -39,7 +39,7 @@ class Taps:
     def __init__(self, writer: CallWriter, conv: Node, Q: int, *, six: bool = False) -> None:
         self.writer, self.Q = writer, Q
         (self.sh, self.sw), (self.dh, self.dw) = conv.attrs["stride"], conv.attrs["dilation"]
-        self.C, self.R, _ = conv.params["w"]
+        self.C, self.R, self.S = conv.params["w"]
         self.paired = self.C <= PAIRED and (self.sw, self.dw) == (2, 1)
         self.length = 2 * self.C if self.paired else self.C  # of what is summed for one column
         self.columns = repetitions(Q, self.length) if self.paired or self.sw == 1 else 1
@@ -62,8 +62,11 @@ class Taps:
         self.sums = self.writer.arena.take(rows, self.Q * self.length)
         return [self.sums]
 
-    def write(self, border: Array, into: Array) -> None:
-        """Filter the rows of a tile of m images: (m, rows, columns*C) -> (m, n, Q, C)."""
+    def write(self, border: Array, skipped: int, into: Array) -> None:
+        """Filter the rows of a tile of m images, from some column on: (m, rows, columns*C) -> (m, n, Q, C).
+
+        The last windows of a row reach into the zeros that lie before the next one.
+        """
         (m, n), call = into.shape[:2], self.writer.call
         item, (image, row) = border.itemsize, border.strides[:2]
         column = self.C * item
@@ -73,7 +76,8 @@ class Taps:
         strides = (image, row * self.sh, column * self.sw * self.columns, row * self.dh, across, item)
         sums = into if self.sums is None else self.sums[: m * n]
         out = sums.reshape(m, n, -1, run)
-        call(partial(np.einsum, "npqrsc,rsc->npqc", as_strided(border, shape, strides), self.w, out=out))
+        windows = as_strided(border[:, :, skipped * self.C :], shape, strides)
+        call(partial(np.einsum, "npqrsc,rsc->npqc", windows, self.w, out=out))
         if self.sums is not None:
             halves = sums.reshape(m * n * self.Q, 2, self.C)
             call(np.add, halves[:, 0], halves[:, 1], into.reshape(m * n * self.Q, self.C))

@@ -82,8 +82,8 @@ class CallWriter:
         return value.reshape(self.images, -1, *value.shape[1:]).transpose(0, 3, 1, 2) if value.ndim == 3 else value
 
     def product(self, x: Array, w: Array, b: Array | None, z: Array) -> None:
-        """z = x w + b: (pixels, C), (C, K), (W*K,) -> (rows, W*K)."""
-        self.call(np.matmul, x, w, z.reshape(len(x), w.shape[1]))
+        """z = x w + b: (..., pixels, C), (..., C, K), (W*K,) -> (rows, W*K)."""
+        self.call(np.matmul, x, w, z.reshape(*x.shape[:-1], w.shape[-1]))
         if b is not None:
             self.call(np.add, z, b, z)
 
@@ -146,9 +146,9 @@ class CallWriter:
         return self.arena.take(size if any(map(sixfold, acts)) else 0)
 
     def projected(self, step: Pointwise, x: Array, w: Array, b: Array | None, p: int, spare: Array) -> None:
-        """Rows of a pointwise convolution from row p on: x (pixels, C); product, bias, activation, shortcut."""
+        """Rows of a pointwise convolution from row p on: x (..., pixels, C); product, bias, activation, shortcut."""
         y = self.values[step.end]
-        n = len(x) // y.shape[1]
+        n = x.size // (x.shape[-1] * y.shape[1])
         z = y[p : p + n].reshape(n, -1)
         self.product(x, w, b, z)
         self.finished(step, z, p, spare)
@@ -184,8 +184,8 @@ def even(total: int, most: int) -> int:
 
 
 def part(spare: Array, z: Array) -> Array:
-    """As much of a memory as z takes, in its shape; if there is any."""
-    return spare[: z.size].reshape(z.shape) if spare.size else spare
+    """As much of a memory as z takes, in its shape; where there is less, nothing uses it."""
+    return spare[: z.size].reshape(z.shape) if spare.size >= z.size else spare
 
 
 def sixfold(act: Node | None) -> bool:

@@ -146,18 +146,35 @@ def block(C=64, stride=(2, 2), *, expand=True, project=True):
     return tuple(nodes)
 
 
+# One column of zeros lies before each of 7 rows, and behind the last one.
+BORDER, EXPANDED, SUMS = (7 * 9 + 1) * 64, 6 * 8 * 64, 3 * 4 * 128
+
+
 def test_a_block_takes_its_map_with_a_border_and_without():
-    """The rest is two sums of each column, as columns of stride 2 are filtered in pairs, and what is projected."""
-    border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
-    assert made(*block()).buffers == 4 * (384 + border + expanded + sums + filtered)
+    """And two sums of each column, as columns of stride 2 are filtered in pairs; what is filtered lies in the map."""
+    assert made(*block()).buffers == 4 * (384 + BORDER + EXPANDED + SUMS)
+
+
+def test_what_is_filtered_has_its_own_memory_where_its_activation_takes_the_map():
+    act = (Node("act", "hard_swish", ("depthwise",)), pointwise("project", "act", 4, 64))
+    assert made(*block()[:-1], *act).buffers == 4 * (384 + BORDER + EXPANDED + SUMS + 3 * 4 * 64)
+
+
+@pytest.mark.parametrize(("R", "pad", "gap"), [(3, 1, 1), (5, 2, 2), (3, 2, 2), (3, 0, 0)])
+def test_rows_share_the_zeros_between_them(R, pad, gap):
+    depthwise = spatial("depthwise", "depthwise_conv2d", "expand.act", (64, R, R), (1, 1), pad)
+    P, Q = 6 + 2 * pad - R + 1, 8 + 2 * pad - R + 1
+    one = made(*block()[:3], depthwise, pointwise("project", "depthwise", 4, 64))
+    border, inner = ((P + R - 1) * (8 + gap) + gap) * 64, max(48, P * Q) * 64
+    result = P * Q * 4 if P * Q > 48 else 0  # up to 48 pixels it lies where the image was
+    assert one.buffers == 4 * (384 + result + border + inner)
 
 
 def test_a_block_is_run_tile_by_tile(tile):
     """A row of the result takes two of the expanded map, 2 x 8 x 64."""
     tile(2 * 1024)
     one = made(*block())
-    border, expanded, sums, filtered = 5 * 12 * 64, 5 * 8 * 64, 2 * 4 * 128, 2 * 4 * 64
-    assert one.buffers == 4 * (384 + border + expanded + sums + filtered)
+    assert one.buffers == 4 * (384 + (5 * 9 + 1) * 64 + 5 * 8 * 64 + 2 * 4 * 128)
     # Rows 0 to 3 of the image lie under rows 0 and 1 of the result; 4 and 5 under the last one.
     assert products(one)[-4:] == [(32, 4, 64), (8, 64, 4), (16, 4, 64), (4, 64, 4)]
     tile(2 * 1024 - 1)
@@ -168,7 +185,7 @@ def test_long_rows_are_multiplied_straight_into_the_border(monkeypatch):
     """So that no map without a border is there."""
     monkeypatch.setattr(sys.modules["refnet.session.residual"], "LONG", 8)
     one = made(*block())
-    assert one.buffers == 4 * (384 + 7 * 12 * 64 + 3 * 4 * 128 + 3 * 4 * 64)
+    assert one.buffers == 4 * (384 + BORDER + SUMS + 3 * 4 * 64)
     assert products(one)[-2:] == [(48, 4, 64), (12, 64, 4)]
 
 
@@ -189,14 +206,14 @@ def test_a_row_that_two_tiles_share_is_expanded_once(tile):
 def test_columns_of_many_channels_are_not_filtered_in_pairs():
     """Nor do they take the memory for that; up to 128 channels they are."""
     few, many = made(*block(128)), made(*block(129))
-    assert few.buffers == 4 * (384 + 128 * (7 * 12 + 48 + 12) + 3 * 4 * 256)
-    assert many.buffers == 4 * (384 + 7 * 12 * 129 + 12 + 48 * 129 + 12 * 129 + 4)  # in whole lines
+    assert few.buffers == 4 * (384 + 2 * (BORDER + EXPANDED + SUMS))
+    assert many.buffers == 4 * (384 + (7 * 9 + 1) * 129 + 48 * 129)
 
 
 def test_a_block_without_a_projection_filters_into_its_own_tensor():
     large = 192 * 2  # the stem's tensor has no place where the image was, for it is read
     one = made(*block(project=False))
-    assert one.buffers == 4 * (large + 768 + 7 * 12 * 64 + 6 * 8 * 64 + 3 * 4 * 128)
+    assert one.buffers == 4 * (large + 768 + BORDER + EXPANDED + SUMS)
     assert [rows for rows, _, K in products(one) if K == 64] == [48]
 
 
@@ -220,15 +237,13 @@ def test_a_gate_multiplies_the_weights_where_they_are_fewer_than_the_map_is():
 
     What is pooled, reduced and opened, 64 + 16 + 64, lies with the result where the image was.
     """
-    border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
     one = made(*gated())
-    assert one.buffers == 4 * (384 + border + expanded + sums + filtered + 4 * 64)
+    assert one.buffers == 4 * (384 + BORDER + EXPANDED + SUMS + 4 * 64)
     assert products(one)[1:] == [(48, 4, 64), (1, 12, 64), (1, 64, 16), (1, 16, 64), (12, 64, 4)]
 
 
 def test_an_activation_behind_a_gate_takes_a_map():
-    border, expanded, sums, filtered = 7 * 12 * 64, 6 * 8 * 64, 3 * 4 * 128, 3 * 4 * 64
-    assert made(*gated(act=True)).buffers == 4 * (384 + border + expanded + sums + filtered)
+    assert made(*gated(act=True)).buffers == 4 * (384 + BORDER + EXPANDED + SUMS)
 
 
 @pytest.mark.parametrize(

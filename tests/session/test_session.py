@@ -232,6 +232,15 @@ def test_half_of_a_batch_runs_together_and_eight_images_at_most():
     assert [group_size(batch) for batch in (1, 2, 3, 8, 9, 15, 16, 17, 100)] == [1, 1, 2, 4, 5, 8, 8, 8, 8]
 
 
+def test_a_run_leaves_the_buffers_of_ufuncs_as_they_were():
+    before = np.setbufsize(1024)
+    try:
+        Session(SMALL, PARAMS, threads=1)(random_input(SMALL))
+        assert np.getbufsize() == 1024
+    finally:
+        np.setbufsize(before)
+
+
 def test_input_in_any_layout_of_memory():
     session, x = Session(SMALL, PARAMS, threads=1), random_input(SMALL)
     assert np.array_equal(session(np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)), session(x))
