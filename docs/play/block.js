@@ -93,6 +93,7 @@ const block = (() => {
       $("gate-channel").max = gates.data.length - 1;
       const channel = Number($("gate-channel").value);
       $("gate-channel-said").textContent = `${channel} of ${gates.data.length}`;
+      document.querySelector(".swatch.chosen").textContent = channel;
       $("gate").value = gates.data[channel];
       $("gate-said").textContent = `${shown(gates.data[channel])}${channel in dragged ? ", yours" : ""}`;
     } else for (const id of ["gate", "gate-channel"]) $(`${id}-said`).textContent = "none";

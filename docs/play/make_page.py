@@ -61,7 +61,7 @@ def patterns(side: int) -> Array:
 
 
 def photograph() -> Array:
-    """(4, 50, 75) uint8: red, green, blue and brightness of the photograph that ships, at a third of its size."""
+    """(4, 50, 75) uint8: red, green, blue and their mean, of the photograph that ships, at a third of its size."""
     with np.load(shipped.path("photograph.npz"), allow_pickle=False) as archive:
         pixels = archive["pixels"]
     H, W, C = pixels.shape
@@ -118,7 +118,7 @@ def data() -> dict[str, Any]:
     x = network_input(pixels[0])
     return {
         "photo": {"shape": photograph().shape, "bytes": _text(photograph())},
-        "channels": ["red", "green", "blue", "brightness"],
+        "channels": ["red", "green", "blue", "mean"],
         "looks": LOOKS,
         "patterns": {side: patterns(side).tolist() for side in (1, 3, 5)},
         "mix": MIX.tolist(),

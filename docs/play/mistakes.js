@@ -29,7 +29,7 @@ const mistakes = (() => {
     const [, H, W] = error.shape, place = [Math.floor(worst / H / W), Math.floor(worst / W) % H, worst % W];
     const [was, is] = [right, wrong].map((tensors) => network.best(tensors[network.last]));
     $("error-said").textContent = `The largest error is ${error.data[worst].toPrecision(3).replace("-", "−")}, in channel ${place[0]} at row ${place[1]}, `
-      + `column ${place[2]}. The network says ${is}${is === was ? ", as before: a right answer shows no mistake" : ` instead of ${was}`}.`;
+      + `column ${place[2]}. The network says ${is}${is === was ? ", as before: the answer alone does not show this mistake" : ` instead of ${was}`}.`;
   }
   for (const choice of document.querySelectorAll('input[name="bug"]')) choice.addEventListener("input", update);
   onColours(update);

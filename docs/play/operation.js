@@ -134,6 +134,8 @@ const operation = (() => {
     const pair = chosen.pointwise ? ` + ${P} × ${Q} pixels × 4 filters × 4 channels` : "";
     $("formula").textContent =
       `${P} × ${Q} pixels × 4 filters × ${made.w.shape[1]} ${made.w.shape[1] > 1 ? "channels" : "channel"} × ${side} × ${side} points${pair}`;
+    $("pair-said").textContent = chosen.pointwise && groups === 4
+      ? `1/4 + 1/${side * side} of dense: four filters, ${side * side} points. With 512 filters it is 1/512 + 1/${side * side}.` : "";
     $("python").textContent = python();
   }
 
