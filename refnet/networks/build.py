@@ -11,6 +11,8 @@ import numbers
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Dialect, Model
@@ -101,6 +103,8 @@ def build(
     >>> print(build(Table(stem=16, rows=rows), size=(32, 32), classes=10)["block2.expand"])
     block2.expand = pointwise_conv2d(block1.project.bn, w[64, 16])
     """
+    if not isinstance(name, str | Table):
+        raise RequestError(f"build takes the name of a model or a Table(rows=...), not {type(name).__name__}")
     own = isinstance(name, Table)
     model = _own_model(name) if isinstance(name, Table) else find(name)
     if not (isinstance(width, numbers.Real) and 0 < width <= _WIDEST):
@@ -132,28 +136,40 @@ def _own_model(table: Table) -> Model:
     RequestError
         naming the row that is none.
     """
+    if not isinstance(table.rows, tuple | list) or isinstance(table.rows, Row):
+        raise RequestError(f"rows is {type(table.rows).__name__}: give a tuple of rows, (Row(...), Row(...))")
     if not table.rows:
         raise RequestError("the table has no rows: give at least one, Row(kernel, expanded, out, se, act, stride)")
-    for number, row in enumerate(table.rows, 1):
-        needed = len(Row._fields) - len(Row._field_defaults)
-        if not needed <= len(row) <= len(Row._fields):
-            known = ", ".join(Row._fields)
-            raise RequestError(f"row {number} has {len(row)} entries, not {needed} or {len(Row._fields)}: {known}")
-        each = Row(*row)
-        counts = {"kernel": each.kernel, "expanded": each.expanded, "out": each.out, "stride": each.stride}
-        for what, value in counts.items():
-            if not (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0):
-                raise RequestError(f"row {number}: {what} {value!r} is no whole number above 0")
-        if each.act not in _ACTIVATIONS:
-            raise RequestError(f"row {number}: act {each.act!r} is none of {', '.join(_ACTIVATIONS)}")
+    rows = tuple(_checked_row(number, row) for number, row in enumerate(table.rows, 1))
     for what, act in (("stem_act", table.stem_act), ("act", table.act)):
         if act not in _ACTIVATIONS:
             raise RequestError(f"{what} {act!r} is none of {', '.join(_ACTIVATIONS)}")
     for what, wide in (("stem", table.stem), ("last", table.last), ("hidden", table.hidden)):
         if wide is not None and not (isinstance(wide, numbers.Integral) and wide > 0):
             raise RequestError(f"{what} {wide!r} is no whole number above 0")
-    rows = tuple(Row(*row) for row in table.rows)
     return Model(replace(table, rows=rows), replace(_PLAIN, last="table" if table.last else _PLAIN.last))
+
+
+def _checked_row(number: int, row: object) -> Row:
+    """A row of a table, or the sentence that says what is wrong with it."""
+    needed, known = len(Row._fields) - len(Row._field_defaults), ", ".join(Row._fields)
+    if not isinstance(row, tuple | list):
+        raise RequestError(f"row {number} is {type(row).__name__}: give Row({known})")
+    if not needed <= len(row) <= len(Row._fields):
+        raise RequestError(f"row {number} has {len(row)} entries, not {needed} or {len(Row._fields)}: {known}")
+    each = Row(*row)
+    counts = {"kernel": each.kernel, "expanded": each.expanded, "out": each.out, "stride": each.stride}
+    for what, value in counts.items():
+        if not (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0):
+            raise RequestError(f"row {number}: {what} {value!r} is no whole number above 0")
+    if not isinstance(each.se, bool | np.bool):
+        said = "the squeeze is a quarter of the expanded channels"
+        raise RequestError(f"row {number}: se {each.se!r} is neither True nor False; {said}")
+    if not isinstance(each.act, str) or each.act not in _ACTIVATIONS:
+        raise RequestError(f"row {number}: act {each.act!r} is none of {', '.join(_ACTIVATIONS)}")
+    if not isinstance(each.skip, bool | np.bool):
+        raise RequestError(f"row {number}: skip {each.skip!r} is neither True nor False")
+    return each
 
 
 def parts(name: str, width: float, classes: int) -> dict[str, str]:
