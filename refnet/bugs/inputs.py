@@ -52,6 +52,7 @@ _RANGES, _MEANS = ("0..1", "-1..1", "0..255"), ("out", "twice")
 _CONSTANTS = tuple(form for form in RULES if form not in (*_RANGES, *_MEANS))
 # Ports that read colours in reverse have one of these rules besides; a caffe network's own is for such colours.
 _REVERSED = ("own", *_RANGES, "out", "torch", "caffe", "caffe-scaled")
+_BY_COLOUR = ("torch", "caffe", "caffe-scaled")  # whose constants may be in the colours' own order, as Keras has them
 
 
 def input_range(segment: Segment) -> Iterator[Change]:
@@ -125,6 +126,13 @@ def input_reversed(segment: Segment) -> Iterator[Change]:
             continue  # then it is the first
         if form == "own" or _differs(form, own, alone=True):
             yield from fed(segment, form, partial(_reversed, segment, form, own))
+    for form in _BY_COLOUR:
+        if _differs(form, own):
+            yield from fed(segment, f"{form} first", partial(_reversed_last, segment, form, own))
+
+
+def _reversed_last(segment: Segment, form: str, own: Preprocessing) -> Array:
+    return RULES[form](pixels_of(segment, own), own)[:, ::-1]
 
 
 def _reversed(segment: Segment, form: str, own: Preprocessing) -> Array:
@@ -203,6 +211,51 @@ def _coarsened(segment: Segment, coarse: Callable[[Array], Array], own: Preproce
     return _normalised(coarse(pixels_of(segment, own)) / own.scale, own)
 
 
+def _srgb(light: Array) -> Array:
+    """IEC 61966-2-1: light in [0, 1] to what a picture stores."""
+    stored: Array = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return stored
+
+
+def _light(stored: Array) -> Array:
+    light: Array = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+    return light
+
+
+_CURVES: Mapping[str, Callable[[Array], Array]] = {
+    "light": _light,
+    "stored": _srgb,
+    "power": lambda pixels: pixels**2.2,
+    "root": lambda pixels: pixels ** (1 / 2.2),
+}
+
+
+def input_gamma(segment: Segment) -> Iterator[Change]:
+    """brightness on another curve.
+
+    Pixels as a picture stores them (sRGB) taken for light, or made light of; or raised to 2.2 or its inverse.
+    """
+    own = segment.whole.recipe.preprocessing
+    if SOURCE in segment.given and own is not None:
+        for form, curve in _CURVES.items():
+            yield from fed(segment, form, partial(_curved, segment, curve, own))
+
+
+def _curved(segment: Segment, curve: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return _normalised(curve((pixels_of(segment, own) / 255).clip(0, 1)) * 255 / own.scale, own)
+
+
+def input_batch(segment: Segment) -> Iterator[Change]:
+    """images of a batch mixed up.
+
+    In reverse order, or the first one in place of all.
+    """
+    if SOURCE in segment.given and segment.batch > 1:
+        x = segment.given[SOURCE]
+        for form, order in (("reversed", x[::-1]), ("first", np.repeat(x[:1], len(x), axis=0))):
+            yield Change(SOURCE, form, given={SOURCE: order})
+
+
 def input_resize(segment: Segment) -> Iterator[Change]:
     """the image resampled otherwise.
 
@@ -237,15 +290,14 @@ def _shifted(x: Array, axis: int) -> Array:
 def input_turned(segment: Segment) -> Iterator[Change]:
     """the image mirrored or turned.
 
-    Left to right, upside down, or by half a turn.
+    Left to right, upside down, by half a turn, or a square one by a quarter of a turn.
     """
     if SOURCE in segment.given:
         x = segment.given[SOURCE]
-        for form, y in (
-            ("left-right", x[..., ::-1]),
-            ("top-bottom", x[:, :, ::-1]),
-            ("180", x[:, :, ::-1, ::-1]),
-        ):
+        turned = {"left-right": x[..., ::-1], "top-bottom": x[:, :, ::-1], "180": x[:, :, ::-1, ::-1]}
+        if x.shape[2] == x.shape[3]:
+            turned |= {"90": np.rot90(x, 1, (2, 3)), "270": np.rot90(x, 3, (2, 3))}
+        for form, y in turned.items():
             yield Change(SOURCE, form, given={SOURCE: y})
 
 

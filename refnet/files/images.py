@@ -21,7 +21,7 @@ from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files.containers.atomic import atomic_file
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["cover", "prepare", "prepare_mask", "read_image", "read_mask"]
+__all__ = ["cover", "prepare", "prepare_mask", "read_image", "read_mask", "resized"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -165,8 +165,8 @@ def prepare(
     else:
         side, crop = preprocessing.resize
         shape = cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
-    resized = resize(part, shape) if resize is not None else _resize(part, shape, preprocessing.interpolation)
-    image = _centre_crop(resized, size)  # (H, W, 3)
+    made = resize(part, shape) if resize is not None else resized(part, shape, preprocessing.interpolation)
+    image = _centre_crop(made, size)  # (H, W, 3)
     x = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)  # (1, 3, H, W)
     return np.ascontiguousarray(preprocessing.apply(x))
 
@@ -198,8 +198,14 @@ def cover(shape: tuple[int, ...], least: tuple[int, int]) -> tuple[int, int]:
     return least[1] * height // width, least[1]
 
 
-def _resize(pixels: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
-    """(h, w, 3) -> (*shape, 3)."""
+def resized(pixels: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
+    """Pixels of another size, (h, w, 3) -> (*shape, 3), as a recipe's interpolation makes them.
+
+    Raises
+    ------
+    RequestError : `shape` is empty or enormous, or no interpolation is called so
+    RefnetError : Pillow is missing
+    """
     if min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
         height, width = pixels.shape[:2]
         raise RequestError(f"an image of {height} x {width} pixels cannot be resized to {shape[0]} x {shape[1]}")

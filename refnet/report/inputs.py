@@ -37,11 +37,39 @@ _SOLVED = {
     "mixed": "the input's colours are mixed, by the matrix {rows}, plus {offsets}",
 }
 
+_BOXED = {
+    bars: f"the whole picture lies between {of} bars"
+    for bars, of in (("black", "black"), ("grey", "grey"), ("114", "grey (114)"))
+}
+_PLACED = {
+    "corner": "the crop begins at the picture's corner, not in its middle",
+    "row": "the picture is resized to a row more before the crop",
+    "column": "the picture is resized to a column more before the crop",
+    "left": "the picture is turned by 90 degrees to the left before it is resized",
+    "right": "the picture is turned by 90 degrees to the right before it is resized",
+}
+_MOVED = {
+    f"moved {down:+d} {right:+d}": "the crop begins {down:+d} pixels down and {right:+d} to the right of its place"
+    for down in (-1, 0, 1)
+    for right in (-1, 0, 1)
+}
+
 PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     "input-constants": _RULES,
     "input-bgr": _BGR,
     "input-reversed": {"own": f"{_BGR}, under constants for red, green, blue"}
-    | {form: f"{_BGR}, and {words}" for form, words in _RULES.items()},
+    | {form: f"{_BGR}, and {words}" for form, words in _RULES.items()}
+    | {f"{form} first": f"{words}; then the colours are put in reverse order" for form, words in _RULES.items()},
+    "input-gamma": {
+        "light": "the pixels are made light of (sRGB undone) before they are normalised",
+        "stored": "the pixels are taken for light, and encoded as sRGB",
+        "power": "the pixels are raised to the power of 2.2",
+        "root": "the pixels are raised to the power of 1 / 2.2",
+    },
+    "input-batch": {
+        "reversed": "the images of the batch are in reverse order",
+        "first": "every image of the batch is the first one",
+    },
     "input-grey": {"grey": "the image is grey", "red": "the red channel is in all three"},
     "input-order": {
         "HWC": "the input's numbers lie in HWC order under a CHW shape: reshaped, not transposed",
@@ -58,7 +86,13 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "left-right": "the image is mirrored left to right",
         "top-bottom": "the image is upside down",
         "180": "the image is turned by 180 degrees",
+        "90": "the image is turned by 90 degrees to the left",
+        "270": "the image is turned by 90 degrees to the right",
     },
+    "input-placed": _PLACED
+    | _MOVED
+    | _BOXED
+    | {f"{bars} corner": f"{words}, in its corner" for bars, words in _BOXED.items()},
     "input-resample": "{kernel}{join}{cut}",
     "input-solved": _SOLVED | {f"bgr {form}": f"{_BGR}, and {words}" for form, words in _SOLVED.items()},
 }

@@ -12,6 +12,7 @@ from refnet import Network, build, random_params
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.files.images import prepare
+from refnet.files.images import resized as resized_pixels
 from refnet.files.resample import KERNELS
 from refnet.graph import SOURCE
 from refnet.judge.diagnose import diagnose
@@ -137,6 +138,19 @@ MADE = {
         "the input's numbers lie in CHW order under an HWC shape: reshaped, not transposed",
     ),
     "mirrored": (V2, lambda p, x, own: x[..., ::-1], "the image is mirrored left to right"),
+    "made light of": (
+        V2,
+        lambda p, x, own: own.apply(
+            (255 * np.where(p > 10.3, ((p / 255 + 0.055) / 1.055) ** 2.4, p / 255 / 12.92)).astype("f")
+        ),
+        "the pixels are made light of (sRGB undone) before they are normalised",
+    ),
+    "Caffe's colours": (
+        KERAS,
+        lambda p, x, own: p[:, ::-1] - column(103.939, 116.779, 123.68),
+        "only the mean of the colours is subtracted, (123.68, 116.779, 103.939); then the colours are put in reverse "
+        "order",
+    ),
     "clipped": (V2, lambda p, x, own: x.clip(-1, 1), "the input is clipped to [-1, 1]"),
 }
 
@@ -148,6 +162,28 @@ MADE = {
 def test_what_was_done_to_the_input_is_said(case, ends):
     model, made, words = MADE[case]
     assert said(model, made, ends)[:1] == [words]
+
+
+def test_images_of_a_batch_in_another_order_are_said():
+    net, own = network(V2)
+    x = np.concatenate([own.apply(pixels(seed)) for seed in (0, 1, 2)])
+    reference = Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)})
+    for fed, words in (
+        (x[::-1], "the images of the batch are in reverse order"),
+        (np.repeat(x[:1], 3, axis=0), "every image of the batch is the first one"),
+    ):
+        end = {"head.flatten": net.trace(np.ascontiguousarray(fed))["head.flatten"]}
+        found = judge_tensors(reference, end, partial=True)
+        assert [cause_sentence(cause) for cause in found.causes["head.flatten"]] == [words]
+
+
+def test_a_square_image_on_its_side_is_said():
+    net, own = network(V2, (64, 64))
+    x = own.apply(np.random.default_rng(3).integers(0, 256, (1, 3, 64, 64)).astype(np.float32))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(np.rot90(x, 1, (2, 3)))})
+    assert [cause_sentence(each) for each in diagnose(segment, FLOAT32)] == [
+        "the image is turned by 90 degrees to the left"
+    ]
 
 
 def test_hard_swish_is_undone_where_it_can_be():
@@ -209,6 +245,36 @@ CUT = {
 def test_how_a_picture_is_cut_is_said(case):
     edits, words = CUT[case]
     assert resized(lambda own: replace(own, **edits)) == [words]
+
+
+def boxed(pixels, shape):
+    """The whole picture in the middle of grey, as a detector wants it."""
+    made = np.full((*shape, 3), 114, np.float32)
+    height = round(shape[1] * pixels.shape[0] / pixels.shape[1])
+    top = (shape[0] - height) // 2
+    made[top : top + height] = resized_pixels(pixels, (height, shape[1]), "bilinear")
+    return made
+
+
+PLACED = {
+    "a pixel on": (
+        lambda own: own,
+        lambda pixels, shape: np.roll(resized_pixels(pixels, shape, "bilinear"), (-1, 1), axis=(0, 1)),
+        "the crop begins +1 pixels down and -1 to the right of its place",
+    ),
+    "corner": (
+        lambda own: own,
+        lambda pixels, shape: resized_pixels(pixels, shape, "bilinear")[:64, :64],
+        "the crop begins at the picture's corner, not in its middle",
+    ),
+    "bars": (lambda own: replace(own, resize=None), boxed, "the whole picture lies between grey (114) bars"),
+}
+
+
+@pytest.mark.parametrize("case", PLACED)
+def test_where_a_picture_lies_is_said(case):
+    change, kernel, words = PLACED[case]
+    assert resized(change, kernel) == [words]
 
 
 @pytest.mark.parametrize("name", KERNELS)
