@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from refnet.bugs.changes import Change, with_op, without
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
-from refnet.ops import ACTIVATIONS
+from refnet.ops import ACTIVATIONS, GATES
 
 _HARD = {"slope": 1 / 6, "offset": 0.5}
 
@@ -51,6 +53,18 @@ def gate_hswish(segment: Segment) -> Iterator[Change]:
     yield from _gate(segment, "hard_swish")
 
 
+def gate_bare(segment: Segment) -> Iterator[Change]:
+    """a gate without its curve.
+
+    Squeeze-and-excite multiplies by what its last layer makes; or by x / 6 + 0.5, not cut off at 0 and 1.
+    """
+    for node in _gates(segment):
+        if node.op in GATES:
+            yield Change(node.name, "none", nodes=without(node))
+            if node.op == "hard_sigmoid":
+                yield Change(node.name, "uncut", nodes=with_op(node, "affine", **node.attrs))
+
+
 def hswish_swish(segment: Segment) -> Iterator[Change]:
     """true for hard swish."""
     for node in segment.nodes("hard_swish"):
@@ -64,6 +78,30 @@ def hswish_nodiv(segment: Segment) -> Iterator[Change]:
             whole = replace(node, name=f"{node.name}.whole")
             scaled = Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
             yield Change(node.name, form, nodes={node.name: (whole, scaled)})
+
+
+def hswish_divisor(segment: Segment) -> Iterator[Change]:
+    """another divisor in hard swish.
+
+    x relu6(x + 3) shifted by three bits instead of divided by 6; or divided by what the port's numbers show.
+    """
+    for node in segment.nodes("hard_swish"):
+        for found in dict.fromkeys((8.0, *_shown(segment, node))):
+            whole = replace(node, name=f"{node.name}.whole")
+            scaled = Node(node.name, "affine", (whole.name,), {}, {"slope": 6 / found, "offset": 0.0})
+            yield Change(node.name, f"{found:g}", {"found": found}, nodes={node.name: (whole, scaled)})
+
+
+def _shown(segment: Segment, node: Node) -> Iterator[float]:
+    """By what a hard swish at a segment's end divides, in three figures, where that is not 6."""
+    target, y = segment.candidate, segment.result if segment.end == node.name else None
+    if target is None or y is None or y.shape != target.shape or not np.isfinite(target).all():
+        return
+    product, square = float((target * y).sum()), float((y * y).sum())
+    if product > 0 and square > 0:
+        found = float(f"{6 * square / product:.3g}")
+        if found not in (1.0, 6.0):
+            yield found
 
 
 def relu6_relu(segment: Segment) -> Iterator[Change]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.bugs.activations import plain_activations
 from refnet.bugs.changes import Change, without
-from refnet.bugs.segments import Segment
+from refnet.bugs.segments import Segment, cut
 from refnet.graph import Node
 from refnet.networks.dialects import Dialect
 from refnet.networks.plan import round_width
@@ -38,6 +38,28 @@ def se_order(segment: Segment) -> Iterator[Change]:
         if inside and act is not None and act.op in ACTIVATIONS:
             nodes = _reading(segment, {act.name: act.inputs[0]})
             yield Change(squeeze.scale.name, "before", nodes={**nodes, act.name: ()})
+    for squeeze in segment.parts.squeezes:
+        if squeeze.pool.name in segment.graph:
+            yield from _pooled_first(segment, squeeze.pool)
+
+
+def _pooled_first(segment: Segment, pool: Node) -> Iterator[Change]:
+    """The pool alone reads what comes before the activation: as the port dumped it, or made again of what it dumped."""
+    act = segment.whole.by_name.get(pool.inputs[0])
+    if act is None or act.op not in ACTIVATIONS:
+        return
+    (before,) = act.inputs
+    reader = replace(pool, inputs=(before,))
+    if act.name in segment.graph:
+        alone = all(node is pool or act.name not in node.inputs for node in segment.graph.nodes)
+        if not (alone and segment.end != act.name):  # else it is the same as if all of it came first
+            yield Change(pool.name, "pooled", nodes={pool.name: (reader,)})
+    elif before in segment.available:
+        given = {before: segment.available[before]}
+        yield Change(pool.name, "pooled", nodes={pool.name: (reader,)}, given=given)
+    elif segment.available:
+        made = cut(segment.parts, segment.params, before, segment.available, judged=False)
+        yield Change(pool.name, "pooled", nodes={pool.name: (*made.graph.nodes, reader)}, given=made.given)
 
 
 def _squeezed_first(segment: Segment, act: Node, scale: Node) -> dict[str, tuple[Node, ...]]:

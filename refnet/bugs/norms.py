@@ -6,9 +6,10 @@ All but one are of its arrays before the fold; what only a fold can show, and no
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ _NONE = np.zeros(0)
 def bn_batch_stats(segment: Segment) -> Iterator[Change]:
     """statistics of the batch.
 
-    Mean and variance are those of what is normalised, as in training.
+    Mean and variance are those of what is normalised, as in training; or the variance is of one point fewer (unbiased).
 
     Source: https://github.com/pytorch/pytorch/issues/35644
     """
@@ -166,8 +167,17 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
     made = cache(lambda: dict(_moments(segment, readers)))  # of all of them in one run
     for name in (*segment.given, *segment.graph.by_name):
         if name in readers:
-            slots = [f"{readers[name].name}.{slot}" for slot in ("mean", "var")]
-            yield Change(readers[name].name, params=Deferred(slots, made), fed=True)
+            node = readers[name].name
+            slots = [f"{node}.{slot}" for slot in ("mean", "var")]
+            yield Change(node, params=Deferred(slots, made), fed=True)
+            points = segment.batch * math.prod(segment.sizes.get(node, ())[1:])
+            if points > 1:
+                yield Change(node, "unbiased", params=Deferred(slots, partial(_unbiased, slots, points, made)), fed=True)
+
+
+def _unbiased(slots: list[str], points: int, made: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+    mean, var = slots
+    return {mean: made()[mean], var: made()[var] * (points / (points - 1))}
 
 
 def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[str, Array]]:
@@ -267,7 +277,9 @@ def bn_swapped(unit: UnitArrays) -> Iterator[Change]:
     if unit.norm is None:
         return
     vectors = [slot for slot in ("b", "gamma", "beta", "mean", "var") if slot in unit]
-    likely = [("beta", "mean"), *([("gamma", "var")] if (unit["gamma"] > 0).all() else [])]
+    likely = [("beta", "mean"), ("gamma", "beta")]
+    likely += [("gamma", "var")] if (unit["gamma"] > 0).all() else []
+    likely += [("mean", "var")] if (unit["mean"] + unit.eps > 0).all() else []
     pairs = dict.fromkeys([*likely, *itertools.combinations(vectors, 2)])
     for one, other in pairs:
         mine, theirs = (other, one) if other == unit.slot else (one, other)

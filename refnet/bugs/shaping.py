@@ -37,7 +37,8 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
 def pad_amount(segment: Segment) -> Iterator[Change]:
     """more padding, or less.
 
-    None at all ('valid'), or a point more or fewer along both axes.
+    None at all ('valid'), or a point more or fewer along both axes; or those of rows and columns exchanged, or one of
+    both left out.
 
     Source: https://github.com/keras-team/keras/issues/9582
     """
@@ -51,6 +52,10 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
             if other and min(before, after) >= 0 and max(before, after) < min(sides):
                 form = "valid" if pad == _NO_PAD else f"{before},{after}"
                 yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
+        rows, columns = own
+        axes = {"exchanged": (columns, rows), "rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
+        for form, pad in axes.items():
+            yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
 
 
 def dilation_alone(segment: Segment) -> Iterator[Change]:

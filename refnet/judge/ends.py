@@ -64,6 +64,7 @@ def with_ends(
     found : the candidate's shapes
     shapes : those of the nodes, in order of execution
     """
+    matching = _softened(matching, candidate, shapes)
     if len(found) > _FEW or not matching.unmatched:
         return matching
     tensors, left = dict(matching.tensors), []
@@ -79,6 +80,23 @@ def with_ends(
             load = _loading(candidate, source, layout.nchw, shapes[node])
             tensors[node] = MatchedTensor(load, source, layout.label, "shape")
     return Assignment({node: tensors[node] for node in shapes if node in tensors}, left)
+
+
+def _softened(matching: Assignment, candidate: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Assignment:
+    """The same with probabilities that have the logits' name in a vendor's scheme, of one layer with its softmax."""
+    if PROBABILITIES not in shapes or PROBABILITIES in matching.tensors:
+        return matching
+    full, tensors = shapes[PROBABILITIES], dict(matching.tensors)
+    for node, each in matching.tensors.items():
+        y = each.array if math.prod(shapes[node]) == math.prod(full) and each.how in ("vendor", "content") else None
+        if y is not None and y.size == math.prod(full) and is_distribution(y.reshape(full)):
+            del tensors[node]
+            tensors[PROBABILITIES] = replace(each, load=_reshaping(each, full))
+    return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors})
+
+
+def _reshaping(tensor: MatchedTensor, shape: Shape) -> Callable[[], Array]:
+    return lambda: tensor.array.reshape(shape)
 
 
 def _plays(node: str, y: Array) -> bool:

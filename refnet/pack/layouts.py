@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-__all__ = ["UNKNOWN", "AxisOrder", "axis_orders"]
+__all__ = ["UNKNOWN", "UNKNOWN_LAST", "AxisOrder", "axis_orders"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -23,21 +23,24 @@ class AxisOrder(NamedTuple):
     ----------
     label : the axes that it has, 'nhwc' or 'chw'
     order : of all four axes; '' where none is known
+    last : where none is known, whether the channels are the last of four axes all the same
     """
 
     label: str
     order: str
+    last: bool = False
 
     def nchw(self, array: Array, full: Shape) -> Array:
         """A view of the tensor in the node's shape."""
         if not self.order:
-            return array
+            return array.transpose(0, 3, 1, 2) if self.last else array
         sizes = _sizes(full)
         whole = array.reshape([sizes[axis] for axis in self.order])
         return whole.transpose([self.order.index(axis) for axis in "nchw"]).reshape(full)
 
 
 UNKNOWN = AxisOrder("unknown", "")
+UNKNOWN_LAST = AxisOrder("unknown", "", last=True)
 
 
 def _sizes(full: Shape) -> dict[str, int]:
@@ -66,7 +69,7 @@ def axis_orders(found: Shape, full: Shape) -> tuple[AxisOrder, ...]:
     """
     sizes = _sizes(full)
     sides = [side for side in found if side != 1]
-    for orders in ("nchw", "nhwc"), ("ncwh", "nwhc"):
+    for orders in ("nchw", "nhwc"), ("ncwh", "nwhc"), ("chwn", "hwcn"):
         layouts: dict[str, AxisOrder] = {}
         for order in orders:
             axes = _long(order, sizes)

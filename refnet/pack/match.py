@@ -25,7 +25,7 @@ from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import norms
 from refnet.pack.extras import Extra
-from refnet.pack.layouts import UNKNOWN, AxisOrder, axis_orders
+from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
 from refnet.pack.vendors import by_vendor
 from refnet.pack.walk import Known, walk_along
@@ -271,7 +271,17 @@ def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder
         if layout.order and tables.shapes[node][1] > 1 and math.prod(tables.shapes[node][2:]) > 1
     )
     last = votes[True] > votes[False]
-    return settled | {node: ways[last] for node, ways in open_.items()}
+    unlike = {
+        node: UNKNOWN_LAST
+        for node, layout in settled.items()
+        if not layout.order and last and _ends_in_channels(tables.found[pairs[node]], tables.shapes[node])
+    }
+    return settled | unlike | {node: ways[last] for node, ways in open_.items()}
+
+
+def _ends_in_channels(found: Shape, shape: Shape) -> bool:
+    """Whether a tensor of another size has a node's batch and channels, the channels last."""
+    return len(found) == len(shape) == 4 and (found[0], found[3]) == shape[:2]
 
 
 def _by_content(tables: Tables, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, AxisOrder]]:

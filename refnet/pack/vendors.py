@@ -53,7 +53,7 @@ def by_vendor(graph: Graph, names: Collection[str]) -> dict[str, str]:
         except (KeyError, ValueError, IndexError, AttributeError, TypeError):  # a vendor that has no such network
             continue
         modules = {node: module for node, module in modules.items() if node in graph and module != node}
-        found = _found(modules, plain)
+        found = _found({**_of_activations(graph, modules), **modules}, plain)
         if len(found) > len(best) and len(found) >= max(_LEAST, _ENOUGH * min(len(modules), len(names))):
             best = _with_activations(graph, modules, found, plain)
     return best
@@ -98,6 +98,20 @@ def _with_activations(
         hits = [name for name, form in plain.items() if any(form == g or form.endswith(f".{g}") for g in guesses)]
         if len(hits) == 1 and hits[0] not in made:
             made[hits[0]] = unit.act.name
+    return made
+
+
+def _of_activations(graph: Graph, modules: Mapping[str, str]) -> dict[str, str]:
+    """What PyTorch numbers an activation, where that is no layer's name: of a dump that has no others."""
+    made, taken = {}, {_plain(module) for module in modules.values()}
+    for unit in graph.units():
+        last = unit.norm or unit.conv
+        head, dot, number = modules.get(last.name, "").rpartition(".")
+        if unit.act is None or unit.act.name in modules or not number.isdecimal():
+            continue
+        name = f"{head}{dot}{int(number) + 1}"
+        if _plain(name) not in taken:
+            made[unit.act.name] = name
     return made
 
 

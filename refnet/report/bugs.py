@@ -99,7 +99,10 @@ _PORT: _Words = {
         "norm": "the tensor is already normalised: it holds what batch norm makes of it",
         "act": "the tensor is already activated: it holds what its activation makes of it",
     },
-    "bn-batch-stats": "mean and variance are those of the batch (training mode)",
+    "bn-batch-stats": {
+        "": "mean and variance are those of the batch (training mode)",
+        "unbiased": "mean and variance are those of the batch (training mode), the variance unbiased",
+    },
     "bn-fix-gamma": "gamma is taken as 1",
     "bn-missing": "there is no batch norm",
     "bn-var-std": {
@@ -116,18 +119,25 @@ _PORT: _Words = {
     "bn-swapped": {
         "beta-mean": "mean and beta are exchanged",
         "gamma-var": "gamma and variance are exchanged",
+        "gamma-beta": "gamma and beta are exchanged",
+        "mean-var": "mean and variance are exchanged",
     },
     "hsigmoid-slope": "the gate is clip(0.2 x + 0.5, 0, 1)",
     "hsigmoid-half": "the gate is clip((x + 1) / 2, 0, 1)",
     "hsigmoid-beta0": "the gate is clip(x / 6, 0, 1), its offset dropped",
     "gate-sigmoid": {"hard": "the gate is the hard sigmoid", "true": "the gate is the true sigmoid"},
     "gate-hswish": "the gate is hard swish",
+    "gate-bare": {
+        "none": "the gate is what its last layer makes, without a sigmoid",
+        "uncut": "the gate is x / 6 + 0.5, not cut off at 0 and 1",
+    },
     "hswish-swish": "the activation is the true swish",
     "hswish-nodiv": {
         "none": "the division by 6 is left out",
         "0.1667": "1/6 is rounded to 0.1667",
         "0.16667": "1/6 is rounded to 0.16667",
     },
+    "hswish-divisor": "x * relu6(x + 3) is divided by {found:g}, not by 6",
     "relu6-relu": _OTHER_ACT,
     "act-swap": _OTHER_ACT,
     "act-missing": "the activation is left out",
@@ -136,6 +146,7 @@ _PORT: _Words = {
     "se-order": {
         "before": "squeeze-and-excite comes before the activation, not after it",
         "after": "squeeze-and-excite comes after the activation, not before it",
+        "pooled": "the gate is made of what comes before the activation, and scales what comes after it",
     },
     "se-missing": "squeeze-and-excite is left out",
     "se-width": _QUARTER,

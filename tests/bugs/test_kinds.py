@@ -68,3 +68,97 @@ def test_vectors_along_the_wrong_axis_are_said():
     found = judge_tensors(reference, {**honest, name: y}, precision=FLOAT32, partial=True)
     (first, *_) = found.causes[name]
     assert cause_sentence(first) == "numbers that are one for each channel run along the width instead"
+
+
+V3 = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 64), classes=10)
+V3_NET = Network(V3, random_params(V3))
+V3_X = probe(V3, 2)
+V3_TRACE = {SOURCE: V3_X, **V3_NET.trace(V3_X)}
+
+
+def first_said(changed, kept=lambda node: True, graph=V3, net=V3_NET, trace=V3_TRACE):
+    """What is said first of a port that makes some nodes in its own way, of which some tensors are dumped."""
+    made = {SOURCE: trace[SOURCE]}
+    for node in graph.nodes:
+        own = changed(node, made)
+        if own is None:
+            params = {f"{node.name}.{slot}": net.params[f"{node.name}.{slot}"] for slot in node.params}
+            own = interpret(
+                Graph(graph.recipe, (node,)), fast, params, {each: made[each] for each in dict.fromkeys(node.inputs)}
+            )
+        made[node.name] = np.asarray(own, np.float32)
+    candidate = {node.name: made[node.name] for node in graph.nodes if kept(node)}
+    found = judge_tensors(Reference.of(graph, net.params, trace), candidate, precision=FLOAT32, partial=True)
+    return [cause_sentence(found.causes[name][0]) if found.causes[name] else "" for name in found.wrong()]
+
+
+def test_a_variance_of_one_point_fewer_is_said():
+    def norm(node, made):
+        if node.op != "batch_norm":
+            return None
+        x = made[node.inputs[0]].astype(np.float64)
+        gamma, beta = (V3_NET.params[f"{node.name}.{slot}"][:, None, None] for slot in ("gamma", "beta"))
+        mean, var = x.mean(axis=(0, 2, 3), keepdims=True), x.var(axis=(0, 2, 3), ddof=1, keepdims=True)
+        return (x - mean) / np.sqrt(var + np.float32(node.attrs["eps"])) * gamma + beta
+
+    words = "mean and variance are those of the batch (training mode), the variance unbiased"
+    said_of = first_said(norm, lambda node: node.op in ("conv2d", "batch_norm"))
+    assert said_of[0] == words
+    assert {each.removesuffix(", everywhere") for each in said_of} == {words}
+
+
+def test_gamma_and_beta_exchanged_are_said():
+    def norm(node, made):
+        if node.name != "block4.depthwise.bn":
+            return None
+        gamma, beta, mean, var = (
+            V3_NET.params[f"{node.name}.{slot}"][:, None, None] for slot in ("gamma", "beta", "mean", "var")
+        )
+        return (made[node.inputs[0]] - mean) / np.sqrt(var + np.float32(node.attrs["eps"])) * beta + gamma
+
+    assert first_said(norm) == ["gamma and beta are exchanged"]
+
+
+def test_a_hard_swish_by_shifts_is_said():
+    def act(node, made):
+        x = made[node.inputs[0]]
+        return x * np.clip(x + 3, 0, 6) / 8 if node.op == "hard_swish" else None
+
+    assert set(first_said(act)) == {"x * relu6(x + 3) is divided by 8, not by 6"}
+
+
+def test_a_gate_without_its_curve_is_said():
+    def bare(node, made):
+        return made[node.inputs[0]] if node.name == "block9.se.gate" else None
+
+    def uncut(node, made):
+        return made[node.inputs[0]] / 6 + np.float32(0.5) if node.op == "hard_sigmoid" else None
+
+    assert first_said(bare) == ["the gate is what its last layer makes, without a sigmoid"]
+    assert set(first_said(uncut)) == {"the gate is x / 6 + 0.5, not cut off at 0 and 1"}
+
+
+def test_a_gate_made_of_what_comes_before_the_activation_is_said_whether_that_is_dumped_or_not():
+    def pool(node, made):
+        if not node.name.endswith("se.pool"):
+            return None
+        return made[V3[node.inputs[0]].inputs[0]].mean(axis=(2, 3), keepdims=True)
+
+    words = "the gate is made of what comes before the activation, and scales what comes after it"
+    assert set(first_said(pool)) == {words}
+    fused = set(first_said(pool, lambda node: node.op not in ("batch_norm", "conv2d", "depthwise_conv2d")))
+    assert fused == {words}
+
+
+def test_pads_of_rows_and_columns_exchanged_are_said_by_the_shape():
+    graph = build("keras/MobileNetV2", width=0.35, size=(48, 65), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    honest = {SOURCE: x, **net.trace(x)}
+    name = "block2.depthwise"
+    rows, columns = graph[name].attrs["pad"]
+    assert rows != columns
+    node = replace(graph[name], attrs={**graph[name].attrs, "pad": (columns, rows)})
+    params = {f"{name}.w": net.params[f"{name}.w"]}
+    y = interpret(Graph(graph.recipe, (node,)), fast, params, {node.inputs[0]: honest[node.inputs[0]]})
+    found = judge_tensors(Reference.of(graph, net.params, honest), {**honest, name: y}, partial=True)
+    assert cause_sentence(found.causes[name][0]) == "the padding is ((1, 1), (0, 1)) instead of ((0, 1), (1, 1))"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import arrays
 
-from refnet import RequestError, build, random_input, random_params
+from refnet import Network, RequestError, build, random_input, random_params
+from refnet.files.schemes import SCHEMES
 from refnet.graph import walk
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import match_tensors
@@ -203,3 +204,42 @@ def test_the_order_of_the_candidate_does_not_matter(order, x):
     golden = {str(number): array for number, array in enumerate(x)}
     found = matched({f"t{number}": x[number] for number in order}, golden)
     assert {node: tensor.source for node, tensor in found.tensors.items()} == {n: f"t{n}" for n in golden}
+
+
+# Vendors' names, and what has another size
+
+
+def network():
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=(40, 56), classes=7)
+    params = random_params(graph)
+    x = random_input(graph, batch=2)
+    return Network(graph, params), {"input": x, **Network(graph, params).trace(x)}
+
+
+def test_activations_alone_are_known_by_their_numbers_however_wrong_they_are():
+    net, golden = network()
+    names = SCHEMES["torchvision"].modules(net.graph)
+    dumped = {}
+    for unit in net.graph.units():
+        if unit.act is not None and unit.norm is not None:
+            head, _, last = names[unit.norm.name].rpartition(".")
+            dumped[f"{head}.{int(last) + 1}"] = unit.act.name
+    noise = np.random.default_rng(0)
+    wrong = {name: noise.random(golden[node].shape) for name, node in dumped.items()}
+    found = matched(wrong, golden, network=net)
+    assert {each.source: node for node, each in found.tensors.items()} == dumped
+
+
+def test_the_batch_may_be_the_last_axis():
+    _, golden = network()
+    found = matched({name: y.transpose(1, 2, 3, 0) for name, y in golden.items() if y.ndim == 4}, golden)
+    assert {each.layout for each in found.tensors.values()} <= {"chwn"}
+    np.testing.assert_array_equal(found.tensors["stem.conv"].array, golden["stem.conv"])
+
+
+def test_a_tensor_of_another_size_is_read_channels_last_where_the_others_are():
+    _, golden = network()
+    last = {name: y.transpose(0, 2, 3, 1) for name, y in golden.items() if y.ndim == 4}
+    small = {**last, "block2.depthwise": last["block2.depthwise"][:, :-1]}
+    (one,) = (each for each in matched(small, golden).tensors.values() if each.layout == "unknown")
+    np.testing.assert_array_equal(one.array, golden["block2.depthwise"][:, :, :-1])
