@@ -13,9 +13,11 @@ from strategies import arrays
 from refnet import Network, RequestError, build, random_input, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import walk
+from refnet.judge.ends import with_ends
 from refnet.pack.layouts import axis_orders
-from refnet.pack.match import match_tensors
+from refnet.pack.match import Assignment, MatchedTensor, match_tensors
 from refnet.readings import fast
+from refnet.readings.shapes import shapes
 
 
 @cache
@@ -243,3 +245,14 @@ def test_a_tensor_of_another_size_is_read_channels_last_where_the_others_are():
     small = {**last, "block2.depthwise": last["block2.depthwise"][:, :-1]}
     (one,) = (each for each in matched(small, golden).tensors.values() if each.layout == "unknown")
     np.testing.assert_array_equal(one.array, golden["block2.depthwise"][:, :, :-1])
+
+
+def test_probabilities_under_the_name_of_the_layer_that_makes_their_logits_are_the_softmaxs():
+    """Keras' last layer has its softmax: where the port is wrong before it, only what they are tells."""
+    graph = build("keras/MobileNetV2", width=0.35, size=(32, 32), classes=7)
+    shapes_ = {"input": (1, 3, 32, 32), **{name: (1, *shape) for name, shape in shapes(graph).items()}}
+    for y, node in ((np.full((1, 7), 1 / 7, "f"), "output"), (np.arange(7, dtype="f")[None], "head.logits")):
+        known = {"head.logits": MatchedTensor(lambda y=y: y, "predictions", "nc", "vendor")}
+        assert list(with_ends(Assignment(known, []), {"predictions": y}, {"predictions": (1, 7)}, shapes_).tensors) == [
+            node
+        ]
