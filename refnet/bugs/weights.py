@@ -27,6 +27,8 @@ Array = npt.NDArray[Any]
 _AXES = {2: "KC", 3: "CRS", 4: "KCRS"}
 _DEPTHWISE, _HWIO = (1, 2, 0), (2, 3, 1, 0)  # the axes of (C, R, S) as R S C, of (K, C, R, S) as R S C K
 _NORM = 6 * FLOATS["float32"].u  # the roundings of a batch norm
+_LAYERS = 3  # of squeeze-and-excite with a layer behind it
+_LIKE = 0.99  # cosine of two channels of which one is the other
 _NOTHING = 1e-9  # of the square error of the worst channel: what rounding leaves in the others
 
 
@@ -149,6 +151,43 @@ def _along(unit: UnitArrays, node: Node, form: str, axis: int) -> Change:
     return Change(node.name, form, nodes={node.name: tuple(made)}, given=given)
 
 
+def weights_elsewhere(segment: Segment) -> Iterator[Change]:
+    """the weights of another layer.
+
+    Of a layer of the same shapes: of its convolution, of its batch norm, or of both.
+    """
+    units = [
+        unit for unit in segment.whole.units() if {node.name for node in unit.nodes} & segment.graph.by_name.keys()
+    ]
+    if segment.candidate is None or len(units) > _LAYERS:  # a longer run holds too many to try all others
+        return
+    for unit in units:
+        nodes = [node for node in unit.nodes if node.params and node.name in segment.graph]
+        own = {"norm" if node.op == "batch_norm" else "conv": node for node in nodes}
+        for other in segment.whole.units() if own else ():
+            theirs = {"conv": other.conv, "norm": other.norm}
+            if all(_is_alike(node, theirs[kind]) for kind, node in own.items()):
+                yield from _with_arrays(segment, own, theirs, other.conv.name)
+
+
+def _with_arrays(
+    segment: Segment, own: Mapping[str, Node], theirs: Mapping[str, Node | None], layer: str
+) -> Iterator[Change]:
+    for kinds in (("conv", "norm"), ("conv",), ("norm",)) if len(own) > 1 else (tuple(own),):
+        params = {
+            f"{own[kind].name}.{slot}": segment.params[f"{there.name}.{slot}"]
+            for kind in kinds
+            if (there := theirs[kind]) is not None
+            for slot in own[kind].params
+        }
+        facts = {"arrays": "+".join(kinds), "layer": layer}
+        yield Change(own[kinds[0]].name, f"{layer} {facts['arrays']}", facts, params=params, lone=True)
+
+
+def _is_alike(node: Node, other: Node | None) -> bool:
+    return other is not None and node.name != other.name and (node.op, node.params) == (other.op, other.params)
+
+
 def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
     """channels exchanged.
 
@@ -159,15 +198,20 @@ def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
     if isinstance(part, UnitArrays):
         yield from _permuted(part)
         return
+    *_, last = (None, *part.nodes(*CONVOLUTIONS))
     for node in part.nodes(*CONVOLUTIONS):
         K = node.params["w"][0]
         orders = [("two", {"one": i, "other": j}, _exchanged(K, i, j)) for i, j in _suspects(part, K)] if K > 1 else []
         if K % 2 == 0:
             orders.append(("halves", {}, np.roll(np.arange(K), K // 2)))
+        if node is last and (held := _held(part, K)) is not None:
+            moved = np.flatnonzero(held != np.arange(K))
+            facts = {"moved": len(moved), "of": K, "one": int(moved[0]), "other": int(held[moved[0]])}
+            orders.append(("held", facts, held))
         for form, facts, order in orders:
             names = [f"{node.name}.{slot}" for slot in node.params]
             params = Deferred(names, partial(_reordered, part, names, order))
-            lone = form == "two"  # which two differs from layer to layer
+            lone = form != "halves"  # which ones differs from layer to layer
             yield Change(node.name, form, {"side": "output", **facts}, params=params, lone=lone)
 
 
@@ -191,6 +235,25 @@ def _suspects(segment: Segment, K: int) -> list[tuple[int, int]]:
         return [(min(first, second), max(first, second))]
     silent = [k for k in range(K) if k != first and np.ptp(y[:, k]) == 0]
     return [(min(first, k), max(first, k)) for k in silent[:8]]
+
+
+def _held(segment: Segment, K: int) -> Array | None:
+    """Which channel each one that is off is most like, up to a factor and an offset; None where that is none other."""
+    if segment.candidate is None or segment.candidate.shape != segment.result.shape:
+        return None
+    mine, theirs = (
+        np.moveaxis(y.astype(np.float64), 1, 0).reshape(y.shape[1], -1) for y in (segment.candidate, segment.result)
+    )
+    if len(mine) != K or mine.shape[1] <= 2:
+        return None
+    off = np.flatnonzero(np.square(mine - theirs).sum(axis=1) > _NOTHING * np.square(mine - theirs).sum(axis=1).max())
+    one, other = (y - y.mean(axis=1, keepdims=True) for y in (mine[off], theirs))
+    with np.errstate(all="ignore"):
+        one, other = (y / np.linalg.norm(y, axis=1, keepdims=True) for y in (one, other))
+        like = np.abs(np.nan_to_num(one @ other.T))
+    order = np.arange(K)
+    order[off] = np.where(like.max(axis=1, initial=0) > _LIKE, like.argmax(axis=1), off)
+    return order if len(off) > 2 and (order[off] != off).all() else None
 
 
 def _exchanged(K: int, i: int, j: int) -> Array:

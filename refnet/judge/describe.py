@@ -9,19 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, limit
-from refnet.judge.refit import refit
+from refnet.judge.refit import refit, too_few
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "describe"]
+__all__ = ["Feature", "describe", "of_other_weights"]
 
 Array = npt.NDArray[Any]
 
 _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
+_FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
 
@@ -31,8 +32,8 @@ class Feature(NamedTuple):
 
     Attributes
     ----------
-    kind : 'cut-off', 'channels', 'channel-run', 'border', 'ratio', 'affine', 'shift', 'permuted',
-        'weights', or 'algorithm' where a fast algorithm of convolution rounds so
+    kind : 'cut-off', 'channels', 'channel-step', 'channel-run', 'lines', 'border', 'ratio', 'affine', 'shift',
+        'permuted', 'weights', or 'algorithm' where a fast algorithm of convolution rounds so
     facts : its figures
     """
 
@@ -54,10 +55,12 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     if names := fast_algorithms(segment, precision):
         return (Feature("algorithm", {"names": names}),)
     beyond = np.abs(target - made.y) > made.expected
-    found = [_cut_off(beyond, target, made.y), _channels(beyond), _border(beyond)]
+    found = [_cut_off(beyond, target, made.y), _channels(beyond), _lines(beyond, target) or _border(beyond)]
     # What made the form may have rounded once more.
     own = max(precision.u, precision.u_store) * root_mean_square(target)
-    for form in (_ratio, _affine, _shift, _permuted):
+    # Of a batch norm alone a slope and an offset for each channel are its own arrays, others.
+    norm = [node.op for node in segment.graph.nodes] == ["batch_norm"]
+    for form in (_ratio, _shift, _permuted) if norm else (_ratio, _affine, _shift, _permuted):
         fits = (each for each in form(target, made.y) if 2 * each.left < each.before)
         found.append(next((each.feature for each in fits if each.left <= each.slope * made.rms + own), None))
     if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
@@ -65,6 +68,24 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
         if left <= made.rms + own and 2 * left < root_mean_square(target - made.y):
             found.append(Feature("weights", {"alike": other.alike}))
     return tuple(feature for feature in found if feature is not None)
+
+
+def of_other_weights(
+    features: Mapping[str, tuple[Feature, ...]], failing: Mapping[str, Segment]
+) -> dict[str, tuple[Feature, ...]]:
+    """The same where several layers are of other weights: so are those that have too few points to tell by themselves.
+
+    Parameters
+    ----------
+    features : by the name of a tensor that no bug explains
+    failing : the segments of those
+    """
+    told = [name for name, found in features.items() if any(each.kind == "weights" for each in found)]
+    few = Feature("weights", {"alike": None})
+    return {
+        name: (few,) if len(told) > 1 and not found and too_few(failing[name]) else found
+        for name, found in features.items()
+    }
 
 
 def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
@@ -112,8 +133,30 @@ def _channels(beyond: Array) -> Feature | None:
     if not len(channels):
         return None
     first, last = int(channels[0]), int(channels[-1])
+    steps = np.diff(channels)
+    if len(channels) > _FEW and steps[0] > 1 and (steps == steps[0]).all():
+        return Feature("channel-step", {"first": first, "step": int(steps[0]), "of": count})
     if last - first + 1 < count and len(channels) > _RUN * (last - first + 1):  # one may be right by chance
         return Feature("channel-run", {"first": first, "last": last, "of": count})
+    return None
+
+
+def _lines(beyond: Array, target: Array) -> Feature | None:
+    """The first or last rows, or columns, that are off while no other is: many, or any that all hold one number."""
+    if beyond.ndim != 4:
+        return None
+    for axis, kind in ((2, "rows"), (3, "columns")):
+        count = beyond.shape[axis]
+        lines = np.flatnonzero(beyond.any(axis=tuple(each for each in range(4) if each != axis)))
+        if not 0 < len(lines) <= count // 2 or lines[-1] - lines[0] + 1 != len(lines):
+            continue
+        part = beyond.take(lines, axis)
+        if (lines[0] == 0 or lines[-1] == count - 1) and part.mean() > _FILLED:
+            values = target.take(lines, axis)
+            held = {"value": float(values.flat[0])} if np.ptp(values) == 0 else {}
+            if not held and len(lines) <= _REACH:  # of which a border tells more
+                continue
+            return Feature("lines", {"axis": kind, "first": int(lines[0]), "count": len(lines), "of": count} | held)
     return None
 
 

@@ -6,6 +6,7 @@ explain within rounding is right but for these.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings import fast
 
-__all__ = ["Refitted", "refit"]
+__all__ = ["Refitted", "refit", "too_few"]
 
 Array = npt.NDArray[Any]
 
@@ -35,9 +36,11 @@ class Refitted(NamedTuple):
 
 
 def refit(segment: Segment) -> Refitted | None:
-    """The best weights of a convolution, with the batch norm behind it; None where the points do not tell."""
+    """The best weights of a convolution, with the batch norm behind it, or of one alone; None where points are few."""
     nodes, target = segment.graph.nodes, segment.candidate
     conv = nodes[0]
+    if target is not None and [node.op for node in nodes] == ["batch_norm"] and target.ndim == 4:
+        return _renormed(segment, conv, target.astype(np.float64))
     if target is None or segment.view is not None or conv.op not in CONVOLUTIONS or target.ndim != 4:
         return None
     if [node.op for node in nodes[1:]] not in ([], ["batch_norm"]) or conv.inputs[0] not in segment.given:
@@ -60,6 +63,28 @@ def refit(segment: Segment) -> Refitted | None:
     return Refitted(made.reshape(N, P, Q, K).transpose(0, 3, 1, 2), _alike(segment, conv, w, found))
 
 
+def too_few(segment: Segment) -> bool:
+    """Whether a layer has fewer points than a fit of its weights takes, so that some weights explain anything."""
+    conv, target = segment.graph.nodes[0], segment.candidate
+    if target is None or target.ndim != 4 or conv.op not in CONVOLUTIONS:
+        return False
+    terms, points = math.prod(conv.params["w"][1:]), target.size // target.shape[1]
+    return [node.op for node in segment.graph.nodes[1:]] in ([], ["batch_norm"]) and points < _ENOUGH * (terms + 1)
+
+
+def _renormed(segment: Segment, norm: Node, wanted: Array) -> Refitted | None:
+    """A slope and an offset for each channel."""
+    x = segment.given[norm.inputs[0]].astype(np.float64)
+    if x.shape != wanted.shape or wanted.size // wanted.shape[1] < 2 * _ENOUGH:
+        return None
+    axes = (0, 2, 3)
+    centred = x - x.mean(axis=axes, keepdims=True)
+    square = (centred**2).sum(axis=axes, keepdims=True)
+    slope = (wanted * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
+    found, own = slope.ravel()[:, None], segment.units[0].factor
+    return Refitted(slope * centred + wanted.mean(axis=axes, keepdims=True), _cosine(own[:, None], found))
+
+
 def _windows(x: Array, conv: Node, w: Array) -> Array | None:
     """(N P Q, C, R S): what each output is summed from."""
     if conv.op not in WINDOWED:
@@ -78,5 +103,9 @@ def _alike(segment: Segment, conv: Node, w: Array, found: Array) -> float:
     own = w.reshape(len(w), -1)
     if len(segment.graph.nodes) > 1:
         own = own * segment.units[0].factor[:, None]
+    return _cosine(own, found)
+
+
+def _cosine(own: Array, found: Array) -> float:
     product = float(np.sqrt((own**2).sum() * (found**2).sum()))
     return float((own * found).sum()) / product if product else 0.0

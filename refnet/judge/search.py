@@ -159,8 +159,10 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment) -> tuple[Pattern,
     made = []
     for (bug, form), by_node in told.items():
         if len(by_node) > 1:
-            known = {**changes_by_place(BUGS[bug], whole).get(form, {}), **by_node}
-            every = tuple(node.name for node in whole.graph.nodes if node.name in known)
+            forms = changes_by_place(BUGS[bug], whole)
+            # A form that was solved for is none of the network's own: it could be wherever another form is.
+            known = forms.get(form) or {node for places in forms.values() for node in places}
+            every = tuple(node.name for node in whole.graph.nodes if node.name in known or node.name in by_node)
             scope, of = _scope(whole.parts, every, by_node)
             first = next(iter(by_node.values()))
             made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors[bug, form])))

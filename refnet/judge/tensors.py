@@ -22,7 +22,7 @@ from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.accumulated import Accumulated, accumulated_error
 from refnet.judge.budget import Search, SearchBudget
-from refnet.judge.describe import Feature, describe, fast_algorithms
+from refnet.judge.describe import Feature, describe, fast_algorithms, of_other_weights
 from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
@@ -160,6 +160,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s))}
     features = {_name(s): describe(s, p) for s, p in judging.failing if not causes.get(_name(s))}
+    features = of_other_weights(features, {_name(s): s for s, _ in judging.failing})
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}

@@ -60,7 +60,9 @@ _PORT: _Words = {
     "channel-permute": {
         "two": "channels {one} and {other} are exchanged",
         "halves": "the halves of the channels are exchanged",
+        "held": "{moved} of {of} channels hold other ones, channel {one} that of {other} first",
     },
+    "weights-elsewhere": "it has the {arrays} of {layer}",
     "channels-last": "the tensor is right but lies in NHWC order under an NCHW shape",
     "stride-place": "the stride {stride} is taken before this layer, not in it",
     "stride-phase": "sampling starts one pixel later",
@@ -335,6 +337,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
     "side": {"output": "channels", "input": "input channels"},
     "whose": {"expanded": "expanded channels", "entry": "block's input"},
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
+    "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"},
     "empty": {True: " and all zero", False: ""},
     "finite": {True: "", False: ", not finite"},
     **PICTURE_FACTS,

@@ -114,9 +114,8 @@ def _notes(found: Comparison) -> Iterator[str]:
     judged = found.judged
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]
     if len(other) >= _MANY:
-        alike = sorted(
-            each.facts["alike"] for name in other for each in judged.features[name] if each.kind == "weights"
-        )
+        weights = [each for name in other for each in judged.features[name] if each.kind == "weights"]
+        alike = sorted(each.facts["alike"] for each in weights if each.facts["alike"] is not None)
         yield _OTHER_WEIGHTS.format(count=len(other), first=other[0], alike=100 * alike[len(alike) // 2])
     fast = {
         name: each.facts["names"]
@@ -225,6 +224,12 @@ def feature_sentence(feature: Feature) -> str:
             return f"what the reference has {ends} is cut off"
         case "channels":
             return f"only channel {', '.join(map(str, facts['channels']))} of {facts['of']} is off"
+        case "channel-step":
+            return f"only every {_ordinal(facts['step'])} of {facts['of']} channels is off, from {facts['first']} on"
+        case "lines":
+            side = "first" if facts["first"] == 0 else "last"
+            held = f", which hold {facts['value']:g} throughout" if "value" in facts else ""
+            return f"only the {side} {facts['count']} of {facts['of']} {facts['axis']} are off{held}"
         case "channel-run":
             first, last, of = facts["first"], facts["last"], facts["of"]
             few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
@@ -240,11 +245,17 @@ def feature_sentence(feature: Feature) -> str:
             return (
                 f"it is what {' or '.join(names)} leaves of rounding: if the port computes so, --algorithm {names[0]}"
             )
+        case "weights" if facts["alike"] is None:
+            return "it has too few points to tell; other weights, as of the layers beside it, would explain it"
         case "weights":
             return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
         case "shift":
             return f"it is the reference shifted by {facts['pixels']} pixels"
     return "it holds the reference's values in another order"
+
+
+def _ordinal(number: int) -> str:
+    return {1: "1st", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
 
 
 def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:

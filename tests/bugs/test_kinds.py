@@ -76,13 +76,13 @@ V3_X = probe(V3, 2)
 V3_TRACE = {SOURCE: V3_X, **V3_NET.trace(V3_X)}
 
 
-def first_said(changed, kept=lambda node: True, graph=V3, net=V3_NET, trace=V3_TRACE):
+def first_said(changed, kept=lambda node: True, graph=V3, net=V3_NET, trace=V3_TRACE, arrays=V3_NET.params):
     """What is said first of a port that makes some nodes in its own way, of which some tensors are dumped."""
     made = {SOURCE: trace[SOURCE]}
     for node in graph.nodes:
         own = changed(node, made)
         if own is None:
-            params = {f"{node.name}.{slot}": net.params[f"{node.name}.{slot}"] for slot in node.params}
+            params = {f"{node.name}.{slot}": arrays[f"{node.name}.{slot}"] for slot in node.params}
             own = interpret(
                 Graph(graph.recipe, (node,)), fast, params, {each: made[each] for each in dict.fromkeys(node.inputs)}
             )
@@ -162,3 +162,27 @@ def test_pads_of_rows_and_columns_exchanged_are_said_by_the_shape():
     y = interpret(Graph(graph.recipe, (node,)), fast, params, {node.inputs[0]: honest[node.inputs[0]]})
     found = judge_tensors(Reference.of(graph, net.params, honest), {**honest, name: y}, partial=True)
     assert cause_sentence(found.causes[name][0]) == "the padding is ((1, 1), (0, 1)) instead of ((0, 1), (1, 1))"
+
+
+def as_it_is(node, made):
+    return None
+
+
+def test_the_arrays_of_another_layer_are_said_one_by_one():
+    names = [name for name in V3.params() if name.startswith(("block10.expand", "block10.depthwise"))]
+    there = {name: V3_NET.params[name.replace("block10.", "block11.", 1)] for name in names}
+    assert first_said(as_it_is, arrays=V3_NET.params | there) == [
+        "it has the weights of block11.expand",
+        "it has the batch norm of block11.expand",
+        "it has the weights of block11.depthwise",
+        "it has the batch norm of block11.depthwise",
+    ]
+    fused = first_said(as_it_is, lambda node: node.op == "batch_norm", arrays=V3_NET.params | there)
+    assert fused[0] == "it has the weights and the batch norm of block11.expand"
+
+
+def test_channels_that_hold_their_neighbours_are_said():
+    w = V3_NET.params["block9.project.w"].copy()
+    w[3::4] = w[2::4]
+    said_of = first_said(as_it_is, lambda node: node.op == "batch_norm", arrays=V3_NET.params | {"block9.project.w": w})
+    assert said_of == ["8 of 32 channels hold other ones, channel 3 that of 2 first"]

@@ -140,6 +140,25 @@ def test_the_third_row_is_no_border(where):
     assert "border" not in features(Y, spoiled(where))
 
 
+def test_columns_that_were_never_written_are_told_with_what_they_hold():
+    port = Y.copy()
+    port[..., 8:] = 0
+    assert features(Y, port) == {"lines": {"axis": "columns", "first": 8, "count": 2, "of": 10, "value": 0.0}}
+
+
+def test_many_rows_at_an_end_are_told_and_some_in_the_middle_are_not():
+    where = np.s_[:, :, :4]
+    assert features(Y, spoiled(where)) == {"lines": {"axis": "rows", "first": 0, "count": 4, "of": 9}}
+    assert "lines" not in features(Y, spoiled(np.s_[:, :, 2:5]))
+
+
+def test_every_second_channel_is_told_by_its_step():
+    wide = noise(2, 12, 9, 10)
+    port = wide.copy()
+    port[:, 1::2] += noise(2, 6, 9, 10, seed=1)
+    assert features(wide, port) == {"channel-step": {"first": 1, "step": 2, "of": 12}}
+
+
 def test_a_map_of_four_rows_is_all_border():
     port = spoiled(np.s_[:, :, 0])
     assert "border" in features(Y[:, :, :5], port[:, :, :5])

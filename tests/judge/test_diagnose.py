@@ -182,7 +182,15 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
     for family in ("V1", "V3 Small", "V3 Small, SAME", "d-li14", "LR-ASPP", "LR-ASPP, paper"):
         one = subject(FAMILIES[family], 1 if family == "LR-ASPP, paper" else 2)
         applied |= {site.bug for site in sites(one.graph, one.net.params, one.tensors.items())}
-    elsewhere = {"lraspp-order", "flatten-order", "se-width", "input-resample", "input-placed", "factors-tf32"}
+    elsewhere = {
+        "lraspp-order",
+        "flatten-order",
+        "se-width",
+        "input-resample",
+        "input-placed",
+        "factors-tf32",
+        "weights-elsewhere",
+    }
     elsewhere |= {
         "dilation-alone",
         "pad-amount",

@@ -13,6 +13,7 @@ from refnet.bugs.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.describe import describe
 from refnet.judge.refit import refit
+from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(64, 96), classes=10)
@@ -68,6 +69,21 @@ def test_what_no_weights_explain_is_not_told():
     noise = np.random.default_rng(0).standard_normal(made.candidate.shape).astype(np.float32)
     bent = np.maximum(made.candidate, -0.2) + np.float32(1e-3) * noise
     assert "weights" not in {each.kind for each in describe(replace(made, candidate=bent), Precision.of("float32"))}
+
+
+def test_a_batch_norm_alone_has_other_arrays():
+    other = {**PARAMS, "block2.expand.bn.gamma": PARAMS["block2.expand.bn.gamma"] * np.float32(1.1)}
+    (feature,) = describe(segment(other, "block2.expand.bn", ("block2.expand",)), Precision.of("float32"))
+    assert (feature.kind, round(feature.facts["alike"], 4)) == ("weights", 1)
+
+
+def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_are_not():
+    made = {name: Network(GRAPH, stale()).trace(X)[name] for name in ("block17.depthwise.act", "block17.project")}
+    dumped = {SOURCE: X, **Network(GRAPH, stale()).trace(X)}
+    found = judge_tensors(Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)}), dumped)
+    assert {each.kind for each in found.features["block17.project"]} == {"weights"}
+    alone = judge_tensors(Reference.of(GRAPH, PARAMS, {SOURCE: X, **made}), made, partial=True)
+    assert not alone.features.get("block17.project")
 
 
 def test_where_there_are_fewer_points_than_weights_nothing_is_solved():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from refnet import Network
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
@@ -80,6 +81,17 @@ def test_of_layers_those_count_that_may_have_the_mistake_where_it_is(small):
     tensors, _ = wrong(small, "weights-fp16", "float16", convs)
     (pattern,) = judged(small, tensors).patterns
     assert (pattern.scope, pattern.of) == (Scope("part", "project"), len(convs))
+
+
+def test_an_eps_of_nobodys_is_told_of_the_layers_that_have_it_among_all_that_could(small):
+    norms = [n.name for n in small.graph.nodes if n.op == "batch_norm" and "depthwise" in n.name]
+    graph = replace(
+        small.graph,
+        nodes=tuple(replace(n, attrs={**n.attrs, "eps": 0.02}) if n.name in norms else n for n in small.graph.nodes),
+    )
+    tensors = Network(graph, small.net.params).trace(small.tensors[SOURCE])
+    (pattern,) = judged(small, tensors).patterns
+    assert (pattern.scope, pattern.of) == (Scope("part", "depthwise"), len(norms))
 
 
 def test_an_eps_outside_the_root_is_solved_for(small):
