@@ -8,7 +8,7 @@ A segment is looked at in steps, the likeliest mistakes first: `search` takes al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -115,8 +115,12 @@ class Diagnosis:
         """Whether the segment is too long for its bound to say anything."""
         return self.yardstick != "bound"
 
-    def steps(self) -> Iterator[None]:
+    def steps(self, shared: Callable[[], Iterable[str]] = tuple) -> Iterator[None]:
         """Look, the likeliest first, until something fits; a pause after each step.
+
+        Parameters
+        ----------
+        shared : gives the bugs that explain other tensors, which are tried first, at all places of a short segment
 
         Raises
         ------
@@ -124,7 +128,8 @@ class Diagnosis:
             where the time is over; what was found stays.
         """
         self.ways = Ways(self.segment, self.budget, long=self.long)
-        for step in (self._long if self.long else self._short)(self.ways):
+        steps = self._long(self.ways) if self.long else self._short(self.ways, shared())
+        for step in steps:
             with np.errstate(all="ignore"):
                 for cause in step:
                     self.found.append(cause)
@@ -133,9 +138,9 @@ class Diagnosis:
                 break
         self.found.sort(key=rank)
 
-    def _short(self, ways: Ways) -> Iterator[Iterable[Cause]]:
+    def _short(self, ways: Ways, shared: Iterable[str]) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
-        yield self._fitting(ways.singles(EXACT))
+        yield list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared]))) or self._fitting(ways.singles(EXACT))
         loose = list(ways.singles(LOOSE))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]

@@ -62,8 +62,16 @@ class Pattern(NamedTuple):
 
 
 def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
-    """Look for the causes of each wrong segment until all is looked at, time ends, or the user interrupts."""
-    open_ = [(each, each.steps()) for each in sorted(diagnoses, key=lambda each: each.long)]
+    """Look for the causes of each wrong segment until all is looked at, time ends, or the user interrupts.
+
+    What explains two of them is tried in those behind them first, at all places.
+    """
+
+    def shared() -> list[str]:
+        counts = Counter(bug for one in diagnoses for bug in {bug for cause in one.found[:1] for bug in cause.ids})
+        return [bug for bug, count in counts.items() if count > 1]
+
+    open_ = [(each, each.steps(shared)) for each in sorted(diagnoses, key=lambda each: each.long)]
     try:
         while open_:
             open_ = [(each, steps) for each, steps in open_ if next(steps, steps) is not steps]

@@ -326,3 +326,20 @@ def test_a_sample_of_the_sweep(small, dump):
     seen = [row for row in rows if row.visible]
     assert seen
     assert all(row.named != "missed" for row in seen)
+
+
+def test_what_explains_two_tensors_is_tried_first_in_the_others(small):
+    """Two batch norms in a segment: at both places at once, before any change at one."""
+    tensors, _ = wrong(small, "bn-eps", "0.001")
+    kept = {"stem.conv", "stem.bn", "block1.depthwise", "block1.depthwise.bn", "block2.project.bn"}
+    budget = SearchBudget()
+    found = judge_tensors(
+        small.reference,
+        {name: tensors[name] for name in kept},
+        precision=FLOAT32,
+        partial=True,
+        budget=budget,
+    )
+    (cause,) = found.causes["block2.project.bn"]
+    assert (cause.ids, len(cause.nodes)) == (("bn-eps",), 3)
+    assert budget.search.looked < budget.search.ways / 2
