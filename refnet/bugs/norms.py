@@ -172,7 +172,8 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
             yield Change(node, params=Deferred(slots, made), fed=True)
             points = segment.batch * math.prod(segment.sizes.get(node, ())[1:])
             if points > 1:
-                yield Change(node, "unbiased", params=Deferred(slots, partial(_unbiased, slots, points, made)), fed=True)
+                unbiased = partial(_unbiased, slots, points, made)
+                yield Change(node, "unbiased", params=Deferred(slots, unbiased), fed=True)
 
 
 def _unbiased(slots: list[str], points: int, made: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
