@@ -91,7 +91,7 @@ class Change:
     shape : of the result, batch included, where the bug changes it: no input is needed to show such a bug. Where even
         its params would have other shapes nothing can be replayed, and the change is of the shape alone
     rare : tried only where arrays are matched: too rare to replay a port for it, or too small to be seen there
-    fed : it follows from values inside the segment, so that changes before it move it
+    fed : it follows from values or sizes inside the segment, so that changes before it move it
     lone : made at one place, never in the same way at many
     """
 

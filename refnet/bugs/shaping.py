@@ -96,7 +96,7 @@ def _reshaped(
     if made is not None:
         pools, end = made
         shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
-        yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape)
+        yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape, fed=True)
 
 
 def _resulting(segment: Segment, other: Node) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:

@@ -159,7 +159,7 @@ def _fed_on(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) 
 
 
 def _joined(changes: Sequence[Change]) -> Change | None:
-    """Several changes as one, if they touch nothing in common and follow from no values."""
+    """Several changes as one, if they touch nothing in common and follow from no values or sizes."""
     if len(changes) == 1:
         return changes[0]
     nodes: dict[str, Any] = {}

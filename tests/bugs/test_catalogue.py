@@ -14,7 +14,7 @@ from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import sites, styles
-from refnet.bugs.systematic import everywhere
+from refnet.bugs.systematic import changed_at, changes_by_place, everywhere
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.scorecard import FAMILIES
 from refnet.readings import fast
@@ -142,6 +142,17 @@ def test_statistics_of_the_batch_everywhere_are_those_of_what_came_before():
             own[f"{node.name}.mean"], own[f"{node.name}.var"] = before.mean(axis=(0, 2, 3)), before.var(axis=(0, 2, 3))
         values[node.name] = interpret(Graph(graph.recipe, (node,)), fast, own, values)
     np.testing.assert_allclose(y, values[graph.output], rtol=1e-9)
+
+
+def test_maps_that_several_places_make_smaller_together_are_pooled_whole():
+    """One dilation alone leaves the last map as it is, all of them do not."""
+    graph = build("timm/mobilenetv1_100", width=0.25, size=(48, 64), classes=6)
+    segment, bug = whole(graph, random_params(graph), random_input(graph)), BUGS["dilation-alone"]
+    found = changes_by_place(bug, segment)["2"]
+    done, changed = changed_at(bug, segment, "2", found)
+    again, alike = changed_at(bug, segment, "2", {change.node: found[change.node] for change in done})
+    assert [change.node for change in again] == [change.node for change in done]
+    np.testing.assert_array_equal(run(alike), run(changed))
 
 
 def test_squeeze_and_excite_on_the_other_side_everywhere_changes_every_block_that_has_it():
