@@ -148,6 +148,8 @@ def shortcut_missing(segment: Segment) -> Iterator[Change]:
 def shortcut_extra(segment: Segment) -> Iterator[Change]:
     """a shortcut where there is none.
 
+    Where the block widens, the channels that are missing may be zeros; where it has a stride, points are left out.
+
     Source: https://github.com/kuangliu/pytorch-cifar/issues/133
     """
     for block in segment.parts.blocks:
@@ -155,11 +157,18 @@ def shortcut_extra(segment: Segment) -> Iterator[Change]:
         inside = entry in segment.graph
         if node is None or block.add is not None or not (inside or entry in segment.available):
             continue
-        if segment.sizes[entry] == segment.sizes[node.name]:
-            plain = replace(node, name=f"{node.name}.plain")
+        given = {} if inside else {entry: segment.available[entry]}
+        (C, H, W), (K, P, Q) = segment.sizes[entry], segment.sizes[node.name]
+        plain, step = replace(node, name=f"{node.name}.plain"), -(-H // P)
+        if (C, H, W) == (K, P, Q):
             summed = Node(node.name, "add", (entry, plain.name))
-            given = {} if inside else {entry: segment.available[entry]}
             yield Change(node.name, nodes={node.name: (plain, summed)}, given=given)
+        elif C <= K and (-(-H // step), -(-W // step)) == (P, Q):
+            filters = {"stride": (step, step), "pad": ((0, 0), (0, 0)), "dilation": (1, 1)}
+            wide = Node(f"{node.name}.wide", "conv2d", (entry,), {"w": (K, C, 1, 1)}, filters)
+            nodes = (plain, wide, Node(node.name, "add", (wide.name, plain.name)))
+            params = {f"{wide.name}.w": np.eye(K, C).reshape(K, C, 1, 1)}
+            yield Change(node.name, "zeros", nodes={node.name: nodes}, params=params, given=given)
 
 
 def shortcut_late(segment: Segment) -> Iterator[Change]:

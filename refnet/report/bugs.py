@@ -154,7 +154,10 @@ _PORT: _Words = {
     "se-width": _QUARTER,
     "se-bias": {"one": _NO_BIAS, "both": "the biases of both squeeze-and-excite layers are left out"},
     "shortcut-missing": "the shortcut is left out",
-    "shortcut-extra": "a shortcut is added where there is none",
+    "shortcut-extra": {
+        "": "a shortcut is added where there is none",
+        "zeros": "a shortcut is added where there is none: it leaves out points, and missing channels are zeros",
+    },
     "shortcut-late": {f"{act} before": "{act} is applied before the shortcut is added" for act in _ACTS}
     | {f"{act} after": "{act} is applied after the shortcut is added" for act in _ACTS},
     "expand-extra": "an expansion's {act} is run in a block that has no expansion",

@@ -36,7 +36,7 @@ def test_a_port_written_apart_from_the_catalogue_is_located_and_named(port):
     for mark in marks(port):
         assert not mark.innocent, "an innocent layer is accused"
         assert mark.located, f"{mark.bug} is not located"
-        if port["file"] != "v2_option_a.npz":  # a shortcut that pads its channels: no bug of the catalogue
+        if port["file"] != "v2_option_a.npz":  # a shortcut from a tensor that is not dumped
             assert mark.named, f"{mark.bug} is not named"
 
 
