@@ -19,7 +19,7 @@ from refnet.bugs.changes import Mistake
 from refnet.bugs.overflow import overflows
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
-from refnet.judge.budget import SearchBudget
+from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import describe
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LOOSE, Extent, Way, Ways
@@ -38,6 +38,7 @@ _LIKELY = tuple(sorted(EXACT, key=lambda bug: _ORDER.index(bug.group) if bug.gro
 # leaves out no mistake that shows; and what share two effects must explain together to be run as a pair: the largest
 # tenth that keeps 19 of 20. Both tuned, on the tables in tests/judge/test_long.py.
 _NEAR, _PLANE = 1e-2, 0.5
+_TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
 
 
@@ -129,14 +130,24 @@ class Diagnosis:
         """
         self.ways = Ways(self.segment, self.budget, long=self.long)
         steps = self._long(self.ways) if self.long else self._short(self.ways, shared())
-        for step in steps:
-            with np.errstate(all="ignore"):
-                for cause in step:
-                    self.found.append(cause)
-            yield
-            if self.found:
-                break
+        try:
+            for step in steps:
+                with np.errstate(all="ignore"):
+                    for cause in step:
+                        self.found.append(cause)
+                yield
+                if self.found:
+                    break
+        except OverBudgetError:
+            self.found += self._nearest(self.ways)
+            raise
         self.found.sort(key=rank)
+
+    def _nearest(self, ways: Ways) -> Iterator[Cause]:
+        """Where time is over before what was looked at has been judged, the nearest of it still is."""
+        near = [way for way in ways.looked if way.residual < _NEAR * ways.before]
+        if self.long and not self.found and near:
+            yield from self._judged(min(near, key=lambda way: way.residual), lambda: None)
 
     def _short(self, ways: Ways, shared: Iterable[str]) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
@@ -158,9 +169,13 @@ class Diagnosis:
             yield self._fitting(coarse)
 
     def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
-        """Many nodes: ends; what is everywhere, then at a kind of places, at one, from one on; the likeliest pairs."""
+        """Many nodes: the ends and the last nodes, which run in no time; what is everywhere; then all the rest.
+
+        That is at a kind of places, at one, from one on; and the likeliest pairs.
+        """
         first = [*ways.ends()]
         yield self._close(first)
+        yield self._close([*ways.singles(EXACT, at={node.name for node in self.segment.graph.nodes[-_TAIL:]})])
         first += [*ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
@@ -181,10 +196,14 @@ class Diagnosis:
             self.budget.check()
             loose = way.changed is not None and way.changed.precision is not None
             if loose or way.residual < self.ways.before:
-                changed = replace(self.ways.changed(way), candidate=self.segment.candidate)
-                judgement = judge_cause(changed, self.precision, self.yardstick, self.budget.check)
-                if judgement is not None and judgement.holds:
-                    yield Cause((way.mistake,), judgement, (way.extent,))
+                yield from self._judged(way, self.budget.check)
+
+    def _judged(self, way: Way, check: Callable[[], None]) -> Iterator[Cause]:
+        assert self.ways is not None
+        changed = replace(self.ways.changed(way), candidate=self.segment.candidate)
+        judgement = judge_cause(changed, self.precision, self.yardstick, check)
+        if judgement is not None and judgement.holds:
+            yield Cause((way.mistake,), judgement, (way.extent,))
 
     def _everywhere(self, ways: Ways, tried: list[Way]) -> Iterator[Cause]:
         """What fits at all places; and where that does, at all of a kind."""
