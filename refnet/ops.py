@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "ACTIVATIONS",
     "ATTRIBUTES",
+    "BY_ELEMENT",
     "CONVOLUTIONS",
     "GATES",
     "OPS",
@@ -87,6 +88,14 @@ ACTIVATIONS = _of_kind("activation")
 GATES = _of_kind("gate")
 POOLS = _of_kind("pool")
 RESIZES = ("resize_bilinear", "resize_legacy", "resize_nearest")
+# Of which an element is made of those at its own place alone; params are of its channel, but that prelu's may not be.
+BY_ELEMENT = (
+    *_of_kind("norm", "gate"),
+    *(name for name in ACTIVATIONS if not OPS[name].params),
+    "affine",
+    "add",
+    "scale",
+)
 WINDOWED = tuple(name for name in CONVOLUTIONS if "stride" in OPS[name].attrs)  # convolutions with a kernel
 
 

@@ -22,7 +22,7 @@ def value(y, worst=0.0, expected=0.0, var=0.0, precision=LONG, **fields):
     """What flows along the edges, errors given for all elements at once or for each."""
     y = np.asarray(y, np.float64)
     spread = (np.broadcast_to(np.asarray(each, np.float64), y.shape).copy() for each in (worst, expected, var))
-    return Value(y, *spread, precision, **fields)
+    return Value(y, tuple(spread), precision, **fields)
 
 
 def single(found: Value):

@@ -183,7 +183,7 @@ def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtyp
     made = bound(segment.graph, segment.params, segment.given, own, rounded=rounded, slack=segment.slack, dtype=dtype)
     if segment.view is None:
         return made
-    return Bound(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
+    return Bound.given(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
 
 
 def ported(segment: Segment) -> Array:

@@ -8,8 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.readings.bounds import Bound
+from refnet.readings.bounds.pieces import BoundPiece, like
 
 __all__ = ["FAILING", "Judgement", "judge", "root_mean_square"]
+
+Array = npt.NDArray[Any]
 
 FAILING = ("suspect", "wrong", "shape", "nonfinite", "missing")
 
@@ -50,25 +53,48 @@ def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
     candidate : of any float dtype
     bound : of the segment that made it, on its own inputs
     """
-    if candidate.shape != bound.y.shape:
+    if candidate.shape != bound.shape:
         return Judgement("shape")
-    if not np.isfinite(candidate).all():
+    error = np.subtract(candidate[bound.corner], bound.edge.y, dtype=np.float64)
+    squares, variance = like(error, bound.shape), like(bound.edge.variance, bound.shape)
+    seen = []
+    for where, part in bound:
+        seen.append(_seen(candidate[where], part, squares[where]))
+        variance[where] = part.variance
+    worst, expected, largest = (float(np.max(each)) for each in zip(*(each[:3] for each in seen), strict=True))
+    size = float(np.sqrt(np.mean(squares)))
+    if not np.isfinite(size) and not np.isfinite(candidate).all():
         return Judgement("nonfinite")
-    with np.errstate(over="ignore"):
-        rounded = bound.y.astype(candidate.dtype)
-    error = np.subtract(candidate, bound.y, dtype=np.float64)
-    np.abs(error, out=error)
-    size = root_mean_square(error)
-    worst, expected = (_ratio(error, limit, finite=bool(np.isfinite(size))) for limit in (bound.worst, bound.expected))
-    rms = size / bound.rms if bound.rms > 0 else (np.inf if size else 0.0)
-    largest = float(error.max(initial=0.0))
-    if np.array_equal(candidate, rounded):
+    explained = bound.rms if bound.is_measured else bound.measured(variance)
+    rms = size / explained if explained > 0 else (np.inf if size else 0.0)
+    if all(each.exact for each in seen):
         verdict = "exact"
     elif worst > 1:
         verdict = "wrong"
     else:
         verdict = "rounding" if expected <= 1 and rms <= 1 else "suspect"
     return Judgement(verdict, worst, expected, rms, largest)
+
+
+class _Seen(NamedTuple):
+    """What a part of a tensor says: the largest errors in units of their bounds, and whether it is the exact result."""
+
+    worst: float
+    expected: float
+    error: float
+    exact: bool
+
+
+def _seen(candidate: Array, part: BoundPiece, squares: Array) -> _Seen:
+    """Look at a part of a tensor; `squares` is given the squares of its errors."""
+    error = np.subtract(candidate, part.y, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        np.square(error, out=squares)
+        rounded = part.y.astype(candidate.dtype)
+    np.abs(error, out=error)
+    largest = float(error.max(initial=0.0))
+    worst, expected = (_ratio(error, limit, finite=bool(np.isfinite(largest))) for limit in part.limits)
+    return _Seen(worst, expected, largest, np.array_equal(candidate, rounded))
 
 
 def root_mean_square(y: npt.NDArray[Any]) -> float:

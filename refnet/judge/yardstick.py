@@ -57,16 +57,15 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     """
     assert segment.candidate is not None
     own, made = segment.precision or precision, limit(segment, precision)
+    found = judge(segment.candidate, made)
     if says(len(segment.graph), made, own):
-        found = judge(segment.candidate, made)
-        if found.holds or not dumped or segment.candidate.shape != made.y.shape:
+        if found.holds or not dumped or segment.candidate.shape != made.shape:
             return found
         # A port may compute wider than it dumps: then its own inputs are known to half a unit only.
         wider = judge(segment.candidate, limit(segment, precision, rounded=True))
         return wider if wider.holds else found
     runs = [made() for made in _runs(segment, own)]
-    if not runs or made.y.shape != segment.candidate.shape:
-        found = judge(segment.candidate, made)
+    if not runs or made.shape != segment.candidate.shape:
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
     seen = lens(segment)
     return judge(seen(segment.candidate), _apart(seen(made.y), list(map(seen, runs))))._replace(yardstick="spread")
@@ -87,7 +86,7 @@ def _is_refuted(segment: Segment, precision: Precision) -> bool:
     if part is None:
         return False
     made = limit(part, precision, rounded=True)
-    if made.y.shape != seen.shape or np.array_equal(made.y.astype(seen.dtype), seen):
+    if made.shape != seen.shape or np.array_equal(made.y.astype(seen.dtype), seen):
         return False
     beyond = np.abs(seen.astype(np.float64) - made.y) > made.expected * _ALIKE
     return bool(beyond.any())
@@ -184,4 +183,4 @@ def _apart(y: Array, runs: list[Array]) -> Bound:
     pairs = list(itertools.combinations([y, *runs], 2))
     apart = max(float(np.abs(one - other).max()) for one, other in pairs)
     rms = max(float(np.sqrt(np.mean(np.square(one - other)))) for one, other in pairs)
-    return Bound(y, np.full_like(y, np.inf), np.full_like(y, 2 * apart), 2 * rms)
+    return Bound.given(y, np.full_like(y, np.inf), np.full_like(y, 2 * apart), 2 * rms)

@@ -6,7 +6,9 @@ How a sum, a store and params in short or integer formats add to it is here, wit
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +23,15 @@ __all__ = [
     "Value",
     "channel",
     "gamma",
+    "is_nothing",
     "moved",
     "norms_moved",
     "nothing",
     "parted",
+    "plus",
     "stored",
+    "through",
+    "times",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -48,64 +54,118 @@ class Loose(NamedTuple):
     slack: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """A tensor and how far an honest one may lie from it.
 
     Attributes
     ----------
     y : the exact result
-    worst, expected, var : what was carried in, and storage; without the open sum
+    carried : (worst, expected, variance) that were carried in
     open : the sum that made it, where a batch norm may go on with it, because a port may fold that
+    steps : how many roundings, of its store and the sum before it, may each underflow; 0 where nothing is stored
     """
 
     y: Array
-    worst: Array
-    expected: Array
-    var: Array
+    carried: tuple[Array, Array, Array]
     precision: Precision
     open: Sum | None = None
+    steps: int = 0
+
+    @cached_property
+    def held(self) -> tuple[Array, Array, Array]:
+        """(worst, expected, variance) with the store, without the open sum."""
+        if not self.steps:
+            return self.carried
+        worst, expected, var = self.carried
+        cost = np.abs(self.y)
+        cost *= self.precision.u_store
+        cost += self.steps * self.precision.tiny / 2 + self.precision.step
+        most = plus(worst, cost)
+        return most, most if expected is worst else plus(expected, cost), plus(var, cost * cost)
+
+    @property
+    def worst(self) -> Array:
+        """The worst case, without the open sum."""
+        return self.held[0]
+
+    @property
+    def expected(self) -> Array:
+        """The expected bound, without the open sum."""
+        return self.held[1]
+
+    @property
+    def var(self) -> Array:
+        """The variance, without the open sum."""
+        return self.held[2]
 
     @property
     def total(self) -> tuple[Array, Array, Array]:
         """(worst, expected, variance) with the open sum."""
+        return *self.limits, self.variance
+
+    @property
+    def limits(self) -> tuple[Array, Array]:
+        """(worst, expected) with the open sum."""
         if self.open is None:
-            return self.worst, self.expected, self.var
-        u, (K, A, B2) = self.precision.u, self.open
+            return self.held[:2]
+        u, (K, A, _) = self.precision.u, self.open
         worst = gamma(K, u) * A
         if K * u >= 1:
             worst[A == 0] = 0  # not infinity times zero
         worst += self.worst
         expected = LAMBDA * math.sqrt(K) * u * A
         expected += self.expected
+        if self.precision.drifts:
+            expected += _drift(self.y, K, A, u)
+        return worst, expected
+
+    @property
+    def variance(self) -> Array:
+        """The variance with the open sum."""
+        if self.open is None:
+            return self.var
+        u, (K, A, B2) = self.precision.u, self.open
         var = self.y**2
         var += B2
         var *= K * u**2
         var += self.var
         if self.precision.drifts:
-            drifted = _drift(self.y, K, A, u)
-            expected += drifted
-            var += drifted**2
-        return worst, expected, var
+            var += _drift(self.y, K, A, u) ** 2
+        return var
+
+    def piece(self, where: tuple[slice, ...]) -> Value:
+        """A part of it, which has moved as far as it has in the whole."""
+        worst, expected, var = self.carried
+        least = worst[where]
+        carried = least, least if expected is worst else expected[where], var[where]
+        total = None if self.open is None else Sum(self.open.K, self.open.A[where], self.open.B2[where])
+        return Value(self.y[where], carried, self.precision, total, self.steps)
 
 
 def stored(y: Array, total: Sum | None, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
     """A value whose result is stored; its sum, if any, stays open."""
-    cost = np.abs(y)
-    cost *= p.u_store
-    cost += ((total.K if total else 0) + 1) * p.tiny / 2 + p.step
-    if all(_is_nothing(each) for each in (worst, expected, var)):
-        return Value(y, cost, cost, cost * cost, p, total)
-    most = worst + cost
-    likely = most if expected is worst else expected + cost
-    cost *= cost
-    cost += var
-    return Value(y, most, likely, cost, p, total)
+    return Value(y, (worst, expected, var), p, total, (total.K if total else 0) + 1)
 
 
-def _is_nothing(each: Array) -> bool:
+def is_nothing(each: Array) -> bool:
     """Whether an array is made by `nothing`, and so zero without a look at all of it."""
     return each.size > 0 and not any(each.strides) and not each[(0,) * each.ndim]
+
+
+def times(factor: Array | float, each: Array) -> Array:
+    """A product, of the shape of `each`, which stays nothing."""
+    return each if is_nothing(each) else factor * each
+
+
+def plus(each: Array, own: Array | float) -> Array:
+    """A sum, of the shape of `each`; where that is nothing, `own` itself, which may take no memory either."""
+    return np.broadcast_to(np.asarray(own, each.dtype), each.shape) if is_nothing(each) else each + own
+
+
+def through(run: Callable[[Array], Array], each: Array, like: Array) -> Array:
+    """What an operation that keeps zeros makes of how far its input has moved, in the shape of its result."""
+    return nothing(like) if is_nothing(each) else run(each)
 
 
 def _drift(y: Array, K: int, A: Array, u: float) -> Array:

@@ -169,14 +169,14 @@ def test_honest_runs_are_twice_as_far_apart_as_any_two_of_them():
 )
 def test_a_bound_in_coarse_steps_says_something_up_to_a_tenth_of_the_result(nodes, rms, says):
     """Half a step is the finest rounding, far more than float32's."""
-    bound = Bound(np.ones(4), np.ones(4), np.ones(4), rms)
+    bound = Bound.given(np.ones(4), np.ones(4), np.ones(4), rms)
     assert yardstick.says(nodes, bound, FLOAT32._replace(step=0.01)) is says
 
 
 def test_a_bound_of_floats_says_something_up_to_a_thousand_roundings():
     """2^-24 of a result of 2."""
     for rms, says in ((999, True), (1001, False)):
-        bound = Bound(np.full(4, 2.0), np.ones(4), np.ones(4), rms * 2 * FLOAT32.u_store)
+        bound = Bound.given(np.full(4, 2.0), np.ones(4), np.ones(4), rms * 2 * FLOAT32.u_store)
         assert yardstick.says(8, bound, FLOAT32) is says
 
 

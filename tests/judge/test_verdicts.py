@@ -12,7 +12,7 @@ from refnet.readings.bounds import Bound
 def limit(worst=4.0, expected=2.0, rms=1.0, y=(8.0, 8.0, 8.0, 8.0)):
     """A bound whose every element may be off by as much."""
     y = np.array(y)
-    return Bound(y, np.full_like(y, worst), np.full_like(y, expected), rms)
+    return Bound.given(y, np.full_like(y, worst), np.full_like(y, expected), rms)
 
 
 def off(*errors, dtype=np.float32):
@@ -41,7 +41,7 @@ def test_a_verdict_is_the_largest_errors_and_all_of_thems(errors, verdict, worst
 
 def test_each_element_has_its_own_limit():
     """An error of 4 where 4 are expected beside one of 1 where one half is."""
-    bound = Bound(np.full(2, 8.0), np.array([8.0, 2.0]), np.array([4.0, 0.5]), 10.0)
+    bound = Bound.given(np.full(2, 8.0), np.array([8.0, 2.0]), np.array([4.0, 0.5]), 10.0)
     found = judge(np.array([12.0, 9.0]), bound)
     assert (found.verdict, found.worst, found.expected, found.error) == ("suspect", 0.5, 2, 4)
 

@@ -169,7 +169,7 @@ def test_a_batch_norm_of_what_is_no_sum_has_roundings_of_its_own():
 
 def test_a_batch_norm_given_one_bound_twice_makes_one_twice():
     x = value([[[[5.0]]]], 0.5, precision=LONG)
-    found = bounds.batch_norm(x.__class__(x.y, x.worst, x.worst, x.var, LONG), *NORM, eps=1.0)
+    found = bounds.batch_norm(x.__class__(x.y, (x.worst, x.worst, x.var), LONG), *NORM, eps=1.0)
     assert found.worst is found.expected
     assert x.worst.item() == 0.5
 

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from bounding import LONG, SHORT, figures, single, value
 
-from refnet.readings.carried import Sum, channel, gamma, moved, norms_moved, nothing, stored
+from refnet.readings.carried import (
+    Sum,
+    channel,
+    gamma,
+    is_nothing,
+    moved,
+    norms_moved,
+    nothing,
+    plus,
+    stored,
+    through,
+    times,
+)
 
 
 def test_gamma_is_k_u_over_one_less_k_u():
@@ -68,6 +80,31 @@ def test_a_store_leaves_the_arrays_that_it_is_given():
 def test_nothing_is_zero_and_takes_no_memory():
     zeros = nothing(np.ones((2, 3), np.float32))
     assert (zeros.shape, zeros.dtype, zeros.any(), zeros.strides) == ((2, 3), np.float32, False, (0, 0))
+
+
+def test_nothing_stays_nothing_and_is_not_looked_through():
+    zeros, full = nothing(np.ones((2, 3))), np.zeros((2, 3))
+    assert is_nothing(zeros)
+    assert not is_nothing(full)  # though it is zero
+    assert not is_nothing(nothing(np.ones((0, 3))))
+    assert times(2.0, zeros) is zeros
+    own = np.full((2, 3), 0.5)
+    assert np.shares_memory(plus(zeros, own), own)
+    made = through(lambda each: each[:1], zeros, np.ones((1, 3)))
+    assert is_nothing(made)
+    assert made.shape == (1, 3)
+
+
+def test_what_is_something_is_multiplied_added_to_and_moved():
+    each = np.array([1.0, 2.0])
+    assert times(2.0, each).tolist() == [2, 4]
+    assert plus(each, 0.5).tolist() == [1.5, 2.5]
+    assert through(lambda array: array[:1], each, np.ones(1)).tolist() == [1]
+
+
+def test_a_number_added_to_nothing_takes_no_memory_and_keeps_the_dtype():
+    made = plus(nothing(np.ones((2, 3), np.float32)), 0.5)
+    assert (made.dtype, made.strides, made[1, 2]) == (np.float32, (0, 0), 0.5)
 
 
 # ------------------------------------------------------------------------------------------------------------- params

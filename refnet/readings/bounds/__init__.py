@@ -31,12 +31,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, interpret
+from refnet.ops import BY_ELEMENT
 from refnet.readings.bounds.activations import (
     clip,
     hard_sigmoid,
@@ -59,6 +60,7 @@ from refnet.readings.bounds.maps import (
     resize_legacy,
     resize_nearest,
 )
+from refnet.readings.bounds.pieces import Bound, Where
 from refnet.readings.bounds.sums import (
     add,
     affine,
@@ -113,15 +115,6 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 
-class Bound(NamedTuple):
-    """A segment's exact result and its three yardsticks; `rms` is one number for the tensor."""
-
-    y: Array
-    worst: Array
-    expected: Array
-    rms: float
-
-
 def source(x: Array, precision: Precision, *, rounded: bool = False, slack: Array | None = None) -> Value:
     """An input of a segment: exact as the candidate has it, or a rounded copy of what it went on with.
 
@@ -129,7 +122,7 @@ def source(x: Array, precision: Precision, *, rounded: bool = False, slack: Arra
     """
     zero = nothing(x)
     worst, var = (zero, zero) if slack is None else (slack, slack**2 / 3)
-    return stored(x, None, worst, worst, var, precision) if rounded else Value(x, worst, worst, var, precision)
+    return stored(x, None, worst, worst, var, precision) if rounded else Value(x, (worst, worst, var), precision)
 
 
 def bound(
@@ -159,21 +152,35 @@ def bound(
     Bound
     """
     loose = {name: np.asarray(each, dtype) for name, each in (slack or {}).items()}
-    sources = {
-        name: source(np.asarray(x, dtype), precision, rounded=rounded, slack=loose.get(name))
-        for name, x in given.items()
-    }
     exact = {name: np.asarray(params[name], dtype) for name in graph.params()}
     arrays = {name: Loose(array, loose[name]) if name in loose else array for name, array in exact.items()}
+    rules = sys.modules[__name__]
+
+    def made(inputs: Mapping[str, npt.NDArray[Any]]) -> Value:
+        sources = {
+            name: source(np.asarray(x, dtype), precision, rounded=rounded, slack=loose.get(name))
+            for name, x in inputs.items()
+        }
+        found: Value = interpret(graph, rules, arrays, sources)
+        return found
+
+    shape = None if loose else _by_element(graph, given)
+    if shape is not None:
+        return Bound(shape, lambda where: made({n: x[_within(x, where)] for n, x in given.items()}), precision.span)
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
-        value = interpret(graph, sys.modules[__name__], arrays, sources)
-        worst, expected, var = map(_known, value.total)
-        y = value.y if np.isinf(precision.span).all() else value.y.clip(*precision.span)  # which widens no error
-        return Bound(y, worst, np.minimum(expected, worst), float(np.sqrt(var.mean())))
+        return Bound.of(made(given))
 
 
-def _known(each: Array) -> Array:
-    """Infinity where it is not known how far a value may have moved."""
-    if not np.isnan(each.sum()):  # nothing is below zero, so that no two infinities cancel
-        return each
-    return np.where(np.isnan(each), np.inf, each)
+def _by_element(graph: Graph, given: Mapping[str, npt.NDArray[Any]]) -> tuple[int, ...] | None:
+    """The shape of a result of which each element is made of those at its own place alone, or None."""
+    if any(node.op not in BY_ELEMENT or len(node.params.get("alpha", (1,))) > 1 for node in graph.nodes):
+        return None
+    if len(graph.outputs) > 1 or any(x.ndim != 4 for x in given.values()):
+        return None
+    shape = np.broadcast_shapes(*(x.shape for x in given.values()))
+    return shape if all(x.shape[1] == shape[1] for x in given.values()) else None
+
+
+def _within(x: npt.NDArray[Any], where: Where) -> Where:
+    """The part of an input that a part of the result is made of; of a gate, the same for all pixels."""
+    return tuple(slice(0, 1) if side == 1 else part for side, part in zip(x.shape, where, strict=True))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from refnet.readings import fast
 from refnet.readings.bounds.storing import closed, kept
-from refnet.readings.carried import Value, channel
+from refnet.readings.carried import Value, channel, plus, times
 
 __all__ = [
     "clip",
@@ -103,7 +103,12 @@ def hard_swish(x: Value) -> Value:
     four roundings of factors bounded by abs(x) and by min(abs(x) / 6 + 1/2, 1). The slope is largest at 3: 3/2.
     """
     magnitude = np.abs(x.y)
-    return _activated(x, fast.hard_swish(x.y), 1.5, 4 * x.precision.u * magnitude * np.minimum(magnitude / 6 + 0.5, 1))
+    own = magnitude / 6
+    own += 0.5
+    np.minimum(own, 1, out=own)
+    magnitude *= 4 * x.precision.u
+    own *= magnitude
+    return _activated(x, fast.hard_swish(x.y), 1.5, own)
 
 
 def sigmoid(x: Value) -> Value:
@@ -120,7 +125,9 @@ def _activated(x: Value, y: Array, slope: float, own: Array | float | None) -> V
     """An activation with a largest slope and an absolute error of its own; None rounds and stores nothing new."""
     worst, expected, var = x.total
     if slope != 1:
-        worst, expected, var = slope * worst, slope * expected, slope**2 * var
+        worst, expected, var = times(slope, worst), times(slope, expected), times(slope**2, var)
     if own is None:
         return kept(y, worst, expected, var, x.precision)
-    return closed(y, worst + own, expected + own, var + np.square(own), x.precision)
+    most = plus(worst, own)
+    likely = most if expected is worst else plus(expected, own)
+    return closed(y, most, likely, plus(var, np.square(own)), x.precision)

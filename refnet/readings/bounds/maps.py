@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from refnet.readings import fast
 from refnet.readings.bounds.storing import closed, kept
-from refnet.readings.carried import Value
+from refnet.readings.carried import Value, plus, through
 
 __all__ = ["concat", "flatten", "max_pool2d", "pad", "resize_bilinear", "resize_legacy", "resize_nearest"]
 
@@ -23,14 +23,13 @@ Pad = tuple[Pair, Pair]
 def max_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     """Rounds nothing; the largest of a window moves by no more than its elements do."""
     window: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
-    worst, expected, var = (fast.max_pool2d(each, **window) for each in x.total)
-    return kept(fast.max_pool2d(x.y, **window), worst, expected, var, x.precision)
+    return _carried(x, partial(fast.max_pool2d, **window), fast.max_pool2d(x.y, **window))
 
 
 def pad(x: Value, *, pad: Pad, mode: str, value: float) -> Value:
     """Rounds nothing; a constant border is exact."""
-    worst, expected, var = (fast.pad(each, pad=pad, mode=mode, value=0.0) for each in x.total)
-    return kept(fast.pad(x.y, pad=pad, mode=mode, value=value), worst, expected, var, x.precision)
+    y = fast.pad(x.y, pad=pad, mode=mode, value=value)
+    return _carried(x, partial(fast.pad, pad=pad, mode=mode, value=0.0), y)
 
 
 def concat(*xs: Value) -> Value:
@@ -41,8 +40,7 @@ def concat(*xs: Value) -> Value:
 
 def flatten(x: Value) -> Value:
     """Rounds nothing."""
-    worst, expected, var = (fast.flatten(each) for each in x.total)
-    return kept(fast.flatten(x.y), worst, expected, var, x.precision)
+    return _carried(x, fast.flatten, fast.flatten(x.y))
 
 
 def resize_bilinear(x: Value, *, size: Pair, align_corners: bool) -> Value:
@@ -61,8 +59,8 @@ def resize_legacy(x: Value, *, size: Pair) -> Value:
 def _interpolated(x: Value, run: Callable[[Array], Array]) -> Value:
     spread = _reached(x.y, np.maximum) - _reached(x.y, np.minimum)
     own = run(np.abs(x.y) + max(x.y.shape[2:]) * spread) * 4 * x.precision.u
-    worst, expected, var = map(run, x.total)
-    return closed(run(x.y), worst + own, expected + own, var + own**2, x.precision)
+    worst, expected, var = (through(run, each, own) for each in x.total)
+    return closed(run(x.y), plus(worst, own), plus(expected, own), plus(var, own**2), x.precision)
 
 
 def _reached(y: Array, pick: np.ufunc) -> Array:
@@ -76,5 +74,10 @@ def _reached(y: Array, pick: np.ufunc) -> Array:
 
 def resize_nearest(x: Value, **how: Any) -> Value:
     """Rounds nothing; which pixel is the nearest is told in float32 for every implementation alike."""
-    worst, expected, var = (fast.resize_nearest(each, **how) for each in x.total)
-    return kept(fast.resize_nearest(x.y, **how), worst, expected, var, x.precision)
+    return _carried(x, partial(fast.resize_nearest, **how), fast.resize_nearest(x.y, **how))
+
+
+def _carried(x: Value, run: Callable[[Array], Array], y: Array) -> Value:
+    """A result that rounds nothing, and what it carries."""
+    worst, expected, var = (through(run, each, y) for each in x.total)
+    return kept(y, worst, expected, var, x.precision)

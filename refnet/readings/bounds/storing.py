@@ -20,4 +20,4 @@ def closed(y: Array, worst: Array, expected: Array, var: Array, p: Precision) ->
 
 def kept(y: Array, worst: Array, expected: Array, var: Array, p: Precision) -> Value:
     """A value that no arithmetic rounded: stored as it is, unless the format is shorter than that of the arithmetic."""
-    return closed(y, worst, expected, var, p) if p.u_store > p.u or p.step else Value(y, worst, expected, var, p)
+    return closed(y, worst, expected, var, p) if p.u_store > p.u or p.step else Value(y, (worst, expected, var), p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,15 @@ from refnet.readings.carried import (
     Value,
     channel,
     gamma,
+    is_nothing,
     moved,
     norms_moved,
     nothing,
     parted,
+    plus,
     stored,
+    through,
+    times,
 )
 
 __all__ = [
@@ -82,9 +87,11 @@ def _convolved(run: Any, x: Value, loose_w: Array | Loose, loose_b: Array | Loos
     assert w is not None
     terms = w[0].size
     worst, expected, var = x.total
-    carried = bool(worst.any())
+    carried = not is_nothing(worst) and bool(worst.any())
     magnitude, square = np.abs(w), w**2
-    largest = np.abs(x.y) + worst
+    largest = np.abs(x.y)
+    if carried:
+        largest += worst
     A = run(largest, magnitude, None if b is None else np.abs(b), **geometry)
     B2 = run(x.y**2, square, None if b is None else b**2, **geometry)
     zero = nothing(A)
@@ -93,15 +100,15 @@ def _convolved(run: Any, x: Value, loose_w: Array | Loose, loose_b: Array | Loos
     var = run(var, square, None, **geometry) if carried else zero
     if u := x.precision.u_factor:  # both factors of every product, independently: A and B^2 bound the products
         most = 2 * u * (1 + u) * A
-        worst, expected = worst + most, expected + np.minimum(most, LAMBDA * u * np.sqrt(2 * B2))
-        var = var + 2 * u**2 * B2
+        worst, expected = plus(worst, most), plus(expected, np.minimum(most, LAMBDA * u * np.sqrt(2 * B2)))
+        var = plus(var, 2 * u**2 * B2)
     if x.precision.short or x.precision.levels or own_w is not None or own_b is not None:
         d, d_b = moved(x, w, b)
         d, d_b = (each if own is None else each + own for each, own in ((d, own_w), (d_b, own_b)))
         most = run(largest, d, d_b, **geometry)
         spread = run(largest**2, d**2, d_b**2, **geometry)
-        worst, expected = worst + most, expected + np.minimum(most, LAMBDA * np.sqrt(spread))
-        var = var + spread
+        worst, expected = plus(worst, most), plus(expected, np.minimum(most, LAMBDA * np.sqrt(spread)))
+        var = plus(var, spread)
     total = Sum(terms + (b is not None), A, B2)
     if x.precision.algorithm:
         total = algorithm_sum(x.precision.algorithm, largest, w, b, total, geometry)
@@ -128,14 +135,9 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     A, B2 = np.abs(s) * A, s**2 * B2
     A += np.abs(m * s) + np.abs(offset)
     B2 += (m * s) ** 2 + offset**2
-    worst = np.abs(s) * x.worst
-    worst += own
-    expected = worst
-    if x.expected is not x.worst:
-        expected = np.abs(s) * x.expected
-        expected += own
-    carried = s**2 * x.var
-    carried += np.square(own)
+    worst = plus(times(np.abs(s), x.worst), own)
+    expected = worst if x.expected is x.worst else plus(times(np.abs(s), x.expected), own)
+    carried = plus(times(s**2, x.var), np.square(own))
     y = fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps)
     return stored(y, Sum(K + 6, A, B2), worst, expected, carried, x.precision)
 
@@ -145,10 +147,10 @@ def affine(x: Value, *, slope: float, offset: float) -> Value:
 
     Stored in a short format, the constants move as params do: by u_store abs(slope x) and u_store abs(offset).
     """
-    worst, expected, var = (abs(slope) ** power * each for power, each in zip((1, 1, 2), x.total, strict=True))
+    worst, expected, var = (times(abs(slope) ** power, each) for power, each in zip((1, 1, 2), x.total, strict=True))
     if x.precision.short:
         own = x.precision.u_store * (np.abs(slope * x.y) + abs(offset))
-        worst, expected, var = worst + own, expected + own, var + own**2
+        worst, expected, var = plus(worst, own), plus(expected, own), plus(var, own**2)
     total = Sum(3, np.abs(slope * x.y) + abs(offset), (slope * x.y) ** 2 + offset**2)
     return stored(fast.affine(x.y, slope=slope, offset=offset), total, worst, expected, var, x.precision)
 
@@ -165,16 +167,17 @@ def avg_pool2d(x: Value, *, kernel: Pair, stride: Pair, pad: Pad) -> Value:
     count, u = kernel[0] * kernel[1], x.precision.u
     worst, expected, var = x.total
     y = fast.avg_pool2d(x.y, **window)
-    A = fast.avg_pool2d(np.abs(x.y) + worst, **window)
+    A = fast.avg_pool2d(plus(worst, np.abs(x.y)), **window)
     inside = fast.avg_pool2d(_inside(x.y, pad), kernel=kernel, stride=stride, pad=_NO_PAD) * count  # terms of each sum
     B2 = fast.avg_pool2d(x.y**2, **window) / inside
     K = _repeats(x.y) + 1 if kernel == x.y.shape[2:] else float(count**2 + 1)
     own = gamma(count + 1, u) * A
+    worst, expected, var = (through(partial(fast.avg_pool2d, **window), each, y) for each in (worst, expected, var))
     return closed(
         y,
-        fast.avg_pool2d(worst, **window) + own,
-        fast.avg_pool2d(expected, **window) + np.minimum(own, LAMBDA * np.sqrt(K) * u * A),
-        fast.avg_pool2d(var, **window) / inside + K * u**2 * (B2 + y**2),
+        plus(worst, own),
+        plus(expected, np.minimum(own, LAMBDA * np.sqrt(K) * u * A)),
+        plus(through(lambda each: each / inside, var, y), K * u**2 * (B2 + y**2)),
         x.precision,
     )
 
@@ -183,10 +186,13 @@ def scale(x: Value, gate: Value) -> Value:
     """One rounding; (x + dx)(g + dg) - x g = x dg + g dx + dx dg."""
     y = x.y * gate.y
     (wx, ex, vx), (wg, eg, vg) = x.total, gate.total
+    once = Sum(1, np.abs(y), nothing(y))
+    if all(map(is_nothing, (wx, ex, vx, wg, eg, vg))):
+        return stored(y, once, nothing(y), nothing(y), nothing(y), x.precision)
     magnitude, factor = np.abs(x.y), np.abs(gate.y)
     return stored(
         y,
-        Sum(1, np.abs(y), nothing(y)),
+        once,
         magnitude * wg + factor * wx + wx * wg,
         magnitude * eg + factor * ex + ex * eg,
         x.y**2 * vg + gate.y**2 * vx,
@@ -197,7 +203,7 @@ def scale(x: Value, gate: Value) -> Value:
 def add(x: Value, y: Value) -> Value:
     """One rounding of the sum."""
     total = x.y + y.y
-    worst, expected, var = (one + other for one, other in zip(x.total, y.total, strict=True))
+    worst, expected, var = (plus(one, other) for one, other in zip(x.total, y.total, strict=True))
     once = Sum(1, np.abs(total), nothing(total))
     return stored(total, once, worst, expected, var, x.precision)
 
