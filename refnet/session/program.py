@@ -17,8 +17,9 @@ from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.session.arena import Arena
 from refnet.session.residual import write_residual
+from refnet.session.stem import write_stem
 from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
-from refnet.session.writer import TILE, CallWriter, Shape, copied, even, part
+from refnet.session.writer import TILE, CallWriter, Shape, copied, even
 
 __all__ = ["Program", "Programs"]
 
@@ -38,14 +39,14 @@ class Program:
     images : N, of the group
     early, late : (function, arguments), in order; of one image everything is early
     begins : the place in `early` at which each step begins
-    source : the buffer that takes an image, (C, H, W)
+    loads : (a buffer, which part of an image it takes), (C, H, W)
     kept : the tensors that outlive a run, views of the buffers: (N, C, H, W) or (N, F); N is 1 where `early` makes them
     carried : where what `late` reads is for all images, and for the one that was run
     buffers : bytes of memory
     """
 
     def __init__(self, early: CallWriter, late: CallWriter, begins: list[int], keep: Collection[str]) -> None:
-        self.images, self.begins, self.source = late.images, begins, early.values[SOURCE]
+        self.images, self.begins, self.loads = late.images, begins, early.loads
         self.early, self.late = early.calls, [] if late is early else late.calls
         own = {name: writer for writer in (late, early) for name in writer.values}  # what both have, `early` makes
         self.kept = {name: own[name].logical(name) for name in keep}
@@ -58,7 +59,7 @@ class Program:
         copies = [(array, self.kept[name], name in self.of_group) for array, name in into]
         with _buffers(BUFFER):
             for index, image in enumerate(x):
-                np.copyto(self.source, image)
+                self._load(image)
                 for call, args in self.early:
                     call(*args)
                 for group, made in self.carried:
@@ -72,9 +73,13 @@ class Program:
             if of_group:
                 np.copyto(array, made)
 
+    def _load(self, image: Array) -> None:
+        for buffer, index in self.loads:
+            np.copyto(buffer, image[index])
+
     def timed(self, x: Array, clock: Callable[[], float]) -> list[float]:
         """Run one image, (C, H, W); the time that each step takes."""
-        np.copyto(self.source, x)
+        self._load(x)
         times = []
         with _buffers(BUFFER):
             for begin, end in pairwise([*self.begins, len(self.early)]):
@@ -115,6 +120,9 @@ class Programs:
         self._memory: Arena | None = None
         self._made: dict[int, Program] = {}
         self._late = _late(steps, shapes)
+        readers = [step for step in steps if SOURCE in sources(step)]
+        # A dense convolution that alone reads the image lays it out as it needs it, and no other copy is there.
+        self._laid_out = SOURCE not in keep and len(readers) == 1 and isinstance(readers[0], Stem)
 
     def of(self, images: int) -> Program:
         """The program of a group of so many images, written when it is first asked for."""
@@ -131,7 +139,8 @@ class Programs:
     def _written(self, images: int, arena: Arena) -> Program:
         early = CallWriter(self._params, self._shapes, arena, self._packed)
         if images == 1 or self._late == len(self._steps):
-            early.new(SOURCE)
+            if not self._laid_out:
+                early.new(SOURCE)
             begins, _ = _write(early, self._steps, self._keep)
             return Program(early, early, begins, self._keep)
         first, last = self._steps[: self._late], self._steps[self._late :]
@@ -140,7 +149,8 @@ class Programs:
         carried = sorted({name for step in last for name in sources(step)} & made)
         for name in carried:
             late.new(name)
-        early.new(SOURCE)
+        if not self._laid_out:
+            early.new(SOURCE)
         begins, held = _write(early, first, made.intersection((*self._keep, *carried)))
         arena.drop(*held)  # copied before the late steps begin
         _write(late, last, set(self._keep) - made)
@@ -179,7 +189,7 @@ def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> 
     last = dict.fromkeys(home, 0)
     for index, step in enumerate(steps):
         home[step.end] = home[step.source] if isinstance(step, Rename) else step.end
-        last |= {home[name]: index for name in (*sources(step), step.end)}
+        last |= {home[name]: index for name in (*sources(step), step.end) if name in home}
     for name in keep:
         last[home[name]] = len(steps)
     begins = []
@@ -188,53 +198,6 @@ def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> 
         _RULES[type(step)](writer, step)
         writer.arena.drop(*(writer.values[name] for name, end in last.items() if end == index))
     return begins, [writer.values[name] for name, end in last.items() if end == len(steps)]
-
-
-def _stem(writer: CallWriter, step: Stem) -> None:
-    """Split the columns by phase, lay a tile's windows out as a matrix (C*R*S + 1, pixels), multiply.
-
-    So every copy moves whole rows. The last row of the matrix is one, and meets the bias.
-    """
-    conv = step.unit.conv
-    (sh, sw), ((top, bottom), (left, right)), (dh, dw) = (conv.attrs[key] for key in ("stride", "pad", "dilation"))
-    K, C, R, S = conv.params["w"]
-    _, H, W = writer.shapes[step.source]
-    _, P, Q = writer.shapes[conv.name]
-    y = writer.new(step.end)
-    read = sorted({s * dw % sw for s in range(S)})  # of a stride wider than the kernel not all
-    phases = writer.arena.take(C, len(read), top + H + bottom, -(-(left + W + right) // sw))
-    writer.call(phases.fill, 0)
-    length = C * R * S + 1
-    T = even(P, TILE // (length * Q))
-    memory, spare = writer.arena.take(length * T * Q), writer.spare(T * Q * K, step.unit.act)
-    w = writer.pack((conv.name, "w"), lambda: _dense(writer, step))
-    for image, x in enumerate(writer.logical(step.source)):
-        for place, phase in enumerate(read):
-            columns = x[:, :, (phase - left) % sw :: sw]
-            first = ((phase - left) % sw + left) // sw
-            writer.call(np.copyto, phases[:, place, top : top + H, first : first + columns.shape[2]], columns)
-        for p in range(0, P, T):
-            n = min(T, P - p)
-            matrix = memory[: length * n * Q].reshape(length, n * Q)
-            taps = matrix[:-1].reshape(C, R, S, n, Q)
-            for r in range(R):
-                rows = slice(p * sh + r * dh, (p + n - 1) * sh + r * dh + 1, sh)
-                for s in range(S):
-                    first, phase = divmod(s * dw, sw)
-                    writer.call(np.copyto, taps[:, r, s], phases[:, read.index(phase), rows, first : first + Q])
-            writer.call(matrix[-1].fill, 1)
-            z = y[image * P + p : image * P + p + n].reshape(n, Q * K)
-            writer.product(matrix.T, w, None, z)
-            writer.activate(step.unit.act, z, part(spare, z), z)
-    writer.arena.drop(phases, memory, spare)
-
-
-def _dense(writer: CallWriter, step: Stem) -> Array:
-    """(C*R*S + 1, K): the filters and, last, the bias."""
-    name = step.unit.conv.name
-    w, b = writer.params[f"{name}.w"], writer.params.get(f"{name}.b")
-    bias = np.zeros(len(w), w.dtype) if b is None else b
-    return np.concatenate([w.reshape(len(w), -1).T, bias[None]])
 
 
 def _pointwise(writer: CallWriter, step: Pointwise) -> None:
@@ -274,7 +237,7 @@ def _single(writer: CallWriter, step: Single) -> None:
 
 
 _RULES: Mapping[type, Any] = {
-    Stem: _stem,
+    Stem: write_stem,
     Pointwise: _pointwise,
     InvertedResidual: write_residual,
     Pool: _pool,

@@ -14,13 +14,11 @@ from numpy.lib.stride_tricks import as_strided
 from refnet.graph import Unit
 from refnet.session.steps import Excite, InvertedResidual, Pointwise
 from refnet.session.taps import Taps
-from refnet.session.writer import TILE, CallWriter, even, part, sixfold
+from refnet.session.writer import LONG, TILE, CallWriter, even, part, sixfold
 
 __all__ = ["write_residual"]
 
 Array = npt.NDArray[Any]
-
-LONG = 56  # columns from which on rows are multiplied one by one, so that the product lies in the border at once
 
 
 def write_residual(writer: CallWriter, step: InvertedResidual) -> None:
@@ -59,24 +57,28 @@ class _Block:
         self.taps = Taps(writer, conv, self.Q, six=self.wide_expanded)
 
     def write(self) -> None:
-        writer, step, sh = self.writer, self.step, self.stride[0]
+        writer, step, sh, N = self.writer, self.step, self.stride[0], self.writer.images
         y = writer.new(step.end)
         T = even(self.P, TILE // (sh * self.W * self.C))  # rows of the result in a tile, and images
         self.reach = (self.R - 1) * self.dilation[0] + 1
         every = self.P == T and (self.P - 1) * sh + self.reach >= self.pad[0][0] + self.H  # row of an image is read
-        M = even(writer.images, TILE // (self.H * self.W * self.C)) if every else 1
-        whole = step.project is None or step.excite is not None  # all rows must be there before one is projected
+        M = even(N, TILE // (self.H * self.W * self.C)) if every else 1
+        # Images that are projected in one go: of each a stride leaves less. Then all rows must wait, as behind a gate.
+        S = N if step.project is None else max(M, even(N, TILE // (self.P * self.Q * self.C)) // M * M)
+        whole = step.project is None or step.excite is not None or S > M
         scratch = [self.bordered(M, (T - 1) * sh + self.reach), *self.taps.scratch(M * T)]
-        scratch += self.maps(M, T, y.shape[2], whole=whole)
-        filtered = y if step.project is None else scratch[-1][: M * (self.P if whole else T) * self.Q * self.C]
-        for index in range(0, writer.images, M):
-            m = min(M, writer.images - index)
-            if step.project is None:
-                filtered = y[index * self.P : (index + m) * self.P]
-            rows = filtered.reshape(-1, self.Q, self.C)[: m * (self.P if whole else T)]
-            self.written(slice(index, index + m), T, rows, whole=whole)
-            if step.project is not None and step.excite is not None:
-                self.gated(step.project, step.excite, rows.reshape(m, -1, self.C), index * self.P)
+        scratch += self.maps(M, T, S * self.P if whole else M * T, y.shape[2])
+        filtered = y if step.project is None else scratch[-1]
+        for first in range(0, N, S):
+            end = min(first + S, N)
+            for index in range(first, end, M):
+                m = min(M, end - index)
+                rows = filtered.reshape(-1)[(index - first) * self.P * self.Q * self.C :] if whole else filtered
+                rows = rows[: m * (self.P if whole else T) * self.Q * self.C].reshape(m, -1, self.Q, self.C)
+                self.written(slice(index, index + m), T, rows, whole=whole)
+            if step.project is not None and whole:
+                x = filtered[: (end - first) * self.P * self.Q * self.C].reshape(end - first, -1, self.C)
+                self.projected(step.project, x, first * self.P)
         writer.arena.drop(*scratch)
 
     def bordered(self, M: int, tall: int) -> Array:
@@ -93,22 +95,22 @@ class _Block:
             self.writer.call(gaps.fill, 0)
         return memory
 
-    def maps(self, M: int, T: int, K: int, *, whole: bool) -> list[Array]:
-        """Make `inner`; the memory of it and, if that cannot be there too, of what is filtered."""
+    def maps(self, M: int, T: int, rows: int, K: int) -> list[Array]:
+        """Make `inner`; the memory of it and, if they cannot be there too, of the rows that are filtered."""
         step, take = self.step, self.writer.arena.take
         tall = min((T - 1) * self.stride[0] + self.reach, self.H)
-        size, filtered = 0, M * (self.P if whole else T) * self.Q * self.C
+        size, filtered = 0, rows * self.Q * self.C
         if step.expand is not None and (self.W < LONG or self.wide_expanded):
             size = M * tall * self.W * self.C
         busy = sixfold(step.depthwise.act) or (step.project is not None and sixfold(step.project.unit.act))
         if busy:
             size = max(size, M * T * self.Q * max(self.C, K))
-        together = step.project is not None and not busy and (T == self.P or not whole)
+        together = step.project is not None and not busy and rows == M * T
         self.inner = take(max(size, filtered) if together else size)
         return [self.inner] if together or step.project is None else [self.inner, take(filtered)]
 
     def written(self, images: slice, T: int, filtered: Array, *, whole: bool) -> None:
-        """Filter some images, T rows at a time, and project what need not wait for its gate."""
+        """Filter some images, T rows at a time, and project what need not wait."""
         m, step = images.stop - images.start, self.step
         border, self.border = self.border, self.border[:m]
         self.fresh = T < self.P or not images.start  # else the images before have left zeros above and below
@@ -118,8 +120,7 @@ class _Block:
         for p in range(0, self.P, T):
             n = min(T, self.P - p)
             self.reached(images, p, n)
-            rows = filtered.reshape(m, -1, self.Q, self.C)
-            rows = rows[:, p : p + n] if whole else rows[:, :n]
+            rows = filtered[:, p : p + n] if whole else filtered[:, :n]
             self.filtered(rows)
             if step.project is not None and not whole:
                 first = images.start * self.P + p
@@ -168,8 +169,17 @@ class _Block:
             self.writer.call(np.add, flat, self.bias, flat)
         self.writer.activate(self.step.depthwise.act, flat, part(self.inner, flat), flat, six=self.wide_filtered)
 
+    def projected(self, project: Pointwise, x: Array, first: int) -> None:
+        """Project maps (m, P*Q, C), through their gates if there are any, to rows of the result from the first on."""
+        if self.step.excite is not None:
+            self.gated(project, self.step.excite, x, first)
+            return
+        spare = self.writer.spare(x.size // self.C * self.project[0].shape[1], project.unit.act)
+        self.writer.projected(project, x.reshape(-1, self.C), *self.project, first, spare)
+        self.writer.arena.drop(spare)
+
     def gated(self, project: Pointwise, excite: Excite, x: Array, first: int) -> None:
-        """Project maps (m, P*Q, C) through their gates to rows of the result from the first on.
+        """Project maps through their gates.
 
         A gate multiplies the smaller of map and weights. An activation behind it needs the map itself.
         """

@@ -22,7 +22,7 @@ from refnet.session.steps import Pointwise
 # np.clip goes through three Python functions to reach this, which has no public name.
 clip: Callable[..., Any] = getattr(getattr(np, "_core", np), "umath", np).clip
 
-__all__ = ["TILE", "CallWriter", "even", "part", "sixfold"]
+__all__ = ["LONG", "TILE", "CallWriter", "even", "part", "sixfold"]
 
 Array = npt.NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -31,6 +31,8 @@ Shape = tuple[int, ...]
 # Elements of an expanded map that are worked on at once. Fewer, and calling costs more than it saves; more, and a tile
 # with its neighbours falls out of a cache of 1 MiB.
 TILE = 150_000
+LONG = 56  # columns from which on rows of few channels are multiplied one by one: BLAS has kernels for small products
+FEW = 32  # channels
 COLUMNS = 64  # of a matrix that a few vectors are multiplied with at a time
 
 
@@ -41,6 +43,7 @@ class CallWriter:
     ----------
     images : N, how many images the calls are about
     calls : (function, arguments), in order
+    loads : (a buffer, which part of an image it takes)
     values : the memory of each tensor
     packed : weights as the calls read them, by (node, what)
     """
@@ -55,6 +58,7 @@ class CallWriter:
     ) -> None:
         self.params, self.shapes, self.arena, self.packed, self.images = params, shapes, arena, packed, images
         self.calls: list[Call] = []
+        self.loads: list[tuple[Array, Any]] = []
         self.values: dict[str, Array] = {}
         self.number = arena.dtype.type
 
@@ -72,6 +76,8 @@ class CallWriter:
             case F:
                 value = self.arena.take(self.images, *F)
         self.values[name] = value
+        if name == SOURCE:
+            self.loads.append((value, ()))
         return value
 
     def logical(self, name: str) -> Array:
@@ -150,6 +156,8 @@ class CallWriter:
         y = self.values[step.end]
         n = x.size // (x.shape[-1] * y.shape[1])
         z = y[p : p + n].reshape(n, -1)
+        if w.ndim == 2 and len(w) <= FEW and y.shape[1] >= LONG:
+            x = x.reshape(n, y.shape[1], -1)
         self.product(x, w, b, z)
         self.finished(step, z, p, spare)
 

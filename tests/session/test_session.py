@@ -154,7 +154,8 @@ def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, ga
     graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, late=late, act=act)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys.modules["refnet.session.residual"], "TILE", tile)
-        patched.setattr(sys.modules["refnet.session.residual"], "LONG", 1 if long else 56)
+        for name in ("residual", "stem", "writer"):
+            patched.setattr(sys.modules[f"refnet.session.{name}"], "LONG", 1 if long else 56)
         patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
         session = Session(graph, params, threads=1, keep=["first"])
     tensors = session.tensors(x)
@@ -167,14 +168,15 @@ def test_blocks_of_any_geometry_in_tiles_of_any_height(case, expand, project, ga
 
 
 @settings(max_examples=80, deadline=None)
-@given(geometry(), st.sampled_from([1, 100_000]))
-def test_dense_convolutions_of_any_geometry(case, tile):
+@given(geometry(), st.sampled_from([1, 100_000]), st.booleans())
+def test_dense_convolutions_of_any_geometry(case, tile, long):
     x, w, b, attrs = case
     own = {"w": w.shape, **({} if b is None else {"b": b.shape})}
     graph = Graph(recipe(x), (Node("stem", "conv2d", (SOURCE,), own, attrs),))
     params = {"stem.w": w, **({} if b is None else {"stem.b": b})}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
+        patched.setattr(sys.modules["refnet.session.stem"], "TILE", tile)
+        patched.setattr(sys.modules["refnet.session.stem"], "LONG", 1 if long else 56)
         y = Session(graph, params, threads=1)(x)
     assert judge(y, bound(graph, params, {SOURCE: x}, Precision.of(str(x.dtype)))).verdict != "wrong"
 
