@@ -65,4 +65,4 @@ def _graph(options: argparse.Namespace, network: str, width: float | None) -> Gr
     return model_of(asked)
 
 
-COMMAND = Command("diff", "say what one network costs more or less than another, node by node", _arguments, _run)
+COMMAND = Command("diff", "say in what two networks differ, and what each node costs in both", _arguments, _run)

@@ -93,4 +93,9 @@ def _print(found: dict[str, Any]) -> None:
     say("\n" + "\n".join(map(plain, found["faults"] or ["all is well"])))
 
 
-COMMAND = Command("doctor", "say what refnet runs on here, and whether it computes as it should", _arguments, _run)
+COMMAND = Command(
+    "doctor",
+    "say which versions and hardware refnet runs on here, and whether they compute correctly",
+    _arguments,
+    _run,
+)

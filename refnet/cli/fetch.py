@@ -46,4 +46,4 @@ def _list(as_json: bool) -> None:
     say(table(("model", "release", "width", "size", "hash", "file"), rows, left=6))
 
 
-COMMAND = Command("fetch", "fetch the weights that vendors publish, by the name of the network", _arguments, _run)
+COMMAND = Command("fetch", "download the weights that a vendor publishes", _arguments, _run)

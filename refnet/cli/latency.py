@@ -68,4 +68,6 @@ def _table(options: argparse.Namespace, graph: Graph) -> LatencyTable | None:
     return known
 
 
-COMMAND = Command("latency", "say what each layer of a network takes, on this machine or another", _arguments, _run)
+COMMAND = Command(
+    "latency", "list the milliseconds of each layer of a network, on this machine or another", _arguments, _run
+)

@@ -155,4 +155,4 @@ def _write(path: Path, found: list[Answer], pre: Preprocessing | None, x: Array)
         write_picture(path, mask_pixels(values, pre.undo(x)) if over and pre is not None else map_pixels(values))
 
 
-COMMAND = Command("run", "say what a network makes of an image or an array", _arguments, _run)
+COMMAND = Command("run", "say what a network computes from an image or an array", _arguments, _run)

@@ -5,6 +5,7 @@ So does every docstring.
 
 from __future__ import annotations
 
+import argparse
 import doctest
 import importlib
 import os
@@ -110,6 +111,31 @@ def test_the_readme_names_every_command():
 
     readme = (CHECKOUT / "README.md").read_text()
     assert all(f"refnet {command}" in readme for command in _COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def options():
+    """The options of each command."""
+    from refnet.cli import _COMMANDS
+
+    found = {}
+    for name in _COMMANDS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"refnet.cli.{name}").COMMAND.declare(parser)
+        found[name] = {option for action in parser._actions for option in action.option_strings}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_names_has_the_options_that_it_gives_it(page, options):
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    typed = re.findall(r"^(?:\$ |\S*/)?refnet (\w+)(.*)$", "\n".join(FENCED.findall(text)), re.MULTILINE)
+    said = re.findall(r"`refnet (?!is`)(\w+)([^`]*)`", FENCED.sub("", text))
+    for name, words in [*typed, *said]:
+        assert name in options, name
+        assert set(re.findall(r"(?<=\s)--?[a-z][\w-]*", words)) <= options[name], f"{name}{words}"
+    alone = set(re.findall(r"`(--[a-z][\w-]*)", FENCED.sub("", text)))
+    assert alone <= {"--no-deps"}.union(*options.values()), alone
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "refnet.__main__"])
