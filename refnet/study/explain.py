@@ -65,7 +65,8 @@ def explain_number(net: Network, x: Array, name: str, at: Sequence[int] | None =
     ----------
     x : (N, C, H, W); the first image is looked at
     name : of a node
-    at : the place, as many numbers as the tensor has axes without the image's; by default that of the largest number
+    at : the place, as many numbers as the tensor has axes without the image's, or the channel where it is one point; by
+        default that of the largest number
 
     Raises
     ------
@@ -110,6 +111,8 @@ _SUMS = (
 def _place(name: str, y: Array, at: Sequence[int] | None) -> tuple[int, ...]:
     if at is None:
         return tuple(int(i) for i in np.unravel_index(int(np.abs(y).argmax()), y.shape))
+    if all(side == 1 for side in y.shape[len(at) :]):  # of one point the channel is enough
+        at = (*at, *(0 for _ in y.shape[len(at) :]))
     if len(at) != y.ndim or not all(0 <= i < side for i, side in zip(at, y.shape, strict=True)):
         raise RequestError(f"{name} has no place {','.join(map(str, at))}: it is {' x '.join(map(str, y.shape))}")
     return tuple(at)

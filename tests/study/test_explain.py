@@ -68,6 +68,10 @@ def test_a_place_or_node_that_is_not_there_is_refused():
         explain_number(NET, X, "stem.con")
 
 
+def test_the_channel_is_enough_where_a_map_is_one_point():
+    assert explain_number(NET, X, "head.logits", (3,)).at == explain_number(NET, X, "head.logits", (3, 0, 0)).at
+
+
 def test_an_operation_whose_numbers_depend_on_all_others_is_refused():
     graph = build("keras/MobileNet", width=0.25, size=(32, 32), classes=4)
     with pytest.raises(RequestError, match="softmax makes no number of a few others"):
