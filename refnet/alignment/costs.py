@@ -111,7 +111,8 @@ def diff_graphs(one: Graph, other: Graph) -> GraphDiff:
             at = place + 1
         pairs.append(CostPair(row, theirs.get(name), name))
     pairs += [CostPair(None, theirs[each], each) for each in order[at:] if each not in mine]
-    return GraphDiff(tuple(pairs), differences(one, named.graph))
+    folded = not any(node.op == "batch_norm" for node in one.nodes)
+    return GraphDiff(tuple(pairs), differences(one, named.graph, folded=folded))
 
 
 def layer_pairs(found: GraphDiff) -> list[LayerPair]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from refnet import build, random_params, write_weights
+from refnet import build, convert, random_params, write_weights
 from refnet.cli import main
 
 
@@ -16,6 +16,15 @@ def test_a_file_and_the_model_that_it_is_do_not_differ(tmp_path, capsys):
     asked = ["diff", "torchvision/mobilenet_v3_small", str(tmp_path / "net.npz"), "--width", "0.1", "--size", "32,32"]
     assert main(asked) == 0
     assert "no difference of structure" in capsys.readouterr().out
+
+
+def test_a_network_and_its_fold_do_not_differ_in_either_order(tmp_path, capsys):
+    graph = build("torchvision/mobilenet_v2", width=0.1, size=32)
+    write_weights(graph, random_params(graph), tmp_path / "net.pth")
+    convert(tmp_path / "net.pth", tmp_path / "net.onnx", fold=True)
+    for files in (("net.pth", "net.onnx"), ("net.onnx", "net.pth")):
+        assert main(["diff", *(str(tmp_path / file) for file in files), "--size", "32,32"]) == 0
+        assert "no difference of structure" in capsys.readouterr().out
 
 
 def test_the_second_is_moved_to_the_size_of_the_first(capsys):
