@@ -41,6 +41,12 @@ def diverging(share: float) -> str:
     return "#" + "".join(f"{round(247 + abs(share) * (e - 247)):02x}" for e in end)
 
 
+def light(text: str, fill: str) -> str:
+    """Words in white where what they stand on is dark."""
+    dark = sum(int(fill[i : i + 2], 16) for i in (1, 3, 5)) < 360
+    return text.replace("<text", '<text style="fill:#fff"') if dark else text
+
+
 def matrix(
     left: float, top: float, values: Any, side: float, colour: Callable[[float], str], words: bool = True
 ) -> Iterator[str]:
@@ -50,9 +56,7 @@ def matrix(
         fill = colour(float(value))
         yield svg_rect((x, y, side, side), fill, line="#ffffff" if words else "")
         if words:
-            dark = sum(int(fill[i : i + 2], 16) for i in (1, 3, 5)) < 360
-            text = svg_text(x + side / 2, y + side / 2 + 4, f"{value:g}", "middle")
-            yield text.replace("<text", '<text style="fill:#fff"') if dark else text
+            yield light(svg_text(x + side / 2, y + side / 2 + 4, f"{value:g}", "middle"), fill)
 
 
 class Plot:
@@ -294,9 +298,8 @@ def ends() -> str:
             hover = f"{row.node.name}: {row.macs:,} multiply-adds"
             parts.append(svg_rect((x, y, wide, 18), colour, line="#ffffff", hover=hover))
             if wide > 80:
-                parts.append(
-                    svg_text(x + 4, y + 13, f"{row.node.name.split('.', 1)[-1]} {row.macs / 1e6:.1f}", "small")
-                )
+                words = f"{row.node.name.split('.', 1)[-1]} {row.macs / 1e6:.1f}"
+                parts.append(light(svg_text(x + 4, y + 13, words, "small"), colour))
             x += wide
         y += 30 if "before" in title else 50
     for left, colour, words in ((190, BLUE, "full"), (270, ORANGE, "depthwise"), (390, GREEN, "pointwise")):
@@ -317,7 +320,7 @@ def search() -> str:
     x, y = plot.at(80, 0.75)
     parts += [svg_rect((x - 3, y - 3, 6, 6), INK), svg_text(x + 8, y + 16, "0.75 in 80 ms")]
     other = Plot((450, 50, 280, 200), (0, 12), (-0.08, 0))
-    parts.append(svg_text(450, 22, "one step: change of accuracy against time saved"))
+    parts.append(svg_text(450, 22, "one step: change of accuracy, time saved"))
     parts += other.frame((0, 2, 4, 6, 8, 10, 12), (-0.08, -0.06, -0.04, -0.02, 0))
     points = ((0.5, -0.01), (10.0, -0.05), (2.0, -0.03))  # the chapter's three proposals
     parts.append(other.curve((0, 12), (0, -0.06), ORANGE, dashes="6 3"))
@@ -326,7 +329,7 @@ def search() -> str:
     for number, (saved, change) in enumerate(points):
         x, y = other.at(saved, change)
         parts += [svg_rect((x - 4, y - 4, 8, 8), ORANGE if number == 1 else INK), svg_text(x + 8, y + 4, str(number))]
-    parts.append(svg_text(360, 290, "dashed: the best exchange, which 1 has; 0 saves too little"))
+    parts.append(svg_text(330, 290, "dashed: the best exchange, which 1 has; 0 saves too little"))
     return svg_document(760, 304, "What search optimises", "lines of equal reward, and one choice of NetAdapt", parts)
 
 

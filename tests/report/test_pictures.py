@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from support import CHECKOUT
 
 import refnet
 from refnet.alignment.costs import diff_graphs
@@ -46,7 +47,7 @@ def pictures():
         yield f"show {name} --kernels", tiles_picture(kernel_tiles(NET, name), name)
 
 
-PICTURES = dict(pictures())
+PICTURES = dict(pictures()) | {path.name: path.read_text() for path in (CHECKOUT / "docs/learn").glob("*.svg")}
 
 
 @pytest.mark.parametrize("name", PICTURES)
