@@ -1,8 +1,9 @@
-"""Measure what each idea of the session brings, and how time grows; print Markdown, write docs/speed.svg.
+"""Measure what each idea of the session brings, and how time grows; print Markdown.
 
     PYTHONPATH=. python docs/make_speed.py
 
-Takes about a minute on a machine that does nothing else. docs/05-speed.md has what it printed.
+Takes about a minute on a machine that does nothing else. docs/05-speed.md has what it printed, and
+make_speed_pictures.py draws it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from threadpoolctl import threadpool_limits
 import refnet
 from refnet.session import Session
 
-HERE = Path(__file__).resolve().parent
 MODELS = {name: f"torchvision/mobilenet_{name}" for name in ("v3_large", "v3_small", "v2")}
 ROUNDS = 15
 HUGE = 10**12
@@ -141,9 +140,8 @@ WORDS = {
 
 
 def growth() -> None:
-    """Milliseconds against batch, pixels and width, as a table and as a picture."""
+    """Milliseconds against batch, pixels and width, as tables."""
     name = MODELS["v3_large"]
-    series: list[tuple[str, str, list[tuple[float, float]]]] = []
 
     def point(batch: int = 1, size: int = 224, width: float = 1.0) -> float:
         graph = refnet.build(name, size=size, width=width)
@@ -152,41 +150,14 @@ def growth() -> None:
         return interleaved({"": lambda: session(x)}, rounds=7)[""]
 
     batches, sides, widths = (1, 2, 4, 8, 16), (96, 160, 224, 288, 352, 448), (0.35, 0.5, 0.75, 1.0, 1.4)
-    series.append(("batch", "images", [(n, point(batch=n)) for n in batches]))
-    series.append(("resolution", "thousand pixels", [(side**2 / 1e3, point(size=side)) for side in sides]))
-    series.append(("width", "width", [(width, point(width=width)) for width in widths]))
-    for title, unit, points in series:
-        per = ", ".join(f"{x:g}: {y:.1f}" for x, y in points)
-        print(f"\n{title} ({unit}: ms): {per}")
-    (HERE / "speed.svg").write_text(picture(series))
-
-
-def picture(series: list[tuple[str, str, list[tuple[float, float]]]]) -> str:
-    """Three small plots beside one another, axes from zero."""
-    side, gap, margin = 200, 70, 50
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{3 * (side + gap) + margin}" height="{side + 90}" '
-        'font-family="sans-serif" font-size="11">',
-        '<rect width="100%" height="100%" fill="white"/>',
-    ]
-    for index, (title, unit, points) in enumerate(series):
-        left, bottom = margin + index * (side + gap), side + 40
-        right, top = max(x for x, _ in points) * 1.05, max(y for _, y in points) * 1.05
-        places = [(left + side * x / right, bottom - side * y / top) for x, y in points]
-        parts.append(f'<path d="M{left} {bottom - side}V{bottom}H{left + side}" fill="none" stroke="black"/>')
-        parts.append(f'<text x="{left}" y="{bottom - side - 12}">V3 Large, one core: ms against {title}</text>')
-        parts.append(f'<text x="{left + side / 2}" y="{bottom + 34}" text-anchor="middle">{unit}</text>')
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="2"/>')
-        for (_, y), (px, py) in zip(points, places, strict=True):
-            parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="#1f77b4"/>')
-            parts.append(f'<text x="{left - 4}" y="{py + 3:.1f}" text-anchor="end" font-size="9">{y:.3g}</text>')
-        labelled = -1.0
-        for (x, _), (px, _) in zip(points, places, strict=True):
-            if px > labelled:  # the next one does not fit beside it
-                parts.append(f'<text x="{px:.1f}" y="{bottom + 16}" text-anchor="middle" font-size="9">{x:.3g}</text>')
-                labelled = px + 22
-    return "\n".join([*parts, "</svg>", ""])
+    tables = {
+        "images": [(n, point(batch=n)) for n in batches],
+        "thousand pixels": [(side**2 / 1e3, point(size=side)) for side in sides],
+        "width": [(width, point(width=width)) for width in widths],
+    }
+    for what, points in tables.items():
+        print(f"\n| {what} | {' | '.join(f'{x:g}' for x, _ in points)} |\n|---|{'---:|' * len(points)}")
+        print(f"| ms | {' | '.join(f'{y:.1f}' for _, y in points)} |")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import doctest
 import importlib
+import importlib.util
 import os
 import pkgutil
 import re
@@ -73,6 +74,16 @@ def test_the_pictures_of_the_course_are_drawn_again_byte_for_byte(tmp_path):
     )
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert drawn == {path.name: path.read_bytes() for path in COURSE.glob("*.svg")}
+
+
+def test_the_pictures_of_the_page_on_speed_are_those_of_its_tables():
+    spec = importlib.util.spec_from_file_location("make_speed_pictures", CHECKOUT / "docs/make_speed_pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = module.pictures()
+    assert sorted(drawn) == ["beside.svg", "speed.svg"]
+    for name, picture in drawn.items():
+        assert picture == (CHECKOUT / "docs" / name).read_text(encoding="utf-8"), name
 
 
 def test_every_chapter_has_a_picture_and_an_exercise():
