@@ -20,6 +20,7 @@ from pages import folder_of, run_page
 from support import CHECKOUT
 
 import refnet
+from refnet.cli import main
 from refnet.readings.cost import cost
 from refnet.search.layers import multiply_adds
 from refnet.search.proposals import shrinkables
@@ -84,6 +85,11 @@ def test_the_pictures_of_the_page_on_speed_are_those_of_its_tables():
     assert sorted(drawn) == ["beside.svg", "speed.svg"]
     for name, picture in drawn.items():
         assert picture == (CHECKOUT / "docs" / name).read_text(encoding="utf-8"), name
+
+
+def test_the_picture_of_the_objective_is_what_the_command_draws(tmp_path):
+    assert main(["search", "--objective", str(tmp_path / "drawn.svg")]) == 0
+    assert (tmp_path / "drawn.svg").read_bytes() == (CHECKOUT / "docs/search-objective.svg").read_bytes()
 
 
 def test_every_chapter_has_a_picture_and_an_exercise():
