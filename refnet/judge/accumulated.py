@@ -33,11 +33,12 @@ def accumulated_error(y: Array, golden: Array) -> Accumulated | None:
         return None
     error = np.subtract(y, golden, dtype=np.float64)
     square, squared = error * error, np.square(golden, dtype=np.float64)
-    size, whole = float(np.sqrt(square.mean())), float(np.sqrt(squared.mean()))
+    total = float(square.sum())
+    size, whole = float(np.sqrt(total / square.size)), float(np.sqrt(squared.mean()))
     border = interior = None
     if y.ndim == 4 and min(y.shape[2:]) >= 5:
         inner = square[:, :, 2:-2, 2:-2].copy(order="K")
-        total, inside = float(square.sum()), float(inner.sum())
+        inside = float(inner.sum())
         border = float(np.sqrt(max(total - inside, 0.0) / (square.size - inner.size)))
         interior = float(np.sqrt(inside / inner.size))
     axes = tuple(axis for axis in range(y.ndim) if axis != 1)

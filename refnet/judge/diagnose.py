@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from refnet.bugs.overflow import overflows
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
-from refnet.judge.describe import describe
+from refnet.judge.describe import Feature, describe
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LOOSE, Extent, Way, Ways
 from refnet.judge.yardstick import judge_cause, judge_segment
@@ -111,6 +112,11 @@ class Diagnosis:
         self.found: list[Cause] = []
         self.ways: Ways | None = None
 
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What can be seen in the error."""
+        return describe(self.segment, self.precision)
+
     @property
     def long(self) -> bool:
         """Whether the segment is too long for its bound to say anything."""
@@ -165,7 +171,7 @@ class Diagnosis:
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield self._pairs(ways)
-        if _is_coarse(self.segment, self.precision):
+        if _is_coarse(self):
             yield self._fitting(coarse)
 
     def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
@@ -297,10 +303,10 @@ def overflown(segment: Segment) -> list[Cause]:
     return []
 
 
-def _is_coarse(segment: Segment, precision: Precision) -> bool:
+def _is_coarse(one: Diagnosis) -> bool:
     """Whether an error has the look of coarse sums: of no form, and of the elements that are off most are suspect."""
-    assert segment.candidate is not None
-    made = limit(segment, precision)
-    error = np.abs(segment.candidate.astype(np.float64) - made.y)
+    assert one.segment.candidate is not None
+    made = limit(one.segment, one.precision)
+    error = np.abs(one.segment.candidate.astype(np.float64) - made.y)
     suspect, off = int(np.count_nonzero(error > made.expected)), int(np.count_nonzero(error))
-    return 2 * suspect > off and not describe(segment, precision)
+    return 2 * suspect > off and not one.features

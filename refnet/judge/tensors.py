@@ -159,7 +159,11 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s))}
-    features = {_name(s): describe(s, p) for s, p in judging.failing if not causes.get(_name(s))}
+    features = {
+        _name(s): found[_name(s)].features if _name(s) in found else describe(s, p)
+        for s, p in judging.failing
+        if not causes.get(_name(s))
+    }
     features = of_other_weights(features, {_name(s): s for s, _ in judging.failing})
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}

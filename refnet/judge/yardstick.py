@@ -145,11 +145,11 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
 
 def says(nodes: int, made: Bound, precision: Precision) -> bool:
     """Whether a bound is narrow enough to tell honest from wrong."""
-    if not np.isfinite(made.rms):
-        return False
+    if not np.isfinite(made.rms) or nodes < _SHORT:
+        return bool(np.isfinite(made.rms))
     size = float(np.sqrt(np.mean(np.square(made.y))))
     finest = max(precision.u, precision.u_store) * size + precision.step
-    return nodes < _SHORT or made.rms < min(_WIDE * finest, _PART * size)
+    return made.rms < min(_WIDE * finest, _PART * size)
 
 
 def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array]]:
