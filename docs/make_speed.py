@@ -74,10 +74,13 @@ def steps() -> None:
         folded = net.fold()
         without = {
             "the session": {},
-            "... without tiles: whole maps": {"residual__TILE": HUGE, "program__TILE": HUGE},
-            "... without long rows: channels only": {"taps__RUN": 1},
+            "... without tiles: whole maps": {f"{name}__TILE": HUGE for name in ("program", "residual", "stem")},
+            "... without long runs: channels only": {"taps__RUN": 1},
             "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
+            "... without rows by themselves": {f"{name}__LONG": HUGE for name in ("residual", "stem", "writer")},
+            "... with all columns of a head at once": {"writer__COLUMNS": HUGE},
+            "... with NumPy's buffers": {"program__BUFFER": 8192},
         }
         runs: dict[str, Callable[[], Any]] = {
             "`readings.fast`, node by node": partial(last, net, x),
@@ -86,12 +89,18 @@ def steps() -> None:
         for title, constants in without.items():
             with altered(**constants):
                 session = Session(graph, params, threads=1)
-            runs[title] = partial(session, x)
+            runs[title] = partial(changed, constants, session, x)
         for title, ms in interleaved(runs).items():
             rows.setdefault(title, {})[short] = ms
     print("| | " + " | ".join(MODELS) + " |\n|---|" + "---:|" * len(MODELS))
     for title, by_model in rows.items():
         print(f"| {title} | " + " | ".join(f"{ms:.1f}" for ms in by_model.values()) + " |")
+
+
+def changed(constants: dict[str, Any], session: Session, x: Any) -> Any:
+    """A run under constants that are read by the run itself."""
+    with altered(**{key: value for key, value in constants.items() if key == "program__BUFFER"}):
+        return session(x)
 
 
 def last(net: refnet.Network, x: Any) -> Any:
