@@ -14,6 +14,7 @@ __all__ = ["of_inverted_residual", "of_inverted_residual_se", "of_squeeze_excite
 
 Array = npt.NDArray[Any]
 
+_STRIDES = ((2, 2), (1, 2), (2, 1))
 _HARD = {"slope": 1 / 6, "offset": 0.5}
 
 
@@ -44,7 +45,7 @@ def of_inverted_residual_se(draw: Draw) -> Case:
 def _inverted_residual(draw: Draw, squeezed: bool) -> Case:
     C, size, attrs = draw.number(1, 3, 2), *_map(draw)
     E = C * draw.number(2, 3, 2) if draw.yes(0.8) else C
-    K = C if draw.yes(0.7) else draw.number(1, 4, 3)
+    K = C if draw.yes(0.7) or draw.index % 5 == 4 else draw.number(1, 4, 3)
     eps, nodes, source = draw.eps(), list[Node](), SOURCE
     if E != C:
         nodes += [
@@ -55,7 +56,8 @@ def _inverted_residual(draw: Draw, squeezed: bool) -> Case:
         source = "expand.act"
     nodes += _depthwise(E, attrs, source, eps)
     if squeezed:
-        map_size = tuple((side + 2 - 3) // step + 1 for side, step in zip(size, attrs["stride"], strict=True))
+        sides = zip(size, attrs["pad"], attrs["stride"], strict=True)
+        map_size = tuple((side + sum(pad) - 3) // step + 1 for side, pad, step in sides)
         nodes += _squeezed("depthwise.act", E, draw.number(1, 3, 2), map_size, "se.")
     nodes += [
         Node("project", "pointwise_conv2d", (nodes[-1].name,), {"w": (K, E)}),
@@ -74,6 +76,8 @@ def of_squeeze_excite(draw: Draw) -> Case:
     x = draw.array(N, C, *size, scale=2.0)
     params = {"reduce.w": draw.array(S, C), "reduce.b": draw.array(S)}
     params |= {"expand.w": draw.array(C, S), "expand.b": draw.array(C)}
+    x += 2 * draw.array(N, C, 1, 1)  # channels of other means, so that some hidden numbers are above 6
+    params["expand.w"] /= 4  # and gates are between 0 and 1 all the same
     nodes = _squeezed(SOURCE, C, S, size)
     given = {"x": x, **{name.replace(".", "_"): array for name, array in params.items()}}
     return Case(given, {}, computed(reading_input(C, size, *nodes), params, x))
@@ -93,10 +97,17 @@ def _squeezed(source: str, C: int, S: int, size: tuple[int, ...], within: str = 
 
 
 def _map(draw: Draw) -> tuple[tuple[int, int], dict[str, Any]]:
-    """The size of a map, and a kernel of three points over it."""
+    """The size of a map, and a kernel of three points over it; where it strides, with pads of other sides."""
     stride = (1, 1) if draw.yes(0.6) else (2, 2)
     size = (draw.number(4, 7, 4), draw.number(5, 8, 5))
-    return size, {"stride": stride, "pad": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    one = ((1, 1), (1, 1))
+    pad = one
+    if stride == (2, 2):
+        stride = _STRIDES[draw.number(0, 2)]
+        pad = (one, ((0, 1), (0, 1)), ((1, 0), (0, 1)))[draw.number(0, 2)]
+    if draw.index % 5 == 4:  # as large a map as before, and no shortcut all the same
+        stride, size, pad = (1, 2), (size[0], 1), one
+    return size, {"stride": stride, "pad": pad, "dilation": (1, 1)}
 
 
 def _depthwise(C: int, attrs: dict[str, Any], source: str, eps: float) -> tuple[Node, ...]:

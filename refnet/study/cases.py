@@ -69,7 +69,7 @@ class Draw:
 
     def __init__(self, seed: int, index: int) -> None:
         self._rng = np.random.Generator(np.random.PCG64([seed, index]))
-        self.small = index < _SMALL
+        self.index, self.small = index, index < _SMALL
         self.dtype = np.dtype(np.float32 if index % 3 else np.float64)
 
     def number(self, low: int, high: int, small: int | None = None) -> int:

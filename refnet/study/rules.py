@@ -74,7 +74,7 @@ def of_block_rows(draw: Draw) -> Case:
 
 
 def of_netadapt_choice(draw: Draw) -> Case:
-    """Proposals around a network: some save too little, some exactly enough, some are better than it."""
+    """Proposals around a network: some save too little, at times all, some exactly enough; some are better."""
     latency, accuracy, count = float(draw.number(40, 90)), draw.number(60, 80) / 100, draw.number(4, 8, 5)
     delta = float(draw.number(1, 4))
     saved = [delta * draw.number(1, 16) / 4 for _ in range(count)]
@@ -84,5 +84,6 @@ def of_netadapt_choice(draw: Draw) -> Case:
     if draw.yes(0.3):
         accuracies[draw.number(0, count - 1)] = accuracy + draw.number(1, 4) / 128
     given = {"accuracy": accuracy, "latency": latency, "accuracies": accuracies}
+    delta = 5 * delta if draw.yes(0.2) else delta  # more than any saves
     given |= {"latencies": [latency - each for each in saved], "delta": delta}
     return Case(given, {}, Told(Ruled(chosen, given)))
