@@ -13,6 +13,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.graph import SOURCE
 from refnet.report.bugs import of_reader
 from refnet.report.comparison import feature_sentence
+from refnet.report.programs import slip_lines, slip_words
 from refnet.study.answers import Blemish
 from refnet.study.causes import NamedMistake
 from refnet.study.exercises import Exercise
@@ -23,6 +24,7 @@ __all__ = ["grade_document", "grade_lines", "task_lines"]
 
 Array = npt.NDArray[Any]
 
+_ALL = "Your answers, all of them, are what one gets when"
 _TIES = 2  # ways that are told, of those that explain the answers alike
 _PADS = "stride is (down, right), pad is ((top, bottom), (left, right)); points outside the image count as 0."
 _NORM = "gamma (x - mean) / sqrt(var + eps) + beta, channel by channel"
@@ -137,7 +139,7 @@ def grade_lines(grade: Grade) -> list[str]:
     right = done - len(grade.wrong)
     lines = [f"{exercise}: not yet right. {right} of {of} cases are right" + ("" if done == of else "; it ended early")]
     for index, fault in grade.faults:
-        if fault.kind != "shape" or not grade.causes:
+        if fault.kind != "shape" or not (grade.causes or grade.slips):
             lines.append(f"Case {index + 1}: {_fault(fault)}.")
     if grade.numbers:
         index = grade.numbers[0]
@@ -151,12 +153,26 @@ def grade_lines(grade: Grade) -> list[str]:
 def _causes(grade: Grade) -> Iterator[str]:
     for place, way in enumerate(grade.causes[:_TIES]):
         words = " and ".join(_of_named(named, grade) for named in way)
-        start = "Your answers, all of them, are what one gets when" if not place else "Or, just as well, when"
+        start = "Or, just as well, when" if place else _ALL
         yield f"{start} {words} [{', '.join(named.mistake.bug for named in way)}]."
         yield from (f"  {BUGS[named.mistake.bug].link}" for named in way if BUGS[named.mistake.bug].link)
-    if grade.numbers and not grade.causes:
+    for place, slips in enumerate(grade.slips[:_TIES]):
+        words = " and ".join(slip_words(slip, _axes(grade)) for slip in slips)
+        yield f"{'Or, just as well, when' if place else _ALL} {words}."
+        yield from (line for slip in slips for line in slip_lines(slip))
+    if grade.numbers and not grade.causes and not grade.slips:
         yield "No mistake of the catalogue gives all of your answers."
         yield from (f"What can be seen: {feature_sentence(feature)}." for feature in grade.features)
+
+
+def _axes(grade: Grade) -> tuple[str, ...]:
+    """What the axes of a result are called."""
+    match grade.exercise.answers:
+        case "arrays":
+            return ("filter",)
+        case "rows":
+            return ("block", "number of a row")
+    return ("image", "channel", "row", "column")
 
 
 def _of_named(named: NamedMistake, grade: Grade) -> str:
@@ -313,5 +329,9 @@ def grade_document(grade: Grade) -> dict[str, Any]:
                 for named in way
             ]
             for way in grade.causes
+        ],
+        "slips": [
+            [{"sentence": slip_words(s, _axes(grade)), "right": list(s.before), "yours": list(s.after)} for s in way]
+            for way in grade.slips
         ],
     }

@@ -27,8 +27,8 @@ _NOT_HERE = ("inputs", "pictures", "solved", "ends", "overflow", "precision", "d
 _ALSO = ("input-order", "input-hw")  # of those all the same
 _TRIED = tuple(bug for bug in BUGS.values() if bug.group not in _NOT_HERE or bug.id in _ALSO)
 _PORTS = frozenset(bug.id for bug in REPLAYED)
-_LOOKED = 4  # wrong cases in which ways are looked for: a small one may not tell one from another
-_FIRSTS = 12  # ways that may be the first of two: those that leave least of the error
+_LOOKED = 3  # wrong cases in which ways are looked for: a small one may not tell one from another
+_FIRSTS = 6  # ways that may be the first of two: those that leave least of the error
 
 
 class Faced(NamedTuple):
@@ -56,24 +56,27 @@ class _Step(NamedTuple):
 _Way = tuple[_Step, ...]
 
 
-def mistakes_in(faced: Sequence[Faced]) -> tuple[tuple[NamedMistake, ...], ...]:
+def mistakes_in(faced: Sequence[Faced], *, two: bool = False) -> tuple[tuple[NamedMistake, ...], ...]:
     """Every way that explains all answers, each as the mistakes that it is made of.
 
     Parameters
     ----------
     faced : all cases whose answers are arrays, the smallest first
+    two : whether it is made of two mistakes, not of one
     """
     with np.errstate(all="ignore"):
         wrong = [each for each in faced if not each.subject.misfit(each.answer) <= 1]
         looked = [*wrong[: _LOOKED - 1], *wrong[_LOOKED - 1 :][-1:]]
-        for found in (_singles, _pairs):
-            ways = list(dict.fromkeys(way for each in looked for way in found(each)))
-            for loose in (False, True):
-                tried = dict.fromkeys(_loosened(way) for way in ways) if loose else ways
-                fits = [way for way in tried if all(_explains(way, each) for each in faced)]
-                if fits := [way for way in fits if not loose or _needs_forms(way, wrong)]:
-                    return tuple(_as_named(way, wrong) for way in _told(fits))
-        return ()
+        found, ways = _pairs if two else _singles, dict[_Way, None]()
+        for each in looked:
+            ways |= dict.fromkeys(found(each))
+            if fits := [way for way in ways if all(_explains(way, other) for other in faced)]:
+                return tuple(_as_named(way, wrong) for way in _told(fits))
+            if not two:  # one mistake shows in every wrong case, in some form
+                break
+        loose = dict.fromkeys(map(_loosened, ways))
+        fits = [way for way in loose if all(_explains(way, each) for each in faced) and _needs_forms(way, wrong)]
+        return tuple(_as_named(way, wrong) for way in _told(fits))
 
 
 def _needs_forms(way: _Way, wrong: Sequence[Faced]) -> bool:

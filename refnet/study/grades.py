@@ -13,9 +13,13 @@ from refnet.study.answers import Blemish, Returned, answers_of, check_call
 from refnet.study.cases import Case
 from refnet.study.causes import Faced, NamedMistake, mistakes_in
 from refnet.study.exercises import Exercise
+from refnet.study.programs.search import Shown, Slip, slips_in
 from refnet.study.subjects import Computed
 
 __all__ = ["Grade", "grade", "grade_of"]
+
+Causes = tuple[tuple[NamedMistake, ...], ...]
+Slips = tuple[tuple[Slip, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,7 @@ class Grade:
     wrong : the indices of those whose numbers or shapes are wrong, or that have another fault, the smallest case first
     faults : what is wrong besides numbers, each kind once, with the index of its first case
     causes : every way that explains all answers, each as the mistakes that it is made of
+    slips : every slip of a right program that gives all answers, or every two, where no mistake of the catalogue does
     features : what can be seen in the error of the smallest case where no way explains all
     """
 
@@ -37,7 +42,8 @@ class Grade:
     answers: tuple[Returned, ...]
     wrong: tuple[int, ...]
     faults: tuple[tuple[int, Blemish], ...]
-    causes: tuple[tuple[NamedMistake, ...], ...] = ()
+    causes: Causes = ()
+    slips: Slips = ()
     features: tuple[Feature, ...] = ()
 
     @property
@@ -76,9 +82,19 @@ def grade(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Returned]
     off = [index for index in wrong if _is_off(*pairs[index])]
     order = sorted(range(len(pairs)), key=lambda index: cases[index].order)
     faced = [Faced(cases[i].subject, answers[i].arrays) for i in order if answers[i].arrays]
-    causes = mistakes_in(faced) if off else ()
-    features = _seen(cases[off[0]], answers[off[0]]) if off and not causes else ()
-    return Grade(exercise, tuple(cases), tuple(answers), tuple(wrong), tuple(kinds.values()), causes, features)
+    shown = [Shown(cases[i], answers[i].arrays, i not in off) for i in order if answers[i].arrays]
+    causes, slips = _named(exercise.name, faced, shown) if off else ((), ())
+    features = _seen(cases[off[0]], answers[off[0]]) if off and not (causes or slips) else ()
+    return Grade(exercise, tuple(cases), tuple(answers), tuple(wrong), tuple(kinds.values()), causes, slips, features)
+
+
+def _named(exercise: str, faced: Sequence[Faced], shown: Sequence[Shown]) -> tuple[Causes, Slips]:
+    """A mistake of the catalogue, a slip of a program; two of either."""
+    if causes := mistakes_in(faced):
+        return causes, ()
+    if slips := slips_in(exercise, shown):
+        return (), slips
+    return mistakes_in(faced, two=True), ()
 
 
 def _is_off(case: Case, answer: Returned) -> bool:

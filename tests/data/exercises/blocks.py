@@ -67,7 +67,7 @@ import numpy as np
 def v1_block(x, params, *, stride, pad, eps):
     N, C, H, W = x.shape
     d, m = params["depthwise.w"], params["project.w"]
-    P, Q = (H + 2 - 3) // stride[0] + 1, (W + 2 - 3) // stride[1] + 1
+    P, Q = (H + sum(pad[0]) - 3) // stride[0] + 1, (W + sum(pad[1]) - 3) // stride[1] + 1
     middle, y = np.zeros((N, C, P, Q), x.dtype), np.zeros((N, len(m), P, Q), x.dtype)
 
     def normed(value, part, c):
@@ -79,7 +79,7 @@ def v1_block(x, params, *, stride, pad, eps):
         total = 0
         for r in range(3):
             for s in range(3):
-                h, v = p * stride[0] + r - 1, q * stride[1] + s - 1
+                h, v = p * stride[0] + r - pad[0][0], q * stride[1] + s - pad[1][0]
                 if 0 <= h < H and 0 <= v < W:
                     total += x[n, c, h, v] * d[c, r, s]
         middle[n, c, p, q] = normed(total, "depthwise", c)
@@ -312,6 +312,8 @@ INVERTED_RESIDUAL_SE_WRONG = {
     "no shortcut": ("plain", ("    if stride == (1, 1) and y.shape == x.shape:\n        y = x + y\n", "")),
     "relu6 on the projection": ("plain", ('y = batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps)', 'y = relu6(batch_norm(pointwise(y, params["project.w"]), params, "project.bn", eps))')),
     "eps outside the root": ("plain", ("np.sqrt(var + eps)", "(np.sqrt(var) + eps)")),
+    "hard swish for relu6": ("plain", ("np.minimum(np.maximum(x, 0), 6)", "x * np.clip(x + 3, 0, 6) / 6")),
+    "hard swish for the gate": ("plain", (f"z = {_CLIPPED}", 'z = z @ p["se.expand.w"].T + p["se.expand.b"]\n    z = z * np.clip(z / 6 + 0.5, 0, 1)')),
 }  # fmt: skip
 
 ANSWERS = {
