@@ -12,6 +12,7 @@ import importlib.util
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 
@@ -41,9 +42,13 @@ OF_OTHERS = re.compile(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_blocks_of_a_page_print_what_it_shows(page, tmp_path):
+    ran = 0
     with folder_of(page, tmp_path):
         for block in run_page(page):
             assert block.same, f"line {block.line}: {block.printed}"
+            ran += 1
+    blocks = re.findall(r"^```(?:python|console)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert ran == len(blocks) or shutil.which("cc") is None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 
@@ -69,13 +68,3 @@ def test_a_bad_pack_or_folder_is_exit_2(tmp_path, pack):
     for words in ([], [tmp_path, tmp_path], [pack, tmp_path / "none"]):
         done = subprocess.run([tmp_path / "block", *words], capture_output=True, text=True)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-
-
-def test_the_chapter_compiles_it_in_the_checkout(monkeypatch):
-    monkeypatch.chdir(CHECKOUT)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```$", (CHECKOUT / "docs/02-port.md").read_text(), re.MULTILINE | re.DOTALL)
-    for block in blocks[:2]:
-        exec(block, names)
-    assert names["compiles"]
-    names["folder"].cleanup()
