@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from refnet.bugs.changes import Change, with_attrs
-from refnet.bugs.segments import Segment
+from refnet.bugs.segments import Segment, cut
 from refnet.graph import Node, is_global
 
 _KERNEL, _STRIDE = (49, 49), (16, 20)  # of the paper's pool, which is meant for
@@ -68,10 +68,14 @@ def lraspp_branch(segment: Segment) -> Iterator[Change]:
         if join.low.name not in segment.graph:
             continue
         for other in segment.parts.twins(source):
-            inside = other in segment.graph
-            if inside or other in segment.available:
-                nodes = {join.low.name: (replace(join.low, inputs=(other,)),)}
-                given = {} if inside else {other: segment.available[other]}
+            if other in segment.graph or segment.available:
+                reader, given = replace(join.low, inputs=(other,)), {}
+                nodes: dict[str, tuple[Node, ...]] = {join.low.name: (reader,)}
+                if other in segment.available:
+                    given = {other: segment.available[other]}
+                elif other not in segment.graph:  # made again of what the port has dumped before it
+                    made = cut(segment.parts, segment.params, other, segment.available, judged=False)
+                    nodes, given = {join.low.name: (*made.graph.nodes, reader)}, dict(made.given)
                 later = segment.parts.block_of(other) - segment.parts.block_of(source)
                 yield Change(join.low.name, f"{later:+d}", {"found": other, "known": source}, nodes=nodes, given=given)
 

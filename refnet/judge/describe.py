@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class Feature(NamedTuple):
     Attributes
     ----------
     kind : 'cut-off', 'channels', 'channel-step', 'channel-run', 'lines', 'border', 'ratio', 'affine', 'shift',
-        'permuted', 'weights', or 'algorithm' where a fast algorithm of convolution rounds so
+        'permuted', 'offset', 'weights', or 'algorithm' where a fast algorithm of convolution rounds so
     facts : its figures
     """
 
@@ -60,9 +61,10 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     own = max(precision.u, precision.u_store) * root_mean_square(target)
     # Of a batch norm alone a slope and an offset for each channel are its own arrays, others.
     norm = [node.op for node in segment.graph.nodes] == ["batch_norm"]
-    for form in (_ratio, _shift, _permuted) if norm else (_ratio, _affine, _shift, _permuted):
-        fits = (each for each in form(target, made.y) if 2 * each.left < each.before)
-        found.append(next((each.feature for each in fits if each.left <= each.slope * made.rms + own), None))
+    for form in (_ratio, partial(_offset, 2 * precision.step), _shift, _permuted):
+        found.append(_undoing(form(target, made.y), made.rms, own))
+    if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
+        found.append(_undoing(_affine(target, made.y), made.rms, own))
     if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
         left = root_mean_square(target - other.y)
         if left <= made.rms + own and 2 * left < root_mean_square(target - made.y):
@@ -70,22 +72,27 @@ def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     return tuple(feature for feature in found if feature is not None)
 
 
+def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:
+    """The first form of error that takes away most of it, and leaves no more than rounding does."""
+    fits = (each for each in forms if 2 * each.left < each.before)
+    return next((each.feature for each in fits if each.left <= each.slope * rounding + own), None)
+
+
 def of_other_weights(
-    features: Mapping[str, tuple[Feature, ...]], failing: Mapping[str, Segment]
+    features: Mapping[str, tuple[Feature, ...]], coarse: Collection[str], failing: Mapping[str, Segment]
 ) -> dict[str, tuple[Feature, ...]]:
     """The same where several layers are of other weights: so are those that have too few points to tell by themselves.
 
     Parameters
     ----------
     features : by the name of a tensor that no bug explains
-    failing : the segments of those
+    coarse : names of tensors that sums in float16 explain, which errors of any kind do
+    failing : the segments of all
     """
     told = [name for name, found in features.items() if any(each.kind == "weights" for each in found)]
+    open_ = [name for name in failing if (name in coarse or features.get(name) == ()) and too_few(failing[name])]
     few = Feature("weights", {"alike": None})
-    return {
-        name: (few,) if len(told) > 1 and not found and too_few(failing[name]) else found
-        for name, found in features.items()
-    }
+    return {**features, **dict.fromkeys(open_ if len(told) > 1 else (), (few,))}
 
 
 def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
@@ -174,6 +181,14 @@ def _ratio(target: Array, y: Array) -> Iterator[_Undone]:
         factor = float((target * y).sum()) / square
         left = root_mean_square(target - factor * y)
         yield _Undone(Feature("ratio", {"factor": factor}), root_mean_square(target - y), left, abs(factor))
+
+
+def _offset(step: float, target: Array, y: Array) -> Iterator[_Undone]:
+    """One number more throughout; of integers, so many steps."""
+    constant = float((target - y).mean())
+    steps = {"steps": round(constant / step)} if step and round(constant / step) else {}
+    feature = Feature("offset", {"constant": constant, **steps})
+    yield _Undone(feature, root_mean_square(target - y), root_mean_square(target - y - constant))
 
 
 def _affine(target: Array, y: Array) -> Iterator[_Undone]:

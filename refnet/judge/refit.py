@@ -37,15 +37,18 @@ class Refitted(NamedTuple):
 
 def refit(segment: Segment) -> Refitted | None:
     """The best weights of a convolution, with the batch norm behind it, or of one alone; None where points are few."""
-    nodes, target = segment.graph.nodes, segment.candidate
+    target = segment.candidate
+    nodes = _layer(segment)
+    if not nodes:
+        return None
     conv = nodes[0]
     if target is not None and [node.op for node in nodes] == ["batch_norm"] and target.ndim == 4:
         return _renormed(segment, conv, target.astype(np.float64))
     if target is None or segment.view is not None or conv.op not in CONVOLUTIONS or target.ndim != 4:
         return None
-    if [node.op for node in nodes[1:]] not in ([], ["batch_norm"]) or conv.inputs[0] not in segment.given:
+    if [node.op for node in nodes[1:]] not in ([], ["batch_norm"]):
         return None
-    x = segment.given[conv.inputs[0]].astype(np.float64)
+    ((_, x),) = segment.values({conv.inputs[0]})
     w = segment.param(conv, "w").astype(np.float64)
     windows = _windows(x, conv, w)  # (N P Q, C, R S)
     depthwise = conv.op == "depthwise_conv2d"
@@ -63,13 +66,21 @@ def refit(segment: Segment) -> Refitted | None:
     return Refitted(made.reshape(N, P, Q, K).transpose(0, 3, 1, 2), _alike(segment, conv, w, found))
 
 
+def _layer(segment: Segment) -> tuple[Node, ...]:
+    """From the first node with arrays on, if what lies before it has none: sums and gates that a port does not dump."""
+    nodes = segment.graph.nodes
+    first = next((index for index, node in enumerate(nodes) if node.params), len(nodes))
+    return nodes[first:] if all(len(node.inputs) == 1 for node in nodes[first:]) else ()
+
+
 def too_few(segment: Segment) -> bool:
     """Whether a layer has fewer points than a fit of its weights takes, so that some weights explain anything."""
-    conv, target = segment.graph.nodes[0], segment.candidate
-    if target is None or target.ndim != 4 or conv.op not in CONVOLUTIONS:
+    nodes, target = _layer(segment), segment.candidate
+    if target is None or target.ndim != 4 or not nodes or nodes[0].op not in CONVOLUTIONS:
         return False
+    conv = nodes[0]
     terms, points = math.prod(conv.params["w"][1:]), target.size // target.shape[1]
-    return [node.op for node in segment.graph.nodes[1:]] in ([], ["batch_norm"]) and points < _ENOUGH * (terms + 1)
+    return [node.op for node in nodes[1:]] in ([], ["batch_norm"]) and points < _ENOUGH * (terms + 1)
 
 
 def _renormed(segment: Segment, norm: Node, wanted: Array) -> Refitted | None:
@@ -101,7 +112,7 @@ def _windows(x: Array, conv: Node, w: Array) -> Array | None:
 
 def _alike(segment: Segment, conv: Node, w: Array, found: Array) -> float:
     own = w.reshape(len(w), -1)
-    if len(segment.graph.nodes) > 1:
+    if segment.units[0].norm is not None:
         own = own * segment.units[0].factor[:, None]
     return _cosine(own, found)
 

@@ -164,7 +164,9 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         for s, p in judging.failing
         if not causes.get(_name(s))
     }
-    features = of_other_weights(features, {_name(s): s for s, _ in judging.failing})
+    coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
+    features = of_other_weights(features, coarse, {_name(s): s for s, _ in judging.failing})
+    causes |= {name: [] for name in coarse if name in features}
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}

@@ -236,6 +236,9 @@ def feature_sentence(feature: Feature) -> str:
             return f"only {few if first == 0 or last == of - 1 else f'channels {first} to {last} of {of}'} are off"
         case "border":
             return f"only the border is off: {', '.join(facts['sides'])}"
+        case "offset":
+            steps = f": its zero point is {-facts['steps']:+d} off" if "steps" in facts else ""
+            return f"{facts['constant']:.6g} is added throughout{steps}"
         case "ratio":
             return f"it is {facts['factor']:.7g} times the reference throughout"
         case "affine":

@@ -27,6 +27,21 @@ def changes(bug, segment):
     return list(BUGS[bug].changes(segment))
 
 
+def test_a_fine_branch_of_a_block_that_was_not_dumped_is_made_again_of_what_was():
+    graph = build(TORCHVISION, width=0.25, size=(32, 48), classes=3)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    golden = {SOURCE: x, **net.trace(x)}
+    w = net.params["head.low.w"]
+    low = np.einsum("kc,nchw->nkhw", w, golden["block5.add"]) + net.params["head.low.b"][:, None, None]
+    dumped = {name: y for name, y in golden.items() if name == SOURCE or graph[name].op != "add"}
+    found = judge_tensors(
+        Reference.of(graph, net.params, golden), {**dumped, "head.low": low.astype("f")}, partial=True
+    )
+    assert [of_port(cause.mistakes[0]) for cause in found.causes["head.low"]] == [
+        "the fine branch reads block5.add, not block4.project.bn"
+    ]
+
+
 def words(bug, segment):
     return [of_port(change.of(bug)) for change in changes(bug, segment)]
 

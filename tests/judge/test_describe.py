@@ -60,6 +60,13 @@ def test_a_factor_is_seen(factor):
     assert found["ratio"]["factor"] == pytest.approx(factor, rel=1e-6)
 
 
+@pytest.mark.parametrize(("step", "steps"), [(0.0, {}), (0.01, {"steps": 25})])
+def test_what_is_added_throughout_is_seen_and_of_integers_in_steps(step, steps):
+    found = features(Y, Y + np.float32(0.25), FLOAT32._replace(step=step / 2))
+    assert found["offset"].pop("constant") == pytest.approx(0.25, rel=1e-6)
+    assert found == {"offset": steps}
+
+
 def test_a_factor_is_seen_if_it_leaves_what_rounding_does_and_not_if_it_leaves_more():
     """In eleven bits 1.5 Y may be off by u rms(Y) as the segment makes it, times 1.5, and by u rms(1.5 Y) as stored."""
     coarse, rms = FLOAT32._replace(u_store=2.0**-11), float(np.sqrt(np.mean(Y**2)))

@@ -11,6 +11,7 @@ from refnet import Network, build, probe, random_params
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.graph import SOURCE
+from refnet.judge.budget import SearchBudget
 from refnet.judge.describe import describe
 from refnet.judge.refit import refit
 from refnet.judge.tensors import Reference, judge_tensors
@@ -78,12 +79,28 @@ def test_a_batch_norm_alone_has_other_arrays():
 
 
 def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_are_not():
-    made = {name: Network(GRAPH, stale()).trace(X)[name] for name in ("block17.depthwise.act", "block17.project")}
     dumped = {SOURCE: X, **Network(GRAPH, stale()).trace(X)}
-    found = judge_tensors(Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)}), dumped)
+    reference = Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)})
+    found = judge_tensors(reference, dumped, budget=SearchBudget(0.1))
     assert {each.kind for each in found.features["block17.project"]} == {"weights"}
-    alone = judge_tensors(Reference.of(GRAPH, PARAMS, {SOURCE: X, **made}), made, partial=True)
-    assert not alone.features.get("block17.project")
+    made = {name: dumped[name] for name in ("block17.depthwise.act", "block17.project")}
+    alone = judge_tensors(reference, made, partial=True, budget=SearchBudget(0.1))
+    assert not alone.features["block17.project"]
+
+
+def test_every_stale_layer_is_told_where_sums_are_not_dumped():
+    """As hooks of modules have it: a sum is no module."""
+    dumped = {SOURCE: X, **Network(GRAPH, stale(0.01)).trace(X)}
+    kept = {name: y for name, y in dumped.items() if name == SOURCE or GRAPH[name].op != "add"}
+    golden = {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)}
+    found = judge_tensors(Reference.of(GRAPH, PARAMS, golden), kept, partial=True, budget=SearchBudget(0.1))
+    told = {name for name, features in found.features.items() if {each.kind for each in features} == {"weights"}}
+    convolutions = {name for name in found.wrong() if "w" in GRAPH[name].params and name != "head.logits"}
+    assert len(convolutions) > 40
+    # The others have a channel that is zero throughout, so that a run of the rest is told.
+    assert {each.kind for name in convolutions - told for each in found.features[name]} <= {"channels", "channel-run"}
+    assert 10 * len(convolutions & told) > 9 * len(convolutions)
+    assert not found.patterns
 
 
 def test_where_there_are_fewer_points_than_weights_nothing_is_solved():
