@@ -18,7 +18,7 @@ import numpy as np
 
 from refnet import child
 
-__all__ = ["blas_threads", "on_one_thread"]
+__all__ = ["blas_threads", "numpy_threads", "on_one_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +31,11 @@ def blas_threads(count: int) -> AbstractContextManager[Any]:
     """A context in which BLAS uses so many threads; without threadpoolctl that is known of NumPy's own OpenBLAS."""
     controller = _controller()
     return _openblas_threads(count) if controller is None else controller.limit(limits=count, user_api="blas")
+
+
+def numpy_threads(count: int) -> AbstractContextManager[Any]:
+    """As `blas_threads`, for what NumPy alone multiplies: its own OpenBLAS is told in a tenth of the time."""
+    return blas_threads(count) if _openblas() is None else _openblas_threads(count)
 
 
 def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:

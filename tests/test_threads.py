@@ -15,7 +15,7 @@ from refnet.pack.pack import write_pack
 from refnet.readings import fast
 from refnet.session import Session
 from refnet.session.pace import Pace
-from refnet.threads import blas_threads, on_one_thread
+from refnet.threads import blas_threads, numpy_threads, on_one_thread
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.25, size=(32, 32), classes=4)
 
@@ -44,14 +44,15 @@ def user(monkeypatch):
     return monkeypatch
 
 
+@pytest.mark.parametrize("set_threads", [blas_threads, numpy_threads])
 @pytest.mark.parametrize("bare", [False, True], ids=["", "without threadpoolctl"])
-def test_blas_takes_as_many_threads_as_it_is_told_and_then_as_many_as_before(bare, request):
+def test_blas_takes_as_many_threads_as_it_is_told_and_then_as_many_as_before(bare, set_threads, request):
     if bare:
         request.getfixturevalue("without_threadpoolctl")
     before = now()
-    with blas_threads(2):
+    with set_threads(2):
         assert now() == 2
-        with blas_threads(1):
+        with set_threads(1):
             assert now() == 1
         assert now() == 2
     assert now() == before
@@ -59,7 +60,7 @@ def test_blas_takes_as_many_threads_as_it_is_told_and_then_as_many_as_before(bar
 
 def test_where_no_blas_is_known_its_threads_are_left(monkeypatch, without_threadpoolctl):
     monkeypatch.setattr(threads, "_openblas", lambda: None)
-    with blas_threads(1):
+    with blas_threads(1), numpy_threads(1):
         pass
 
 

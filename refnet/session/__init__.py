@@ -29,7 +29,7 @@ from refnet.session.program import Programs
 from refnet.session.steps import steps
 from refnet.session.workers import WorkerPool
 from refnet.shares import cores
-from refnet.threads import blas_threads
+from refnet.threads import numpy_threads
 
 __all__ = ["Session", "group_size"]
 
@@ -173,7 +173,7 @@ class Session:
         On one thread.
         """
         self._check(x)
-        with self._lock, blas_threads(1):
+        with self._lock, numpy_threads(1):
             return np.array([self._programs.of(1).timed(x[0], clock) for _ in range(runs)])
 
     def start_workers(self) -> None:
@@ -220,10 +220,10 @@ class Session:
     def _blas_for(self, images: int) -> AbstractContextManager[Any]:
         """BLAS's threads for a batch: what the user has set; one for several images; for one what was asked or pays."""
         if images > 1:
-            return blas_threads(1)
+            return numpy_threads(1)
         if self._pace is None:
-            return blas_threads(self.threads)
-        return nullcontext() if child.threads_are_set() else blas_threads(self._pace.count)
+            return numpy_threads(self.threads)
+        return nullcontext() if child.threads_are_set() else numpy_threads(self._pace.count)
 
     def _run_one(self, x: Array, y: Mapping[str, Array]) -> None:
         """Run one image, and now and then measure whether more threads of BLAS pay."""
@@ -235,7 +235,7 @@ class Session:
         pace.ran(time.perf_counter() - began)
         if pace.to_try:
             again = self._empty(y, 1)
-            with blas_threads(self.threads):
+            with numpy_threads(self.threads):
                 began = time.perf_counter()
                 self._run(x, again, 1)
                 seconds = time.perf_counter() - began

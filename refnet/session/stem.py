@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from refnet.session.steps import Stem
 from refnet.session.writer import LONG, TILE, CallWriter, even, part
@@ -43,12 +44,16 @@ def write_stem(writer: CallWriter, step: Stem) -> None:
             n = min(T, P - p)
             matrix = memory[: length * n * Q].reshape(length, n, Q)
             taps = matrix[:-1].reshape(C, R, S, n, Q)
-            for r in range(R):
-                rows = slice(p * sh + r * dh, (p + n - 1) * sh + r * dh + 1, sh)
-                for s in range(S):
-                    first, phase = divmod(s * dw, sw)
-                    writer.call(np.copyto, taps[:, r, s], phases[:, read.index(phase), rows, first : first + Q])
-            writer.call(matrix[-1].fill, 1)
+            for place, phase in enumerate(read):
+                columns = [s for s in range(S) if s * dw % sw == phase]  # of the kernel, as far apart as the first two
+                apart = columns[1] - columns[0] if len(columns) > 1 else 1
+                start = phases[:, place, p * sh :, columns[0] * dw // sw :]
+                channel, row, item = start.strides
+                strides = (channel, row * dh, item * (apart * dw // sw), row * sh, item)
+                windows = as_strided(start, (C, R, len(columns), n, Q), strides)
+                writer.call(np.copyto, taps[:, :, columns[0] :: apart][:, :, : len(columns)], windows)
+            if p == 0 or n < T:  # else the row of ones is where it was
+                writer.call(matrix[-1].fill, 1)
             z = y[image * P + p : image * P + p + n]
             windows = matrix.transpose(1, 2, 0)
             writer.product(windows if Q >= LONG else windows.reshape(n * Q, length), w, None, z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,9 @@ from refnet.session.writer import CallWriter
 __all__ = ["Taps"]
 
 Array = npt.NDArray[Any]
+
+# np.einsum goes through two Python functions to reach this, which has no public name.
+einsum: Callable[..., Any] = getattr(getattr(np, "_core", np), "multiarray", np).c_einsum
 
 RUN = 1000  # numbers that einsum's innermost loop should run over: with more, the kernel falls out of the first cache
 PAIRED = 128  # channels up to which columns are filtered in pairs at stride 2
@@ -77,7 +81,7 @@ class Taps:
         sums = into if self.sums is None else self.sums[: m * n]
         out = sums.reshape(m, n, -1, run)
         windows = as_strided(border[:, :, skipped * self.C :], shape, strides)
-        call(partial(np.einsum, "npqrsc,rsc->npqc", windows, self.w, out=out))
+        call(partial(einsum, "npqrsc,rsc->npqc", windows, self.w, out=out))
         if self.sums is not None:
             halves = sums.reshape(m * n * self.Q, 2, self.C)
             call(np.add, halves[:, 0], halves[:, 1], into.reshape(m * n * self.Q, self.C))

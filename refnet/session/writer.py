@@ -94,15 +94,15 @@ class CallWriter:
             self.call(np.add, z, b, z)
 
     def vectors(self, unit: Unit, x: Array, z: Array, *, six: bool = False) -> None:
-        """z = x w + b for some vectors, (m, C) -> (m, K), some columns at a time.
+        """z = x w + b for some vectors, (m, C) -> (m, K); of several vectors some columns at a time.
 
-        BLAS has kernels for small products, which read weights as they lie. A product of a few rows with all of a large
-        matrix it would copy the matrix for.
+        BLAS has kernels for small products, which read weights as they lie. For a product of a few rows with all of a
+        large matrix it would copy the matrix.
         """
         w, number = self.params[f"{unit.conv.name}.w"], self.number
         w = self.pack((unit.conv.name, "w"), lambda: w / number(6) if six else w.copy())
         (K, C), b = w.shape, self.bias(unit, 1)
-        whole = K // COLUMNS * COLUMNS
+        whole = K // COLUMNS * COLUMNS if len(x) > 1 else 0
         if whole:
             blocks, into = w[:whole].reshape(-1, COLUMNS, C), z[:, :whole].reshape(len(z), -1, COLUMNS)
             self.call(np.matmul, x, blocks.transpose(0, 2, 1), into.transpose(1, 0, 2))

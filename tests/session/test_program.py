@@ -125,13 +125,6 @@ def test_a_pointwise_convolution_is_run_tile_by_tile(tile):
     assert products(made(STEM, pointwise("a", "stem", 10, 4)))[-6:] == [(8, 4, 10)] * 6
 
 
-def test_vectors_are_multiplied_with_64_columns_at_a_time_and_with_the_rest():
-    pool = Node("pool", "avg_pool2d", ("stem",), {}, {"kernel": (6, 8), "stride": (1, 1), "pad": ((0, 0), (0, 0))})
-    wide, few = (made(STEM, pool, pointwise("a", "pool", K, 4)) for K in (130, 63))
-    assert products(wide)[-2:] == [(1, 4, 128), (1, 4, 2)]
-    assert products(few)[-1:] == [(1, 4, 63)]
-
-
 # -------------------------------------------------------------------------------------------------- inverted residuals
 
 
@@ -337,6 +330,16 @@ def test_steps_whose_maps_are_all_small_are_run_for_a_group_at_once():
     assert late == [(3 * 81, 4, 64), (3 * 81, 64, 4)]
     assert [args[0].shape[0] for call, args in three.early if call is np.matmul] == [289, 289, 81]
     assert programs.of(1).late == []
+
+
+def test_several_vectors_are_multiplied_with_64_columns_at_a_time_and_with_the_rest():
+    mean = {"kernel": (17, 17), "stride": (1, 1), "pad": ((0, 0), (0, 0))}
+    programs, three = grouped(
+        (LARGE, Node("pool", "avg_pool2d", ("stem",), {}, mean), pointwise("a", "pool", 130, 4)), 3
+    )
+    sizes = [args[1].size // 4 for call, args in three.late if call is np.matmul]
+    assert sizes == [128, 2]
+    assert products(SimpleNamespace(calls=programs.of(1).early))[-1:] == [(1, 4, 130)]
 
 
 def test_a_tile_of_small_maps_is_some_whole_images(tile):

@@ -294,7 +294,7 @@ def test_a_session_uses_the_cores_that_this_process_may_use(monkeypatch):
 @pytest.mark.parametrize(("batch", "threads"), [(1, 4), (2, 1), (3, 1)])
 def test_one_image_is_multiplied_by_all_threads_of_blas_and_each_of_several_by_one(monkeypatch, batch, threads):
     asked, x = [], random_input(SMALL, batch)
-    monkeypatch.setattr("refnet.session.blas_threads", lambda count: asked.append(count) or nullcontext())
+    monkeypatch.setattr("refnet.session.numpy_threads", lambda count: asked.append(count) or nullcontext())
     session = Session(SMALL, PARAMS, threads=4)
     session(x)
     session.tensors(x)
