@@ -20,6 +20,8 @@ __all__ = ["write_residual"]
 
 Array = npt.NDArray[Any]
 
+ROWS = 196  # of a product, up to which more images are taken together, whatever the size of a tile
+
 
 def write_residual(writer: CallWriter, step: InvertedResidual) -> None:
     """Write the calls of one block, and make its tensor."""
@@ -62,7 +64,7 @@ class _Block:
         T = even(self.P, TILE // (sh * self.W * self.C))  # rows of the result in a tile, and images
         self.reach = (self.R - 1) * self.dilation[0] + 1
         every = self.P == T and (self.P - 1) * sh + self.reach >= self.pad[0][0] + self.H  # row of an image is read
-        M = even(N, TILE // (self.H * self.W * self.C)) if every else 1
+        M = even(N, max(TILE // (self.H * self.W * self.C), ROWS // (self.H * self.W))) if every else 1
         # Images that are projected in one go: of each a stride leaves less. Then all rows must wait, as behind a gate.
         S = N if step.project is None else max(M, even(N, TILE // (self.P * self.Q * self.C)) // M * M)
         whole = step.project is None or step.excite is not None or S > M

@@ -44,6 +44,7 @@ def tile(monkeypatch):
     def limited(size):
         for name in ("program", "residual", "stem"):
             monkeypatch.setattr(sys.modules[f"refnet.session.{name}"], "TILE", size)
+        monkeypatch.setattr(sys.modules["refnet.session.residual"], "ROWS", 1)
 
     return limited
 
@@ -350,6 +351,13 @@ def test_a_tile_of_small_maps_is_some_whole_images(tile):
     tile(81 * 64 - 1)  # less than an image: its rows, of which the last needs none but those before
     _, five = grouped(late_block(), 5)
     assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [54, 45, 27, 36] * 5
+
+
+def test_images_are_taken_together_until_they_give_196_rows_whatever_a_tile_holds(tile, monkeypatch):
+    tile(81 * 64)
+    monkeypatch.setattr(sys.modules["refnet.session.residual"], "ROWS", 196)
+    _, five = grouped(late_block(), 5)
+    assert [args[0].shape[0] for call, args in five.late if call is np.matmul] == [162, 162, 162, 162, 81, 81]
 
 
 def test_images_that_a_stride_leaves_small_are_projected_together(tile):
