@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 
 _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
+_CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
 _FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
@@ -143,7 +144,9 @@ def _channels(beyond: Array) -> Feature | None:
     steps = np.diff(channels)
     if len(channels) > _FEW and steps[0] > 1 and (steps == steps[0]).all():
         return Feature("channel-step", {"first": first, "step": int(steps[0]), "of": count})
-    if last - first + 1 < count and len(channels) > _RUN * (last - first + 1):  # one may be right by chance
+    run = beyond[:, first : last + 1]
+    by_chance = float(1 - run.mean()) ** (beyond.size - run.size)  # that no element is off in the other channels
+    if by_chance < _CHANCE and len(channels) > _RUN * run.shape[1]:  # one may be right by chance
         return Feature("channel-run", {"first": first, "last": last, "of": count})
     return None
 

@@ -108,6 +108,13 @@ def test_a_run_of_channels_is_told_by_its_ends():
     assert features(Y, spoiled(np.s_[:, 1:5])) == {"channel-run": {"first": 1, "last": 4, "of": 6}}
 
 
+def test_a_channel_of_two_points_that_may_be_right_by_chance_ends_no_run():
+    """Of ten elements one is right, and both in the first channel: that is so once in a hundred times."""
+    y = spoiled(np.s_[:, 1:])[:2, :, :1, :1]
+    y[0, 3] = Y[0, 3, :1, :1]
+    assert "channel-run" not in features(Y[:2, :, :1, :1], y)
+
+
 def test_four_channels_are_no_few_and_all_of_three_are_not_some():
     assert features(Y, spoiled(np.s_[:, [0, 1, 3, 5]])) == {}
     assert features(Y[:, :3], spoiled(np.s_[:, :3])[:, :3]) == {}
