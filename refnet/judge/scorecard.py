@@ -161,7 +161,7 @@ def trial(subject: Subject, site: Site, visible: bool) -> Trial:
 
 
 def pairs(subject: Subject, count: int, seed: int = 0) -> Iterator[tuple[bool, tuple[str, str]]]:
-    """Two bugs in different segments at once: whether exactly both were found wrong, and which they were."""
+    """Two bugs in different segments that both show: whether exactly both were found wrong, and which they were."""
     rng = np.random.Generator(np.random.PCG64(seed))
     alone = [s for s in sites(subject.graph, subject.net.params, subject.tensors.items()) if s.style == "all"]
     bound_of: dict[str, Bound] = {}
@@ -178,10 +178,20 @@ def pairs(subject: Subject, count: int, seed: int = 0) -> Iterator[tuple[bool, t
         ):
             continue
         candidate = inject(subject, first, second)
+        own = {SOURCE: subject.tensors[SOURCE], **candidate}
+        if not (_shows(first, own) and _shows(second, own)):
+            continue
         made = judge_tensors(subject.reference, candidate, precision=FLOAT32, partial=True, explain=False)
         both = {first.segment.end, second.segment.end}
         yield set(made.wrong()) == both, (first.bug, second.bug)
         count -= 1
+
+
+def _shows(site: Site, tensors: Mapping[str, Array]) -> bool:
+    """Whether a bug shows on a candidate's own tensors: what another one made of them may hide it."""
+    given = {name: tensors.get(name, y) for name, y in site.segment.given.items()}
+    own = site._replace(segment=replace(site.segment, given=given))
+    return visibility(own, limit(own.segment, FLOAT32)) > VISIBLE
 
 
 def false_alarms(subject: Subject) -> dict[str, list[str]]:

@@ -248,6 +248,18 @@ def test_a_pair_in_which_one_bug_does_not_show_is_left_out(one, monkeypatch):
     assert {names for _, names in pairs(one, 1)} <= {("bn-eps", "bn-eps")}
 
 
+def test_a_pair_of_which_one_bug_hides_the_other_is_left_out(one, monkeypatch):
+    """A bug that shows in an honest run and not on what the candidate has made before it."""
+    shows = iter([9.0, 9.0, 9.0, 0.0, 9.0, 9.0, 9.0, 9.0])  # both alone, then both together; twice
+    injected = []
+    monkeypatch.setattr(scorecard, "visibility", lambda site, bound: next(shows))
+    monkeypatch.setattr(scorecard, "inject", lambda one, *bugs: injected.append(bugs) or {})
+    monkeypatch.setattr(scorecard, "judge_tensors", lambda *args, **how: judged())
+    ((_, names),) = pairs(one, 1)
+    assert len(injected) == 2
+    assert names == tuple(site.bug for site in injected[1])
+
+
 def test_honest_runs_are_judged_in_every_order_folded_and_not_in_every_style(monkeypatch, one):
     dumps = []
 
