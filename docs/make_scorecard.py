@@ -1,9 +1,9 @@
 """Write scorecard.md: how well refnet finds bugs that it injects, and mistakes in ports written apart from it.
 
-Usage: PYTHONPATH=.:tests/data/ports python docs/make_scorecard.py [--keep FOLDER [PART ...]]. Takes half an hour of
-one core. With --keep what each part of it found is kept in a folder as JSON, and not looked for again: so it may be
-interrupted, and parts may run side by side. Samples are drawn with a fixed seed, so the page changes only when refnet
-does.
+Usage: PYTHONPATH=.:tests/data/ports python docs/make_scorecard.py [--keep FOLDER [PART ...]]. Takes a quarter of an
+hour of one core. With --keep what each part of it found is kept in a folder as JSON, and not looked for again: so it
+may be interrupted, and parts may run side by side. Samples are drawn with a fixed seed, so the page changes only when
+refnet does.
 """
 
 from __future__ import annotations
