@@ -55,6 +55,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("gamma", r"gammas?|scales?|weights?|w|g"),
     ("beta", r"betas?|offsets?|shifts?|bias(es)?|b"),
 )
+_LISTED = ("gamma", "beta", "mean", "var")  # by PyTorch, Keras and TensorFlow alike
 
 
 def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> list[NamedLayout]:
@@ -93,23 +94,37 @@ def _counted(name: str) -> list[tuple[int, str]]:
 
 def _parted(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """The filters in order, and the vectors of each role in order."""
-    filters: list[str] = []
+    filters = [key for key in keys if _is_filter(arrays[key].shape)]
     vectors: dict[str, list[str]] = {role: [] for role, _ in _ROLES}
-    for key in keys:
-        if sum(length > 1 for length in arrays[key].shape) > 1:
-            filters.append(key)
-        else:
-            vectors[_role(key)].append(key)
+    others = [key for key in keys if key not in {*filters}]
+    roles = {key: _role(key) or "beta" for key in others} if any(map(_role, others)) else _by_place(arrays, keys)
+    for key, role in roles.items():
+        vectors[role].append(key)
     return filters, vectors
 
 
+def _is_filter(shape: Shape) -> bool:
+    return sum(length > 1 for length in shape) > 1
+
+
+def _by_place(arrays: Arrays, keys: Sequence[str]) -> dict[str, str]:
+    """Of vectors whose names say nothing: behind a filter a bias, or four of batch norm as all frameworks list them."""
+    found, behind = dict[str, str](), list[str]()
+    for key in (*keys, ""):
+        if key and not _is_filter(arrays[key].shape):
+            behind.append(key)
+            continue
+        norm = [role for role in _LISTED if len(behind) >= len(_LISTED)]
+        found |= dict(zip(behind, ["beta"] * (len(behind) - len(norm)) + norm, strict=True))
+        behind = []
+    return found
+
+
 def _role(name: str) -> str:
-    """What a vector is of: the first role of which the end of its name tells."""
+    """What a vector is of: the first role of which the end of its name tells, or ''."""
     last = re.split(r"[./:]", re.sub(r"(:0|/value)$", "", name.casefold()))[-1]
     *_, word = [last, *filter(None, re.split(r"[_\d]+", last))]
-    return next(
-        (role for role, pattern in _ROLES if re.fullmatch(pattern, last) or re.fullmatch(pattern, word)), "beta"
-    )
+    return next((role for role, pattern in _ROLES if re.fullmatch(pattern, last) or re.fullmatch(pattern, word)), "")
 
 
 def _graphs(
