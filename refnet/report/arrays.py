@@ -38,6 +38,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "clipped": "cut off at the ends",
     "flushed": "small values flushed to zero",
     "damaged": "few elements off",
+    "truncated": "cut off to a short format",
     "coarse": "rounded further",
 }
 

@@ -288,6 +288,9 @@ _FILE: _Words = {
         "channels": "only {channels} of {of} are off{empty}{finite}",
         "elements": "{count} of {of} elements are off, the first at {first}{finite}",
     },
+    "weights-fp16": {
+        f"{store} truncated": "every element is cut off to {store}, toward zero" for store in ("float16", "bfloat16")
+    },
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
 }
 

@@ -78,6 +78,7 @@ _TABLE = (
     Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),
     Kind("flushed", ("weights-flushed",)),
+    Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     Kind("damaged", ("weights-damaged",)),
     Kind("coarse", ("weights-coarse",)),
 )

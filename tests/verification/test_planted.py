@@ -111,6 +111,13 @@ PLAIN = {
     "variance reset": ("v1", "block7.depthwise.bn.var", np.ones_like, "mean-forgotten", "taken as 1"),
     "weights zero": ("v2", "block10.expand.w", np.zeros_like, "zeroed", ""),
     "classes rolled": ("v2", "head.logits.b", lambda b: np.roll(b, 1), "classes", "rolled by one"),
+    "cut to bfloat16": (
+        "v2",
+        "block11.project.w",
+        lambda w: (w.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+        "truncated",
+        "cut off to bfloat16, toward zero",
+    ),
     "beyond bits": ("v2", "block11.project.w", lambda w: w * (1 + noise(w, 2e-4)), "coarse", "bits"),
 }
 
