@@ -1,9 +1,10 @@
-"""Work that splits, over some processes: this one has the first share, each other one is a Python of its own.
+"""Work that splits, over some processes: this one works too, each other one is a Python of its own.
 
-A share is a function of a module, called as ``function(given, share, of)``. The other processes hear over a pipe which
-function and what it is given, and answer with what it returns: refnet's own values, from a process that this one has
-started. An exception ends all of them, and so does the end of this process. A process that cannot be started, or is
-lost, costs time alone: its share is worked on here.
+A share is a function of a module, called as ``function(given, share, of)``. A process that is done with a share takes
+the next one that no other has, so that a slow one holds up no more than its own. The other processes hear over a pipe
+which function and what it is given, then which shares, and answer with what it returns: refnet's own values, from a
+process that this one has started. An exception ends all of them, and so does the end of this process. A process that
+cannot be started, or is lost, costs time alone: its share is worked on here.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, BinaryIO
 
 from refnet import child
 
@@ -31,35 +33,83 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def in_shares(function: Callable[[Any, int, int], Any], given: Any, count: int) -> list[Any]:
+def in_shares(
+    function: Callable[[Any, int, int], Any],
+    given: Any,
+    count: int,
+    jobs: int | None = None,
+    tell: Callable[[int, int], object] | None = None,
+) -> list[Any]:
     """What a function returns for each of some shares, in order.
 
     Parameters
     ----------
     function : of a module, by its own name there; takes `given`, which share, and of how many
     given : whatever can be pickled
-    count : how many processes, this one among them; each has what it is given, and imports, for itself
+    count : how many shares
+    jobs : how many processes, this one among them, by default one for each share; each has what it is given, and
+        imports, for itself. Each begins with a share of its own
+    tell : is given how many shares are done and how many there are, as that goes on
 
     Raises
     ------
     Exception
         what the function raises, in whichever process.
     """
-    helpers = [_Helper(function, given, share, count) for share in range(1, count)] if child.is_startable() else []
+    jobs = min(count, jobs or count)
+    turns = _Turns(count, jobs)
+    helpers = [_Helper(function, given, first, turns) for first in range(1, jobs)] if child.is_startable() else []
     try:
-        own = [function(given, share, count) for share in ([0] if helpers else range(count))]
-        return own + [helper.answer() for helper in helpers]
+        for share in turns.of(0) if helpers else range(count):
+            turns.done(share, function(given, share, count))
+            if tell is not None:
+                tell(len(turns.made), count)
+        for helper in helpers:
+            helper.thread.join()
+        for share in set(range(count)) - turns.made.keys():
+            if turns.error is not None:
+                raise turns.error
+            turns.done(share, function(given, share, count))  # what a lost process had
+        return [turns.made[share] for share in range(count)]
     finally:
         for helper in helpers:
             helper.end()
 
 
-class _Helper:
-    """A process that works on one share, and the thread that waits for it."""
+class _Turns:
+    """Which shares are left to be taken, and what was made of the others.
 
-    def __init__(self, function: Callable[[Any, int, int], Any], given: Any, share: int, of: int) -> None:
-        self.function, self.work = function, (given, share, of)
-        self.data = b""
+    Attributes
+    ----------
+    made : by share, what the function returned
+    error : what it raised in another process: then no share is left
+    """
+
+    def __init__(self, count: int, jobs: int) -> None:
+        self.count = count
+        self.made: dict[int, Any] = {}
+        self.error: BaseException | None = None
+        self._next, self._lock = jobs, threading.Lock()
+
+    def of(self, first: int) -> Iterator[int]:
+        """The shares of one process: one of its own, then whichever is next."""
+        share = first
+        while share < self.count and self.error is None:
+            yield share
+            with self._lock:
+                share, self._next = self._next, self._next + 1
+
+    def done(self, share: int, returned: Any) -> None:
+        """Take down what was made of a share."""
+        self.made[share] = returned
+
+
+class _Helper:
+    """A process that works on some shares, and the thread that hands them to it."""
+
+    def __init__(self, function: Callable[[Any, int, int], Any], given: Any, first: int, turns: _Turns) -> None:
+        self.message = function.__module__, function.__name__, given, turns.count
+        self.first, self.turns = first, turns
         self.process: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(OSError):
             self.process = subprocess.Popen(
@@ -75,23 +125,17 @@ class _Helper:
     def _talk(self) -> None:
         if self.process is None or self.process.stdin is None or self.process.stdout is None:
             return
-        # The pipe stays open until the answer is there: where it closes before, who asked is gone.
-        with contextlib.suppress(OSError, ValueError), self.process.stdin as requests:
-            message = (self.function.__module__, self.function.__name__, self.work)
-            requests.write(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-            requests.flush()
-            self.data = self.process.stdout.read()
-
-    def answer(self) -> Any:
-        """What the function returned, there or, if that process is lost, here."""
-        self.thread.join()
-        try:
-            returned, error = pickle.loads(self.data)
-        except (EOFError, pickle.UnpicklingError):
-            return self.function(*self.work)
-        if error is not None:
-            raise error
-        return returned
+        # The pipe stays open until the last answer is there: where it closes before, who asked is gone.
+        with contextlib.suppress(OSError, ValueError, EOFError, pickle.UnpicklingError), self.process.stdin as requests:
+            requests.write(pickle.dumps(self.message, pickle.HIGHEST_PROTOCOL))
+            for share in self.turns.of(self.first):
+                requests.write(pickle.dumps(share))
+                requests.flush()
+                returned, error = pickle.load(self.process.stdout)
+                if error is not None:
+                    self.turns.error = error
+                else:
+                    self.turns.done(share, returned)
 
     def end(self) -> None:
         """End the process, whatever it is at."""
@@ -105,24 +149,30 @@ class _Helper:
                         pipe.close()
 
 
-def _leave_when_alone() -> None:
-    os.read(0, 1)
+def _asked(requests: BinaryIO, shares: queue.SimpleQueue[int]) -> None:
+    """Hear of one share after another, and leave when there is no one to ask for any."""
+    with contextlib.suppress(EOFError, pickle.UnpicklingError):
+        while True:
+            shares.put(pickle.load(requests))
     os._exit(1)
 
 
 def _serve() -> None:
-    """Work on one share."""
+    """Work on the shares that are asked for."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
-    module, name, work = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_leave_when_alone, daemon=True).start()
-    try:
-        answer = pickle.dumps((getattr(import_module(module), name)(*work), None), pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # the process that asked raises it
-        answer = pickle.dumps((None, error), pickle.HIGHEST_PROTOCOL)
-    with contextlib.suppress(BrokenPipeError), answers:
+    module, name, given, count = pickle.load(sys.stdin.buffer)
+    shares = queue.SimpleQueue[int]()
+    threading.Thread(target=_asked, args=(sys.stdin.buffer, shares), daemon=True).start()
+    function = getattr(import_module(module), name)
+    while True:
+        share = shares.get()
+        try:
+            answer = pickle.dumps((function(given, share, count), None), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # the process that asked raises it
+            answer = pickle.dumps((None, error), pickle.HIGHEST_PROTOCOL)
         answers.write(answer)
-    os._exit(0)
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 
 def share_of(given, share, of):
@@ -11,6 +12,12 @@ def share_of(given, share, of):
     word = given if isinstance(given, str) else ""
     if word == "fails" and share:
         raise ValueError("share 1 fails")
+    if isinstance(given, Path) and share:
+        (given / str(share)).touch()
+    elif isinstance(given, Path):
+        until = time.monotonic() + 60
+        while len(list(given.iterdir())) < of - 1 and time.monotonic() < until:
+            time.sleep(0.01)
     if word == "interrupted" and not share:
         raise KeyboardInterrupt
     if word == "cannot be sent":

@@ -50,10 +50,25 @@ def test_one_share_takes_no_other_process(started):
     assert started == []
 
 
+def test_a_process_that_is_done_takes_the_next_share_and_answers_are_in_order(started, tmp_path):
+    """The first process waits in its first share for all others, and so has no other."""
+    told = []
+    rows = in_shares(share_of, tmp_path, 5, 2, lambda *counts: told.append(counts))
+    assert [row[:2] for row in rows] == [(share, 5) for share in range(5)]
+    assert [row[2] for row in rows] == [os.getpid(), *[started[0].pid] * 4]
+    assert told == [(5, 5)]
+
+
+def test_no_more_processes_are_started_than_there_are_shares(started):
+    assert len(in_shares(share_of, None, 2, 9)) == 2
+    assert len(started) == 1
+
+
 def test_an_error_elsewhere_is_raised_here(started):
-    with pytest.raises(ValueError, match="share 1 fails"):
-        in_shares(share_of, "fails", 2)
-    assert started[0].returncode is not None
+    for count in (2, 7):
+        with pytest.raises(ValueError, match="share 1 fails"):
+            in_shares(share_of, "fails", count, 2)
+        assert started.pop().returncode is not None
 
 
 def test_what_cannot_be_sent_is_an_error():

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
-import sys
-from collections.abc import Iterable
 
-from refnet.cli.common import Command, jobs_argument, print_json, say
+from refnet.cli.common import Command, jobs_argument, print_json, progress, say
 from refnet.judge.saved import AGREEMENT, Checked, Saved, check_saved, saved
 from refnet.shares import cores, in_shares
 from refnet.text import table
@@ -47,10 +44,9 @@ def _run(options: argparse.Namespace) -> int:
         say("\n".join(dict.fromkeys(case.model for case in saved())))
         return 0
     cases = _cases(options)
-    # Neighbours take about as long as one another, so each process has every other one.
-    count = min(len(cases) // _WORTH_JOBS or 1, cores()) if options.jobs is None else min(options.jobs, len(cases))
-    shares = in_shares(_checked, cases, count)
-    rows = [shares[index % count][index // count] for index in range(len(cases))]
+    jobs = min(len(cases) // _WORTH_JOBS or 1, cores()) if options.jobs is None else options.jobs
+    with progress("network") as tell:
+        rows = in_shares(_checked, cases, len(cases), jobs, tell)
     failed = [row for row in rows if row.verdict != "agrees"]
     if options.json:
         print_json({"verdict": "differs" if failed else "agrees", "networks": [row._asdict() for row in rows]})
@@ -59,9 +55,8 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _checked(cases: list[Saved], share: int, of: int) -> list[Checked]:
-    own = cases[share::of]
-    return [check_saved(case) for case in (own if share else _progress(own))]
+def _checked(cases: list[Saved], share: int, of: int) -> Checked:
+    return check_saved(cases[share])
 
 
 def _cases(options: argparse.Namespace) -> list[Saved]:
@@ -75,24 +70,6 @@ def _cases(options: argparse.Namespace) -> list[Saved]:
 def _smallest(model: str) -> Saved:
     """The saved configuration of full width that takes the least time."""
     return min(saved(model), key=lambda case: (case.width != 1, case.size[0] * case.size[1]))
-
-
-def _progress(cases: list[Saved]) -> Iterable[Saved]:
-    """A progress bar on stderr where there is a terminal and something to wait for."""
-    if len(cases) <= len(_DOZEN) or not sys.stderr.isatty():
-        return cases
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _counted(cases)
-    return tqdm(cases, unit="network", leave=False)  # type: ignore[no-any-return]
-
-
-def _counted(cases: list[Saved]) -> Iterable[Saved]:
-    for index, case in zip(itertools.count(1), cases, strict=False):
-        print(f"\r{index}/{len(cases)}", end="", file=sys.stderr, flush=True)
-        yield case
-    print("\r", end="", file=sys.stderr)
 
 
 def _more(rows: list[Checked]) -> str:

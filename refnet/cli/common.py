@@ -90,13 +90,8 @@ def _seconds(text: str) -> float:
 @contextmanager
 def progress(unit: str) -> Iterator[Callable[[int, int], object]]:
     """A bar on a terminal where there is tqdm, moved by (done, total); nothing elsewhere."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        shown = False
-    else:
-        shown = sys.stderr.isatty()
-    if not shown:
+    tqdm = _tqdm() if sys.stderr.isatty() else None
+    if tqdm is None:
         yield lambda done, total: None
         return
     with tqdm(unit=unit, leave=False, delay=0.5) as bar:
@@ -106,6 +101,15 @@ def progress(unit: str) -> Iterator[Callable[[int, int], object]]:
             bar.update(done - bar.n)
 
         yield move
+
+
+def _tqdm() -> Any:
+    """What draws bars, or None; a terminal alone is worth its import."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm
 
 
 def print_json(value: Any) -> None:
