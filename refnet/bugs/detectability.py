@@ -32,6 +32,7 @@ Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
 _LARGE, _CHANNELS = 1 << 14, 16  # elements of a tensor, and channels of it, so that a part of it takes less time
+_SHARES = 3  # for each process: more have to run more of what lies before them, fewer leave one waiting for the other
 _PART, _SURE = 8, 2.0  # which part of the channels is tried first, and how much more than enough it has to move
 
 
@@ -80,7 +81,8 @@ def detectability(net: Network, x: Array, *, jobs: int = 1) -> list[Detectabilit
     """
     x = net.checked(x)
     seen: _Sites = {}
-    for sites in in_shares(sites_of_share, (net.graph, dict(net.params), x), jobs):
+    shares = 1 if jobs == 1 else _SHARES * jobs
+    for sites in in_shares(sites_of_share, (net.graph, dict(net.params), x), shares, jobs):
         for key, site in sites.items():  # what two shares have is the earlier segment's
             if key not in seen or site.segment < seen[key].segment:
                 seen[key] = site
@@ -118,7 +120,7 @@ def _reported(bug: Bug, sites: Mapping[tuple[Any, ...], _Site]) -> Detectability
 
 
 def _segments(net: Network, parts: Parts, x: Array, share: int, of: int) -> Iterator[tuple[int, Segment]]:
-    """The segments of every `of`-th block from one on, and their places among all."""
+    """The segments of some blocks that follow one another, and their places among all; what lies behind is not run."""
     tensors = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
     ends, block = {each.end for each in parts.blocks}, 0
     last: str | None = None
@@ -126,7 +128,10 @@ def _segments(net: Network, parts: Parts, x: Array, share: int, of: int) -> Iter
         if last in ends and segment.end != last:
             block += 1
         last = segment.end
-        if block % of == share:
+        own = block * of // (len(ends) + 1)  # what begins and ends a network counts as one block more
+        if own > share:
+            return
+        if own == share:
             yield index, segment
 
 
