@@ -41,7 +41,8 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
     "probe": ("probe", "{model}", "--size", "{size}"),
     "compare, right": ("compare", "pack", "right.npz"),
     "compare, three layers wrong": ("compare", "pack", "wrong.npz"),
-    "verify": ("verify", "folded.npz", "--against", "weights.npz"),
+    "verify": ("verify", "copy.npz", "--against", "weights.npz"),
+    "verify, folded": ("verify", "folded.npz", "--against", "weights.npz"),
     "convert": ("convert", "weights.npz", "made.npz", "--fold"),
     "check": ("check",),
 }
@@ -104,7 +105,7 @@ def time_commands(
 
 
 def _make(net: Network, folder: Path) -> None:
-    """A golden pack, a port of it that is right, one with three wrong layers; weights, as they are and folded."""
+    """A golden pack, a port of it that is right, one with three wrong layers; weights twice as they are, and folded."""
     x = probe(net.graph, 2)
     write_pack(net, x, folder / "pack")
     tensors: dict[str, Any] = net.trace(x)
@@ -112,7 +113,8 @@ def _make(net: Network, folder: Path) -> None:
     units = [unit.output for unit in net.graph.units()]
     wrong = {name: tensors[name] * np.float32(_OFF) for name in units[1 :: max(1, len(units) // 3)][:3]}
     np.savez(folder / "wrong.npz", **{**tensors, **wrong})
-    write_weights(net.graph, net.params, folder / "weights.npz")
+    for name in ("weights.npz", "copy.npz"):
+        write_weights(net.graph, net.params, folder / name)
     write_weights(net.graph, net.params, folder / "folded.npz", fold=True)
 
 

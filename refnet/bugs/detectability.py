@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
 _LARGE, _CHANNELS = 1 << 14, 16  # elements of a tensor, and channels of it, so that a part of it takes less time
-_SHARES = 3  # for each process: more have to run more of what lies before them, fewer leave one waiting for the other
+_SHARES = 2  # for each process: more have to run more of what lies before them, fewer leave one waiting for the other
 _PART, _SURE = 8, 2.0  # which part of the channels is tried first, and how much more than enough it has to move
 
 

@@ -14,6 +14,8 @@ __all__ = ["FAILING", "Judgement", "judge", "root_mean_square"]
 
 Array = npt.NDArray[Any]
 
+_NONE = np.zeros(0)
+
 FAILING = ("suspect", "wrong", "shape", "nonfinite", "missing")
 
 
@@ -55,12 +57,17 @@ def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
     """
     if candidate.shape != bound.shape:
         return Judgement("shape")
-    error = np.subtract(candidate[bound.corner], bound.edge.y, dtype=np.float64)
-    squares, variance = like(error, bound.shape), like(bound.edge.variance, bound.shape)
-    seen = []
-    for where, part in bound:
-        seen.append(_seen(candidate[where], part, squares[where]))
-        variance[where] = part.variance
+    if bound.is_one:
+        seen = [_seen(candidate, bound.edge)]
+        squares, variance = seen[0].squares, bound.edge.variance
+    else:
+        error = np.subtract(candidate[bound.corner], bound.edge.y, dtype=np.float64)
+        squares, variance = like(error, bound.shape), like(bound.edge.variance, bound.shape)
+        seen = []
+        for where, part in bound:
+            seen.append(_seen(candidate[where], part))
+            squares[where], variance[where] = seen[-1].squares, part.variance
+            seen[-1] = seen[-1]._replace(squares=_NONE)
     worst, expected, largest = (float(np.max(each)) for each in zip(*(each[:3] for each in seen), strict=True))
     size = float(np.sqrt(np.mean(squares)))
     if not np.isfinite(size) and not np.isfinite(candidate).all():
@@ -77,24 +84,28 @@ def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:
 
 
 class _Seen(NamedTuple):
-    """What a part of a tensor says: the largest errors in units of their bounds, and whether it is the exact result."""
+    """What a part of a tensor says.
+
+    The largest errors, in units of their bounds too; whether it is the exact result; and the squares of all errors.
+    """
 
     worst: float
     expected: float
     error: float
     exact: bool
+    squares: Array
 
 
-def _seen(candidate: Array, part: BoundPiece, squares: Array) -> _Seen:
-    """Look at a part of a tensor; `squares` is given the squares of its errors."""
+def _seen(candidate: Array, part: BoundPiece) -> _Seen:
+    """Look at a part of a tensor."""
     error = np.subtract(candidate, part.y, dtype=np.float64)
     with np.errstate(over="ignore"):
-        np.square(error, out=squares)
+        squares = np.square(error)
         rounded = part.y.astype(candidate.dtype)
     np.abs(error, out=error)
     largest = float(error.max(initial=0.0))
     worst, expected = (_ratio(error, limit, finite=bool(np.isfinite(largest))) for limit in part.limits)
-    return _Seen(worst, expected, largest, np.array_equal(candidate, rounded))
+    return _Seen(worst, expected, largest, np.array_equal(candidate, rounded), squares)
 
 
 def root_mean_square(y: npt.NDArray[Any]) -> float:

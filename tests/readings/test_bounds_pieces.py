@@ -11,6 +11,7 @@ from refnet.judge.verdicts import judge
 from refnet.network import Network
 from refnet.readings import bounds
 from refnet.readings.bounds import Bound, Precision, bound
+from refnet.readings.bounds import pieces as pieces_of_bounds
 from refnet.readings.bounds.pieces import like
 from refnet.readings.carried import nothing
 
@@ -23,6 +24,13 @@ FLOAT32 = Precision.of("float32")
 ENDS = {node.op: node.name for node in reversed(GRAPH.nodes) if TRACE[node.name].size > 1 << 15}
 SEGMENTS = {op: (name,) for op, name in ENDS.items()} | {"several": ("block1.depthwise.bn", "block1.depthwise.act")}
 LAYOUTS = {"channels last": lambda y: y, "channels first": np.ascontiguousarray}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Pieces of small tensors, too."""
+    monkeypatch.setattr(pieces_of_bounds, "_PIECE", 1 << 15)
+    monkeypatch.setattr(pieces_of_bounds, "_LARGE", 1 << 15)
 
 
 def parts(segment, layout):

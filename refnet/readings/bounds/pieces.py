@@ -22,7 +22,8 @@ __all__ = ["Bound", "BoundPiece", "Where", "like"]
 Array = npt.NDArray[Any]
 Where = tuple[slice, ...]
 
-_PIECE = 1 << 15  # numbers: of eight bytes and with a dozen arrays made of them, less than a core's own cache
+_PIECE = 1 << 16  # numbers: arrays of half a MiB, some of which a core's own cache holds
+_LARGE = 4 * _PIECE  # from which on that pays
 _ENDLESS = (-math.inf, math.inf)
 
 
@@ -93,7 +94,7 @@ class Bound:
 
     def pieces(self) -> list[Where]:
         """Indices of the pieces that a map (N, C, H, W) is looked at in: images, or rows of them; else of all of it."""
-        if math.prod(self.shape) <= _PIECE or len(self.shape) != 4:
+        if math.prod(self.shape) <= _LARGE or len(self.shape) != 4:
             return [tuple(slice(0, side) for side in self.shape)]
         N, C, H, W = self.shape
         rows = min(H, max(1, _PIECE // (C * W)))
@@ -104,16 +105,19 @@ class Bound:
             for h in range(0, H, rows)
         ]
 
+    @cached_property
+    def is_one(self) -> bool:
+        """Whether it is looked at as a whole."""
+        return len(self.pieces()) == 1
+
     def __iter__(self) -> Iterator[tuple[Where, BoundPiece]]:
-        pieces = self.pieces()
-        yield from ((where, self.edge if len(pieces) == 1 else self.piece(where)) for where in pieces)
+        yield from ((where, self.edge if self.is_one else self.piece(where)) for where in self.pieces())
 
     @cached_property
     def corner(self) -> Where:
         """Indices of a part that is laid out in memory as all of the tensor is; all of it where that is one piece."""
-        pieces = self.pieces()
         least = (slice(0, side if axis == 1 else min(side, 2)) for axis, side in enumerate(self.shape))
-        return tuple(least) if len(pieces) > 1 else pieces[0]
+        return self.pieces()[0] if self.is_one else tuple(least)
 
     @cached_property
     def edge(self) -> BoundPiece:
@@ -154,6 +158,8 @@ class Bound:
 
     @cached_property
     def _limits(self) -> tuple[Array, Array]:
+        if self.is_one:
+            return self.edge.limits
         worst, expected = (like(each, self.shape) for each in self.edge.limits)
         for where, part in self:
             worst[where], expected[where] = part.limits
@@ -161,6 +167,8 @@ class Bound:
 
     @cached_property
     def _result(self) -> tuple[Array, float]:
+        if self.is_one:
+            return self.edge.y, self.measured(self.edge.variance)
         y, variance = like(self.edge.y, self.shape), like(self.edge.variance, self.shape)
         for where, part in self:
             y[where], variance[where] = part.y, part.variance
