@@ -93,6 +93,8 @@ class Session:
         self.threads = cores() if threads is None else threads
         self._pace = Pace(self.threads) if threads is None else None
         folded, arrays = fold_batch_norm(graph, params, keep=keep)
+        # What folding has left is the caller's: a worker that starts later must not see later changes.
+        arrays = {name: array.copy() if array is params.get(name) else array for name, array in arrays.items()}
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)

@@ -188,8 +188,8 @@ class _Block:
         writer, (w, b) = self.writer, self.project
         (m, pixels, _), K = x.shape, self.project[0].shape[1]
         pooled = writer.arena.take(m, self.C)
-        writer.means(x, pooled)
-        hidden = self.vector(excite.reduce, pooled, six=self.wide_filtered)
+        writer.means(x, pooled, six=self.wide_filtered)
+        hidden = self.vector(excite.reduce, pooled)
         gate = self.vector(excite.expand, hidden)
         spare = writer.spare(max(x.size, m * pixels * K), excite.act, project.unit.act)
         scratch = [pooled, hidden, gate, spare]
@@ -206,11 +206,11 @@ class _Block:
         writer.projected(project, x, w, b, first, spare)
         writer.arena.drop(*scratch)
 
-    def vector(self, unit: Unit, x: Array, *, six: bool = False) -> Array:
+    def vector(self, unit: Unit, x: Array) -> Array:
         """A pointwise convolution of 1x1 maps, with its activation: (m, C) -> (m, K)."""
         writer, (K, _) = self.writer, unit.conv.params["w"]
         y, spare = writer.arena.take(len(x), K), writer.spare(len(x) * K, unit.act)
-        writer.vectors(unit, x, y, six=six)
+        writer.vectors(unit, x, y)
         writer.activate(unit.act, y, part(spare, y), y)
         writer.arena.drop(spare)
         return y

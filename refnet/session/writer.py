@@ -93,15 +93,14 @@ class CallWriter:
         if b is not None:
             self.call(np.add, z, b, z)
 
-    def vectors(self, unit: Unit, x: Array, z: Array, *, six: bool = False) -> None:
+    def vectors(self, unit: Unit, x: Array, z: Array) -> None:
         """z = x w + b for some vectors, (m, C) -> (m, K); of several vectors some columns at a time.
 
         BLAS has kernels for small products, which read weights as they lie. For a product of a few rows with all of a
         large matrix it would copy the matrix.
         """
-        w, number = self.params[f"{unit.conv.name}.w"], self.number
-        w = self.pack((unit.conv.name, "w"), lambda: w / number(6) if six else w.copy())
-        (K, C), b = w.shape, self.bias(unit, 1)
+        w, b = self.params[f"{unit.conv.name}.w"], self.bias(unit, 1)
+        K, C = w.shape
         whole = K // COLUMNS * COLUMNS if len(x) > 1 else 0
         if whole:
             blocks, into = w[:whole].reshape(-1, COLUMNS, C), z[:, :whole].reshape(len(z), -1, COLUMNS)
@@ -111,10 +110,11 @@ class CallWriter:
         if b is not None:
             self.call(np.add, z, b, z)
 
-    def means(self, x: Array, into: Array) -> None:
-        """The mean of each channel: (m, pixels, C) -> (m, C)."""
+    def means(self, x: Array, into: Array, *, six: bool = False) -> None:
+        """The mean of each channel, or a sixth of it where x is six times as large: (m, pixels, C) -> (m, C)."""
         m, pixels, C = x.shape
-        mean = self.pack(("mean", pixels), lambda: np.full((1, pixels), 1 / pixels, self.number))
+        over = 6 * pixels if six else pixels
+        mean = self.pack(("mean", pixels, six), lambda: np.full((1, pixels), 1 / over, self.number))
         if m == 1:
             self.call(np.matmul, mean, x[0], into)
         else:

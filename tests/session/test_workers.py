@@ -33,6 +33,15 @@ def test_worker_processes_give_the_same_bits(threads):
         assert np.array_equal(many(x), one(x))
 
 
+def test_workers_do_not_see_what_was_done_to_the_params_before_they_started():
+    params, x = {name: array.copy() for name, array in PARAMS.items()}, random_input(SMALL, 4)
+    many = Session(SMALL, params, threads=2)
+    for array in params.values():
+        array[...] = 7
+    many.start_workers()
+    assert np.array_equal(many(x), Session(SMALL, PARAMS, threads=1)(x))
+
+
 def test_fewer_groups_than_processes_leave_some_of_them_without_work():
     """Two images are two groups, and nine of five and four."""
     many = Session(SMALL, PARAMS, threads=4)
