@@ -121,7 +121,8 @@ def inject(subject: Subject, *bugs: Site) -> dict[str, Array]:
             tensors[node.name] = ported(replace(site.changed, given=given))
         else:
             part = Graph(subject.graph.recipe, (node,))
-            tensors[node.name] = interpret(part, fast, subject.net.params, {n: tensors[n] for n in node.inputs})
+            with np.errstate(all="ignore"):  # a bug may leave what is not finite
+                tensors[node.name] = interpret(part, fast, subject.net.params, {n: tensors[n] for n in node.inputs})
     dumped = styles(subject.graph)
     order = list(dumped)
     style = max((site.style for site in bugs), key=order.index, default="all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -205,6 +206,16 @@ def test_rates_are_of_what_shows_and_names_of_what_is_located():
         "tied": 1,
         "missed": 3,
     }
+
+
+def test_what_follows_a_bug_that_overflows_is_run_without_a_word(one, monkeypatch):
+    monkeypatch.setattr(scorecard, "ported", lambda segment: np.full_like(one.tensors[segment.end], np.inf))
+    site = next(site for site in places(one, "act-missing") if site.segment.end == "block3.depthwise.act")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        candidate = inject(one, site)
+    assert np.isinf(candidate["block3.depthwise.act"]).all()
+    assert np.isnan(candidate["block3.project"]).any()
 
 
 # -------------------------------------------------------------------------------------------------- pairs, false alarms
