@@ -27,9 +27,10 @@ _LOOPS: Mapping[str, str] = {
 _CURVES: Mapping[str, str] = {
     "relu": "ReLU", "relu6": "ReLU6", "hard_sigmoid": "the hard sigmoid", "hard_swish": "hard swish",
     "sigmoid": "the sigmoid", "swish": "swish", "tanh": "tanh", "hard_tanh": "a clip to -1 and 1",
-    "step": "a step at 0", "softmax": "softmax", "softplus": "softplus", "leaky_relu": "a leaky ReLU", "elu": "ELU",
+    "step": "a step at 0", "softmax": "softmax", "softplus": "softplus", "gelu": "GELU",
+    "leaky_relu": "a leaky ReLU", "elu": "ELU",
     "np.trunc": "cutting to whole numbers", "np.rint": "rounding to whole numbers", "abs": "the absolute value",
-    "-": "a minus sign",
+    "-": "a minus sign", "np.square": "a square",
 }  # fmt: skip
 _BORDERS: Mapping[str, str] = {
     "edge": "repeats the last points of the image", "reflect": "mirrors the image at its last points",
@@ -39,6 +40,7 @@ _WORDS: Mapping[str, str] = {
     "skip first": "the first {loop} is left out",
     "skip last": "the last {loop} is left out",
     "only first": "only the first {loop} is taken",
+    "only middle": "only the middle {loop} is taken",
     "only last": "only the last {loop} is taken",
     "one more": "the loop runs one {loop} too far",
     "always": "the test {old} is not made: it is taken as true",

@@ -27,8 +27,8 @@ _NOT_HERE = ("inputs", "pictures", "solved", "ends", "overflow", "precision", "d
 _ALSO = ("input-order", "input-hw")  # of those all the same
 _TRIED = tuple(bug for bug in BUGS.values() if bug.group not in _NOT_HERE or bug.id in _ALSO)
 _PORTS = frozenset(bug.id for bug in REPLAYED)
-_LOOKED = 3  # wrong cases in which ways are looked for: a small one may not tell one from another
-_FIRSTS = 6  # ways that may be the first of two: those that leave least of the error
+_LOOKED = 2  # wrong cases in which ways are looked for: a small one may not tell one from another
+_FIRSTS = 3  # ways that may be the first of two: those that leave least of the error
 
 
 class Faced(NamedTuple):

@@ -67,7 +67,7 @@ def of_block_rows(draw: Draw) -> Case:
     """Stages as V2's table has them, with squeeze-and-excite; among the factors are those that make 72 and 88."""
     stages = []
     for _ in range(draw.number(1, 4, 2)):
-        kernel, factor, out = 2 * draw.number(1, 2) + 1, draw.number(1, 6), 8 * draw.number(1, 20, 6)
+        kernel, factor, out = 2 * draw.number(1, 2) + 1, draw.number(1, 6), 4 * draw.number(2, 40, 12)
         stages.append((kernel, factor, out, draw.number(1, 4, 3), draw.number(1, 2), draw.yes(0.6)))
     given = {"stem": 8 * draw.number(2, 5), "stages": stages}
     return Case(given, {}, Told(Ruled(rows_of, given)))

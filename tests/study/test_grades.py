@@ -36,6 +36,9 @@ def test_no_right_answer_fails(name, seed):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_no_wrong_answer_passes_and_its_mistake_is_named(name):
     answers, hard, named = list(wrong_code(name)), unnamed(name), 0
+    answers = answers[
+        :: 2 if "residual" in name or "block" in name else 1
+    ]  # of blocks, which take longest, every other
     for what, code in answers:
         if what in hard:  # a search that finds nothing takes seconds
             assert is_wrong(name, code), what

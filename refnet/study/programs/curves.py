@@ -99,6 +99,11 @@ def leaky_relu(x: Array) -> Array:
     return np.where(x > 0, x, 0.01 * x)
 
 
+def gelu(x: Array) -> Array:
+    """x times the sigmoid of 1.702 x, as GELU is approximated."""
+    return x / (1 + np.exp(-1.702 * x))
+
+
 def elu(x: Array) -> Array:
     """exp(x) - 1 below 0."""
     return np.where(x > 0, x, np.exp(x) - 1)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from refnet.study.programs.lines import line_slips
-from refnet.study.programs.replacements import Kin, replacements, ungrouped
+from refnet.study.programs.replacements import Kin, moved_operands, replacements, ungrouped
 from refnet.study.programs.trees import Expression, Step, code_of, loops_of, parsed, parts_of, role_of
 
 __all__ = ["Edit", "edits_of"]
@@ -61,10 +61,10 @@ class Edit:
 
 _KINDS = (
     "operator", "dropped", "exchanged", "name", "number", "reversed", "first", "last", "next", "skip first",
-    "skip last", "only first", "one more", "only last", "call", "unwrapped", "strict", "loose", "direction", "always",
-    "never", "and", "assign", "line", "lines", "inside", "outside", "regrouped", "axis", "pad", "wrapped", "rounded",
-    "cut", "half", "branch", "repeated", "inwards", "outwards", "low", "high", "parentheses", "names", "curve",
-    "after", "part",
+    "skip last", "only first", "only middle", "one more", "only last", "call", "unwrapped", "strict", "loose",
+    "direction", "always", "never", "and", "assign", "line", "lines", "inside", "outside", "regrouped", "axis", "pad",
+    "wrapped", "rounded", "cut", "half", "branch", "repeated", "inwards", "outwards", "low", "high", "parentheses",
+    "names", "curve", "after", "part", "moved",
 )  # fmt: skip
 
 
@@ -82,9 +82,10 @@ def edits_of(tree: ast.FunctionDef, kin: Kin) -> Iterator[Edit]:
             every = _everywhere(parts, edit)
             both = (_mirrored(parts, each) for each in (edit, every) if each is not None)
             yield from _fresh((edit, every, *both), seen)
-        for kind, new in ungrouped(part.code) if part.whole else ():
-            edit = _edit(tree, part, kind, new)
-            yield from _fresh((edit, _mirrored(parts, edit)), seen)
+        if part.whole:
+            for kind, new in (*ungrouped(part.code), *(("moved", each) for each in moved_operands(part.node))):
+                edit = _edit(tree, part, kind, new)
+                yield from _fresh((edit, _mirrored(parts, edit)), seen)
     yield from _fresh(_names(tree, parts, kin), seen)
     yield from _fresh((Edit(*slip[:4], tree.name, slip.steps) for slip in line_slips(tree)), seen)
 
@@ -153,6 +154,6 @@ def _everywhere(parts: Sequence[Expression], edit: Edit) -> Edit | None:
     """A name or a number that stands for another one at every place."""
     ((_, new),) = edit.steps
     places = [part.path for part in parts if part.code == edit.old]
-    if edit.kind != "name" or len(places) < 2:
+    if edit.kind not in ("name", "number") or len(places) < 2:
         return None
     return replace(edit, axes="every", steps=tuple((path, new) for path in places))

@@ -105,6 +105,9 @@ class Slipped:
             for other in CURVES:
                 call = parsed(f"{other}(x)")
                 yield Edit("curve", ast.unparse(value), other, "return", tree.name, ((path, call),))
+            for other in ("np.square", "abs", "-"):
+                call = parsed(f"{other}({ast.unparse(value)})")
+                yield Edit("after", ast.unparse(value), f"{other}(x)", "return", tree.name, ((path, call),))
             for other in _FUNCTIONS:
                 if name != self.main and other.startswith((f"{base}_of_", f"{base}_in_")):
                     for edit in edits_of(_tree(other), KIN):
@@ -184,8 +187,8 @@ def _helpers(name: str) -> tuple[str, ...]:
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("conv2d", "conv2d_patches"),
     "depthwise": ("depthwise", "depthwise_patches"),
-    "pointwise": ("pointwise",),
-    "separable": ("separable", "separable_dense"),
+    "pointwise": ("pointwise", "pointwise_from_bias"),
+    "separable": ("separable", "separable_patches", "separable_dense"),
     "v1_block": ("v1_block",),
     "inverted_residual": ("inverted_residual",),
     "inverted_residual_se": ("inverted_residual_se",),

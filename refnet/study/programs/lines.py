@@ -70,7 +70,7 @@ def line_slips(tree: ast.FunctionDef) -> Iterator[LineSlip]:
 
 
 def _plain(line: ast.stmt) -> bool:
-    return isinstance(line, ast.Assign | ast.AugAssign)
+    return isinstance(line, ast.Assign | ast.AugAssign | ast.If)
 
 
 def _again(line: _Line, node: ast.Assign) -> bool:

@@ -6,9 +6,9 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from refnet.study.programs.trees import code_of, parsed
+from refnet.study.programs.trees import code_of, parsed, swapped
 
-__all__ = ["Kin", "replacements", "ungrouped"]
+__all__ = ["Kin", "moved_operands", "replacements", "resigned", "ungrouped"]
 
 Kin = Mapping[str, Sequence[str]]
 
@@ -21,7 +21,7 @@ _OPERATORS: Mapping[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.MatMult: (),
 }
 _NUMBERS: Mapping[float, tuple[float, ...]] = {
-    0: (1, -1), 1: (0, 2), 2: (1, 3, 4), 3: (0, 1, 2, 2.5, 4, 6), 4: (2, 3, 8, 16), 6: (1, 3, 5, 2, 4),
+    0: (1, -1), 1: (0, 2), 2: (1, 3, 4), 3: (0, 1, 2, 2.5, 4, 6), 4: (2, 3, 8, 16), 6: (1, 3, 5, 2, 4, 12),
     8: (4, 16), 0.5: (0, 1, 0.25, 3), 0.9: (1, 1.1), 7: (8,), 0.01: (0.1, 0.2),
 }  # fmt: skip
 _CALLS = {
@@ -39,6 +39,7 @@ def replacements(node: ast.expr, kin: Kin, sizes: Mapping[str, str]) -> Iterator
     match node:
         case ast.BinOp():
             yield from _of_operation(node)
+            yield from (("operator", each) for each in resigned(node))
         case ast.Name():
             yield from (("name", parsed(other)) for other in kin.get(node.id, ()))
         case ast.Constant(value=bool() | str() | None):
@@ -87,6 +88,8 @@ def _of_operation(node: ast.BinOp) -> Iterator[tuple[str, ast.expr]]:
         yield "exchanged", ast.BinOp(other, op, one)
     if isinstance(op, ast.FloorDiv):
         yield "rounded", parsed(f"-(-({code_of(one)}) // ({code_of(other)}))")
+    if isinstance(op, ast.Add) and isinstance(one, ast.Name):
+        yield "call", ast.Call(parsed("np.maximum"), [one, other], [])
     if isinstance(op, ast.Sub):
         yield "dropped", ast.UnaryOp(ast.USub(), other)
     if isinstance(op, ast.Mult | ast.Add):
@@ -104,6 +107,58 @@ def _of_operation(node: ast.BinOp) -> Iterator[tuple[str, ast.expr]]:
         yield "regrouped", ast.BinOp(low.left, low.op, ast.BinOp(ast.BinOp(low.right, one.op, one.right), op, other))
     if isinstance(other, ast.BinOp) and not isinstance(op, ast.MatMult):  # a * (b - c) as a * b - c
         yield "regrouped", ast.BinOp(ast.BinOp(one, op, other.left), other.op, other.right)
+
+
+_SIMPLE = (ast.Name, ast.Subscript, ast.Constant)
+_FEW = 5
+_MOST = 12  # parts of an expression: in a longer one nothing is moved
+
+
+def moved_operands(whole: ast.expr) -> Iterator[ast.expr]:
+    """An expression with one operand taken from where it is and put to another part of it, with the same operator."""
+    parts = [each for each in ast.walk(whole) if isinstance(each, ast.BinOp | ast.Name | ast.Call | ast.Subscript)]
+    sums = [each for each in parts if isinstance(each, ast.BinOp)]
+    for node in sums if len(sums) <= _MOST else ():
+        for operand, rest in ((node.right, node.left), (node.left, node.right)):
+            if not (isinstance(operand, _SIMPLE) or code_of(operand).startswith("across(")) or (
+                operand is node.left and not isinstance(node.op, ast.Add | ast.Mult)
+            ):
+                continue
+            bare = swapped(whole, node, rest)
+            if len(sums) <= _FEW and isinstance(node.op, ast.Add):  # made once more in another part
+                for part in parts:
+                    if isinstance(part, ast.Name) and part is not operand and _stands(part, whole):
+                        yield swapped(whole, part, ast.BinOp(part, node.op, operand))
+            for part in parts:
+                there = any(each is part for each in ast.walk(bare))
+                if there and part is not node and part is not operand and _stands(part, bare):
+                    yield swapped(bare, part, ast.BinOp(part, node.op, operand))
+
+
+def _stands(part: ast.expr, whole: ast.AST) -> bool:
+    """Whether a part is read as a number: no function's name, and nothing within an index."""
+    for each in ast.walk(whole):
+        if isinstance(each, ast.Call) and any(inner is part for inner in ast.walk(each.func)):
+            return False
+        if isinstance(each, ast.Subscript) and each is not part and any(inner is part for inner in ast.walk(each)):
+            return False
+    return True
+
+
+def resigned(node: ast.expr) -> Iterator[ast.expr]:
+    """A sum with all of its terms taken away."""
+    terms, ops = node, 0
+    while isinstance(terms, ast.BinOp) and isinstance(terms.op, ast.Add | ast.Sub):
+        ops += isinstance(terms.op, ast.Add)
+        terms = terms.left
+    if ops > 1:
+        yield _taken(node)
+
+
+def _taken(node: ast.expr) -> ast.expr:
+    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)):
+        return node
+    return ast.BinOp(_taken(node.left), ast.Sub(), node.right)
 
 
 def ungrouped(code: str) -> Iterator[tuple[str, ast.expr]]:
@@ -136,7 +191,7 @@ def _of_call(node: ast.Call, kin: Kin) -> Iterator[tuple[str, ast.expr]]:
         yield "exchanged", ast.Call(node.func, [args[0], args[2], args[1]], [])
         yield from (("branch", each) for each in args[1:])
         if not isinstance(args[1], ast.Call):
-            others = (parsed(code) for code in ("0", "1", "x", "6", "-x"))
+            others = (parsed(code) for code in ("0", "1", "x", "6", "-x", "x - 3", "x + 3", "3", "-3"))
             yield from (("branch", ast.Call(node.func, [args[0], each, args[2]], [])) for each in others)
     elif name == "np.clip":
         value, low, high = args
@@ -151,6 +206,8 @@ def _of_call(node: ast.Call, kin: Kin) -> Iterator[tuple[str, ast.expr]]:
             call = ast.Call(node.func, [inner, *args[1:]], node.keywords)
             made = (call, args[0].op, rest) if inner is args[0].left else (rest, args[0].op, call)
             yield "outwards", ast.BinOp(*made)
+        ends = (ast.Call(node.func, [each, *args[1:]], node.keywords) for each in (args[0].left, args[0].right))
+        yield "outwards", ast.BinOp(next(ends), args[0].op, next(ends))
     for keyword in node.keywords:
         if keyword.arg == "axis" and isinstance(keyword.value, ast.Tuple):
             rests = [each for each in node.keywords if each is not keyword]
@@ -162,7 +219,11 @@ def _of_call(node: ast.Call, kin: Kin) -> Iterator[tuple[str, ast.expr]]:
 def _of_range(count: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     code = code_of(count)
     forms = {"skip first": "range(1, {})", "skip last": "range({} - 1)", "only first": "range(1)"}
-    forms |= {"one more": "range({} + 1)", "only last": "range({0} - 1, {0})"}
+    forms |= {
+        "only middle": "range({0} // 2, {0} // 2 + 1)",
+        "one more": "range({} + 1)",
+        "only last": "range({0} - 1, {0})",
+    }
     for kind, form in forms.items():
         yield kind, parsed(form.format(code))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "Expression",
@@ -19,9 +19,11 @@ __all__ = [
     "parsed",
     "parts_of",
     "role_of",
+    "swapped",
     "with_steps",
 ]
 
+Node = TypeVar("Node", bound=ast.AST)
 Path = tuple[tuple[str, int | None], ...]  # of a part within a tree: fields, and places in lists
 Step = tuple[Path, ast.AST | None]  # a part, and what is in its place; None where it is left out
 
@@ -52,7 +54,10 @@ def with_steps(tree: ast.FunctionDef, steps: Sequence[Step]) -> ast.FunctionDef:
         if within is None:
             outer.append((path, new))
         else:
-            outer[within] = (outer[within][0], _swapped(outer[within][1], at_path(tree, path), new))
+            place, part = outer[within]
+            if part is None or new is None:
+                raise ValueError("one slip is within another one")
+            outer[within] = (place, swapped(part, at_path(tree, path), new))
     made: ast.AST = tree
     for path, new in sorted(outer, key=lambda step: [(field, at or 0) for field, at in step[0]], reverse=True):
         made = _set(made, path, new)
@@ -60,8 +65,14 @@ def with_steps(tree: ast.FunctionDef, steps: Sequence[Step]) -> ast.FunctionDef:
     return made
 
 
-def _swapped(tree: ast.AST | None, old: ast.AST, new: ast.AST | None) -> ast.AST:
-    """A part in which a node that it shares with the original one is another one."""
+def swapped(tree: Node, old: ast.AST, new: ast.AST) -> Node:
+    """A part in which a node of it, the object itself, is another one.
+
+    Raises
+    ------
+    ValueError
+        if it is not there.
+    """
     found = []
 
     def swap(value: Any) -> Any:
@@ -70,17 +81,16 @@ def _swapped(tree: ast.AST | None, old: ast.AST, new: ast.AST | None) -> ast.AST
             return new
         if isinstance(value, list):
             return [swap(each) for each in value]
-        if not isinstance(value, ast.AST):
+        if not any(each is old for each in ast.walk(value)) if isinstance(value, ast.AST) else True:
             return value
         made = copy.copy(value)
         for field, each in ast.iter_fields(value):
             setattr(made, field, swap(each))
         return made
 
-    made = swap(tree)
-    if not found or new is None:
+    made: Node = swap(tree)
+    if not found:
         raise ValueError("one slip is within another one")
-    assert isinstance(made, ast.AST)
     return made
 
 
@@ -94,7 +104,7 @@ def _set(tree: ast.AST, path: Path, new: ast.AST | None) -> ast.AST:
         setattr(made, field, new if not rest else _set(value, tuple(rest), new))
     else:
         middle = [each for each in (new,) if each is not None] if not rest else [_set(value[at], tuple(rest), new)]
-        setattr(made, field, [*value[:at], *middle, *value[at + 1 :]] or [ast.Pass()])
+        setattr(made, field, [*value[:at], *middle, *value[at + 1 :]] or [ast.fix_missing_locations(ast.Pass())])
     return made
 
 

@@ -110,6 +110,21 @@ def pointwise(x: Array, w: Array, b: Array) -> Array:
     return y
 
 
+def pointwise_from_bias(x: Array, w: Array, b: Array) -> Array:
+    """Sums that begin with the bias."""
+    N, C, H, W = x.shape
+    K, C = w.shape
+    y = np.zeros((N, K, H, W))
+    for k in range(K):
+        for h in range(H):
+            for v in range(W):
+                total = b[k]
+                for c in range(C):
+                    total = total + x[:, c, h, v] * w[k, c]
+                y[:, k, h, v] = total
+    return y
+
+
 def look(x: Array, w: Array, stride: Pair, pad: tuple[Pair, Pair]) -> Array:
     """A depthwise convolution without a bias, of all images and channels at once."""
     N, C, H, W = x.shape
@@ -143,6 +158,26 @@ def mix(x: Array, w: Array) -> Array:
 def separable(x: Array, depthwise_w: Array, pointwise_w: Array, *, stride: Pair, pad: tuple[Pair, Pair]) -> Array:
     """One after the other."""
     y = look(x, depthwise_w, stride, pad)
+    return mix(y, pointwise_w)
+
+
+def separable_patches(
+    x: Array, depthwise_w: Array, pointwise_w: Array, *, stride: Pair, pad: tuple[Pair, Pair]
+) -> Array:
+    """Each patch of the padded image times the kernels, then the channels."""
+    (top, bottom), (left, right) = pad
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    N, _, H, W = x.shape
+    C, R, S = depthwise_w.shape
+    P = (H - R) // stride[0] + 1
+    Q = (W - S) // stride[1] + 1
+    y = np.zeros((N, C, P, Q))
+    for p in range(P):
+        for q in range(Q):
+            h = p * stride[0]
+            v = q * stride[1]
+            patch = x[:, :, h : h + R, v : v + S]
+            y[:, :, p, q] = np.sum(patch * depthwise_w, axis=(2, 3))
     return mix(y, pointwise_w)
 
 

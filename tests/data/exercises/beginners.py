@@ -308,15 +308,12 @@ WRONG["netadapt_choice"] = {
 }  # fmt: skip
 
 UNNAMED: dict[str, tuple[str, ...]] = {
-    "depthwise": ("bias before, inside padded", "stride on the window step"),
     "pointwise": ("rounded to int", "bias only in the first pixel"),
     "v1_block": ("depthwise params for both norms",),
     "inverted_residual": ("stride on expansion input",),
     "inverted_residual_se": ("gate after projection where it fits",),
     "hard_sigmoid": ("ends swapped",),
-    "hard_swish": ("relu of x + 3",),
-    "batch_norm": ("mean and var swapped", "eps after root"),
+    "batch_norm": ("mean and var swapped", "eps subtracted"),
     "fold": ("only first filter",),
     "same_padding": ("stride and dilation swapped",),
-    "block_rows": ("one block too few",),
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from data.exercises import beginners, blocks, filters, functions, rules
+from data.exercises import beginners, blocks, filters, functions, last_beginners, more_beginners, rules
 
-SETS = (beginners,)  # written before the catalogue was read, one after the other
+SETS = (beginners, more_beginners, last_beginners)  # written before the catalogue was read, one after the other
 ANSWERS = {**filters.ANSWERS, **blocks.ANSWERS, **functions.ANSWERS, **rules.ANSWERS}
 
 
