@@ -60,12 +60,17 @@ def by_vendor(graph: Graph, names: Collection[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return _BEHIND.sub("", name).translate(str.maketrans("/:-", "...")).strip(".").casefold()
+    return _whole(_BEHIND.sub("", name))
+
+
+def _whole(name: str) -> str:
+    return name.translate(str.maketrans("/:-", "...")).strip(".").casefold()
 
 
 def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
     """Names that are a module's, under the prefix that most have."""
     node_of = {_plain(module): node for node, module in modules.items()}
+    whole = {_plain(module): _whole(module) for module in modules.values()}
     prefixes: Counter[str] = Counter()
     for name in plain.values():
         parts = name.split(".")
@@ -79,7 +84,10 @@ def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, st
     hits = {
         source: node_of[name[len(ahead) :]]
         for source, name in plain.items()
-        if name.startswith(ahead) and name[len(ahead) :] in node_of
+        if name.startswith(ahead)
+        and name[len(ahead) :] in node_of
+        # A name that lacks what the module's ends in is that of a container: 'conv.1', not 'conv.1.0'.
+        and _whole(source).removeprefix(ahead).startswith(whole[name[len(ahead) :]])
     }
     count = Counter(hits.values())
     return {source: node for source, node in hits.items() if count[node] == 1}

@@ -232,6 +232,19 @@ def test_activations_alone_are_known_by_their_numbers_however_wrong_they_are():
     assert {each.source: node for node, each in found.tensors.items()} == dumped
 
 
+def test_a_container_of_modules_is_no_convolution():
+    """PyTorch's hooks on containers give what their last module makes."""
+    net, golden = network()
+    names = SCHEMES["torchvision"].modules(net.graph)
+    dumped = {}
+    for unit in net.graph.units():
+        if unit.act is not None and unit.norm is not None:
+            head, _, last = names[unit.norm.name].rpartition(".")
+            dumped |= {f"{head}.{int(last) + 1}": golden[unit.act.name], head: golden[unit.act.name]}
+    found = matched(dumped, golden, network=net)
+    assert all(net.graph[node].op in ("relu6", "flatten", "avg_pool2d") for node in found.tensors)
+
+
 def test_the_batch_may_be_the_last_axis():
     _, golden = network()
     found = matched({name: y.transpose(1, 2, 3, 0) for name, y in golden.items() if y.ndim == 4}, golden)
