@@ -169,9 +169,13 @@ class Bound:
     def _result(self) -> tuple[Array, float]:
         if self.is_one:
             return self.edge.y, self.measured(self.edge.variance)
-        y, variance = like(self.edge.y, self.shape), like(self.edge.variance, self.shape)
+        whole = self.__dict__.get("y")
+        y = like(self.edge.y, self.shape) if whole is None else whole
+        variance = like(self.edge.variance, self.shape)
         for where, part in self:
-            y[where], variance[where] = part.y, part.variance
+            variance[where] = part.variance
+            if whole is None:
+                y[where] = part.y
         return y, self.measured(variance)
 
 
