@@ -81,7 +81,8 @@ def _param(name: str, slot: str, shape: tuple[int, ...]) -> npt.NDArray[np.float
     match slot:
         case "w":
             # (K, C, R, S) and (K, C) sum over all but the first axis; so does depthwise (C, R, S).
-            values = _signed(name, shape) * math.sqrt(6 / math.prod(shape[1:]))
+            values = _signed(name, shape)
+            values *= math.sqrt(6 / math.prod(shape[1:]))
         case "gamma":
             values = 0.6 + 0.8 * _uniform(name, shape)
         case "var":
@@ -94,10 +95,15 @@ def _param(name: str, slot: str, shape: tuple[int, ...]) -> npt.NDArray[np.float
 def _uniform(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Numbers in [0, 1), multiples of 2**-53."""
     bits = np.random.PCG64([_SEED, zlib.crc32(name.encode())])
-    u: npt.NDArray[np.float64] = (bits.random_raw(math.prod(shape)) >> np.uint64(11)) * np.float64(2.0**-53)
+    raw = bits.random_raw(math.prod(shape))
+    raw >>= np.uint64(11)
+    u: npt.NDArray[np.float64] = raw * np.float64(2.0**-53)
     return u.reshape(shape)
 
 
 def _signed(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Numbers in [-1, 1)."""
-    return 2 * _uniform(name, shape) - 1
+    u = _uniform(name, shape)
+    u *= 2
+    u -= 1
+    return u
