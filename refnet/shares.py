@@ -127,7 +127,7 @@ class _Helper:
             return
         # The pipe stays open until the last answer is there: where it closes before, who asked is gone.
         with contextlib.suppress(OSError, ValueError, EOFError, pickle.UnpicklingError), self.process.stdin as requests:
-            requests.write(pickle.dumps(self.message, pickle.HIGHEST_PROTOCOL))
+            pickle.dump(self.message, requests, pickle.HIGHEST_PROTOCOL)  # array by array, and never whole
             for share in self.turns.of(self.first):
                 requests.write(pickle.dumps(share))
                 requests.flush()
