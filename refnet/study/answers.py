@@ -122,9 +122,22 @@ def fault_of(error: BaseException, path: str) -> Blemish:
 
 def _words(error: BaseException) -> str:
     try:
-        return str(error)
+        return _shortened(str(error), 300)
     except Exception:  # of a class of the reader's own
         return ""
+
+
+def _written(made: Any) -> str:
+    try:
+        return repr(made)
+    except Exception:  # of a class of the reader's own
+        return f"a value of type {type(made).__name__}"
+
+
+def _shortened(text: str, most: int = 80) -> str:
+    """On one line, and not too long for a sentence."""
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def _arrays(given: Mapping[str, Any]) -> dict[str, Array]:
@@ -174,11 +187,14 @@ def _whole(kind: str, made: Any) -> Returned:
     """Whole numbers: one, two, or rows of five."""
     wanted = {"number": (), "numbers": (2,), "rows": (-1, 5)}[kind]
     try:
-        found = np.array([list(row) for row in made] if kind == "rows" else made, dtype=np.float64)
+        plain = np.array([list(row) for row in made] if kind == "rows" else made)
+        if plain.dtype.kind not in "iufb":
+            raise TypeError("these are no numbers")
+        found = plain.astype(np.float64)
         same = found.ndim == len(wanted) and all(n in (-1, side) for n, side in zip(wanted, found.shape, strict=True))
         same = same and bool(np.all(found == np.rint(found)) and np.all(np.abs(found) < _LARGE))
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # of a class of the reader's own, which may raise anything
         same = False
     if not same:
-        return Returned((), (Blemish("numbers", {"found": repr(made)[:80], "wanted": kind}),))
+        return Returned((), (Blemish("numbers", {"found": _shortened(_written(made)), "wanted": kind}),))
     return Returned((np.atleast_1d(found.astype(np.int64)),))

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 from refnet import child
 from refnet.errors import FormatError, RequestError
 from refnet.study.answers import Blemish, Returned, answers_of, check_call, fault_of
+from refnet.study.cases import Case
 from refnet.study.exercises import Exercise, exercise_of
 
 __all__ = ["answer_in_child", "answers_of_file"]
@@ -135,11 +137,19 @@ def answer_in_child(path: str, name: str, folder: str, seed: str) -> None:
     except BaseException as error:  # whatever the reader's file raises
         _write(Path(folder, "load.json"), dict(fault_of(error, path).facts))
         os._exit(0)
-    for index, answer in enumerate(answers_of(exercise, cases, function, path)):
+    for index, answer in enumerate(_answers(exercise, cases, function, path)):
         np.savez(Path(folder, f"{index}.npz"), *answer.arrays)
         _write(Path(folder, f"{index}.json"), [(fault.kind, dict(fault.facts)) for fault in answer.faults])
     sys.stdout.flush()
     os._exit(0)  # whatever threads the reader's code has left
+
+
+def _answers(exercise: Exercise, cases: Sequence[Case], function: Callable[..., Any], path: str) -> Iterator[Returned]:
+    """The answers; an interrupt is the reader's own here, since that of a person ends the process that waits."""
+    try:
+        yield from answers_of(exercise, cases, function, path)
+    except KeyboardInterrupt as error:
+        yield Returned((), (fault_of(error, path),))
 
 
 def _loaded(path: str) -> ModuleType:

@@ -164,6 +164,31 @@ def test_what_is_no_pair_of_numbers_is_said_to_be_none(answer):
     assert [fault.kind for _, fault in grade.faults] == ["numbers"]
 
 
+class Unwritten:
+    def __repr__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "answer", [Unwritten(), np.zeros((2, 2), complex), np.array([None]), np.ma.zeros(3), iter("a")]
+)
+@pytest.mark.parametrize("name", ["same_padding", "block_rows", "depthwise", "fold"])
+def test_whatever_is_returned_is_told_on_one_line(name, answer, recwarn):
+    grade = grade_of(EXERCISES[name], lambda *a, **k: answer)
+    assert not grade.passed
+    assert not any("\n" in line for line in grade_lines(grade))
+    assert not recwarn.list
+
+
+def test_what_an_exception_says_on_several_lines_is_told_on_one():
+    def hard_swish(x):
+        raise ValueError("one\ntwo" * 1000)
+
+    (line,) = [line for line in grade_lines(grade_of(EXERCISES["hard_swish"], hard_swish)) if line.startswith("Case")]
+    assert "ValueError: one two" in line
+    assert len(line) < 500
+
+
 def test_pads_that_leave_no_window_are_graded_all_the_same():
     """A pad of one less than the rule's, which may be below zero."""
 

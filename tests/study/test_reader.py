@@ -55,6 +55,7 @@ BODIES = {
     "return": "it returns nothing: end it with return y",
     "import numpy as np\n    return np.ones(1 << 44)": "it raises",
     "input()": "it raises EOFError",
+    "raise KeyboardInterrupt": "it raises KeyboardInterrupt",
     "x[:] = 0\n    return x": "it changes x",
 }
 
