@@ -174,7 +174,7 @@ def _taken(exercise: Exercise, case: Case, made: Any) -> Returned:
             return Returned((), (Blemish("large", {"found": array.shape, "wanted": right.shape}),))
         if array.shape != right.shape:
             faults["shape"] = Blemish("shape", {"found": array.shape, "wanted": right.shape})
-        if array.dtype != case.dtype:
+        if array.dtype.newbyteorder("=") != case.dtype:
             faults["dtype"] = Blemish("dtype", {"found": array.dtype.name, "wanted": str(case.dtype)})
         if not np.isfinite(array).all():
             count = int(np.count_nonzero(~np.isfinite(array)))
