@@ -32,7 +32,6 @@ Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
 _LARGE, _CHANNELS = 1 << 14, 16  # elements of a tensor, and channels of it, so that a part of it takes less time
-_SHARES = 2  # for each process: more have to run more of what lies before them, fewer leave one waiting for the other
 _PART, _SURE = 8, 2.0  # which part of the channels is tried first, and how much more than enough it has to move
 
 
@@ -81,8 +80,8 @@ def detectability(net: Network, x: Array, *, jobs: int = 1) -> list[Detectabilit
     """
     x = net.checked(x)
     seen: _Sites = {}
-    shares = 1 if jobs == 1 else _SHARES * jobs
-    for sites in in_shares(sites_of_share, (net.graph, dict(net.params), x), shares, jobs):
+    # One share each: the later of more shares would run again all that lies before them.
+    for sites in in_shares(sites_of_share, (net.graph, dict(net.params), x), jobs):
         for key, site in sites.items():  # what two shares have is the earlier segment's
             if key not in seen or site.segment < seen[key].segment:
                 seen[key] = site
