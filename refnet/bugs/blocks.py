@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.bugs.activations import plain_activations
 from refnet.bugs.changes import Change, without
-from refnet.bugs.segments import Segment, cut
+from refnet.bugs.segments import Segment, from_elsewhere
 from refnet.graph import Node
 from refnet.networks.dialects import Dialect
 from refnet.networks.plan import round_width
@@ -54,12 +54,9 @@ def _pooled_first(segment: Segment, pool: Node) -> Iterator[Change]:
         alone = all(node is pool or act.name not in node.inputs for node in segment.graph.nodes)
         if not (alone and segment.end != act.name):  # else it is the same as if all of it came first
             yield Change(pool.name, "pooled", nodes={pool.name: (reader,)})
-    elif before in segment.available:
-        given = {before: segment.available[before]}
-        yield Change(pool.name, "pooled", nodes={pool.name: (reader,)}, given=given)
     elif segment.available:
-        made = cut(segment.parts, segment.params, before, segment.available, judged=False)
-        yield Change(pool.name, "pooled", nodes={pool.name: (*made.graph.nodes, reader)}, given=made.given)
+        made, given = from_elsewhere(segment, before)
+        yield Change(pool.name, "pooled", nodes={pool.name: (*made, reader)}, given=given)
 
 
 def _squeezed_first(segment: Segment, act: Node, scale: Node) -> dict[str, tuple[Node, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from refnet.bugs.changes import Change, with_attrs
-from refnet.bugs.segments import Segment, cut
+from refnet.bugs.segments import Segment, from_elsewhere
 from refnet.graph import Node, is_global
 
 _KERNEL, _STRIDE = (49, 49), (16, 20)  # of the paper's pool, which is meant for
@@ -69,13 +69,8 @@ def lraspp_branch(segment: Segment) -> Iterator[Change]:
             continue
         for other in segment.parts.twins(source):
             if other in segment.graph or segment.available:
-                reader, given = replace(join.low, inputs=(other,)), {}
-                nodes: dict[str, tuple[Node, ...]] = {join.low.name: (reader,)}
-                if other in segment.available:
-                    given = {other: segment.available[other]}
-                elif other not in segment.graph:  # made again of what the port has dumped before it
-                    made = cut(segment.parts, segment.params, other, segment.available, judged=False)
-                    nodes, given = {join.low.name: (*made.graph.nodes, reader)}, dict(made.given)
+                made, given = ((), {}) if other in segment.graph else from_elsewhere(segment, other)
+                nodes = {join.low.name: (*made, replace(join.low, inputs=(other,)))}
                 later = segment.parts.block_of(other) - segment.parts.block_of(source)
                 yield Change(join.low.name, f"{later:+d}", {"found": other, "known": source}, nodes=nodes, given=given)
 

@@ -165,6 +165,17 @@ def cut(
     return Segment(part, params, given, parts, tensors, tensors[end] if judged else None)
 
 
+def from_elsewhere(segment: Segment, name: str) -> tuple[tuple[Node, ...], dict[str, Array]]:
+    """What a segment needs to read a tensor that it does not make: nodes that make it again, and what is given.
+
+    As the candidate has it, if it does; else made of what the candidate has before it.
+    """
+    if name in segment.available:
+        return (), {name: segment.available[name]}
+    made = cut(segment.parts, segment.params, name, segment.available, judged=False)
+    return made.graph.nodes, dict(made.given)
+
+
 def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) -> Array:
     """What the segment makes, in one precision throughout."""
     params = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}

@@ -292,8 +292,9 @@ def rules_in_use(own: Preprocessing) -> Iterator[_Said]:
     for name, order in (("", slice(None)), ("bgr ", slice(None, None, -1))):
         for scale, mean, std in itertools.product(_DIVISORS, _MEANS, _STDS):
             made = _of_pixels(own, scale, mean, std, order)
-            if not np.isclose(_numbers(made), seen).all(axis=1).any():
-                seen = np.vstack([seen, _numbers(made)])
+            numbers = _numbers(made)
+            if not np.isclose(numbers, seen).all(axis=1).any():
+                seen = np.vstack([seen, numbers])
                 yield f"{name}rule", {"mean": mean, "std": std, "scale": scale}, made
 
 

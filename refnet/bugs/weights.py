@@ -246,7 +246,8 @@ def _held(segment: Segment, K: int) -> Array | None:
     )
     if len(mine) != K or mine.shape[1] <= 2:
         return None
-    off = np.flatnonzero(np.square(mine - theirs).sum(axis=1) > _NOTHING * np.square(mine - theirs).sum(axis=1).max())
+    errors = np.square(mine - theirs).sum(axis=1)
+    off = np.flatnonzero(errors > _NOTHING * errors.max())
     one, other = (y - y.mean(axis=1, keepdims=True) for y in (mine[off], theirs))
     with np.errstate(all="ignore"):
         one, other = (y / np.linalg.norm(y, axis=1, keepdims=True) for y in (one, other))

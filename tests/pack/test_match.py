@@ -218,14 +218,18 @@ def network():
     return Network(graph, params), {"input": x, **Network(graph, params).trace(x)}
 
 
-def test_activations_alone_are_known_by_their_numbers_however_wrong_they_are():
-    net, golden = network()
+def activations_in_containers(net):
+    """(container, place in it, node) of each activation, as torchvision numbers them: behind their batch norm."""
     names = SCHEMES["torchvision"].modules(net.graph)
-    dumped = {}
     for unit in net.graph.units():
         if unit.act is not None and unit.norm is not None:
             head, _, last = names[unit.norm.name].rpartition(".")
-            dumped[f"{head}.{int(last) + 1}"] = unit.act.name
+            yield head, int(last) + 1, unit.act.name
+
+
+def test_activations_alone_are_known_by_their_numbers_however_wrong_they_are():
+    net, golden = network()
+    dumped = {f"{head}.{place}": node for head, place, node in activations_in_containers(net)}
     noise = np.random.default_rng(0)
     wrong = {name: noise.random(golden[node].shape) for name, node in dumped.items()}
     found = matched(wrong, golden, network=net)
@@ -235,12 +239,9 @@ def test_activations_alone_are_known_by_their_numbers_however_wrong_they_are():
 def test_a_container_of_modules_is_no_convolution():
     """PyTorch's hooks on containers give what their last module makes."""
     net, golden = network()
-    names = SCHEMES["torchvision"].modules(net.graph)
     dumped = {}
-    for unit in net.graph.units():
-        if unit.act is not None and unit.norm is not None:
-            head, _, last = names[unit.norm.name].rpartition(".")
-            dumped |= {f"{head}.{int(last) + 1}": golden[unit.act.name], head: golden[unit.act.name]}
+    for head, place, node in activations_in_containers(net):
+        dumped |= {f"{head}.{place}": golden[node], head: golden[node]}
     found = matched(dumped, golden, network=net)
     assert all(net.graph[node].op in ("relu6", "flatten", "avg_pool2d") for node in found.tensors)
 
