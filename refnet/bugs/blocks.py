@@ -152,18 +152,18 @@ def shortcut_extra(segment: Segment) -> Iterator[Change]:
     for block in segment.parts.blocks:
         node, entry = segment.graph.by_name.get(block.exit), block.entry
         inside = entry in segment.graph
-        if node is None or block.add is not None or not (inside or entry in segment.available):
+        if node is None or block.add is not None or not (inside or segment.available):
             continue
-        given = {} if inside else {entry: segment.available[entry]}
+        made, given = ((), {}) if inside else from_elsewhere(segment, entry)
         (C, H, W), (K, P, Q) = segment.sizes[entry], segment.sizes[node.name]
         plain, step = replace(node, name=f"{node.name}.plain"), -(-H // P)
         if (C, H, W) == (K, P, Q):
             summed = Node(node.name, "add", (entry, plain.name))
-            yield Change(node.name, nodes={node.name: (plain, summed)}, given=given)
+            yield Change(node.name, nodes={node.name: (*made, plain, summed)}, given=given)
         elif C <= K and (-(-H // step), -(-W // step)) == (P, Q):
             filters = {"stride": (step, step), "pad": ((0, 0), (0, 0)), "dilation": (1, 1)}
             wide = Node(f"{node.name}.wide", "conv2d", (entry,), {"w": (K, C, 1, 1)}, filters)
-            nodes = (plain, wide, Node(node.name, "add", (wide.name, plain.name)))
+            nodes = (*made, plain, wide, Node(node.name, "add", (wide.name, plain.name)))
             params = {f"{wide.name}.w": np.eye(K, C).reshape(K, C, 1, 1)}
             yield Change(node.name, "zeros", nodes={node.name: nodes}, params=params, given=given)
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import numpy.typing as npt
 
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
 from refnet.ops import OPS
 
 __all__ = ["first_channels"]
-
-Array = npt.NDArray[Any]
 
 _FILTERS = ("conv2d", "pointwise_conv2d")  # a channel of the result is made of all channels that are read
 # A channel of the result is made of the same channel of what is read.
@@ -30,26 +25,28 @@ def first_channels(segment: Segment, count: int) -> Segment | None:
     ----------
     count : less than the channels of the result
     """
-    if segment.view is not None or segment.slack:
+    if segment.view is not None:
         return None
-    parted, whole = {segment.end}, set[str]()
-    params: dict[str, Array] = {}
+    parted, whole, first = {segment.end}, set[str](), set[str]()  # tensors, and params, of which those are enough
     for node in reversed(segment.graph.nodes):
         if node.name not in parted:
             whole.update(node.inputs)
-            params |= {name: segment.params[name] for name in _names(node)}
         elif node.op in _FILTERS:
             whole.update(node.inputs)
-            params |= {name: segment.params[name][:count] for name in _names(node)}
+            first.update(_names(node))
         elif node.op in _BY_CHANNEL or (OPS[node.op].kind in _BY_ELEMENT and not node.params):
             parted.update(node.inputs)
-            params |= {name: segment.params[name][:count] for name in _names(node)}
+            first.update(_names(node))
         else:
             return None
     if parted & whole:
         return None
-    given = {name: y[:, :count] if name in parted else y for name, y in segment.given.items()}
-    return replace(segment, params=params, given=given)
+    part = {name: (slice(count),) for name in first} | {name: (slice(None), slice(count)) for name in parted}
+    params = {name: segment.params[name][part.get(name, ())] for name in segment.graph.params()}
+    given = {name: y[part.get(name, ())] for name, y in segment.given.items()}
+    known = params.keys() | given.keys()
+    slack = {name: y[part.get(name, ())] for name, y in segment.slack.items() if name in known}
+    return replace(segment, params=params, given=given, slack=slack)
 
 
 def _names(node: Node) -> tuple[str, ...]:

@@ -118,14 +118,14 @@ class Segment:
         return self.params[f"{node.name}.{slot}"]
 
     def changed(self, change: Change) -> Segment:
-        """The segment with a change made; params of a node go to the nodes in its place, unless they are changed too.
+        """The segment with a change made; params of a node go to new nodes in its place, unless they are changed too.
 
         Of a change that also changes the shape of params nothing is made.
         """
         params = dict(self.params)
         for name, new in change.nodes.items():
             moved = {f"{node.name}.{slot}": f"{name}.{slot}" for node in new for slot in node.params}
-            params |= {key: params[old] for key, old in moved.items() if old in params}
+            params |= {key: params[old] for key, old in moved.items() if old in params and key not in params}
         arrays = {name: each.value if isinstance(each, Expected) else each for name, each in change.params.items()}
         given = {name: each.value if isinstance(each, Expected) else each for name, each in change.given.items()}
         slack = {name: each.slack for name, each in change.given.items() if isinstance(each, Expected)}
@@ -135,7 +135,7 @@ class Segment:
             graph=replace(self.graph, nodes=tuple(nodes)),
             params={**params, **arrays},
             given={**self.given, **given},
-            slack={**self.slack, **slack},
+            slack={**self.slack, **slack} if slack else self.slack,
             view=_then(self.view, change.view),
             precision=change.precision or self.precision,
         )

@@ -196,13 +196,22 @@ class Diagnosis:
         yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
 
     def _fitting(self, tried: Iterable[Way]) -> Iterator[Cause]:
-        """Those that the yardstick accepts; of those that move no bound, only what comes closer can be one."""
+        """Those that the yardstick accepts; of those that move no bound, only what comes closer can be one.
+
+        Where nothing rounds, what makes the same numbers by sums and products may be one too: a ReLU of large values.
+        """
         assert self.ways is not None
         for way in tried:
             self.budget.check()
             loose = way.changed is not None and way.changed.precision is not None
-            if loose or way.residual < self.ways.before:
+            same = way.residual == self.ways.before and self._is_unrounded
+            if loose or same or way.residual < self.ways.before:
                 yield from self._judged(way, self.budget.check)
+
+    @cached_property
+    def _is_unrounded(self) -> bool:
+        """Whether a short segment makes exact numbers, of which any error is too much."""
+        return not self.long and limit(self.segment, self.precision).rms == 0
 
     def _judged(self, way: Way, check: Callable[[], None]) -> Iterator[Cause]:
         assert self.ways is not None

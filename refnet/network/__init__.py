@@ -116,7 +116,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: a session is made anew wherever it is needed."""
-        return {"graph": self.graph, "params": self.params, "threads": self.threads}
+        return {"graph": self.graph, "params": self.params, "threads": self.threads, "folded": self.folded}
 
     def trace(self, x: Array) -> dict[str, Array]:
         """Run the network and keep the tensor of every node, by name, in order of execution."""

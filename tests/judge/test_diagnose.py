@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from data.ports.exam import PORTS, marks
 
+from refnet import build, random_params
 from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
@@ -36,8 +37,7 @@ def test_a_port_written_apart_from_the_catalogue_is_located_and_named(port):
     for mark in marks(port):
         assert not mark.innocent, "an innocent layer is accused"
         assert mark.located, f"{mark.bug} is not located"
-        if port["file"] != "v2_option_a.npz":  # a shortcut from a tensor that is not dumped
-            assert mark.named, f"{mark.bug} is not named"
+        assert mark.named, f"{mark.bug} is not named"
 
 
 SAMPLED = ("V1", "V2", "MnasNet A1", "V3 Small, SAME", "d-li14", "LR-ASPP")
@@ -200,3 +200,14 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
     }  # of shapes and formats
     assert {bug.id for bug in REPLAYED} - applied <= elsewhere
     assert all(bug.sentence and (not bug.link or bug.link.startswith("https://")) for bug in BUGS.values())
+
+
+def test_an_activation_that_only_rounds_what_a_relu_keeps_is_named():
+    """Hard swish is the ReLU itself beyond 3 and below -3: a port's own multiplication and division show it alone."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.25, size=(32, 32), classes=10)
+    act = "block1.se.reduce.act"
+    x = np.float32([300.7, -20.3, 41.9, -5.1, 77.3, 12.7, -8.8, 901.1]).reshape(1, 8, 1, 1)
+    tensors = {act.removesuffix(".act"): x, act: x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)}
+    assert (tensors[act] != np.maximum(x, 0)).any()
+    segment = cut(Parts(graph), random_params(graph), act, tensors)
+    assert {cause.ids for cause in diagnose(segment, FLOAT32)} >= {("act-swap",)}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from refnet import Network, build, probe, random_params, read_pack, write_pack
+from refnet import Network, build, load, probe, random_input, random_params, read_pack, write_pack
+from refnet.graph import SOURCE
 from refnet.judge.compare import compare
-from refnet.networks.rewrite import fold_graph, norms
-from refnet.pack.folded import fold_slack
+from refnet.networks.rewrite import fold_batch_norm, fold_graph, fold_terms, norms
+from refnet.pack.folded import _TERMS, fold_slack
 
 MODEL, SIZE = "torchvision/mobilenet_v2", (64, 96)
 
@@ -43,9 +45,57 @@ def test_a_port_that_folds_by_itself_holds(made):
 
 def test_without_the_folds_own_rounding_it_would_not(made, monkeypatch):
     net, x, path = made
-    pack = read_pack(path)
-    manifest = {key: value for key, value in pack.manifest.items() if key != "folded"}
-    assert not compare(replace(pack, manifest=manifest), folded_by_hand(net).trace(x), explain=False).holds
+    monkeypatch.setattr("refnet.judge.tensors.fold_slack", lambda pack: {})
+    assert not compare(path, folded_by_hand(net).trace(x), explain=False).holds
+
+
+@pytest.fixture(scope="module")
+def came_folded(made, tmp_path_factory):
+    """A pack of the same folded network, of which nothing but the folded weights is known."""
+    net, x, _ = made
+    path = tmp_path_factory.mktemp("came") / "pack"
+    write_pack(Network(*fold_batch_norm(net.graph, net.params)), x, path)
+    return path
+
+
+def test_a_port_beside_a_network_that_came_folded_holds(made, came_folded):
+    net, x, _ = made
+    assert compare(came_folded, folded_by_hand(net).trace(x)).holds
+    assert compare(came_folded, net.trace(x)).holds
+
+
+def test_a_small_mistake_beside_a_network_that_came_folded_is_seen(made, came_folded):
+    net, x, _ = made
+
+    def edit(conv, w):
+        return w * np.float32(1.0001) if conv == "block3.expand" else w
+
+    assert compare(came_folded, folded_by_hand(net, edit).trace(x), explain=False).wrong() == ["block3.expand"]
+
+
+@pytest.mark.parametrize(("name", "of"), [("digits, the probe", 0.3), ("digits, noise", 0.3)])
+def test_no_terms_that_cancelled_are_larger_than_what_a_pack_takes_them_for(name, of):
+    """The table of `folded._TERMS`: by network, the largest share of what is taken that the terms are.
+
+    torchvision's MobileNetV2 (ImageNet), of the probe 0.81, of noise 0.83; it is not shipped, and so not asked here.
+    """
+    net = load()
+    x = probe(net.graph, 1) if name.endswith("probe") else random_input(net.graph, 1)
+    folded, terms = Network(*fold_batch_norm(net.graph, net.params)), fold_terms(net.graph, net.params)
+    tensors, most = {SOURCE: x, **folded.trace(x)}, 0.0
+    for conv, known in terms.items():
+        w, b = (folded.params[f"{conv}.{slot}"] for slot in ("w", "b"))
+        size = np.abs(tensors[folded.graph[conv].inputs[0]]).max()
+        taken = _TERMS * size * np.linalg.norm(w.reshape(len(w), -1), axis=1) + np.abs(b)
+        most = max(most, float((known / taken).max()))
+    assert most < of
+
+
+def test_a_pickled_network_knows_how_it_was_folded(made):
+    net, _, _ = made
+    folded = net.fold()
+    again = pickle.loads(pickle.dumps(folded))
+    assert again.folded.keys() == folded.folded.keys()
 
 
 def test_a_port_that_does_not_fold_holds(made):

@@ -151,7 +151,8 @@ def bound(
     -------
     Bound
     """
-    loose = {name: np.asarray(each, dtype) for name, each in (slack or {}).items()}
+    slack = slack or {}
+    loose = {name: np.asarray(slack[name], dtype) for name in (*graph.params(), *given) if name in slack}
     exact = {name: np.asarray(params[name], dtype) for name in graph.params()}
     arrays = {name: Loose(array, loose[name]) if name in loose else array for name, array in exact.items()}
     rules = sys.modules[__name__]
