@@ -215,19 +215,22 @@ class Graph:
         ----------
         keep : names of tensors that are wanted, so that what follows them is no longer of their unit
         """
-        wanted = frozenset(keep)
+        return self._cut_at(frozenset(keep)) if keep else list(self._units)
+
+    @cached_property
+    def _units(self) -> tuple[Unit, ...]:
+        return tuple(self._cut_at(frozenset()))
+
+    def _cut_at(self, wanted: frozenset[str]) -> list[Unit]:
         found: list[Unit] = []
         inside: set[str] = set()
-        for node in self.nodes:
-            if node.name in inside:
-                continue
+        for node in (each for each in self.nodes if each.name not in inside):
             norm = act = None
             if node.op in CONVOLUTIONS:
                 norm = self._followed_by(node, ("norm",), wanted)
                 act = self._followed_by(norm or node, ("activation", "gate"), wanted)
-            unit = Unit(node, norm, act)
-            inside |= {each.name for each in unit.nodes}
-            found.append(unit)
+            found.append(Unit(node, norm, act))
+            inside |= {each.name for each in found[-1].nodes}
         return found
 
     def _followed_by(self, node: Node, kinds: tuple[str, ...], wanted: Collection[str]) -> Node | None:

@@ -77,11 +77,13 @@ def _solved(segment: Segment, unit: UnitArrays, rule: Callable[[Array, Array], A
     for _, x in segment.values({norm.inputs[0]}):
         if x.shape != t.shape:
             return
-        centred, above = x - channel(unit["mean"]), t.astype(np.float64) - channel(unit["beta"])
-        axes = (0, 2, 3)
+        centred, above = x - channel(unit["mean"]), t.astype(np.float64)
+        above -= channel(unit["beta"])
+        if not kept.all():
+            centred[~kept] = above[~kept] = 0
         with np.errstate(all="ignore"):
-            energy = np.where(kept, centred**2, 0).sum(axis=axes)
-            s = np.where(kept, centred * above, 0).sum(axis=axes) / energy
+            energy = np.einsum("nchw,nchw->c", centred, centred)
+            s = np.einsum("nchw,nchw->c", centred, above) / energy
             eps = rule(unit["gamma"] / s, unit["var"])
             weight = energy / (unit["var"] + np.maximum(eps, 0)) ** 2
             rounded = np.abs(rule(unit["gamma"] / s * (1 + _STEP), unit["var"]) - eps)

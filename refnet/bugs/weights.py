@@ -156,15 +156,14 @@ def weights_elsewhere(segment: Segment) -> Iterator[Change]:
 
     Of a layer of the same shapes: of its convolution, of its batch norm, or of both.
     """
-    units = [
-        unit for unit in segment.whole.units() if {node.name for node in unit.nodes} & segment.graph.by_name.keys()
-    ]
+    every, here = segment.whole.units(), segment.graph.by_name
+    units = [unit for unit in every if any(node.name in here for node in unit.nodes)]
     if segment.candidate is None or len(units) > _LAYERS:  # a longer run holds too many to try all others
         return
     for unit in units:
-        nodes = [node for node in unit.nodes if node.params and node.name in segment.graph]
+        nodes = [node for node in unit.nodes if node.params and node.name in here]
         own = {"norm" if node.op == "batch_norm" else "conv": node for node in nodes}
-        for other in segment.whole.units() if own else ():
+        for other in every if own else ():
             theirs = {"conv": other.conv, "norm": other.norm}
             if all(_is_alike(node, theirs[kind]) for kind, node in own.items()):
                 yield from _with_arrays(segment, own, theirs, other.conv.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from refnet.judge.refit import refit, too_few
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS
-from refnet.readings.bounds import Precision
+from refnet.readings.bounds import Bound, Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
 __all__ = ["Feature", "describe", "of_other_weights"]
@@ -25,6 +26,7 @@ _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
 _CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
 _FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
+_FRACTION = 8  # of the channels: such a part is looked at first
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
 
@@ -43,32 +45,39 @@ class Feature(NamedTuple):
     facts: Mapping[str, Any]
 
 
-def describe(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
+def describe(segment: Segment, precision: Precision, honest: Bound | None = None) -> tuple[Feature, ...]:
     """What can be seen in the error of a segment's tensor; nothing where nothing stands out.
+
+    Parameters
+    ----------
+    honest : the segment's `limit`, where that is known
 
     An error has a form (a factor, a line for each channel, a shift, another order) if undoing it takes away most of the
     error and leaves no more than rounding does, by the same rms as for verdicts. Neither a fit by least squares nor a
     sort can leave more of an honest error than there is: a projection and a sort move no two tensors apart.
     """
     assert segment.candidate is not None
-    target, made = segment.candidate.astype(np.float64), limit(segment, precision)
-    if made.y.shape != target.shape:
+    made = honest or limit(segment, precision)
+    if made.y.shape != segment.candidate.shape:
         return ()
     if names := fast_algorithms(segment, precision):
         return (Feature("algorithm", {"names": names}),)
-    beyond = np.abs(target - made.y) > made.expected
+    target = np.empty_like(made.y)
+    target[...] = segment.candidate  # which lies in memory as the exact result does
+    error = target - made.y
+    before, beyond = root_mean_square(error), np.abs(error) > made.expected
     found = [_cut_off(beyond, target, made.y), _channels(beyond), _lines(beyond, target) or _border(beyond)]
     # What made the form may have rounded once more.
     own = max(precision.u, precision.u_store) * root_mean_square(target)
     # Of a batch norm alone a slope and an offset for each channel are its own arrays, others.
     norm = [node.op for node in segment.graph.nodes] == ["batch_norm"]
     for form in (_ratio, partial(_offset, 2 * precision.step), _shift, _permuted):
-        found.append(_undoing(form(target, made.y), made.rms, own))
+        found.append(_undoing(form(target, made.y, before), made.rms, own))
     if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
-        found.append(_undoing(_affine(target, made.y), made.rms, own))
+        found.append(_undoing(_affine(target, made.y, before), made.rms, own))
     if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
         left = root_mean_square(target - other.y)
-        if left <= made.rms + own and 2 * left < root_mean_square(target - made.y):
+        if left <= made.rms + own and 2 * left < before:
             found.append(Feature("weights", {"alike": other.alike}))
     return tuple(feature for feature in found if feature is not None)
 
@@ -178,23 +187,23 @@ def _border(beyond: Array) -> Feature | None:
     return Feature("border", {"sides": tuple(side for side, part in sides.items() if part.any())})
 
 
-def _ratio(target: Array, y: Array) -> Iterator[_Undone]:
+def _ratio(target: Array, y: Array, before: float) -> Iterator[_Undone]:
     """One factor throughout."""
     if square := float((y * y).sum()):
         factor = float((target * y).sum()) / square
-        left = root_mean_square(target - factor * y)
-        yield _Undone(Feature("ratio", {"factor": factor}), root_mean_square(target - y), left, abs(factor))
+        yield _Undone(Feature("ratio", {"factor": factor}), before, root_mean_square(target - factor * y), abs(factor))
 
 
-def _offset(step: float, target: Array, y: Array) -> Iterator[_Undone]:
+def _offset(step: float, target: Array, y: Array, before: float) -> Iterator[_Undone]:
     """One number more throughout; of integers, so many steps."""
-    constant = float((target - y).mean())
+    error = target - y
+    constant = float(error.mean())
     steps = {"steps": round(constant / step)} if step and round(constant / step) else {}
-    feature = Feature("offset", {"constant": constant, **steps})
-    yield _Undone(feature, root_mean_square(target - y), root_mean_square(target - y - constant))
+    error -= constant
+    yield _Undone(Feature("offset", {"constant": constant, **steps}), before, root_mean_square(error))
 
 
-def _affine(target: Array, y: Array) -> Iterator[_Undone]:
+def _affine(target: Array, y: Array, before: float) -> Iterator[_Undone]:
     """One slope and one offset a channel, of more points than two."""
     if y.ndim != 4 or y.shape[0] * y.shape[2] * y.shape[3] <= 2:
         return
@@ -204,20 +213,26 @@ def _affine(target: Array, y: Array) -> Iterator[_Undone]:
     slope = (target * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
     offset = target.mean(axis=axes, keepdims=True) - slope * y.mean(axis=axes, keepdims=True)
     left = root_mean_square(target - slope * y - offset)
-    yield _Undone(Feature("affine", {}), root_mean_square(target - y), left, float(np.abs(slope).max()))
+    yield _Undone(Feature("affine", {}), before, left, float(np.abs(slope).max()))
 
 
-def _shift(target: Array, y: Array) -> Iterator[_Undone]:
-    """Every point taken from another one, as far away as kernels reach."""
+def _shift(target: Array, y: Array, _: float) -> Iterator[_Undone]:
+    """Every point taken from another one, as far away as kernels reach; not those that the first channels refute."""
     if y.ndim != 4 or min(y.shape[2:]) <= 2 * _REACH:
         return
-    before, around = root_mean_square((target - y)[_INNER]), range(-_REACH, _REACH + 1)
+    H, W = y.shape[2:]
+    inner, around = target[_INNER], range(-_REACH, _REACH + 1)
+    before = root_mean_square(inner - y[_INNER])
+    few = (slice(None), slice(0, max(1, y.shape[1] // _FRACTION)))
+    part = inner[few].size / inner.size
     for pixels in ((dy, dx) for dy in around for dx in around):
-        moved = np.roll(y, pixels, axis=(2, 3))
-        yield _Undone(Feature("shift", {"pixels": pixels}), before, root_mean_square((target - moved)[_INNER]))
+        rows, columns = (slice(_REACH - by, side - _REACH - by) for by, side in zip(pixels, (H, W), strict=True))
+        moved = y[:, :, rows, columns]
+        if 2 * math.sqrt(part) * root_mean_square(inner[few] - moved[few]) < before:
+            yield _Undone(Feature("shift", {"pixels": pixels}), before, root_mean_square(inner - moved))
 
 
-def _permuted(target: Array, y: Array) -> Iterator[_Undone]:
+def _permuted(target: Array, y: Array, before: float) -> Iterator[_Undone]:
     """The same values in another order."""
     apart = root_mean_square(np.sort(target, axis=None) - np.sort(y, axis=None))
-    yield _Undone(Feature("permuted", {}), root_mean_square(target - y), apart)
+    yield _Undone(Feature("permuted", {}), before, apart)

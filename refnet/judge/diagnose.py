@@ -24,7 +24,7 @@ from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LOOSE, Extent, Way, Ways
-from refnet.judge.yardstick import judge_cause, judge_segment
+from refnet.judge.yardstick import is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
 __all__ = ["Cause", "Diagnosis", "diagnose", "misshapen", "overflown"]
@@ -115,7 +115,25 @@ class Diagnosis:
     @cached_property
     def features(self) -> tuple[Feature, ...]:
         """What can be seen in the error."""
-        return describe(self.segment, self.precision)
+        return self._looked[0]
+
+    @cached_property
+    def _looked(self) -> tuple[tuple[Feature, ...], bool]:
+        """That, and whether of the elements that are off most are suspect."""
+        assert self.segment.candidate is not None
+        made = limit(self.segment, self.precision)
+        if made.shape != self.segment.candidate.shape:
+            return (), False
+        error = np.empty_like(made.y)
+        error[...] = self.segment.candidate
+        error = np.abs(error - made.y)
+        suspect, off = int(np.count_nonzero(error > made.expected)), int(np.count_nonzero(error))
+        return describe(self.segment, self.precision, made), 2 * suspect > off
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the error has the look of coarse sums: of no form, and of the elements off most are suspect."""
+        return self._looked[1] and not self.features
 
     @property
     def long(self) -> bool:
@@ -171,7 +189,7 @@ class Diagnosis:
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield self._pairs(ways)
-        if _is_coarse(self):
+        if self.is_coarse:
             yield self._fitting(coarse)
 
     def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
@@ -248,13 +266,21 @@ class Diagnosis:
         firsts = sorted(closer, key=lambda way: way.residual)[:_PAIRED]
         for first in firsts:
             self.budget.expect(1)
-            for cause in self._fitting(list(ways.on_top(first, EXACT))):
+            for cause in self._fitting(list(ways.on_top(first, EXACT, self._is_open))):
                 both = (first.mistake, *cause.mistakes)
                 what = frozenset(mistake.what for mistake in both)
                 if what not in seen and len(what) > 1:
                     seen.add(what)
                     yield Cause(both, cause.judgement)
             self.budget.passed()
+
+    def _is_open(self, changed: Segment) -> bool:
+        """Whether the first channels of a segment run in another way leave open that it is the candidate's."""
+        with np.errstate(all="ignore"):
+            try:
+                return not is_refuted(changed, self.precision)
+            except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
+                return False
 
     def _likeliest(self, ways: Ways, alone: list[Way]) -> Iterator[Cause]:
         """Two ways at once, the likeliest first, until two fit."""
@@ -310,12 +336,3 @@ def overflown(segment: Segment) -> list[Cause]:
         if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in fits]:
             return found
     return []
-
-
-def _is_coarse(one: Diagnosis) -> bool:
-    """Whether an error has the look of coarse sums: of no form, and of the elements that are off most are suspect."""
-    assert one.segment.candidate is not None
-    made = limit(one.segment, one.precision)
-    error = np.abs(one.segment.candidate.astype(np.float64) - made.y)
-    suspect, off = int(np.count_nonzero(error > made.expected)), int(np.count_nonzero(error))
-    return 2 * suspect > off and not one.features

@@ -7,7 +7,7 @@ explain at all: of an error r and an effect d, <r, d>^2 / (<d, d> <r, r>).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -82,13 +82,16 @@ class Ways:
         assert segment.candidate is not None
         self.segment, self.budget, self.long = segment, budget, long
         self.lens = lens(segment) if long else _plain
-        self.target = self.lens(segment.candidate).astype(np.float64)
+        target = self.lens(segment.candidate)
         self.runs = Replays(segment, budget, np.float32 if long else np.float64)
         self.honest = self.lens(self.runs.y)
+        self.target = np.empty_like(self.honest, dtype=np.float64, shape=target.shape)  # as runs lie in memory
+        self.target[...] = target
         self.before = root_mean_square(self.target - self.honest)
-        flat, size = np.arange(self.target.size), self.target.size
-        self._picked = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
-        self.error = (self.target - self.honest).ravel()[self._picked]
+        flat, size = np.arange(target.size), target.size
+        some = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
+        self._picked = np.unravel_index(some, target.shape)
+        self.error = self.target[self._picked] - self.honest[self._picked]
         self.looked: list[Way] = []
         self._own = _elements(segment)
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
@@ -200,15 +203,21 @@ class Ways:
                 changes = self._placed(BUGS[bug_id]).get(form, {})
                 yield from self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes)))
 
-    def on_top(self, first: Way, bugs: Iterable[Bug]) -> Iterator[Way]:
-        """Every change at one place beside another one, if it can explain what that leaves; those that come closer."""
+    def on_top(self, first: Way, bugs: Iterable[Bug], is_open: Callable[[Segment], bool]) -> Iterator[Way]:
+        """Every change at one place beside another one, if it can explain what that leaves; those that come closer.
+
+        Parameters
+        ----------
+        is_open : whether a segment run in a way may be the candidate's; only then all of it is run
+        """
         known = {way.key: way.effect for way in self.looked}
         rest, changed = self.error - first.effect, self.changed(first)
         for bug in bugs:
             for change in bug.changes(changed):
                 effect = known.get((bug.id, change.form, change.node))
                 if change.shape is None and (effect is None or _share(rest, effect) >= _SHARE):
-                    way = self._run(change.of(bug.id), None, changed.changed(change))
+                    both = changed.changed(change)
+                    way = self._run(change.of(bug.id), None, both) if is_open(both) else None
                     if way is not None and way.residual < first.residual:
                         yield way
             self.budget.check()
@@ -281,7 +290,7 @@ class Ways:
         y = self._made(changed)
         if y is None:
             return None
-        effect = (y - self.honest).ravel()[self._picked]
+        effect = y[self._picked] - self.honest[self._picked]
         return Way(mistake, extent, root_mean_square(self.target - y), effect, None if self.long else changed)
 
     def _made(self, changed: Segment) -> Array | None:

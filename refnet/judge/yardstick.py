@@ -22,7 +22,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["fits", "judge_cause", "judge_segment", "lens", "says"]
+__all__ = ["fits", "is_refuted", "judge_cause", "judge_segment", "lens", "says"]
 
 Array = npt.NDArray[Any]
 
@@ -38,9 +38,9 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 _FAR = 4.0
 _LEAST, _ONE = 1e-30, 1e-3  # probabilities that are undone: how small they may be, how far their sum is from one
 _QUICK = ("fast", "lanes", "pairwise")
-# Elements of a tensor from which on its first channels are looked at first, which part of them and how many at least;
-# and how much wider its bound may be in all of it, where BLAS sums in another order.
-_LARGE, _FRACTION, _CHANNELS, _ALIKE = 1 << 15, 8, 16, 1 + 1e-9
+# Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
+# many at least; and how much wider its bound may be in all of it, where BLAS sums in another order.
+_LARGE, _FIRST, _FRACTION, _CHANNELS, _ALIKE = 1 << 15, 2, 8, 16, 1 + 1e-9
 
 
 def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
@@ -73,16 +73,23 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
 
 def fits(segment: Segment, precision: Precision) -> bool:
     """Whether the verdict on a segment holds: where its first channels alone say no, the others are not looked at."""
-    return not _is_refuted(segment, precision) and judge_segment(segment, precision).holds
+    return not is_refuted(segment, precision) and judge_segment(segment, precision).holds
 
 
-def _is_refuted(segment: Segment, precision: Precision) -> bool:
-    """Whether an element of the first channels is beyond the widest bound that it can be judged by."""
+def is_refuted(segment: Segment, precision: Precision) -> bool:
+    """Whether an element of the first channels is beyond the widest bound that it can be judged by.
+
+    Most of what is wrong shows in the very first ones; then no more are looked at.
+    """
     y = segment.candidate
     if len(segment.graph) >= _SHORT or y is None or y.ndim != 4 or y.size < _LARGE or y.shape[1] < 2 * _CHANNELS:
         return False
-    count = max(_CHANNELS, y.shape[1] // _FRACTION)
-    part, seen = first_channels(segment, count), y[:, :count]
+    counts = _FIRST, max(_CHANNELS, y.shape[1] // _FRACTION)
+    return any(_is_beyond(first_channels(segment, count), y[:, :count], precision) for count in counts)
+
+
+def _is_beyond(part: Segment | None, seen: Array, precision: Precision) -> bool:
+    """Whether an element is beyond the widest bound of the part of a segment that makes it."""
     if part is None:
         return False
     made = limit(part, precision, rounded=True)
@@ -125,7 +132,7 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
     check : called before each run; may end the search
     """
     if yardstick != "spread" or segment.precision is not None:
-        return None if _is_refuted(segment, precision) else judge_segment(segment, precision)
+        return None if is_refuted(segment, precision) else judge_segment(segment, precision)
     assert segment.candidate is not None
     runs, y = list[Array](), run(segment)
     seen = lens(segment)

@@ -47,7 +47,7 @@ def random_params(graph: Graph, dtype: npt.DTypeLike = np.float32) -> dict[str, 
     array([0.31988677, 0.05671592], dtype=float32)
     """
     return {
-        f"{node.name}.{slot}": _param(f"{node.name}.{slot}", slot, shape).astype(dtype)
+        f"{node.name}.{slot}": _param(f"{node.name}.{slot}", slot, shape).astype(dtype, copy=False)
         for node in graph.nodes
         for slot, shape in node.params.items()
     }
@@ -73,7 +73,7 @@ def random_input(graph: Graph, batch: int = 2, dtype: npt.DTypeLike = np.float32
     (1, 3, 48, 64)
     """
     x = graph.unscaled(2 * _signed(SOURCE, (batch, *graph.input_shape)))
-    made: npt.NDArray[Any] = x.astype(np.float32).astype(dtype)
+    made: npt.NDArray[Any] = x.astype(np.float32).astype(dtype, copy=False)
     return made
 
 
@@ -89,7 +89,7 @@ def _param(name: str, slot: str, shape: tuple[int, ...]) -> npt.NDArray[np.float
             values = 0.5 + _uniform(name, shape)
         case _:
             values = _signed(name, shape) * 0.35
-    return values.astype(np.float32)
+    return values.astype(np.float32, copy=False)
 
 
 def _uniform(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

@@ -48,7 +48,7 @@ def test_a_cause_is_refuted_only_where_the_verdict_on_it_does_not_hold(start, en
                 made = segment(end, start, run(wrong, np.float32).astype(np.float32))
                 assert fits(made.changed(change), FLOAT32) == judge_segment(made.changed(change), FLOAT32).holds
                 assert fits(made, FLOAT32) == judge_segment(made, FLOAT32).holds
-                refuted += yardstick._is_refuted(made, FLOAT32)
+                refuted += yardstick.is_refuted(made, FLOAT32)
     assert refuted > 10
 
 
@@ -56,7 +56,7 @@ def test_one_wrong_element_behind_the_first_channels_is_seen():
     y = TENSORS["block1.depthwise.act"].copy()
     y[0, -1, 3, 3] += 1
     made = segment("block1.depthwise.act", "block1.depthwise.bn", y)
-    assert not yardstick._is_refuted(made, FLOAT32)
+    assert not yardstick.is_refuted(made, FLOAT32)
     assert not fits(made, FLOAT32)
 
 

@@ -212,3 +212,19 @@ def test_through_a_whole_network_a_worst_case_says_nothing():
 def test_shipped_data_stays_small():
     folder = shipped.path("imagenet_classes.txt").parent
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10_000_000
+
+
+def test_no_tensor_with_an_element_beyond_its_bound_is_left_out_as_sure():
+    graph = build("torchvision/mobilenet_v3_small", width=0.25, size=(32, 32), classes=10)
+    net, x = Network(graph, random_params(graph)), random_input(graph, 1)
+    tensors = {"input": x, **net.trace(x)}
+    assert len(list(judge_nodes(graph, net.params, tensors, True))) < len(graph) / 4  # most are left out
+    for node in graph.nodes:
+        one = graph.leading_to(node.name, starts={*tensors} - {node.name})
+        limits = bound(one, net.params, {name: tensors[name] for name in node.inputs}, Precision.of("float32"))
+        wrong = tensors[node.name].copy()
+        y, most = limits.y.flat[-1], limits.expected.flat[-1]
+        wrong.flat[-1] = y + most
+        while abs(wrong.flat[-1] - y) <= most:
+            wrong.flat[-1] = np.nextafter(wrong.flat[-1], np.float32(np.inf))
+        assert node.name in dict(judge_nodes(one, net.params, {**tensors, node.name: wrong}, True))

@@ -40,12 +40,14 @@ def parts(segment, layout):
 
 
 def by_hand(graph, given, candidate, precision):
-    """The figures of a verdict from whole arrays, in the order of memory that NumPy gives them."""
-    sources = {name: bounds.source(y.astype(np.float64), precision) for name, y in given.items()}
+    """The figures of a verdict from whole arrays, which lie in memory as the exact result does."""
+    sources = {name: bounds.source(np.asarray(y, np.float64), precision) for name, y in given.items()}
     params = {name: NET.params[name].astype(np.float64) for name in graph.params()}
     value = interpret(graph, bounds, params, sources)
     worst, expected, variance = value.total
-    error = np.abs(np.subtract(candidate, value.y, dtype=np.float64))
+    error = np.empty_like(value.y)
+    error[...] = candidate
+    error = np.abs(error - value.y)
     with np.errstate(invalid="ignore"):
         limits = worst, np.minimum(expected, worst)
         ratios = [np.fmax.reduce(error / limit, axis=None, initial=0) for limit in limits]

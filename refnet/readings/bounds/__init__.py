@@ -156,12 +156,11 @@ def bound(
     exact = {name: np.asarray(params[name], dtype) for name in graph.params()}
     arrays = {name: Loose(array, loose[name]) if name in loose else array for name, array in exact.items()}
     rules = sys.modules[__name__]
+    plain = all(node.op in BY_ELEMENT and not node.params for node in graph.nodes)
 
     def made(inputs: Mapping[str, npt.NDArray[Any]]) -> Value:
-        sources = {
-            name: source(np.asarray(x, dtype), precision, rounded=rounded, slack=loose.get(name))
-            for name, x in inputs.items()
-        }
+        laid = {n: np.asarray(x, dtype) if plain else _channels_last(x, dtype) for n, x in inputs.items()}
+        sources = {n: source(x, precision, rounded=rounded, slack=loose.get(n)) for n, x in laid.items()}
         found: Value = interpret(graph, rules, arrays, sources)
         return found
 
@@ -170,6 +169,13 @@ def bound(
         return Bound(shape, lambda where: made({n: x[_within(x, where)] for n, x in given.items()}), precision.span)
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         return Bound.of(made(given))
+
+
+def _channels_last(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """A tensor as `fast` lays out what it makes, once, so that no operation need do so again."""
+    if x.ndim != 4:
+        return np.asarray(x, dtype)
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1), dtype).transpose(0, 3, 1, 2)
 
 
 def _by_element(graph: Graph, given: Mapping[str, npt.NDArray[Any]]) -> tuple[int, ...] | None:

@@ -45,7 +45,7 @@ class BoundPiece:
         """(worst, expected)."""
         with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
             worst, expected = self._value.limits
-            least = np.minimum(expected, worst)
+            least = worst if expected is worst else np.minimum(expected, worst)
             if not np.isnan(least.sum()):  # nothing is below zero, so that no two infinities cancel
                 return worst, least
             worst, expected = (np.where(np.isnan(each), np.inf, each) for each in (worst, expected))
@@ -179,8 +179,8 @@ class Bound:
         return y, self.measured(variance)
 
 
-def like(part: Array, shape: tuple[int, ...]) -> Array:
-    """An array, not filled, whose axes lie in memory as those of a part of it do."""
+def like(part: Array, shape: tuple[int, ...], dtype: npt.DTypeLike | None = None) -> Array:
+    """An array, not filled, whose axes lie in memory as those of a part of it do; of the part's dtype or another."""
     order = sorted(range(part.ndim), key=lambda axis: -abs(part.strides[axis]))
-    made = np.empty([shape[axis] for axis in order], part.dtype)
+    made = np.empty([shape[axis] for axis in order], part.dtype if dtype is None else dtype)
     return made.transpose(np.argsort(order))

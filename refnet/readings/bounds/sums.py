@@ -131,8 +131,12 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     s = channel(gamma / np.sqrt(var + eps))
     m, offset = channel(mean), channel(beta)
     own = norms_moved(x, s, gamma, beta, mean, var, eps) if x.precision.short else 0.0
-    K, A, B2 = x.open or Sum(0, np.abs(x.y), x.y**2)
-    A, B2 = np.abs(s) * A, s**2 * B2
+    if x.open is None:
+        K, A, B2 = 0, np.abs(x.y), np.square(x.y)
+        A *= np.abs(s)
+        B2 *= s**2
+    else:
+        K, A, B2 = x.open.K, np.abs(s) * x.open.A, s**2 * x.open.B2
     A += np.abs(m * s) + np.abs(offset)
     B2 += (m * s) ** 2 + offset**2
     worst = plus(times(np.abs(s), x.worst), own)
