@@ -23,6 +23,7 @@ from refnet.bugs import (
     formulas,
     head,
     inputs,
+    leftovers,
     norms,
     overflow,
     pad_rules,
@@ -34,6 +35,7 @@ from refnet.bugs import (
     shaping,
     slips,
     solved,
+    stored,
     weights,
 )
 from refnet.bugs.arrays import UnitArrays
@@ -44,7 +46,7 @@ __all__ = ["BUGS", "REPLAYED", "Bug"]
 
 _INPUTS = (inputs, pictures, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
-_PORTS = (*_LAYERS, *_INPUTS, ends, overflow, precision)
+_PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)
 _READERS = (slips, formulas, pad_rules, rules)
 

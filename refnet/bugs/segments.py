@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,17 @@ from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
 from refnet.readings.shapes import shape_after
 
-__all__ = ["Segment", "cut", "limit", "ported", "run"]
+__all__ = ["Grid", "Segment", "cut", "limit", "ported", "run"]
 
 Array = npt.NDArray[Any]
 _View = Callable[[Array], Array]
+
+
+class Grid(NamedTuple):
+    """The numbers that a tensor of integers stands for: what one more is worth, and the least of them."""
+
+    step: float
+    low: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +55,7 @@ class Segment:
     slack : by name, how far an input that a bug makes may lie from what a port makes of it
     span : the least and the largest number that the candidate's tensor can hold; what is beyond is cut off
     image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
+    grids : by name, of tensors of integers that a port has: the numbers that they can hold
     place : the only node where changes are asked for, so that others need not be found; '' where all are
     """
 
@@ -62,6 +70,7 @@ class Segment:
     slack: Mapping[str, Array] = field(default_factory=dict)
     span: tuple[float, float] = (-math.inf, math.inf)
     image: Array | None = None
+    grids: Mapping[str, Grid] = field(default_factory=dict)
     place: str = ""
 
     @property

@@ -14,17 +14,19 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.changes import Mistake
 from refnet.bugs.overflow import overflows
+from refnet.bugs.regions import regions
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe
 from refnet.judge.verdicts import Judgement
-from refnet.judge.ways import EXACT, LOOSE, Extent, Way, Ways
-from refnet.judge.yardstick import is_refuted, judge_cause, judge_segment
+from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways
+from refnet.judge.yardstick import fits, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
 __all__ = ["Cause", "Diagnosis", "diagnose", "misshapen", "overflown"]
@@ -188,6 +190,7 @@ class Diagnosis:
         eps = (way for kinds in (False, True) for way in ways.solved(BUGS["bn-eps"], kinds=kinds))
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
+        yield self._fitting(ways.singles(LAST))
         yield self._pairs(ways)
         if self.is_coarse:
             yield self._fitting(coarse)
@@ -323,8 +326,11 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
     return found
 
 
-def overflown(segment: Segment) -> list[Cause]:
-    """Which sums explain the elements of a tensor that are not finite though its inputs are; of the shortest format."""
+def overflown(segment: Segment, precision: Precision) -> list[Cause]:
+    """What explains the elements of a tensor that are not finite though its inputs are.
+
+    Sums, of the shortest format; else a part that is never written.
+    """
     assert segment.candidate is not None
     infinite = ~np.isfinite(segment.candidate)
     for store in ("float16", "float32"):
@@ -335,4 +341,15 @@ def overflown(segment: Segment) -> list[Cause]:
         )
         if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in fits]:
             return found
-    return []
+    return list(_unset(segment, infinite, precision))[:1]
+
+
+def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
+    """A part that is not finite at all, if what lies around it is right."""
+    candidate = np.asarray(segment.candidate)
+    for part in regions(infinite):
+        if part.form != "all" and infinite[part.mask].all() and part.mask.shape == segment.result.shape:
+            around = np.where(part.mask, segment.result, np.where(infinite, 0, candidate))
+            if fits(replace(segment, candidate=around), precision):
+                mistake = Mistake("never-written", segment.end, f"{part.form} nan", part.facts)
+                yield Cause((mistake,), Judgement("nonfinite"))

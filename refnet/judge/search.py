@@ -7,13 +7,14 @@ likeliest mistakes have been looked at everywhere.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import Mistake
 from refnet.bugs.parts import Parts
+from refnet.bugs.regions import AXES
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import Scope, changes_by_place, runs_of, scopes
 from refnet.judge.budget import OverBudgetError, SearchBudget
@@ -24,6 +25,7 @@ from refnet.readings.bounds import Precision
 __all__ = ["Evidence", "Pattern", "agreed", "evidence", "explain", "patterns"]
 
 _Own = tuple[Segment, Precision]
+_AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
 
 
 class Evidence(NamedTuple):
@@ -149,13 +151,14 @@ def _dump(one: Diagnosis, causes: Sequence[Cause]) -> str:
     return best[1]
 
 
-def patterns(found: Mapping[str, list[Cause]], whole: Segment) -> tuple[Pattern, ...]:
+def patterns(found: Mapping[str, list[Cause]], whole: Segment, judged: Collection[str]) -> tuple[Pattern, ...]:
     """The mistakes that are said of two or more places, or that one long segment shows at many.
 
     Parameters
     ----------
     found : by tensor, its causes, the likeliest first
     whole : the network as one segment, in which all places of a mistake are found
+    judged : the tensors that were judged, which are the places of a mistake that the result alone shows
     """
     told: dict[tuple[str, str], dict[str, Mistake]] = {}
     tensors: dict[tuple[str, str], list[str]] = {}
@@ -169,29 +172,67 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment) -> tuple[Pattern,
         if len(by_node) > 1:
             forms = changes_by_place(BUGS[bug], whole)
             # A form that was solved for is none of the network's own: it could be wherever another form is.
-            known = forms.get(form) or {node for places in forms.values() for node in places}
+            known = {*(forms.get(form) or (node for places in forms.values() for node in places))}
+            known = {*judged} if known <= {whole.end} else known
             every = tuple(node.name for node in whole.graph.nodes if node.name in known or node.name in by_node)
-            scope, of = _scope(whole.parts, every, by_node)
-            first = next(iter(by_node.values()))
+            first, multiple = next(iter(by_node.values())), multiple_of(by_node, every, whole)
+            if multiple:
+                first = first._replace(form=f"beyond {multiple.axis}", facts={"multiple": multiple.number})
+            scope, of = _scope(whole.parts, every, by_node, multiple.nodes if multiple else every)
             made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors[bug, form])))
     return tuple(sorted(made, key=lambda each: -len(each.nodes)))
 
 
-def _scope(parts: Parts, every: tuple[str, ...], nodes: Mapping[str, Mistake]) -> tuple[Scope | None, int]:
+class Multiple(NamedTuple):
+    """A number of lines at a time by which a port works, the axis, and the places where lines are left over."""
+
+    number: int
+    axis: str
+    nodes: tuple[str, ...]
+
+
+def multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segment) -> Multiple | None:
+    """The number whose multiples alone are written: it leaves as many lines at each place, and none at all others.
+
+    Parameters
+    ----------
+    found : by place, which last lines are never written there
+    every : all places, in order
+    """
+    axes = {axis for axis in AXES for each in found.values() if each.form.startswith(f"{axis} last")}
+    lines = [(each.facts["of"], each.facts["count"]) for each in found.values() if "count" in each.facts]
+    if len(axes) != 1 or len(lines) < len(found):
+        return None
+    (axis,) = axes
+    ops = {whole.graph[name].op for name in found}
+    shapes = {name: (whole.batch, *whole.sizes[name]) for name in every if whole.graph[name].op in ops}
+    sizes = {name: shape[AXES.index(axis)] for name, shape in shapes.items() if len(shape) > AXES.index(axis)}
+    for number in _AT_A_TIME:
+        left = tuple(name for name, size in sizes.items() if size > number and size % number)
+        if all(of % number == count for of, count in lines) and 4 * len(found) >= 3 * len(left):
+            return Multiple(number, axis, left)
+    return None
+
+
+def _scope(
+    parts: Parts, every: tuple[str, ...], nodes: Mapping[str, Mistake], applies: Collection[str]
+) -> tuple[Scope | None, int]:
     """The kind of places at most of which a mistake is, and nowhere else; and how many such there are.
 
     Of a mistake that nodes of several operations may have, those count that are of an operation with it. Where it is at
     no kind of places it may begin or end somewhere: then it is at all on that side.
     """
     ops = {parts.graph[name].op for name in nodes if name in parts.graph}
+    applies = {*applies, *nodes}
     alike = tuple(name for name in every if name not in parts.graph or parts.graph[name].op in ops)
     for scope, of in sorted(scopes(parts, every).items(), key=lambda item: len(item[1])):
-        own = {*of} & {*alike}
+        own = {*of} & {*alike} & applies
         if nodes.keys() <= own and 4 * len(nodes) >= 3 * len(own):
             return scope, len(own)
     outer = {alike[0], alike[-1]}
     for scope, of in runs_of(parts, alike).items():
+        own = {*of} & applies
         tight = {of[0], of[-1]} - outer <= nodes.keys()
-        if tight and nodes.keys() <= {*of} and 4 * len(nodes) >= 3 * len(of):
-            return scope, len(of)
-    return None, max(len(every), len(nodes))
+        if tight and nodes.keys() <= own and 4 * len(nodes) >= 3 * len(own):
+            return scope, len(own)
+    return None, max(len(applies & {*every}), len(nodes))

@@ -17,13 +17,14 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment, cut
+from refnet.bugs.segments import Grid, Segment, cut
 from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.accumulated import Accumulated, accumulated_error
 from refnet.judge.budget import Search, SearchBudget
 from refnet.judge.describe import Feature, describe, fast_algorithms, of_other_weights
 from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
+from refnet.judge.dumped import Mended, mended, with_mended
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
 from refnet.judge.verdicts import FAILING, Judgement
@@ -158,7 +159,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
-    causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s))}
+    causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p))}
     features = {
         _name(s): found[_name(s)].features if _name(s) in found else describe(s, p)
         for s, p in judging.failing
@@ -175,7 +176,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         findings=tuple(_softened(each, features.get(each.name, ())) for each in judged.findings),
         causes=causes,
         features=features,
-        patterns=patterns(ordered, whole),
+        patterns=patterns(ordered, whole, [each.name for each in judged.findings if each.name in judging.tensors]),
         evidence=sure,
         search=budget.search,
     )
@@ -221,7 +222,7 @@ class _Judging:
         self.misshapen: list[tuple[Segment, Precision]] = []
         self.overflown: list[tuple[Segment, Precision]] = []
         self.covered: set[str] = set()
-        self.relaid: dict[str, Array] = {}  # tensors whose numbers are right but lie channels last
+        self.mended: dict[str, Mended] = {}  # what a port has where it dumps that in another way
         self.ahead: set[str] = set()  # tensors that hold what is made of them later
         self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
         self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
@@ -302,13 +303,13 @@ class _Judging:
                 segment = beyond if self._is_ahead(beyond, own) else segment
         if self._judge(name, segment, judgement if segment is first else None) or not self.dumped:
             return
-        if (moved := _relaid(segment, own)) is not None:
-            self.relaid[name] = moved
+        if (other := mended(segment, own)) is not None:
+            self.mended[name] = other
 
     def _others(self, name: str, segment: Segment) -> Iterator[Segment]:
         """The segment as a port may have run it though its dump says otherwise."""
-        if set(segment.given) & set(self.relaid):  # it dumps its inputs in another order than it reads them in
-            yield replace(segment, given={each: self.relaid.get(each, y) for each, y in segment.given.items()})
+        if known := {each: self.mended[each] for each in segment.given if each in self.mended}:
+            yield with_mended(segment, known)
         if set(segment.given) & self.ahead:  # what it dumped as an input holds a later tensor
             yield self._from(name, self.ahead)
         if self.known:  # its paddings are numbers, which do not follow the sizes of its maps
@@ -351,7 +352,16 @@ class _Judging:
     def _with_pack(self, segment: Segment, name: str) -> Segment:
         """A segment with what is known of the port and of the pack besides."""
         known = self.reference
-        return replace(segment, span=self._own(name).span, image=known.image, slack=known.slack)
+        own = self._own(name)
+        grids = {each: grid for each in (name, *segment.given) if (grid := self._grid(each)) is not None}
+        slack = {**known.slack, **segment.slack} if segment.slack else known.slack
+        return replace(segment, span=own.span, image=known.image, slack=slack, grids=grids)
+
+    def _grid(self, name: str) -> Grid | None:
+        """The numbers that a tensor of integers stands for; None of any other."""
+        if name not in self.tensors or not (own := self._own(name)).step:
+            return None
+        return Grid(2 * own.step, own.span[0])
 
     def _own(self, name: str) -> Precision:
         """The precision declared for a tensor, or that of its dtype."""
@@ -375,13 +385,3 @@ def _input_segment(reference: Reference, x: Array, parts: Parts) -> Segment:
     same = identity(_FED, SOURCE, axes=4)
     golden = {SOURCE: reference.golden(SOURCE)}
     return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, parts, {}, x)
-
-
-def _relaid(segment: Segment, precision: Precision) -> Array | None:
-    """The candidate's tensor in the order that it should have, if its numbers are right but lie channels last."""
-    y = segment.candidate
-    if y is None or y.ndim != 4:
-        return None
-    N, C, H, W = y.shape
-    moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
-    return moved if fits(replace(segment, candidate=moved), precision) else None

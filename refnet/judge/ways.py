@@ -26,12 +26,13 @@ from refnet.judge.replays import Replays
 from refnet.judge.verdicts import root_mean_square
 from refnet.judge.yardstick import lens
 
-__all__ = ["EXACT", "LOOSE", "Extent", "Way", "Ways"]
+__all__ = ["EXACT", "LAST", "LOOSE", "Extent", "Way", "Ways"]
 
 Array = npt.NDArray[Any]
 
-EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflow"))
+EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflow", "leftovers"))
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
+LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 
 _ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
 _POINTS = 2048  # elements by which effects are told apart

@@ -10,6 +10,7 @@ from refnet.bugs.detectability import Detectability
 from refnet.readings.precision import FLOATS
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
 from refnet.report.slips import SLIPS
+from refnet.report.stored import STORED
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port", "of_reader"]
 
@@ -134,11 +135,8 @@ _PORT: _Words = {
         "uncut": "the gate is x / 6 + 0.5, not cut off at 0 and 1",
     },
     "hswish-swish": "the activation is the true swish",
-    "hswish-nodiv": {
-        "none": "the division by 6 is left out",
-        "0.1667": "1/6 is rounded to 0.1667",
-        "0.16667": "1/6 is rounded to 0.16667",
-    },
+    "hswish-nodiv": {"none": "the division by 6 is left out"}
+    | {sixth: f"1/6 is rounded to {sixth}" for sixth in ("0.1667", "0.16667")},
     "hswish-divisor": "x * relu6(x + 3) is divided by {found:g}, not by 6",
     "relu6-relu": _OTHER_ACT,
     "act-swap": _OTHER_ACT,
@@ -190,6 +188,7 @@ _PORT: _Words = {
         "out": "softmax is left out",
         "extra": "softmax is applied where logits are expected",
     },
+    **STORED,
     "sum-overflow": {
         "pool": f"the pool's sum of {_BEYOND}, before it is divided",
         "product": f"the product of {_BEYOND}, before it is divided",

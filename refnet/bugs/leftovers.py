@@ -1,0 +1,71 @@
+"""Parts of a result that hold what memory held before: nothing like what belongs there, so that nothing computed it.
+
+A kernel is the same at all points and for all images, so that points that are off in the midst of right ones are no
+mistake of arithmetic. Asked last, where no bug fits: a part is taken as it is, and only what lies around it can refute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.regions import Region
+from refnet.bugs.segments import Segment
+from refnet.bugs.stored import parts_off, written
+
+__all__ = ["left_over"]
+
+Array = npt.NDArray[Any]
+
+_ENOUGH = 16  # elements of a part, by which it is told from what belongs there
+_FILLED = 0.9  # of them that are off
+_ALIKE = 0.5  # correlation with what belongs there, from which on it may be a mistake of arithmetic
+_SIDES = (
+    "images first",
+    "images last",
+    "images run",
+    "rows first",
+    "rows last",
+    "columns first",
+    "columns last",
+    "tail",
+)
+
+
+def left_over(segment: Segment) -> Iterator[Change]:
+    """a part that holds what memory held before.
+
+    That of another tensor of the same shape, or numbers that are nothing like those that belong there.
+
+    Source: https://github.com/ARM-software/CMSIS_5/issues/1168
+    """
+    target = segment.candidate
+    if target is None:
+        return
+    for region in parts_off(segment):
+        found = _left(segment, target, region)
+        if found is not None:
+            form, facts = found
+            view = partial(written, mask=region.mask, held=target)
+            yield Change(segment.end, f"{region.form} {form}", {**region.facts, **facts}, view=view, lone=True)
+            return
+
+
+def _left(segment: Segment, target: Array, region: Region) -> tuple[str, dict[str, str]] | None:
+    """What a part holds: 'stale' and of which tensor, or 'other'; None where it may be computed."""
+    values, own = target[region.mask].astype(np.float64), segment.result[region.mask]
+    if len(values) < _ENOUGH or len(values) == target.size or not np.mean(np.abs(values - own) > 0) > _FILLED:
+        return None
+    for name, y in segment.available.items():
+        if name != segment.end and y.shape == target.shape and np.array_equal(y[region.mask], target[region.mask]):
+            return "stale", {"tensor": name}
+    if region.form not in _SIDES:
+        return None
+    one, other = values - values.mean(), own - own.mean()
+    size = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return ("other", {}) if size > 0 and abs(float(one @ other)) < _ALIKE * size else None

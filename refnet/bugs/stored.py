@@ -1,0 +1,136 @@
+"""Bugs of how a result is stored: parts of it that are never written, and integers about another zero point.
+
+Only a port's own tensor shows them, so that there is nothing to inject: without one they are nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.regions import Region, regions
+from refnet.bugs.segments import Grid, Segment
+from refnet.ops import ACTIVATIONS, GATES
+
+__all__ = ["never_written", "parts_off", "written", "zero_point"]
+
+Array = npt.NDArray[Any]
+
+# Times the size of a channel, and of a tensor: what is off by more is off by more than rounding leaves in float32, and
+# in any format but integers. Only where to look depends on it: a part is accepted within bounds alone.
+_NEAR, _FAR = 1e-4, 0.02
+_LEAST = 2  # elements of a part
+_NEARLY = 0.9  # of a tensor that is as many steps off, to within one
+_HALF = 128  # bytes are from -128 or from 0 on
+_ENDS = ("first", "last", "border", "tail", "all")  # where a part lies that a saturated activation is not taken for
+
+
+def never_written(segment: Segment) -> Iterator[Change]:
+    """a part that is never written.
+
+    It holds one number, or one for each channel: what the memory was set to, or what the sum begins with. A loop that
+    takes several columns or channels at a time leaves the last ones, one that leaves the border out the border.
+
+    Source: https://github.com/Tencent/ncnn/issues/1014
+    """
+    target = segment.candidate
+    if target is None:
+        return
+    for region in parts_off(segment):
+        held = _held(target, region)
+        if held is not None and not _is_saturated(segment, region, held):
+            form = f"{region.form} {'one' if 'value' in held else 'each'}"
+            view = partial(written, mask=region.mask, held=target)
+            yield Change(segment.end, form, {**region.facts, **held}, view=view, lone=True)
+            return
+
+
+def parts_off(segment: Segment) -> Iterator[Region]:
+    """The parts that may be off."""
+    for off in _off_by_far(segment):
+        yield from regions(off)
+
+
+def zero_point(segment: Segment) -> Iterator[Change]:
+    """another zero point.
+
+    Of the result, or of a tensor that is read: one off, left out, or that of the other kind of bytes.
+
+    Source: https://github.com/iree-org/iree/issues/24583
+    """
+    target = segment.candidate
+    if target is None or not segment.grids or target.shape != segment.result.shape:
+        return
+    if (grid := segment.grids.get(segment.end)) is not None:
+        error = target.astype(np.float64) - segment.result
+        steps = round(float(np.median(error)) / grid.step)
+        if steps and np.mean(np.abs(error - steps * grid.step) <= grid.step) > _NEARLY:
+            view = partial(_moved, by=steps * grid.step, target=target, span=segment.span)
+            yield Change(segment.end, "stored", {"steps": -steps, "tensor": segment.end}, view=view, lone=True)
+            return
+    for name, y in segment.given.items():
+        for steps in _misread(segment.grids[name]) if name in segment.grids else ():
+            moved = y.astype(np.float64) + steps * segment.grids[name].step
+            facts = {"steps": -steps, "tensor": name}
+            yield Change(name, f"read {steps}", facts, given={name: moved}, lone=True)
+
+
+def _moved(y: Array, by: float, target: Array, span: tuple[float, float]) -> Array:
+    """All numbers moved; those that were cut off where the moved ones would be are as the port has them."""
+    moved = y + by
+    cut = ((y <= span[0]) | (y >= span[1])) & (np.abs(target - moved) <= abs(by))
+    return np.where(cut, target, moved) if y.shape == target.shape else moved
+
+
+def _misread(grid: Grid) -> Iterator[int]:
+    """By how many steps a tensor is read wrongly: one, its zero point of either kind of bytes, or half their range."""
+    lowest = round(grid.low / grid.step)
+    known = (1, -1, _HALF, -_HALF, -lowest, -lowest - _HALF)
+    yield from dict.fromkeys(steps for steps in known if steps)
+
+
+def _off_by_far(segment: Segment) -> Iterator[npt.NDArray[np.bool_]]:
+    """Where a port's tensor is off by more than rounding, as in float32 and as in any format.
+
+    Nothing where shapes differ, or so few elements are there that they tell nothing.
+    """
+    target = segment.candidate
+    if target is None or target.size <= _LEAST or target.ndim not in (2, 4) or target.shape != segment.result.shape:
+        return
+    y, grid = segment.result, segment.grids.get(segment.end)
+    squares = np.square(y)
+    size, error = float(np.sqrt(np.mean(squares))), np.abs(target - y)
+    if grid is None:
+        by_channel = np.sqrt(squares.mean(axis=(0, *range(2, y.ndim)), keepdims=True))
+        yield error > _NEAR * by_channel + _NEAR**2 * size
+    yield error > max(_FAR * size, 2 * grid.step if grid is not None else 0.0)
+
+
+def _held(target: Array, region: Region) -> Mapping[str, float] | None:
+    """What a part holds: one number, or nothing to be told where it is one for each channel; None if it holds more."""
+    values = target[region.mask]
+    if len(values) < _LEAST:
+        return None
+    if np.ptp(values) == 0:
+        return {"value": float(values[0])}
+    if target.ndim < 4:
+        return None
+    channels = (target[:, k][region.mask[:, k]] for k in np.flatnonzero(region.mask.any(axis=(0, 2, 3))))
+    return {} if all(len(each) >= _LEAST and np.ptp(each) == 0 for each in channels) else None
+
+
+def _is_saturated(segment: Segment, region: Region, held: Mapping[str, float]) -> bool:
+    """Whether a part inside a tensor may well be what an activation has cut off."""
+    last = segment.graph.nodes[-1].op
+    within = region.form.rpartition(" ")[2] not in _ENDS
+    return within and last in (*ACTIVATIONS, *GATES) and held.get("value") in (0.0, 1.0, 6.0)
+
+
+def written(y: Array, mask: npt.NDArray[np.bool_], held: Array) -> Array:
+    """A tensor with a part as it is held elsewhere."""
+    return np.where(mask, held, y) if y.shape == mask.shape else y

@@ -1,0 +1,43 @@
+"""What is said of how results are stored: which part is never written, and what it holds instead."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from refnet.bugs.regions import AXES
+
+__all__ = ["STORED"]
+
+_LINES = {
+    "first": "the first {count} of {of} %s",
+    "last": "the last {count} of {of} %s",
+    "run": "{count} of {of} %s, from number {start} on,",
+    "step": "{count} of {of} %s, every {step}th from number {start} on,",
+}
+_PARTS = {f"{axis} {kind}": words % axis for axis, (kind, words) in itertools.product(AXES, _LINES.items())} | {
+    "border": "a border of {top}, {bottom}, {left} and {right} points (top, bottom, left, right)",
+    "tile": "a tile of {height} x {width} points, {top} from the top and {left} from the left,",
+    "tail": "a tail of {count} of {of} numbers in {order} order",
+    "all": "all of it",
+}
+_HELD = {"one": "{value:g}", "each": "one number in each channel", "nan": "what is no number"}
+_LEFT = {"stale": "what {tensor} has there", "other": "what the memory held before"}
+
+
+def _words(held: Mapping[str, str]) -> dict[str, str]:
+    """What is said of each part, by what it holds."""
+    verbs = {part: ("are", "hold") if " " in part else ("is", "holds") for part in _PARTS}
+    return {
+        f"{part} {kind}": "{} {} never written and {} {}".format(_PARTS[part], *verb, words)
+        for (part, verb), (kind, words) in itertools.product(verbs.items(), held.items())
+    }
+
+
+# In words, by bug and form; 'beyond' where a pattern tells what the parts have in common.
+STORED: Mapping[str, str | Mapping[str, str]] = {
+    "left-over": _words(_LEFT),
+    "never-written": _words(_HELD)
+    | {f"beyond {axis}": f"the {axis} beyond the last multiple of {{multiple}} are never written" for axis in AXES},
+    "zero-point": "the zero point of {tensor} is {steps:+d} off",
+}

@@ -1,0 +1,194 @@
+"""Results that are stored wrongly: parts that are never written, integers about another zero point, dumps that err."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, probe, random_params, write_pack
+from refnet.bugs.regions import regions
+from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.compare import TensorScale, compare
+from refnet.readings import fast
+from refnet.report.bugs import of_port
+from refnet.report.comparison import comparison_document
+
+MODEL, SIZE = "torchvision/mobilenet_v2", (56, 72)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    graph = build(MODEL, width=0.25, size=SIZE, classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 2)
+    path = tmp_path_factory.mktemp("stored") / "pack"
+    write_pack(net, x, path)
+    return net, x, path
+
+
+def port(net, x, edit, *, dumped=False):
+    """A run in which some tensors are changed in place; only in the dump, where it is that which errs."""
+    tensors, shown = {SOURCE: x}, {}
+    for node in net.graph.nodes:
+        given = {name: tensors[name] for name in node.inputs}
+        y = np.array(interpret(Graph(net.graph.recipe, (node,)), fast, net.params, given), order="C")
+        shown[node.name] = y.copy() if dumped else y
+        edit(node.name, shown[node.name], given)
+        tensors[node.name] = y
+    return shown
+
+
+def sentence(found, name):
+    (cause,) = found.causes[name]
+    return of_port(cause.mistakes[0])
+
+
+def last_columns(y):
+    y[..., -2:] = 0
+
+
+def border(y):
+    inner = y[..., 1:-1, 1:-1].copy()
+    y[:] = -7.5
+    y[..., 1:-1, 1:-1] = inner
+
+
+def tail(y):
+    flat = y.reshape(len(y), -1)
+    flat[:, -37:] = 0.25
+
+
+def tile(y):
+    y[:, :, 4:, :3] = 0
+
+
+def image(y):
+    y[1] = 0
+
+
+def channels(y):
+    y[:, -3:] = 1.5
+
+
+def lanes(y):
+    y[:, 3::4] = 9
+
+
+def biases(y):
+    y[:, :, -1:] = np.arange(y.shape[1]).reshape(1, -1, 1, 1)
+
+
+PARTS = {
+    last_columns: "the last 2 of 9 columns are never written and hold 0",
+    border: "a border of 1, 1, 1 and 1 points (top, bottom, left, right) is never written and holds -7.5",
+    tail: "a tail of 37 of 3024 numbers in NCHW order is never written and holds 0.25",
+    tile: "a tile of 3 x 3 points, 4 from the top and 0 from the left, is never written and holds 0",
+    image: "the last 1 of 2 images are never written and hold 0",
+    channels: "the last 3 of 48 channels are never written and hold 1.5",
+    lanes: "12 of 48 channels, every 4th from number 3 on, are never written and hold 9",
+    biases: "the last 1 of 7 rows are never written and hold one number in each channel",
+}
+PLACE = "block5.depthwise"
+
+
+@pytest.mark.parametrize("edit", PARTS, ids=lambda edit: edit.__name__)
+@pytest.mark.parametrize("dumped", [False, True], ids=["computed", "dumped"])
+def test_a_part_that_is_never_written_is_named(made, edit, dumped):
+    """In the port, or in its dump alone: then what follows is judged on what the port had."""
+    net, x, path = made
+    found = compare(path, port(net, x, lambda name, y, given: edit(y) if name == PLACE else None, dumped=dumped))
+    assert found.wrong() == [PLACE]
+    assert sentence(found, PLACE) == PARTS[edit]
+
+
+def test_columns_beyond_a_multiple_are_one_sentence(made):
+    net, x, path = made
+
+    def edit(name, y, given):
+        if "depthwise" in name and "." not in name.partition(".")[2] and y.shape[3] > 4 and y.shape[3] % 4:
+            y[..., -(y.shape[3] % 4) :] = 0
+
+    document = comparison_document(compare(path, port(net, x, edit)), pack="", candidate="", precision="")
+    (pattern,) = document["patterns"]
+    assert pattern["sentence"] == "the columns beyond the last multiple of 4 are never written"
+    assert pattern["where"] == "in all depthwise layers"
+    assert len(pattern["places"]) == pattern["of"] == 12
+
+
+def test_what_memory_held_before_is_named(made):
+    net, x, path = made
+    rng = np.random.default_rng(0)
+
+    def edit(name, y, given):
+        if name == PLACE:
+            y[:, :, -3:] = rng.normal(0, 40, y[:, :, -3:].shape)
+        if name == "block8.depthwise":  # as the buffer of what it reads
+            y[:, -5:] = given["block8.expand.act"][:, -5:]
+
+    found = compare(path, port(net, x, edit))
+    assert found.wrong() == [PLACE, "block8.depthwise"]
+    assert sentence(found, PLACE) == "the last 3 of 7 rows are never written and hold what the memory held before"
+    words = "the last 5 of 96 channels are never written and hold what block8.expand.act has there"
+    assert sentence(found, "block8.depthwise") == words
+
+
+def test_a_part_that_is_no_number_is_named(made):
+    net, x, path = made
+    found = compare(path, port(net, x, lambda name, y, given: y[..., -1:].fill(np.nan) if name == PLACE else None))
+    assert found.wrong() == [PLACE]
+    assert sentence(found, PLACE) == "the last 1 of 9 columns are never written and hold what is no number"
+
+
+def test_a_border_that_is_computed_otherwise_is_not_taken_for_memory(made):
+    net, x, path = made
+
+    def edit(name, y, given):
+        if name == PLACE:
+            y[..., -1:] *= 1.25
+
+    found = compare(path, port(net, x, edit))
+    assert found.wrong() == [PLACE]
+    assert not found.causes[PLACE]
+
+
+def integers(net, x, *, declared="", read=""):
+    """A dump in uint8 by tensor; one zero point declared one too high, or read as if there was none."""
+    tensors, dump, scales = {SOURCE: x}, {}, {}
+    for node in net.graph.nodes:
+        given = {name: tensors[name] for name in node.inputs}
+        if node.name == read:
+            (source,) = node.inputs
+            given = {source: given[source] + scales[source].scale * scales[source].zero_point}
+        y = interpret(Graph(net.graph.recipe, (node,)), fast, net.params, given)
+        low, high = min(0.0, float(y.min())), max(0.0, float(y.max()))
+        scale = (high - low) / 255
+        zero = round(-low / scale)
+        stored = np.clip(np.rint(y / scale) + zero, 0, 255).astype(np.uint8)
+        tensors[node.name] = ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+        dump[node.name], scales[node.name] = stored, TensorScale(scale, zero + (node.name == declared))
+    return dump, scales
+
+
+def test_a_zero_point_that_is_declared_wrongly_is_named_and_what_follows_holds(made):
+    net, x, path = made
+    dump, scales = integers(net, x, declared="block5.project.bn")
+    found = compare(path, dump, scales=scales)
+    assert found.wrong() == ["block5.project.bn"]
+    assert sentence(found, "block5.project.bn") == "the zero point of block5.project.bn is +1 off"
+
+
+def test_a_zero_point_that_is_not_taken_away_is_named(made):
+    net, x, path = made
+    dump, scales = integers(net, x, read="block5.expand")
+    zero = scales["block4.project.bn"].zero_point
+    found = compare(path, dump, scales=scales)
+    assert found.wrong() == ["block5.expand"]
+    assert f"the zero point of block4.project.bn is -{zero} off" in [
+        of_port(cause.mistakes[0]) for cause in found.causes["block5.expand"]
+    ]
+
+
+def test_parts_are_told_once_and_the_plainest_first():
+    off = np.zeros((1, 4, 6, 8), bool)
+    off[:, 3] = True
+    assert [region.form for region in regions(off)] == ["channels last"]
+    assert not list(regions(np.zeros((1, 4, 6, 8), bool)))
