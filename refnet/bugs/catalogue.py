@@ -10,19 +10,22 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import get_args, get_type_hints
 
 from refnet.bugs import (
     activations,
     blocks,
+    buffers,
+    curves,
     damage,
     decoder,
     ends,
     formulas,
     head,
     inputs,
+    joins,
     leftovers,
     norms,
     overflow,
@@ -39,16 +42,18 @@ from refnet.bugs import (
     weights,
 )
 from refnet.bugs.arrays import UnitArrays
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.segments import Segment
 
-__all__ = ["BUGS", "REPLAYED", "Bug"]
+__all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 
 _INPUTS = (inputs, pictures, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)
+_ODD = (joins, curves, buffers)
 _READERS = (slips, formulas, pad_rules, rules)
+_COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Bug:
     group : the module that it is of; those of 'precision' explain small errors of any kind, so that such a cause is
         accepted only where no other fits
     takes : what the function takes, `Segment` or `UnitArrays` or both; `Ruled` for slips in rules
+    rare : whether it is asked for its rare changes, and for no others
     """
 
     id: str
@@ -72,13 +78,14 @@ class Bug:
     function: Callable[..., Iterator[Change]]
     group: str
     takes: tuple[type, ...]
+    rare: bool = False
 
     def changes(self, segment: Segment) -> Iterator[Change]:
         """The other ways in which a port may run a segment."""
         if Segment in self.takes:
             yield from self.function(segment)
         elif UnitArrays in self.takes:
-            yield from (change for unit in segment.units for change in self.function(unit) if not change.rare)
+            yield from (change for unit in segment.units for change in self.function(unit) if change.rare == self.rare)
 
     def of_arrays(self, unit: UnitArrays) -> Iterator[Change]:
         """The other ways in which a file may hold the arrays of a unit."""
@@ -106,5 +113,18 @@ def _collected(module: ModuleType) -> Iterator[Bug]:
         )
 
 
-BUGS: Mapping[str, Bug] = {bug.id: bug for module in (*_PORTS, *_FILES, *_READERS) for bug in _collected(module)}
+BUGS: Mapping[str, Bug] = {bug.id: bug for module in (*_PORTS, *_ODD, *_FILES, *_READERS) for bug in _collected(module)}
 REPLAYED = tuple(bug for module in _PORTS for bug in _collected(module))
+
+# What explains few ports: replayed where nothing else fits.
+_RARE = {bug.id: replace(bug, rare=True) for bug in REPLAYED if bug.takes == (UnitArrays,)}
+_SLIPS = tuple(bug for module in (*_ODD, slips, formulas) for bug in _collected(module) if bug.id not in _COSTLY)
+LATE = (*_RARE.values(), *_SLIPS)
+
+
+def bug_of(mistake: Mistake, segment: Segment) -> Bug:
+    """The bug that has a form of a mistake: the one itself, or its rare changes."""
+    own = BUGS[mistake.bug]
+    if mistake.bug not in _RARE or any(change.form == mistake.form for change in own.changes(segment)):
+        return own
+    return _RARE[mistake.bug]

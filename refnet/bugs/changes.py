@@ -13,13 +13,14 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected
 from refnet.graph import Node
-from refnet.readings.precision import Precision
+from refnet.readings.precision import FLOATS, Precision
 
-__all__ = ["Change", "Deferred", "Mistake", "identity", "with_attrs", "with_op", "without"]
+__all__ = ["Change", "Deferred", "Mistake", "identity", "stood_for", "with_attrs", "with_op", "without"]
 
 Array = npt.NDArray[Any]
 
@@ -133,3 +134,17 @@ def identity(name: str, source: str, axes: int) -> Node:
     if axes == 4:
         return Node(name, "pad", (source,), {}, {"pad": ((0, 0), (0, 0)), "mode": "constant", "value": 0.0})
     return Node(name, "flatten", (source,))
+
+
+def stood_for(
+    node: Node, y: Array, terms: int, size: Array | None = None, slack: Array | float = 0.0
+) -> dict[str, Any]:
+    """Values in the place of a node's, which so many roundings in float32 may move, of terms of a size.
+
+    Parameters
+    ----------
+    slack : how far the values may be moved besides
+    """
+    name, most, u = f"{node.name}.values", np.abs(y) if size is None else size, FLOATS["float32"].u
+    off = np.broadcast_to(terms * u / (1 - terms * u) * most + slack, y.shape)
+    return {"nodes": {node.name: (identity(node.name, name, y.ndim),)}, "given": {name: Expected(y, off)}}

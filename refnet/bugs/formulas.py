@@ -106,7 +106,6 @@ def norm_parts(unit: UnitArrays) -> Iterator[Change]:
                 "weights as they were": {"w": w},
                 "bias as it was": {"b": unit.bias / s, "mean": 0 * mean, "beta": 0 * beta},
                 "weights divided": {"w": w / s.reshape(-1, *(1,) * (w.ndim - 1))},
-                "beta scaled": {"beta": beta * s},
             }
     for form, arrays in ways.items():
         known = {slot: array for slot, array in arrays.items() if slot in unit}

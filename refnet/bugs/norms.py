@@ -271,7 +271,8 @@ def bn_fold_bias(unit: UnitArrays) -> Iterator[Change]:
         own = {"b": zero} if "b" in unit else {}
         yield _with(unit, "mean-alone", rare=True, **own, mean=zero, beta=unit.bias - mean)
         yield _with(unit, "own-unscaled", rare=True, **own, beta=unit.bias + beta)
-        yield _with(unit, "beta-first", rare=True, mean=mean - beta, beta=zero)
+    with np.errstate(all="ignore"):
+        yield _with(unit, "beta-first", rare=True, beta=beta * unit["gamma"] / root)
     yield _with(unit, "beta-away", rare=True, beta=-beta)
 
 

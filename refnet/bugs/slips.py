@@ -1,7 +1,7 @@
-"""Slips of a first program: what a reader of an exercise writes, and no port of a network lives with.
+"""Slips of a first program: what a reader of an exercise writes, and few ports live with.
 
-They are of the catalogue as all others are, but are not replayed on ports, where they would cost time and explain
-nothing. Some make values that no nodes make; then the values stand in the place of the result.
+They are of the catalogue as all others are, but are replayed on ports only where nothing else fits. Some make values
+that no nodes make; then the values stand in the place of the result.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import Expected
-from refnet.bugs.changes import Change, identity, with_attrs, with_op, without
+from refnet.bugs.changes import Change, identity, stood_for, with_attrs, with_op, without
 from refnet.bugs.padding import windowed, windows
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE, Node
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES
-from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
-_U = FLOATS["float32"].u
 _ACTS = ("relu", "relu6", "hard_swish")
 
 
@@ -263,7 +260,7 @@ def sum_overwritten(segment: Segment) -> Iterator[Change]:
                 continue
             b = segment.param(node, "b").astype(np.float64)[:, None, None] if "b" in node.params else 0.0
             for form, bias in {"all": 0.0, **({"bias apart": b} if "b" in node.params else {})}.items():
-                yield Change(node.name, form, **_instead(node, made + bias, 2, np.abs(made) + np.abs(bias)), fed=True)
+                yield Change(node.name, form, **stood_for(node, made + bias, 2, np.abs(made) + np.abs(bias)), fed=True)
 
 
 def _last_of(node: Node, x: Array, w: Array) -> Array | None:
@@ -284,13 +281,6 @@ def _last_of(node: Node, x: Array, w: Array) -> Array | None:
         if 0 <= h < H and 0 <= v < W:
             y[:, :, p, q] = x[:, :, h, v] * w[:, r, s] if w.ndim == 3 else x[:, -1:, h, v] * w[:, -1, r, s]
     return y
-
-
-def _instead(node: Node, y: Array, terms: int, size: Array | None = None) -> dict[str, Any]:
-    """Values in the place of a node's, which so many roundings in float32 may move, of terms of a size."""
-    name, most = f"{node.name}.values", np.abs(y) if size is None else size
-    slack = np.broadcast_to(terms * _U / (1 - terms * _U) * most, y.shape)
-    return {"nodes": {node.name: (identity(node.name, name, y.ndim),)}, "given": {name: Expected(y, slack)}}
 
 
 def act_extra(segment: Segment) -> Iterator[Change]:
@@ -318,15 +308,18 @@ def act_early(segment: Segment) -> Iterator[Change]:
 
 def bn_image_stats(segment: Segment) -> Iterator[Change]:
     """statistics of each image by itself."""
-    node = segment.graph.nodes[-1]
-    if node.op == "batch_norm":
+    for node in segment.nodes("batch_norm"):
+        if segment.place not in ("", node.name):
+            continue
         gamma, beta = (segment.param(node, slot).astype(np.float64)[:, None, None] for slot in ("gamma", "beta"))
         for _, x in segment.values({node.inputs[0]}):
+            if x.ndim != 4:
+                continue
             mean, var = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
             factor = gamma / np.sqrt(var + node.attrs["eps"])
             size = np.abs(factor) * (np.abs(x) + np.abs(mean)) + np.abs(beta)
             terms = 6 + 2 * x.shape[2] * x.shape[3]  # of batch norm, and of the sums of both statistics
-            yield Change(node.name, **_instead(node, factor * (x - mean) + beta, terms, size), fed=True)
+            yield Change(node.name, **stood_for(node, factor * (x - mean) + beta, terms, size), fed=True)
 
 
 def pool_other(segment: Segment) -> Iterator[Change]:
@@ -341,7 +334,7 @@ def pool_other(segment: Segment) -> Iterator[Change]:
             for form, axes in (("batch", (0, 2, 3)), ("channels", (1, 2, 3))):
                 y = np.broadcast_to(x.mean(axis=axes, keepdims=True), (*x.shape[:2], 1, 1))
                 size = np.broadcast_to(np.abs(x).mean(axis=axes, keepdims=True), y.shape)
-                yield Change(node.name, form, **_instead(node, y, x.size, size), fed=True)
+                yield Change(node.name, form, **stood_for(node, y, x.size, size), fed=True)
 
 
 def scale_other(segment: Segment) -> Iterator[Change]:

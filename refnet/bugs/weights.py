@@ -165,8 +165,9 @@ def weights_elsewhere(segment: Segment) -> Iterator[Change]:
         own = {"norm" if node.op == "batch_norm" else "conv": node for node in nodes}
         for other in every if own else ():
             theirs = {"conv": other.conv, "norm": other.norm}
-            if all(_is_alike(node, theirs[kind]) for kind, node in own.items()):
-                yield from _with_arrays(segment, own, theirs, other.conv.name)
+            alike = {kind: node for kind, node in own.items() if _is_alike(node, theirs[kind])}
+            if alike:
+                yield from _with_arrays(segment, alike, theirs, other.conv.name)
 
 
 def _with_arrays(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import BUGS, REPLAYED
+from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
 from refnet.bugs.changes import Mistake
 from refnet.bugs.overflow import overflows
 from refnet.bugs.regions import regions
@@ -190,6 +190,8 @@ class Diagnosis:
         eps = (way for kinds in (False, True) for way in ways.solved(BUGS["bn-eps"], kinds=kinds))
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
+        yield self._fitting(ways.singles(LATE))
+        yield self._fitting(ways.everywhere(LATE))
         yield self._fitting(ways.singles(LAST))
         yield self._pairs(ways)
         if self.is_coarse:
@@ -202,12 +204,14 @@ class Diagnosis:
         """
         first = [*ways.ends()]
         yield self._close(first)
-        yield self._close([*ways.singles(EXACT, at={node.name for node in self.segment.graph.nodes[-_TAIL:]})])
+        last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
+        yield self._close([*ways.singles(EXACT, at=last)])
         first += [*ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
         yield self._close(list(ways.scaled()))
+        yield self._close([*ways.everywhere(LATE), *ways.singles(LATE, at=last)])
         yield self._close([*ways.of_kinds((*EXACT, *LOOSE)), *ways.solved(BUGS["bn-eps"], kinds=True)])
         yield self._one_by_one(ways)
         yield self._close(list(ways.singles(LOOSE)))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
+from refnet.bugs.catalogue import BUGS, REPLAYED, Bug, bug_of
 from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.norms import round_eps
 from refnet.bugs.segments import Segment
@@ -96,7 +96,7 @@ class Ways:
         self.looked: list[Way] = []
         self._own = _elements(segment)
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
-        self._by_place: dict[str, dict[str, dict[str, Change]]] = {}
+        self._by_place: dict[tuple[str, bool], dict[str, dict[str, Change]]] = {}
         self.counts = self._counted()
         budget.expect(sum(self.counts.values()))
 
@@ -143,9 +143,10 @@ class Ways:
 
     def _placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
         """The changes of a bug by form and place, made once."""
-        if bug.id not in self._by_place:
-            self._by_place[bug.id] = changes_by_place(bug, self.segment)
-        return self._by_place[bug.id]
+        key = bug.id, bug.rare
+        if key not in self._by_place:
+            self._by_place[key] = changes_by_place(bug, self.segment)
+        return self._by_place[key]
 
     def solved(self, bug: Bug, *, kinds: bool = False) -> Iterator[Way]:
         """Another eps in all batch norms, or in those of each kind, solved for."""
@@ -249,7 +250,7 @@ class Ways:
         if way.changed is not None and on is None:
             return way.changed
         segment = on or self.segment
-        bug, form = BUGS[way.mistake.bug], way.mistake.form
+        bug, form = bug_of(way.mistake, segment), way.mistake.form
         if way.extent is None:
             own = (each for each in bug.changes(segment) if (each.form, each.node) == (form, way.mistake.node))
             change = next(own, None)

@@ -9,7 +9,7 @@ from refnet.bugs.changes import Mistake
 from refnet.bugs.detectability import Detectability
 from refnet.readings.precision import FLOATS
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.slips import SLIPS
+from refnet.report.slips import LATE_WORDS, SLIPS, curve_words
 from refnet.report.stored import STORED
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port", "of_reader"]
@@ -20,16 +20,14 @@ ALONE = frozenset({"se-width", "sum-overflow"})  # by a sentence of their own: n
 
 _ACTS = ("relu", "relu6", "hard_swish")
 _OTHER_ACT = "the activation is {found} instead of {known}"
+_PAD_RULES = {"same": "TF SAME", "symmetric": "symmetric"}
 _NO_BIAS = "its bias is left out"
 _BEYOND = "{most:.4g} is beyond {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
 # What a port does, to follow 'it equals the reference when'. A bug has one sentence, or one for each of its forms.
 _PORT: _Words = {
-    "pad-same": {
-        "same": "the padding is TF SAME {found} instead of {known}",
-        "symmetric": "the padding is symmetric {found} instead of {known}",
-    },
+    "pad-same": {form: f"the padding is {rule} {{found}} instead of {{known}}" for form, rule in _PAD_RULES.items()},
     "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
     "pad-split": "the padding is {found} instead of {known}",
     "pad-value": {
@@ -112,7 +110,7 @@ _PORT: _Words = {
         "with-eps": "the variance plus eps divides instead of its root",
         "alone": "the variance divides instead of its root",
     },
-    "bn-fold-axis": "batch norm is folded along the wrong axis of the depthwise kernel",
+    "bn-fold-axis": {"": "batch norm is folded along the wrong axis of the depthwise kernel"},
     "bn-fold-bias": {
         "mean": "the mean is forgotten (the folded bias is beta alone)",
         "no-root": "the folded bias is beta - gamma * mean, without the root",
@@ -128,7 +126,7 @@ _PORT: _Words = {
     "hsigmoid-slope": "the gate is clip(0.2 x + 0.5, 0, 1)",
     "hsigmoid-half": "the gate is clip((x + 1) / 2, 0, 1)",
     "hsigmoid-beta0": "the gate is clip(x / 6, 0, 1), its offset dropped",
-    "gate-sigmoid": {"hard": "the gate is the hard sigmoid", "true": "the gate is the true sigmoid"},
+    "gate-sigmoid": {form: f"the gate is the {form} sigmoid" for form in ("hard", "true")},
     "gate-hswish": "the gate is hard swish",
     "gate-bare": {
         "none": "the gate is what its last layer makes, without a sigmoid",
@@ -201,6 +199,7 @@ _PORT: _Words = {
     "weights-int8": "its weights are quantised to 8 bits per {per}",
     "fp16-storage": "its values are rounded to {store}",
     "fp16-accumulate": "sums are kept in float16",
+    **LATE_WORDS,
     **SLIPS,
 }
 
@@ -307,7 +306,8 @@ _RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-fl
 
 def of_port(mistake: Mistake) -> str:
     """What a port does: 'eps is 1e-05 instead of 0.001'."""
-    return _worded(_PORT, mistake)
+    words = _PORT.get(mistake.bug, {})
+    return _worded(_PORT if isinstance(words, str) or mistake.form in words else _FILE, mistake)
 
 
 def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> str:
@@ -325,10 +325,8 @@ def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> 
 
 
 def of_reader(mistake: Mistake, *, folded: bool = False) -> str:
-    """What a reader's function does; of a fold, and of what no port does, as of a file."""
-    words = _PORT.get(mistake.bug, {})
-    port = isinstance(words, str) or mistake.form in words
-    return of_port(mistake) if port and not (folded and mistake.bug in _FILE) else of_file(mistake, folded=folded)
+    """What a reader's function does; of a fold, as of a file."""
+    return of_file(mistake, folded=True) if folded and mistake.bug in _FILE else of_port(mistake)
 
 
 def _worded(table: _Words, mistake: Mistake) -> str:
@@ -358,6 +356,8 @@ def _fact(key: str, value: Any) -> Any:
             return _factor(value)
         case "factors":
             return ", ".join(map(_factor, value[:3]))
+        case "curve":
+            return curve_words(value)
         case "channels":
             more = ", ..." if len(value) > 5 else ""
             return f"channel{'' if len(value) == 1 else 's'} {', '.join(map(str, value[:5]))}{more}"

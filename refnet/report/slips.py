@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import permutations
 
-__all__ = ["SLIPS"]
+__all__ = ["LATE_WORDS", "SLIPS", "curve_words"]
 
 _LINE = "it is min(max({gate_slope:.5g} x + {gate_offset:.5g}, {low:g}), {high:g})"
 _GATE = {
@@ -237,3 +238,48 @@ SLIPS: Mapping[str, str | Mapping[str, str]] = {
         "outputs": "the windows reach over outputs times stride points; it is (outputs - 1) stride and the kernel",
     },
 }
+
+# What few ports do, and no reader.
+LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
+    "join-weights": "the sum is {shortcut:g} times the shortcut plus {branch:g} times the block's result",
+    "join-elsewhere": "what is added is {found}, not {known}",
+    "act-curve": "the activation is {curve}",
+    "computed-in-place": {"rows": "it is computed in place: rows are made of rows that were overwritten before"},
+    "image-kept": {
+        "first": "every image has what the first one made",
+        "before": "every image has what the one before made",
+        "gate first": "the gate of the first image scales every image",
+        "gate before": "the gate of the image before scales each",
+    },
+    "channels-left": "the last channels are left out of the sum, which goes on in steps of {lanes}",
+}
+
+_CURVES = {
+    "identity": "left out",
+    "clip": "cut off at {0:.8g} and {1:.8g}",
+    "leaky": "a leaky relu that lets {0:g} x through below zero",
+    "line": "clip({0:.5g} x + {1:.5g}, 0, 1)",
+    "gated line": "x * clip({0:.5g} x + {1:.5g}, 0, 1)",
+    "moved": "(x + 3) * relu6(x + 3) / 6: x was overwritten by x + 3 before it was multiplied by",
+    "sigmoid": "sigmoid({0:.4g} x)",
+    "swish": "x * sigmoid({0:.4g} x)",
+    "gelu": "GELU",
+    "gelu tanh": "GELU by its approximation with tanh",
+    "softsign": "0.5 + 0.5 x / (1 + |x|), an approximation of the sigmoid",
+    "pieces": "an approximation of the sigmoid by four lines (PLAN)",
+    "x softsign": "x * (0.5 + 0.5 x / (1 + |x|)), with an approximation of the sigmoid",
+    "x pieces": "x times an approximation of the sigmoid by four lines (PLAN)",
+    "x tanh": "x * tanh(x)",
+}
+
+
+def curve_words(curve: tuple[str | float, ...]) -> str:
+    """A curve as a formula: 'x * sigmoid(1.702 x)'."""
+    name, *numbers = curve
+    if name == "clip" and -math.inf in numbers:
+        return "the identity" if math.inf in numbers else f"min(x, {numbers[1]:.8g})"
+    if name == "clip" and math.inf in numbers:
+        return f"max(x, {numbers[0]:.8g})"
+    words = _CURVES.get(str(name), str(name)).format(*numbers)
+    capped = name == "leaky" and math.isfinite(float(numbers[1]))
+    return f"{words}, and ends at {numbers[1]:g}" if capped else words

@@ -1,0 +1,91 @@
+"""Bugs of buffers and lanes: computed in place, kept from one image to the next, tails left out.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.segments import Segment
+from refnet.graph import Node
+
+Array = npt.NDArray[Any]
+
+_LANES = (4, 8, 16, 32, 64)
+_MOST = 1 << 22  # numbers of a map that is gone over row by row
+
+
+def computed_in_place(segment: Segment) -> Iterator[Change]:
+    """a depthwise convolution computed in place.
+
+    It writes over the map that it reads, row by row, so that later rows are made of what earlier ones left.
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        own = segment.sizes.get(node.inputs[0], ())
+        if (
+            node.attrs["stride"] != (1, 1)
+            or own != segment.sizes.get(node.name)
+            or segment.batch * np.prod(own) > _MOST
+        ):
+            continue
+        w = segment.param(node, "w").astype(np.float64)
+        bias = segment.param(node, "b").astype(np.float64) if "b" in node.params else np.zeros(len(w))
+        for _, x in segment.values({node.inputs[0]}):
+            y, size = _by_rows(x, w, bias, node)
+            yield Change(node.name, "rows", **stood_for(node, y, w[0].size + 1, size), fed=True)
+
+
+def _by_rows(x: Array, w: Array, bias: Array, node: Node) -> tuple[Array, Array]:
+    """Each row made of those above it, as they are by then, and of those below; and the sums of absolute terms."""
+    (top, bottom), (left, right) = node.attrs["pad"]
+    down, along = node.attrs["dilation"]
+    R, S = w.shape[-2:]
+    W = x.shape[3]
+    wide = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    size = np.abs(wide)
+    for p in range(x.shape[2]):
+        taps = [(r, s, w[:, r, s, None]) for r in range(R) for s in range(S)]
+        row = sum(wide[:, :, p + r * down, s * along : s * along + W] * tap for r, s, tap in taps)
+        most = sum(size[:, :, p + r * down, s * along : s * along + W] * np.abs(tap) for r, s, tap in taps)
+        wide[:, :, p + top, left : left + W] = row + bias[:, None]
+        size[:, :, p + top, left : left + W] = most + np.abs(bias)[:, None]
+    inner = (..., slice(top, top + x.shape[2]), slice(left, left + W))
+    return wide[inner], size[inner]
+
+
+def image_kept(segment: Segment) -> Iterator[Change]:
+    """what one image made used for another one.
+
+    The tensor, or the gate that it is scaled by, is that of the first image, or of the one before.
+    """
+    if segment.batch < 2:
+        return
+    orders = {"first": np.zeros(segment.batch, int), "before": np.maximum(np.arange(segment.batch) - 1, 0)}
+    for form, order in orders.items():
+        yield Change(segment.end, form, view=lambda y, order=order: y[order], lone=True)  # type: ignore[misc]
+    for node in segment.nodes("scale"):
+        if segment.place in ("", node.name):
+            found = dict(segment.values({*node.inputs}))
+            x, gate = (found[name] for name in node.inputs)
+            for form, order in orders.items():
+                yield Change(node.name, f"gate {form}", **stood_for(node, x * gate[order], 2), fed=True)
+
+
+def channels_left(segment: Segment) -> Iterator[Change]:
+    """the last input channels left out of a sum.
+
+    A loop in steps of so many lanes has no tail.
+    """
+    for node in segment.nodes("conv2d", "pointwise_conv2d"):
+        w = segment.param(node, "w")
+        for lanes in _LANES:
+            kept = w.shape[1] // lanes * lanes
+            if 0 < kept < w.shape[1]:
+                mask = (np.arange(w.shape[1]) < kept).reshape(1, -1, *(1,) * (w.ndim - 2))
+                yield Change(node.name, f"{lanes}", {"lanes": lanes}, params={f"{node.name}.w": w * mask})

@@ -1,0 +1,166 @@
+"""Bugs of curves: another function in an activation's place, solved for from what the port makes of its input.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.segments import Segment, limit
+from refnet.graph import Graph, Node
+from refnet.ops import ACTIVATIONS, GATES
+from refnet.readings import fast
+from refnet.readings.precision import Precision
+
+Array = npt.NDArray[Any]
+Curve = tuple[str | float, ...]
+
+_NEAR = 5e-2  # of the rms of the error: what leaves more is not the cause
+_FEW = 8  # points that a number is solved for from
+_STEEP, _ROUNDINGS = 2.0, 12  # the largest slope of a curve, and how many roundings one takes
+_INNER = 0.02  # how far from its ends a gate is looked at
+
+
+def act_curve(segment: Segment) -> Iterator[Change]:
+    """another function in an activation's place.
+
+    A leaky relu, other ends, GELU for hard swish, a gate by another approximation.
+    """
+    node, t = segment.graph.nodes[-1], segment.candidate
+    if t is None or node.op not in (*ACTIVATIONS, *GATES) or node.params or not np.isfinite(t).all():
+        return
+    ((_, x),) = segment.values({node.inputs[0]})
+    if x.shape != t.shape or segment.result.shape != t.shape:
+        return
+    t = t.astype(np.float64)
+    most = _NEAR * float(np.linalg.norm(t - segment.result))
+    slack = _moved(segment, node, t) if most else x
+    for curve in dict.fromkeys(_curves(x, t)):
+        with np.errstate(all="ignore"):
+            y = drawn(curve, x)
+        if float(np.linalg.norm(y - t)) < most:
+            made = stood_for(node, y, _ROUNDINGS, np.abs(x) + np.abs(y), _STEEP * slack)
+            yield Change(node.name, " ".join(map(str, curve)), {"curve": curve}, **made, lone=True)
+
+
+def _moved(segment: Segment, node: Node, t: Array) -> Array:
+    """How far rounding may have moved what an activation is given."""
+    before = segment.graph.nodes[:-1]
+    if not before:
+        return np.zeros(t.shape)
+    own = replace(segment, graph=Graph(segment.graph.recipe, before), candidate=None, view=None)
+    precision = segment.precision or Precision.of(str(segment.candidate.dtype))  # type: ignore[union-attr]
+    return np.asarray(limit(own, precision).expected) if own.end == node.inputs[0] else np.zeros(t.shape)
+
+
+def _pieces(x: Array) -> Array:
+    """The sigmoid of four lines that circuits use (PLAN: Amin, Curtis, Hayes-Gill, 1997)."""
+    size = np.abs(x)
+    conditions = [size >= 5, size >= 2.375, size >= 1]
+    high = np.select(conditions, [1.0, 0.03125 * size + 0.84375, 0.125 * size + 0.625], 0.25 * size + 0.5)
+    return np.where(x < 0, 1 - high, high)
+
+
+def _gelu(x: Array) -> Array:
+    from scipy.special import ndtr
+
+    y: Array = x * ndtr(x)
+    return y
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x < 0, np.expm1(np.minimum(x, 0)), x)
+
+
+def _softsign(x: Array) -> Array:
+    y: Array = 0.5 + 0.5 * x / (1 + np.abs(x))
+    return y
+
+
+def _gated(x: Array, slope: float) -> Array:
+    y: Array = x * fast.sigmoid(slope * x)
+    return y
+
+
+_NAMED: Mapping[str, Callable[[Array], Array]] = {
+    "identity": lambda x: x,
+    "gelu": _gelu,
+    "gelu tanh": lambda x: x * fast.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "elu": _elu,
+    "selu": lambda x: 1.0507009873554805 * np.where(x < 0, 1.6732632423543772 * _elu(x), x),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "tanh": np.tanh,
+    "softsign": _softsign,
+    "pieces": _pieces,
+    "x softsign": lambda x: x * _softsign(x),
+    "x pieces": lambda x: x * _pieces(x),
+    "x tanh": lambda x: x * np.tanh(x),
+    "moved": lambda x: (x + 3) * ((x + 3) / 6).clip(0, 1),
+}
+_SOLVED: Mapping[str, Callable[..., Array]] = {
+    "clip": lambda x, low, high: x.clip(low, high),
+    "leaky": lambda x, slope, high: np.where(x < 0, slope * x, np.minimum(x, high)),
+    "line": lambda x, slope, offset: (slope * x + offset).clip(0, 1),
+    "gated line": lambda x, slope, offset: x * (slope * x + offset).clip(0, 1),
+    "sigmoid": lambda x, slope: fast.sigmoid(slope * x),
+    "swish": _gated,
+}
+
+
+def drawn(curve: Curve, x: Array) -> Array:
+    """A curve's values: its name, and its numbers."""
+    name, *numbers = curve
+    made: Array = _NAMED[str(name)](x) if name in _NAMED else _SOLVED[str(name)](x, *numbers)
+    return made
+
+
+def _curves(x: Array, t: Array) -> Iterator[Curve]:
+    """Curves that a port may have: known ones, and those whose numbers its tensor shows."""
+    yield from ((name,) for name in _NAMED)
+    yield from (("sigmoid", 1.0), ("swish", 1.0), ("clip", -1.0, 1.0))
+    least, most = (float(str(np.float32(end))) for end in (t.min(), t.max()))  # as they are written
+    lows, highs = (0.0, -math.inf, least), (6.0, math.inf, most)
+    yield from (("clip", low, high) for low in lows for high in highs if low < high)
+    below = x < 0
+    if np.count_nonzero(below) >= _FEW:
+        for figures in (1, 2, 3):
+            slope = _said(float((t[below] * x[below]).sum() / (x[below] ** 2).sum()), figures)
+            yield from (("leaky", slope, high) for high in highs if slope)
+    inner = (t > _INNER) & (t < 1 - _INNER)
+    yield from (("line", *line) for line in _line(x[inner], t[inner]))
+    yield from (("sigmoid", *line[:1]) for line in _line(x[inner], _undone(t[inner])))
+    with np.errstate(all="ignore"):
+        gate = t / x
+    inner = (gate > _INNER) & (gate < 1 - _INNER) & (np.abs(x) > _INNER)
+    yield from (("gated line", *line) for line in _line(x[inner], gate[inner]))
+    yield from (("swish", *line[:1]) for line in _line(x[inner], _undone(gate[inner])))
+
+
+def _undone(gate: Array) -> Array:
+    """What a sigmoid makes these of."""
+    x: Array = np.log(gate / (1 - gate))
+    return x
+
+
+def _line(x: Array, y: Array) -> Iterator[tuple[float, float]]:
+    """Slope and offset by least squares, in two to five figures."""
+    if x.size < _FEW or not np.ptp(x):
+        return
+    slope, offset = np.polyfit(x, y, 1)
+    for figures in (2, 3, 4, 5):
+        yield _said(float(slope), figures), 0.0 if abs(offset) < 1e-4 else _said(float(offset), figures)
+    if abs(6 * slope - 1) < 1e-3:
+        yield 1 / 6, _said(float(offset), 3)
+
+
+def _said(number: float, figures: int) -> float:
+    return float(f"{number:.{figures}g}") if math.isfinite(number) else 0.0

@@ -1,0 +1,86 @@
+"""Bugs of sums of two tensors: other weights than one and one, or another tensor. Tried where nothing else fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.segments import Segment
+from refnet.graph import Node
+
+Array = npt.NDArray[Any]
+
+# Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth.
+_WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9))
+_NEAR = 1e-2  # of the rms of the error: what leaves more is not the cause
+
+
+def join_weights(segment: Segment) -> Iterator[Change]:
+    """a sum with a shortcut whose terms are weighted.
+
+    A buffer that the block's result has overwritten gives it twice; stochastic depth scales it.
+    """
+    for node in segment.nodes("add"):
+        for shortcut, branch in dict.fromkeys((*_WEIGHTS, *_solved(segment, node))):
+            yield _weighted(node, shortcut, branch)
+
+
+def _weighted(node: Node, shortcut: float, branch: float) -> Change:
+    terms = []
+    for side, source, slope in zip(("shortcut", "branch"), node.inputs, (shortcut, branch), strict=True):
+        attrs = {"slope": slope, "offset": 0.0}
+        terms.append(Node(f"{node.name}.{side}", "affine", (source,), {}, attrs))
+    added = Node(node.name, "add", tuple(term.name for term in terms))
+    facts = {"shortcut": shortcut, "branch": branch}
+    return Change(node.name, f"{shortcut:g} {branch:g}", facts, nodes={node.name: (*terms, added)})
+
+
+def _terms(segment: Segment, node: Node) -> tuple[Array, Array, Array] | None:
+    """What a sum at a segment's end is made of, and what the port has for it; None where there is no such."""
+    t = segment.candidate
+    if t is None or segment.end != node.name or not np.isfinite(t).all():
+        return None
+    found = dict(segment.values({*node.inputs}))
+    one, other = (found[name] for name in node.inputs)
+    return None if not one.shape == other.shape == t.shape else (one, other, t.astype(np.float64))
+
+
+def _solved(segment: Segment, node: Node) -> Iterator[tuple[float, float]]:
+    """The weights that a sum at a segment's end shows, in three figures."""
+    if (terms := _terms(segment, node)) is None:
+        return
+    one, other, t = (y.ravel() for y in terms)
+    solved, *_ = np.linalg.lstsq(np.stack([one, other], axis=1), t, rcond=None)
+    first, second = (0.0 if abs(y) < 1e-4 else float(f"{y:.3g}") for y in solved)
+    if (first, second) != (1.0, 1.0) and np.isfinite(solved).all():
+        yield first, second
+
+
+def join_elsewhere(segment: Segment) -> Iterator[Change]:
+    """a shortcut that another tensor takes the place of.
+
+    A buffer that was not updated, or was overwritten: what is added is a tensor from elsewhere.
+    """
+    for node in segment.nodes("add"):
+        if (terms := _terms(segment, node)) is None:
+            continue
+        one, other, t = terms
+        before = float(np.linalg.norm(t - one - other))
+        for side, kept in enumerate((other, one)):
+            rest = t - kept
+            for name, y in segment.available.items():
+                if name in node.inputs or name == node.name or y.shape != rest.shape:
+                    continue
+                left = float(np.linalg.norm(rest - y))
+                if math.isfinite(left) and left < _NEAR * before:
+                    inputs = [*node.inputs]
+                    inputs[side] = name
+                    added = Node(node.name, "add", tuple(inputs))
+                    facts = {"found": name, "known": node.inputs[side]}
+                    given = {name: y}
+                    yield Change(node.name, name, facts, nodes={node.name: (added,)}, given=given, lone=True)
