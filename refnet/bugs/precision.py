@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays
+from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
 from refnet.judge.verdicts import root_mean_square
@@ -20,6 +20,11 @@ from refnet.readings.precision import FLOATS, Precision
 Array = npt.NDArray[Any]
 
 _TINY = FLOATS["float32"].subnormal
+_BITS, _SMALL, _MANY = 15, 4, 64  # of a fraction; steps that some number of a tensor is no larger than; numbers of one
+# Of a step: what tells cutting off (half a step on average) from rounding (a quarter); no number is looked at that is
+# as near to one as that.
+_HALFWAY, _BETWEEN = 0.375, 0.01
+_TIE = 1e-4  # of a step: as near to a tie float32 may round either way
 
 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
@@ -84,7 +89,84 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
 
 def _is_rounded(y: Array, store: str) -> bool:
     """Whether a tensor holds nothing finer than a format can; one such number alone is no evidence."""
-    return y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
+    own = y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
+    return own and fraction_bits(y) is None
+
+
+def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
+    """How many bits of fraction the numbers of a tensor in fixed point have; None for one of another kind.
+
+    A short float has finer steps for smaller numbers: the least of many is no few steps of the largest. Where that is
+    not asked for, a few numbers may be of either kind.
+    """
+    if y.size < (_MANY if sure else 2) or y.dtype.kind != "f" or not np.isfinite(y).all():
+        return None
+    wide = np.abs(y.astype(np.float64))
+    scaled = wide * 2.0**_BITS
+    if not np.array_equal(scaled, np.rint(scaled)) or not wide.any():
+        return None
+    common = int(np.gcd.reduce(scaled.astype(np.int64), axis=None))
+    bits = _BITS - (common & -common).bit_length() + 1
+    least = float(wide[wide > 0].min()) * 2.0**bits
+    told = least <= _SMALL and np.unique(wide).size > _SMALL * 4
+    return bits if bits >= 0 and (told or not sure) else None
+
+
+def fixed_point(segment: Segment) -> Iterator[Change]:
+    """values in fixed point.
+
+    Each is stored in steps of a power of two, cut off or rounded; replayed on a port's own inputs alone.
+    """
+    bits = None if segment.candidate is None else fraction_bits(segment.candidate, sure=False)
+    if bits is None or segment.candidate is None or segment.result.shape != segment.candidate.shape:
+        return
+    step, target = 2.0**-bits, segment.candidate.astype(np.float64)
+    ends = float(target.min()), float(target.max())
+    whole = np.log2([max(-ends[0] / step, 1), ends[1] / step + 1])
+    cut = (whole >= 7) & (whole == np.rint(whole))
+    low, high = (end if is_end else far for end, is_end, far in zip(ends, cut, (-np.inf, np.inf), strict=True))
+    between = np.abs(segment.result / step - np.rint(segment.result / step)) > _BETWEEN
+    off = (target - segment.result)[between & (target > low) & (target < high)] / step
+    manner = "rounded" if off.size and np.abs(off).mean() < _HALFWAY else "cut off"
+    facts = {"bits": bits, "manner": manner, "ends_at": high}
+    own = Precision.of("float32")._replace(step=step)
+    yield Change(segment.end, manner, facts, precision=own, view=partial(np.clip, a_min=low, a_max=high))
+
+
+def factors_int8(segment: Segment) -> Iterator[Change]:
+    """both factors of each product in 8 bits.
+
+    Weights in steps for each channel or for the tensor, and what they multiply by its own range, image by image, as
+    dynamic quantisation does; replayed on a port's own inputs alone.
+    """
+    for unit in segment.units if segment.candidate is not None else ():
+        (source,) = unit.unit.conv.inputs
+        if unit.op not in CONVOLUTIONS or source not in segment.given:
+            continue
+        x = segment.given[source].astype(np.float64)
+        s = unit.factor if unit.foldable else np.ones(len(unit["w"]))
+        s = np.where(s == 0, 1, s).reshape(-1, *(1,) * (unit["w"].ndim - 1))
+        for per in ("channel", "tensor"):
+            w = _on_grid(unit["w"] * s, per) / s
+            for ends in ("symmetric", "asymmetric"):
+                facts = {"per": per, "ends": ends}
+                given = {source: _in_bytes(x, ends)}
+                yield Change(unit.name, f"{per} {ends}", facts, params={unit.names["w"]: w}, given=given)
+
+
+def _in_bytes(x: Array, ends: str) -> Expected:
+    """Each image in 255 steps of its own range; a number that is all but on a tie may be a step off."""
+    axes = tuple(range(1, x.ndim))
+    if ends == "symmetric":
+        step = np.maximum(np.abs(x).max(axis=axes, keepdims=True) / 127, _TINY)
+        zero = np.zeros_like(step)
+    else:
+        low = np.minimum(x.min(axis=axes, keepdims=True), 0)
+        step = np.maximum((x.max(axis=axes, keepdims=True) - low) / 255, _TINY)
+        zero = np.rint(-128 - low / step)
+    q = x / step + zero
+    tie = np.abs(np.abs(q - np.rint(q)) - 0.5) < _TIE
+    return Expected((np.rint(q).clip(-128, 127) - zero) * step, np.where(tie, step, 0.0))
 
 
 def factors_tf32(segment: Segment) -> Iterator[Change]:
@@ -115,6 +197,8 @@ def _is_large(segment: Segment) -> bool:
     """Whether an error is as large as sums in float16 leave it: a sixteenth of a unit roundoff at least."""
     if segment.candidate is None or segment.candidate.shape != segment.result.shape:
         return segment.candidate is None
+    if fraction_bits(segment.candidate) is not None:
+        return False
     error = segment.candidate.astype(np.float64) - segment.result
     size = root_mean_square(segment.result)
     return root_mean_square(error) > FLOATS["float16"].u / 16 * size

@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.refit import refit, too_few
+from refnet.judge.table import Feature, looked_up
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "describe", "of_other_weights"]
+__all__ = ["Feature", "describe", "of_other_weights", "share_off"]
 
 Array = npt.NDArray[Any]
 
@@ -29,20 +30,6 @@ _FILLED = 0.5  # of the points of rows or columns that must be off to be told as
 _FRACTION = 8  # of the channels: such a part is looked at first
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
-
-
-class Feature(NamedTuple):
-    """One thing that can be seen, in values; `report` words it.
-
-    Attributes
-    ----------
-    kind : 'cut-off', 'channels', 'channel-step', 'channel-run', 'lines', 'border', 'ratio', 'affine', 'shift',
-        'permuted', 'offset', 'weights', or 'algorithm' where a fast algorithm of convolution rounds so
-    facts : its figures
-    """
-
-    kind: str
-    facts: Mapping[str, Any]
 
 
 def describe(segment: Segment, precision: Precision, honest: Bound | None = None) -> tuple[Feature, ...]:
@@ -66,7 +53,7 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     target[...] = segment.candidate  # which lies in memory as the exact result does
     error = target - made.y
     before, beyond = root_mean_square(error), np.abs(error) > made.expected
-    found = [_cut_off(beyond, target, made.y), _channels(beyond), _lines(beyond, target) or _border(beyond)]
+    found = [_cut_off(beyond, target, made.y), share_off(beyond), _lines(beyond, target) or _border(beyond)]
     # What made the form may have rounded once more.
     own = max(precision.u, precision.u_store) * root_mean_square(target)
     # Of a batch norm alone a slope and an offset for each channel are its own arrays, others.
@@ -75,6 +62,7 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
         found.append(_undoing(form(target, made.y, before), made.rms, own))
     if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
         found.append(_undoing(_affine(target, made.y, before), made.rms, own))
+    found.append(looked_up(segment, precision))
     if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
         left = root_mean_square(target - other.y)
         if left <= made.rms + own and 2 * left < before:
@@ -137,6 +125,18 @@ def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
         return None
     ends = {"above": most} if over.any() else {}
     return Feature("cut-off", ends | ({"below": least} if under.any() else {}))
+
+
+def share_off(beyond: Array) -> Feature | None:
+    """Some images that are off, or some channels, while all others are right."""
+    return _images(beyond) or _channels(beyond)
+
+
+def _images(beyond: Array) -> Feature | None:
+    off = beyond.reshape(len(beyond), -1).any(axis=1)
+    if off.all() or not off.any():
+        return None
+    return Feature("images", {"images": tuple(map(int, np.flatnonzero(off))), "of": len(beyond)})
 
 
 def _channels(beyond: Array) -> Feature | None:

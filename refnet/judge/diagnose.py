@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
-from refnet.bugs.changes import Mistake
+from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.overflow import overflows
 from refnet.bugs.regions import regions
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
-from refnet.judge.describe import Feature, describe
+from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways
 from refnet.judge.yardstick import fits, is_refuted, judge_cause, judge_segment
@@ -192,6 +192,7 @@ class Diagnosis:
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield self._fitting(ways.singles(LATE))
         yield self._fitting(ways.everywhere(LATE))
+        yield self._in_part(ways)
         yield self._fitting(ways.singles(LAST))
         yield self._pairs(ways)
         if self.is_coarse:
@@ -265,6 +266,25 @@ class Diagnosis:
         assert self.ways is not None
         near = (way for way in tried if way.residual < _NEAR * self.ways.before)
         yield from self._fitting(sorted(near, key=lambda way: way.residual))
+
+    def _in_part(self, ways: Ways) -> Iterator[Cause]:
+        """What some images or channels fit that all others are right without: tails of loops, buffers of one image."""
+        honest = limit(self.segment, self.precision)
+        target = ways.target
+        if honest.shape != target.shape:
+            return
+        beyond = np.abs(target - honest.y) > honest.expected
+        part = share_off(beyond)
+        if part is None or part.kind == "channels":
+            return
+        for way in ways.nearly():
+            self.budget.check()
+            made = limit(ways.changed(way), self.precision)
+            if made.shape == target.shape and (np.abs(target - made.y) <= made.expected)[beyond].all():
+                share = float(np.sqrt(np.mean(np.square((target - made.y)[beyond]))) / max(made.rms, 1e-300))
+                if share <= 1:
+                    facts = {**way.mistake.facts, PART: (part.kind, tuple(part.facts.items()))}
+                    yield Cause((way.mistake._replace(facts=facts),), Judgement("rounding", rms=share))
 
     def _pairs(self, ways: Ways) -> Iterator[Cause]:
         """Two bugs in one segment: on top of each that comes closer, every other; the same two are said once."""

@@ -44,6 +44,7 @@ _SLOW = 4  # times as many elements as the segment has: what makes more in a lon
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
 _SHARE = 0.05
+_NEARLY = 1e-3  # of the rms of the error: what may be left of it at each element
 
 
 class Extent(NamedTuple):
@@ -223,6 +224,15 @@ class Ways:
                     if way is not None and way.residual < first.residual:
                         yield way
             self.budget.check()
+
+    def nearly(self) -> Iterator[Way]:
+        """Those at one place of which each element that was looked at is as the port has it, or the honest run is."""
+        most = _NEARLY * root_mean_square(self.error)
+        for way in self.looked:
+            if way.extent is None and way.changed is not None and way.changed.precision is None:
+                left = np.minimum(np.abs(self.error), np.abs(self.error - way.effect))
+                if float(left.max(initial=0.0)) < most:
+                    yield way
 
     def pairs(self, ways: list[Way], least: float, most: int) -> Iterator[tuple[Way, Way]]:
         """Two ways that together could explain the error: the likeliest first.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from refnet.bugs.changes import Mistake
+from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.detectability import Detectability
 from refnet.readings.precision import FLOATS
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.slips import LATE_WORDS, SLIPS, curve_words
+from refnet.report.slips import LATE_WORDS, SLIPS, curve_words, part_words
 from refnet.report.stored import STORED
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port", "of_reader"]
@@ -196,6 +197,8 @@ _PORT: _Words = {
     "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
     | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},
     "factors-tf32": "both factors of each product are rounded to {store}",
+    "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
+    "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
     "weights-int8": "its weights are quantised to 8 bits per {per}",
     "fp16-storage": "its values are rounded to {store}",
     "fp16-accumulate": "sums are kept in float16",
@@ -307,7 +310,11 @@ _RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-fl
 def of_port(mistake: Mistake) -> str:
     """What a port does: 'eps is 1e-05 instead of 0.001'."""
     words = _PORT.get(mistake.bug, {})
-    return _worded(_PORT if isinstance(words, str) or mistake.form in words else _FILE, mistake)
+    said = _worded(_PORT if isinstance(words, str) or mistake.form in words else _FILE, mistake)
+    if PART not in mistake.facts:
+        return said
+    kind, facts = mistake.facts[PART]
+    return f"{said}, in {part_words(kind, dict(facts))} alone"
 
 
 def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> str:
@@ -356,6 +363,8 @@ def _fact(key: str, value: Any) -> Any:
             return _factor(value)
         case "factors":
             return ", ".join(map(_factor, value[:3]))
+        case "ends_at":
+            return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "curve":
             return curve_words(value)
         case "channels":

@@ -18,6 +18,7 @@ from refnet.judge.tensors import Finding
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
+from refnet.report.slips import part_words
 from refnet.report.words import search_document, unfinished, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "feature_sentence"]
@@ -222,18 +223,17 @@ def feature_sentence(feature: Feature) -> str:
         case "cut-off":
             ends = " or ".join(f"{side} {value:.6g}" for side, value in facts.items())
             return f"what the reference has {ends} is cut off"
-        case "channels":
-            return f"only channel {', '.join(map(str, facts['channels']))} of {facts['of']} is off"
-        case "channel-step":
-            return f"only every {_ordinal(facts['step'])} of {facts['of']} channels is off, from {facts['first']} on"
+        case "images" | "channels" | "channel-step" | "channel-run" as kind:
+            several = kind == "channel-run" or len(facts.get("images", ())) > 1
+            more = {
+                "images": ": something is kept from one image to the next",
+                "channel-step": f", from {facts.get('first')} on",
+            }
+            return f"only {part_words(kind, facts)} {'are' if several else 'is'} off{more.get(kind, '')}"
         case "lines":
             side = "first" if facts["first"] == 0 else "last"
             held = f", which hold {facts['value']:g} throughout" if "value" in facts else ""
             return f"only the {side} {facts['count']} of {facts['of']} {facts['axis']} are off{held}"
-        case "channel-run":
-            first, last, of = facts["first"], facts["last"], facts["of"]
-            few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
-            return f"only {few if first == 0 or last == of - 1 else f'channels {first} to {last} of {of}'} are off"
         case "border":
             return f"only the border is off: {', '.join(facts['sides'])}"
         case "offset":
@@ -252,13 +252,15 @@ def feature_sentence(feature: Feature) -> str:
             return "it has too few points to tell; other weights, as of the layers beside it, would explain it"
         case "weights":
             return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
+        case "table":
+            reach = f"from {facts['low']:.3g} to {facts['high']:.3g}"
+            return (
+                f"it takes {facts['entries']} values, in steps of {facts['step']:.2g} of its input {reach}, "
+                "as a table does"
+            )
         case "shift":
             return f"it is the reference shifted by {facts['pixels']} pixels"
     return "it holds the reference's values in another order"
-
-
-def _ordinal(number: int) -> str:
-    return {1: "1st", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
 
 
 def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import permutations
+from typing import Any
 
-__all__ = ["LATE_WORDS", "SLIPS", "curve_words"]
+__all__ = ["LATE_WORDS", "SLIPS", "curve_words", "part_words"]
 
 _LINE = "it is min(max({gate_slope:.5g} x + {gate_offset:.5g}, {low:g}), {high:g})"
 _GATE = {
@@ -283,3 +284,22 @@ def curve_words(curve: tuple[str | float, ...]) -> str:
     words = _CURVES.get(str(name), str(name)).format(*numbers)
     capped = name == "leaky" and math.isfinite(float(numbers[1]))
     return f"{words}, and ends at {numbers[1]:g}" if capped else words
+
+
+def part_words(kind: str, facts: Mapping[str, Any]) -> str:
+    """Some images or channels of all: 'the last 16 of 48 channels'."""
+    of = facts["of"]
+    match kind:
+        case "images":
+            return f"image{'s' * (len(facts['images']) > 1)} {', '.join(map(str, facts['images'][:5]))} of {of}"
+        case "channels":
+            return f"channel {', '.join(map(str, facts['channels']))} of {of}"
+        case "channel-step":
+            return f"every {_ordinal(facts['step'])} of {of} channels"
+    first, last = facts["first"], facts["last"]
+    few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
+    return few if first == 0 or last == of - 1 else f"channels {first} to {last} of {of}"
+
+
+def _ordinal(number: int) -> str:
+    return {1: "1st", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")

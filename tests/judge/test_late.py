@@ -29,10 +29,14 @@ def ran(change):
     return made
 
 
+def judged(dumped):
+    golden = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
+    return judge_tensors(Reference.of(GRAPH, PARAMS, golden), dumped, partial=True, budget=SearchBudget(60))
+
+
 def named(dumped):
     """The first cause of each wrong tensor, in words."""
-    golden = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
-    found = judge_tensors(Reference.of(GRAPH, PARAMS, golden), dumped, partial=True, budget=SearchBudget(60))
+    found = judged(dumped)
     assert found.wrong()
     return {of_port(causes[0].mistakes[0]) for causes in found.causes.values() if causes}
 
@@ -123,6 +127,59 @@ def test_batch_norm_of_each_image_by_itself():
         return gamma * centred / np.sqrt(x.var(axis=(2, 3), keepdims=True) + node.attrs["eps"]) + beta
 
     assert named(ran(change)) == {"mean and variance are those of each image"}
+
+
+def test_an_activation_missing_in_the_tail_of_the_channels():
+    place = next(
+        n for n in GRAPH.nodes if n.op == "relu" and GRAPH[n.inputs[0]].op == "batch_norm" and "block2" in n.name
+    )
+
+    def change(node, made):
+        if node is not place:
+            return None
+        y = made[node.inputs[0]]
+        return np.concatenate([np.maximum(y[:, :16], 0), y[:, 16:]], axis=1)
+
+    count = PARAMS[f"{place.inputs[0]}.gamma"].size
+    assert named(ran(change)) == {f"the activation is left out, in the last {count - 16} of {count} channels alone"}
+
+
+def test_a_table_in_an_activations_place_is_seen():
+    table = np.arange(-64, 64) / 16
+    table = (table * (table + 3).clip(0, 6) / 6).astype(np.float32)
+    change = curved("hard_swish", lambda x: table[np.floor(16 * x + 64).clip(0, 127).astype(int)])
+    features = judged(ran(change)).features["stem.act"]
+    assert [each.kind for each in features] == ["table"]
+    assert features[0].facts["step"] == pytest.approx(1 / 16, rel=0.05)
+
+
+@pytest.mark.parametrize(("manner", "move"), [("cut off", np.floor), ("rounded", np.rint)])
+def test_numbers_in_fixed_point(manner, move):
+    def change(node, made):
+        part = Graph(GRAPH.recipe, (node,))
+        return move(interpret(part, fast, PARAMS, {name: made[name] for name in node.inputs}) * 4096) / 4096
+
+    words = named({**ran(change), SOURCE: X})
+    assert f"its values are in fixed point of 12 bits of fraction, {manner}" in words
+    assert not any("float16" in each for each in words)
+
+
+def test_both_factors_in_eight_bits():
+    def change(node, made):
+        if node.op != "pointwise_conv2d" or "b" in node.params or not is_short(node):
+            return None
+        x, w = made[node.inputs[0]].astype(float), PARAMS[f"{node.name}.w"].astype(float)
+        steps = np.abs(x).max(axis=(1, 2, 3), keepdims=True) / 127, np.abs(w).max(axis=1, keepdims=True) / 127
+        return np.einsum("kc,nchw->nkhw", np.rint(w / steps[1]) * steps[1], np.rint(x / steps[0]) * steps[0])
+
+    words = "both factors of each product are in 8 bits: weights per channel, inputs by their own symmetric range"
+    assert words in named(ran(change))
+
+
+def test_a_folded_port_may_dump_a_convolution_under_both_names():
+    made = ran(lambda node, made: None)
+    norms = {node.inputs[0]: node.name for node in GRAPH.nodes if node.op == "batch_norm"}
+    assert judged({**made, **{conv: made[norm] for conv, norm in norms.items()}}).holds
 
 
 def test_what_is_tried_late_is_tried_only_then():
