@@ -20,6 +20,7 @@ from refnet.readings.precision import FLOATS, Precision
 Array = npt.NDArray[Any]
 
 _TINY = FLOATS["float32"].subnormal
+_ENDS = (0.0, 1.0, 6.0)  # of activations and gates
 _BITS, _SMALL, _MANY = 15, 4, 64  # of a fraction; steps that some number of a tensor is no larger than; numbers of one
 # Of a step: what tells cutting off (half a step on average) from rounding (a quarter); no number is looked at that is
 # as near to one as that.
@@ -88,9 +89,10 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
 
 
 def _is_rounded(y: Array, store: str) -> bool:
-    """Whether a tensor holds nothing finer than a format can; one such number alone is no evidence."""
-    own = y.size > 1 and y.dtype != np.float16 and bool(np.array_equal(rounded(y, store), y))
-    return own and fraction_bits(y) is None
+    """Whether a tensor holds nothing finer than a format can; one such number, or those at ends, are no evidence."""
+    if y.dtype == np.float16 or np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
+        return False
+    return bool(np.array_equal(rounded(y, store), y))
 
 
 def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
@@ -108,6 +110,8 @@ def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
     common = int(np.gcd.reduce(scaled.astype(np.int64), axis=None))
     bits = _BITS - (common & -common).bit_length() + 1
     least = float(wide[wide > 0].min()) * 2.0**bits
+    if np.isin(wide, _ENDS).all():
+        return None
     told = least <= _SMALL and np.unique(wide).size > _SMALL * 4
     return bits if bits >= 0 and (told or not sure) else None
 

@@ -194,14 +194,6 @@ _PORT: _Words = {
         "exponential": f"an exponential of {_BEYOND}: the largest logit is not taken away first",
         "result": f"its result of {_BEYOND}",
     },
-    "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
-    | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},
-    "factors-tf32": "both factors of each product are rounded to {store}",
-    "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
-    "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
-    "weights-int8": "its weights are quantised to 8 bits per {per}",
-    "fp16-storage": "its values are rounded to {store}",
-    "fp16-accumulate": "sums are kept in float16",
     **LATE_WORDS,
     **SLIPS,
 }

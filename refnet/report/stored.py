@@ -1,4 +1,4 @@
-"""What is said of how results are stored: which part is never written, and what it holds instead."""
+"""What is said of how numbers are stored: which part is never written, and in which format."""
 
 from __future__ import annotations
 
@@ -40,4 +40,12 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "never-written": _words(_HELD)
     | {f"beyond {axis}": f"the {axis} beyond the last multiple of {{multiple}} are never written" for axis in AXES},
     "zero-point": "the zero point of {tensor} is {steps:+d} off",
+    "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
+    | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},
+    "factors-tf32": "both factors of each product are rounded to {store}",
+    "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
+    "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
+    "weights-int8": "its weights are quantised to 8 bits per {per}",
+    "fp16-storage": "its values are rounded to {store}",
+    "fp16-accumulate": "sums are kept in float16",
 }
