@@ -1,7 +1,7 @@
 """Tensors that a port dumps otherwise than it computes with them: what follows them is right about what they should be.
 
 Numbers of the right values that lie channels last, a part that the dump leaves out or overwrites, a zero point that is
-declared wrongly.
+declared wrongly; or any other numbers: then what follows tells that the port went on with the right ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.segments import Segment, limit
-from refnet.judge.yardstick import fits
+from refnet.judge.yardstick import fits, says
 from refnet.readings.bounds import Precision
 
 __all__ = ["Mended", "mended", "with_mended"]
@@ -31,14 +31,20 @@ class Mended(NamedTuple):
 
 
 def mended(segment: Segment, precision: Precision) -> Mended | None:
-    """What a wrong tensor should be, where it is plain what was done to it; None elsewhere."""
+    """What a port may have where its dump is wrong: with what was done to it undone, else what it should be.
+
+    None of a segment whose bound says nothing.
+    """
     if (moved := _relaid(segment, precision)) is not None:
         return Mended(moved)
     for bug in ("never-written", "zero-point", "left-over"):
         for change in BUGS[bug].changes(segment):
             if change.view is not None and fits(segment.changed(change), precision):
                 return _undone(segment, precision, change.view)
-    return None
+    made = limit(segment, precision)
+    usable = segment.candidate is not None and made.shape == segment.candidate.shape
+    usable = usable and says(len(segment.graph), made, precision)
+    return Mended(made.y, made.expected) if usable else None
 
 
 def with_mended(segment: Segment, known: Mapping[str, Mended]) -> Segment:

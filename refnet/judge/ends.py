@@ -79,7 +79,7 @@ def with_ends(
             layout = axis_orders(found[source], shapes[node])[0]
             load = _loading(candidate, source, layout.nchw, shapes[node])
             tensors[node] = MatchedTensor(load, source, layout.label, "shape")
-    return Assignment({node: tensors[node] for node in shapes if node in tensors}, left)
+    return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
 
 
 def _softened(matching: Assignment, candidate: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Assignment:

@@ -96,6 +96,7 @@ class Judged:
     holds : whether the candidate is the reference, up to rounding
     patterns : what several of the causes have in common, the most frequent first
     evidence : by the name of a tensor that many nodes make, how sure its causes are
+    misdumped : tensors, in order, that are wrong in the dump alone: what follows was made of the right numbers
     search : how far the search for causes got
     """
 
@@ -105,6 +106,7 @@ class Judged:
     holds: bool
     patterns: tuple[Pattern, ...] = ()
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    misdumped: tuple[str, ...] = ()
     search: Search = field(default_factory=Search)
 
     def wrong(self) -> list[str]:
@@ -145,7 +147,8 @@ def judge_tensors(
     findings = tuple(judging.findings[name] for name in order if name in judging.findings)
     accepted = ("missing",) if partial else ()
     bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
-    judged = Judged(findings, {}, {}, not bad)
+    misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
+    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped)
     return _explained(judged, judging, budget or SearchBudget()) if explain else judged
 
 
@@ -223,6 +226,7 @@ class _Judging:
         self.overflown: list[tuple[Segment, Precision]] = []
         self.covered: set[str] = set()
         self.mended: dict[str, Mended] = {}  # what a port has where it dumps that in another way
+        self.misdumped: set[str] = set()  # those of which what follows shows that
         self.ahead: set[str] = set()  # tensors that hold what is made of them later
         self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
         self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
@@ -296,6 +300,7 @@ class _Judging:
         judgement = judge_segment(segment, own, dumped=self.dumped)
         if self.dumped and not judgement.holds:
             segment = next((each for each in self._others(name, segment) if fits(each, own)), segment)
+            self.misdumped |= {each for each, y in segment.given.items() if y is not first.given.get(each, y)}
             if self._is_ahead(segment, own):
                 self.ahead.add(name)
                 if self._is_copy(name):

@@ -27,6 +27,7 @@ from refnet.networks.rewrite import norms
 from refnet.pack.extras import Extra
 from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
+from refnet.pack.shifted import shift_of
 from refnet.pack.vendors import by_vendor
 from refnet.pack.walk import Known, walk_along
 
@@ -68,11 +69,13 @@ class Assignment(NamedTuple):
     tensors : by node, in order of execution
     unmatched : the candidate's names that match nothing
     extras : once they have been told apart, those that add nothing
+    shift : how the candidate's names are one off, see `Shift`; '' where they are not
     """
 
     tensors: dict[str, MatchedTensor]
     unmatched: list[str]
     extras: tuple[Extra, ...] = ()
+    shift: str = ""
 
 
 def match_tensors(
@@ -131,8 +134,10 @@ def match_tensors(
             node: (s, "structure") for node, s in told.items() if axis_orders(tables.found[s], shapes.get(node, ()))
         }
         pairs = fits | pairs
+    shift = ""
     if network is not None:
         _by_other_names(network.graph, candidate, pairs)
+        shift = _shifted(tables, network.graph, pairs)
     layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     vouched: frozenset[str] = frozenset()
     if network is not None:
@@ -142,9 +147,29 @@ def match_tensors(
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
-    return Assignment(
-        tensors if network is None else _flattened(tables, network.graph, tensors), _rest(candidate, pairs)
-    )
+    tensors = tensors if network is None else _flattened(tables, network.graph, tensors)
+    return Assignment(tensors, _rest(candidate, pairs), shift=shift)
+
+
+def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) -> str:
+    """Put tensors whose names are one off where they belong; how they are off, or ''."""
+    named = {node: source for node, (source, how) in pairs.items() if how != "map"}
+
+    def like(node: str, place: str) -> float:
+        return min(tables.near(named[node], [place])[place].distance, 1.0)
+
+    shift = shift_of(graph, tables.shapes, {node: tables.found[source] for node, source in named.items()}, like)
+    if shift is None:
+        return ""
+    moved = {place: pairs[node] for node, place in reversed([*shift.places.items()])}  # of copies the first is kept
+    kept = {
+        node: pair
+        for node, pair in pairs.items()
+        if node not in named or (node not in shift.places and axis_orders(tables.found[pair[0]], tables.shapes[node]))
+    }
+    pairs.clear()
+    pairs.update({**kept, **moved})
+    return shift.kind
 
 
 def _flattened(tables: Tables, graph: Graph, tensors: dict[str, MatchedTensor]) -> dict[str, MatchedTensor]:

@@ -59,6 +59,12 @@ _UNSTEADY = {
     "order": "by what another order of sums leaves (threads, atomics)",
     "other": "it is not computed from the input alone (training mode, memory that was not set, a race)",
 }
+_SHIFTED = {
+    "input": "Each tensor holds the layer's input, not what the layer makes of it: it is judged where it belongs.",
+    "before": "Each tensor holds what the layer before it in the list makes: it is judged where it belongs.",
+    "after": "Each tensor holds what the layer behind it in the list makes: it is judged where it belongs.",
+}
+_MISDUMPED = "{names}: what follows was made of the right numbers, so that the dump errs here, not the port."
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -113,6 +119,8 @@ def extra_sentence(extra: Extra) -> str:
 def _notes(found: Comparison) -> Iterator[str]:
     """What is to be said beside the verdicts and the causes."""
     judged = found.judged
+    if found.matching.shift:
+        yield _SHIFTED[found.matching.shift]
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]
     if len(other) >= _MANY:
         weights = [each for name in other for each in judged.features[name] if each.kind == "weights"]
@@ -134,6 +142,10 @@ def _notes(found: Comparison) -> Iterator[str]:
             continue
         words = "; ".join(map(feature_sentence, features))
         yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
+    if judged.misdumped:
+        more = len(judged.misdumped) - _MANY
+        some = ", ".join(judged.misdumped[:_MANY]) + (f" and {more} more" if more > 0 else "")
+        yield _MISDUMPED.format(names=some)
     for yardstick, words in (("spread", _LONG), ("none", _UNVOUCHED)):
         for each in judged.findings:
             if each.judgement.yardstick == yardstick:

@@ -100,6 +100,21 @@ def test_a_part_that_is_never_written_is_named(made, edit, dumped):
     assert sentence(found, PLACE) == PARTS[edit]
 
 
+def test_a_dump_that_errs_in_any_way_does_not_make_the_next_layer_wrong(made):
+    """As where a tensor is dumped before its activation is run in place: what follows read the right numbers."""
+    net, x, path = made
+    tensors = {name: y.copy() for name, y in net.trace(x).items()}
+    place = f"{PLACE}.act"
+    dump = {**tensors, place: tensors[f"{PLACE}.bn"], "block9.expand": np.sqrt(np.abs(tensors["block9.expand"]))}
+    found = compare(path, dump)
+    assert found.wrong() == [place, "block9.expand"]
+    assert found.judged.misdumped == (place, "block9.expand")
+    words = (
+        f"{place}, block9.expand: what follows was made of the right numbers, so that the dump errs here, not the port."
+    )
+    assert words in comparison_document(found, pack="", candidate="", precision="")["notes"]
+
+
 def test_columns_beyond_a_multiple_are_one_sentence(made):
     net, x, path = made
 
