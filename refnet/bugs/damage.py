@@ -150,6 +150,36 @@ def weights_flushed(unit: UnitArrays) -> Iterator[Change]:
         yield _made(unit, "", wanted._replace(value=np.where(small, 0.0, wanted.value)))
 
 
+def weights_pruned(unit: UnitArrays) -> Iterator[Change]:
+    """weights pruned to zero.
+
+    Whole channels, some in every group of so many, the smallest of all, or others; the rest is as it was.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if unit.slot != "w" or not _comparable(unit):
+        return
+    gone = (copy == 0) & (np.abs(wanted.value) > wanted.slack)
+    count = int(gone.sum())
+    if count <= _FEW or count == gone.size:
+        return
+    made = Expected(np.where(gone, 0.0, wanted.value), np.where(gone, 0.0, wanted.slack))
+    form, size, share = _pruning(gone, np.abs(wanted.value))
+    yield _made(unit, form, made, percent=100 * count / gone.size, group=size, kept=share)
+
+
+def _pruning(gone: Array, size: Array) -> tuple[str, int, int]:
+    """By what rule elements were pruned: whole channels, so many of each group of inputs, the smallest, or another."""
+    rows = gone.reshape(len(gone), -1)
+    if np.all(rows.all(axis=1) | ~rows.any(axis=1)):
+        return "channels", 0, 0
+    for group in (2, 4, 8):
+        if rows.shape[1] % group == 0:
+            kept = group - rows.reshape(-1, group).sum(axis=1)
+            if group > kept[0] > 0 and np.all(kept == kept[0]):
+                return "groups", group, int(kept[0])
+    return ("smallest" if size[gone].max() <= size[~gone].min() else "some"), 0, 0
+
+
 def weights_damaged(unit: UnitArrays) -> Iterator[Change]:
     """few elements off.
 

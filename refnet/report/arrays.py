@@ -38,8 +38,11 @@ KIND_SENTENCES: Mapping[str, str] = {
     "clipped": "cut off at the ends",
     "flushed": "small values flushed to zero",
     "damaged": "few elements off",
+    "pruned": "weights cut to zero",
     "truncated": "cut off to a short format",
     "coarse": "rounded further",
+    "stale": "of another training step, or of another network",
+    "retrained": "of another training step, or of another network",
 }
 
 # Of an array that no bug of the catalogue is about.

@@ -276,6 +276,12 @@ _FILE: _Words = {
     },
     "weights-clipped": "values are cut off at {low:.6g} and {high:.6g}",
     "weights-flushed": "values below float16's smallest normal number are zero",
+    "weights-pruned": {
+        "channels": "{percent:.3g} % of its elements are pruned to 0, in whole channels",
+        "groups": "it is pruned: {kept} of every {group} weights are left",
+        "smallest": "it is pruned: the smallest {percent:.3g} % of its elements are 0",
+        "some": "it is pruned: {percent:.3g} % of its elements are 0",
+    },
     "weights-damaged": {
         "channel": "only {channels} of {of} is off{empty}{finite}",
         "channels": "only {channels} of {of} are off{empty}{finite}",

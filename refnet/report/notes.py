@@ -36,6 +36,10 @@ def _line(note: Note) -> str:
             return f"beside it are {names}, which are passed over"
         case "counters":
             return f"{note.total} counters are left out: {names}"
+        case "training":
+            return f"{note.total} arrays that only training needs are left out: {names}"
+        case "words":
+            return f"the arrays of layers are called {names}"
         case "outside":
             return f"{note.total} arrays outside the prefix are left out: {names}"
         case "order":

@@ -13,6 +13,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
+from refnet.report.notes import note_lines
 from refnet.report.words import figure, search_document, unfinished
 from refnet.text import plain
 from refnet.verification.findings import HealthFinding
@@ -27,6 +28,7 @@ __all__ = ["sentence", "verification_document", "verification_junit", "verificat
 _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
 _LONG = 60  # letters of a file's own name
+_TOLD = ("wrapper", "beside", "training", "words", "order")  # notes that say which weights were taken
 _MEANT = {
     "folded": "batch norm folded",
     "float32": "rounded to float32",
@@ -192,12 +194,16 @@ def _choice(choice: Choice) -> str:
 
 def _files(found: Verified) -> str:
     if found.sides is None:
-        return plain(f"{found.file.path}: {_identity(found.file)}")
-    sides = found.sides
-    return "\n".join(
-        plain(f"{role}  {file.path}: {_identity(file)}")
-        for role, file in (("original", sides.original), ("copy    ", sides.copy))
-    )
+        return _block([plain(f"{found.file.path}: {_identity(found.file)}"), *_notes(found.file)])
+    sides, lines = found.sides, []
+    for role, file in (("original", sides.original), ("copy    ", sides.copy)):
+        lines += [plain(f"{role}  {file.path}: {_identity(file)}"), *_notes(file)]
+    return "\n".join(lines)
+
+
+def _notes(file: Checkpoint) -> list[str]:
+    """What the file holds beside the network, where that may be another network."""
+    return [f"  {line}" for line in note_lines(note for note in file.notes if note.kind in _TOLD)]
 
 
 def _identity(file: Checkpoint) -> str:

@@ -80,6 +80,7 @@ _TABLE = (
     Kind("flushed", ("weights-flushed",)),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     Kind("damaged", ("weights-damaged",)),
+    Kind("pruned", ("weights-pruned",)),
     Kind("coarse", ("weights-coarse",)),
 )
 

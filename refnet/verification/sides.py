@@ -30,6 +30,7 @@ __all__ = ["Choice", "Sides", "both", "pair", "read_side"]
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
 
+_PRUNED = 0.05  # of a file's weights: so many are zero in no file that was only trained
 _NORM = {"gamma", "beta", "mean", "var"}
 
 
@@ -195,11 +196,13 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
     """Put two files side by side.
 
     Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone is
-    taken at the size of one that tells its structure. Where either is a network of its own, or goes on as one, the
+    taken at the size of one that tells its structure. Of two such files neither holds the softmax at an end. Where either is a network of its own, or goes on as one, the
     second file's nodes are called after those of the first, by their place. Both end at the tensors `output`, called
     as in either file or as refnet calls them, if any are given.
     """
     one, other, choices = _settled(one, other, size)
+    if not (_tells(one) or _tells(other)):
+        one, other = _ended_alike(one, other), _ended_alike(other, one)
     if any(file.standing.kind == "own" or file.standing.beyond for file in (one, other)):
         one, other = _named_alike(*(replace(file, graph=in_reading_order(_once(file))) for file in (one, other)))
     if output:
@@ -209,6 +212,14 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
     first, ahead = _units(original, copy)
     second, other_ahead = _units(copy, original)
     return Sides(original, copy, first, second, choices, ahead, other_ahead)
+
+
+def _ended_alike(file: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """A file of arrays alone without the softmax that its vendor ends in and the other one's does not: it holds none."""
+    last = file.graph.nodes[-1]
+    if last.op != "softmax" or other.graph.nodes[-1].op == "softmax":
+        return file
+    return replace(file, graph=replace(file.graph, nodes=file.graph.nodes[:-1]))
 
 
 def _once(file: Checkpoint) -> Graph:
@@ -308,12 +319,14 @@ def _readings(file: Checkpoint) -> Iterator[Checkpoint]:
         yield identify(file.path, model=model, width=same_width, size=recipe.size)
 
 
-def _derived(file: Checkpoint) -> tuple[bool, int, int]:
-    """What of a file says that it was made from another: it lacks weights, or batch norms, or has shorter numbers."""
+def _derived(file: Checkpoint) -> tuple[bool, int, int, bool]:
+    """What of a file says that it was made from another: it lacks weights, or batch norms, has shorter numbers, zeros."""
     norms = sum(node.op == "batch_norm" for node in file.graph.nodes)
     weights = [name for name in file.params if name.endswith(".w")]
     stored = min((np.dtype(file.stored.get(name, "float32")).itemsize for name in weights), default=4)
     for store in ("float16", "bfloat16"):
         if all(on_grid(file.params[name], store) for name in weights):
             stored = min(stored, 2)
-    return bool(file.misfits), -norms, -stored
+    zeros = sum(int(file.params[name].size - np.count_nonzero(file.params[name])) for name in weights)
+    pruned = zeros > _PRUNED * sum(file.params[name].size for name in weights)
+    return bool(file.misfits), -norms, -stored, pruned

@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 _FEWEST = 500  # weights that a distribution is told from
 _AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the count: 1 in 100 drawn sets is above
 _ALIKE = 0.9  # of the norms of a network that must be as they begin
+_SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
 _WIDE = 1e3  # times 1 / root(fan in), above or below which no training ends
 
@@ -46,6 +47,9 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         elif not all((unit["gamma"] == 1).all() for unit in still):  # else they may have been folded, and left as ones
             yield _found(file, still[0], "mean", "untrained-norms", True, len(still))
     else:
+        part = [unit for unit in still if not (unit["gamma"] == 1).all()]
+        if len(part) >= _SEVERAL:
+            yield _found(file, part[0], "mean", "untrained-norms", True, len(part))
         heads = [unit for unit in large if unit.classifies and _initialiser(unit)]
         if heads and not _half_drawn(large):
             yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in heads)

@@ -318,8 +318,12 @@ def _likeness(pairing: _Pairing, name: str) -> Mistake:
 
 
 def _settled(found: list[ArrayFinding]) -> list[ArrayFinding]:
-    """Stale is what differs while most agree; where most differ, the network was trained otherwise."""
-    unexplained = sum(value.kind == "stale" for value in found)
+    """Stale is what differs while most agree; where most differ, the network was trained otherwise.
+
+    A step of training leaves some arrays so near to what they were that they look as if they were rounded.
+    """
+    alike = ("stale", "coarse") if any(value.kind == "stale" for value in found) else ("stale",)
+    unexplained = sum(value.kind in alike for value in found)
     if 2 * unexplained <= len(found):
         return found
-    return [replace(value, kind="retrained") if value.kind == "stale" else value for value in found]
+    return [replace(value, kind="retrained") if value.kind in alike else value for value in found]

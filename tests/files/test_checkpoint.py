@@ -391,3 +391,40 @@ def test_an_almost_known_network_keeps_its_stride_at_another_size(almost):
     assert net.graph.recipe.size == (64, 96)
     assert net.graph == load(almost).at((64, 96)).graph
     assert net.trace(np.zeros((1, 3, 64, 96), np.float32))["block1.depthwise"].shape[2:] == (16, 48)
+
+
+def test_what_training_keeps_beside_the_weights_is_left_out(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    watched = {f"features.0.0.weight_fake_quant.{word}": np.zeros(4, np.int32) for word in ("scale", "zero_point")}
+    found = identify(saved(tmp_path, {f"module.{key}": y for key, y in (arrays | watched).items()}))
+    assert found.standing.kind == "known"
+    assert ("training", 2) in [(note.kind, note.total) for note in found.notes]
+
+
+@pytest.mark.parametrize("averaged", ["all", "trained"])
+def test_slots_of_optimizers_and_running_averages_are_no_other_network(tmp_path, averaged):
+    scheme = {"all": "slim-average", "trained": "slim-average-trained"}[averaged]
+    arrays = vendor_arrays("paper/mobilenet_v1", width=0.25, scheme=scheme)
+    arrays |= {f"{key}/RMSProp": y for key, y in arrays.items()} | {"global_step": np.array(7)}
+    found = identify(saved(tmp_path, arrays))
+    assert (found.standing.kind, found.scheme) == ("known", scheme)
+
+
+def test_the_words_of_another_framework_for_the_arrays_of_a_layer(tmp_path):
+    arrays = vendor_arrays("torchvision/mnasnet0_5")
+    words = {"running_mean": "_mean", "running_var": "_variance"}
+    other = {}
+    for key, y in arrays.items():
+        layer, _, word = key.rpartition(".")
+        other[f"{layer}.{words.get(word, word)}"] = y.T if y.ndim == 2 else y
+    found, plain = identify(saved(tmp_path, other)), identify(saved(tmp_path, arrays, "plain.npz"))
+    assert found.standing == plain.standing
+    assert all(np.array_equal(found.params[name], y) for name, y in plain.params.items())
+
+
+def test_names_that_sorting_puts_before_the_features_are_of_the_end(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)
+    renamed = {f"body{i:03d}_{key.rpartition('.')[2]}": y for i, (key, y) in enumerate(arrays.items())}
+    head = list(renamed)[-2:]
+    sorted_ = {f"a_head.{key.rpartition('_')[2]}": renamed.pop(key) for key in head} | renamed
+    assert "torchvision/mobilenet_v2" in identify(saved(tmp_path, sorted_)).models

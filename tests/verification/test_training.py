@@ -52,6 +52,32 @@ def test_one_batch_norm_of_ones_says_nothing():
     assert "untrained-norms" not in kinds(graph, one)
 
 
+def test_statistics_that_were_never_written_in_some_norms_fail_a_file():
+    graph, params = network("v2")
+    late = [name for name in params if name.startswith(("block15.", "block16."))]
+    reset = {name: np.zeros_like(params[name]) for name in late if name.endswith(".mean")}
+    reset |= {name: np.ones_like(params[name]) for name in late if name.endswith(".var")}
+    found = kinds(graph, {**params, **reset})["untrained-norms"]
+    assert (found.name, found.count, found.fails) == ("block15.expand.bn.mean", 6, True)
+
+
+def test_arrays_that_a_training_step_left_near_are_retrained_with_the_others():
+    graph, params = network("v2")
+    rng = np.random.default_rng(1)
+    later = {name: (y * (1 + 0.003 * rng.standard_normal(y.shape))).astype(np.float32) for name, y in params.items()}
+    found = verify(checkpoint(graph, params), checkpoint(graph, later, "copy"))
+    assert {value.kind for value in found.faults} == {"retrained"}
+    assert found.pattern is not None
+    assert found.pattern.kind == "one"
+
+
+def test_of_two_files_the_pruned_one_is_the_copy():
+    graph, params = network("v2")
+    pruned = {n: np.where(np.abs(y) < np.median(np.abs(y)), 0, y) if y.ndim == 2 else y for n, y in params.items()}
+    found = verify(checkpoint(graph, pruned), checkpoint(graph, params, "copy"))
+    assert {value.kind for value in found.faults} == {"pruned"}
+
+
 def test_batch_norms_that_were_folded_and_left_as_ones_are_no_fault():
     graph, params = edited(mean=np.zeros_like, var=np.ones_like, gamma=np.ones_like)
     assert "untrained-norms" not in kinds(graph, trained(params))

@@ -24,7 +24,7 @@ from refnet.files.containers.structure import Contents
 from refnet.files.containers.tensorflow_values import DTYPES, STRING, array_of, checked_size, shape_of
 from refnet.files.containers.wire import varint
 
-__all__ = ["Bundle", "read"]
+__all__ = ["Bundle", "is_aside", "read"]
 
 Array = npt.NDArray[Any]
 
@@ -149,13 +149,13 @@ class Bundle:
         keys = [key for key, entry in self.entries.items() if entry.dtype in DTYPES]
         objects = self.entries.get(_OBJECTS)
         if objects is None:
-            return {key: key for key in keys if not _is_aside(key)}
+            return {key: key for key in keys if not is_aside(key)}
         keys = [key for key in keys if not _ASIDE_OBJECTS.match(key)]
         known = self._variables(objects)
         called = {key: _keras(known[key]) for key in keys if known.get(key)}
         if len(called) < len(keys) or len(set(called.values())) < len(keys):
             return {key: key.removesuffix(_VALUE) for key in keys}
-        return {key: name for key, name in called.items() if not _is_aside(name)}
+        return {key: name for key, name in called.items() if not is_aside(name)}
 
     def _variables(self, entry: BundleEntry) -> dict[str, str]:
         """Key -> name of the variable, as the description of the objects tells."""
@@ -173,7 +173,7 @@ class Bundle:
         return found
 
 
-def _is_aside(name: str) -> bool:
+def is_aside(name: str) -> bool:
     """Whether a variable is training's, by the last part of its name."""
     return _ASIDE.fullmatch(name.rpartition("/")[2]) is not None
 

@@ -12,13 +12,13 @@ class Note(NamedTuple):
 
     Attributes
     ----------
-    kind : 'wrapper' (the entries of the checkpoint that the network was found in), 'beside' (its other entries, passed
-        over), 'counters' (what profilers and batch norms count with, dropped), 'prefix' (what stands before the
-        vendor's names), 'outside' (arrays outside the prefix that was asked for, dropped), 'headless' (the network ends
-        before its head), 'head' (a head of its own, by its layers),
-        'reshaped' (arrays whose shape is the vendor's but for axes of length one), 'divisor' (the width, and to whose
-        multiples its channels are rounded: 0 where they are cut off), 'order' (arrays that were told
-        by their order and shapes)
+    kind : 'wrapper' (the entries of the checkpoint that the network was found in), 'beside' (its other entries,
+        passed over), 'counters' (what profilers and batch norms count with, dropped), 'training' (what optimizers
+        and observers keep, dropped), 'words' (how the file calls the arrays of a layer), 'prefix' (what stands
+        before the vendor's names), 'outside' (arrays outside the prefix that was asked for, dropped), 'headless'
+        (the network ends before its head), 'head' (a head of its own, by its layers), 'reshaped' (arrays whose
+        shape is the vendor's but for axes of length one), 'divisor' (the width, and to whose multiples its channels
+        are rounded: 0 where they are cut off), 'order' (arrays that were told by their order and shapes)
     names : of the file
     total : how many there are, where `names` are only the first
     """

@@ -55,6 +55,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("gamma", r"gammas?|scales?|weights?|w|g"),
     ("beta", r"betas?|offsets?|shifts?|bias(es)?|b"),
 )
+_END = re.compile(r"class|logits|predict|output|(^|[./_])(head|fc|dense|linear|last)\w*[./_]")
 _LISTED = ("gamma", "beta", "mean", "var")  # by PyTorch, Keras and TensorFlow alike
 
 
@@ -63,11 +64,13 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
 
     Parameters
     ----------
-    arrays : in the file's order; if that fits nothing, in that of their names, numbers in them counted
+    arrays : in the file's order; if that fits nothing, in that of their names, numbers in them counted; if that fits
+        nothing either, with what is called as an end is at the end
     """
     if len(arrays) < _FEWEST:
         return []
-    for keys in (list(arrays), sorted(arrays, key=_counted)):
+    counted = sorted(arrays, key=_counted)
+    for keys in (list(arrays), counted, sorted(counted, key=_of_end)):
         filters, vectors = _parted(arrays, keys)
         found: list[NamedLayout] = []
         shapes = [arrays[key].shape for key in filters]
@@ -90,6 +93,11 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
 def _counted(name: str) -> list[tuple[int, str]]:
     """A name whose numbers count as such: layer2 comes before layer10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _of_end(name: str) -> bool:
+    """Whether a name says that it is of the end of a network, which sorting puts before its features."""
+    return _END.search(name.casefold()) is not None
 
 
 def _parted(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

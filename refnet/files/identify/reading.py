@@ -18,6 +18,7 @@ from refnet.files.identify.notes import Note
 from refnet.files.identify.order import layouts_by_order
 from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
 from refnet.files.identify.settings import with_settings
+from refnet.files.identify.words import in_torch_words, other_way_round
 from refnet.files.schemes import SCHEMES, is_pytorch
 
 __all__ = ["Asked", "Reading", "read"]
@@ -92,6 +93,8 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
     found = _found(reading, asked, submodules)
     if not found.layouts:
         found = _otherwise_rounded(reading, asked)
+    if not found.layouts:
+        found = _in_other_words(reading, asked)
     if not found.layouts:
         found = _by_order(_under(inside, NO_PREFIX), asked)
     if not found.layouts:
@@ -184,6 +187,27 @@ def _otherwise_rounded(reading: Reading, asked: Asked) -> Reading:
     layouts = names.otherwise_rounded(reading.arrays, asked.model, asked.width) if asked.head is None else []
     notes = [Note("divisor", (f"{one.graph.recipe.width:g}", f"{one.divisor}")) for one in layouts]
     return reading._replace(layouts=layouts, notes=(*reading.notes, *notes))
+
+
+def _in_other_words(reading: Reading, asked: Asked) -> Reading:
+    """The networks whose layers have a vendor's names, and whose arrays are called as another framework calls them."""
+    said = in_torch_words(reading.arrays)
+    arrays = {key: reading.arrays[theirs] for key, theirs in said.items()}
+
+    def turned(layout: NamedLayout) -> NamedLayout:
+        return layout._replace(entries=other_way_round(layout.entries, layout.scheme))
+
+    layouts: list[NamedLayout] = []
+    if said and asked.head is None:
+        # Who has the words of another framework has its order of axes too, where the shape does not say otherwise.
+        layouts = names.fitting_layouts(arrays, asked.model, asked.width, turned)
+        layouts = layouts or names.fitting_layouts(arrays, asked.model, asked.width)
+    if not layouts:
+        return reading._replace(layouts=[])
+    own = {key: reading.own[theirs] for key, theirs in said.items()}
+    words = dict.fromkeys(name.rpartition(".")[2] for name in said.values())
+    notes = (*reading.notes, Note("words", tuple(words)[:6], len(words)))
+    return Reading(layouts, arrays, own, reading.prefix, notes)
 
 
 def _by_order(reading: Reading, asked: Asked) -> Reading:

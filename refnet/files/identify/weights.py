@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
+from refnet.files.containers.bundle import is_aside
 from refnet.files.containers.structure import Contents
 from refnet.files.identify.notes import Note
 
@@ -18,6 +20,8 @@ Params = dict[str, npt.NDArray[Any]]
 
 _COUNTERS = ".num_batches_tracked"  # of PyTorch's batch norms; inference does not read them
 _PROFILERS = ("total_ops", "total_params")  # what thop leaves in every module that it has counted
+# What PyTorch's quantisation-aware training leaves beside weights: a module that watches or rounds a tensor.
+_WATCHERS = re.compile(r"(^|\.)\w*(fake_quant|observer|post_process)\w*(\.|$)")
 _NAMED = 4  # names in a note
 
 
@@ -30,11 +34,15 @@ def weights_in(contents: Contents) -> tuple[Params, tuple[Note, ...]]:
     """
     kept: Params = {}
     counted: list[str] = []
+    trained: list[str] = []
     for key, array in contents.arrays.items():
         if key.endswith(_COUNTERS) or key.startswith("__"):
             continue
         if key.rpartition(".")[2] in _PROFILERS and array.size <= 1:
             counted.append(key)
+            continue
+        if is_aside(key) or _WATCHERS.search(key):
+            trained.append(key)
             continue
         if array.dtype.kind != "f":
             raise FormatError(f"{key} holds {array.dtype}, not floating-point numbers: not a checkpoint of weights")
@@ -42,6 +50,7 @@ def weights_in(contents: Contents) -> tuple[Params, tuple[Note, ...]]:
     if not kept:
         raise FormatError("holds no weights")
     facts = {"wrapper": contents.wrappers, "beside": contents.beside, "counters": tuple(counted)}
+    facts |= {"training": tuple(trained)}
     notes = [Note(kind, tuple(held[:_NAMED]), len(held)) for kind, held in facts.items() if held]
     return in_one_precision(kept), tuple(notes)
 

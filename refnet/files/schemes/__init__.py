@@ -20,6 +20,7 @@ from refnet.files.schemes import (
     plain,
     slim,
     slim_average,
+    slim_average_trained,
     timm,
     tonylins,
     torchvision,
@@ -47,12 +48,13 @@ SCHEMES: dict[str, Any] = {
     "transformers": transformers,
     "slim": slim,
     "slim-average": slim_average,
+    "slim-average-trained": slim_average_trained,
     "refnet": plain,
 }
 _OF_PYTORCH = (torchvision, timm, d_li14, kuan_wang, article, marvis, biubug6, tonylins, transformers)
 _SCHEMES_OF_VENDORS = {
     "keras": ("keras", "keras2", "keras-numbers"),
-    "paper": ("slim", "slim-average"),
+    "paper": ("slim", "slim-average", "slim-average-trained"),
 }
 
 
@@ -84,7 +86,9 @@ def unused(graph: Graph, scheme: str | None = None) -> dict[str, tuple[int, ...]
     match scheme or schemes_of(graph.recipe.model)[0]:
         case "article":
             return article.unused(graph)
-        case "slim-average":  # and not the other way round: where a file holds both, the average is the one to run
+        case (
+            "slim-average" | "slim-average-trained"
+        ):  # and not the other way round: where a file holds both, the average is the one to run
             return {entry.key: entry.shape for entry in slim.entries(graph).values()}
     return {}
 
