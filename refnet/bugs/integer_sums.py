@@ -1,4 +1,4 @@
-"""Wrong rules of convolutions, linear layers, sums, products and pools of integers.
+"""Wrong rules of convolutions, linear layers and pools of integers.
 
 Order decides which of several rules that fit is named first.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from refnet.bugs.integer_node import Array, IntegerNode, Rescaling, half_even, toward_zero
 from refnet.readings.integer.fast import sums
-from refnet.readings.integer.fixedpoint import mbqm, mbqm64, mbqm_half_up, mbqm_single, round_away, sat16, wrap32
+from refnet.readings.integer.fixedpoint import mbqm, mbqm64, mbqm_half_up, mbqm_single, round_away, sat16
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "bias_in_steps_of_input",
     "bias_in_steps_of_output",
     "bias_left_out",
-    "first_scale_of_both",
     "input_zero_point_left_out",
     "linear_by_multiplier",
     "mean_2_12",
@@ -46,10 +45,8 @@ __all__ = [
     "single_rounding",
     "six_in_steps_of_input",
     "six_left_out",
-    "sum_without_shift",
     "sums_of_16_bits",
     "weight_zero_point_left_out",
-    "zero_points_left_out",
 ]  # fmt: skip
 
 
@@ -314,36 +311,3 @@ def output_wraps(node: IntegerNode) -> Array | None:
     low, high = node.limits
     y = np.clip(y, low if low > node.to.low else y.min(), high if high < node.to.high else y.max())
     return np.asarray(y.astype(node.to.dtype))
-
-
-def sum_without_shift(node: IntegerNode) -> Array | None:
-    """The two sides of a sum are rescaled without being shifted to the left first."""
-    if node.node.op not in ("add", "sub") or len(node.inputs) != 2:
-        return None
-    sign = 1 if node.node.op == "add" else -1
-    parts = []
-    for each in node.inputs:
-        s, z = each.quantisation.single()
-        ratio = np.array([float(s) / float(node.to.single()[0])])
-        parts.append(Rescaling(ratio, mbqm)(each.values.astype(np.int64) - z))
-    return node.finished(wrap32(parts[0] + sign * parts[1]))
-
-
-def zero_points_left_out(node: IntegerNode) -> Array | None:
-    """The zero points of a sum or product are not taken off."""
-    if node.node.op not in ("add", "sub", "scale") or not any(each.quantisation.single()[1] for each in node.inputs):
-        return None
-    return replace(node, inputs=tuple(_raw(each) for each in node.inputs)).under(node.kernels)
-
-
-def _raw(x: QuantisedTensor) -> QuantisedTensor:
-    return QuantisedTensor(x.values, Quantisation(x.quantisation.scale, 0, None, x.quantisation.dtype))
-
-
-def first_scale_of_both(node: IntegerNode) -> Array | None:
-    """Both sides of a sum are taken to have the first one's scale."""
-    if node.node.op not in ("add", "sub") or len(node.inputs) != 2:
-        return None
-    first, second = node.inputs
-    q = Quantisation(first.quantisation.scale, second.quantisation.zero_point, None, second.quantisation.dtype)
-    return replace(node, inputs=(first, QuantisedTensor(second.values, q))).under(node.kernels)

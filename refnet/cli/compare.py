@@ -48,8 +48,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernels",
         metavar="NAME",
-        help="of a pack of integers and a file of integers: reference, optimised or xnnpack run it in LiteRT; "
-        "the name of another arithmetic, such as tflite_2_12 or qnnpack, runs it in that",
+        help="of a pack of integers and a file of integers: reference, optimised or xnnpack run it in LiteRT "
+        "(by default the pack's); the name of another arithmetic, such as tflite_2_12 or qnnpack, runs it in that",
     )
     parser.add_argument("--again", metavar="DUMP", help="a second dump of the same port: say what differs between both")
     parser.add_argument("--algorithm", choices=ALGORITHMS, help="the fast algorithm that the port's convolutions use")
@@ -129,6 +129,10 @@ def _compare_integers(options: argparse.Namespace) -> int:
     return 0 if found.holds else 1
 
 
+# What LiteRT runs a file in where nobody says it: the pack's own arithmetic, if it has that.
+_IN_LITERT = {"tflite": "reference", "tflite_optimised": "optimised"}
+
+
 def _integers_of(options: argparse.Namespace, pack: IntegerPack) -> Any:
     """A port's tensors, or the file of integers that makes them."""
     path, kernels = Path(options.candidate), options.kernels
@@ -141,7 +145,7 @@ def _integers_of(options: argparse.Namespace, pack: IntegerPack) -> Any:
             raise RequestError(
                 f"--kernels {kernels} runs .tflite files; refnet's own arithmetic runs {path.suffix} files"
             )
-        return run_in_litert(path, pack.tensor(SOURCE), kernels or "xnnpack")
+        return run_in_litert(path, pack.tensor(SOURCE), kernels or _IN_LITERT.get(pack.net.kernels, "xnnpack"))
     net = load(path)
     if not isinstance(net, QuantisedNetwork):
         raise RequestError(f"{path}: is no file of integers")

@@ -7,6 +7,7 @@ the port does. Where several do, all are told, and in how many elements of an in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ __all__ = ["IntegerCause", "IntegerComparison", "IntegerFinding", "compare_integ
 
 Array = npt.NDArray[Any]
 
+_KERNELS = "kernels:"
+_MANY = 3  # tensors by which kernels are told
 _NEAR = 10  # a rule that leaves less than one in so many of the differences is told, though it does not fit
 
 
@@ -84,21 +87,23 @@ class IntegerComparison:
 
     Attributes
     ----------
-    kernels : whose arithmetic the pack is in
+    kernels : whose arithmetic the findings are in: the pack's, but for `instead`
     findings : one for each node, in order
     unmatched : the candidate's names that are no node's
     everywhere : the rules that fit at every wrong node and change no node that is exact, the likeliest first
+    instead : the pack's arithmetic, where the port is of other kernels and most of its tensors are exact in those; ''
     """
 
     kernels: str
     findings: tuple[IntegerFinding, ...]
     unmatched: tuple[str, ...]
     everywhere: tuple[str, ...] = ()
+    instead: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether every integer of the candidate is the reference's on its own inputs."""
-        return all(finding.verdict in ("exact", "inside") for finding in self.findings)
+        return not self.instead and all(finding.verdict in ("exact", "inside") for finding in self.findings)
 
     def wrong(self) -> list[str]:
         """Names of the nodes that are not exact, in order."""
@@ -158,7 +163,29 @@ def compare_integers(
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
     judge = _Judge(net, golden, found, explain)
     findings = tuple(judge.findings())
-    return IntegerComparison(net.kernels, findings, tuple(unmatched), tuple(judge.everywhere(findings)))
+    everywhere = tuple(judge.everywhere(findings))
+    made = IntegerComparison(net.kernels, findings, tuple(unmatched), everywhere)
+    if everywhere:
+        return made
+    for kernels in _kernels_of(findings):
+        judge = _Judge(net.under(kernels), golden, found, explain)
+        findings = tuple(judge.findings())
+        other = IntegerComparison(kernels, findings, tuple(unmatched), tuple(judge.everywhere(findings)), net.kernels)
+        if 2 * len(other.wrong()) <= len(made.wrong()):
+            return other
+    return made
+
+
+def _kernels_of(findings: Iterable[IntegerFinding]) -> list[str]:
+    """The kernels that make most of the tensors that are not exact, where there are many: a bug may lie beside."""
+    wrong = [each for each in findings if each.verdict == "wrong"]
+    counts = Counter(
+        cause.rule.removeprefix(_KERNELS)
+        for each in wrong
+        for cause in each.causes
+        if not cause.left and cause.rule.startswith(_KERNELS)
+    )
+    return [name for name, count in counts.most_common(2) if count >= _MANY and 2 * count >= len(wrong)]
 
 
 class _GoldenIntegers:
@@ -289,7 +316,7 @@ class _Judge:
 def _agrees(rule: str, node: IntegerNode) -> bool:
     """Whether a rule makes of a node what the reference does."""
     try:
-        kernels = rule.removeprefix("kernels:")
+        kernels = rule.removeprefix(_KERNELS)
         y = node.under(kernels) if kernels != rule else INTEGER_BUGS[rule](node)
     except (RefnetError, ValueError):
         return True
@@ -306,7 +333,7 @@ def _tried(node: IntegerNode) -> dict[str, Array]:
             continue
         if y is not None and y.shape == node.reference.shape and not np.array_equal(y, node.reference):
             made[name] = y
-    return made | {f"kernels:{name}": y for name, y in other_kernels(node).items()}
+    return made | {_KERNELS + name: y for name, y in other_kernels(node).items()}
 
 
 def _causes(node: IntegerNode, mine: Array) -> list[IntegerCause]:

@@ -56,6 +56,7 @@ def integer_document(found: IntegerComparison, *, pack: str, candidate: str) -> 
         "pack": pack,
         "candidate": candidate,
         "arithmetic": found.kernels,
+        "instead_of": found.instead,
         "verdict": "holds" if found.holds else "differs",
         "counts": {verdict: count for verdict, count in counts.items() if count},
         "everywhere": [_rule(rule) for rule in found.everywhere],
@@ -93,7 +94,10 @@ def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
     counts = document["counts"]
     judged = sum(count for verdict, count in counts.items() if verdict != "inside")
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    lines.append(f"{judged} tensors on their own inputs, arithmetic of {document['arithmetic']}: {said}")
+    kernels, instead = document["arithmetic"], document["instead_of"]
+    if instead:
+        lines.append(f"The port is of the kernels {kernels}, not of {instead}; it is judged in their arithmetic.")
+    lines.append(f"{judged} tensors on their own inputs, arithmetic of {kernels}: {said}")
     if document["everywhere"]:
         first, *others = document["everywhere"]
         lines.append(f"everywhere     {first['rule']}: {first['sentence']}")

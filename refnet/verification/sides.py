@@ -195,10 +195,11 @@ def both(
 def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output: Sequence[str] = ()) -> Sides:
     """Put two files side by side.
 
-    Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone is
-    taken at the size of one that tells its structure. Of two such files neither holds the softmax at an end. Where either is a network of its own, or goes on as one, the
-    second file's nodes are called after those of the first, by their place. Both end at the tensors `output`, called
-    as in either file or as refnet calls them, if any are given.
+    Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone
+    is taken at the size of one that tells its structure. Of two such files neither holds the softmax at an end.
+    Where either is a network of its own, or goes on as one, the second file's nodes are called after those of the
+    first, by their place. Both end at the tensors `output`, called as in either file or as refnet calls them, if
+    any are given.
     """
     one, other, choices = _settled(one, other, size)
     if not (_tells(one) or _tells(other)):
@@ -215,7 +216,7 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
 
 
 def _ended_alike(file: Checkpoint, other: Checkpoint) -> Checkpoint:
-    """A file of arrays alone without the softmax that its vendor ends in and the other one's does not: it holds none."""
+    """A file of arrays alone without the softmax that its vendor ends in, where the other file's vendor does not."""
     last = file.graph.nodes[-1]
     if last.op != "softmax" or other.graph.nodes[-1].op == "softmax":
         return file
@@ -320,7 +321,7 @@ def _readings(file: Checkpoint) -> Iterator[Checkpoint]:
 
 
 def _derived(file: Checkpoint) -> tuple[bool, int, int, bool]:
-    """What of a file says that it was made from another: it lacks weights, or batch norms, has shorter numbers, zeros."""
+    """What of a file says that it was made from another: it lacks weights or norms, has short numbers or zeros."""
     norms = sum(node.op == "batch_norm" for node in file.graph.nodes)
     weights = [name for name in file.params if name.endswith(".w")]
     stored = min((np.dtype(file.stored.get(name, "float32")).itemsize for name in weights), default=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -145,6 +146,19 @@ def test_other_kernels_are_named_on_a_network(tmp_path):
     found = compare_integers(tmp_path / "pack", net.under("xnnpack"))
     assert len(found.wrong()) > 10
     assert "kernels:xnnpack" in found.everywhere
+
+
+def test_a_bug_of_a_port_of_other_kernels_is_told_beside_them(tmp_path):
+    net = refnet.load()
+    x = refnet.probe(net.graph)
+    write_integer_pack(refnet.quantise(net, [x]), x, tmp_path / "pack")
+    pack = read_integer_pack(tmp_path / "pack")
+    other = replace(pack, net=pack.net.under("cmsis_nn_single"))
+    tensors, changed = port(other, rule=INTEGER_BUGS["bias-left-out"], wrong="block3.project")
+    found = compare_integers(pack, tensors)
+    assert (found.kernels, found.instead, found.holds) == ("cmsis_nn_single", "tflite", False)
+    assert found.wrong() == changed == ["block3.project"]
+    assert found.everywhere == ("bias-left-out",)
 
 
 def test_every_rule_has_a_sentence():
