@@ -6,12 +6,14 @@ Tried where nothing else fits.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.padding import windowed
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
 
@@ -89,3 +91,25 @@ def channels_left(segment: Segment) -> Iterator[Change]:
             if 0 < kept < w.shape[1]:
                 mask = (np.arange(w.shape[1]) < kept).reshape(1, -1, *(1,) * (w.ndim - 2))
                 yield Change(node.name, f"{lanes}", {"lanes": lanes}, params={f"{node.name}.w": w * mask})
+
+
+def pad_clamped(segment: Segment) -> Iterator[Change]:
+    """coordinates kept inside the map at some of its sides.
+
+    There the padding is of the outermost points, at the other sides of zeros.
+    """
+    for node in windowed(segment):
+        (top, bottom), (left, right) = node.attrs["pad"]
+        ways = {
+            "after": ((0, bottom), (0, right)),
+            "before": ((top, 0), (left, 0)),
+            "rows": ((top, bottom), (0, 0)),
+            "columns": ((0, 0), (left, right)),
+        }
+        for form, clamped in ways.items():
+            rest = ((top - clamped[0][0], bottom - clamped[0][1]), (left - clamped[1][0], right - clamped[1][1]))
+            if any(map(any, clamped)) and any(map(any, rest)):
+                attrs = {"pad": clamped, "mode": "edge", "value": 0.0}
+                border = Node(f"{node.name}.border", "pad", node.inputs, {}, attrs)
+                inner = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": rest})
+                yield Change(node.name, form, nodes={node.name: (border, inner)})

@@ -26,6 +26,7 @@ from refnet.bugs import (
     head,
     inputs,
     joins,
+    knobs,
     leftovers,
     norms,
     overflow,
@@ -51,7 +52,7 @@ _INPUTS = (inputs, pictures, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)
-_ODD = (joins, curves, buffers)
+_ODD = (joins, curves, buffers, knobs)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

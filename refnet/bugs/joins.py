@@ -27,10 +27,11 @@ def join_weights(segment: Segment) -> Iterator[Change]:
     """
     for node in segment.nodes("add"):
         for shortcut, branch in dict.fromkeys((*_WEIGHTS, *_solved(segment, node))):
-            yield _weighted(node, shortcut, branch)
+            yield weighted(node, shortcut, branch)
 
 
-def _weighted(node: Node, shortcut: float, branch: float) -> Change:
+def weighted(node: Node, shortcut: float, branch: float) -> Change:
+    """A sum with weights."""
     terms = []
     for side, source, slope in zip(("shortcut", "branch"), node.inputs, (shortcut, branch), strict=True):
         attrs = {"slope": slope, "offset": 0.0}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.refit import refit, too_few
-from refnet.judge.table import Feature, looked_up
+from refnet.judge.table import Feature, is_saturated, looked_up
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS
@@ -47,6 +47,8 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     made = honest or limit(segment, precision)
     if made.y.shape != segment.candidate.shape:
         return ()
+    if is_saturated(segment):
+        return (Feature("saturated", {}),)
     if names := fast_algorithms(segment, precision):
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)

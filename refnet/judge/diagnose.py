@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
 from refnet.bugs.changes import PART, Mistake
+from refnet.bugs.knobs import KNOBS
 from refnet.bugs.overflow import overflows
 from refnet.bugs.regions import regions
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe, share_off
+from refnet.judge.table import is_saturated
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways
 from refnet.judge.yardstick import fits, is_refuted, judge_cause, judge_segment
@@ -43,6 +45,7 @@ _LIKELY = tuple(sorted(EXACT, key=lambda bug: _ORDER.index(bug.group) if bug.gro
 _NEAR, _PLANE = 1e-2, 0.5
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
+_BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
 
 
 class Cause(NamedTuple):
@@ -154,13 +157,16 @@ class Diagnosis:
         OverBudgetError
             where the time is over; what was found stays.
         """
+        if self.long and is_saturated(self.segment):
+            return
         self.ways = Ways(self.segment, self.budget, long=self.long)
         steps = self._long(self.ways) if self.long else self._short(self.ways, shared())
         try:
             for step in steps:
                 with np.errstate(all="ignore"):
                     for cause in step:
-                        self.found.append(cause)
+                        if not any(_is_same(cause, other) for other in self.found):
+                            self.found.append(cause)
                 yield
                 if self.found:
                     break
@@ -187,11 +193,11 @@ class Diagnosis:
             self.found += found
             found = list(self._fitting(coarse))
         yield found
-        eps = (way for kinds in (False, True) for way in ways.solved(BUGS["bn-eps"], kinds=kinds))
+        eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield self._fitting(ways.singles(LATE))
-        yield self._fitting(ways.everywhere(LATE))
+        yield self._fitting([*self._solved(ways), *ways.everywhere(LATE)])
         yield self._in_part(ways)
         yield self._fitting(ways.singles(LAST))
         yield self._pairs(ways)
@@ -207,19 +213,23 @@ class Diagnosis:
         yield self._close(first)
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
-        first += [*ways.everywhere(EXACT), *ways.solved(BUGS["bn-eps"])]
+        first += [*ways.everywhere(EXACT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
         yield self._close(list(ways.scaled()))
-        yield self._close([*ways.everywhere(LATE), *ways.singles(LATE, at=last)])
-        yield self._close([*ways.of_kinds((*EXACT, *LOOSE)), *ways.solved(BUGS["bn-eps"], kinds=True)])
+        yield self._close([*self._solved(ways), *ways.everywhere(LATE), *ways.singles(LATE, at=last)])
+        yield self._close([*ways.of_kinds((*EXACT, *LOOSE)), *self._solved(ways, kinds=True)])
         yield self._one_by_one(ways)
         yield self._close(list(ways.singles(LOOSE)))
         first += [*ways.slow()]
         yield self._close(first)
         yield self._close(list(ways.begun(first)))
         yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
+
+    def _solved(self, ways: Ways, *, kinds: bool = False) -> Iterator[Way]:
+        """Every number that is solved for, but eps."""
+        return (way for knob in KNOBS[not kinds :] for way in ways.solved(knob, kinds=kinds))
 
     def _fitting(self, tried: Iterable[Way]) -> Iterator[Cause]:
         """Those that the yardstick accepts; of those that move no bound, only what comes closer can be one.
@@ -330,6 +340,14 @@ def rank(cause: Cause) -> tuple[bool, int, int, float]:
     some = sum(0 if extent.scope == ALL else 2 for extent in extents)
     coarse = "fp16-accumulate" in cause.ids  # which only widens the bound
     return coarse, len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
+
+
+def _is_same(one: Cause, other: Cause) -> bool:
+    """Whether two causes say the same, by whichever form each was found."""
+    (mine, *_), (theirs, *_) = one.mistakes, other.mistakes
+    whats = [[(mistake.bug, dict(mistake.facts)) for mistake in each.mistakes] for each in (one, other)]
+    named = mine.bug in _BY_FACTS or mine.form == theirs.form
+    return named and whats[0] == whats[1] and one.nodes == other.nodes
 
 
 def _exact(way: Way) -> bool:

@@ -13,12 +13,13 @@ from refnet.bugs.segments import Segment
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.bounds import Precision
 
-__all__ = ["Feature", "looked_up"]
+__all__ = ["Feature", "is_saturated", "looked_up"]
 
 Array = npt.NDArray[Any]
 
 # Of a table: how many entries at least, how many points for each, and how much rounding may part a run.
 _LEAST, _POINTS, _PARTED = 4, 4, 1.5
+_NOTHING, _ALL = 1e-30, 1e-6  # probabilities that tell nothing: how small, and how far from 1
 
 
 class Feature(NamedTuple):
@@ -27,8 +28,8 @@ class Feature(NamedTuple):
     Attributes
     ----------
     kind : 'cut-off', 'images', 'channels', 'channel-step', 'channel-run', 'lines', 'border', 'ratio', 'affine',
-        'shift', 'permuted', 'offset', 'table', 'weights', or 'algorithm' where a fast algorithm of convolution
-        rounds so
+        'shift', 'permuted', 'offset', 'table', 'saturated', 'weights', or 'algorithm' where a fast algorithm of
+        convolution rounds so
     facts : its figures
     """
 
@@ -58,3 +59,11 @@ def looked_up(segment: Segment, precision: Precision) -> Feature | None:
     steps = np.diff(inputs[starts])
     facts = {"entries": entries, "step": float(np.median(steps)) if steps.size else 0.0}
     return Feature("table", {**facts, "low": float(inputs[starts[0]]), "high": float(inputs[starts[-1]])})
+
+
+def is_saturated(segment: Segment) -> bool:
+    """Whether a port's probabilities are zeros and ones, which mistakes of any kind may make."""
+    y, last = segment.candidate, segment.graph.nodes[-1]
+    if y is None or last.op != "softmax" or y.ndim != 2:
+        return False
+    return int(np.count_nonzero((y > _NOTHING) & (y < 1 - _ALL))) < len(y)

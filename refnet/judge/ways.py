@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug, bug_of
 from refnet.bugs.changes import Change, Mistake
-from refnet.bugs.norms import round_eps
+from refnet.bugs.knobs import Knob
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, Node
@@ -36,7 +35,8 @@ LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 
 _ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
 _POINTS = 2048  # elements by which effects are told apart
-_STEPS, _LEAST_EPS = 6, 1e-5  # of solving for eps: how many, and how far apart two are whose difference shows
+_STEPS = 6  # of solving for a number
+_ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
 _TOGETHER = (
     1 << 18
 )  # numbers of inputs that are run together at most: of larger ones no two are quicker than one by one
@@ -149,18 +149,19 @@ class Ways:
             self._by_place[key] = changes_by_place(bug, self.segment)
         return self._by_place[key]
 
-    def solved(self, bug: Bug, *, kinds: bool = False) -> Iterator[Way]:
-        """Another eps in all batch norms, or in those of each kind, solved for."""
-        norms = [node.name for node in self.segment.nodes("batch_norm")]
-        every = scopes(self.segment.parts, norms) if len(norms) > 1 else {}
-        found = {kind: names for kind, names in every.items() if (kind == ALL) != kinds}
+    def solved(self, knob: Knob, *, kinds: bool = False) -> Iterator[Way]:
+        """Another number in all nodes that have it and in the last of them, or in those of each kind, solved for."""
+        names = tuple(node.name for node in self.segment.nodes(*knob.ops))
+        every = scopes(self.segment.parts, names) if len(names) > 1 else {}
+        found: dict[Scope | None, tuple[str, ...]] = {kind: of for kind, of in every.items() if (kind == ALL) != kinds}
+        if names and not kinds and (knob.bug in _ALONE or len(names) == 1):
+            found[None] = names[-1:]
         self.budget.expect(len(found))
-        for scope, names in found.items():
-            nodes = [self.segment.graph[name] for name in names]
-            for other in round_eps(self._eps(nodes)):
-                facts = {"found": other, "known": nodes[0].attrs["eps"]}
-                changed = self._with_eps(nodes, other)
-                way = self._run(Mistake(bug.id, names[0], f"{other:g}", facts), Extent(scope, names), changed)
+        for scope, those in found.items():
+            nodes = [self.segment.graph[name] for name in those]
+            for number, mistake in knob.said(self.segment, nodes[0], self._number(knob, nodes)):
+                changed = self._turned(knob, nodes, number)
+                way = self._run(mistake, None if scope is None else Extent(scope, those), changed)
                 yield from self._kept(None if way is None else way._replace(changed=changed))
             self.budget.passed()
 
@@ -179,24 +180,28 @@ class Ways:
             changed = self.segment.changed(Change(SOURCE, given={SOURCE: np.concatenate(some)}))
             yield from (None if y is None else self.target - y for y in self._parts(changed, len(some)))
 
-    def _eps(self, norms: Sequence[Node]) -> float:
-        """The eps that leaves least of the error: each step goes as far as the effect of another one explains."""
-        eps = float(norms[0].attrs["eps"])
-        for _ in range(_STEPS):
-            step = max(eps, _LEAST_EPS)
-            here, there = (self._made(self._with_eps(norms, each)) for each in (eps, eps + step))
+    def _number(self, knob: Knob, nodes: Sequence[Node]) -> float:
+        """The number that leaves least of the error: each step goes as far as the effect of another one explains.
+
+        NaN where that is next to nothing.
+        """
+        start = number = knob.start(nodes[0])
+        for index in range(_STEPS):
+            step = max(abs(number), knob.step) if knob.bug == "bn-eps" else knob.step
+            here, there = (self._made(self._turned(knob, nodes, each)) for each in (number, number + step))
             if here is None or there is None:
-                return 0.0
+                break
             slope, rest = there - here, self.target - here
             square = float((slope * slope).sum())
-            if not square > 0:
-                return 0.0
-            eps = max(eps + step * float((slope * rest).sum()) / square, 0.0)
-        return eps
+            if not square > 0 or (not index and _share(rest.ravel(), slope.ravel()) < _SHARE):
+                break
+            number += step * float((slope * rest).sum()) / square
+            number = max(number, 0.0) if knob.bug == "bn-eps" else number
+        return number if number != start else math.nan
 
-    def _with_eps(self, norms: Sequence[Node], eps: float) -> Segment:
-        nodes = {node.name: (replace(node, attrs={"eps": eps}),) for node in norms}
-        return self.segment.changed(Change(norms[0].name, nodes=nodes))
+    def _turned(self, knob: Knob, nodes: Sequence[Node], number: float) -> Segment:
+        made = {node.name: knob.nodes(node, number) for node in nodes}
+        return self.segment.changed(Change(nodes[0].name, nodes=made))
 
     def begun(self, whole: Iterable[Way]) -> Iterator[Way]:
         """The same change from one block on, or up to one: the likeliest first, by how much it explains everywhere."""

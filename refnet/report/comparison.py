@@ -247,7 +247,7 @@ def feature_sentence(feature: Feature) -> str:
             held = f", which hold {facts['value']:g} throughout" if "value" in facts else ""
             return f"only the {side} {facts['count']} of {facts['of']} {facts['axis']} are off{held}"
         case "border":
-            return f"only the border is off: {', '.join(facts['sides'])}"
+            return f"only the border is off, where the padding is read: {', '.join(facts['sides'])}"
         case "offset":
             steps = f": its zero point is {-facts['steps']:+d} off" if "steps" in facts else ""
             return f"{facts['constant']:.6g} is added throughout{steps}"
@@ -264,6 +264,8 @@ def feature_sentence(feature: Feature) -> str:
             return "it has too few points to tell; other weights, as of the layers beside it, would explain it"
         case "weights":
             return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
+        case "saturated":
+            return "its probabilities are zeros and ones, which mistakes of many kinds make: dump the logits"
         case "table":
             reach = f"from {facts['low']:.3g} to {facts['high']:.3g}"
             return (

@@ -245,12 +245,19 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "join-weights": "the sum is {shortcut:g} times the shortcut plus {branch:g} times the block's result",
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",
+    "pool-divisor": "the pool's sum is divided by {found:g}, not by its {known:g} points",
     "computed-in-place": {"rows": "it is computed in place: rows are made of rows that were overwritten before"},
     "image-kept": {
         "first": "every image has what the first one made",
         "before": "every image has what the one before made",
         "gate first": "the gate of the first image scales every image",
         "gate before": "the gate of the image before scales each",
+    },
+    "pad-clamped": {
+        "after": "the padding below and on the right is of mode edge instead of zeros",
+        "before": "the padding above and on the left is of mode edge instead of zeros",
+        "rows": "the padding above and below is of mode edge instead of zeros",
+        "columns": "the padding on the left and right is of mode edge instead of zeros",
     },
     "channels-left": "the last channels are left out of the sum, which goes on in steps of {lanes}",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -180,6 +182,36 @@ def test_a_folded_port_may_dump_a_convolution_under_both_names():
     made = ran(lambda node, made: None)
     norms = {node.inputs[0]: node.name for node in GRAPH.nodes if node.op == "batch_norm"}
     assert judged({**made, **{conv: made[norm] for conv, norm in norms.items()}}).holds
+
+
+def test_a_pool_that_divides_by_another_count_is_named_from_the_logits_alone():
+    pool = next(node for node in reversed(GRAPH.nodes) if node.op == "avg_pool2d")
+    end = ran(lambda n, made: made[n.inputs[0]].sum((2, 3), keepdims=True) / np.float32(49) if n is pool else None)
+    count = pool.attrs["kernel"][0] * pool.attrs["kernel"][1]
+    words = f"the pool's sum is divided by 49, not by its {count} points"
+    assert words in named({SOURCE: X, GRAPH.output: end[GRAPH.output]})
+
+
+def test_a_weight_of_all_sums_is_solved_for_from_the_logits_alone():
+    def change(node, made):
+        return made[node.inputs[0]] + np.float32(0.7) * made[node.inputs[1]] if node.op == "add" else None
+
+    end = ran(change)[GRAPH.output]
+    assert named({SOURCE: X, GRAPH.output: end}) == {
+        "the sum is 1 times the shortcut plus 0.7 times the block's result"
+    }
+
+
+def test_coordinates_kept_inside_the_map_at_two_sides():
+    def change(node, made):
+        if node.op != "depthwise_conv2d" or not is_short(node) or node.attrs["stride"] != (1, 1):
+            return None
+        (top, bottom), (left, right) = node.attrs["pad"]
+        wide = np.pad(made[node.inputs[0]], ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
+        inner = replace(node, attrs={**node.attrs, "pad": ((top, 0), (left, 0))})
+        return interpret(Graph(GRAPH.recipe, (inner,)), fast, PARAMS, {node.inputs[0]: wide})
+
+    assert named(ran(change)) == {"the padding below and on the right is of mode edge instead of zeros"}
 
 
 def test_what_is_tried_late_is_tried_only_then():
