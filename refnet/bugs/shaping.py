@@ -73,6 +73,22 @@ def dilation_alone(segment: Segment) -> Iterator[Change]:
                 yield from _reshaped(segment, node, f"{other}", facts, dilation=(other, other))
 
 
+def stride_dilated(segment: Segment) -> Iterator[Change]:
+    """a dilation in a stride's place.
+
+    A network for dense prediction keeps its maps large: the stride is left out, and kernels are spread by it.
+
+    Source: https://github.com/pytorch/vision/blob/main/torchvision/models/mobilenetv3.py
+    """
+    for node in windowed(segment):
+        stride, now = node.attrs["stride"], node.attrs["dilation"]
+        if stride == (1, 1) or now != (1, 1) or node.params["w"][-1] == 1:
+            continue
+        pad = tuple((step * (kernel // 2),) * 2 for step, kernel in zip(stride, node.params["w"][-2:], strict=True))
+        facts = {"found": stride[0], "known": stride}
+        yield from _reshaped(segment, node, "", facts, stride=(1, 1), dilation=stride, pad=pad)
+
+
 def pool_fixed(segment: Segment) -> Iterator[Change]:
     """a pool of 7 x 7 in place of a global one.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.detectability import Detectability
-from refnet.readings.precision import FLOATS
+from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
 from refnet.report.slips import LATE_WORDS, SLIPS, curve_words, part_words
 from refnet.report.stored import STORED
@@ -68,6 +68,7 @@ _PORT: _Words = {
     "stride-phase": "sampling starts one pixel later",
     "dilation": "the dilation is {found} instead of {known}",
     "pool-count": "the average counts one row of padding on each side",
+    "stride-dilated": "the kernel is spread by a dilation of {found}, and the stride {known} is left out",
     "stride-changed": "the stride is {found} instead of {known}",
     "pad-amount": "the padding is {found} instead of {known}",
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
@@ -111,7 +112,7 @@ _PORT: _Words = {
         "with-eps": "the variance plus eps divides instead of its root",
         "alone": "the variance divides instead of its root",
     },
-    "bn-fold-axis": {"": "batch norm is folded along the wrong axis of the depthwise kernel"},
+    "bn-fold-axis": {"": "batch norm is folded along the wrong axis of the kernel"},
     "bn-fold-bias": {
         "mean": "the mean is forgotten (the folded bias is beta alone)",
         "no-root": "the folded bias is beta - gamma * mean, without the root",
@@ -198,117 +199,13 @@ _PORT: _Words = {
     **SLIPS,
 }
 
-_AXES = "axes {written} are read as {read}"
-_ROLLED = "class {known} of the original is class {found} here: all are rolled by one"
-
-# What has happened to an array of a file.
-_FILE: _Words = {
-    "bias-missing": "the bias is lost",
-    "weights-zeroed": "all its elements are zero",
-    "bn-eps": "batch norm was folded with eps {found:g} instead of {known:g}",
-    "bn-fix-gamma": "gamma is taken as 1",
-    "bn-missing": "batch norm is gone without having been worked in",
-    "bn-var-std": {
-        "with-eps": "the variance plus eps divides instead of its root",
-        "alone": "the variance divides instead of the root of it and eps",
-        "multiplied": "it is multiplied by the root instead of divided",
-    },
-    "bn-fold-axis": {
-        "": "batch norm is folded along the wrong axis of the kernel",
-        "inputs": "batch norm is folded into the inputs instead of the outputs",
-    },
-    "bn-fold-bias": {
-        "mean": "the mean is taken as 0",
-        "own": "the convolution's own bias is taken as 0",
-        "beta": "beta is taken as 0",
-        "var": "the variance is taken as 1",
-        "mean-added": "the mean is added instead of taken away",
-        "no-root": "the folded bias is beta - gamma mean, without the root",
-        "lost": "the folded bias is lost",
-        "mean-alone": "the folded bias is the mean taken away, unscaled",
-        "own-unscaled": "the convolution's own bias is added unscaled",
-        "beta-first": "beta is added before the scaling",
-        "beta-away": "the folded bias is beta taken away",
-    },
-    "bn-swapped": "it holds the layer's {other}",
-    "classes-shift": {
-        "earlier": _ROLLED,
-        "later": _ROLLED,
-        "shifted": "all classes are shifted by one, and one is new",
-        "more first": "a class more, the first",
-        "more last": "a class more, the last",
-        "fewer first": "a class fewer: the first is gone",
-        "fewer last": "a class fewer: the last is gone",
-    },
-    "kernel-transpose": _AXES,
-    "depthwise-axes": _AXES,
-    "weights-transpose": _AXES,
-    "kernel-flip": {
-        "180": "the kernel is turned by 180 degrees",
-        "90": "the kernel is turned by 90 degrees",
-        "270": "the kernel is turned by 270 degrees",
-        "left-right": "the kernel is mirrored left to right",
-        "top-bottom": "the kernel is mirrored top to bottom",
-        "diagonal": "the kernel is mirrored across its other diagonal",
-    },
-    "channel-permute": {
-        "reverse": "the {side} are in reverse order",
-        "two": "{side} {one} and {other} are exchanged",
-        "halves": "the halves of the {side} are exchanged",
-        "rolled": "the {side} are rolled by {by}",
-        "shuffled": "the {side} are shuffled in {groups} groups",
-        "order": "{moved} of {of} {side} are in another order, from {start} on",
-    },
-    "weights-misplaced": {"": "it holds {layer}.{slot}", "transposed": "it holds {layer}.{slot}, transposed"},
-    "weights-negated": {
-        "all": "every sign is the opposite",
-        "channels": "the signs of {channels} are the opposite",
-    },
-    "weights-scaled": "it is {factor} times what it should be",
-    "channels-scaled": {
-        "few": "{channels} of {of} are scaled, by {factors}",
-        "all": "every channel is scaled, by {least:.4g} to {most:.4g}",
-    },
-    "weights-offset": "{constant:.6g} is added to every element",
-    "weights-overflow": {
-        "infinite": "beyond float16, {count} of {of} elements are infinite",
-        "cut": f"beyond float16, {{count}} of {{of}} elements are cut off at {FLOATS['float16'].largest:g}",
-    },
-    "weights-clipped": "values are cut off at {low:.6g} and {high:.6g}",
-    "weights-flushed": "values below float16's smallest normal number are zero",
-    "weights-pruned": {
-        "channels": "{percent:.3g} % of its elements are pruned to 0, in whole channels",
-        "groups": "it is pruned: {kept} of every {group} weights are left",
-        "smallest": "it is pruned: the smallest {percent:.3g} % of its elements are 0",
-        "some": "it is pruned: {percent:.3g} % of its elements are 0",
-    },
-    "weights-damaged": {
-        "channel": "only {channels} of {of} is off{empty}{finite}",
-        "channels": "only {channels} of {of} are off{empty}{finite}",
-        "elements": "{count} of {of} elements are off, the first at {first}{finite}",
-    },
-    "weights-fp16": {
-        f"{store} truncated": "every element is cut off to {store}, toward zero" for store in ("float16", "bfloat16")
-    },
-    "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
-}
-
-# The same where batch norm was folded into the array, if that is said otherwise.
-_FOLDED: _Words = {
-    "bn-fold-bias": {
-        "mean": "the mean is forgotten in the fold",
-        "own": "the convolution's own bias is forgotten in the fold",
-        "beta": "beta is forgotten in the fold",
-    },
-    "bn-swapped": "{one} and {other} are exchanged in the fold",
-}
 _RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-flip", "channel-permute")
 
 
 def of_port(mistake: Mistake) -> str:
     """What a port does: 'eps is 1e-05 instead of 0.001'."""
     words = _PORT.get(mistake.bug, {})
-    said = _worded(_PORT if isinstance(words, str) or mistake.form in words else _FILE, mistake)
+    said = _worded(_PORT if isinstance(words, str) or mistake.form in words else FILE_WORDS, mistake)
     if PART not in mistake.facts:
         return said
     kind, facts = mistake.facts[PART]
@@ -323,15 +220,15 @@ def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> 
     folded : whether batch norm was folded into the array
     before : whether it had happened before that
     """
-    own = _FOLDED.get(mistake.bug, {}) if folded else {}
+    own = FOLDED_WORDS.get(mistake.bug, {}) if folded else {}
     there = isinstance(own, str) or mistake.form in own
-    words = _worded(_FOLDED if there else _FILE, mistake)
+    words = _worded(FOLDED_WORDS if there else FILE_WORDS, mistake)
     return f"{words}, before batch norm was folded" if before and mistake.bug in _RELAID else words
 
 
 def of_reader(mistake: Mistake, *, folded: bool = False) -> str:
     """What a reader's function does; of a fold, as of a file."""
-    return of_file(mistake, folded=True) if folded and mistake.bug in _FILE else of_port(mistake)
+    return of_file(mistake, folded=True) if folded and mistake.bug in FILE_WORDS else of_port(mistake)
 
 
 def _worded(table: _Words, mistake: Mistake) -> str:
