@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 
 _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
+_NEARLY = 0.9  # of all channels, from which on a run is no run
 _CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
 _FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
 _FRACTION = 8  # of the channels: such a part is looked at first
@@ -65,9 +66,9 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
         found.append(_undoing(_affine(target, made.y, before), made.rms, own))
     found.append(looked_up(segment, precision))
-    if not any(found) and (other := refit(segment)) is not None and other.y.shape == target.shape:
-        left = root_mean_square(target - other.y)
-        if left <= made.rms + own and 2 * left < before:
+    if not any(found) and (other := refit(segment)) is not None:
+        left = root_mean_square(target[:, other.channels] - other.y)
+        if left <= made.rms + own and 2 * left < root_mean_square(error[:, other.channels]):
             found.append(Feature("weights", {"alike": other.alike}))
     return tuple(feature for feature in found if feature is not None)
 
@@ -81,7 +82,9 @@ def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature |
 def of_other_weights(
     features: Mapping[str, tuple[Feature, ...]], coarse: Collection[str], failing: Mapping[str, Segment]
 ) -> dict[str, tuple[Feature, ...]]:
-    """The same where several layers are of other weights: so are those that have too few points to tell by themselves.
+    """The same with layers that have too few points to tell by themselves: other weights would explain them.
+
+    Where sums in float16 would too, those count that are more.
 
     Parameters
     ----------
@@ -90,9 +93,10 @@ def of_other_weights(
     failing : the segments of all
     """
     told = [name for name, found in features.items() if any(each.kind == "weights" for each in found)]
-    open_ = [name for name in failing if (name in coarse or features.get(name) == ()) and too_few(failing[name])]
-    few = Feature("weights", {"alike": None})
-    return {**features, **dict.fromkeys(open_ if len(told) > 1 else (), (few,))}
+    open_ = [name for name, found in features.items() if not found and too_few(failing[name])]
+    if len(told) + len(open_) > len(coarse):
+        open_ += [name for name in coarse if too_few(failing[name])]
+    return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None}),))}
 
 
 def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
@@ -157,7 +161,8 @@ def _channels(beyond: Array) -> Feature | None:
         return Feature("channel-step", {"first": first, "step": int(steps[0]), "of": count})
     run = beyond[:, first : last + 1]
     by_chance = float(1 - run.mean()) ** (beyond.size - run.size)  # that no element is off in the other channels
-    if by_chance < _CHANCE and len(channels) > _RUN * run.shape[1]:  # one may be right by chance
+    some = run.shape[1] < _NEARLY * count  # else the others are right by chance: nothing reaches them
+    if some and by_chance < _CHANCE and len(channels) > _RUN * run.shape[1]:  # one may be right by chance
         return Feature("channel-run", {"first": first, "last": last, "of": count})
     return None
 
@@ -215,7 +220,9 @@ def _affine(target: Array, y: Array, before: float) -> Iterator[_Undone]:
     slope = (target * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
     offset = target.mean(axis=axes, keepdims=True) - slope * y.mean(axis=axes, keepdims=True)
     left = root_mean_square(target - slope * y - offset)
-    yield _Undone(Feature("affine", {}), before, left, float(np.abs(slope).max()))
+    # Errors grow by the slopes; a channel that is nearly constant has any slope, and hardly an error.
+    grown = root_mean_square(slope * centred) / (root_mean_square(centred) or 1.0)
+    yield _Undone(Feature("affine", {}), before, left, max(grown, 1.0))
 
 
 def _shift(target: Array, y: Array, _: float) -> Iterator[_Undone]:

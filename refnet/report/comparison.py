@@ -47,8 +47,12 @@ _EXTRAS = {
 }
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (
-    "{count} layers, {first} first, compute what they should with other weights, {alike:.0f} % like the pack's: the "
-    "port was given another file, or another state of training."
+    "{count} layers compute what they should with other weights, {alike:.0f} % like the pack's: the port was given "
+    "another file, or another state of training. {names}."
+)
+_PERHAPS_OTHER = (
+    "{count} layers have too few points to tell, but other weights would explain them: perhaps the port was given "
+    "another file, or another state of training. {names}."
 )
 _FAST = (
     "{count} tensors, {first} first, are off by what {names} leaves of rounding, and by no bug that is known. If the "
@@ -125,7 +129,9 @@ def _notes(found: Comparison) -> Iterator[str]:
     if len(other) >= _MANY:
         weights = [each for name in other for each in judged.features[name] if each.kind == "weights"]
         alike = sorted(each.facts["alike"] for each in weights if each.facts["alike"] is not None)
-        yield _OTHER_WEIGHTS.format(count=len(other), first=other[0], alike=100 * alike[len(alike) // 2])
+        words = _OTHER_WEIGHTS if alike else _PERHAPS_OTHER
+        share = 100 * alike[len(alike) // 2] if alike else 0
+        yield words.format(count=len(other), names=_listed(found, other), alike=share)
     fast = {
         name: each.facts["names"]
         for name, features in judged.features.items()
@@ -164,6 +170,17 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield _NARROW
     if count := len(found.matching.unmatched):
         yield f"{count} of the candidate's tensors may be what is missing: name them with --map or leave them out."
+
+
+def _listed(found: Comparison, names: list[str]) -> str:
+    """Names of some wrong layers; the first and the last where all layers between are among them."""
+    graph, judged = found.reference.graph, [each for each in found.findings if each.segment]
+    layers = [each.name for each in judged if any(graph[node].params for node in each.segment if node in graph)]
+    names = sorted(names, key=layers.index)
+    first, last = (layers.index(names[end]) for end in (0, -1))
+    if len(names) > _MANY and not {*layers[first:last]} - {*names}:
+        return f"These are all from {names[0]} to {names[-1]}"
+    return f"These are {', '.join(names)}"
 
 
 def _sure(name: str, sure: Evidence) -> str:
@@ -261,7 +278,7 @@ def feature_sentence(feature: Feature) -> str:
                 f"it is what {' or '.join(names)} leaves of rounding: if the port computes so, --algorithm {names[0]}"
             )
         case "weights" if facts["alike"] is None:
-            return "it has too few points to tell; other weights, as of the layers beside it, would explain it"
+            return "other weights would explain it, but it has too few points to tell"
         case "weights":
             return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
         case "saturated":

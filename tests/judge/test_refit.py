@@ -78,14 +78,41 @@ def test_a_batch_norm_alone_has_other_arrays():
     assert (feature.kind, round(feature.facts["alike"], 4)) == ("weights", 1)
 
 
-def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_are_not():
+def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_as_perhaps_such():
     dumped = {SOURCE: X, **Network(GRAPH, stale()).trace(X)}
     reference = Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)})
     found = judge_tensors(reference, dumped, budget=SearchBudget(0.1))
     assert {each.kind for each in found.features["block17.project"]} == {"weights"}
     made = {name: dumped[name] for name in ("block17.depthwise.act", "block17.project")}
     alone = judge_tensors(reference, made, partial=True, budget=SearchBudget(0.1))
-    assert not alone.features["block17.project"]
+    (feature,) = alone.features["block17.project"]
+    assert (feature.kind, feature.facts) == ("weights", {"alike": None})
+
+
+@pytest.mark.parametrize(
+    ("end", "given"),
+    [
+        ("stem.act", ()),
+        ("block2.expand.act", ("block1.project.bn",)),
+        ("block2.depthwise.act", ("block2.expand.act",)),
+        ("block15.depthwise.act", ("block15.expand.act",)),
+    ],
+)
+def test_other_weights_are_told_through_an_activation(end, given):
+    """As a runtime dumps its tensors that fuses; of a map of 4 x 6 points too."""
+    (feature,) = describe(segment(stale(), end, given, probe(GRAPH, 2)), Precision.of("float32"))
+    assert feature.kind == "weights"
+    assert 0.95 < feature.facts["alike"] < 1
+
+
+def test_gates_too_are_what_an_activation_makes_of_other_weights():
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(32, 32), classes=10)
+    params, x = random_params(graph), probe(graph, 24)
+    other = {**params, **{k: y * np.float32(1.1) for k, y in params.items() if k.startswith("block4.se.expand")}}
+    tensors = {SOURCE: x, **Network(graph, other).trace(x)}
+    kept = {name: tensors[name] for name in (SOURCE, "block4.se.reduce.act", "block4.se.gate")}
+    made = cut(Parts(graph), params, "block4.se.gate", kept)
+    assert refit(made).alike > 0.99
 
 
 def test_every_stale_layer_is_told_where_sums_are_not_dumped():
