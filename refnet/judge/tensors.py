@@ -303,9 +303,6 @@ class _Judging:
             self.misdumped |= {each for each, y in segment.given.items() if y is not first.given.get(each, y)}
             if self._is_ahead(segment, own):
                 self.ahead.add(name)
-                if self._is_copy(name):
-                    self.findings[name] = Finding(name, Judgement("inside"))
-                    return
             elif set(segment.given) & self.ahead:
                 beyond = self._from(name, self.ahead)
                 segment = beyond if self._is_ahead(beyond, own) else segment
@@ -334,12 +331,6 @@ class _Judging:
         """Whether a tensor holds what is made of it later."""
         ways = (segment.changed(change) for change in BUGS["already-normalised"].changes(segment))
         return any(fits(way, precision) for way in ways)
-
-    def _is_copy(self, name: str) -> bool:
-        """Whether a port that has batch norm folded dumps the same tensor under the name of what is made of it too."""
-        unit = self.parts.unit(name)
-        later = [] if unit is None else [node.name for node in unit.nodes if node.name in self.tensors]
-        return any(np.array_equal(self.tensors[each], self.tensors[name]) for each in later if each != name)
 
     def _judge(self, name: str, segment: Segment, judgement: Judgement | None = None) -> bool:
         """Take down the verdict on a segment, which may be known; whether it holds."""

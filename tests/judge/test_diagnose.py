@@ -189,6 +189,8 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
         "input-resample",
         "input-placed",
         "factors-tf32",
+        "factors-int8",
+        "fixed-point",
         "weights-elsewhere",
     }
     elsewhere |= {
@@ -196,6 +198,7 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
         "pad-amount",
         "pool-fixed",
         "stride-changed",
+        "stride-dilated",
         "sum-overflow",
     }  # of shapes and formats
     elsewhere |= {"never-written", "zero-point", "left-over"}  # that a port's own tensor alone shows
