@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ __all__ = ["Unsteady", "unsteady"]
 
 Array = npt.NDArray[Any]
 
+_FEWEST = 4  # elements of a part that is told
 _ORDER = 1e-4  # relative: what other orders of a sum in float32 leave, through many layers
 
 
@@ -25,14 +27,16 @@ class Unsteady(NamedTuple):
     ----------
     source, node : the candidate's name, and the node's, '' where it is none
     kind : 'dropped' where it is zero in one run and not in the other (dropout), 'order' where it is off by what another
-        order of sums leaves (atomics, threads), 'other'
+        order of sums leaves (atomics, threads), 'part' where a part of it alone is other, 'other'
     relative : rms of the difference over the rms of the tensor
+    part : of a part, for each axis of the candidate's array where it begins and ends
     """
 
     source: str
     node: str
     kind: str
     relative: float
+    part: tuple[tuple[int, int], ...] = ()
 
 
 def unsteady(first: Mapping[str, Array], second: Mapping[str, Array], matching: Assignment) -> Iterator[Unsteady]:
@@ -47,14 +51,26 @@ def unsteady(first: Mapping[str, Array], second: Mapping[str, Array], matching: 
             yield Unsteady(source, nodes.get(source, ""), *_kind(y, z))
 
 
-def _kind(y: Array, z: Array) -> tuple[str, float]:
+def _kind(y: Array, z: Array) -> tuple[str, float, tuple[tuple[int, int], ...]]:
     if y.shape != z.shape or y.dtype.kind != "f" or z.dtype.kind != "f":
-        return "other", float("inf")
+        return "other", float("inf"), ()
     y, z = y.astype(np.float64), z.astype(np.float64)
     size, apart = root_mean_square(y), root_mean_square(y - z)
     relative = apart / size if size else float("inf")
+    if part := _part(y != z):
+        return "part", relative, part
     lost = (y == 0) ^ (z == 0)
     both = (y != 0) & (z != 0)
     if lost.any() and np.allclose(y[both], z[both], rtol=1e-5):
-        return "dropped", relative
-    return ("order" if relative < _ORDER else "other"), relative
+        return "dropped", relative, ()
+    return ("order" if relative < _ORDER else "other"), relative, ()
+
+
+def _part(off: Array) -> tuple[tuple[int, int], ...]:
+    """The box in which two tensors differ, if it is a part of them and they differ in most of it; () otherwise."""
+    box = []
+    for axis in range(off.ndim):
+        places = np.flatnonzero(off.any(axis=tuple(other for other in range(off.ndim) if other != axis)))
+        box.append((int(places[0]), int(places[-1]) + 1))
+    size = math.prod(end - begin for begin, end in box)
+    return tuple(box) if 2 * size <= off.size and 2 * int(off.sum()) >= size and size >= _FEWEST else ()

@@ -22,6 +22,7 @@ from refnet.judge.ends import with_ends, with_softmax
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
+from refnet.pack.encodings import Encoding, raw_numbers, same_images, written_as
 from refnet.pack.extras import Extra, extras
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor, match_tensors
@@ -52,7 +53,7 @@ class Comparison(NamedTuple):
     """What was found, and which of the candidate's tensors was taken for which node.
 
     `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32; `unsteady` which of
-    its tensors were others when it was run again.
+    its tensors were others when it was run again; `encodings` how its files hold numbers, where they do not say it.
     """
 
     judged: Judged
@@ -60,6 +61,7 @@ class Comparison(NamedTuple):
     reference: Reference
     narrow: bool = False
     unsteady: tuple[Unsteady, ...] = ()
+    encodings: tuple[Encoding, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -162,7 +164,12 @@ def compare(
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
     if unknown := [name for name in scales if name not in tensors]:
         raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
-    real = _Real(tensors, scales, {*(names or {}), *shapes(pack.graph)})
+    dumped, sides = tensors, shapes(pack.graph)
+    batch = len(pack.tensor(SOURCE))
+    tensors, encodings = raw_numbers(tensors, [batch * math.prod(side) for side in sides.values()])
+    real = _Real(tensors, scales, {*(names or {}), *sides})
+    pack, tensors, images = same_images(pack, tensors, real.shapes, sides)
+    real = _Real(tensors, scales, {*(names or {}), *sides}) if images else real
     batch = len(pack.tensor(SOURCE))
     graph = with_softmax(pack.graph, real, real.shapes, batch)
     full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
@@ -182,10 +189,13 @@ def compare(
     levels = WEIGHTS[weights] if weights else 0
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise RequestError(f"algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}")
+    printed = written_as(y for node, y in arrays.items() if matching.tensors[node].source not in scales)
     declared = _precisions(matching, arrays, real, precision, accumulate, levels)
-    narrow = precision is None and _is_narrow(reference, arrays, declared)
-    if narrow:
+    narrow = precision is None and printed is None and _is_narrow(reference, arrays, declared)
+    if narrow or (printed is not None and precision is None):
         declared = _precisions(matching, arrays, real, "float32", accumulate, levels)
+    if printed is not None:
+        declared = {node: _printed(each, printed) for node, each in declared.items()}
     declared = {node: each._replace(algorithm=algorithm or "") for node, each in declared.items()}
     budget = SearchBudget(seconds, tell)
     found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain, budget=budget)
@@ -193,8 +203,17 @@ def compare(
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
-    moved = tuple(unsteady(tensors, other, matching)) if other is not None else ()
-    return Comparison(found, matching, reference, narrow, moved)
+    moved = tuple(unsteady(dumped, other, matching)) if other is not None else ()
+    encodings += images + ([printed] if printed is not None else [])
+    return Comparison(found, matching, reference, narrow, moved, tuple(encodings))
+
+
+def _printed(own: Precision, printed: Encoding) -> Precision:
+    """A precision of tensors that were printed: half a unit of the last decimal joins the store."""
+    count = printed.facts["count"]
+    if printed.kind == "decimals":
+        return own._replace(step=own.step + 0.5 * 10.0**-count)
+    return own._replace(u_store=max(own.u_store, 0.5 * 10.0 ** (1 - count)))
 
 
 def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:

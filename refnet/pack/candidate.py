@@ -54,6 +54,16 @@ class Tensors(Mapping[str, Array]):
         self.shapes = {name: place.shape for name, place in stored.items()}
         self.dtypes = {name: "float32" if place.dtype == "bfloat16" else place.dtype for name, place in stored.items()}
 
+    def raw(self) -> dict[str, TensorPlace]:
+        """Where the tensors of raw files lie, which say nothing of how they hold numbers."""
+        return {name: place for name, place in self._stored.items() if place.path.suffix in _RAW}
+
+    def retyped(self, dtype: str) -> Tensors:
+        """The same with raw files read as of another format."""
+        size = np.dtype(dtype).itemsize
+        read = {n: place._replace(dtype=dtype, shape=(place.nbytes // size,)) for n, place in self.raw().items()}
+        return Tensors({**self._stored, **read}, self.unread)
+
     def __getitem__(self, name: str) -> Array:
         path, offset, dtype, shape, order = self._stored[name]
         file_dtype = np.dtype("<u2" if dtype == "bfloat16" else dtype)

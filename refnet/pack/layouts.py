@@ -24,17 +24,22 @@ class AxisOrder(NamedTuple):
     label : the axes that it has, 'nhwc' or 'chw'
     order : of all four axes; '' where none is known
     last : where none is known, whether the channels are the last of four axes all the same
+    block : how many channels lie together behind the other axes, (N, C / 4, H, W, 4); 0 where they are one axis
     """
 
     label: str
     order: str
     last: bool = False
+    block: int = 0
 
     def nchw(self, array: Array, full: Shape) -> Array:
         """A view of the tensor in the node's shape."""
         if not self.order:
             return array.transpose(0, 3, 1, 2) if self.last else array
         sizes = _sizes(full)
+        if self.block:
+            parts = array.reshape(sizes["n"], -1, sizes["h"], sizes["w"], self.block).transpose(0, 1, 4, 2, 3)
+            return parts.reshape(sizes["n"], -1, sizes["h"], sizes["w"])[:, : sizes["c"]].reshape(full)
         whole = array.reshape([sizes[axis] for axis in self.order])
         return whole.transpose([self.order.index(axis) for axis in "nchw"]).reshape(full)
 
@@ -81,10 +86,24 @@ def axis_orders(found: Shape, full: Shape) -> tuple[AxisOrder, ...]:
                     layouts[axes] = AxisOrder(label, order)
         if layouts:
             return tuple(AxisOrder(layout.label or layout.order, layout.order) for layout in layouts.values())
+    if (blocks := _in_blocks(found, full)) is not None:
+        return (blocks,)
     if len(sides) == 1 and sides[0] == math.prod(full):
         alike = {_long(order, sizes): AxisOrder(f"flat {order}", order) for order in ("nhwc", "nchw")}
         return tuple(alike.values())[::-1]
     return ()
+
+
+_BLOCKS = (4, 8, 16, 32)
+
+
+def _in_blocks(found: Shape, full: Shape) -> AxisOrder | None:
+    """Channels in groups of so many, the last one filled up: as textures, MNN, TVM and oneDNN have them."""
+    sizes, block = _sizes(full), found[-1] if found else 0
+    groups = (-(-sizes["c"] // block), sizes["h"], sizes["w"], block) if block in _BLOCKS else ()
+    if groups and (found == (sizes["n"], *groups) or (found == groups and sizes["n"] == 1)):
+        return AxisOrder(f"{'n' * (len(found) == 5)}c{block}hw{block}", "nchw", block=block)
+    return None
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,29 @@ class Pack:
         y = self._tensors[name]
         nhwc = self.manifest["layout"] == "nhwc" and y.ndim == 4
         return y.transpose(0, 3, 1, 2) if nhwc else y
+
+    def images(self, first: int, count: int) -> Pack:
+        """The same pack as it would be of some of its images alone."""
+        return replace(self, _tensors=_Images(self._tensors, slice(first, first + count)))
+
+
+class _Images(Mapping[str, Array]):
+    """Tensors of which some images alone are taken."""
+
+    def __init__(self, tensors: Mapping[str, Array], images: slice) -> None:
+        self.tensors, self.taken = tensors, images
+
+    def __getitem__(self, name: str) -> Array:
+        return self.tensors[name][self.taken]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
 
 class _Arrays(Mapping[str, Array]):

@@ -60,6 +60,7 @@ _FAST = (
 )
 _UNSTEADY = {
     "dropped": "what is zero in one run is not in the other, so dropout is on",
+    "part": "only in {part}: memory that was not set, or written while it was read (a race, a buffer that is shared)",
     "order": "by what another order of sums leaves (threads, atomics)",
     "other": "it is not computed from the input alone (training mode, memory that was not set, a race)",
 }
@@ -69,6 +70,14 @@ _SHIFTED = {
     "after": "Each tensor holds what the layer behind it in the list makes: it is judged where it belongs.",
 }
 _MISDUMPED = "{names}: what follows was made of the right numbers, so that the dump errs here, not the port."
+_ENCODING = {
+    "big-endian": "The raw files hold numbers with the highest byte first (big-endian), and are read so.",
+    "width": "The raw files hold {dtype}, not float32, and are read so.",
+    "decimals": "The numbers were printed with {count} decimals: half a unit of the last one is allowed.",
+    "digits": "The numbers were printed with {count} significant digits: half a unit of the last one is allowed.",
+    "images": "The port has {images} of the pack's {of} images, from image {first} on: they alone are judged.",
+    "repeated": "The port has {images} images: the first {first} are judged.",
+}
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -164,8 +173,11 @@ def _notes(found: Comparison) -> Iterator[str]:
     yield from _declarable(found)
     if found.unsteady:
         first = found.unsteady[0]
-        how = _UNSTEADY[first.kind]
+        part = ", ".join(f"{begin}" if end == begin + 1 else f"{begin}:{end}" for begin, end in first.part)
+        how = _UNSTEADY[first.kind].format(part=f"[{part}]")
         yield f"run again, {len(found.unsteady)} tensors are others, {first.node or first.source} first: {how}."
+    for encoding in found.encodings:
+        yield _ENCODING[encoding.kind].format(**encoding.facts)
     if found.narrow:
         yield _NARROW
     if count := len(found.matching.unmatched):

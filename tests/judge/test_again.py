@@ -50,3 +50,12 @@ def test_another_order_of_sums_is_told(pack):
     found = again(pack, stem_conv=np.nextafter(y, np.float32(9)))
     assert [(each.node, each.kind) for each in found.unsteady] == [("stem.conv", "order")]
     assert "another order of sums" in notes(found)[0]
+
+
+def test_a_part_that_alone_is_other_is_told(pack):
+    y = TRACE["block3.depthwise"].copy()
+    y[:, 4:20, 2] = 0
+    found = again(pack, block3_depthwise=y)
+    assert [(each.node, each.kind) for each in found.unsteady] == [("block3.depthwise", "part")]
+    assert found.unsteady[0].part == ((0, 1), (4, 20), (2, 3), (0, y.shape[3]))
+    assert f"only in [0, 4:20, 2, 0:{y.shape[3]}]: memory that was not set" in notes(found)[0]

@@ -1,0 +1,193 @@
+"""How a candidate's files hold numbers where nobody says it: bytes, decimals, and which images of the pack.
+
+Nothing of it is a fault of a port. What was found is told, and the tensors are read so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.pack.candidate import Tensors
+from refnet.pack.layouts import axis_orders
+from refnet.pack.likeness import Tables
+from refnet.pack.pack import Pack
+
+__all__ = ["Encoding", "raw_numbers", "same_images", "written_as"]
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+_ODD = 1e18  # beyond it, or below its inverse, no activation lies
+_SAMPLE = 4096  # numbers of a file, and
+_FILES = 16  # files by which the order of bytes is told
+_WIDTHS = {8: "<f8", 2: "<f2"}
+_IMAGES = 64  # a port may have run at a time
+_TOLD = 6  # tensors by which images are told apart
+_SINGLE = 2.0**-24  # of float32, relative
+_FEWEST = 200  # numbers by which decimals are told
+_COARSE = 0.5  # of them must be numbers that a format without decimals would not be likely to hold
+
+
+class Encoding(NamedTuple):
+    """How numbers are held.
+
+    Attributes
+    ----------
+    kind : 'big-endian', 'width' (raw files of another format than float32), 'decimals' (a fixed number of them behind
+        the point), 'digits' (a fixed number of significant ones), 'images' (some of the pack's), 'repeated' (more than
+        the pack's)
+    facts : its figures
+    """
+
+    kind: str
+    facts: Mapping[str, Any]
+
+
+def raw_numbers(tensors: Mapping[str, Array], sizes: Iterable[int]) -> tuple[Mapping[str, Array], list[Encoding]]:
+    """The tensors with raw files read in the format and order of bytes in which they make sense.
+
+    Parameters
+    ----------
+    sizes : how many numbers the nodes make
+    """
+    raw = tensors.raw() if isinstance(tensors, Tensors) else {}
+    if not isinstance(tensors, Tensors) or not raw:
+        return tensors, []
+    found: list[Encoding] = []
+    known, dtype = {*sizes}, "<f4"
+    fits = {width: sum(place.nbytes / width in known for place in raw.values()) for width in (4, *_WIDTHS)}
+    best = max(_WIDTHS, key=lambda width: fits[width])
+    if 2 * fits[4] < len(raw) and fits[best] > 2 * fits[4] and 2 * fits[best] > len(raw):
+        dtype = _WIDTHS[best]
+        found.append(Encoding("width", {"dtype": np.dtype(dtype).name}))
+    some = list(raw.values())[:: max(1, len(raw) // _FILES)]
+    little, big = ([_strange(place, order + dtype[1:]) for place in some] for order in "<>")
+    if np.mean(little) > 0.2 and np.mean(big) < 0.02:
+        dtype = f">{dtype[1:]}"
+        found.append(Encoding("big-endian", {}))
+    return (tensors.retyped(dtype), found) if found else (tensors, [])
+
+
+def _strange(place: Any, dtype: str) -> float:
+    """How many of a file's numbers, read so, no network would make."""
+    y = np.fromfile(place.path, dtype, _SAMPLE, offset=place.offset)
+    size = np.abs(y.astype(np.float64))
+    with np.errstate(all="ignore"):
+        odd = ~np.isfinite(size) | (size > _ODD) | ((size > 0) & (size < 1 / _ODD))
+    return float(odd.mean()) if len(y) else 0.0
+
+
+# ---------------------------------------------------------------------------------------------------------- the images
+
+
+def same_images(
+    pack: Pack, tensors: Mapping[str, Array], found: Mapping[str, Shape], nodes: Mapping[str, Shape]
+) -> tuple[Pack, Mapping[str, Array], list[Encoding]]:
+    """A pack and a candidate on the same images, where either has more than the other.
+
+    Parameters
+    ----------
+    found : the candidate's shapes
+    nodes : the shape of what each node makes of one image
+    """
+    batch = len(pack.tensor("input"))
+    counts = Counter(shape for shape in found.values() if math.prod(shape) > 1)
+    sides = {*nodes.values()}
+
+    def fitting(images: int) -> int:
+        return sum(n for shape, n in counts.items() if any(axis_orders(shape, (images, *side)) for side in sides))
+
+    own = fitting(batch)
+    if not counts or 2 * own >= counts.total():
+        return pack, tensors, []
+    firsts = Counter(shape[0] for shape in found.values() if len(shape) > 1)
+    tried = [*range(1, batch), *(n for n, _ in firsts.most_common(2) if batch < n <= _IMAGES)]
+    images = max(tried, key=fitting, default=batch)
+    if 2 * fitting(images) < counts.total() or fitting(images) <= 2 * own:
+        return pack, tensors, []
+    if images > batch:
+        cut = {name for name, shape in found.items() if shape[:1] == (images,)}
+        return pack, _First(tensors, found, cut, batch), [Encoding("repeated", {"images": images, "first": batch})]
+    first = _offset(pack, tensors, found, nodes, images)
+    return pack.images(first, images), tensors, [Encoding("images", {"first": first, "images": images, "of": batch})]
+
+
+def _offset(
+    pack: Pack, tensors: Mapping[str, Array], found: Mapping[str, Shape], nodes: Mapping[str, Shape], images: int
+) -> int:
+    """The first of the pack's images that a candidate was run on."""
+    full = {name: (images, *side) for name, side in nodes.items() if name in pack.names}
+    sources = sorted(found, key=lambda name: math.prod(found[name]))
+    near = [(name, [node for node in full if axis_orders(found[name], full[node])]) for name in sources]
+    told = [(name, fits) for name, fits in near if 0 < len(fits) <= _TOLD][:_TOLD]
+
+    def distance(first: int) -> float:
+        part = pack.images(first, images)
+        tables = Tables(tensors, found, full, part.tensor)
+        return sum(min(like.distance for like in tables.near(name, fits).values()) for name, fits in told)
+
+    return min(range(len(pack.tensor("input")) - images + 1), key=distance)
+
+
+class _First(Mapping[str, Array]):
+    """A candidate's tensors with the first images alone; `shapes` without reading."""
+
+    def __init__(self, tensors: Mapping[str, Array], found: Mapping[str, Shape], cut: set[str], images: int) -> None:
+        self.tensors, self.cut, self.count = tensors, cut, images
+        self.unread = dict(getattr(tensors, "unread", {}))
+        self.shapes = {name: (images, *shape[1:]) if name in cut else shape for name, shape in found.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        y = np.asarray(self.tensors[name])
+        return y[: self.count] if name in self.cut else y
+
+    def __iter__(self) -> Any:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+# -------------------------------------------------------------------------------------------------------- the decimals
+
+
+def written_as(arrays: Iterable[Array]) -> Encoding | None:
+    """How many decimals a port printed its numbers with; None where all are there.
+
+    Of a number of float32 six decimals say nothing if it is large: those count that are finer than float32 would round.
+    """
+    floats = [np.asarray(y) for y in arrays if y.dtype in (np.float32, np.float64)]
+    some = [y.ravel()[:: max(1, y.size // _SAMPLE)] for y in floats]
+    x = np.concatenate([y[np.isfinite(y) & (y != 0)].astype(np.float64) for y in some]) if some else np.zeros(0)
+    if len(x) < _FEWEST:
+        return None
+    single = any(y.dtype == np.float32 for y in floats)
+    own = _SINGLE if single else 2.0**-52
+    forms: list[tuple[str, Callable[[Array, int], Array], Callable[[Array, int], Array], range]] = [
+        ("decimals", _decimals, lambda v, k: np.full(v.shape, 10.0**-k), range(1, 8)),
+        ("digits", _digits, lambda v, k: 10.0 ** (np.floor(np.log10(np.abs(v))) + 1 - k), range(3, 9)),
+    ]
+    for kind, rounded, unit, counts in forms:
+        for count in counts:
+            steps = unit(x, count)
+            telling = steps > 16 * own * np.abs(x)
+            if telling.mean() < _COARSE:
+                break
+            if np.all(np.abs(x - rounded(x, count)) <= 2 * own * np.abs(x)):
+                return Encoding(kind, {"count": count})
+    return None
+
+
+def _decimals(x: Array, count: int) -> Array:
+    return np.asarray(np.rint(x * 10.0**count) / 10.0**count)
+
+
+def _digits(x: Array, count: int) -> Array:
+    shift = 10.0 ** (count - 1 - np.floor(np.log10(np.abs(x))))
+    return np.asarray(np.rint(x * shift) / shift)
