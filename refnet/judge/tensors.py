@@ -27,6 +27,7 @@ from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
 from refnet.judge.dumped import Mended, mended, with_mended
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
+from refnet.judge.sizes import input_size, part_of_dump
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import fits, judge_segment
 from refnet.networks.resize import following
@@ -171,6 +172,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
     features = of_other_weights(features, coarse, {_name(s): s for s, _ in judging.failing})
     causes |= {name: [] for name in coarse if name in features}
+    features |= _of_sizes(judging, [(s, p) for s, p in judging.misshapen if not causes.get(s.end)])
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
@@ -183,6 +185,18 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         evidence=sure,
         search=budget.search,
     )
+
+
+def _of_sizes(judging: _Judging, misshapen: list[tuple[Segment, Precision]]) -> dict[str, tuple[Feature, ...]]:
+    """What can be seen of tensors of another size that no bug explains."""
+    found = {s.end: parts for s, p in misshapen if (parts := part_of_dump(s, p))}
+    shaped = [name for name, each in judging.findings.items() if each.judgement.verdict == "shape"]
+    if [s.end for s, _ in misshapen] == [name for name in shaped if name != SOURCE] and not found:
+        size = input_size(judging.reference.graph, judging.tensors)
+        if size is not None:
+            known = judging.reference.graph.recipe.size
+            found[shaped[0]] = (Feature("input-size", {"found": size, "known": known}),)
+    return found
 
 
 _SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them

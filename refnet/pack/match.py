@@ -27,11 +27,14 @@ from refnet.networks.rewrite import norms
 from refnet.pack.extras import Extra
 from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
+from refnet.pack.sequence import by_order
 from refnet.pack.shifted import shift_of
 from refnet.pack.vendors import by_vendor
 from refnet.pack.walk import Known, walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
+
+_LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -47,7 +50,7 @@ class MatchedTensor:
     source : the candidate's name for it
     layout : its axes as found: 'nchw', 'nhwc', 'chw', 'c', ...; 'flat nchw' where the file states no axes; 'unknown'
         where the shape is not the node's
-    how : 'map', 'name', 'structure', 'vendor' or 'content'
+    how : 'map', 'name', 'structure', 'vendor', 'content' or 'order'
     """
 
     load: Callable[[], Array] = field(repr=False)
@@ -94,7 +97,8 @@ def match_tensors(
     layers; then what the network makes of the candidate's own tensors (`walk`); then, for the rest, shapes and values:
     a tensor is the node whose golden tensor is nearest in relative rms distance, if that is below 0.5 and every other
     node of that shape is at least 4 times farther. Of nodes with equal values, the earlier is taken first. Each node is
-    matched at most once.
+    matched at most once. If that leaves tensors over, and their order with their channels tells all (`by_order`), that
+    is taken.
 
     A shape fits in the orders NCHW and NHWC, or else in NCWH and NWHC, with axes of length 1 left out or put in; a
     one-dimensional tensor of the right length fits in the first two. Where both fit, values decide; in doubt the
@@ -146,6 +150,12 @@ def match_tensors(
     free = [node for node in shapes if node not in pairs and node not in vouched]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
+    if network is not None and len(_rest(candidate, pairs)) > _LEFT * len(candidate):
+        told = by_order(network.graph, tables.found, shapes)
+        alike = sum(told.get(node) == source for node, (source, _) in pairs.items())
+        if told and alike >= (1 - _LEFT) * len(pairs):
+            pairs = {node: (source, "order") for node, source in told.items()}
+            layouts = _layouts_of(tables, told)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     tensors = tensors if network is None else _flattened(tables, network.graph, tensors)
     return Assignment(tensors, _rest(candidate, pairs), shift=shift)

@@ -45,6 +45,7 @@ _EXTRAS = {
     "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
     "unread": "not read: {reason}",
 }
+_OF_SIZE = ("input-size", "length")  # what is seen of a tensor of another size, which explains it
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (
     "{count} layers compute what they should with other weights, {alike:.0f} % like the pack's: the port was given "
@@ -156,7 +157,10 @@ def _notes(found: Comparison) -> Iterator[str]:
         if (len(other) >= _MANY and name in other) or (several and name in fast):
             continue
         words = "; ".join(map(feature_sentence, features))
-        yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
+        if features and all(each.kind in _OF_SIZE for each in features):
+            yield f"{name}: {words}."
+        else:
+            yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
     if judged.misdumped:
         more = len(judged.misdumped) - _MANY
         some = ", ".join(judged.misdumped[:_MANY]) + (f" and {more} more" if more > 0 else "")
@@ -301,6 +305,13 @@ def feature_sentence(feature: Feature) -> str:
                 f"it takes {facts['entries']} values, in steps of {facts['step']:.2g} of its input {reach}, "
                 "as a table does"
             )
+        case "input-size":
+            (height, width), (own_height, own_width) = facts["found"], facts["known"]
+            return f"the port was run on an input of {height} x {width}, and the pack is of {own_height} x {own_width}"
+        case "length":
+            state = "cut short" if facts["held"] < facts["of"] else "longer than the tensor"
+            right = "; what is there is right" if facts["right"] else ""
+            return f"the dump is {state}: it has {facts['held']:,} numbers of {facts['of']:,}{right}"
         case "shift":
             return f"it is the reference shifted by {facts['pixels']} pixels"
     return "it holds the reference's values in another order"

@@ -1,0 +1,74 @@
+"""Tensors of another size that no bug explains: an input of another size, or a dump that is cut short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.segments import Segment
+from refnet.errors import GraphError, RequestError
+from refnet.graph import SOURCE, Graph
+from refnet.judge.describe import Feature
+from refnet.judge.yardstick import fits
+from refnet.networks.resize import resize
+from refnet.readings.bounds import Precision
+from refnet.readings.shapes import shapes
+
+__all__ = ["input_size", "part_of_dump"]
+
+Array = npt.NDArray[Any]
+
+_ALIKE = 0.9  # of the maps that must have the sizes that another input gives
+_STRIDE = 4  # the most points of the input for one of the first map
+
+
+def input_size(graph: Graph, tensors: Mapping[str, Array]) -> tuple[int, int] | None:
+    """The size of the input with which the network makes maps of a candidate's sizes; None for the pack's, or none."""
+    maps = {name: y.shape[2:] for name, y in tensors.items() if y.ndim == 4 and name in graph and y.shape[2:] != (1, 1)}
+    own = shapes(graph)
+    if not maps or all(own[name][1:] == side for name, side in maps.items()):
+        return None
+    x = tensors.get(SOURCE)
+    for size in [x.shape[2:]] if x is not None and x.ndim == 4 else _sizes(graph, maps, own):
+        try:
+            made = shapes(resize(graph, (int(size[0]), int(size[1]))))
+        except (GraphError, RequestError):
+            continue
+        alike = sum(made[name][1:] == side for name, side in maps.items())
+        if alike >= _ALIKE * len(maps) and size != graph.recipe.size:
+            return int(size[0]), int(size[1])
+    return None
+
+
+def _sizes(
+    graph: Graph, maps: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]]
+) -> Iterator[tuple[int, int]]:
+    """The sizes of images that may give the first map its size; those first that vendors take, multiples of 32."""
+    name = next(iter(maps))
+    ways = []
+    for side, map_side, whole in zip(maps[name], own[name][1:], graph.recipe.size, strict=True):
+        step = max(1, min(_STRIDE, round(whole / map_side)))
+        near = [whole, *range(max(1, (side - 2) * step), (side + 2) * step + 1)]
+        ways.append(sorted(dict.fromkeys(near), key=lambda n: (-math.gcd(n, 32), abs(n - side * step))))
+    yield from product(*ways)
+
+
+def part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
+    """That numbers without a shape are fewer than the tensor's, or more, and whether those that are there are right."""
+    y, made = segment.candidate, segment.result
+    if y is None or y.ndim != 1 or y.size == made.size:
+        return ()
+    held = min(y.size, made.size)
+    for order in ((0, 1, 2, 3), (0, 2, 3, 1)) if made.ndim == 4 else (tuple(range(made.ndim)),):
+        whole = made.transpose(order).ravel().copy()
+        whole[:held] = y[:held]
+        back = whole.reshape([made.shape[axis] for axis in order]).transpose(np.argsort(order))
+        if fits(replace(segment, candidate=np.ascontiguousarray(back).astype(y.dtype)), precision):
+            return (Feature("length", {"held": y.size, "of": made.size, "right": True}),)
+    return (Feature("length", {"held": y.size, "of": made.size, "right": False}),)

@@ -1,0 +1,74 @@
+"""Tensors under names that say nothing, told by their order alone: as many as a way of dumping has, channel by channel.
+
+A port that is wrong from its first layer on makes no tensor that resembles the network's, nor maps of its sizes. Its
+dump is in the order of execution all the same, and the channels of a network, one layer after another, are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from refnet.graph import SOURCE, Graph
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS
+
+__all__ = ["by_order"]
+
+Shape = tuple[int, ...]
+
+_FEWEST = 12  # tensors, without which an order proves nothing
+
+
+def by_order(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> dict[str, str]:
+    """The candidate's name of each node's tensor, if its order tells all of them; nothing otherwise.
+
+    Parameters
+    ----------
+    found : the candidate's shapes, in its order
+    shapes : of every node and of 'input', in order of execution
+    """
+    sources = list(found)
+    if len(sources) < _FEWEST:
+        return {}
+    for nodes in _dumps(graph):
+        if len(nodes) == len(sources):
+            for last in (False, True):
+                pairs = zip(nodes, sources, strict=True)
+                if all(_has_channels(found[source], shapes[node], last) for node, source in pairs):
+                    return dict(zip(nodes, sources, strict=True))
+    return {}
+
+
+def _has_channels(found: Shape, full: Shape, last: bool) -> bool:
+    """Whether a tensor has a node's channels, and as many axes, but for the batch and axes of length one."""
+    channels = full[1]
+    if len(found) >= 3:
+        return found[-1 if last else -3] == channels and len(full) == 4
+    return max(found, default=1) == channels and all(side == 1 for side in full[2:])
+
+
+def _dumps(graph: Graph) -> Iterator[list[str]]:
+    """What ports dump: every node or the ends of fused layers, with the input or without, flattened or not."""
+    every = [node.name for node in graph.nodes]
+    for nodes in (every, _fused(graph), _activations(graph)):
+        flat = [name for name in nodes if graph[name].op != "flatten"]
+        bare = [name for name in flat if graph[name].op != "softmax"]
+        for some in dict.fromkeys((tuple(nodes), tuple(flat), tuple(bare))):
+            yield [*some]
+            yield [SOURCE, *some]
+
+
+def _fused(graph: Graph) -> list[str]:
+    """The nodes that no batch norm or activation alone reads, of those that a convolution begins."""
+    readers = graph.readers()
+    inside = set()
+    for node in graph.nodes:
+        after = readers.get(node.name, [])
+        if node.op in (*CONVOLUTIONS, "batch_norm") and len(after) == 1:
+            if after[0].op == "batch_norm" or after[0].op in ACTIVATIONS:
+                inside.add(node.name)
+    return [node.name for node in graph.nodes if node.name not in inside]
+
+
+def _activations(graph: Graph) -> Sequence[str]:
+    """The nodes that are activations, and the last one."""
+    return [node.name for node in graph.nodes if node.op in ACTIVATIONS or node.name == graph.output]
