@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,10 +20,11 @@ from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "describe", "of_other_weights", "share_off"]
+__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "share_off"]
 
 Array = npt.NDArray[Any]
 
+_SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
 _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
 _NEARLY = 0.9  # of all channels, from which on a run is no run
@@ -97,6 +99,13 @@ def of_other_weights(
     if len(told) + len(open_) > len(coarse):
         open_ += [name for name in coarse if too_few(failing[name])]
     return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None}),))}
+
+
+def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:
+    """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
+    names = {name: fast_algorithms(*each) for name, each in failing.items()}
+    counts = Counter(algorithm for found in names.values() for algorithm in found)
+    return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
 
 
 def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -15,12 +15,13 @@ from refnet.bugs.segments import Segment
 from refnet.errors import GraphError, RequestError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.describe import Feature
+from refnet.judge.diagnose import Cause
 from refnet.judge.yardstick import fits
 from refnet.networks.resize import resize
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
 
-__all__ = ["input_size", "part_of_dump"]
+__all__ = ["of_sizes"]
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +29,33 @@ _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
 _STRIDE = 4  # the most points of the input for one of the first map
 
 
-def input_size(graph: Graph, tensors: Mapping[str, Array]) -> tuple[int, int] | None:
+def of_sizes(
+    graph: Graph,
+    tensors: Mapping[str, Array],
+    misshapen: Sequence[tuple[Segment, Precision]],
+    causes: Mapping[str, Sequence[Cause]],
+) -> dict[str, tuple[Feature, ...]]:
+    """What can be seen of tensors of another size that no bug explains, by their names.
+
+    Parameters
+    ----------
+    tensors : the candidate's
+    misshapen : the segments of those that have another size, in order
+    causes : what explains them
+    """
+    left = [each for each in misshapen if not causes.get(each[0].end)]
+    found = {s.end: parts for s, p in left if (parts := _part_of_dump(s, p))}
+    x = tensors.get(SOURCE)
+    fed = x is not None and x.shape[1:] != graph.input_shape
+    first = SOURCE if fed else misshapen[0][0].end if misshapen else ""
+    if first not in found and (fed or left[:1] == list(misshapen[:1])):
+        size = _input_size(graph, tensors)
+        if size is not None:
+            found[first] = (Feature("input-size", {"found": size, "known": graph.recipe.size}),)
+    return found
+
+
+def _input_size(graph: Graph, tensors: Mapping[str, Array]) -> tuple[int, int] | None:
     """The size of the input with which the network makes maps of a candidate's sizes; None for the pack's, or none."""
     maps = {name: y.shape[2:] for name, y in tensors.items() if y.ndim == 4 and name in graph and y.shape[2:] != (1, 1)}
     own = shapes(graph)
@@ -59,7 +86,7 @@ def _sizes(
     yield from product(*ways)
 
 
-def part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
+def _part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     """That numbers without a shape are fewer than the tensor's, or more, and whether those that are there are right."""
     y, made = segment.candidate, segment.result
     if y is None or y.ndim != 1 or y.size == made.size:

@@ -6,7 +6,7 @@ tensors: the nodes between two tensors that it has are one segment.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.accumulated import Accumulated, accumulated_error
 from refnet.judge.budget import Search, SearchBudget
-from refnet.judge.describe import Feature, describe, fast_algorithms, of_other_weights
+from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_other_weights
 from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
 from refnet.judge.dumped import Mended, mended, with_mended
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
-from refnet.judge.sizes import input_size, part_of_dump
+from refnet.judge.sizes import of_sizes
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import fits, judge_segment
 from refnet.networks.resize import following
@@ -156,7 +156,7 @@ def judge_tensors(
 def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
     yardsticks = {each.name: each.judgement.yardstick for each in judged.findings}
-    fast = _fast(judging.failing)
+    fast = by_fast_algorithms({_name(s): (s, p) for s, p in judging.failing})
     found = {
         _name(s): Diagnosis(s, p, budget, yardsticks[_name(s)]) for s, p in judging.failing if _name(s) not in fast
     }
@@ -172,7 +172,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
     features = of_other_weights(features, coarse, {_name(s): s for s, _ in judging.failing})
     causes |= {name: [] for name in coarse if name in features}
-    features |= _of_sizes(judging, [(s, p) for s, p in judging.misshapen if not causes.get(s.end)])
+    features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
@@ -185,28 +185,6 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         evidence=sure,
         search=budget.search,
     )
-
-
-def _of_sizes(judging: _Judging, misshapen: list[tuple[Segment, Precision]]) -> dict[str, tuple[Feature, ...]]:
-    """What can be seen of tensors of another size that no bug explains."""
-    found = {s.end: parts for s, p in misshapen if (parts := part_of_dump(s, p))}
-    shaped = [name for name, each in judging.findings.items() if each.judgement.verdict == "shape"]
-    if [s.end for s, _ in misshapen] == [name for name in shaped if name != SOURCE] and not found:
-        size = input_size(judging.reference.graph, judging.tensors)
-        if size is not None:
-            known = judging.reference.graph.recipe.size
-            found[shaped[0]] = (Feature("input-size", {"found": size, "known": known}),)
-    return found
-
-
-_SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
-
-
-def _fast(failing: list[tuple[Segment, Precision]]) -> set[str]:
-    """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
-    names = {_name(s): fast_algorithms(s, p) for s, p in failing}
-    counts = Counter(algorithm for found in names.values() for algorithm in found)
-    return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
 
 
 def _softened(finding: Finding, features: tuple[Feature, ...]) -> Finding:
@@ -378,7 +356,7 @@ class _Judging:
 
     def _grid(self, name: str) -> Grid | None:
         """The numbers that a tensor of integers stands for; None of any other."""
-        if name not in self.tensors or not (own := self._own(name)).step:
+        if name not in self.tensors or not (own := self._own(name)).step or not math.isfinite(own.span[0]):
             return None
         return Grid(2 * own.step, own.span[0])
 

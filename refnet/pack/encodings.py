@@ -77,8 +77,8 @@ def raw_numbers(tensors: Mapping[str, Array], sizes: Iterable[int]) -> tuple[Map
 def _strange(place: Any, dtype: str) -> float:
     """How many of a file's numbers, read so, no network would make."""
     y = np.fromfile(place.path, dtype, _SAMPLE, offset=place.offset)
-    size = np.abs(y.astype(np.float64))
     with np.errstate(all="ignore"):
+        size = np.abs(y.astype(np.float64))
         odd = ~np.isfinite(size) | (size > _ODD) | ((size > 0) & (size < 1 / _ODD))
     return float(odd.mean()) if len(y) else 0.0
 

@@ -150,7 +150,7 @@ def match_tensors(
     free = [node for node in shapes if node not in pairs and node not in vouched]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    if network is not None and len(_rest(candidate, pairs)) > _LEFT * len(candidate):
+    if network is not None and not shift and len(_rest(candidate, pairs)) > _LEFT * len(candidate):
         told = by_order(network.graph, tables.found, shapes)
         alike = sum(told.get(node) == source for node, (source, _) in pairs.items())
         if told and alike >= (1 - _LEFT) * len(pairs):

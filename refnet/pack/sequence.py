@@ -63,9 +63,9 @@ def _fused(graph: Graph) -> list[str]:
     inside = set()
     for node in graph.nodes:
         after = readers.get(node.name, [])
-        if node.op in (*CONVOLUTIONS, "batch_norm") and len(after) == 1:
-            if after[0].op == "batch_norm" or after[0].op in ACTIVATIONS:
-                inside.add(node.name)
+        begun = node.op in (*CONVOLUTIONS, "batch_norm") and len(after) == 1
+        if begun and after[0].op in ("batch_norm", *ACTIVATIONS):
+            inside.add(node.name)
     return [node.name for node in graph.nodes if node.name not in inside]
 
 

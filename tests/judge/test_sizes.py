@@ -1,0 +1,48 @@
+"""Tensors of another size that no bug explains."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.networks.resize import resize
+from refnet.report.comparison import comparison_document
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(64, 96), classes=10)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 1)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sizes") / "golden"
+    write_pack(NET, X, path)
+    return path
+
+
+def notes(found):
+    return comparison_document(found, pack="", candidate="", precision="")["notes"]
+
+
+@pytest.mark.parametrize("dumped", [False, True])
+def test_an_input_of_another_size_is_told(pack, dumped):
+    x = probe(resize(GRAPH, (96, 96)), 1)
+    port = Network(resize(GRAPH, (96, 96)), NET.params).trace(x) | ({"input": x} if dumped else {})
+    found = compare(pack, port)
+    assert not found.holds
+    assert any("was run on an input of 96 x 96, and the pack is of 64 x 96" in note for note in notes(found))
+
+
+def test_a_file_that_is_cut_short_is_told(pack, tmp_path):
+    for name, y in NET.trace(X).items():
+        data = y.transpose(0, 2, 3, 1).astype("<f4").tobytes() if y.ndim == 4 else y.tobytes()
+        (tmp_path / f"{name}.bin").write_bytes(data[: len(data) // 8 * 4] if name == "block5.expand.bn" else data)
+    found = compare(pack, tmp_path)
+    assert found.wrong() == ["block5.expand.bn"]
+    held, of = NET.trace(X)["block5.expand.bn"].size // 2, NET.trace(X)["block5.expand.bn"].size
+    (note,) = [each for each in notes(found) if "cut short" in each]
+    assert (
+        note == f"block5.expand.bn: the dump is cut short: it has {held:,} numbers of {of:,}; what is there is right."
+    )
+    assert np.isfinite(X).all()

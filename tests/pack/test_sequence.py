@@ -1,0 +1,82 @@
+"""Dumps under names that say nothing, of a port that is wrong from its first layer on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.bugs.sites import styles
+from refnet.graph import Graph, interpret
+from refnet.pack.sequence import by_order
+from refnet.readings import fast
+from refnet.readings.shapes import shapes
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(64, 96), classes=10)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 1)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sequence") / "golden"
+    write_pack(NET, X, path)
+    return path
+
+
+def transposed():
+    """The fused tensors of a port that reads the weights of every 1x1 layer in the wrong order."""
+    params = {n: y.T.reshape(y.shape) if y.ndim == 2 else y for n, y in NET.params.items()}
+    made = Network(GRAPH, params).trace(X)
+    return {name: made[name] for name in styles(GRAPH)["fused"] if name in made}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_wrong_port_under_numbers_is_matched_by_order_and_named(pack, last):
+    port = {
+        f"t{i:03d}": y.transpose(0, 2, 3, 1) if last and y.ndim == 4 else y for i, y in enumerate(transposed().values())
+    }
+    found = compare(pack, port)
+    assert {each.how for each in found.matching.tensors.values()} == {"order"}
+    assert found.judged.patterns[0].mistake.bug == "weights-transpose"
+
+
+def test_fewer_tensors_than_any_way_of_dumping_has_are_not_told():
+    sides = {name: (1, *side) for name, side in shapes(GRAPH).items()}
+    found = {f"t{i}": side for i, side in enumerate(sides.values())}
+    assert by_order(GRAPH, found, sides)
+    found.pop("t7")
+    assert by_order(GRAPH, found, sides) == {}
+
+
+def test_other_channels_in_the_same_number_are_not_told():
+    sides = {name: (1, *side) for name, side in shapes(GRAPH).items()}
+    found = {f"t{i}": side for i, side in enumerate(sides.values())}
+    found["t9"] = (1, 7, *found["t9"][2:])
+    assert by_order(GRAPH, found, sides) == {}
+
+
+def test_paddings_that_are_left_out_are_named_though_no_map_has_its_size(pack):
+    made, strided = {"input": X}, []
+    for node in GRAPH.nodes:
+        x = made[node.inputs[0]]
+        if node.attrs.get("stride") == (2, 2):
+            strided.append(node.name)
+            node = replace(node, attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
+        if node.op == "avg_pool2d":
+            made[node.name] = x.mean((2, 3), keepdims=True)
+        else:
+            made[node.name] = interpret(Graph(GRAPH.recipe, (node,)), fast, NET.params, made)
+    found = compare(pack, {f"{i}": y for i, y in enumerate(made.values())})
+    (pattern,) = found.judged.patterns
+    assert (pattern.mistake.bug, list(pattern.nodes)) == ("pad-amount", strided)
+
+
+def test_honest_numbers_are_matched_by_what_they_are(pack):
+    port = {f"{i}": y for i, y in enumerate(NET.trace(X).values())}
+    found = compare(pack, port)
+    assert found.holds
+    assert all(each.how != "order" for each in found.matching.tensors.values())
+    assert np.isfinite(X).all()
