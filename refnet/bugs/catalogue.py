@@ -21,6 +21,7 @@ from refnet.bugs import (
     curves,
     damage,
     decoder,
+    decoding,
     ends,
     formulas,
     head,
@@ -33,6 +34,7 @@ from refnet.bugs import (
     pad_rules,
     padding,
     pictures,
+    pipelines,
     precision,
     rules,
     sampling,
@@ -48,7 +50,7 @@ from refnet.bugs.segments import Segment
 
 __all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 
-_INPUTS = (inputs, pictures, solved)
+_INPUTS = (inputs, decoding, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)

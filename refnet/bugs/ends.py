@@ -35,6 +35,23 @@ def classes_shift(part: Segment | UnitArrays) -> Iterator[Change]:
         yield Change(node.name, "background", view=_with_background)
 
 
+def classes_order(segment: Segment) -> Iterator[Change]:
+    """classes in another order.
+
+    In that of their numbers as text ('0', '1', '10', '100', ...), as folders of that name are listed, or backwards.
+
+    Source: https://github.com/CSAILVision/places365/issues/22
+    """
+    node = segment.graph.nodes[-1]
+    shape = segment.sizes.get(node.name, ())
+    if node.op in ("flatten", "softmax") and len(shape) == 1:
+        text = sorted(range(shape[0]), key=str)
+        orders = {"text": text, "back from text": list(np.argsort(text)), "reversed": [*range(shape[0])][::-1]}
+        for form, order in orders.items():
+            if order != [*range(shape[0])]:
+                yield Change(node.name, form, view=partial(np.take, indices=order, axis=1))
+
+
 def _with_background(y: Array) -> Array:
     return np.concatenate([np.zeros_like(y[:, :1]), y[:, :-1]], axis=1)
 
@@ -74,12 +91,23 @@ def _part(y: Array, rest: slice) -> Array:
 
 
 def softmax_twice(segment: Segment) -> Iterator[Change]:
-    """softmax once too often, or not at all."""
+    """softmax once too often, not at all, or over the images of a batch."""
     node = segment.graph.nodes[-1]
     if node.op == "softmax":
         once = replace(node, name=f"{node.name}.once")
         yield Change(node.name, "twice", nodes={node.name: (once, replace(node, inputs=(once.name,)))})
         yield Change(node.name, "out", nodes=without(node))
+        if segment.batch > 1:
+            yield Change(node.name, "batch", nodes=without(node), view=partial(_softmax, axis=0))
     elif node.op == "flatten":
         logits = replace(node, name=f"{node.name}.logits")
         yield Change(node.name, "extra", nodes={node.name: (logits, Node(node.name, "softmax", (logits.name,)))})
+        if segment.batch > 1:
+            yield Change(node.name, "batch", view=partial(_softmax, axis=0))
+            yield Change(node.name, "all", view=partial(_softmax, axis=None))
+
+
+def _softmax(z: Array, axis: int | None) -> Array:
+    p = np.exp(z - z.max(axis=axis, keepdims=True))
+    made: Array = p / p.sum(axis=axis, keepdims=True)
+    return made

@@ -47,6 +47,19 @@ RULES: Mapping[str, Rule] = {
     "caffe": lambda pixels, own: pixels - column((123.68, 116.779, 103.939)),
     "caffe-scaled": lambda pixels, own: (pixels - column((123.68, 116.78, 103.94))) * 0.017,
     "reversed": lambda pixels, own: (pixels / own.scale - column(own.mean[::-1])) / column(own.std[::-1]),
+    # The network's own constants, by steps in another order, left out or made twice.
+    "scale last": lambda pixels, own: _normalised(pixels, own) / own.scale,
+    "no scale": lambda pixels, own: _normalised(pixels, own),
+    "scale twice": lambda pixels, own: _normalised(pixels / own.scale**2, own),
+    "scaled constants": lambda pixels, own: (
+        (pixels / own.scale - column(own.mean) * own.scale) / (column(own.std) * own.scale)
+    ),
+    "std first": lambda pixels, own: pixels / own.scale / column(own.std) - column(own.mean),
+    "std times": lambda pixels, own: (pixels / own.scale - column(own.mean)) * column(own.std),
+    "mean added": lambda pixels, own: (pixels / own.scale + column(own.mean)) / column(own.std),
+    "variance": lambda pixels, own: (pixels / own.scale - column(own.mean)) / column(own.std) ** 2,
+    "exchanged": lambda pixels, own: (pixels / own.scale - column(own.std)) / column(own.mean),
+    "again": lambda pixels, own: _normalised(_normalised(pixels / own.scale, own) / own.scale, own),
 }
 _RANGES, _MEANS = ("0..1", "-1..1", "0..255"), ("out", "twice")
 _CONSTANTS = tuple(form for form in RULES if form not in (*_RANGES, *_MEANS))
@@ -84,7 +97,7 @@ def input_constants(segment: Segment) -> Iterator[Change]:
 def _treated(segment: Segment, form: str) -> Iterator[Change]:
     """The input as another treatment of the same pixels would have it, where that is another at all."""
     own = segment.whole.recipe.preprocessing
-    if SOURCE not in segment.given or own is None or not _differs(form, own, alone=form in _CONSTANTS):
+    if SOURCE not in segment.given or own is None or not differs(form, own, alone=form in _CONSTANTS):
         return
     yield from fed(segment, form, lambda: RULES[form](pixels_of(segment, own), own), **_facts(form, own))
 
@@ -93,11 +106,13 @@ def _facts(form: str, own: Preprocessing) -> dict[str, float]:
     return {"found": own.scale * 256 / 255, "known": own.scale} if form == "256" else {}
 
 
-def _differs(form: str, own: Preprocessing, *, alone: bool = False) -> bool:
+def differs(form: str, own: Preprocessing, *, alone: bool = False) -> bool:
     """Whether a rule is another one than the network's; `alone`: and than those before it in the list."""
     before = list(RULES)[: list(RULES).index(form)] if alone else []
-    made = [_normalised(_BLACK_TO_WHITE / own.scale, own), *(RULES[each](_BLACK_TO_WHITE, own) for each in before)]
-    return not any(_same(RULES[form](_BLACK_TO_WHITE, own), other) for other in made)
+    with np.errstate(all="ignore"):  # a mean of zero divides nothing
+        made = [_normalised(_BLACK_TO_WHITE / own.scale, own), *(RULES[each](_BLACK_TO_WHITE, own) for each in before)]
+        wanted = RULES[form](_BLACK_TO_WHITE, own)
+    return bool(np.isfinite(wanted).all()) and not any(_same(wanted, other) for other in made)
 
 
 def _same(one: Array, other: Array) -> bool:
@@ -124,10 +139,10 @@ def input_reversed(segment: Segment) -> Iterator[Change]:
     for form in _REVERSED:
         if form == "own" and len(set(own.mean)) == len(set(own.std)) == 1:
             continue  # then it is the first
-        if form == "own" or _differs(form, own, alone=True):
+        if form == "own" or differs(form, own, alone=True):
             yield from fed(segment, form, partial(_reversed, segment, form, own))
     for form in _BY_COLOUR:
-        if _differs(form, own):
+        if differs(form, own):
             yield from fed(segment, f"{form} first", partial(_reversed_last, segment, form, own))
 
 
@@ -136,8 +151,41 @@ def _reversed_last(segment: Segment, form: str, own: Preprocessing) -> Array:
 
 
 def _reversed(segment: Segment, form: str, own: Preprocessing) -> Array:
-    pixels = pixels_of(segment, own)[:, ::-1]
+    return by_rule(pixels_of(segment, own)[:, ::-1], own, form)
+
+
+def by_rule(pixels: Array, own: Preprocessing, form: str) -> Array:
+    """What a rule makes of pixels; 'own' is the network's."""
     return _normalised(pixels / own.scale, own) if form == "own" else RULES[form](pixels, own)
+
+
+# Each image made of a range, or of a mean and a standard deviation, by its own numbers.
+_BY_IMAGE: Mapping[str, Callable[[Array], Array]] = {
+    "standardised": lambda image: (image - image.mean()) / max(image.std(), 1 / np.sqrt(image.size)),
+    "colours": lambda image: (
+        (image - image.mean(axis=(1, 2), keepdims=True)) / np.maximum(image.std(axis=(1, 2), keepdims=True), 1e-12)
+    ),
+    "0..1": lambda image: (image - image.min()) / max(np.ptp(image), 1e-12),
+    "-1..1": lambda image: 2 * (image - image.min()) / max(np.ptp(image), 1e-12) - 1,
+    "largest": lambda image: image / max(image.max(), 1e-12),
+}
+
+
+def input_by_image(segment: Segment) -> Iterator[Change]:
+    """each image normalised by its own numbers.
+
+    By its mean and standard deviation, of all or of each colour, or by its smallest and largest pixel.
+
+    Source: https://www.tensorflow.org/api_docs/python/tf/image/per_image_standardization
+    """
+    own = segment.whole.recipe.preprocessing
+    if SOURCE in segment.given and own is not None:
+        for form, rule in _BY_IMAGE.items():
+            yield from fed(segment, form, partial(_by_image, segment, rule, own))
+
+
+def _by_image(segment: Segment, rule: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return np.stack([rule(image) for image in pixels_of(segment, own)])
 
 
 def input_grey(segment: Segment) -> Iterator[Change]:
@@ -151,9 +199,11 @@ def input_grey(segment: Segment) -> Iterator[Change]:
     greys: Mapping[str, Callable[[Array], Array]] = {
         "grey": lambda pixels: (pixels * column(GREY)).sum(axis=1, keepdims=True),
         "red": lambda pixels: pixels[:, :1],
+        "bytes": lambda pixels: np.rint((pixels * column(GREY)).sum(axis=1, keepdims=True)),
     }
     for form, grey in greys.items():
-        yield from fed(segment, form, partial(_without_colours, segment, grey, own))
+        rounds = 1.0 if form == "bytes" else 0.0  # by a level more or less, where a sum is a half
+        yield from fed(segment, form, partial(_without_colours, segment, grey, own), rounds)
 
 
 def _without_colours(segment: Segment, grey: Callable[[Array], Array], own: Preprocessing) -> Array:
@@ -248,12 +298,23 @@ def _curved(segment: Segment, curve: Callable[[Array], Array], own: Preprocessin
 def input_batch(segment: Segment) -> Iterator[Change]:
     """images of a batch mixed up.
 
-    In reverse order, or the first one in place of all.
+    In reverse order, each in the next one's place, the first one in place of all, or images and channels exchanged.
     """
-    if SOURCE in segment.given and segment.batch > 1:
-        x = segment.given[SOURCE]
-        for form, order in (("reversed", x[::-1]), ("first", np.repeat(x[:1], len(x), axis=0))):
-            yield Change(SOURCE, form, given={SOURCE: order})
+    if SOURCE not in segment.given or segment.batch < 2:
+        return
+    x = segment.given[SOURCE]
+    N, C, H, W = x.shape
+    orders = {
+        "reversed": x[::-1],
+        "first": np.repeat(x[:1], N, axis=0),
+        "channels first": x.swapaxes(0, 1).reshape(x.shape),
+    }
+    if N != C:  # else that is the same
+        orders["images first"] = x.reshape(C, N, H, W).swapaxes(0, 1)
+    if N > 2:
+        orders |= {"next": np.roll(x, 1, axis=0), "previous": np.roll(x, -1, axis=0)}
+    for form, order in orders.items():
+        yield Change(SOURCE, form, given={SOURCE: np.ascontiguousarray(order)})
 
 
 def input_resize(segment: Segment) -> Iterator[Change]:

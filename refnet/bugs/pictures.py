@@ -6,7 +6,7 @@ Each is replayed from the picture itself, so it is tried only where the picture 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
@@ -62,7 +62,7 @@ def input_resample(segment: Segment) -> Iterator[Change]:
         interpolation = next((name for name in _VENDORS if name == kernel), own.interpolation)
         rule = replace(own, resize=resize, keep=keep, interpolation=interpolation)
         try:
-            x = prepare(segment.image, rule, _size(segment), made and made.resize)
+            x = prepare(segment.image, rule, size_of(segment), made and made.resize)
         except RequestError:  # a picture of a few pixels
             continue
         levels = made.levels if made else 0.0
@@ -71,7 +71,22 @@ def input_resample(segment: Segment) -> Iterator[Change]:
         yield from fed(segment, form, x.astype(np.float64), levels, **facts)
 
 
-_BARS: Mapping[str, float] = {"black": 0.0, "grey": 128.0, "114": 114.0}  # the last is YOLO's
+def input_decoded(segment: Segment) -> Iterator[Change]:
+    """the picture's file decoded otherwise.
+
+    Its transparency blended, its orientation ignored, grey before it is resized, or a JPEG at a part of its size.
+
+    Source: https://github.com/pytorch/vision/issues/5510
+    """
+    own = segment.whole.recipe.preprocessing
+    if SOURCE in segment.given and own is not None:
+        for form, image in segment.decoded.items():
+            yield from fed(segment, form, partial(prepare, image, own, size_of(segment)))
+
+
+# What lies around a whole picture: 114 is YOLO's; 'zero' is what becomes zero, where it is added behind.
+_BARS: Mapping[str, float | None] = {"black": 0.0, "grey": 128.0, "114": 114.0, "white": 255.0, "zero": None}
+_BOXED = ("", "opencv-bilinear")  # kernels of those who do so: the network's own, and YOLO's
 
 
 def input_placed(segment: Segment) -> Iterator[Change]:
@@ -84,7 +99,7 @@ def input_placed(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if segment.image is None or SOURCE not in segment.given or own is None:
         return
-    size, image = _size(segment), segment.image
+    size, image = size_of(segment), segment.image
     if min(image.shape[:2]) < _LEAST or min(size) < 2:
         return
     for dy, dx in itertools.product((-1, 0, 1), repeat=2) if own.resize is not None else ():
@@ -96,10 +111,21 @@ def input_placed(segment: Segment) -> Iterator[Change]:
         for form, more in (("row", (1, 0)), ("column", (0, 1))):
             yield from fed(segment, form, partial(prepare, image, own, size, partial(_wider, own, more)))
     whole = replace(own, resize=None, keep=(1, 1))
-    for (bars, value), corner in itertools.product(_BARS.items(), (False, True)):
-        boxed = partial(_boxed, own, value, corner)
-        form = f"{bars} corner" if corner else bars
-        yield from fed(segment, form, partial(prepare, image, whole, size, boxed))
+    for bars, corner, kernel in itertools.product(_BARS, (False, True), _BOXED):
+        boxed = partial(_boxed, own, _BARS[bars], corner, kernel_of(own, kernel))
+        form = " ".join(filter(None, (bars, "corner" if corner else "", kernel)))
+        levels = KERNELS[kernel].levels if kernel else 0.0
+        yield from fed(segment, form, partial(prepare, image, whole, size, boxed), levels)
+    squared = _cut_first(image, size)
+    if own.resize is not None and squared.shape != image.shape:
+        yield from fed(segment, "cut first", partial(prepare, squared, whole, size))
+        if own.resize[0] > own.resize[1]:  # of a resize that leaves a margin: the same part, cut before
+            inner = _cut_first(image, size, own.resize)
+            yield from fed(segment, "part first", partial(prepare, inner, whole, size))
+    if own.resize is not None:
+        for form, begin in (("pitch", True), ("pitch corner", False)):
+            made = partial(_read_on, own, size, begin)
+            yield from fed(segment, form, partial(prepare, image, own, size, made))
     for form, turns in (("left", 1), ("right", 3)):
         yield from fed(segment, form, partial(prepare, np.rot90(image, turns), own, size))
 
@@ -120,17 +146,55 @@ def _wider(own: Preprocessing, more: tuple[int, int], pixels: Array, shape: tupl
     return resized(pixels, (shape[0] + more[0], shape[1] + more[1]), own.interpolation)
 
 
-def _boxed(own: Preprocessing, value: float, corner: bool, pixels: Array, shape: tuple[int, int]) -> Array:
+def kernel_of(own: Preprocessing, name: str) -> Callable[[Array, tuple[int, int]], Array]:
+    """How pixels are resized: by a kernel of a name, or by the network's own."""
+    return KERNELS[name].resize if name else partial(_resized, own)
+
+
+def _resized(own: Preprocessing, pixels: Array, shape: tuple[int, int]) -> Array:
+    return resized(pixels, shape, own.interpolation)
+
+
+def _boxed(
+    own: Preprocessing,
+    value: float | None,
+    corner: bool,
+    resize: Callable[[Array, tuple[int, int]], Array],
+    pixels: Array,
+    shape: tuple[int, int],
+) -> Array:
     """The whole picture in its own proportions, in the middle or in the corner, the rest of one value."""
     least = min(to / side for to, side in zip(shape, pixels.shape[:2], strict=True))
     H, W = (max(1, min(to, round(side * least))) for to, side in zip(shape, pixels.shape[:2], strict=True))
     top, left = (0, 0) if corner else ((shape[0] - H) // 2, (shape[1] - W) // 2)
-    made = np.full((*shape, 3), value, np.float32)
-    made[top : top + H, left : left + W] = resized(pixels, (H, W), own.interpolation)
+    made = np.full((*shape, 3), np.array(own.mean) * own.scale if value is None else value, np.float32)
+    made[top : top + H, left : left + W] = resize(pixels, (H, W))
     return made
 
 
-def _size(segment: Segment) -> tuple[int, int]:
+def _cut_first(image: Array, size: tuple[int, int], of: tuple[int, int] = (1, 1)) -> Array:
+    """The middle of a picture in the proportions of the input: all that fits, or a part of that."""
+    scale = min(side / to for side, to in zip(image.shape[:2], size, strict=True)) * of[1] / of[0]
+    H, W = (max(1, int(to * scale)) for to in size)
+    top, left = (image.shape[0] - H) // 2, (image.shape[1] - W) // 2
+    return image[top : top + H, left : left + W]
+
+
+def _read_on(own: Preprocessing, size: tuple[int, int], begin: bool, pixels: Array, shape: tuple[int, int]) -> Array:
+    """The resized picture read on without end from where the crop begins, or from its first pixel: rows lie aslant."""
+    made = resized(pixels, shape, own.interpolation)
+    top, left = (round((n - to) / 2) if begin else 0 for n, to in zip(shape, size, strict=True))
+    flat, count = made.reshape(-1, 3)[top * shape[1] + left :], size[0] * size[1]
+    read = np.zeros((count, 3), made.dtype)
+    read[: min(count, len(flat))] = flat[:count]
+    wide = np.zeros_like(made)  # of which `prepare` cuts the middle
+    top, left = (round((n - to) / 2) for n, to in zip(shape, size, strict=True))
+    wide[top : top + size[0], left : left + size[1]] = read.reshape(*size, 3)
+    return wide
+
+
+def size_of(segment: Segment) -> tuple[int, int]:
+    """Height and width of the input."""
     _, _, H, W = segment.given[SOURCE].shape
     return H, W
 

@@ -56,6 +56,8 @@ class Segment:
     span : the least and the largest number that the candidate's tensor can hold; what is beyond is cut off
     image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
     grids : by name, of tensors of integers that a port has: the numbers that they can hold
+    decoded : what else somebody may make of that picture's file, by how, like `image`
+    centred : whether the candidate's tensor is known up to a number for each image: logarithms of probabilities
     place : the only node where changes are asked for, so that others need not be found; '' where all are
     """
 
@@ -71,6 +73,8 @@ class Segment:
     span: tuple[float, float] = (-math.inf, math.inf)
     image: Array | None = None
     grids: Mapping[str, Grid] = field(default_factory=dict)
+    decoded: Mapping[str, Array] = field(default_factory=dict)
+    centred: bool = False
     place: str = ""
 
     @property

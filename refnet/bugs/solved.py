@@ -207,7 +207,8 @@ def _listed(own: Preprocessing | None) -> Iterator[ColourMap]:
 
 
 def _of_rule(own: Any, rule: Callable[[Array, Preprocessing], Array], order: slice) -> ColourMap:
-    low, high = (np.broadcast_to(rule(np.full((3, 1, 1), each), own), (3, 1, 1)).ravel() for each in (0.0, 1.0))
+    with np.errstate(all="ignore"):  # where a mean of zero divides there is no such rule
+        low, high = (np.broadcast_to(rule(np.full((3, 1, 1), each), own), (3, 1, 1)).ravel() for each in (0.0, 1.0))
     slope = high - low
     back = np.diag(np.array(own.std) * own.scale)[order]
     return ColourMap(back * slope[:, None], (np.array(own.mean) * own.scale)[order] * slope + low)

@@ -144,7 +144,8 @@ def _fed_on(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) 
     params: dict[str, Any] = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
     given = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
     readers: dict[str, list[Node]] = {}
-    for node in (segment.graph[name] for name in found):
+    there = segment.graph.by_name  # a change before may have taken a node away
+    for node in (there[name] for name in found if name in there):
         readers.setdefault(node.inputs[0], []).append(node)
     done: list[Change] = []
     run = ((node.name, y) for node, y in walk(segment.graph, fast, params, given))
@@ -152,8 +153,11 @@ def _fed_on(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) 
         for node in readers.get(name, ()):
             alone = replace(segment, graph=replace(segment.graph, nodes=(node,)), given={name: y})
             made = [each for each in bug.changes(alone) if (each.form, each.node) == (form, node.name)]
-            params.update(made[0].params)
-            done += made[:1]
+            for change in made[:1]:
+                params.update(change.params)
+                done.append(change)
+    if not done:
+        return (), segment
     arrays = {key: array for change in done for key, array in change.params.items()}
     return tuple(done), segment.changed(replace(done[0], params=arrays))
 

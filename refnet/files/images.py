@@ -21,7 +21,7 @@ from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files.containers.atomic import atomic_file
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["cover", "prepare", "prepare_mask", "read_image", "read_mask", "resized"]
+__all__ = ["cover", "decodings", "prepare", "prepare_mask", "read_image", "read_mask", "resized"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -72,6 +72,61 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     the upper 8, and a PPM or PGM whose maximum is not 255 is stretched to 255.
     """
     return _read(Path(path), _decode)
+
+
+def decodings(path: str | PathLike[str]) -> dict[str, NDArray[np.uint8]]:
+    """What other readers make of an image file, by how: only what differs from `read_image`'s pixels.
+
+    Parameters
+    ----------
+    path : of the image
+
+    Returns
+    -------
+    made : (H, W, 3) uint8 arrays; 'white', 'black' and 'grey', its transparency blended with that colour; 'stored',
+        not turned as its EXIF orientation says; 'luma', grey in all three channels; '1/2', '1/4' and '1/8', a JPEG
+        decoded at that part of its size
+
+    Raises
+    ------
+    RefnetError, FormatError : as `read_image`
+    """
+    upright = read_image(path)
+    made: dict[str, NDArray[np.uint8]] = {}
+
+    def kept(pillow: ModuleType, file: Path) -> NDArray[np.uint8]:
+        with pillow.Image.open(file, formats=_KINDS) as image:
+            made.update(_others(pillow, image))
+            turned, jpeg, size = _upright(image), image.format == "JPEG", image.size
+        for part in (2, 4, 8) if jpeg and min(size) >= 8 else ():
+            with pillow.Image.open(file, formats=_KINDS) as image:
+                image.draft("RGB", tuple(side // part for side in size))
+                made[f"1/{part}"] = turned(_in_colour(image))
+        return upright
+
+    _read(Path(path), kept)
+    seen = [upright]
+    for name, pixels in list(made.items()):
+        if any(np.array_equal(pixels, other) for other in seen):
+            del made[name]
+        else:
+            seen.append(pixels)
+    return {name: np.ascontiguousarray(pixels) for name, pixels in made.items()}
+
+
+_BEHIND = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
+
+
+def _others(pillow: ModuleType, image: Any) -> dict[str, NDArray[np.uint8]]:
+    turned = _upright(image)
+    made = {"stored": _in_colour(image), "luma": turned(np.asarray(image.convert("RGB").convert("L").convert("RGB")))}
+    if "A" in image.getbands() or "transparency" in image.info:
+        wide = image.convert("RGBA")
+        for name, colour in _BEHIND.items():
+            behind = pillow.Image.new("RGBA", wide.size, (*colour, 255))
+            behind.alpha_composite(wide)
+            made[name] = turned(np.asarray(behind.convert("RGB")))
+    return made
 
 
 def read_mask(path: str | PathLike[str]) -> NDArray[np.uint8]:

@@ -85,14 +85,47 @@ def _separable(kernel: _Kernel, reach: float, *, wide: bool = False, corners: bo
 
 
 def _area(pixels: Array, shape: tuple[int, int]) -> Array:
-    """OpenCV's INTER_AREA where it shrinks: each result is the mean of what lies under it."""
-    made = pixels.astype(np.float64)
-    for axis, p in enumerate(shape):
+    """OpenCV's INTER_AREA where it shrinks: each result is the mean of what lies under it, in float32."""
+    made = pixels.astype(np.float32)
+    for axis, p in ((1, shape[1]), (0, shape[0])):
         n = made.shape[axis]
         edges = np.arange(p + 1) * (n / p)
         low, high = np.maximum(edges[:-1, None], np.arange(n)), np.minimum(edges[1:, None], np.arange(n) + 1)
-        made = np.moveaxis(np.tensordot(np.maximum(high - low, 0) * (p / n), made, (1, axis)), 0, axis)
-    return np.asarray(np.floor(made + 0.5))
+        share = (np.maximum(high - low, 0) * (p / n)).astype(np.float32)
+        made = np.moveaxis(np.tensordot(share, made, (1, axis)), 0, axis)
+    return np.asarray(_nearest(made, pixels.shape[:2], shape))
+
+
+def _nearest(made: Array, sides: tuple[int, ...], shape: tuple[int, int]) -> Array:
+    """Whole levels: of a half the even one, but where both sides are halved, which OpenCV does in whole numbers."""
+    halved = all(n == 2 * p for n, p in zip(sides, shape, strict=True))
+    return np.floor(made + 0.5) if halved else np.rint(made)
+
+
+def _ends(n: int, p: int, one: int) -> tuple[Array, Array, Array]:
+    """For each of p results the pixels on both sides of it, of n, and the second one's weight, in parts of `one`."""
+    at = (np.arange(p) + 0.5) * (n / p) - 0.5
+    before = np.floor(at).astype(np.intp)
+    rest = np.where((before < 0) | (before >= n - 1), 0.0, at - before)
+    before = before.clip(0, n - 1)
+    return before, np.minimum(before + 1, n - 1), np.rint(rest * one).astype(np.int64)
+
+
+def _fixed_bilinear(pixels: Array, shape: tuple[int, int]) -> Array:
+    """OpenCV's INTER_LINEAR of bytes: weights of 11 bits, sums along rows cut to 4 bits fewer, products to 16."""
+    (top, bottom, low), (left, right, late) = (_ends(n, p, 2048) for n, p in zip(pixels.shape[:2], shape, strict=True))
+    wide, down, across = pixels.astype(np.int64), low[:, None, None], late[:, None]
+    rows = (wide[:, left] * (2048 - across) + wide[:, right] * across) >> 4
+    made = ((rows[top] * (2048 - down)) >> 16) + ((rows[bottom] * down) >> 16)
+    return np.asarray(((made + 2) >> 2).clip(0, 255), np.float64)
+
+
+def _exact_bilinear(pixels: Array, shape: tuple[int, int]) -> Array:
+    """OpenCV's INTER_LINEAR_EXACT of bytes: weights of 8 bits, and one rounding."""
+    (top, bottom, low), (left, right, late) = (_ends(n, p, 256) for n, p in zip(pixels.shape[:2], shape, strict=True))
+    wide, down, across = pixels.astype(np.int64), low[:, None, None], late[:, None]
+    rows = wide[:, left] * (256 - across) + wide[:, right] * across
+    return np.asarray((rows[top] * (256 - down) + rows[bottom] * down + (1 << 15)) >> 16, np.float64)
 
 
 def _first(pixels: Array, shape: tuple[int, int]) -> Array:
@@ -103,7 +136,8 @@ def _first(pixels: Array, shape: tuple[int, int]) -> Array:
 
 
 KERNELS: Mapping[str, ResizeKernel] = {
-    "opencv-bilinear": ResizeKernel(_separable(_triangle, 1, whole=True), 1.0),
+    "opencv-bilinear": ResizeKernel(_fixed_bilinear, 1.0),
+    "opencv-exact": ResizeKernel(_exact_bilinear, 0.0),
     "opencv-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2, whole=True), 1.0),
     "opencv-area": ResizeKernel(_area, 1.0),
     "first-nearest": ResizeKernel(_first, 0.0),

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from refnet.errors import RefnetError, RequestError
 from refnet.files.checkpoint import identify
-from refnet.files.images import prepare, read_image
+from refnet.files.images import decodings, prepare, read_image
 from refnet.graph import SOURCE, Graph
 from refnet.judge.again import Unsteady, unsteady
 from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause
-from refnet.judge.ends import with_ends, with_softmax
+from refnet.judge.ends import LOGARITHMS, PROBABILITIES, with_ends, with_softmax
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
@@ -176,15 +176,16 @@ def compare(
     golden = _Golden(pack, graph)
     network = Network(graph, pack.params)
     matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
-    matching = with_ends(matching, real, real.shapes, full)
+    matching = with_ends(matching, real, real.shapes, full, golden.tensor)
     if not matching.tensors:
         if real.unread:
             raise RequestError(next(iter(real.unread.values())))
         first = ", ".join(list(tensors)[:4])
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
-    reference = replace(Reference.of_pack(pack), graph=graph)
+    centred = frozenset(node for node, each in matching.tensors.items() if each.layout == LOGARITHMS)
+    reference = replace(Reference.of_pack(pack), graph=graph, centred=centred)
     if image is not None:
-        reference = replace(reference, image=_picture(pack, Path(image)))
+        reference = replace(reference, image=_picture(pack, Path(image)), decoded=decodings(image))
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     levels = WEIGHTS[weights] if weights else 0
     if algorithm is not None and algorithm not in ALGORITHMS:
@@ -369,7 +370,9 @@ def _precisions(
     """By node: the declared precision, or that of the stored tensor; steps and range of integers on top."""
     found = {}
     for node, matched in matching.tensors.items():
-        own = Precision.of(precision or str(arrays[node].dtype), accumulate)._replace(levels=levels)
+        made = node == PROBABILITIES  # maybe of their logarithms
+        dtype = real[matched.source].dtype if made else arrays[node].dtype
+        own = Precision.of(precision or str(dtype), accumulate)._replace(levels=levels)
         if matched.source in real.scales:
             own = own._replace(step=real.scales[matched.source].scale / 2, span=real.span(matched.source))
         found[node] = own

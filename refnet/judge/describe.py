@@ -29,6 +29,7 @@ _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
 _NEARLY = 0.9  # of all channels, from which on a run is no run
 _CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
+_FORM = 1e-3  # of an error that no bound holds: what a form may leave of it
 _FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
 _FRACTION = 8  # of the channels: such a part is looked at first
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
@@ -63,12 +64,15 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     own = max(precision.u, precision.u_store) * root_mean_square(target)
     # Of a batch norm alone a slope and an offset for each channel are its own arrays, others.
     norm = [node.op for node in segment.graph.nodes] == ["batch_norm"]
+    # Where a bound says nothing, a form takes away all but a part of the error that tells it from chance.
+    sure = says(len(segment.graph), made, precision)
+    rounding = made.rms if sure else _FORM * root_mean_square(target - made.y)
     for form in (_ratio, partial(_offset, 2 * precision.step), _shift, _permuted):
-        found.append(_undoing(form(target, made.y, before), made.rms, own))
+        found.append(_undoing(form(target, made.y, before), rounding, own))
     if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
-        found.append(_undoing(_affine(target, made.y, before), made.rms, own))
+        found.append(_undoing(_affine(target, made.y, before), rounding, own))
     found.append(looked_up(segment, precision))
-    if not any(found) and (other := refit(segment)) is not None:
+    if sure and not any(found) and (other := refit(segment)) is not None:
         left = root_mean_square(target[:, other.channels] - other.y)
         if left <= made.rms + own and 2 * left < root_mean_square(error[:, other.channels]):
             found.append(Feature("weights", {"alike": other.alike}))

@@ -27,7 +27,7 @@ from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.table import is_saturated
 from refnet.judge.verdicts import Judgement
-from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways
+from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
 from refnet.judge.yardstick import fits, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
@@ -42,7 +42,7 @@ _LIKELY = tuple(sorted(EXACT, key=lambda bug: _ORDER.index(bug.group) if bug.gro
 # In a long segment, what share of the error a way may leave to be held to the spread: the smallest power of ten that
 # leaves out no mistake that shows; and what share two effects must explain together to be run as a pair: the largest
 # tenth that keeps 19 of 20. Both tuned, on the tables in tests/judge/test_long.py.
-_NEAR, _PLANE = 1e-2, 0.5
+_NEAR, _PLANE = 1e-2, 0.4
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
 _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
@@ -211,12 +211,14 @@ class Diagnosis:
         """
         first = [*ways.ends()]
         yield self._close(first)
+        yield self._close([*ways.ends(("pictures",))])
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
         first += [*ways.everywhere(EXACT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
+        yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
         yield self._close([*self._solved(ways), *ways.everywhere(LATE), *ways.singles(LATE, at=last)])
         yield self._close([*ways.of_kinds((*EXACT, *LOOSE)), *self._solved(ways, kinds=True)])
@@ -274,8 +276,7 @@ class Diagnosis:
     def _close(self, tried: list[Way]) -> Iterator[Cause]:
         """Of the ways in which a long segment may be run, only the closest are held to the spread."""
         assert self.ways is not None
-        near = (way for way in tried if way.residual < _NEAR * self.ways.before)
-        yield from self._fitting(sorted(near, key=lambda way: way.residual))
+        yield from self._fitting(closest(tried, self.ways.before, _NEAR))
 
     def _in_part(self, ways: Ways) -> Iterator[Cause]:
         """What some images or channels fit that all others are right without: tails of loops, buffers of one image."""

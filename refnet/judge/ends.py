@@ -18,13 +18,15 @@ from refnet.graph import Graph, Node
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor
 
-__all__ = ["PROBABILITIES", "is_distribution", "with_ends", "with_softmax"]
+__all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "with_ends", "with_softmax"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
+LOGARITHMS = "log"  # how logarithms of probabilities are laid out
 PROBABILITIES = "output"  # as the vendors' own softmax is called
 _FEW = 4  # tensors that a candidate has which dumps its ends alone
+_ABOVE = 1e-3  # the same of their logarithms, which are no whole steps: zero at most, and one in all
 _SUM = 0.02  # how far probabilities may be from a sum of one: those in 8 bits have steps of 1/256
 
 
@@ -33,6 +35,14 @@ def is_distribution(y: Array) -> bool:
     rows = np.asarray(y, np.float64).reshape(len(y), -1)
     with np.errstate(all="ignore"):
         return bool(rows.shape[1] > 1 and (rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) <= _SUM).all())
+
+
+def is_log_distribution(y: Array) -> bool:
+    """Whether each image's numbers are logarithms of probabilities: none above zero, and one in all behind exp."""
+    rows = np.asarray(y, np.float64).reshape(len(y), -1)
+    if rows.shape[1] < 2 or not np.isfinite(rows).all() or rows.max() > _ABOVE:
+        return False
+    return bool((np.abs(np.exp(rows).sum(axis=1) - 1) <= _ABOVE).all())
 
 
 def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[str, Shape], batch: int) -> Graph:
@@ -49,13 +59,19 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
     for name, shape in shapes.items():
         if name not in graph and axis_orders(shape, (batch, classes)) and math.prod(shape) == batch * classes:
             y = np.asarray(candidate[name])
-            if y.dtype.kind == "f" and is_distribution(y.reshape(batch, classes)):
+            rows = y.reshape(batch, classes)
+            logs = len(shapes) > 1 and is_log_distribution(rows)  # those alone are looked at as logits
+            if y.dtype.kind == "f" and (is_distribution(rows) or logs):
                 return replace(graph, nodes=(*graph.nodes, Node(PROBABILITIES, "softmax", (last.name,))))
     return graph
 
 
 def with_ends(
-    matching: Assignment, candidate: Mapping[str, Array], found: Mapping[str, Shape], shapes: Mapping[str, Shape]
+    matching: Assignment,
+    candidate: Mapping[str, Array],
+    found: Mapping[str, Shape],
+    shapes: Mapping[str, Shape],
+    golden: Callable[[str], Array],
 ) -> Assignment:
     """The same with what is left of a few tensors taken for the last nodes that have such shapes.
 
@@ -63,10 +79,14 @@ def with_ends(
     ----------
     found : the candidate's shapes
     shapes : those of the nodes, in order of execution
+    golden : gives a node's golden tensor
+
+    Logarithms of probabilities beside other tensors are made probabilities. Alone they are logits less a number for
+    each image, in whose place they get what gives them the golden logits' mean.
     """
     matching = _softened(matching, candidate, shapes)
     if len(found) > _FEW or not matching.unmatched:
-        return matching
+        return _recentred(matching, shapes, golden)
     tensors, left = dict(matching.tensors), []
     for source in matching.unmatched:
         fits = (
@@ -78,8 +98,28 @@ def with_ends(
         else:
             layout = axis_orders(found[source], shapes[node])[0]
             load = _loading(candidate, source, layout.nchw, shapes[node])
+            if node == PROBABILITIES and not is_distribution(candidate[source]):
+                load = _undone(load)
             tensors[node] = MatchedTensor(load, source, layout.label, "shape")
-    return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
+    made = matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
+    return _recentred(made, shapes, golden)
+
+
+def _recentred(matching: Assignment, shapes: Mapping[str, Shape], golden: Callable[[str], Array]) -> Assignment:
+    node = next(iter(matching.tensors)) if len(matching.tensors) == 1 else ""
+    each = matching.tensors.get(node)
+    if each is None or len(shapes[node]) != 2 or node == PROBABILITIES or node not in list(shapes)[-2:]:
+        return matching
+    y = each.array
+    if y.shape != shapes[node] or not is_log_distribution(y) or is_log_distribution(wanted := golden(node)):
+        return matching
+    moved = wanted.mean(axis=1, keepdims=True, dtype=np.float64) - y.mean(axis=1, keepdims=True, dtype=np.float64)
+
+    def load() -> Array:
+        z: Array = each.load() + moved
+        return z.astype(y.dtype)
+
+    return matching._replace(tensors={node: replace(each, load=load, layout=LOGARITHMS)})
 
 
 def _softened(matching: Assignment, candidate: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Assignment:
@@ -88,10 +128,15 @@ def _softened(matching: Assignment, candidate: Mapping[str, Array], shapes: Mapp
         return matching
     full, tensors = shapes[PROBABILITIES], dict(matching.tensors)
     for node, each in matching.tensors.items():
-        y = each.array if math.prod(shapes[node]) == math.prod(full) and each.how in ("vendor", "content") else None
-        if y is not None and y.size == math.prod(full) and is_distribution(y.reshape(full)):
-            del tensors[node]
-            tensors[PROBABILITIES] = replace(each, load=_reshaping(each, full))
+        own = each.how in ("vendor", "content") or (each.how == "name" and node != PROBABILITIES)
+        y = each.array if math.prod(shapes[node]) == math.prod(full) and own else None
+        if y is None or y.size != math.prod(full):
+            continue
+        load = _reshaping(each, full)
+        if is_distribution(y.reshape(full)) and each.how != "name":
+            tensors[PROBABILITIES] = replace(tensors.pop(node), load=load)
+        elif is_log_distribution(y.reshape(full)):
+            tensors[PROBABILITIES] = replace(tensors.pop(node), load=_undone(load))
     return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors})
 
 
@@ -99,9 +144,14 @@ def _reshaping(tensor: MatchedTensor, shape: Shape) -> Callable[[], Array]:
     return lambda: tensor.array.reshape(shape)
 
 
+def _undone(load: Callable[[], Array]) -> Callable[[], Array]:
+    """Probabilities of their logarithms, in float64: in float32 most of them would be zero."""
+    return lambda: np.exp(load().astype(np.float64))
+
+
 def _plays(node: str, y: Array) -> bool:
     """Whether a tensor can be a node's by what its numbers are: only probabilities are those of a softmax."""
-    return node != PROBABILITIES or is_distribution(y)
+    return node != PROBABILITIES or is_distribution(y) or is_log_distribution(y)
 
 
 def _loading(

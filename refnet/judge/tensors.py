@@ -7,7 +7,7 @@ tensors: the nodes between two tensors that it has are one segment.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from refnet.judge.budget import Search, SearchBudget
 from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_other_weights
 from refnet.judge.diagnose import Cause, Diagnosis, misshapen, overflown
 from refnet.judge.dumped import Mended, mended, with_mended
+from refnet.judge.reference import Reference
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
 from refnet.judge.sizes import of_sizes
@@ -32,44 +33,11 @@ from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import fits, judge_segment
 from refnet.networks.resize import following
 from refnet.ops import WINDOWED
-from refnet.pack.folded import fold_slack
-from refnet.pack.pack import Pack
 from refnet.readings.bounds import Precision
 
 __all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What a candidate is compared with.
-
-    Attributes
-    ----------
-    graph, params : the network
-    golden : loads one of its tensors, the input's included, by name; NCHW
-    stored : the names that `golden` knows
-    image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
-    slack : by param, how far a port's own may lie from it, where batch norm was folded into it
-    """
-
-    graph: Graph
-    params: Mapping[str, Array]
-    golden: Callable[[str], Array]
-    stored: tuple[str, ...]
-    image: Array | None = None
-    slack: Mapping[str, Array] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, graph: Graph, params: Mapping[str, Array], golden: Mapping[str, Array]) -> Reference:
-        """A network with its golden tensors by name, the input's included."""
-        return cls(graph, params, golden.__getitem__, tuple(golden))
-
-    @classmethod
-    def of_pack(cls, pack: Pack) -> Reference:
-        """The network of a golden pack with the tensors that it stores, each read when it is asked for."""
-        return cls(pack.graph, pack.params, pack.tensor, pack.names, slack=fold_slack(pack))
 
 
 class Finding(NamedTuple):
@@ -352,7 +320,10 @@ class _Judging:
         own = self._own(name)
         grids = {each: grid for each in (name, *segment.given) if (grid := self._grid(each)) is not None}
         slack = {**known.slack, **segment.slack} if segment.slack else known.slack
-        return replace(segment, span=own.span, image=known.image, slack=slack, grids=grids)
+        centred = name in known.centred
+        return replace(
+            segment, span=own.span, image=known.image, decoded=known.decoded, centred=centred, slack=slack, grids=grids
+        )
 
     def _grid(self, name: str) -> Grid | None:
         """The numbers that a tensor of integers stands for; None of any other."""

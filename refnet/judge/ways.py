@@ -23,9 +23,9 @@ from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
 from refnet.judge.verdicts import root_mean_square
-from refnet.judge.yardstick import lens
+from refnet.judge.yardstick import is_coarse, lens
 
-__all__ = ["EXACT", "LAST", "LOOSE", "Extent", "Way", "Ways"]
+__all__ = ["EXACT", "LAST", "LOOSE", "Extent", "Way", "Ways", "closest"]
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,8 @@ EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflo
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 
-_ENDS = ("ends", "inputs", "pictures", "solved")  # rooms of the catalogue
+_ENDS = ("ends", "inputs", "decoding", "solved")  # rooms of the catalogue
+_VAGUE = 0.3  # of the error: what the right way leaves less than where a library rounds the input in its own way
 _POINTS = 2048  # elements by which effects are told apart
 _STEPS = 6  # of solving for a number
 _ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
@@ -57,7 +58,8 @@ class Extent(NamedTuple):
 class Way(NamedTuple):
     """A mistake in a segment; the rms of the error that it leaves, and some elements of what it moves.
 
-    `changed` is the segment run so, where it is short enough to be kept; `Ways.changed` makes it again.
+    `changed` is the segment run so, where it is short enough to be kept; `Ways.changed` makes it again. `vague` says
+    that a port's own input may lie some levels of a pixel from that of the way.
     """
 
     mistake: Mistake
@@ -65,6 +67,7 @@ class Way(NamedTuple):
     residual: float
     effect: Array
     changed: Segment | None
+    vague: bool = False
 
     @property
     def key(self) -> tuple[str, str, Extent | str]:
@@ -121,10 +124,10 @@ class Ways:
                     yield from self._at(bug, change)
                     self.budget.passed()
 
-    def ends(self) -> Iterator[Way]:
-        """What is wrong with the input, or with how the result is laid out."""
+    def ends(self, groups: Collection[str] = _ENDS) -> Iterator[Way]:
+        """What is wrong with the input, or with how the result is laid out; or what some rooms of bugs are about."""
         for bug in EXACT:
-            for change in bug.changes(self.segment) if bug.group in _ENDS else ():
+            for change in bug.changes(self.segment) if bug.group in groups else ():
                 if change.shape is None:
                     yield from self._at(bug, change)
 
@@ -308,7 +311,8 @@ class Ways:
         if y is None:
             return None
         effect = y[self._picked] - self.honest[self._picked]
-        return Way(mistake, extent, root_mean_square(self.target - y), effect, None if self.long else changed)
+        vague = SOURCE in changed.slack and is_coarse(changed)
+        return Way(mistake, extent, root_mean_square(self.target - y), effect, None if self.long else changed, vague)
 
     def _made(self, changed: Segment) -> Array | None:
         """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
@@ -327,6 +331,13 @@ class Ways:
         """The rms of the error that a segment run in another way leaves; infinite where it cannot be run so."""
         y = self._made(changed)
         return float("inf") if y is None else root_mean_square(self.target - y)
+
+
+def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
+    """Those that leave less than a share of the error, the closest first; a vague one where none is closer."""
+    left = [way for way in tried if way.residual < (_VAGUE if way.vague else near) * before]
+    ordered = sorted(left, key=lambda way: way.residual)
+    return [way for index, way in enumerate(ordered) if not (index and way.vague)]
 
 
 def _elements(segment: Segment) -> int:

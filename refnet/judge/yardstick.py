@@ -16,13 +16,15 @@ import numpy.typing as npt
 
 from refnet.bugs.narrow import first_channels
 from refnet.bugs.segments import Segment, limit, run
+from refnet.graph import SOURCE
 from refnet.judge.verdicts import Judgement, judge
 from refnet.networks.rewrite import fold_batch_norm
+from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["fits", "is_refuted", "judge_cause", "judge_segment", "lens", "says"]
+__all__ = ["fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "lens", "says"]
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +38,9 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 # How many times beyond what honest runs so far allow a cause is given up without more of them. Tuned, on the table in
 # tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the first of them.
 _FAR = 4.0
+# Of an input's rms: as far lies a port's own from it where a library rounds pixels in its own way; which part of them
+# it moves by that, in runs that stand for a port's.
+_COARSE, _MOVED = 1e-3, (1 / 64, 1 / 8, 2 / 3)
 _LEAST, _ONE = 1e-30, 1e-3  # probabilities that are undone: how small they may be, how far their sum is from one
 _QUICK = ("fast", "lanes", "pairwise")
 # Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
@@ -102,8 +107,11 @@ def _is_beyond(part: Segment | None, seen: Array, precision: Precision) -> bool:
 def lens(segment: Segment) -> Callable[[Array], Array]:
     """How the result of a long segment is looked at: probabilities as logits, up to a constant; all else as it is.
 
-    In probabilities nearly all of an error lies in the likeliest classes; undone, the softmax shows it in each.
+    In probabilities nearly all of an error lies in the likeliest classes; undone, the softmax shows it in each. Their
+    logarithms are logits up to a constant as they are.
     """
+    if segment.centred:
+        return _centred
     y, last = segment.candidate, segment.whole.by_name.get(segment.end)
     if y is None or last is None or last.op != "softmax" or y.ndim != 2 or not y.min(initial=1.0) > _LEAST:
         return _plain
@@ -112,6 +120,11 @@ def lens(segment: Segment) -> Callable[[Array], Array]:
 
 def _plain(y: Array) -> Array:
     return y
+
+
+def _centred(z: Array) -> Array:
+    made: Array = z - z.mean(axis=1, keepdims=True)
+    return made
 
 
 def _logits(p: Array) -> Array:
@@ -140,13 +153,16 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
     found = Judgement("suspect" if y.shape == segment.candidate.shape else "shape", yardstick="none")
     if found.verdict == "shape":
         return found
+    coarse = is_coarse(segment)
     for made in _runs(segment, precision):
         check()
         with np.errstate(all="ignore"):
             runs.append(seen(made()))
         found = judge(seen(segment.candidate), _apart(y, runs))._replace(yardstick="spread")
-        if found.holds or not max(found.rms, found.expected) < _FAR:
+        if found.holds or not (coarse or max(found.rms, found.expected) < _FAR):
             return found
+        if coarse and len(runs) == len(_MOVED):
+            break
     return found
 
 
@@ -174,11 +190,31 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
             (graph, {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()})
             for graph, params in ways
         ]
+    if is_coarse(segment):
+        yield from _moved(segment)
     for order in sorted(ORDERS, key=lambda name: (name not in _QUICK, name)):
         rules = ORDERS[order]
         for graph, params in ways:
             one = replace(segment, graph=graph, params=params)
             yield partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
+
+
+def is_coarse(segment: Segment) -> bool:
+    """Whether a port's own input may lie a level of a pixel from the segment's, which no order of sums explains."""
+    far, x = segment.slack.get(SOURCE), segment.given.get(SOURCE)
+    if far is None or x is None:
+        return False
+    return bool(far.max(initial=0.0) > _COARSE * np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
+def _moved(segment: Segment) -> Iterator[Callable[[], Array]]:
+    """Runs on inputs of which ever more pixels are as far away as a port's own may be."""
+    x, far = np.asarray(segment.given[SOURCE], np.float64), segment.slack[SOURCE]
+    for seed, share in enumerate(_MOVED):
+        drawn = np.random.Generator(np.random.PCG64(seed))
+        signs = drawn.choice((-1.0, 1.0), x.shape) * (drawn.random(x.shape) < share)
+        given = {**segment.given, SOURCE: x + far * signs}
+        yield partial(_widely, replace(segment, given=given), np.float32, fast)
 
 
 def _widely(segment: Segment, dtype: npt.DTypeLike, rules: Any) -> Array:

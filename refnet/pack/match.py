@@ -140,7 +140,7 @@ def match_tensors(
         pairs = fits | pairs
     shift = ""
     if network is not None:
-        _by_other_names(network.graph, candidate, pairs)
+        _by_other_names(network.graph, tables, pairs)
         shift = _shifted(tables, network.graph, pairs)
     layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     vouched: frozenset[str] = frozenset()
@@ -202,8 +202,13 @@ def _rest(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, str]]) 
     return [source for source in candidate if source not in sources]
 
 
-def _by_other_names(graph: Graph, candidate: Mapping[str, Array], pairs: dict[str, tuple[str, str]]) -> None:
+def _by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str]]) -> None:
     """Names of batch norms that were folded, which are the convolutions' then; and names that vendors give."""
+
+    def fits(name: str, node: str) -> bool:
+        return bool(axis_orders(tables.found[name], tables.shapes.get(folded.get(node, node), ())))
+
+    candidate = tables.candidate
     named, folded = graph, dict[str, str]()
     if graph.recipe.model in MODELS and not any(node.op == "batch_norm" for node in graph.nodes):
         recipe = graph.recipe
@@ -212,7 +217,7 @@ def _by_other_names(graph: Graph, candidate: Mapping[str, Array], pairs: dict[st
     for name, norm in _named(set(_rest(candidate, pairs)), set(folded)):
         if pairs.get(folded[norm], ("", "name"))[1] == "name":
             pairs[folded[norm]] = name, "name"
-    found = {node: source for source, node in by_vendor(named, _rest(candidate, pairs)).items()}
+    found = {node: source for source, node in by_vendor(named, _rest(candidate, pairs), fits).items()}
     found |= {folded[node]: source for node, source in found.items() if node in folded}
     pairs |= {node: (source, "vendor") for node, source in found.items() if node in graph and node not in pairs}
 

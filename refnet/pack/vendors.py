@@ -1,6 +1,7 @@
 """Nodes by the names that vendors give their layers: PyTorch's modules, Keras' layers, Flax's paths, blobs of files.
 
-The names are those of `files.schemes`. A scheme is taken when most of its layers are there; what a file puts before or
+The names are those of `files.schemes`. A scheme is taken when most of its layers are there; of a few tensors alone, the
+names of the network's own vendor are, where the shapes agree. What a file puts before or
 behind them ('model.', '/Conv2D', ':0') is the same for many, or a word of the list here.
 """
 
@@ -8,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from refnet.files.schemes import SCHEMES
+from refnet.files.schemes import SCHEMES, schemes_of
 from refnet.graph import SOURCE, Graph
 from refnet.networks.dialects import MODELS
 from refnet.ops import ACTIVATIONS
@@ -26,13 +27,16 @@ _BEHIND = re.compile(
 )
 
 
-def by_vendor(graph: Graph, names: Collection[str]) -> dict[str, str]:
+def by_vendor(
+    graph: Graph, names: Collection[str], fits: Callable[[str, str], bool] = lambda name, node: False
+) -> dict[str, str]:
     """{a candidate's name: the node}, of the scheme that knows most of the names; {} where none knows enough.
 
     Parameters
     ----------
     graph : a network under its known names
     names : of tensors that are no node's by name
+    fits : whether a name's tensor has a node's shape, without which a few names say nothing
 
     Examples
     --------
@@ -47,14 +51,16 @@ def by_vendor(graph: Graph, names: Collection[str]) -> dict[str, str]:
         return {}
     plain = {name: _plain(name) for name in names}
     best: dict[str, str] = {}
-    for scheme in SCHEMES.values():
+    own = schemes_of(graph.recipe.model)
+    for vendor, scheme in SCHEMES.items():
         try:
             modules = scheme.modules(graph)
         except (KeyError, ValueError, IndexError, AttributeError, TypeError):  # a vendor that has no such network
             continue
         modules = {node: module for node, module in modules.items() if node in graph and module != node}
         found = _found({**_of_activations(graph, modules), **modules}, plain)
-        if len(found) > len(best) and len(found) >= max(_LEAST, _ENOUGH * min(len(modules), len(names))):
+        few = vendor in own and len(names) < 2 * _LEAST and all(fits(*each) for each in found.items())
+        if len(found) > len(best) and len(found) >= max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names))):
             best = _with_activations(graph, modules, found, plain)
     return best
 

@@ -163,21 +163,7 @@ _PORT: _Words = {
     "head-act-pool": "the activation comes after the pool, not before it",
     "head-hidden-act": "the hidden layer's activation is {found} instead of {known}",
     "bias-missing": _NO_BIAS,
-    "input-range": {
-        "0..1": "the pixels are in [0, 1]",
-        "-1..1": "the pixels are in [-1, 1]",
-        "0..255": "the pixels are in [0, 255]",
-    },
-    "input-meanstd": {
-        "out": "mean and standard deviation are left out",
-        "twice": "mean and standard deviation are applied twice",
-    },
     **PREPROCESSING,
-    "input-resize": {
-        "half": "the image is resampled half a pixel away",
-        "one": "the image is one pixel away",
-    },
-    "input-hw": "height and width of the image are exchanged",
     "classes-shift": {
         "later": "class k is where class k - 1 should be",
         "earlier": "class k is where class k + 1 should be",
@@ -187,6 +173,8 @@ _PORT: _Words = {
         "twice": "softmax is applied twice",
         "out": "softmax is left out",
         "extra": "softmax is applied where logits are expected",
+        "batch": "softmax runs over the images of the batch, not over the classes",
+        "all": "softmax runs over the images of the batch and the classes at once",
     },
     **STORED,
     "sum-overflow": {

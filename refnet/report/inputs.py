@@ -1,4 +1,4 @@
-"""What a port does to its input, in words, by bug and form: a part of the table in `bugs`."""
+"""What a port does to its input, and to the order of its classes, in words: a part of the table in `bugs`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ _RULES = {
     "caffe": "only the mean of the colours is subtracted, (123.68, 116.779, 103.939)",
     "caffe-scaled": "the pixels are (pixel - (123.68, 116.78, 103.94)) * 0.017",
     "reversed": "mean and standard deviation are applied in the order blue, green, red",
+    "scale last": "mean and standard deviation are applied to pixels that are divided only after them",
+    "no scale": "mean and standard deviation are applied to pixels that are not divided",
+    "scale twice": "the pixels are divided twice before mean and standard deviation",
+    "scaled constants": "mean and standard deviation are in units of a pixel, and applied to pixels that are divided",
+    "std first": "the pixels are divided by the standard deviation before the mean is subtracted",
+    "std times": "the standard deviation multiplies instead of dividing",
+    "mean added": "the mean is added instead of subtracted",
+    "variance": "the standard deviation divides twice",
+    "exchanged": "mean and standard deviation are exchanged",
+    "again": "the pixels are divided, and mean and standard deviation applied, twice",
 }
 _SOLVED = {
     "divisor": "the pixels are divided by {found:.7g}, not {known:g}",
@@ -39,9 +49,14 @@ _SOLVED = {
 
 _BOXED = {
     bars: f"the whole picture lies between {of} bars"
-    for bars, of in (("black", "black"), ("grey", "grey"), ("114", "grey (114)"))
-}
+    for bars, of in (("black", "black"), ("grey", "grey"), ("114", "grey (114)"), ("white", "white"))
+} | {"zero": "the whole picture lies between bars that are 0 behind mean and standard deviation"}
+_RESIZED = ", resized by OpenCV's bilinear kernel"
 _PLACED = {
+    "cut first": "the middle of the picture is cut to the input's proportions before it is resized",
+    "part first": "the part of the picture that is kept is cut before it is resized",
+    "pitch": "the crop's rows are read on in the resized picture, whose rows are longer: each lies aslant",
+    "pitch corner": "the resized picture is read from its first pixel as if its rows were as long as the crop's",
     "corner": "the crop begins at the picture's corner, not in its middle",
     "row": "the picture is resized to a row more before the crop",
     "column": "the picture is resized to a column more before the crop",
@@ -54,7 +69,22 @@ _MOVED = {
     for right in (-1, 0, 1)
 }
 
+_CLASSES = {
+    "text": "the classes are in the order of their numbers as text (0, 1, 10, 100, ...)",
+    "back from text": "the classes are put in order as if they were in that of their numbers as text (0, 1, 10, ...)",
+    "reversed": "the classes are in reverse order",
+}
+
 PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
+    "input-range": {
+        "0..1": "the pixels are in [0, 1]",
+        "-1..1": "the pixels are in [-1, 1]",
+        "0..255": "the pixels are in [0, 255]",
+    },
+    "input-meanstd": {
+        "out": "mean and standard deviation are left out",
+        "twice": "mean and standard deviation are applied twice",
+    },
     "input-constants": _RULES,
     "input-bgr": _BGR,
     "input-reversed": {"own": f"{_BGR}, under constants for red, green, blue"}
@@ -69,8 +99,65 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     "input-batch": {
         "reversed": "the images of the batch are in reverse order",
         "first": "every image of the batch is the first one",
+        "next": "each image of the batch is in the next one's place",
+        "previous": "each image of the batch is in the one's place before it",
+        "channels first": "the batch is written as (C, N, H, W), and read as (N, C, H, W)",
+        "images first": "the batch is read as (C, N, H, W), and written as (N, C, H, W)",
     },
-    "input-grey": {"grey": "the image is grey", "red": "the red channel is in all three"},
+    "input-by-image": {
+        "standardised": "each image is made of mean 0 and standard deviation 1 by its own numbers",
+        "colours": "each colour of each image is made of mean 0 and standard deviation 1 by its own numbers",
+        "0..1": "the pixels of each image are stretched to [0, 1]",
+        "-1..1": "the pixels of each image are stretched to [-1, 1]",
+        "largest": "the pixels of each image are divided by the largest of them",
+    },
+    "input-bytes": {
+        "signed": "bytes of pixels are taken for signed ones, so that 128 to 255 become -128 to -1",
+        "signed alone": "bytes of pixels are taken for signed ones, and only divided",
+        "signed 128": "bytes of pixels are taken for signed ones, and divided by 128",
+        "signed 127": "bytes of pixels are taken for signed ones, and divided by 127",
+        "wrapped": "the mean is subtracted in bytes, so that what is below it wraps at 256",
+        "wrapped up": "the mean, rounded up, is subtracted in bytes, so that what is below it wraps at 256",
+        "565": "pixels have 5, 6 and 5 bits (RGB565), the rest being 0",
+        "565 spread": "pixels have 5, 6 and 5 bits (RGB565), spread over 0 to 255",
+    },
+    "input-video": {
+        "studio": "the colours are decoded as if luma was in [16, 235] (studio range), and it is in [0, 255]",
+        "full": "the colours are decoded as if luma was in [0, 255], and it is in [16, 235] (studio range)",
+        "swapped": "the two colours of YCbCr are exchanged (NV21 for NV12)",
+        "709": "the colours are decoded by BT.709, not by BT.601",
+        "YCbCr": "the pixels are in YCbCr, not decoded to red, green, blue",
+        "YCrCb": "the pixels are in YCrCb, not decoded to red, green, blue",
+    },
+    "input-pitch": {
+        form: words
+        for aligned in (4, 8, 16, 32, 64)
+        for form, words in (
+            (f"tight {aligned}", "rows that are filled up to a multiple of {bytes} bytes are read without the filling"),
+            (f"wide {aligned}", "rows without filling are read as if filled up to a multiple of {bytes} bytes"),
+        )
+    },
+    "input-resize": {
+        "half": "the image is resampled half a pixel away",
+        "one": "the image is one pixel away",
+    },
+    "input-hw": "height and width of the image are exchanged",
+    "input-decoded": {
+        "white": "the picture's transparency is blended with white, not dropped",
+        "black": "the picture's transparency is blended with black, not dropped",
+        "grey": "the picture's transparency is blended with grey, not dropped",
+        "stored": "the picture is not turned as its EXIF orientation says",
+        "luma": "the picture is made grey before it is resized",
+        "1/2": "the JPEG is decoded at half its size before it is resized",
+        "1/4": "the JPEG is decoded at a quarter of its size before it is resized",
+        "1/8": "the JPEG is decoded at an eighth of its size before it is resized",
+    },
+    "input-pipeline": "{kernel}{join}{cut}{colours}{rule}",
+    "input-grey": {
+        "grey": "the image is grey",
+        "bytes": "the image is grey, rounded to whole pixels",
+        "red": "the red channel is in all three",
+    },
     "input-order": {
         "HWC": "the input's numbers lie in HWC order under a CHW shape: reshaped, not transposed",
         "CHW": "the input's numbers lie in CHW order under an HWC shape: reshaped, not transposed",
@@ -91,9 +178,14 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     },
     "input-placed": _PLACED
     | _MOVED
-    | _BOXED
-    | {f"{bars} corner": f"{words}, in its corner" for bars, words in _BOXED.items()},
+    | {
+        f"{bars}{corner}{kernel}": f"{words}{', in its corner' if corner else ''}{_RESIZED if kernel else ''}"
+        for bars, words in _BOXED.items()
+        for corner in ("", " corner")
+        for kernel in ("", " opencv-bilinear")
+    },
     "input-resample": "{kernel}{join}{cut}",
+    "classes-order": _CLASSES,
     "input-solved": _SOLVED | {f"bgr {form}": f"{_BGR}, and {words}" for form, words in _SOLVED.items()},
 }
 
@@ -103,6 +195,7 @@ _KERNELS = {
     "bicubic": "Pillow's bicubic kernel, which is antialiased",
     "bilinear-tf1": "TensorFlow 1's bilinear kernel",
     "opencv-bilinear": "OpenCV's bilinear kernel, which is not antialiased",
+    "opencv-exact": "OpenCV's INTER_LINEAR_EXACT, which is not antialiased",
     "opencv-bicubic": "OpenCV's bicubic kernel, which is not antialiased",
     "opencv-area": "OpenCV's INTER_AREA",
     "first-nearest": "the nearest pixel at floor(p n / P) (OpenCV, TensorFlow 1)",
@@ -128,4 +221,6 @@ PICTURE_FACTS: Mapping[str, Mapping[Any, str]] = {
     "kernel": {"": ""} | {name: f"the picture is resized by {words}" for name, words in _KERNELS.items()},
     "join": {True: ", and ", False: ""},
     "cut": {"": ""} | {name: f"the picture is {words}" for name, words in _CUTS.items()},
+    "colours": {True: f", {_BGR}", False: ""},
+    "rule": {"own": ""} | {name: f", and {words}" for name, words in _RULES.items()},
 }

@@ -11,7 +11,7 @@ import pytest
 from refnet import Network, build, random_params
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
-from refnet.files.images import prepare
+from refnet.files.images import decodings, prepare, read_image
 from refnet.files.images import resized as resized_pixels
 from refnet.files.resample import KERNELS
 from refnet.graph import SOURCE
@@ -152,7 +152,68 @@ MADE = {
         "order",
     ),
     "clipped": (V2, lambda p, x, own: x.clip(-1, 1), "the input is clipped to [-1, 1]"),
+    "divided behind the constants": (
+        V2,
+        lambda p, x, own: (p - column(*own.mean)) / column(*own.std) / 255,
+        "mean and standard deviation are applied to pixels that are divided only after them",
+    ),
+    "divided before the mean": (
+        V2,
+        lambda p, x, own: p / 255 / column(*own.std) - column(*own.mean),
+        "the pixels are divided by the standard deviation before the mean is subtracted",
+    ),
+    "each image by itself": (
+        V2,
+        lambda p, x, own: (p - p.mean()) / p.std(),
+        "each image is made of mean 0 and standard deviation 1 by its own numbers",
+    ),
+    "grey bytes": (
+        V2,
+        lambda p, x, own: own.apply(np.rint((p * column(0.299, 0.587, 0.114)).sum(1, keepdims=True)).repeat(3, 1)),
+        "the image is grey, rounded to whole pixels",
+    ),
+    "signed bytes": (
+        KERAS,
+        lambda p, x, own: p.astype(np.uint8).view(np.int8) / np.float32(128),
+        "bytes of pixels are taken for signed ones, and divided by 128",
+    ),
+    "a difference of bytes": (
+        KERAS,
+        lambda p, x, own: (p.astype(np.uint8) - np.uint8(127)) / np.float32(127.5),
+        "the mean is subtracted in bytes, so that what is below it wraps at 256",
+    ),
+    "a camera of 16 bits": (
+        V2,
+        lambda p, x, own: own.apply((p.astype(np.uint8) & np.array([[[0xF8]], [[0xFC]], [[0xF8]]])).astype(np.float32)),
+        "pixels have 5, 6 and 5 bits (RGB565), the rest being 0",
+    ),
+    "colours of another range": (
+        V2,
+        lambda p, x, own: own.apply(of_video(p, lambda y, b, r: (1.164383 * (y - 16), 1.138393 * b, 1.138393 * r))),
+        "the colours are decoded as if luma was in [16, 235] (studio range), and it is in [0, 255]",
+    ),
+    "colours exchanged": (
+        V2,
+        lambda p, x, own: own.apply(of_video(p, lambda y, b, r: (y, r, b))),
+        "the two colours of YCbCr are exchanged (NV21 for NV12)",
+    ),
 }
+
+
+def of_video(pixels, change):
+    """Pixels as bytes of luma and two colours, and back, by the figures of JPEG's standard."""
+    red, green, blue = (pixels[:, index].astype(np.float64) for index in range(3))
+    luma = np.rint(0.299 * red + 0.587 * green + 0.114 * blue)
+    b, r = (
+        np.rint((colour - luma_exact) * factor + 128) - 128
+        for colour, luma_exact, factor in (
+            (blue, 0.299 * red + 0.587 * green + 0.114 * blue, 0.564334),
+            (red, 0.299 * red + 0.587 * green + 0.114 * blue, 0.713267),
+        )
+    )
+    luma, b, r = change(luma, b.clip(-128, 127), r.clip(-128, 127))
+    made = (luma + 1.402 * r, luma - 0.344136 * b - 0.714136 * r, luma + 1.772 * b)
+    return np.rint(np.stack(made, axis=1)).clip(0, 255).astype(np.float32)
 
 
 @pytest.mark.parametrize("case", MADE)
@@ -171,6 +232,8 @@ def test_images_of_a_batch_in_another_order_are_said():
     for fed, words in (
         (x[::-1], "the images of the batch are in reverse order"),
         (np.repeat(x[:1], 3, axis=0), "every image of the batch is the first one"),
+        (np.roll(x, 1, axis=0), "each image of the batch is in the next one's place"),
+        (x.swapaxes(0, 1).reshape(x.shape), "the batch is written as (C, N, H, W), and read as (N, C, H, W)"),
     ):
         end = {"head.flatten": net.trace(np.ascontiguousarray(fed))["head.flatten"]}
         found = judge_tensors(reference, end, partial=True)
@@ -268,13 +331,118 @@ PLACED = {
         "the crop begins at the picture's corner, not in its middle",
     ),
     "bars": (lambda own: replace(own, resize=None), boxed, "the whole picture lies between grey (114) bars"),
+    "aslant": (
+        lambda own: own,
+        lambda pixels, shape: read_on(resized_pixels(pixels, shape, "bilinear")),
+        "the crop's rows are read on in the resized picture, whose rows are longer: each lies aslant",
+    ),
 }
+
+
+def read_on(pixels):
+    """A crop of 64 x 64 of which only the beginning is computed."""
+    top, left = ((n - 64) // 2 for n in pixels.shape[:2])
+    flat = pixels.reshape(-1, 3)[top * pixels.shape[1] + left :]
+    made = np.zeros((64 * 64, 3), pixels.dtype)
+    made[: len(flat)] = flat[: 64 * 64]
+    return made.reshape(64, 64, 3)
 
 
 @pytest.mark.parametrize("case", PLACED)
 def test_where_a_picture_lies_is_said(case):
     change, kernel, words = PLACED[case]
     assert resized(change, kernel) == [words]
+
+
+def test_a_picture_that_is_cut_before_it_is_resized_is_said():
+    def middle(pixels, shape):
+        return resized_pixels(np.ascontiguousarray(pixels[:, 30:180]), shape, "bilinear")
+
+    assert resized(lambda own: replace(own, resize=None), middle) == [
+        "the middle of the picture is cut to the input's proportions before it is resized"
+    ]
+
+
+def test_rows_that_are_filled_up_are_said():
+    """66 pixels of three bytes, so that a row is filled up by two bytes to a multiple of 4."""
+    net, own = network(V2, (48, 66))
+    bytes_ = np.random.default_rng(5).integers(0, 256, (48, 66, 3)).astype(np.uint8)
+    filled = np.pad(bytes_.reshape(48, 198), ((0, 0), (0, 2))).ravel()[: 48 * 198].reshape(48, 66, 3)
+    x, fed = (own.apply(each.transpose(2, 0, 1)[None].astype(np.float32)) for each in (bytes_, filled))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
+    assert [cause_sentence(each) for each in diagnose(segment, FLOAT32)] == [
+        "rows that are filled up to a multiple of 4 bytes are read without the filling"
+    ]
+
+
+FILES = {
+    "white": "the picture's transparency is blended with white, not dropped",
+    "luma": "the picture is made grey before it is resized",
+    "1/4": "the JPEG is decoded at a quarter of its size before it is resized",
+    "stored": "the picture is not turned as its EXIF orientation says",
+}
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_how_a_file_is_decoded_is_said(tmp_path, form):
+    image = pytest.importorskip("PIL.Image")
+    file = tmp_path / ("a.jpg" if form in ("1/4", "stored") else "a.png")
+    made = image.fromarray(picture())
+    if form == "white":
+        made.putalpha(image.fromarray(np.linspace(0, 255, 150 * 210).reshape(150, 210).astype(np.uint8)))
+    exif = image.Exif()
+    exif[0x0112] = 6 if form == "stored" else 1
+    made.save(file, **({"exif": exif, "quality": 95} if file.suffix == ".jpg" else {}))
+    net, own = network(V2, (64, 64))
+    others = decodings(file)
+    x, fed = (prepare(each, own, (64, 64)) for each in (read_image(file), others[form]))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
+    causes = diagnose(replace(segment, image=read_image(file), decoded=others), FLOAT32)
+    assert [cause_sentence(cause) for cause in causes][:1] == [FILES[form]]
+
+
+PIPELINES = {
+    "opencv-bilinear": (
+        lambda p: p[:, ::-1] / 255,
+        "the picture is resized by OpenCV's bilinear kernel, which is not antialiased, the colours are in the order "
+        "blue, green, red, and the pixels are in [0, 1]",
+    ),
+    "opencv-area": (
+        lambda p: p / 127.5 - 1,
+        "the picture is resized by OpenCV's INTER_AREA, and the pixels are in [-1, 1]",
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", PIPELINES)
+def test_another_librarys_whole_pipeline_is_said_from_the_end_alone(kernel):
+    rule, words = PIPELINES[kernel]
+    net, own = network(V2, (64, 64))
+    x = prepare(picture(), own, (64, 64))
+    bytes_ = prepare(
+        picture(), replace(own, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3), (64, 64), KERNELS[kernel].resize
+    )
+    end = net.trace(np.asarray(rule(bytes_), np.float32))["head.flatten"]
+    reference = replace(Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)}), image=picture())
+    found = judge_tensors(reference, {"head.flatten": end}, partial=True)
+    assert [cause_sentence(cause) for cause in found.causes["head.flatten"]][:1] == [words]
+
+
+def test_a_kernel_that_rounds_a_few_pixels_otherwise_is_said_from_the_end_alone():
+    net, own = network(V2, (64, 64))
+    x = prepare(picture(), own, (64, 64))
+
+    def area(pixels, shape):
+        made = KERNELS["opencv-area"].resize(pixels, shape)
+        made[::9, ::7] += 1
+        return made
+
+    end = net.trace(prepare(picture(), own, (64, 64), area))["head.flatten"]
+    reference = replace(Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)}), image=picture())
+    found = judge_tensors(reference, {"head.flatten": end}, partial=True)
+    assert [cause_sentence(cause) for cause in found.causes["head.flatten"]] == [
+        "the picture is resized by OpenCV's INTER_AREA"
+    ]
 
 
 @pytest.mark.parametrize("name", KERNELS)

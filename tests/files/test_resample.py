@@ -50,6 +50,36 @@ def test_a_cubic_kernel_of_another_slope_bends_a_ramp():
     assert row("float-bicubic", 8)[3] == pytest.approx(weights @ [0, 10, 20, 30])
 
 
+# Of ((31 h + 57 w + 5 h w) % 256), 9 x 7, what OpenCV 5.0 makes 4 x 5.
+OPENCV = {
+    "opencv-bilinear": [
+        [31, 115, 200, 85, 112],
+        [103, 203, 47, 147, 68],
+        [169, 125, 151, 145, 126],
+        [196, 123, 158, 130, 56],
+    ],
+    "opencv-exact": [
+        [31, 116, 200, 86, 112],
+        [103, 203, 47, 147, 68],
+        [169, 124, 151, 145, 126],
+        [196, 123, 158, 130, 56],
+    ],
+    "opencv-area": [
+        [38, 115, 161, 97, 109],
+        [110, 169, 76, 150, 120],
+        [158, 105, 138, 134, 134],
+        [181, 119, 134, 130, 88],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", OPENCV)
+def test_opencvs_kernels_of_bytes_are_opencvs_to_the_last_level(name):
+    h, w = np.mgrid[0:9, 0:7]
+    pixels = ((31 * h + 57 * w + 5 * h * w) % 256).astype(np.uint8)[..., np.newaxis].repeat(3, axis=2)
+    assert KERNELS[name].resize(pixels, (4, 5))[..., 0].tolist() == OPENCV[name]
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_flat_picture_stays_flat(name):
     assert np.allclose(KERNELS[name].resize(np.full((9, 7, 3), 55.0), (5, 11)), 55.0)

@@ -45,7 +45,7 @@ def test_a_port_that_folds_by_itself_holds(made):
 
 def test_without_the_folds_own_rounding_it_would_not(made, monkeypatch):
     net, x, path = made
-    monkeypatch.setattr("refnet.judge.tensors.fold_slack", lambda pack: {})
+    monkeypatch.setattr("refnet.judge.reference.fold_slack", lambda pack: {})
     assert not compare(path, folded_by_hand(net).trace(x), explain=False).holds
 
 

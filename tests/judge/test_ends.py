@@ -1,0 +1,85 @@
+"""Candidates of which only the end is there: logarithms of probabilities, classes in another order, a few names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.pack.vendors import by_vendor
+from refnet.report.comparison import cause_sentence, feature_sentence
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 40), classes=12)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 2)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ends") / "pack"
+    write_pack(NET, X, folder, origin={"input": "probe"})
+    return folder
+
+
+def logits(net=NET, x=X):
+    return net.trace(x)["head.flatten"]
+
+
+def softmax(z, axis=1):
+    p = np.exp(z - z.max(axis=axis, keepdims=True))
+    return p / p.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(z):
+    wide = z.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    return (wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def said(found):
+    return [cause_sentence(cause) for causes in found.causes.values() for cause in causes]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_honest_logarithms_of_probabilities_hold(pack, beside):
+    found = compare(pack, {"log_probs": log_softmax(logits()), **({"logits": logits()} if beside else {})})
+    assert found.holds
+
+
+def test_logarithms_of_probabilities_show_what_is_everywhere(pack):
+    nodes = [dataclasses.replace(n, attrs={"eps": 1e-3}) if n.op == "batch_norm" else n for n in GRAPH.nodes]
+    wrong = Network(dataclasses.replace(GRAPH, nodes=tuple(nodes)), NET.params)
+    found = compare(pack, {"y": log_softmax(logits(wrong))})
+    assert said(found)[0] == "eps is 0.001 instead of 1e-05, everywhere"
+
+
+def test_a_softmax_over_the_batch_is_said(pack):
+    found = compare(pack, {"probs": softmax(logits(), axis=0)})
+    assert said(found) == ["softmax runs over the images of the batch, not over the classes"]
+
+
+def test_classes_in_the_order_of_text_are_said(pack):
+    text = sorted(range(12), key=str)
+    assert said(compare(pack, {"logits": logits()[:, text]})) == [
+        "the classes are in the order of their numbers as text (0, 1, 10, 100, ...)"
+    ]
+
+
+def test_of_an_end_that_nothing_explains_no_form_is_told_that_is_not_there(pack):
+    """Two images' logits of other weights are in some order like these; no order, factor or line makes them these."""
+    rng = np.random.default_rng(0)
+    other = Network(GRAPH, {name: (y * rng.uniform(0.5, 2, y.shape)).astype(y.dtype) for name, y in NET.params.items()})
+    found = compare(pack, {"logits": logits(other)}, seconds=1)
+    assert not found.holds
+    assert [feature_sentence(each) for features in found.judged.features.values() for each in features] == []
+
+
+def test_a_vendors_name_alone_says_whose_tensor_it_is(pack):
+    """The stem's result of another input is like that of the next layer; its name is not."""
+    assert by_vendor(GRAPH, ["features.0.2"]) == {}
+    assert by_vendor(GRAPH, ["features.0.2"], lambda name, node: True) == {"features.0.2": "stem.act"}
+    found = compare(pack, {"features.0.2": NET.trace(X.clip(0, 1))["stem.act"]}, partial=True)
+    assert found.wrong()[0] == "stem.act"
+    assert said(found) == ["the input is clipped to [0, 1]"]
