@@ -22,6 +22,7 @@ from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
+_ON_THE_WAY = ("partial", "terms")  # sums that round as often as they have terms
 _NEAR = 1e-2  # of the largest number: so near it rounding may take a sum of a short format beyond it, or back
 
 
@@ -50,14 +51,21 @@ def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
     values: dict[str, Array] = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
     for index, node in enumerate(segment.graph.nodes):
         y = _one(segment, node, values, params)
-        for form, sums in _sums(node, values[node.inputs[0]], y):
+        every = [(form, sums, sums) for form, sums in _sums(node, values[node.inputs[0]], y)]
+        terms = node.params["w"][1] if node.op == "pointwise_conv2d" else 0
+        for form, least, sums in [*every, *_partial(segment, node, values[node.inputs[0]], y)]:
+            near = max(_NEAR, terms * FLOATS[store].u) if form in _ON_THE_WAY else _NEAR
             most = float(np.abs(sums).max(initial=0.0))
             if most > largest * (1 - _NEAR):
                 surely, here, perhaps = (
                     _not_finite(
-                        segment, index, {**values, node.name: np.where(np.abs(sums) > limit, np.inf, y)}, params
+                        segment, index, {**values, node.name: np.where(np.abs(beyond) > limit, np.inf, y)}, params
                     )
-                    for limit in (largest * (1 + _NEAR), largest, largest * (1 - _NEAR))
+                    for beyond, limit in (
+                        (least, largest * (1 + near)),
+                        (sums, largest),
+                        (sums, largest * (1 - near)),
+                    )
                 )
                 facts = {"store": store, "most": most, "largest": largest}
                 yield Overflow(Change(node.name, form, facts, view=partial(_spoilt, here)), surely, perhaps)
@@ -78,6 +86,27 @@ def _sums(node: Node, x: Array, y: Array) -> Iterator[tuple[str, Array]]:
         with np.errstate(over="ignore"):
             yield "exponential", np.exp(x)
     yield "result", y
+
+
+def _partial(segment: Segment, node: Node, x: Array, y: Array) -> Iterator[tuple[str, Array, Array]]:
+    """What a 1x1 layer sums up on the way: the largest sum there if one input follows another; in any order its terms.
+
+    The first of two is what must leave the format, the second what may.
+    """
+    if node.op != "pointwise_conv2d":
+        return
+    w = np.asarray(segment.param(node, "w"), np.float64)
+    sums = np.zeros(y.shape)
+    most, single, terms = (np.zeros_like(sums) for _ in range(3))
+    for c in range(w.shape[1]):
+        product = x[:, c : c + 1] * w[None, :, c, None, None]
+        sums += product
+        np.maximum(most, np.abs(sums), out=most)
+        size = np.abs(product)
+        np.maximum(single, size, out=single)
+        terms += size
+    yield "partial", most, np.maximum(most, single)
+    yield "terms", y, terms
 
 
 def _one(segment: Segment, node: Node, values: dict[str, Array], params: dict[str, Array]) -> Array:

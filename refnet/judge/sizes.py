@@ -1,4 +1,4 @@
-"""Tensors of another size that no bug explains: an input of another size, or a dump that is cut short."""
+"""Tensors of another size: the bugs that make them so; an input of another size; a dump that is cut short."""
 
 from __future__ import annotations
 
@@ -11,22 +11,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.catalogue import REPLAYED
 from refnet.bugs.segments import Segment
 from refnet.errors import GraphError, RequestError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
-from refnet.judge.yardstick import fits
+from refnet.judge.yardstick import fits, judge_segment
 from refnet.networks.resize import resize
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
 
-__all__ = ["of_sizes"]
+__all__ = ["misshapen", "of_sizes"]
 
 Array = npt.NDArray[Any]
 
 _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
 _STRIDE = 4  # the most points of the input for one of the first map
+
+
+def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
+    """Every cause of another shape than the reference's; one that can be replayed must give the values too."""
+    assert segment.candidate is not None
+    honest, found = replace(segment, candidate=None), []
+    for bug in REPLAYED:
+        for change in bug.changes(honest):
+            if change.shape == segment.candidate.shape:
+                changed = replace(honest.changed(change), candidate=segment.candidate)
+                judgement = judge_segment(changed, precision)
+                if judgement.holds or judgement.verdict == "shape":
+                    found.append(Cause((change.of(bug.id),), judgement))
+    return found
 
 
 def of_sizes(

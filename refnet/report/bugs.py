@@ -182,6 +182,8 @@ _PORT: _Words = {
         "product": f"the product of {_BEYOND}, before it is divided",
         "exponential": f"an exponential of {_BEYOND}: the largest logit is not taken away first",
         "result": f"its result of {_BEYOND}",
+        "partial": f"a sum on the way of {_BEYOND}, though the result may not be",
+        "terms": f"the sum of the sizes of its terms, {_BEYOND}, so that a sum on the way may be",
     },
     **LATE_WORDS,
     **SLIPS,

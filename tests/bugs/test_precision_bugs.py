@@ -70,3 +70,25 @@ def test_cutting_off_goes_toward_zero_and_keeps_what_fits(store):
 
 def test_tf32_keeps_eleven_bits():
     assert factor(np.float32([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11])).tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
+
+
+def half_sums(scale):
+    """What a port makes of one layer whose weights are so much larger, if it multiplies and adds in float16."""
+    params = {**NET.params, f"{NODE}.w": NET.params[f"{NODE}.w"] * np.float32(scale)}
+    golden = {SOURCE: X, **Network(GRAPH, params).trace(X)}
+    golden = {name: y.astype(np.float16) for name, y in golden.items()}
+    (source,) = GRAPH[NODE].inputs
+    a, w = golden[source], params[f"{NODE}.w"].astype(np.float16)
+    total = np.zeros((len(a), len(w), *a.shape[2:]), np.float16)
+    with np.errstate(all="ignore"):
+        for c in range(w.shape[1]):
+            total = total + a[:, c : c + 1] * w[None, :, c, None, None]
+    found = judge_tensors(Reference.of(GRAPH, params, golden), {source: a, NODE: total}, partial=True)
+    return total, [cause_sentence(cause) for cause in found.causes[NODE]]
+
+
+def test_a_sum_on_the_way_that_leaves_float16_is_told():
+    y, found = half_sums(20000)
+    assert not np.isfinite(y).all()
+    assert len(found) == 1
+    assert "a sum on the way of" in found[0]
