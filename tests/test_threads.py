@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import pytest
 
 from refnet import Network, build, child, probe, random_params, threads, verify
@@ -14,7 +13,6 @@ from refnet.judge.compare import compare
 from refnet.pack.pack import write_pack
 from refnet.readings import fast
 from refnet.session import Session
-from refnet.session.pace import Pace
 from refnet.threads import blas_threads, numpy_threads, on_one_thread
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.25, size=(32, 32), classes=4)
@@ -97,57 +95,15 @@ def test_golden_compare_and_verify_from_python_take_one_thread(user, tmp_path):
         assert now() == 2
 
 
-# ------------------------------------------------------------------------------------------------------------ one image
-
-
-def paced(alone, together, *, same=True, threads=2) -> Pace:
-    """After runs on one thread that took so long, and trials of all that took so long."""
-    pace = Pace(threads)
-    trials = iter(together)
-    for seconds in alone:
-        pace.ran(seconds)
-        if pace.to_try:
-            pace.tried(next(trials), same=same)
-    return pace
-
-
-@pytest.mark.parametrize(
-    ("together", "same", "count"),
-    [([7, 7, 7], True, 2), ([9.5, 9.5, 9.5], True, 1), ([7, 7, 7], False, 1), ([7, 7, 40], True, 1)],
-    ids=["quicker", "hardly quicker", "other bits", "one waited"],
-)
-def test_all_threads_are_taken_where_they_were_measured_to_pay(together, same, count):
-    pace = paced([10] * 6, together, same=same)
-    assert pace.count == count
-    assert not pace.to_try
-
-
-def test_few_runs_are_on_one_thread_and_try_nothing():
-    assert not paced([10] * 2, []).to_try
-    assert paced([10] * 3, [7]).count == 1
-    assert not paced([10] * 9, [], threads=1).to_try
-
-
-def test_a_run_that_takes_far_longer_than_the_best_one_ends_all_threads_for_good():
-    pace = paced([10] * 5, [7, 6, 7])
-    pace.ran(3 * 6)
-    assert pace.count == 2
-    pace.ran(3 * 6 + 1)
-    assert pace.count == 1
-    pace.ran(6)
-    assert (pace.count, pace.to_try) == (1, False)
-
-
-def test_one_image_takes_one_thread_of_blas_by_default(user):
+def test_one_image_takes_one_thread_of_blas_by_default_and_what_the_user_has_set(user):
+    seen, x = [], probe(GRAPH, 1)
     with blas_threads(2):
-        session, seen, x = Session(GRAPH, random_params(GRAPH)), [], probe(GRAPH, 1)
-        session._pace = Pace(2)
-        run = session._run
-        user.setattr(session, "_run", lambda *args: seen.append(now()) or run(*args))
-        made = [session(x) for _ in range(6)]
-        assert seen[:7] == [1, 1, 1, 2, 1, 2, 1]
-        assert all(np.array_equal(y, made[0]) for y in made)
-        seen.clear()
-        user.setenv("OPENBLAS_NUM_THREADS", "2")
-        session(x)
-        assert seen == [2]
+        for threads in (None, 2, 1):
+            session = Session(GRAPH, random_params(GRAPH), threads=threads)
+            run = session._run_alone
+            user.setattr(session, "_run_alone", lambda *args, run=run: seen.append(now()) or run(*args))
+            session(x)
+            user.setenv("OPENBLAS_NUM_THREADS", "2")
+            session(x)
+            user.delenv("OPENBLAS_NUM_THREADS")
+    assert seen == [1, 2, 1, 1, 1, 1]

@@ -122,6 +122,8 @@ def _serve(name: str) -> None:
             run = PEERS[name].make(graph, params, threads)(x)
             y = run()
             first = time.perf_counter() - started
+            while time.perf_counter() - started < request["warm"]:
+                run()
             answer = {"first": first, "peak": _peak(), "output": np.asarray(y).tolist()}
         else:
             assert run is not None

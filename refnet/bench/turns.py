@@ -21,6 +21,7 @@ from refnet.machine import blas_kernels, package_versions, processor
 __all__ = ["Measured", "Workload", "machine", "measure"]
 
 _PAUSE = 0.15  # seconds before a turn, in which threads that spin for more work may go to sleep; 0.01 is too short
+_WARM = 1.0  # seconds of runs before 15 rounds or more, in which a runtime finds out how it is quickest
 
 
 class Workload(NamedTuple):
@@ -123,7 +124,7 @@ def measure(workload: Workload, peers: Sequence[str], *, rounds: int = 15, secon
         for name in names:  # one by one: what imports meanwhile would take a core
             time.sleep(_PAUSE)
             processes.append(stack.enter_context(_Process(name)))
-            starts.append(processes[-1].ask(**workload._asdict()))
+            starts.append(processes[-1].ask(**workload._asdict(), warm=_WARM * min(1.0, rounds / 15)))
         times: list[list[list[float]]] = [[] for _ in names]
         began = time.perf_counter()
         for done in range(max(2, rounds)):

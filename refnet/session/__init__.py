@@ -7,6 +7,7 @@ compiled code here. A session refuses nothing that `readings.fast` can run: what
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -24,8 +25,10 @@ from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
+from refnet.session.halves import is_halvable
 from refnet.session.pace import Pace
-from refnet.session.program import Programs
+from refnet.session.pair import Pair, Start
+from refnet.session.program import Copies, Programs
 from refnet.session.steps import steps
 from refnet.session.workers import WorkerPool
 from refnet.shares import cores
@@ -49,23 +52,24 @@ class Session:
     ----------
     graph, params : of any network, folded or not; later changes to the arrays are not seen
     threads : cores to use, by default all that this process may use. The images of a batch are divided among this
-        process and `threads - 1` worker processes, each of which uses one core. For one image, BLAS multiplies matrices
-        with so many threads if they are asked for. By default it takes one thread, or what the user's environment says
-        (`OPENBLAS_NUM_THREADS`), and all where a network that is run again was measured to be quicker on them, bit by
-        bit the same; a run that then takes three times as long as the best one ends that.
+        process and `threads - 1` worker processes, each of which uses one core. One image is divided between this
+        process and one worker, where a network that is run again was measured to be quicker so; a run that then takes
+        three times as long as the best one ends that for a while. By default a user's environment that sets the threads
+        of BLAS (`OPENBLAS_NUM_THREADS`) keeps an image on them, undivided.
     keep : names of tensors that `tensors` returns besides the outputs; whatever lies between is computed in one go
 
     Notes
     -----
     The same settings give the same bits each time. Where maps are large every image is run by itself; where they are
     small, a group of images runs together, half of a batch and at most eight of them. So the last bits of an image may
-    depend on how many images there are, and on its place, but neither on what its neighbours are nor on `threads`;
-    alone, on several threads that were asked for, BLAS may sum in another order. Calls from several threads wait for
-    one another. Without threadpoolctl (extra `tools`) only the threads of NumPy's own OpenBLAS are known.
+    depend on how many images there are, and on its place, but neither on what its neighbours are nor on how many cores
+    are used. Alone they depend on whether `threads` is more than one: products of matrices are then those of two
+    halves, whoever makes them. Calls from several threads wait for one another. Without threadpoolctl (extra
+    `tools`) only the threads of NumPy's own OpenBLAS are known.
 
-    Worker processes start when a session has spent a second on batches, or with `start_workers`. They end with
-    `stop_workers`, with the session, with this process, and when another session starts its own: one session at a time
-    has workers, however many sessions there are.
+    Worker processes start when a session has spent a second on batches, or with `start_workers`; for single images one
+    starts, meanwhile, after a quarter of a second. They end with `stop_workers`, with the session, with this process,
+    and when another session starts its own: one session at a time has workers, however many sessions there are.
     One that is lost costs time and no result. Where none can be started, and in a process that was forked, a batch is
     run here.
 
@@ -91,7 +95,8 @@ class Session:
         if unknown := [name for name in keep if name not in graph]:
             raise RequestError(f"keep: no node is called {unknown[0]!r}")
         self.threads = cores() if threads is None else threads
-        self._pace = Pace(self.threads) if threads is None else None
+        self._chosen = threads is not None
+        self._halved = self.threads > 1 and is_halvable()
         folded, arrays = fold_batch_norm(graph, params, keep=keep)
         # What folding has left is the caller's: a worker that starts later must not see later changes.
         arrays = {name: array.copy() if array is params.get(name) else array for name, array in arrays.items()}
@@ -102,11 +107,14 @@ class Session:
         self._folded, self._arrays = folded, arrays
         self.steps = steps(folded, sizes, kept)
         self._programs = Programs(self.steps, arrays, sizes, kept)
-        self._programs.of(1)
+        self._programs.of(1, halved=self._halved)
         self._sizes, self._dtype = sizes, self._programs.dtype
         self._names, self._outputs = names, graph.outputs
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
+        self._start: Start | None = None  # of a worker, meanwhile
+        self._pair: Pair | None = None
+        self._pace, self._kept = Pace(), kept
         self._spent, self._patience = 0.0, _PATIENCE
         _sessions.add(self)
 
@@ -148,7 +156,7 @@ class Session:
                 run(x, y)
                 return y
             started = time.perf_counter()
-            if self._pool is None and self._spent > self._patience:
+            if (self._pool is None or self._pool.count < self.threads - 1) and self._spent > self._patience:
                 self._start_workers()
             if self._pool is None:
                 run(x, y)
@@ -166,7 +174,10 @@ class Session:
         self._check(x)
         with self._lock, self._blas_for(len(x)):
             found = self._empty(self._names, len(x))
-            self._run(x, found, group_size(len(x)))
+            if len(x) == 1:
+                self._run_alone(x, found)
+            else:
+                self._run(x, found, group_size(len(x)))
             return found
 
     def times(self, x: Array, clock: Callable[[], float], runs: int = 1) -> Array:
@@ -181,7 +192,7 @@ class Session:
     def start_workers(self) -> None:
         """Start the worker processes now, unless those of another session are at work; wait until they are ready."""
         with self._lock:
-            if self._pool is None and self.threads > 1:
+            if self.threads > 1 and (self._pool is None or self._pool.count < self.threads - 1):
                 self._start_workers()
 
     def stop_workers(self) -> None:
@@ -196,6 +207,10 @@ class Session:
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
     def _start_workers(self) -> None:
+        self._take_workers(lambda: WorkerPool(self.threads - 1, self._folded, self._arrays))
+
+    def _take_workers(self, made: Callable[[], WorkerPool]) -> None:
+        """Have workers, unless those of another session are at work."""
         global _with_workers
         with _starting:
             other = None if _with_workers is None else _with_workers()
@@ -205,50 +220,81 @@ class Session:
                 try:
                     other._stop_workers()
                     other._patience *= 2  # two sessions in turns must not spend their time on starting workers
+                    other._pace.before *= 2
                 finally:
                     other._lock.release()
-            self._pool = WorkerPool(self.threads - 1, self._folded, self._arrays)
+            self._stop_workers()
+            self._pool = made()
             _with_workers = weakref.ref(self)
 
     def _stop_workers(self) -> None:
         if self._pool is not None:
             self._pool.stop_workers()
-        self._pool, self._spent = None, 0.0
+        self._pool = self._start = self._pair = None
+        self._spent = 0.0
+        self._pace.leave()
 
     def _empty(self, names: Iterable[str], batch: int) -> dict[str, Array]:
         """Memory for what some tensors are for a batch."""
         return {name: np.empty((batch, *self._sizes[self._names[name]]), self._dtype) for name in names}
 
     def _blas_for(self, images: int) -> AbstractContextManager[Any]:
-        """BLAS's threads for a batch: what the user has set; one for several images; for one what was asked or pays."""
-        if images > 1:
-            return numpy_threads(1)
-        if self._pace is None:
-            return numpy_threads(self.threads)
-        return nullcontext() if child.threads_are_set() else numpy_threads(self._pace.count)
+        """BLAS's threads for a batch: one, or for one image what the user has set."""
+        return nullcontext() if images == 1 and self._is_left_to_user() else numpy_threads(1)
+
+    def _is_left_to_user(self) -> bool:
+        return not self._chosen and child.threads_are_set()
 
     def _run_one(self, x: Array, y: Mapping[str, Array]) -> None:
-        """Run one image, and now and then measure whether more threads of BLAS pay."""
-        pace = None if child.threads_are_set() else self._pace
+        """Run one image, with a worker where that pays, and now and then measure whether it does."""
+        pair = self._paired() if self._halved and not self._is_left_to_user() else None
+        if pair is not None and self._pace.together:
+            seconds = self._run_paired(pair, x, y)
+            self._pace.ran_together(seconds)
+            if seconds < math.inf:
+                return
         began = time.perf_counter()
-        self._run(x, y, 1)
-        if pace is None:
-            return
-        pace.ran(time.perf_counter() - began)
-        if pace.to_try:
+        self._run_alone(x, y)
+        self._pace.ran_alone(time.perf_counter() - began)
+        if pair is not None and self._pace.to_try:
             again = self._empty(y, 1)
-            with numpy_threads(self.threads):
-                began = time.perf_counter()
-                self._run(x, again, 1)
-                seconds = time.perf_counter() - began
-            pace.tried(seconds, same=all(again[name].tobytes() == array.tobytes() for name, array in y.items()))
+            seconds = self._run_paired(pair, x, again)
+            same = seconds == math.inf or all(again[name].tobytes() == array.tobytes() for name, array in y.items())
+            self._pace.tried(seconds, same=same)
+
+    def _paired(self) -> Pair | None:
+        """A worker to run half of an image, if there is one or its time has come."""
+        if self._pool is None:
+            if self._start is None and self._pace.wants_worker:
+                self._start = Start(self._folded, self._arrays)
+            if self._start is not None and self._start.pool is not None:
+                self._take_workers(partial(_same, self._start.pool))
+        if self._pool is not None and self._pair is None:
+            self._pair = Pair(self._pool, self._programs, self._kept)
+        return self._pair
+
+    def _run_paired(self, pair: Pair, x: Array, y: Mapping[str, Array]) -> float:
+        """Run one image with a worker; the seconds, without end where it was given up."""
+        began = time.perf_counter()
+        ran = pair.run(x, self._copies(y), self._pace.patience)
+        return time.perf_counter() - began if ran else math.inf
+
+    def _run_alone(self, x: Array, y: Mapping[str, Array]) -> None:
+        self._programs.of(1, halved=self._halved).run(x, self._copies(y))
+
+    def _copies(self, into: Mapping[str, Array]) -> Copies:
+        return [(array, self._names[name]) for name, array in into.items()]
 
     def _run(self, x: Array, into: Mapping[str, Array], size: int) -> None:
         """Run images group by group, and copy the tensors that are asked for."""
         for first in range(0, len(x), size):
             images = slice(first, first + size)
-            copies = [(array[images], self._names[name]) for name, array in into.items()]
+            copies = self._copies({name: array[images] for name, array in into.items()})
             self._programs.of(len(x[images])).run(x[images], copies)
+
+
+def _same(pool: WorkerPool) -> WorkerPool:
+    return pool
 
 
 def group_size(batch: int) -> int:

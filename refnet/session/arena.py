@@ -23,7 +23,7 @@ class Arena:
     """Hands out arrays from one block of memory, always at the lowest place that is free.
 
     What is let go first is hot in cache, and is used again first. Made without a size, an arena has no memory behind
-    its arrays: a dry run with it finds out how much is needed.
+    its arrays: a dry run with it finds out how much is needed. Or else it is given memory of that size.
 
     Raises
     ------
@@ -31,12 +31,14 @@ class Arena:
         by `take`, where no address space could hold what is needed.
     """
 
-    def __init__(self, dtype: np.dtype[Any], size: int | None = None) -> None:
+    def __init__(self, dtype: np.dtype[Any], size: int | None = None, memory: Array | None = None) -> None:
         self.dtype, self.itemsize, self.size = dtype, dtype.itemsize, 2**40 if size is None else size
         self.peak = 0
         self._taken: list[tuple[int, int]] = []  # (first, end), in order
         if size is None:
             self._block = as_strided(np.zeros(1, dtype), (_MOST // dtype.itemsize,), (dtype.itemsize,))
+        elif memory is not None:
+            self._block = memory
         else:
             raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
             start = -raw.ctypes.data % _PAGE

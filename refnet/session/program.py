@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -16,14 +16,17 @@ from refnet.graph import SOURCE
 from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.session.arena import Arena
+from refnet.session.halves import Half
 from refnet.session.residual import write_residual
 from refnet.session.stem import write_stem
 from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
 from refnet.session.writer import TILE, CallWriter, Shape, copied, even
 
-__all__ = ["Program", "Programs"]
+__all__ = ["Copies", "Program", "Programs"]
 
 Array = npt.NDArray[Any]
+
+Copies = Sequence[tuple[Array, str]]  # where a tensor is to be copied to, and its name
 
 BUFFER = (
     256  # numbers that ufuncs may copy together; by NumPy's 8192 they copy what has rows of less than a third of it
@@ -37,7 +40,7 @@ class Program:
     Attributes
     ----------
     images : N, of the group
-    early, late : (function, arguments), in order; of one image everything is early
+    early, late : (function, arguments), in order; of one image, and of half of one, everything is early
     begins : the place in `early` at which each step begins
     loads : (a buffer, which part of an image it takes), (C, H, W)
     kept : the tensors that outlive a run, views of the buffers: (N, C, H, W) or (N, F); N is 1 where `early` makes them
@@ -54,7 +57,7 @@ class Program:
         shared = [] if late is early else sorted(early.values.keys() & late.values.keys())
         self.carried = [(late.logical(name), early.logical(name)[0]) for name in shared]
 
-    def run(self, x: Array, into: Iterable[tuple[Array, str]] = ()) -> None:
+    def run(self, x: Array, into: Copies = ()) -> None:
         """Run a group, (N, C, H, W), and copy kept tensors, each into an array (N, ...)."""
         copies = [(array, self.kept[name], name in self.of_group) for array, name in into]
         with _buffers(BUFFER):
@@ -118,26 +121,45 @@ class Programs:
         self.dtype = next((array.dtype for array in params.values()), np.dtype(np.float32))
         self._packed: dict[tuple[Any, ...], Array] = {}
         self._memory: Arena | None = None
-        self._made: dict[int, Program] = {}
+        self._made: dict[tuple[int, bool], Program] = {}
         self._late = _late(steps, shapes)
         readers = [step for step in steps if SOURCE in sources(step)]
         # A dense convolution that alone reads the image lays it out as it needs it, and no other copy is there.
         self._laid_out = SOURCE not in keep and len(readers) == 1 and isinstance(readers[0], Stem)
 
-    def of(self, images: int) -> Program:
-        """The program of a group of so many images, written when it is first asked for."""
-        if images not in self._made:
-            dry = Arena(self.dtype)
-            self._written(images, dry)
-            if self._memory is None or self._memory.size < dry.peak:  # than which the programs so far have less
-                self._made.clear()
-                self._memory = Arena(self.dtype, dry.peak)
-            self._memory.empty()
-            self._made[images] = self._written(images, self._memory)
-        return self._made[images]
+    def of(self, images: int, *, halved: bool = False) -> Program:
+        """The program of a group of so many images, written when it is first asked for.
 
-    def _written(self, images: int, arena: Arena) -> Program:
-        early = CallWriter(self._params, self._shapes, arena, self._packed)
+        Of one image `halved` makes the bits that two halves of it do.
+        """
+        if (images, halved) not in self._made:
+            dry = Arena(self.dtype)
+            self._written(images, dry, halved=halved)
+            arena = self._room(dry.peak)
+            self._made[images, halved] = self._written(images, arena, halved=halved)
+        return self._made[images, halved]
+
+    def of_half(self, half: Half, memory: Callable[[int], Array]) -> Program:
+        """The program of half an image; what both halves read lies in so many bytes, which `memory` gives."""
+        dry, both = Arena(self.dtype), Arena(self.dtype)
+        self._written(1, dry, halved=True, half=half, shared=both)
+        shared = Arena(self.dtype, both.peak, memory(both.peak * self.dtype.itemsize).view(self.dtype))
+        return self._written(1, self._room(dry.peak), halved=True, half=half, shared=shared)
+
+    def _room(self, size: int) -> Arena:
+        """The memory that all programs run in, empty; programs that were written for less are forgotten."""
+        if self._memory is None or self._memory.size < size:
+            self._made.clear()
+            self._memory = Arena(self.dtype, size)
+        self._memory.empty()
+        return self._memory
+
+    def _written(
+        self, images: int, arena: Arena, *, halved: bool, half: Half | None = None, shared: Arena | None = None
+    ) -> Program:
+        if half is not None:
+            half.meetings = 0
+        early = CallWriter(self._params, self._shapes, arena, self._packed, halved=halved, half=half, shared=shared)
         if images == 1 or self._late == len(self._steps):
             if not self._laid_out:
                 early.new(SOURCE)
@@ -196,7 +218,8 @@ def _write(writer: CallWriter, steps: Sequence[Step], keep: Collection[str]) -> 
     for index, step in enumerate(steps):
         begins.append(len(writer.calls))
         _RULES[type(step)](writer, step)
-        writer.arena.drop(*(writer.values[name] for name, end in last.items() if end == index))
+        writer.meet()
+        writer.shared.drop(*(writer.values[name] for name, end in last.items() if end == index))
     return begins, [writer.values[name] for name, end in last.items() if end == len(steps)]
 
 
@@ -206,21 +229,22 @@ def _pointwise(writer: CallWriter, step: Pointwise) -> None:
     T = P if writer.images == P * Q else even(P, TILE // (Q * K))
     spare = writer.spare(T * Q * K, step.unit.act)
     if writer.images == P * Q:  # one pixel of each
-        z = y.reshape(P, K)
-        writer.vectors(step.unit, x.reshape(P, -1), z)
-        writer.finished(step, z, 0, spare)
-        writer.arena.drop(spare)
-        return
-    w, b = writer.weights(step.unit), writer.bias(step.unit, Q)
-    for p in range(0, P, T):
-        writer.projected(step, x[p : p + T].reshape(-1, x.shape[2]), w, b, p, spare)
+        writer.vectors(step.unit, x.reshape(P, -1), y.reshape(P, K), writer.parts(K))
+        writer.activated(step, 0, P, spare, writer.own(K) if writer.half is not None else None)
+    elif T == P and writer.halved:  # rows are few
+        w = writer.weights(step.unit)[:, writer.own(K)]
+        writer.projected(step, x.reshape(P * Q, -1), w, 0, spare, writer.parts(K))
+    else:
+        w = writer.weights(step.unit)
+        for p, n in writer.tiles(P, T):
+            writer.projected(step, x[p : p + n].reshape(n * Q, -1), w, p, spare)
     writer.arena.drop(spare)
 
 
 def _pool(writer: CallWriter, step: Pool) -> None:
     x, y = writer.values[step.source], writer.new(step.end)
-    N = writer.images
-    writer.means(x.reshape(N, -1, x.shape[2]), y.reshape(N, -1))
+    N, C = writer.images, x.shape[2]
+    writer.means(x.reshape(N, -1, C), y.reshape(N, C), writer.parts(C))
 
 
 def _rename(writer: CallWriter, step: Rename) -> None:
@@ -231,6 +255,8 @@ def _single(writer: CallWriter, step: Single) -> None:
     """A node as `fast` has it, copied to where its readers look for it."""
     node = step.node
     writer.new(step.end)
+    if not writer.leads:
+        return
     arrays = [writer.logical(name) for name in node.inputs]
     params = [writer.params.get(f"{node.name}.{slot}") for slot in OPS[node.op].params]
     writer.call(copied, writer.logical(step.end), partial(getattr(fast, node.op), **node.attrs), *arrays, *params)

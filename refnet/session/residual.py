@@ -5,6 +5,7 @@ A tile is some rows of one image or, where maps are small, some whole images of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["write_residual"]
 
 Array = npt.NDArray[Any]
 
+FLAT = 8  # rows up to which halves of an image are channels: of fewer rows too many are needed by both halves
 ROWS = 196  # of a product, up to which more images are taken together, whatever the size of a tile
 
 
@@ -34,6 +36,9 @@ class _Block:
     `border` holds the rows that a tile's kernels reach, with zeros around the image: above and below it, and between
     the end of a row and the beginning of the next one, which share them. Rows that two tiles share are moved to its
     top, not computed again. `inner` is memory for a map without a border, and for what an activation uses.
+
+    A half of an image is some rows of the result. Where there are few, it is some channels of what is filtered and some
+    of what is projected. `own` and `columns` are what is made here, `parts` what is multiplied at once.
     """
 
     def __init__(self, writer: CallWriter, step: InvertedResidual) -> None:
@@ -43,45 +48,69 @@ class _Block:
         x = writer.values[step.source]
         self.x = x.reshape(writer.images, -1, *x.shape[1:])
         self.H, self.W = self.x.shape[1:3]
-        self.C, self.R, _ = conv.params["w"]
+        C, self.R, _ = conv.params["w"]
         self.P, self.Q = writer.shapes[conv.name][1:]
+        most = TILE // (self.stride[0] * self.W * C)
+        self.T = even(self.P, most)  # rows of the result in a tile
+        # einsum sums one channel by itself in another order: each half has two at least.
+        self.by_channels = writer.halved and self.T == self.P and self.P <= FLAT and C >= 4
+        self.own = writer.own(C) if self.by_channels else slice(0, C)
+        self.parts = self.divided(C)
+        rows = [slice(0, self.P)] if self.by_channels else writer.parts(self.P)
+        self.rows = [each for each in rows if each.start < each.stop]  # of one row a half has none
+        self.T = max((even(each.stop - each.start, most) for each in self.rows), default=1)
+        self.C = self.own.stop - self.own.start
+        if step.expand is None:
+            self.x = self.x[..., self.own]
         act, excite = step.depthwise.act, step.excite
         # A hard swish that nobody sees is left six times as large, and the next weights are a sixth.
         self.wide_expanded = step.expand is not None and sixfold(step.expand.act)
         self.wide_filtered = step.project is not None and sixfold(act) and (excite is None or excite.act is None)
         self.wide_gated = excite is not None and sixfold(excite.act)
         if step.expand is not None:
-            self.expand = writer.weights(step.expand), writer.bias(step.expand, self.W)
+            self.expand = writer.weights(step.expand), writer.bias(step.expand, self.W, self.own)
         if step.project is not None:
             w = writer.weights(step.project.unit, six=self.wide_filtered or self.wide_gated)
-            self.project = w, writer.bias(step.project.unit, self.Q)
-        self.bias = writer.bias(step.depthwise, self.Q)
-        self.taps = Taps(writer, conv, self.Q, six=self.wide_expanded)
+            self.columns = self.divided(w.shape[1]) if self.by_channels else ()
+            self.project = w[:, self.columns[0].start : self.columns[-1].stop] if self.columns else w
+        self.bias = writer.bias(step.depthwise, self.Q, self.own)
+        self.taps = Taps(writer, conv, self.Q, self.own, six=self.wide_expanded)
+
+    def divided(self, total: int) -> Sequence[slice]:
+        """The channels that are made here, as they are multiplied."""
+        return self.writer.parts(total) if self.by_channels else [slice(0, total)]
 
     def write(self) -> None:
-        writer, step, sh, N = self.writer, self.step, self.stride[0], self.writer.images
+        writer, step, sh, N, T = self.writer, self.step, self.stride[0], self.writer.images, self.T
         y = writer.new(step.end)
-        T = even(self.P, TILE // (sh * self.W * self.C))  # rows of the result in a tile, and images
         self.reach = (self.R - 1) * self.dilation[0] + 1
+        row = self.Q * self.taps.channels  # of what is filtered
         every = self.P == T and (self.P - 1) * sh + self.reach >= self.pad[0][0] + self.H  # row of an image is read
-        M = even(N, max(TILE // (self.H * self.W * self.C), ROWS // (self.H * self.W))) if every else 1
+        M = even(N, max(TILE // (self.H * self.W * self.taps.channels), ROWS // (self.H * self.W))) if every else 1
         # Images that are projected in one go: of each a stride leaves less. Then all rows must wait, as behind a gate.
-        S = N if step.project is None else max(M, even(N, TILE // (self.P * self.Q * self.C)) // M * M)
-        whole = step.project is None or step.excite is not None or S > M
+        S = N if step.project is None else max(M, even(N, TILE // (self.P * row)) // M * M)
+        whole = step.project is None or step.excite is not None or S > M or self.by_channels
         scratch = [self.bordered(M, (T - 1) * sh + self.reach), *self.taps.scratch(M * T)]
-        scratch += self.maps(M, T, S * self.P if whole else M * T, y.shape[2])
-        filtered = y if step.project is None else scratch[-1]
+        elsewhere = step.project is None or (whole and writer.half is not None)
+        scratch += self.maps(M, T, 0 if elsewhere else S * self.P if whole else M * T, y.shape[2])
+        both = [writer.shared.take(self.P * row)] if whole and writer.half is not None and step.project else []
+        filtered = y if step.project is None else [*scratch, *both][-1]
+        self.apart = self.taps.channels > self.C
+        if self.apart:
+            self.filtered_own = writer.arena.take(T * self.Q * self.C)
+            scratch.append(self.filtered_own)
         for first in range(0, N, S):
             end = min(first + S, N)
             for index in range(first, end, M):
                 m = min(M, end - index)
-                rows = filtered.reshape(-1)[(index - first) * self.P * self.Q * self.C :] if whole else filtered
-                rows = rows[: m * (self.P if whole else T) * self.Q * self.C].reshape(m, -1, self.Q, self.C)
+                rows = filtered.reshape(-1)[(index - first) * self.P * row :] if whole else filtered
+                rows = rows[: m * (self.P if whole else T) * row].reshape(m, -1, self.Q, self.taps.channels)
                 self.written(slice(index, index + m), T, rows, whole=whole)
             if step.project is not None and whole:
-                x = filtered[: (end - first) * self.P * self.Q * self.C].reshape(end - first, -1, self.C)
+                x = filtered[: (end - first) * self.P * row].reshape(end - first, self.P, self.Q, -1)
                 self.projected(step.project, x, first * self.P)
         writer.arena.drop(*scratch)
+        writer.shared.drop(*both)
 
     def bordered(self, M: int, tall: int) -> Array:
         """Make `border`, for so many images and rows: the memory of it."""
@@ -109,24 +138,24 @@ class _Block:
             size = max(size, M * T * self.Q * max(self.C, K))
         together = step.project is not None and not busy and rows == M * T
         self.inner = take(max(size, filtered) if together else size)
-        return [self.inner] if together or step.project is None else [self.inner, take(filtered)]
+        return [self.inner] if together else [self.inner, take(filtered)]
 
     def written(self, images: slice, T: int, filtered: Array, *, whole: bool) -> None:
         """Filter some images, T rows at a time, and project what need not wait."""
         m, step = images.stop - images.start, self.step
         border, self.border = self.border, self.border[:m]
         self.fresh = T < self.P or not images.start  # else the images before have left zeros above and below
-        if self.pad[0][0] and self.fresh:
-            self.writer.call(self.border[:, : self.pad[0][0]].fill, 0)
-        self.first = self.end = -self.pad[0][0]  # the rows of the image that lie in `border`
-        for p in range(0, self.P, T):
-            n = min(T, self.P - p)
+        for p, n in [(0, T)] if self.by_channels else self.writer.tiles(self.P, T):
+            if p in [rows.start for rows in self.rows]:
+                self.first = self.end = p * self.stride[0] - self.pad[0][0]  # the rows of the image in `border`
+                if self.first < 0 and self.fresh:
+                    self.writer.call(self.border[:, : -self.first].fill, 0)
             self.reached(images, p, n)
             rows = filtered[:, p : p + n] if whole else filtered[:, :n]
             self.filtered(rows)
             if step.project is not None and not whole:
                 first = images.start * self.P + p
-                self.writer.projected(step.project, rows.reshape(-1, self.C), *self.project, first, self.inner)
+                self.writer.projected(step.project, rows.reshape(-1, self.C), self.project, first, self.inner)
         self.border = border
 
     def reached(self, images: slice, p: int, n: int) -> None:
@@ -135,7 +164,7 @@ class _Block:
         first = p * self.stride[0] - self.pad[0][0]
         end = first + (n - 1) * self.stride[0] + self.reach
         known = max(self.end, first)
-        if p and known > first:
+        if known > first:
             call(np.copyto, border[:, : known - first], border[:, first - self.first : known - self.first])
         low, high = max(known, 0), min(end, self.H)
         if high > low:
@@ -155,62 +184,92 @@ class _Block:
         w, b = self.expand
         if self.W >= LONG:
             z, spare = into, self.inner
-            self.writer.call(np.matmul, x, w, z.reshape(m, n, self.W, self.C))
         else:
-            z, spare = self.inner[: into.size].reshape(into.shape), into
-            self.writer.call(np.matmul, x.reshape(m * n * self.W, -1), w, z.reshape(m * n * self.W, -1))
+            z, spare, x = self.inner[: into.size].reshape(into.shape), into, x.reshape(m * n * self.W, -1)
+        for each in self.parts:
+            made = z.reshape(*x.shape[:-1], self.C)[..., each.start - self.own.start : each.stop - self.own.start]
+            self.writer.call(np.matmul, x, w[:, each], made)
         if b is not None:
             self.writer.call(np.add, z, b, z)
         self.writer.activate(expand.act, z, spare if spare is into else part(spare, z), into, six=self.wide_expanded)
 
     def filtered(self, rows: Array) -> None:
-        """Filter what is in `border` channel by channel: -> (m, n, Q, C)."""
-        self.taps.write(self.border, self.gap - self.pad[1][0], rows)
-        flat = rows.reshape(*rows.shape[:2], -1)
+        """Filter what is in `border` channel by channel: -> (m, n, Q, C).
+
+        Some channels are filtered in memory of their own, and stored among the others when they are activated.
+        """
+        some = rows[..., self.own]
+        own = part(self.filtered_own, some) if self.apart else rows
+        self.taps.write(self.border, self.gap - self.pad[1][0], own)
+        flat = own.reshape(*own.shape[:2], -1)
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)
-        self.writer.activate(self.step.depthwise.act, flat, part(self.inner, flat), flat, six=self.wide_filtered)
+        z, into = (own, some) if self.apart else (flat, flat)
+        self.writer.activate(self.step.depthwise.act, z, part(self.inner, z), into, six=self.wide_filtered)
 
     def projected(self, project: Pointwise, x: Array, first: int) -> None:
-        """Project maps (m, P*Q, C), through their gates if there are any, to rows of the result from the first on."""
+        """Project maps (m, P, Q, C), through their gates if there are any, to rows of the result from the first on."""
         if self.step.excite is not None:
             self.gated(project, self.step.excite, x, first)
             return
-        spare = self.writer.spare(x.size // self.C * self.project[0].shape[1], project.unit.act)
-        self.writer.projected(project, x.reshape(-1, self.C), *self.project, first, spare)
+        self.writer.meet()
+        spare = self.writer.spare(x.size // x.shape[-1] * self.project.shape[1], project.unit.act)
+        self.writer.projected(project, x.reshape(-1, x.shape[-1]), self.project, first, spare, self.columns)
         self.writer.arena.drop(spare)
 
     def gated(self, project: Pointwise, excite: Excite, x: Array, first: int) -> None:
         """Project maps through their gates.
 
-        A gate multiplies the smaller of map and weights. An activation behind it needs the map itself.
+        A gate multiplies the smaller of map and weights. An activation behind it needs the map itself. Of an image that
+        is divided by rows, each half opens all gates.
         """
-        writer, (w, b) = self.writer, self.project
-        (m, pixels, _), K = x.shape, self.project[0].shape[1]
-        pooled = writer.arena.take(m, self.C)
-        writer.means(x, pooled, six=self.wide_filtered)
+        writer, w, own = self.writer, self.project, self.own
+        m, P, Q, C = x.shape
+        on_map = excite.act is not None or project.unit.conv.params["w"][0] > P * Q
+        vectors = writer.shared if self.by_channels else writer.arena
+        if not self.by_channels:
+            writer.meet()
+        pooled = vectors.take(m, C)
+        writer.means(x.reshape(m, -1, C), pooled, self.parts, six=self.wide_filtered)
+        if self.by_channels or on_map:  # which the other half has pooled, too, before it is changed
+            writer.meet()
         hidden = self.vector(excite.reduce, pooled)
+        self.meet()
         gate = self.vector(excite.expand, hidden)
-        spare = writer.spare(max(x.size, m * pixels * K), excite.act, project.unit.act)
-        scratch = [pooled, hidden, gate, spare]
-        if excite.act is not None or pixels < K:
-            writer.call(np.multiply, x, gate[:, None], x)
-            if excite.act is not None:
-                writer.activate(excite.act, x, part(spare, x), x, six=self.wide_gated)
-            x = x.reshape(m * pixels, -1)
-        else:
+        spare = writer.spare(max(x.size, x.size // C * w.shape[1]), excite.act, project.unit.act)
+        scratch = [spare]
+        if not on_map:
+            self.meet()
             scaled = writer.arena.take(m, *w.shape)
             writer.call(np.multiply, w, gate[:, :, None], scaled)
             scratch.append(scaled)
             w = scaled
-        writer.projected(project, x, w, b, first, spare)
+        for rows in self.rows:
+            maps: Array = x[:, rows].reshape(m, -1, C)
+            if on_map:
+                some = maps[..., own]
+                writer.call(np.multiply, some, gate[:, None, own], some)
+                if excite.act is not None:
+                    writer.activate(excite.act, some, part(spare, some), some, six=self.wide_gated)
+                self.meet()
+                maps = maps.reshape(-1, C)
+            writer.projected(project, maps, w, first + rows.start, spare, self.columns)
         writer.arena.drop(*scratch)
+        vectors.drop(pooled, hidden, gate)
+
+    def meet(self) -> None:
+        """What follows reads channels of the other half, if each half makes some."""
+        if self.by_channels:
+            self.writer.meet()
 
     def vector(self, unit: Unit, x: Array) -> Array:
         """A pointwise convolution of 1x1 maps, with its activation: (m, C) -> (m, K)."""
         writer, (K, _) = self.writer, unit.conv.params["w"]
-        y, spare = writer.arena.take(len(x), K), writer.spare(len(x) * K, unit.act)
-        writer.vectors(unit, x, y)
-        writer.activate(unit.act, y, part(spare, y), y)
+        parts = self.divided(K)
+        own = slice(parts[0].start, parts[-1].stop)
+        y = (writer.shared if self.by_channels else writer.arena).take(len(x), K)
+        spare, z = writer.spare(len(x) * K, unit.act), y[:, own]
+        writer.vectors(unit, x, y, parts)
+        writer.activate(unit.act, z, part(spare, z), z)
         writer.arena.drop(spare)
         return y

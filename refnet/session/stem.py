@@ -29,19 +29,22 @@ def write_stem(writer: CallWriter, step: Stem) -> None:
     read = sorted({s * dw % sw for s in range(S)})  # of a stride wider than the kernel not all
     phases, loads = _phases(writer, step, read)
     length = C * R * S + 1
-    T = even(P, TILE // (length * Q))
+    tiles = writer.tiles(P, even(P, TILE // (length * Q)))
+    T = max(n for _, n in tiles) if tiles else 0
     memory, spare = writer.arena.take(length * T * Q), writer.spare(T * Q * K, step.unit.act)
     w = writer.pack((conv.name, "w"), lambda: _dense(writer, step))
     # The image itself, if nobody else reads it, is laid out by who runs this.
     maps = writer.logical(step.source) if step.source in writer.values else None
     if maps is None:
-        writer.loads += loads
+        writer.loads += loads if writer.leads else []
+        writer.meet()
     for image in range(1 if maps is None else len(maps)):
         if maps is not None:
-            for buffer, index in loads:
+            for buffer, index in loads if writer.leads else []:
                 writer.call(np.copyto, buffer, maps[image][index])
-        for p in range(0, P, T):
-            n = min(T, P - p)
+            writer.meet()
+        filled = 0
+        for p, n in tiles:
             matrix = memory[: length * n * Q].reshape(length, n, Q)
             taps = matrix[:-1].reshape(C, R, S, n, Q)
             for place, phase in enumerate(read):
@@ -52,14 +55,17 @@ def write_stem(writer: CallWriter, step: Stem) -> None:
                 strides = (channel, row * dh, item * (apart * dw // sw), row * sh, item)
                 windows = as_strided(start, (C, R, len(columns), n, Q), strides)
                 writer.call(np.copyto, taps[:, :, columns[0] :: apart][:, :, : len(columns)], windows)
-            if p == 0 or n < T:  # else the row of ones is where it was
+            if n != filled:  # else the row of ones is where it was
                 writer.call(matrix[-1].fill, 1)
+            filled = n
             z = y[image * P + p : image * P + p + n]
             windows = matrix.transpose(1, 2, 0)
-            writer.product(windows if Q >= LONG else windows.reshape(n * Q, length), w, None, z)
+            x = windows if Q >= LONG else windows.reshape(n * Q, length)
+            writer.call(np.matmul, x, w, z.reshape(*x.shape[:-1], K))
             flat = z.reshape(n, Q * K)
             writer.activate(step.unit.act, flat, part(spare, flat), flat)
-    writer.arena.drop(phases, memory, spare)
+    writer.arena.drop(memory, spare)
+    writer.shared.drop(phases)
 
 
 def _phases(writer: CallWriter, step: Stem, read: list[int]) -> tuple[Array, list[tuple[Array, Any]]]:
@@ -73,7 +79,7 @@ def _phases(writer: CallWriter, step: Stem, read: list[int]) -> tuple[Array, lis
     attrs = step.unit.conv.attrs
     sw, ((top, bottom), (left, right)) = attrs["stride"][1], attrs["pad"]
     C, H, W = writer.shapes[step.source]
-    phases = writer.arena.take(C, len(read), top + H + bottom, -(-(left + W + right) // sw))
+    phases = writer.shared.take(C, len(read), top + H + bottom, -(-(left + W + right) // sw))
     loads, edges = [], [phases[:, :, :top], phases[:, :, top + H :]]
     for place, phase in enumerate(read):
         start = (phase - left) % sw
@@ -82,7 +88,7 @@ def _phases(writer: CallWriter, step: Stem, read: list[int]) -> tuple[Array, lis
         loads.append((phases[:, place, top : top + H, first:end], np.s_[:, :, start::sw]))
         edges += [phases[:, place, :, :first], phases[:, place, :, end:]]
     for edge in edges:
-        if edge.size:
+        if edge.size and writer.leads:
             writer.call(edge.fill, 0)
     return phases, loads
 

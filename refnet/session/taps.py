@@ -37,18 +37,22 @@ class Taps:
     ----------
     conv : the node
     Q : columns of the output
+    own : which channels
     six : whether a sixth of the kernel is taken, since the map is six times as large
     """
 
-    def __init__(self, writer: CallWriter, conv: Node, Q: int, *, six: bool = False) -> None:
+    def __init__(self, writer: CallWriter, conv: Node, Q: int, own: slice, *, six: bool = False) -> None:
         self.writer, self.Q = writer, Q
         (self.sh, self.sw), (self.dh, self.dw) = conv.attrs["stride"], conv.attrs["dilation"]
-        self.C, self.R, self.S = conv.params["w"]
-        self.paired = self.C <= PAIRED and (self.sw, self.dw) == (2, 1)
+        self.channels, self.R, self.S = conv.params["w"]
+        self.C = own.stop - own.start
+        self.paired = self.channels <= PAIRED and (self.sw, self.dw) == (2, 1)
         self.length = 2 * self.C if self.paired else self.C  # of what is summed for one column
         self.columns = repetitions(Q, self.length) if self.paired or self.sw == 1 else 1
-        w = writer.params[f"{conv.name}.w"]
-        self.w = writer.pack((conv.name, "taps"), lambda: self._packed(w / writer.number(6) if six else w))
+        w = writer.params[f"{conv.name}.w"][own]
+        self.w = writer.pack(
+            (conv.name, "taps", own.start, self.C), lambda: self._packed(w / writer.number(6) if six else w)
+        )
         self.sums: Array | None = None
 
     def _packed(self, w: Array) -> Array:
@@ -90,4 +94,4 @@ class Taps:
 def repetitions(columns: int, length: int) -> int:
     """Over how many columns a kernel of so many numbers is repeated: a divisor of theirs, for a run close to `RUN`."""
     divisors = [number for number in range(1, columns + 1) if columns % number == 0]
-    return min(divisors, key=lambda number: abs(math.log(number * length / RUN)))
+    return min(divisors, key=lambda number: abs(math.log(max(1, number * length) / RUN)))

@@ -1,7 +1,8 @@
 """A worker process: reads what to do from standard input, answers with one byte on standard output.
 
 Messages come from the process that started it: first a graph and its params, then the shared memory to use, or which
-images of it to run. It ends when its input does.
+images of it to run; or the memory of an image that is computed in halves, and after how many meetings its next run
+begins, which is not answered. It ends when its input does.
 """
 
 from __future__ import annotations
@@ -9,12 +10,23 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from refnet.graph import Graph
+from refnet.readings.shapes import shapes
 from refnet.session import Session
+from refnet.session.halves import Half
+from refnet.session.pair import half_program
+from refnet.session.program import Program, Programs
+from refnet.session.steps import steps
 from refnet.session.workers import field
+from refnet.threads import numpy_threads
+
+Array = npt.NDArray[Any]
 
 
 def serve_session() -> None:
@@ -22,22 +34,53 @@ def serve_session() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
     requests = sys.stdin.buffer
+    graph: Any = None
+    params: Any = None
     session: Session | None = None
     shared: Any = None
+    half: tuple[Half, Program] | None = None
     while True:
         try:
             match pickle.load(requests):
                 case str() as path, dtype, int() as count:
                     shared = np.memmap(path, dtype, "r+", shape=(count,))
+                    session = session or Session(graph, params, threads=1)
                 case int() as start, int() as stop, int() as group:
                     assert session is not None
                     for place, y in enumerate(session.in_groups(shared["x"][start:stop], group).values()):
                         shared[field(place)][start:stop] = y
+                case str() as path, keep:
+                    half = _half(graph, params, keep, np.memmap(path, np.uint8, "r+"))
+                case int() as before:
+                    assert half is not None
+                    _run(*half, before)
+                    continue
                 case graph, params:
-                    session = Session(graph, params, threads=1)
+                    pass
             answers.write(b"+")
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asks has ended, perhaps in mid-sentence
             return
+
+
+def _half(graph: Graph, params: Mapping[str, Array], keep: Collection[str], memory: Array) -> tuple[Half, Program]:
+    """The second half of an image, and its calls."""
+    parent = os.getppid()
+
+    def wait() -> None:
+        if os.getppid() != parent:
+            raise EOFError
+
+    sizes, half = shapes(graph), Half(1, wait)
+    programs = Programs(steps(graph, sizes, keep), params, sizes, keep)
+    return half, half_program(programs, half, lambda size: memory)
+
+
+def _run(half: Half, program: Program, before: int) -> None:
+    """Make half of an image; what it warns of, such as what follows where the other half has given up, is not said."""
+    half.before = before
+    with numpy_threads(1), np.errstate(all="ignore"):
+        program.run(np.empty(1))  # an image, of which this half reads nothing
+    half.end()
 
 
 if __name__ == "__main__":

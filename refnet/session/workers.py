@@ -1,4 +1,4 @@
-"""Worker processes that run a part of each batch.
+"""Worker processes that run a part of each batch, or half of one image.
 
 Threads would be simpler, but NumPy's calls are short here, and two threads that call so often queue for the
 interpreter's lock: two were measured to do less than one. A worker is a Python of its own, which hears over a pipe
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import numpy.typing as npt
 from refnet import child
 from refnet.graph import Graph
 
-__all__ = ["WorkerPool"]
+__all__ = ["WorkerPool", "field", "remove", "shared_memory"]
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -49,7 +49,7 @@ class WorkerPool:
     """
 
     def __init__(self, count: int, graph: Graph, params: Mapping[str, Array]) -> None:
-        self._owner = os.getpid()
+        self._owner, self.count = os.getpid(), count
         self._shared: Array | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
@@ -66,11 +66,32 @@ class WorkerPool:
         self._workers = []
         self._end()
 
+    def introduce(self, path: str, keep: Collection[str]) -> bool:
+        """Let the first worker write its half of an image's calls; whether it has."""
+        for worker in self._own()[:1]:
+            with contextlib.suppress(*_LOST):
+                _send(worker, (path, tuple(keep)))
+                return _answers(worker, _START)
+        return False
+
+    def call(self, before: int) -> bool:
+        """Let the first worker run its half of an image, after so many meetings; whether there is one."""
+        for worker in self._own()[:1]:
+            _elsewhere([worker])
+            with contextlib.suppress(*_LOST):
+                _send(worker, before)
+                return True
+        return False
+
+    def _own(self) -> list[subprocess.Popen[bytes]]:
+        """The workers, unless they are those of the process that this one was forked from."""
+        if os.getpid() != self._owner:
+            self._workers = []
+        return self._workers
+
     def divide(self, x: Array, y: Outputs, run: Callable[[Array, Outputs], None], group: int) -> None:
         """Run a batch: some whole groups of images here, with `run`, and some by each worker."""
-        if os.getpid() != self._owner:  # the workers are those of the process that this one was forked from
-            self._workers = []
-        if self._workers and (self._shared is None or len(self._shared) < len(x)):
+        if self._own() and (self._shared is None or len(self._shared) < len(x)):
             self._share(x, y)
         groups, parts = -(-len(x) // group), len(self._workers) + 1
         ends = [min(len(x), groups * part // parts * group) for part in range(parts + 1)]
@@ -104,24 +125,45 @@ class WorkerPool:
         """Share memory with the workers, with room for a batch; without such memory there is no work for them."""
         arrays = {"x": x} | {field(place): array for place, array in enumerate(y.values())}
         dtype = np.dtype([(name, array.dtype, array.shape[1:]) for name, array in arrays.items()])
-        for folder in ("/dev/shm", None):  # in memory, or else on a disk
-            with contextlib.suppress(OSError):
-                handle, path = tempfile.mkstemp(prefix="refnet-", dir=folder)
-                try:
-                    with open(handle, "wb") as file:
-                        # Written, not only claimed: touching a page that a full disk cannot give would kill us.
-                        np.zeros(len(x), dtype).tofile(file)
-                    self._shared = np.memmap(path, dtype, "r+", shape=(len(x),))
-                    for worker in self._workers:
-                        with contextlib.suppress(*_LOST):
-                            _send(worker, (path, dtype, len(x)))
-                    self._workers = [worker for worker in self._workers if _answers(worker, _START)]
-                    return
-                finally:
-                    with contextlib.suppress(OSError):  # both sides have it open; where that forbids it, it stays
-                        Path(path).unlink()
-        self._shared = None
-        self.stop_workers()
+        self._shared, path = None, ""
+        try:
+            path, memory = shared_memory(len(x) * dtype.itemsize)
+            self._shared = memory.view(dtype)
+            for worker in self._workers:
+                with contextlib.suppress(*_LOST):
+                    _send(worker, (path, dtype, len(x)))
+            self._workers = [worker for worker in self._workers if _answers(worker, _START)]
+        except OSError:
+            self.stop_workers()
+        finally:
+            remove(path)
+
+
+def shared_memory(size: int) -> tuple[str, Array]:
+    """So many bytes of memory, and the path at which another process opens them; `remove` it then.
+
+    Raises
+    ------
+    OSError
+        if there is none.
+    """
+    for folder in ("/dev/shm", None):  # in memory, or else on a disk
+        path = ""
+        try:
+            handle, path = tempfile.mkstemp(prefix="refnet-", dir=folder)
+            with open(handle, "wb") as file:
+                # Written, not only claimed: touching a page that a full disk cannot give would kill us.
+                np.zeros(size, np.uint8).tofile(file)
+            return path, np.memmap(path, np.uint8, "r+", shape=(size,))
+        except OSError:
+            remove(path)
+    raise OSError("no memory to share")
+
+
+def remove(path: str) -> None:
+    """Take the name of shared memory away; where the system forbids that while it is open, it stays."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def field(place: int) -> str:
@@ -154,21 +196,32 @@ def _elsewhere(workers: list[subprocess.Popen[bytes]]) -> None:
                 os.sched_setaffinity(worker.pid, others)
 
 
+class _Pipe:
+    """What a worker reads from, as a file; a worker that reads nothing for too long is ended."""
+
+    def __init__(self, worker: subprocess.Popen[bytes]) -> None:
+        assert worker.stdin is not None
+        self._worker, self._pipe, self._until = worker, worker.stdin.fileno(), time.monotonic() + _START
+        os.set_blocking(self._pipe, False)
+
+    def write(self, data: Any) -> None:
+        data = memoryview(data).cast("B")
+        while data:
+            if not select.select([], [self._pipe], [], max(0.0, self._until - time.monotonic()))[1]:
+                self._worker.kill()
+                raise TimeoutError
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(self._pipe, data) :]
+
+
 def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
+    """Send a message, array by array, and never whole."""
     assert worker.stdin is not None
-    data = memoryview(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
     if os.name == "nt":  # whose pipes cannot be waited for
-        worker.stdin.write(data)
+        pickle.dump(message, worker.stdin, pickle.HIGHEST_PROTOCOL)
         worker.stdin.flush()
-        return
-    pipe, until = worker.stdin.fileno(), time.monotonic() + _START
-    os.set_blocking(pipe, False)
-    while data:
-        if not select.select([], [pipe], [], max(0.0, until - time.monotonic()))[1]:
-            worker.kill()
-            raise TimeoutError
-        with contextlib.suppress(BlockingIOError):
-            data = data[os.write(pipe, data) :]
+    else:
+        pickle.dump(message, _Pipe(worker), pickle.HIGHEST_PROTOCOL)
 
 
 def _answers(worker: subprocess.Popen[bytes], patience: float) -> bool:

@@ -7,7 +7,7 @@ Maps lie channels last, those of a group of N images below one another, (N*H, W,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Node, Unit
 from refnet.readings import fast
 from refnet.session.arena import Arena
+from refnet.session.halves import Half, halves
 from refnet.session.steps import Pointwise
 
 # np.clip goes through three Python functions to reach this, which has no public name.
@@ -42,6 +43,9 @@ class CallWriter:
     Attributes
     ----------
     images : N, how many images the calls are about
+    halved : whether an image is computed in halves: products of matrices are those of its halves
+    half : the half of an image that the calls are, or None: all of it
+    arena, shared : memory of what these calls alone use, and of what those of the other half read
     calls : (function, arguments), in order
     loads : (a buffer, which part of an image it takes)
     values : the memory of each tensor
@@ -55,8 +59,13 @@ class CallWriter:
         arena: Arena,
         packed: dict[tuple[Any, ...], Array],
         images: int = 1,
+        *,
+        halved: bool = False,
+        half: Half | None = None,
+        shared: Arena | None = None,
     ) -> None:
         self.params, self.shapes, self.arena, self.packed, self.images = params, shapes, arena, packed, images
+        self.halved, self.half, self.shared = halved, half, arena if shared is None else shared
         self.calls: list[Call] = []
         self.loads: list[tuple[Array, Any]] = []
         self.values: dict[str, Array] = {}
@@ -66,17 +75,44 @@ class CallWriter:
         """Write one call."""
         self.calls.append((function, args))
 
+    def own(self, total: int) -> slice:
+        """Which of so many channels or rows these calls make."""
+        return slice(0, total) if self.half is None else halves(total)[self.half.index]
+
+    def parts(self, total: int) -> Sequence[slice]:
+        """Which of so many channels or rows these calls make together, one by one."""
+        return halves(total) if self.halved and self.half is None else [self.own(total)]
+
+    def tiles(self, P: int, T: int) -> Sequence[tuple[int, int]]:
+        """The first row, and how many, of every tile of T rows at most."""
+        found = []
+        for rows in self.parts(P):
+            height = even(rows.stop - rows.start, T)
+            found += [(p, min(height, rows.stop - p)) for p in range(rows.start, rows.stop, height)]
+        return found
+
+    def meet(self) -> None:
+        """What follows reads what the other half has made until here."""
+        if self.half is not None:
+            self.half.meetings += 1
+            self.call(self.half.meet, self.half.meetings)
+
+    @property
+    def leads(self) -> bool:
+        """Whether these calls do what cannot be divided."""
+        return self.half is None or self.half.index == 0
+
     def new(self, name: str) -> Array:
         """Memory for a step's tensor."""
         match self.shapes[name]:
             case shape if name == SOURCE:
-                value = self.arena.take(*shape)
+                value = self.shared.take(*shape)
             case C, H, W:
-                value = self.arena.take(self.images * H, W, C)
+                value = self.shared.take(self.images * H, W, C)
             case F:
-                value = self.arena.take(self.images, *F)
+                value = self.shared.take(self.images, *F)
         self.values[name] = value
-        if name == SOURCE:
+        if name == SOURCE and self.leads:
             self.loads.append((value, ()))
         return value
 
@@ -87,38 +123,36 @@ class CallWriter:
             return value[None]
         return value.reshape(self.images, -1, *value.shape[1:]).transpose(0, 3, 1, 2) if value.ndim == 3 else value
 
-    def product(self, x: Array, w: Array, b: Array | None, z: Array) -> None:
-        """z = x w + b: (..., pixels, C), (..., C, K), (W*K,) -> (rows, W*K)."""
-        self.call(np.matmul, x, w, z.reshape(*x.shape[:-1], w.shape[-1]))
-        if b is not None:
-            self.call(np.add, z, b, z)
-
-    def vectors(self, unit: Unit, x: Array, z: Array) -> None:
-        """z = x w + b for some vectors, (m, C) -> (m, K); of several vectors some columns at a time.
+    def vectors(self, unit: Unit, x: Array, z: Array, parts: Sequence[slice]) -> None:
+        """Some columns of z = x w + b for some vectors, (m, C) -> (m, K); of several vectors a few columns at a time.
 
         BLAS has kernels for small products, which read weights as they lie. For a product of a few rows with all of a
         large matrix it would copy the matrix.
         """
-        w, b = self.params[f"{unit.conv.name}.w"], self.bias(unit, 1)
+        w = self.params[f"{unit.conv.name}.w"]
         K, C = w.shape
         whole = K // COLUMNS * COLUMNS if len(x) > 1 else 0
         if whole:
             blocks, into = w[:whole].reshape(-1, COLUMNS, C), z[:, :whole].reshape(len(z), -1, COLUMNS)
             self.call(np.matmul, x, blocks.transpose(0, 2, 1), into.transpose(1, 0, 2))
-        if whole < K:
-            self.call(np.matmul, x, w[whole:].T, z[:, whole:])
+        for own in parts if len(x) == 1 else [slice(whole, K)]:
+            if own.start < own.stop:
+                self.call(np.matmul, x, w[own].T, z[:, own])
+        own = slice(parts[0].start, parts[-1].stop)
+        b = self.bias(unit, 1, own)
         if b is not None:
-            self.call(np.add, z, b, z)
+            self.call(np.add, z[:, own], b, z[:, own])
 
-    def means(self, x: Array, into: Array, *, six: bool = False) -> None:
-        """The mean of each channel, or a sixth of it where x is six times as large: (m, pixels, C) -> (m, C)."""
+    def means(self, x: Array, into: Array, parts: Sequence[slice], *, six: bool = False) -> None:
+        """The mean of some channels, or a sixth of it where x is six times as large: (m, pixels, C) -> (m, C)."""
         m, pixels, C = x.shape
         over = 6 * pixels if six else pixels
         mean = self.pack(("mean", pixels, six), lambda: np.full((1, pixels), 1 / over, self.number))
-        if m == 1:
-            self.call(np.matmul, mean, x[0], into)
-        else:
+        if m > 1:
             self.call(np.matmul, mean, x, into.reshape(m, 1, C))
+            return
+        for own in parts:
+            self.call(np.matmul, mean, x[0][:, own], into[:, own])
 
     def activate(self, act: Node | None, z: Array, spare: Array, into: Array, *, six: bool = False) -> None:
         """Apply an activation to z and store it; `spare` is memory as large as z, or what `spare` gives.
@@ -151,21 +185,45 @@ class CallWriter:
         """Memory that activations of so many numbers use."""
         return self.arena.take(size if any(map(sixfold, acts)) else 0)
 
-    def projected(self, step: Pointwise, x: Array, w: Array, b: Array | None, p: int, spare: Array) -> None:
-        """Rows of a pointwise convolution from row p on: x (..., pixels, C); product, bias, activation, shortcut."""
-        y = self.values[step.end]
-        n = x.size // (x.shape[-1] * y.shape[1])
-        z = y[p : p + n].reshape(n, -1)
-        if w.ndim == 2 and len(w) <= FEW and y.shape[1] >= LONG:
-            x = x.reshape(n, y.shape[1], -1)
-        self.product(x, w, b, z)
-        self.finished(step, z, p, spare)
+    def projected(self, step: Pointwise, x: Array, w: Array, p: int, spare: Array, parts: Sequence[slice] = ()) -> None:
+        """Rows of a pointwise convolution from row p on: x (..., pixels, C); product, bias, activation, shortcut.
 
-    def finished(self, step: Pointwise, z: Array, p: int, spare: Array) -> None:
-        """What is left to do of rows of a pointwise convolution, from row p on: activation and shortcut."""
+        Or some channels of them, one part after another; w is of these channels.
+        """
+        _, Q, K = self.values[step.end].shape
+        n = x.size // (x.shape[-1] * Q)
+        if not parts:
+            if w.ndim == 2 and len(w) <= FEW and Q >= LONG:
+                x = x.reshape(n, Q, -1)
+            self.call(np.matmul, x, w, self.rows(step.end, p, n).reshape(*x.shape[:-1], K))
+            self.finished(step, p, n, spare)
+            return
+        own = slice(parts[0].start, parts[-1].stop)
+        for each in parts:
+            into = self.rows(step.end, p, n, each)
+            some = w[..., each.start - own.start : each.stop - own.start]
+            self.call(np.matmul, x, some, into.reshape(*x.shape[:-1], into.shape[-1]))
+        self.finished(step, p, n, spare, own if own.stop - own.start < K else None)
+
+    def rows(self, name: str, p: int, n: int, own: slice | None = None) -> Array:
+        """Some rows of a map, (n, Q*K), or some channels of their pixels, (n*Q, channels)."""
+        value = self.values[name][p : p + n]
+        return value.reshape(n, -1) if own is None else value.reshape(-1, value.shape[-1])[:, own]
+
+    def finished(self, step: Pointwise, p: int, n: int, spare: Array, own: slice | None = None) -> None:
+        """What is left to do of rows of a pointwise convolution: bias, activation and shortcut."""
+        z = self.rows(step.end, p, n, own)
+        b = self.bias(step.unit, self.values[step.end].shape[1] if own is None else 1, own)
+        if b is not None:
+            self.call(np.add, z, b, z)
+        self.activated(step, p, n, spare, own)
+
+    def activated(self, step: Pointwise, p: int, n: int, spare: Array, own: slice | None = None) -> None:
+        """What is left to do behind the bias."""
+        z = self.rows(step.end, p, n, own)
         self.activate(step.unit.act, z, part(spare, z), z)
         if step.shortcut is not None:
-            self.call(np.add, z, self.values[step.shortcut][p : p + len(z)].reshape(z.shape), z)
+            self.call(np.add, z, self.rows(step.shortcut, p, n, own), z)
 
     # Weights, packed once.
 
@@ -180,15 +238,18 @@ class CallWriter:
         w = self.params[f"{unit.conv.name}.w"]
         return self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T / self.number(6) if six else w.T))
 
-    def bias(self, unit: Unit, W: int) -> Array | None:
-        """(W*K,): the bias repeated along a row, so that it is added in long runs."""
+    def bias(self, unit: Unit, W: int, own: slice | None = None) -> Array | None:
+        """(W*K,): the bias, or some of it, repeated along a row, so that it is added in long runs."""
         b = self.params.get(f"{unit.conv.name}.b")
-        return None if b is None else self.pack((unit.conv.name, "b"), lambda: np.tile(b, W))
+        if b is None:
+            return None
+        first, some = (0, b) if own is None else (own.start, b[own])
+        return some if W == 1 else self.pack((unit.conv.name, "b", first, len(some)), lambda: np.tile(some, W))
 
 
 def even(total: int, most: int) -> int:
     """The size of the parts of a whole that are as many as needed, and as even as can be."""
-    return -(-total // -(-total // max(1, most)))
+    return max(1, -(-total // max(1, -(-total // max(1, most)))))
 
 
 def part(spare: Array, z: Array) -> Array:

@@ -1,0 +1,91 @@
+"""When an image is divided between two processes: where that was measured to pay."""
+
+from __future__ import annotations
+
+import pytest
+
+from refnet.session.pace import Pace
+
+
+def paced(alone, together=(), *, same=True) -> Pace:
+    """After runs alone that took so many milliseconds, and then runs with a worker."""
+    pace = Pace()
+    for milliseconds in alone:
+        pace.ran_alone(milliseconds / 1000)
+    for number, milliseconds in enumerate(together):
+        if number:
+            pace.ran_together(milliseconds / 1000)
+        else:
+            pace.tried(milliseconds / 1000, same=same)
+    return pace
+
+
+def rested(pace: Pace, milliseconds=10) -> int:
+    """How many runs alone there are until the next trial."""
+    count = 0
+    while not pace.to_try and count < 1000:
+        pace.ran_alone(milliseconds / 1000)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("alone", "wanted"),
+    [([10] * 24, False), ([10] * 26, True), ([0.9] * 300, False), ([1.1] * 300, True)],
+    ids=["few", "many", "short", "many of them"],
+)
+def test_a_worker_is_wanted_after_a_quarter_of_a_second_of_runs_that_are_not_short(alone, wanted):
+    assert paced(alone).wants_worker == wanted
+
+
+@pytest.mark.parametrize(
+    ("trials", "together"),
+    [([12, 11, *[8] * 6], True), ([*[8] * 3, *[9.5] * 5], False)],
+    ids=["quicker", "hardly quicker"],
+)
+def test_a_worker_is_kept_where_the_median_of_eight_runs_is_clearly_less_than_that_of_eight_alone(trials, together):
+    pace = paced([30] + [10] * 8, trials[:7])
+    assert pace.together
+    pace.ran_together(trials[7] / 1000)
+    assert pace.together == together
+
+
+def test_where_a_worker_does_not_pay_it_is_tried_again_much_later():
+    assert rested(paced([10] * 8, [9.5] * 8)) == 256
+
+
+def test_other_bits_end_it_for_good():
+    pace = paced([10] * 8, [7], same=False)
+    assert not pace.together
+    assert rested(pace) == 1000
+
+
+def test_a_run_that_takes_three_times_as_long_as_the_best_one_ends_it_for_a_while():
+    pace = paced([10] * 8, [6] * 20)
+    assert pace.patience == pytest.approx(0.018)
+    pace.ran_together(0.0179)
+    assert pace.together
+    pace.ran_together(0.0181)
+    assert not pace.together
+    assert rested(pace) == 4
+
+
+def test_it_is_tried_less_and_less_often_on_a_busy_machine_and_as_often_as_before_on_a_quiet_one():
+    pace, rests = paced([10] * 8, [6] * 8), []
+    for _ in range(5):
+        pace.ran_together(1)
+        rests.append(rested(pace))
+        pace.tried(0.006, same=True)
+    assert rests == [4, 16, 64, 256, 256]
+    for _ in range(64):
+        pace.ran_together(0.006)
+    pace.ran_together(1)
+    assert rested(pace) == 4
+
+
+def test_without_its_workers_a_session_begins_again():
+    pace = paced([10] * 30, [6] * 8)
+    pace.leave()
+    assert not pace.together
+    pace.ran_alone(0.01)
+    assert not pace.wants_worker
