@@ -1,4 +1,4 @@
-"""Work that splits, over some processes: this one works too, each other one is a Python of its own.
+"""Work that splits, over some processes: this one works too, each other one is a Python of its own; or over threads.
 
 A share is a function of a module, called as ``function(given, share, of)``. A process that is done with a share takes
 the next one that no other has, so that a slow one holds up no more than its own. The other processes hear over a pipe
@@ -16,13 +16,18 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from refnet import child
 
-__all__ = ["cores", "in_shares"]
+__all__ = ["at_once", "cores", "in_shares"]
+
+T = TypeVar("T")
+_THREADS = 4  # at most: each has some arrays of its own
 
 
 def cores() -> int:
@@ -31,6 +36,47 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         return os.cpu_count() or 1
+
+
+def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """What some tasks return, in order: a thread for each core, four at most, takes one after another.
+
+    While NumPy computes on large arrays it lets other threads run. Each has the context of this one, and with it
+    NumPy's way with errors. The others begin at the end, so that of tasks whose size goes one way no two of the largest
+    run together. Of tasks that raise, the error of the first is raised here.
+    """
+    made: dict[int, T] = {}
+    errors: dict[int, BaseException] = {}
+    left = deque(range(len(tasks)))
+
+    def work(take: Callable[[], int]) -> None:
+        with contextlib.suppress(IndexError):
+            while not errors:
+                index = take()
+                try:
+                    made[index] = tasks[index]()
+                except BaseException as error:  # an interrupt too: it is raised below
+                    errors[index] = error
+
+    others = [
+        threading.Thread(target=copy_context().run, args=(work, left.pop), daemon=True)
+        for _ in range(min(cores(), _THREADS, len(tasks)) - 1)
+    ]
+    for thread in others:
+        thread.start()
+    try:
+        work(left.popleft)
+        for thread in others:
+            thread.join()
+    except BaseException as error:
+        errors[-1] = error  # no thread takes another task
+        raise
+    for index in range(min(errors, default=0)):
+        if index not in made:
+            tasks[index]()
+    if errors:
+        raise errors[min(errors)]
+    return [made[index] for index in range(len(tasks))]
 
 
 def in_shares(

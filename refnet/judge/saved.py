@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,16 +12,14 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import shipped
-from refnet.graph import SOURCE, Graph, interpret
+from refnet.graph import SOURCE, Graph
 from refnet.judge.spread import spread
-from refnet.judge.verdicts import Judgement, judge, root_mean_square
+from refnet.judge.sure import sure_verdict
+from refnet.judge.verdicts import Judgement, judge
 from refnet.network import Network
 from refnet.networks.build import build, find
 from refnet.networks.random import random_input, random_params
-from refnet.ops import CONVOLUTIONS
-from refnet.readings import fast
-from refnet.readings.bounds import Bound, Precision, bound
-from refnet.readings.carried import Sum, nothing, stored
+from refnet.readings.bounds import Precision, bound
 from refnet.readings.orders import ORDERS
 from refnet.threads import on_one_thread
 
@@ -35,7 +32,6 @@ AGREEMENT = 1e-11  # of the largest logit: what float64 runs of one network are 
 _FORMAT = "refnet outputs 1"
 _FILES = ("torchvision", "timm", "keras", "others", "segmentation")
 _STEP = 9  # of a map every ninth row and column is saved
-_WELL = 0.9  # of a bound that was made in float32
 _LOGITS = "head.flatten"
 
 
@@ -160,33 +156,5 @@ def judge_nodes(
     for node in graph.nodes:
         one, y = Graph(graph.recipe, (node,)), tensors[node.name]
         given = {name: tensors[name] for name in node.inputs}
-        if not (doubtful and _is_sure(one, params, given, y)):
+        if not (doubtful and sure_verdict(one, params, given, y)):
             yield node.name, judge(y, bound(one, params, given, precision))
-
-
-def _is_sure(one: Graph, params: Mapping[str, Array], given: Mapping[str, Array], y: Array) -> bool:
-    """Whether a float32 tensor is well within a bound, which is made in float32, of the exact result.
-
-    A bound is made of sums of positive terms. In float32 those of ten thousand terms are off by 6e-4, and the squares
-    of their results, which are in the rms, by a hundred times as much at the very most.
-    """
-    if y.dtype != np.float32:
-        return False
-    arrays = {name: np.asarray(params[name]) for name in one.params()}
-    exact = interpret(one, fast, *({n: x.astype(np.float64) for n, x in each.items()} for each in (arrays, given)))
-    made = _narrow(one, arrays, given, exact)
-    if made.shape != y.shape:
-        return False
-    exact -= y
-    error = np.abs(exact, dtype=np.float32, casting="same_kind")
-    return root_mean_square(error) <= _WELL * made.rms and bool((error <= _WELL * made.expected).all())
-
-
-def _narrow(one: Graph, params: Mapping[str, Array], given: Mapping[str, Array], exact: Array) -> Bound:
-    """A node's bound in float32; of a convolution without the squares of its terms, which only widen it."""
-    precision, (node,) = Precision.of("float32"), one.nodes
-    if node.op not in CONVOLUTIONS:
-        return bound(one, params, given, precision, dtype=np.float32)
-    A = interpret(one, fast, *({name: np.abs(x) for name, x in each.items()} for each in (params, given)))
-    zero, terms = nothing(A), math.prod(node.params["w"][1:]) + ("b" in node.params)
-    return Bound.of(stored(exact.astype(np.float32), Sum(terms, A, zero), zero, zero, zero, precision))

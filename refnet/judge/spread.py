@@ -8,6 +8,7 @@ refnet's own spread; it is a measurement, not a bound.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from refnet.network import Network
 from refnet.networks.rewrite import norms
 from refnet.readings.orders import ORDERS
+from refnet.shares import at_once
 
 __all__ = ["spread"]
 
@@ -35,9 +37,10 @@ def spread(net: Network, x: npt.NDArray[Any], last: str, orders: Mapping[str, An
     float, in units of the tensor
     """
     inside = {norm.name: conv for conv, norm in norms(net.graph).items()}
-    runs = [
-        np.asarray(next(y for node, y in each.steps(x, rules) if node.name == name), np.float64)
-        for each, name in ((net, last), (net.fold(), inside.get(last, last)))
-        for rules in orders.values()
-    ]
+
+    def made(each: Network, name: str, rules: Any) -> npt.NDArray[np.float64]:
+        return np.asarray(next(y for node, y in each.steps(x, rules) if node.name == name), np.float64)
+
+    both = ((net, last), (net.fold(), inside.get(last, last)))
+    runs = at_once([partial(made, *one, rules) for one in both for rules in orders.values()])
     return float((np.maximum.reduce(runs) - np.minimum.reduce(runs)).max())

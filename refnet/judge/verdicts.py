@@ -10,7 +10,7 @@ import numpy.typing as npt
 from refnet.readings.bounds import Bound
 from refnet.readings.bounds.pieces import BoundPiece, like
 
-__all__ = ["FAILING", "Judgement", "judge", "root_mean_square"]
+__all__ = ["FAILING", "Judgement", "is_exact", "judge", "root_mean_square"]
 
 Array = npt.NDArray[Any]
 
@@ -104,10 +104,10 @@ def _seen(candidate: Array, part: BoundPiece, squares: Array) -> _Seen:
     largest = float(error.max(initial=0.0))
     limits = part.limits if part.limits[0] is not part.limits[1] else part.limits[:1]
     ratios = [_ratio(error, limit, finite=bool(np.isfinite(largest))) for limit in limits]
-    return _Seen(ratios[0], ratios[-1], largest, _is_exact(candidate, part.y))
+    return _Seen(ratios[0], ratios[-1], largest, is_exact(candidate, part.y))
 
 
-def _is_exact(candidate: Array, y: Array) -> bool:
+def is_exact(candidate: Array, y: Array) -> bool:
     """Whether a part of a tensor is the exact result, rounded: of one that is not its last column says so soonest."""
     last = (..., slice(-1, None))
     with np.errstate(over="ignore"):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from refnet.bugs.narrow import first_channels
 from refnet.bugs.segments import Segment, limit, run
 from refnet.graph import SOURCE
+from refnet.judge.sure import sure_verdict
 from refnet.judge.verdicts import Judgement, judge
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
@@ -24,10 +25,11 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "lens", "says"]
+__all__ = ["fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "lens", "says", "surely"]
 
 Array = npt.NDArray[Any]
 
+_FLOAT32 = Precision.of("float32")
 # Until when a segment is judged by its bound. Tuned: a bound is a proof, a spread a measurement, so the bound is kept
 # for as long as it finds 97 of 100 of the mistakes that the spread finds. On the table in tests/judge/test_yardstick.py
 # each figure is the largest power of two, or of ten, for which that is so.
@@ -74,6 +76,15 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
     seen = lens(segment)
     return judge(seen(segment.candidate), _apart(seen(made.y), list(map(seen, runs))))._replace(yardstick="spread")
+
+
+def surely(segment: Segment, precision: Precision) -> str:
+    """The verdict on a short segment in float32 that is right beyond doubt, else ''; see `sure`."""
+    own = segment.precision or precision
+    if len(segment.graph) >= _SHORT or own != _FLOAT32 or segment.slack or segment.view is not None:
+        return ""
+    assert segment.candidate is not None
+    return sure_verdict(segment.graph, segment.params, segment.given, segment.candidate)
 
 
 def fits(segment: Segment, precision: Precision) -> bool:

@@ -7,7 +7,7 @@ mode, or its statistics were lost; weights that are spread exactly as an initial
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 
 _FEWEST = 500  # weights that a distribution is told from
 _AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the count: 1 in 100 drawn sets is above
+_PLACES = (-1.5, -0.75, -0.25, 0.25, 0.75, 1.5)  # in deviations, or of the edge, where most distributions differ
 _ALIKE = 0.9  # of the norms of a network that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
@@ -92,17 +93,22 @@ def _initialiser(unit: UnitArrays) -> bool:
     centred = abs(float(w.mean())) < 4 * spread / math.sqrt(w.size)
     if not centred:
         return False
-    if any(abs(spread / each - 1) < _NEAR for each in normals) and _statistic(np.sort(w / spread), _normal) < _AS_DRAWN:
+    if any(abs(spread / each - 1) < _NEAR for each in normals) and _is_spread(w / spread, _normal):
         return True  # else perhaps uniform: He's and LeCun's two draws have the same spread
-    return any(abs(edge / each - 1) < _NEAR for each in edges) and _statistic(np.sort(w / edge), _uniform) < _AS_DRAWN
+    return any(abs(edge / each - 1) < _NEAR for each in edges) and _is_spread(w / edge, _uniform)
 
 
-def _statistic(values: Array, distribution: Any) -> float:
-    """Kolmogorov and Smirnov: the largest distance between how values are spread and a distribution, times root n."""
+def _is_spread(values: Array, distribution: Callable[[Array], Array]) -> bool:
+    """Whether values are spread as a distribution, by Kolmogorov and Smirnov; one of a few places may say no at once.
+
+    Their statistic is the largest distance between the two, times root n; so it is nowhere farther.
+    """
     n = len(values)
-    expected = distribution(values)
-    above, below = np.arange(1, n + 1) / n - expected, expected - np.arange(n) / n
-    return math.sqrt(n) * float(max(above.max(), below.max()))
+    shares = np.array([np.count_nonzero(values <= place) for place in _PLACES]) / n
+    if math.sqrt(n) * float(np.abs(shares - distribution(np.array(_PLACES))).max()) >= _AS_DRAWN:
+        return False
+    before = np.arange(n) / n - distribution(np.sort(values))  # and 1 / n more at each value itself
+    return math.sqrt(n) * max(float(before.max()) + 1 / n, -float(before.min())) < _AS_DRAWN
 
 
 def _normal(x: Array) -> Array:

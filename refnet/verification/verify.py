@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.judge.budget import Search, SearchBudget
+from refnet.shares import at_once
 from refnet.threads import on_one_thread
 from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inputs, traced
 from refnet.verification.findings import HealthFinding
@@ -168,17 +170,25 @@ def verify(
     budget = SearchBudget(seconds, tell)
     steps, others = (_steps(side, contents) for side in (sides.copy, sides.original))
     values = tuple(match_arrays(sides, steps, others, budget))
-    x = inputs(sides.original)
-    first, twins = traced(sides.original, x), sides.twins
-    if sides.copy.graph.input_shape != sides.original.graph.input_shape:
-        second: Trace | Remark = Remark("size", {"file": sides.copy.path})
-    else:
-        second = first if twins and not isinstance(first, Remark) else traced(sides.copy, x)
+    x, twins = inputs(sides.original), sides.twins
+    first, second = _traces(sides, x)
     behaviour = behave(sides, x, first, second, _short(values), _moved(values))
-    own, other = (None if isinstance(trace, Remark) else trace for trace in (first, second))
-    health = examine(sides.original, own)
-    health += of_twin(health, sides.copy) if twins else examine(sides.copy, other)
+    looked = zip((sides.original,) if twins else (sides.original, sides.copy), (first, second), strict=False)
+    found = at_once([partial(examine, side, None if isinstance(y, Remark) else y) for side, y in looked])
+    health = [each for one in found for each in one]
+    health += of_twin(health, sides.copy) if twins else []
     return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search)
+
+
+def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Remark]:
+    """What both networks make of the probe, or why one does not; what twins make is the same."""
+    if sides.copy.graph.input_shape != sides.original.graph.input_shape:
+        return traced(sides.original, x), Remark("size", {"file": sides.copy.path})
+    if not sides.twins:
+        first, second = at_once([partial(traced, side, x) for side in (sides.original, sides.copy)])
+        return first, second
+    first = traced(sides.original, x)
+    return first, traced(sides.copy, x) if isinstance(first, Remark) else first
 
 
 def _moved(values: tuple[ArrayFinding, ...]) -> set[str]:

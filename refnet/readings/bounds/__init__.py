@@ -85,6 +85,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "bound",
+    "by_element",
     "clip",
     "concat",
     "conv2d",
@@ -110,6 +111,7 @@ __all__ = [
     "swish",
     "tanh",
     "thresholded_relu",
+    "within",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -164,9 +166,9 @@ def bound(
         found: Value = interpret(graph, rules, arrays, sources)
         return found
 
-    shape = None if loose else _by_element(graph, given)
+    shape = None if loose else by_element(graph, given)
     if shape is not None:
-        return Bound(shape, lambda where: made({n: x[_within(x, where)] for n, x in given.items()}), precision.span)
+        return Bound(shape, lambda where: made({n: x[within(x, where)] for n, x in given.items()}), precision.span)
     with np.errstate(over="ignore", invalid="ignore"):  # through many nodes a bound may grow beyond all numbers
         return Bound.of(made(given))
 
@@ -178,7 +180,7 @@ def _channels_last(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1), dtype).transpose(0, 3, 1, 2)
 
 
-def _by_element(graph: Graph, given: Mapping[str, npt.NDArray[Any]]) -> tuple[int, ...] | None:
+def by_element(graph: Graph, given: Mapping[str, npt.NDArray[Any]]) -> tuple[int, ...] | None:
     """The shape of a result of which each element is made of those at its own place alone, or None."""
     if any(node.op not in BY_ELEMENT or len(node.params.get("alpha", (1,))) > 1 for node in graph.nodes):
         return None
@@ -188,6 +190,6 @@ def _by_element(graph: Graph, given: Mapping[str, npt.NDArray[Any]]) -> tuple[in
     return shape if all(x.shape[1] == shape[1] for x in given.values()) else None
 
 
-def _within(x: npt.NDArray[Any], where: Where) -> Where:
+def within(x: npt.NDArray[Any], where: Where) -> Where:
     """The part of an input that a part of the result is made of; of a gate, the same for all pixels."""
     return tuple(slice(0, 1) if side == 1 else part for side, part in zip(x.shape, where, strict=True))

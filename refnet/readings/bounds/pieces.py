@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.readings.carried import Value, nothing
 from refnet.readings.precision import Precision
 
-__all__ = ["Bound", "BoundPiece", "Where", "like"]
+__all__ = ["Bound", "BoundPiece", "Where", "like", "pieces"]
 
 Array = npt.NDArray[Any]
 Where = tuple[slice, ...]
@@ -93,17 +93,8 @@ class Bound:
             return BoundPiece(self._made(where), self._span)
 
     def pieces(self) -> list[Where]:
-        """Indices of the pieces that a map (N, C, H, W) is looked at in: images, or rows of them; else of all of it."""
-        if math.prod(self.shape) <= _LARGE or len(self.shape) != 4:
-            return [tuple(slice(0, side) for side in self.shape)]
-        N, C, H, W = self.shape
-        rows = min(H, max(1, _PIECE // (C * W)))
-        images = max(1, _PIECE // (C * H * W)) if rows == H else 1
-        return [
-            (slice(n, min(n + images, N)), slice(0, C), slice(h, min(h + rows, H)), slice(0, W))
-            for n in range(0, N, images)
-            for h in range(0, H, rows)
-        ]
+        """Indices of the pieces that it is looked at in."""
+        return pieces(self.shape)
 
     @cached_property
     def is_one(self) -> bool:
@@ -177,6 +168,20 @@ class Bound:
             if whole is None:
                 y[where] = part.y
         return y, self.measured(variance)
+
+
+def pieces(shape: tuple[int, ...]) -> list[Where]:
+    """Indices of the pieces that a map (N, C, H, W) is looked at in: images, or rows of them; else of all of it."""
+    if math.prod(shape) <= _LARGE or len(shape) != 4:
+        return [tuple(slice(0, side) for side in shape)]
+    N, C, H, W = shape
+    rows = min(H, max(1, _PIECE // (C * W)))
+    images = max(1, _PIECE // (C * H * W)) if rows == H else 1
+    return [
+        (slice(n, min(n + images, N)), slice(0, C), slice(h, min(h + rows, H)), slice(0, W))
+        for n in range(0, N, images)
+        for h in range(0, H, rows)
+    ]
 
 
 def like(part: Array, shape: tuple[int, ...], dtype: npt.DTypeLike | None = None) -> Array:
