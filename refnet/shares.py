@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from refnet import child
 
-__all__ = ["at_once", "cores", "in_shares"]
+__all__ = ["at_once", "cores", "in_shares", "shares_begun"]
 
 T = TypeVar("T")
 _THREADS = 4  # at most: each has some arrays of its own
@@ -86,7 +86,20 @@ def in_shares(
     jobs: int | None = None,
     tell: Callable[[int, int], object] | None = None,
 ) -> list[Any]:
-    """What a function returns for each of some shares, in order.
+    """What a function returns for each of some shares, in order; arguments are those of `shares_begun`."""
+    with shares_begun(function, given, count, jobs, tell) as rest:
+        return rest()
+
+
+@contextlib.contextmanager
+def shares_begun(
+    function: Callable[[Any, int, int], Any],
+    given: Any,
+    count: int,
+    jobs: int | None = None,
+    tell: Callable[[int, int], object] | None = None,
+) -> Iterator[Callable[[], list[Any]]]:
+    """A block during which other processes work on some shares; what it yields works on the rest and returns all.
 
     Parameters
     ----------
@@ -94,7 +107,7 @@ def in_shares(
     given : whatever can be pickled
     count : how many shares
     jobs : how many processes, this one among them, by default one for each share; each has what it is given, and
-        imports, for itself. Each begins with a share of its own
+        imports, for itself. Each begins with a share of its own, this one with the first
     tell : is given how many shares are done and how many there are, as that goes on
 
     Raises
@@ -105,7 +118,8 @@ def in_shares(
     jobs = min(count, jobs or count)
     turns = _Turns(count, jobs)
     helpers = [_Helper(function, given, first, turns) for first in range(1, jobs)] if child.is_startable() else []
-    try:
+
+    def rest() -> list[Any]:
         for share in turns.of(0) if helpers else range(count):
             turns.done(share, function(given, share, count))
             if tell is not None:
@@ -117,6 +131,9 @@ def in_shares(
                 raise turns.error
             turns.done(share, function(given, share, count))  # what a lost process had
         return [turns.made[share] for share in range(count)]
+
+    try:
+        yield rest
     finally:
         for helper in helpers:
             helper.end()

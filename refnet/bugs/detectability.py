@@ -6,8 +6,10 @@ on all of it, then on the other images. Most are seen at once, and what is asked
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -24,14 +26,16 @@ from refnet.bugs.sites import VISIBLE, rms, rms_moved, segments
 from refnet.graph import SOURCE, Graph
 from refnet.network import Network
 from refnet.readings.bounds import Bound, Precision
-from refnet.shares import in_shares
+from refnet.shares import shares_begun
 
-__all__ = ["Detectability", "detectability"]
+__all__ = ["Detectability", "detectability", "detectability_begun"]
 
 Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
 _LARGE, _CHANNELS = 1 << 14, 16  # elements of a tensor, and channels of it, so that a part of it takes less time
+_NODE = 1 << 16  # elements that take as long as what a node takes whatever its size
+_BESIDES = 0.12  # of the work on all blocks: what a golden pack takes to be made and written
 _PART, _SURE = 8, 2.0  # which part of the channels is tried first, and how much more than enough it has to move
 
 
@@ -78,10 +82,26 @@ def detectability(net: Network, x: Array, *, jobs: int = 1) -> list[Detectabilit
     run, which takes as long as all else: they show where their bound is that much wider than float32's. Where only
     some images have what a bug needs, the bug moves the others by nothing.
     """
+    with detectability_begun(net, x, jobs=jobs) as rest:
+        return rest()
+
+
+@contextmanager
+def detectability_begun(net: Network, x: Array, *, jobs: int) -> Iterator[Callable[[], list[Detectability]]]:
+    """A block during which other processes are at it; what it yields does the rest and returns all.
+
+    This process has fewer of the blocks than the others, so that it can do something else in the block.
+    """
     x = net.checked(x)
-    seen: _Sites = {}
+    given = net.graph, dict(net.params), x, _owners(Parts(net.graph), jobs)
     # One share each: the later of more shares would run again all that lies before them.
-    for sites in in_shares(sites_of_share, (net.graph, dict(net.params), x), jobs):
+    with shares_begun(sites_of_share, given, jobs) as rest:
+        yield lambda: _merged(rest())
+
+
+def _merged(shares: Iterable[_Sites]) -> list[Detectability]:
+    seen: _Sites = {}
+    for sites in shares:
         for key, site in sites.items():  # what two shares have is the earlier segment's
             if key not in seen or site.segment < seen[key].segment:
                 seen[key] = site
@@ -89,18 +109,33 @@ def detectability(net: Network, x: Array, *, jobs: int = 1) -> list[Detectabilit
     return [_reported(bug, {key: site for key, site in order if key[0] == bug.id}) for bug in REPLAYED]
 
 
-def sites_of_share(given: tuple[Graph, dict[str, Array], Array], share: int, of: int) -> _Sites:
+def _owners(parts: Parts, jobs: int) -> tuple[int, ...]:
+    """By block, which share it is of; what ends a network counts as one block more.
+
+    A block takes as long as it has elements and nodes. The first process has fewer of them, for what it does besides.
+    """
+    ends = {each.end for each in parts.blocks}
+    costs = [0]
+    for node in parts.graph.nodes:
+        costs[-1] += _NODE + math.prod(parts.sizes[node.name])
+        if node.name in ends:
+            costs.append(0)
+    middles = (np.cumsum(costs) - np.array(costs) / 2) / sum(costs)
+    return tuple(np.clip((middles + _BESIDES) * jobs / (1 + _BESIDES), 0, jobs - 1).astype(int).tolist())
+
+
+def sites_of_share(given: tuple[Graph, dict[str, Array], Array, tuple[int, ...]], share: int, of: int) -> _Sites:
     """The places that the blocks of one share have."""
-    graph, params, x = given
+    graph, params, x, owners = given
     net, parts = Network(graph, params), Parts(graph)
     explained: dict[int, float] = {}  # by segment, squares of what rounding may move, of all images
     for image in range(1, len(x)):
-        for index, segment in _segments(net, parts, x[image : image + 1], share, of):
+        for index, segment in _segments(net, parts, x[image : image + 1], owners, share):
             explained[index] = explained.get(index, 0.0) + _honest(segment)[1] ** 2
     seen: _Sites = {}
     for image in range(len(x)):
         known: set[tuple[Any, ...]] = set()
-        for index, segment in _segments(net, parts, x[image : image + 1], share, of):
+        for index, segment in _segments(net, parts, x[image : image + 1], owners, share):
             y: Array | None = None
             if not image:
                 y, rounding = _honest(segment)
@@ -118,7 +153,7 @@ def _reported(bug: Bug, sites: Mapping[tuple[Any, ...], _Site]) -> Detectability
     return Detectability(bug, len(sites), tuple(site.mistake for site in sites.values() if not site.visible))
 
 
-def _segments(net: Network, parts: Parts, x: Array, share: int, of: int) -> Iterator[tuple[int, Segment]]:
+def _segments(net: Network, parts: Parts, x: Array, owners: Sequence[int], share: int) -> Iterator[tuple[int, Segment]]:
     """The segments of some blocks that follow one another, and their places among all; what lies behind is not run."""
     tensors = chain([(SOURCE, x)], ((node.name, y) for node, y in net.steps(x)))
     ends, block = {each.end for each in parts.blocks}, 0
@@ -127,10 +162,9 @@ def _segments(net: Network, parts: Parts, x: Array, share: int, of: int) -> Iter
         if last in ends and segment.end != last:
             block += 1
         last = segment.end
-        own = block * of // (len(ends) + 1)  # what begins and ends a network counts as one block more
-        if own > share:
+        if owners[block] > share:
             return
-        if own == share:
+        if owners[block] == share:
             yield index, segment
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.detectability import detectability
+from refnet.bugs.detectability import detectability_begun
 from refnet.cli.common import (
     Command,
     checkpoint_of,
@@ -89,17 +91,18 @@ def _run(options: argparse.Namespace) -> int:
     net, x, source = _input(options, net)
     if options.fold:
         net = net.fold()
-    write_pack(
-        net,
-        x,
-        options.pack,
-        dtype=options.dtype,
-        layout=options.layout,
-        only=options.only,
-        format=options.format,
-        origin={"weights": weights, "input": source, "folded": options.fold},
-        extra={} if options.no_detectability else _detectability(net, x, _jobs(options, x)),
-    )
+    with nullcontext(dict) if options.no_detectability else _detectability(net, x, _jobs(options, x)) as last:
+        write_pack(
+            net,
+            x,
+            options.pack,
+            dtype=options.dtype,
+            layout=options.layout,
+            only=options.only,
+            format=options.format,
+            origin={"weights": weights, "input": source, "folded": options.fold},
+            last=last,
+        )
     _report(options, net, x)
     return 0
 
@@ -111,10 +114,11 @@ def _jobs(options: argparse.Namespace, x: Array) -> int:
     return min(_MOST_JOBS, cores()) if x.size >= _WORTH_JOBS else 1
 
 
-def _detectability(net: Network, x: Array, jobs: int) -> dict[str, Any]:
-    """What this input with these weights could show of each bug, for the manifest."""
-    found = detectability(net.astype(np.float32), x.astype(np.float32), jobs=jobs)
-    return {"detectability": detectability_rows(found)}
+@contextmanager
+def _detectability(net: Network, x: Array, jobs: int) -> Iterator[Callable[[], dict[str, Any]]]:
+    """What this input with these weights could show of each bug, for the manifest: looked for while it is written."""
+    with detectability_begun(net.astype(np.float32), x.astype(np.float32), jobs=jobs) as rest:
+        yield lambda: {"detectability": detectability_rows(rest())}
 
 
 def _network(options: argparse.Namespace) -> tuple[Network, Origin]:

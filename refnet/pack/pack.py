@@ -8,7 +8,7 @@ manifest anywhere is refused. The format is specified in docs/pack-format.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -48,6 +48,7 @@ def write_pack(
     format: str = "npy",  # noqa: A002
     origin: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    last: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Run a network in float64 and write every tensor, rounded once, as a golden pack.
 
@@ -62,6 +63,7 @@ def write_pack(
     format : 'npy', 'raw', 'safetensors' or 'c' (arrays to compile; `read_pack` does not read these back)
     origin : where weights and input are from, as JSON, for the manifest; by default nothing is said
     extra : further JSON entries for the manifest
+    last : makes more of them, when all arrays are written
 
     Raises
     ------
@@ -91,9 +93,9 @@ def write_pack(
     if taken := [key for key in extra or {} if key in (*first, "params", "tensors")]:
         raise RequestError(f"extra: {taken[0]!r} is an entry of every manifest already")
     first |= extra or {}
-    if net.folded:  # a port that folds by itself rounds in proportion to these
-        first["folded"] = {conv: [float(f"{term:.3g}") for term in terms] for conv, terms in net.folded.items()}
-    json.dumps(first, allow_nan=False)  # what is no JSON fails now, not after the work
+    terms = {conv: [float(f"{term:.3g}") for term in each] for conv, each in net.folded.items()}
+    folded = {"folded": terms} if terms else {}  # a port that folds by itself rounds in proportion to these
+    json.dumps({**first, **folded}, allow_nan=False)  # what is no JSON fails now, not after the work
     planned = {
         "params": net.graph.params(),
         "tensors": {name: laid_out((len(x), *every[name]), layout) for name in kept},
@@ -106,7 +108,7 @@ def write_pack(
                 if node.name in planned["tensors"]:
                     tensors[node.name] = {**out.add("tensors", node.name, _stored(y, layout)), "op": node.op}
                 del y  # or it would outlive the next node's run
-        manifest = {**first, "params": entries, "tensors": tensors}
+        manifest = {**first, **last(), **folded, "params": entries, "tensors": tensors}
         (folder / MANIFEST).write_text(manifest_text(manifest), encoding="ascii")
 
 
