@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from sharing import share_of
 
 from refnet import child, shares
-from refnet.shares import in_shares
+from refnet.shares import at_once, in_shares
 
 HERE = os.path.dirname(__file__)
 
@@ -136,3 +137,35 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_tasks_at_once_give_what_each_returns_in_order(monkeypatch):
+    monkeypatch.setattr(shares, "cores", lambda: 3)
+    here = threading.get_ident()
+    tasks = [lambda index=index: (time.sleep(0.01), index, threading.get_ident()) for index in range(9)]
+    made = at_once(tasks)
+    assert [row[1] for row in made] == list(range(9))
+    assert here in {row[2] for row in made}
+    assert 1 < len({row[2] for row in made}) <= 3
+
+
+def test_of_tasks_that_raise_the_error_of_the_first_is_raised_whichever_was_sooner(monkeypatch):
+    monkeypatch.setattr(shares, "cores", lambda: 2)
+
+    def slow():
+        time.sleep(0.05)
+        raise ValueError("first")
+
+    def quick():
+        raise ValueError("last")
+
+    with pytest.raises(ValueError, match="first"):
+        at_once([lambda: 1, slow, quick])
+    with pytest.raises(ValueError, match="first"):
+        at_once([slow, lambda: 1, quick])
+
+
+def test_tasks_at_once_have_numpys_way_with_errors_of_who_asks(monkeypatch):
+    monkeypatch.setattr(shares, "cores", lambda: 2)
+    with np.errstate(over="ignore"):
+        assert [way["over"] for way in at_once([lambda: (time.sleep(0.01), np.geterr())[1]] * 4)] == ["ignore"] * 4
