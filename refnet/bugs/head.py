@@ -32,6 +32,25 @@ def head_bn(segment: Segment) -> Iterator[Change]:
             yield Change(node.name, f"{eps:g}", {"eps": eps}, nodes={node.name: (bare, normed)})
 
 
+# What dropout keeps of its input's size where it scales when it should not, and its inverse.
+_KEPT = (0.8, 1.25, 0.5, 2.0, 0.9, 1 / 0.9, 0.7, 1 / 0.7)
+
+
+def head_dropout(segment: Segment) -> Iterator[Change]:
+    """dropout that scales what a linear layer reads.
+
+    By the share that it keeps, as it was first described, where training has scaled already; or by its inverse.
+
+    Source: https://github.com/keras-team/keras/issues/3305
+    """
+    dense = {node.name for node in segment.parts.dense}
+    for node in segment.nodes("pointwise_conv2d"):
+        for factor in _KEPT if node.name in dense and node.inputs[0] in segment.sizes else ():
+            kept = Node(f"{node.name}.kept", "affine", node.inputs, {}, {"slope": factor, "offset": 0.0})
+            read = replace(node, inputs=(kept.name,))
+            yield Change(node.name, f"{factor:.3g}", {"factor": factor}, nodes={node.name: (kept, read)})
+
+
 def head_act_pool(segment: Segment) -> Iterator[Change]:
     """the head's activation after the pool."""
     head = segment.parts.head

@@ -47,6 +47,8 @@ RULES: Mapping[str, Rule] = {
     "caffe": lambda pixels, own: pixels - column((123.68, 116.779, 103.939)),
     "caffe-scaled": lambda pixels, own: (pixels - column((123.68, 116.78, 103.94))) * 0.017,
     "reversed": lambda pixels, own: (pixels / own.scale - column(own.mean[::-1])) / column(own.std[::-1]),
+    "mean reversed": lambda pixels, own: (pixels / own.scale - column(own.mean[::-1])) / column(own.std),
+    "std reversed": lambda pixels, own: (pixels / own.scale - column(own.mean)) / column(own.std[::-1]),
     # The network's own constants, by steps in another order, left out or made twice.
     "scale last": lambda pixels, own: _normalised(pixels, own) / own.scale,
     "no scale": lambda pixels, own: _normalised(pixels, own),

@@ -130,12 +130,26 @@ def _divided(segment: Segment, node: Node, found: float) -> Iterator[tuple[float
         yield count / divisor, Mistake("pool-divisor", node.name, f"{divisor}", facts)
 
 
+def _swished(node: Node, factor: float) -> tuple[Node, ...]:
+    whole = replace(node, name=f"{node.name}.whole")
+    return whole, Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
+
+
+def _swish_divisors(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
+    """By what a hard swish divides; or what it multiplies by in place of a sixth, in a few figures."""
+    if found > 0:
+        for divisor in dict.fromkeys((*(1 / each for each in _figures(found / 6)), *_figures(6 / found))):
+            if divisor not in (1.0, 6.0):
+                yield 6 / divisor, Mistake("hswish-divisor", node.name, f"{divisor:g}", {"found": divisor})
+
+
 KNOBS = (
     Knob("bn-eps", ("batch_norm",), lambda node: float(node.attrs["eps"]), 1e-5, _normed, _eps),
     Knob("act-curve", ("relu", "relu6"), lambda _: 0.0, 1e-2, _leaky, _below),
     Knob("act-curve", ("relu6",), lambda _: 0.0, 1e-2, _capped, _below_capped),
     Knob("act-curve", ("relu6",), lambda _: 6.0, 1e-1, _cut, _ended),
     Knob("act-curve", ("hard_sigmoid",), lambda node: float(node.attrs["slope"]), 1e-2, _steeper, _sloped),
+    Knob("hswish-divisor", ("hard_swish",), lambda _: 1.0, 1e-2, _swished, _swish_divisors),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _branch, _branches),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _shortcut, _shortcuts),
     Knob("pool-divisor", ("avg_pool2d",), lambda _: 1.0, 1e-2, _pooled, _divided),

@@ -161,9 +161,10 @@ def _elementwise(node: Node) -> bool:
 
 
 def resize_corners(segment: Segment) -> Iterator[Change]:
-    """other alignment of corners.
+    """other alignment of corners, or the nearest pixel.
 
-    Corners are aligned where they are not, or the reverse; or neither corners nor centres, as TensorFlow 1 has it.
+    Corners are aligned where they are not, or the reverse; or neither corners nor centres, as TensorFlow 1 has it; or
+    nothing is mixed at all.
 
     Source: https://github.com/pytorch/pytorch/issues/10604
     """
@@ -173,6 +174,9 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
         yield Change(node.name, str(other), {"found": other, "known": not other}, nodes=nodes)
         legacy = with_op(node, "resize_legacy", size=node.attrs["size"])
         yield Change(node.name, "asymmetric", nodes=legacy)
+        for form, centre in (("nearest", False), ("nearest centre", True)):
+            attrs = {"size": node.attrs["size"], "align_corners": False, "half_pixel": centre}
+            yield Change(node.name, form, nodes=with_op(node, "resize_nearest", **attrs))
 
 
 def flatten_order(segment: Segment) -> Iterator[Change]:

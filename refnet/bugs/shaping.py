@@ -30,8 +30,12 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
         own = node.attrs["stride"]
         for other in ((1, 1), (2, 2), (2, 1), (1, 2)):
             if other != own and (1 in own or other == (1, 1)):
-                facts = {"found": other, "known": own}
+                facts = {"found": other, "known": own, "padded": ()}
                 yield from _reshaped(segment, node, f"{own}>{other}", facts, stride=other)
+                even = tuple((side // 2, side // 2) for side in node.params["w"][-2:])
+                if other == (1, 1) and even != node.attrs["pad"] and node.attrs["dilation"] == (1, 1):
+                    around = {**facts, "padded": even}
+                    yield from _reshaped(segment, node, f"{own}>{other} even", around, stride=other, pad=even)
 
 
 def pad_amount(segment: Segment) -> Iterator[Change]:

@@ -8,41 +8,37 @@ A segment is looked at in steps, the likeliest mistakes first: `search` takes al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from refnet.bugs.catalogue import BUGS, LATE
+from refnet.bugs.catalogue import BUGS, LATE, Bug
 from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.knobs import KNOBS
-from refnet.bugs.overflow import overflows
-from refnet.bugs.regions import regions
 from refnet.bugs.segments import Segment, limit
 from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe, share_off
+from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.table import is_saturated
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
-from refnet.judge.yardstick import fits, is_refuted, judge_cause, judge_segment
+from refnet.judge.yardstick import is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
-__all__ = ["Cause", "Diagnosis", "diagnose", "overflown"]
+__all__ = ["Cause", "Diagnosis", "diagnose"]
 
 # How many changes are taken for the first of two. Tuned, on the table in tests/judge/test_pairs.py: of two bugs in a
 # unit one is among the ten that leave least of the error.
 _PAIRED = 10
-# In what order a long segment's places are looked at: by how often ports are wrong in what a room of bugs is about.
-_ORDER = ("norms", "activations", "padding", "blocks", "head", "shaping", "sampling", "weights")
-_LIKELY = tuple(sorted(EXACT, key=lambda bug: _ORDER.index(bug.group) if bug.group in _ORDER else len(_ORDER)))
 # In a long segment, what share of the error a way may leave to be held to the spread: the smallest power of ten that
 # leaves out no mistake that shows; and what share two effects must explain together to be run as a pair: the largest
 # tenth that keeps 19 of 20. Both tuned, on the tables in tests/judge/test_long.py.
-_NEAR, _PLANE = 1e-2, 0.4
+_NEAR, _PLANE = 1e-2, 0.5
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
 _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
@@ -224,15 +220,18 @@ class Diagnosis:
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
+        yield self._one_by_one(ways, FREQUENT, RARER)
         yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
         yield self._close([*self._solved(ways), *ways.everywhere(LATE), *ways.singles(LATE, at=last)])
-        yield self._close([*ways.of_kinds((*EXACT, *LOOSE)), *self._solved(ways, kinds=True)])
-        yield self._one_by_one(ways)
+        kinds = [*ways.of_kinds((*EXACT, *LOOSE))]
+        yield self._close([*kinds, *self._solved(ways, kinds=True)])
+        yield self._one_by_one(ways, RARER, FREQUENT)
         yield self._close(list(ways.singles(LOOSE)))
         first += [*ways.slow()]
         yield self._close(first)
-        yield self._close(list(ways.begun(first)))
+        for begun in ways.begun([*first, *kinds]):
+            yield self._close(begun)
         yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
 
     def _solved(self, ways: Ways, *, kinds: bool = False) -> Iterator[Way]:
@@ -271,10 +270,11 @@ class Diagnosis:
             forms = {mistake.form for cause in found for mistake in cause.mistakes if mistake.bug == bug}
             yield from self._close(list(ways.of_kinds([BUGS[bug]], forms)))
 
-    def _one_by_one(self, ways: Ways) -> Iterator[Cause]:
-        """Every change at one place; once one fits, no more than the others at its place."""
+    def _one_by_one(self, ways: Ways, bugs: Sequence[Bug], others: Sequence[Bug]) -> Iterator[Cause]:
+        """Every change at one place; once one fits, no more than all others at its place."""
         fit: list[str] = []
-        for way in ways.singles(_LIKELY, at=fit):
+        tied = (way for _ in (0,) if fit for way in ways.singles(others, at=fit))
+        for way in itertools.chain(ways.singles(bugs, at=fit), tied):
             for cause in self._close([way]):
                 fit[:] = cause.nodes
                 yield cause
@@ -359,33 +359,3 @@ def _is_same(one: Cause, other: Cause) -> bool:
 
 def _exact(way: Way) -> bool:
     return any(bug.id == way.mistake.bug for bug in EXACT)
-
-
-def overflown(segment: Segment, precision: Precision) -> list[Cause]:
-    """What explains the elements of a tensor that are not finite though its inputs are.
-
-    Sums, of the shortest format; else a part that is never written.
-    """
-    assert segment.candidate is not None
-    infinite = ~np.isfinite(segment.candidate)
-    for store in ("float16", "float32"):
-        fits = (
-            each.change
-            for each in overflows(segment, store)
-            if (each.surely <= infinite).all() and (infinite <= each.perhaps).all()
-        )
-        first = {change.node: change for change in reversed([*fits])}  # by each node in the likeliest way
-        if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in first.values()]:
-            return found[::-1]
-    return list(_unset(segment, infinite, precision))[:1]
-
-
-def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
-    """A part that is not finite at all, if what lies around it is right."""
-    candidate = np.asarray(segment.candidate)
-    for part in regions(infinite):
-        if part.form != "all" and infinite[part.mask].all() and part.mask.shape == segment.result.shape:
-            around = np.where(part.mask, segment.result, np.where(infinite, 0, candidate))
-            if fits(replace(segment, candidate=around), precision):
-                mistake = Mistake("never-written", segment.end, f"{part.form} nan", part.facts)
-                yield Cause((mistake,), Judgement("nonfinite"))

@@ -206,13 +206,17 @@ class Ways:
         made = {node.name: knob.nodes(node, number) for node in nodes}
         return self.segment.changed(Change(nodes[0].name, nodes=made))
 
-    def begun(self, whole: Iterable[Way]) -> Iterator[Way]:
-        """The same change from one block on, or up to one: the likeliest first, by how much it explains everywhere."""
-        shares = {way.key: _share(self.error, way.effect) for way in whole if way.extent and way.extent.scope == ALL}
-        for (bug_id, form, _), share in sorted(shares.items(), key=lambda item: -item[1]):
-            if share >= _SHARE:
-                changes = self._placed(BUGS[bug_id]).get(form, {})
-                yield from self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes)))
+    def begun(self, whole: Iterable[Way]) -> Iterator[list[Way]]:
+        """The same change from one block on, or up to one, at all of its places or at those of a kind.
+
+        The likeliest first, by how much it explains at all of these; what is of one kind, together.
+        """
+        shares = {way.key: (_share(self.error, way.effect), way.extent.nodes) for way in whole if way.extent}
+        for (bug_id, form, _), (share, nodes) in sorted(shares.items(), key=lambda item: -item[1][0]):
+            placed = self._placed(BUGS[bug_id]).get(form, {})
+            changes = {node: placed[node] for node in nodes if node in placed}
+            if share >= _SHARE and changes:
+                yield list(self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes))))
 
     def on_top(self, first: Way, bugs: Iterable[Bug], is_open: Callable[[Segment], bool]) -> Iterator[Way]:
         """Every change at one place beside another one, if it can explain what that leaves; those that come closer.

@@ -69,7 +69,7 @@ _PORT: _Words = {
     "dilation": "the dilation is {found} instead of {known}",
     "pool-count": "the average counts one row of padding on each side",
     "stride-dilated": "the kernel is spread by a dilation of {found}, and the stride {known} is left out",
-    "stride-changed": "the stride is {found} instead of {known}",
+    "stride-changed": "the stride is {found} instead of {known}{padded}",
     "pad-amount": "the padding is {found} instead of {known}",
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
     "pool-fixed": {
@@ -84,6 +84,8 @@ _PORT: _Words = {
         "True": "align_corners is {found} instead of {known}",
         "False": "align_corners is {found} instead of {known}",
         "asymmetric": "it is sampled asymmetrically: at p n / P, not at centres of pixels",
+        "nearest": "the nearest pixel is taken, at floor(p n / P)",
+        "nearest centre": "the nearest pixel is taken",
     },
     "lraspp-pool": {
         "fixed": "the gate pools {windows} points at strides of {steps}, not the whole map",
@@ -160,6 +162,7 @@ _PORT: _Words = {
     | {f"{act} after": "{act} is applied after the shortcut is added" for act in _ACTS},
     "expand-extra": "an expansion's {act} is run in a block that has no expansion",
     "head-bn": "an untrained batch norm (eps {eps:g}) follows",
+    "head-dropout": "what it reads is multiplied by {factor}, as by dropout that scales when it should not",
     "head-act-pool": "the activation comes after the pool, not before it",
     "head-hidden-act": "the hidden layer's activation is {found} instead of {known}",
     "bias-missing": _NO_BIAS,
@@ -263,6 +266,8 @@ def _fact(key: str, value: Any) -> Any:
             return f"[{'; '.join(' '.join(f'{each:.4g}' for each in row) for row in value)}]"
         case "offset":
             return f" {'plus' if value > 0 else 'minus'} {abs(value):.6g}" if value else ""
+        case "padded":
+            return f", padded {_fact('known', value)} as such a layer is" if value else ""
         case "first":
             return f"[{', '.join(map(str, value))}]"
         case "found" | "known" if isinstance(value, tuple) and value[0] == value[1]:

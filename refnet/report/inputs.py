@@ -23,6 +23,8 @@ _RULES = {
     "caffe": "only the mean of the colours is subtracted, (123.68, 116.779, 103.939)",
     "caffe-scaled": "the pixels are (pixel - (123.68, 116.78, 103.94)) * 0.017",
     "reversed": "mean and standard deviation are applied in the order blue, green, red",
+    "mean reversed": "the mean is applied in the order blue, green, red",
+    "std reversed": "the standard deviation is applied in the order blue, green, red",
     "scale last": "mean and standard deviation are applied to pixels that are divided only after them",
     "no scale": "mean and standard deviation are applied to pixels that are not divided",
     "scale twice": "the pixels are divided twice before mean and standard deviation",

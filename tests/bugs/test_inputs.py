@@ -162,6 +162,11 @@ MADE = {
         lambda p, x, own: p / 255 / column(*own.std) - column(*own.mean),
         "the pixels are divided by the standard deviation before the mean is subtracted",
     ),
+    "one constant in the other order": (
+        V2,
+        lambda p, x, own: (p / 255 - column(*own.mean)) / column(*own.std[::-1]),
+        "the standard deviation is applied in the order blue, green, red",
+    ),
     "each image by itself": (
         V2,
         lambda p, x, own: (p - p.mean()) / p.std(),

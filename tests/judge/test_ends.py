@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut, run
+from refnet.bugs.systematic import changed_at, changes_by_place
+from refnet.graph import SOURCE
+from refnet.judge.budget import SearchBudget
+from refnet.judge.ways import Ways
 from refnet.pack.vendors import by_vendor
 from refnet.report.comparison import cause_sentence, feature_sentence
 
@@ -83,3 +90,38 @@ def test_a_vendors_name_alone_says_whose_tensor_it_is(pack):
     found = compare(pack, {"features.0.2": NET.trace(X.clip(0, 1))["stem.act"]}, partial=True)
     assert found.wrong()[0] == "stem.act"
     assert said(found) == ["the input is clipped to [0, 1]"]
+
+
+def changed(bug, form, *nodes):
+    """Logits of a port that has a mistake at some nodes."""
+    whole = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X}, judged=False)
+    places = changes_by_place(BUGS[bug], whole)[form]
+    _, wrong = changed_at(BUGS[bug], whole, form, {node: places[node] for node in nodes})
+    return run(wrong).astype(np.float32)
+
+
+ENDS = {
+    "dropout that scales": (
+        ("head-dropout", "0.8", "head.logits"),
+        "what it reads is multiplied by 0.8, as by dropout",
+    ),
+    "a shortcut": (("shortcut-missing", "", "block12.add"), "the shortcut is left out"),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_from_logits_alone_is_said(pack, case):
+    where, words = ENDS[case]
+    assert said(compare(pack, {"logits": changed(*where)}))[0].startswith(words)
+
+
+def test_a_mistake_in_layers_of_a_kind_from_a_block_on_is_run():
+    """In all depthwise layers from block 9 on, and in no other layer there."""
+    nodes = tuple(f"block{index}.depthwise.act" for index in range(9, 18))
+    y = changed("relu6-relu", "relu", *nodes)
+    segment = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X, GRAPH.output: y})
+    ways = Ways(segment, SearchBudget(), long=True)
+    begun = [way for each in ways.begun(list(ways.of_kinds([BUGS["relu6-relu"]]))) for way in each]
+    best = min(begun, key=lambda way: way.residual)
+    assert best.extent.nodes == nodes
+    assert best.residual < 1e-3 * ways.before

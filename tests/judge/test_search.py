@@ -199,7 +199,7 @@ def test_honest_runs_are_made_until_they_tell(off, count, verdict, monkeypatch):
     monkeypatch.setattr(yardstick, "lens", lambda segment: lambda y: y)
     monkeypatch.setattr(yardstick, "run", lambda segment: y)
     monkeypatch.setattr(yardstick, "_runs", runs)
-    segment = SimpleNamespace(precision=None, candidate=y + off)
+    segment = SimpleNamespace(precision=None, candidate=y + off, slack={}, given={})
     found = yardstick.judge_cause(segment, FLOAT32, "spread", lambda: None)
     assert (found.verdict, found.yardstick, len(made)) == (verdict, "spread", count)
 
