@@ -27,8 +27,10 @@ from refnet.bugs import (
     head,
     inputs,
     joins,
+    kernels,
     knobs,
     leftovers,
+    norm_forms,
     norms,
     overflow,
     pad_rules,
@@ -54,7 +56,7 @@ _INPUTS = (inputs, decoding, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)
-_ODD = (joins, curves, buffers, knobs)
+_ODD = (joins, norm_forms, kernels, curves, buffers, knobs)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

@@ -1,9 +1,10 @@
-"""Bugs of sums of two tensors: other weights than one and one, or another tensor. Tried where nothing else fits."""
+"""Bugs of sums of two tensors, other weights or another tensor, and of pools. Tried where nothing else fits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,3 +86,23 @@ def join_elsewhere(segment: Segment) -> Iterator[Change]:
                     facts = {"found": name, "known": node.inputs[side]}
                     given = {name: y}
                     yield Change(node.name, name, facts, nodes={node.name: (added,)}, given=given, lone=True)
+
+
+def pool_elsewhere(segment: Segment) -> Iterator[Change]:
+    """a pool of another tensor.
+
+    Squeeze-and-excite that reads what stands before the depthwise convolution, or what it scales in the end.
+    """
+    node, t = segment.graph.nodes[-1], segment.candidate
+    if t is None or node.op != "avg_pool2d" or t.ndim != 4 or t.shape != segment.result.shape:
+        return
+    t = t.astype(np.float64)
+    most = _NEAR * float(np.linalg.norm(t - segment.result))
+    for name, y in segment.available.items():
+        if name in node.inputs or name == node.name or y.ndim != 4 or y.shape[:2] != t.shape[:2] or y.size == t.size:
+            continue
+        if float(np.linalg.norm(t - y.mean(axis=(2, 3), keepdims=True, dtype=np.float64))) < most:
+            kernel = (y.shape[2], y.shape[3])
+            pool = replace(node, inputs=(name,), attrs={**node.attrs, "kernel": kernel})
+            facts = {"found": name, "known": node.inputs[0]}
+            yield Change(node.name, name, facts, nodes={node.name: (pool,)}, given={name: y}, lone=True)

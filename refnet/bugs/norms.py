@@ -166,7 +166,7 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/pytorch/pytorch/issues/35644
     """
     readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
-    made = cache(lambda: dict(_moments(segment, readers)))  # of all of them in one run
+    made = cache(lambda: dict(moments(segment, readers)))  # of all of them in one run
     for name in (*segment.given, *segment.graph.by_name):
         if name in readers:
             node = readers[name].name
@@ -183,7 +183,7 @@ def _unbiased(slots: list[str], points: int, made: Callable[[], Mapping[str, Arr
     return {mean: made()[mean], var: made()[var] * (points / (points - 1))}
 
 
-def _moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[str, Array]]:
+def moments(segment: Segment, readers: Mapping[str, Node]) -> Iterator[tuple[str, Array]]:
     """Mean and variance of what each batch norm is given."""
     for name, x in segment.values(readers.keys()):
         axes = (0, *range(2, x.ndim))

@@ -242,6 +242,28 @@ SLIPS: Mapping[str, str | Mapping[str, str]] = {
 
 # What few ports do, and no reader.
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
+    "pool-elsewhere": "{found} is pooled instead of {known}",
+    "bn-beta-scaled": {
+        "gamma": "beta is multiplied by gamma",
+        "deviation": "beta is divided by the root of the variance and eps",
+        "both": "beta is multiplied by gamma and divided by the root of the variance and eps",
+    },
+    "bn-batch-half": {
+        "mean": "the mean is that of the batch (training mode), the variance the stored one",
+        "var": "the variance is that of the batch (training mode), the mean the stored one",
+    },
+    "bn-statistics-scaled": {
+        "both": "running means and variances are {times:.6g} times what they should be",
+        "mean": "the running mean is {times:.6g} times what it should be",
+        "var": "the running variance is {times:.6g} times what it should be",
+    },
+    "kernel-cut": {
+        "middle": "of the {points} x {points} kernel only the middle {used} x {used} counts",
+        "corner": "of the {points} x {points} kernel only the first {used} rows and columns count",
+        "first": "of the {points} x {points} kernel the first {used} x {used} numbers in memory are taken",
+    },
+    "bias-twice": {"twice": "its bias is added twice", "taken": "its bias is taken away, not added"},
+    "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
     "join-weights": "the sum is {shortcut:g} times the shortcut plus {branch:g} times the block's result",
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",

@@ -1,0 +1,164 @@
+"""Bugs of the formula of batch norm that few ports have. Tried where nothing else fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import UnitArrays
+from refnet.bugs.changes import Change, Deferred, stood_for
+from refnet.bugs.norms import moments
+from refnet.bugs.segments import Segment
+from refnet.graph import Node
+from refnet.readings.carried import channel
+from refnet.readings.precision import FLOATS
+
+Array = npt.NDArray[Any]
+
+_CAFFE = 999.982  # to which the weights of Caffe's averages add up in the end
+_ALIKE = 1e-3  # relative: how near two factors are that are one
+_KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}  # what an activation leaves as it is
+_ROUNDINGS = 6  # of a batch norm
+_FEW = 4  # points of a channel that its line is told from
+
+
+def bn_beta_scaled(unit: UnitArrays) -> Iterator[Change]:
+    """beta that is multiplied, too.
+
+    gamma (x + beta), or what is divided by the deviation with beta in it.
+    """
+    if unit.norm is not None and unit["beta"].any():
+        root = np.sqrt(np.maximum(unit["var"] + unit.eps, 1e-30))
+        for form, factor in (("gamma", unit["gamma"]), ("deviation", 1 / root), ("both", unit["gamma"] / root)):
+            yield _with(unit, form, {"beta": unit["beta"] * factor})
+
+
+def bn_batch_half(segment: Segment) -> Iterator[Change]:
+    """one statistic of the batch.
+
+    The mean is that of what is normalised and the variance is the stored one, or the reverse.
+    """
+    readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
+    made = cache(lambda: dict(moments(segment, readers)))
+    shown = segment.candidate is not None and len(readers) == 1  # few nodes, whose numbers say more than a run
+    for source, node in readers.items():
+        for slot in ("mean", "var"):
+            name = f"{node.name}.{slot}"
+            if shown:
+                ((_, x),) = segment.values({source})
+                yield Change(node.name, slot, **_stood_for(segment, node, x, slot, made()[name]), lone=True)
+            else:
+                yield Change(node.name, slot, params=Deferred([name], partial(_alone, made, name)), fed=True)
+
+
+def _alone(made: Callable[[], Mapping[str, Array]], name: str) -> Mapping[str, Array]:
+    return {name: made()[name]}
+
+
+def _stood_for(segment: Segment, node: Node, x: Array, slot: str, found: Array) -> dict[str, Any]:
+    """What a batch norm makes with one statistic of its input, and how far sums in float32 move that statistic.
+
+    Sums of n numbers one after another are mostly off by root(n) roundings.
+    """
+    held = {each: segment.param(node, each).astype(np.float64) for each in ("gamma", "beta", "mean", "var")}
+    held[slot] = found
+    axes = (0, *range(2, x.ndim))
+    off = 2 * math.sqrt(x.size / x.shape[1]) * FLOATS["float32"].u
+    square = np.mean(np.square(x), axis=axes)
+    with np.errstate(all="ignore"):
+        root = np.sqrt(np.maximum(held["var"], 0) + node.attrs["eps"])
+        s = channel(held["gamma"] / root)
+        centred = x - channel(held["mean"])
+        moved = off * np.sqrt(square) if slot == "mean" else off * square / (2 * root**2)
+        slack = np.abs(s) * (channel(moved) if slot == "mean" else np.abs(centred) * channel(moved))
+    y = s * centred + channel(held["beta"])
+    size = np.abs(s * x) + np.abs(s * channel(held["mean"])) + np.abs(channel(held["beta"]))
+    return stood_for(node, y, _ROUNDINGS, size, slack)
+
+
+def bn_statistics_scaled(segment: Segment) -> Iterator[Change]:
+    """statistics that are scaled.
+
+    Caffe keeps sums beside the sum of their weights, and means and variances are their quotients.
+
+    Source: https://github.com/BVLC/caffe/blob/master/src/caffe/layers/batch_norm_layer.cpp
+    """
+    for unit in segment.units:
+        if unit.norm is None:
+            continue
+        mean, var = _factors(segment, unit) or (_CAFFE, _CAFFE)
+        if abs(mean - var) <= _ALIKE * abs(var) and abs(var - 1) > _ALIKE:
+            yield _with(unit, "both", {"mean": unit["mean"] * var, "var": unit["var"] * var}, times=var)
+        elif abs(var - 1) <= _ALIKE < abs(mean - 1):
+            yield _with(unit, "mean", {"mean": unit["mean"] * mean}, times=mean)
+        elif abs(mean - 1) <= _ALIKE < abs(var - 1):
+            yield _with(unit, "var", {"var": unit["var"] * var}, times=var)
+
+
+def _factors(segment: Segment, unit: UnitArrays) -> tuple[float, float] | None:
+    """By what mean and variance are multiplied, from the line of each channel, t = gamma (x - mean) / root + beta."""
+    t, norm, act = segment.candidate, unit.norm, unit.unit.act
+    if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
+        return None
+    low, high = -np.inf, np.inf
+    if act is not None and segment.end == act.name:
+        low, high = _KEPT.get(act.op, (np.inf, np.inf))
+    ((_, x),) = segment.values({norm.inputs[0]})
+    if x.shape != t.shape:
+        return None
+    kept = (np.isfinite(t) & (t > low) & (t < high)).astype(np.float64)
+    y = np.where(kept > 0, t, 0).astype(np.float64)
+    with np.errstate(all="ignore"):
+        n, sx, sy = (np.einsum("nchw->c", each) for each in (kept, kept * x, y))
+        sxx, sxy = np.einsum("nchw,nchw->c", kept * x, x), np.einsum("nchw,nchw->c", x, y)
+        across = sxx - sx**2 / n
+        slope = (sxy - sx * sy / n) / across
+        offset = (sy - slope * sx) / n
+        var = ((unit["gamma"] / slope) ** 2 - unit.eps) / unit["var"]
+        mean = (unit["beta"] - offset) / (slope * unit["mean"])
+        weight = np.where((n >= _FEW) & np.isfinite(var) & np.isfinite(mean), across, 0)
+    if not weight.any():
+        return None
+    found = [_middle(each, weight) for each in (mean, var)]
+    if not all(map(math.isfinite, found)) or found[1] <= 0:
+        return None
+    if abs(found[0] - found[1]) <= _ALIKE * found[1]:
+        both = _sharpened(found[0], unit, n, sx, sy, sxx, sxy)
+        return both, both
+    return found[0], found[1]
+
+
+def _sharpened(factor: float, unit: UnitArrays, n: Array, sx: Array, sy: Array, sxx: Array, sxy: Array) -> float:
+    """One factor of mean and variance by all channels together: three steps of Gauss and Newton."""
+    for _ in range(3):
+        with np.errstate(all="ignore"):
+            root = np.sqrt(unit["var"] * factor + unit.eps)
+            slope = unit["gamma"] / root
+            offset = unit["beta"] - slope * unit["mean"] * factor
+            # d/df of slope x + offset is p x + q; the sums over points are those of the lines.
+            p = -slope * unit["var"] / (2 * root**2)
+            q = -p * unit["mean"] * factor - slope * unit["mean"]
+            against = p * (sxy - slope * sxx - offset * sx) + q * (sy - slope * sx - offset * n)
+            own = p**2 * sxx + 2 * p * q * sx + q**2 * n
+            good = np.isfinite(against) & np.isfinite(own)
+        if not own[good].sum() > 0:
+            break
+        factor += float(against[good].sum() / own[good].sum())
+    return factor
+
+
+def _middle(values: Array, weight: Array) -> float:
+    """The weighted median."""
+    order = np.argsort(np.where(weight > 0, values, np.inf))
+    sums = np.cumsum(weight[order])
+    return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
+
+
+def _with(unit: UnitArrays, form: str, arrays: dict[str, Array], **facts: Any) -> Change:
+    assert unit.norm is not None
+    return Change(unit.norm.name, form, facts, params={unit.names[slot]: array for slot, array in arrays.items()})

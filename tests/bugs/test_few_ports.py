@@ -1,0 +1,89 @@
+"""Bugs that few ports have: other formulas of batch norm, parts of kernels, biases twice, weights in fixed point."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, probe, random_params
+from refnet.graph import SOURCE
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.readings.bounds import Precision
+from refnet.report.comparison import cause_sentence
+
+GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 96), classes=10)
+NET = Network(GRAPH, random_params(GRAPH))
+X = probe(GRAPH, 1)
+TRACE = {SOURCE: X, **NET.trace(X)}
+NORM, LARGE, SE = "block2.expand.bn", "block5.depthwise", "block5.se.reduce"
+
+
+def said(node, graph=GRAPH, **slots):
+    """What is said of a port that has other arrays in one node, or another graph."""
+    params = {**NET.params, **{f"{node}.{slot}": np.asarray(y, np.float32) for slot, y in slots.items()}}
+    found = judge_tensors(
+        Reference.of(GRAPH, NET.params, TRACE),
+        {SOURCE: X, **Network(graph, params).trace(X)},
+        precision=Precision.of("float32"),
+    )
+    assert list(found.causes) == [node]
+    return [cause_sentence(cause) for cause in found.causes[node]]
+
+
+def held(node, slot):
+    return NET.params[f"{node}.{slot}"]
+
+
+def cut(w, part):
+    kept = np.zeros_like(w)
+    kept[..., part, part] = w[..., part, part]
+    return kept
+
+
+BATCH = TRACE[GRAPH[NORM].inputs[0]]
+ROOT = np.sqrt(held(NORM, "var") + GRAPH[NORM].attrs["eps"])
+CASES = {
+    "beta by gamma": (NORM, {"beta": held(NORM, "beta") * held(NORM, "gamma")}, "beta is multiplied by gamma"),
+    "beta by the root": (NORM, {"beta": held(NORM, "beta") / ROOT}, "beta is divided by the root"),
+    "mean of the batch": (NORM, {"mean": BATCH.mean((0, 2, 3))}, "the mean is that of the batch"),
+    "variance of the batch": (NORM, {"var": BATCH.var((0, 2, 3))}, "the variance is that of the batch"),
+    "both scaled": (
+        NORM,
+        {slot: held(NORM, slot) * np.float32(999.982) for slot in ("mean", "var")},
+        "running means and variances are 999.982 times",
+    ),
+    "mean scaled": (NORM, {"mean": held(NORM, "mean") * np.float32(3)}, "the running mean is 3 times"),
+    "variance scaled": (NORM, {"var": held(NORM, "var") * np.float32(0.9)}, "the running variance is 0.9 times"),
+    "middle": (LARGE, {"w": cut(held(LARGE, "w"), slice(1, 4))}, "only the middle 3 x 3 counts"),
+    "corner": (LARGE, {"w": cut(held(LARGE, "w"), slice(0, 3))}, "only the first 3 rows and columns count"),
+    "bias twice": (SE, {"b": 2 * held(SE, "b")}, "its bias is added twice"),
+    "fixed point": (
+        "block5.expand",
+        {"w": np.rint(held("block5.expand", "w") * 64) / 64},
+        "its weights are in fixed point, multiples of 1 / 2^6",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_named(case):
+    node, slots, words = CASES[case]
+    found = said(node, **slots)
+    assert words in found[0]
+
+
+def test_squeeze_and_excite_that_pools_another_tensor_is_named():
+    pool = GRAPH["block5.se.pool"]
+    graph = GRAPH.replaced(pool.name, replace(pool, inputs=("block5.expand.act",)))
+    assert said(pool.name, graph) == ["block5.expand.act is pooled instead of block5.depthwise.act"]
+
+
+def test_statistics_scaled_everywhere_are_one_pattern():
+    params = {n: y * np.float32(999.982) if n.endswith((".mean", ".var")) else y for n, y in NET.params.items()}
+    tensors = {SOURCE: X, **Network(GRAPH, params).trace(X)}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), tensors)
+    (pattern,) = found.patterns
+    assert pattern.mistake.bug == "bn-statistics-scaled"
+    assert len(pattern.nodes) == sum(node.op == "batch_norm" for node in GRAPH.nodes)
