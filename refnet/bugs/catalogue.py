@@ -16,6 +16,7 @@ from typing import get_args, get_type_hints
 
 from refnet.bugs import (
     activations,
+    answers,
     blocks,
     buffers,
     curves,
@@ -56,7 +57,7 @@ _INPUTS = (inputs, decoding, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)
-_ODD = (joins, norm_forms, kernels, curves, buffers, knobs)
+_ODD = (joins, norm_forms, kernels, curves, buffers, knobs, answers)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

@@ -216,6 +216,7 @@ class Diagnosis:
         yield self._close([*ways.ends(("pictures",))])
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
+        yield self._close([*ways.singles(LATE, at=last)])
         first += [*ways.everywhere(EXACT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
@@ -223,7 +224,7 @@ class Diagnosis:
         yield self._one_by_one(ways, FREQUENT, RARER)
         yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
-        yield self._close([*self._solved(ways), *ways.everywhere(LATE), *ways.singles(LATE, at=last)])
+        yield self._close([*self._solved(ways), *ways.everywhere(LATE)])
         kinds = [*ways.of_kinds((*EXACT, *LOOSE))]
         yield self._close([*kinds, *self._solved(ways, kinds=True)])
         yield self._one_by_one(ways, RARER, FREQUENT)

@@ -64,6 +64,6 @@ def looked_up(segment: Segment, precision: Precision) -> Feature | None:
 def is_saturated(segment: Segment) -> bool:
     """Whether a port's probabilities are zeros and ones, which mistakes of any kind may make."""
     y, last = segment.candidate, segment.graph.nodes[-1]
-    if y is None or last.op != "softmax" or y.ndim != 2:
+    if y is None or last.op != "softmax" or y.ndim != 2 or y.min(initial=1.0) < 0 or y.max(initial=0.0) > 1 + _ALL:
         return False
     return int(np.count_nonzero((y > _NOTHING) & (y < 1 - _ALL))) < len(y)

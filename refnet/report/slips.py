@@ -281,6 +281,17 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "rows": "the padding above and below is of mode edge instead of zeros",
         "columns": "the padding on the left and right is of mode edge instead of zeros",
     },
+    "answer-function": {
+        "sigmoid": "a sigmoid follows the logits",
+        "base 2": "the softmax raises 2, not e, to the logits",
+        "length": "the numbers are divided by their length (L2)",
+        "sum": "the numbers are divided by their sum",
+        "largest": "the numbers are divided by the largest of them",
+        "relu": "a relu follows",
+        "tanh": "a tanh follows",
+    },
+    "answer-scaled": "the numbers are multiplied by {factor} before the end",
+    "classes-shown": "the classes are in another order: class {other} is at {one} first",
     "channels-left": "the last channels are left out of the sum, which goes on in steps of {lanes}",
 }
 

@@ -60,6 +60,11 @@ def said(model, made, ends=("stem.conv",), store="float32"):
 
 V2, KERAS = "torchvision/mobilenet_v2", "keras/MobileNetV2"
 MADE = {
+    "levels of video": (
+        V2,
+        lambda p, x, own: ((16 + p * 219 / 255) / 255 - column(*own.mean)) / column(*own.std),
+        "the pixels are levels of video, from 16 to 235, taken for 0 to 255: 16 + 219/255 of each",
+    ),
     "a factor and an offset": (
         V2,
         lambda p, x, own: 1.02 * x + 0.1,

@@ -208,5 +208,19 @@ def test_coordinates_kept_inside_the_map_at_two_sides():
     assert named(ran(change)) == {"the padding below and on the right is of mode edge instead of zeros"}
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda z: 1 / (1 + np.exp(-z)), "a sigmoid follows the logits"),
+        (lambda z: z / np.sqrt((z**2).sum(axis=1, keepdims=True)), "the numbers are divided by their length (L2)"),
+        (lambda z: z / 2, "the numbers are multiplied by 1/2 before the end"),
+        (lambda z: z[:, [0, 3, 1, 2, 5, 4]], "the classes are in another order: class 3 is at 1 first"),
+    ],
+)
+def test_another_function_or_order_at_the_end(make, words):
+    z = ran(lambda node, made: None)[GRAPH.output].astype(float)
+    assert named({SOURCE: X, GRAPH.output: make(z).astype(np.float32)}) == {words}
+
+
 def test_what_is_tried_late_is_tried_only_then():
     assert not {bug for bug in LATE if not bug.rare} & {*REPLAYED}

@@ -1,0 +1,108 @@
+"""Bugs of a network's last numbers: another function in the softmax's place, another order of classes, another size.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change, stood_for, without
+from refnet.bugs.segments import Segment
+from refnet.graph import Node
+
+Array = npt.NDArray[Any]
+
+_SHORT = 7  # nodes of a segment that is judged by its bound, in which values stand in the place of a node's
+_CLASSES = 5  # that an order is told from
+_ALIKE, _NEAR = 1e-3, 1e-2  # of the rms: how alike numbers in another order are, and what a factor may leave
+_ROUNDINGS = 16
+
+
+def _soft(z: Array, base: float) -> Array:
+    e = base ** (z - z.max(axis=1, keepdims=True))
+    made: Array = e / e.sum(axis=1, keepdims=True)
+    return made
+
+
+_FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "base 2": lambda z: _soft(z, 2.0),
+    "length": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=1, keepdims=True)), 1e-12),
+    "sum": lambda z: z / z.sum(axis=1, keepdims=True),
+    "largest": lambda z: z / np.abs(z).max(axis=1, keepdims=True),
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+}
+
+
+def answer_function(segment: Segment) -> Iterator[Change]:
+    """another function at the end.
+
+    A sigmoid in the softmax's place; an embedding of length one.
+    """
+    node = segment.graph.nodes[-1]
+    if node.op not in ("softmax", "flatten", "avg_pool2d") and node.name != segment.parts.classifier:
+        return
+    for form, function in _FUNCTIONS.items():
+        nodes = without(node) if node.op == "softmax" else {}
+        if len(segment.graph) > _SHORT:
+            yield Change(node.name, form, nodes=nodes, view=function, lone=True)
+            continue
+        source = node.inputs[0] if node.op == "softmax" else ""
+        z = dict(segment.values({source}))[source] if source else segment.result
+        y = function(z)
+        yield Change(node.name, form, **stood_for(node, y, _ROUNDINGS, np.abs(y) + np.abs(z) * np.abs(y)), lone=True)
+
+
+def answer_scaled(segment: Segment) -> Iterator[Change]:
+    """a factor before the end.
+
+    A temperature of the softmax, or features that are scaled, by what the port's numbers show.
+    """
+    node, t = segment.graph.nodes[-1], segment.candidate
+    if t is None or node.op not in ("softmax", "flatten", "avg_pool2d") or t.ndim not in (2, 4):
+        return
+    if node.op != "softmax" and len(segment.graph) <= _SHORT:  # there a factor is seen in the error
+        return
+    z = dict(segment.values({node.inputs[0]}))[node.inputs[0]] if node.op == "softmax" else segment.result
+    y = np.log(np.maximum(t.astype(np.float64), 1e-30)) if node.op == "softmax" else t.astype(np.float64)
+    if z.shape != y.shape:
+        return
+    if node.op == "softmax":
+        z, y = (each - each.mean(axis=1, keepdims=True) for each in (z, y))
+    square = float((z * z).sum())
+    factor = float((z * y).sum()) / square if square else 1.0
+    if not np.linalg.norm(y - factor * z) < _NEAR * np.linalg.norm(y - z):
+        return
+    for found in dict.fromkeys(float(f"{factor:.{figures}g}") for figures in (1, 2, 3)):
+        scaled = Node(f"{node.name}.scaled", "affine", node.inputs, {}, {"slope": found, "offset": 0.0})
+        if node.op != "softmax":
+            plain = Node(f"{node.name}.plain", node.op, node.inputs, {}, node.attrs)
+            last = Node(node.name, "affine", (plain.name,), {}, {"slope": found, "offset": 0.0})
+            yield Change(node.name, f"{found:g}", {"factor": found}, nodes={node.name: (plain, last)}, lone=True)
+        else:
+            last = Node(node.name, node.op, (scaled.name,))
+            yield Change(node.name, f"{found:g}", {"factor": found}, nodes={node.name: (scaled, last)}, lone=True)
+
+
+def classes_shown(segment: Segment) -> Iterator[Change]:
+    """classes in the order that the port's numbers show."""
+    node, t = segment.graph.nodes[-1], segment.candidate
+    if node.op not in ("flatten", "softmax") or t is None or t.shape != segment.result.shape:
+        return
+    mine, own, classes = t.astype(np.float64), segment.result, t.shape[1]
+    apart = np.linalg.norm(np.sort(mine, axis=1) - np.sort(own, axis=1))
+    if classes < _CLASSES or not apart < _ALIKE * np.linalg.norm(mine - own):
+        return
+    order = np.empty(classes, int)
+    order[np.argsort(mine[0], kind="stable")] = np.argsort(own[0], kind="stable")
+    moved = np.flatnonzero(order != np.arange(classes))
+    if len(moved):
+        facts = {"one": int(moved[0]), "other": int(order[moved[0]])}
+        yield Change(node.name, "", facts, view=partial(np.take, indices=order, axis=1), lone=True)
