@@ -177,6 +177,8 @@ def _file(path: Path) -> TensorPlace:
         raise FormatError(f"{path}: is no file")
     size = path.stat().st_size
     if path.suffix in _RAW:
+        if size % 4 == 2:  # no float32: float16, as then the others are
+            return TensorPlace(path, 0, "<f2", (size // 2,))
         if size == 0 or size % 4:
             raise FormatError(f"{path}: {size} bytes are no whole number of float32 values")
         return TensorPlace(path, 0, "<f4", (size // 4,))

@@ -25,13 +25,14 @@ Shape = tuple[int, ...]
 
 _ODD = 1e18  # beyond it, or below its inverse, no activation lies
 _SAMPLE = 4096  # numbers of a file, and
+_SOUND = 0.005  # of the numbers of an honest file that may be strange, at most
+_MOST = 0.9  # of raw files that must be as large as tensors are
 _FILES = 16  # files by which the order of bytes is told
 _WIDTHS = {8: "<f8", 2: "<f2"}
 _IMAGES = 64  # a port may have run at a time
 _TOLD = 6  # tensors by which images are told apart
 _SINGLE = 2.0**-24  # of float32, relative
-_FEWEST = 200  # numbers by which decimals are told
-_COARSE = 0.5  # of them must be numbers that a format without decimals would not be likely to hold
+_FEWEST = 200  # numbers by which decimals are told: such as a format without them holds one of four of
 
 
 class Encoding(NamedTuple):
@@ -60,13 +61,17 @@ def raw_numbers(tensors: Mapping[str, Array], sizes: Iterable[int]) -> tuple[Map
     if not isinstance(tensors, Tensors) or not raw:
         return tensors, []
     found: list[Encoding] = []
-    known, dtype = {*sizes}, "<f4"
-    fits = {width: sum(place.nbytes / width in known for place in raw.values()) for width in (4, *_WIDTHS)}
+    known, dtype = Counter(map(float, sizes)), "<f4"
+    some = list(raw.values())[:: max(1, len(raw) // _FILES)]
+    bytes_ = [place.nbytes for place in raw.values()]
+    # Sizes are often twice one another: so many tensors must have them.
+    fits = {width: (Counter(size / width for size in bytes_) & known).total() for width in (4, *_WIDTHS)}
     best = max(_WIDTHS, key=lambda width: fits[width])
-    if 2 * fits[4] < len(raw) and fits[best] > 2 * fits[4] and 2 * fits[best] > len(raw):
+    # The lower halves of float32 are any bits: read as float16, some are no numbers.
+    sound = min(float(np.mean([_strange(place, order + _WIDTHS[best][1:]) for place in some])) for order in "<>")
+    if fits[best] > fits[4] and fits[best] >= _MOST * len(raw) and sound < _SOUND:
         dtype = _WIDTHS[best]
         found.append(Encoding("width", {"dtype": np.dtype(dtype).name}))
-    some = list(raw.values())[:: max(1, len(raw) // _FILES)]
     little, big = ([_strange(place, order + dtype[1:]) for place in some] for order in "<>")
     if np.mean(little) > 0.2 and np.mean(big) < 0.02:
         dtype = f">{dtype[1:]}"
@@ -98,18 +103,21 @@ def same_images(
     """
     batch = len(pack.tensor("input"))
     counts = Counter(shape for shape in found.values() if math.prod(shape) > 1)
-    sides = {*nodes.values()}
+    sides, sizes = {*nodes.values()}, Counter(map(math.prod, nodes.values()))
+    flat = Counter(shape[0] for shape in counts.elements() if len(shape) == 1)
 
     def fitting(images: int) -> int:
-        return sum(n for shape, n in counts.items() if any(axis_orders(shape, (images, *side)) for side in sides))
+        whole = ((shape, n) for shape, n in counts.items() if len(shape) > 1)
+        shaped = sum(n for shape, n in whole if any(axis_orders(shape, (images, *side)) for side in sides))
+        return shaped + (flat & Counter({images * size: n for size, n in sizes.items()})).total()
 
     own = fitting(batch)
-    if not counts or 2 * own >= counts.total():
+    if own == counts.total():
         return pack, tensors, []
     firsts = Counter(shape[0] for shape in found.values() if len(shape) > 1)
     tried = [*range(1, batch), *(n for n, _ in firsts.most_common(2) if batch < n <= _IMAGES)]
     images = max(tried, key=fitting, default=batch)
-    if 2 * fitting(images) < counts.total() or fitting(images) <= 2 * own:
+    if 2 * fitting(images) < counts.total() or fitting(images) <= own:
         return pack, tensors, []
     if images > batch:
         cut = {name for name, shape in found.items() if shape[:1] == (images,)}
@@ -123,9 +131,10 @@ def _offset(
 ) -> int:
     """The first of the pack's images that a candidate was run on."""
     full = {name: (images, *side) for name, side in nodes.items() if name in pack.names}
-    sources = sorted(found, key=lambda name: math.prod(found[name]))
-    near = [(name, [node for node in full if axis_orders(found[name], full[node])]) for name in sources]
-    told = [(name, fits) for name, fits in near if 0 < len(fits) <= _TOLD][:_TOLD]
+    places = {node: index for index, node in enumerate(nodes)}
+    near = [(name, [node for node in full if axis_orders(found[name], full[node])]) for name in found]
+    few = [(name, fits) for name, fits in near if 0 < len(fits) <= _TOLD]
+    told = sorted(few, key=lambda each: places[each[1][0]])[:_TOLD]  # the first ones: a port may be wrong later on
 
     def distance(first: int) -> float:
         part = pack.images(first, images)
@@ -177,7 +186,7 @@ def written_as(arrays: Iterable[Array]) -> Encoding | None:
         for count in counts:
             steps = unit(x, count)
             telling = steps > 16 * own * np.abs(x)
-            if telling.mean() < _COARSE:
+            if telling.sum() < _FEWEST:
                 break
             if np.all(np.abs(x - rounded(x, count)) <= 2 * own * np.abs(x)):
                 return Encoding(kind, {"count": count})

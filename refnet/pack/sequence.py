@@ -49,7 +49,8 @@ def _has_channels(found: Shape, full: Shape, last: bool) -> bool:
 def _dumps(graph: Graph) -> Iterator[list[str]]:
     """What ports dump: every node or the ends of fused layers, with the input or without, flattened or not."""
     every = [node.name for node in graph.nodes]
-    for nodes in (every, _fused(graph), _activations(graph)):
+    ends = ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d"))
+    for nodes in (every, _fused(graph), *(_of_ops(graph, also) for also in ends)):
         flat = [name for name in nodes if graph[name].op != "flatten"]
         bare = [name for name in flat if graph[name].op != "softmax"]
         for some in dict.fromkeys((tuple(nodes), tuple(flat), tuple(bare))):
@@ -69,6 +70,7 @@ def _fused(graph: Graph) -> list[str]:
     return [node.name for node in graph.nodes if node.name not in inside]
 
 
-def _activations(graph: Graph) -> Sequence[str]:
-    """The nodes that are activations, and the last one."""
-    return [node.name for node in graph.nodes if node.op in ACTIVATIONS or node.name == graph.output]
+def _of_ops(graph: Graph, also: Sequence[str]) -> list[str]:
+    """The nodes that are activations, those of some other operations, and the last one."""
+    kept = (*ACTIVATIONS, *also)
+    return [node.name for node in graph.nodes if node.op in kept or node.name == graph.output]

@@ -45,6 +45,20 @@ def test_raw_files_of_doubles_are_read_and_told(pack, tmp_path):
     assert [each.facts for each in found.encodings] == [{"dtype": "float64"}]
 
 
+def test_raw_files_of_halves_are_read_and_told(pack, tmp_path):
+    found = compare(pack, written(tmp_path / "port", "<f2"))
+    assert found.holds
+    assert [each.facts for each in found.encodings] == [{"dtype": "float16"}]
+
+
+def test_raw_files_of_one_image_are_no_halves_of_two(pack, tmp_path):
+    for name, y in TRACE.items():
+        y[1:].astype("<f4").tofile(tmp_path / f"{name}.bin")
+    found = compare(pack, tmp_path)
+    assert found.holds
+    assert [each.facts for each in found.encodings] == [{"first": 1, "images": 1, "of": 2}]
+
+
 def test_raw_files_of_float32_are_what_they_are(pack, tmp_path):
     found = compare(pack, written(tmp_path / "port", "<f4"))
     assert found.holds
@@ -52,10 +66,16 @@ def test_raw_files_of_float32_are_what_they_are(pack, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("form", "kind", "count"), [("%.5f", "decimals", 5), ("%.6g", "digits", 6), ("%.4e", "digits", 5)]
+    ("form", "kind", "count", "dtype"),
+    [
+        ("%.5f", "decimals", 5, "float64"),
+        ("%.6f", "decimals", 6, "float32"),
+        ("%.6g", "digits", 6, "float64"),
+        ("%.4e", "digits", 5, "float64"),
+    ],
 )
-def test_printed_numbers_are_allowed_half_a_unit_of_their_last_decimal(pack, form, kind, count):
-    printed = {n: np.array([float(form % v) for v in y.ravel()]).reshape(y.shape) for n, y in TRACE.items()}
+def test_printed_numbers_are_allowed_half_a_unit_of_their_last_decimal(pack, form, kind, count, dtype):
+    printed = {n: np.array([float(form % v) for v in y.ravel()], dtype).reshape(y.shape) for n, y in TRACE.items()}
     found = compare(pack, printed)
     assert found.holds
     assert [(each.kind, each.facts["count"]) for each in found.encodings] == [(kind, count)]
