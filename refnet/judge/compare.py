@@ -22,7 +22,7 @@ from refnet.judge.ends import LOGARITHMS, PROBABILITIES, with_ends, with_softmax
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
-from refnet.pack.encodings import Encoding, raw_numbers, same_images, written_as
+from refnet.pack.encodings import Encoding, bytes_of_a_kind, raw_numbers, same_images, written_as
 from refnet.pack.extras import Extra, extras
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor, match_tensors
@@ -166,6 +166,7 @@ def compare(
         raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
     dumped, sides = tensors, shapes(pack.graph)
     batch = len(pack.tensor(SOURCE))
+    tensors, kinds = bytes_of_a_kind(tensors, {name: scale.zero_point for name, scale in scales.items()})
     tensors, encodings = raw_numbers(tensors, [batch * math.prod(side) for side in sides.values()])
     real = _Real(tensors, scales, {*(names or {}), *sides})
     pack, tensors, images = same_images(pack, tensors, real.shapes, sides)
@@ -205,7 +206,7 @@ def compare(
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(dumped, other, matching)) if other is not None else ()
-    encodings += images + ([printed] if printed is not None else [])
+    encodings += kinds + images + ([printed] if printed is not None else [])
     return Comparison(found, matching, reference, narrow, moved, tuple(encodings))
 
 

@@ -18,7 +18,7 @@ from refnet.pack.layouts import axis_orders
 from refnet.pack.likeness import Tables
 from refnet.pack.pack import Pack
 
-__all__ = ["Encoding", "raw_numbers", "same_images", "written_as"]
+__all__ = ["Encoding", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images", "written_as"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -42,7 +42,7 @@ class Encoding(NamedTuple):
     ----------
     kind : 'big-endian', 'width' (raw files of another format than float32), 'decimals' (a fixed number of them behind
         the point), 'digits' (a fixed number of significant ones), 'images' (some of the pack's), 'repeated' (more than
-        the pack's)
+        the pack's), 'bytes' (bytes of the other kind, signed or not, than the array says)
     facts : its figures
     """
 
@@ -86,6 +86,43 @@ def _strange(place: Any, dtype: str) -> float:
         size = np.abs(y.astype(np.float64))
         odd = ~np.isfinite(size) | (size > _ODD) | ((size > 0) & (size < 1 / _ODD))
     return float(odd.mean()) if len(y) else 0.0
+
+
+_OTHER = {"uint8": np.int8, "int8": np.uint8}
+_LEVELS = 256  # values of 8 bits
+_MANY = 2 * _LEVELS  # numbers by which steps are told
+
+
+def bytes_of_a_kind(
+    tensors: Mapping[str, Array], zero_points: Mapping[str, int]
+) -> tuple[Mapping[str, Array], list[Encoding]]:
+    """The tensors with bytes of the kind that can hold their zero points, where the arrays' own kind cannot."""
+    kinds = {name: str(np.asarray(tensors[name]).dtype) for name in zero_points}
+    wrong = {
+        kind
+        for name, kind in kinds.items()
+        if kind in _OTHER and not np.iinfo(kind).min <= zero_points[name] <= np.iinfo(kind).max
+    }
+    if not wrong:
+        return tensors, []
+    moved = {name for name, kind in kinds.items() if kind in wrong}
+    made = {n: np.asarray(y).view(_OTHER[kinds[n]]) if n in moved else np.asarray(y) for n, y in tensors.items()}
+    found = next(iter(wrong))
+    return made, [Encoding("bytes", {"found": found, "known": np.dtype(_OTHER[found]).name})]
+
+
+def in_few_steps(y: Array) -> bool:
+    """Whether real numbers are what integers of 8 bits stand for: at most 256 values, all of them steps apart."""
+    if y.dtype.kind != "f" or y.size < _MANY or not np.isfinite(y).all():
+        return False
+    values = np.unique(y)
+    if not 2 < len(values) <= _LEVELS:
+        return False
+    apart = np.diff(values.astype(np.float64))
+    step = float(apart.min())
+    reach = float(values[-1]) - float(values[0])
+    size = float(np.abs(values).max())
+    return bool(reach <= (_LEVELS - 0.5) * step and np.all(np.abs(apart - np.rint(apart / step) * step) <= 1e-5 * size))
 
 
 # ---------------------------------------------------------------------------------------------------------- the images

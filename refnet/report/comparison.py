@@ -15,6 +15,7 @@ from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
 from refnet.judge.search import Evidence, Pattern
 from refnet.judge.tensors import Finding
+from refnet.pack.encodings import in_few_steps
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
@@ -77,8 +78,13 @@ _ENCODING = {
     "decimals": "The numbers were printed with {count} decimals: half a unit of the last one is allowed.",
     "digits": "The numbers were printed with {count} significant digits: half a unit of the last one is allowed.",
     "images": "The port has {images} of the pack's {of} images, from image {first} on: they alone are judged.",
+    "bytes": "The integers are said to be {found}, but their zero points are of {known}: they are read so.",
     "repeated": "The port has {images} images: the first {first} are judged.",
 }
+_STEPPED = (
+    "{count} tensors, {first} first, have at most 256 values, steps apart: they are of integers of 8 bits. If the port "
+    "is meant to be so, dump the integers, and give their scales with --scales."
+)
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -135,6 +141,7 @@ def _notes(found: Comparison) -> Iterator[str]:
     judged = found.judged
     if found.matching.shift:
         yield _SHIFTED[found.matching.shift]
+    yield from _in_steps(found)
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]
     if len(other) >= _MANY:
         weights = [each for name in other for each in judged.features[name] if each.kind == "weights"]
@@ -197,6 +204,14 @@ def _listed(found: Comparison, names: list[str]) -> str:
     if len(names) > _MANY and not {*layers[first:last]} - {*names}:
         return f"These are all from {names[0]} to {names[-1]}"
     return f"These are {', '.join(names)}"
+
+
+def _in_steps(found: Comparison) -> Iterator[str]:
+    """That tensors which are wrong are of integers of 8 bits, as real numbers."""
+    held = {name: found.matching.tensors[name] for name in found.wrong() if name in found.matching.tensors}
+    stepped = [name for name, each in held.items() if in_few_steps(each.array)]
+    if len(stepped) >= _MANY:
+        yield _STEPPED.format(count=len(stepped), first=stepped[0])
 
 
 def _sure(name: str, sure: Evidence) -> str:

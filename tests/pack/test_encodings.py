@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.bugs.sites import styles
+from refnet.graph import interpret
+from refnet.judge.compare import TensorScale
+from refnet.readings import fast
 from refnet.report.comparison import comparison_document
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 48), classes=10)
@@ -112,3 +116,31 @@ def test_channels_in_blocks_of_four_are_read(pack):
     found = compare(pack, {name: blocks(y) for name, y in TRACE.items()})
     assert found.holds
     assert found.matching.tensors["stem.conv"].layout == "nc4hw4"
+
+
+def bytes_and_scales():
+    """What a port of 8 bits makes: integers, their scales and zero points, of fused layers."""
+    made, scales, real = {}, {}, {"input": X}
+    for name in styles(GRAPH)["fused"]:
+        y = interpret(GRAPH.leading_to(name, starts=set(real)), fast, NET.params, real)
+        step = float(y.max() - y.min()) / 255
+        zero = round(-128 - float(y.min()) / step)
+        made[name] = np.clip(np.round(y / step) + zero, -128, 127).astype(np.int8)
+        scales[name] = TensorScale(step, zero)
+        real[name] = (made[name].astype(np.float32) - zero) * np.float32(step)
+    return made, scales, real
+
+
+def test_bytes_of_the_other_kind_than_their_zero_points_are_read_and_told(pack):
+    made, scales, _ = bytes_and_scales()
+    found = compare(pack, {name: y.view(np.uint8) for name, y in made.items()}, scales=scales)
+    assert found.holds
+    assert [each.facts for each in found.encodings] == [{"found": "uint8", "known": "int8"}]
+
+
+def test_real_numbers_of_integers_are_told(pack):
+    _, _, real = bytes_and_scales()
+    found = compare(pack, real, explain=False)
+    assert not found.holds
+    assert "they are of integers of 8 bits" in notes(found)[0]
+    assert not any("of 8 bits" in note for note in notes(compare(pack, TRACE)))
