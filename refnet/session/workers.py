@@ -74,13 +74,17 @@ class WorkerPool:
                 return _answers(worker, _START)
         return False
 
-    def call(self, before: int) -> bool:
-        """Let the first worker run its half of an image, after so many meetings; whether there is one."""
+    def call(self, before: int, *, elsewhere: bool) -> bool:
+        """Let the first worker run its half of an image, after so many meetings; whether there is one.
+
+        Where it may run is set if `elsewhere`, which takes as long as some calls of an image.
+        """
         for worker in self._own()[:1]:
-            _elsewhere([worker])
+            if elsewhere:
+                _elsewhere([worker])
             with contextlib.suppress(*_LOST):
-                _send(worker, before)
-                return True
+                assert worker.stdin is not None
+                return os.write(worker.stdin.fileno(), pickle.dumps(before)) > 0  # it waits: the pipe is empty
         return False
 
     def _own(self) -> list[subprocess.Popen[bytes]]:
