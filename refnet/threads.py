@@ -18,12 +18,12 @@ import numpy as np
 
 from refnet import child
 
-__all__ = ["blas_threads", "numpy_threads", "on_one_thread"]
+__all__ = ["blas_threads", "has_small_kernels", "numpy_threads", "on_one_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What OpenBLAS calls the two functions, in NumPy's wheels and elsewhere.
+# With what the names of OpenBLAS's functions begin and end, in NumPy's wheels and elsewhere.
 _NAMES = (("scipy_openblas_", "64_"), ("scipy_openblas_", ""), ("openblas_", "64_"), ("openblas_", ""))
 
 
@@ -50,6 +50,25 @@ def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:
 
 
 @cache
+def has_small_kernels() -> bool:
+    """Whether NumPy's own OpenBLAS multiplies small matrices as they lie: of a large one it copies parts before that.
+
+    So do its kernels of AVX-512.
+    """
+    return any(name in _core() for name in ("SkylakeX", "Cooperlake", "SapphireRapids"))
+
+
+def _core() -> str:
+    """The processor for which NumPy's own OpenBLAS has chosen kernels, '' where there is none."""
+    for library, before, after in _libraries():
+        tell = getattr(library, f"{before}get_corename{after}", None)
+        if tell is not None:
+            tell.restype = ctypes.c_char_p
+            return bytes(tell()).decode("ascii", "replace")
+    return ""
+
+
+@cache
 def _controller() -> Any:
     """What sets the threads of any BLAS, or None."""
     try:
@@ -62,6 +81,15 @@ def _controller() -> Any:
 @cache
 def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """How the OpenBLAS that came with NumPy tells and sets its threads, or None where there is none."""
+    for library, before, after in _libraries():
+        get, put = (getattr(library, f"{before}{verb}_num_threads{after}", None) for verb in ("get", "set"))
+        if get is not None and put is not None:
+            return get, put
+    return None
+
+
+def _libraries() -> Iterator[tuple[ctypes.CDLL, str, str]]:
+    """The OpenBLAS that came with NumPy, and with what the names of its functions may begin and end."""
     package = Path(np.__file__).parent
     for folder in (package.with_name("numpy.libs"), package / ".dylibs"):
         for path in sorted(folder.glob("*openblas*")):
@@ -69,11 +97,7 @@ def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
                 library = ctypes.CDLL(str(path))  # it is loaded already
             except OSError:
                 continue
-            for before, after in _NAMES:
-                get, put = (getattr(library, f"{before}{verb}_num_threads{after}", None) for verb in ("get", "set"))
-                if get is not None and put is not None:
-                    return get, put
-    return None
+            yield from ((library, before, after) for before, after in _NAMES)
 
 
 @contextmanager

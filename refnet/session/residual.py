@@ -188,7 +188,7 @@ class _Block:
             z, spare, x = self.inner[: into.size].reshape(into.shape), into, x.reshape(m * n * self.W, -1)
         for each in self.parts:
             made = z.reshape(*x.shape[:-1], self.C)[..., each.start - self.own.start : each.stop - self.own.start]
-            self.writer.call(np.matmul, x, w[:, each], made)
+            self.writer.product(x, w[:, each], made)
         if b is not None:
             self.writer.call(np.add, z, b, z)
         self.writer.activate(expand.act, z, spare if spare is into else part(spare, z), into, six=self.wide_expanded)

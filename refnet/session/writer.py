@@ -19,6 +19,7 @@ from refnet.readings import fast
 from refnet.session.arena import Arena
 from refnet.session.halves import Half, halves
 from refnet.session.steps import Pointwise
+from refnet.threads import has_small_kernels
 
 # np.clip goes through three Python functions to reach this, which has no public name.
 clip: Callable[..., Any] = getattr(getattr(np, "_core", np), "umath", np).clip
@@ -34,6 +35,8 @@ Shape = tuple[int, ...]
 TILE = 150_000
 LONG = 56  # columns from which on rows of few channels are multiplied one by one: BLAS has kernels for small products
 FEW = 32  # channels
+SMALL = 1_000_000  # multiply-adds of a product, up to which OpenBLAS takes its kernels for small ones
+FEWEST, MOST = 49, 98  # pixels that these multiply at a time
 COLUMNS = 64  # of a matrix that a few vectors are multiplied with at a time
 
 
@@ -123,6 +126,15 @@ class CallWriter:
             return value[None]
         return value.reshape(self.images, -1, *value.shape[1:]).transpose(0, 3, 1, 2) if value.ndim == 3 else value
 
+    def product(self, x: Array, w: Array, z: Array) -> None:
+        """z = x w: (..., pixels, C) times (..., C, K); some pixels at a time where that is quicker."""
+        (pixels, C), K = x.shape[-2:], w.shape[-1]
+        r = together(pixels, C, K) if z.dtype == np.float32 and has_small_kernels() else pixels
+        if r < pixels:  # views, since one axis becomes two
+            x, z = (each.reshape(*each.shape[:-2], -1, r, each.shape[-1]) for each in (x, z))
+            w = w[..., None, :, :] if w.ndim > 2 else w
+        self.call(np.matmul, x, w, z)
+
     def vectors(self, unit: Unit, x: Array, z: Array, parts: Sequence[slice]) -> None:
         """Some columns of z = x w + b for some vectors, (m, C) -> (m, K); of several vectors a few columns at a time.
 
@@ -195,14 +207,14 @@ class CallWriter:
         if not parts:
             if w.ndim == 2 and len(w) <= FEW and Q >= LONG:
                 x = x.reshape(n, Q, -1)
-            self.call(np.matmul, x, w, self.rows(step.end, p, n).reshape(*x.shape[:-1], K))
+            self.product(x, w, self.rows(step.end, p, n).reshape(*x.shape[:-1], K))
             self.finished(step, p, n, spare)
             return
         own = slice(parts[0].start, parts[-1].stop)
         for each in parts:
             into = self.rows(step.end, p, n, each)
             some = w[..., each.start - own.start : each.stop - own.start]
-            self.call(np.matmul, x, some, into.reshape(*x.shape[:-1], into.shape[-1]))
+            self.product(x, some, into.reshape(*x.shape[:-1], into.shape[-1]))
         self.finished(step, p, n, spare, own if own.stop - own.start < K else None)
 
     def rows(self, name: str, p: int, n: int, own: slice | None = None) -> Array:
@@ -245,6 +257,17 @@ class CallWriter:
             return None
         first, some = (0, b) if own is None else (own.start, b[own])
         return some if W == 1 else self.pack((unit.conv.name, "b", first, len(some)), lambda: np.tile(some, W))
+
+
+def together(pixels: int, C: int, K: int) -> int:
+    """How many pixels of a large product are multiplied at a time: as many as BLAS's small kernels take, or all.
+
+    Of few pixels, or with weights that are narrow, these are slower.
+    """
+    if pixels * C * K <= SMALL:
+        return pixels
+    most = max((r for r in range(1, MOST + 1) if pixels % r == 0 and r * C * K <= SMALL), default=0)
+    return most if most >= (FEWEST if C < K else MOST) else pixels
 
 
 def even(total: int, most: int) -> int:

@@ -21,6 +21,7 @@ from refnet.session.arena import Arena
 from refnet.session.program import SMALL, Programs
 from refnet.session.steps import steps
 from refnet.session.taps import repetitions
+from refnet.session.writer import CallWriter, together
 
 
 def spatial(name, op, source, w, stride=(1, 1), pad=1, **attrs):
@@ -405,3 +406,33 @@ def test_a_group_takes_little_more_memory_than_an_image(model, alone, grouped):
     assert programs.buffers <= alone * 2**20
     programs.of(8)
     assert programs.buffers <= grouped * 2**20
+
+
+@pytest.mark.parametrize(
+    ("pixels", "C", "K", "rows"),
+    [
+        (784, 48, 144, 98),
+        (392, 48, 288, 56),
+        (784, 184, 80, 784),
+        (196, 96, 576, 196),
+        (56, 24, 72, 56),
+        (797, 48, 144, 797),
+    ],
+)
+def test_large_products_with_few_weights_are_divided_for_kernels_of_small_ones(pixels, C, K, rows):
+    assert together(pixels, C, K) == rows
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_divided_product_is_the_product(monkeypatch, gated):
+    monkeypatch.setattr("refnet.session.writer.has_small_kernels", lambda: True)
+    rng = np.random.default_rng(0)
+    x, w = rng.random((2, 784, 48), np.float32), rng.random((2, 48, 144) if gated else (48, 144), np.float32)
+    z = np.zeros((2, 784, 160), np.float32)
+    writer = CallWriter({}, {}, Arena(np.dtype(np.float32)), {})
+    writer.product(x, w, z[..., 8:152])
+    ((call, args),) = writer.calls
+    call(*args)
+    assert args[0].shape == (2, 8, 98, 48)
+    np.testing.assert_allclose(z[..., 8:152], x @ w, rtol=1e-5)
+    assert not z[..., :8].any()
