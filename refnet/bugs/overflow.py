@@ -23,6 +23,7 @@ from refnet.readings.precision import FLOATS
 Array = npt.NDArray[Any]
 
 _ON_THE_WAY = ("partial", "terms")  # sums that round as often as they have terms
+_ROUNDED = 1 + 1e-9  # in float64, by the order of a sum
 _NEAR = 1e-2  # of the largest number: so near it rounding may take a sum of a short format beyond it, or back
 
 
@@ -53,7 +54,8 @@ def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
         y = _one(segment, node, values, params)
         every = [(form, sums, sums) for form, sums in _sums(node, values[node.inputs[0]], y)]
         terms = node.params["w"][1] if node.op == "pointwise_conv2d" else 0
-        for form, least, sums in [*every, *_partial(segment, node, values[node.inputs[0]], y)]:
+        way = _partial(segment, node, values[node.inputs[0]], y, largest * (1 - _NEAR))
+        for form, least, sums in [*every, *way]:
             near = max(_NEAR, terms * FLOATS[store].u) if form in _ON_THE_WAY else _NEAR
             most = float(np.abs(sums).max(initial=0.0))
             if most > largest * (1 - _NEAR):
@@ -88,14 +90,16 @@ def _sums(node: Node, x: Array, y: Array) -> Iterator[tuple[str, Array]]:
     yield "result", y
 
 
-def _partial(segment: Segment, node: Node, x: Array, y: Array) -> Iterator[tuple[str, Array, Array]]:
+def _partial(segment: Segment, node: Node, x: Array, y: Array, largest: float) -> Iterator[tuple[str, Array, Array]]:
     """What a 1x1 layer sums up on the way: the largest sum there if one input follows another; in any order its terms.
 
-    The first of two is what must leave the format, the second what may.
+    The first of two is what must leave the format, the second what may; neither where all terms together stay within.
     """
     if node.op != "pointwise_conv2d":
         return
     w = np.asarray(segment.param(node, "w"), np.float64)
+    if fast.pointwise_conv2d(np.abs(x), np.abs(w), None).max(initial=0.0) * _ROUNDED <= largest:
+        return
     sums = np.zeros(y.shape)
     most, single, terms = (np.zeros_like(sums) for _ in range(3))
     for c in range(w.shape[1]):
