@@ -32,6 +32,7 @@ FLOORS = (
     ),
     (
         "networks/dialects",
+        "readings/adjoint",
         "readings/orders",
         "readings/carried",
         "readings/quantised",

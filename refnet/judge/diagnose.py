@@ -217,6 +217,7 @@ class Diagnosis:
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
         yield self._close([*ways.singles(LATE, at=last)])
+        yield self._foremost(ways)
         first += [*ways.everywhere(EXACT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
@@ -270,6 +271,14 @@ class Diagnosis:
         for bug in dict.fromkeys(mistake.bug for cause in found for mistake in cause.mistakes):
             forms = {mistake.form for cause in found for mistake in cause.mistakes if mistake.bug == bug}
             yield from self._close(list(ways.of_kinds([BUGS[bug]], forms)))
+
+    def _foremost(self, ways: Ways) -> Iterator[Cause]:
+        """The likeliest changes at one place; once one fits, no more than the others at its place."""
+        fit: list[str] = []
+        for way in ways.foremost(fit):
+            for cause in self._close([way]):
+                fit[:] = cause.nodes
+                yield cause
 
     def _one_by_one(self, ways: Ways, bugs: Sequence[Bug], others: Sequence[Bug]) -> Iterator[Cause]:
         """Every change at one place; once one fits, no more than all others at its place."""

@@ -56,6 +56,41 @@ class Replays:
                 kept.pop(node.name, None)
         return self._run(changed, kept)
 
+    @property
+    def values(self) -> Mapping[str, Array]:
+        """Every tensor of the segment as it should be."""
+        return self._values
+
+    def inputs(self, node: Node) -> list[Array | None]:
+        """What a node of the segment reads, and its params, for `fast`."""
+        read = [
+            self._values[name] if name in self._values else self._array(self.segment.given[name])
+            for name in node.inputs
+        ]
+        return [*read, *self._weights(self.segment, node)]
+
+    def part(self, changed: Segment) -> dict[str, Array]:
+        """Every tensor that a part of the segment makes when it is changed; nothing where shapes do not fit."""
+        made: dict[str, Array] = {}
+        try:
+            with np.errstate(all="ignore"):
+                for node in changed.graph.nodes:
+                    self.budget.check()
+                    read = [made[name] if name in made else self._given(changed, name) for name in node.inputs]
+                    made[node.name] = getattr(fast, node.op)(*read, *self._weights(changed, node), **node.attrs)
+        except (ValueError, IndexError, KeyError):
+            return {}
+        return made
+
+    def _given(self, changed: Segment, name: str) -> Array:
+        return self._values[name] if name in self._values else self._array(changed.given[name])
+
+    def _weights(self, segment: Segment, node: Node) -> list[Array | None]:
+        return [
+            self._array(segment.params[f"{node.name}.{slot}"]) if slot in node.params else None
+            for slot in OPS[node.op].params
+        ]
+
     def _run(self, segment: Segment, kept: Mapping[str, Array]) -> Array:
         values = {**kept}
         first = not self._values
@@ -67,12 +102,10 @@ class Replays:
             for name in node.inputs:
                 if name not in values:
                     values[name] = self._array(segment.given[name])
-            weights = [
-                self._array(segment.params[f"{node.name}.{slot}"]) if slot in node.params else None
-                for slot in OPS[node.op].params
-            ]
             rule = getattr(fast, node.op)
-            values[node.name] = rule(*(values[name] for name in node.inputs), *weights, **node.attrs)
+            values[node.name] = rule(
+                *(values[name] for name in node.inputs), *self._weights(segment, node), **node.attrs
+            )
             if not first:  # what no later node reads is let go: a change may make maps that are many times as large
                 for name in {*node.inputs} - {segment.end}:
                     if last[name] == node.name:

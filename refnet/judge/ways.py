@@ -22,6 +22,7 @@ from refnet.graph import SOURCE, Node
 from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
 from refnet.judge.replays import Replays
+from refnet.judge.sketch import first_order
 from refnet.judge.verdicts import root_mean_square
 from refnet.judge.yardstick import is_coarse, lens
 
@@ -45,6 +46,7 @@ _SLOW = 4  # times as many elements as the segment has: what makes more in a lon
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
 _SHARE = 0.05
+_FOREMOST = 128  # changes that are run before what is everywhere, since they could explain most of an error
 _NEARLY = 1e-3  # of the rms of the error: what may be left of it at each element
 
 
@@ -130,6 +132,21 @@ class Ways:
             for change in bug.changes(self.segment) if bug.group in groups else ():
                 if change.shape is None:
                     yield from self._at(bug, change)
+
+    def foremost(self, at: Collection[str]) -> Iterator[Way]:
+        """Changes at one place, the first by what they could explain of the error; once `at` holds any, all at those.
+
+        As far as that is known to first order; of what is alike in the order of bugs. Not of the input.
+        """
+        own = [(bug, change) for bug in EXACT if bug.group not in _ENDS for change in bug.changes(self.segment)]
+        own = [(bug, change) for bug, change in own if change.shape is None]
+        last = self.segment.graph.nodes[-1]
+        end = last.inputs[0] if self.lens is not _plain and last.op == "softmax" else last.name
+        shares = first_order(self.runs, [change for _, change in own], self.target - self.honest, end)
+        for rank, number in enumerate(sorted(range(len(own)), key=lambda number: -shares[number])):
+            bug, change = own[number]
+            if change.node in at or (not at and rank < _FOREMOST):
+                yield from self._at(bug, change)
 
     def everywhere(self, bugs: Iterable[Bug]) -> Iterator[Way]:
         """The same change at all of its places."""
