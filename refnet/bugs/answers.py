@@ -24,6 +24,12 @@ _ALIKE, _NEAR = 1e-3, 1e-2  # of the rms: how alike numbers in another order are
 _ROUNDINGS = 16
 
 
+def _log(z: Array) -> Array:
+    above = z - z.max(axis=1, keepdims=True)
+    made: Array = above - np.log(np.exp(above).sum(axis=1, keepdims=True))
+    return made
+
+
 def _soft(z: Array, base: float) -> Array:
     e = base ** (z - z.max(axis=1, keepdims=True))
     made: Array = e / e.sum(axis=1, keepdims=True)
@@ -32,6 +38,7 @@ def _soft(z: Array, base: float) -> Array:
 
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "log": _log,
     "base 2": lambda z: _soft(z, 2.0),
     "length": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=1, keepdims=True)), 1e-12),
     "sum": lambda z: z / z.sum(axis=1, keepdims=True),
@@ -44,12 +51,14 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
 def answer_function(segment: Segment) -> Iterator[Change]:
     """another function at the end.
 
-    A sigmoid in the softmax's place; an embedding of length one.
+    A sigmoid or the logarithm of a softmax in its place; an embedding of length one.
     """
     node = segment.graph.nodes[-1]
     if node.op not in ("softmax", "flatten", "avg_pool2d") and node.name != segment.parts.classifier:
         return
     for form, function in _FUNCTIONS.items():
+        if form == "log" and node.op != "softmax":  # which is the logits themselves, up to a number for each image
+            continue
         nodes = without(node) if node.op == "softmax" else {}
         if len(segment.graph) > _SHORT:
             yield Change(node.name, form, nodes=nodes, view=function, lone=True)

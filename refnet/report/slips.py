@@ -283,6 +283,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "answer-function": {
         "sigmoid": "a sigmoid follows the logits",
+        "log": "the logarithm of the softmax is taken",
         "base 2": "the softmax raises 2, not e, to the logits",
         "length": "the numbers are divided by their length (L2)",
         "sum": "the numbers are divided by their sum",

@@ -222,5 +222,15 @@ def test_another_function_or_order_at_the_end(make, words):
     assert named({SOURCE: X, GRAPH.output: make(z).astype(np.float32)}) == {words}
 
 
+def test_the_logarithm_of_the_probabilities_that_a_network_ends_in():
+    graph = build("keras/MobileNet", width=0.25, size=(32, 32), classes=6)
+    params, x = random_params(graph), probe(graph, 1)
+    made = {node.name: y for node, y in walk(graph, fast, params, {SOURCE: x})}
+    port = {SOURCE: x, graph.output: np.log(made[graph.output])}
+    found = judge_tensors(Reference.of(graph, params, {SOURCE: x, **made}), port, partial=True)
+    words = {of_port(cause.mistakes[0]) for cause in found.causes[graph.output]}
+    assert words == {"the logarithm of the softmax is taken"}
+
+
 def test_what_is_tried_late_is_tried_only_then():
     assert not {bug for bug in LATE if not bug.rare} & {*REPLAYED}
