@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from refnet.bugs.changes import Change, stood_for
 from refnet.bugs.padding import windowed
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
+from refnet.ops import CONVOLUTIONS
 
 Array = npt.NDArray[Any]
 
@@ -113,3 +115,39 @@ def pad_clamped(segment: Segment) -> Iterator[Change]:
                 border = Node(f"{node.name}.border", "pad", node.inputs, {}, attrs)
                 inner = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": rest})
                 yield Change(node.name, form, nodes={node.name: (border, inner)})
+
+
+def channels_rolled(segment: Segment) -> Iterator[Change]:
+    """channels of a result that lie some places on, the last ones first.
+
+    A ring buffer that is read from where it was not begun; by how much, the port's numbers show.
+    """
+    t = segment.candidate
+    if t is None or t.ndim != 4 or t.shape[1] < 2 or t.shape != segment.result.shape:
+        return
+    mine, theirs = (np.fft.rfft(y.astype(np.float64), axis=1) for y in (segment.result, t))
+    likeness = np.fft.irfft((theirs * mine.conj()).sum(axis=(0, 2, 3)), t.shape[1])
+    by = int(likeness.argmax())
+    if by:
+        view = partial(np.roll, shift=by, axis=1)
+        yield Change(segment.end, "rolled", {"by": by, "of": t.shape[1]}, view=view, lone=True)
+
+
+_SHIFTS = (2.0, 0.5, 4.0, 0.25)
+
+
+def result_shifted(segment: Segment) -> Iterator[Change]:
+    """a layer's result times a power of two, before its activation.
+
+    Integers are brought to the scale of the next layer by a factor and a shift; one bit more or fewer is lost easily.
+    """
+    for node in segment.nodes(*CONVOLUTIONS):
+        unit = segment.parts.unit(node.name)
+        last = node if unit is None or unit.norm is None else unit.norm
+        own = segment.graph.by_name.get(last.name)
+        if own is None:
+            continue
+        for factor in _SHIFTS:
+            whole = replace(own, name=f"{own.name}.whole")
+            shifted = Node(own.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
+            yield Change(own.name, f"{factor:g}", {"factor": factor}, nodes={own.name: (whole, shifted)})

@@ -268,6 +268,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",
     "pool-divisor": "the pool's sum is divided by {found:g}, not by its {known:g} points",
+    "channels-rolled": {"rolled": "its {of} channels lie {by} places on, the last ones first"},
+    "result-shifted": dict.fromkeys(("2", "0.5", "4", "0.25"), "its result is {factor} times what it should be"),
     "computed-in-place": {"rows": "it is computed in place: rows are made of rows that were overwritten before"},
     "image-kept": {
         "first": "every image has what the first one made",

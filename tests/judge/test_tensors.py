@@ -302,3 +302,20 @@ def test_a_precision_may_be_declared_for_some_tensors():
     held = {each.name for each in found.findings if each.judgement.holds}
     assert set(names) <= held
     assert not {name for name in half if name.startswith("block4.expand")} & held
+
+
+SHIFTED = {
+    "result-shifted": ("block5.expand.act", {"block5__expand__bn": lambda y: 2 * y}, {"factor": 2.0}),
+    "channels-rolled": ("block5.depthwise", {"block5__depthwise": lambda y: np.roll(y, 3, axis=1)}, {"by": 3}),
+}
+
+
+@pytest.mark.parametrize("bug", SHIFTED)
+def test_a_result_that_is_shifted_is_said(bug):
+    """By a bit before its activation; or by some channels, as a ring buffer is that is read from another place."""
+    name, changes, facts = SHIFTED[bug]
+    kept = set(styles(GRAPH)["fused"]) | {name}
+    found = judge_tensors(REFERENCE, {each: y for each, y in rerun(same, **changes).items() if each in kept})
+    assert found.wrong() == [name]
+    (mistake,) = found.causes[name][0].mistakes
+    assert (mistake.bug, {key: mistake.facts[key] for key in facts}) == (bug, facts)
