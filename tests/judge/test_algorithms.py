@@ -51,10 +51,8 @@ def test_declared_it_holds_and_undeclared_it_is_suspect(pack, name):
 def test_a_bug_beside_a_declared_algorithm_is_seen(pack):
     tensors = port("winograd-f2")
     tensors["block3.depthwise"] = tensors["block3.depthwise"] * np.float32(1.001)
-    assert compare(pack, tensors, algorithm="winograd-f2", explain=False).wrong() == [
-        "block3.depthwise",
-        "block3.depthwise.bn",
-    ]
+    found = compare(pack, tensors, algorithm="winograd-f2", explain=False)
+    assert found.wrong() == ["block3.depthwise"]  # what reads it goes on with the numbers that were right
 
 
 def test_an_unknown_algorithm_is_refused(pack):
