@@ -216,6 +216,7 @@ class Diagnosis:
         yield self._close([*ways.ends(("pictures",))])
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
+        yield self._foremost(ways)
         yield self._close([*ways.singles(LATE, at=last)])
         yield self._foremost(ways)
         first += [*ways.everywhere(EXACT), *ways.solved(KNOBS[0])]
