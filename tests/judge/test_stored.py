@@ -146,6 +146,23 @@ def test_what_memory_held_before_is_named(made):
     assert sentence(found, "block8.depthwise") == words
 
 
+def test_a_tail_of_memory_as_it_lies_channels_last_is_named(made):
+    net, x, path = made
+    rng = np.random.default_rng(0)
+
+    def edit(name, y, given):
+        if name == PLACE:
+            last = np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(len(y), -1)
+            last[:, -100:] = rng.normal(0, 40, last[:, -100:].shape)
+            N, C, H, W = y.shape
+            y[:] = last.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+
+    found = compare(path, port(net, x, edit))
+    assert found.wrong() == [PLACE]
+    words = "a tail of 100 of 3024 numbers in NHWC order is never written and holds what the memory held before"
+    assert sentence(found, PLACE) == words
+
+
 def test_a_part_that_is_no_number_is_named(made):
     net, x, path = made
     found = compare(path, port(net, x, lambda name, y, given: y[..., -1:].fill(np.nan) if name == PLACE else None))
