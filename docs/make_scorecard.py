@@ -160,7 +160,7 @@ def _by(one: Subject, algorithm: str) -> list[str]:
 
 
 _COLUMNS = {"all": "everywhere", "fused": "everywhere, fused", "logits": "end only"}
-_INPUTS = ("inputs", "pictures", "solved")
+_INPUTS = ("inputs", "pictures", "solved", "decoding", "pipelines")
 
 
 def systematic(name: str, dump: str) -> dict[str, Any]:
@@ -217,6 +217,7 @@ def _everywhere(rows: Sequence[Everywhere], single: Sequence[Row]) -> str:
 
 _GROUPS = dict.fromkeys(("padding", "weights", "sampling", "shaping"), "geometry and weights")
 _GROUPS |= dict.fromkeys(("activations", "blocks", "head", "decoder"), "blocks and activations")
+_GROUPS |= dict.fromkeys(("stored", "leftovers"), "memory")
 _GROUPS |= dict.fromkeys(("ends", *_INPUTS), "input and output")
 _GROUPS |= {"norms": "batch norm", "precision": "precision", "overflow": "precision"}
 

@@ -208,8 +208,8 @@ def _listed(found: Comparison, names: list[str]) -> str:
 
 def _in_steps(found: Comparison) -> Iterator[str]:
     """That tensors which are wrong are of integers of 8 bits, as real numbers."""
-    held = {name: found.matching.tensors[name] for name in found.wrong() if name in found.matching.tensors}
-    stepped = [name for name, each in held.items() if in_few_steps(each.array)]
+    wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
+    stepped = [name for name in wrong if in_few_steps(found.matching.tensors[name].array)]
     if len(stepped) >= _MANY:
         yield _STEPPED.format(count=len(stepped), first=stepped[0])
 

@@ -255,7 +255,8 @@ def test_folded_weights_are_recognised_in_every_scheme(tmp_path, model, scheme):
     path = saved(tmp_path, vendor_arrays(model, width=width, scheme=scheme, folded=True))
     found = identify(path, model=model)
     graph, params = fold_batch_norm(net := build(model, width=width, classes=10), random_params(net))
-    assert (found.scheme, found.folded, found.graph) == (scheme, True, graph)
+    alike = {"slim-average-trained": "slim-average"}  # they differ in statistics, which a folded network has not
+    assert (found.scheme, found.folded, found.graph) == (alike.get(scheme, scheme), True, graph)
     assert all(np.array_equal(array, params[name]) for name, array in found.params.items())
     assert identify(path).folded
 

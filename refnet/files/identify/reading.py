@@ -216,6 +216,8 @@ def _by_order(reading: Reading, asked: Asked) -> Reading:
     said = asked.model is not None or asked.width is not None
     if asked.head is not None or (said and names.fitting_layouts(arrays, None, None)):  # names of another network
         return reading
+    if any({*known} == arrays.keys() for known in names.known_names()):  # each says what it is of
+        return reading
     layouts = layouts_by_order(arrays, asked.model, asked.width)
     notes = (Note("order", tuple(arrays)[:4], len(arrays)),) if layouts else ()
     return reading._replace(layouts=layouts, notes=(*reading.notes, *notes))
