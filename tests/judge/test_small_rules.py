@@ -12,6 +12,7 @@ import pytest
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import Mistake
+from refnet.bugs.knobs import KNOBS
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.graph import SOURCE
@@ -31,6 +32,7 @@ X = probe(GRAPH, 1)
 TRACE = NET.trace(X)
 REFERENCE = Reference.of(GRAPH, NET.params, {SOURCE: X, **TRACE})
 FLOAT32 = Precision.of("float32")
+EPS = next(knob for knob in KNOBS if knob.bug == "bn-eps")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def test_refnet_has_no_honest_runs_of_integers_and_of_sums_in_short_formats(what
 
 
 def test_a_tensor_that_no_node_of_the_network_makes_is_looked_at_as_it_is():
-    one = SimpleNamespace(candidate=np.full((1, 2), 0.5), end="input.fed", whole=GRAPH)
+    one = SimpleNamespace(candidate=np.full((1, 2), 0.5), end="input.fed", whole=GRAPH, centred=False)
     assert yardstick.lens(one) is yardstick._plain
 
 
@@ -184,7 +186,7 @@ def test_a_bound_of_floats_says_something_up_to_a_thousand_roundings():
 
 
 def way(bug, residual, extent=None):
-    return SimpleNamespace(mistake=Mistake(bug, "there", "", {}), residual=residual, extent=extent)
+    return SimpleNamespace(mistake=Mistake(bug, "there", "", {}), residual=residual, extent=extent, vague=False)
 
 
 def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(monkeypatch):
@@ -197,7 +199,12 @@ def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(
         way("pad-same", 0.1, Extent(None, ("here", "there"))),
     ]
     tried, budget = [], SearchBudget()
-    ways = SimpleNamespace(looked=looked, before=1.0, on_top=lambda first, bugs: tried.append(first) or looked[:2])
+
+    def on_top(first, bugs, is_open):
+        tried.append(first)
+        return looked[:2]
+
+    ways = SimpleNamespace(looked=looked, before=1.0, on_top=on_top)
     holds = Judgement("rounding")
     monkeypatch.setattr(Diagnosis, "_fitting", lambda self, some: (Cause((each.mistake,), holds) for each in some))
     causes = list(Diagnosis(None, FLOAT32, budget, "bound")._pairs(ways))
@@ -207,21 +214,28 @@ def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(
 
 
 def test_once_one_change_fits_only_others_at_its_place_are_tried(monkeypatch):
-    """After the second way, which fits, the places that are left are its own."""
+    """After the second way, which fits, the places that are left are its own: of the bugs that come later too."""
     asked = []
+    bugs, others = [way("act-missing", 0.5), way("bn-eps", 0.0), way("kernel-flip", 0.5)], [way("pad-same", 0.5)]
 
-    def singles(bugs, at=()):
-        for each in (way("act-missing", 0.5), way("bn-eps", 0.0), way("kernel-flip", 0.5)):
+    def singles(tried, at=()):
+        for each in tried:
             yield each
-            asked.append(tuple(at))
+            asked.append((each.mistake.bug, tuple(at)))
 
     def close(self, some):
         return (Cause((each.mistake,), Judgement("rounding"), (None,)) for each in some if not each.residual)
 
     monkeypatch.setattr(Diagnosis, "_close", close)
-    found = list(Diagnosis(None, FLOAT32, SearchBudget(), "spread")._one_by_one(SimpleNamespace(singles=singles)))
+    one, ways = Diagnosis(None, FLOAT32, SearchBudget(), "spread"), SimpleNamespace(singles=singles)
+    found = list(one._one_by_one(ways, bugs, others))
     assert [cause.ids for cause in found] == [("bn-eps",)]
-    assert asked == [(), ("there",), ("there",)]
+    assert asked == [
+        ("act-missing", ()),
+        ("bn-eps", ("there",)),
+        ("kernel-flip", ("there",)),
+        ("pad-same", ("there",)),
+    ]
 
 
 def test_of_a_long_segment_what_leaves_less_than_a_hundredth_is_held_to_the_spread_the_closest_first(monkeypatch):
@@ -266,7 +280,7 @@ def test_the_eps_of_a_batch_norm_is_solved_for():
     other = GRAPH.replaced(name, replace(known, attrs={**known.attrs, "eps": 0.004}))
     dumped = {each: Network(other, NET.params).trace(X)[each] for each in ("stem.conv", name)}
     segment = cut(Parts(GRAPH), NET.params, name, {SOURCE: X, **dumped})
-    assert Ways(segment, SearchBudget(), long=False)._eps([known]) == pytest.approx(0.004, rel=1e-4)
+    assert Ways(segment, SearchBudget(), long=False)._number(EPS, [known]) == pytest.approx(0.004, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["stem.bn", "block1.depthwise.bn", "block1.project.bn"])
@@ -286,7 +300,7 @@ def test_an_eps_in_all_batch_norms_is_solved_for():
         graph = graph.replaced(name, replace(graph[name], attrs={**graph[name].attrs, "eps": 0.004}))
     y = Network(graph, NET.params).trace(X)["block1.depthwise.bn"]
     segment = cut(Parts(GRAPH), NET.params, "block1.depthwise.bn", {SOURCE: X, "block1.depthwise.bn": y})
-    found = min(Ways(segment, SearchBudget(), long=False).solved(BUGS["bn-eps"]), key=lambda way: way.residual)
+    found = min(Ways(segment, SearchBudget(), long=False).solved(EPS), key=lambda way: way.residual)
     assert found.mistake == Mistake("bn-eps", "stem.bn", "0.004", {"found": 0.004, "known": 1e-5})
     assert found.extent.nodes == ("stem.bn", "block1.depthwise.bn")
 
