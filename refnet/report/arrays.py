@@ -84,6 +84,7 @@ _HEALTH = {
     ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
     ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
     ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",
+    ("dead-channel", "class"): "the weights of the class and its bias are zero: they were never written, or cut off",
     ("dead-channel", "gamma"): "gamma is zero: it has the same value for every input",
     ("dead-channel", "beta"): "beta is more than 6 gamma below zero: the ReLU behind lets nothing through",
     ("not-finite", "run"): "the tensor that it makes of the probe is not finite",

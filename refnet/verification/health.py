@@ -133,11 +133,19 @@ def _index(mask: Array) -> tuple[int, ...]:
 
 
 def _dead(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
-    """Output channels that are the same for every input: filters of zeros, or gamma zero."""
+    """Output channels that are the same for every input: filters of zeros, or gamma zero.
+
+    Training leaves such channels inside a network, but no class without weights and bias.
+    """
     for slot in ("w", "gamma"):
         if slot in unit:
             rows = unit[slot].reshape(len(unit[slot]), -1)
-            yield from _silent(file, unit.names[slot], np.asarray(~rows.any(axis=1)), slot)
+            dead = np.asarray(~rows.any(axis=1))
+            if unit.classifies and slot == "w":
+                unwritten = dead & (unit["b"] == 0 if "b" in unit else True)
+                yield from _silent(file, unit.names[slot], unwritten, "class")
+                dead = dead & ~unwritten
+            yield from _silent(file, unit.names[slot], dead, slot)
 
 
 def _stuck(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
@@ -156,7 +164,7 @@ def _stuck(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
 def _silent(file: Checkpoint, name: str, channels: Array, form: str) -> Iterator[HealthFinding]:
     if channels.any():
         key, count = file.keys.get(name, ""), int(channels.sum())
-        yield HealthFinding(file.path, name, key, "dead-channel", False, count, _index(channels), form)
+        yield HealthFinding(file.path, name, key, "dead-channel", form == "class", count, _index(channels), form)
 
 
 def _of_run(file: Checkpoint, trace: Mapping[str, Array]) -> Iterator[HealthFinding]:

@@ -39,6 +39,19 @@ def test_a_finding_names_tensor_count_and_place(fault):
     assert found.holds is not fails
 
 
+def test_classes_without_weights_and_bias_fail_a_file():
+    graph, params = network("v2")
+    w, b = (params[f"head.logits.{slot}"].copy() for slot in "wb")
+    w[7:] = 0
+    found = verify(checkpoint(graph, {**params, "head.logits.w": w}))
+    assert [(each.kind, each.fails) for each in found.health] == [("dead-channel", False)]
+    b[7:] = 0
+    found = verify(checkpoint(graph, {**params, "head.logits.w": w, "head.logits.b": b}))
+    (finding,) = found.health
+    assert (finding.kind, finding.form, finding.count, finding.first) == ("dead-channel", "class", len(w) - 7, (7,))
+    assert not found.holds
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_found_on_honest_weights(family):
     graph, params = network(family)
