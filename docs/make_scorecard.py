@@ -160,7 +160,7 @@ def _by(one: Subject, algorithm: str) -> list[str]:
 
 
 _COLUMNS = {"all": "everywhere", "fused": "everywhere, fused", "logits": "end only"}
-_INPUTS = ("inputs", "pictures", "solved", "decoding", "pipelines")
+INPUTS = ("inputs", "pictures", "solved", "decoding", "pipelines")
 
 
 def systematic(name: str, dump: str) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _everywhere(rows: Sequence[Everywhere], single: Sequence[Row]) -> str:
         styles = [
             cell([row.named == "named" for row in rows if (row.family, row.dump) == (name, dump)]) for dump in DUMPS
         ]
-        fed = [row for row in single if row.family == name and row.visible and BUGS[row.bug].group in _INPUTS]
+        fed = [row for row in single if row.family == name and row.visible and BUGS[row.bug].group in INPUTS]
         lines.append([name, *styles, cell([row.named != "missed" for row in fed])])
     return table(["family", *_COLUMNS.values(), "input, named or tied"], lines)
 
@@ -218,7 +218,7 @@ def _everywhere(rows: Sequence[Everywhere], single: Sequence[Row]) -> str:
 _GROUPS = dict.fromkeys(("padding", "weights", "sampling", "shaping"), "geometry and weights")
 _GROUPS |= dict.fromkeys(("activations", "blocks", "head", "decoder"), "blocks and activations")
 _GROUPS |= dict.fromkeys(("stored", "leftovers"), "memory")
-_GROUPS |= dict.fromkeys(("ends", *_INPUTS), "input and output")
+_GROUPS |= dict.fromkeys(("ends", *INPUTS), "input and output")
 _GROUPS |= {"norms": "batch norm", "precision": "precision", "overflow": "precision"}
 
 

@@ -41,7 +41,7 @@ def kept(tmp_path):
 
 
 def test_the_page_counts_what_is_kept(script, kept):
-    count, inputs = len(REPLAYED), sum(bug.group in ("inputs", "pictures", "solved", "decoding", "pipelines") for bug in REPLAYED)
+    count, inputs = len(REPLAYED), sum(bug.group in script.INPUTS for bug in REPLAYED)
     lines = script.page(kept).splitlines()
     assert f"| V2 | {count} | {count} | {count} | {count} | {count - 1} | 1 | 0 | 19 | 1 |" in lines
     assert f"| V1 | {count} of {count} | {count} of {count} | {count - 1} of {count} | {inputs} of {inputs} |" in lines
