@@ -9,6 +9,7 @@ A segment is looked at in steps, the likeliest mistakes first: `search` takes al
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -32,9 +33,9 @@ from refnet.readings.bounds import Precision
 
 __all__ = ["Cause", "Diagnosis", "diagnose"]
 
-# How many changes are taken for the first of two. Tuned, on the table in tests/judge/test_pairs.py: of two bugs in a
-# unit one is among the ten that leave least of the error.
-_PAIRED = 10
+# How many changes are taken for the first of two, and how many forms of one bug at a place. Tuned, on the table in
+# tests/judge/test_pairs.py: of two bugs in a unit one is among the fourteen that leave least of the error.
+_PAIRED, _FORMS = 14, 2
 # In a long segment, what share of the error a way may leave to be held to the spread: the smallest power of ten that
 # leaves out no mistake that shows; and what share two effects must explain together to be run as a pair: the largest
 # tenth that keeps 19 of 20. Both tuned, on the tables in tests/judge/test_long.py.
@@ -218,7 +219,6 @@ class Diagnosis:
         yield self._close([*ways.singles(EXACT, at=last)])
         yield self._foremost(ways)
         yield self._close([*ways.singles(LATE, at=last)])
-        yield self._foremost(ways)
         first += [*ways.everywhere(EXACT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
@@ -318,8 +318,7 @@ class Diagnosis:
         """Two bugs in one segment: on top of each that comes closer, every other; the same two are said once."""
         seen: set[frozenset[Any]] = set()
         closer = [way for way in ways.looked if way.residual < ways.before and way.extent is None and _exact(way)]
-        firsts = sorted(closer, key=lambda way: way.residual)[:_PAIRED]
-        for first in firsts:
+        for first in varied(closer)[:_PAIRED]:
             self.budget.expect(1)
             for cause in self._fitting(list(ways.on_top(first, EXACT, self._is_open))):
                 both = (first.mistake, *cause.mistakes)
@@ -350,6 +349,17 @@ class Diagnosis:
                 if judgement is not None and judgement.holds:
                     yield Cause((one.mistake, other.mistake), judgement, (one.extent, other.extent))
                     return
+
+
+def varied(ways: Iterable[Way]) -> list[Way]:
+    """The ways that leave least of the error first, two forms at most of one bug at a place."""
+    forms: Counter[tuple[str, str]] = Counter()
+    kept: list[Way] = []
+    for way in sorted(ways, key=lambda way: way.residual):
+        forms[what := (way.mistake.bug, way.mistake.node)] += 1
+        if forms[what] <= _FORMS:
+            kept.append(way)
+    return kept
 
 
 def rank(cause: Cause) -> tuple[bool, int, int, float]:

@@ -98,17 +98,23 @@ def bytes_of_a_kind(
 ) -> tuple[Mapping[str, Array], list[Encoding]]:
     """The tensors with bytes of the kind that can hold their zero points, where the arrays' own kind cannot."""
     kinds = {name: str(np.asarray(tensors[name]).dtype) for name in zero_points}
-    wrong = {
-        kind
-        for name, kind in kinds.items()
-        if kind in _OTHER and not np.iinfo(kind).min <= zero_points[name] <= np.iinfo(kind).max
-    }
+    zeros: dict[str, list[int]] = {}
+    for name, kind in kinds.items():
+        zeros.setdefault(kind, []).append(zero_points[name])
+    wrong = [
+        kind for kind, some in zeros.items() if kind in _OTHER and not _hold(kind, some) and _hold(_OTHER[kind], some)
+    ]
     if not wrong:
         return tensors, []
     moved = {name for name, kind in kinds.items() if kind in wrong}
     made = {n: np.asarray(y).view(_OTHER[kinds[n]]) if n in moved else np.asarray(y) for n, y in tensors.items()}
-    found = next(iter(wrong))
+    found = wrong[0]
     return made, [Encoding("bytes", {"found": found, "known": np.dtype(_OTHER[found]).name})]
+
+
+def _hold(kind: npt.DTypeLike, numbers: Iterable[int]) -> bool:
+    limits = np.iinfo(kind)
+    return all(limits.min <= number <= limits.max for number in numbers)
 
 
 def in_few_steps(y: Array) -> bool:

@@ -149,12 +149,6 @@ def test_a_scale_of_a_tensor_that_is_not_there_is_refused(pack):
         compare(pack, some(), scales={"stem.axt": TensorScale(1.0)}, partial=True)
 
 
-def test_a_zero_point_of_the_other_kind_of_bytes_is_refused(pack):
-    bytes_ = np.zeros(some()[ACT].shape, np.uint8)
-    with pytest.raises(RequestError, match="which has no zero point -128; those of int8 are 128 less"):
-        compare(pack, some(**{ACT: bytes_}), scales={ACT: TensorScale(SCALE, -128)}, partial=True)
-
-
 @pytest.mark.parametrize(
     ("how", "u", "u_store"),
     [

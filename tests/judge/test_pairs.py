@@ -46,7 +46,7 @@ def ranks(family, pairs=12):
             if y.shape == honest.y.shape and np.isfinite(y).all():
                 ways = Ways(replace(segment, candidate=y), SearchBudget(), long=False)
                 closer = (way for way in ways.singles(EXACT) if way.residual < ways.before)
-                tried = sorted(closer, key=lambda way: way.residual)
+                tried = diagnose.varied(closer)
                 wanted = {(bug.id, change.form, change.node), (other.id, second.form, second.node)}
                 found = [(each.mistake.bug, each.mistake.form, each.mistake.node) in wanted for each in tried]
                 yield found.index(True) if any(found) else len(found)
