@@ -43,7 +43,8 @@ _FAR = 4.0
 # Of an input's rms: as far lies a port's own from it where a library rounds pixels in its own way; which part of them
 # it moves by that, in runs that stand for a port's.
 _COARSE, _MOVED = 1e-3, (1 / 64, 1 / 8, 2 / 3)
-_LEAST, _ONE = 1e-30, 1e-3  # probabilities that are undone: how small they may be, how far their sum is from one
+# Probabilities that are undone: how small they may be; how far their sum is from one in float32, and in short formats.
+_LEAST, _ONE, _NEARLY_ONE = 1e-30, 1e-5, 1e-3
 _QUICK = ("fast", "lanes", "pairwise")
 # Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
 # many at least; and how much wider its bound may be in all of it, where BLAS sums in another order.
@@ -126,7 +127,9 @@ def lens(segment: Segment) -> Callable[[Array], Array]:
     y, last = segment.candidate, segment.whole.by_name.get(segment.end)
     if y is None or last is None or last.op != "softmax" or y.ndim != 2 or not y.min(initial=1.0) > _LEAST:
         return _plain
-    return _logits if bool((np.abs(y.sum(axis=1, dtype=np.float64) - 1) < _ONE).all()) else _plain
+    short = any(np.array_equal(rounded(y, kind), y) for kind in ("float16", "bfloat16"))
+    off = np.abs(y.sum(axis=1, dtype=np.float64) - 1)
+    return _logits if bool((off < (_NEARLY_ONE if short else _ONE)).all()) else _plain
 
 
 def _plain(y: Array) -> Array:
