@@ -231,7 +231,7 @@ def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
 def _answers(worker: subprocess.Popen[bytes], patience: float) -> bool:
     """Whether a worker says in time that it has done what it was asked; one that does not is ended."""
     assert worker.stdout is not None
-    with contextlib.suppress(*_LOST):
+    with contextlib.suppress(*_LOST, ValueError):  # of a pipe that is closed already, since this process ends
         if os.name == "nt" or select.select([worker.stdout], [], [], patience)[0]:
             return worker.stdout.read(1) == b"+"
     worker.kill()

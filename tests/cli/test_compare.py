@@ -42,7 +42,9 @@ def dumped(folder, tensors):
 
 def compared(capsys, *argv):
     status = main(["compare", *argv, "--json"])
-    return status, json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert out, err
+    return status, json.loads(out)
 
 
 def refused(capsys, *argv):
