@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 
 __all__ = ["Header", "read", "read_header"]
+
+_parsing = threading.Lock()  # Python 3.11's parser counts how deep it is for all threads at once
 
 
 class Header(NamedTuple):
@@ -33,10 +36,11 @@ def read_header(file: IO[bytes]) -> Header:
     """
     try:
         version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return Header(*np.lib.format.read_array_header_1_0(file))
-        if version == (2, 0):
-            return Header(*np.lib.format.read_array_header_2_0(file))
+        with _parsing:
+            if version == (1, 0):
+                return Header(*np.lib.format.read_array_header_1_0(file))
+            if version == (2, 0):
+                return Header(*np.lib.format.read_array_header_2_0(file))
     except Exception as error:  # a damaged header raises nearly anything; it is parsed, never run
         reason = " ".join(str(error).split())[:200]
         raise FormatError(f"is not a whole .npy file: no .npy header: {reason}") from None
