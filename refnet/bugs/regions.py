@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AXES", "Region", "regions"]
+__all__ = ["AXES", "Region", "lines_off", "regions"]
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +50,11 @@ def regions(off: npt.NDArray[np.bool_]) -> Iterator[Region]:
             yield region
 
 
+def lines_off(off: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.intp]:
+    """The places along an axis at which anything is off."""
+    return np.flatnonzero(off.any(axis=tuple(each for each in range(off.ndim) if each != axis)))
+
+
 def _every(off: npt.NDArray[np.bool_]) -> Iterator[Region]:
     for axis, name in enumerate(AXES[: off.ndim]):
         yield from _lines(off, axis, name)
@@ -66,7 +71,7 @@ def _every(off: npt.NDArray[np.bool_]) -> Iterator[Region]:
 def _lines(off: npt.NDArray[np.bool_], axis: int, name: str) -> Iterator[Region]:
     """Channels, rows, columns or images that lie at an end, behind each other, or at a step."""
     of = off.shape[axis]
-    lines = np.flatnonzero(off.any(axis=tuple(each for each in range(off.ndim) if each != axis)))
+    lines = lines_off(off, axis)
     if len(lines) == of:
         return
     first, last, steps = int(lines[0]), int(lines[-1]), np.diff(lines)

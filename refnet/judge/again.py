@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.regions import lines_off
 from refnet.judge.verdicts import root_mean_square
 from refnet.pack.match import Assignment
 
@@ -70,7 +71,7 @@ def _part(off: Array) -> tuple[tuple[int, int], ...]:
     """The box in which two tensors differ, if it is a part of them and they differ in most of it; () otherwise."""
     box = []
     for axis in range(off.ndim):
-        places = np.flatnonzero(off.any(axis=tuple(other for other in range(off.ndim) if other != axis)))
+        places = lines_off(off, axis)
         box.append((int(places[0]), int(places[-1]) + 1))
     size = math.prod(end - begin for begin, end in box)
     return tuple(box) if 2 * size <= off.size and 2 * int(off.sum()) >= size and size >= _FEWEST else ()

@@ -22,7 +22,7 @@ from refnet.judge.ends import LOGARITHMS, PROBABILITIES, with_ends, with_softmax
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
-from refnet.pack.encodings import Encoding, bytes_of_a_kind, raw_numbers, same_images, written_as
+from refnet.pack.encodings import Encoding, bytes_of_a_kind, in_few_steps, raw_numbers, same_images, written_as
 from refnet.pack.extras import Extra, extras
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor, match_tensors
@@ -53,7 +53,8 @@ class Comparison(NamedTuple):
     """What was found, and which of the candidate's tensors was taken for which node.
 
     `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32; `unsteady` which of
-    its tensors were others when it was run again; `encodings` how its files hold numbers, where they do not say it.
+    its tensors were others when it was run again; `encodings` how its files hold numbers, where they do not say it;
+    `stepped` which of its wrong tensors are what integers of 8 bits stand for.
     """
 
     judged: Judged
@@ -62,6 +63,7 @@ class Comparison(NamedTuple):
     narrow: bool = False
     unsteady: tuple[Unsteady, ...] = ()
     encodings: tuple[Encoding, ...] = ()
+    stepped: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -209,7 +211,9 @@ def compare(
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(dumped, other, matching)) if other is not None else ()
     encodings += kinds + images + ([printed] if printed is not None else [])
-    return Comparison(found, matching, reference, narrow, moved, tuple(encodings))
+    wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
+    stepped = tuple(name for name in wrong if in_few_steps(arrays[name]))
+    return Comparison(found, matching, reference, narrow, moved, tuple(encodings), stepped)
 
 
 def _printed(own: Precision, printed: Encoding) -> Precision:

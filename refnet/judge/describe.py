@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.regions import lines_off
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.refit import refit, too_few
 from refnet.judge.table import Feature, is_saturated, looked_up
@@ -163,7 +164,7 @@ def _channels(beyond: Array) -> Feature | None:
     if beyond.ndim < 2 or beyond.shape[1] < 2:
         return None
     count = beyond.shape[1]
-    channels = np.flatnonzero(beyond.any(axis=tuple(axis for axis in range(beyond.ndim) if axis != 1)))
+    channels = lines_off(beyond, 1)
     if 0 < len(channels) <= min(_FEW, count - 1):
         return Feature("channels", {"channels": tuple(map(int, channels)), "of": count})
     if not len(channels):
@@ -186,7 +187,7 @@ def _lines(beyond: Array, target: Array) -> Feature | None:
         return None
     for axis, kind in ((2, "rows"), (3, "columns")):
         count = beyond.shape[axis]
-        lines = np.flatnonzero(beyond.any(axis=tuple(each for each in range(4) if each != axis)))
+        lines = lines_off(beyond, axis)
         if not 0 < len(lines) <= count // 2 or lines[-1] - lines[0] + 1 != len(lines):
             continue
         part = beyond.take(lines, axis)

@@ -274,18 +274,19 @@ class Diagnosis:
             yield from self._close(list(ways.of_kinds([BUGS[bug]], forms)))
 
     def _foremost(self, ways: Ways) -> Iterator[Cause]:
-        """The likeliest changes at one place; once one fits, no more than the others at its place."""
+        """The likeliest changes at one place."""
         fit: list[str] = []
-        for way in ways.foremost(fit):
-            for cause in self._close([way]):
-                fit[:] = cause.nodes
-                yield cause
+        return self._until_fit(ways.foremost(fit), fit)
 
     def _one_by_one(self, ways: Ways, bugs: Sequence[Bug], others: Sequence[Bug]) -> Iterator[Cause]:
-        """Every change at one place; once one fits, no more than all others at its place."""
+        """Every change of some bugs at one place; once one fits, those of the others at its place too."""
         fit: list[str] = []
         tied = (way for _ in (0,) if fit for way in ways.singles(others, at=fit))
-        for way in itertools.chain(ways.singles(bugs, at=fit), tied):
+        return self._until_fit(itertools.chain(ways.singles(bugs, at=fit), tied), fit)
+
+    def _until_fit(self, tried: Iterable[Way], fit: list[str]) -> Iterator[Cause]:
+        """Each way by itself; `fit` gets the nodes of one that fits, after which `tried` keeps to these."""
+        for way in tried:
             for cause in self._close([way]):
                 fit[:] = cause.nodes
                 yield cause

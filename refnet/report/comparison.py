@@ -15,7 +15,6 @@ from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
 from refnet.judge.search import Evidence, Pattern
 from refnet.judge.tensors import Finding
-from refnet.pack.encodings import in_few_steps
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
@@ -141,7 +140,8 @@ def _notes(found: Comparison) -> Iterator[str]:
     judged = found.judged
     if found.matching.shift:
         yield _SHIFTED[found.matching.shift]
-    yield from _in_steps(found)
+    if len(found.stepped) >= _MANY:
+        yield _STEPPED.format(count=len(found.stepped), first=found.stepped[0])
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]
     if len(other) >= _MANY:
         weights = [each for name in other for each in judged.features[name] if each.kind == "weights"]
@@ -204,14 +204,6 @@ def _listed(found: Comparison, names: list[str]) -> str:
     if len(names) > _MANY and not {*layers[first:last]} - {*names}:
         return f"These are all from {names[0]} to {names[-1]}"
     return f"These are {', '.join(names)}"
-
-
-def _in_steps(found: Comparison) -> Iterator[str]:
-    """That tensors which are wrong are of integers of 8 bits, as real numbers."""
-    wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
-    stepped = [name for name in wrong if in_few_steps(found.matching.tensors[name].array)]
-    if len(stepped) >= _MANY:
-        yield _STEPPED.format(count=len(stepped), first=stepped[0])
 
 
 def _sure(name: str, sure: Evidence) -> str:
