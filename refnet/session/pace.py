@@ -16,7 +16,7 @@ _SHORT = 1e-3  # seconds of a run, below which meetings take most of what a work
 _RUNS = 8  # that are compared, alone and with a worker; the first ones with it find its caches empty
 _QUICKER = 0.9  # of the median alone, below which a worker pays
 _FAR = 3.0  # times the best run, beyond which a run has waited
-_REST, _MOST = 4, 256  # runs alone after that: at first, and four times as many each time until they are so many
+_REST, _MOST = 1, 256  # runs alone after that: at first, and four times as many each time until they are so many
 _GOOD = 64  # runs with a worker after which they are few again
 
 

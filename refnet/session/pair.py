@@ -19,7 +19,6 @@ __all__ = ["Pair", "Start", "half_program"]
 
 Array = npt.NDArray[Any]
 
-_SLOW = 2.0  # times the best run, beyond which a worker is told anew to keep off this core
 _PAGE = 4096  # bytes before the tensors, in which the halves say how far they are
 
 
@@ -54,7 +53,6 @@ class Pair:
 
     def __init__(self, pool: WorkerPool, programs: Programs, keep: Collection[str]) -> None:
         self._pool, self._until, self._path = pool, 0.0, ""
-        self._best, self._slow = float("inf"), True
         self._half = Half(0, self._wait)
         self._program: Program | None = None
         try:
@@ -74,19 +72,15 @@ class Pair:
         whether the worker has done its half within so many seconds; if not, what was copied is nothing
         """
         half = self._half
-        began = time.monotonic()
-        if self._program is None or not half.other_is_done or not self._pool.call(half.before, elsewhere=self._slow):
+        if self._program is None or not half.other_is_done or not self._pool.call(half.before):
             return False
-        self._until, self._slow = began + patience, True
+        self._until = time.monotonic() + patience
         try:
             self._program.run(x, copies)
         except _WaitedError:
             return False
         finally:
             half.end()
-        seconds = time.monotonic() - began
-        self._best = min(self._best, seconds)
-        self._slow = seconds > _SLOW * self._best  # both may be on one core
         return True
 
     def _memory(self, size: int) -> Array:

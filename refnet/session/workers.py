@@ -9,6 +9,8 @@ closes. Whatever goes wrong with it (it cannot be started, it dies, there is no 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
 import pickle
 import select
@@ -18,8 +20,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,7 @@ class WorkerPool:
 
     def __init__(self, count: int, graph: Graph, params: Mapping[str, Array]) -> None:
         self._owner, self.count = os.getpid(), count
+        self._core = -1  # which workers keep off
         self._shared: Array | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
@@ -74,18 +76,25 @@ class WorkerPool:
                 return _answers(worker, _START)
         return False
 
-    def call(self, before: int, *, elsewhere: bool) -> bool:
-        """Let the first worker run its half of an image, after so many meetings; whether there is one.
-
-        Where it may run is set if `elsewhere`, which takes as long as some calls of an image.
-        """
+    def call(self, before: int) -> bool:
+        """Let the first worker run its half of an image, after so many meetings; whether there is one."""
+        self._keep_off()
         for worker in self._own()[:1]:
-            if elsewhere:
-                _elsewhere([worker])
             with contextlib.suppress(*_LOST):
                 assert worker.stdin is not None
                 return os.write(worker.stdin.fileno(), pickle.dumps(before)) > 0  # it waits: the pipe is empty
         return False
+
+    def _keep_off(self) -> None:
+        """Keep workers off the core of this thread: a run was seen to take ten milliseconds longer on one core."""
+        ask = _core_asker()
+        if ask is None or (core := ask()) == self._core:
+            return
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # not on every system
+            if others := os.sched_getaffinity(0) - {core}:
+                for worker in self._own():
+                    os.sched_setaffinity(worker.pid, others)
+            self._core = core
 
     def _own(self) -> list[subprocess.Popen[bytes]]:
         """The workers, unless they are those of the process that this one was forked from."""
@@ -103,7 +112,7 @@ class WorkerPool:
         # The first share may have no image where there are fewer groups than processes; the last one has some.
         own, shares = shares[-1], shares[:-1]
         shared: Any = self._shared  # there while there are workers
-        _elsewhere(self._workers)
+        self._keep_off()
         asked = []
         for worker, share in zip(self._workers, shares, strict=True):
             if share.start == share.stop:
@@ -190,14 +199,13 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _elsewhere(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Keep workers off the core of this thread: otherwise a batch was seen to take ten milliseconds longer."""
-    with contextlib.suppress(AttributeError, OSError, ValueError, IndexError):  # not on every system
-        stat = Path("/proc/thread-self/stat").read_text()
-        here = int(stat.rpartition(")")[2].split()[36])  # field 39 of proc(5)
-        if others := os.sched_getaffinity(0) - {here}:
-            for worker in workers:
-                os.sched_setaffinity(worker.pid, others)
+@functools.cache
+def _core_asker() -> Callable[[], int] | None:
+    """What tells the core that this thread is on, where the C library can."""
+    try:
+        return cast(Callable[[], int], ctypes.PyDLL(None).sched_getcpu)  # it keeps the interpreter's lock: it is short
+    except (AttributeError, OSError, TypeError):  # not on Linux
+        return None
 
 
 class _Pipe:
