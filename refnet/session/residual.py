@@ -200,7 +200,7 @@ class _Block:
         """
         some = rows[..., self.own]
         own = part(self.filtered_own, some) if self.apart else rows
-        self.taps.write(self.border, self.gap - self.pad[1][0], own)
+        self.taps.write(self.border, self.gap - self.pad[1][0], own, self.first, self.H)
         flat = own.reshape(*own.shape[:2], -1)
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)

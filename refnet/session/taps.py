@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ einsum: Callable[..., Any] = getattr(getattr(np, "_core", np), "multiarray", np)
 
 RUN = 1000  # numbers that einsum's innermost loop should run over: with more, the kernel falls out of the first cache
 PAIRED = 128  # channels up to which columns are filtered in pairs at stride 2
+SAVED = 15_000  # multiply-adds with zeros above or below a map that are worth a call of its own to leave them out
 
 
 class Taps:
@@ -70,25 +72,45 @@ class Taps:
         self.sums = self.writer.arena.take(rows, self.Q * self.length)
         return [self.sums]
 
-    def write(self, border: Array, skipped: int, into: Array) -> None:
+    def write(self, border: Array, skipped: int, into: Array, above: int, H: int) -> None:
         """Filter the rows of a tile of m images, from some column on: (m, rows, columns*C) -> (m, n, Q, C).
 
         The last windows of a row reach into the zeros that lie before the next one.
+
+        Parameters
+        ----------
+        above : row of the map, of H, that the tile begins with; rows outside the map are zeros
         """
-        (m, n), call = into.shape[:2], self.writer.call
-        item, (image, row) = border.itemsize, border.strides[:2]
-        column = self.C * item
-        run = self.columns * self.length
-        shape = (m, n, self.Q // self.columns, *self.w.shape)
-        across = self.length * item if self.paired else column * self.dw
-        strides = (image, row * self.sh, column * self.sw * self.columns, row * self.dh, across, item)
+        m, n = into.shape[:2]
         sums = into if self.sums is None else self.sums[: m * n]
-        out = sums.reshape(m, n, -1, run)
-        windows = as_strided(border[:, :, skipped * self.C :], shape, strides)
-        call(partial(einsum, "npqrsc,rsc->npqc", windows, self.w, out=out))
+        out = sums.reshape(m, n, -1, self.columns * self.length)
+        first = border[:, :, skipped * self.C :]
+        for reached, rows in groupby(range(n), lambda row: self.reached(row * self.sh + above, H, m)):
+            self._sum(first, [*rows], reached, out)
         if self.sums is not None:
             halves = sums.reshape(m * n * self.Q, 2, self.C)
-            call(partial(einsum, "nhc->nc", halves, out=into.reshape(m * n * self.Q, self.C)))  # quicker than an add
+            # Quicker than an add.
+            self.writer.call(partial(einsum, "nhc->nc", halves, out=into.reshape(m * n * self.Q, self.C)))
+
+    def reached(self, first: int, H: int, m: int) -> tuple[int, int]:
+        """The first and the end of the kernel's rows that are multiplied, of a kernel that begins with some row."""
+        inside = [r for r in range(self.R) if 0 <= first + r * self.dh < H]
+        zeros = (self.R - len(inside)) * m * self.Q * self.w.shape[1] * self.length
+        return (inside[0], inside[-1] + 1) if inside and zeros > SAVED else (0, self.R)
+
+    def _sum(self, first: Array, rows: Sequence[int], reached: tuple[int, int], out: Array) -> None:
+        """Sum some rows of the kernel for some rows of a tile."""
+        (m, n), w = (len(out), len(rows)), self.w[slice(*reached)]
+        item, (image, row) = first.itemsize, first.strides[:2]
+        column = self.C * item
+        across = self.length * item if self.paired else column * self.dw
+        windows = as_strided(
+            first[:, rows[0] * self.sh + reached[0] * self.dh :],
+            (m, n, self.Q // self.columns, *w.shape),
+            (image, row * self.sh, column * self.sw * self.columns, row * self.dh, across, item),
+        )
+        some = out[:, rows[0] : rows[0] + n]
+        self.writer.call(partial(einsum, "npqrsc,rsc->npqc", windows, w, out=some))
 
 
 def repetitions(columns: int, length: int) -> int:

@@ -67,20 +67,20 @@ def test_a_run_that_takes_three_times_as_long_as_the_best_one_ends_it_for_a_whil
     assert pace.together
     pace.ran_together(0.0181)
     assert not pace.together
-    assert rested(pace) == 4
+    assert rested(pace) == 1
 
 
 def test_it_is_tried_less_and_less_often_on_a_busy_machine_and_as_often_as_before_on_a_quiet_one():
     pace, rests = paced([10] * 8, [6] * 8), []
-    for _ in range(5):
+    for _ in range(6):
         pace.ran_together(1)
         rests.append(rested(pace))
         pace.tried(0.006, same=True)
-    assert rests == [4, 16, 64, 256, 256]
+    assert rests == [1, 4, 16, 64, 256, 256]
     for _ in range(64):
         pace.ran_together(0.006)
     pace.ran_together(1)
-    assert rested(pace) == 4
+    assert rested(pace) == 1
 
 
 def test_without_its_workers_a_session_begins_again():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,14 +51,18 @@ def tile(monkeypatch):
     return limited
 
 
-def made(*nodes, keep=(), dtype=np.float32, returns=()):
+def programs(*nodes, keep=(), dtype=np.float32, returns=()):
     graph = check(Graph(Recipe("", 1.0, (6, 8), 1, 4), nodes, returns))
     sizes = shapes(graph)
     kept = {*keep, *graph.outputs}
-    programs = Programs(steps(graph, sizes, kept), random_params(graph, dtype), sizes, kept)
-    one = programs.of(1)
+    return Programs(steps(graph, sizes, kept), random_params(graph, dtype), sizes, kept)
+
+
+def made(*nodes, **options):
+    found = programs(*nodes, **options)
+    one = found.of(1)
     return SimpleNamespace(
-        calls=one.early, kept=one.kept, loads=one.loads, buffers=programs.buffers, weights=programs.weights
+        calls=one.early, kept=one.kept, loads=one.loads, buffers=found.buffers, weights=found.weights
     )
 
 
@@ -292,6 +297,39 @@ def test_a_kernel_is_packed_as_it_is_repeated(monkeypatch):
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 * 8 + 256)
     monkeypatch.setattr(sys.modules["refnet.session.taps"], "RUN", 1)
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 + 256)
+
+
+def kernel_rows(one):
+    """How many rows of a depthwise kernel are multiplied, for each row of the output."""
+    sums = [call for call, _ in one.early if isinstance(call, partial) and len(call.args) == 3]
+    return [len(each.args[2]) for each in sums for _ in range(each.keywords["out"].shape[1])]
+
+
+@pytest.mark.parametrize(
+    ("stride", "dilation", "reached"),
+    [
+        ((1, 1), (1, 1), [3, 4, 5, 5, 4, 3]),
+        ((2, 2), (1, 1), [3, 5, 4]),
+        ((1, 1), (2, 2), [3, 3, 3, 3, 3, 3]),
+    ],
+    ids=["", "stride 2", "dilation 2"],
+)
+def test_rows_of_a_kernel_that_meet_only_zeros_are_left_out_where_that_is_worth_a_call(
+    stride, dilation, reached, monkeypatch
+):
+    """Of a kernel of 5 x 5 on 6 rows: how many of its rows are multiplied for each row of the output; the same bits."""
+    pad = 2 * dilation[0]
+    node = spatial("depthwise", "depthwise_conv2d", "stem", (4, 5, 5), stride, pad, dilation=dilation)
+    taps = sys.modules["refnet.session.taps"]
+    x = np.random.default_rng(0).standard_normal((1, 4, 6, 8)).astype(np.float32)
+    results = []
+    for saved, wanted in ((-1, reached), (10**6, [5] * len(reached))):
+        monkeypatch.setattr(taps, "SAVED", saved)
+        one = programs(STEM, node).of(1)
+        assert kernel_rows(one) == wanted
+        one.run(x)
+        results.append(one.kept["depthwise"].copy())
+    assert np.array_equal(*results)
 
 
 def test_an_image_is_run_to_the_tensors_that_are_kept():

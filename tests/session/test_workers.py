@@ -42,6 +42,20 @@ def test_workers_do_not_see_what_was_done_to_the_params_before_they_started():
     assert np.array_equal(many(x), Session(SMALL, PARAMS, threads=1)(x))
 
 
+def test_workers_keep_off_the_core_that_the_session_is_on(monkeypatch):
+    workers = sys.modules["refnet.session.workers"]
+    core, moved = 0, []
+    monkeypatch.setattr(workers, "_core_asker", lambda: lambda: core)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: moved.append((pid, cores)), raising=False)
+    many, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 2)
+    many.start_workers()
+    pid = many._pool._workers[0].pid
+    for core in (0, 0, 1):  # noqa: B007 (read by the asker)
+        many(x)
+    assert moved == [(pid, {1}), (pid, {0})]
+
+
 def test_fewer_groups_than_processes_leave_some_of_them_without_work():
     """Two images are two groups, and nine of five and four."""
     many = Session(SMALL, PARAMS, threads=4)
