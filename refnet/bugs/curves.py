@@ -5,6 +5,7 @@ Tried where nothing else fits.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.fitted import Formula, evaluated, formula_nodes, formulas_of, pieces_of, pieces_value
 from refnet.bugs.segments import Segment, limit
 from refnet.graph import Graph, Node
 from refnet.ops import ACTIVATIONS, GATES
@@ -26,6 +28,7 @@ Curve = tuple[str | float, ...]
 _NEAR = 5e-2  # of the rms of the error: what leaves more is not the cause
 _FEW = 8  # points that a number is solved for from
 _STEEP, _ROUNDINGS = 2.0, 12  # the largest slope of a curve, and how many roundings one takes
+_LEVELS = 3  # values of a tensor that is cut off at both ends throughout
 _INNER = 0.02  # how far from its ends a gate is looked at
 
 
@@ -43,12 +46,29 @@ def act_curve(segment: Segment) -> Iterator[Change]:
     t = t.astype(np.float64)
     most = _NEAR * float(np.linalg.norm(t - segment.result))
     slack = _moved(segment, node, t) if most else x
-    for curve in dict.fromkeys(_curves(x, t)):
+    told: set[str] = set()
+    flat = np.unique(t).size <= _LEVELS  # then many formulas are alike, and other tensors tell which it is
+    for curve in itertools.chain(dict.fromkeys(_curves(x, t)), _fitted(x, t)):
+        if ("formula" in told and not flat) or (told and curve[0] == "piecewise"):
+            return
         with np.errstate(all="ignore"):
             y = drawn(curve, x)
         if float(np.linalg.norm(y - t)) < most:
             made = stood_for(node, y, _ROUNDINGS, np.abs(x) + np.abs(y), _STEEP * slack)
+            fits = bool((np.abs(y - t) <= made["given"][f"{node.name}.values"].slack).all())
+            told |= {str(curve[0])} if fits else set()
             yield Change(node.name, " ".join(map(str, curve)), {"curve": curve}, **made, lone=True)
+
+
+def curved(segment: Segment, curve: Curve, op: str) -> dict[str, Change]:
+    """A function that another tensor shows, in the place of each activation of a kind, by node."""
+    if curve[0] != "formula":
+        return {}
+    form, formula = " ".join(map(str, curve)), Formula(*curve[1:])  # type: ignore[arg-type]
+    return {
+        node.name: Change(node.name, form, {"curve": curve}, nodes={node.name: formula_nodes(node, formula)})
+        for node in segment.nodes(op)
+    }
 
 
 def _moved(segment: Segment, node: Node, t: Array) -> Array:
@@ -119,8 +139,19 @@ _SOLVED: Mapping[str, Callable[..., Array]] = {
 def drawn(curve: Curve, x: Array) -> Array:
     """A curve's values: its name, and its numbers."""
     name, *numbers = curve
+    if name == "formula":
+        return evaluated(Formula(*numbers), x)  # type: ignore[arg-type]
+    if name == "piecewise":
+        return pieces_value([float(number) for number in numbers], x)
     made: Array = _NAMED[str(name)](x) if name in _NAMED else _SOLVED[str(name)](x, *numbers)
     return made
+
+
+def _fitted(x: Array, t: Array) -> Iterator[Curve]:
+    """Formulas whose numbers the tensor shows; and the function as it is, by pieces, where no formula is found."""
+    yield from (("formula", *formula) for formula in formulas_of(x, t))
+    if (numbers := pieces_of(x, t)) is not None:
+        yield "piecewise", *numbers
 
 
 def _curves(x: Array, t: Array) -> Iterator[Curve]:

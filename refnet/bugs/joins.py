@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
+from refnet.bugs.fitted import two_factors
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
 
@@ -18,7 +20,37 @@ Array = npt.NDArray[Any]
 
 # Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth.
 _WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9))
+_ALIKE = 0.03  # relative: weights that integers of 8 bits do not tell apart
 _NEAR = 1e-2  # of the rms of the error: what leaves more is not the cause
+
+
+def join_unscaled(segment: Segment) -> Iterator[Change]:
+    """integers added without being brought to the scale of their sum.
+
+    Of both sides or of one; or each side by the scale of the other.
+    """
+    for node in segment.nodes("add"):
+        seen = {(1.0, 1.0)}
+        for form, weights in _unscaled(segment, node).items():
+            if weights not in seen:
+                seen.add(weights)
+                yield replace(weighted(node, *weights), form=form, facts={})
+
+
+def _unscaled(segment: Segment, node: Node) -> dict[str, tuple[float, float]]:
+    """The weights of both sides of a sum of integers that is not rescaled; nothing where scales are not known."""
+    grids = [segment.grids.get(name) for name in (*node.inputs, node.name)]
+    one, other, own = (0.0 if grid is None else grid.step for grid in grids)
+    if not (one and other and own):
+        return {}
+    return {
+        "both": (own / one, own / other),
+        "shortcut": (own / one, 1.0),
+        "branch": (1.0, own / other),
+        "scale of the shortcut": (1.0, one / other),
+        "scale of the branch": (other / one, 1.0),
+        "exchanged": (other / one, one / other),
+    }
 
 
 def join_weights(segment: Segment) -> Iterator[Change]:
@@ -27,8 +59,15 @@ def join_weights(segment: Segment) -> Iterator[Change]:
     A buffer that the block's result has overwritten gives it twice; stochastic depth scales it.
     """
     for node in segment.nodes("add"):
-        for shortcut, branch in dict.fromkeys((*_WEIGHTS, *_solved(segment, node))):
+        unscaled = [*_unscaled(segment, node).values()]
+        solved = (each for each in _solved(segment, node) if not any(map(partial(_alike, each), unscaled)))
+        for shortcut, branch in dict.fromkeys((*_WEIGHTS, *solved)):
             yield weighted(node, shortcut, branch)
+
+
+def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether weights are the same, as well as integers tell them."""
+    return all(abs(mine - theirs) < _ALIKE * abs(theirs) for mine, theirs in zip(one, other, strict=True))
 
 
 def weighted(node: Node, shortcut: float, branch: float) -> Change:
@@ -53,14 +92,23 @@ def _terms(segment: Segment, node: Node) -> tuple[Array, Array, Array] | None:
 
 
 def _solved(segment: Segment, node: Node) -> Iterator[tuple[float, float]]:
-    """The weights that a sum at a segment's end shows, in three figures."""
+    """The weights that a sum at a segment's end shows: in three figures, and as exactly as they are known."""
     if (terms := _terms(segment, node)) is None:
         return
     one, other, t = (y.ravel() for y in terms)
-    solved, *_ = np.linalg.lstsq(np.stack([one, other], axis=1), t, rcond=None)
-    first, second = (0.0 if abs(y) < 1e-4 else float(f"{y:.3g}") for y in solved)
-    if (first, second) != (1.0, 1.0) and np.isfinite(solved).all():
-        yield first, second
+    solved = two_factors(one, other, t)
+    if solved is None or not all(math.isfinite(number) for number, _ in solved[:2]):
+        return
+    rounded = tuple(0.0 if abs(y) < 1e-4 else float(f"{y:.3g}") for y, _ in solved[:2])
+    exact = tuple(_weight(*each) for each in solved[:2])
+    for first, second in dict.fromkeys((rounded, exact)):
+        if (first, second) != (1.0, 1.0):
+            yield first, second
+
+
+def _weight(number: float, off: float) -> float:
+    """A weight that is known so well: one or zero where it may be that."""
+    return next((whole for whole in (1.0, 0.0) if abs(number - whole) <= off), float(f"{number:.8g}"))
 
 
 def join_elsewhere(segment: Segment) -> Iterator[Change]:

@@ -113,7 +113,8 @@ def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
     if np.isin(wide, _ENDS).all():
         return None
     told = least <= _SMALL and np.unique(wide).size > _SMALL * 4
-    return bits if bits >= 0 and (told or not sure) else None
+    between = bool(((y > y.min()) & (y < y.max()) & (y != 0)).any())  # a function's ends are what they are
+    return bits if bits >= 0 and between and (told or not sure) else None
 
 
 def fixed_point(segment: Segment) -> Iterator[Change]:

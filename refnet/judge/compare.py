@@ -212,7 +212,7 @@ def compare(
     moved = tuple(unsteady(dumped, other, matching)) if other is not None else ()
     encodings += kinds + images + ([printed] if printed is not None else [])
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
-    stepped = tuple(name for name in wrong if in_few_steps(arrays[name]))
+    stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
     return Comparison(found, matching, reference, narrow, moved, tuple(encodings), stepped)
 
 

@@ -148,12 +148,15 @@ class Diagnosis:
         """Whether the segment is too long for its bound to say anything."""
         return self.yardstick != "bound"
 
-    def steps(self, shared: Callable[[], Iterable[str]] = tuple) -> Iterator[None]:
+    def steps(
+        self, shared: Callable[[], Iterable[str]] = tuple, told: Callable[[], Iterable[Mistake]] = tuple
+    ) -> Iterator[None]:
         """Look, the likeliest first, until something fits; a pause after each step.
 
         Parameters
         ----------
         shared : gives the bugs that explain other tensors, which are tried first, at all places of a short segment
+        told : gives the mistakes that explain other tensors
 
         Raises
         ------
@@ -163,7 +166,7 @@ class Diagnosis:
         if self.long and is_saturated(self.segment):
             return
         self.ways = Ways(self.segment, self.budget, long=self.long)
-        steps = self._long(self.ways) if self.long else self._short(self.ways, shared())
+        steps = self._long(self.ways) if self.long else self._short(self.ways, shared(), told)
         try:
             for step in steps:
                 with np.errstate(all="ignore"):
@@ -184,7 +187,9 @@ class Diagnosis:
         if self.long and not self.found and near:
             yield from self._judged(min(near, key=lambda way: way.residual), lambda: None)
 
-    def _short(self, ways: Ways, shared: Iterable[str]) -> Iterator[Iterable[Cause]]:
+    def _short(
+        self, ways: Ways, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]
+    ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
         yield list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared]))) or self._fitting(ways.singles(EXACT))
         loose = list(ways.singles(LOOSE))
@@ -200,12 +205,19 @@ class Diagnosis:
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield self._fitting(ways.singles(LATE))
+        yield self._fitting(ways.curved(self._curves(told())))
         yield self._fitting([*self._solved(ways), *ways.everywhere(LATE)])
         yield self._in_part(ways)
         yield self._fitting(ways.singles(LAST))
         yield self._pairs(ways)
         if self.is_coarse or self._is_half:
             yield self._fitting(coarse)
+
+    def _curves(self, told: Iterable[Mistake]) -> Iterator[tuple[Any, str]]:
+        """The functions that other tensors show, with the activations that they take the place of."""
+        found = {each.form: each for each in told if each.bug == "act-curve"}
+        whole = self.segment.whole.by_name
+        yield from ((each.facts["curve"], whole[each.node].op) for each in found.values() if each.node in whole)
 
     def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
         """Many nodes: the ends and the last nodes, which run in no time; what is everywhere; then all the rest.

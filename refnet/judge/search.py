@@ -19,6 +19,7 @@ from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import Scope, changes_by_place, runs_of, scopes
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.diagnose import Cause, Diagnosis, rank
+from refnet.judge.varying import kind_of, varying
 from refnet.judge.yardstick import fits
 from refnet.readings.bounds import Precision
 
@@ -73,7 +74,10 @@ def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
         counts = Counter(bug for one in diagnoses for bug in {bug for cause in one.found[:1] for bug in cause.ids})
         return [bug for bug, count in counts.items() if count > 1]
 
-    open_ = [(each, each.steps(shared)) for each in sorted(diagnoses, key=lambda each: each.long)]
+    def told() -> list[Mistake]:
+        return [mistake for one in diagnoses for cause in one.found[:1] for mistake in cause.mistakes]
+
+    open_ = [(each, each.steps(shared, told)) for each in sorted(diagnoses, key=lambda each: each.long)]
     try:
         while open_:
             open_ = [(each, steps) for each, steps in open_ if next(steps, steps) is not steps]
@@ -116,7 +120,7 @@ def _is_denied(cause: Cause, beside: Iterable[_Own]) -> bool:
 
 
 def _kind(cause: Cause) -> tuple[tuple[str, str], ...]:
-    return tuple((mistake.bug, mistake.form) for mistake in cause.mistakes)
+    return tuple(kind_of(mistake) for mistake in cause.mistakes)
 
 
 def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
@@ -165,8 +169,8 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment, judged: Collectio
     for name, causes in found.items():
         for mistake, extent in causes[0].parts if causes else ():
             nodes = (mistake.node,) if extent is None else extent.nodes
-            told.setdefault((mistake.bug, mistake.form), {}).update(dict.fromkeys(nodes, mistake))
-            tensors.setdefault((mistake.bug, mistake.form), []).append(name)
+            told.setdefault(kind_of(mistake), {}).update(dict.fromkeys(nodes, mistake))
+            tensors.setdefault(kind_of(mistake), []).append(name)
     made = []
     for (bug, form), by_node in told.items():
         if len(by_node) > 1:
@@ -175,7 +179,7 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment, judged: Collectio
             known = {*(forms.get(form) or (node for places in forms.values() for node in places))}
             known = {*judged} if known <= {whole.end} else known
             every = tuple(node.name for node in whole.graph.nodes if node.name in known or node.name in by_node)
-            first, multiple = next(iter(by_node.values())), multiple_of(by_node, every, whole)
+            first, multiple = varying(by_node, whole.parts), multiple_of(by_node, every, whole)
             if multiple:
                 first = first._replace(form=f"beyond {multiple.axis}", facts={"multiple": multiple.number})
             scope, of = _scope(whole.parts, every, by_node, multiple.nodes if multiple else every)

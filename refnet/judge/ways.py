@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug, bug_of
 from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.curves import Curve, curved
 from refnet.bugs.knobs import Knob
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
@@ -199,6 +200,20 @@ class Ways:
             some = inputs[first : first + together]
             changed = self.segment.changed(Change(SOURCE, given={SOURCE: np.concatenate(some)}))
             yield from (None if y is None else self.target - y for y in self._parts(changed, len(some)))
+
+    def curved(self, curves: Iterable[tuple[Curve, str]]) -> Iterator[Way]:
+        """Functions that other tensors show in the place of activations: at one place, and at all of their kind.
+
+        Parameters
+        ----------
+        curves : with the activation that each takes the place of
+        """
+        for curve, op in curves:
+            changes = curved(self.segment, curve, op)
+            for change in changes.values():
+                yield from self._at(BUGS["act-curve"], change)
+            for form in {change.form for change in changes.values()} if len(changes) > 1 else ():
+                yield from self._in(BUGS["act-curve"], form, changes, {ALL: tuple(changes)})
 
     def _number(self, knob: Knob, nodes: Sequence[Node]) -> float:
         """The number that leaves least of the error: each step goes as far as the effect of another one explains.

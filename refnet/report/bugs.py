@@ -9,6 +9,7 @@ from typing import Any
 from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.detectability import Detectability
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
+from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
 from refnet.report.slips import LATE_WORDS, SLIPS, curve_words, part_words
 from refnet.report.stored import STORED
@@ -255,6 +256,8 @@ def _fact(key: str, value: Any) -> Any:
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "curve":
             return curve_words(value)
+        case "shortcut" | "branch":
+            return varying_words(value) if isinstance(value, tuple) else f"{value:g}"
         case "channels":
             more = ", ..." if len(value) > 5 else ""
             return f"channel{'' if len(value) == 1 else 's'} {', '.join(map(str, value[:5]))}{more}"

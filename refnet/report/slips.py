@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
+from refnet.report.formulas import formula_words, pieces_words
+
 __all__ = ["LATE_WORDS", "SLIPS", "curve_words", "part_words"]
 
 _LINE = "it is min(max({gate_slope:.5g} x + {gate_offset:.5g}, {low:g}), {high:g})"
@@ -264,7 +266,15 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "bias-twice": {"twice": "its bias is added twice", "taken": "its bias is taken away, not added"},
     "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
-    "join-weights": "the sum is {shortcut:g} times the shortcut plus {branch:g} times the block's result",
+    "join-unscaled": {
+        "both": "the integers are added as they are, and not brought to the scale of the sum",
+        "shortcut": "the shortcut's integers are not brought to the scale of the sum",
+        "branch": "the block's integers are not brought to the scale of the sum",
+        "scale of the shortcut": "both sides of the sum are taken to have the shortcut's scale",
+        "scale of the branch": "both sides of the sum are taken to have the scale of the block's result",
+        "exchanged": "each side of the sum is taken to have the scale of the other",
+    },
+    "join-weights": "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",
     "pool-divisor": "the pool's sum is divided by {found:g}, not by its {known:g} points",
@@ -324,6 +334,10 @@ def curve_words(curve: tuple[str | float, ...]) -> str:
         return "the identity" if math.inf in numbers else f"min(x, {numbers[1]:.8g})"
     if name == "clip" and math.inf in numbers:
         return f"max(x, {numbers[0]:.8g})"
+    if name == "formula":
+        return formula_words(*numbers)  # type: ignore[arg-type]
+    if name == "piecewise":
+        return f"another function: {pieces_words([float(number) for number in numbers])}"
     words = _CURVES.get(str(name), str(name)).format(*numbers)
     capped = name == "leaky" and math.isfinite(float(numbers[1]))
     return f"{words}, and ends at {numbers[1]:g}" if capped else words

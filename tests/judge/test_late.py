@@ -13,6 +13,7 @@ from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.budget import SearchBudget
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
+from refnet.readings.precision import Precision
 from refnet.report.bugs import of_port
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=6)
@@ -61,6 +62,13 @@ def curved(op, f):
         ("hard_swish", lambda x: x / (1 + np.exp(-1.702 * x.astype(float))), "x * sigmoid(1.702 x)"),
         ("hard_sigmoid", lambda x: 0.5 + 0.5 * x / (1 + abs(x)), "0.5 + 0.5 x / (1 + |x|)"),
         ("hard_sigmoid", lambda x: (0.15 * x + 0.5).clip(0, 1), "clip(0.15 x + 0.5, 0, 1)"),
+        ("hard_sigmoid", lambda x: (x.clip(0, 6) + 3) / 6, "the activation is (relu6(x) + 3) / 6"),
+        ("hard_sigmoid", lambda x: (x + 3).clip(0, 6) * (43 / 256), "43/256 * relu6(x + 3)"),
+        ("hard_swish", lambda x: x * (x + 3).clip(0, 6) * (43 / 256), "x * 43/256 * relu6(x + 3)"),
+        ("hard_swish", lambda x: x * (x.clip(0, 6) + 3) / 6, "x * (relu6(x) + 3) / 6"),
+        ("hard_swish", lambda x: (x + 3).clip(0, 6) ** 2 / 6, "relu6(x + 3) * relu6(x + 3) / 6"),
+        ("hard_swish", lambda x: x + (x + 3).clip(0, 6) / 6, "the activation is another function: "),
+        ("hard_swish", lambda x: np.where(x < -1, 0.25 * x, x * x), "1/4 x below -1, x^2 above -1"),
     ],
 )
 def test_another_curve_is_solved_for(op, f, words):
@@ -72,6 +80,68 @@ def test_weights_of_a_sum_are_solved_for():
         return made[node.inputs[0]] + np.float32(0.85) * made[node.inputs[1]] if node.op == "add" else None
 
     assert named(ran(change)) == {"the sum is 1 times the shortcut plus 0.85 times the block's result"}
+
+
+def test_a_weight_that_falls_from_block_to_block_is_said_in_one_sentence():
+    adds = [node.name for node in GRAPH.nodes if node.op == "add"]
+
+    def change(node, made):
+        if node.name not in adds:
+            return None
+        return made[node.inputs[0]] + made[node.inputs[1]] / np.float32(1 - int(node.name[5:-4]) / 80)
+
+    (pattern,) = judged(ran(change)).patterns
+    assert list(pattern.nodes) == adds
+    assert "1 over 0.9625, 0.9375, ..., 0.8625, 0.0125 less from block to block" in of_port(pattern.mistake)
+
+
+def test_a_function_of_saturated_places_is_that_of_the_others():
+    """The input of some gates is far beyond both ends, where any formula with these ends fits."""
+
+    def change(node, made):
+        if node.op == "hard_sigmoid":
+            return (made[node.inputs[0]].clip(0, 6) + 3) / 6
+        return None if node.name not in ("block4.se.expand", "block5.se.expand") else far(node, made)
+
+    def far(node, made):
+        return 100 * interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, {name: made[name] for name in node.inputs})
+
+    found = judged(ran(change))
+    gates = {name: of_port(causes[0].mistakes[0]) for name, causes in found.causes.items() if name.endswith("gate")}
+    assert set(gates.values()) == {"the activation is (relu6(x) + 3) / 6"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (lambda one, other, own: (own / one, own / other), "the integers are added as they are"),
+        (lambda one, other, own: (own / one, 1), "the shortcut's integers are not brought to the scale of the sum"),
+        (lambda one, other, own: (1, one / other), "both sides of the sum are taken to have the shortcut's scale"),
+    ],
+)
+def test_integers_that_are_added_without_their_scales(weights, words):
+    steps = {}
+
+    def change(node, made):
+        if node.op == "add":
+            one, other = (steps[name] for name in node.inputs)
+            own = 1.3 * max(one, other)
+            y = sum(w * made[name] for w, name in zip(weights(one, other, own), node.inputs, strict=True))
+        elif any(reader.op == "add" for reader in GRAPH.readers()[node.name]):
+            given = {name: made[name] for name in node.inputs}
+            y = interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
+            own = float(np.abs(y).max()) / 100 * (1 + len(steps) % 3 / 4)
+        else:
+            return None
+        steps[node.name] = own
+        return (np.rint(y / own).clip(-128, 127) * own).astype(np.float32)
+
+    dumped = ran(change)
+    whole = {name: Precision.of("float32")._replace(step=s / 2, span=(-128 * s, 127 * s)) for name, s in steps.items()}
+    precision = {name: whole.get(name, Precision.of("float32")) for name in dumped}
+    golden = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
+    found = judge_tensors(Reference.of(GRAPH, PARAMS, golden), dumped, precision=precision, budget=SearchBudget(60))
+    assert words in of_port(found.patterns[0].mistake)
 
 
 def test_a_shortcut_from_elsewhere_is_found_among_the_tensors():

@@ -1,0 +1,49 @@
+"""One mistake whose number is another one at each of its places: how it goes from block to block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from refnet.bugs.changes import Mistake
+from refnet.bugs.parts import Parts
+
+__all__ = ["kind_of", "varying"]
+
+_SIDES = ("shortcut", "branch")  # of a sum, in the facts of its weights
+_LINE = 2e-6  # of the largest number: what a line through all of them may leave
+_FEW = 3  # numbers that lie on a line by no chance
+
+
+def kind_of(mistake: Mistake) -> tuple[str, str]:
+    """What places of a mistake have in common: its bug and form; of a sum with one weight, the side alone."""
+    sides = [side for side in _SIDES if mistake.facts.get(side, 1.0) != 1.0]
+    if mistake.bug == "join-weights" and len(sides) == 1:
+        return mistake.bug, sides[0]
+    return mistake.bug, mistake.form
+
+
+def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
+    """The mistake of several places: that of the first, or where its number differs, one with all of the numbers."""
+    first = next(iter(by_node.values()))
+    bug, side = kind_of(first)
+    numbers = [each.facts[side] for each in by_node.values()] if side in _SIDES and bug == "join-weights" else []
+    if len({*numbers}) < 2:
+        return first
+    blocks, line = [parts.block_of(node) for node in by_node], ("", 0.0)
+    for how, each in (("times", numbers), ("divided", [1 / number if number else np.inf for number in numbers])):
+        if (slope := _slope(blocks, each)) is not None:
+            line = how, slope
+            break
+    return first._replace(facts={**first.facts, side: (tuple(numbers), *line)})
+
+
+def _slope(blocks: Sequence[int], numbers: Sequence[float]) -> float | None:
+    """By how much numbers rise from block to block, if they lie on a line."""
+    if len(numbers) < _FEW or len({*blocks}) < _FEW or not np.isfinite(numbers).all():
+        return None
+    line = np.polynomial.Polynomial.fit(blocks, numbers, 1).convert()
+    left = np.abs(line(np.array(blocks, float)) - np.array(numbers)).max()
+    slope = float(line.coef[1]) if len(line.coef) > 1 else 0.0
+    return slope if left <= _LINE * max(map(abs, numbers)) else None
