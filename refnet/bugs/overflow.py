@@ -59,19 +59,24 @@ def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
             near = max(_NEAR, terms * FLOATS[store].u) if form in _ON_THE_WAY else _NEAR
             most = float(np.abs(sums).max(initial=0.0))
             if most > largest * (1 - _NEAR):
-                surely, here, perhaps = (
-                    _not_finite(
-                        segment, index, {**values, node.name: np.where(np.abs(beyond) > limit, np.inf, y)}, params
-                    )
-                    for beyond, limit in (
-                        (least, largest * (1 + near)),
-                        (sums, largest),
-                        (sums, largest * (1 - near)),
+                either = (sums, -sums) if form == "terms" else (sums,)  # in another order they have either sign
+                surely, here, *perhaps = (
+                    _not_finite(segment, index, {**values, node.name: _beyond(y, each, limit)}, params, further)
+                    for each, limit, further in (
+                        (least, largest * (1 + near), np.inf),
+                        (sums, largest, np.inf),
+                        *((each, largest * (1 - near), largest * (1 - _NEAR)) for each in either),
                     )
                 )
                 facts = {"store": store, "most": most, "largest": largest}
-                yield Overflow(Change(node.name, form, facts, view=partial(_spoilt, here)), surely, perhaps)
+                change = Change(node.name, form, facts, view=partial(_spoilt, here))
+                yield Overflow(change, surely, np.logical_or.reduce(perhaps))
         values[node.name] = y
+
+
+def _beyond(y: Array, sums: Array, largest: float) -> Array:
+    """A tensor with infinity, of their sign, where sums leave a format: an activation may make zero of that."""
+    return np.where(np.abs(sums) > largest, np.copysign(np.inf, sums), y)
 
 
 def _spoilt(mask: Array, y: Array) -> Array:
@@ -105,12 +110,16 @@ def _partial(segment: Segment, node: Node, x: Array, y: Array, largest: float) -
     for c in range(w.shape[1]):
         product = x[:, c : c + 1] * w[None, :, c, None, None]
         sums += product
-        np.maximum(most, np.abs(sums), out=most)
-        size = np.abs(product)
-        np.maximum(single, size, out=single)
-        terms += size
-    yield "partial", most, np.maximum(most, single)
+        most = _larger(most, sums)
+        single = _larger(single, product)
+        terms += np.abs(product)
+    yield "partial", most, _larger(most, single)
     yield "terms", y, terms
+
+
+def _larger(one: Array, other: Array) -> Array:
+    """Of each two numbers the one of larger magnitude, with its sign."""
+    return np.where(np.abs(other) > np.abs(one), other, one)
 
 
 def _one(segment: Segment, node: Node, values: dict[str, Array], params: dict[str, Array]) -> Array:
@@ -119,9 +128,12 @@ def _one(segment: Segment, node: Node, values: dict[str, Array], params: dict[st
     return made
 
 
-def _not_finite(segment: Segment, index: int, values: dict[str, Array], params: dict[str, Array]) -> Array:
-    """Which elements of the result are not finite, if a tensor on the way is as given."""
+def _not_finite(
+    segment: Segment, index: int, values: dict[str, Array], params: dict[str, Array], largest: float
+) -> Array:
+    """Which elements of the result are not finite, if a tensor on the way is as given, and later ones reach so far."""
     with np.errstate(all="ignore"):
         for node in segment.graph.nodes[index + 1 :]:
-            values[node.name] = _one(segment, node, values, params)
+            y = _one(segment, node, values, params)
+            values[node.name] = _beyond(y, y, largest)
     return ~np.isfinite(values[segment.end])

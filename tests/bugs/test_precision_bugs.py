@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -92,3 +93,23 @@ def test_a_sum_on_the_way_that_leaves_float16_is_told():
     assert not np.isfinite(y).all()
     assert len(found) == 1
     assert "a sum on the way of" in found[0]
+
+
+def test_a_sum_below_zero_that_leaves_float16_is_told_though_an_activation_makes_zero_of_it():
+    """Of the sums on both sides of zero only those above stay infinite behind a ReLU."""
+    act = "block2.expand.act"
+    graph = GRAPH.replaced(act, replace(GRAPH[act], op="relu"))
+    params = {**NET.params, f"{NODE}.w": NET.params[f"{NODE}.w"] * np.float32(20000)}
+    golden = {SOURCE: X, **Network(graph, params).trace(X)}
+    (source,) = graph[NODE].inputs
+    port, x = dict(golden), {source: golden[source]}
+    for name in (NODE, "block2.expand.bn", act):
+        part = Graph(graph.recipe, (graph[name],))
+        with np.errstate(over="ignore"):
+            x = {name: interpret(part, fast, params, x).astype(np.float16).astype(np.float32)}
+        port[name] = x[name]
+    dumped = {source: port[source], act: port[act]}
+    assert np.isneginf(port[NODE]).any()
+    assert np.isposinf(port[act]).any()
+    found = judge_tensors(Reference.of(graph, params, golden), dumped, partial=True)
+    assert {cause.mistakes[0].node for cause in found.causes[act]} >= {NODE}
