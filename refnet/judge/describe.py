@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from refnet.bugs.regions import lines_off
 from refnet.bugs.segments import Segment, limit
+from refnet.judge.probabilities import is_saturated
 from refnet.judge.refit import refit, too_few
-from refnet.judge.table import Feature, is_saturated, looked_up
+from refnet.judge.table import Feature, looked_up
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS

@@ -25,7 +25,7 @@ from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.likely import FREQUENT, RARER
-from refnet.judge.table import is_saturated
+from refnet.judge.probabilities import is_saturated
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
 from refnet.judge.yardstick import is_refuted, judge_cause, judge_segment

@@ -13,13 +13,12 @@ from refnet.bugs.segments import Segment
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.bounds import Precision
 
-__all__ = ["Feature", "is_saturated", "looked_up"]
+__all__ = ["Feature", "looked_up"]
 
 Array = npt.NDArray[Any]
 
 # Of a table: how many entries at least, how many points for each, and how much rounding may part a run.
 _LEAST, _POINTS, _PARTED = 4, 4, 1.5
-_NOTHING, _ALL = 1e-30, 1e-6  # probabilities that tell nothing: how small, and how far from 1
 
 
 class Feature(NamedTuple):
@@ -59,11 +58,3 @@ def looked_up(segment: Segment, precision: Precision) -> Feature | None:
     steps = np.diff(inputs[starts])
     facts = {"entries": entries, "step": float(np.median(steps)) if steps.size else 0.0}
     return Feature("table", {**facts, "low": float(inputs[starts[0]]), "high": float(inputs[starts[-1]])})
-
-
-def is_saturated(segment: Segment) -> bool:
-    """Whether a port's probabilities are zeros and ones, which mistakes of any kind may make."""
-    y, last = segment.candidate, segment.graph.nodes[-1]
-    if y is None or last.op != "softmax" or y.ndim != 2 or y.min(initial=1.0) < 0 or y.max(initial=0.0) > 1 + _ALL:
-        return False
-    return int(np.count_nonzero((y > _NOTHING) & (y < 1 - _ALL))) < len(y)

@@ -22,10 +22,11 @@ from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, run
 from refnet.graph import SOURCE, Node
 from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
+from refnet.judge.probabilities import as_it_is, lens
 from refnet.judge.replays import Replays
 from refnet.judge.sketch import first_order
 from refnet.judge.verdicts import root_mean_square
-from refnet.judge.yardstick import is_coarse, lens
+from refnet.judge.yardstick import is_coarse
 
 __all__ = ["EXACT", "LAST", "LOOSE", "Extent", "Way", "Ways", "closest"]
 
@@ -89,7 +90,7 @@ class Ways:
     def __init__(self, segment: Segment, budget: SearchBudget, *, long: bool) -> None:
         assert segment.candidate is not None
         self.segment, self.budget, self.long = segment, budget, long
-        self.lens = lens(segment) if long else _plain
+        self.lens = lens(segment) if long else as_it_is
         target = self.lens(segment.candidate)
         self.runs = Replays(segment, budget, np.float32 if long else np.float64)
         self.honest = self.lens(self.runs.y)
@@ -142,7 +143,7 @@ class Ways:
         own = [(bug, change) for bug in EXACT if bug.group not in _ENDS for change in bug.changes(self.segment)]
         own = [(bug, change) for bug, change in own if change.shape is None]
         last = self.segment.graph.nodes[-1]
-        end = last.inputs[0] if self.lens is not _plain and last.op == "softmax" else last.name
+        end = last.inputs[0] if self.lens is not as_it_is and last.op == "softmax" else last.name
         shares = first_order(self.runs, [change for _, change in own], self.target - self.honest, end)
         for rank, number in enumerate(sorted(range(len(own)), key=lambda number: -shares[number])):
             bug, change = own[number]
@@ -379,10 +380,6 @@ def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
 def _elements(segment: Segment) -> int:
     """Of all tensors that are made: how long a run takes goes with it."""
     return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)
-
-
-def _plain(y: Array) -> Array:
-    return y
 
 
 def _share(error: Array, effect: Array) -> float:

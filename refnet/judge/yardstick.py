@@ -17,6 +17,7 @@ import numpy.typing as npt
 from refnet.bugs.narrow import first_channels
 from refnet.bugs.segments import Segment, limit, run
 from refnet.graph import SOURCE
+from refnet.judge.probabilities import lens
 from refnet.judge.sure import sure_verdict
 from refnet.judge.verdicts import Judgement, judge
 from refnet.networks.rewrite import fold_batch_norm
@@ -25,7 +26,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "lens", "says", "surely"]
+__all__ = ["fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "says", "surely"]
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +44,6 @@ _FAR = 4.0
 # Of an input's rms: as far lies a port's own from it where a library rounds pixels in its own way; which part of them
 # it moves by that, in runs that stand for a port's.
 _COARSE, _MOVED = 1e-3, (1 / 64, 1 / 8, 2 / 3)
-# Probabilities that are undone: how small they may be; how far their sum is from one in float32, and in short formats.
-_LEAST, _ONE, _NEARLY_ONE = 1e-30, 1e-5, 1e-3
 _QUICK = ("fast", "lanes", "pairwise")
 # Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
 # many at least; and how much wider its bound may be in all of it, where BLAS sums in another order.
@@ -114,38 +113,6 @@ def _is_beyond(part: Segment | None, seen: Array, precision: Precision) -> bool:
         return False
     beyond = np.abs(seen.astype(np.float64) - made.y) > made.expected * _ALIKE
     return bool(beyond.any())
-
-
-def lens(segment: Segment) -> Callable[[Array], Array]:
-    """How the result of a long segment is looked at: probabilities as logits, up to a constant; all else as it is.
-
-    In probabilities nearly all of an error lies in the likeliest classes; undone, the softmax shows it in each. Their
-    logarithms are logits up to a constant as they are.
-    """
-    if segment.centred:
-        return _centred
-    y, last = segment.candidate, segment.whole.by_name.get(segment.end)
-    if y is None or last is None or last.op != "softmax" or y.ndim != 2 or not y.min(initial=1.0) > _LEAST:
-        return _plain
-    short = any(np.array_equal(rounded(y, kind), y) for kind in ("float16", "bfloat16"))
-    off = np.abs(y.sum(axis=1, dtype=np.float64) - 1)
-    return _logits if bool((off < (_NEARLY_ONE if short else _ONE)).all()) else _plain
-
-
-def _plain(y: Array) -> Array:
-    return y
-
-
-def _centred(z: Array) -> Array:
-    made: Array = z - z.mean(axis=1, keepdims=True)
-    return made
-
-
-def _logits(p: Array) -> Array:
-    """What a softmax made these probabilities of, less its mean."""
-    z = np.log(np.maximum(p.astype(np.float64), _LEAST))
-    made: Array = z - z.mean(axis=1, keepdims=True)
-    return made
 
 
 def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement | None:

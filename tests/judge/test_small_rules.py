@@ -147,11 +147,6 @@ def test_refnet_has_no_honest_runs_of_integers_and_of_sums_in_short_formats(what
     assert list(yardstick._runs(None, FLOAT32._replace(**what))) == []
 
 
-def test_a_tensor_that_no_node_of_the_network_makes_is_looked_at_as_it_is():
-    one = SimpleNamespace(candidate=np.full((1, 2), 0.5), end="input.fed", whole=GRAPH, centred=False)
-    assert yardstick.lens(one) is yardstick._plain
-
-
 def test_honest_runs_are_twice_as_far_apart_as_any_two_of_them():
     """Of (0, 0), (3, 4) and (0, 4) the first two are 4 apart at most, and sqrt((9 + 16) / 2) on average."""
     bound = yardstick._apart(np.zeros(2), [np.array([3.0, 4.0]), np.array([0.0, 4.0])])
