@@ -24,6 +24,7 @@ from refnet.bugs import (
     decoder,
     decoding,
     ends,
+    flat_reads,
     formulas,
     head,
     inputs,
@@ -38,6 +39,7 @@ from refnet.bugs import (
     padding,
     pictures,
     pipelines,
+    pitch,
     precision,
     rules,
     sampling,
@@ -53,11 +55,11 @@ from refnet.bugs.segments import Segment
 
 __all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 
-_INPUTS = (inputs, decoding, pictures, pipelines, solved)
+_INPUTS = (inputs, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage,)
-_ODD = (joins, norm_forms, kernels, curves, buffers, knobs, answers)
+_ODD = (joins, norm_forms, kernels, curves, buffers, flat_reads, knobs, answers)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

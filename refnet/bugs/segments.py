@@ -24,7 +24,7 @@ from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
 from refnet.readings.shapes import shape_after
 
-__all__ = ["Grid", "Segment", "cut", "limit", "ported", "run"]
+__all__ = ["Grid", "Segment", "cut", "limit", "limit_of", "ported", "run"]
 
 Array = npt.NDArray[Any]
 _View = Callable[[Array], Array]
@@ -208,6 +208,16 @@ def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtyp
     if segment.view is None:
         return made
     return Bound.given(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
+
+
+def limit_of(segment: Segment, name: str) -> Array | None:
+    """How far rounding may have moved a tensor inside a segment; None of one that the port has."""
+    if name in segment.given:
+        return None
+    nodes = segment.graph.leading_to(name, starts=set(segment.given)).nodes
+    own = replace(segment, graph=Graph(segment.graph.recipe, nodes), candidate=None, view=None)
+    precision = segment.precision or Precision.of("float32")
+    return np.asarray(limit(own, precision).expected)
 
 
 def ported(segment: Segment) -> Array:

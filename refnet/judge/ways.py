@@ -36,7 +36,7 @@ EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflo
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 
-_ENDS = ("ends", "inputs", "decoding", "solved")  # rooms of the catalogue
+_ENDS = ("ends", "inputs", "decoding", "pitch", "solved")  # rooms of the catalogue
 _VAGUE = 0.3  # of the error: what the right way leaves less than where a library rounds the input in its own way
 _POINTS = 2048  # elements by which effects are told apart
 _STEPS = 6  # of solving for a number

@@ -141,6 +141,15 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
             (f"tight {aligned}", "rows that are filled up to a multiple of {bytes} bytes are read without the filling"),
             (f"wide {aligned}", "rows without filling are read as if filled up to a multiple of {bytes} bytes"),
         )
+    }
+    | {
+        "tight pixels black": "rows of {found} pixels in memory are read as rows of {known}",
+        "tight pixels zero": "rows of {found} pixels in memory, filled with zero, are read as rows of {known}",
+        "wide pixels black": "rows of {known} pixels in memory are read as rows of {found}",
+        "wide pixels zero": "rows of {known} pixels in memory are read as rows of {found}, behind the end as zero",
+        "four": "pixels of four bytes (red, green, blue, alpha) are read as of three",
+        "four first": "pixels of four bytes (alpha, red, green, blue) are read as of three",
+        "three": "pixels of three bytes are read as of four",
     },
     "input-resize": {
         "half": "the image is resampled half a pixel away",

@@ -242,6 +242,7 @@ SLIPS: Mapping[str, str | Mapping[str, str]] = {
     },
 }
 
+_BESIDE = "points beside the map are read from the"
 # What few ports do, and no reader.
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pool-elsewhere": "{found} is pooled instead of {known}",
@@ -292,6 +293,18 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "before": "the padding above and on the left is of mode edge instead of zeros",
         "rows": "the padding above and below is of mode edge instead of zeros",
         "columns": "the padding on the left and right is of mode edge instead of zeros",
+    },
+    "pad-flat-index": {
+        "row": f"{_BESIDE} neighbouring row: only the index into the channel's memory is checked, not the column",
+        "row rows": f"{_BESIDE} neighbouring row: rows are checked, columns are not",
+        "clamped": f"{_BESIDE} neighbouring row: the index into the channel's memory is clamped, not each coordinate",
+        "modulo": f"{_BESIDE} neighbouring row: the index into the channel's memory is taken modulo its size",
+        "channel": f"{_BESIDE} neighbouring row or channel: only the index into the tensor's memory is checked",
+        "channel columns": f"{_BESIDE} neighbouring channel: columns are checked, rows are not",
+        "channel rows": f"{_BESIDE} neighbouring row or channel: rows are checked, columns are not",
+        "image": f"{_BESIDE} neighbouring row or image: only the index into the tensor's memory (NHWC) is checked",
+        "image columns": f"{_BESIDE} neighbouring image: columns are checked, rows are not (NHWC)",
+        "image rows": f"{_BESIDE} neighbouring row or image: rows are checked, columns are not (NHWC)",
     },
     "answer-function": {
         "sigmoid": "a sigmoid follows the logits",

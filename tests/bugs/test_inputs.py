@@ -385,6 +385,36 @@ def test_rows_that_are_filled_up_are_said():
     ]
 
 
+def relaid(image, how):
+    """Bytes (H, W, 3) as a port reads them whose memory is laid out in another way."""
+    H, W, _ = image.shape
+    flat = image.ravel()
+    if how == "longer":
+        return np.pad(image, ((0, 0), (0, 14), (0, 0))).ravel()[: H * W * 3].reshape(image.shape)
+    if how == "shorter":
+        return np.stack([np.pad(flat, (0, 9 * H))[i * (W + 3) * 3 :][: W * 3].reshape(W, 3) for i in range(H)])
+    if how == "four":
+        return np.pad(image, ((0, 0), (0, 0), (0, 1)), constant_values=255).ravel()[: H * W * 3].reshape(image.shape)
+    return np.pad(flat, (0, H * W)).reshape(H, W, 4)[..., :3]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("longer", "rows of 80 pixels in memory are read as rows of 66"),
+        ("shorter", "rows of 66 pixels in memory are read as rows of 69"),
+        ("four", "pixels of four bytes (red, green, blue, alpha) are read as of three"),
+        ("three", "pixels of three bytes are read as of four"),
+    ],
+)
+def test_a_sheared_picture_is_said_by_the_length_of_its_rows(how, words):
+    net, own = network(V2, (48, 66))
+    bytes_ = np.random.default_rng(5).integers(0, 256, (48, 66, 3)).astype(np.uint8)
+    x, fed = (own.apply(each.transpose(2, 0, 1)[None].astype(np.float32)) for each in (bytes_, relaid(bytes_, how)))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
+    assert [cause_sentence(each) for each in diagnose(segment, FLOAT32)] == [words]
+
+
 FILES = {
     "white": "the picture's transparency is blended with white, not dropped",
     "luma": "the picture is made grey before it is resized",

@@ -266,6 +266,62 @@ def test_a_weight_of_all_sums_is_solved_for_from_the_logits_alone():
     }
 
 
+def gathered(x, pad, place):
+    """A padded map whose points are read from where `place` finds them: an index into memory, -1 for zero."""
+    (top, bottom), (left, right) = pad
+    N, C, H, W = x.shape
+    y = np.zeros((N, C, H + top + bottom, W + left + right), x.dtype)
+    for n, c, i, j in np.ndindex(y.shape):
+        y[n, c, i, j] = place(x, n, c, i - top, j - left)
+    return y
+
+
+def flat_in_channel(x, n, c, i, j):
+    at = i * x.shape[3] + j
+    return x[n, c].ravel()[at] if 0 <= at < x[n, c].size else 0
+
+
+def clamped_in_channel(x, n, c, i, j):
+    return x[n, c].ravel()[min(max(i * x.shape[3] + j, 0), x[n, c].size - 1)]
+
+
+def flat_in_tensor(x, n, c, i, j):
+    at = ((n * x.shape[1] + c) * x.shape[2] + i) * x.shape[3] + j
+    return x.ravel()[at] if 0 <= at < x.size else 0
+
+
+def columns_checked(x, n, c, i, j):
+    at = ((n * x.shape[1] + c) * x.shape[2] + i) * x.shape[3] + j
+    return x.ravel()[at] if 0 <= j < x.shape[3] and 0 <= at < x.size else 0
+
+
+def flat_in_nhwc(x, n, c, i, j):
+    at = ((n * x.shape[2] + i) * x.shape[3] + j) * x.shape[1] + c
+    return x.transpose(0, 2, 3, 1).ravel()[at] if 0 <= at < x.size else 0
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (flat_in_channel, "neighbouring row: only the index into the channel's memory is checked"),
+        (clamped_in_channel, "neighbouring row: the index into the channel's memory is clamped"),
+        (flat_in_tensor, "neighbouring row or channel: only the index into the tensor's memory is checked"),
+        (columns_checked, "neighbouring channel: columns are checked, rows are not"),
+        (flat_in_nhwc, "neighbouring row or image: only the index into the tensor's memory (NHWC) is checked"),
+    ],
+)
+def test_points_beside_the_map_are_read_from_memory(place, words):
+    def change(node, made):
+        if node.op != "depthwise_conv2d" or not node.name.startswith(("block2.", "block3.")):
+            return None
+        wide = gathered(made[node.inputs[0]], node.attrs["pad"], place)
+        inner = replace(node, attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
+        return interpret(Graph(GRAPH.recipe, (inner,)), fast, PARAMS, {node.inputs[0]: wide})
+
+    (said,) = named(ran(change))
+    assert words in said
+
+
 def test_coordinates_kept_inside_the_map_at_two_sides():
     def change(node, made):
         if node.op != "depthwise_conv2d" or not is_short(node) or node.attrs["stride"] != (1, 1):

@@ -1,0 +1,123 @@
+"""Bugs of pixels in memory: rows that are longer there than a port takes them to be, and pixels of four bytes.
+
+What a port reads in a gap, or behind the end, is black, or zero once pixels are normalised. A row of any length is
+solved for from the first rows of the first layer's tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change
+from refnet.bugs.pixels import column, fed, pixels_of
+from refnet.bugs.segments import Segment, run
+from refnet.graph import SOURCE
+from refnet.ops import ACTIVATIONS
+
+Array = npt.NDArray[Any]
+
+_ALIGNED = (4, 8, 16, 32, 64)  # bytes: BMP and Windows' bitmaps, then what cameras and processors ask of a row
+_WHITE = 255.0
+_ROWS, _SEEN = 12, 4  # of an input and of the first layer's tensor, by which the length of its rows is solved for
+_AT_ONCE = 64  # inputs that are run together
+_NEAR = 0.05  # of the error in those rows: what rows of the right length leave less than
+
+
+def input_pitch(segment: Segment) -> Iterator[Change]:
+    """rows of pixels read with another length.
+
+    Rows that a file or a camera has made longer, up to a multiple of some bytes, read without a gap, or the reverse;
+    or pixels of four bytes read as of three, or the reverse.
+
+    Source: https://github.com/nnstreamer/nnstreamer/issues/72
+    """
+    if SOURCE not in segment.given:
+        return
+    _, C, _, W = segment.given[SOURCE].shape
+    seen: set[int] = set()
+    for aligned in _ALIGNED:
+        gap = -(C * W) % aligned
+        if gap and gap not in seen:
+            seen.add(gap)
+            for form, by in (("tight", -gap), ("wide", gap)):
+                yield from fed(segment, f"{form} {aligned}", partial(_pitched, segment, by), bytes=aligned, gap=gap)
+    if C == 3:
+        for form in ("four", "four first", "three"):
+            yield from fed(segment, form, partial(_by_fours, segment, form))
+    for gap in (each for each in _solved(segment) if abs(C * each) not in seen):
+        facts = {"found": W + abs(gap), "known": W}
+        for fill in ("black", "zero"):
+            made = partial(_pitched, segment, C * gap, black=fill == "black")
+            yield from fed(segment, f"{'tight' if gap < 0 else 'wide'} pixels {fill}", made, **facts)
+
+
+def _solved(segment: Segment) -> Iterator[int]:
+    """By how many pixels rows are longer than they are taken for (below 0), or shorter: what the first layer shows."""
+    t, x, nodes = segment.candidate, segment.given[SOURCE], segment.graph.nodes
+    by_rows = nodes[0].op == "conv2d" and all(node.op in ("batch_norm", *ACTIVATIONS) for node in nodes[1:])
+    if t is None or not by_rows or t.shape != segment.result.shape or x.shape[2] <= _ROWS or t.shape[2] < 2 * _SEEN:
+        return
+    seen = t[:1, :, :_SEEN].astype(np.float64)
+    before = float(np.linalg.norm(seen - segment.result[:1, :, :_SEEN]))
+    first, top = replace(segment, given={SOURCE: x[:1]}), x[:1, :, :_ROWS]
+    gaps = [gap for gap in range(-x.shape[3], x.shape[3]) if gap]
+    left: dict[int, float] = {}
+    for begin in range(0, len(gaps), _AT_ONCE):
+        some = gaps[begin : begin + _AT_ONCE]
+        made = [_pitched(first, x.shape[1] * gap)[:, :, :_ROWS] for gap in some]
+        y = run(replace(segment, given={SOURCE: np.concatenate(made).astype(top.dtype)}), np.float32)
+        errors = (y[:, :, :_SEEN] - seen).reshape(len(some), -1)
+        left |= dict(zip(some, map(float, np.linalg.norm(errors, axis=1)), strict=True))
+    best = min(left, key=lambda gap: left[gap])
+    if left[best] < _NEAR * before:
+        yield best
+
+
+def _pixels(segment: Segment) -> Array:
+    own = segment.whole.recipe.preprocessing
+    return segment.given[SOURCE].astype(np.float64) if own is None else pixels_of(segment, own)
+
+
+def _normalised(pixels: Array, segment: Segment) -> Array:
+    own = segment.whole.recipe.preprocessing
+    if own is None:
+        return pixels
+    made: Array = (pixels / own.scale - column(own.mean)) / column(own.std)
+    return made
+
+
+def _pitched(segment: Segment, by: int, *, black: bool = True) -> Array:
+    """Rows that begin so many bytes later than those before end; what a port reads in a gap, or behind, is one."""
+    pixels = _pixels(segment) if black else segment.given[SOURCE].astype(np.float64)
+    N, C, H, W = pixels.shape
+    row = C * W
+    images = []
+    for image in pixels.transpose(0, 2, 3, 1).reshape(N, H, row):
+        if by < 0:  # rows with gaps, read without
+            flat = np.pad(image, ((0, 0), (0, -by))).ravel()[: H * row]
+        else:
+            starts = np.arange(H)[:, None] * (row + by) + np.arange(row)
+            flat = np.append(image.ravel(), 0.0)[np.minimum(starts, H * row)].ravel()
+        images.append(flat.reshape(H, W, C))
+    made: Array = np.stack(images).transpose(0, 3, 1, 2)
+    return _normalised(made, segment) if black else made
+
+
+def _by_fours(segment: Segment, form: str) -> Array:
+    """Pixels of four bytes, of which one is full, read as of three; or pixels of three read as of four."""
+    pixels = _pixels(segment).transpose(0, 2, 3, 1)
+    N, H, W, C = pixels.shape
+    if form == "three":
+        flat = np.pad(pixels.reshape(N, -1), ((0, 0), (0, H * W)))
+        made = flat.reshape(N, H, W, C + 1)[..., :C]
+    else:
+        full = np.full((N, H, W, 1), _WHITE if segment.whole.recipe.preprocessing is not None else 1.0)
+        both = (full, pixels) if form == "four first" else (pixels, full)
+        made = np.concatenate(both, axis=3).reshape(N, -1)[:, : H * W * C].reshape(pixels.shape)
+    return _normalised(made.transpose(0, 3, 1, 2), segment)
