@@ -17,6 +17,7 @@ __all__ = ["KNOBS", "Knob", "pool_divisor"]
 
 _NEAR = 0.02  # how far from a whole number a divisor may be
 _LOW = -1e30  # no end
+_SIZES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # of eps
 
 
 class Knob(NamedTuple):
@@ -30,6 +31,7 @@ class Knob(NamedTuple):
     step : how far apart two are, at least, whose difference shows
     nodes : those in a node's place that have another number
     said : what people write for a number that was solved for: the numbers, with form and facts of each
+    grid : of a number that is none below zero and of any size, from which it is solved for in a long segment
     """
 
     bug: str
@@ -38,6 +40,7 @@ class Knob(NamedTuple):
     step: float
     nodes: Callable[[Node, float], tuple[Node, ...]]
     said: Callable[[Segment, Node, float], Iterator[tuple[float, Mistake]]]
+    grid: tuple[float, ...] = ()
 
 
 def _figures(number: float) -> Iterator[float]:
@@ -144,7 +147,7 @@ def _swish_divisors(segment: Segment, node: Node, found: float) -> Iterator[tupl
 
 
 KNOBS = (
-    Knob("bn-eps", ("batch_norm",), lambda node: float(node.attrs["eps"]), 1e-5, _normed, _eps),
+    Knob("bn-eps", ("batch_norm",), lambda node: float(node.attrs["eps"]), 1e-5, _normed, _eps, _SIZES),
     Knob("act-curve", ("relu", "relu6"), lambda _: 0.0, 1e-2, _leaky, _below),
     Knob("act-curve", ("relu6",), lambda _: 0.0, 1e-2, _capped, _below_capped),
     Knob("act-curve", ("relu6",), lambda _: 6.0, 1e-1, _cut, _ended),

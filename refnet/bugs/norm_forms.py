@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -100,8 +100,79 @@ def bn_statistics_scaled(segment: Segment) -> Iterator[Change]:
             yield _with(unit, "var", {"var": unit["var"] * var}, times=var)
 
 
+def bn_limited(segment: Segment) -> Iterator[Change]:
+    """a variance that is limited.
+
+    It is no less than some number, or no more; the other channels have their own.
+    """
+    for unit in segment.units:
+        lines = _lines_of(segment, unit)
+        if lines is None:
+            continue
+        var, own, weight = lines.var, unit["var"], lines.weight
+        with np.errstate(all="ignore"):
+            off = (weight > 0) & (np.abs(var / own - 1) > _ALIKE)
+        for form, those in (("least", off & (var > own)), ("most", off & (var < own))):
+            if those.any() and np.array_equal(those, off):
+                figures = 3 if those.sum() > 1 else 2  # one channel has any variance, but a round one
+                limit = float(f"{_middle(var, np.where(those, weight, 0)):.{figures}g}")
+                limited = np.maximum(own, limit) if form == "least" else np.minimum(own, limit)
+                yield _with(unit, form, {"var": limited}, limit=limit)
+
+
+def bn_root(segment: Segment) -> Iterator[Change]:
+    """the root of a number below zero in batch norm.
+
+    The variance of some channels has its sign changed, or one of their arrays holds what is no number.
+    """
+    target = segment.candidate
+    if target is None or target.ndim != 4:
+        return
+    broken = ~np.isfinite(target)
+    channels = np.flatnonzero(broken.all(axis=(0, 2, 3)))
+    if not 0 < len(channels) < target.shape[1] or broken.sum() != broken[:, channels].sum():
+        return
+    for unit in segment.units:
+        if unit.norm is not None and len(unit["var"]) == target.shape[1]:
+            var = unit["var"].copy()
+            var[channels] *= -1
+            facts = {"channels": tuple(map(int, channels)), "of": len(var)}
+            yield _with(unit, "nan" if np.isnan(target[broken]).all() else "infinite", {"var": var}, **facts)
+
+
+class _Lines(NamedTuple):
+    """By channel what a batch norm shows: by what its own mean and its variance are multiplied, and how surely.
+
+    `sums` are those over points of each channel that a line is fitted from.
+    """
+
+    mean: Array
+    var: Array
+    weight: Array
+    sums: tuple[Array, ...]
+
+
 def _factors(segment: Segment, unit: UnitArrays) -> tuple[float, float] | None:
-    """By what mean and variance are multiplied, from the line of each channel, t = gamma (x - mean) / root + beta."""
+    """By what mean and variance are multiplied, all of them."""
+    lines = _lines_of(segment, unit)
+    if lines is None:
+        return None
+    with np.errstate(all="ignore"):
+        ratios = lines.mean / unit["mean"], lines.var / unit["var"]
+        weight = np.where(np.isfinite(ratios[0]) & np.isfinite(ratios[1]), lines.weight, 0)
+    if not weight.any():
+        return None
+    found = [_middle(each, weight) for each in ratios]
+    if not all(map(math.isfinite, found)) or found[1] <= 0:
+        return None
+    if abs(found[0] - found[1]) <= _ALIKE * found[1]:
+        both = _sharpened(found[0], unit, *lines.sums)
+        return both, both
+    return found[0], found[1]
+
+
+def _lines_of(segment: Segment, unit: UnitArrays) -> _Lines | None:
+    """Mean and variance from the line of each channel, t = gamma (x - mean) / root + beta."""
     t, norm, act = segment.candidate, unit.norm, unit.unit.act
     if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
         return None
@@ -119,18 +190,10 @@ def _factors(segment: Segment, unit: UnitArrays) -> tuple[float, float] | None:
         across = sxx - sx**2 / n
         slope = (sxy - sx * sy / n) / across
         offset = (sy - slope * sx) / n
-        var = ((unit["gamma"] / slope) ** 2 - unit.eps) / unit["var"]
-        mean = (unit["beta"] - offset) / (slope * unit["mean"])
+        var = (unit["gamma"] / slope) ** 2 - unit.eps
+        mean = (unit["beta"] - offset) / slope
         weight = np.where((n >= _FEW) & np.isfinite(var) & np.isfinite(mean), across, 0)
-    if not weight.any():
-        return None
-    found = [_middle(each, weight) for each in (mean, var)]
-    if not all(map(math.isfinite, found)) or found[1] <= 0:
-        return None
-    if abs(found[0] - found[1]) <= _ALIKE * found[1]:
-        both = _sharpened(found[0], unit, n, sx, sy, sxx, sxy)
-        return both, both
-    return found[0], found[1]
+    return _Lines(mean, var, weight, (n, sx, sy, sxx, sxy)) if weight.any() else None
 
 
 def _sharpened(factor: float, unit: UnitArrays, n: Array, sx: Array, sy: Array, sxx: Array, sxy: Array) -> float:

@@ -79,6 +79,24 @@ def _beyond(y: Array, sums: Array, largest: float) -> Array:
     return np.where(np.abs(sums) > largest, np.copysign(np.inf, sums), y)
 
 
+def sizes_of_sums(segment: Segment) -> Iterator[tuple[Node, str, Array]]:
+    """What leaves a format somewhere on the way: by node and form what it sums up, and what it reads, with its sign.
+
+    Of a sum the size counts; before a ReLU only what is above zero.
+    """
+    params = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
+    values: dict[str, Array] = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
+    nodes = segment.graph.nodes
+    for index, node in enumerate(nodes):
+        x = values[node.inputs[0]]
+        values[node.name] = y = _one(segment, node, values, params)
+        cut = any(later.op in ("relu", "relu6") for later in nodes[index + 1 :])
+        for form, sums in _sums(node, x, y):
+            yield node, form, sums if cut else np.abs(sums)
+        yield node, "above", x
+        yield node, "below", -x
+
+
 def _spoilt(mask: Array, y: Array) -> Array:
     return np.where(mask, np.inf, y)
 

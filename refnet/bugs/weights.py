@@ -121,34 +121,42 @@ def _relaid(unit: UnitArrays, form: str, move: Callable[[Array], Array], rare: b
 def vector_axis(segment: Segment) -> Iterator[Change]:
     """a vector along the wrong axis.
 
-    The numbers of batch norm, or of a bias, one for each channel, run along the width or the height: where a map is as
-    wide, or as high, as it has channels, arrays of (C,) and of (C, 1) meet it so.
+    The numbers of batch norm, or of a bias alone, one for each channel, run along the width, the height or the batch:
+    where a map is as wide, or as high, as it has channels, arrays of (C,) and of (C, 1) meet it so.
     """
     for unit in segment.units:
         node = unit.norm or unit.unit.conv
         shape = segment.sizes.get(node.name, ())
         if len(shape) != 3 or (unit.norm is None and "b" not in node.params):
             continue
-        for form, axis in (("width", 2), ("height", 1)):
-            if shape[axis] == shape[0] > 1:
-                yield _along(unit, node, form, axis)
+        for form, axis, points in (("width", 3, shape[2]), ("height", 2, shape[1]), ("batch", 0, segment.batch)):
+            if points == shape[0] > 1:
+                along = tuple(-1 if each == axis else 1 for each in range(4))
+                if unit.norm is not None:
+                    yield _along(unit, node, form, along, along)
+                yield _along(unit, node, form if unit.norm is None else f"bias {form}", (1, -1, 1, 1), along)
 
 
-def _along(unit: UnitArrays, node: Node, form: str, axis: int) -> Change:
-    """Each vector by its own name as a factor, or as what is added, in the shape in which it meets the map."""
-    shape = (1, 1, 1, -1) if axis == 2 else (1, 1, -1, 1)
-    made, given = [], {}
+def _along(unit: UnitArrays, node: Node, form: str, factors: tuple[int, ...], shifts: tuple[int, ...]) -> Change:
+    """Each vector by its own name as a factor, or as what is added, in the shape in which it meets the map.
+
+    A bias alone is that of a fold, the convolution's own in it.
+    """
+    made, given, params = [], {}, {}
     if unit.norm is None:
         bare = replace(node, name=f"{node.name}.bare", params={"w": node.params["w"]})
         made, shift, off = [bare], unit["b"], np.zeros_like(unit["b"])
     else:
         s, moved = unit.factor, unit["mean"] * unit.factor
         made = [Node(f"{node.name}.bare", "scale", (node.inputs[0], f"{node.name}.factors"))]
-        given = {f"{node.name}.factors": Expected(s.reshape(shape), _NORM * np.abs(s).reshape(shape))}
+        given = {f"{node.name}.factors": Expected(s.reshape(factors), _NORM * np.abs(s).reshape(factors))}
+        if factors != shifts and "b" in unit:
+            moved = moved - unit["b"] * s
+            params = {unit.names["b"]: np.zeros_like(unit["b"])}
         shift, off = unit["beta"] - moved, _NORM * (np.abs(unit["beta"]) + np.abs(moved))
-    given |= {f"{node.name}.shifts": Expected(shift.reshape(shape), off.reshape(shape))}
+    given |= {f"{node.name}.shifts": Expected(shift.reshape(shifts), off.reshape(shifts))}
     made.append(Node(node.name, "add", (made[-1].name, f"{node.name}.shifts")))
-    return Change(node.name, form, nodes={node.name: tuple(made)}, given=given)
+    return Change(node.name, form, nodes={node.name: tuple(made)}, params=params, given=given)
 
 
 def weights_elsewhere(segment: Segment) -> Iterator[Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Mistake
-from refnet.bugs.overflow import overflows
+from refnet.bugs.norm_forms import bn_root
+from refnet.bugs.overflow import overflows, sizes_of_sums
 from refnet.bugs.regions import regions
 from refnet.bugs.segments import Segment
 from refnet.judge.diagnose import Cause
@@ -19,11 +21,15 @@ from refnet.readings.bounds import Precision
 
 __all__ = ["overflown"]
 
+_CHANCE = 1e-4  # that elements drawn at random are those of the largest sums
+_LIKELIEST = ("pool", "product", "exponential", "result", "above", "below")  # what leaves a format, in this order
+
 
 def overflown(segment: Segment, precision: Precision) -> list[Cause]:
     """What explains the elements of a tensor that are not finite though its inputs are.
 
-    Sums, of the shortest format; else a part that is never written.
+    Sums, of the shortest format; sums, or what a node reads, beyond another number; roots of variances below zero;
+    else a part that is never written.
     """
     assert segment.candidate is not None
     infinite = ~np.isfinite(segment.candidate)
@@ -36,7 +42,34 @@ def overflown(segment: Segment, precision: Precision) -> list[Cause]:
         first = {change.node: change for change in reversed([*those])}  # by each node in the likeliest way
         if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in first.values()]:
             return found[::-1]
-    return list(_unset(segment, infinite, precision))[:1]
+    ways = _beyond(segment, infinite), _rootless(segment, infinite, precision), _unset(segment, infinite, precision)
+    return next((found[:1] for way in ways if (found := [*way])), [])
+
+
+def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause]:
+    """A number that what is summed, or read, exceeds in those elements, and in no others: the likeliest first."""
+    finite, count, of = ~infinite, int(infinite.sum()), infinite.size
+    if count == of or math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1) < -math.log(_CHANCE):
+        return
+    found = []
+    for node, form, sums in sizes_of_sums(segment):
+        if sums.shape == infinite.shape and (most := sums[finite].max()) < (least := sums[infinite].min()):
+            ends = (-least, -most) if form == "below" else (most, least)
+            facts = dict(zip(("most", "least"), map(float, ends), strict=True))
+            found.append(Mistake("sum-overflow", node.name, f"{form} from", facts))
+    order = {form: place for place, form in enumerate(_LIKELIEST)}
+    for mistake in sorted(found, key=lambda each: order[each.form.removesuffix(" from")]):
+        yield Cause((mistake,), Judgement("nonfinite"))
+
+
+def _rootless(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
+    """A batch norm that makes no numbers of some channels, if all others are right."""
+    if infinite.all() or infinite.shape != segment.result.shape:
+        return
+    around = replace(segment, candidate=np.where(infinite, segment.result, np.asarray(segment.candidate)))
+    for change in bn_root(segment):
+        if fits(around, precision):
+            yield Cause((change.of("bn-root"),), Judgement("nonfinite"))
 
 
 def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:

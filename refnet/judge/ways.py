@@ -39,7 +39,7 @@ LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 _ENDS = ("ends", "inputs", "decoding", "pitch", "solved")  # rooms of the catalogue
 _VAGUE = 0.3  # of the error: what the right way leaves less than where a library rounds the input in its own way
 _POINTS = 2048  # elements by which effects are told apart
-_STEPS = 6  # of solving for a number
+_STEPS, _NEARBY = 6, 0.1  # of solving for a number; from one of a grid, which is near, by that share of it
 _ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
 _TOGETHER = (
     1 << 18
@@ -221,19 +221,24 @@ class Ways:
 
         NaN where that is next to nothing.
         """
-        start = number = knob.start(nodes[0])
+        start = knob.start(nodes[0])
+        number = min((start, *knob.grid), key=lambda each: self._left_at(knob, nodes, each)) if self.long else start
         for index in range(_STEPS):
-            step = max(abs(number), knob.step) if knob.bug == "bn-eps" else knob.step
+            step = max(abs(number) * (1 if number == start else _NEARBY), knob.step) if knob.grid else knob.step
             here, there = (self._made(self._turned(knob, nodes, each)) for each in (number, number + step))
             if here is None or there is None:
                 break
             slope, rest = there - here, self.target - here
             square = float((slope * slope).sum())
-            if not square > 0 or (not index and _share(rest.ravel(), slope.ravel()) < _SHARE):
+            if not square > 0 or (not index and number == start and _share(rest.ravel(), slope.ravel()) < _SHARE):
                 break
             number += step * float((slope * rest).sum()) / square
-            number = max(number, 0.0) if knob.bug == "bn-eps" else number
+            number = max(number, 0.0) if knob.grid else number
         return number if number != start else math.nan
+
+    def _left_at(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
+        y = self._made(self._turned(knob, nodes, number))
+        return math.inf if y is None else root_mean_square(self.target - y)
 
     def _turned(self, knob: Knob, nodes: Sequence[Node], number: float) -> Segment:
         made = {node.name: knob.nodes(node, number) for node in nodes}

@@ -70,7 +70,7 @@ def _plain(name: str) -> str:
 
 
 def _whole(name: str) -> str:
-    return name.translate(str.maketrans("/:-", "...")).strip(".").casefold()
+    return name.translate(str.maketrans("/:-_", "....")).strip(".").casefold()
 
 
 def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:

@@ -32,6 +32,8 @@ _ENOUGH = 256  # elements that a tensor must have to vouch for others
 _EQUAL = 1e-6  # and within which two nodes hold the same
 _LIKELY = 0.4  # the same for what the next layer makes, if every other choice is
 _TWICE = 2.0  # so many times farther
+_POINTS = 4  # of a channel, from which its slope is told
+_ALIKE = 2  # tensors that must be a later point's for one of another size to be one, too
 _ASKED = 32  # tensors that are asked what the next layer makes of them
 
 
@@ -79,7 +81,14 @@ def walk_along(
     walk.begin()
     for unit in graph.units():
         walk.unit(unit)
+    walk.habits()
     return Walked(walk.found, walk.moved, frozenset(walk.vouched))
+
+
+def _slot(unit: Unit, name: str) -> str:
+    """Which point of which kind of units a node is: what a vendor's module makes is the same in all of these."""
+    points = {node.name: point for point, node in zip(Unit._fields, unit, strict=True) if node is not None}
+    return f"{unit.conv.op} {'bare' if unit.act is None else unit.act.op} {points.get(name, '')}"
 
 
 class _Going:
@@ -97,6 +106,7 @@ class _Going:
         self.free = [name for name in tables.candidate if name not in {each.source for each in known.values()}]
         self.found: dict[str, Known] = {}
         self.moved: dict[str, str] = {}
+        self.slots: dict[str, list[str]] = {}  # by point of a kind of units, the points whose values were found there
         self.distance: dict[str, float] = {}
         self.vouched: set[str] = set()
         self.pending: dict[str, set[str]] = {SOURCE: set()}
@@ -137,23 +147,65 @@ class _Going:
             self._claim([each for each in behind if each not in self.known and each not in self.found], behind)
 
     def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
-        """A tensor that has an earlier point's name and a later point's values, where nothing else has its name."""
+        """A tensor that has an earlier point's name and a later point's values, where nothing else has its name.
+
+        Those values are made of the unit's input, or of what the candidate has before that point, if that is wrong.
+        """
         made = {**made, **dict(self._made(self._ending(unit), {**self.have, **made}))}
         names = [node.name for node in (*unit.nodes, *self._ending(unit)) if node.name in made]
+        own: dict[str, Array] = {}
         for index, name in enumerate(names):
             later = list(itertools.takewhile(lambda other: other not in self.known, names[index + 1 :]))
             each = self.known.get(name)
-            if each is None or name in self.fixed or not later:
+            if each is None or not self.tables.fits(each.source, name):
                 continue
             likes = {
-                other: self.tables.like(each.source, other, self.tables.sample(other, made[other]))
+                other: min(self._distance(each, other, way) for way in (made, own) if other in way)
                 for other in (name, *later)
                 if self.tables.fits(each.source, other)
             }
-            best = min(likes, key=lambda other: likes[other].distance, default=name)
-            if best != name and CLEAR * likes[best].distance + _EQUAL < min(TIGHT, likes[name].distance):
+            best = min(likes, key=likes.__getitem__)
+            clear = best != name and CLEAR * likes[best] + _EQUAL < min(TIGHT, likes[name])
+            if not clear and name == unit.conv.name and unit.norm is not None and unit.norm.name in later:
+                best, clear = unit.norm.name, self._is_scaled(each, unit, made[name])
+            self.slots.setdefault(_slot(unit, name), []).append(_slot(unit, best) if clear else "")
+            if clear and name not in self.fixed:
                 self.moved[name] = best
                 self.known[best] = self.known.pop(name)
+            elif likes[name] > _RIGHT and (y := self._usable(name, None)) is not None:
+                own = dict(self._made(unit.nodes[index + 1 :], {**self.have, **made, name: y}))
+
+    def _distance(self, each: Known, node: str, made: Mapping[str, Array]) -> float:
+        return self.tables.like(each.source, node, self.tables.sample(node, made[node])).distance
+
+    def _is_scaled(self, each: Known, unit: Unit, y: Array) -> bool:
+        """Whether a tensor is what a convolution makes times the factors of its batch norm, whatever is added."""
+        assert unit.norm is not None
+        t = self.tables.array(each.source, unit.conv.name, each.layout)
+        if y.ndim != 4 or y[:, 0].size < _POINTS or not np.isfinite(t).all():
+            return False
+        gamma, var = (self.params[f"{unit.norm.name}.{slot}"].astype(np.float64) for slot in ("gamma", "var"))
+        y, t = (each - each.mean(axis=(0, 2, 3), keepdims=True) for each in (y.astype(np.float64), t))
+        with np.errstate(all="ignore"):
+            square = np.einsum("nchw,nchw->c", y, y)
+            slopes = np.einsum("nchw,nchw->c", y, t) / square  # no number of a channel that is silent
+            factors = gamma / np.sqrt(var + unit.norm.attrs["eps"])
+            left = float(np.sqrt(np.nansum(np.square(t - slopes.reshape(-1, 1, 1) * y)) / np.square(t).sum()))
+            off, moved = (float(np.median(np.abs(slopes / each - 1)[square > 0])) for each in (factors, 1.0))
+        return left <= _RIGHT and off <= _RIGHT and moved > TIGHT
+
+    def habits(self) -> None:
+        """A tensor of another size is that of a later point of its unit, if all others that are called so are."""
+        for unit in self.graph.units():
+            for node in reversed(unit.nodes):
+                each, told = self.known.get(node.name), self.slots.get(_slot(unit, node.name), [])
+                if each is None or node.name in self.fixed or self.tables.fits(each.source, node.name):
+                    continue
+                later = {_slot(unit, other.name): other.name for other in unit.nodes}
+                place = later.get(told[0]) if len({*told}) == 1 and len(told) >= _ALIKE else None
+                if place is not None and place not in self.known and place not in self.found:
+                    self.moved[node.name] = place
+                    self.known[place] = self.known.pop(node.name)
 
     def _ending(self, unit: Unit) -> tuple[Node, ...]:
         """What flattens a unit's result and makes probabilities of it, which some layers do at once."""

@@ -24,6 +24,7 @@ _ACTS = ("relu", "relu6", "hard_swish")
 _OTHER_ACT = "the activation is {found} instead of {known}"
 _PAD_RULES = {"same": "TF SAME", "symmetric": "symmetric"}
 _NO_BIAS = "its bias is left out"
+_FROM = "leaves the port's format, scaled as it is there: up to {most:.4g} it is finite, from {least:.4g} on it is not"
 _BEYOND = "{most:.4g} is beyond {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
@@ -57,6 +58,10 @@ _PORT: _Words = {
     "vector-axis": {
         "width": "numbers that are one for each channel run along the width instead",
         "height": "numbers that are one for each channel run along the height instead",
+        "batch": "numbers that are one for each channel run along the batch instead",
+        "bias width": "the folded bias runs along the width instead of the channels",
+        "bias height": "the folded bias runs along the height instead of the channels",
+        "bias batch": "the folded bias runs along the batch instead of the channels",
     },
     "channel-permute": {
         "two": "channels {one} and {other} are exchanged",
@@ -188,6 +193,14 @@ _PORT: _Words = {
         "result": f"its result of {_BEYOND}",
         "partial": f"a sum on the way of {_BEYOND}, though the result may not be",
         "terms": f"the sum of the sizes of its terms, {_BEYOND}, so that a sum on the way may be",
+        "pool from": f"the pool's sum, before it is divided, {_FROM}",
+        "product from": f"the product, before it is divided, {_FROM}",
+        "exponential from": f"an exponential {_FROM}",
+        "result from": f"its result {_FROM}",
+        "above from": "it is not finite where what it reads is above {most:.4g}, as far as {least:.4g} and beyond: "
+        "an exponential, or a power, of that leaves the port's format",
+        "below from": "it is not finite where what it reads is below {least:.4g}, from {most:.4g} on: "
+        "a root, a logarithm or an exponential there is no number",
     },
     **LATE_WORDS,
     **SLIPS,

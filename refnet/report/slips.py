@@ -255,6 +255,16 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "mean": "the mean is that of the batch (training mode), the variance the stored one",
         "var": "the variance is that of the batch (training mode), the mean the stored one",
     },
+    "bn-limited": {
+        "least": "variances below {limit:g} are taken for {limit:g}",
+        "most": "variances above {limit:g} are taken for {limit:g}",
+    },
+    "bn-root": {
+        "nan": "{channels} of {of} are no numbers: their variance is below zero, so that it has no root, or one "
+        "of their arrays holds what is no number",
+        "infinite": "{channels} of {of} are infinite: their variance and eps are zero, or one of their arrays "
+        "holds what is infinite",
+    },
     "bn-statistics-scaled": {
         "both": "running means and variances are {times:.6g} times what they should be",
         "mean": "the running mean is {times:.6g} times what it should be",

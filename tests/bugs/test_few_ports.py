@@ -56,6 +56,16 @@ CASES = {
     ),
     "mean scaled": (NORM, {"mean": held(NORM, "mean") * np.float32(3)}, "the running mean is 3 times"),
     "variance scaled": (NORM, {"var": held(NORM, "var") * np.float32(0.9)}, "the running variance is 0.9 times"),
+    "variance no less": (
+        NORM,
+        {"var": np.maximum(held(NORM, "var"), np.float32(1.1))},
+        "variances below 1.1 are taken for 1.1",
+    ),
+    "variance no more": (
+        NORM,
+        {"var": np.minimum(held(NORM, "var"), np.float32(0.9))},
+        "variances above 0.9 are taken",
+    ),
     "middle": (LARGE, {"w": cut(held(LARGE, "w"), slice(1, 4))}, "only the middle 3 x 3 counts"),
     "corner": (LARGE, {"w": cut(held(LARGE, "w"), slice(0, 3))}, "only the first 3 rows and columns count"),
     "bias twice": (SE, {"b": 2 * held(SE, "b")}, "its bias is added twice"),

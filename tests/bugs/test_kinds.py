@@ -186,3 +186,29 @@ def test_channels_that_hold_their_neighbours_are_said():
     w[3::4] = w[2::4]
     said_of = first_said(as_it_is, lambda node: node.op == "batch_norm", arrays=V3_NET.params | {"block9.project.w": w})
     assert said_of == ["8 of 32 channels hold other ones, channel 3 that of 2 first"]
+
+
+def test_a_folded_bias_along_the_wrong_axis_is_said():
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=(48, 32), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    honest = {SOURCE: x, **net.trace(x)}
+    name = next(node.name for node in graph.nodes if node.op == "batch_norm" and honest[node.name].shape[1] == 16)
+    gamma, beta, mean, var = (net.params[f"{name}.{slot}"] for slot in ("gamma", "beta", "mean", "var"))
+    s = gamma / np.sqrt(var + np.float32(graph[name].attrs["eps"]))
+    y = s.reshape(-1, 1, 1) * honest[graph[name].inputs[0]] + (beta - mean * s)
+    reference = Reference.of(graph, net.params, honest)
+    found = judge_tensors(reference, {**honest, name: y}, precision=FLOAT32, partial=True)
+    assert cause_sentence(found.causes[name][0]) == "the folded bias runs along the width instead of the channels"
+
+
+def test_a_bias_of_the_classes_along_the_batch_is_said():
+    """As many images as classes."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=3)
+    net, x = Network(graph, random_params(graph)), probe(graph, 3)
+    honest = {SOURCE: x, **net.trace(x)}
+    b = net.params["head.logits.b"]
+    logits = honest["head.flatten"] - b + b[:, None]
+    wrong = {**{n: y for n, y in honest.items() if n != "head.logits"}, "head.flatten": logits}
+    found = judge_tensors(Reference.of(graph, net.params, honest), wrong, precision=FLOAT32)
+    (cause,) = found.causes["head.flatten"]
+    assert cause_sentence(cause) == "numbers that are one for each channel run along the batch instead"

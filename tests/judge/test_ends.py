@@ -62,6 +62,12 @@ def test_logarithms_of_probabilities_show_what_is_everywhere(pack):
     assert said(found)[0] == "eps is 0.001 instead of 1e-05, everywhere"
 
 
+def test_an_eps_that_is_far_from_the_own_is_solved_for_from_the_end_alone(pack):
+    nodes = [dataclasses.replace(n, attrs={"eps": 0.02}) if n.op == "batch_norm" else n for n in GRAPH.nodes]
+    wrong = Network(dataclasses.replace(GRAPH, nodes=tuple(nodes)), NET.params)
+    assert said(compare(pack, {"logits": logits(wrong)}))[0] == "eps is 0.02 instead of 1e-05, everywhere"
+
+
 def test_a_softmax_over_the_batch_is_said(pack):
     found = compare(pack, {"probs": softmax(logits(), axis=0)})
     assert said(found) == ["softmax runs over the images of the batch, not over the classes"]

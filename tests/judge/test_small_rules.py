@@ -131,6 +131,38 @@ def test_numbers_that_are_none_have_sums_beyond_float16_as_their_cause():
     assert {cause.ids for cause in found.causes["stem.conv"]} == {("sum-overflow",)}
 
 
+def test_sums_beyond_a_number_that_is_no_formats_are_told_by_what_they_exceed():
+    """A port that scales what it sums: a pool in units of 1 / 300 leaves float16 from 218 on."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 96), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    trace, name = net.trace(x), "block4.se.pool"
+    sums = np.abs(trace[name]) * np.prod(graph[name].attrs["kernel"])
+    limit = np.sort(sums, axis=None)[-8]
+    broken = {**trace, name: np.where(sums >= limit, np.inf, trace[name]).astype(np.float32)}
+    found = judge_tensors(Reference.of(graph, net.params, {SOURCE: x, **trace}), broken)
+    (cause,) = found.causes[name]
+    (mistake,) = cause.mistakes
+    assert (mistake.bug, mistake.form) == ("sum-overflow", "pool from")
+    assert mistake.facts["most"] < mistake.facts["least"] == pytest.approx(float(limit), rel=1e-6)
+
+
+def test_channels_of_a_batch_norm_that_are_no_numbers_are_told():
+    name = "block3.expand.bn"
+    broken = dict(TRACE)
+    broken[name] = broken[name].copy()
+    broken[name][:, [1, 4]] = np.nan
+    found = judge_tensors(REFERENCE, broken)
+    (cause,) = found.causes[name]
+    assert (cause.ids, cause.mistakes[0].facts["channels"]) == (("bn-root",), (1, 4))
+
+
+def test_elements_that_are_no_numbers_of_no_pattern_have_no_cause():
+    name = "block3.expand.bn"
+    y = TRACE[name].copy()
+    y.ravel()[np.random.default_rng(0).choice(y.size, 40, replace=False)] = np.nan
+    assert name not in judge_tensors(REFERENCE, {**TRACE, name: y}).causes
+
+
 def test_the_picture_of_a_pack_goes_with_every_segment():
     image = np.zeros((4, 4, 3), np.uint8)
     judging = _Judging(replace(REFERENCE, image=image, slack={"a": 1}), TRACE, FLOAT32._replace(span=(0.0, 6.0)), True)

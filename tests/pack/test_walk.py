@@ -10,13 +10,14 @@ import pytest
 
 from refnet import Network, build, random_params
 from refnet.files.schemes import SCHEMES
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph, interpret
 from refnet.networks.rewrite import norms
 from refnet.pack import match
 from refnet.pack.extras import extras
 from refnet.pack.match import match_tensors
 from refnet.pack.probe import probe
 from refnet.pack.vendors import by_vendor
+from refnet.readings import fast
 from refnet.readings.shapes import shapes
 
 
@@ -117,6 +118,38 @@ def test_a_folded_convolution_is_its_batch_norm_under_any_name():
             assert found.tensors[names.get(name, name)].source == source
 
 
+def test_a_folded_convolution_that_lost_its_bias_is_its_batch_norm():
+    """All factors are right and all that is added is gone: nothing is near, but every channel's slope tells."""
+    net, x, _ = network()
+    zeros = {n: np.zeros_like(y) for n, y in net.params.items() if n.endswith((".beta", ".mean"))}
+    own = Network(net.graph, {**net.params, **zeros}).trace(x)
+    folds = norms(net.graph)
+    dumped = {
+        (unit.conv.name if unit.norm else unit.output): own[(unit.norm or unit.conv).name] for unit in net.graph.units()
+    }
+    dumped |= {unit.act.name: own[unit.act.name] for unit in net.graph.units() if unit.act}
+    found = matched(net, {SOURCE: x, **net.trace(x)}, dumped).tensors
+    assert [conv for conv, norm in folds.items() if conv in found or norm.name not in found] == []
+
+
+def test_a_batch_norm_that_is_dumped_with_its_activation_is_that_where_its_layer_is_wrong():
+    """timm's BatchNormAct2d; one layer makes another number of points, so that its tensors have no node's shape."""
+    net, _, golden = network("timm/mobilenetv1_100", 0.25)
+    wrong = dict(golden)
+    wrong["block5.depthwise"] = golden["block5.depthwise"][:, :, ::-1].copy()
+    again = {unit.conv.name: unit for unit in net.graph.units()}["block5.depthwise"]
+    for node in again.nodes[1:]:
+        params = {f"{node.name}.{slot}": net.params[f"{node.name}.{slot}"] for slot in node.params}
+        wrong[node.name] = interpret(
+            Graph(net.graph.recipe, (node,)), fast, params, {node.inputs[0]: wrong[node.inputs[0]]}
+        )
+    wrong["block7.depthwise.act"] = golden["block7.depthwise.act"][:, :, 1:]
+    acts = {unit.act.name: unit.norm.name for unit in net.graph.units() if unit.act and unit.norm}
+    skipped = {*acts.values()}
+    found = matched(net, golden, {acts.get(n, n): y for n, y in wrong.items() if n not in skipped}).tensors
+    assert [act for act in acts if act not in found] == []
+
+
 def test_an_unfolded_port_beside_a_folded_network_is_matched_by_its_batch_norms():
     net, x, _ = network()
     folded = net.fold()
@@ -170,6 +203,12 @@ def test_vendors_names_of_layers_are_known(model, scheme, prefix):
     assert {name: found.get(name) for name in called} == called
     behind = {f"{name}/Conv2D:0" if scheme == "keras" else f"{name}.output": node for name, node in called.items()}
     assert {name: by_vendor(graph, behind).get(name) for name in behind} == behind
+
+
+def test_names_with_other_separators_are_a_vendors():
+    graph = build("torchvision/mobilenet_v2")
+    names = [f"features_{i}_conv_{j}_0" for i in range(2, 18) for j in (0, 1)] + ["features_0_0", "features_18_0"]
+    assert by_vendor(graph, names)["features_3_conv_1_0"] == "block3.depthwise"
 
 
 def test_other_names_are_no_vendors():
