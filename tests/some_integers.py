@@ -60,6 +60,7 @@ def int8_network():
           params={"w": m.weights(8, 8), "b": m.bias(8)})  # fmt: skip
     m.put("swish", "hard_swish", "point", scale=0.021, zero_point=-110)
     m.put("sum", "add", "point", "swish", scale=0.06, zero_point=-40, act="")
+    m.put("narrow", "add", "point", "swish", scale=0.02, zero_point=-40, act="")
     m.put("gate", "sigmoid", "sum", scale=1 / 256, zero_point=-128)
     m.put("scaled", "scale", "sum", "gate", scale=0.04, zero_point=-30, act="")
     m.put("window", "avg_pool2d", "scaled", scale=0.04, zero_point=-30, kernel=(2, 2), stride=(1, 1),

@@ -18,7 +18,7 @@ from refnet.readings.integer.fixedpoint import mbqm, mbqm64, mbqm_half_up, mbqm_
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import run_node
 
-__all__ = ["Array", "IntegerNode", "Rescaling", "half_even", "toward_zero"]
+__all__ = ["Array", "IntegerNode", "Rescaling", "Rounding", "half_even", "toward_zero"]
 
 Array = npt.NDArray[Any]
 Rounding = Callable[[Any, Any, Any], Any]

@@ -10,18 +10,22 @@ from dataclasses import replace
 import numpy as np
 
 from refnet.bugs.integer_node import Array, IntegerNode, Rescaling
-from refnet.readings.integer.fixedpoint import mbqm, wrap32
+from refnet.readings.integer.fixedpoint import mbqm, round_away, wrap32
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 __all__ = [
     "first_scale_of_both",
+    "first_side_twice",
     "first_zero_point_left_out",
+    "integers_added_as_they_are",
     "scales_of_a_sum_exchanged",
     "second_scale_of_both",
     "second_side_left_out",
+    "second_side_twice",
     "second_zero_point_left_out",
     "sum_without_output_zero_point",
     "sum_without_shift",
+    "sum_wraps",
     "zero_points_left_out",
 ]
 
@@ -85,6 +89,47 @@ def second_side_left_out(node: IntegerNode) -> Array | None:
     first, second = node.inputs
     zeros = np.full_like(second.values, second.quantisation.single()[1])
     return replace(node, inputs=(first, QuantisedTensor(zeros, second.quantisation))).under(node.kernels)
+
+
+def first_side_twice(node: IntegerNode) -> Array | None:
+    """A sum adds its first side to itself."""
+    return _of_one_side(node, 0)
+
+
+def second_side_twice(node: IntegerNode) -> Array | None:
+    """A sum adds its second side to itself."""
+    return _of_one_side(node, 1)
+
+
+def _of_one_side(node: IntegerNode, place: int) -> Array | None:
+    if node.node.op != "add" or len(node.inputs) != 2:
+        return None
+    return replace(node, inputs=(node.inputs[place],) * 2).under(node.kernels)
+
+
+def integers_added_as_they_are(node: IntegerNode) -> Array | None:
+    """The integers of a sum are added without being rescaled, as if all three scales were one.
+
+    The zero points are taken off and added as they should be.
+    """
+    if node.node.op not in _SUMS or len(node.inputs) != 2:
+        return None
+    first, second = (each.values.astype(np.int64) - each.quantisation.single()[1] for each in node.inputs)
+    return node.finished(first + second if node.node.op == "add" else first - second)
+
+
+def sum_wraps(node: IntegerNode) -> Array | None:
+    """A sum that leaves the range of the output wraps around instead of saturating."""
+    if node.node.op not in _SUMS or len(node.inputs) != 2 or node.act:
+        return None
+    sides = [
+        (x.values.astype(np.float64) - x.quantisation.single()[1]) * x.quantisation.single()[0] for x in node.inputs
+    ]
+    total = sides[0] + sides[1] if node.node.op == "add" else sides[0] - sides[1]
+    scale, zero = node.to.single()
+    y = round_away(total / float(scale)).astype(np.int64) + zero
+    inside = (y >= node.to.low) & (y <= node.to.high)
+    return np.where(inside, node.reference, y.astype(node.to.dtype))
 
 
 def scales_of_a_sum_exchanged(node: IntegerNode) -> Array | None:

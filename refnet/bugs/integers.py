@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from refnet.bugs import integer_curves, integer_pairs, integer_sums
+from refnet.bugs import integer_curves, integer_pairs, integer_steps, integer_sums
 from refnet.bugs.integer_node import Array, IntegerNode
 from refnet.errors import RefnetError
 
@@ -21,7 +21,7 @@ IntegerBug = Callable[[IntegerNode], Array | None]
 
 INTEGER_BUGS: Mapping[str, IntegerBug] = {
     name.replace("_", "-"): getattr(module, name)
-    for module in (integer_sums, integer_pairs, integer_curves)
+    for module in (integer_sums, integer_steps, integer_pairs, integer_curves)
     for name in module.__all__
 }
 _SAME_FORMAT = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,9 +170,10 @@ def compare(
     batch = len(pack.tensor(SOURCE))
     tensors, kinds = bytes_of_a_kind(tensors, {name: scale.zero_point for name, scale in scales.items()})
     tensors, encodings = raw_numbers(tensors, [batch * math.prod(side) for side in sides.values()])
-    real = _Real(tensors, scales, {*(names or {}), *sides})
+    meant = {**{name: (batch, *side) for name, side in sides.items()}, **dict.fromkeys(names or {}, ())}
+    real = _Real(tensors, scales, meant)
     pack, tensors, images = same_images(pack, tensors, real.shapes, sides)
-    real = _Real(tensors, scales, {*(names or {}), *sides}) if images else real
+    real = _Real(tensors, scales, meant) if images else real
     batch = len(pack.tensor(SOURCE))
     graph = with_softmax(pack.graph, real, real.shapes, batch)
     full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
@@ -292,14 +293,15 @@ def _read(found: MatchedTensor, shape: tuple[int, ...], node: tuple[int, ...]) -
 class _Real(Mapping[str, Array]):
     """A candidate's tensors as real numbers, read when asked for; `shapes` are known before.
 
-    What is no number is left out, and `unread` says why; but for a tensor that is `meant`, whose name is asked for.
+    What is no number is left out, and `unread` says why. Refused are a tensor that a map names, and integers of a node
+    that lack their scale: of 8 or 16 bits in the node's shape, or of any size where most of its tensors are such.
     """
 
     def __init__(
         self,
         tensors: Mapping[str, Array],
         scales: Mapping[str, TensorScale],
-        meant: Collection[str] = (),
+        meant: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.tensors, self.scales = tensors, scales
         self.unread: dict[str, str] = dict(getattr(tensors, "unread", {}))
@@ -308,12 +310,18 @@ class _Real(Mapping[str, Array]):
         for name in tensors:
             dtype = np.dtype(np.asarray(tensors[name]).dtype if dtypes is None else dtypes[name])
             reason = _no_number(name, dtype, name in scales)
-            if reason and name in meant:
+            shape = np.shape(tensors[name]) if shapes is None else shapes[name]
+            full = (meant or {}).get(name)
+            stored = full is not None and dtype.kind in "iu" and dtype.itemsize <= 2 and bool(axis_orders(shape, full))
+            if reason and (full == () or stored):
                 raise RequestError(reason)
             if reason:
                 self.unread[name] = reason
             else:
-                self.shapes[name] = np.shape(tensors[name]) if shapes is None else shapes[name]
+                self.shapes[name] = shape
+        odd = [name for name in self.unread if name in (meant or {})]
+        if 2 * len(odd) > len({*(meant or {})} & {*tensors}):
+            raise RequestError(self.unread[odd[0]])
 
     def __getitem__(self, name: str) -> Array:
         y = np.asarray(self.tensors[name])

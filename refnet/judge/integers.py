@@ -20,10 +20,10 @@ from refnet.bugs.integer_node import IntegerNode
 from refnet.bugs.integers import INTEGER_BUGS, other_kernels
 from refnet.errors import RefnetError, RequestError
 from refnet.graph import SOURCE, Node
+from refnet.judge.integer_tensors import GoldenIntegers, HeldIntegers, integers_in_order, match_integers
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.candidate import read_candidate
 from refnet.pack.integers import IntegerPack, read_integer_pack
-from refnet.pack.match import match_tensors
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 from refnet.threads import on_one_thread
@@ -90,7 +90,9 @@ class IntegerComparison:
     kernels : whose arithmetic the findings are in: the pack's, but for `instead`
     findings : one for each node, in order
     unmatched : the candidate's names that are no node's
-    everywhere : the rules that fit at every wrong node and change no node that is exact, the likeliest first
+    everywhere : the rules that fit at every wrong node that any rule fits, the likeliest first; those that change no
+        node that is exact, if there are such
+    whole : whether the first of them changes no node that is exact
     instead : the pack's arithmetic, where the port is of other kernels and most of its tensors are exact in those; ''
     """
 
@@ -99,6 +101,7 @@ class IntegerComparison:
     unmatched: tuple[str, ...]
     everywhere: tuple[str, ...] = ()
     instead: str = ""
+    whole: bool = True
 
     @property
     def holds(self) -> bool:
@@ -157,23 +160,34 @@ def compare_integers(
     elif callable(candidate):
         candidate = candidate(x)
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
-    golden = _GoldenIntegers(pack)
-    found, unmatched = _matched(tensors, golden, names or {})
+    golden = GoldenIntegers(pack)
+    found, unmatched = match_integers(tensors, golden, names or {})
+    if not names:
+        found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _exact(net, golden, way))
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
     judge = _Judge(net, golden, found, explain)
     findings = tuple(judge.findings())
     everywhere = tuple(judge.everywhere(findings))
-    made = IntegerComparison(net.kernels, findings, tuple(unmatched), everywhere)
+    made = IntegerComparison(
+        net.kernels, findings, tuple(unmatched), everywhere, whole=judge.leaves_exact(everywhere[:1])
+    )
     if everywhere:
         return made
     for kernels in _kernels_of(findings):
         judge = _Judge(net.under(kernels), golden, found, explain)
         findings = tuple(judge.findings())
-        other = IntegerComparison(kernels, findings, tuple(unmatched), tuple(judge.everywhere(findings)), net.kernels)
+        everywhere = tuple(judge.everywhere(findings))
+        whole = judge.leaves_exact(everywhere[:1])
+        other = IntegerComparison(kernels, findings, tuple(unmatched), everywhere, net.kernels, whole)
         if 2 * len(other.wrong()) <= len(made.wrong()):
             return other
     return made
+
+
+def _exact(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:
+    """How many tensors are exact."""
+    return sum(each.verdict == "exact" for each in _Judge(net, golden, found, False).findings())
 
 
 def _kernels_of(findings: Iterable[IntegerFinding]) -> list[str]:
@@ -188,59 +202,11 @@ def _kernels_of(findings: Iterable[IntegerFinding]) -> list[str]:
     return [name for name, count in counts.most_common(2) if count >= _MANY and 2 * count >= len(wrong)]
 
 
-class _GoldenIntegers:
-    """The tensors of a pack; those that it does not store are computed, once."""
-
-    def __init__(self, pack: IntegerPack) -> None:
-        self.pack = pack
-        self.tensors = {SOURCE: pack.tensor(SOURCE), **pack.net.trace(pack.tensor(SOURCE))}
-
-    def tensor(self, name: str) -> Array:
-        """One tensor as floats, by which it is recognised."""
-        return self.tensors[name].astype(np.float32)
-
-
-def _matched(
-    tensors: Tensors, golden: _GoldenIntegers, names: Mapping[str, str]
-) -> tuple[dict[str, tuple[str, Array]], list[str]]:
-    """By node the candidate's name and its array as (N, C, H, W); the names that are no node's."""
-    keys = {entry.get("key"): node for node, entry in golden.pack.manifest["tensors"].items() if entry.get("key")}
-    # A name may be one node's and the file's of another node's tensor: a candidate has mostly the ones or the others.
-    ours = sum(name in golden.tensors for name in tensors) >= sum(name in keys for name in tensors)
-    theirs = {name: keys[name] for name in tensors if name in keys and not (ours and name in golden.tensors)}
-    told = {name: node for name, node in theirs.items() if node not in names.values()} | dict(names)
-    shapes = {name: y.shape for name, y in golden.tensors.items()}
-    matching = match_tensors(_Floats(tensors), shapes, golden.tensor, names=told)
-    found = {}
-    for node, each in matching.tensors.items():
-        whole = each.array
-        dtype = np.asarray(tensors[each.source]).dtype
-        found[node] = (each.source, whole.astype(dtype) if dtype.kind in "iu" else whole)
-    return found, matching.unmatched
-
-
-class _Floats(Mapping[str, Array]):
-    """Tensors as floats, which hold integers of up to 24 bits exactly."""
-
-    def __init__(self, tensors: Tensors) -> None:
-        self.tensors = tensors
-        self.shapes = {name: np.shape(tensors[name]) for name in tensors}
-
-    def __getitem__(self, name: str) -> Array:
-        return np.asarray(self.tensors[name]).astype(np.float32)
-
-    def __iter__(self) -> Any:
-        return iter(self.tensors)
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
-
 class _Judge:
     """Goes through the nodes with the candidate's tensors, and the reference's of them where it has none."""
 
     def __init__(
-        self, net: QuantisedNetwork, golden: _GoldenIntegers, found: Mapping[str, tuple[str, Array]], explain: bool
+        self, net: QuantisedNetwork, golden: GoldenIntegers, found: Mapping[str, tuple[str, Array]], explain: bool
     ) -> None:
         self.net, self.golden, self.found, self.explain = net, golden, found, explain
         self.values: dict[str, Any] = {}
@@ -253,8 +219,11 @@ class _Judge:
             return []
         common = set.intersection(*({cause.rule for cause in each.causes if not cause.left} for each in wrong))
         rules = [cause.rule for cause in wrong[0].causes if cause.rule in common]
-        kept = [rule for rule in rules if all(_agrees(rule, node) for node in self.exact)]
-        return kept or rules
+        return [rule for rule in rules if self.leaves_exact((rule,))] or rules
+
+    def leaves_exact(self, rules: Iterable[str]) -> bool:
+        """Whether rules change no node that is exact."""
+        return all(_agrees(rule, node) for rule in rules for node in self.exact)
 
     def findings(self) -> Iterable[IntegerFinding]:
         """One for each node, in order."""

@@ -115,12 +115,7 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
         if path.suffix in _RAW or start.startswith(b"\x93NUMPY"):
             return Tensors({path.stem: _file(path)})
         if start.startswith(b"PK"):
-            arrays = npz.read(path)
-            for name, array in arrays.items():
-                _allow(array.dtype, name)
-            if not arrays:
-                raise FormatError("holds no tensors")
-            return arrays
+            return _archived(path)
         if path.suffix == ".safetensors" or start[8:] == b"{":
             return Tensors(_safetensors(path))
         raise FormatError("take a folder of .npy or .raw files, an .npz archive or a .safetensors file")
@@ -129,6 +124,28 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
     except (FormatError, OSError, ValueError) as error:
         reason = _line(error)
         raise FormatError(reason if reason.startswith(str(path)) else f"{path}: {reason}") from None
+
+
+class _Archived(dict[str, Array]):
+    """Tensors of an archive; `unread` says why some of its members are none."""
+
+    unread: Mapping[str, str] = {}
+
+
+def _archived(path: Path) -> _Archived:
+    """The tensors of an .npz archive: what is no number is told, and does not refuse the others."""
+    unread: dict[str, str] = {}
+    held = _Archived(npz.read(path, unread))
+    for name, array in [*held.items()]:
+        try:
+            _allow(array.dtype, name)
+        except FormatError as error:
+            unread[name] = str(error)
+            del held[name]
+    if not held:
+        raise FormatError(next(iter(unread.values()), "holds no tensors"))
+    held.unread = unread
+    return held
 
 
 def _line(error: Exception) -> str:

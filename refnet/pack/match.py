@@ -29,6 +29,7 @@ from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
 from refnet.pack.sequence import by_order
 from refnet.pack.shifted import shift_of
+from refnet.pack.twins import folded_twins
 from refnet.pack.vendors import by_vendor
 from refnet.pack.walk import Known, walk_along
 
@@ -73,12 +74,14 @@ class Assignment(NamedTuple):
     unmatched : the candidate's names that match nothing
     extras : once they have been told apart, those that add nothing
     shift : how the candidate's names are one off, see `Shift`; '' where they are not
+    twins : nodes under whose names the candidate has what lies behind them once more, as where batch norm is folded
     """
 
     tensors: dict[str, MatchedTensor]
     unmatched: list[str]
     extras: tuple[Extra, ...] = ()
     shift: str = ""
+    twins: tuple[str, ...] = ()
 
 
 def match_tensors(
@@ -158,7 +161,10 @@ def match_tensors(
             layouts = _layouts_of(tables, told)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     tensors = tensors if network is None else _flattened(tables, network.graph, tensors)
-    return Assignment(tensors, _rest(candidate, pairs), shift=shift)
+    twins = () if network is None else folded_twins(network.graph, tensors)
+    tensors = {node: each for node, each in tensors.items() if node not in twins}
+    rest = _rest(candidate, {node: pair for node, pair in pairs.items() if node not in twins})
+    return Assignment(tensors, rest, shift=shift, twins=twins)
 
 
 def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) -> str:

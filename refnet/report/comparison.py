@@ -70,6 +70,10 @@ _SHIFTED = {
     "before": "Each tensor holds what the layer before it in the list makes: it is judged where it belongs.",
     "after": "Each tensor holds what the layer behind it in the list makes: it is judged where it belongs.",
 }
+_TWINS = (
+    "Everywhere, at {count} places, {first} first, the tensor is already normalised or activated: it is the same as "
+    "that of the layer behind it, as where batch norm is folded. It is judged as that layer's."
+)
 _MISDUMPED = "{names}: what follows was made of the right numbers, so that the dump errs here, not the port."
 _ENCODING = {
     "big-endian": "The raw files hold numbers with the highest byte first (big-endian), and are read so.",
@@ -140,6 +144,8 @@ def _notes(found: Comparison) -> Iterator[str]:
     judged = found.judged
     if found.matching.shift:
         yield _SHIFTED[found.matching.shift]
+    if twins := found.matching.twins:
+        yield _TWINS.format(count=len(twins), first=twins[0])
     if len(found.stepped) >= _MANY:
         yield _STEPPED.format(count=len(found.stepped), first=found.stepped[0])
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]

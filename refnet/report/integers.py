@@ -60,6 +60,7 @@ def integer_document(found: IntegerComparison, *, pack: str, candidate: str) -> 
         "verdict": "holds" if found.holds else "differs",
         "counts": {verdict: count for verdict, count in counts.items() if count},
         "everywhere": [_rule(rule) for rule in found.everywhere],
+        "whole": found.whole,
         "tensors": [_finding(finding) for finding in found.findings],
         "unmatched": list(found.unmatched),
     }
@@ -100,13 +101,23 @@ def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
     lines.append(f"{judged} tensors on their own inputs, arithmetic of {kernels}: {said}")
     if document["everywhere"]:
         first, *others = document["everywhere"]
-        lines.append(f"everywhere     {first['rule']}: {first['sentence']}")
+        lines.append(f"{_scope(document):<14} {first['rule']}: {first['sentence']}")
         lines += [f"  or as well   {other['rule']}: {other['sentence']}" for other in others]
     else:
         lines += _by_rule(document)
     if document["unmatched"]:
         lines.append(f"unmatched      {', '.join(plain(name) for name in document['unmatched'][:8])}")
     return "\n".join(lines)
+
+
+def _scope(document: dict[str, Any]) -> str:
+    """At which of the wrong tensors the rule fits that fits at most of them."""
+    rule = document["everywhere"][0]["rule"]
+    wrong = [each for each in document["tensors"] if each["verdict"] == "wrong"]
+    fits = sum(any(cause["rule"] == rule and not cause["left"] for cause in each.get("causes", [])) for each in wrong)
+    if fits < len(wrong):
+        return f"at {fits} of {len(wrong)}"
+    return "everywhere" if document["whole"] else "in all wrong"
 
 
 def _why(each: dict[str, Any]) -> str:

@@ -310,3 +310,18 @@ def test_a_tensor_far_larger_than_its_node_is_a_verdict_and_is_not_read(pack, te
     assert status == 1
     assert {t["name"] for t in found["tensors"] if t["verdict"] in FAILING} == {"block3.expand"}
     assert {t["verdict"] for t in found["tensors"] if t["name"] == "block3.expand"} == {"shape"}
+
+
+def test_integers_under_a_nodes_name_do_not_refuse_the_others(pack, tensors, tmp_path, capsys):
+    port = dumped(tmp_path / "port", {**tensors, "stem.conv": np.arange(5)})
+    status, found = compared(capsys, str(pack), port)
+    assert status == 0
+    assert [(each["source"], each["kind"]) for each in found["extras"]] == [("stem.conv", "unread")]
+
+
+def test_an_archive_with_masks_and_objects_is_read(pack, tensors, tmp_path, capsys):
+    port = tmp_path / "port.npz"
+    np.savez(port, **tensors, mask=np.ones(3, bool), names=np.array(["a"]), odd=np.array([None]), allow_pickle=True)
+    status, found = compared(capsys, str(pack), str(port))
+    assert status == 0
+    assert {"mask", "names", "odd"} <= {each["source"] for each in found["extras"] if each["kind"] == "unread"}

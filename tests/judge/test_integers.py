@@ -20,7 +20,7 @@ from refnet.judge.integers import compare_integers
 from refnet.pack.integers import read_integer_pack, write_integer_pack
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
-from refnet.report.integers import integer_sentence
+from refnet.report.integers import integer_document, integer_sentence, integer_table
 
 MAKERS = {
     "int8": int8_network,
@@ -219,3 +219,22 @@ def test_a_name_that_is_a_node_s_and_another_tensor_s_in_the_file_is_the_node_s(
     assert net.keys["stem.conv.own"] == "stem.conv"
     theirs = {net.keys[name]: y for name, y in net.trace(x).items()}
     assert compare_integers(tmp_path / "pack", theirs).holds
+
+
+def test_a_rule_at_some_nodes_alone_is_not_said_to_be_everywhere(packs):
+    pack = packs["int8"]
+    tensors, changed = port(pack, "depth", INTEGER_BUGS["input-zero-point-left-out"])
+    found = compare_integers(pack, tensors)
+    assert (changed, found.everywhere[0], found.whole) == (["depth"], "input-zero-point-left-out", False)
+    words = integer_table(integer_document(found, pack="", candidate=""), verbose=False)
+    assert "in all wrong   input-zero-point-left-out" in words
+
+
+def test_a_port_that_is_wrong_throughout_is_matched_by_order(packs):
+    pack = packs["int8"]
+    tensors, changed = port(pack, None, INTEGER_BUGS["bias-in-steps-of-output"])
+    numbered = {f"{i}": y for i, y in enumerate(tensors.values())}
+    found = compare_integers(pack, numbered)
+    assert found.wrong() == changed
+    assert found.everywhere == ("bias-in-steps-of-output",)
+    assert not found.unmatched

@@ -38,12 +38,13 @@ class Rows(NamedTuple):
     rows: Iterable[Array]
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Array]:
+def read(path: str | os.PathLike[str], refused: dict[str, str] | None = None) -> dict[str, Array]:
     """Read every array of an archive.
 
     Parameters
     ----------
     path : of an archive that `write`, numpy.savez or numpy.savez_compressed wrote
+    refused : is given the names of arrays that cannot be read, and why, which then are left out
 
     Returns
     -------
@@ -61,7 +62,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         for member in archive.members:
             if not member.endswith(".npy"):
                 raise FormatError(f"member {shown(member)} is not an array: not an .npz archive")
-            arrays[member.removesuffix(".npy")] = _array(archive.read(member), member, largest(file))
+            name = member.removesuffix(".npy")
+            try:
+                arrays[name] = _array(archive.read(member), member, largest(file))
+            except FormatError as error:
+                if refused is None:
+                    raise
+                refused[name] = str(error)
         return arrays
 
 
