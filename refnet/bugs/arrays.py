@@ -261,11 +261,12 @@ def unit_arrays(graph: Graph, params: Mapping[str, Array], classifier: str = "")
     """
     for unit in graph.units():
         nodes = [node for node in unit.nodes if node.params]
-        tensors = {
-            slot: Expected.exactly(np.asarray(params[name], np.float64))
-            for node in nodes
-            for slot in node.params
-            if (name := f"{node.name}.{slot}") in params
-        }
+        with np.errstate(invalid="ignore"):  # bytes that are no numbers may be NaN that signal
+            tensors = {
+                slot: Expected.exactly(np.asarray(params[name], np.float64))
+                for node in nodes
+                for slot in node.params
+                if (name := f"{node.name}.{slot}") in params
+            }
         if nodes:
             yield UnitArrays(unit, tensors, classifies=unit.conv.name == classifier)

@@ -47,6 +47,7 @@ from refnet.bugs import (
     slips,
     solved,
     stored,
+    stored_weights,
     weights,
 )
 from refnet.bugs.arrays import UnitArrays
@@ -58,7 +59,7 @@ __all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 _INPUTS = (inputs, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
-_FILES = (damage,)
+_FILES = (damage, stored_weights)
 _ODD = (joins, norm_forms, kernels, curves, buffers, flat_reads, knobs, answers)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

@@ -15,18 +15,21 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change
+from refnet.bugs.regions import lines_off
 from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
-_FEW = 3  # elements that a factor must explain beyond those that it was taken from
+_FEW = 3  # elements that a factor must explain beyond those that it was taken from, and channels told one by one
+_SHARE = 16  # of an array that must be right, and off, before its end is told
+_FILLED = 0.9  # of the end of an array that must be off
 _HALF = FLOATS["float16"]
 
 
 def weights_zeroed(unit: UnitArrays) -> Iterator[Change]:
     """all zeros where there were weights."""
-    yield _made(unit, "", Expected.exactly(np.zeros_like(unit[unit.slot])))
+    yield made_so(unit, "", Expected.exactly(np.zeros_like(unit[unit.slot])))
 
 
 def weights_misplaced(unit: UnitArrays) -> Iterator[Change]:
@@ -40,9 +43,9 @@ def weights_misplaced(unit: UnitArrays) -> Iterator[Change]:
             if made.value.size != copy.size or (slot == "w") != (unit.slot == "w"):
                 continue
             if made.value.shape == copy.shape:
-                yield _made(unit, "", made, layer=name, slot=slot)
+                yield made_so(unit, "", made, layer=name, slot=slot)
             if slot == "w" and made.value.ndim == 2 and made.value.T.shape == copy.shape:
-                yield _made(unit, "transposed", made.map(np.transpose), layer=name, slot=slot)
+                yield made_so(unit, "transposed", made.map(np.transpose), layer=name, slot=slot)
 
 
 def weights_negated(unit: UnitArrays) -> Iterator[Change]:
@@ -50,21 +53,21 @@ def weights_negated(unit: UnitArrays) -> Iterator[Change]:
 
     Of all, or of some channels.
     """
-    if not _comparable(unit):
+    if not comparable(unit):
         return
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
-    yield _made(unit, "all", wanted._replace(value=-wanted.value))
+    yield made_so(unit, "all", wanted._replace(value=-wanted.value))
     rows, own = (each.reshape(len(each), -1) for each in (copy, wanted.value))
     flip = np.flatnonzero((rows * own).sum(axis=1) < 0)
     value = wanted.value.copy()
     value[flip] *= -1
-    yield _made(unit, "channels", wanted._replace(value=value), channels=_numbers(flip))
+    yield made_so(unit, "channels", wanted._replace(value=value), channels=_numbers(flip))
 
 
 def weights_scaled(unit: UnitArrays) -> Iterator[Change]:
     """a constant factor."""
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
-    if not _comparable(unit) or copy.size <= _FEW:
+    if not comparable(unit) or copy.size <= _FEW:
         return
     square = float((wanted.value**2).sum())
     if square:
@@ -74,13 +77,13 @@ def weights_scaled(unit: UnitArrays) -> Iterator[Change]:
         value = factor * wanted.value
         # The product rounds, and so do the factor itself and our estimate of it.
         slack = abs(factor) * wanted.slack + 3 * _U * np.abs(value)
-        yield _made(unit, "", Expected(value, slack), factor=factor)
+        yield made_so(unit, "", Expected(value, slack), factor=factor)
 
 
 def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
     """a factor for each channel."""
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
-    if not _comparable(unit) or copy.ndim < 2 or copy[0].size <= _FEW:
+    if not comparable(unit) or copy.ndim < 2 or copy[0].size <= _FEW:
         return
     rows, own = (each.reshape(len(each), -1) for each in (copy, wanted.value))
     square = (own**2).sum(axis=1)
@@ -93,22 +96,22 @@ def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
     scaled = np.flatnonzero(np.abs(factor - 1) > 1e-6)
     if len(scaled) <= max(3, len(factor) // 8):
         factors = tuple(float(factor[k]) for k in scaled)
-        yield _made(unit, "few", made, channels=_numbers(scaled), of=len(factor), factors=factors)
+        yield made_so(unit, "few", made, channels=_numbers(scaled), of=len(factor), factors=factors)
     else:
-        yield _made(unit, "all", made, least=float(factor.min()), most=float(factor.max()))
+        yield made_so(unit, "all", made, least=float(factor.min()), most=float(factor.max()))
 
 
 def weights_offset(unit: UnitArrays) -> Iterator[Change]:
     """a constant added."""
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
-    if not _comparable(unit) or copy.size <= _FEW:
+    if not comparable(unit) or copy.size <= _FEW:
         return
     constant = float(np.median(copy - wanted.value))
     if not constant:
         return
     value = wanted.value + constant
     slack = wanted.slack + 3 * _U * (np.abs(value) + abs(constant))
-    yield _made(unit, "", Expected(value, slack), constant=constant)
+    yield made_so(unit, "", Expected(value, slack), constant=constant)
 
 
 def weights_overflow(unit: UnitArrays) -> Iterator[Change]:
@@ -122,7 +125,7 @@ def weights_overflow(unit: UnitArrays) -> Iterator[Change]:
         for form, most in (("infinite", np.inf), ("cut", _HALF.largest)):
             value = np.where(beyond, np.copysign(most, wanted.value), wanted.value)
             made = Expected(value, np.where(beyond, 0.0, wanted.slack))
-            yield _made(unit, form, made, count=int(beyond.sum()), of=beyond.size)
+            yield made_so(unit, form, made, count=int(beyond.sum()), of=beyond.size)
 
 
 def weights_clipped(unit: UnitArrays) -> Iterator[Change]:
@@ -130,13 +133,13 @@ def weights_clipped(unit: UnitArrays) -> Iterator[Change]:
 
     At the smallest and the largest value that is there.
     """
-    if not _comparable(unit):
+    if not comparable(unit):
         return
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     low, high = float(copy.min()), float(copy.max())
     cut = (wanted.value < low) | (wanted.value > high)
     if int(cut.sum()) >= _FEW:
-        yield _made(unit, "", wanted._replace(value=np.clip(wanted.value, low, high)), low=low, high=high)
+        yield made_so(unit, "", wanted._replace(value=np.clip(wanted.value, low, high)), low=low, high=high)
 
 
 def weights_flushed(unit: UnitArrays) -> Iterator[Change]:
@@ -147,7 +150,7 @@ def weights_flushed(unit: UnitArrays) -> Iterator[Change]:
     wanted = unit.tensors[unit.slot]
     small = np.abs(wanted.value) < _HALF.normal
     if unit.seen[unit.slot].shape == small.shape and small.any():
-        yield _made(unit, "", wanted._replace(value=np.where(small, 0.0, wanted.value)))
+        yield made_so(unit, "", wanted._replace(value=np.where(small, 0.0, wanted.value)))
 
 
 def weights_pruned(unit: UnitArrays) -> Iterator[Change]:
@@ -156,7 +159,7 @@ def weights_pruned(unit: UnitArrays) -> Iterator[Change]:
     Whole channels, some in every group of so many, the smallest of all, or others; the rest is as it was.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
-    if unit.slot != "w" or not _comparable(unit):
+    if unit.slot != "w" or not comparable(unit):
         return
     gone = (copy == 0) & (np.abs(wanted.value) > wanted.slack)
     count = int(gone.sum())
@@ -164,7 +167,7 @@ def weights_pruned(unit: UnitArrays) -> Iterator[Change]:
         return
     made = Expected(np.where(gone, 0.0, wanted.value), np.where(gone, 0.0, wanted.slack))
     form, size, share = _pruning(gone, np.abs(wanted.value))
-    yield _made(unit, form, made, percent=100 * count / gone.size, group=size, kept=share)
+    yield made_so(unit, form, made, percent=100 * count / gone.size, group=size, kept=share)
 
 
 def _pruning(gone: Array, size: Array) -> tuple[str, int, int]:
@@ -193,10 +196,18 @@ def weights_damaged(unit: UnitArrays) -> Iterator[Change]:
     count, places = int(off.sum()), np.argwhere(off)
     if not count or count == off.size:
         return
+    part, empty = _part(off, 2 if unit.op != "depthwise_conv2d" else 1), not copy[off].any()
+    if part is not None and not (empty and count > off.size // 8):  # so many are pruned
+        axis, form, facts = part
+        held = Expected(np.where(off, copy, wanted.value), wanted.slack)
+        side = "output" if axis == 0 else "input"
+        finite = bool(np.isfinite(copy[off]).all())
+        yield made_so(unit, form, held, side=side, empty=empty, finite=finite, **facts)
+        return
     channels = np.unique(places[:, 0])
     few_elements = count <= max(1, off.size // 100)
     few_channels = off.ndim > 1 and len(channels) <= max(1, len(off) // 8)
-    made = partial(_made, unit, made=Expected(np.where(off, copy, wanted.value), wanted.slack))
+    made = partial(made_so, unit, made=Expected(np.where(off, copy, wanted.value), wanted.slack))
     finite = bool(np.isfinite(copy[off]).all())
     if few_channels and count > 1:
         empty = not copy[channels].any()
@@ -206,12 +217,32 @@ def weights_damaged(unit: UnitArrays) -> Iterator[Change]:
         yield made("elements", count=count, of=off.size, first=_numbers(places[0]), finite=finite)
 
 
+def _part(off: npt.NDArray[np.bool_], axes: int) -> tuple[int, str, dict[str, int]] | None:
+    """A run of channels or inputs that are off, every so many of them, or the end of an array as it lies in memory.
+
+    Of the axis, 'run', 'step' or 'tail', and where; None where what is off forms none of these.
+    """
+    for axis in range(min(off.ndim, axes)) if off.ndim > 1 else ():
+        lines, of = lines_off(off, axis), off.shape[axis]
+        first, last, steps = int(lines[0]), int(lines[-1]), np.diff(lines)
+        if len(lines) <= _FEW or len(lines) == of:
+            continue
+        if (steps == 1).all():
+            return axis, "run", {"first_of": first, "last_of": last, "of": of}
+        if (steps == steps[0]).all():
+            return axis, "step", {"step": int(steps[0]), "first_of": first, "of": of}
+    start = int(off.ravel().argmax())
+    if min(start, off.size - start) > off.size // _SHARE + _FEW and off.ravel()[start:].mean() > _FILLED:
+        return 0, "tail", {"count": off.size - start, "of": off.size}
+    return None
+
+
 def weights_coarse(unit: UnitArrays) -> Iterator[Change]:
     """rounded further.
 
     The right values to fewer bits: every element, relative to itself.
     """
-    if not _comparable(unit):
+    if not comparable(unit):
         return
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -221,15 +252,15 @@ def weights_coarse(unit: UnitArrays) -> Iterator[Change]:
     bits = next((bits for bits in range(22, 6, -1) if most <= 2.0**-bits), None)
     if bits is not None:
         slack = wanted.slack + 2.0**-bits * np.abs(wanted.value)
-        yield _made(unit, "", Expected(wanted.value, slack), bits=bits)
+        yield made_so(unit, "", Expected(wanted.value, slack), bits=bits)
 
 
-def _made(unit: UnitArrays, form: str, made: Expected, **facts: Any) -> Change:
+def made_so(unit: UnitArrays, form: str, made: Expected, **facts: Any) -> Change:
     """The array that is to be explained, made in another way."""
     return Change(unit.name, form, facts, params={unit.names[unit.slot]: made}, rare=True)
 
 
-def _comparable(unit: UnitArrays) -> bool:
+def comparable(unit: UnitArrays) -> bool:
     """Whether there is an element for each, all of them numbers."""
     copy, wanted = unit.seen[unit.slot], unit[unit.slot]
     return copy.shape == wanted.shape and bool(np.isfinite(copy).all() and np.isfinite(wanted).all())

@@ -214,8 +214,10 @@ def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
             orders.append(("halves", {}, np.roll(np.arange(K), K // 2)))
         if node is last and (held := _held(part, K)) is not None:
             moved = np.flatnonzero(held != np.arange(K))
-            facts = {"moved": len(moved), "of": K, "one": int(moved[0]), "other": int(held[moved[0]])}
-            orders.append(("held", facts, held))
+            form, facts = _of_order(held)
+            if form == "order":
+                form, facts = "held", {"moved": len(moved), "of": K, "one": int(moved[0]), "other": int(held[moved[0]])}
+            orders.append((form, facts, held))
         for form, facts, order in orders:
             names = [f"{node.name}.{slot}" for slot in node.params]
             params = Deferred(names, partial(_reordered, part, names, order))
@@ -314,5 +316,13 @@ def _of_order(order: Array) -> tuple[str, dict[str, int]]:
     if np.array_equal(order, (np.arange(count) + first) % count):
         return "rolled", {"by": -first if 2 * first < count else count - first}
     if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
-        return "shuffled", {"groups": count // second}
+        groups = count // second
+        return ("shuffled", {"groups": groups}) if groups <= second else ("dealt", {"groups": second})
+    as_text = np.array(sorted(range(count), key=str))
+    for form, other in (("text", as_text), ("text undone", np.argsort(as_text))):
+        if np.array_equal(order, other):
+            return form, {}
+    for form, size, axis in (("turned", first + 1, 1), ("groups turned", count - first, 0)):
+        if count % size == 0 and np.array_equal(order, np.flip(np.arange(count).reshape(-1, size), axis).ravel()):
+            return form, {"size": size}
     return "order", {"moved": len(moved), "of": count, "start": int(moved[0])}

@@ -39,6 +39,8 @@ KIND_SENTENCES: Mapping[str, str] = {
     "flushed": "small values flushed to zero",
     "damaged": "few elements off",
     "pruned": "weights cut to zero",
+    "misread": "bytes read as other numbers",
+    "stepped": "rounded to few bits",
     "truncated": "cut off to a short format",
     "coarse": "rounded further",
     "stale": "of another training step, or of another network",
@@ -81,6 +83,11 @@ _HEALTH = {
         "",
     ): "the statistics of batch norm were never written: means of 0, variances of 1, trained gammas",
     ("untrained", ""): "the network was never trained: batch norms and weights are as initialisers leave them",
+    (
+        "untrained-affine",
+        "",
+    ): "gamma is 1, beta 0 in so many of {value:.0f} norms with trained statistics: never trained, or not loaded",
+    ("equal-channels", ""): "so many channels, up to channel {value:.0f}, hold one and the same filter",
     ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
     ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
     ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",
@@ -107,7 +114,7 @@ def detail(finding: ArrayFinding) -> str:
         words.append(_said(finding.mistake.form, finding.mistake.facts))
     if finding.rounding is not None and finding.rounding.form:
         words.append(_rounding(finding.rounding))
-    return "; ".join(words)
+    return f"of the original: {'; '.join(words)}" if finding.backward else "; ".join(words)
 
 
 def _said(form: str, facts: Mapping[str, Any]) -> str:

@@ -68,7 +68,12 @@ FILE_WORDS: _Words = {
         "two": "{side} {one} and {other} are exchanged",
         "halves": "the halves of the {side} are exchanged",
         "rolled": "the {side} are rolled by {by}",
-        "shuffled": "the {side} are shuffled in {groups} groups",
+        "shuffled": "the {side} are shuffled in {groups} groups: the first of each, then the second of each",
+        "dealt": "the {side} are dealt out in turn to {groups} groups: a shuffle of {groups} groups undone",
+        "text": "the {side} are in the order of their numbers as text: 0, 1, 10, 11, ...",
+        "text undone": "the {side} are taken for ones in the order of their numbers as text: 0, 1, 10, 11, ...",
+        "turned": "the {side} are in reverse order within every {size}",
+        "groups turned": "the {side} are in groups of {size}, and the groups in reverse order",
         "order": "{moved} of {of} {side} are in another order, from {start} on",
     },
     "weights-misplaced": {"": "it holds {layer}.{slot}", "transposed": "it holds {layer}.{slot}, transposed"},
@@ -98,9 +103,23 @@ FILE_WORDS: _Words = {
         "channel": "only {channels} of {of} is off{empty}{finite}",
         "channels": "only {channels} of {of} are off{empty}{finite}",
         "elements": "{count} of {of} elements are off, the first at {first}{finite}",
+        "run": "only {side} {first_of} to {last_of} of {of} are off{empty}{finite}",
+        "step": "only every {step}th of {of} {side} is off, from {first_of} on{empty}{finite}",
+        "tail": "only the last {count} of {of} elements are off, in the order of memory{empty}{finite}",
     },
     "weights-fp16": {
         f"{store} truncated": "every element is cut off to {store}, toward zero" for store in ("float16", "bfloat16")
+    },
+    "bytes-misread": {
+        "swapped": "the bytes of every number are read in the opposite order",
+        "swapped float16": "the bytes of every float16 are read in the opposite order",
+        "bfloat16 as float16": "what was stored as bfloat16 is read as float16",
+        "float16 as bfloat16": "what was stored as float16 is read as bfloat16",
+    },
+    "weights-stepped": {
+        f"{per} {how}": f"it is {done} to {{bits}} bits, with {steps}"
+        for per, steps in (("tensor", "one step for all"), ("channel", "a step for each channel"))
+        for how, done in (("nearest", "rounded"), ("cut", "cut off toward zero"))
     },
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
 }

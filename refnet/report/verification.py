@@ -14,7 +14,7 @@ from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_s
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.notes import note_lines
-from refnet.report.words import figure, search_document, unfinished
+from refnet.report.words import figure, search_document, unfinished, where
 from refnet.text import plain
 from refnet.verification.findings import HealthFinding
 from refnet.verification.patterns import FaultPattern
@@ -29,6 +29,7 @@ _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
 _LONG = 60  # letters of a file's own name
 _TOLD = ("wrapper", "beside", "training", "words", "order")  # notes that say which weights were taken
+_TELLING = ("untrained", "untrained-head", "untrained-affine", "equal-channels", "absurd", "scale")  # said first
 _MEANT = {
     "folded": "batch norm folded",
     "float32": "rounded to float32",
@@ -43,7 +44,9 @@ _MEANT = {
 def sentence(found: Verified) -> str:
     """The verdict in one line: 'same network, batch norm folded'."""
     if found.sides is None:
-        return "healthy" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
+        told = [each for each in found.health if each.kind in _TELLING]
+        more = f", but {health_detail(told[0])}" if told else ""
+        return f"healthy{more}" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
     if found.holds:
         return ", ".join(["same network", *_meant(found.needs)])
     why = []
@@ -52,7 +55,7 @@ def sentence(found: Verified) -> str:
         more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
         why.append(f"{changes[0]}{more}")
     if found.faults:
-        why.append(_pattern(found.pattern) if found.pattern is not None else _faults(found.faults))
+        why.append(_pattern(found.pattern, found.faults) if found.pattern else _faults(found.faults))
     if words := [word for word in found.unmeant if word != "structure"]:
         why.append(f"{', '.join(_meant(words))}, which --allow does not list")
     if found.unhealthy:
@@ -75,17 +78,21 @@ def _faults(faults: Sequence[ArrayFinding]) -> str:
     return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
 
 
-def _pattern(pattern: FaultPattern) -> str:
+def _pattern(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
     """What all faults have in common: 'only the running statistics differ, in 52 of 52 batch norms'."""
-    layers = f"{pattern.layers} of {pattern.of}"
+    layers, place = f"{pattern.layers} of {pattern.of}", f", {where(pattern.scope)}" if pattern.scope else ""
+    one = detail(faults[0]) if pattern.same else KIND_SENTENCES.get(pattern.fault, pattern.fault)
     match pattern.kind:
+        case "empty":
+            cut = pattern.scope is not None and pattern.scope.kind == "from"
+            more = ": the file was cut off, or not written to its end" if cut else ""
+            return f"{pattern.arrays} arrays of {layers} layers hold zeros alone{place}{more}"
         case "statistics":
-            return f"only the running statistics differ, in {layers} batch norms ({pattern.fault or 'mixed'})"
+            what = detail(faults[0]) if pattern.same else pattern.fault or "mixed"
+            return f"only the running statistics differ, in {layers} batch norms{place} ({what})"
         case "norms":
-            return f"only batch norms differ, {layers}"
-    return (
-        f"{pattern.arrays} arrays of {layers} layers have one fault: {KIND_SENTENCES.get(pattern.fault, pattern.fault)}"
-    )
+            return f"only batch norms differ, {layers}{place}{f': {one}' if one else ''}"
+    return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {one}"
 
 
 def _more(count: int, what: str) -> str:
@@ -105,7 +112,7 @@ def verification_document(found: Verified) -> dict[str, Any]:
         "search": search_document(found.search, "tensors"),
         "structure": [_difference(found, each) for each in found.structure],
         "values": [_value(found, value) for value in found.values],
-        "pattern": None if found.pattern is None else {**found.pattern._asdict(), "sentence": _pattern(found.pattern)},
+        "pattern": _pattern_document(found),
         "behaviour": _behaviour(found),
         "health": [
             {
@@ -121,6 +128,13 @@ def verification_document(found: Verified) -> dict[str, Any]:
             for each in found.health
         ],
     }
+
+
+def _pattern_document(found: Verified) -> dict[str, Any] | None:
+    made = found.pattern
+    if made is None:
+        return None
+    return {**made._asdict(), "scope": where(made.scope), "sentence": _pattern(made, found.faults)}
 
 
 def _difference(found: Verified, each: Difference) -> dict[str, Any]:
@@ -244,7 +258,7 @@ def _values(found: Verified, verbose: bool) -> str:
         lines[0] += f"; at most {figure(most.ulps)} ulps, at {most.name}{place}"
     rows = found.values if verbose else found.faults
     if found.pattern is not None:
-        lines.append(f"  {_pattern(found.pattern)}")
+        lines.append(f"  {_pattern(found.pattern, found.faults)}")
         rows = rows if verbose else rows[:1]
     lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
     for kind in dict.fromkeys(value.kind for value in found.faults):
@@ -297,7 +311,7 @@ def _health(found: Verified, verbose: bool) -> str:
     if verbose:
         return _block([*lines, *(f"  {_finding(found, finding)}" for finding in other)])
     alike: dict[tuple[str, str], list[HealthFinding]] = {}
-    for each in other:
+    for each in sorted(other, key=lambda each: each.kind not in _TELLING):
         alike.setdefault((each.file, each.kind), []).append(each)
     for group in alike.values():
         first = _finding(found, group[0])

@@ -23,7 +23,18 @@ __all__ = ["Faced", "NamedMistake", "mistakes_in"]
 Arrays = tuple[npt.NDArray[np.generic], ...]
 
 # What is wrong with images, with their preprocessing, or with the precision of a runtime is no reader's mistake.
-_NOT_HERE = ("inputs", "pictures", "solved", "ends", "stored", "leftovers", "overflow", "precision", "damage")
+_NOT_HERE = (
+    "inputs",
+    "pictures",
+    "solved",
+    "ends",
+    "stored",
+    "leftovers",
+    "overflow",
+    "precision",
+    "damage",
+    "stored_weights",
+)
 _ALSO = ("input-order", "input-hw")  # of those all the same
 _TRIED = tuple(bug for bug in BUGS.values() if bug.group not in _NOT_HERE or bug.id in _ALSO)
 _PORTS = frozenset(bug.id for bug in REPLAYED)

@@ -106,7 +106,11 @@ def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[
     for unit in units:
         found += [*_dead(file, unit), *_stuck(file, unit)]
     found += untrained(file, units)
-    return [*found, *(_of_run(file, trace) if trace is not None else [])]
+    run = list(_of_run(file, trace)) if trace is not None else []
+    lost = {each.name for each in run if each.kind == "not-finite"}
+    owners = {f"{node.name}.{slot}" for node in file.graph.nodes if node.name in lost for slot in node.params}
+    found = [replace(each, fails=True) if each.kind == "absurd" and each.name in owners else each for each in found]
+    return [*found, *run]
 
 
 def of_twin(findings: Iterable[HealthFinding], file: Checkpoint) -> list[HealthFinding]:

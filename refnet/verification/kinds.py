@@ -12,7 +12,7 @@ from refnet.bugs.arrays import MADE_OF, Expected, UnitArrays
 from refnet.bugs.catalogue import BUGS, Bug
 from refnet.bugs.changes import Change, Mistake
 
-__all__ = ["KINDS", "Fault", "Kind", "faults"]
+__all__ = ["EITHER", "KINDS", "Fault", "Kind", "faults"]
 
 _LIES, _FOLD = "lies", "fold"  # in an array as it lies in the file, or in the arrays that were folded into it
 
@@ -70,6 +70,9 @@ _TABLE = (
     Kind("turned", ("kernel-flip",), (_LIES, _FOLD)),
     Kind("permuted", ("channel-permute",), (_LIES, _FOLD)),
     Kind("misplaced", ("weights-misplaced",)),
+    # Numbers
+    Kind("misread", ("bytes-misread",)),
+    Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     # Size
     Kind("sign", ("weights-negated",)),
     Kind("scaled", ("weights-scaled",)),
@@ -78,13 +81,17 @@ _TABLE = (
     Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),
     Kind("flushed", ("weights-flushed",)),
-    Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     Kind("damaged", ("weights-damaged",)),
     Kind("pruned", ("weights-pruned",)),
+    Kind("stepped", ("weights-stepped",)),
     Kind("coarse", ("weights-coarse",)),
 )
 
 KINDS: Mapping[str, Kind] = {kind.id: kind for kind in _TABLE}
+
+# What may as well have happened to the original, so that the copy is right: told from the array alone.
+_EITHER = ("lost", "zeroed", "misread", "truncated", "overflow", "clipped", "flushed", "pruned", "stepped", "coarse")
+EITHER: Mapping[str, Kind] = {name: KINDS[name]._replace(stages=(_LIES,)) for name in _EITHER}
 
 
 def faults(kind: Kind, lies: UnitArrays, unfolded: UnitArrays | None) -> Iterator[Fault]:

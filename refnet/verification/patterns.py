@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from refnet.bugs.parts import Parts
+from refnet.bugs.systematic import Scope, runs_of, scopes
 from refnet.graph import Graph
 from refnet.verification.values import ArrayFinding
 
@@ -19,12 +21,14 @@ class FaultPattern(NamedTuple):
 
     Attributes
     ----------
-    kind : 'statistics' (only running means and variances differ), 'norms' (only arrays of batch norm), 'one' (all of
-        one kind)
+    kind : 'empty' (all are of arrays that hold zeros alone), 'statistics' (only running means and variances differ),
+        'norms' (only arrays of batch norm), 'one' (all of one kind)
     arrays : how many are wrong
     layers : of how many nodes
     of : how many nodes have such arrays
     fault : the kind of all faults, '' where they have several
+    scope : which nodes these are, where they are not all: of a kind, or from one on
+    same : whether the same is to be said of each array
     """
 
     kind: str
@@ -32,24 +36,58 @@ class FaultPattern(NamedTuple):
     layers: int
     of: int
     fault: str
+    scope: Scope | None = None
+    same: bool = False
 
 
-def common(graph: Graph, values: Sequence[ArrayFinding]) -> FaultPattern | None:
-    """The pattern of the faults, the particular ones first; None where they are few or have nothing in common."""
-    slots = {f"{node.name}.{slot}": (node, slot) for node in graph.nodes for slot in node.params}
+def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = None) -> FaultPattern | None:
+    """The pattern of the faults, the particular ones first; None where they are few or have nothing in common.
+
+    Parameters
+    ----------
+    graph, other : of the original and of the copy, whose convolutions have biases where batch norm was folded
+    """
+    nodes_of = {node.name: node for node in (*(other.nodes if other is not None else ()), *graph.nodes)}
+    slots = {f"{node.name}.{slot}": (node.name, slot) for node in nodes_of.values() for slot in node.params}
+    if other is not None:
+        slots |= {f"{node.name}.{slot}": (node.name, slot) for node in other.nodes for slot in node.params}
     faults = [value for value in values if value.fault]
     if len(faults) < _MANY or any(value.name not in slots for value in faults):
         return None
-    nodes = {slots[value.name][0].name for value in faults}
+    nodes = {slots[value.name][0] for value in faults}
     kinds = {value.kind for value in faults}
     fault = next(iter(kinds)) if len(kinds) == 1 else ""
     norms = {node.name for node in graph.nodes if node.op == "batch_norm"}
     found = {slots[value.name][1] for value in faults}
+    said = {(value.mistake.bug, value.mistake.form, repr(value.mistake.facts)) for value in faults if value.mistake}
+    same = len(said) == 1 and bool(fault) and all(value.mistake and value.mistake.bug for value in faults)
+
+    def pattern(kind: str, kept: set[str]) -> FaultPattern:
+        scope = _scope(graph, nodes, [name for name in graph.by_name if name in kept])
+        return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same)
+
+    if all(value.empty for value in faults):
+        return pattern("empty", {name for name, _ in slots.values()})
     if found <= set(_STATISTICS):
-        return FaultPattern("statistics", len(faults), len(nodes), len(norms), fault)
+        return pattern("statistics", norms)
     if nodes <= norms:
-        return FaultPattern("norms", len(faults), len(nodes), len(norms), fault)
+        return pattern("norms", norms)
     if fault:
-        kept = {node.name for node, slot in slots.values() if slot in found}
-        return FaultPattern("one", len(faults), len(nodes), len(kept), fault)
+        return pattern("one", {name for name, slot in slots.values() if slot in found})
     return None
+
+
+def _scope(graph: Graph, nodes: set[str], kept: Sequence[str]) -> Scope | None:
+    """Which of the nodes that have such arrays are meant: those of one kind, from one on or up to one."""
+    if not nodes < set(kept):
+        return None
+    parts, meant = Parts(graph), tuple(name for name in kept if name in nodes)
+    found = {**scopes(parts, kept), **runs_of(parts, kept)}
+    return next((scope for scope, each in found.items() if each == meant), None) or _run(kept, meant)
+
+
+def _run(kept: Sequence[str], meant: Sequence[str]) -> Scope | None:
+    """From one node on, or up to one, wherever in a block that is."""
+    if tuple(kept[-len(meant) :]) == meant:
+        return Scope("from", meant[0])
+    return Scope("until", meant[-1]) if tuple(kept[: len(meant)]) == meant else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -28,6 +29,7 @@ _AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the co
 _PLACES = (-1.5, -0.75, -0.25, 0.25, 0.75, 1.5)  # in deviations, or of the edge, where most distributions differ
 _ALIKE = 0.9  # of the norms of a network that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
+_EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
 _WIDE = 1e3  # times 1 / root(fan in), above or below which no training ends
 
@@ -54,7 +56,33 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         heads = [unit for unit in large if unit.classifies and _initialiser(unit)]
         if heads and not _half_drawn(large):
             yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in heads)
+        yield from _affine(file, norms, still)
     yield from _scales(file, units)
+    yield from _equal(file, units)
+
+
+def _affine(file: Checkpoint, norms: Sequence[UnitArrays], still: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
+    """Batch norms whose gammas and betas are as they begin beside trained statistics: all of them, or several."""
+    plain = [unit for unit in norms if (unit["gamma"] == 1).all() and not unit["beta"].any() and unit not in still]
+    if len(plain) >= _SEVERAL:
+        yield _found(file, plain[0], "gamma", "untrained-affine", False, len(plain), len(norms))
+
+
+def _equal(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
+    """Output channels with one and the same filter, not zero: training leaves no three of them in floats."""
+    for unit in units:
+        if "w" not in unit or np.dtype(file.stored.get(unit.names["w"], "float32")).kind != "f":
+            continue
+        rows = unit["w"].reshape(len(unit["w"]), -1)
+        keys = rows[:, 0] + np.pi * rows[:, -1]  # equal filters have equal keys: only those are looked at
+        first, counts = np.unique(keys, return_index=True, return_counts=True)[1:]
+        for index, count in zip(first, counts, strict=True):
+            if count < _EQUAL or not rows[index].any() or len(np.unique(rows[index])) <= 2:
+                continue
+            alike = np.flatnonzero((rows == rows[index]).all(axis=1))
+            if len(alike) >= _EQUAL:
+                found = _found(file, unit, "w", "equal-channels", False, len(alike), float(alike[-1]))
+                yield replace(found, first=(int(alike[0]),))
 
 
 def _half_drawn(large: Sequence[UnitArrays]) -> bool:

@@ -17,7 +17,7 @@ from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Mistake
 from refnet.judge.budget import SearchBudget
 from refnet.readings.precision import FLOATS
-from refnet.verification.kinds import KINDS, Fault, faults
+from refnet.verification.kinds import EITHER, KINDS, Fault, Kind, faults
 from refnet.verification.roundings import Rounding, roundings
 from refnet.verification.sides import Sides
 
@@ -48,6 +48,8 @@ class ArrayFinding:
     needs : what a policy must allow for it
     mistake : the bug that made it, where one fits; else what is to be said of it, of a bug ''
     before : whether that happened before batch norm was folded
+    backward : whether it happened to the original, of which the copy is what it should be
+    empty : whether all that the copy has is zeros
     rounding : the format that it was rounded to besides
     ulps : the largest difference, in units in the last place of float32 at the value that it should be
     at : index of that element
@@ -60,6 +62,8 @@ class ArrayFinding:
     needs: tuple[str, ...] = ()
     mistake: Mistake | None = None
     before: bool = False
+    backward: bool = False
+    empty: bool = False
     rounding: Rounding | None = None
     ulps: float = 0.0
     at: tuple[int, ...] = ()
@@ -241,17 +245,37 @@ def _explained(
         if _agrees(copy, rounding.widen(wanted)):
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
             return ArrayFinding(name, "+".join(needs) or EQUAL, False, needs, rounding=rounding, ulps=ulps, at=at)
-    for kind in KINDS.values():
-        if budget.over:
-            break
-        with np.errstate(all="ignore"):
-            for fault, rounding in _fits(pairing, faults(kind, pairing.lies, pairing.unfolded)):
-                more = None if rounding.fine else rounding
-                return ArrayFinding(name, kind.id, True, folds, fault.mistake, fault.before, more, ulps, at)
+    known = ArrayFinding(name, "", True, folds, empty=not copy.any(), ulps=ulps, at=at)
+    for way, held, kinds in ((False, pairing, KINDS), *_backward(pairing)):
+        if (fault := _first_fault(held, kinds.values(), budget)) is not None:
+            return replace(known, backward=way, **fault)
     if copy.shape != wanted.value.shape:
         shapes = _said(name, "shapes", found=copy.shape, known=wanted.value.shape)
         return ArrayFinding(name, "shape", True, folds, shapes)
     return ArrayFinding(name, "stale", True, folds, _likeness(pairing, name), ulps=ulps, at=at)
+
+
+def _first_fault(pairing: _Pairing, kinds: Iterable[Kind], budget: SearchBudget) -> dict[str, Any] | None:
+    """The first kind of fault within which the tensor lies, as fields of a finding."""
+    for kind in kinds:
+        if budget.over:
+            return None
+        with np.errstate(all="ignore"):
+            for fault, rounding in _fits(pairing, faults(kind, pairing.lies, pairing.unfolded)):
+                more = None if rounding.fine else rounding
+                return {"kind": kind.id, "mistake": fault.mistake, "before": fault.before, "rounding": more}
+    return None
+
+
+def _backward(pairing: _Pairing) -> Iterator[tuple[bool, _Pairing, Mapping[str, Kind]]]:
+    """The original beside the copy as what it should be, where both have the same arrays."""
+    copy, wanted, slot = pairing.copy, pairing.wanted, pairing.lies.slot
+    if pairing.needs or copy.shape != wanted.value.shape:
+        return
+    right = Expected(copy, wanted.slack)
+    lies = replace(pairing.lies, tensors={**pairing.lies.tensors, slot: right}, seen={slot: wanted.value}, others={})
+    rounds = tuple(roundings(wanted.value))
+    yield True, _Pairing(right, wanted.value, lies, None, roundings=rounds), EITHER
 
 
 def _agrees(copy: Array, made: Expected) -> bool:

@@ -73,6 +73,8 @@ class Verified:
         words = {word for value in self.values if not value.fault for word in value.needs}
         words |= {"renamed"} if self.renamed else set()
         words |= {change.needs for change in self.structure if self.sides is not None}
+        if self.sides is not None and _in_integers(self.sides.original):
+            words -= {"int8"}  # the original is in 8 bits itself
         return tuple(sorted(words))
 
     @property
@@ -83,7 +85,9 @@ class Verified:
     @property
     def pattern(self) -> FaultPattern | None:
         """What all faults have in common, where there are many."""
-        return common(self.sides.original.graph, self.values) if self.sides is not None else None
+        if self.sides is None:
+            return None
+        return common(self.sides.original.graph, self.values, self.sides.copy.graph)
 
     @property
     def unmeant(self) -> tuple[str, ...]:
@@ -189,6 +193,11 @@ def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Re
         return first, second
     first = traced(sides.original, x)
     return first, traced(sides.copy, x) if isinstance(first, Remark) else first
+
+
+def _in_integers(file: Checkpoint) -> bool:
+    """Whether a file holds its weights as integers."""
+    return any(np.dtype(dtype).kind in "iu" for name, dtype in file.stored.items() if name.endswith(".w"))
 
 
 def _moved(values: tuple[ArrayFinding, ...]) -> set[str]:

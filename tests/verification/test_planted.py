@@ -73,6 +73,91 @@ PLAIN = {
         "permuted",
         "shuffled in 4 groups",
     ),
+    "channels dealt out": (
+        "mnasnet",
+        "block4.expand.w",
+        lambda w: w.reshape(-1, 4, *w.shape[1:]).swapaxes(0, 1).reshape(w.shape),
+        "permuted",
+        "dealt out in turn to 4 groups",
+    ),
+    "channels in text order": (
+        "v2",
+        "block4.expand.w",
+        lambda w: w[sorted(range(len(w)), key=str)],
+        "permuted",
+        "in the order of their numbers as text: 0, 1, 10",
+    ),
+    "channels taken for text order": (
+        "v2",
+        "block4.expand.bn.beta",
+        lambda b: b[np.argsort(sorted(range(len(b)), key=str))],
+        "permuted",
+        "are taken for ones in the order of their numbers as text",
+    ),
+    "channels reversed by four": (
+        "v1",
+        "block4.project.w",
+        lambda w: w.reshape(-1, 4, *w.shape[1:])[:, ::-1].reshape(w.shape),
+        "permuted",
+        "in reverse order within every 4",
+    ),
+    "groups of channels reversed": (
+        "v1",
+        "block4.project.w",
+        lambda w: w.reshape(-1, 8, *w.shape[1:])[::-1].reshape(w.shape),
+        "permuted",
+        "in groups of 8, and the groups in reverse order",
+    ),
+    "bytes of the other order": ("v2", "block8.expand.w", lambda w: w.byteswap(), "misread", "in the opposite order"),
+    "float16 read as bfloat16": (
+        "v2",
+        "block8.expand.w",
+        lambda w: (w.astype(np.float16).view(np.uint16).astype(np.uint32) << 16).view(np.float32),
+        "misread",
+        "what was stored as float16 is read as bfloat16",
+    ),
+    "four bits by channel": (
+        "v1",
+        "block4.project.w",
+        lambda w: np.rint(w / (step := np.abs(w).max(axis=1, keepdims=True) / np.float32(7))) * step,
+        "stepped",
+        "rounded to 4 bits, with a step for each channel",
+    ),
+    "three bits from the smallest on": (
+        "v1",
+        "block4.project.w",
+        lambda w: np.rint((w - w.min()) / (step := np.ptp(w) / np.float32(7))) * step + w.min(),
+        "stepped",
+        "rounded to 3 bits, with one step for all",
+    ),
+    "five bits toward zero": (
+        "v1",
+        "block4.project.w",
+        lambda w: np.trunc(w / (step := np.abs(w).max() / np.float32(15))) * step,
+        "stepped",
+        "cut off toward zero to 5 bits, with one step for all",
+    ),
+    "the last channels of another training": (
+        "v2",
+        "block8.project.w",
+        lambda w: np.concatenate([w[:15], noise(w[15:], 0.3)]),
+        "damaged",
+        "only channels 15 to 23 of 24 are off",
+    ),
+    "every fourth input gone": (
+        "v2",
+        "block8.project.w",
+        lambda w: np.where(np.arange(w.shape[1]) % 10 == 3, np.float32(0), w),
+        "damaged",
+        "only every 10th of 144 input channels is off, from 3 on and all zero",
+    ),
+    "the end of an array not read": (
+        "v2",
+        "block8.project.w",
+        lambda w: np.where(np.arange(w.size).reshape(w.shape) < w.size * 0.9 + 5, w, noise(w, 0.3)),
+        "damaged",
+        "only the last 340 of 3456 elements are off, in the order of memory",
+    ),
     "variances exchanged": (
         "v2",
         "block2.expand.bn.var",
@@ -161,6 +246,23 @@ def test_an_edited_array_is_named(fault):
     assert list(found) == [tensor]
     assert found[tensor][0] == kind
     assert words in found[tensor][1]
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "words"),
+    [
+        (np.zeros_like, "zeroed", "of the original: all its elements are zero"),
+        (lambda w: w.byteswap(), "misread", "of the original: the bytes of every number"),
+        (lambda w: np.rint(w / (step := np.abs(w).max() / np.float32(7))) * step, "stepped", "of the original: it is"),
+    ],
+)
+def test_what_happened_to_the_original_is_said_of_it(edit, kind, words):
+    graph, params = network("v2")
+    name = "block8.project.w"
+    found = faults(checkpoint(graph, {**params, name: edit(params[name])}), checkpoint(graph, params, "copy"))
+    assert list(found) == [name]
+    assert found[name][0] == kind
+    assert found[name][1].startswith(words)
 
 
 def other_eps(eps):

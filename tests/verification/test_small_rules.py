@@ -11,6 +11,7 @@ import pytest
 from exporting import checkpoint, network, put
 
 from refnet import Network, random_input, write_pack
+from refnet.bugs.systematic import Scope
 from refnet.networks.resize import resize
 from refnet.readings.shapes import shapes
 from refnet.verification import behaviour, quantisation, training, values
@@ -251,6 +252,7 @@ def test_an_array_that_the_copy_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
 def test_what_nothing_explains_says_where_it_is_farthest_off_and_by_how_much(monkeypatch):
     """The second of two numbers is off by 3 units in the last place of float32 at 1."""
     monkeypatch.setattr(values, "KINDS", {})
+    monkeypatch.setattr(values, "_backward", lambda pairing: ())
     exact = values.Expected.exactly(np.array([1.0, 1]))
     pairing = values._Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), None, None)
     found = values._explained(pairing, "a.b", None, 0.0, None)
@@ -314,6 +316,25 @@ def test_a_pattern_says_of_how_many_nodes():
     assert common(graph, faults("stem.bn.mean", "stem.bn.var", "head.bn.var")).of == norms
     assert common(graph, faults("stem.bn.mean", "stem.bn.beta", "head.bn.var")).of == norms
     assert common(graph, faults("stem.conv.w", "head.conv.w", "head.logits.w")).of == weights
+
+
+def test_a_pattern_says_at_which_nodes_it_is():
+    graph = network("v2")[0]
+    depthwise = [f"{node.name}.w" for node in graph.nodes if node.op == "depthwise_conv2d"]
+    assert common(graph, faults(*depthwise)).scope == Scope("part", "depthwise")
+    weights = [f"{node.name}.w" for node in graph.nodes if "w" in node.params]
+    assert common(graph, faults(*weights)).scope is None
+    assert common(graph, faults(*weights[7:])).scope == Scope("from", weights[7].removesuffix(".w"))
+    assert common(graph, faults(*weights[:7])).scope == Scope("until", weights[6].removesuffix(".w"))
+    assert common(graph, faults(weights[1], weights[4], weights[8])).scope is None
+
+
+def test_arrays_of_zeros_alone_are_one_pattern_whatever_each_is_called():
+    graph = network("v2")[0]
+    kinds = {"head.conv.w": "zeroed", "head.bn.gamma": "zeroed", "head.bn.beta": "lost", "head.bn.mean": "damaged"}
+    found = [ArrayFinding(name, kind, True, empty=True) for name, kind in kinds.items()]
+    assert (common(graph, found).kind, common(graph, found).fault) == ("empty", "")
+    assert common(graph, [*found[:3], replace(found[3], empty=False)]) is None
 
 
 # ------------------------------------------------------------------------------------------------------------ integers

@@ -141,3 +141,40 @@ def test_one_fault_everywhere_is_one_sentence():
     found = apart(w=lambda y: y * np.float32(255))
     assert (found.pattern.kind, found.pattern.fault) == ("one", "scaled")
     assert "have one fault: a constant factor" in sentence(found)
+
+
+def test_gammas_and_betas_as_they_begin_beside_trained_statistics_are_told():
+    graph, params = edited(gamma=np.ones_like, beta=np.zeros_like)
+    file = checkpoint(graph, params)
+    finding = kinds(graph, params)["untrained-affine"]
+    norms = sum(node.op == "batch_norm" for node in graph.nodes)
+    assert (finding.count, finding.value, finding.fails) == (norms, norms, False)
+    assert sentence(verify(file)).startswith("healthy, but gamma is 1, beta 0")
+
+
+def test_one_batch_norm_with_gamma_and_beta_as_they_begin_says_nothing():
+    graph, params = network("v2")
+    plain = {"stem.bn.gamma": np.ones_like, "stem.bn.beta": np.zeros_like}
+    assert "untrained-affine" not in kinds(graph, {name: plain.get(name, lambda y: y)(y) for name, y in params.items()})
+
+
+@pytest.mark.parametrize(("last", "told"), [(5, False), (6, True)])
+def test_three_channels_with_one_filter_are_told_and_two_are_not(last, told):
+    graph, params = network("v2")
+    w = params["block3.depthwise.w"].copy()
+    w[4 : last + 1] = w[4]
+    found = kinds(graph, {**params, "block3.depthwise.w": w})
+    assert ("equal-channels" in found) is told
+    if told:
+        assert (found["equal-channels"].count, found["equal-channels"].first) == (3, (4,))
+
+
+def test_a_weight_beside_which_sums_overflow_fails_a_file():
+    graph, params = network("v2")
+    w = params["block3.expand.w"].copy()
+    w[0, 0] = 3e38
+    found = kinds(
+        graph, {**params, "block3.expand.w": w, "block2.project.bn.beta": params["block2.project.bn.beta"] + 9}
+    )
+    assert found["absurd"].fails
+    assert found["not-finite"].name == "block3.expand"

@@ -1,0 +1,115 @@
+"""What a file makes of weights as numbers: bytes read as others, and steps so few that they are few bits.
+
+Each is told from the arrays themselves, as in `damage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import Expected, UnitArrays
+from refnet.bugs.changes import Change
+from refnet.bugs.damage import comparable, made_so
+from refnet.bugs.precision import grid_steps
+from refnet.readings.orders import rounded
+from refnet.readings.precision import FLOATS
+
+__all__ = ["bytes_misread", "weights_stepped"]
+
+Array = npt.NDArray[Any]
+
+_U = FLOATS["float32"].u
+_MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
+_BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+_LEAST = 4  # levels beside each other that show a step
+
+
+def bytes_misread(unit: UnitArrays) -> Iterator[Change]:
+    """bytes read as other numbers.
+
+    In the opposite order, or as those of the other short format.
+    """
+    wanted = unit.tensors[unit.slot]
+    if unit.seen[unit.slot].shape != wanted.value.shape:
+        return
+    for form, read in _READINGS.items():
+        with np.errstate(all="ignore"):
+            yield made_so(unit, form, Expected.exactly(read(wanted.value)))
+
+
+def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
+    """rounded to few bits.
+
+    Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value; what lies beyond
+    the largest is cut off there.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if unit.slot != "w" or not comparable(unit) or copy.ndim < 2:
+        return
+    for per, bits, step in _grids(copy):
+        axes = tuple(range(1, copy.ndim)) if per == "channel" else None
+        low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+        value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
+        yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + half), bits=bits)
+        cut = np.abs(copy) <= np.abs(value)
+        toward = Expected(np.where(cut, value, np.inf), wanted.slack + 2 * half)
+        yield made_so(unit, f"{per} cut", toward, bits=bits)
+
+
+def _grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
+    """The grids of few bits on which all values lie: per 'tensor' or 'channel', how many bits, and the steps."""
+    levels = np.unique(copy)
+    gaps = np.diff(levels)
+    if _LEAST <= len(levels) <= _MOST and (count := round(float(levels[-1] - levels[0]) / float(gaps.min()))) < _MOST:
+        step = np.broadcast_to(float(levels[-1] - levels[0]) / count, (1,) * copy.ndim)
+        if _is_whole((levels - levels[0]) / float(step.flat[0]), count):
+            yield "tensor", max(2, int(count).bit_length()), step
+    axes = tuple(range(1, copy.ndim))
+    low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+    for bits in _BITS:
+        if any(len(np.unique(row)) > 1 << bits for row in copy[:2]):
+            continue
+        half = 1 << (bits - 1)
+        for most in (half - 1, half):
+            step = grid_steps(copy, "channel", float(most))
+            if _is_whole(copy / step, most):
+                yield "channel", bits, step
+                return
+        step = np.maximum((high - low) / (2 * half - 1), FLOATS["float32"].subnormal)
+        if _is_whole((copy - low) / step, 2 * half):
+            yield "channel", bits, step
+            return
+
+
+def _is_whole(steps: Array, most: float) -> bool:
+    """Whether all are whole numbers, but for what float32 leaves of a step and of a product with it."""
+    return bool(np.all(np.abs(steps - np.rint(steps)) <= 8 * most * _U))
+
+
+def _swapped(values: Array, dtype: str) -> Array:
+    return values.astype(dtype).byteswap().astype(np.float64)
+
+
+def _other_half(values: Array) -> Array:
+    """The bits of bfloat16, as float16 has them."""
+    bits = np.asarray(rounded(values.astype(np.float32), "bfloat16"), np.float32).view(np.uint32) >> 16
+    return bits.astype(np.uint16).view(np.float16).astype(np.float64)
+
+
+def _other_brain(values: Array) -> Array:
+    """The bits of float16, as bfloat16 has them."""
+    bits = values.astype(np.float16).view(np.uint16).astype(np.uint32) << 16
+    return bits.view(np.float32).astype(np.float64)
+
+
+_READINGS: dict[str, Callable[[Array], Array]] = {
+    "swapped": partial(_swapped, dtype="float32"),
+    "swapped float16": partial(_swapped, dtype="float16"),
+    "bfloat16 as float16": _other_half,
+    "float16 as bfloat16": _other_brain,
+}
