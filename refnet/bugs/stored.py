@@ -5,19 +5,23 @@ Only a port's own tensor shows them, so that there is nothing to inject: without
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, stood_for
 from refnet.bugs.regions import Region, regions
-from refnet.bugs.segments import Grid, Segment
+from refnet.bugs.segments import Grid, Segment, limit, run
+from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, GATES
+from refnet.readings.precision import Precision
 
-__all__ = ["never_written", "parts_off", "written", "zero_point"]
+__all__ = ["manners_of", "never_written", "parts_off", "store_rounding", "store_scale", "written", "zero_point"]
 
 Array = npt.NDArray[Any]
 
@@ -26,6 +30,9 @@ Array = npt.NDArray[Any]
 _NEAR, _FAR = 1e-4, 0.02
 _LEAST = 2  # elements of a part
 _NEARLY = 0.9  # of a tensor that is as many steps off, to within one
+_SOME, _OFF = 12, 0.02  # integers that show how they are rounded, and how far off, in steps, sums in float32 leave them
+_BEYOND = 0.25  # of them beyond half a step from what they are made of: half of them are, where they are cut off
+_MORE, _NEAR_SCALE = 2.0**-6, 5e-3  # relative: by how much an input is moved to see what follows; and a known scale
 _HALF = 128  # bytes are from -128 or from 0 on
 _ENDS = ("first", "last", "border", "tail", "all")  # where a part lies that a saturated activation is not taken for
 
@@ -56,6 +63,45 @@ def parts_off(segment: Segment) -> Iterator[Region]:
         yield from regions(off)
 
 
+def store_rounding(segment: Segment) -> Iterator[Change]:
+    """integers that are not rounded to the nearest.
+
+    A real number is made an integer by cutting it off, rounding it down, or up.
+    """
+    node = segment.graph.nodes[-1]
+    for form in manners_of(segment):
+        step, y = segment.grids[segment.end].step, segment.result
+        moved = (y + _MANNERS[form](y) * step / 2).clip(*segment.span)
+        slack = np.asarray(limit(replace(segment, candidate=None), Precision.of("float32")).expected)
+        yield Change(node.name, form, {"step": step}, **stood_for(node, moved, 4, slack=slack), lone=True)
+
+
+# Which way a whole number lies from the real number that it is stored for, on average half a step.
+_MANNERS: Mapping[str, Callable[[Array], Array]] = {
+    "down": lambda y: np.full(y.shape, -1.0),
+    "up": lambda y: np.ones(y.shape),
+    "toward zero": lambda y: -np.sign(y),
+    "away from zero": np.sign,
+}
+
+
+def manners_of(segment: Segment) -> tuple[str, ...]:
+    """How a port may make integers at a segment's end where that is not to the nearest; none where it is.
+
+    Rounded to the nearest no number lies beyond half a step from its integer; otherwise half of them do, all on one
+    side. Of numbers that are all above zero down is toward zero.
+    """
+    target, grid = segment.candidate, segment.grids.get(segment.end)
+    if target is None or grid is None or target.shape != segment.result.shape:
+        return ()
+    y, inner = segment.result, (target > segment.span[0]) & (target < segment.span[1])
+    error, y = (target[inner].astype(np.float64) - y[inner]) / grid.step, y[inner]
+    if error.size < _SOME or np.mean(np.abs(error) > 0.5 + _OFF) < _BEYOND:
+        return ()
+    along = {form: error * side(y) for form, side in _MANNERS.items()}
+    return tuple(form for form, off in along.items() if (off > -_OFF).all() and (off < 1 + _OFF).all())
+
+
 def zero_point(segment: Segment) -> Iterator[Change]:
     """another zero point.
 
@@ -78,6 +124,53 @@ def zero_point(segment: Segment) -> Iterator[Change]:
             moved = y.astype(np.float64) + steps * segment.grids[name].step
             facts = {"steps": -steps, "tensor": name}
             yield Change(name, f"read {steps}", facts, given={name: moved}, lone=True)
+
+
+def store_scale(segment: Segment) -> Iterator[Change]:
+    """another scale.
+
+    Of the result, or of a tensor that is read: that of an older calibration, or of another tensor.
+    """
+    target, end = segment.candidate, segment.graph.nodes[-1]
+    if target is None or target.shape != segment.result.shape or not segment.grids:
+        return
+    inner = (target > segment.span[0]) & (target < segment.span[1])
+    error = (target.astype(np.float64) - segment.result)[inner]
+    if (own := segment.grids.get(segment.end)) is not None:
+        others = {name: own.step / grid.step for name, grid in segment.grids.items() if name != segment.end}
+        for times, name in _scales(segment.result[inner], error, others):
+            whole = replace(end, name=f"{end.name}.whole")
+            scaled = Node(end.name, "affine", (whole.name,), {}, {"slope": times, "offset": 0.0})
+            facts = {"times": times, "tensor": segment.end, "other": name}
+            nodes = {end.name: (whole, scaled)}
+            yield Change(end.name, "stored as" if name else "stored", facts, nodes=nodes, lone=True)
+    for source, y in segment.given.items():
+        if (grid := segment.grids.get(source)) is None:
+            continue
+        others = {name: each.step / grid.step for name, each in segment.grids.items() if name != source}
+        more = run(replace(segment, given={**segment.given, source: y * np.float64(1 + _MORE)}))
+        slope = (more - segment.result)[inner] / _MORE
+        for times, name in _scales(slope, error, others):
+            facts = {"times": times, "tensor": source, "other": name}
+            given = {source: y.astype(np.float64) * times}
+            yield Change(source, "read as" if name else "read", facts, given=given, lone=True)
+
+
+def _scales(slope: Array, error: Array, others: Mapping[str, float]) -> Iterator[tuple[float, str]]:
+    """The factor that takes away most of an error, and of which other tensor's scale it is; '' for none's."""
+    moved = slope != 0
+    square = float((slope[moved] ** 2).sum())
+    if not square > 0 or moved.sum() < _SOME:
+        return
+    times = 1 + float((slope * error)[moved].sum()) / square
+    left = float(np.linalg.norm(error - (times - 1) * slope))
+    if not (times > 0 and math.isfinite(times)) or 2 * left > float(np.linalg.norm(error)):
+        return
+    for name, other in others.items():
+        if abs(other - times) < _NEAR_SCALE * times and other != 1:
+            yield other, name
+            return
+    yield float(f"{times:.4g}"), ""
 
 
 def _moved(y: Array, by: float, target: Array, span: tuple[float, float]) -> Array:

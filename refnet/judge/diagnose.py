@@ -191,7 +191,10 @@ class Diagnosis:
         self, ways: Ways, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]
     ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
-        yield list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared]))) or self._fitting(ways.singles(EXACT))
+        # That numbers lie on one side of what they are made of is no chance, and much fits such an error by chance.
+        found = list(self._fitting(ways.singles([BUGS["store-rounding"]])))
+        found = found or list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared])))
+        yield found or self._fitting(ways.singles(EXACT))
         loose = list(ways.singles(LOOSE))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]

@@ -16,7 +16,7 @@ from refnet.bugs.changes import Mistake
 from refnet.bugs.parts import Parts
 from refnet.bugs.regions import AXES
 from refnet.bugs.segments import Segment
-from refnet.bugs.systematic import Scope, changes_by_place, runs_of, scopes
+from refnet.bugs.systematic import ALL, Scope, changes_by_place, runs_of, scopes
 from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.diagnose import Cause, Diagnosis, rank
 from refnet.judge.varying import kind_of, varying
@@ -155,7 +155,9 @@ def _dump(one: Diagnosis, causes: Sequence[Cause]) -> str:
     return best[1]
 
 
-def patterns(found: Mapping[str, list[Cause]], whole: Segment, judged: Collection[str]) -> tuple[Pattern, ...]:
+def patterns(
+    found: Mapping[str, list[Cause]], whole: Segment, judged: Collection[str], stored: Mapping[str, tuple[str, ...]]
+) -> tuple[Pattern, ...]:
     """The mistakes that are said of two or more places, or that one long segment shows at many.
 
     Parameters
@@ -163,6 +165,7 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment, judged: Collectio
     found : by tensor, its causes, the likeliest first
     whole : the network as one segment, in which all places of a mistake are found
     judged : the tensors that were judged, which are the places of a mistake that the result alone shows
+    stored : how each tensor of integers is rounded, right ones too, where that is not to the nearest
     """
     told: dict[tuple[str, str], dict[str, Mistake]] = {}
     tensors: dict[tuple[str, str], list[str]] = {}
@@ -173,7 +176,12 @@ def patterns(found: Mapping[str, list[Cause]], whole: Segment, judged: Collectio
             tensors.setdefault(kind_of(mistake), []).append(name)
     made = []
     for (bug, form), by_node in told.items():
-        if len(by_node) > 1:
+        if bug == "store-rounding":
+            first = next(iter(by_node.values()))
+            by_node = {name: first for name, manners in stored.items() if form in manners} | by_node
+            every = tuple(name for name in judged if name in stored)
+            made.append(Pattern(first, ALL, tuple(by_node), max(len(every), len(by_node)), tuple(tensors[bug, form])))
+        elif len(by_node) > 1:
             forms = changes_by_place(BUGS[bug], whole)
             # A form that was solved for is none of the network's own: it could be wherever another form is.
             known = {*(forms.get(form) or (node for places in forms.values() for node in places))}

@@ -19,6 +19,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Grid, Segment, cut
+from refnet.bugs.stored import manners_of
 from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.accumulated import Accumulated, accumulated_error
@@ -68,6 +69,7 @@ class Judged:
     holds : whether the candidate is the reference, up to rounding
     patterns : what several of the causes have in common, the most frequent first
     evidence : by the name of a tensor that many nodes make, how sure its causes are
+    stored : by the name of a tensor of integers, how its numbers may be rounded where that is not to the nearest
     misdumped : tensors, in order, that are wrong in the dump alone: what follows was made of the right numbers
     search : how far the search for causes got
     """
@@ -79,6 +81,7 @@ class Judged:
     patterns: tuple[Pattern, ...] = ()
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     misdumped: tuple[str, ...] = ()
+    stored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
 
     def wrong(self) -> list[str]:
@@ -121,7 +124,8 @@ def judge_tensors(
     accepted = ("missing",) if partial else ()
     bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
-    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped)
+    stored = {name: manners_of(segment) for name, segment in judging.finite.items() if name in segment.grids}
+    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=stored)
     return _explained(judged, judging, budget or SearchBudget()) if explain else judged
 
 
@@ -153,7 +157,9 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         findings=tuple(_softened(each, features.get(each.name, ())) for each in judged.findings),
         causes=causes,
         features=features,
-        patterns=patterns(ordered, whole, [each.name for each in judged.findings if each.name in judging.tensors]),
+        patterns=patterns(
+            ordered, whole, [each.name for each in judged.findings if each.name in judging.tensors], judged.stored
+        ),
         evidence=sure,
         search=budget.search,
     )

@@ -88,6 +88,10 @@ _STEPPED = (
     "{count} tensors, {first} first, have at most 256 values, steps apart: they are of integers of 8 bits. If the port "
     "is meant to be so, dump the integers, and give their scales with --scales."
 )
+_CUT = (
+    "{count} of {of} tensors of integers are rounded {manner} when they are stored, not to the nearest. Each is within "
+    "what a step allows, but off by half a step on average."
+)
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -146,6 +150,10 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield _SHIFTED[found.matching.shift]
     if twins := found.matching.twins:
         yield _TWINS.format(count=len(twins), first=twins[0])
+    manners = Counter(manner for manners in judged.stored.values() for manner in manners)
+    for manner, count in manners.most_common(1) if judged.holds else ():
+        if count >= _MANY and 4 * count >= 3 * len(judged.stored):
+            yield _CUT.format(count=count, of=len(judged.stored), manner=manner)
     if len(found.stepped) >= _MANY:
         yield _STEPPED.format(count=len(found.stepped), first=found.stepped[0])
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]

@@ -39,6 +39,16 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "left-over": _words(_LEFT),
     "never-written": _words(_HELD)
     | {f"beyond {axis}": f"the {axis} beyond the last multiple of {{multiple}} are never written" for axis in AXES},
+    "store-rounding": {
+        form: f"integers are rounded {form} when they are stored, not to the nearest"
+        for form in ("down", "up", "toward zero", "away from zero")
+    },
+    "store-scale": {
+        "stored": "the scale of {tensor} is {times:.4g} times what it should be",
+        "stored as": "{tensor} is stored in the scale of {other}",
+        "read": "{tensor} is read with {times:.4g} times its scale",
+        "read as": "{tensor} is read in the scale of {other}",
+    },
     "zero-point": "the zero point of {tensor} is {steps:+d} off",
     "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
     | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},

@@ -182,21 +182,29 @@ def test_a_border_that_is_computed_otherwise_is_not_taken_for_memory(made):
     assert not found.causes[PLACE]
 
 
-def integers(net, x, *, declared="", read=""):
-    """A dump in uint8 by tensor; one zero point declared one too high, or read as if there was none."""
+def integers(net, x, *, declared="", read="", whole=np.rint, stale="", factor=1.0, taken=None):
+    """A dump in uint8 by tensor; one zero point declared one too high, or read as if there was none.
+
+    `whole` makes integers of steps; the scale of `stale` is declared `factor` times what it is; `taken` gives the
+    factor by which what a node reads is scaled.
+    """
     tensors, dump, scales = {SOURCE: x}, {}, {}
     for node in net.graph.nodes:
         given = {name: tensors[name] for name in node.inputs}
         if node.name == read:
             (source,) = node.inputs
             given = {source: given[source] + scales[source].scale * scales[source].zero_point}
+        if taken is not None and node.name == taken[0]:
+            given = {name: y * np.float32(taken[1](scales, node)) for name, y in given.items()}
         y = interpret(Graph(net.graph.recipe, (node,)), fast, net.params, given)
         low, high = min(0.0, float(y.min())), max(0.0, float(y.max()))
         scale = (high - low) / 255
         zero = round(-low / scale)
-        stored = np.clip(np.rint(y / scale) + zero, 0, 255).astype(np.uint8)
+        stored = np.clip(whole(y / scale) + zero, 0, 255).astype(np.uint8)
         tensors[node.name] = ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
         dump[node.name], scales[node.name] = stored, TensorScale(scale, zero + (node.name == declared))
+        if node.name == stale:
+            scales[node.name] = TensorScale(scale * factor, zero)
     return dump, scales
 
 
@@ -216,6 +224,43 @@ def test_a_zero_point_that_is_not_taken_away_is_named(made):
     assert found.wrong() == ["block5.expand"]
     assert f"the zero point of block4.project.bn is -{zero} off" in [
         of_port(cause.mistakes[0]) for cause in found.causes["block5.expand"]
+    ]
+
+
+@pytest.mark.parametrize(("whole", "manner"), [(np.floor, "down"), (np.ceil, "up"), (np.trunc, "toward zero")])
+def test_integers_that_are_not_rounded_to_the_nearest_are_said_in_one_sentence(made, whole, manner):
+    net, x, path = made
+    dump, scales = integers(net, x, whole=whole)
+    found = compare(path, dump, scales=scales)
+    assert not found.holds
+    pattern = found.judged.patterns[0]
+    assert of_port(pattern.mistake) == f"integers are rounded {manner} when they are stored, not to the nearest"
+    assert len(pattern.nodes) > 0.8 * len(dump)
+
+
+def test_integers_that_are_rounded_to_the_nearest_are_said_nothing_of(made):
+    net, x, path = made
+    dump, scales = integers(net, x)
+    found = compare(path, dump, scales=scales)
+    assert found.holds
+    assert not any(found.judged.stored.values())
+
+
+def test_a_stale_scale_is_named_and_what_follows_holds(made):
+    net, x, path = made
+    dump, scales = integers(net, x, stale="block4.depthwise.act", factor=1.09)
+    found = compare(path, dump, scales=scales)
+    assert found.wrong() == ["block4.depthwise.act"]
+    said = sentence(found, "block4.depthwise.act")
+    assert said == "the scale of block4.depthwise.act is 1.09 times what it should be"
+
+
+def test_an_input_that_is_read_in_another_scale_is_named(made):
+    net, x, path = made
+    dump, scales = integers(net, x, taken=("block4.project", lambda scales, node: 0.8))
+    found = compare(path, dump, scales=scales)
+    assert "block4.depthwise.act is read with 0.8 times its scale" in [
+        of_port(cause.mistakes[0]) for cause in found.causes["block4.project"]
     ]
 
 
