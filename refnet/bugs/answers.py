@@ -57,7 +57,7 @@ def answer_function(segment: Segment) -> Iterator[Change]:
     if node.op not in ("softmax", "flatten", "avg_pool2d") and node.name != segment.parts.classifier:
         return
     for form, function in _FUNCTIONS.items():
-        if form == "log" and node.op != "softmax":  # which is the logits themselves, up to a number for each image
+        if form == "log" and segment.centred:  # which is the logits themselves, up to a number for each image
             continue
         nodes = without(node) if node.op == "softmax" else {}
         if len(segment.graph) > _SHORT:

@@ -45,6 +45,11 @@ def is_log_distribution(y: Array) -> bool:
     return bool((np.abs(np.exp(rows).sum(axis=1) - 1) <= _ABOVE).all())
 
 
+def says_logits(name: str) -> bool:
+    """Whether a candidate's own name says that a tensor holds logits: then probabilities under it are a mistake."""
+    return "logit" in name.lower()
+
+
 def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[str, Shape], batch: int) -> Graph:
     """The graph with a softmax behind its logits, where it has none and the candidate has probabilities.
 
@@ -57,7 +62,12 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
     if last.op != "flatten" or graph.output != last.name or PROBABILITIES in graph:
         return graph
     for name, shape in shapes.items():
-        if name not in graph and axis_orders(shape, (batch, classes)) and math.prod(shape) == batch * classes:
+        if (
+            name not in graph
+            and not says_logits(name)
+            and axis_orders(shape, (batch, classes))
+            and math.prod(shape) == batch * classes
+        ):
             y = np.asarray(candidate[name])
             rows = y.reshape(batch, classes)
             logs = len(shapes) > 1 and is_log_distribution(rows)  # those alone are looked at as logits
@@ -108,7 +118,9 @@ def with_ends(
 def _recentred(matching: Assignment, shapes: Mapping[str, Shape], golden: Callable[[str], Array]) -> Assignment:
     node = next(iter(matching.tensors)) if len(matching.tensors) == 1 else ""
     each = matching.tensors.get(node)
-    if each is None or len(shapes[node]) != 2 or node == PROBABILITIES or node not in list(shapes)[-2:]:
+    if each is None or each.how == "name" or says_logits(each.source):
+        return matching
+    if len(shapes[node]) != 2 or node == PROBABILITIES or node not in list(shapes)[-2:]:
         return matching
     y = each.array
     if y.shape != shapes[node] or not is_log_distribution(y) or is_log_distribution(wanted := golden(node)):

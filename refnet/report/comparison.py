@@ -13,6 +13,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.judge.compare import Comparison
 from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
+from refnet.judge.ends import LOGARITHMS
 from refnet.judge.search import Evidence, Pattern
 from refnet.judge.tensors import Finding
 from refnet.pack.extras import Extra
@@ -91,6 +92,10 @@ _STEPPED = (
 _CUT = (
     "{count} of {of} tensors of integers are rounded {manner} when they are stored, not to the nearest. Each is within "
     "what a step allows, but off by half a step on average."
+)
+_LOGS = (
+    "{source} holds logarithms of probabilities, as of log_softmax: it is taken for {node} up to a number for each "
+    "image. If it is meant to be logits, the port has a log_softmax too many."
 )
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
@@ -203,6 +208,8 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield f"run again, {len(found.unsteady)} tensors are others, {first.node or first.source} first: {how}."
     for encoding in found.encodings:
         yield _ENCODING[encoding.kind].format(**encoding.facts)
+    logs = ((node, each.source) for node, each in found.matching.tensors.items() if each.layout == LOGARITHMS)
+    yield from (_LOGS.format(source=source, node=node) for node, source in logs)
     if found.narrow:
         yield _NARROW
     if count := len(found.matching.unmatched):

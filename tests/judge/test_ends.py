@@ -16,7 +16,7 @@ from refnet.graph import SOURCE
 from refnet.judge.budget import SearchBudget
 from refnet.judge.ways import Ways
 from refnet.pack.vendors import by_vendor
-from refnet.report.comparison import cause_sentence, feature_sentence
+from refnet.report.comparison import cause_sentence, comparison_document, feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 40), classes=12)
 NET = Network(GRAPH, random_params(GRAPH))
@@ -53,6 +53,26 @@ def said(found):
 def test_honest_logarithms_of_probabilities_hold(pack, beside):
     found = compare(pack, {"log_probs": log_softmax(logits()), **({"logits": logits()} if beside else {})})
     assert found.holds
+
+
+def test_honest_logarithms_of_probabilities_are_told(pack):
+    found = compare(pack, {"y": log_softmax(logits())})
+    notes = comparison_document(found, pack="pack", candidate="y", precision="float32")["notes"]
+    assert any(note.startswith("y holds logarithms of probabilities, as of log_softmax") for note in notes)
+
+
+@pytest.mark.parametrize("name", ["logits", "model.Logits", "head.flatten"])
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (log_softmax, "the logarithm of the softmax is taken"),
+        (softmax, "softmax is applied where logits are expected"),
+    ],
+)
+def test_another_function_under_the_name_of_logits_is_wrong(pack, name, function, words):
+    found = compare(pack, {name: function(logits())})
+    assert not found.holds
+    assert said(found) == [words]
 
 
 def test_logarithms_of_probabilities_show_what_is_everywhere(pack):
