@@ -19,6 +19,7 @@ from refnet.bugs import (
     answers,
     blocks,
     buffers,
+    channel_orders,
     curves,
     damage,
     decoder,
@@ -60,7 +61,7 @@ _INPUTS = (inputs, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights)
-_ODD = (joins, norm_forms, kernels, curves, buffers, flat_reads, knobs, answers)
+_ODD = (joins, norm_forms, kernels, curves, buffers, flat_reads, channel_orders, knobs, answers)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

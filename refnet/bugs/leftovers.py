@@ -23,6 +23,7 @@ __all__ = ["left_over"]
 Array = npt.NDArray[Any]
 
 _ENOUGH = 16  # elements of a part, by which it is told from what belongs there
+_AROUND = 1 / 16  # of a tensor that must be right: less may be so by chance
 _FILLED, _FAR = 0.9, 1e-3  # of them that are off, and by how much: times the size of what belongs there
 _ALIKE = 0.5  # correlation with what belongs there, from which on it may be a mistake of arithmetic
 _SIDES = (
@@ -59,7 +60,7 @@ def left_over(segment: Segment) -> Iterator[Change]:
 def _left(segment: Segment, target: Array, region: Region) -> tuple[str, dict[str, str]] | None:
     """What a part holds: 'stale' and of which tensor, or 'other'; None where it may be computed."""
     values, own = target[region.mask].astype(np.float64), segment.result[region.mask]
-    if len(values) < _ENOUGH or len(values) == target.size:
+    if len(values) < _ENOUGH or target.size - len(values) < _AROUND * target.size:
         return None
     far = _FAR * float(np.sqrt(np.mean(np.square(own))))
     if not np.mean(np.abs(values - own) > far) > _FILLED:

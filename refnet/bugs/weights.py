@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred
+from refnet.bugs.channel_orders import rule_of
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
@@ -214,7 +215,7 @@ def channel_permute(part: Segment | UnitArrays) -> Iterator[Change]:
             orders.append(("halves", {}, np.roll(np.arange(K), K // 2)))
         if node is last and (held := _held(part, K)) is not None:
             moved = np.flatnonzero(held != np.arange(K))
-            form, facts = _of_order(held)
+            form, facts = rule_of(held)
             if form == "order":
                 form, facts = "held", {"moved": len(moved), "of": K, "one": int(moved[0]), "other": int(held[moved[0]])}
             orders.append((form, facts, held))
@@ -282,7 +283,7 @@ def _permuted(unit: UnitArrays) -> Iterator[Change]:
             continue
         if (order := _order(unit.seen[unit.slot], unit.tensors[unit.slot], axis)) is not None:
             made = unit.tensors[unit.slot].map(partial(np.take, indices=order, axis=axis))
-            form, facts = _of_order(order)
+            form, facts = rule_of(order)
             params = {unit.names[unit.slot]: made}
             yield Change(unit.name, form, {"side": side, **facts}, params=params, rare=True)
 
@@ -301,28 +302,3 @@ def _order(copy: Array, wanted: Expected, axis: int) -> Array | None:
     order = np.arange(count)
     order[off[np.argsort(mine[off] @ along, kind="stable")]] = ranked
     return None if np.array_equal(order, np.arange(count)) else order
-
-
-def _of_order(order: Array) -> tuple[str, dict[str, int]]:
-    """What a permutation is: a form and its facts."""
-    count, moved = len(order), np.flatnonzero(order != np.arange(len(order)))
-    if count > 2 and np.array_equal(order, np.arange(count)[::-1]):
-        return "reverse", {}
-    if len(moved) == 2:
-        return "two", {"one": int(moved[0]), "other": int(moved[1])}
-    if count % 2 == 0 and np.array_equal(order, np.roll(np.arange(count), count // 2)):
-        return "halves", {}
-    first, second = int(order[0]), int(order[1])  # tell the only roll and the only shuffle that it can be
-    if np.array_equal(order, (np.arange(count) + first) % count):
-        return "rolled", {"by": -first if 2 * first < count else count - first}
-    if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
-        groups = count // second
-        return ("shuffled", {"groups": groups}) if groups <= second else ("dealt", {"groups": second})
-    as_text = np.array(sorted(range(count), key=str))
-    for form, other in (("text", as_text), ("text undone", np.argsort(as_text))):
-        if np.array_equal(order, other):
-            return form, {}
-    for form, size, axis in (("turned", first + 1, 1), ("groups turned", count - first, 0)):
-        if count % size == 0 and np.array_equal(order, np.flip(np.arange(count).reshape(-1, size), axis).ravel()):
-            return form, {"size": size}
-    return "order", {"moved": len(moved), "of": count, "start": int(moved[0])}

@@ -68,6 +68,7 @@ _PORT: _Words = {
         "halves": "the halves of the channels are exchanged",
         "held": "{moved} of {of} channels hold other ones, channel {one} that of {other} first",
     },
+    "channel-rule": "{arrays}",
     "weights-elsewhere": "it has the {arrays} of {layer}",
     "channels-last": "the tensor is right but lies in NHWC order under an NCHW shape",
     "stride-place": "the stride {stride} is taken before this layer, not in it",
@@ -213,6 +214,10 @@ def of_port(mistake: Mistake) -> str:
     """What a port does: 'eps is 1e-05 instead of 0.001'."""
     words = _PORT.get(mistake.bug, {})
     said = _worded(_PORT if isinstance(words, str) or mistake.form in words else FILE_WORDS, mistake)
+    if mistake.bug == "channel-rule":
+        form, *facts = mistake.facts["by_rule"]
+        order = {"side": mistake.facts["arrays"], **dict(facts)}
+        said = _worded(FILE_WORDS, Mistake("channel-permute", mistake.node, form, order))
     if PART not in mistake.facts:
         return said
     kind, facts = mistake.facts[PART]
@@ -246,7 +251,13 @@ def _worded(table: _Words, mistake: Mistake) -> str:
 
 
 _SAID: Mapping[str, Mapping[Any, str]] = {
-    "side": {"output": "channels", "input": "input channels"},
+    "side": {
+        "output": "channels",
+        "input": "input channels",
+        "conv": "channels of its weights",
+        "norm": "channels of its batch norm",
+        "conv+norm": "channels of its weights and batch norm",
+    },
     "whose": {"expanded": "expanded channels", "entry": "block's input"},
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
     "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"},

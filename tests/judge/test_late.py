@@ -19,6 +19,7 @@ from refnet.report.bugs import of_port
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=6)
 PARAMS = random_params(GRAPH)
 X = probe(GRAPH, 2)
+TRACED = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
 
 
 def ran(change):
@@ -360,3 +361,48 @@ def test_the_logarithm_of_the_probabilities_that_a_network_ends_in():
 
 def test_what_is_tried_late_is_tried_only_then():
     assert not {bug for bug in LATE if not bug.rare} & {*REPLAYED}
+
+
+def permuted(nodes, order, *, dropped=()):
+    """What a port dumps whose arrays of some nodes have their channels in an order that numbers of channels give."""
+    arrays = {
+        f"{name}.{slot}": PARAMS[f"{name}.{slot}"][order(shape[0])]
+        for name in nodes
+        for slot, shape in GRAPH[name].params.items()
+    }
+    made = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, {**PARAMS, **arrays}, {SOURCE: X})}}
+    return {name: y for name, y in made.items() if name not in dropped}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "order", "words"),
+    [
+        (
+            ["block3.expand"],
+            lambda count: np.arange(count).reshape(2, -1).T.ravel(),
+            "the channels of its weights are shuffled in 2 groups: the first of each, then the second of each",
+        ),
+        (
+            ["block3.expand", "block3.expand.bn"],
+            lambda count: np.array(sorted(range(count), key=str)),
+            "the channels of its weights and batch norm are in the order of their numbers as text: 0, 1, 10, 11, ...",
+        ),
+        (
+            ["block3.expand.bn"],
+            lambda count: np.roll(np.arange(count), -1),
+            "the channels of its batch norm are rolled by -1",
+        ),
+    ],
+)
+def test_an_order_of_channels_is_told_behind_an_activation(nodes, order, words):
+    dumped = permuted(nodes, order, dropped=("block3.expand", "block3.expand.bn"))
+    assert named(dumped) == {words}
+
+
+def test_a_tensor_nearly_all_of_which_is_off_was_not_left_by_memory():
+    """One channel is right: the first of a shuffle, or the first of another layer by chance."""
+    y = np.random.default_rng(4).normal(0, 1, TRACED["block3.expand.act"].shape).astype(np.float32)
+    y[:, 0] = TRACED["block3.expand.act"][:, 0]
+    kept = {name: each for name, each in TRACED.items() if name not in ("block3.expand", "block3.expand.bn")}
+    found = judged({**kept, "block3.expand.act": y})
+    assert "left-over" not in {cause.bug for causes in found.causes.values() for cause in causes}

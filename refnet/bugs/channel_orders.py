@@ -1,0 +1,102 @@
+"""Orders of channels that follow a rule: reversed, dealt out, interleaved, numbered as text. Tried where nothing fits.
+
+A port that permutes one array of a layer, or all of a layer's but not those of the next, shows only the rule: behind an
+activation no channel is like the one that it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.changes import Change, Deferred
+from refnet.bugs.segments import Segment
+from refnet.graph import Node
+from refnet.ops import CONVOLUTIONS
+
+Array = npt.NDArray[Any]
+
+_GROUPS = (2, 3, 4, 8, 16, 32)  # that channels are dealt out to, interleaved from, or turned in
+_LAYERS = 4  # of a segment: a longer run holds too many to try all
+
+
+def channel_rule(segment: Segment) -> Iterator[Change]:
+    """channels in an order by a rule.
+
+    Those of a convolution, of a batch norm, or of both: in reverse, dealt out to groups or interleaved from them,
+    one further, in the order of their numbers as text.
+    """
+    if segment.candidate is None or segment.candidate.shape != segment.result.shape:
+        return
+    units = [unit for unit in segment.units if any(node.name in segment.graph for node in unit.unit.nodes)]
+    for unit in units if len(units) <= _LAYERS else ():
+        conv, norm = unit.unit.conv, unit.norm
+        nodes = {conv.name, norm.name if norm is not None else ""}
+        held = [node for node in segment.graph.nodes if node.name in nodes and node.params]
+        for part in _parts(held):
+            K = next(iter(part[0].params.values()))[0]
+            kinds = "+".join("norm" if node.op == "batch_norm" else "conv" for node in part)
+            for order in _ruled(K):
+                form, facts = rule_of(order)
+                names = [f"{node.name}.{slot}" for node in part for slot in node.params]
+                params = Deferred(names, partial(_ordered, segment, names, order))
+                words = " ".join([kinds, form, *map(str, facts.values())])
+                rule = (form, *facts.items())
+                yield Change(part[0].name, words, {"arrays": kinds, "by_rule": rule}, params=params)
+
+
+def _parts(nodes: list[Node]) -> Iterator[tuple[Node, ...]]:
+    """Each node alone, then all of a layer."""
+    known = [node for node in nodes if node.op in (*CONVOLUTIONS, "batch_norm")]
+    yield from ((node,) for node in known)
+    if len(known) > 1:
+        yield tuple(known)
+
+
+def _ordered(segment: Segment, names: list[str], order: Array) -> Mapping[str, Array]:
+    return {name: segment.params[name][order] for name in names}
+
+
+def _ruled(count: int) -> Iterator[Array]:
+    """The orders of so many channels, each once; not the one that they have."""
+    plain = np.arange(count)
+    as_text = np.array(sorted(range(count), key=str), int)
+    orders = [plain[::-1], as_text, np.argsort(as_text), np.roll(plain, 1), np.roll(plain, -1)]
+    for groups in (each for each in _GROUPS if count % each == 0 and count > each):
+        orders += [plain.reshape(groups, -1).T.ravel(), plain.reshape(-1, groups).T.ravel()]
+        orders += [plain.reshape(-1, groups)[:, ::-1].ravel(), plain.reshape(-1, groups)[::-1].ravel()]
+        orders.append(np.roll(plain, count // groups))
+    seen = {plain.tobytes()}
+    for order in orders:
+        if order.tobytes() not in seen:
+            seen.add(order.tobytes())
+            yield np.ascontiguousarray(order)
+
+
+def rule_of(order: Array) -> tuple[str, dict[str, int]]:
+    """What a permutation is: a form and its facts."""
+    count, moved = len(order), np.flatnonzero(order != np.arange(len(order)))
+    if count > 2 and np.array_equal(order, np.arange(count)[::-1]):
+        return "reverse", {}
+    if len(moved) == 2:
+        return "two", {"one": int(moved[0]), "other": int(moved[1])}
+    if count % 2 == 0 and np.array_equal(order, np.roll(np.arange(count), count // 2)):
+        return "halves", {}
+    first, second = int(order[0]), int(order[1])  # tell the only roll and the only shuffle that it can be
+    if np.array_equal(order, (np.arange(count) + first) % count):
+        return "rolled", {"by": -first if 2 * first < count else count - first}
+    if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
+        groups = count // second
+        return ("shuffled", {"groups": groups}) if groups <= second else ("dealt", {"groups": second})
+    as_text = np.array(sorted(range(count), key=str))
+    for form, other in (("text", as_text), ("text undone", np.argsort(as_text))):
+        if np.array_equal(order, other):
+            return form, {}
+    for form, size, axis in (("turned", first + 1, 1), ("groups turned", count - first, 0)):
+        if count % size == 0 and np.array_equal(order, np.flip(np.arange(count).reshape(-1, size), axis).ravel()):
+            return form, {"size": size}
+    return "order", {"moved": len(moved), "of": count, "start": int(moved[0])}
