@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from refnet.bugs.catalogue import Bug
 from refnet.bugs.changes import Change
@@ -112,7 +113,7 @@ def everywhere(bug: Bug, segment: Segment) -> Iterator[tuple[tuple[Change, ...],
 
 
 def changed_at(
-    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]
+    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change], dtype: npt.DTypeLike = np.float64
 ) -> tuple[tuple[Change, ...], Segment]:
     """A mistake made at several places.
 
@@ -122,6 +123,7 @@ def changed_at(
     Parameters
     ----------
     found : by node, the change at each place, in order
+    dtype : what that run is made in from whose tensors params follow: a port's own, where it is to be a port's
     """
     changes = tuple(found.values())
     if not changes:
@@ -129,7 +131,7 @@ def changed_at(
     if (at_once := _joined(changes)) is not None:
         return changes, segment.changed(at_once)
     if all(change.fed and change.params and not (change.nodes or change.given or change.view) for change in changes):
-        return _fed_on(bug, segment, form, found)
+        return _fed_on(bug, segment, form, found, dtype)
     changed, done = segment, list[Change]()
     for node in found:
         there = bug.changes(replace(changed, place=node))
@@ -139,10 +141,12 @@ def changed_at(
     return tuple(done), changed
 
 
-def _fed_on(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) -> tuple[tuple[Change, ...], Segment]:
+def _fed_on(
+    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change], dtype: npt.DTypeLike
+) -> tuple[tuple[Change, ...], Segment]:
     """Changes of params that follow from what their nodes are given: one run makes each before its node is run."""
-    params: dict[str, Any] = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
-    given = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
+    params: dict[str, Any] = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
+    given = {name: np.asarray(y, dtype) for name, y in segment.given.items()}
     readers: dict[str, list[Node]] = {}
     there = segment.graph.by_name  # a change before may have taken a node away
     for node in (there[name] for name in found if name in there):
@@ -154,7 +158,7 @@ def _fed_on(bug: Bug, segment: Segment, form: str, found: Mapping[str, Change]) 
             alone = replace(segment, graph=replace(segment.graph, nodes=(node,)), given={name: y})
             made = [each for each in bug.changes(alone) if (each.form, each.node) == (form, node.name)]
             for change in made[:1]:
-                params.update(change.params)
+                params.update({key: np.asarray(array, dtype) for key, array in change.params.items()})
                 done.append(change)
     if not done:
         return (), segment

@@ -87,7 +87,7 @@ def sweep(
         for form, changes in changes_by_place(bug, whole).items():
             if len(changes) < 2:
                 continue
-            done, changed = changed_at(bug, whole, form, changes)
+            done, changed = changed_at(bug, whole, form, changes, np.float32)
             tensors = _run(changed)
             end = tensors[graph.output]
             if any(np.array_equal(end, other, equal_nan=True) for other in seen):
