@@ -14,6 +14,7 @@ from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
+from refnet.readings.carried import gamma
 from refnet.readings.orders import factor, rounded, truncated
 from refnet.readings.precision import FLOATS, Precision
 
@@ -21,11 +22,13 @@ Array = npt.NDArray[Any]
 
 _TINY = FLOATS["float32"].subnormal
 _ENDS = (0.0, 1.0, 6.0)  # of activations and gates
-_BITS, _SMALL, _MANY = 15, 4, 64  # of a fraction; steps that some number of a tensor is no larger than; numbers of one
-# Of a step: what tells cutting off (half a step on average) from rounding (a quarter); no number is looked at that is
-# as near to one as that.
-_HALFWAY, _BETWEEN = 0.375, 0.01
-_TIE = 1e-4  # of a step: as near to a tie float32 may round either way
+_BITS = 15  # of a fraction
+_CHANCE = 1e-6  # that short floats are whole steps of fixed point by accident: beyond that they are taken for floats
+# Of a step, by which numbers that are cut off are off on average, and by which those that are rounded are: the middle.
+_HALFWAY = (1 / 2 + 1 / 4) / 2
+# Of a step, so near to a tie float32 may round either way: a range, its step, a quotient of up to 256 steps and a zero
+# point round six times.
+_TIE = gamma(6, FLOATS["float32"].u) * 256
 
 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
@@ -98,23 +101,35 @@ def _is_rounded(y: Array, store: str) -> bool:
 def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
     """How many bits of fraction the numbers of a tensor in fixed point have; None for one of another kind.
 
-    A short float has finer steps for smaller numbers: the least of many is no few steps of the largest. Where that is
-    not asked for, a few numbers may be of either kind.
+    A short float has finer steps for smaller numbers, and only by chance are many of its numbers whole steps. Where
+    that is not asked for, a few numbers may be of either kind.
     """
-    if y.size < (_MANY if sure else 2) or y.dtype.kind != "f" or not np.isfinite(y).all():
+    if y.size < 2 or y.dtype.kind != "f" or not np.isfinite(y).all():
         return None
     wide = np.abs(y.astype(np.float64))
     scaled = wide * 2.0**_BITS
-    if not np.array_equal(scaled, np.rint(scaled)) or not wide.any():
+    if not np.array_equal(scaled, np.rint(scaled)) or not 0 < scaled.max() < 2.0**62:
         return None
     common = int(np.gcd.reduce(scaled.astype(np.int64), axis=None))
     bits = _BITS - (common & -common).bit_length() + 1
-    least = float(wide[wide > 0].min()) * 2.0**bits
     if np.isin(wide, _ENDS).all():
         return None
-    told = least <= _SMALL and np.unique(wide).size > _SMALL * 4
+    told = not sure or _by_chance(np.setdiff1d(wide, _ENDS), 2.0**-bits) < _CHANCE
     between = bool(((y > y.min()) & (y < y.max()) & (y != 0)).any())  # a function's ends are what they are
-    return bits if bits >= 0 and between and (told or not sure) else None
+    return bits if bits >= 0 and between and told else None
+
+
+def _by_chance(numbers: Array, step: float) -> float:
+    """How likely it is that different numbers in a short float are whole steps: no float has finer ones than its own.
+
+    Of a number whose own step is finer, that is the share of the one in the other.
+    """
+    chance = 0.0
+    for store in ("float16", "bfloat16"):
+        if np.array_equal(rounded(numbers, store), numbers):
+            own = FLOATS[store].u * np.ldexp(1.0, np.frexp(numbers)[1])
+            chance = max(chance, float(np.exp2(-np.log2(np.maximum(step / own, 1.0)).sum())))
+    return chance
 
 
 def fixed_point(segment: Segment) -> Iterator[Change]:
@@ -130,7 +145,7 @@ def fixed_point(segment: Segment) -> Iterator[Change]:
     whole = np.log2([max(-ends[0] / step, 1), ends[1] / step + 1])
     cut = (whole >= 7) & (whole == np.rint(whole))
     low, high = (end if is_end else far for end, is_end, far in zip(ends, cut, (-np.inf, np.inf), strict=True))
-    between = np.abs(segment.result / step - np.rint(segment.result / step)) > _BETWEEN
+    between = segment.result / step != np.rint(segment.result / step)
     off = (target - segment.result)[between & (target > low) & (target < high)] / step
     manner = "rounded" if off.size and np.abs(off).mean() < _HALFWAY else "cut off"
     facts = {"bits": bits, "manner": manner, "ends_at": high}
