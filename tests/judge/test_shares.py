@@ -1,0 +1,81 @@
+"""Shares of an error that the right way leaves: the tables on which figures of `judge.ways` were tuned, and still are.
+
+A row is a mistake in some images of a segment of a runtime that fuses; or a picture that another library resized.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from refnet import Network, build, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut, limit, run
+from refnet.bugs.sites import VISIBLE, styles
+from refnet.bugs.systematic import changes_by_place
+from refnet.files.images import prepare
+from refnet.files.resample import KERNELS
+from refnet.graph import SOURCE
+from refnet.judge import ways
+from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
+from refnet.judge.verdicts import root_mean_square as rms
+from refnet.judge.yardstick import is_coarse
+from refnet.readings.orders import ORDERS
+
+
+def left_of_some_images(family):
+    """By mistake in the second of two images that shows, what the right way leaves where it leaves most."""
+    one, rng = subject(FAMILIES[family]), np.random.default_rng(0)
+    ends, parts = styles(one.graph)["fused"], Parts(one.graph)
+    have = {name: one.tensors[name] for name in (SOURCE, *ends)}
+    for index in rng.permutation(len(ends))[:12]:
+        segment = cut(parts, one.net.params, ends[index], have, judged=False)
+        bound, honest = limit(segment, FLOAT32), run(segment, np.float32, ORDERS["lanes"])
+        for bug in ways.EXACT:
+            changes = next(iter(changes_by_place(bug, segment).values()), {})
+            change = next(iter(changes.values()), None)
+            if change is None or change.shape is not None or honest.ndim != 4:
+                continue
+            changed = segment.changed(change)
+            with np.errstate(all="ignore"):
+                way, port = run(changed), run(changed, np.float32, ORDERS["lanes"]).astype(np.float64)
+            if way.shape != bound.shape or not np.isfinite(way).all():
+                continue
+            port[0] = honest[0]
+            error = port - bound.y
+            if rms(error) > 20 * VISIBLE * bound.rms:
+                yield np.minimum(np.abs(error), np.abs(port - way)).max() / rms(error)
+
+
+def test_a_mistake_in_some_images_leaves_little_of_the_error_at_any_element():
+    left = np.array([each for family in ("V3 Small", "V2") for each in left_of_some_images(family)])
+    assert len(left) > 200
+    assert (left < ways._NEARLY).mean() >= 0.95 > (left < ways._NEARLY / 10).mean()
+
+
+def left_of_kernels(width):
+    """What the right kernel leaves of the logits' error of a port that rounds some pixels otherwise; and wrong ones."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (30, 42, 3)).astype(np.uint8)
+    image = KERNELS["float-bicubic"].resize(coarse, (150, 210)).clip(0, 255).astype(np.uint8)
+    graph = build("torchvision/mobilenet_v2", width=width, size=(64, 64), classes=10)
+    net = Network(graph, random_params(graph))
+    x = prepare(image, graph.recipe.preprocessing, (64, 64)).astype(np.float32)
+    segment = replace(cut(Parts(graph), net.params, graph.output, {SOURCE: x}, judged=False), image=image)
+    found = [segment.changed(change) for change in BUGS["input-resample"].changes(segment)]
+    found = [changed for changed in found if is_coarse(changed)]
+    honest, made = run(segment, np.float32), [run(changed, np.float32) for changed in found]
+    for own, changed in enumerate(found):
+        x, rng = np.asarray(changed.given[SOURCE], np.float64), np.random.default_rng(7)
+        signs = rng.choice((-1, 1), x.shape) * (rng.random(x.shape) < 1 / 64)
+        port = run(replace(changed, given={SOURCE: x + changed.slack[SOURCE] * signs}), np.float32)
+        yield from ((rms(port - y) / rms(port - honest), other == own) for other, y in enumerate(made))
+
+
+def test_a_kernel_that_rounds_some_pixels_otherwise_leaves_less_of_the_error_than_any_other_kernel():
+    rows = [row for width in (0.25, 0.35) for row in left_of_kernels(width)]
+    right, wrong = ([left for left, own in rows if own is which] for which in (True, False))
+    assert len(right) > 50
+    assert ways._VAGUE - 0.1 < max(right) < ways._VAGUE < min(wrong) < ways._VAGUE + 0.1
