@@ -25,7 +25,6 @@ from refnet.readings.precision import Precision
 Array = npt.NDArray[Any]
 Curve = tuple[str | float, ...]
 
-_NEAR = 5e-2  # of the rms of the error: what leaves more is not the cause
 _FEW = 8  # points that a number is solved for from
 _STEEP, _ROUNDINGS = 2.0, 12  # the largest slope of a curve, and how many roundings one takes
 _LEVELS = 3  # values of a tensor that is cut off at both ends throughout
@@ -44,8 +43,8 @@ def act_curve(segment: Segment) -> Iterator[Change]:
     if x.shape != t.shape or segment.result.shape != t.shape:
         return
     t = t.astype(np.float64)
-    most = _NEAR * float(np.linalg.norm(t - segment.result))
-    slack = _moved(segment, node, t) if most else x
+    before = float(np.linalg.norm(t - segment.result))
+    slack = _moved(segment, node, t) if before else x
     told: set[str] = set()
     flat = np.unique(t).size <= _LEVELS  # then many formulas are alike, and other tensors tell which it is
     for curve in itertools.chain(dict.fromkeys(_curves(x, t)), _fitted(x, t)):
@@ -53,7 +52,7 @@ def act_curve(segment: Segment) -> Iterator[Change]:
             return
         with np.errstate(all="ignore"):
             y = drawn(curve, x)
-        if float(np.linalg.norm(y - t)) < most:
+        if float(np.linalg.norm(y - t)) < before:
             made = stood_for(node, y, _ROUNDINGS, np.abs(x) + np.abs(y), _STEEP * slack)
             fits = bool((np.abs(y - t) <= made["given"][f"{node.name}.values"].slack).all())
             told |= {str(curve[0])} if fits else set()

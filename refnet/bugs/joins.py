@@ -21,7 +21,6 @@ Array = npt.NDArray[Any]
 # Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth.
 _WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9))
 _ALIKE = 0.03  # relative: weights that integers of 8 bits do not tell apart
-_NEAR = 1e-2  # of the rms of the error: what leaves more is not the cause
 
 
 def join_unscaled(segment: Segment) -> Iterator[Change]:
@@ -120,20 +119,24 @@ def join_elsewhere(segment: Segment) -> Iterator[Change]:
         if (terms := _terms(segment, node)) is None:
             continue
         one, other, t = terms
-        before = float(np.linalg.norm(t - one - other))
-        for side, kept in enumerate((other, one)):
-            rest = t - kept
-            for name, y in segment.available.items():
-                if name in node.inputs or name == node.name or y.shape != rest.shape:
-                    continue
-                left = float(np.linalg.norm(rest - y))
-                if math.isfinite(left) and left < _NEAR * before:
-                    inputs = [*node.inputs]
-                    inputs[side] = name
-                    added = Node(node.name, "add", tuple(inputs))
-                    facts = {"found": name, "known": node.inputs[side]}
-                    given = {name: y}
-                    yield Change(node.name, name, facts, nodes={node.name: (added,)}, given=given, lone=True)
+        tried = [
+            (float(np.linalg.norm(t - kept - y)), side, name)
+            for side, kept in enumerate((other, one))
+            for name, y in segment.available.items()
+            if name not in (*node.inputs, node.name) and y.shape == t.shape
+        ]
+        for side, name in _nearest(tried, float(np.linalg.norm(t - one - other))):
+            inputs = [*node.inputs]
+            inputs[side] = name
+            added, given = Node(node.name, "add", tuple(inputs)), {name: segment.available[name]}
+            facts = {"found": name, "known": node.inputs[side]}
+            yield Change(node.name, name, facts, nodes={node.name: (added,)}, given=given, lone=True)
+
+
+def _nearest(tried: list[tuple[float, int, str]], before: float) -> list[tuple[int, str]]:
+    """Of what was tried, that which leaves least of an error, and less than there is; all of what leaves the same."""
+    least = min((left for left, *_ in tried if left < before), default=before)
+    return [(side, name) for left, side, name in tried if left == least < before]
 
 
 def pool_elsewhere(segment: Segment) -> Iterator[Change]:
@@ -145,12 +148,13 @@ def pool_elsewhere(segment: Segment) -> Iterator[Change]:
     if t is None or node.op != "avg_pool2d" or t.ndim != 4 or t.shape != segment.result.shape:
         return
     t = t.astype(np.float64)
-    most = _NEAR * float(np.linalg.norm(t - segment.result))
-    for name, y in segment.available.items():
-        if name in node.inputs or name == node.name or y.ndim != 4 or y.shape[:2] != t.shape[:2] or y.size == t.size:
-            continue
-        if float(np.linalg.norm(t - y.mean(axis=(2, 3), keepdims=True, dtype=np.float64))) < most:
-            kernel = (y.shape[2], y.shape[3])
-            pool = replace(node, inputs=(name,), attrs={**node.attrs, "kernel": kernel})
-            facts = {"found": name, "known": node.inputs[0]}
-            yield Change(node.name, name, facts, nodes={node.name: (pool,)}, given={name: y}, lone=True)
+    tried = [
+        (float(np.linalg.norm(t - y.mean(axis=(2, 3), keepdims=True, dtype=np.float64))), 0, name)
+        for name, y in segment.available.items()
+        if name not in (*node.inputs, node.name) and y.ndim == 4 and y.shape[:2] == t.shape[:2] and y.size != t.size
+    ]
+    for _, name in _nearest(tried, float(np.linalg.norm(t - segment.result))):
+        y = segment.available[name]
+        pool = replace(node, inputs=(name,), attrs={**node.attrs, "kernel": (y.shape[2], y.shape[3])})
+        facts = {"found": name, "known": node.inputs[0]}
+        yield Change(node.name, name, facts, nodes={node.name: (pool,)}, given={name: y}, lone=True)
