@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,10 @@ from refnet.files.images import decodings, prepare, read_image
 from refnet.graph import SOURCE, Graph
 from refnet.judge.again import Unsteady, unsteady
 from refnet.judge.budget import SearchBudget
+from refnet.judge.declared import Declared
 from refnet.judge.diagnose import Cause
-from refnet.judge.ends import LOGARITHMS, PROBABILITIES, with_ends, with_softmax
+from refnet.judge.ends import LOGARITHMS, with_ends, with_softmax
+from refnet.judge.real_tensors import RealTensors, TensorScale
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
@@ -27,7 +29,6 @@ from refnet.pack.extras import Extra, extras
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor, match_tensors
 from refnet.pack.pack import Pack, read_pack
-from refnet.readings.bounds import Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import WEIGHTS
 from refnet.readings.shapes import shapes
@@ -40,13 +41,6 @@ Array = npt.NDArray[Any]
 _MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
 
 Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
-
-
-class TensorScale(NamedTuple):
-    """How an integer tensor stands for real numbers: value = scale * (stored - zero_point)."""
-
-    scale: float
-    zero_point: int = 0
 
 
 class Comparison(NamedTuple):
@@ -153,76 +147,101 @@ def compare(
     """
     if not seconds > 0:
         raise RequestError(f"seconds is {seconds}: take a number above 0")
-    pack = pack if isinstance(pack, Pack) else read_pack(pack)
-    if callable(candidate):
-        candidate = candidate(pack.tensor(SOURCE))
-    scales = dict(scales or {})
-    runs = isinstance(candidate, str | Path) and is_model(candidate)
-    structure = _structure_of(candidate) if isinstance(candidate, str | Path) and runs else None
-    if isinstance(candidate, str | Path) and runs:
-        candidate, own, stored = run_model(candidate, pack.tensor(SOURCE))
-        scales = {name: TensorScale(*scale) for name, scale in own.items()} | scales
-        weights = weights or stored
-    tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
-    if unknown := [name for name in scales if name not in tensors]:
-        raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {', '.join(list(tensors)[:5])}")
-    dumped, sides = tensors, shapes(pack.graph)
-    batch = len(pack.tensor(SOURCE))
-    tensors, kinds = bytes_of_a_kind(tensors, {name: scale.zero_point for name, scale in scales.items()})
-    tensors, encodings = raw_numbers(tensors, [batch * math.prod(side) for side in sides.values()])
-    meant = {**{name: (batch, *side) for name, side in sides.items()}, **dict.fromkeys(names or {}, ())}
-    real = _Real(tensors, scales, meant)
-    pack, tensors, images = same_images(pack, tensors, real.shapes, sides)
-    real = _Real(tensors, scales, meant) if images else real
-    batch = len(pack.tensor(SOURCE))
-    graph = with_softmax(pack.graph, real, real.shapes, batch)
-    full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
-    golden = _Golden(pack, graph)
-    network = Network(graph, pack.params)
-    matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
-    matching = with_ends(matching, real, real.shapes, full, golden.tensor)
-    if not matching.tensors:
-        if real.unread:
-            raise RequestError(next(iter(real.unread.values())))
-        first = ", ".join(list(tensors)[:4])
-        raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
-    centred = frozenset(node for node, each in matching.tensors.items() if each.layout == LOGARITHMS)
-    reference = replace(Reference.of_pack(pack), graph=graph, centred=centred)
-    if image is not None:
-        reference = replace(reference, image=_picture(pack, Path(image)), decoded=decodings(image))
-    arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
-    levels = WEIGHTS[weights] if weights else 0
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise RequestError(f"algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}")
-    plain = {node: y for node, y in arrays.items() if matching.tensors[node].source not in scales}
+    pack = pack if isinstance(pack, Pack) else read_pack(pack)
+    port = _opened(candidate, pack.tensor(SOURCE), scales or {}, weights)
+    pack, real, encodings = _as_numbers(port, pack, names or {})
+    graph, full, matching = _matched(pack, real, names, port.structure)
+    reference = _reference(pack, graph, matching, image)
+    arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
+    plain = {node: y for node, y in arrays.items() if matching.tensors[node].source not in port.scales}
     made = [y for node, y in plain.items() if node != SOURCE and y.shape == full[node]]  # another may be far larger
     printed = written_as(made)
-    declared = _precisions(matching, arrays, real, precision, accumulate, levels)
-    narrow = precision is None and printed is None and _is_narrow(reference, arrays, declared)
-    if narrow or (printed is not None and precision is None):
-        declared = _precisions(matching, arrays, real, "float32", accumulate, levels)
-    if printed is not None:
-        declared = {node: _printed(each, printed) for node, each in declared.items()}
-    declared = {node: each._replace(algorithm=algorithm or "") for node, each in declared.items()}
+    declared = Declared(precision, accumulate, algorithm or "", WEIGHTS[port.weights] if port.weights else 0, printed)
+    own, narrow = declared.of(reference, matching, arrays, real)
     budget = SearchBudget(seconds, tell)
-    found = judge_tensors(reference, arrays, precision=declared, partial=partial, explain=explain, budget=budget)
-    if runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
+    found = judge_tensors(reference, arrays, precision=own, partial=partial, explain=explain, budget=budget)
+    if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
-    moved = tuple(unsteady(dumped, other, matching)) if other is not None else ()
-    encodings += kinds + images + ([printed] if printed is not None else [])
+    moved = tuple(unsteady(port.tensors, other, matching)) if other is not None else ()
+    encodings += [printed] if printed is not None else []
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
     return Comparison(found, matching, reference, narrow, moved, tuple(encodings), stepped)
 
 
-def _printed(own: Precision, printed: Encoding) -> Precision:
-    """A precision of tensors that were printed: half a unit of the last decimal joins the store."""
-    count = printed.facts["count"]
-    if printed.kind == "decimals":
-        return own._replace(step=own.step + 0.5 * 10.0**-count)
-    return own._replace(u_store=max(own.u_store, 0.5 * 10.0 ** (1 - count)))
+class _Port(NamedTuple):
+    """A candidate that was read, or run by its own runtime.
+
+    `scales` are those of its integers, `weights` what its weights are stored in; `structure` tells which node each
+    tensor of a model's file is.
+    """
+
+    tensors: Mapping[str, Array]
+    scales: Mapping[str, TensorScale]
+    weights: str | None
+    structure: Callable[[], Mapping[str, str]] | None = None
+    runs: bool = False
+
+
+def _opened(candidate: Candidate, x: Array, scales: Mapping[str, TensorScale], weights: str | None) -> _Port:
+    """Read a candidate's files, run a model's file, or call what gives its tensors; x is the pack's input."""
+    if isinstance(candidate, str | Path) and is_model(candidate):
+        tensors, own, stored = run_model(candidate, x)
+        scales = {**{name: TensorScale(*scale) for name, scale in own.items()}, **scales}
+        port = _Port(tensors, scales, weights or stored, _structure_of(candidate), runs=True)
+    elif isinstance(candidate, str | Path):
+        port = _Port(read_candidate(candidate), scales, weights)
+    else:
+        port = _Port(candidate(x) if callable(candidate) else candidate, scales, weights)
+    if unknown := [name for name in scales if name not in port.tensors]:
+        have = ", ".join(list(port.tensors)[:5])
+        raise RequestError(f"scales: the candidate has no tensor {unknown[0]!r}; it has {have}")
+    return port
+
+
+def _as_numbers(port: _Port, pack: Pack, names: Mapping[str, str]) -> tuple[Pack, RealTensors, list[Encoding]]:
+    """A port's tensors as real numbers of the pack's images, and how its files hold them where they do not say it."""
+    sides, batch = shapes(pack.graph), len(pack.tensor(SOURCE))
+    meant = {**{name: (batch, *side) for name, side in sides.items()}, **dict.fromkeys(names, ())}
+    tensors, kinds = bytes_of_a_kind(port.tensors, {name: scale.zero_point for name, scale in port.scales.items()})
+    tensors, encodings = raw_numbers(tensors, [batch * math.prod(side) for side in sides.values()])
+    real = RealTensors(tensors, port.scales, meant)
+    pack, tensors, images = same_images(pack, tensors, real.shapes, sides)
+    return pack, RealTensors(tensors, port.scales, meant) if images else real, encodings + kinds + images
+
+
+def _matched(
+    pack: Pack,
+    real: RealTensors,
+    names: Mapping[str, str] | None,
+    structure: Callable[[], Mapping[str, str]] | None,
+) -> tuple[Graph, dict[str, tuple[int, ...]], Assignment]:
+    """The graph that the tensors are of, the shape of each of its nodes, and which tensor is which node."""
+    batch = len(pack.tensor(SOURCE))
+    graph = with_softmax(pack.graph, real, real.shapes, batch)
+    full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
+    golden, network = _Golden(pack, graph), Network(graph, pack.params)
+    matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
+    matching = with_ends(matching, real, real.shapes, full, golden.tensor)
+    if not matching.tensors:
+        if real.unread:
+            raise RequestError(next(iter(real.unread.values())))
+        first = ", ".join(list(real.tensors)[:4])
+        raise RequestError(f"nothing in the candidate is any tensor of the pack ({first} ...); name them with --map")
+    return graph, full, matching
+
+
+def _reference(pack: Pack, graph: Graph, matching: Assignment, image: str | Path | None) -> Reference:
+    """What the tensors are judged by."""
+    centred = frozenset(node for node, each in matching.tensors.items() if each.layout == LOGARITHMS)
+    reference = replace(Reference.of_pack(pack), graph=graph, centred=centred)
+    if image is None:
+        return reference
+    return replace(reference, image=_picture(pack, Path(image)), decoded=decodings(image))
 
 
 def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
@@ -238,7 +257,7 @@ def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
     return told
 
 
-def _beside(matching: Assignment, real: _Real, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
+def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
     """What is left over, told apart: what adds nothing, and what may be a tensor that is missing."""
     lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
     own = {node: each.load for node, each in matching.tensors.items() if each.layout != "unknown"}
@@ -288,107 +307,3 @@ def _read(found: MatchedTensor, shape: tuple[int, ...], node: tuple[int, ...]) -
     if math.prod(shape) > _MUCH * math.prod(node):
         return np.broadcast_to(np.float32(0), shape)
     return np.asarray(found.array)
-
-
-class _Real(Mapping[str, Array]):
-    """A candidate's tensors as real numbers, read when asked for; `shapes` are known before.
-
-    What is no number is left out, and `unread` says why. Refused are a tensor that a map names, and integers of a node
-    that lack their scale: of 8 or 16 bits in the node's shape, or of any size where most of its tensors are such.
-    """
-
-    def __init__(
-        self,
-        tensors: Mapping[str, Array],
-        scales: Mapping[str, TensorScale],
-        meant: Mapping[str, tuple[int, ...]] | None = None,
-    ) -> None:
-        self.tensors, self.scales = tensors, scales
-        self.unread: dict[str, str] = dict(getattr(tensors, "unread", {}))
-        shapes, dtypes = (getattr(tensors, key, None) for key in ("shapes", "dtypes"))
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        for name in tensors:
-            dtype = np.dtype(np.asarray(tensors[name]).dtype if dtypes is None else dtypes[name])
-            reason = _no_number(name, dtype, name in scales)
-            shape = np.shape(tensors[name]) if shapes is None else shapes[name]
-            full = (meant or {}).get(name)
-            stored = full is not None and dtype.kind in "iu" and dtype.itemsize <= 2 and bool(axis_orders(shape, full))
-            if reason and (full == () or stored):
-                raise RequestError(reason)
-            if reason:
-                self.unread[name] = reason
-            else:
-                self.shapes[name] = shape
-        odd = [name for name in self.unread if name in (meant or {})]
-        if 2 * len(odd) > len({*(meant or {})} & {*tensors}):
-            raise RequestError(self.unread[odd[0]])
-
-    def __getitem__(self, name: str) -> Array:
-        y = np.asarray(self.tensors[name])
-        if name in self.scales:
-            scale = self.scales[name]
-            return ((y.astype(np.float64) - scale.zero_point) * scale.scale).astype(np.float32)
-        return y
-
-    def span(self, name: str) -> tuple[float, float]:
-        """The least and the largest real number that an integer tensor can hold."""
-        scale, dtype = self.scales[name], np.asarray(self.tensors[name]).dtype
-        if dtype.kind not in "iu":
-            return -math.inf, math.inf
-        limits = np.iinfo(dtype)
-        low, high = (scale.scale * (int(limit) - scale.zero_point) for limit in (limits.min, limits.max))
-        return low, high
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-
-def _no_number(name: str, dtype: np.dtype[Any], scaled: bool) -> str:
-    """Why a tensor cannot be read as real numbers, or ''."""
-    if dtype.kind not in "fiu" or dtype.itemsize > 8:
-        return f"{name!r} holds {dtype}; take float16, float32, float64 or integers"
-    if dtype.kind != "f" and not scaled:
-        return f"{name}: holds {dtype}; give its scale and zero point with --scales"
-    return ""
-
-
-def _is_narrow(reference: Reference, arrays: Mapping[str, Array], declared: Mapping[str, Precision]) -> bool:
-    """Whether arrays of float64 hold what float32 arithmetic makes.
-
-    All their numbers are float32's; or most of what is wrong in float64 is right in float32.
-    """
-    wide = {name: y for name, y in arrays.items() if y.dtype == np.float64}
-    if not wide or len(wide) < len(arrays):
-        return False
-    with np.errstate(over="ignore"):
-        if all(np.array_equal(y.astype(np.float32), y, equal_nan=True) for y in wide.values()):
-            return True
-    single = Precision.of("float32")
-    wrong, left = (
-        len(judge_tensors(reference, arrays, precision=each, partial=True, explain=False).wrong())
-        for each in (declared, single)
-    )
-    return 2 * left < wrong
-
-
-def _precisions(
-    matching: Assignment,
-    arrays: Mapping[str, Array],
-    real: _Real,
-    precision: str | None,
-    accumulate: str | None,
-    levels: int,
-) -> dict[str, Precision]:
-    """By node: the declared precision, or that of the stored tensor; steps and range of integers on top."""
-    found = {}
-    for node, matched in matching.tensors.items():
-        made = node == PROBABILITIES  # maybe of their logarithms
-        dtype = real[matched.source].dtype if made else arrays[node].dtype
-        own = Precision.of(precision or str(dtype), accumulate)._replace(levels=levels)
-        if matched.source in real.scales:
-            own = own._replace(step=real.scales[matched.source].scale / 2, span=real.span(matched.source))
-        found[node] = own
-    return found

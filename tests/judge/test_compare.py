@@ -11,6 +11,7 @@ from refnet import Network, RequestError, build, random_params, write_pack, writ
 from refnet.graph import SOURCE
 from refnet.judge import compare as module
 from refnet.judge.compare import Comparison, TensorScale, compare
+from refnet.judge.real_tensors import RealTensors
 from refnet.pack.match import MatchedTensor
 from refnet.pack.pack import read_pack
 from refnet.pack.probe import probe
@@ -115,7 +116,7 @@ def test_what_a_pack_does_not_store_is_computed_once(partial_pack, monkeypatch):
 
 
 def test_an_integer_stands_for_scale_times_its_distance_from_the_zero_point(pack):
-    real = module._Real({"q": np.array([0, 10, 255], np.uint8)}, {"q": TensorScale(0.5, 10)})
+    real = RealTensors({"q": np.array([0, 10, 255], np.uint8)}, {"q": TensorScale(0.5, 10)})
     np.testing.assert_array_equal(real["q"], np.array([-5, 0, 122.5], np.float32), strict=True)
     assert (list(real), len(real), real.shapes) == (["q"], 1, {"q": (3,)})
 
@@ -125,7 +126,7 @@ def test_an_integer_stands_for_scale_times_its_distance_from_the_zero_point(pack
     [(np.uint8, (-5.0, 122.5)), (np.int8, (-69.0, 58.5)), (np.int16, (-16389.0, 16378.5)), (np.float32, None)],
 )
 def test_an_integer_type_has_a_span(dtype, span):
-    real = module._Real({"q": np.zeros(1, dtype)}, {"q": TensorScale(0.5, 10)})
+    real = RealTensors({"q": np.zeros(1, dtype)}, {"q": TensorScale(0.5, 10)})
     assert real.span("q") == (span or (-math.inf, math.inf))
 
 
