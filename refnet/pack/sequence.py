@@ -6,10 +6,10 @@ dump is in the order of execution all the same, and the channels of a network, o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
-from refnet.ops import ACTIVATIONS, CONVOLUTIONS
+from refnet.ops import ACTIVATIONS, GATES
 
 __all__ = ["by_order"]
 
@@ -50,7 +50,8 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
     """What ports dump: every node or the ends of fused layers, with the input or without, flattened or not."""
     every = [node.name for node in graph.nodes]
     ends = ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d"))
-    for nodes in (every, _fused(graph), *(_of_ops(graph, also) for also in ends)):
+    gated = [node.inputs[0] for node in graph.nodes if node.op in GATES]
+    for nodes in (every, _fused(graph, gated), _fused(graph), *(_of_ops(graph, also) for also in ends)):
         flat = [name for name in nodes if graph[name].op != "flatten"]
         bare = [name for name in flat if graph[name].op != "softmax"]
         for some in dict.fromkeys((tuple(nodes), tuple(flat), tuple(bare))):
@@ -58,16 +59,10 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
             yield [SOURCE, *some]
 
 
-def _fused(graph: Graph) -> list[str]:
-    """The nodes that no batch norm or activation alone reads, of those that a convolution begins."""
-    readers = graph.readers()
-    inside = set()
-    for node in graph.nodes:
-        after = readers.get(node.name, [])
-        begun = node.op in (*CONVOLUTIONS, "batch_norm") and len(after) == 1
-        if begun and after[0].op in ("batch_norm", *ACTIVATIONS):
-            inside.add(node.name)
-    return [node.name for node in graph.nodes if node.name not in inside]
+def _fused(graph: Graph, keep: Collection[str] = ()) -> list[str]:
+    """The nodes at the ends of units; `keep` are those behind which a runtime fuses nothing."""
+    ends = {unit.output for unit in graph.units(keep)}
+    return [node.name for node in graph.nodes if node.name in ends]
 
 
 def _of_ops(graph: Graph, also: Sequence[str]) -> list[str]:

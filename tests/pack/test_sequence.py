@@ -80,3 +80,14 @@ def test_honest_numbers_are_matched_by_what_they_are(pack):
     assert found.holds
     assert all(each.how != "order" for each in found.matching.tensors.values())
     assert np.isfinite(X).all()
+
+
+@pytest.mark.parametrize("fuses_gates", [False, True])
+def test_a_fused_dump_is_told_whether_or_not_its_gates_are_fused(fuses_gates):
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 96), classes=10)
+    sides = {name: (1, *side) for name, side in shapes(graph).items()}
+    gates = [] if fuses_gates else [node.inputs[0] for node in graph.nodes if node.op == "hard_sigmoid"]
+    ends = [*styles(graph)["fused"], *gates]
+    dumped = [node.name for node in graph.nodes if node.name in ends]
+    found = {f"t{i}": sides[name] for i, name in enumerate(dumped)}
+    assert by_order(graph, found, sides) == dict(zip(dumped, found, strict=True))
