@@ -196,7 +196,8 @@ class _Judging:
         self.overflown: list[tuple[Segment, Precision]] = []
         self.finite: dict[str, Segment] = {}  # those whose tensors have the right shape and can be judged
         self.covered: set[str] = set()
-        self.mended: dict[str, Mended] = {}  # what a port has where it dumps that in another way
+        self.doubted: dict[str, Segment] = {}  # those of wrong tensors, which a port may only have dumped wrongly
+        self.mended: dict[str, Mended | None] = {}  # what it may have instead
         self.misdumped: set[str] = set()  # those of which what follows shows that
         self.ahead: set[str] = set()  # tensors that hold what is made of them later
         self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
@@ -288,10 +289,14 @@ class _Judging:
                 beyond = self._from(segment, self.ahead)
                 segment = beyond if self._is_ahead(beyond, own) else segment
         judgement = judgement if segment is first else self._judgement(segment, own)
-        if self._judged(name, segment, judgement, accumulated) or not self.dumped:
-            return
-        if (other := mended(segment, own)) is not None:
-            self.mended[name] = other
+        if not self._judged(name, segment, judgement, accumulated) and self.dumped:
+            self.doubted[name] = segment
+
+    def _mended(self, name: str) -> Mended | None:
+        """What a port may have where its dump is wrong: made once something that follows is wrong on that dump."""
+        if name in self.doubted and name not in self.mended:
+            self.mended[name] = mended(self.doubted[name], self._own(name))
+        return self.mended.get(name)
 
     def _judgement(self, segment: Segment, precision: Precision) -> Judgement:
         """The verdict on a segment; on refnet's own runs, of which no figures are asked for, in less time."""
@@ -301,7 +306,8 @@ class _Judging:
 
     def _others(self, name: str, segment: Segment) -> Iterator[Segment]:
         """The segment as a port may have run it though its dump says otherwise."""
-        if known := {each: self.mended[each] for each in segment.given if each in self.mended}:
+        made = {each: self._mended(each) for each in segment.given}
+        if known := {each: other for each, other in made.items() if other is not None}:
             yield with_mended(segment, known)
         if set(segment.given) & self.ahead:  # what it dumped as an input holds a later tensor
             yield self._from(segment, self.ahead)
