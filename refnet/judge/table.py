@@ -12,13 +12,13 @@ from refnet.bugs.precision import fraction_bits
 from refnet.bugs.segments import Segment
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.bounds import Precision
+from refnet.readings.orders import rounded
 
 __all__ = ["Feature", "looked_up"]
 
 Array = npt.NDArray[Any]
 
-# Of a table: how many entries at least, how many points for each, and how much rounding may part a run.
-_LEAST, _POINTS, _PARTED = 4, 4, 1.5
+_LEAST = 3  # entries: two are the ends of a function
 
 
 class Feature(NamedTuple):
@@ -39,22 +39,32 @@ class Feature(NamedTuple):
 def looked_up(segment: Segment, precision: Precision) -> Feature | None:
     """How many entries a table in an activation's place has, and how far it reaches.
 
-    Over its input in order such a tensor is flat but for as many steps as there are entries. A tensor that is stored
-    in steps looks so too, and is none.
+    Over its input in order such a tensor is flat but for as many steps as there are entries, twice as many where the
+    curve goes down and up; and most entries stand for several of the curve's values. A tensor that is stored in steps
+    looks so too, and is none.
     """
     node, target = segment.graph.nodes[-1], segment.candidate
-    stored = precision.step or target is None or target.dtype != np.float32 or fraction_bits(target) is not None
-    if stored or target is None or node.op not in (*ACTIVATIONS, *GATES) or node.params:
+    if precision.step or target is None or node.op not in (*ACTIVATIONS, *GATES) or node.params:
         return None
     ((_, x),) = segment.values({node.inputs[0]})
-    if x.shape != target.shape or _POINTS * np.unique(target).size > min(target.size, np.unique(segment.result).size):
+    entries = np.unique(target).size
+    if target.dtype != np.float32 or x.shape != target.shape or not _LEAST <= entries < x.size or _is_stored(target):
         return None
     order = np.argsort(x, axis=None, kind="stable")
-    inputs, values = x.ravel()[order], target.ravel()[order]
+    inputs, values, curve = x.ravel()[order], target.ravel()[order], segment.result.ravel()[order]
     starts = np.flatnonzero(np.diff(values)) + 1
-    entries = np.unique(values).size
-    if entries < _LEAST or len(starts) > 2 * _PARTED * entries:
+    if len(starts) > 3 * entries:  # a third time where rounding parts what belongs together
+        return None
+    others = np.append(True, np.diff(curve) != 0)  # where the curve has another value
+    if np.median(np.add.reduceat(others, np.append(0, starts), dtype=np.int64)) < 2:
         return None
     steps = np.diff(inputs[starts])
     facts = {"entries": entries, "step": float(np.median(steps)) if steps.size else 0.0}
     return Feature("table", {**facts, "low": float(inputs[starts[0]]), "high": float(inputs[starts[-1]])})
+
+
+def _is_stored(y: Array) -> bool:
+    """Whether a tensor is in fixed point, or in a short float."""
+    return fraction_bits(y) is not None or any(
+        np.array_equal(rounded(y, store), y) for store in ("float16", "bfloat16")
+    )
