@@ -123,23 +123,30 @@ def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
 def already_normalised(segment: Segment) -> Iterator[Change]:
     """a tensor dumped too late.
 
-    Under the name of a convolution are the values that batch norm, or the activation behind it, makes of it.
+    Under the name of a convolution are the values that batch norm, or the activation behind it, makes of it; under that
+    of a block's result the sum with its shortcut, and under that of what a gate scales what it makes of it, in place.
     """
     node = segment.graph.nodes[-1]
     unit = segment.parts.unit(node.name)
     own = [] if unit is None else [each.name for each in unit.nodes]
-    if unit is None or len(own) < 2 or node.name == own[-1] or node.op != segment.whole[node.name].op:
+    if unit is None or node.op != segment.whole[node.name].op:
         return
     made = [replace(node, name=f"{node.name}.bare")]
     params = {f"{made[0].name}.{slot}": segment.param(node, slot) for slot in node.params}
-    for index, later in enumerate(unit.nodes[own.index(node.name) + 1 :]):
-        made.append(replace(later, name=f"{node.name}.{index}", inputs=(made[-1].name,)))
+    last = own[-1]
+    joined = [each for each in segment.whole.nodes if each.op in ("add", "scale") and last in each.inputs]
+    for index, later in enumerate([*unit.nodes[own.index(node.name) + 1 :], *joined[:1]]):
+        before = own[-1] if later in joined else later.inputs[0]
+        given = {name: segment.available[name] for name in later.inputs if name != before and name in segment.available}
+        if len(given) < len({*later.inputs} - {before}):
+            return
+        inputs = tuple(made[-1].name if name == before else name for name in later.inputs)
+        made.append(replace(later, name=f"{node.name}.{index}", inputs=inputs))
         params |= {f"{made[-1].name}.{slot}": segment.param(later, slot) for slot in later.params}
-        last = replace(made[-1], name=node.name)
         changed = {f"{node.name}.{slot}": segment.param(later, slot) for slot in later.params}
-        form = "norm" if later.op == "batch_norm" else "act"
-        nodes = {node.name: (*made[:-1], last)}
-        yield Change(node.name, form, nodes=nodes, params={**params, **changed}, lone=True)
+        form = {"batch_norm": "norm", "add": "sum", "scale": "gate"}.get(later.op, "act")
+        nodes = {node.name: (*made[:-1], replace(made[-1], name=node.name))}
+        yield Change(node.name, form, nodes=nodes, params={**params, **changed}, given=given, lone=True)
 
 
 def _shown(unit: UnitArrays) -> Iterator[float]:

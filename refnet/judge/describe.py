@@ -77,7 +77,7 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     if sure and not any(found) and (other := refit(segment)) is not None:
         left = root_mean_square(target[:, other.channels] - other.y)
         if left <= made.rms + own and 2 * left < root_mean_square(error[:, other.channels]):
-            found.append(Feature("weights", {"alike": other.alike}))
+            found.append(Feature("weights", {"alike": other.alike, "moved": other.moved}))
     return tuple(feature for feature in found if feature is not None)
 
 
@@ -104,7 +104,7 @@ def of_other_weights(
     open_ = [name for name, found in features.items() if not found and too_few(failing[name])]
     if len(told) + len(open_) > len(coarse):
         open_ += [name for name in coarse if too_few(failing[name])]
-    return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None}),))}
+    return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None}),))}
 
 
 def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:

@@ -26,6 +26,8 @@ _FREE = 2  # points more than weights and a bias: what they fit within rounding 
 _MOST = 1 << 24  # numbers of the windows that are laid out
 _WORK = 5e8  # multiply-adds of fits channel by channel, and at most so many channels
 _CHANNELS = 64
+# Of filters that are told by their directions: so many weights at least, so near, and so many of all of them.
+_TELLING, _SAME, _MOST_OF = 4, 1e-3, 0.9
 
 
 class Refitted(NamedTuple):
@@ -36,11 +38,14 @@ class Refitted(NamedTuple):
     y : (N, channels, P, Q)
     channels : of which a fit was made
     alike : the correlation of the weights as they act: with batch norm worked in, by the size of what they meet
+    moved : by how many channels the filters are displaced, where each is another's; 0 where they are in no such order,
+        None where they are not
     """
 
     y: Array
     channels: Array
     alike: float
+    moved: int | None = None
 
 
 class _Layer(NamedTuple):
@@ -80,20 +85,23 @@ def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tu
         most = int(np.clip(_WORK / (rows * terms**2), 4, _CHANNELS))
         channels = channels[:: -(-len(channels) // most)]
     found, z = np.empty((len(channels), terms)), np.empty((len(windows), len(channels)))
+    whole = np.ones(len(channels), bool)  # whose filter is the only one that fits
     seen = np.zeros(z.shape, bool)  # what was fitted: elsewhere a fit says nothing
     for place, k in [(slice(None), channels)] if shared else enumerate(channels):
         A = windows[:, k] if depthwise else windows.reshape(len(windows), -1)
         A = np.concatenate([A, np.ones((len(A), 1))], axis=1)
         used = np.arange(len(A)) if shared else np.flatnonzero(layer.kept[:, k])
         used = used if shared else used[:: max(len(used) // (4 * terms + _CHANNELS), 1)]
-        solved, *_ = np.linalg.lstsq(A[used], layer.z[used][:, k], rcond=None)
+        solved, _, rank, _ = np.linalg.lstsq(A[used], layer.z[used][:, k], rcond=None)
+        whole[place] = rank == A.shape[1]
         z[:, place], found[place] = A @ solved, solved[:-1].T
         seen[used, place] = True
     y, seen = (each.reshape(shape[0], *shape[2:], -1).transpose(0, 3, 1, 2) for each in (z, seen))
     if layer.act is not None:
         y = interpret(Graph(segment.graph.recipe, (layer.act,)), fast, {}, {layer.act.inputs[0]: y})
     y = np.where(seen, y, np.asarray(segment.candidate, np.float64)[:, channels])
-    return Refitted(y, channels, _alike(segment, w, found, windows, channels, depthwise))
+    alike = _alike(segment, w, found, windows, channels, depthwise)
+    return Refitted(y, channels, alike, _moved(w.reshape(len(w), -1), found[whole], channels[whole]))
 
 
 def _chain(segment: Segment) -> tuple[Node, ...]:
@@ -194,6 +202,27 @@ def _alike(segment: Segment, w: Array, found: Array, windows: Array, channels: A
     size = np.sqrt(np.mean(np.square(windows), axis=0))  # (C, R S)
     size = size[channels] if depthwise else size.reshape(1, -1)
     return _cosine(own * size, found * size)
+
+
+def _moved(w: Array, found: Array, channels: Array) -> int | None:
+    """By how many channels filters are displaced that are, up to a factor, the layer's own in another order."""
+    own, mine = (_directions(each) for each in (w, found))
+    if w.shape[1] < _TELLING or not len(channels):
+        return None
+    nearest = np.abs(mine @ own.T).argmax(axis=1)
+    turned = np.sign((mine * own[nearest]).sum(axis=1, keepdims=True))
+    same = np.linalg.norm(mine - turned * own[nearest], axis=1) < _SAME
+    others = nearest != channels
+    if np.mean(same) < _MOST_OF or np.mean(others) < 0.5:
+        return None
+    steps, counts = np.unique((channels - nearest)[others & same] % len(w), return_counts=True)
+    step = int(steps[counts.argmax()])
+    return (step if 2 * step <= len(w) else step - len(w)) if counts.max() > 0.5 * counts.sum() else 0
+
+
+def _directions(rows: Array) -> Array:
+    size = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(size > 0, size, 1))
 
 
 def _cosine(own: Array, found: Array) -> float:

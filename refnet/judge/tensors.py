@@ -214,6 +214,7 @@ class _Judging:
         for node in self.reference.graph.nodes:
             if node.name in self.tensors:
                 self._node(node.name)
+        self.finite = {name: replace(segment, available=self.given) for name, segment in self.finite.items()}
         looked = at_once([partial(self._looked_at, name, segment) for name, segment in self.finite.items()])
         for (name, segment), (judgement, accumulated) in zip(self.finite.items(), looked, strict=True):
             self._finite(name, segment, judgement, accumulated)

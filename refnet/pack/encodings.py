@@ -90,6 +90,7 @@ def _strange(place: Any, dtype: str) -> float:
 
 _OTHER = {"uint8": np.int8, "int8": np.uint8}
 _LEVELS = 256  # values of 8 bits
+_ABOUT = 8  # steps from zero
 _MANY = 2 * _LEVELS  # numbers by which steps are told
 
 
@@ -107,9 +108,26 @@ def bytes_of_a_kind(
     if not wrong:
         return tensors, []
     moved = {name for name, kind in kinds.items() if kind in wrong}
-    made = {n: np.asarray(y).view(_OTHER[kinds[n]]) if n in moved else np.asarray(y) for n, y in tensors.items()}
     found = wrong[0]
-    return made, [Encoding("bytes", {"found": found, "known": np.dtype(_OTHER[found]).name})]
+    shifted = _are_shifted([np.asarray(tensors[name]) for name in moved], [zero_points[name] for name in moved])
+    made = {n: _other_bytes(np.asarray(y), shifted) if n in moved else np.asarray(y) for n, y in tensors.items()}
+    form = "bytes-shifted" if shifted else "bytes"
+    return made, [Encoding(form, {"found": found, "known": np.dtype(_OTHER[found]).name})]
+
+
+def _other_bytes(y: Array, shifted: bool) -> Array:
+    """Bytes of the other kind: the same bits, or the same steps, of which each kind begins at its own lowest."""
+    return (y ^ y.dtype.type(-128 if y.dtype.kind == "i" else 128) if shifted else y).view(_OTHER[y.dtype.name])
+
+
+def _are_shifted(arrays: Iterable[Array], zeros: Iterable[int]) -> bool:
+    """Whether bytes were moved by 128 from one kind to the other: most numbers of a network lie about its zero."""
+    votes = 0
+    for y, zero in zip(arrays, zeros, strict=True):
+        for shifted, vote in ((True, 1), (False, -1)):
+            steps = _other_bytes(y, shifted).astype(np.int64) - zero
+            votes += vote * int((np.abs(steps) <= _ABOUT).sum())
+    return votes > 0
 
 
 def _hold(kind: npt.DTypeLike, numbers: Iterable[int]) -> bool:

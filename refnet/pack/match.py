@@ -150,7 +150,8 @@ def match_tensors(
     if network is not None:
         vouched = _on_the_way(tables, network, pairs, layouts)
     rest = _rest(candidate, pairs)
-    free = [node for node in shapes if node not in pairs and node not in vouched]
+    same = set() if network is None else _same_numbers(network.graph, pairs)
+    free = [node for node in shapes if node not in pairs and node not in vouched and node not in same]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
     if network is not None and not shift and len(_rest(candidate, pairs)) > _LEFT * len(candidate):
@@ -196,6 +197,12 @@ def _flattened(tables: Tables, graph: Graph, tensors: dict[str, MatchedTensor]) 
         if node.op == "flatten" and node.name not in tensors and before is not None and before.layout != "unknown":
             made[node.name] = replace(before, load=partial(_reshaped, before, tables.shapes[node.name]))
     return {name: made[name] for name in tables.shapes if name in made}
+
+
+def _same_numbers(graph: Graph, pairs: Mapping[str, object]) -> set[str]:
+    """What is flattened of a node whose tensor is known, and what a known tensor is flattened from."""
+    flat = [(node.name, node.inputs[0]) for node in graph.nodes if node.op == "flatten"]
+    return {name for name, before in flat if before in pairs} | {before for name, before in flat if name in pairs}
 
 
 def _reshaped(tensor: MatchedTensor, shape: Shape) -> Array:

@@ -22,9 +22,12 @@ _ENOUGH = 0.5  # of a scheme's layers, and at least
 _LEAST = 4
 # What files and hooks put behind a layer's name, innermost last.
 _BEHIND = re.compile(
-    r"([/.:_](Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
+    r"([/.:_]+(Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
     r"output|out|0|convolution_output|Conv_output_0|BatchNormalization_output_0|Gemm_output_0|FusedBatchNorm))+$"
 )
+
+
+_BETWEEN = re.compile(r"[/:.\-_]+")
 
 
 def by_vendor(
@@ -70,7 +73,8 @@ def _plain(name: str) -> str:
 
 
 def _whole(name: str) -> str:
-    return name.translate(str.maketrans("/:-_", "....")).strip(".").casefold()
+    """A name whose parts are told by one sign, as where a file may have no other."""
+    return _BETWEEN.sub("_", name).strip("_").casefold()
 
 
 def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
@@ -79,14 +83,14 @@ def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, st
     whole = {_plain(module): _whole(module) for module in modules.values()}
     prefixes: Counter[str] = Counter()
     for name in plain.values():
-        parts = name.split(".")
+        parts = name.split("_")
         for begin in range(len(parts)):
-            if ".".join(parts[begin:]) in node_of:
-                prefixes[".".join(parts[:begin])] += 1
+            if "_".join(parts[begin:]) in node_of:
+                prefixes["_".join(parts[:begin])] += 1
     if not prefixes:
         return {}
     (prefix, _), *_ = prefixes.most_common(1)
-    ahead = f"{prefix}." if prefix else ""
+    ahead = f"{prefix}_" if prefix else ""
     hits = {
         source: node_of[name[len(ahead) :]]
         for source, name in plain.items()
@@ -109,7 +113,7 @@ def _with_activations(
             continue
         last = unit.norm or unit.conv
         guesses = {guess for node in (last, unit.conv) for guess in _act_names(modules.get(node.name, ""))}
-        hits = [name for name, form in plain.items() if any(form == g or form.endswith(f".{g}") for g in guesses)]
+        hits = [name for name, form in plain.items() if any(form == g or form.endswith(f"_{g}") for g in guesses)]
         if len(hits) == 1 and hits[0] not in made:
             made[hits[0]] = unit.act.name
     return made
@@ -135,4 +139,5 @@ def _act_names(module: str) -> list[str]:
         return []
     head, dot, last = module.rpartition(".")
     numbered = [f"{head}{dot}{int(last) + 1}"] if last.isdecimal() else []
-    return [_plain(name) for name in (*numbered, f"{module}_relu", f"{module}.activation", f"{head}.activation")]
+    behind = [f"{module}_{act}" for act in ("relu", "relu6", "activation")]
+    return [_plain(name) for name in (*numbered, *behind, f"{head}.activation")]

@@ -309,7 +309,7 @@ class _Going:
             if not np.ptp(sample):
                 continue  # zeros are like any zeros
             for source in self.free:
-                if self.tables.fits(source, node) and not self._is_flat(source, node):
+                if self.tables.fits(source, node) and not self._is_flat(source, node) and self._is_same(source, node):
                     like = self.tables.like(source, node, sample)
                     if like.distance <= limit:
                         near.setdefault(source, {})[node] = like
@@ -321,6 +321,15 @@ class _Going:
         if flat and (before := self.graph[node].inputs[0]) in self.distance:
             return 4 * max(self.distance[before], _EQUAL)
         return _RIGHT if self.sure is None else TIGHT
+
+    def _is_same(self, source: str, node: str) -> bool:
+        """Whether a tensor holds the numbers that it would be flattened from, where those are known."""
+        before = self.graph[node].inputs[0] if node in self.graph and self.graph[node].op == "flatten" else ""
+        each = self.found.get(before) or self.known.get(before)
+        if each is None:
+            return True
+        mine, theirs = (np.ravel(np.asarray(self.tables.candidate[name])) for name in (source, each.source))
+        return np.array_equal(mine, theirs, equal_nan=True)
 
     def _is_flat(self, source: str, node: str) -> bool:
         """Whether a tensor has the shape of what flattens the node, and so is that."""

@@ -110,6 +110,8 @@ _PORT: _Words = {
     "already-normalised": {
         "norm": "the tensor is already normalised: it holds what batch norm makes of it",
         "act": "the tensor is already activated: it holds what its activation makes of it",
+        "sum": "the tensor is already the sum with the shortcut",
+        "gate": "the tensor is already scaled by its gate",
     },
     "bn-batch-stats": {
         "": "mean and variance are those of the batch (training mode)",

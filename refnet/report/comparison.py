@@ -83,6 +83,7 @@ _ENCODING = {
     "digits": "The numbers were printed with {count} significant digits: half a unit of the last one is allowed.",
     "images": "The port has {images} of the pack's {of} images, from image {first} on: they alone are judged.",
     "bytes": "The integers are said to be {found}, but their zero points are of {known}: they are read so.",
+    "bytes-shifted": "The integers are {found}, but their zero points are of {known}, 128 away: they are read so.",
     "repeated": "The port has {images} images: the first {first} are judged.",
 }
 _STEPPED = (
@@ -167,7 +168,11 @@ def _notes(found: Comparison) -> Iterator[str]:
         alike = sorted(each.facts["alike"] for each in weights if each.facts["alike"] is not None)
         words = _OTHER_WEIGHTS if alike else _PERHAPS_OTHER
         share = 100 * alike[len(alike) // 2] if alike else 0
-        yield words.format(count=len(other), names=_listed(found, other), alike=share)
+        moved = {each.facts["moved"] for each in weights}
+        if None not in moved:
+            yield f"{_listed(found, other)}: {_moved(moved.pop() if len(moved) == 1 else 0)}."
+        else:
+            yield words.format(count=len(other), names=_listed(found, other), alike=share)
     fast = {
         name: each.facts["names"]
         for name, features in judged.features.items()
@@ -214,6 +219,12 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield _NARROW
     if count := len(found.matching.unmatched):
         yield f"{count} of the candidate's tensors may be what is missing: name them with --map or leave them out."
+
+
+def _moved(step: int) -> str:
+    """Filters that are those of other channels."""
+    words = "its filters are the layer's own in another order"
+    return f"{words}: that of channel k is at channel k {'+' if step > 0 else '-'} {abs(step)}" if step else words
 
 
 def _listed(found: Comparison, names: list[str]) -> str:
@@ -323,6 +334,8 @@ def feature_sentence(feature: Feature) -> str:
             )
         case "weights" if facts["alike"] is None:
             return "other weights would explain it, but it has too few points to tell"
+        case "weights" if facts["moved"] is not None:
+            return _moved(facts["moved"])
         case "weights":
             return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
         case "saturated":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from typing import Any
 
 from refnet.bugs.integers import INTEGER_BUGS
@@ -132,8 +133,14 @@ def _why(each: dict[str, Any]) -> str:
 
 
 def _by_rule(document: dict[str, Any]) -> list[str]:
-    """What the first rules of the nodes say, each once."""
-    named = dict.fromkeys(
-        cause["rule"] for each in document["tensors"] for cause in each.get("causes", [])[:1] if not cause["left"]
-    )
-    return [f"{rule}: {integer_sentence(rule)}" for rule in named]
+    """The fewest rules that fit the nodes that any fits, those of most nodes first."""
+    wrong = [each for each in document["tensors"] if each["verdict"] == "wrong"]
+    left = [{cause["rule"] for cause in each.get("causes", []) if not cause["left"]} for each in wrong]
+    lines = []
+    while left := [rules for rules in left if rules]:
+        counts = Counter(rule for rules in left for rule in rules)
+        firsts = [cause["rule"] for each in wrong for cause in each.get("causes", [])]
+        rule = max(counts, key=lambda rule: (counts[rule], -firsts.index(rule)))
+        lines.append(f"{f'at {counts[rule]} of {len(wrong)}':<14} {rule}: {integer_sentence(rule)}")
+        left = [rules for rules in left if rule not in rules]
+    return lines

@@ -16,6 +16,7 @@ from refnet.judge.describe import describe
 from refnet.judge.refit import refit
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
+from refnet.report.comparison import feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(64, 96), classes=10)
 PARAMS = random_params(GRAPH)
@@ -86,7 +87,7 @@ def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_as_perh
     made = {name: dumped[name] for name in ("block17.depthwise.act", "block17.project")}
     alone = judge_tensors(reference, made, partial=True, budget=SearchBudget(0.1))
     (feature,) = alone.features["block17.project"]
-    assert (feature.kind, feature.facts) == ("weights", {"alike": None})
+    assert (feature.kind, feature.facts) == ("weights", {"alike": None, "moved": None})
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,12 @@ def test_every_stale_layer_is_told_where_sums_are_not_dumped():
 
 def test_where_there_are_fewer_points_than_weights_nothing_is_solved():
     assert refit(segment(stale(), "block17.project", ("block17.depthwise.act",))) is None
+
+
+@pytest.mark.parametrize("step", [1, -3])
+def test_filters_that_are_those_of_other_channels_are_told(step):
+    other = {**PARAMS, "block2.depthwise.w": np.roll(PARAMS["block2.depthwise.w"], step, axis=0)}
+    (feature,) = describe(segment(other, "block2.depthwise.bn", ("block2.expand.act",)), Precision.of("float32"))
+    assert (feature.kind, feature.facts["moved"]) == ("weights", step)
+    sign = "+" if step > 0 else "-"
+    assert feature_sentence(feature).endswith(f"that of channel k is at channel k {sign} {abs(step)}")

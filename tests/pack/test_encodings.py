@@ -138,6 +138,13 @@ def test_bytes_of_the_other_kind_than_their_zero_points_are_read_and_told(pack):
     assert [each.facts for each in found.encodings] == [{"found": "uint8", "known": "int8"}]
 
 
+def test_bytes_that_lie_128_from_their_zero_points_are_read_and_told(pack):
+    made, scales, _ = bytes_and_scales()
+    found = compare(pack, {name: y.view(np.uint8) ^ np.uint8(128) for name, y in made.items()}, scales=scales)
+    assert found.holds
+    assert [each.kind for each in found.encodings] == ["bytes-shifted"]
+
+
 def test_real_numbers_of_integers_are_told(pack):
     _, _, real = bytes_and_scales()
     found = compare(pack, real, explain=False)

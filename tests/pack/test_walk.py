@@ -243,3 +243,26 @@ def test_what_adds_nothing_is_told_apart():
         "other": ("unknown", ""),
         "mixed": ("unknown", ""),
     }
+
+
+def test_a_vendors_names_are_known_where_a_file_has_one_sign_between_their_parts():
+    net, _, _ = network()
+    scopes = {node: name for node, name in SCHEMES["slim"].modules(net.graph).items() if node in net.graph}
+    tensors = {
+        node: f"{name}/{'Conv2D' if 'conv' in net.graph[node].op else 'FusedBatchNormV3'}:0"
+        for node, name in scopes.items()
+    }
+    tensors |= {"block3.expand.act": "MobilenetV2/expanded_conv_2/expand/Relu6:0"}
+    for sign in ("_", "__", "."):
+        found = by_vendor(net.graph, [name.replace("/", sign).replace(":", sign) for name in tensors.values()])
+        told = {node: name for name, node in found.items()}
+        assert told == {node: name.replace("/", sign).replace(":", sign) for node, name in tensors.items()}
+
+
+def test_logits_without_their_bias_are_no_tensor_of_the_network():
+    net, _, golden = network()
+    tensors = {name: y for name, y in golden.items() if name not in ("head.logits", "head.flatten")}
+    made = {**nameless(tensors), "matmul": golden["head.flatten"] - net.params["head.logits.b"]}
+    found = matched(net, golden, {**made, "sum": golden["head.flatten"]})
+    assert found.unmatched == ["matmul"]
+    assert found.tensors["head.flatten"].source == "sum"
