@@ -16,6 +16,7 @@ from refnet.report.junit import JUnitCase, suite
 from refnet.report.notes import note_lines
 from refnet.report.words import figure, search_document, unfinished, where
 from refnet.text import plain
+from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
 from refnet.verification.patterns import FaultPattern
 from refnet.verification.policy import WORDS
@@ -56,6 +57,8 @@ def sentence(found: Verified) -> str:
         why.append(f"{changes[0]}{more}")
     if found.faults:
         why.append(_pattern(found.pattern, found.faults) if found.pattern else _faults(found.faults))
+        if found.entry is not None:
+            why[-1] = f"{_entry(found.entry)}; {why[-1]}"
     if words := [word for word in found.unmeant if word != "structure"]:
         why.append(f"{', '.join(_meant(words))}, which --allow does not list")
     if found.unhealthy:
@@ -63,6 +66,10 @@ def sentence(found: Verified) -> str:
     if found.strange:
         why.append(f"{found.behaviour.wrong[0]} computes something else")
     return f"not the same network: {'; '.join(why)}"
+
+
+def _entry(found: OtherEntry) -> str:
+    return f"{found.other} holds entry {found.entry!r} of {found.path}, not the one that was taken"
 
 
 def _meant(words: Sequence[str]) -> list[str]:
@@ -113,6 +120,7 @@ def verification_document(found: Verified) -> dict[str, Any]:
         "structure": [_difference(found, each) for each in found.structure],
         "values": [_value(found, value) for value in found.values],
         "pattern": _pattern_document(found),
+        "entry": None if found.entry is None else found.entry._asdict(),
         "behaviour": _behaviour(found),
         "health": [
             {
@@ -257,6 +265,8 @@ def _values(found: Verified, verbose: bool) -> str:
         place = f"[{', '.join(map(str, most.at))}]"
         lines[0] += f"; at most {figure(most.ulps)} ulps, at {most.name}{place}"
     rows = found.values if verbose else found.faults
+    if found.entry is not None:
+        lines.append(f"  {_entry(found.entry)}")
     if found.pattern is not None:
         lines.append(f"  {_pattern(found.pattern, found.faults)}")
         rows = rows if verbose else rows[:1]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from refnet.bugs.parts import Parts
 from refnet.bugs.systematic import Scope, runs_of, scopes
@@ -59,14 +59,14 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     fault = next(iter(kinds)) if len(kinds) == 1 else ""
     norms = {node.name for node in graph.nodes if node.op == "batch_norm"}
     found = {slots[value.name][1] for value in faults}
-    said = {(value.mistake.bug, value.mistake.form, repr(value.mistake.facts)) for value in faults if value.mistake}
+    said = {(value.mistake.bug, value.mistake.form, _figures(value.mistake.facts)) for value in faults if value.mistake}
     same = len(said) == 1 and bool(fault) and all(value.mistake and value.mistake.bug for value in faults)
 
     def pattern(kind: str, kept: set[str]) -> FaultPattern:
         scope = _scope(graph, nodes, [name for name in graph.by_name if name in kept])
         return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same)
 
-    if all(value.empty for value in faults):
+    if not fault and all(value.empty for value in faults):
         return pattern("empty", {name for name, _ in slots.values()})
     if found <= set(_STATISTICS):
         return pattern("statistics", norms)
@@ -75,6 +75,11 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     if fault:
         return pattern("one", {name for name, slot in slots.values() if slot in found})
     return None
+
+
+def _figures(facts: Mapping[str, Any]) -> str:
+    """The facts of a mistake, numbers to five figures: each is solved for from the array that it is said of."""
+    return repr({key: f"{value:.5g}" if isinstance(value, float) else value for key, value in facts.items()})
 
 
 def _scope(graph: Graph, nodes: set[str], kept: Sequence[str]) -> Scope | None:

@@ -21,6 +21,7 @@ from refnet.judge.budget import Search, SearchBudget
 from refnet.shares import at_once
 from refnet.threads import on_one_thread
 from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inputs, traced
+from refnet.verification.entries import OtherEntry, entry_of
 from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine, of_twin
 from refnet.verification.patterns import FaultPattern, common
@@ -47,6 +48,7 @@ class Verified:
     behaviour : what both make of a probe
     health : of each file
     allowed : the policy
+    entry : where most weights differ: the entry of a checkpoint that holds those of the other file
     search : how many tensors were looked at, and whether time ended before it was said what happened to all
     """
 
@@ -58,6 +60,7 @@ class Verified:
     health: tuple[HealthFinding, ...]
     allowed: tuple[str, ...]
     search: Search = field(default_factory=Search)
+    entry: OtherEntry | None = None
 
     @property
     def renamed(self) -> bool:
@@ -181,7 +184,8 @@ def verify(
     found = at_once([partial(examine, side, None if isinstance(y, Remark) else y) for side, y in looked])
     health = [each for one in found for each in one]
     health += of_twin(health, sides.copy) if twins else []
-    return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search)
+    entry = entry_of(sides) if any(value.kind == "retrained" for value in values) else None
+    return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search, entry)
 
 
 def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Remark]:

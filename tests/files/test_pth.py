@@ -113,6 +113,14 @@ def test_trained_weights_come_before_their_average(path: Path) -> None:
     assert list(arrays_of(path)) == ["trained"]
 
 
+def test_an_entry_is_taken_that_is_asked_for(path: Path) -> None:
+    averaged = {"state_dict_ema": dictionary(average=tensor(6)), "model": dictionary(trained=tensor(6))}
+    checkpoint(path, dictionary(**averaged))
+    assert list(pth.read(path, "state_dict_ema").arrays) == ["average"]
+    with pytest.raises(FormatError, match="has no entry 'ema'"):
+        pth.read(path, "ema")
+
+
 def test_settings_under_the_name_of_a_wrapper_are_passed_over(path: Path) -> None:
     checkpoint(path, dictionary(model=plain({"width": 1.0}), weights=dictionary(w=tensor(6))))
     assert list(arrays_of(path)) == ["w"]

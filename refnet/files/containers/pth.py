@@ -66,12 +66,13 @@ _NO_CONSTANTS = 4  # bytes of the pickle of an empty tuple
 _MOST_AXES = 64  # NumPy's and PyTorch's limit
 
 
-def read(path: str | os.PathLike[str]) -> Contents:
+def read(path: str | os.PathLike[str], entry: str | None = None) -> Contents:
     """Read the tensors of a state dict or of a module.
 
     Parameters
     ----------
     path : of the checkpoint. The network may be wrapped, once or twice: {'state_dict': ...}, {'model': ...}.
+    entry : which of its entries holds the network; by default the likeliest
 
     Returns
     -------
@@ -86,7 +87,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
     """
     with opened(path) as file:
         checkpoint, load = _from_zip(file) if is_zip(file) else _from_legacy(file)
-        found = unwrapped(checkpoint)
+        found = unwrapped(checkpoint, entry)
         parts = {f"{key}{_STEPS}{slot}": each for key, tensor in found.tensors.items() for slot, each in _steps(tensor)}
         arrays = _arrays({**found.tensors, **parts}, load, largest(file))
         contents = Contents("pth", arrays, None, found.submodules, found.wrappers, found.beside)

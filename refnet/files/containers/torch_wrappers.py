@@ -40,8 +40,12 @@ class Unwrapped(NamedTuple):
     beside: tuple[str, ...]
 
 
-def unwrapped(checkpoint: object) -> Unwrapped:
+def unwrapped(checkpoint: object, entry: str | None = None) -> Unwrapped:
     """Find the network.
+
+    Parameters
+    ----------
+    entry : of the outermost wrapper, which it is in; by default the likeliest
 
     Raises
     ------
@@ -51,10 +55,12 @@ def unwrapped(checkpoint: object) -> Unwrapped:
     wrappers: list[str] = []
     beside: list[str] = []
     for _ in range(_DEEPEST):
-        name = _entry(checkpoint)
+        name = entry if entry is not None and not wrappers else _entry(checkpoint)
         if name is None:
             break
         held = _held(checkpoint)
+        if name not in held:
+            raise FormatError(f"has no entry {shown(name)}")
         wrappers.append(name)
         beside += [str(other) for other in held if isinstance(other, str) and other != name]
         checkpoint = held[name]

@@ -1,0 +1,57 @@
+"""Other weights of the same file: a checkpoint may hold a running average, or an earlier state, beside those taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+
+from refnet.errors import FormatError, RequestError
+from refnet.files.checkpoint import Checkpoint, identify
+from refnet.files.containers import pth
+from refnet.verification.sides import Sides
+
+__all__ = ["OtherEntry", "entry_of"]
+
+_SEEN = 3  # arrays that are looked at before all others
+
+
+class OtherEntry(NamedTuple):
+    """An entry of a checkpoint that was passed over, whose arrays are those of the other file.
+
+    Attributes
+    ----------
+    path : of the checkpoint
+    entry : its name
+    other : the file that holds the same
+    """
+
+    path: str
+    entry: str
+    other: str
+
+
+def entry_of(sides: Sides) -> OtherEntry | None:
+    """The entry of either file that was passed over and holds what the other file holds, bit for bit."""
+    for file, other in ((sides.copy, sides.original), (sides.original, sides.copy)):
+        for name in _passed_over(file):
+            with suppress(FormatError, RequestError):
+                contents = pth.read(file.path, name)
+                found = identify(file.path, like=other, contents=contents)
+                if _same(found, other):
+                    return OtherEntry(file.path, name, other.path)
+    return None
+
+
+def _passed_over(file: Checkpoint) -> Iterator[str]:
+    if file.kind == "pth":
+        yield from (name for note in file.notes if note.kind == "beside" for name in note.names)
+
+
+def _same(one: Checkpoint, other: Checkpoint) -> bool:
+    if one.params.keys() != other.params.keys():
+        return False
+    names = sorted(one.params, key=lambda name: one.params[name].size)
+    return all(np.array_equal(one.params[name], other.params[name]) for name in (*names[:_SEEN], *names))
