@@ -10,7 +10,7 @@ import difflib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -135,12 +135,8 @@ def match_tensors(
     pairs = {node: (source, "map") for source, node in _mapped(candidate, shapes, names or {})}
     sources = {source for source, _ in pairs.values()}
     pairs |= {node: (name, "name") for name, node in _named(set(candidate) - sources, shapes.keys() - pairs.keys())}
-    if structure is not None and _rest(candidate, pairs):
-        told = {node: source for source, node in structure().items() if source in _rest(candidate, pairs)}
-        fits = {
-            node: (s, "structure") for node, s in told.items() if axis_orders(tables.found[s], shapes.get(node, ()))
-        }
-        pairs = fits | pairs
+    if structure is not None and (rest := _rest(candidate, pairs)):
+        pairs = dict(_by_structure(tables, rest, structure())) | pairs
     shift = ""
     if network is not None:
         _by_other_names(network.graph, tables, pairs)
@@ -154,12 +150,9 @@ def match_tensors(
     free = [node for node in shapes if node not in pairs and node not in vouched and node not in same]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    if network is not None and not shift and len(_rest(candidate, pairs)) > _LEFT * len(candidate):
-        told = by_order(network.graph, tables.found, shapes)
-        alike = sum(told.get(node) == source for node, (source, _) in pairs.items())
-        if told and alike >= (1 - _LEFT) * len(pairs):
-            pairs = {node: (source, "order") for node, source in told.items()}
-            layouts = _layouts_of(tables, told)
+    if network is not None and not shift and (ordered := _in_order(tables, network.graph, pairs)):
+        pairs = {node: (source, "order") for node, source in ordered.items()}
+        layouts = _layouts_of(tables, ordered)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     tensors = tensors if network is None else _flattened(tables, network.graph, tensors)
     twins = () if network is None else folded_twins(network.graph, tensors)
@@ -187,6 +180,24 @@ def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) ->
     pairs.clear()
     pairs.update({**kept, **moved})
     return shift.kind
+
+
+def _by_structure(
+    tables: Tables, rest: Collection[str], nodes: Mapping[str, str]
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What the structure of a model's file says of the tensors that are left, where their shapes agree."""
+    for source, node in nodes.items():
+        if source in rest and axis_orders(tables.found[source], tables.shapes.get(node, ())):
+            yield node, (source, "structure")
+
+
+def _in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The tensors by node as their order tells it, if some are left over and the others agree; else nothing."""
+    if len(tables.found) - len({source for source, _ in pairs.values()}) <= _LEFT * len(tables.found):
+        return {}
+    ordered = by_order(graph, tables.found, tables.shapes)
+    alike = sum(ordered.get(node) == source for node, (source, _) in pairs.items())
+    return ordered if alike >= (1 - _LEFT) * len(pairs) else {}
 
 
 def _flattened(tables: Tables, graph: Graph, tensors: dict[str, MatchedTensor]) -> dict[str, MatchedTensor]:
