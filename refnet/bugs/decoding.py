@@ -17,10 +17,14 @@ from refnet.bugs.pixels import column, fed, pixels_of
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
+from refnet.readings.carried import gamma
+from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
-_NEAR = 1e-2  # of a pixel: what float32 leaves of a whole one
+# Of a pixel, what float32 leaves of a whole one: three roundings, of terms that are as large as it and twice the mean
+# together (`pixels.fed`), none of which is more than 256.
+_NEAR = gamma(3, FLOATS["float32"].u) * 3 * 256
 
 
 def input_bytes(segment: Segment) -> Iterator[Change]:

@@ -15,7 +15,6 @@ from refnet.graph import Node
 
 __all__ = ["KNOBS", "Knob", "pool_divisor"]
 
-_NEAR = 0.02  # how far from a whole number a divisor may be
 _LOW = -1e30  # no end
 _SIZES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # of eps
 
@@ -128,7 +127,7 @@ def _pooled(node: Node, factor: float) -> tuple[Node, ...]:
 def _divided(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
     count = math.prod(node.attrs["kernel"])
     divisor = round(count / found) if found > 0 and math.isfinite(count / found) else 0
-    if divisor and divisor != count and abs(count / found - divisor) < _NEAR * divisor:
+    if divisor and divisor != count:
         facts = {"found": divisor, "known": count}
         yield count / divisor, Mistake("pool-divisor", node.name, f"{divisor}", facts)
 

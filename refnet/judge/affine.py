@@ -21,6 +21,7 @@ from refnet.bugs.pixels import fed
 from refnet.bugs.segments import Segment
 from refnet.bugs.solved import ColourMap, SolvedMap, rules_in_use, said
 from refnet.graph import SOURCE
+from refnet.judge.yardstick import NEAR
 from refnet.networks.preprocessing import Preprocessing
 
 __all__ = ["scaled_inputs"]
@@ -35,7 +36,6 @@ _STARTS, _STEPS = 3, 24
 _MOVE = 1e-3  # by which a number is moved to see what moves with it: far above float32's rounding, far below the grid's
 _SPARE = 4  # numbers of the result that must be left over to say that a fit is none by chance
 _BOTH, _EACH = np.repeat(np.eye(2), 3, axis=0), np.eye(6)  # one factor and one offset; one of each a colour
-_NEAR = 1e-2  # of the error: what the right rule leaves less than
 _FITS = 1e-4  # of the error: what a fit leaves
 _SLOW = 0.1  # of the squares that are left: what a step must take away, to go on
 _SURE, _FINEST = 8.0, 2e-5  # standard errors of a number; and what float32 leaves of one through a whole network
@@ -94,7 +94,7 @@ def _in_use(segment: Segment, own: Preprocessing, x: Array, left: Left, before: 
     rules, found = list(rules_in_use(own)), []
     for (form, facts, made), rest in zip(rules, left([made.of(x) for *_, made in rules]), strict=True):
         size = before if rest is None else float(np.sqrt(np.mean(rest**2)))
-        if size < _NEAR * before:
+        if size < NEAR * before:
             found.append((size, form, facts, made))
     for _, form, facts, made in sorted(found, key=lambda each: each[0])[:_STARTS]:
         yield from fed(segment, form, made.of(x), **facts)

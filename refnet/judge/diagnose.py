@@ -28,7 +28,7 @@ from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
-from refnet.judge.yardstick import is_refuted, judge_cause, judge_segment
+from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
 __all__ = ["Cause", "Diagnosis", "diagnose"]
@@ -36,10 +36,9 @@ __all__ = ["Cause", "Diagnosis", "diagnose"]
 # How many changes are taken for the first of two, and how many forms of one bug at a place. Tuned, on the table in
 # tests/judge/test_pairs.py: of two bugs in a unit one is among the fourteen that leave least of the error.
 _PAIRED, _FORMS = 14, 2
-# In a long segment, what share of the error a way may leave to be held to the spread: the smallest power of ten that
-# leaves out no mistake that shows; and what share two effects must explain together to be run as a pair: the largest
-# tenth that keeps 19 of 20. Both tuned, on the tables in tests/judge/test_long.py.
-_NEAR, _PLANE = 1e-2, 0.5
+# In a long segment, what share of the error two effects must explain together to be run as a pair. Tuned, on the table
+# in tests/judge/test_long.py: the largest tenth that keeps 19 of 20.
+_PLANE = 0.5
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
 _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
@@ -183,7 +182,7 @@ class Diagnosis:
 
     def _nearest(self, ways: Ways) -> Iterator[Cause]:
         """Where time is over before what was looked at has been judged, the nearest of it still is."""
-        near = [way for way in ways.looked if way.residual < _NEAR * ways.before]
+        near = [way for way in ways.looked if way.residual < NEAR * ways.before]
         if self.long and not self.found and near:
             yield from self._judged(min(near, key=lambda way: way.residual), lambda: None)
 
@@ -309,7 +308,7 @@ class Diagnosis:
     def _close(self, tried: list[Way]) -> Iterator[Cause]:
         """Of the ways in which a long segment may be run, only the closest are held to the spread."""
         assert self.ways is not None
-        yield from self._fitting(closest(tried, self.ways.before, _NEAR))
+        yield from self._fitting(closest(tried, self.ways.before, NEAR))
 
     def _in_part(self, ways: Ways) -> Iterator[Cause]:
         """What some images or channels fit that all others are right without: tails of loops, buffers of one image."""
@@ -359,7 +358,7 @@ class Diagnosis:
         for one, other in pairs:
             self.budget.passed()
             changed = ways.changed(other, on=ways.changed(one))
-            if ways.left_by(changed) < _NEAR * ways.before:
+            if ways.left_by(changed) < NEAR * ways.before:
                 own = replace(changed, candidate=self.segment.candidate)
                 judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check)
                 if judgement is not None and judgement.holds:

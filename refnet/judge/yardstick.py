@@ -26,7 +26,7 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS
 
-__all__ = ["fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "says", "surely"]
+__all__ = ["NEAR", "fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "says", "surely"]
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +41,9 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 # How many times beyond what honest runs so far allow a cause is given up without more of them. Tuned, on the table in
 # tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the first of them.
 _FAR = 4.0
+# What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
+# that leaves out no mistake that shows.
+NEAR = 1e-2
 # Of an input's rms: as far lies a port's own from it where a library rounds pixels in its own way; which part of them
 # it moves by that, in runs that stand for a port's.
 _COARSE, _MOVED = 1e-3, (1 / 64, 1 / 8, 2 / 3)

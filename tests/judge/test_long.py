@@ -62,7 +62,7 @@ def left(long):
 
 def test_a_way_that_is_held_to_the_spread_leaves_next_to_nothing():
     most = max(each for family in ("V1", "V3 Small") for each in left(Long(family)))
-    assert diagnose._NEAR / 10 < most < diagnose._NEAR
+    assert yardstick.NEAR / 10 < most < yardstick.NEAR
 
 
 def test_what_is_given_up_after_one_honest_run_is_honest_nowhere():
