@@ -215,10 +215,11 @@ def fp16_accumulate(segment: Segment) -> Iterator[Change]:
 
 def _is_large(segment: Segment) -> bool:
     """Whether an error is as large as sums in float16 leave it: a sixteenth of a unit roundoff at least."""
-    if segment.candidate is None or segment.candidate.shape != segment.result.shape:
-        return segment.candidate is None
-    if segment.candidate.dtype != np.float16 and fraction_bits(segment.candidate) is not None:
+    y = segment.candidate
+    if y is None or y.shape != segment.result.shape:
+        return y is None
+    if fraction_bits(y) is not None and not np.array_equal(rounded(y, "float16"), y):
         return False  # it is rounded when it is stored, and by nobody declared so
-    error = segment.candidate.astype(np.float64) - segment.result
+    error = y.astype(np.float64) - segment.result
     size = root_mean_square(segment.result)
     return root_mean_square(error) > FLOATS["float16"].u / 16 * size

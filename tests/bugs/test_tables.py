@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,20 @@ def test_what_is_cut_off_lies_on_the_other_side_of_the_middle(tensors, move, man
             float(np.abs(move(steps) - steps).mean()) if steps.size > 32 else {"cut off": 0.5, "rounded": 0.25}[manner]
         )
         assert (off > precision._HALFWAY) == (manner == "cut off")
+
+
+def test_sums_in_float16_that_are_whole_steps_of_their_largest_are_still_such_sums():
+    """They pass by large numbers, whose steps the small ones at the end still have."""
+    rng = np.random.default_rng(0)
+    terms = np.concatenate([rng.normal(0, 200, (15, 256)), np.zeros((1, 256))])
+    terms[-1] = rng.normal(0, 5, 256) - terms.sum(axis=0)
+    y = np.zeros(256, np.float16)
+    for row in terms:
+        y += row.astype(np.float16)
+    assert precision.fraction_bits(y.astype(np.float32)) is not None
+    assert precision._is_large(SimpleNamespace(candidate=y.astype(np.float32), result=terms.sum(axis=0)))
+    in_steps = (np.rint(terms.sum(axis=0) * 4096) / 4096).astype(np.float32)
+    assert not precision._is_large(SimpleNamespace(candidate=in_steps + 1, result=terms.sum(axis=0)))
 
 
 # ---------------------------------------------------------------------------------------------------- order of classes
