@@ -33,7 +33,8 @@ def computed_in_place(segment: Segment) -> Iterator[Change]:
     for node in segment.nodes("depthwise_conv2d"):
         own = segment.sizes.get(node.inputs[0], ())
         if (
-            node.attrs["stride"] != (1, 1)
+            not segment.asks(node)
+            or node.attrs["stride"] != (1, 1)
             or own != segment.sizes.get(node.name)
             or segment.batch * np.prod(own) > _MOST
         ):
@@ -74,7 +75,7 @@ def image_kept(segment: Segment) -> Iterator[Change]:
     for form, order in orders.items():
         yield Change(segment.end, form, view=lambda y, order=order: y[order], lone=True)  # type: ignore[misc]
     for node in segment.nodes("scale"):
-        if segment.place in ("", node.name):
+        if segment.asks(node):
             found = dict(segment.values({*node.inputs}))
             x, gate = (found[name] for name in node.inputs)
             for form, order in orders.items():

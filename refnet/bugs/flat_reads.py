@@ -6,17 +6,19 @@ point beside the map is a point of a neighbouring row, channel or image. Tried w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.padding import windowed
 from refnet.bugs.segments import Segment, limit_of
+from refnet.graph import Node
 
 Array = npt.NDArray[Any]
 
@@ -45,21 +47,30 @@ def pad_flat_index(segment: Segment) -> Iterator[Change]:
     stands where zeros should.
     """
     for node in windowed(segment):
-        pad = node.attrs["pad"]
         size = segment.batch * int(np.prod(segment.sizes[node.inputs[0]]))
-        if segment.place not in ("", node.name) or not any(map(any, pad)) or size > _MOST:
+        if not segment.asks(node) or not any(map(any, node.attrs["pad"])) or size > _MOST:
             continue
-        (_, x), off = next(segment.values({node.inputs[0]})), limit_of(segment, node.inputs[0])
-        seen = [_read(x, pad, _PLANE, "both")]
-        for form, (layout, checked) in _WAYS.items():
-            wide = _read(x, pad, layout, checked)
-            if any(np.array_equal(wide, other) for other in seen):
-                continue
-            seen.append(wide)
-            border = f"{node.name}.border"
-            slack = np.broadcast_to(0.0, wide.shape) if off is None else _read(off, pad, layout, checked)
-            bare = replace(node, inputs=(border,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
-            yield Change(node.name, form, nodes={node.name: (bare,)}, given={border: Expected(wide, slack)}, fed=True)
+        border, read = f"{node.name}.border", cache(partial(_read_by, segment, node))
+        bare = replace(node, inputs=(border,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
+        for form, way in _WAYS.items():
+            if way[0] != _NHWC or segment.batch > 1:  # of one image these are what planes make
+                given = Deferred([border], partial(_bordered, node, read, way))
+                yield Change(node.name, form, nodes={node.name: (bare,)}, given=given, fed=True)
+
+
+def _read_by(segment: Segment, node: Node) -> tuple[Array, Array]:
+    """What a convolution reads, and how far rounding may have moved that."""
+    ((_, x),) = segment.values({node.inputs[0]})
+    return x, limit_of(segment, node.inputs[0])
+
+
+def _bordered(node: Node, read: Callable[[], tuple[Array, Array]], way: tuple[str, str]) -> dict[str, Expected]:
+    """The same with its border."""
+    x, off = read()
+    wide = _read(x, node.attrs["pad"], *way)
+    exact = off.strides == (0,) * off.ndim
+    slack = np.broadcast_to(off.flat[0], wide.shape) if exact else _read(off, node.attrs["pad"], *way)
+    return {f"{node.name}.border": Expected(wide, slack)}
 
 
 def _read(x: Array, pad: Any, layout: str, checked: str) -> Array:

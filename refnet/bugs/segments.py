@@ -6,7 +6,7 @@ What a bug makes of a segment is another segment, so that it can be run, bounded
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -28,6 +28,8 @@ __all__ = ["Grid", "Segment", "cut", "limit", "limit_of", "ported", "run"]
 
 Array = npt.NDArray[Any]
 _View = Callable[[Array], Array]
+
+_MANY = 8  # nodes, through which a bound still says something
 
 
 class Grid(NamedTuple):
@@ -58,7 +60,7 @@ class Segment:
     grids : by name, of tensors of integers that a port has: the numbers that they can hold
     decoded : what else somebody may make of that picture's file, by how, like `image`
     centred : whether the candidate's tensor is known up to a number for each image: logarithms of probabilities
-    place : the only node where changes are asked for, so that others need not be found; '' where all are
+    places : the nodes where changes are asked for, so that others need not be found; none where all are
     """
 
     graph: Graph
@@ -75,7 +77,7 @@ class Segment:
     grids: Mapping[str, Grid] = field(default_factory=dict)
     decoded: Mapping[str, Array] = field(default_factory=dict)
     centred: bool = False
-    place: str = ""
+    places: frozenset[str] = frozenset()
 
     @property
     def end(self) -> str:
@@ -102,6 +104,17 @@ class Segment:
         except GraphError:  # two bugs at once may leave shapes that nothing runs on
             pass
         return self.parts.sizes | {name: shape for name, shape in own.items() if name in self.parts.sizes}
+
+    def asked(self, names: Iterable[str]) -> Segment:
+        """The segment where changes are asked for at some nodes; what is known of it is kept."""
+        made = replace(self, places=frozenset(names))
+        known = ("sizes", "units", "result")
+        vars(made).update({each: value for each, value in vars(self).items() if each in known})
+        return made
+
+    def asks(self, node: Node) -> bool:
+        """Whether changes are asked for at a node."""
+        return not self.places or node.name in self.places
 
     def nodes(self, *ops: str) -> Iterator[Node]:
         """The nodes of some operations, in order."""
@@ -210,11 +223,14 @@ def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtyp
     return Bound.given(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
 
 
-def limit_of(segment: Segment, name: str) -> Array | None:
-    """How far rounding may have moved a tensor inside a segment; None of one that the port has."""
-    if name in segment.given:
-        return None
-    nodes = segment.graph.leading_to(name, starts=set(segment.given)).nodes
+def limit_of(segment: Segment, name: str) -> Array:
+    """How far rounding may have moved a tensor inside a segment: nowhere where the port has it.
+
+    Nor is it asked for behind many nodes, where a bound would say nothing.
+    """
+    nodes = () if name in segment.given else segment.graph.leading_to(name, starts=set(segment.given)).nodes
+    if not 0 < len(nodes) <= _MANY:
+        return np.broadcast_to(0.0, (segment.batch, *segment.sizes[name]))
     own = replace(segment, graph=Graph(segment.graph.recipe, nodes), candidate=None, view=None)
     precision = segment.precision or Precision.of("float32")
     return np.asarray(limit(own, precision).expected)

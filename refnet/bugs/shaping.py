@@ -109,7 +109,7 @@ def _reshaped(
     segment: Segment, node: Node, form: str, facts: Mapping[str, object], **attrs: object
 ) -> Iterator[Change]:
     """A node with other attributes, if it makes a map of another size and the rest of the segment goes on with that."""
-    if segment.place not in ("", node.name):
+    if not segment.asks(node):
         return
     nodes = with_attrs(node, **attrs)
     made = _resulting(segment, *nodes[node.name])

@@ -309,7 +309,7 @@ def act_early(segment: Segment) -> Iterator[Change]:
 def bn_image_stats(segment: Segment) -> Iterator[Change]:
     """statistics of each image by itself."""
     for node in segment.nodes("batch_norm"):
-        if segment.place not in ("", node.name):
+        if not segment.asks(node):
             continue
         gamma, beta = (segment.param(node, slot).astype(np.float64)[:, None, None] for slot in ("gamma", "beta"))
         for _, x in segment.values({node.inputs[0]}):

@@ -134,7 +134,7 @@ def changed_at(
         return _fed_on(bug, segment, form, found, dtype)
     changed, done = segment, list[Change]()
     for node in found:
-        there = bug.changes(replace(changed, place=node))
+        there = bug.changes(changed.asked([node]))
         here = (each for each in there if (each.form, each.node) == (form, node))
         if (change := next(here, None)) is not None:
             changed, done = changed.changed(change), [*done, change]

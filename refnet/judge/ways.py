@@ -127,7 +127,8 @@ class Ways:
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""
         for bug in bugs:
-            for change in bug.changes(self.segment):
+            segment = self.segment.asked(at) if at else self.segment
+            for change in bug.changes(segment):
                 if change.shape is None and (not at or change.node in at):
                     yield from self._at(bug, change)
                     self.budget.passed()
