@@ -1,7 +1,7 @@
 """Bugs of pixels in memory: rows that are longer there than a port takes them to be, and pixels of four bytes.
 
 What a port reads in a gap, or behind the end, is black, or zero once pixels are normalised. A row of any length is
-solved for from the first rows of the first layer's tensor.
+solved for from the first rows of the first layer's tensor. Both show in a port's own tensor alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def input_pitch(segment: Segment) -> Iterator[Change]:
             seen.add(gap)
             for form, by in (("tight", -gap), ("wide", gap)):
                 yield from fed(segment, f"{form} {aligned}", partial(_pitched, segment, by), bytes=aligned, gap=gap)
-    if C == 3:
+    if C == 3 and segment.candidate is not None:
         for form in ("four", "four first", "three"):
             yield from fed(segment, form, partial(_by_fours, segment, form))
     for gap in (each for each in _solved(segment) if abs(C * each) not in seen):
