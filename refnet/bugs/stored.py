@@ -144,7 +144,7 @@ def store_scale(segment: Segment) -> Iterator[Change]:
             facts = {"times": times, "tensor": segment.end, "other": name}
             nodes = {end.name: (whole, scaled)}
             yield Change(end.name, "stored as" if name else "stored", facts, nodes=nodes, lone=True)
-    for source, y in segment.given.items():
+    for source, y in segment.given.items() if end.op != "add" else ():  # whose sides are told by `joins`
         if (grid := segment.grids.get(source)) is None:
             continue
         others = {name: each.step / grid.step for name, each in segment.grids.items() if name != source}

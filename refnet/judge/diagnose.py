@@ -231,11 +231,10 @@ class Diagnosis:
         yield self._close([*ways.ends(("pictures",))])
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
-        first += [*ways.everywhere(FREQUENT)]
-        yield self._everywhere(ways, first)
+        yield self._everywhere(ways, first := [*first, *ways.everywhere(FREQUENT)])
         yield self._foremost(ways)
         yield self._close([*ways.singles(LATE, at=last)])
-        first += [*ways.everywhere([bug for bug in EXACT if bug not in FREQUENT]), *ways.solved(KNOBS[0])]
+        first += [*ways.everywhere(bug for bug in EXACT if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)

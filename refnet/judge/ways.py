@@ -43,9 +43,7 @@ _VAGUE = 0.3
 _POINTS = 2048  # elements by which effects are told apart
 _STEPS, _NEARBY = 6, 0.1  # of solving for a number; from one of a grid, which is near, by that share of it
 _ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
-_TOGETHER = (
-    1 << 18
-)  # numbers of inputs that are run together at most: of larger ones no two are quicker than one by one
+_TOGETHER = 1 << 18  # numbers of inputs that are run together: of larger ones no two are quicker than one by one
 _SLOW = 4  # times as many elements as the segment has: what makes more in a long one is looked at late
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
