@@ -42,6 +42,7 @@ from refnet.bugs import (
     pipelines,
     pitch,
     precision,
+    raster,
     rules,
     sampling,
     shaping,
@@ -57,7 +58,7 @@ from refnet.bugs.segments import Segment
 
 __all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 
-_INPUTS = (inputs, decoding, pitch, pictures, pipelines, solved)
+_INPUTS = (inputs, raster, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights)

@@ -1,4 +1,4 @@
-"""Bugs of the bytes that pixels are: of which sign, how many bits, in which colour space, in rows of which length.
+"""Bugs of the bytes that pixels are: of which sign, how many bits, in which colour space.
 
 They show on whole pixels of 0 to 255 alone; what a colour space does also on others.
 """
@@ -13,18 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
-from refnet.bugs.pixels import column, fed, pixels_of
+from refnet.bugs.pixels import bytes_of, column, fed, pixels_of
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
-from refnet.readings.carried import gamma
-from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
-
-# Of a pixel, what float32 leaves of a whole one: three roundings, of terms that are as large as it and twice the mean
-# together (`pixels.fed`), none of which is more than 256.
-_NEAR = gamma(3, FLOATS["float32"].u) * 3 * 256
 
 
 def input_bytes(segment: Segment) -> Iterator[Change]:
@@ -37,23 +31,14 @@ def input_bytes(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None or segment.given[SOURCE].shape[1] != 3:
         return
-    if _as_bytes(segment, own) is None:
+    if bytes_of(segment.given[SOURCE], own) is None:
         return
     for form, rule in _OF_BYTES.items():
         yield from fed(segment, form, partial(_read_as, segment, rule, own))
 
 
-def _as_bytes(segment: Segment, own: Preprocessing) -> Array | None:
-    """The pixels of the input; None where they are no bytes."""
-    pixels = pixels_of(segment, own)
-    whole = np.rint(pixels)
-    if np.abs(pixels - whole).max(initial=0.0) > _NEAR or whole.min(initial=0.0) < 0 or whole.max(initial=0.0) > 255:
-        return None
-    return whole
-
-
 def _read_as(segment: Segment, rule: Callable[[Array, Preprocessing], Array], own: Preprocessing) -> Array:
-    pixels = _as_bytes(segment, own)
+    pixels = bytes_of(segment.given[SOURCE], own)
     assert pixels is not None
     return rule(pixels, own)
 
@@ -148,7 +133,7 @@ def input_video(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None or segment.given[SOURCE].shape[1] != 3:
         return
-    whole = _as_bytes(segment, own) is not None
+    whole = bytes_of(segment.given[SOURCE], own) is not None
     for form in _VIDEO:
         made = partial(_of_video, segment, form, own, whole=whole)
         yield from fed(segment, form, made, _LEVELS if whole else 0.0)

@@ -215,19 +215,6 @@ def _without_colours(segment: Segment, grey: Callable[[Array], Array], own: Prep
     return _normalised(np.repeat(grey(pixels_of(segment, own)), len(GREY), axis=1) / own.scale, own)
 
 
-def input_order(segment: Segment) -> Iterator[Change]:
-    """an input's axes in another order than its shape says.
-
-    Bytes of (H, W, C) under a shape of (C, H, W), or the reverse: reshaped where it should be transposed.
-    """
-    readers = [node.op for node in segment.graph.nodes if SOURCE in node.inputs]
-    if SOURCE in segment.given and "flatten" not in readers:  # there it is a bug of its own
-        x = segment.given[SOURCE]
-        N, C, H, W = x.shape
-        yield Change(SOURCE, "HWC", given={SOURCE: x.transpose(0, 2, 3, 1).reshape(N, C, H, W)})
-        yield Change(SOURCE, "CHW", given={SOURCE: x.reshape(N, H, W, C).transpose(0, 3, 1, 2)})
-
-
 _COARSER: Mapping[str, Callable[[Array], Array]] = {
     "rounded": np.rint,
     "truncated": lambda pixels: np.floor(pixels + 1e-3),
@@ -365,11 +352,3 @@ def input_turned(segment: Segment) -> Iterator[Change]:
             turned |= {"90": np.rot90(x, 1, (2, 3)), "270": np.rot90(x, 3, (2, 3))}
         for form, y in turned.items():
             yield Change(SOURCE, form, given={SOURCE: y})
-
-
-def input_hw(segment: Segment) -> Iterator[Change]:
-    """height and width exchanged."""
-    if SOURCE in segment.given:
-        x = segment.given[SOURCE]
-        N, C, H, W = x.shape
-        yield Change(SOURCE, given={SOURCE: x.reshape(N, C, W, H).transpose(0, 1, 3, 2)})

@@ -65,7 +65,7 @@ def input_resample(segment: Segment) -> Iterator[Change]:
             x = prepare(segment.image, rule, size_of(segment), made and made.resize)
         except RequestError:  # a picture of a few pixels
             continue
-        levels = made.levels if made else 0.0
+        levels = made.room(segment.image.shape[:2]) if made else 0.0
         facts = {"kernel": kernel, "join": bool(kernel and cut), "cut": cut}
         form = f"{kernel} {cut}".strip()
         yield from fed(segment, form, x.astype(np.float64), levels, **facts)
@@ -114,7 +114,7 @@ def input_placed(segment: Segment) -> Iterator[Change]:
     for bars, corner, kernel in itertools.product(_BARS, (False, True), _BOXED):
         boxed = partial(_boxed, own, _BARS[bars], corner, kernel_of(own, kernel))
         form = " ".join(filter(None, (bars, "corner" if corner else "", kernel)))
-        levels = KERNELS[kernel].levels if kernel else 0.0
+        levels = KERNELS[kernel].room(image.shape[:2]) if kernel else 0.0
         yield from fed(segment, form, partial(prepare, image, whole, size, boxed), levels)
     squared = _cut_first(image, size)
     if own.resize is not None and squared.shape != image.shape:

@@ -47,7 +47,7 @@ def input_pipeline(segment: Segment) -> Iterator[Change]:
         if (kernel or cut) and (reverse or name != "own"):
             form = " ".join(filter(None, (kernel, cut, "bgr" if reverse else "", name)))
             made = partial(_treated, segment.image, cuts[cut], own, size_of(segment), (kernel, name), reverse=reverse)
-            levels = KERNELS[kernel].levels if kernel else 0.0
+            levels = KERNELS[kernel].room(segment.image.shape[:2]) if kernel else 0.0
             facts = {"kernel": kernel, "join": bool(kernel and cut), "cut": cut, "colours": reverse, "rule": name}
             yield from fed(segment, form, made, levels, **facts)
 

@@ -1,7 +1,8 @@
 """Bugs of pixels in memory: rows that are longer there than a port takes them to be, and pixels of four bytes.
 
 What a port reads in a gap, or behind the end, is black, or zero once pixels are normalised. A row of any length is
-solved for from the first rows of the first layer's tensor. Both show in a port's own tensor alone.
+solved for from the first rows of the first layer's tensor, or of the port's own input, which shows what is in the gaps
+too. Both show in a port's own tensor alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
-from refnet.bugs.pixels import column, fed, pixels_of
+from refnet.bugs.pixels import column, fed, pixels_of, room
 from refnet.bugs.segments import Segment, run
 from refnet.graph import SOURCE
 from refnet.ops import ACTIVATIONS
@@ -26,6 +27,7 @@ _ALIGNED = (4, 8, 16, 32, 64)  # bytes: BMP and Windows' bitmaps, then what came
 _WHITE = 255.0
 _ROWS, _SEEN = 12, 4  # of an input and of the first layer's tensor, by which the length of its rows is solved for
 _AT_ONCE = 64  # inputs that are run together
+_LONGEST = 3  # rows: how much longer a row is looked for in the port's own input
 _NEAR = 0.05  # of the error in those rows: what rows of the right length leave less than
 
 
@@ -41,6 +43,10 @@ def input_pitch(segment: Segment) -> Iterator[Change]:
         return
     _, C, _, W = segment.given[SOURCE].shape
     seen: set[int] = set()
+    if segment.end not in segment.whole and segment.candidate is not None:  # the port's own input
+        for change in _shown(segment, segment.candidate):
+            seen.add(change.facts["gap"])
+            yield change
     for aligned in _ALIGNED:
         gap = -(C * W) % aligned
         if gap and gap not in seen:
@@ -50,19 +56,20 @@ def input_pitch(segment: Segment) -> Iterator[Change]:
     if C == 3 and segment.candidate is not None:
         for form in ("four", "four first", "three"):
             yield from fed(segment, form, partial(_by_fours, segment, form))
-    for gap in (each for each in _solved(segment) if abs(C * each) not in seen):
+    one = (-1, 1) if segment.candidate is not None else ()
+    for gap in (each for each in _solved(segment) or one if abs(C * each) not in seen):
         facts = {"found": W + abs(gap), "known": W}
         for fill in ("black", "zero"):
             made = partial(_pitched, segment, C * gap, black=fill == "black")
             yield from fed(segment, f"{'tight' if gap < 0 else 'wide'} pixels {fill}", made, **facts)
 
 
-def _solved(segment: Segment) -> Iterator[int]:
+def _solved(segment: Segment) -> tuple[int, ...]:
     """By how many pixels rows are longer than they are taken for (below 0), or shorter: what the first layer shows."""
     t, x, nodes = segment.candidate, segment.given[SOURCE], segment.graph.nodes
     by_rows = nodes[0].op == "conv2d" and all(node.op in ("batch_norm", *ACTIVATIONS) for node in nodes[1:])
     if t is None or not by_rows or t.shape != segment.result.shape or x.shape[2] <= _ROWS or t.shape[2] < 2 * _SEEN:
-        return
+        return ()
     seen = t[:1, :, :_SEEN].astype(np.float64)
     before = float(np.linalg.norm(seen - segment.result[:1, :, :_SEEN]))
     first, top = replace(segment, given={SOURCE: x[:1]}), x[:1, :, :_ROWS]
@@ -75,8 +82,7 @@ def _solved(segment: Segment) -> Iterator[int]:
         errors = (y[:, :, :_SEEN] - seen).reshape(len(some), -1)
         left |= dict(zip(some, map(float, np.linalg.norm(errors, axis=1)), strict=True))
     best = min(left, key=lambda gap: left[gap])
-    if left[best] < _NEAR * before:
-        yield best
+    return (best,) if left[best] < _NEAR * before else ()
 
 
 def _pixels(segment: Segment) -> Array:
@@ -121,3 +127,43 @@ def _by_fours(segment: Segment, form: str) -> Array:
         both = (full, pixels) if form == "four first" else (pixels, full)
         made = np.concatenate(both, axis=3).reshape(N, -1)[:, : H * W * C].reshape(pixels.shape)
     return _normalised(made.transpose(0, 3, 1, 2), segment)
+
+
+def _aslant(x: Array, by: int, behind: Array, *, planes: bool) -> Array:
+    """The same, with numbers of another image where there are none."""
+    lines, other = _lines(x, planes=planes), _lines(behind, planes=planes)
+    N, rows, row = lines.shape
+    if by < 0:  # rows with gaps, read without
+        flat = np.pad(lines, ((0, 0), (0, 0), (0, -by)), constant_values=np.nan).reshape(N, -1)[:, : rows * row]
+    else:
+        starts = (np.arange(rows)[:, None] * (row + by) + np.arange(row)).ravel()
+        flat = np.pad(lines.reshape(N, -1), ((0, 0), (0, 1)), constant_values=np.nan)
+        flat = flat[:, np.minimum(starts, rows * row)]
+    read = np.where(np.isnan(flat), other.reshape(N, -1), flat)
+    N, C, H, W = x.shape
+    return read.reshape(x.shape) if planes else read.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+
+
+def _lines(x: Array, *, planes: bool) -> Array:
+    """The rows of images as they lie in memory, (N, rows, numbers): of each colour, or of all colours together."""
+    N, C, H, W = x.shape
+    return x.reshape(N, C * H, W) if planes else x.transpose(0, 2, 3, 1).reshape(N, H, W * C)
+
+
+def _shown(segment: Segment, target: Array) -> Iterator[Change]:
+    """By as much as the second row lies away from where it should begin; what is in the gaps is not asked for."""
+    x, own = segment.given[SOURCE], segment.whole.recipe.preprocessing
+    if target.shape != x.shape or x.shape[2] < 2:
+        return
+    near = float(room(x, x, own).max())
+    for planes in (False, True):
+        right, seen = (_lines(y[:1].astype(np.float64), planes=planes)[0] for y in (x, target))
+        row = right.shape[1]
+        for form, sign, line, lying in (("tight", -1, right[1], seen), ("wide", 1, seen[1], right)):
+            flat = lying[: _LONGEST + 2].ravel()
+            windows = np.lib.stride_tricks.sliding_window_view(flat, row)[row + 1 :]
+            at = np.flatnonzero((np.abs(windows - line) <= near).all(axis=1)) + 1
+            if len(at):
+                gap = int(at[0])
+                made = _aslant(x.astype(np.float64), sign * gap, target.astype(np.float64), planes=planes)
+                yield from fed(segment, f"{form} shown{' planes' if planes else ''}", made, gap=gap)

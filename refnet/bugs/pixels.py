@@ -16,18 +16,35 @@ from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
+from refnet.readings.carried import gamma
 from refnet.readings.precision import FLOATS
 
-__all__ = ["column", "fed", "pixels_of"]
+__all__ = ["bytes_of", "column", "fed", "pixels_of", "room"]
 
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
+# Of a pixel, what float32 leaves of a whole one: three roundings, of terms that are as large as it and twice the mean
+# together (`fed`), none of which is more than 256.
+_NEAR = gamma(3, _U) * 3 * 256
 
 
 def pixels_of(segment: Segment, own: Preprocessing) -> Array:
     """The pixels that the input was made of, in float64, not rounded."""
-    return (segment.given[SOURCE].astype(np.float64) * column(own.std) + column(own.mean)) * own.scale
+    return _undone(segment.given[SOURCE], own)
+
+
+def _undone(x: Array, own: Preprocessing) -> Array:
+    return (x.astype(np.float64) * column(own.std) + column(own.mean)) * own.scale
+
+
+def bytes_of(x: Array, own: Preprocessing) -> Array | None:
+    """The pixels that an input was made of, whole; None where they are no bytes."""
+    pixels = _undone(x, own)
+    whole = np.rint(pixels)
+    if np.abs(pixels - whole).max(initial=0.0) > _NEAR or whole.min(initial=0.0) < 0 or whole.max(initial=0.0) > 255:
+        return None
+    return whole
 
 
 def column(figures: tuple[float, ...]) -> Array:
@@ -57,12 +74,16 @@ def _expected(segment: Segment, x: Array | Callable[[], Array], levels: float) -
 
 
 def _slack(segment: Segment, x: Array) -> Array:
-    """How far a port's own input may lie from one that was made from the reference's; see `fed`.
+    """How far a port's own input may lie from one that was made from the reference's; see `fed`."""
+    return room(x, segment.given[SOURCE], segment.whole.recipe.preprocessing)
+
+
+def room(x: Array, given: Array, own: Preprocessing | None) -> Array:
+    """How far a port's input may lie from one, x, that was made of the reference's, since both round in float32.
 
     The reference's rounds by 3 u (abs(x) + 2 t), t = mean / std, and what is made from it scales that alike; the port's
     own rounds as much again. The largest value stands for all.
     """
-    own, given = segment.whole.recipe.preprocessing, segment.given[SOURCE]
     t = 0.0 if own is None else max(abs(m / s) for m, s in zip(own.mean, own.std, strict=True))
     size = float(np.abs(given).max(initial=0.0))
     grown = float(np.abs(x).max(initial=0.0)) / size if size else 1.0

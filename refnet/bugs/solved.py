@@ -193,9 +193,8 @@ def _of_pixels(own: Preprocessing, scale: float, mean: Any, std: Any, order: sli
 
 def _listed(own: Preprocessing | None) -> Iterator[ColourMap]:
     """What is no finding, or another bug's: the same input, or one in reverse; another rule of the list."""
-    eye = np.eye(3)
-    yield ColourMap(eye, np.zeros(3))
-    yield ColourMap(eye[::-1], np.zeros(3))
+    for colours in itertools.permutations(range(3)):
+        yield ColourMap(np.eye(3)[list(colours)], np.zeros(3))
     for rule in RULES.values() if own is not None else ():
         for order in (slice(None), slice(None, None, -1)):
             yield _of_rule(own, rule, order)

@@ -27,10 +27,20 @@ class ResizeKernel(NamedTuple):
     resize : ((h, w, 3) pixels, (height, width)) -> (height, width, 3)
     levels : how far, in levels of a pixel, a library's own result may lie from it: one whole level where it is computed
         in fixed point and rounded to whole levels
+    places : whether it rounds where it reads, (p + 1/2) n / P - 1/2, to float32, and none of its results
     """
 
     resize: Callable[[Array, tuple[int, int]], Array]
     levels: float
+    places: bool = False
+
+    def room(self, sides: tuple[int, ...]) -> float:
+        """How far, in levels of a pixel, its result of a picture with such sides may lie from a library's own.
+
+        A place is a quotient, a product and a difference, each rounded: 3 u n at most, along both sides; and a pixel
+        away lies another one, by 255 levels at most.
+        """
+        return self.levels + (255 * 3 * 2.0**-24 * sum(sides) if self.places else 0.0)
 
 
 def _triangle(x: Array) -> Array:
@@ -141,10 +151,10 @@ KERNELS: Mapping[str, ResizeKernel] = {
     "opencv-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2, whole=True), 1.0),
     "opencv-area": ResizeKernel(_area, 1.0),
     "first-nearest": ResizeKernel(_first, 0.0),
-    "float-bilinear": ResizeKernel(_separable(_triangle, 1), 0.0),
-    "float-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2), 0.0),
-    "antialiased-bilinear": ResizeKernel(_separable(_triangle, 1, wide=True), 0.0),
-    "antialiased-bicubic": ResizeKernel(_separable(_cubic(-0.5), 2, wide=True), 0.0),
-    "corners-bilinear": ResizeKernel(_separable(_triangle, 1, corners=True), 0.0),
+    "float-bilinear": ResizeKernel(_separable(_triangle, 1), 0.0, places=True),
+    "float-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2), 0.0, places=True),
+    "antialiased-bilinear": ResizeKernel(_separable(_triangle, 1, wide=True), 0.0, places=True),
+    "antialiased-bicubic": ResizeKernel(_separable(_cubic(-0.5), 2, wide=True), 0.0, places=True),
+    "corners-bilinear": ResizeKernel(_separable(_triangle, 1, corners=True), 0.0, places=True),
     "box": ResizeKernel(_separable(_box, 0.5, wide=True, whole=True), 1.0),
 }

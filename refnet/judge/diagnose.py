@@ -26,6 +26,7 @@ from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
+from refnet.judge.starts import begun, begun_soon
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
 from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
@@ -236,6 +237,7 @@ class Diagnosis:
         yield self._close([*ways.singles(LATE, at=last)])
         first += [*ways.everywhere(bug for bug in EXACT if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
+        yield from map(self._close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
         yield self._one_by_one(ways, FREQUENT, RARER)
@@ -248,8 +250,7 @@ class Diagnosis:
         yield self._close(list(ways.singles(LOOSE)))
         first += [*ways.slow()]
         yield self._close(first)
-        for begun in ways.begun([*first, *kinds]):
-            yield self._close(begun)
+        yield from map(self._close, begun(ways, [*first, *kinds]))
         yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
 
     def _solved(self, ways: Ways, *, kinds: bool = False) -> Iterator[Way]:

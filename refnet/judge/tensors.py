@@ -18,6 +18,7 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
+from refnet.bugs.pixels import bytes_of, room
 from refnet.bugs.segments import Grid, Segment, cut
 from refnet.bugs.stored import manners_of
 from refnet.errors import GraphError
@@ -379,7 +380,11 @@ _FED = "input.fed"
 
 
 def _input_segment(reference: Reference, x: Array, parts: Parts) -> Segment:
-    """The candidate's own input as a tensor to be judged: it should be the golden one, as it is."""
-    same = identity(_FED, SOURCE, axes=4)
-    golden = {SOURCE: reference.golden(SOURCE)}
-    return Segment(Graph(reference.graph.recipe, (same,)), {}, golden, parts, {}, x)
+    """The candidate's own input as a tensor to be judged: it should be the golden one, as it is.
+
+    Where it is made of whole pixels, a port that makes it so itself rounds in its own order.
+    """
+    same, golden = identity(_FED, SOURCE, axes=4), reference.golden(SOURCE)
+    own = reference.graph.recipe.preprocessing
+    slack = {} if own is None or bytes_of(golden, own) is None else {SOURCE: room(golden, golden, own)}
+    return Segment(Graph(reference.graph.recipe, (same,)), {}, {SOURCE: golden}, parts, {}, x, slack=slack)

@@ -18,7 +18,7 @@ from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.curves import Curve, curved
 from refnet.bugs.knobs import Knob
 from refnet.bugs.segments import Segment
-from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
+from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, scopes
 from refnet.graph import SOURCE, Node
 from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
@@ -28,7 +28,7 @@ from refnet.judge.sketch import first_order
 from refnet.judge.verdicts import root_mean_square
 from refnet.judge.yardstick import is_coarse
 
-__all__ = ["EXACT", "LAST", "LOOSE", "Extent", "Way", "Ways", "closest"]
+__all__ = ["EXACT", "LAST", "LOOSE", "SHARE", "Extent", "Way", "Ways", "closest", "explained"]
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +36,7 @@ EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflo
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 
-_ENDS = ("ends", "inputs", "decoding", "pitch", "solved")  # rooms of the catalogue
+_ENDS = ("ends", "inputs", "raster", "decoding", "pitch", "solved")  # rooms of the catalogue
 # Of an error, what the right way leaves less than where a library rounds a few pixels in its own way. Tuned, on the
 # table in tests/judge/test_shares.py: the tenth between right kernels and wrong ones.
 _VAGUE = 0.3
@@ -47,7 +47,7 @@ _TOGETHER = 1 << 18  # numbers of inputs that are run together: of larger ones n
 _SLOW = 4  # times as many elements as the segment has: what makes more in a long one is looked at late
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
-_SHARE = 0.05
+SHARE = 0.05
 _FOREMOST = 128  # changes that are run before what is everywhere, since they could explain most of an error
 # Of the rms of an error, what may be left of it at each element. Tuned, on the table there: the smallest power of ten
 # that keeps nineteen of twenty.
@@ -156,18 +156,20 @@ class Ways:
     def everywhere(self, bugs: Iterable[Bug]) -> Iterator[Way]:
         """The same change at all of its places."""
         for bug in bugs:
-            for form, changes in self._placed(bug).items():
-                yield from self._in(bug, form, changes, {ALL: tuple(changes)} if len(changes) > 1 else {})
+            for form, changes in self.placed(bug).items():
+                yield from self.at_scopes(bug, form, changes, {ALL: tuple(changes)} if len(changes) > 1 else {})
 
     def of_kinds(self, bugs: Iterable[Bug], forms: Collection[str] | None = None) -> Iterator[Way]:
         """The same change at all of its places of a kind; of some forms alone, if they are given."""
         for bug in bugs:
-            for form, changes in self._placed(bug).items():
+            for form, changes in self.placed(bug).items():
                 if forms is None or form in forms:
                     found = scopes(self.segment.parts, tuple(changes))
-                    yield from self._in(bug, form, changes, {kind: of for kind, of in found.items() if kind != ALL})
+                    yield from self.at_scopes(
+                        bug, form, changes, {kind: of for kind, of in found.items() if kind != ALL}
+                    )
 
-    def _placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
+    def placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
         """The changes of a bug by form and place, made once."""
         key = bug.id, bug.rare
         if key not in self._by_place:
@@ -217,7 +219,7 @@ class Ways:
             for change in changes.values():
                 yield from self._at(BUGS["act-curve"], change)
             for form in {change.form for change in changes.values()} if len(changes) > 1 else ():
-                yield from self._in(BUGS["act-curve"], form, changes, {ALL: tuple(changes)})
+                yield from self.at_scopes(BUGS["act-curve"], form, changes, {ALL: tuple(changes)})
 
     def _number(self, knob: Knob, nodes: Sequence[Node]) -> float:
         """The number that leaves least of the error: each step goes as far as the effect of another one explains.
@@ -233,7 +235,7 @@ class Ways:
                 break
             slope, rest = there - here, self.target - here
             square = float((slope * slope).sum())
-            if not square > 0 or (not index and number == start and _share(rest.ravel(), slope.ravel()) < _SHARE):
+            if not square > 0 or (not index and number == start and explained(rest.ravel(), slope.ravel()) < SHARE):
                 break
             number += step * float((slope * rest).sum()) / square
             number = max(number, 0.0) if knob.grid else number
@@ -247,18 +249,6 @@ class Ways:
         made = {node.name: knob.nodes(node, number) for node in nodes}
         return self.segment.changed(Change(nodes[0].name, nodes=made))
 
-    def begun(self, whole: Iterable[Way]) -> Iterator[list[Way]]:
-        """The same change from one block on, or up to one, at all of its places or at those of a kind.
-
-        The likeliest first, by how much it explains at all of these; what is of one kind, together.
-        """
-        shares = {way.key: (_share(self.error, way.effect), way.extent.nodes) for way in whole if way.extent}
-        for (bug_id, form, _), (share, nodes) in sorted(shares.items(), key=lambda item: -item[1][0]):
-            placed = self._placed(BUGS[bug_id]).get(form, {})
-            changes = {node: placed[node] for node in nodes if node in placed}
-            if share >= _SHARE and changes:
-                yield list(self._in(BUGS[bug_id], form, changes, runs_of(self.segment.parts, tuple(changes))))
-
     def on_top(self, first: Way, bugs: Iterable[Bug], is_open: Callable[[Segment], bool]) -> Iterator[Way]:
         """Every change at one place beside another one, if it can explain what that leaves; those that come closer.
 
@@ -271,7 +261,7 @@ class Ways:
         for bug in bugs:
             for change in bug.changes(changed):
                 effect = known.get((bug.id, change.form, change.node))
-                if change.shape is None and (effect is None or _share(rest, effect) >= _SHARE):
+                if change.shape is None and (effect is None or explained(rest, effect) >= SHARE):
                     both = changed.changed(change)
                     way = self._run(change.of(bug.id), None, both) if is_open(both) else None
                     if way is not None and way.residual < first.residual:
@@ -326,9 +316,10 @@ class Ways:
     def _at(self, bug: Bug, change: Change) -> Iterator[Way]:
         yield from self._kept(self._run(change.of(bug.id), None, self.segment.changed(change)))
 
-    def _in(
+    def at_scopes(
         self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
     ) -> Iterator[Way]:
+        """The same change at the places of each of some scopes."""
         self.budget.expect(len(found))
         for scope, nodes in found.items():
             done, changed = changed_at(bug, self.segment, form, {node: changes[node] for node in nodes})
@@ -390,7 +381,7 @@ def _elements(segment: Segment) -> int:
     return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)
 
 
-def _share(error: Array, effect: Array) -> float:
+def explained(error: Array, effect: Array) -> float:
     """How much of an error an effect could explain, whatever its size: the square of the cosine between them."""
     scale = float(error @ error) * float(effect @ effect)
     return float(error @ effect) ** 2 / scale if scale > 0 else 0.0

@@ -44,9 +44,10 @@ _FAR = 4.0
 # What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
 # that leaves out no mistake that shows.
 NEAR = 1e-2
-# Of an input's rms: as far lies a port's own from it where a library rounds pixels in its own way; which part of them
-# it moves by that, in runs that stand for a port's.
-_COARSE, _MOVED = 1e-3, (1 / 64, 1 / 8, 2 / 3)
+# Of an input's rms: farther lies a port's own from it where a library rounds pixels, or places of pixels, in its own
+# way, and nearer where only sums and products of pixels round; which part of them it moves by that, in runs that stand
+# for a port's.
+_COARSE, _MOVED = 1e-5, (1 / 64, 1 / 8, 2 / 3)
 _QUICK = ("fast", "lanes", "pairwise")
 # Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
 # many at least; and how much wider its bound may be in all of it, where BLAS sums in another order.

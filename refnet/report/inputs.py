@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -150,6 +151,19 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "four": "pixels of four bytes (red, green, blue, alpha) are read as of three",
         "four first": "pixels of four bytes (alpha, red, green, blue) are read as of three",
         "three": "pixels of three bytes are read as of four",
+        "tight shown": "rows that are {gap} numbers longer in memory are read without the rest: each lies aslant",
+        "wide shown": "rows are read as if they were {gap} numbers longer than they are: each lies aslant",
+        "tight shown planes": "rows of planes, {gap} numbers longer in memory, are read without the rest",
+        "wide shown planes": "rows of planes are read as if they were {gap} numbers longer than they are",
+    },
+    "input-planes": {
+        form: f"the colours are in the order {words}"
+        for form, words in (
+            ("RBG", "red, blue, green"),
+            ("GRB", "green, red, blue"),
+            ("GBR", "green, blue, red"),
+            ("BRG", "blue, red, green"),
+        )
     },
     "input-resize": {
         "half": "the image is resampled half a pixel away",
@@ -175,6 +189,11 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     "input-order": {
         "HWC": "the input's numbers lie in HWC order under a CHW shape: reshaped, not transposed",
         "CHW": "the input's numbers lie in CHW order under an HWC shape: reshaped, not transposed",
+    }
+    | {
+        f"{written} as {read}": "the input's numbers lie in {written} order and are read in {read} order"
+        for one, other in itertools.product(("CHW", "HWC"), ("CWH", "WHC", "HCW"))
+        for written, read in ((one, other), (other, one))
     },
     "input-quantised": {
         "rounded": "the resized pixels are rounded to whole numbers",

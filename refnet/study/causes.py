@@ -25,6 +25,7 @@ Arrays = tuple[npt.NDArray[np.generic], ...]
 # What is wrong with images, with their preprocessing, or with the precision of a runtime is no reader's mistake.
 _NOT_HERE = (
     "inputs",
+    "raster",
     "pictures",
     "solved",
     "ends",

@@ -415,6 +415,53 @@ def test_a_sheared_picture_is_said_by_the_length_of_its_rows(how, words):
     assert [cause_sentence(each) for each in diagnose(segment, FLOAT32)] == [words]
 
 
+ORDERS = {
+    "by columns": (
+        lambda x: x.transpose(0, 1, 3, 2).reshape(x.shape),
+        "the input's numbers lie in CWH order and are read in CHW order",
+    ),
+    "colours of a row": (
+        lambda x: x.transpose(0, 2, 1, 3).reshape(x.shape),
+        "the input's numbers lie in HCW order and are read in CHW order",
+    ),
+    "green first": (lambda x: x[:, [1, 2, 0]], "the colours are in the order green, blue, red"),
+    "a pixel more": (
+        lambda x: (
+            np.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)), constant_values=-9)
+            .transpose(0, 2, 3, 1)
+            .reshape(1, -1)[:, : x.size]
+            .reshape(1, *SIZE, 3)
+            .transpose(0, 3, 1, 2)
+        ),
+        "rows that are 3 numbers longer in memory are read without the rest: each lies aslant",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_an_input_that_lies_in_another_order_is_said(case):
+    made, words = ORDERS[case]
+    ends = ("stem.conv",) if case != "a pixel more" else (SOURCE,)  # what lies in the gap, the input alone shows
+    assert said(V2, lambda p, x, own: made(x), ends)[0] == words
+
+
+def test_planes_that_are_five_numbers_wider_show_it_in_the_ports_own_input():
+    def wide(p, x, own):
+        flat = np.append(x.ravel(), np.zeros(5 * 3 * SIZE[0]))
+        return np.stack([flat[69 * row : 69 * row + 64] for row in range(144)]).reshape(x.shape)
+
+    assert said(V2, wide, (SOURCE,)) == ["rows of planes are read as if they were 5 numbers longer than they are"]
+
+
+def test_an_input_made_of_whole_pixels_may_round_in_another_order():
+    net, own = network(V2)
+    x = own.apply(pixels())
+    fed = (pixels() * np.float32(1 / 255) - column(*own.mean)) * (1 / column(*own.std))
+    assert 0 < np.abs(fed - x).max() < 1e-6
+    reference = Reference.of(net.graph, net.params, {SOURCE: x, **net.astype(np.float64).trace(x.astype(np.float64))})
+    assert judge_tensors(reference, {SOURCE: fed, **net.trace(fed)}).holds
+
+
 FILES = {
     "white": "the picture's transparency is blended with white, not dropped",
     "luma": "the picture is made grey before it is resized",
@@ -491,6 +538,29 @@ def test_the_kernel_of_another_library_is_said(name):
     assert found
     assert found[0].startswith("the picture is resized by")
     assert len(found) <= 2  # OpenCV's is the same kernel, rounded
+
+
+def test_a_kernel_of_floats_may_round_where_it_reads():
+    """Places in float32, as PyTorch and TensorFlow compute them, from the end alone."""
+    net, own = network(V2, (64, 64))
+    x = prepare(picture(), own, (64, 64))
+
+    def places(pixels, shape):
+        made = pixels.astype(np.float32)
+        for axis in (1, 0):
+            n, p = made.shape[axis], shape[axis]
+            at = np.maximum((np.arange(p, dtype=np.float32) + 0.5) * np.float32(n / p) - np.float32(0.5), 0)
+            first = at.astype(int)
+            share = (at - first).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+            made = made.take(first, axis) * (1 - share) + made.take(np.minimum(first + 1, n - 1), axis) * share
+        return made
+
+    end = net.trace(prepare(picture(), own, (64, 64), places))["head.flatten"]
+    reference = replace(Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)}), image=picture())
+    found = judge_tensors(reference, {"head.flatten": end}, partial=True)
+    assert next(cause_sentence(cause) for cause in found.causes["head.flatten"]).startswith(
+        "the picture is resized by a bilinear kernel without antialiasing"
+    )
 
 
 def test_without_the_picture_nothing_is_resized():

@@ -14,7 +14,8 @@ from refnet.bugs.segments import cut, run
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE
 from refnet.judge.budget import SearchBudget
-from refnet.judge.ways import Ways
+from refnet.judge.starts import begun, begun_soon
+from refnet.judge.ways import EXACT, Ways
 from refnet.pack.vendors import by_vendor
 from refnet.report.comparison import cause_sentence, comparison_document, feature_sentence
 
@@ -147,7 +148,23 @@ def test_a_mistake_in_layers_of_a_kind_from_a_block_on_is_run():
     y = changed("relu6-relu", "relu", *nodes)
     segment = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X, GRAPH.output: y})
     ways = Ways(segment, SearchBudget(), long=True)
-    begun = [way for each in ways.begun(list(ways.of_kinds([BUGS["relu6-relu"]]))) for way in each]
-    best = min(begun, key=lambda way: way.residual)
+    made = [way for each in begun(ways, list(ways.of_kinds([BUGS["relu6-relu"]]))) for way in each]
+    best = min(made, key=lambda way: way.residual)
     assert best.extent.nodes == nodes
     assert best.residual < 1e-3 * ways.before
+
+
+def test_the_block_that_a_mistake_begins_at_is_searched_for_before_all_are_run():
+    """Of all mistakes that are everywhere, in fewer runs than there are blocks for each."""
+    acts = [node.name for node in GRAPH.nodes if node.op == "relu6"]
+    nodes = tuple(acts[acts.index("block10.expand.act") :])
+    y = changed("relu6-relu", "relu", *nodes)
+    segment = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X, GRAPH.output: y})
+    ways = Ways(segment, SearchBudget(), long=True)
+    whole = list(ways.everywhere(EXACT))
+    before = len(ways.looked)
+    made = [way for each in begun_soon(ways, whole) for way in each]
+    best = min(made, key=lambda way: way.residual)
+    assert (best.mistake.bug, best.extent.nodes) == ("relu6-relu", nodes)
+    assert best.residual < 1e-3 * ways.before
+    assert len(ways.looked) - before < 9 * len(made)

@@ -83,12 +83,12 @@ def begun(long):
         for nodes in found[:: max(len(found) // 4, 1)] if made is not None and len(changes) > 3 else ():
             y = long.run(changed_at(bug, long.segment, form, {node: changes[node] for node in nodes})[1])
             if y is not None:
-                yield ways._share((y - long.honest).ravel(), (made - long.honest).ravel())
+                yield ways.explained((y - long.honest).ravel(), (made - long.honest).ravel())
 
 
 def test_a_part_of_an_error_that_is_looked_at_explains_some_of_it():
     shares = np.array([share for family in ("V1", "V3 Small") for share in begun(Long(family))])
-    assert (shares >= ways._SHARE).mean() >= 0.9 > (shares >= 2 * ways._SHARE).mean()
+    assert (shares >= ways.SHARE).mean() >= 0.9 > (shares >= 2 * ways.SHARE).mean()
 
 
 def planes(long, count):

@@ -1,0 +1,87 @@
+"""Mistakes that begin at a block, or end at one: a port that was changed from there on, or that was mended that far."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from refnet.bugs.catalogue import BUGS, Bug
+from refnet.bugs.changes import Change
+from refnet.bugs.systematic import Scope, runs_of
+from refnet.judge.ways import SHARE, Way, Ways, explained
+
+__all__ = ["begun", "begun_soon"]
+
+# Of how many mistakes the block is looked for early: of those that move enough when they are all over, and of those
+# that do not move far too much either. From one block on a mistake moves less, in most cases not much less.
+_SOON, _LEAST, _MOST = 20, 0.3, 30.0
+
+
+def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
+    """The same change from one block on, or up to one, at all of its places or at those of a kind.
+
+    The likeliest first, by how much it explains at all of these; what is of one kind, together.
+    """
+    for bug, form, changes in _likely(ways, whole):
+        yield list(ways.at_scopes(BUGS[bug], form, changes, runs_of(ways.segment.parts, tuple(changes))))
+
+
+def begun_soon(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
+    """The same from one block on, of the likeliest few, by a search: the nearer a block, the less is left of the error.
+
+    That is so where what the layers move adds up; else `begun` still finds it.
+    """
+    size = float(np.linalg.norm(ways.error))
+    moved = [(way, float(np.linalg.norm(way.effect)) / size) for way in whole if size]
+    kinds = [[way for way, share in moved if _LEAST <= share <= most] for most in (math.inf, _MOST)]
+    both = itertools.chain(*(itertools.islice(_likely(ways, kind), _SOON) for kind in kinds))
+    for bug, form, changes in {(each[0], each[1], len(each[2])): each for each in both}.values():
+        runs = runs_of(ways.segment.parts, tuple(changes))
+        starts = [(scope, nodes) for scope, nodes in runs.items() if scope.kind == "from"]
+        if starts:
+            yield _lowest(len(starts), partial(_begun_at, ways, BUGS[bug], form, changes, starts))
+
+
+def _begun_at(
+    ways: Ways,
+    bug: Bug,
+    form: str,
+    changes: Mapping[str, Change],
+    starts: Sequence[tuple[Scope, tuple[str, ...]]],
+    index: int,
+) -> list[Way]:
+    return list(ways.at_scopes(bug, form, changes, dict([starts[index]])))
+
+
+def _likely(ways: Ways, whole: Iterable[Way]) -> Iterator[tuple[str, str, Mapping[str, Change]]]:
+    """Changes at many places that could explain a part of the error, the likeliest first: bug, form, and by place."""
+    shares = {way.key: (explained(ways.error, way.effect), way.extent.nodes) for way in whole if way.extent}
+    for (bug_id, form, _), (share, nodes) in sorted(shares.items(), key=lambda item: -item[1][0]):
+        placed = ways.placed(BUGS[bug_id]).get(form, {})
+        changes = {node: placed[node] for node in nodes if node in placed}
+        if share >= SHARE and changes:
+            yield bug_id, form, changes
+
+
+def _lowest(count: int, ways_at: Callable[[int], list[Way]]) -> list[Way]:
+    """The ways at that of so many indices where least is left, if what is left falls and then rises."""
+    found: dict[int, list[Way]] = {}
+
+    def left(index: int) -> float:
+        if index not in found:
+            found[index] = ways_at(index)
+        return min((way.residual for way in found[index]), default=math.inf)
+
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high) // 2
+        if left(middle) <= left(middle + 1):
+            high = middle
+        else:
+            low = middle + 1
+    left(low)
+    return found[low]
