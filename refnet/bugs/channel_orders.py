@@ -7,6 +7,7 @@ activation no channel is like the one that it was.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change, Deferred
+from refnet.bugs.regions import copies, lines_off
 from refnet.bugs.segments import Segment
+from refnet.bugs.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
 
@@ -47,6 +50,29 @@ def channel_rule(segment: Segment) -> Iterator[Change]:
                 words = " ".join([kinds, form, *map(str, facts.values())])
                 rule = (form, *facts.items())
                 yield Change(part[0].name, words, {"arrays": kinds, "by_rule": rule}, params=params)
+
+
+def lanes_repeated(segment: Segment) -> Iterator[Change]:
+    """channels of a convolution's sums that are copies of those beside them.
+
+    A loop over lanes writes one of them twice, before batch norm and activation tell both apart again.
+    """
+    target, off = segment.candidate, next(masks_off(segment), None)
+    conv = next((node for node in segment.graph.nodes if node.op in CONVOLUTIONS), None)
+    if target is None or off is None or conv is None or conv.name == segment.end:
+        return
+    lines, K = lines_off(off, 1), target.shape[1]
+    step = int(np.gcd.reduce(np.diff(lines))) if len(lines) > 1 else 1
+    if step < 2 or conv.params["w"][0] != K or 2 * len(lines) < len(range(int(lines[0]), K, step)):
+        return  # some may be zeros behind an activation
+    for by in (1, -1):
+        order, facts = copies(np.arange(int(lines[0]) % step, K, step), K, by)
+        bare = replace(conv, name=f"{conv.name}.bare")
+        params = {f"{bare.name}.{slot}": segment.param(conv, slot) for slot in conv.params}
+        chosen = Node(conv.name, "pointwise_conv2d", (bare.name,), {"w": (K, K)})
+        params[f"{conv.name}.w"] = np.eye(K)[order]
+        form = "before" if by > 0 else "behind"
+        yield Change(conv.name, form, facts, nodes={conv.name: (bare, chosen)}, params=params, fed=True)
 
 
 def _parts(nodes: list[Node]) -> Iterator[tuple[Node, ...]]:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
-from refnet.bugs.regions import Region
+from refnet.bugs.regions import AXES, Region, copies, lines_off
 from refnet.bugs.segments import Segment
-from refnet.bugs.stored import parts_off, written
+from refnet.bugs.stored import masks_off, parts_off, written
 
 __all__ = ["left_over"]
 
@@ -41,12 +41,16 @@ _SIDES = (
 def left_over(segment: Segment) -> Iterator[Change]:
     """a part that holds what memory held before.
 
-    That of another tensor of the same shape, or numbers that are nothing like those that belong there.
+    That of another tensor of the same shape, lines of its own once more, or numbers that are nothing like those that
+    belong there.
 
     Source: https://github.com/ARM-software/CMSIS_5/issues/1168
     """
     target = segment.candidate
     if target is None:
+        return
+    for change in _repeated(segment, target):
+        yield change
         return
     for region in parts_off(segment):
         found = _left(segment, target, region)
@@ -55,6 +59,19 @@ def left_over(segment: Segment) -> Iterator[Change]:
             view = partial(written, mask=region.mask, held=target)
             yield Change(segment.end, f"{region.form} {form}", {**region.facts, **facts}, view=view, lone=True)
             return
+
+
+def _repeated(segment: Segment, target: Array) -> Iterator[Change]:
+    """Lines that are copies of others of the same tensor: of lanes that were not moved on, of a neighbour's border."""
+    for off in masks_off(segment):
+        for axis, name in enumerate(AXES[: off.ndim]):
+            lines = lines_off(off, axis)
+            for by in (1, -1, 2, -2, 3, -3, 4, -4, 8, -8) if 0 < len(lines) < target.shape[axis] else ():
+                order, facts = copies(lines, target.shape[axis], by)
+                held = target.take(lines, axis)
+                if np.ptp(held) and np.array_equal(held, target.take(order[lines], axis)):
+                    form = f"{name} {'before' if by > 0 else 'behind'}"
+                    yield Change(segment.end, form, facts, view=partial(np.take, indices=order, axis=axis), lone=True)
 
 
 def _left(segment: Segment, target: Array, region: Region) -> tuple[str, dict[str, str]] | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AXES", "Region", "lines_off", "regions"]
+__all__ = ["AXES", "Region", "copies", "lines_off", "regions"]
 
 Array = npt.NDArray[Any]
 
@@ -53,6 +53,15 @@ def regions(off: npt.NDArray[np.bool_]) -> Iterator[Region]:
 def lines_off(off: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.intp]:
     """The places along an axis at which anything is off."""
     return np.flatnonzero(off.any(axis=tuple(each for each in range(off.ndim) if each != axis)))
+
+
+def copies(lines: npt.NDArray[np.intp], of: int, by: int) -> tuple[npt.NDArray[np.intp], dict[str, int]]:
+    """The line whose numbers each line holds, some being copies of those beside them, and which those are."""
+    order = np.arange(of)
+    for line in lines[:: 1 if by > 0 else -1]:  # of copies of copies the first is told
+        order[line] = order[line - by] if 0 <= line - by < of else line
+    step = int(np.gcd.reduce(np.diff(lines))) if len(lines) > 1 else 1
+    return order, {"start": int(lines[0]), "count": len(lines), "of": of, "by": abs(by), "step": step}
 
 
 def _every(off: npt.NDArray[np.bool_]) -> Iterator[Region]:

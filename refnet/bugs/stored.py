@@ -21,7 +21,16 @@ from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.precision import Precision
 
-__all__ = ["manners_of", "never_written", "parts_off", "store_rounding", "store_scale", "written", "zero_point"]
+__all__ = [
+    "manners_of",
+    "masks_off",
+    "never_written",
+    "parts_off",
+    "store_rounding",
+    "store_scale",
+    "written",
+    "zero_point",
+]
 
 Array = npt.NDArray[Any]
 
@@ -59,7 +68,7 @@ def never_written(segment: Segment) -> Iterator[Change]:
 
 def parts_off(segment: Segment) -> Iterator[Region]:
     """The parts that may be off."""
-    for off in _off_by_far(segment):
+    for off in masks_off(segment):
         yield from regions(off)
 
 
@@ -187,7 +196,7 @@ def _misread(grid: Grid) -> Iterator[int]:
     yield from dict.fromkeys(steps for steps in known if steps)
 
 
-def _off_by_far(segment: Segment) -> Iterator[npt.NDArray[np.bool_]]:
+def masks_off(segment: Segment) -> Iterator[npt.NDArray[np.bool_]]:
     """Where a port's tensor is off by more than rounding, as in float32 and as in any format.
 
     Nothing where shapes differ, or so few elements are there that they tell nothing.

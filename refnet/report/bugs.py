@@ -69,6 +69,10 @@ _PORT: _Words = {
         "held": "{moved} of {of} channels hold other ones, channel {one} that of {other} first",
     },
     "channel-rule": "{arrays}",
+    "lanes-repeated": {
+        side: "channels of its sums, from number {start} on in steps of {step}, are copies of those " + side + " them"
+        for side in ("before", "behind")
+    },
     "weights-elsewhere": "it has the {arrays} of {layer}",
     "channels-last": "the tensor is right but lies in NHWC order under an NCHW shape",
     "stride-place": "the stride {stride} is taken before this layer, not in it",

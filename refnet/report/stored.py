@@ -36,7 +36,12 @@ def _words(held: Mapping[str, str]) -> dict[str, str]:
 
 # In words, by bug and form; 'beyond' where a pattern tells what the parts have in common.
 STORED: Mapping[str, str | Mapping[str, str]] = {
-    "left-over": _words(_LEFT),
+    "left-over": _words(_LEFT)
+    | {
+        f"{axis} {side}": f"{{count}} of {{of}} {axis}, from number {{start}} on in steps of {{step}}, are copies of "
+        f"those {{by}} {side} them"
+        for axis, side in itertools.product(AXES, ("before", "behind"))
+    },
     "never-written": _words(_HELD)
     | {f"beyond {axis}": f"the {axis} beyond the last multiple of {{multiple}} are never written" for axis in AXES},
     "store-rounding": {
