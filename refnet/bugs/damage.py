@@ -101,6 +101,40 @@ def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
         yield made_so(unit, "all", made, least=float(factor.min()), most=float(factor.max()))
 
 
+def inputs_scaled(unit: UnitArrays) -> Iterator[Change]:
+    """a factor for each input channel."""
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if not comparable(unit) or copy.ndim < 2 or unit.op == "depthwise_conv2d" or copy[:, 0].size <= _FEW:
+        return
+    columns, own = (np.moveaxis(each, 1, 0).reshape(copy.shape[1], -1) for each in (copy, wanted.value))
+    square = (own**2).sum(axis=1)
+    factor = (columns * own).sum(axis=1) / np.where(square > 0, square, 1.0)
+    if not factor[square > 0].all() or copy.shape[1] < 2:
+        return
+    spread = np.abs(factor).reshape(1, -1, *(1,) * (copy.ndim - 2))
+    value = factor.reshape(spread.shape) * wanted.value
+    made = Expected(value, spread * wanted.slack + 3 * _U * np.abs(value))
+    if len(factor) <= _FEW:
+        yield made_so(unit, "few", made, factors=tuple(float(each) for each in factor))
+    else:
+        yield made_so(unit, "all", made, least=float(factor.min()), most=float(factor.max()))
+
+
+def weights_affine(unit: UnitArrays) -> Iterator[Change]:
+    """a factor and a constant added."""
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if not comparable(unit) or copy.size <= 2 * _FEW or not np.ptp(wanted.value):
+        return
+    x, y = wanted.value.ravel(), copy.ravel()
+    centred = x - x.mean()
+    factor = float(centred @ y) / float(centred @ centred)
+    constant = float(y.mean()) - factor * float(x.mean())
+    if factor and constant:
+        value = factor * wanted.value + constant
+        slack = abs(factor) * wanted.slack + 6 * _U * (np.abs(factor * wanted.value) + abs(constant))
+        yield made_so(unit, "", Expected(value, slack), factor=factor, constant=constant)
+
+
 def weights_offset(unit: UnitArrays) -> Iterator[Change]:
     """a constant added."""
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]

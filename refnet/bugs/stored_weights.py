@@ -19,13 +19,15 @@ from refnet.bugs.precision import grid_steps
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
-__all__ = ["bytes_misread", "weights_stepped"]
+__all__ = ["bytes_misread", "grids", "variance_form", "weights_stepped"]
 
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
 _MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
 _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+_FORM = 6  # roundings of a form of the variance
+_MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
 _LEAST = 4  # levels beside each other that show a step
 
 
@@ -51,7 +53,7 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if unit.slot != "w" or not comparable(unit) or copy.ndim < 2:
         return
-    for per, bits, step in _grids(copy):
+    for per, bits, step in grids(copy):
         axes = tuple(range(1, copy.ndim)) if per == "channel" else None
         low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
         value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
@@ -59,9 +61,41 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
         cut = np.abs(copy) <= np.abs(value)
         toward = Expected(np.where(cut, value, np.inf), wanted.slack + 2 * half)
         yield made_so(unit, f"{per} cut", toward, bits=bits)
+    for form, (fraction, least, most) in _MINIFLOATS.items():
+        if np.all(np.abs(copy) <= most) and _is_whole(copy / _spacing(copy, fraction, least), 1.0):
+            value = np.clip(wanted.value, -most, most)
+            yield made_so(unit, form, Expected(value, wanted.slack + _spacing(value, fraction, least) / 2))
 
 
-def _grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
+def _spacing(values: Array, fraction: int, least: int) -> Array:
+    """The distance of neighbours in a short float format, by bits of fraction and the least exponent."""
+    _, exponent = np.frexp(values)
+    made: Array = np.ldexp(1.0, np.maximum(exponent - 1, least) - fraction)
+    return made
+
+
+def variance_form(unit: UnitArrays) -> Iterator[Change]:
+    """another form of the variance.
+
+    Its root, its inverse, or the inverse of its root, with eps in it or without.
+    """
+    if unit.slot != "var" or not comparable(unit):
+        return
+    v = unit["var"]
+    for form, value in (
+        ("deviation", np.sqrt(v)),
+        ("deviation with eps", np.sqrt(v + unit.eps)),
+        ("inverse deviation", 1 / np.sqrt(v + unit.eps)),
+        ("inverse deviation without eps", 1 / np.sqrt(v)),
+        ("inverse", 1 / v),
+        ("inverse with eps", 1 / (v + unit.eps)),
+        ("with eps", v + unit.eps),
+        ("square", v * v),
+    ):
+        yield made_so(unit, form, Expected(value, _FORM * _U * np.abs(value)))
+
+
+def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
     """The grids of few bits on which all values lie: per 'tensor' or 'channel', how many bits, and the steps."""
     levels = np.unique(copy)
     gaps = np.diff(levels)

@@ -86,7 +86,22 @@ FILE_WORDS: _Words = {
         "few": "{channels} of {of} are scaled, by {factors}",
         "all": "every channel is scaled, by {least:.4g} to {most:.4g}",
     },
+    "inputs-scaled": {
+        "few": "the input channels are scaled, by {factors}",
+        "all": "every input channel is scaled, by {least:.4g} to {most:.4g}",
+    },
+    "variance-form": {
+        "deviation": "it is the root of the variance",
+        "deviation with eps": "it is the root of the variance and eps",
+        "inverse deviation": "it is 1 over the root of the variance and eps",
+        "inverse deviation without eps": "it is 1 over the root of the variance",
+        "inverse": "it is 1 over the variance",
+        "inverse with eps": "it is 1 over the variance and eps",
+        "with eps": "eps is in it already",
+        "square": "it is the square of the variance",
+    },
     "weights-offset": "{constant:.6g} is added to every element",
+    "weights-affine": "it is {factor} times what it should be, and {constant:.6g} is added",
     "weights-overflow": {
         "infinite": "beyond float16, {count} of {of} elements are infinite",
         "cut": f"beyond float16, {{count}} of {{of}} elements are cut off at {FLOATS['float16'].largest:g}",
@@ -120,7 +135,8 @@ FILE_WORDS: _Words = {
         f"{per} {how}": f"it is {done} to {{bits}} bits, with {steps}"
         for per, steps in (("tensor", "one step for all"), ("channel", "a step for each channel"))
         for how, done in (("nearest", "rounded"), ("cut", "cut off toward zero"))
-    },
+    }
+    | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
 }
 

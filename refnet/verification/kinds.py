@@ -76,8 +76,9 @@ _TABLE = (
     # Size
     Kind("sign", ("weights-negated",)),
     Kind("scaled", ("weights-scaled",)),
-    Kind("channel-scaled", ("channels-scaled",)),
-    Kind("offset", ("weights-offset",)),
+    Kind("channel-scaled", ("channels-scaled", "inputs-scaled")),
+    Kind("variance", ("variance-form",)),
+    Kind("offset", ("weights-offset", "weights-affine")),
     Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),
     Kind("flushed", ("weights-flushed",)),

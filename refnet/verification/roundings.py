@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected
 from refnet.bugs.precision import grid_steps
+from refnet.bugs.stored_weights import grids
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
@@ -21,6 +22,7 @@ __all__ = ["Rounding", "on_grid", "roundings"]
 
 Array = npt.NDArray[Any]
 
+_BITS = 8  # of a grid that is one of integers
 _PRODUCT = 3 * FLOATS["float32"].u  # scale times integer, in float32, of a scale that was itself divided and rounded
 
 
@@ -116,3 +118,6 @@ def _grids(copy: Array) -> Iterator[tuple[str, Array]]:
             if np.all(np.abs(q - np.rint(q)) <= levels * 2 * _PRODUCT):
                 yield per, np.broadcast_to(step * (1 + 2 * _PRODUCT * levels), copy.shape)
                 break
+    for per, bits, step in grids(copy):
+        if bits == _BITS:
+            yield per, np.broadcast_to(step * (1 + 2 * _PRODUCT * 2**bits), copy.shape)

@@ -158,6 +158,44 @@ PLAIN = {
         "damaged",
         "only the last 340 of 3456 elements are off, in the order of memory",
     ),
+    "float8": (
+        "v1",
+        "block4.project.w",
+        lambda w: np.rint(w / (step := np.exp2(np.maximum(np.floor(np.log2(np.abs(w))), -6) - 3))) * step,
+        "stepped",
+        "rounded to float8, e4m3",
+    ),
+    "deviations for variances": ("v1", "block4.project.bn.var", np.sqrt, "variance", "the root of the variance"),
+    "inverse deviations for variances": (
+        "v1",
+        "block4.project.bn.var",
+        lambda v: (1 / np.sqrt(v.astype(np.float64) + network("v1")[0]["block4.project.bn"].attrs["eps"])).astype(
+            v.dtype
+        ),
+        "variance",
+        "1 over the root of the variance and eps",
+    ),
+    "variances on the way from one": (
+        "v1",
+        "block4.project.bn.var",
+        lambda v: np.float32(1) + np.float32(0.25) * (v - np.float32(1)),
+        "offset",
+        "it is 1/4 times what it should be, and 0.75 is added",
+    ),
+    "deviations of the colours in the stem": (
+        "v2",
+        "stem.conv.w",
+        lambda w: w / np.float32([0.2, 0.25, 0.5])[:, None, None],
+        "channel-scaled",
+        "the input channels are scaled, by 5, 4, 2",
+    ),
+    "inputs equalised": (
+        "v1",
+        "block4.project.w",
+        lambda w: w * np.linspace(0.5, 2, w.shape[1], dtype=np.float32),
+        "channel-scaled",
+        "every input channel is scaled, by 0.5 to 2",
+    ),
     "variances exchanged": (
         "v2",
         "block2.expand.bn.var",
@@ -226,6 +264,10 @@ PLAIN = {
     ),
     "beyond bits": ("v2", "block11.project.w", lambda w: w * (1 + noise(w, 2e-4)), "coarse", "bits"),
 }
+
+
+def eps_of(family: str, name: str) -> float:
+    return network(family)[0][name].attrs["eps"]
 
 
 def noise(w: np.ndarray, size: float) -> np.ndarray:

@@ -318,6 +318,15 @@ def test_a_pattern_says_of_how_many_nodes():
     assert common(graph, faults("stem.conv.w", "head.conv.w", "head.logits.w")).of == weights
 
 
+def test_a_grid_of_eight_bits_about_a_zero_point_is_one_of_integers_and_one_of_four_is_not():
+    w = np.random.default_rng(6).uniform(-0.3, 0.9, (20, 30))
+    for bits, found in ((8, True), (4, False)):
+        step = np.ptp(w) / (2**bits - 1)
+        on_it = np.rint((w - w.min()) / step) * step - np.rint(-w.min() / step) * step
+        grids = [each for each in roundings(on_it) if each.form == "grid"]
+        assert any(dict(each.facts)["per"] == "tensor" for each in grids) is found
+
+
 def test_a_pattern_says_at_which_nodes_it_is():
     graph = network("v2")[0]
     depthwise = [f"{node.name}.w" for node in graph.nodes if node.op == "depthwise_conv2d"]
