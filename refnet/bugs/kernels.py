@@ -5,6 +5,7 @@ Tried where nothing else fits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
 from refnet.bugs.segments import Segment
+from refnet.judge.verdicts import root_mean_square
 from refnet.ops import WINDOWED
 
 Array = npt.NDArray[Any]
@@ -75,10 +77,10 @@ def _bits(segment: Segment, unit: UnitArrays) -> tuple[int, ...]:
     if t is None or segment.end not in ends or t.shape != segment.result.shape or not np.isfinite(t).all():
         return _BITS
     ((_, x),) = segment.values({unit.unit.conv.inputs[0]})
-    error = float(np.sqrt(np.mean(np.square(t.astype(np.float64) - segment.result))))
-    size = float(np.sqrt(np.mean(np.square(x)) * unit["w"][0].size))
+    error = root_mean_square(t.astype(np.float64) - segment.result)
+    size = root_mean_square(x) * math.sqrt(unit["w"][0].size)
     normed = unit.norm is not None and segment.end != unit.unit.conv.name
-    size *= float(np.sqrt(np.mean(np.square(unit.factor)))) if normed else 1.0
+    size *= root_mean_square(unit.factor) if normed else 1.0
     if not error or not size:
         return ()
     bits = round(-np.log2(error * np.sqrt(12) / size))

@@ -17,6 +17,7 @@ from refnet.bugs.changes import Change
 from refnet.bugs.regions import AXES, Region, copies, lines_off
 from refnet.bugs.segments import Segment
 from refnet.bugs.stored import masks_off, parts_off, written
+from refnet.judge.verdicts import root_mean_square
 
 __all__ = ["left_over"]
 
@@ -79,7 +80,7 @@ def _left(segment: Segment, target: Array, region: Region) -> tuple[str, dict[st
     values, own = target[region.mask].astype(np.float64), segment.result[region.mask]
     if len(values) < _ENOUGH or target.size - len(values) < _AROUND * target.size:
         return None
-    far = _FAR * float(np.sqrt(np.mean(np.square(own))))
+    far = _FAR * root_mean_square(own)
     if not np.mean(np.abs(values - own) > far) > _FILLED:
         return None
     for name, y in segment.available.items():

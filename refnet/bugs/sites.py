@@ -13,6 +13,7 @@ from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut, ported, run
 from refnet.graph import SOURCE, Graph
+from refnet.judge.verdicts import root_mean_square
 from refnet.readings.bounds import Bound
 
 __all__ = ["VISIBLE", "Site", "rms", "rms_moved", "segments", "sites", "styles", "visibility"]
@@ -159,5 +160,5 @@ def rms_moved(changed: Segment, honest: Array, dtype: npt.DTypeLike) -> float:
 def rms(moved: Array) -> float:
     """The root of the mean square; infinite where that is no number."""
     with np.errstate(all="ignore"):
-        size = float(np.sqrt(np.mean(np.square(moved), dtype=np.float64)))
+        size = root_mean_square(moved)
     return size if np.isfinite(size) else float("inf")

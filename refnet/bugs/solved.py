@@ -22,6 +22,7 @@ from refnet.bugs.inputs import GREY, RULES
 from refnet.bugs.pixels import fed
 from refnet.bugs.segments import Segment, run
 from refnet.graph import SOURCE, Graph
+from refnet.judge.verdicts import root_mean_square
 from refnet.networks.preprocessing import Preprocessing
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS
 
@@ -171,7 +172,7 @@ def _linear(segment: Segment) -> tuple[Segment, str] | None:
 
 def _before(act: str, y: Array) -> tuple[Array, Array]:
     """What went into an activation, and where its result tells that: away from where it bends or is flat."""
-    near = _CLEAR * float(np.sqrt(np.mean(y**2)))
+    near = _CLEAR * root_mean_square(y)
     if act == "":
         return y, np.ones(y.shape, bool)
     if act == "hard_swish":  # x (x + 3) / 6 below 3, x above it

@@ -21,6 +21,7 @@ from refnet.bugs.pixels import fed
 from refnet.bugs.segments import Segment
 from refnet.bugs.solved import ColourMap, SolvedMap, rules_in_use, said
 from refnet.graph import SOURCE
+from refnet.judge.verdicts import root_mean_square
 from refnet.judge.yardstick import NEAR
 from refnet.networks.preprocessing import Preprocessing
 
@@ -50,7 +51,7 @@ class _Fit(NamedTuple):
     @property
     def size(self) -> float:
         """Its rms."""
-        return float(np.sqrt(np.mean(self.rest**2)))
+        return root_mean_square(self.rest)
 
 
 def scaled_inputs(segment: Segment, left: Left, before: float) -> Iterator[Change]:
@@ -93,7 +94,7 @@ def _in_use(segment: Segment, own: Preprocessing, x: Array, left: Left, before: 
     """The rules of pixels that leave little of the error, that which leaves least first."""
     rules, found = list(rules_in_use(own)), []
     for (form, facts, made), rest in zip(rules, left([made.of(x) for *_, made in rules]), strict=True):
-        size = before if rest is None else float(np.sqrt(np.mean(rest**2)))
+        size = before if rest is None else root_mean_square(rest)
         if size < NEAR * before:
             found.append((size, form, facts, made))
     for _, form, facts, made in sorted(found, key=lambda each: each[0])[:_STARTS]:

@@ -27,7 +27,7 @@ from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.starts import begun, begun_soon
-from refnet.judge.verdicts import Judgement
+from refnet.judge.verdicts import Judgement, root_mean_square
 from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
 from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
@@ -39,7 +39,7 @@ __all__ = ["Cause", "Diagnosis", "diagnose"]
 _PAIRED, _FORMS = 14, 2
 # In a long segment, what share of the error two effects must explain together to be run as a pair. Tuned, on the table
 # in tests/judge/test_long.py: the largest tenth that keeps 19 of 20.
-_PLANE = 0.5
+_PLANE = 0.4
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
 _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
@@ -326,7 +326,7 @@ class Diagnosis:
             self.budget.check()
             made = limit(ways.changed(way), self.precision)
             if made.shape == target.shape and (np.abs(target - made.y) <= made.expected)[beyond].all():
-                share = float(np.sqrt(np.mean(np.square((target - made.y)[beyond]))) / max(made.rms, 1e-300))
+                share = root_mean_square((target - made.y)[beyond]) / max(made.rms, 1e-300)
                 if share <= 1:
                     facts = {**way.mistake.facts, PART: (part.kind, tuple(part.facts.items()))}
                     yield Cause((way.mistake._replace(facts=facts),), Judgement("rounding", rms=share))

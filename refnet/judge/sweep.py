@@ -23,6 +23,7 @@ from refnet.judge.budget import SearchBudget
 from refnet.judge.scorecard import FLOAT32, Subject
 from refnet.judge.spread import spread
 from refnet.judge.tensors import Judged, judge_tensors
+from refnet.judge.verdicts import root_mean_square
 from refnet.readings import fast
 
 __all__ = ["DUMPS", "SYSTEMATIC", "Sweep", "sweep"]
@@ -126,7 +127,7 @@ def _visible(subject: Subject, parts: Parts, candidate: dict[str, Array], apart:
         if y.shape[1:] != parts.sizes[name]:
             return True
         honest = limit(cut(parts, subject.net.params, name, have), FLOAT32)
-        if np.sqrt(np.mean(np.square(y - honest.y))) > VISIBLE * honest.rms:
+        if root_mean_square(y - honest.y) > VISIBLE * honest.rms:
             return True
     return False
 

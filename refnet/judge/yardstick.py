@@ -19,7 +19,7 @@ from refnet.bugs.segments import Segment, limit, run
 from refnet.graph import SOURCE
 from refnet.judge.probabilities import lens
 from refnet.judge.sure import sure_verdict
-from refnet.judge.verdicts import Judgement, judge
+from refnet.judge.verdicts import Judgement, judge, root_mean_square
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
@@ -155,7 +155,7 @@ def says(nodes: int, made: Bound, precision: Precision) -> bool:
     """Whether a bound is narrow enough to tell honest from wrong."""
     if not np.isfinite(made.rms) or nodes < _SHORT:
         return bool(np.isfinite(made.rms))
-    size = float(np.sqrt(np.mean(np.square(made.y))))
+    size = root_mean_square(made.y)
     finest = max(precision.u, precision.u_store) * size + precision.step
     return made.rms < min(_WIDE * finest, _PART * size)
 
@@ -189,7 +189,7 @@ def is_coarse(segment: Segment) -> bool:
     far, x = segment.slack.get(SOURCE), segment.given.get(SOURCE)
     if far is None or x is None:
         return False
-    return bool(far.max(initial=0.0) > _COARSE * np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+    return bool(far.max(initial=0.0) > _COARSE * root_mean_square(x))
 
 
 def _moved(segment: Segment) -> Iterator[Callable[[], Array]]:
@@ -210,5 +210,5 @@ def _apart(y: Array, runs: list[Array]) -> Bound:
     """The distances between runs, and to the exact result, as a bound without a worst case."""
     pairs = list(itertools.combinations([y, *runs], 2))
     apart = max(float(np.abs(one - other).max()) for one, other in pairs)
-    rms = max(float(np.sqrt(np.mean(np.square(one - other)))) for one, other in pairs)
+    rms = max(root_mean_square(one - other) for one, other in pairs)
     return Bound.given(y, np.full_like(y, np.inf), np.full_like(y, 2 * apart), 2 * rms)

@@ -113,6 +113,6 @@ def planes(long, count):
             count -= 1
 
 
-def test_two_effects_that_are_run_as_a_pair_explain_half_of_the_error():
+def test_two_effects_that_are_run_as_a_pair_explain_four_tenths_of_the_error():
     shares = np.array([share for family in ("V1", "V3 Small") for share in planes(Long(family), 100)])
     assert (shares >= diagnose._PLANE).mean() >= 0.95 > (shares >= diagnose._PLANE + 0.1).mean()
