@@ -72,7 +72,8 @@ def _solved(segment: Segment) -> tuple[int, ...]:
         return ()
     seen = t[:1, :, :_SEEN].astype(np.float64)
     before = float(np.linalg.norm(seen - segment.result[:1, :, :_SEEN]))
-    first, top = replace(segment, given={SOURCE: x[:1]}), x[:1, :, :_ROWS]
+    # Twice as many rows hold all that the first ones read, which are at most twice as long.
+    first, top = replace(segment, given={SOURCE: x[:1, :, : 2 * _ROWS]}), x[:1, :, :_ROWS]
     gaps = [gap for gap in range(-x.shape[3], x.shape[3]) if gap]
     left: dict[int, float] = {}
     for begin in range(0, len(gaps), _AT_ONCE):
