@@ -1,4 +1,4 @@
-"""Bugs of the arrays of a convolution that few ports have: a part of a kernel, a bias twice, weights in fixed point.
+"""Bugs of the arrays of a convolution that few ports have: a part of a kernel, a bias twice, weights of few bits.
 
 Tried where nothing else fits.
 """
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
+from refnet.bugs.precision import grid_steps
 from refnet.bugs.segments import Segment
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import WINDOWED
@@ -23,6 +24,7 @@ Array = npt.NDArray[Any]
 _SMALL = 3  # points of the kernel that a loop is written for
 _BITS = (4, 6, 8)  # behind the point, where the numbers do not tell how many
 _MOST_BITS = 14
+_FEW_BITS = (4, 8, 2, 3, 5, 6, 7)  # of weights on a grid of their own, the likeliest first
 
 
 def kernel_cut(unit: UnitArrays) -> Iterator[Change]:
@@ -65,6 +67,35 @@ def weights_fixed_point(segment: Segment) -> Iterator[Change]:
         for bits in _bits(segment, unit) if "w" in unit else ():
             w = np.rint(unit["w"].astype(np.float64) * 2.0**bits) / 2.0**bits
             yield _with(unit, f"{bits}", "w", w, bits=bits)
+
+
+def weights_few_bits(unit: UnitArrays) -> Iterator[Change]:
+    """weights quantised to few bits.
+
+    In steps of one size for the tensor or for each channel, the same on both sides of zero; for the tensor also after
+    batch norm is worked in, or between its least and its largest weight.
+    """
+    if "w" not in unit:
+        return
+    w = unit["w"].astype(np.float64)
+    folded = w * unit.factor.reshape(-1, *(1,) * (w.ndim - 1)) if unit.foldable and unit.factor.all() else None
+    low, high = float(w.min()), float(w.max())
+    for bits in _FEW_BITS:
+        levels = 2 ** (bits - 1) - 1
+        for per in ("tensor", "channel") if bits < 8 else ():
+            yield _with(unit, f"{bits} {per}", "w", _stepped(w, grid_steps(w, per, levels)), bits=bits, per=per)
+        if folded is not None:
+            made = _stepped(folded, grid_steps(folded, "tensor", levels)) / folded * w
+            yield _with(unit, f"{bits} folded", "w", np.nan_to_num(made), bits=bits, per="tensor, after the fold")
+        step = (high - low) / (2**bits - 1)
+        if step:
+            ends = f"tensor, from {low:.4g} to {high:.4g}"
+            yield _with(unit, f"{bits} ends", "w", np.rint((w - low) / step) * step + low, bits=bits, per=ends)
+
+
+def _stepped(w: Array, step: Array) -> Array:
+    made: Array = np.rint(w / step) * step
+    return made
 
 
 def _bits(segment: Segment, unit: UnitArrays) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred
-from refnet.bugs.segments import Segment
+from refnet.bugs.segments import Segment, limit
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.carried import gamma
@@ -29,6 +29,8 @@ _HALFWAY = (1 / 2 + 1 / 4) / 2
 # Of a step, so near to a tie float32 may round either way: a range, its step, a quotient of up to 256 steps and a zero
 # point round six times.
 _TIE = gamma(6, FLOATS["float32"].u) * 256
+_ONCE = (*CONVOLUTIONS, "add")  # what rounds once where sums are kept in float32
+_SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it does once in 15,000 times
 
 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
@@ -79,7 +81,7 @@ def grid_steps(w: Array, per: str, levels: float) -> Array:
 def fp16_storage(segment: Segment) -> Iterator[Change]:
     """values rounded to float16 or bfloat16.
 
-    Where they are stored.
+    Where they are stored: to the nearest, toward zero, or up or down at random.
 
     Source: https://github.com/Tencent/ncnn/issues/2965
     """
@@ -88,7 +90,13 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
         if segment.candidate is None:
             yield Change(segment.end, store, facts, view=partial(rounded, store=store))
         elif _is_rounded(segment.candidate, store):
-            yield Change(segment.end, store, facts, precision=Precision.of(store))
+            own, manner = Precision.of(store), _manner(segment, store)
+            once = len(segment.graph) == 1 and segment.graph.nodes[0].op in _ONCE
+            if not manner or (manner == "at random" and not once):
+                yield Change(segment.end, store, facts, precision=own)
+            if manner:
+                own = own._replace(u_store=2 * own.u_store)  # a whole unit, not half of one
+                yield Change(segment.end, f"{store} {manner}", facts, precision=own)
 
 
 def _is_rounded(y: Array, store: str) -> bool:
@@ -96,6 +104,33 @@ def _is_rounded(y: Array, store: str) -> bool:
     if y.dtype == np.float16 or np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
         return False
     return bool(np.array_equal(rounded(y, store), y))
+
+
+def _manner(segment: Segment, store: str) -> str:
+    """How a tensor was rounded if not to the nearest: 'truncated', 'at random', or ''.
+
+    Of a number that lies at a share f of its unit chance makes the upper neighbour in f of all cases, and so moves it
+    by more than half a unit in min(f, 1 - f) of them. Two roundings to the nearest do the same. What float32 may have
+    put elsewhere is not looked at.
+    """
+    target = np.asarray(segment.candidate, np.float64)
+    made = limit(segment, Precision.of("float32"))
+    if made.y.shape != target.shape:
+        return ""
+    size, u = np.abs(made.y), FLOATS[store].u
+    normal = size >= FLOATS[store].subnormal / (2 * u)
+    unit = np.exp2(np.floor(np.log2(np.where(normal, size, 1)))) * 2 * u
+    share = size / unit - np.floor(size / unit)
+    likely = np.minimum(share, 1 - share)
+    kept = normal & (np.minimum(likely, 0.5 - likely) * unit > made.expected)
+    off, likely = ((target - made.y) * np.sign(made.y) / unit)[kept], likely[kept]
+    count = int((np.abs(off) > 0.5).sum())
+    if not count or np.abs(off).max() >= 1:
+        return ""
+    if (off < 0).all():
+        return "truncated"
+    spread = _SIGMAS * float(np.sqrt((likely * (1 - likely)).sum()))
+    return "at random" if spread < likely.sum() and abs(count - float(likely.sum())) <= spread else ""
 
 
 def fraction_bits(y: Array, *, sure: bool = True) -> int | None:

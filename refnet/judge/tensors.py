@@ -295,9 +295,14 @@ class _Judging:
             self.doubted[name] = segment
 
     def _mended(self, name: str) -> Mended | None:
-        """What a port may have where its dump is wrong: made once something that follows is wrong on that dump."""
+        """What a port may have where its dump is wrong: made once something that follows is wrong on that dump.
+
+        What was dumped wrongly before it is none of its inputs.
+        """
         if name in self.doubted and name not in self.mended:
-            self.mended[name] = mended(self.doubted[name], self._own(name))
+            segment = self.doubted[name]
+            known = {each: made for each in segment.given if each in self.misdumped and (made := self._mended(each))}
+            self.mended[name] = mended(with_mended(segment, known) if known else segment, self._own(name))
         return self.mended.get(name)
 
     def _judgement(self, segment: Segment, precision: Precision) -> Judgement:

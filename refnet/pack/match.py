@@ -29,12 +29,13 @@ from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
 from refnet.pack.sequence import by_order
 from refnet.pack.shifted import shift_of
-from refnet.pack.twins import folded_twins
+from refnet.pack.twins import folded_twins, unbiased
 from refnet.pack.vendors import by_vendor
 from refnet.pack.walk import Known, walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 
+_GUESSED = ("vendor", "content", "order")  # how a tensor found its node that may be a sum before its bias
 _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
 
 Array = npt.NDArray[Any]
@@ -154,10 +155,13 @@ def match_tensors(
         pairs = {node: (source, "order") for node, source in ordered.items()}
         layouts = _layouts_of(tables, ordered)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
-    tensors = tensors if network is None else _flattened(tables, network.graph, tensors)
-    twins = () if network is None else folded_twins(network.graph, tensors)
+    if network is None:
+        return Assignment(tensors, _rest(candidate, pairs))
+    sums = unbiased(network.graph, tensors, {node for node, each in tensors.items() if each.how in _GUESSED})
+    tensors = _flattened(tables, network.graph, {node: each for node, each in tensors.items() if node not in sums})
+    twins = folded_twins(network.graph, tensors)
     tensors = {node: each for node, each in tensors.items() if node not in twins}
-    rest = _rest(candidate, {node: pair for node, pair in pairs.items() if node not in twins})
+    rest = _rest(candidate, {node: pair for node, pair in pairs.items() if node not in (*twins, *sums)})
     return Assignment(tensors, rest, shift=shift, twins=twins)
 
 

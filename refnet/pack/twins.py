@@ -6,16 +6,19 @@ fusion does, hands over the same numbers again, and so does an activation that w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph
+from refnet.readings.precision import FLOATS
 
-__all__ = ["folded_twins"]
+__all__ = ["folded_twins", "unbiased"]
 
+_FIRST = 4  # channels that are looked at before all are
+_ROUNDED = 8 * FLOATS["float32"].u  # a batch norm rounds six times, a sum with a bias once; and it is stored
 _FEWEST = 3  # layers: of fewer, a dump that took a tensor too late is as likely
 
 
@@ -58,3 +61,46 @@ def folded_twins(graph: Graph, tensors: Mapping[str, _DumpedTensor]) -> tuple[st
         if unit.act is not None and unit.act.name in tensors and np.array_equal(norm, tensors[unit.act.name].array):
             found.append(unit.norm.name)
     return tuple(found) if layers >= _FEWEST else ()
+
+
+def unbiased(graph: Graph, tensors: Mapping[str, _DumpedTensor], guessed: Set[str]) -> tuple[str, ...]:
+    """The nodes under whose names is a sum before its bias is added, where what has the bias is there, too.
+
+    A runtime that folds batch norm, and adds a bias by itself, has such sums: that of a batch norm but for one number
+    in each channel. That of a last layer is not what flattens the last layer.
+
+    Parameters
+    ----------
+    tensors : by node
+    guessed : the nodes that may have been given such a sum
+    """
+    whole = {name: each for name, each in tensors.items() if each.layout != "unknown"}
+    found = [
+        unit.conv.name
+        for unit in graph.units()
+        if unit.norm is not None
+        and unit.conv.name in whole.keys() & guessed
+        and unit.norm.name in whole
+        and _is_shifted(whole[unit.conv.name].array, whole[unit.norm.name].array)
+    ]
+    for node in graph.nodes:
+        before = whole.get(node.inputs[0])
+        if node.op == "flatten" and node.name in whole.keys() & guessed and before is not None:
+            y, flat = before.array, whole[node.name].array
+            store = min(y.dtype, flat.dtype, key=lambda dtype: dtype.itemsize)
+            if y.size == flat.size and not np.array_equal(y.ravel().astype(store), flat.ravel().astype(store)):
+                found.append(node.name)
+    return tuple(found)
+
+
+def _is_shifted(y: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Whether two tensors differ by one number in each channel, of more points than one."""
+    if y.shape != other.shape or y.ndim != 4 or y[:, 0].size < 2:
+        return False
+    if y.shape[1] > _FIRST and not _is_shifted(y[:, :_FIRST], other[:, :_FIRST]):
+        return False
+    y, other = (each.astype(np.float64) for each in (y, other))
+    apart = y - other
+    left = float(np.linalg.norm(apart - apart.mean(axis=(0, 2, 3), keepdims=True)))
+    size = float(np.linalg.norm(y) + np.linalg.norm(other))
+    return size > 0 and left <= _ROUNDED * size

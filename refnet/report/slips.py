@@ -276,6 +276,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "first": "of the {points} x {points} kernel the first {used} x {used} numbers in memory are taken",
     },
     "bias-twice": {"twice": "its bias is added twice", "taken": "its bias is taken away, not added"},
+    "weights-few-bits": "its weights are quantised to {bits} bits per {per}",
     "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
     "join-unscaled": {
         "both": "the integers are added as they are, and not brought to the scale of the sum",

@@ -42,6 +42,11 @@ def cut(w, part):
     return kept
 
 
+def stepped(w, low, step):
+    return np.rint((w - low) / step) * step + low
+
+
+W = held("block5.expand", "w").astype(np.float64)
 BATCH = TRACE[GRAPH[NORM].inputs[0]]
 ROOT = np.sqrt(held(NORM, "var") + GRAPH[NORM].attrs["eps"])
 CASES = {
@@ -73,6 +78,16 @@ CASES = {
         "block5.expand",
         {"w": np.rint(held("block5.expand", "w") * 64) / 64},
         "its weights are in fixed point, multiples of 1 / 2^6",
+    ),
+    "four bits": (
+        "block5.expand",
+        {"w": stepped(W, 0, np.abs(W).max() / 7)},
+        "its weights are quantised to 4 bits per tensor",
+    ),
+    "eight bits between the ends": (
+        "block5.expand",
+        {"w": stepped(W, W.min(), np.ptp(W) / 255)},
+        "its weights are quantised to 8 bits per tensor, from -",
     ),
 }
 

@@ -55,6 +55,26 @@ def test_what_was_rounded_is_said_first(case):
     assert said(of_input, of_weights)[0] == words
 
 
+def at_random(y):
+    bits = y.astype(np.float32).view(np.uint32) + np.random.default_rng(0).integers(0, 1 << 16, y.shape, np.uint32)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (partial(rounded, store="bfloat16"), "its values are rounded to bfloat16"),
+        (partial(truncated, store="bfloat16"), "its values are cut off to bfloat16, toward zero"),
+        (partial(truncated, store="float16"), "its values are cut off to float16, toward zero"),
+        (at_random, "its values are rounded to bfloat16 up or down at random"),
+    ],
+)
+def test_how_values_were_rounded_is_said(stored, words):
+    tensors = {**TRACE, NODE: stored(TRACE[NODE])}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), tensors, precision=Precision.of("float32"))
+    assert [cause_sentence(cause) for cause in found.causes[NODE]] == [words]
+
+
 def test_an_error_that_is_too_small_is_no_sum_in_float16():
     noise = np.random.default_rng(0).standard_normal(NET.params[f"{NODE}.w"].shape)
     assert said(same, lambda w: (w * (1 + 3e-6 * noise)).astype(np.float32)) == []

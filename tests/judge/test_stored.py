@@ -269,3 +269,12 @@ def test_parts_are_told_once_and_the_plainest_first():
     off[:, 3] = True
     assert [region.form for region in regions(off)] == ["channels last"]
     assert not list(regions(np.zeros((1, 4, 6, 8), bool)))
+
+
+def test_sums_that_are_dumped_one_after_another_without_their_shortcuts_make_no_reader_wrong(made):
+    """The port went on with the right sums, and each of them read the one before."""
+    net, x, path = made
+    tensors = {name: y.copy() for name, y in net.trace(x).items()}
+    adds = [node for node in net.graph.nodes if node.op == "add"]
+    branches = {node.name: next(tensors[name] for name in node.inputs if "project" in name) for node in adds}
+    assert compare(path, {**tensors, **branches}).wrong() == [node.name for node in adds]

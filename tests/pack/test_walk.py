@@ -107,6 +107,29 @@ def test_a_product_without_its_bias_is_not_taken_for_the_layer():
         np.testing.assert_array_equal(found.tensors["head.flatten"].array, golden["head.flatten"])
 
 
+def test_sums_of_folded_layers_before_their_biases_are_not_taken_for_the_convolutions():
+    """A frozen graph of TensorFlow has Conv2D, BiasAdd and Relu6."""
+    net, _, golden = network()
+    tensors = {}
+    for unit in net.graph.units():
+        if unit.norm is not None:
+            gamma, var = (net.params[f"{unit.norm.name}.{slot}"] for slot in ("gamma", "var"))
+            s = gamma / np.sqrt(var + np.float32(unit.norm.attrs["eps"]))
+            tensors[f"{unit.conv.name}/Conv2D"] = golden[unit.conv.name] * s.reshape(-1, 1, 1)
+            tensors[f"{unit.conv.name}/BiasAdd"] = golden[unit.norm.name]
+    found = matched(net, golden, tensors)
+    assert {each.source.partition("/")[2] for each in found.tensors.values()} == {"BiasAdd"}
+    assert {name.partition("/")[2] for name in found.unmatched} == {"Conv2D"}
+
+
+def test_what_is_not_the_last_layers_is_not_what_flattens_it():
+    net, _, golden = network()
+    tensors = {name: y for name, y in golden.items() if name not in ("head.logits", "head.flatten")}
+    product = golden["head.logits"] - net.params["head.logits.b"].reshape(1, -1, 1, 1)
+    found = matched(net, golden, {**tensors, "MatMul": product, "BiasAdd": golden["head.logits"]})
+    assert found.unmatched == ["MatMul"]
+
+
 def test_a_folded_convolution_is_its_batch_norm_under_any_name():
     net, x, golden = network()
     folded = net.fold().trace(x)
