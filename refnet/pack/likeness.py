@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.pack.layouts import AxisOrder, axis_orders
 
-__all__ = ["CLEAR", "CLOSE", "Likeness", "Tables"]
+__all__ = ["CLEAR", "CLOSE", "Likeness", "Tables", "is_scaled"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -105,6 +105,23 @@ class Tables:
         if key not in self._own:
             self._own[key] = layout.nchw(np.asarray(self.candidate[source]), full)[_points(full)].astype(np.float64)
         return self._own[key]
+
+
+def is_scaled(t: Array, y: Array, factors: Array, near: float, apart: float) -> bool:
+    """Whether each channel of t is that of y times its factor and one number more, and factors are not all one.
+
+    Parameters
+    ----------
+    near : relative; how far the tensor, and most slopes, may be off
+    apart : how far most factors must be from one
+    """
+    y, t = (each - each.mean(axis=(0, 2, 3), keepdims=True) for each in (y.astype(np.float64), t.astype(np.float64)))
+    with np.errstate(all="ignore"):
+        square = np.einsum("nchw,nchw->c", y, y)
+        slopes = np.einsum("nchw,nchw->c", y, t) / square  # no number of a channel that is silent
+        left = float(np.sqrt(np.nansum(np.square(t - slopes.reshape(-1, 1, 1) * y)) / np.square(t).sum()))
+        off, moved = (float(np.median(np.abs(slopes / each - 1)[square > 0])) for each in (factors, 1.0))
+    return left <= near and off <= near and moved > apart
 
 
 @lru_cache(128)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Graph, Node, Unit, interpret
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.pack.layouts import AxisOrder
-from refnet.pack.likeness import CLEAR, Likeness, Tables
+from refnet.pack.likeness import CLEAR, Likeness, Tables, is_scaled
 from refnet.readings import fast
 
 __all__ = ["Known", "Walked", "walk_along"]
@@ -147,10 +147,7 @@ class _Going:
             self._claim([each for each in behind if each not in self.known and each not in self.found], behind)
 
     def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
-        """A tensor that has an earlier point's name and a later point's values, where nothing else has its name.
-
-        Those values are made of the unit's input, or of what the candidate has before that point, if that is wrong.
-        """
+        """A tensor with an earlier point's name and a later one's values, made of what the candidate has before it."""
         made = {**made, **dict(self._made(self._ending(unit), {**self.have, **made}))}
         names = [node.name for node in (*unit.nodes, *self._ending(unit)) if node.name in made]
         own: dict[str, Array] = {}
@@ -185,14 +182,7 @@ class _Going:
         if y.ndim != 4 or y[:, 0].size < _POINTS or not np.isfinite(t).all():
             return False
         gamma, var = (self.params[f"{unit.norm.name}.{slot}"].astype(np.float64) for slot in ("gamma", "var"))
-        y, t = (each - each.mean(axis=(0, 2, 3), keepdims=True) for each in (y.astype(np.float64), t))
-        with np.errstate(all="ignore"):
-            square = np.einsum("nchw,nchw->c", y, y)
-            slopes = np.einsum("nchw,nchw->c", y, t) / square  # no number of a channel that is silent
-            factors = gamma / np.sqrt(var + unit.norm.attrs["eps"])
-            left = float(np.sqrt(np.nansum(np.square(t - slopes.reshape(-1, 1, 1) * y)) / np.square(t).sum()))
-            off, moved = (float(np.median(np.abs(slopes / each - 1)[square > 0])) for each in (factors, 1.0))
-        return left <= _RIGHT and off <= _RIGHT and moved > TIGHT
+        return is_scaled(t, y, gamma / np.sqrt(var + unit.norm.attrs["eps"]), _RIGHT, TIGHT)
 
     def habits(self) -> None:
         """A tensor of another size is that of a later point of its unit, if all others that are called so are."""
