@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 
 # Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth.
 _WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9))
+_LOWEST = (-128, 0)  # of integers of 8 bits, with a sign and without
 _ALIKE = 0.03  # relative: weights that integers of 8 bits do not tell apart
 
 
@@ -50,6 +51,37 @@ def _unscaled(segment: Segment, node: Node) -> dict[str, tuple[float, float]]:
         "scale of the branch": (other / one, 1.0),
         "exchanged": (other / one, one / other),
     }
+
+
+def join_zero_points(segment: Segment) -> Iterator[Change]:
+    """integers added with their zero points.
+
+    Those of both sides are not taken off, or that of one; or they are taken off and that of the sum is not added.
+    """
+    for node in segment.nodes("add"):
+        for form, offsets in with_zero_points(segment, node).items():
+            yield replace(_offset(node, *offsets), form=form)
+
+
+def with_zero_points(segment: Segment, node: Node) -> dict[str, tuple[float, float]]:
+    """By form, what a sum's sides are too large by; nothing where it is of no integers."""
+    grids = [segment.grids.get(name) for name in (*node.inputs, node.name)]
+    found: dict[str, tuple[float, float]] = {}
+    for lowest in _LOWEST:
+        # The zero point as a real number, which is too much where it is not taken off.
+        one, other, own = (0.0 if each is None else lowest * each.step - each.low for each in grids)
+        ways = {"both": (one, other), "shortcut": (one, 0.0), "branch": (0.0, other), "sum": (-own, 0.0)}
+        found |= {f"{form} {lowest}": way for form, way in ways.items() if any(way) and (form != "both" or all(way))}
+    return found
+
+
+def _offset(node: Node, shortcut: float, branch: float) -> Change:
+    """A sum whose sides are some constants away."""
+    terms = [
+        Node(f"{node.name}.{side}", "affine", (source,), {}, {"slope": 1.0, "offset": offset})
+        for side, source, offset in zip(("shortcut", "branch"), node.inputs, (shortcut, branch), strict=True)
+    ]
+    return Change(node.name, nodes={node.name: (*terms, Node(node.name, "add", tuple(term.name for term in terms)))})
 
 
 def join_weights(segment: Segment) -> Iterator[Change]:

@@ -50,9 +50,7 @@ def left_over(segment: Segment) -> Iterator[Change]:
     target = segment.candidate
     if target is None:
         return
-    for change in _repeated(segment, target):
-        yield change
-        return
+    yield from _repeated(segment, target)
     for region in parts_off(segment):
         found = _left(segment, target, region)
         if found is not None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.joins import with_zero_points
 from refnet.bugs.regions import Region, regions
 from refnet.bugs.segments import Grid, Segment, limit, run
 from refnet.graph import Node
@@ -123,8 +124,10 @@ def zero_point(segment: Segment) -> Iterator[Change]:
         return
     if (grid := segment.grids.get(segment.end)) is not None:
         error = target.astype(np.float64) - segment.result
-        steps = round(float(np.median(error)) / grid.step)
-        if steps and np.mean(np.abs(error - steps * grid.step) <= grid.step) > _NEARLY:
+        steps, last = round(float(np.median(error)) / grid.step), segment.graph.nodes[-1]
+        sums = with_zero_points(segment, last).values() if last.op == "add" else ()
+        of_sides = any(abs(sum(offsets) - steps * grid.step) <= grid.step for offsets in sums)
+        if steps and not of_sides and np.mean(np.abs(error - steps * grid.step) <= grid.step) > _NEARLY:
             view = partial(_moved, by=steps * grid.step, target=target, span=segment.span)
             yield Change(segment.end, "stored", {"steps": -steps, "tensor": segment.end}, view=view, lone=True)
             return

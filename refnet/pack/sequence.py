@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
-from refnet.ops import ACTIVATIONS, GATES
+from refnet.ops import ACTIVATIONS, GATES, OPS
 
 __all__ = ["by_order"]
 
@@ -47,11 +47,16 @@ def _has_channels(found: Shape, full: Shape, last: bool) -> bool:
 
 
 def _dumps(graph: Graph) -> Iterator[list[str]]:
-    """What ports dump: every node or the ends of fused layers, with the input or without, flattened or not."""
+    """What ports dump: every node or the ends of fused layers, with the input or without, flattened or not.
+
+    Nodes of integers are what a runtime runs, with all that is fused: of those there is every node alone.
+    """
     every = [node.name for node in graph.nodes]
     ends = ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d"))
     gated = [node.inputs[0] for node in graph.nodes if node.op in GATES]
-    for nodes in (every, _fused(graph, gated), _fused(graph), *(_of_ops(graph, also) for also in ends)):
+    floats = all(node.op in OPS for node in graph.nodes)
+    parts = (_fused(graph, gated), _fused(graph), *(_of_ops(graph, also) for also in ends)) if floats else ()
+    for nodes in (every, *parts):
         flat = [name for name in nodes if graph[name].op != "flatten"]
         bare = [name for name in flat if graph[name].op != "softmax"]
         for some in dict.fromkeys((tuple(nodes), tuple(flat), tuple(bare))):

@@ -88,7 +88,8 @@ def walk_along(
 def _slot(unit: Unit, name: str) -> str:
     """Which point of which kind of units a node is: what a vendor's module makes is the same in all of these."""
     points = {node.name: point for point, node in zip(Unit._fields, unit, strict=True) if node is not None}
-    return f"{unit.conv.op} {'bare' if unit.act is None else unit.act.op} {points.get(name, '')}"
+    norm, act = ("bare" if node is None else node.op for node in (unit.norm, unit.act))
+    return f"{unit.conv.op} {norm} {act} {points.get(name, '')}"
 
 
 class _Going:
@@ -107,6 +108,7 @@ class _Going:
         self.found: dict[str, Known] = {}
         self.moved: dict[str, str] = {}
         self.slots: dict[str, list[str]] = {}  # by point of a kind of units, the points whose values were found there
+        self.nearer: dict[str, str] = {}  # by point, the later one of its unit that its tensor is nearer to
         self.distance: dict[str, float] = {}
         self.vouched: set[str] = set()
         self.pending: dict[str, set[str]] = {SOURCE: set()}
@@ -165,7 +167,10 @@ class _Going:
             clear = best != name and CLEAR * likes[best] + _EQUAL < min(TIGHT, likes[name])
             if not clear and name == unit.conv.name and unit.norm is not None and unit.norm.name in later:
                 best, clear = unit.norm.name, self._is_scaled(each, unit, made[name])
-            self.slots.setdefault(_slot(unit, name), []).append(_slot(unit, best) if clear else "")
+            if not clear and best != name and (likes[best] < TIGHT or CLEAR * likes[best] < likes[name]):
+                self.nearer[name] = best  # what is stored in 8 bits is not so clear
+            else:
+                self.slots.setdefault(_slot(unit, name), []).append(_slot(unit, best) if clear else "")
             if clear and name not in self.fixed:
                 self.moved[name] = best
                 self.known[best] = self.known.pop(name)
@@ -185,11 +190,15 @@ class _Going:
         return is_scaled(t, y, gamma / np.sqrt(var + unit.norm.attrs["eps"]), _RIGHT, TIGHT)
 
     def habits(self) -> None:
-        """A tensor of another size is that of a later point of its unit, if all others that are called so are."""
+        """A tensor of another size is that of a later point of its unit, if all others that are called so are.
+
+        So is one that is nearer to that than to its own, if not clearly.
+        """
         for unit in self.graph.units():
             for node in reversed(unit.nodes):
                 each, told = self.known.get(node.name), self.slots.get(_slot(unit, node.name), [])
-                if each is None or node.name in self.fixed or self.tables.fits(each.source, node.name):
+                own = node.name not in self.nearer and each is not None and self.tables.fits(each.source, node.name)
+                if each is None or node.name in self.fixed or own:
                     continue
                 later = {_slot(unit, other.name): other.name for other in unit.nodes}
                 place = later.get(told[0]) if len({*told}) == 1 and len(told) >= _ALIKE else None

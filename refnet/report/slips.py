@@ -278,6 +278,16 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "bias-twice": {"twice": "its bias is added twice", "taken": "its bias is taken away, not added"},
     "weights-few-bits": "its weights are quantised to {bits} bits per {per}",
     "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
+    "join-zero-points": {
+        f"{form} {lowest}": words
+        for lowest in (-128, 0)
+        for form, words in {
+            "both": "the zero points of both sides of the sum are not taken off",
+            "shortcut": "the zero point of the shortcut is not taken off in the sum",
+            "branch": "the zero point of the block's result is not taken off in the sum",
+            "sum": "the zero point of the sum is not added",
+        }.items()
+    },
     "join-unscaled": {
         "both": "the integers are added as they are, and not brought to the scale of the sum",
         "shortcut": "the shortcut's integers are not brought to the scale of the sum",

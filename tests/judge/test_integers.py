@@ -238,3 +238,10 @@ def test_a_port_that_is_wrong_throughout_is_matched_by_order(packs):
     assert found.wrong() == changed
     assert found.everywhere == ("bias-in-steps-of-output",)
     assert not found.unmatched
+
+
+def test_tensors_without_names_that_are_not_all_there_are_no_error(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack, None, INTEGER_BUGS["bias-in-steps-of-output"])
+    some = {f"{i}": y for i, y in enumerate(tensors.values()) if i % 7}
+    assert not compare_integers(pack, some).holds
