@@ -42,6 +42,7 @@ _FACTORS: Mapping[str, Callable[[Array], Array]] = {
     "relu(x)": lambda x: x.clip(0, _INF),
     "relu(x + 3)": lambda x: (x + 3).clip(0, _INF),
 }
+_BESIDE: Mapping[str, Callable[[Array], Array] | None] = {"": None, "1": np.ones_like, "x": lambda x: x}
 _SHIFTS = (3.0, 0.0, -3.0, 6.0, 1.0, 0.5)
 _ENDS = ((0.0, 6.0), (0.0, _INF), (-_INF, 6.0), (-_INF, _INF), (0.0, 1.0), (0.0, 3.0), (-3.0, 3.0), (6.0, _INF))
 _POINTS, _FEW = 4096, 8  # points that a function is fitted to, and the least of a piece
@@ -50,11 +51,11 @@ _FITTING = 3  # formulas that are told
 _SURE, _FINEST = 8.0, 1e-6  # standard errors of a number; and what float32 leaves of it
 _BITS = 16  # of a fraction of a power of two
 _PIECES, _DEGREE = 6, 2
-_SMOOTH = 2e-6  # of the largest value: what a piece may leave
+_SMOOTH, _TINY = 1e-6, 1e-7  # of a point and its value, and besides: what a piece may leave
 
 
 class Formula(NamedTuple):
-    """factor (slope clip(x + shift, low, high) + offset)."""
+    """factor * slope clip(x + shift, low, high) + offset * beside, with beside the factor itself, one, or x."""
 
     factor: str
     shift: float
@@ -62,12 +63,14 @@ class Formula(NamedTuple):
     high: float
     slope: float
     offset: float
+    beside: str = ""
 
 
 def evaluated(formula: Formula, x: Array) -> Array:
     """The values of a formula."""
-    inner = (x + formula.shift).clip(formula.low, formula.high)
-    y: Array = _FACTORS[formula.factor](x) * (formula.slope * inner + formula.offset)
+    factor = _FACTORS[formula.factor](x)
+    product = factor * (x + formula.shift).clip(formula.low, formula.high)
+    y: Array = formula.slope * product + formula.offset * (_BESIDE[formula.beside] or (lambda _: factor))(x)
     return y
 
 
@@ -79,38 +82,47 @@ def formula_nodes(node: Node, formula: Formula) -> tuple[Node, ...]:
         made.append(Node(f"{node.name}.{name}", op, (source,), {}, attrs))
         return made[-1].name
 
+    beside = formula.beside if formula.offset else ""
     source = then("moved", "affine", node.inputs[0], slope=1.0, offset=formula.shift)
     source = then("cut", "clip", source, low=formula.low, high=formula.high)
-    source = then("line", "affine", source, slope=formula.slope, offset=formula.offset)
-    if not formula.factor:
-        return (*made[:-1], replace(made[-1], name=node.name))
+    source = then("line", "affine", source, slope=formula.slope, offset=0.0 if beside else formula.offset)
     factor = node.inputs[0]
     if "x + 3" in formula.factor:
         factor = then("three", "affine", factor, slope=1.0, offset=3.0)
     if formula.factor.startswith("relu"):
         high = 6.0 if formula.factor.startswith("relu6") else _INF
         factor = then("factor", "clip", factor, low=0.0, high=high)
-    return (*made, Node(node.name, "scale", (factor, source)))
+    if formula.factor:
+        made.append(Node(f"{node.name}.product", "scale", (factor, source)))
+    if beside == "1":
+        then("more", "affine", made[-1].name, slope=1.0, offset=formula.offset)
+    elif beside == "x":
+        product = made[-1].name
+        other = then("other", "affine", node.inputs[0], slope=formula.offset, offset=0.0)
+        made.append(Node(f"{node.name}.sum", "add", (product, other)))
+    return (*made[:-1], replace(made[-1], name=node.name))
 
 
 def formulas_of(x: Array, t: Array) -> Iterator[Formula]:
     """The formulas whose values at x are nearly t, the simplest first."""
     x, t = _some(x, t)
-    size, told = float(np.linalg.norm(t)), 0
+    weight, told = 1 / (1 + np.abs(x) + np.abs(t)), 0  # so that small numbers count beside large ones
+    size = float(np.linalg.norm(weight * t))
     if not (size > 0 and x.size >= _FEW and np.ptp(x) > 0):
         return
-    for factor, (low, high), shift in itertools.product(_FACTORS, _ENDS, _SHIFTS):
-        if shift and (low, high) == (-_INF, _INF):
+    for beside, factor, (low, high), shift in itertools.product(_BESIDE, _FACTORS, _ENDS, _SHIFTS):
+        if (shift and (low, high) == (-_INF, _INF)) or (beside == "1" and not factor) or (beside == factor == "x"):
             continue
         m = _FACTORS[factor](x)
-        solved = two_factors(m * (x + shift).clip(low, high), m, t)
+        other = (_BESIDE[beside] or (lambda _, m=m: m))(x)  # type: ignore[misc]
+        solved = two_factors(weight * m * (x + shift).clip(low, high), weight * other, weight * t)
         if solved is None or solved[-1] > _CLOSE * size:
             continue
         told += 1
         slopes, offsets = (sayable(*each) for each in solved[:2])
         for slope, offset in itertools.product(slopes, offsets):
             if slope:
-                yield Formula(factor, shift, low, high, slope, offset)
+                yield Formula(factor, shift, low, high, slope, offset, beside if offset else "")
         if told == _FITTING:
             return
 
@@ -174,7 +186,7 @@ def pieces_of(x: Array, t: Array) -> tuple[float, ...] | None:
     x, t = x[order], t[order]
     if x.size < 2 * _FEW or not np.isfinite(t).all():
         return None
-    most, found, begin = _SMOOTH * float(np.abs(t).max()), list[tuple[int, int, Array]](), 0
+    most, found, begin = _SMOOTH * (np.abs(x) + np.abs(t)) + _TINY, list[tuple[int, int, Array]](), 0
     while begin < x.size:
         end, coefficients = _longest(x, t, begin, most)
         if end - begin < _FEW and end < x.size:
@@ -186,10 +198,10 @@ def pieces_of(x: Array, t: Array) -> tuple[float, ...] | None:
     return _flat(x, found)
 
 
-def _longest(x: Array, t: Array, begin: int, most: float) -> tuple[int, Array]:
+def _longest(x: Array, t: Array, begin: int, most: Array) -> tuple[int, Array]:
     """Up to where one polynomial goes that begins here, by doubling and halving; and it."""
     low, high, kept = begin + 1, begin + _FEW, np.array([t[begin], 0.0, 0.0])
-    while (fit := _polynomial(x[begin:high], t[begin:high], most)) is not None:
+    while (fit := _polynomial(x[begin:high], t[begin:high], most[begin:high])) is not None:
         low, kept = min(high, x.size), fit
         if high >= x.size:
             return x.size, kept
@@ -197,18 +209,18 @@ def _longest(x: Array, t: Array, begin: int, most: float) -> tuple[int, Array]:
     high = min(high, x.size)
     while high - low > 1:
         middle = (low + high) // 2
-        fit = _polynomial(x[begin:middle], t[begin:middle], most)
+        fit = _polynomial(x[begin:middle], t[begin:middle], most[begin:middle])
         low, high, kept = (middle, high, fit) if fit is not None else (low, middle, kept)
     return low, kept
 
 
-def _polynomial(x: Array, t: Array, most: float) -> Array | None:
+def _polynomial(x: Array, t: Array, most: Array) -> Array | None:
     """The polynomial of least degree that leaves little at each point."""
     centre, spread = float(x.mean()), float(np.ptp(x)) or 1.0
     for degree in range(_DEGREE + 1):
         powers = np.vander((x - centre) / spread, degree + 1, increasing=True)
-        found, *_ = np.linalg.lstsq(powers, t, rcond=None)
-        if np.abs(powers @ found - t).max() <= most:
+        found, *_ = np.linalg.lstsq(powers / most[:, None], t / most, rcond=None)
+        if (np.abs(powers @ found - t) <= most).all():
             made = np.zeros(_DEGREE + 1)
             poly = np.polynomial.Polynomial(found)(np.polynomial.Polynomial([-centre / spread, 1 / spread]))
             made[: len(poly.coef)] = poly.coef

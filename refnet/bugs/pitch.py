@@ -57,14 +57,15 @@ def input_pitch(segment: Segment) -> Iterator[Change]:
         for form in ("four", "four first", "three"):
             yield from fed(segment, form, partial(_by_fours, segment, form))
     one = (-1, 1) if segment.candidate is not None else ()
-    for gap in (each for each in _solved(segment) or one if abs(C * each) not in seen):
-        facts = {"found": W + abs(gap), "known": W}
-        for fill in ("black", "zero"):
-            made = partial(_pitched, segment, C * gap, black=fill == "black")
-            yield from fed(segment, f"{'tight' if gap < 0 else 'wide'} pixels {fill}", made, **facts)
+    for fill in ("black", "zero"):
+        for gap in _solved(segment, black=fill == "black") or one:
+            if fill == "zero" or abs(C * gap) not in seen:
+                made = partial(_pitched, segment, C * gap, black=fill == "black")
+                form = f"{'tight' if gap < 0 else 'wide'} pixels {fill}"
+                yield from fed(segment, form, made, found=W + abs(gap), known=W)
 
 
-def _solved(segment: Segment) -> tuple[int, ...]:
+def _solved(segment: Segment, *, black: bool) -> tuple[int, ...]:
     """By how many pixels rows are longer than they are taken for (below 0), or shorter: what the first layer shows."""
     t, x, nodes = segment.candidate, segment.given[SOURCE], segment.graph.nodes
     by_rows = nodes[0].op == "conv2d" and all(node.op in ("batch_norm", *ACTIVATIONS) for node in nodes[1:])
@@ -78,7 +79,7 @@ def _solved(segment: Segment) -> tuple[int, ...]:
     left: dict[int, float] = {}
     for begin in range(0, len(gaps), _AT_ONCE):
         some = gaps[begin : begin + _AT_ONCE]
-        made = [_pitched(first, x.shape[1] * gap)[:, :, :_ROWS] for gap in some]
+        made = [_pitched(first, x.shape[1] * gap, black=black)[:, :, :_ROWS] for gap in some]
         y = run(replace(segment, given={SOURCE: np.concatenate(made).astype(top.dtype)}), np.float32)
         errors = (y[:, :, :_SEEN] - seen).reshape(len(some), -1)
         left |= dict(zip(some, map(float, np.linalg.norm(errors, axis=1)), strict=True))

@@ -41,8 +41,8 @@ _NEAR, _FAR = 1e-4, 0.02
 _LEAST = 2  # elements of a part
 _NEARLY = 0.9  # of a tensor that is as many steps off, to within one
 _SOME, _OFF = 12, 0.02  # integers that show how they are rounded, and how far off, in steps, sums in float32 leave them
-_BEYOND = 0.25  # of them beyond half a step from what they are made of: half of them are, where they are cut off
-_MORE, _NEAR_SCALE = 2.0**-6, 5e-3  # relative: by how much an input is moved to see what follows; and a known scale
+_MORE = 2.0**-6  # relative: by how much an input is moved to see what follows
+_NEAR_SCALE = 1.05  # of what the best factor leaves: what a scale that another tensor has may leave
 _HALF = 128  # bytes are from -128 or from 0 on
 _ENDS = ("first", "last", "border", "tail", "all")  # where a part lies that a saturated activation is not taken for
 
@@ -76,40 +76,55 @@ def parts_off(segment: Segment) -> Iterator[Region]:
 def store_rounding(segment: Segment) -> Iterator[Change]:
     """integers that are not rounded to the nearest.
 
-    A real number is made an integer by cutting it off, rounding it down, or up.
+    A real number is made an integer by cutting it off, rounding it down, or up; or half a step is added and the rest
+    cut off toward zero, as a cast does, which is wrong below zero.
     """
     node = segment.graph.nodes[-1]
     for form in manners_of(segment):
-        step, y = segment.grids[segment.end].step, segment.result
-        moved = (y + _MANNERS[form](y) * step / 2).clip(*segment.span)
+        grid, y = segment.grids[segment.end], segment.result
+        low, made, high = (_MANNERS[form](y / grid.step + off, _zero(grid)) for off in (-_OFF, 0.0, _OFF))
         slack = np.asarray(limit(replace(segment, candidate=None), Precision.of("float32")).expected)
-        yield Change(node.name, form, {"step": step}, **stood_for(node, moved, 4, slack=slack), lone=True)
+        stored = (made * grid.step).clip(*segment.span)
+        between = np.where(low == high, slack, grid.step)
+        yield Change(node.name, form, {"step": grid.step}, **stood_for(node, stored, 4, slack=between), lone=True)
 
 
-# Which way a whole number lies from the real number that it is stored for, on average half a step.
-_MANNERS: Mapping[str, Callable[[Array], Array]] = {
-    "down": lambda y: np.full(y.shape, -1.0),
-    "up": lambda y: np.ones(y.shape),
-    "toward zero": lambda y: -np.sign(y),
-    "away from zero": np.sign,
+# Whole numbers of real ones in steps; a cast may be made behind the zero point, which is that of signed bytes.
+_MANNERS: Mapping[str, Callable[[Array, int], Array]] = {
+    "down": lambda v, zero: np.floor(v),
+    "up": lambda v, zero: np.ceil(v),
+    "toward zero": lambda v, zero: np.trunc(v),
+    "away from zero": lambda v, zero: np.sign(v) * np.ceil(np.abs(v)),
+    "cast": lambda v, zero: np.trunc(v + 0.5),
+    "cast signed": lambda v, zero: np.trunc(v + zero + 0.5) - zero,
+    "truncated signed": lambda v, zero: np.trunc(v + zero) - zero,
 }
+
+
+def _zero(grid: Grid) -> int:
+    """The zero point of signed bytes, which are from -128 on."""
+    return -_HALF - round(grid.low / grid.step)
 
 
 def manners_of(segment: Segment) -> tuple[str, ...]:
     """How a port may make integers at a segment's end where that is not to the nearest; none where it is.
 
-    Rounded to the nearest no number lies beyond half a step from its integer; otherwise half of them do, all on one
-    side. Of numbers that are all above zero down is toward zero.
+    Rounded to the nearest no number lies beyond half a step from its integer; cut off in any way many do. Of numbers
+    that are all above zero down is toward zero.
     """
     target, grid = segment.candidate, segment.grids.get(segment.end)
     if target is None or grid is None or target.shape != segment.result.shape:
         return ()
-    y, inner = segment.result, (target > segment.span[0]) & (target < segment.span[1])
-    error, y = (target[inner].astype(np.float64) - y[inner]) / grid.step, y[inner]
-    if error.size < _SOME or np.mean(np.abs(error) > 0.5 + _OFF) < _BEYOND:
+    inner = (target > segment.span[0]) & (target < segment.span[1])
+    found, v = (each[inner].astype(np.float64) / grid.step for each in (target, segment.result))
+    if found.size < _SOME or 2 * np.count_nonzero(np.abs(found - v) > 0.5 + _OFF) < _SOME:
         return ()
-    along = {form: error * side(y) for form, side in _MANNERS.items()}
-    return tuple(form for form, off in along.items() if (off > -_OFF).all() and (off < 1 + _OFF).all())
+
+    def agrees(form: str) -> bool:
+        low, high = (_MANNERS[form](v + off, _zero(grid)) for off in (-_OFF, _OFF))
+        return bool(((found >= low - _OFF) & (found <= high + _OFF)).all())
+
+    return tuple(filter(agrees, _MANNERS))
 
 
 def zero_point(segment: Segment) -> Iterator[Change]:
@@ -155,7 +170,8 @@ def store_scale(segment: Segment) -> Iterator[Change]:
             scaled = Node(end.name, "affine", (whole.name,), {}, {"slope": times, "offset": 0.0})
             facts = {"times": times, "tensor": segment.end, "other": name}
             nodes = {end.name: (whole, scaled)}
-            yield Change(end.name, "stored as" if name else "stored", facts, nodes=nodes, lone=True)
+            form = "stored as input" if name in end.inputs else "stored as" if name else "stored"
+            yield Change(end.name, form, facts, nodes=nodes, lone=True)
     for source, y in segment.given.items() if end.op != "add" else ():  # whose sides are told by `joins`
         if (grid := segment.grids.get(source)) is None:
             continue
@@ -165,7 +181,8 @@ def store_scale(segment: Segment) -> Iterator[Change]:
         for times, name in _scales(slope, error, others):
             facts = {"times": times, "tensor": source, "other": name}
             given = {source: y.astype(np.float64) * times}
-            yield Change(source, "read as" if name else "read", facts, given=given, lone=True)
+            form = "read as result" if name == segment.end else "read as" if name else "read"
+            yield Change(source, form, facts, given=given, lone=True)
 
 
 def _scales(slope: Array, error: Array, others: Mapping[str, float]) -> Iterator[tuple[float, str]]:
@@ -179,7 +196,7 @@ def _scales(slope: Array, error: Array, others: Mapping[str, float]) -> Iterator
     if not (times > 0 and math.isfinite(times)) or 2 * left > float(np.linalg.norm(error)):
         return
     for name, other in others.items():
-        if abs(other - times) < _NEAR_SCALE * times and other != 1:
+        if other != 1 and float(np.linalg.norm(error - (other - 1) * slope)) < _NEAR_SCALE * left:
             yield other, name
             return
     yield float(f"{times:.4g}"), ""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
+from refnet.bugs.changes import Mistake
 from refnet.judge.compare import Comparison
 from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
@@ -90,13 +91,10 @@ _STEPPED = (
     "{count} tensors, {first} first, have at most 256 values, steps apart: they are of integers of 8 bits. If the port "
     "is meant to be so, dump the integers, and give their scales with --scales."
 )
-_CUT = (
-    "{count} of {of} tensors of integers are rounded {manner} when they are stored, not to the nearest. Each is within "
-    "what a step allows, but off by half a step on average."
-)
+_CUT = "{} of {} tensors of integers hold within what steps of their inputs allow, but {}."
 _LOGS = (
-    "{source} holds logarithms of probabilities, as of log_softmax: it is taken for {node} up to a number for each "
-    "image. If it is meant to be logits, the port has a log_softmax too many."
+    "{} holds logarithms of probabilities, as of log_softmax: it is taken for {} up to a number for each image. If it "
+    "is meant to be logits, the port has a log_softmax too many."
 )
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
@@ -158,8 +156,8 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield _TWINS.format(count=len(twins), first=twins[0])
     manners = Counter(manner for manners in judged.stored.values() for manner in manners)
     for manner, count in manners.most_common(1) if judged.holds else ():
-        if count >= _MANY and 4 * count >= 3 * len(judged.stored):
-            yield _CUT.format(count=count, of=len(judged.stored), manner=manner)
+        if count >= _MANY:
+            yield _CUT.format(count, len(judged.stored), of_port(Mistake("store-rounding", "", manner, {})))
     if len(found.stepped) >= _MANY:
         yield _STEPPED.format(count=len(found.stepped), first=found.stepped[0])
     other = [name for name, features in judged.features.items() if any(each.kind == "weights" for each in features)]
@@ -214,7 +212,7 @@ def _notes(found: Comparison) -> Iterator[str]:
     for encoding in found.encodings:
         yield _ENCODING[encoding.kind].format(**encoding.facts)
     logs = ((node, each.source) for node, each in found.matching.tensors.items() if each.layout == LOGARITHMS)
-    yield from (_LOGS.format(source=source, node=node) for node, source in logs)
+    yield from (_LOGS.format(source, node) for node, source in logs)
     if found.narrow:
         yield _NARROW
     if count := len(found.matching.unmatched):

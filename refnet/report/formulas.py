@@ -30,8 +30,15 @@ def constant_words(number: float) -> str:
     return f"{number:.7g}"
 
 
-def formula_words(factor: str, shift: float, low: float, high: float, slope: float, offset: float) -> str:
-    """factor * (slope clip(x + shift, low, high) + offset), as people write it."""
+def formula_words(
+    factor: str, shift: float, low: float, high: float, slope: float, offset: float, beside: str = ""
+) -> str:
+    """factor * (slope clip(x + shift, low, high) + offset), as people write it; or offset * beside is added to that."""
+    if beside:
+        product = formula_words(factor, shift, low, high, slope, 0.0)
+        size = constant_words(abs(offset))
+        term = size if beside == "1" else "x" if size == "1" else f"{size} * x"
+        return f"{product} {'+' if offset > 0 else '-'} {term}"
     x = "x" if not shift else f"x {'+' if shift > 0 else '-'} {abs(shift):g}"
     whole = (low, high) == (-math.inf, math.inf)
     inner = x if whole else _CLIPS.get((low, high), f"clip({{}}, {low:g}, {high:g})").format(x)

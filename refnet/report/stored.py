@@ -47,11 +47,19 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "store-rounding": {
         form: f"integers are rounded {form} when they are stored, not to the nearest"
         for form in ("down", "up", "toward zero", "away from zero")
+    }
+    | {
+        "cast": "integers are made by adding half a step and cutting off toward zero, which is wrong below zero",
+        "cast signed": "integers are made by adding the zero point and half a step and cutting off toward zero, which "
+        "is wrong below zero",
+        "truncated signed": "integers are cut off toward zero behind their zero point, not rounded to the nearest",
     },
     "store-scale": {
         "stored": "the scale of {tensor} is {times:.4g} times what it should be",
         "stored as": "{tensor} is stored in the scale of {other}",
         "read": "{tensor} is read with {times:.4g} times its scale",
+        "stored as input": "its result is stored in the scale of what it reads",
+        "read as result": "what it reads is taken to have the scale of its result",
         "read as": "{tensor} is read in the scale of {other}",
     },
     "zero-point": "the zero point of {tensor} is {steps:+d} off",

@@ -462,6 +462,16 @@ def test_an_input_made_of_whole_pixels_may_round_in_another_order():
     assert judge_tensors(reference, {SOURCE: fed, **net.trace(fed)}).holds
 
 
+def test_rows_of_normalised_numbers_that_are_filled_with_zero_are_said():
+    net, own = network(V2, (48, 66))
+    x = own.apply(np.random.default_rng(5).integers(0, 256, (1, 3, 48, 66)).astype(np.float32))
+    fed = np.pad(x, ((0, 0), (0, 0), (0, 0), (0, 14))).reshape(1, 3, -1)[:, :, : 48 * 66].reshape(x.shape)
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
+    assert [cause_sentence(each) for each in diagnose(segment, FLOAT32)] == [
+        "rows of 80 pixels in memory, filled with zero, are read as rows of 66"
+    ]
+
+
 FILES = {
     "white": "the picture's transparency is blended with white, not dropped",
     "luma": "the picture is made grey before it is resized",

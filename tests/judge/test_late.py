@@ -68,7 +68,8 @@ def curved(op, f):
         ("hard_swish", lambda x: x * (x + 3).clip(0, 6) * (43 / 256), "x * 43/256 * relu6(x + 3)"),
         ("hard_swish", lambda x: x * (x.clip(0, 6) + 3) / 6, "x * (relu6(x) + 3) / 6"),
         ("hard_swish", lambda x: (x + 3).clip(0, 6) ** 2 / 6, "relu6(x + 3) * relu6(x + 3) / 6"),
-        ("hard_swish", lambda x: x + (x + 3).clip(0, 6) / 6, "the activation is another function: "),
+        ("hard_swish", lambda x: x + (x + 3).clip(0, 6) / 6, "the activation is relu6(x + 3) / 6 + x"),
+        ("hard_swish", lambda x: (x * x.clip(0, 6) + 3) / 6, "the activation is x * relu6(x) / 6 + 1/2"),
         ("hard_swish", lambda x: np.where(x < -1, 0.25 * x, x * x), "1/4 x below -1, x^2 above -1"),
     ],
 )

@@ -227,6 +227,14 @@ def test_a_zero_point_that_is_not_taken_away_is_named(made):
     ]
 
 
+def test_a_cast_behind_half_a_step_is_told(made):
+    """Right above zero, so that it is no rounding of all numbers in one direction."""
+    net, x, path = made
+    dump, scales = integers(net, x, whole=lambda v: np.trunc(v + 0.5))
+    pattern = compare(path, dump, scales=scales).judged.patterns[0]
+    assert "adding half a step and cutting off toward zero, which is wrong below zero" in of_port(pattern.mistake)
+
+
 @pytest.mark.parametrize(("whole", "manner"), [(np.floor, "down"), (np.ceil, "up"), (np.trunc, "toward zero")])
 def test_integers_that_are_not_rounded_to_the_nearest_are_said_in_one_sentence(made, whole, manner):
     net, x, path = made
