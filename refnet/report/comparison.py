@@ -15,13 +15,13 @@ from refnet.judge.compare import Comparison
 from refnet.judge.describe import Feature
 from refnet.judge.diagnose import Cause
 from refnet.judge.ends import LOGARITHMS
-from refnet.judge.search import Evidence, Pattern
+from refnet.judge.search import Pattern
 from refnet.judge.tensors import Finding
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
 from refnet.report.slips import part_words
-from refnet.report.words import search_document, unfinished, where
+from refnet.report.words import evidence_words, search_document, unfinished, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "feature_sentence"]
 
@@ -198,7 +198,7 @@ def _notes(found: Comparison) -> Iterator[str]:
         for each in judged.findings:
             if each.judgement.yardstick == yardstick:
                 yield words.format(name=each.name, count=len(each.segment))
-    yield from (_sure(name, each) for name, each in judged.evidence.items())
+    yield from (evidence_words(name, each) for name, each in judged.evidence.items())
     if not judged.search.finished:
         yield unfinished(judged.search)
     tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
@@ -234,15 +234,6 @@ def _listed(found: Comparison, names: list[str]) -> str:
     if len(names) > _MANY and not {*layers[first:last]} - {*names}:
         return f"These are all from {names[0]} to {names[-1]}"
     return f"These are {', '.join(names)}"
-
-
-def _sure(name: str, sure: Evidence) -> str:
-    """How sure the causes of a tensor are, and what to dump."""
-    rest = f"the best of the others leaves {100 * sure.rest:.3g}% of the error"
-    if sure.left >= sure.rest:
-        rest = f"none of {sure.looked} ways fits, the best leaves {100 * sure.rest:.3g}% of the error"
-    more = f"; dump {sure.dump} next, it tells most" if sure.dump else ""
-    return f"{name}: {rest}{more}."
 
 
 def _separated(name: str, causes: list[Cause]) -> str:

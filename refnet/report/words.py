@@ -8,10 +8,21 @@ from typing import Any
 
 from refnet.bugs.systematic import Scope
 from refnet.judge.budget import Search
+from refnet.judge.search import Evidence
 from refnet.judge.verdicts import FAILING
 from refnet.report.bugs import ALONE
 
-__all__ = ["causes", "figure", "origin", "search_document", "summary", "systematic", "unfinished", "where"]
+__all__ = [
+    "causes",
+    "evidence_words",
+    "figure",
+    "origin",
+    "search_document",
+    "summary",
+    "systematic",
+    "unfinished",
+    "where",
+]
 
 _LAYERS = {
     "depthwise_conv2d": "depthwise convolutions",
@@ -123,3 +134,12 @@ def summary(document: Mapping[str, Any]) -> str:
     if document["unmatched"]:
         parts.append(f"{len(document['unmatched'])} unmatched")
     return ": ".join([document["verdict"], *([", ".join(parts)] if parts else [])])
+
+
+def evidence_words(name: str, sure: Evidence) -> str:
+    """How sure the causes of a tensor are, and what to dump."""
+    rest = f"the best of the others leaves {100 * sure.rest:.3g}% of the error"
+    if sure.left >= sure.rest:
+        rest = f"none of {sure.looked} ways fits, the best leaves {100 * sure.rest:.3g}% of the error"
+    more = f"; dump {sure.dump} next, it tells most" if sure.dump else ""
+    return f"{name}: {rest}{more}."
