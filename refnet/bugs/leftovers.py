@@ -68,7 +68,8 @@ def _repeated(segment: Segment, target: Array) -> Iterator[Change]:
             for by in (1, -1, 2, -2, 3, -3, 4, -4, 8, -8) if 0 < len(lines) < target.shape[axis] else ():
                 order, facts = copies(lines, target.shape[axis], by)
                 held = target.take(lines, axis)
-                if np.ptp(held) and np.array_equal(held, target.take(order[lines], axis)):
+                moved = not np.isin(order[lines], lines).any()  # a line is no copy of itself
+                if moved and np.ptp(held) and np.array_equal(held, target.take(order[lines], axis)):
                     form = f"{name} {'before' if by > 0 else 'behind'}"
                     yield Change(segment.end, form, facts, view=partial(np.take, indices=order, axis=axis), lone=True)
 
