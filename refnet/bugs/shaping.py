@@ -29,7 +29,7 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
     for node in windowed(segment):
         own = node.attrs["stride"]
         for other in ((1, 1), (2, 2), (2, 1), (1, 2)):
-            if other != own and (1 in own or other == (1, 1)):
+            if other != own:
                 facts = {"found": other, "known": own, "padded": ()}
                 yield from _reshaped(segment, node, f"{own}>{other}", facts, stride=other)
                 even = tuple((side // 2, side // 2) for side in node.params["w"][-2:])

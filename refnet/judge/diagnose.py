@@ -28,7 +28,7 @@ from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.starts import begun, begun_soon
 from refnet.judge.verdicts import Judgement, root_mean_square
-from refnet.judge.ways import EXACT, LAST, LOOSE, Extent, Way, Ways, closest
+from refnet.judge.ways import EXACT, LAST, LOOSE, SHOWN, Extent, Way, Ways, closest
 from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
@@ -194,7 +194,7 @@ class Diagnosis:
         # That numbers lie on one side of what they are made of is no chance, and much fits such an error by chance.
         found = list(self._fitting(ways.singles([BUGS["store-rounding"]])))
         found = found or list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared])))
-        yield found or self._fitting(ways.singles(EXACT))
+        yield found or self._fitting(ways.singles(SHOWN))
         loose = list(ways.singles(LOOSE))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import Mistake
 from refnet.bugs.norm_forms import bn_root
 from refnet.bugs.overflow import overflows, sizes_of_sums
@@ -63,13 +64,18 @@ def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause
 
 
 def _rootless(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
-    """A batch norm that makes no numbers of some channels, if all others are right."""
+    """A batch norm that makes no numbers of some channels, if all others are right, or have another eps."""
     if infinite.all() or infinite.shape != segment.result.shape:
         return
     around = replace(segment, candidate=np.where(infinite, segment.result, np.asarray(segment.candidate)))
     for change in bn_root(segment):
         if fits(around, precision):
             yield Cause((change.of("bn-root"),), Judgement("nonfinite"))
+        for other in BUGS["bn-eps"].changes(segment):  # one that is left out is missed where a variance is zero
+            beside = segment.changed(other)
+            around = replace(beside, candidate=np.where(infinite, beside.result, np.asarray(segment.candidate)))
+            if fits(around, precision):
+                yield Cause((change.of("bn-root"), other.of("bn-eps")), Judgement("nonfinite"))
 
 
 def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:

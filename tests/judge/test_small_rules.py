@@ -156,6 +156,18 @@ def test_channels_of_a_batch_norm_that_are_no_numbers_are_told():
     assert (cause.ids, cause.mistakes[0].facts["channels"]) == (("bn-root",), (1, 4))
 
 
+def test_variances_of_zero_under_an_eps_that_is_left_out_are_told():
+    name = "block3.expand.bn"
+    node = REFERENCE.graph[name]
+    x, (gamma, beta, mean, var) = TRACE[node.inputs[0]], (REFERENCE.params[f"{name}.{slot}"] for slot in node.params)
+    root = np.sqrt(np.where(np.isin(np.arange(len(var)), [1, 4]), 0, var))
+    with np.errstate(all="ignore"):
+        scale = np.stack([gamma / root, beta, mean]).reshape(3, -1, 1, 1).astype(np.float32)
+        broken = TRACE | {name: (x - scale[2]) * scale[0] + scale[1]}
+    (cause,) = judge_tensors(REFERENCE, broken).causes[name]
+    assert cause.ids == ("bn-root", "bn-eps")
+
+
 def test_elements_that_are_no_numbers_of_no_pattern_have_no_cause():
     name = "block3.expand.bn"
     y = TRACE[name].copy()
