@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Node
 from refnet.pack.integers import IntegerPack
+from refnet.pack.layouts import axis_orders
 from refnet.pack.match import match_tensors
 from refnet.pack.sequence import by_order
+from refnet.readings.integer.quantisation import QuantisedTensor
+from refnet.readings.quantised import run_node
 
-__all__ = ["GoldenIntegers", "HeldIntegers", "integers_in_order", "match_integers"]
+__all__ = ["GoldenIntegers", "HeldIntegers", "integers_followed", "integers_in_order", "match_integers"]
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 HeldIntegers = dict[str, tuple[str, Array]]
 
+_APART = 0.1  # of a tensor's elements that may be more than a step from what a node makes
 _LEFT = 0.1  # of a candidate's tensors that may be left over before their order is asked
 
 
@@ -77,11 +81,89 @@ def integers_in_order(
     unmatched: list[str],
     exact: Callable[[HeldIntegers], int],
 ) -> tuple[HeldIntegers, list[str]]:
-    """The same by the order of the tensors, if that tells all of them and makes no fewer of them exact."""
+    """The same by the order of the tensors or by what nodes make of them, if that makes no fewer of them exact."""
     net = golden.pack.net
     if len(unmatched) <= _LEFT * len(tensors):
         return found, unmatched
     shapes = {name: y.shape for name, y in golden.tensors.items()}
     told = by_order(net.graph, {name: np.shape(tensors[name]) for name in tensors}, shapes)
-    other, left = match_integers(tensors, golden, {source: node for node, source in told.items()})
-    return (other, left) if told and exact(other) >= exact(found) else (found, unmatched)
+    ways = [(found, unmatched), integers_followed(tensors, golden)]
+    if told:
+        ways.append(match_integers(tensors, golden, {source: node for node, source in told.items()}))
+    return max(reversed(ways), key=lambda way: exact(way[0]))
+
+
+def integers_followed(tensors: Tensors, golden: GoldenIntegers) -> tuple[HeldIntegers, list[str]]:
+    """By what each node makes of the candidate's own tensors: the free one that is nearly that is the node's.
+
+    Where none is, that one is of which the next node makes another free one. Names say nothing here.
+    """
+    following = _Following(tensors, golden)
+    for node in golden.pack.net.graph.nodes:
+        following.node(node)
+    return following.found, [name for name in tensors if name in following.free]
+
+
+class _Following:
+    def __init__(self, tensors: Tensors, golden: GoldenIntegers) -> None:
+        self.net, self.golden = golden.pack.net, golden
+        self.free = {name: np.asarray(tensors[name]) for name in tensors}
+        self.found: HeldIntegers = {}
+        self.readers = self.net.graph.readers()
+        x = golden.tensors[SOURCE]
+        own = self._taken(SOURCE, self._like(SOURCE, x))
+        self.values = {SOURCE: self._tensor(SOURCE, x if own is None else own)}
+
+    def node(self, node: Node) -> None:
+        """Find a node's tensor, if it is there, and go on with it."""
+        y = self._made(node, self.values)
+        source = self._like(node.name, y)
+        if source is None and np.ptp(y):
+            others = [each for each in self.readers[node.name] if {*each.inputs} <= {node.name, *self.values}]
+            source = next((name for name in [*self.free] if self._leads_on(name, node.name, others)), None)
+        array = self._taken(node.name, source)
+        self.values[node.name] = self._tensor(node.name, y if array is None else array)
+
+    def _made(self, node: Node, values: Mapping[str, Any]) -> Array:
+        inputs = [values[name] for name in node.inputs]
+        y = run_node(node, inputs, self.net.params, self.net.quantised.get(node.name), self.net.kernels)
+        return y.values if isinstance(y, QuantisedTensor) else np.asarray(y)
+
+    def _leads_on(self, source: str, node: str, readers: list[Node]) -> bool:
+        """Whether what reads a node makes another free tensor of this one."""
+        for array in self._as_of(source, node):
+            values = {**self.values, node: self._tensor(node, array)}
+            if any(self._like(each.name, self._made(each, values), source) for each in readers):
+                return True
+        return False
+
+    def _like(self, node: str, y: Array, but: str = "") -> str | None:
+        """The free tensor that is nearly this one; equal ones in order."""
+        near = {name: self._apart(name, node, y) for name in self.free if name != but}
+        best = min(near, key=lambda name: near[name], default="")
+        return best if best and near[best] <= _APART and np.ptp(y) else None
+
+    def _apart(self, source: str, node: str, y: Array) -> float:
+        """Which part of the elements are more than a step away."""
+        ways = [np.mean(np.abs(each.astype(np.float64) - y) > 1) for each in self._as_of(source, node)]
+        return float(min(ways, default=1.0))
+
+    def _as_of(self, source: str, node: str) -> Iterator[Array]:
+        """A tensor in a node's shape, if it has that or a layout of it, and its type."""
+        full, array = self.golden.tensors[node].shape, self.free[source]
+        for order in axis_orders(array.shape, full) if array.dtype == self.golden.tensors[node].dtype else ():
+            yield np.ascontiguousarray(order.nchw(array, full))
+
+    def _taken(self, node: str, source: str | None) -> Array | None:
+        """Take a free tensor as a node's."""
+        if source is None:
+            return None
+        y = self.golden.tensors[node] if node == SOURCE else self._made(self.net.graph[node], self.values)
+        array = min(self._as_of(source, node), key=lambda each: float(np.mean(each != y)))
+        del self.free[source]
+        self.found[node] = source, array
+        return array
+
+    def _tensor(self, name: str, array: Array) -> Any:
+        q = self.net.quantised.get(name)
+        return array if q is None else QuantisedTensor(np.ascontiguousarray(array), q)

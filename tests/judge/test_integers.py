@@ -245,3 +245,13 @@ def test_tensors_without_names_that_are_not_all_there_are_no_error(packs):
     tensors, _ = port(pack, None, INTEGER_BUGS["bias-in-steps-of-output"])
     some = {f"{i}": y for i, y in enumerate(tensors.values()) if i % 7}
     assert not compare_integers(pack, some).holds
+
+
+def test_tensors_in_no_order_are_matched_by_what_nodes_make_of_them(packs):
+    pack = packs["int8"]
+    tensors, changed = port(pack, "sum", INTEGER_BUGS["zero-points-left-out"])
+    kept = [name for name in tensors if name not in ("depth", "window", "wide")]
+    mixed = {f"b{i}": tensors[name] for i, name in enumerate(np.random.default_rng(1).permutation(kept))}
+    found = compare_integers(pack, mixed)
+    assert (found.wrong(), found.unmatched) == (changed, ())
+    assert found.everywhere[0] == "zero-points-left-out"
