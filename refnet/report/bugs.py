@@ -140,6 +140,15 @@ _PORT: _Words = {
         "gamma-beta": "gamma and beta are exchanged",
         "mean-var": "mean and variance are exchanged",
     },
+    "bn-order": {
+        f"{slot} {form}": f"{vector} {words}"
+        for slot, vector in (("b", "bias"), ("gamma", "gamma"), ("beta", "beta"), ("mean", "mean"), ("var", "variance"))
+        for form, words in (
+            ("reversed", "is in reverse order of channels"),
+            ("next", "of each channel is in the next one's place"),
+            ("previous", "of each channel is in the place of the one before it"),
+        )
+    },
     "hsigmoid-slope": "the gate is clip(0.2 x + 0.5, 0, 1)",
     "hsigmoid-half": "the gate is clip((x + 1) / 2, 0, 1)",
     "hsigmoid-beta0": "the gate is clip(x / 6, 0, 1), its offset dropped",

@@ -251,21 +251,6 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "deviation": "beta is divided by the root of the variance and eps",
         "both": "beta is multiplied by gamma and divided by the root of the variance and eps",
     },
-    "bn-order": {
-        f"{slot} {form}": f"{vector} {words}"
-        for slot, vector in (
-            ("b", "the bias"),
-            ("gamma", "gamma"),
-            ("beta", "beta"),
-            ("mean", "the mean"),
-            ("var", "the variance"),
-        )
-        for form, words in (
-            ("reversed", "is in reverse order of channels"),
-            ("next", "of each channel is in the next one's place"),
-            ("previous", "of each channel is in the place of the one before it"),
-        )
-    },
     "bn-batch-half": {
         "mean": "the mean is that of the batch (training mode), the variance the stored one",
         "var": "the variance is that of the batch (training mode), the mean the stored one",

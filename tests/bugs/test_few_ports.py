@@ -51,9 +51,9 @@ BATCH = TRACE[GRAPH[NORM].inputs[0]]
 ROOT = np.sqrt(held(NORM, "var") + GRAPH[NORM].attrs["eps"])
 CASES = {
     "beta in reverse": (NORM, {"beta": held(NORM, "beta")[::-1]}, "beta is in reverse order of channels"),
-    "variances one on": (NORM, {"var": np.roll(held(NORM, "var"), 1)}, "the variance of each channel is in the next"),
+    "variances one on": (NORM, {"var": np.roll(held(NORM, "var"), 1)}, "variance of each channel is in the next"),
     "gamma one back": (NORM, {"gamma": np.roll(held(NORM, "gamma"), -1)}, "gamma of each channel is in the place of"),
-    "a bias in reverse": (SE, {"b": held(SE, "b")[::-1]}, "the bias is in reverse order of channels"),
+    "a bias in reverse": (SE, {"b": held(SE, "b")[::-1]}, "bias is in reverse order of channels"),
     "beta by gamma": (NORM, {"beta": held(NORM, "beta") * held(NORM, "gamma")}, "beta is multiplied by gamma"),
     "beta by the root": (NORM, {"beta": held(NORM, "beta") / ROOT}, "beta is divided by the root"),
     "mean of the batch": (NORM, {"mean": BATCH.mean((0, 2, 3))}, "the mean is that of the batch"),
