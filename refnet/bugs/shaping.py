@@ -18,6 +18,7 @@ from refnet.graph import Node, is_global
 from refnet.readings.shapes import shape_after
 
 _NO_PAD = ((0, 0), (0, 0))
+_UNIT = 3  # nodes: a convolution, its batch norm and its activation
 _FIXED = (7, 7)  # the kernel of the last pool at the papers' size of 224
 
 
@@ -36,6 +37,24 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
                 if other == (1, 1) and even != node.attrs["pad"] and node.attrs["dilation"] == (1, 1):
                     around = {**facts, "padded": even}
                     yield from _reshaped(segment, node, f"{own}>{other} even", around, stride=other, pad=even)
+    if len(segment.graph) <= _UNIT:
+        for node in segment.nodes("pointwise_conv2d"):
+            yield from _subsampled(segment, node)
+
+
+def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
+    """A stride in a 1x1 convolution, which has none: every other row and column of what it reads."""
+    channels, *sides = segment.sizes[node.name]
+    kept = (channels, *(-(-side // 2) for side in sides))
+    made = _resulting(segment, node, kept) if segment.asks(node) and min(sides) > 1 else None
+    if made is not None:
+        pools, end = made
+        attrs = {"kernel": (1, 1), "stride": (2, 2), "pad": _NO_PAD}
+        first = Node(f"{node.name}.kept", "avg_pool2d", node.inputs, {}, attrs)
+        shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+        facts = {"found": (2, 2), "known": (1, 1), "padded": ()}
+        nodes = {**pools, node.name: (first, replace(node, inputs=(first.name,)))}
+        yield Change(node.name, "pointwise", facts, nodes=nodes, shape=shape, fed=True)
 
 
 def pad_amount(segment: Segment) -> Iterator[Change]:
@@ -112,22 +131,25 @@ def _reshaped(
     if not segment.asks(node):
         return
     nodes = with_attrs(node, **attrs)
-    made = _resulting(segment, *nodes[node.name])
+    (other,) = nodes[node.name]
+    made = _resulting(segment, other)
     if made is not None:
         pools, end = made
         shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
         yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape, fed=True)
 
 
-def _resulting(segment: Segment, other: Node) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:
-    """What follows from another node: global pools of other maps, and the shape of the end.
+def _resulting(
+    segment: Segment, other: Node, own: tuple[int, ...] = ()
+) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:
+    """What follows from another node, of a shape of its own: global pools of other maps, and the shape of the end.
 
     None where it makes a map of the same size, or where a later node does not go on with the one that it makes.
     """
     moved: dict[str, tuple[int, ...]] = {}
     pools: dict[str, tuple[Node, ...]] = {}
     try:
-        moved[other.name] = shape_after(other, segment.sizes[other.inputs[0]])
+        moved[other.name] = own or shape_after(other, segment.sizes[other.inputs[0]])
         if moved[other.name] == segment.sizes.get(other.name) or min(moved[other.name]) < 1:
             return None
         for node in segment.graph.nodes:

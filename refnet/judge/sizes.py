@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -22,7 +23,7 @@ from refnet.networks.resize import resize
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
 
-__all__ = ["misshapen", "of_sizes"]
+__all__ = ["misshapen", "of_all", "of_sizes"]
 
 Array = npt.NDArray[Any]
 
@@ -42,6 +43,18 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
                 if judgement.holds or judgement.verdict == "shape":
                     found.append(Cause((change.of(bug.id),), judgement))
     return found
+
+
+def of_all(misshapen: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
+    """The same, of each tensor first what explains most tensors: on maps of some sizes several pads are alike."""
+    count = Counter(what for causes in misshapen.values() for what in {_what(cause) for cause in causes})
+    return {name: sorted(causes, key=lambda cause: -count[_what(cause)]) for name, causes in misshapen.items()}
+
+
+def _what(cause: Cause) -> tuple[str, str]:
+    """What a port does, whatever it should do."""
+    (mistake,) = cause.mistakes
+    return mistake.bug, f"{mistake.facts.get('found', mistake.form)}"
 
 
 def of_sizes(

@@ -32,7 +32,7 @@ from refnet.judge.infinite import overflown
 from refnet.judge.reference import Reference
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
-from refnet.judge.sizes import misshapen, of_sizes
+from refnet.judge.sizes import misshapen, of_all, of_sizes
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import fits, judge_segment, surely
 from refnet.networks.resize import following
@@ -139,7 +139,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     }
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
-    causes |= {s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))}
+    causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p))}
     features = {
         _name(s): found[_name(s)].features if _name(s) in found else describe(s, p)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.bugs.changes import Mistake
+from refnet.graph import Node
+from refnet.judge.diagnose import Cause
+from refnet.judge.sizes import of_all
+from refnet.judge.verdicts import Judgement
 from refnet.networks.resize import resize
 from refnet.report.comparison import comparison_document
 
@@ -46,3 +53,26 @@ def test_a_file_that_is_cut_short_is_told(pack, tmp_path):
         note == f"block5.expand.bn: the dump is cut short: it has {held:,} numbers of {of:,}; what is there is right."
     )
     assert np.isfinite(X).all()
+
+
+def test_a_stride_in_a_convolution_that_has_none_is_told(pack):
+    """In the expansion in place of the depthwise layer behind it."""
+    early, late = GRAPH["block4.expand"], GRAPH["block4.depthwise"]
+    kept = Node("kept", "avg_pool2d", early.inputs, {}, {"kernel": (1, 1), "stride": (2, 2), "pad": ((0, 0), (0, 0))})
+    nodes = {early.name: (kept, replace(early, inputs=("kept",)))}
+    nodes[late.name] = (replace(late, attrs={**late.attrs, "stride": (1, 1)}),)
+    graph = replace(GRAPH, nodes=tuple(made for node in GRAPH.nodes for made in nodes.get(node.name, (node,))))
+    port = {name: y for name, y in Network(graph, NET.params).trace(X).items() if name != "kept"}
+    found = compare(pack, port)
+    assert found.wrong() == [early.name, late.name]
+    first, *_ = found.causes[early.name]
+    assert (first.ids, first.mistakes[0].facts["found"]) == (("stride-changed",), (2, 2))
+
+
+def test_of_pads_that_are_alike_on_one_map_that_which_others_have_comes_first():
+    def pads(node, *found):
+        facts = [{"found": pad, "known": (1, 1)} for pad in found]
+        return [Cause((Mistake("pad-amount", node, "", each),), Judgement("exact")) for each in facts]
+
+    ordered = of_all({"a": pads("a", (0, 0), (0, 1)), "b": pads("b", (0, 1)), "c": pads("c", (2, 2))})
+    assert [cause.mistakes[0].facts["found"] for cause in ordered["a"]] == [(0, 1), (0, 0)]
