@@ -30,20 +30,25 @@ def input_order(segment: Segment) -> Iterator[Change]:
     if SOURCE not in segment.given or "flatten" in readers:  # there it is a bug of its own
         return
     x = segment.given[SOURCE]
-    numbers = np.arange(x[0].size).reshape(1, *x.shape[1:])
-    seen = [numbers, _misread(numbers, "CHW", "CWH")]  # the latter has a name of its own
+    numbers = np.arange(x[0].size, dtype=np.int32).reshape(1, *x.shape[1:])
+    seen = {_key(numbers), _key(_misread(numbers, "CHW", "CWH"))}  # the latter has a name of its own
     orders = [("HWC", "CHW"), ("CHW", "HWC"), *itertools.product(_ODD, _USUAL), *itertools.product(_USUAL, _ODD)]
     for written, read in orders:
-        places = _misread(numbers, written, read)
+        places = _key(_misread(numbers, written, read))
         if written not in _USUAL or read not in _USUAL:
-            if any(np.array_equal(places, each) for each in seen):
+            if places in seen:
                 continue
             form = f"{written} as {read}"
         else:
             form = written
-        seen.append(places)
+        seen.add(places)
         given = Deferred([SOURCE], partial(_reordered, x, written, read))
         yield Change(SOURCE, form, {"written": written, "read": read}, given=given)
+
+
+def _key(places: Array) -> int:
+    """What tells an order of numbers from all others, in no memory."""
+    return hash(places.tobytes())
 
 
 def _reordered(x: Array, written: str, read: str) -> dict[str, Array]:
