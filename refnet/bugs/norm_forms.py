@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays
+from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred, stood_for
 from refnet.bugs.norms import moments
 from refnet.bugs.segments import Segment
@@ -88,6 +88,31 @@ def _moves(unit: UnitArrays, slot: str, vector: Array, mean: Array, moved: Array
             share = other / own if slot == "gamma" else np.sqrt((own + unit.eps) / (other + unit.eps))
             wanted = (share - 1) * (mean - unit["beta"])
     return bool(np.linalg.norm(wanted - moved) < _SAME * np.linalg.norm(moved))
+
+
+def bn_variance_stored(unit: UnitArrays) -> Iterator[Change]:
+    """another form of the variance in its place.
+
+    Its root, its inverse, or the inverse of its root, with eps in it or without, where the variance is read.
+    """
+    if unit.norm is None or "var" not in unit:
+        return
+    with np.errstate(all="ignore"):
+        v, wide = unit["var"], unit["var"] + unit.eps
+        forms = {
+            "root": np.sqrt(v),
+            "root with eps": np.sqrt(wide),
+            "inverse root with eps": 1 / np.sqrt(wide),
+            "inverse root": 1 / np.sqrt(v),
+            "inverse": 1 / v,
+            "inverse with eps": 1 / wide,
+            "with eps": wide,
+            "square": v * v,
+        }
+    for form, value in forms.items():
+        if np.isfinite(value).all():
+            held = Expected(value, _ROUNDINGS * FLOATS["float32"].u * np.abs(value))
+            yield Change(unit.norm.name, form, params={unit.names["var"]: held})
 
 
 def bn_batch_half(segment: Segment) -> Iterator[Change]:

@@ -19,14 +19,13 @@ from refnet.bugs.precision import grid_steps
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
-__all__ = ["bytes_misread", "grids", "variance_form", "weights_stepped"]
+__all__ = ["bytes_misread", "grids", "weights_stepped"]
 
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
 _MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
 _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
-_FORM = 6  # roundings of a form of the variance
 _MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
 _LEAST = 4  # levels beside each other that show a step
 
@@ -72,27 +71,6 @@ def _spacing(values: Array, fraction: int, least: int) -> Array:
     _, exponent = np.frexp(values)
     made: Array = np.ldexp(1.0, np.maximum(exponent - 1, least) - fraction)
     return made
-
-
-def variance_form(unit: UnitArrays) -> Iterator[Change]:
-    """another form of the variance.
-
-    Its root, its inverse, or the inverse of its root, with eps in it or without.
-    """
-    if unit.slot != "var" or not comparable(unit):
-        return
-    v = unit["var"]
-    for form, value in (
-        ("deviation", np.sqrt(v)),
-        ("deviation with eps", np.sqrt(v + unit.eps)),
-        ("inverse deviation", 1 / np.sqrt(v + unit.eps)),
-        ("inverse deviation without eps", 1 / np.sqrt(v)),
-        ("inverse", 1 / v),
-        ("inverse with eps", 1 / (v + unit.eps)),
-        ("with eps", v + unit.eps),
-        ("square", v * v),
-    ):
-        yield made_so(unit, form, Expected(value, _FORM * _U * np.abs(value)))
 
 
 def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:

@@ -77,7 +77,7 @@ _TABLE = (
     Kind("sign", ("weights-negated",)),
     Kind("scaled", ("weights-scaled",)),
     Kind("channel-scaled", ("channels-scaled", "inputs-scaled")),
-    Kind("variance", ("variance-form",)),
+    Kind("variance", ("bn-variance-stored",), (_LIES, _FOLD)),
     Kind("offset", ("weights-offset", "weights-affine")),
     Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),

@@ -407,3 +407,23 @@ def test_a_tensor_nearly_all_of_which_is_off_was_not_left_by_memory():
     kept = {name: each for name, each in TRACED.items() if name not in ("block3.expand", "block3.expand.bn")}
     found = judged({**kept, "block3.expand.act": y})
     assert "left-over" not in {cause.bug for causes in found.causes.values() for cause in causes}
+
+
+def with_arrays(slot, f, nodes):
+    made = {f"{name}.{slot}": f(PARAMS[f"{name}.{slot}"]) for name in nodes}
+    return {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, {**PARAMS, **made}, {SOURCE: X})}}
+
+
+def test_the_root_in_place_of_the_variance_is_told_everywhere():
+    norms = [node.name for node in GRAPH.nodes if node.op == "batch_norm"]
+    (pattern,) = judged(with_arrays("var", np.sqrt, norms)).patterns
+    assert of_port(pattern.mistake) == "in place of the variance stands its root"
+
+
+def test_weights_of_four_bits_are_told():
+    def on_grid(w):
+        step = np.abs(w).max(axis=tuple(range(1, w.ndim)), keepdims=True) / np.float32(7)
+        return np.rint(w / step) * step
+
+    dumped = with_arrays("w", on_grid, ["block2.expand", "block3.expand", "block4.expand"])
+    assert named(dumped) == {"its weights are quantised to 4 bits per channel"}

@@ -165,7 +165,13 @@ PLAIN = {
         "stepped",
         "rounded to float8, e4m3",
     ),
-    "deviations for variances": ("v1", "block4.project.bn.var", np.sqrt, "variance", "the root of the variance"),
+    "deviations for variances": (
+        "v1",
+        "block4.project.bn.var",
+        np.sqrt,
+        "variance",
+        "in place of the variance stands its root",
+    ),
     "inverse deviations for variances": (
         "v1",
         "block4.project.bn.var",
@@ -173,7 +179,7 @@ PLAIN = {
             v.dtype
         ),
         "variance",
-        "1 over the root of the variance and eps",
+        "stands 1 over the root of it and eps",
     ),
     "variances on the way from one": (
         "v1",
