@@ -46,6 +46,7 @@ def act_curve(segment: Segment) -> Iterator[Change]:
     before = float(np.linalg.norm(t - segment.result))
     slack = _moved(segment, node, t) if before else x
     told: set[str] = set()
+    seen: list[Array] = []  # what those that fit make: the same in other words is said once
     flat = np.unique(t).size <= _LEVELS  # then many formulas are alike, and other tensors tell which it is
     for curve in itertools.chain(dict.fromkeys(_curves(x, t)), _fitted(x, t)):
         if ("formula" in told and not flat) or (told and curve[0] == "piecewise"):
@@ -55,7 +56,10 @@ def act_curve(segment: Segment) -> Iterator[Change]:
         if float(np.linalg.norm(y - t)) < before:
             made = stood_for(node, y, _ROUNDINGS, np.abs(x) + np.abs(y), _STEEP * slack)
             fits = bool((np.abs(y - t) <= made["given"][f"{node.name}.values"].slack).all())
+            if fits and not flat and any(np.allclose(y, other, rtol=1e-12, atol=0) for other in seen):
+                continue
             told |= {str(curve[0])} if fits else set()
+            seen += [y] if fits else []
             yield Change(node.name, " ".join(map(str, curve)), {"curve": curve}, **made, lone=True)
 
 
