@@ -26,8 +26,9 @@ Array = npt.NDArray[Any]
 _ALIGNED = (4, 8, 16, 32, 64)  # bytes: BMP and Windows' bitmaps, then what cameras and processors ask of a row
 _WHITE = 255.0
 _ROWS, _SEEN = 12, 4  # of an input and of the first layer's tensor, by which the length of its rows is solved for
-_AT_ONCE = 64  # inputs that are run together
 _LONGEST = 3  # rows: how much longer a row is looked for in the port's own input
+_AT_ONCE = 256  # beginnings of inputs that are run together
+_WIDE, _REACH = 40, 8  # columns by which lengths are told apart, and those beyond its own that a kernel may see
 _NEAR = 0.05  # of the error in those rows: what rows of the right length leave less than
 
 
@@ -71,20 +72,40 @@ def _solved(segment: Segment, *, black: bool) -> tuple[int, ...]:
     by_rows = nodes[0].op == "conv2d" and all(node.op in ("batch_norm", *ACTIVATIONS) for node in nodes[1:])
     if t is None or not by_rows or t.shape != segment.result.shape or x.shape[2] <= _ROWS or t.shape[2] < 2 * _SEEN:
         return ()
-    seen = t[:1, :, :_SEEN].astype(np.float64)
-    before = float(np.linalg.norm(seen - segment.result[:1, :, :_SEEN]))
-    # Twice as many rows hold all that the first ones read, which are at most twice as long.
-    first, top = replace(segment, given={SOURCE: x[:1, :, : 2 * _ROWS]}), x[:1, :, :_ROWS]
-    gaps = [gap for gap in range(-x.shape[3], x.shape[3]) if gap]
-    left: dict[int, float] = {}
-    for begin in range(0, len(gaps), _AT_ONCE):
-        some = gaps[begin : begin + _AT_ONCE]
-        made = [_pitched(first, x.shape[1] * gap, black=black)[:, :, :_ROWS] for gap in some]
-        y = run(replace(segment, given={SOURCE: np.concatenate(made).astype(top.dtype)}), np.float32)
-        errors = (y[:, :, :_SEEN] - seen).reshape(len(some), -1)
-        left |= dict(zip(some, map(float, np.linalg.norm(errors, axis=1)), strict=True))
-    best = min(left, key=lambda gap: left[gap])
-    return (best,) if left[best] < _NEAR * before else ()
+    W = x.shape[3]
+    gaps = np.array([gap for gap in range(-W, W) if gap])
+    columns = min(_WIDE, W)
+    whole = t.shape[3] if columns == W else max((columns - _REACH) * t.shape[3] // W, 1)
+    own = replace(segment, given={SOURCE: x[:1, :, : 2 * _ROWS]})  # twice as many hold all that the first ones read
+    left = [
+        float(np.linalg.norm(y - t[0, :, :_SEEN, :whole].astype(np.float64)))
+        for begin in range(0, len(gaps), _AT_ONCE)
+        for y in _made(segment, _beginnings(own, gaps[begin : begin + _AT_ONCE], columns, black=black))[..., :whole]
+    ]
+    best = int(gaps[np.argmin(left)])
+    seen = t[0, :, :_SEEN].astype(np.float64)
+    (y,) = _made(segment, _beginnings(own, np.array([best]), W, black=black))
+    before = float(np.linalg.norm(seen - segment.result[0, :, :_SEEN]))
+    return (best,) if float(np.linalg.norm(y - seen)) < _NEAR * before else ()
+
+
+def _made(segment: Segment, x: Array) -> Array:
+    """The first rows of what the first layer makes of the beginnings of inputs."""
+    y = run(replace(segment, given={SOURCE: x.astype(segment.given[SOURCE].dtype)}), np.float32)
+    return y[:, :, :_SEEN].astype(np.float64)
+
+
+def _beginnings(segment: Segment, gaps: Array, columns: int, *, black: bool) -> Array:
+    """The first rows and columns of an image as `_pitched` reads them by some gaps, (gaps, C, rows, columns)."""
+    _, C, _, W = segment.given[SOURCE].shape
+    pixels = _pixels(segment) if black else segment.given[SOURCE].astype(np.float64)
+    memory, row, by = pixels[0].transpose(1, 2, 0).ravel(), C * W, C * gaps[:, None, None]
+    lines = np.arange(_ROWS)[:, None]
+    read, longer = lines * row + np.arange(columns * C), row + np.maximum(-by, 0)
+    place = np.where(by > 0, read + lines * by, read // longer * row + read % longer)
+    values = np.where(read % longer < row, memory[np.minimum(place, len(memory) - 1)], 0.0)
+    made: Array = values.reshape(len(gaps), _ROWS, columns, C).transpose(0, 3, 1, 2)
+    return _normalised(made, segment) if black else made
 
 
 def _pixels(segment: Segment) -> Array:
