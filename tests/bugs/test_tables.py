@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from refnet import build, probe, random_params
 from refnet.bugs import answers, precision
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
 from refnet.graph import SOURCE, walk
 from refnet.readings import fast
 from refnet.readings.orders import factor, rounded, truncated
@@ -108,3 +112,14 @@ def test_right_numbers_in_another_order_leave_less_than_wrong_ones_in_any():
     right, wrong = shares()
     assert right.max() < answers._ALIKE < 10 * answers._ALIKE < wrong.min()
     assert right.max() > answers._ALIKE / 10
+
+
+@pytest.mark.parametrize(("spread", "told"), [(0.0, True), (1e-3, True), (0.04, False), (0.2, False)])
+def test_a_factor_is_one_of_all_numbers_alike(spread, told):
+    """What is left of the error of a factor by which classes differ so much is what its numbers are apart by."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(32, 32), classes=10)
+    params, x = random_params(graph), probe(graph, 1)
+    whole = cut(Parts(graph), params, graph.output, {SOURCE: x}, judged=False)
+    factors = 1 - 0.5 * (1 + spread * np.random.default_rng(0).choice((-1, 1), 10))
+    found = list(BUGS["answer-scaled"].changes(replace(whole, candidate=whole.result * factors)))
+    assert bool(found) == told
