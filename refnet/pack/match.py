@@ -24,6 +24,7 @@ from refnet.network import Network
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import norms
+from refnet.pack.claims import Known
 from refnet.pack.extras import Extra
 from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
@@ -31,7 +32,7 @@ from refnet.pack.sequence import by_order
 from refnet.pack.shifted import shift_of
 from refnet.pack.twins import folded_twins, unbiased
 from refnet.pack.vendors import by_vendor
-from refnet.pack.walk import Known, walk_along
+from refnet.pack.walk import walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 

@@ -18,30 +18,22 @@ import numpy.typing as npt
 
 from refnet.graph import SOURCE, Graph, Node, Unit, interpret
 from refnet.ops import ACTIVATIONS, GATES
-from refnet.pack.layouts import AxisOrder
-from refnet.pack.likeness import CLEAR, Likeness, Tables, is_scaled
+from refnet.pack.claims import EQUAL, Claims, Known
+from refnet.pack.likeness import CLEAR, Tables, is_scaled
 from refnet.readings import fast
 
-__all__ = ["Known", "Walked", "walk_along"]
+__all__ = ["Walked", "walk_along"]
 
 Array = npt.NDArray[Any]
 
 TIGHT = 0.05  # relative distance within which a tensor is what a unit makes: rounding of 8 bits leaves 0.01 to 0.03
 _RIGHT = 2e-3  # the same on the first walk, and where a tensor vouches for those that it was made through
 _ENOUGH = 256  # elements that a tensor must have to vouch for others
-_EQUAL = 1e-6  # and within which two nodes hold the same
 _LIKELY = 0.4  # the same for what the next layer makes, if every other choice is
 _TWICE = 2.0  # so many times farther
 _POINTS = 4  # of a channel, from which its slope is told
 _ALIKE = 2  # tensors that must be a later point's for one of another size to be one, too
 _ASKED = 32  # tensors that are asked what the next layer makes of them
-
-
-class Known(NamedTuple):
-    """The candidate's tensor that is a node's, and how it is read."""
-
-    source: str
-    layout: AxisOrder
 
 
 class Walked(NamedTuple):
@@ -104,12 +96,11 @@ class _Going:
     ) -> None:
         self.tables, self.graph, self.params, self.fixed, self.sure = tables, graph, params, fixed, sure
         self.known = dict(known)
-        self.free = [name for name in tables.candidate if name not in {each.source for each in known.values()}]
-        self.found: dict[str, Known] = {}
+        self.claims = Claims(tables, graph, self.known, _RIGHT if sure is None else TIGHT)
+        self.found, self.free = self.claims.found, self.claims.free
         self.moved: dict[str, str] = {}
         self.slots: dict[str, list[str]] = {}  # by point of a kind of units, the points whose values were found there
         self.nearer: dict[str, str] = {}  # by point, the later one of its unit that its tensor is nearer to
-        self.distance: dict[str, float] = {}
         self.vouched: set[str] = set()
         self.pending: dict[str, set[str]] = {SOURCE: set()}
         self.have: dict[str, Array] = {}
@@ -119,10 +110,10 @@ class _Going:
         """The input: the candidate's where it is there, else the golden one."""
         golden = self.tables.golden(SOURCE)
         if SOURCE not in self.known and SOURCE in self.tables.shapes:
-            near = self._near([SOURCE], {SOURCE: golden})
+            near = self.claims.near([SOURCE], {SOURCE: golden})
             if near:
                 source = min(near, key=lambda name: near[name][SOURCE].distance)
-                self._take(SOURCE, source, near[source][SOURCE])
+                self.claims.take(SOURCE, source, near[source][SOURCE])
             elif self.sure is not None:
                 self._resume(SOURCE)
         self.have[SOURCE] = np.asarray(self._usable(SOURCE, golden), np.float32)
@@ -132,7 +123,7 @@ class _Going:
         made = dict(self._made(unit.nodes, self.have))
         self._move(unit, made)
         near = {**made, **dict(self._made(self._scaled(unit), {**self.have, **made}))}
-        self._claim([name for name in near if name not in self.known and name not in self.found], near)
+        self.claims.claim([name for name in near if name not in self.known and name not in self.found], near)
         if self.sure is not None:
             self._look_ahead(unit)
         self._go_on(unit, made)
@@ -146,7 +137,7 @@ class _Going:
             if name in self.found or name in (self.sure or ()) or (y := self._resume(name)) is None:
                 continue
             behind = dict(self._made(unit.nodes[index + 1 :], {**self.have, name: y}))
-            self._claim([each for each in behind if each not in self.known and each not in self.found], behind)
+            self.claims.claim([each for each in behind if each not in self.known and each not in self.found], behind)
 
     def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
         """A tensor with an earlier point's name and a later one's values, made of what the candidate has before it."""
@@ -164,7 +155,7 @@ class _Going:
                 if self.tables.fits(each.source, other)
             }
             best = min(likes, key=likes.__getitem__)
-            clear = best != name and CLEAR * likes[best] + _EQUAL < min(TIGHT, likes[name])
+            clear = best != name and CLEAR * likes[best] + EQUAL < min(TIGHT, likes[name])
             if not clear and name == unit.conv.name and unit.norm is not None and unit.norm.name in later:
                 best, clear = unit.norm.name, self._is_scaled(each, unit, made[name])
             if not clear and best != name and (likes[best] < TIGHT or CLEAR * likes[best] < likes[name]):
@@ -281,84 +272,6 @@ class _Going:
                 values[node.name] = interpret(Graph(self.graph.recipe, (node,)), fast, arrays, given)
             yield node.name, values[node.name]
 
-    def _claim(self, nodes: list[str], made: Mapping[str, Array]) -> None:
-        """The tensors that are what nodes of a unit made, the nearest first; equal ones in order."""
-        near = self._near(nodes, made)
-        while near:
-            source = min(near, key=lambda name: min(each.distance for each in near[name].values()))
-            ties = self._ties(near[source])
-            alike = [name for name in self.free if name in near and self._ties(near[name]) == ties]
-            if len(ties) > 1 and len(alike) >= len(ties):
-                chosen = dict(zip(ties, alike, strict=False))
-            else:
-                chosen = {self._of_tied(source, ties, near[source], made): source}
-            for node, name in chosen.items():
-                self._take(node, name, near[name][node])
-            near = {
-                name: left
-                for name, each in near.items()
-                if name in self.free and (left := {n: one for n, one in each.items() if n not in self.found})
-            }
-
-    def _near(self, nodes: list[str], made: Mapping[str, Array]) -> dict[str, dict[str, Likeness]]:
-        """By free tensor, the nodes that it is near to."""
-        near: dict[str, dict[str, Likeness]] = {}
-        for node in nodes:
-            sample, limit = self.tables.sample(node, made[node]), self._limit(node)
-            if not np.ptp(sample):
-                continue  # zeros are like any zeros
-            for source in self.free:
-                if self.tables.fits(source, node) and not self._is_flat(source, node) and self._is_same(source, node):
-                    like = self.tables.like(source, node, sample)
-                    if like.distance <= limit:
-                        near.setdefault(source, {})[node] = like
-        return near
-
-    def _limit(self, node: str) -> float:
-        """How far a node's tensor may lie: no farther than that of which it is a copy, where that is known."""
-        flat = node in self.graph and self.graph[node].op == "flatten"
-        if flat and (before := self.graph[node].inputs[0]) in self.distance:
-            return 4 * max(self.distance[before], _EQUAL)
-        return _RIGHT if self.sure is None else TIGHT
-
-    def _is_same(self, source: str, node: str) -> bool:
-        """Whether a tensor holds the numbers that it would be flattened from, where those are known."""
-        before = self.graph[node].inputs[0] if node in self.graph and self.graph[node].op == "flatten" else ""
-        each = self.found.get(before) or self.known.get(before)
-        if each is None:
-            return True
-        mine, theirs = (np.ravel(np.asarray(self.tables.candidate[name])) for name in (source, each.source))
-        return np.array_equal(mine, theirs, equal_nan=True)
-
-    def _is_flat(self, source: str, node: str) -> bool:
-        """Whether a tensor has the shape of what flattens the node, and so is that."""
-        reader = self.graph.only_reader(node)
-        return (
-            reader is not None
-            and reader.op == "flatten"
-            and (self.tables.found[source] == self.tables.shapes[reader.name] != self.tables.shapes[node])
-        )
-
-    def _ties(self, near: Mapping[str, Likeness]) -> tuple[str, ...]:
-        """The nodes that a tensor is as good as equally near to, in order."""
-        least = min(each.distance for each in near.values())
-        return tuple(node for node, each in near.items() if each.distance <= 4 * least + _EQUAL)
-
-    def _of_tied(
-        self, source: str, ties: tuple[str, ...], near: Mapping[str, Likeness], made: Mapping[str, Array]
-    ) -> str:
-        """One of tied nodes: behind a ReLU nothing is below zero, before it something may be."""
-        for node in reversed(ties):
-            before = self.graph[node].inputs[0]
-            if self.graph[node].op in ACTIVATIONS and before in ties and self.graph[node].op.startswith("relu"):
-                return node if np.nanmin(np.asarray(self.tables.candidate[source])) >= 0 else before
-        exact = [node for node in ties if self.tables.found[source] == self.tables.shapes[node]]
-        return min(exact or ties, key=lambda node: near[node].distance)
-
-    def _take(self, node: str, source: str, like: Likeness) -> None:
-        self.found[node], self.distance[node] = Known(source, like.layout), like.distance
-        self.free.remove(source)
-
     def _resume(self, node: str) -> Array | None:
         """Take the free tensor of which the next layer makes another one of the candidate's, if there is one."""
         fitting = [name for name in self.free if self.tables.fits(name, node)][:_ASKED]
@@ -370,8 +283,8 @@ class _Going:
         second = offers[1][0] if len(offers) > 1 else math.inf
         if least <= TIGHT or (least <= _LIKELY and second >= _TWICE * least):
             sample = self.tables.sample(node, self.tables.golden(node))
-            self._take(node, source, self.tables.like(source, node, sample))
-            del self.distance[node]
+            self.claims.take(node, source, self.tables.like(source, node, sample))
+            del self.claims.distance[node]
             return self._usable(node, None)
         return None
 
