@@ -39,7 +39,8 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
                     yield from _reshaped(segment, node, f"{own}>{other} even", around, stride=other, pad=even)
     if len(segment.graph) <= _UNIT:
         for node in segment.nodes("pointwise_conv2d"):
-            yield from _subsampled(segment, node)
+            if node.name in segment.sizes:  # and is not what another bug has put there
+                yield from _subsampled(segment, node)
 
 
 def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:

@@ -111,13 +111,15 @@ def _grids(copy: Array) -> Iterator[tuple[str, Array]]:
     """8-bit grids that a float tensor lies on, by channel or as a whole: 'channel' or 'tensor', and the steps."""
     if copy.ndim < 2 or not np.isfinite(copy).all():
         return
+    symmetric = set()
     for per in ("channel", "tensor"):
         for levels in (127.0, 128.0):
             step = grid_steps(copy, per, levels)
             q = copy / step
             if np.all(np.abs(q - np.rint(q)) <= levels * 2 * _PRODUCT):
                 yield per, np.broadcast_to(step * (1 + 2 * _PRODUCT * levels), copy.shape)
+                symmetric.add(per)
                 break
     for per, bits, step in grids(copy):
-        if bits == _BITS:
+        if bits == _BITS and per not in symmetric:
             yield per, np.broadcast_to(step * (1 + 2 * _PRODUCT * 2**bits), copy.shape)

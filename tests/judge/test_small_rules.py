@@ -17,7 +17,7 @@ from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge import compare as comparing
-from refnet.judge import integers, search, yardstick
+from refnet.judge import declared, integers, search, yardstick
 from refnet.judge.budget import SearchBudget
 from refnet.judge.diagnose import Cause, Diagnosis
 from refnet.judge.integers import IntegerCause
@@ -91,7 +91,8 @@ def test_causes_are_looked_for_once(pack, monkeypatch):
         asked.append(how["explain"])
         return real(*given, **how)
 
-    monkeypatch.setattr(comparing, "judge_tensors", judged)
+    for module in (declared, comparing):
+        monkeypatch.setattr(module, "judge_tensors", judged)
     compare(pack, wide(TRACE))
     assert asked == [False, False, True]
 

@@ -140,7 +140,7 @@ def test_other_weights_too_are_another_pattern_or_none():
 def test_one_fault_everywhere_is_one_sentence():
     found = apart(w=lambda y: y * np.float32(255))
     assert (found.pattern.kind, found.pattern.fault) == ("one", "scaled")
-    assert "have one fault: a constant factor" in sentence(found)
+    assert "have one fault: it is 255 times what it should be" in sentence(found)
 
 
 def test_gammas_and_betas_as_they_begin_beside_trained_statistics_are_told():
