@@ -136,20 +136,26 @@ class CallWriter:
         self.call(np.matmul, x, w, z)
 
     def vectors(self, unit: Unit, x: Array, z: Array, parts: Sequence[slice]) -> None:
-        """Some columns of z = x w + b for some vectors, (m, C) -> (m, K); of several vectors a few columns at a time.
+        """Some columns of z = x w + b for some vectors, (m, C) -> (m, K); of several vectors all, or a few at a time.
 
-        BLAS has kernels for small products, which read weights as they lie. For a product of a few rows with all of a
-        large matrix it would copy the matrix.
+        BLAS would copy a large matrix for a product of a few rows. Its kernels for small products read a few columns as
+        they lie; the others copy a matrix the fastest that is transposed beforehand.
         """
         w = self.params[f"{unit.conv.name}.w"]
         K, C = w.shape
-        whole = K // COLUMNS * COLUMNS if len(x) > 1 else 0
-        if whole:
-            blocks, into = w[:whole].reshape(-1, COLUMNS, C), z[:, :whole].reshape(len(z), -1, COLUMNS)
-            self.call(np.matmul, x, blocks.transpose(0, 2, 1), into.transpose(1, 0, 2))
-        for own in parts if len(x) == 1 else [slice(whole, K)]:
-            if own.start < own.stop:
-                self.call(np.matmul, x, w[own].T, z[:, own])
+        if len(x) == 1:
+            for own in parts:
+                if own.start < own.stop:
+                    self.call(np.matmul, x, w[own].T, z[:, own])
+        elif has_small_kernels():
+            whole = K // COLUMNS * COLUMNS
+            if whole:
+                blocks, into = w[:whole].reshape(-1, COLUMNS, C), z[:, :whole].reshape(len(z), -1, COLUMNS)
+                self.call(np.matmul, x, blocks.transpose(0, 2, 1), into.transpose(1, 0, 2))
+            if whole < K:
+                self.call(np.matmul, x, w[whole:].T, z[:, whole:])
+        else:
+            self.call(np.matmul, x, self.weights(unit), z)
         own = slice(parts[0].start, parts[-1].stop)
         b = self.bias(unit, 1, own)
         if b is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from refnet import build, random_params
-from refnet.graph import SOURCE, Graph, Node, Recipe, check
+from refnet.graph import SOURCE, Graph, Node, Recipe, Unit, check
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
 from refnet.session.arena import Arena
@@ -474,3 +474,26 @@ def test_a_divided_product_is_the_product(monkeypatch, gated):
     assert args[0].shape == (2, 8, 98, 48)
     np.testing.assert_allclose(z[..., 8:152], x @ w, rtol=1e-5)
     assert not z[..., :8].any()
+
+
+@pytest.mark.parametrize(
+    ("small", "products"), [(True, [(3, 48, 64), (3, 48, 64), (3, 48, 22)]), (False, [(3, 48, 150)])], ids=["", "none"]
+)
+def test_several_vectors_are_multiplied_a_few_columns_at_a_time_where_blas_has_kernels_of_small_products(
+    small, products, monkeypatch
+):
+    """(m, C, K) of each product; without such kernels there is one, by a matrix that is transposed beforehand."""
+    monkeypatch.setattr("refnet.session.writer.has_small_kernels", lambda: small)
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.random(shape, np.float32) for shape in ((3, 48), (150, 48), 150))
+    writer = CallWriter({"head.w": w, "head.b": b}, {}, Arena(np.dtype(np.float32)), {})
+    z = np.zeros((3, 150), np.float32)
+    writer.vectors(Unit(pointwise("head", "x", 150, 48), None, None), x, z, [slice(0, 150)])
+    found = []
+    for call, args in writer.calls:
+        call(*args)
+        if call is np.matmul:
+            found += [(3, 48, args[1].shape[-1])] * (args[1].size // (48 * args[1].shape[-1]))
+    assert found == products
+    assert bool(writer.packed.keys() & {("head", "w")}) is not small
+    np.testing.assert_allclose(z, x @ w.T + b, rtol=1e-5)
