@@ -17,6 +17,7 @@ import numpy.typing as npt
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
+from refnet.files.importers import integer_scales
 from refnet.judge.budget import Search, SearchBudget
 from refnet.shares import at_once
 from refnet.threads import on_one_thread
@@ -221,14 +222,12 @@ def _steps(file: Checkpoint, contents: Mapping[str, containers.Contents] | None)
     if not integers:
         return {}
     held = (contents or {}).get(file.path)
-    structure = (containers.read(file.path) if held is None else held).structure
-    scales: Mapping[str, Any] = structure.scales if structure is not None else {}
+    scales = integer_scales(containers.read(file.path) if held is None else held)
     steps = {}
     for name in integers:
-        scale = scales.get(file.keys[name])
-        if scale is not None:
+        scale, shape = scales.get(file.keys[name]), file.params[name].shape
+        if scale is not None and scale.scales.size in (1, *shape[:1]):
             # Vendors scale by output channel, which is our first axis whatever theirs is.
-            step = np.asarray(scale.scales, np.float64).ravel()
-            shape = (len(step), *(1,) * (file.params[name].ndim - 1)) if len(step) > 1 else ()
-            steps[name] = np.broadcast_to(step.reshape(shape), file.params[name].shape)
+            step = np.asarray(scale.scales, np.float64).reshape(-1, *(1,) * (len(shape) - 1))
+            steps[name] = np.broadcast_to(step, shape)
     return steps

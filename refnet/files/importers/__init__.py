@@ -7,16 +7,17 @@ cannot say is refused, by the name of the operation and its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from refnet.errors import FormatError
-from refnet.files.containers.structure import Contents
+from refnet.files.containers.structure import Contents, IntegerScale
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
 from refnet.files.importers.stored import import_stored
 
-__all__ = ["ImportedGraph", "import_graph"]
+__all__ = ["ImportedGraph", "import_graph", "integer_scales"]
 
 # Of each kind of file the module that reads it, which is imported when there is such a file.
 _IMPORTERS = {
@@ -64,3 +65,12 @@ def import_graph(contents: Contents, size: tuple[int, int] | None = None) -> Imp
     module = import_module(f"{__name__}.{vendor}")
     made: Callable[[Contents, tuple[int, int] | None], ImportedGraph] = getattr(module, f"import_{vendor}")
     return canonicalise(made(contents, size))
+
+
+def integer_scales(contents: Contents) -> Mapping[str, IntegerScale]:
+    """What the integers of a file that tells its structure stand for, by the keys that `import_graph` gives arrays."""
+    if contents.structure is None:
+        return {}
+    if contents.kind == "onnx" and is_quantised_onnx(contents.structure):  # a bias has the scales of what is summed
+        contents = real_operations(contents)
+    return contents.structure.scales if contents.structure is not None else {}

@@ -34,7 +34,7 @@ def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGra
         contents = real_operations(contents)
     assert contents.structure is not None
     builder = begin(contents, size, _axes_of(contents.structure))
-    arrays = {name: Const(array, name, str(array.dtype)) for name, array in contents.arrays.items()}
+    arrays = {name: Const(array, name, contents.dtype(name)) for name, array in contents.arrays.items()}
     return follow(contents.structure, builder, arrays, _RULES)
 
 

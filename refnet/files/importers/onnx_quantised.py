@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
-from refnet.files.containers.structure import Contents, Operation, Structure
+from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
 
 __all__ = [
     "DYNAMIC_CONV",
@@ -172,12 +172,19 @@ def _range(scale: Any, zero: Any) -> tuple[float, float]:
 
 
 def real_operations(contents: Contents) -> Contents:
-    """A file of integers in floats: constants are what their integers stand for, nothing is rounded."""
+    """A file of integers in floats: constants are what their integers stand for, nothing is rounded.
+
+    The structure has the scales of these constants, and `stored` the types of their integers.
+    """
     assert contents.structure is not None
     structure = integer_operations(contents.structure, contents.arrays)
     work = _RealOperations(contents.arrays)
     operations = [made for op in structure.operations for made in work.said(op)]
-    return contents._replace(arrays=work.arrays, structure=structure._replace(operations=tuple(operations)))
+    return contents._replace(
+        arrays=work.arrays,
+        structure=structure._replace(operations=tuple(operations), scales={**structure.scales, **work.scales}),
+        stored={**contents.stored, **work.stored},
+    )
 
 
 class _RealOperations:
@@ -186,6 +193,8 @@ class _RealOperations:
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = dict(arrays)
         self.from_zero: set[str] = set()
+        self.scales: dict[str, IntegerScale] = {}
+        self.stored: dict[str, str] = {}
 
     def said(self, op: Operation) -> list[Operation]:
         """What an operation comes to."""
@@ -224,7 +233,7 @@ class _RealOperations:
         if op.inputs[0] in self.arrays and op.op in _DEQUANTISE:
             axis = int(op.attrs.get("axis", 1))
             zero = op.inputs[2] if len(op.inputs) > 2 else ""
-            self.arrays[op.outputs[0]] = self._real(op.inputs[0], op.inputs[1], zero, axis)
+            self._put(op.outputs[0], op.inputs[0], self._scale(op.inputs[1], zero, axis))
             return []
         return [Operation("Identity", op.inputs[:1], op.outputs, {}, op.name)]
 
@@ -241,22 +250,28 @@ class _RealOperations:
         columns = name == "MatMul" or (name == "Gemm" and not attrs.get("transB", 0))
         real = f"{tensor}.real"
         if real not in self.arrays:
-            self.arrays[real] = self._real(tensor, scale, zero, 1 if columns else 0)
+            self._put(real, tensor, self._scale(scale, zero, 1 if columns else 0))
         return real
 
-    def _real(self, tensor: str, scale: str, zero: str, axis: int) -> npt.NDArray[Any]:
-        array, s = self.arrays[tensor], _array(self.arrays, scale).astype(np.float32)
-        z = _array(self.arrays, zero).astype(np.float32) if zero else np.float32(0) * s
+    def _scale(self, scale: str, zero: str, axis: int) -> IntegerScale:
+        s = _array(self.arrays, scale).astype(np.float32)
+        return IntegerScale(s, _array(self.arrays, zero).astype(np.float32) if zero else np.float32(0) * s, axis)
+
+    def _put(self, real: str, tensor: str, scale: IntegerScale) -> None:
+        """What a tensor's integers stand for, with how they do."""
+        array, (s, z, axis) = self.arrays[tensor], scale
         if s.size > 1:
             along = [1] * array.ndim
             along[axis] = -1
             s, z = s.reshape(along), z.reshape(along)
-        return (array.astype(np.float32) - z) * s
+        self.arrays[real] = (array.astype(np.float32) - z) * s
+        self.scales[real], self.stored[real] = scale, str(array.dtype)
 
     def _bias(self, bias: str, tensors: list[tuple[str, ...]]) -> str:
         """A bias in steps of input times weight, as floats."""
         scales = [_array(self.arrays, each[1]).astype(np.float32) for each in tensors]
-        self.arrays[f"{bias}.real"] = self.arrays[bias].astype(np.float32) * (scales[0] * scales[1]).reshape(-1)
+        step = (scales[0] * scales[1]).reshape(-1)
+        self._put(f"{bias}.real", bias, IntegerScale(step, np.zeros_like(step), 0))
         return f"{bias}.real"
 
     def _clamp(self, name: str, scale: tuple[str, ...], inputs: list[str], output: str) -> Operation | None:
