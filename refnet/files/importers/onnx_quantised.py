@@ -178,7 +178,7 @@ def real_operations(contents: Contents) -> Contents:
     """
     assert contents.structure is not None
     structure = integer_operations(contents.structure, contents.arrays)
-    work = _RealOperations(contents.arrays)
+    work = _RealOperations(contents.structure, contents.arrays)
     operations = [made for op in structure.operations for made in work.said(op)]
     return contents._replace(
         arrays=work.arrays,
@@ -190,8 +190,10 @@ def real_operations(contents: Contents) -> Contents:
 class _RealOperations:
     """Operations on integers said in floats, one by one."""
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, structure: Structure, arrays: Arrays) -> None:
         self.arrays = dict(arrays)
+        moves = [op for op in structure.operations if op.op in _DEQUANTISE and op.inputs[1] in arrays]
+        self.own = {op.inputs[0]: op for op in moves}
         self.from_zero: set[str] = set()
         self.scales: dict[str, IntegerScale] = {}
         self.stored: dict[str, str] = {}
@@ -231,9 +233,7 @@ class _RealOperations:
 
     def _moved(self, op: Operation) -> list[Operation]:
         if op.inputs[0] in self.arrays and op.op in _DEQUANTISE:
-            axis = int(op.attrs.get("axis", 1))
-            zero = op.inputs[2] if len(op.inputs) > 2 else ""
-            self._put(op.outputs[0], op.inputs[0], self._scale(op.inputs[1], zero, axis))
+            self._put(op.outputs[0], op.inputs[0], self._own_scale(op))
             return []
         return [Operation("Identity", op.inputs[:1], op.outputs, {}, op.name)]
 
@@ -257,6 +257,10 @@ class _RealOperations:
         s = _array(self.arrays, scale).astype(np.float32)
         return IntegerScale(s, _array(self.arrays, zero).astype(np.float32) if zero else np.float32(0) * s, axis)
 
+    def _own_scale(self, dequantise: Operation) -> IntegerScale:
+        zero = dequantise.inputs[2] if len(dequantise.inputs) > 2 else ""
+        return self._scale(dequantise.inputs[1], zero, int(dequantise.attrs.get("axis", 1)))
+
     def _put(self, real: str, tensor: str, scale: IntegerScale) -> None:
         """What a tensor's integers stand for, with how they do."""
         array, (s, z, axis) = self.arrays[tensor], scale
@@ -268,10 +272,13 @@ class _RealOperations:
         self.scales[real], self.stored[real] = scale, str(array.dtype)
 
     def _bias(self, bias: str, tensors: list[tuple[str, ...]]) -> str:
-        """A bias in steps of input times weight, as floats."""
-        scales = [_array(self.arrays, each[1]).astype(np.float32) for each in tensors]
-        step = (scales[0] * scales[1]).reshape(-1)
-        self._put(f"{bias}.real", bias, IntegerScale(step, np.zeros_like(step), 0))
+        """A bias as floats: in the steps that the file gives it, else in those of input times weight."""
+        scale = self._own_scale(self.own[bias])._replace(axis=0) if bias in self.own else None
+        if scale is None or scale.scales.size not in (1, self.arrays[bias].size) or scale.zero_points.any():
+            scales = [_array(self.arrays, each[1]).astype(np.float32) for each in tensors]
+            step = (scales[0] * scales[1]).reshape(-1)
+            scale = IntegerScale(step, np.zeros_like(step), 0)
+        self._put(f"{bias}.real", bias, scale)
         return f"{bias}.real"
 
     def _clamp(self, name: str, scale: tuple[str, ...], inputs: list[str], output: str) -> Operation | None:
