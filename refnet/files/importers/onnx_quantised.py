@@ -192,8 +192,8 @@ class _RealOperations:
 
     def __init__(self, structure: Structure, arrays: Arrays) -> None:
         self.arrays = dict(arrays)
-        moves = [op for op in structure.operations if op.op in _DEQUANTISE and op.inputs[1] in arrays]
-        self.own = {op.inputs[0]: op for op in moves}
+        moves = [op for op in structure.operations if op.op in _DEQUANTISE]
+        self.own = {op.inputs[0]: op for op in moves if all(name in arrays for name in op.inputs)}
         self.from_zero: set[str] = set()
         self.scales: dict[str, IntegerScale] = {}
         self.stored: dict[str, str] = {}
@@ -273,7 +273,8 @@ class _RealOperations:
 
     def _bias(self, bias: str, tensors: list[tuple[str, ...]]) -> str:
         """A bias as floats: in the steps that the file gives it, else in those of input times weight."""
-        scale = self._own_scale(self.own[bias])._replace(axis=0) if bias in self.own else None
+        own = self.own.get(bias)
+        scale = self._own_scale(own)._replace(axis=0) if own is not None and len(own.inputs) > 1 else None
         if scale is None or scale.scales.size not in (1, self.arrays[bias].size) or scale.zero_points.any():
             scales = [_array(self.arrays, each[1]).astype(np.float32) for each in tensors]
             step = (scales[0] * scales[1]).reshape(-1)
