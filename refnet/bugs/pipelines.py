@@ -26,7 +26,7 @@ from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
 
-_LIBRARY = ("opencv-bilinear", "opencv-area", "opencv-bicubic", "first-nearest", "float-bilinear")
+_LIBRARY = ("opencv-bilinear", "opencv-area", "opencv-bicubic", "first-nearest", "float-bilinear", "lanczos")
 _CONSTANTS = ("own", "0..1", "-1..1", "0..255", "out", "torch")
 
 

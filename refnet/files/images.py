@@ -268,8 +268,13 @@ def resized(pixels: NDArray[np.uint8], shape: tuple[int, int], interpolation: st
         return _resize_tf1(pixels, shape)
     if interpolation not in ("nearest", "bilinear", "bicubic"):
         raise RequestError(f"no interpolation is called {interpolation!r}: nearest, bilinear, bicubic, bilinear-tf1")
+    return resized_by_pillow(interpolation, pixels, shape)
+
+
+def resized_by_pillow(kernel: str, pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pixels of another size, (h, w, 3) -> (*shape, 3), by one of Pillow's kernels: 'lanczos', 'hamming', 'box'."""
     image = _pillow().Image
-    method = getattr(image.Resampling, interpolation.upper())
+    method = getattr(image.Resampling, kernel.upper())
     return np.asarray(image.fromarray(np.ascontiguousarray(pixels)).resize((shape[1], shape[0]), method))
 
 

@@ -223,7 +223,7 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
 }
 
 _KERNELS = {
-    "nearest": "the nearest pixel (Pillow)",
+    "nearest": "the nearest pixel (Pillow, OpenCV's INTER_NEAREST_EXACT)",
     "bilinear": "Pillow's bilinear kernel, which is antialiased",
     "bicubic": "Pillow's bicubic kernel, which is antialiased",
     "bilinear-tf1": "TensorFlow 1's bilinear kernel",
@@ -236,7 +236,11 @@ _KERNELS = {
     "float-bicubic": "a bicubic kernel without antialiasing or rounding (PyTorch's interpolate)",
     "antialiased-bilinear": "an antialiased bilinear kernel without rounding (PyTorch on tensors)",
     "antialiased-bicubic": "an antialiased bicubic kernel without rounding (PyTorch on tensors)",
+    "antialiased-lanczos": "an antialiased Lanczos kernel without rounding (TensorFlow 2, JAX)",
     "corners-bilinear": "a bilinear kernel with aligned corners",
+    "opencv-lanczos": "OpenCV's INTER_LANCZOS4, which is not antialiased",
+    "lanczos": "Pillow's Lanczos kernel, which is antialiased",
+    "hamming": "Pillow's Hamming kernel, which is antialiased",
     "box": "Pillow's box kernel",
 }
 _CUTS = {
