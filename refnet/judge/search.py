@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.changes import Mistake
+from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.parts import Parts
 from refnet.bugs.regions import AXES
 from refnet.bugs.segments import Segment
@@ -190,6 +190,10 @@ def patterns(
             first, multiple = varying(by_node, whole.parts), multiple_of(by_node, every, whole)
             if multiple:
                 first = first._replace(form=f"beyond {multiple.axis}", facts={"multiple": multiple.number})
+            elif any(PART in each.facts for each in by_node.values()):
+                part, multiple = part_of_all(by_node, every, whole)
+                facts = {key: fact for key, fact in first.facts.items() if key != PART}
+                first = first._replace(facts=facts | ({PART: part} if part else {}))
             scope, of = _scope(whole.parts, every, by_node, multiple.nodes if multiple else every)
             made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors[bug, form])))
     return tuple(sorted(made, key=lambda each: -len(each.nodes)))
@@ -223,6 +227,48 @@ def multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segme
         left = tuple(name for name, size in sizes.items() if size > number and size % number)
         if all(of % number == count for of, count in lines) and 4 * len(found) >= 3 * len(left):
             return Multiple(number, axis, left)
+    return None
+
+
+def part_of_all(
+    found: Mapping[str, Mistake], every: Iterable[str], whole: Segment
+) -> tuple[tuple[str, tuple[tuple[str, int], ...]] | None, Multiple | None]:
+    """In which part of its tensors a mistake is at all places: what is said of it, and the number that leaves it over.
+
+    The channels beyond the last whole multiple of a number are the rest of a vectorised loop. Where fewer channels than
+    that number are there, all are left over; and some that are left over may be right by chance, as are positive ones
+    that lack a ReLU, but at no place may be all of the first ones.
+
+    Parameters
+    ----------
+    found : by place, the mistake, with its part where it is not in all of the tensor
+    every : all places, in order
+    """
+    nodes = whole.graph.by_name
+    ops = {nodes[name].op for name in found if name in nodes}
+    sizes = {name: whole.sizes[name][0] for name in (*every, *found) if name in nodes and nodes[name].op in ops}
+    begins = {name: _begin(each) for name, each in found.items()}
+    for number in _AT_A_TIME:
+        left = {name: size - size % number for name, size in sizes.items() if size % number}
+        within = found.keys() <= left.keys() and all(
+            begin is not None and begin >= left[name] for name, begin in begins.items()
+        )
+        exact = sum(begins[name] == left[name] for name in begins if name in left)
+        some = any(left[name] for name in begins if name in left)
+        if within and some and 4 * exact >= 3 * len(found) >= 9 * len(left) / 4:
+            return ("channel-multiple", (("multiple", number),)), Multiple(number, "channels", tuple(left))
+    parts = {each.facts.get(PART) for each in found.values()}
+    return (parts.pop() if len(parts) == 1 else None), None
+
+
+def _begin(mistake: Mistake) -> int | None:
+    """The first channel of the part that a mistake is in, 0 of a whole tensor; None where other than channels are."""
+    kind, facts = mistake.facts.get(PART, ("channel-run", (("first", 0),)))
+    match kind, dict(facts):
+        case "channel-run", {"first": first}:
+            return int(first)
+        case "channels", {"channels": channels}:
+            return int(min(channels))
     return None
 
 

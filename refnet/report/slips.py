@@ -378,7 +378,9 @@ def curve_words(curve: tuple[str | float, ...]) -> str:
 
 
 def part_words(kind: str, facts: Mapping[str, Any]) -> str:
-    """Some images or channels of all: 'the last 16 of 48 channels'."""
+    """Some images or channels of all: 'the last 16 of 48 channels'; or those that a loop leaves over, of any number."""
+    if kind == "channel-multiple":
+        return f"the channels beyond the last multiple of {facts['multiple']}"
     of = facts["of"]
     match kind:
         case "images":

@@ -286,3 +286,37 @@ def test_sums_that_are_dumped_one_after_another_without_their_shortcuts_make_no_
     adds = [node for node in net.graph.nodes if node.op == "add"]
     branches = {node.name: next(tensors[name] for name in node.inputs if "project" in name) for node in adds}
     assert compare(path, {**tensors, **branches}).wrong() == [node.name for node in adds]
+
+
+def without_act_behind(multiple):
+    """A port whose activations run on whole numbers of channels alone."""
+
+    def edit(name, y, given):
+        if name.endswith(".act") and (rest := y.shape[1] % multiple):
+            (before,) = given.values()
+            y[:, -rest:] = before[:, -rest:]
+
+    return edit
+
+
+@pytest.mark.parametrize("multiple", [32, 64])
+def test_channels_beyond_a_multiple_that_lack_the_activation_are_one_sentence(made, multiple):
+    net, x, path = made
+    found = compare(path, port(net, x, without_act_behind(multiple)))
+    (pattern,) = comparison_document(found, pack="", candidate="", precision="")["patterns"]
+    assert pattern["sentence"] == (
+        f"the activation is left out, in the channels beyond the last multiple of {multiple} alone"
+    )
+    assert len(pattern["places"]) > 20
+
+
+def test_an_activation_that_is_left_out_everywhere_is_in_no_part(made):
+    net, x, path = made
+
+    def edit(name, y, given):
+        if name.endswith(".depthwise.act"):
+            (y[:],) = given.values()
+
+    found = compare(path, port(net, x, edit))
+    (pattern,) = comparison_document(found, pack="", candidate="", precision="")["patterns"]
+    assert pattern["sentence"] == "the activation is left out"
