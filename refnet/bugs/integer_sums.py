@@ -29,6 +29,8 @@ __all__ = [
     "multiplier_of_float32",
     "output_wraps",
     "output_zero_point_left_out",
+    "padding_of_lowest",
+    "padding_of_output_zero_point",
     "padding_of_zero",
     "padding_on_the_other_side",
     "pairs_saturate",
@@ -179,9 +181,27 @@ def _pooled(node: IntegerNode, divide: Any) -> Array | None:
 
 def padding_of_zero(node: IntegerNode) -> Array | None:
     """The border of a padded map is the integer 0, not the zero point."""
-    if not node.sums or not np.any(node.node.attrs.get("pad", 0)) or not node.x.quantisation.single()[1]:
+    return _bordered(node, 0)
+
+
+def padding_of_lowest(node: IntegerNode) -> Array | None:
+    """The border of a padded map is the lowest integer, not the zero point."""
+    lowest = node.x.quantisation.low if node.sums else 0
+    return _bordered(node, lowest) if lowest else None
+
+
+def padding_of_output_zero_point(node: IntegerNode) -> Array | None:
+    """The border of a padded map is the zero point of the output, not that of the input."""
+    if not node.sums or node.to.single()[1] in (0, node.x.quantisation.low):
         return None
-    raw = QuantisedTensor(node.x.values, Quantisation(1.0, 0, None, node.x.quantisation.dtype))
+    return _bordered(node, int(node.to.single()[1]))
+
+
+def _bordered(node: IntegerNode, integer: int) -> Array | None:
+    """A convolution of a map with another integer around it than its zero point."""
+    if not node.sums or not np.any(node.node.attrs.get("pad", 0)) or node.x.quantisation.single()[1] == integer:
+        return None
+    raw = QuantisedTensor(node.x.values, Quantisation(1.0, integer, None, node.x.quantisation.dtype))
     bordered = np.ascontiguousarray(sums.bordered(raw, node.node.attrs["pad"]).transpose(0, 3, 1, 2))
     inner = node.changed(pad=((0, 0), (0, 0)))
     return node.finished(node.rescaling(inner.totals(QuantisedTensor(bordered, node.x.quantisation))))

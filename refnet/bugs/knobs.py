@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.joins import weighted
 from refnet.bugs.norms import round_eps
+from refnet.bugs.padding import bordered
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
+from refnet.ops import WINDOWED
 
 __all__ = ["KNOBS", "Knob", "pool_divisor"]
 
@@ -145,6 +147,22 @@ def _swish_divisors(segment: Segment, node: Node, found: float) -> Iterator[tupl
                 yield 6 / divisor, Mistake("hswish-divisor", node.name, f"{divisor:g}", {"found": divisor})
 
 
+def _filled(node: Node, value: float) -> tuple[Node, ...]:
+    return bordered(node, node.attrs["pad"], "constant", value)
+
+
+def _fillings(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
+    """What a border is filled with: an integer of the map's own, or a number, in a few figures or in all."""
+    if not math.isfinite(found):
+        return
+    if (grid := segment.grids.get(node.inputs[0])) is not None:
+        if steps := round(found / grid.step):
+            yield steps * grid.step, Mistake("pad-value", node.name, "integer", {"aside": steps})
+        return
+    for value in dict.fromkeys((*_figures(found), found)):
+        yield value, Mistake("pad-value", node.name, "number", {"filling": value})
+
+
 KNOBS = (
     Knob("bn-eps", ("batch_norm",), lambda node: float(node.attrs["eps"]), 1e-5, _normed, _eps, _SIZES),
     Knob("act-curve", ("relu", "relu6"), lambda _: 0.0, 1e-2, _leaky, _below),
@@ -155,6 +173,7 @@ KNOBS = (
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _branch, _branches),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _shortcut, _shortcuts),
     Knob("pool-divisor", ("avg_pool2d",), lambda _: 1.0, 1e-2, _pooled, _divided),
+    Knob("pad-value", WINDOWED, lambda _: 0.0, 1e-2, _filled, _fillings),
 )
 
 

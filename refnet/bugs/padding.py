@@ -9,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from refnet.bugs.changes import Change, with_attrs
-from refnet.bugs.segments import Segment
+from refnet.bugs.segments import Grid, Segment
 from refnet.graph import SOURCE, Node
 from refnet.networks.plan import padding
 from refnet.ops import WINDOWED
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
+
+_BYTES = {"integer 0": -128, "lowest integer": 0}  # the lowest integer of bytes in which the filling is stored as 0
 
 
 def pad_same(segment: Segment) -> Iterator[Change]:
@@ -87,7 +89,9 @@ def pad_value(segment: Segment) -> Iterator[Change]:
                 rule and (pad == own or windows(segment, node, pad) != windows(segment, node, own))
             ):
                 continue
-            fillings = [("edge", "edge", 0.0), ("-1", "constant", -1.0), ("1", "constant", 1.0)]
+            stored = _stored(segment.grids.get(node.inputs[0]), segment.grids.get(segment.end))
+            constants = {"-1": -1.0, "1": 1.0} if node.inputs[0] not in segment.grids else stored
+            fillings = [(form, "constant", value) for form, value in constants.items()] + [("edge", "edge", 0.0)]
             if all(side > max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True)):
                 fillings += [("reflect", "reflect", 0.0), ("wrap", "wrap", 0.0)]
             for form, mode, value in fillings:
@@ -97,11 +101,28 @@ def pad_value(segment: Segment) -> Iterator[Change]:
             yield _black_border(segment, node)
 
 
+def _stored(grid: Grid | None, result: Grid | None) -> dict[str, float]:
+    """By form, what stands for zero where a port fills a map of integers with another one than its zero point."""
+    if grid is None:
+        return {}
+    found = {form: grid.low - lowest * grid.step for form, lowest in _BYTES.items()}
+    if result is not None:
+        found["zero point of result"] = (grid.low / grid.step - result.low / result.step) * grid.step
+    distinct: dict[int, tuple[str, float]] = {}
+    for form, value in found.items():
+        distinct.setdefault(round(value / grid.step), (form, value))
+    return dict(each for steps, each in distinct.items() if steps)
+
+
 def _filled(node: Node, form: str, pad: Pad, mode: str, value: float) -> Change:
     """A border of its own before a convolution that pads nothing."""
+    return Change(node.name, form, {"found": pad}, nodes={node.name: bordered(node, pad, mode, value)})
+
+
+def bordered(node: Node, pad: Pad, mode: str, value: float) -> tuple[Node, Node]:
+    """What stands in a convolution's place: a border, and the convolution, which pads nothing."""
     border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": pad, "mode": mode, "value": value})
-    bare = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
-    return Change(node.name, form, {"found": pad}, nodes={node.name: (border, bare)})
+    return border, replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
 
 
 def _black_border(segment: Segment, node: Node) -> Change:

@@ -69,7 +69,8 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     # Where a bound says nothing, a form takes away all but a part of the error that tells it from chance.
     sure = says(len(segment.graph), made, precision)
     rounding = made.rms if sure else _FORM * root_mean_square(target - made.y)
-    for form in (_ratio, partial(_offset, 2 * precision.step), _shift, _permuted):
+    moved = beyond if sure and beyond.any() else np.ones_like(beyond)
+    for form in (_ratio, partial(_offset, 2 * precision.step), _shift, partial(_permuted, moved)):
         found.append(_undoing(form(target, made.y, before), rounding, own))
     if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
         found.append(_undoing(_affine(target, made.y, before), rounding, own))
@@ -256,7 +257,8 @@ def _shift(target: Array, y: Array, _: float) -> Iterator[_Undone]:
             yield _Undone(Feature("shift", {"pixels": pixels}), before, root_mean_square(inner - moved))
 
 
-def _permuted(target: Array, y: Array, before: float) -> Iterator[_Undone]:
-    """The same values in another order."""
-    apart = root_mean_square(np.sort(target, axis=None) - np.sort(y, axis=None))
+def _permuted(moved: Array, target: Array, y: Array, _: float) -> Iterator[_Undone]:
+    """The same values in another order: those that are off, by themselves, where any are; right ones tell nothing."""
+    own, other = target[moved].ravel(), y[moved].ravel()
+    before, apart = root_mean_square(own - other), root_mean_square(np.sort(own) - np.sort(other))
     yield _Undone(Feature("permuted", {}), before, apart)

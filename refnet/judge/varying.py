@@ -12,6 +12,7 @@ from refnet.bugs.parts import Parts
 __all__ = ["kind_of", "varying"]
 
 _SIDES = ("shortcut", "branch")  # of a sum, in the facts of its weights
+_FILLED = ("filling", "aside")  # what a border is filled with, in its facts
 _LINE = 2e-6  # of the largest number: what a line through all of them may leave
 _FEW = 3  # numbers that lie on a line by no chance
 
@@ -28,9 +29,14 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     """The mistake of several places: that of the first, or where its number differs, one with all of the numbers."""
     first = next(iter(by_node.values()))
     bug, side = kind_of(first)
-    numbers = [each.facts[side] for each in by_node.values()] if side in _SIDES and bug == "join-weights" else []
+    side = (
+        side if side in _SIDES and bug == "join-weights" else next((key for key in _FILLED if key in first.facts), "")
+    )
+    numbers = [each.facts[side] for each in by_node.values()] if side else []
     if len({*numbers}) < 2:
         return first
+    if side in _FILLED:
+        return first._replace(facts={**first.facts, side: (tuple(numbers), "", 0.0)})
     blocks, line = [parts.block_of(node) for node in by_node], ("", 0.0)
     for how, each in (("times", numbers), ("divided", [1 / number if number else np.inf for number in numbers])):
         if (slope := _slope(blocks, each)) is not None:

@@ -42,6 +42,11 @@ _PORT: _Words = {
         "wrap same": "the padding is {found} and circular instead of zeros",
         "-1": "the padding is filled with -1 instead of zeros",
         "1": "the padding is filled with 1 instead of zeros",
+        "integer 0": "the padding is the stored integer 0, not the zero point",
+        "lowest integer": "the padding is the lowest integer (0 of uint8, -128 of int8), not the zero point",
+        "zero point of result": "the padding is the zero point of the layer's result, not of what it reads",
+        "integer": "the padding is filled with another integer than the zero point, away from it by {aside}",
+        "number": "the padding is filled with {filling} instead of zeros",
         "black": "the padding is black, -mean/std, instead of zeros",
     },
     "kernel-flip": "the kernel is turned by 180 degrees",
@@ -295,7 +300,7 @@ def _fact(key: str, value: Any) -> Any:
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "curve":
             return curve_words(value)
-        case "shortcut" | "branch":
+        case "shortcut" | "branch" | "filling" | "aside":
             return varying_words(value) if isinstance(value, tuple) else f"{value:g}"
         case "channels":
             more = ", ..." if len(value) > 5 else ""

@@ -208,6 +208,15 @@ def test_the_same_values_in_another_order_are_seen():
     assert list(features(noise(1, 9), noise(1, 9)[:, ::-1])) == ["permuted"]
 
 
+def test_wrong_values_at_a_border_that_right_ones_outnumber_are_no_other_order():
+    y = noise(1, 8, 48, 48)
+    port = y.copy()
+    port[:, :, 0, ::2] += 0.2
+    port[:, :, 0, 1::2] -= 0.2
+    integers = FLOAT32._replace(step=0.01)
+    assert list(features(y, np.rint(port / 0.02) * 0.02, integers)) == ["border"]
+
+
 def test_the_same_values_but_for_a_hundredth_are_not():
     assert "permuted" not in features(Y, np.sort(Y, axis=3) * (1 + 0.01 * noise(*Y.shape, seed=1)))
 

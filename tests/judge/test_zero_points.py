@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
+from refnet.bugs.padding import bordered
 from refnet.bugs.sites import styles
-from refnet.graph import SOURCE, interpret
+from refnet.graph import SOURCE, interpret, walk
 from refnet.judge.compare import TensorScale, compare
+from refnet.ops import WINDOWED
 from refnet.readings import fast
+from refnet.report.bugs import of_port
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +26,22 @@ def made(tmp_path_factory):
     return net, x, path
 
 
-def port(net, x, left_out=()):
-    """Integers of a port, and their scales; its sums do not take off the zero points of some sides."""
+def port(net, x, left_out=(), filled=None, ops=WINDOWED):
+    """Integers of a port, and their scales; its sums do not take off the zero points of some sides.
+
+    Or convolutions of some operations are given another integer around their maps than the zero point.
+    """
     graph, stored, scales, real = net.graph, {}, {}, {SOURCE: x}
+    if filled is not None:
+        zero = -128 - round(float(x.min()) * 255 / float(np.ptp(x)))
+        scales[SOURCE] = TensorScale(float(np.ptp(x)) / 255, zero)
+        stored[SOURCE] = np.clip(np.rint(x / scales[SOURCE].scale) + zero, -128, 127).astype(np.int8)
+        real[SOURCE] = ((stored[SOURCE].astype(np.float64) - zero) * scales[SOURCE].scale).astype(np.float32)
     for name in styles(graph)["fused"]:
-        y = interpret(graph.leading_to(name, starts=set(real)), fast, net.params, real).astype(np.float64)
+        part = graph.leading_to(name, starts=set(real))
+        if filled is not None:
+            part = replace(part, nodes=tuple(each for node in part.nodes for each in framed(node, scales, filled, ops)))
+        y = interpret(part, fast, net.params, real).astype(np.float64)
         step = float(max(y.max(), 0) - min(y.min(), 0)) / 255
         zero = round(-128 - float(min(y.min(), 0)) / step)
         if graph[name].op == "add":
@@ -36,6 +52,59 @@ def port(net, x, left_out=()):
         scales[name] = TensorScale(step, zero)
         real[name] = ((stored[name].astype(np.float64) - zero) * step).astype(np.float32)
     return stored, scales
+
+
+def framed(node, scales, integer, ops):
+    """A convolution with an integer around its map."""
+    if node.op not in ops or not any(map(any, node.attrs["pad"])):
+        return (node,)
+    scale = scales[node.inputs[0]]
+    return bordered(node, node.attrs["pad"], "constant", (integer - scale.zero_point) * scale.scale)
+
+
+@pytest.mark.parametrize(("ops", "scope", "count"), [(WINDOWED, "all", 18), (("depthwise_conv2d",), "part", 17)])
+def test_padding_of_the_integer_zero_is_said_once_of_all_its_layers(made, ops, scope, count):
+    net, x, path = made
+    stored, scales = port(net, x, filled=0, ops=ops)
+    found = compare(path, stored, scales=scales)
+    (pattern,) = found.judged.patterns
+    assert (pattern.mistake.bug, pattern.mistake.form) == ("pad-value", "integer 0")
+    assert (pattern.scope.kind, len(pattern.nodes), pattern.of) == (scope, count, count)
+    assert of_port(pattern.mistake) == "the padding is the stored integer 0, not the zero point"
+
+
+def test_padding_of_another_integer_is_said_with_how_far_it_is_from_each_zero_point(made):
+    net, x, path = made
+    stored, scales = port(net, x, filled=-14, ops=("depthwise_conv2d",))
+    (pattern,) = compare(path, stored, scales=scales).judged.patterns
+    assert (pattern.mistake.bug, pattern.mistake.form, pattern.mistake.facts) == (
+        "pad-value",
+        "integer",
+        {"aside": 114},
+    )
+    assert len(pattern.nodes) == pattern.of == 17
+
+
+def test_padding_of_another_number_at_each_place_is_solved_for(made):
+    net, x, path = made
+    values = {"block3.depthwise": 2.2588235, "block5.depthwise": 0.25, "block10.depthwise": 0.9629911}
+    nodes = []
+    for node in net.graph.nodes:
+        value = values.get(node.name, 0.0)
+        nodes += bordered(node, node.attrs["pad"], "constant", value) if value else (node,)
+    graph, kept = replace(net.graph, nodes=tuple(nodes)), styles(net.graph)["fused"]
+    run = {node.name: y for node, y in walk(graph, fast, net.params, {SOURCE: x}, keep=True)}
+    (pattern,) = compare(path, {name: run[name] for name in kept}).judged.patterns
+    numbers, *_ = pattern.mistake.facts["filling"]
+    assert (pattern.mistake.bug, pattern.mistake.form) == ("pad-value", "number")
+    assert pattern.nodes == tuple(values)
+    np.testing.assert_allclose(numbers, [*values.values()], rtol=1e-5)
+
+
+def test_an_honest_port_of_integers_with_its_input_holds(made):
+    net, x, path = made
+    stored, scales = port(net, x, filled=0, ops=())
+    assert compare(path, stored, scales=scales).holds
 
 
 def test_zero_points_that_sums_leave_out_are_named(made):
