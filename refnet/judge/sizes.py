@@ -23,12 +23,34 @@ from refnet.networks.resize import resize
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
 
-__all__ = ["misshapen", "of_all", "of_sizes"]
+__all__ = ["as_map", "misshapen", "of_all", "of_sizes"]
 
 Array = npt.NDArray[Any]
 
 _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
 _STRIDE = 4  # the most points of the input for one of the first map
+
+
+def as_map(segment: Segment, precision: Precision) -> Array:
+    """The candidate; numbers without a shape as a map, if the segment makes that, or would make it by some bug.
+
+    A map whose size a mistake has changed is stored as no fewer numbers than it has: such a dump is not cut short.
+    """
+    y = segment.candidate
+    assert y is not None
+    if y.ndim != 1 or len(segment.sizes[segment.end]) != 3:
+        return y
+    ways = [(segment, (segment.batch, *segment.sizes[segment.end]))]
+    if math.prod(ways[0][1]) != y.size:
+        honest = replace(segment, candidate=None)
+        changes = (change for bug in REPLAYED for change in bug.changes(honest))
+        sized = ((each, each.shape) for each in changes if each.shape is not None and len(each.shape) == 4)
+        ways = [(honest.changed(each), shape) for each, shape in sized if math.prod(shape) == y.size]
+    for changed, (N, C, H, W) in ways:
+        for made in (y.reshape(N, C, H, W), np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))):
+            if judge_segment(replace(changed, candidate=made), precision).holds:
+                return made
+    return y
 
 
 def misshapen(segment: Segment, precision: Precision) -> list[Cause]:

@@ -32,7 +32,7 @@ from refnet.judge.infinite import overflown
 from refnet.judge.reference import Reference
 from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
 from refnet.judge.search import explain as explain_all
-from refnet.judge.sizes import misshapen, of_all, of_sizes
+from refnet.judge.sizes import as_map, misshapen, of_all, of_sizes
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import fits, judge_segment, surely
 from refnet.networks.resize import following
@@ -241,8 +241,10 @@ class _Judging:
             self._judged(SOURCE, segment, *self._looked_at(SOURCE, segment))
 
     def _node(self, name: str) -> None:
-        y = self.tensors[name]
-        segment = self._with_pack(cut(self.parts, self.reference.params, name, {**self.given, name: y}), name)
+        given = {**self.given, name: self.tensors[name]}
+        segment = self._with_pack(cut(self.parts, self.reference.params, name, given), name)
+        y = as_map(segment, self._own(name))
+        segment = segment if y is segment.candidate else replace(segment, candidate=y)
         self.covered |= {node.name for node in segment.graph.nodes}
         nodes = tuple(node.name for node in segment.graph.nodes)
         first = next((self.broken[each] for each in segment.given if each in self.broken), "")

@@ -55,16 +55,25 @@ def test_a_file_that_is_cut_short_is_told(pack, tmp_path):
     assert np.isfinite(X).all()
 
 
-def test_a_stride_in_a_convolution_that_has_none_is_told(pack):
-    """In the expansion in place of the depthwise layer behind it."""
+def as_numbers_alone(tensors, folder):
+    """Files that hold no shapes, of maps channels last."""
+    for name, y in tensors.items():
+        (folder / f"{name}.bin").write_bytes((y.transpose(0, 2, 3, 1) if y.ndim == 4 else y).astype("<f4").tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("written", [lambda tensors, _: tensors, as_numbers_alone])
+def test_a_stride_in_a_convolution_that_has_none_is_told(pack, written, tmp_path):
+    """In the expansion in place of the depthwise layer behind it; no dump is said to be cut short."""
     early, late = GRAPH["block4.expand"], GRAPH["block4.depthwise"]
     kept = Node("kept", "avg_pool2d", early.inputs, {}, {"kernel": (1, 1), "stride": (2, 2), "pad": ((0, 0), (0, 0))})
     nodes = {early.name: (kept, replace(early, inputs=("kept",)))}
     nodes[late.name] = (replace(late, attrs={**late.attrs, "stride": (1, 1)}),)
     graph = replace(GRAPH, nodes=tuple(made for node in GRAPH.nodes for made in nodes.get(node.name, (node,))))
     port = {name: y for name, y in Network(graph, NET.params).trace(X).items() if name != "kept"}
-    found = compare(pack, port)
+    found = compare(pack, written(port, tmp_path))
     assert found.wrong() == [early.name, late.name]
+    assert not found.judged.features
     first, *_ = found.causes[early.name]
     assert (first.ids, first.mistakes[0].facts["found"]) == (("stride-changed",), (2, 2))
 
