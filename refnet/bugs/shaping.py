@@ -62,7 +62,7 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
     """more padding, or less.
 
     None at all ('valid'), or a point more or fewer along both axes; or those of rows and columns exchanged, or one of
-    both left out.
+    both left out; or its own and half a kernel besides, of a layer that pads once more.
 
     Source: https://github.com/keras-team/keras/issues/9582
     """
@@ -78,6 +78,9 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
                 yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
         rows, columns = own
         axes = {"exchanged": (columns, rows), "rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
+        if rows != columns:  # else it is one of the ways above
+            down, across = ((before + reach, after + reach) for before, after in own)
+            axes |= {"twice": (down, across), "twice exchanged": (across, down)}
         for form, pad in axes.items():
             yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
 

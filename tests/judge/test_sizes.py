@@ -9,11 +9,13 @@ import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.changes import Mistake
-from refnet.graph import Node
+from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.diagnose import Cause
 from refnet.judge.sizes import of_all
+from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.networks.resize import resize
+from refnet.readings import fast
 from refnet.report.comparison import comparison_document
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(64, 96), classes=10)
@@ -85,3 +87,18 @@ def test_of_pads_that_are_alike_on_one_map_that_which_others_have_comes_first():
 
     ordered = of_all({"a": pads("a", (0, 0), (0, 1)), "b": pads("b", (0, 1)), "c": pads("c", (2, 2))})
     assert [cause.mistakes[0].facts["found"] for cause in ordered["a"]] == [(0, 1), (0, 0)]
+
+
+def test_a_layer_that_pads_once_more_is_told_where_rows_and_columns_are_padded_otherwise():
+    """A map of 2 x 3 is padded by (0, 1) and (1, 1) for a stride, and the convolution pads by 1 again."""
+    graph = build("keras/MobileNetV2", width=0.35, size=(32, 48), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    golden = {SOURCE: x, **net.trace(x)}
+    node = graph["block14.depthwise"]
+    assert node.attrs["pad"] == ((0, 1), (1, 1))
+    again = Graph(graph.recipe, (replace(node, attrs={**node.attrs, "pad": ((1, 2), (2, 2))}),))
+    y = interpret(again, fast, net.params, {name: golden[name] for name in node.inputs})
+    before = {name: made for name, made in golden.items() if name in {*node.inputs, SOURCE}}
+    found = judge_tensors(Reference.of(graph, net.params, golden), {**before, node.name: y}, partial=True)
+    facts = [cause.mistakes[0].facts for cause in found.causes[node.name] if cause.ids == ("pad-amount",)]
+    assert [each["found"] for each in facts] == [((1, 2), (2, 2))]
