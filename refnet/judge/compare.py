@@ -17,8 +17,8 @@ from refnet.files.images import decodings, prepare, read_image
 from refnet.graph import SOURCE, Graph
 from refnet.judge.again import Unsteady, unsteady
 from refnet.judge.budget import SearchBudget
+from refnet.judge.cause import Cause
 from refnet.judge.declared import Declared
-from refnet.judge.diagnose import Cause
 from refnet.judge.ends import LOGARITHMS, with_ends, with_softmax
 from refnet.judge.real_tensors import RealTensors, TensorScale
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors

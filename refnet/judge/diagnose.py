@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +21,18 @@ from refnet.bugs.catalogue import BUGS, LATE, Bug
 from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.knobs import KNOBS
 from refnet.bugs.segments import Segment, limit
-from refnet.bugs.systematic import ALL
 from refnet.judge.budget import OverBudgetError, SearchBudget
+from refnet.judge.cause import Cause, rank, says_the_same
 from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.starts import begun, begun_soon
 from refnet.judge.verdicts import Judgement, root_mean_square
-from refnet.judge.ways import EXACT, LAST, LOOSE, SHOWN, Extent, Way, Ways, closest
+from refnet.judge.ways import EXACT, LAST, LOOSE, SHOWN, Way, Ways, closest
 from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
-__all__ = ["Cause", "Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
 # How many changes are taken for the first of two, and how many forms of one bug at a place. Tuned, on the table in
 # tests/judge/test_pairs.py: of two bugs in a unit one is among the fourteen that leave least of the error.
@@ -42,39 +42,6 @@ _PAIRED, _FORMS = 14, 2
 _PLANE = 0.4
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 2000  # pairs that are run
-_BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
-_SOLVED_FILLING = ("pad-value", "number")
-
-
-class Cause(NamedTuple):
-    """A way of running a segment that gives the candidate's tensor.
-
-    Attributes
-    ----------
-    mistakes : one, or two at once; of one that is made at several places, the first
-    judgement : of the candidate against that way of running it
-    extents : of each mistake, at which places it is; None for one. Nothing where each is at one place
-    """
-
-    mistakes: tuple[Mistake, ...]
-    judgement: Judgement
-    extents: tuple[Extent | None, ...] = ()
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The bugs."""
-        return tuple(mistake.bug for mistake in self.mistakes)
-
-    @property
-    def parts(self) -> Iterator[tuple[Mistake, Extent | None]]:
-        """Each mistake and where it is."""
-        yield from zip(self.mistakes, self.extents or (None,) * len(self.mistakes), strict=True)
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Where they are; two in one node are at one place."""
-        places = (extent.nodes if extent is not None else (mistake.node,) for mistake, extent in self.parts)
-        return tuple(dict.fromkeys(node for nodes in places for node in nodes))
 
 
 def diagnose(segment: Segment, precision: Precision, budget: SearchBudget | None = None) -> list[Cause]:
@@ -172,7 +139,7 @@ class Diagnosis:
             for step in steps:
                 with np.errstate(all="ignore"):
                     for cause in step:
-                        if not any(_is_same(cause, other) for other in self.found):
+                        if not any(says_the_same(cause, other) for other in self.found):
                             self.found.append(cause)
                 yield
                 if self.found:
@@ -378,25 +345,6 @@ def varied(ways: Iterable[Way]) -> list[Way]:
         if forms[what] <= _FORMS:
             kept.append(way)
     return kept
-
-
-def rank(cause: Cause) -> tuple[bool, int, int, float]:
-    """Few mistakes before many; what is everywhere before what is at one place, and that before what is at some."""
-    extents = [extent for extent in cause.extents if extent is not None]
-    some = sum(0 if extent.scope == ALL else 2 for extent in extents)
-    pieces = any(mistake.facts.get("curve", ("",))[0] == "piecewise" for mistake in cause.mistakes)
-    coarse = pieces or "fp16-accumulate" in cause.ids  # which follow any function, or only widen the bound
-    return coarse, len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
-
-
-def _is_same(one: Cause, other: Cause) -> bool:
-    """Whether two causes say the same, by whichever form each was found."""
-    (mine, *_), (theirs, *_) = one.mistakes, other.mistakes
-    whats = [[(mistake.bug, dict(mistake.facts)) for mistake in each.mistakes] for each in (one, other)]
-    if _SOLVED_FILLING == (mine.bug, mine.form) == (theirs.bug, theirs.form):  # in fewer figures and in more
-        return one.nodes == other.nodes
-    named = mine.bug in _BY_FACTS or mine.form == theirs.form
-    return named and whats[0] == whats[1] and one.nodes == other.nodes
 
 
 def _exact(way: Way) -> bool:

@@ -15,7 +15,7 @@ from refnet.bugs.norm_forms import bn_root
 from refnet.bugs.overflow import overflows, sizes_of_sums
 from refnet.bugs.regions import regions
 from refnet.bugs.segments import Segment
-from refnet.judge.diagnose import Cause
+from refnet.judge.cause import Cause
 from refnet.judge.verdicts import Judgement
 from refnet.judge.yardstick import fits
 from refnet.readings.bounds import Precision

@@ -18,7 +18,8 @@ from refnet.bugs.regions import AXES
 from refnet.bugs.segments import Segment
 from refnet.bugs.systematic import ALL, Scope, changes_by_place, runs_of, scopes
 from refnet.judge.budget import OverBudgetError, SearchBudget
-from refnet.judge.diagnose import Cause, Diagnosis, rank
+from refnet.judge.cause import Cause, rank
+from refnet.judge.diagnose import Diagnosis
 from refnet.judge.varying import kind_of, varying
 from refnet.judge.yardstick import fits
 from refnet.readings.bounds import Precision

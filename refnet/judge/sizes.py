@@ -16,8 +16,8 @@ from refnet.bugs.catalogue import REPLAYED
 from refnet.bugs.segments import Segment
 from refnet.errors import GraphError, RequestError
 from refnet.graph import SOURCE, Graph
+from refnet.judge.cause import Cause
 from refnet.judge.describe import Feature
-from refnet.judge.diagnose import Cause
 from refnet.judge.yardstick import fits, judge_segment
 from refnet.networks.resize import resize
 from refnet.readings.bounds import Precision

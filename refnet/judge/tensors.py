@@ -25,8 +25,9 @@ from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.accumulated import Accumulated, accumulated_error
 from refnet.judge.budget import Search, SearchBudget
+from refnet.judge.cause import Cause
 from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_other_weights
-from refnet.judge.diagnose import Cause, Diagnosis
+from refnet.judge.diagnose import Diagnosis
 from refnet.judge.dumped import Mended, mended, with_mended
 from refnet.judge.infinite import overflown
 from refnet.judge.reference import Reference

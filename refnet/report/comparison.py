@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.changes import Mistake
+from refnet.judge.cause import Cause
 from refnet.judge.compare import Comparison
 from refnet.judge.describe import Feature
-from refnet.judge.diagnose import Cause
 from refnet.judge.ends import LOGARITHMS
 from refnet.judge.search import Pattern
 from refnet.judge.tensors import Finding

@@ -302,7 +302,7 @@ def test_places_of_a_kind_are_told_apart_once(small):
 def test_ties_are_settled_by_the_other_tensors():
     """Of two causes that fit alike, the one that explains another tensor too comes first."""
     from refnet.bugs.changes import Mistake
-    from refnet.judge.diagnose import Cause
+    from refnet.judge.cause import Cause
     from refnet.judge.verdicts import Judgement
 
     def cause(bug, rms):

@@ -10,7 +10,7 @@ import pytest
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.changes import Mistake
 from refnet.graph import SOURCE, Graph, Node, interpret
-from refnet.judge.diagnose import Cause
+from refnet.judge.cause import Cause
 from refnet.judge.sizes import of_all
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement

@@ -19,7 +19,8 @@ from refnet.graph import SOURCE
 from refnet.judge import compare as comparing
 from refnet.judge import declared, integers, search, yardstick
 from refnet.judge.budget import SearchBudget
-from refnet.judge.diagnose import Cause, Diagnosis
+from refnet.judge.cause import Cause
+from refnet.judge.diagnose import Diagnosis
 from refnet.judge.integers import IntegerCause
 from refnet.judge.tensors import Reference, _Judging, judge_tensors
 from refnet.judge.verdicts import Judgement
