@@ -46,7 +46,7 @@ class TensorPlace(NamedTuple):
 class Tensors(Mapping[str, Array]):
     """Tensors in files: each is read when asked for, and not kept. `shapes` are known without reading.
 
-    Of a folder, `unread` says why some of its files are none: one bad file does not refuse the others.
+    `unread` says why some files of a folder, or tensors of a safetensors file, are none: they do not refuse the others.
     """
 
     def __init__(self, stored: Mapping[str, TensorPlace], unread: Mapping[str, str] | None = None) -> None:
@@ -117,7 +117,7 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
         if start.startswith(b"PK"):
             return _archived(path)
         if path.suffix == ".safetensors" or start[8:] == b"{":
-            return Tensors(_safetensors(path))
+            return _safetensors(path)
         raise FormatError("take a folder of .npy or .raw files, an .npz archive or a .safetensors file")
     except FileNotFoundError:
         raise
@@ -212,8 +212,12 @@ def _file(path: Path) -> TensorPlace:
     return stored
 
 
-def _safetensors(path: Path) -> dict[str, TensorPlace]:
-    """Where the tensors of a safetensors file lie."""
+def _safetensors(path: Path) -> Tensors:
+    """The tensors of a safetensors file, but those that hold no numbers."""
+    unread: dict[str, str] = {}
     with open(path, "rb") as file:
-        found = safetensors.byte_ranges(file)
-    return {name: TensorPlace(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}
+        found = safetensors.byte_ranges(file, unread)
+    if not found:
+        raise FormatError(next(iter(unread.values())))
+    places = {name: TensorPlace(path, found[name].begin, *found[name][:2]) for name in sorted(found, key=_natural)}
+    return Tensors(places, unread)

@@ -90,6 +90,7 @@ def test_bfloat16_becomes_float32(tmp_path):
     np.testing.assert_array_equal(found, np.array([[1, -2], [0, np.inf]], np.float32), strict=True)
 
 
+KINDS = ("F64", "F32", "F16", "BF16", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
 X = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 
@@ -114,6 +115,14 @@ X = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )
 def test_a_malformed_safetensors_file_is_refused(tmp_path, tensors, data, says):
     refused(safetensors(tmp_path / "x.safetensors", tensors, data), says)
+
+
+@pytest.mark.parametrize("dtype", ["BOOL", "F8_E4M3"])
+def test_a_tensor_of_a_safetensors_file_that_holds_no_numbers_does_not_refuse_the_others(tmp_path, dtype):
+    mask = {"dtype": dtype, "shape": [3], "data_offsets": [8, 11]}
+    found = read_candidate(safetensors(tmp_path / "x.safetensors", {"x": X, "mask": mask}, bytes(11)))
+    assert {name: list(y) for name, y in found.items()} == {"x": [0, 0]}
+    assert found.unread == {"mask": f"'mask' holds {dtype}; take {', '.join(KINDS)}"}
 
 
 @pytest.mark.parametrize(

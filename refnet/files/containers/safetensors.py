@@ -36,7 +36,11 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class ByteRange(NamedTuple):
-    """Where a tensor lies in its file: dtype as NumPy writes it, or 'bfloat16', which NumPy does not have."""
+    """Where a tensor lies in its file.
+
+    Its dtype is as NumPy writes it, or 'bfloat16', which NumPy does not have; '' where it holds no numbers that are
+    read.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -83,17 +87,21 @@ def _array(file: BinaryIO, place: ByteRange) -> Array:
     return (widened(flat) if place.dtype == "bfloat16" else flat).reshape(place.shape)
 
 
-def byte_ranges(file: BinaryIO) -> dict[str, ByteRange]:
+def byte_ranges(file: BinaryIO, unread: dict[str, str] | None = None) -> dict[str, ByteRange]:
     """Where the tensors of a file lie, in the order of its header; they fill the file to its end.
+
+    Parameters
+    ----------
+    unread : takes why a tensor holds no numbers that are read here; None where such a tensor refuses the file
 
     Raises
     ------
     FormatError : see `read`
     """
-    return _parsed(file)[0]
+    return {name: place for name, place in _parsed(file, unread)[0].items() if name not in (unread or ())}
 
 
-def _parsed(file: BinaryIO) -> tuple[dict[str, ByteRange], dict[str, str]]:
+def _parsed(file: BinaryIO, unread: dict[str, str] | None = None) -> tuple[dict[str, ByteRange], dict[str, str]]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
@@ -102,7 +110,7 @@ def _parsed(file: BinaryIO) -> tuple[dict[str, ByteRange], dict[str, str]]:
     if length > _LONGEST:
         raise FormatError(f"has a header of {length} bytes, the longest that is read has {_LONGEST}")
     entries, metadata = _header(file.read(length))
-    found = {name: _place(name, entry, 8 + length) for name, entry in entries.items()}
+    found = {name: _place(name, entry, 8 + length, unread) for name, entry in entries.items()}
     reached = 8 + length
     for name, (_, _, begin, end) in sorted(found.items(), key=lambda item: item[1][2:]):
         if begin != reached:
@@ -152,23 +160,27 @@ def _no_constant(name: str) -> float:
     raise FormatError(f"the header holds {name}, which is no JSON")
 
 
-def _place(name: str, entry: Any, start: int) -> ByteRange:
+def _place(name: str, entry: Any, start: int, unread: dict[str, str] | None) -> ByteRange:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
             pass
         case _:
             raise FormatError(f"{shown(name)} lacks a dtype, a shape or its two offsets")
     if dtype not in _DTYPES:
-        raise FormatError(f"{shown(name)} holds {shown(dtype)[1:-1]}; take {', '.join(_DTYPES)}")
+        reason = f"{shown(name)} holds {shown(dtype)[1:-1]}; take {', '.join(_DTYPES)}"
+        if unread is None:
+            raise FormatError(reason)
+        unread[name] = reason
     if len(shape) > _MOST_AXES or not all(type(side) is int and 0 <= side < 2**63 for side in shape):
         raise FormatError(f"{shown(name)}: {shown(shape)[1:-1]} is no shape")
     if least_elements(shape) >= 2**60:
         raise FormatError(f"{shown(name)} has the impossible shape {shown(shape)[1:-1]}")
     if not (type(begin) is type(end) is int and 0 <= begin <= end):
         raise FormatError(f"{shown(name)}: {shown([begin, end])[1:-1]} are no offsets")
-    if end - begin != math.prod(shape) * _itemsize(_DTYPES[dtype]):
+    own = _DTYPES.get(dtype)
+    if own is not None and end - begin != math.prod(shape) * _itemsize(own):
         raise FormatError(f"{shown(name)}: offsets {begin} to {end} for shape {tuple(shape)} of {dtype}"[:300])
-    return ByteRange(_DTYPES[dtype], tuple(shape), start + begin, start + end)
+    return ByteRange(own or "", tuple(shape), start + begin, start + end)
 
 
 def _itemsize(dtype: str) -> int:
