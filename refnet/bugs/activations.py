@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from refnet.bugs.changes import Change, with_op, without
+from refnet.bugs.changes import Change, with_factor, with_op, without
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, GATES
@@ -75,9 +75,7 @@ def hswish_nodiv(segment: Segment) -> Iterator[Change]:
     """hard swish without the sixth, or with a rounded one."""
     for node in segment.nodes("hard_swish"):
         for form, factor in (("none", 6.0), ("0.1667", 6 * 0.1667), ("0.16667", 6 * 0.16667)):
-            whole = replace(node, name=f"{node.name}.whole")
-            scaled = Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
-            yield Change(node.name, form, nodes={node.name: (whole, scaled)})
+            yield Change(node.name, form, nodes={node.name: with_factor(node, factor)})
 
 
 def hswish_divisor(segment: Segment) -> Iterator[Change]:
@@ -87,9 +85,8 @@ def hswish_divisor(segment: Segment) -> Iterator[Change]:
     """
     for node in segment.nodes("hard_swish"):
         for found in dict.fromkeys((8.0, *_shown(segment, node))):
-            whole = replace(node, name=f"{node.name}.whole")
-            scaled = Node(node.name, "affine", (whole.name,), {}, {"slope": 6 / found, "offset": 0.0})
-            yield Change(node.name, f"{found:g}", {"found": found}, nodes={node.name: (whole, scaled)})
+            nodes = {node.name: with_factor(node, 6 / found)}
+            yield Change(node.name, f"{found:g}", {"found": found}, nodes=nodes)
 
 
 def _shown(segment: Segment, node: Node) -> Iterator[float]:

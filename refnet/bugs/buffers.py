@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.changes import Change, stood_for, with_factor
 from refnet.bugs.padding import windowed
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
@@ -149,6 +149,4 @@ def result_shifted(segment: Segment) -> Iterator[Change]:
         if own is None:
             continue
         for factor in _SHIFTS:
-            whole = replace(own, name=f"{own.name}.whole")
-            shifted = Node(own.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
-            yield Change(own.name, f"{factor:g}", {"factor": factor}, nodes={own.name: (whole, shifted)})
+            yield Change(own.name, f"{factor:g}", {"factor": factor}, nodes={own.name: with_factor(own, factor)})

@@ -126,6 +126,12 @@ def with_op(node: Node, op: str, **attrs: Any) -> dict[str, tuple[Node, ...]]:
     return {node.name: (replace(node, op=op, params={}, attrs=attrs),)}
 
 
+def with_factor(node: Node, factor: float) -> tuple[Node, Node]:
+    """In a node's place: the same, and its result times a factor."""
+    whole = replace(node, name=f"{node.name}.whole")
+    return whole, Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
+
+
 def without(node: Node, source: int = 0) -> dict[str, tuple[Node, ...]]:
     """In a node's place: one that hands on one of its inputs."""
     return {node.name: (identity(node.name, node.inputs[source], 2 if node.op == "softmax" else 4),)}

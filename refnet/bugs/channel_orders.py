@@ -87,10 +87,15 @@ def _ordered(segment: Segment, names: list[str], order: Array) -> Mapping[str, A
     return {name: segment.params[name][order] for name in names}
 
 
+def _as_text(count: int) -> Array:
+    """Numbers in the order of their digits: 0, 1, 10, 11, ..."""
+    return np.array(sorted(range(count), key=str), int)
+
+
 def _ruled(count: int) -> Iterator[Array]:
     """The orders of so many channels, each once; not the one that they have."""
     plain = np.arange(count)
-    as_text = np.array(sorted(range(count), key=str), int)
+    as_text = _as_text(count)
     orders = [plain[::-1], as_text, np.argsort(as_text), np.roll(plain, 1), np.roll(plain, -1)]
     for groups in (each for each in _GROUPS if count % each == 0 and count > each):
         orders += [plain.reshape(groups, -1).T.ravel(), plain.reshape(-1, groups).T.ravel()]
@@ -118,7 +123,7 @@ def rule_of(order: Array) -> tuple[str, dict[str, int]]:
     if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
         groups = count // second
         return ("shuffled", {"groups": groups}) if groups <= second else ("dealt", {"groups": second})
-    as_text = np.array(sorted(range(count), key=str))
+    as_text = _as_text(count)
     for form, other in (("text", as_text), ("text undone", np.argsort(as_text))):
         if np.array_equal(order, other):
             return form, {}

@@ -87,21 +87,31 @@ def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if not comparable(unit) or copy.ndim < 2 or copy[0].size <= _FEW:
         return
-    rows, own = (each.reshape(len(each), -1) for each in (copy, wanted.value))
-    square = (own**2).sum(axis=1)
-    factor = (rows * own).sum(axis=1) / np.where(square > 0, square, 1.0)
-    if not factor[square > 0].all():
-        return  # channels of zeros are not scaled, they are gone
-    factor = _nearest(rows, own, factor)
-    value = (factor[:, None] * own).reshape(copy.shape)
-    spread = np.abs(factor).reshape(-1, *(1,) * (copy.ndim - 1))
-    made = Expected(value, spread * wanted.slack + 3 * _U * np.abs(value))
+    if (lines := _factors(copy, wanted.value, 0)) is None:
+        return
+    factor = _nearest(*lines)
+    made = _multiplied(wanted, factor, 0)
     scaled = np.flatnonzero(np.abs(factor - 1) > 1e-6)
     if len(scaled) <= max(3, len(factor) // 8):
         factors = tuple(float(factor[k]) for k in scaled)
         yield made_so(unit, "few", made, channels=_numbers(scaled), of=len(factor), factors=factors)
     else:
         yield made_so(unit, "all", made, least=float(factor.min()), most=float(factor.max()))
+
+
+def _factors(copy: Array, right: Array, axis: int) -> tuple[Array, Array, Array] | None:
+    """Line by line along an axis the copy's numbers, the right ones, and a factor; None where there is none."""
+    lines, own = (np.moveaxis(each, axis, 0).reshape(each.shape[axis], -1) for each in (copy, right))
+    square = (own**2).sum(axis=1)
+    factor = (lines * own).sum(axis=1) / np.where(square > 0, square, 1.0)
+    return (lines, own, factor) if factor[square > 0].all() else None  # lines of zeros are not scaled, they are gone
+
+
+def _multiplied(wanted: Expected, factor: Array, axis: int) -> Expected:
+    """An array whose lines along an axis are multiplied; the product rounds, and so does the factor, twice."""
+    along = factor.reshape([-1 if each == axis else 1 for each in range(wanted.value.ndim)])
+    value = along * wanted.value
+    return Expected(value, np.abs(along) * wanted.slack + 3 * _U * np.abs(value))
 
 
 def _nearest(rows: Array, own: Array, factor: Array) -> Array:
@@ -130,14 +140,10 @@ def inputs_scaled(unit: UnitArrays) -> Iterator[Change]:
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if not comparable(unit) or copy.ndim < 2 or unit.op == "depthwise_conv2d" or copy[:, 0].size <= _FEW:
         return
-    columns, own = (np.moveaxis(each, 1, 0).reshape(copy.shape[1], -1) for each in (copy, wanted.value))
-    square = (own**2).sum(axis=1)
-    factor = (columns * own).sum(axis=1) / np.where(square > 0, square, 1.0)
-    if not factor[square > 0].all() or copy.shape[1] < 2:
+    if (lines := _factors(copy, wanted.value, 1)) is None or copy.shape[1] < 2:
         return
-    spread = np.abs(factor).reshape(1, -1, *(1,) * (copy.ndim - 2))
-    value = factor.reshape(spread.shape) * wanted.value
-    made = Expected(value, spread * wanted.slack + 3 * _U * np.abs(value))
+    *_, factor = lines
+    made = _multiplied(wanted, factor, 1)
     if len(factor) <= _FEW:
         yield made_so(unit, "few", made, factors=tuple(float(each) for each in factor))
     else:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
-from refnet.bugs.pixels import bytes_of, column, fed, pixels_of
+from refnet.bugs.pixels import bytes_of, column, fed, normalised, pixels_of
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
@@ -43,11 +43,6 @@ def _read_as(segment: Segment, rule: Callable[[Array, Preprocessing], Array], ow
     return rule(pixels, own)
 
 
-def _normalised(pixels: Array, own: Preprocessing) -> Array:
-    made: Array = (pixels / own.scale - column(own.mean)) / column(own.std)
-    return made
-
-
 def _signed(pixels: Array) -> Array:
     return np.where(pixels >= 128, pixels - 256, pixels)
 
@@ -62,17 +57,17 @@ _UNITS = column((8, 4, 8))  # of 5, 6 and 5 bits
 
 
 def _cut(pixels: Array, own: Preprocessing) -> Array:
-    return _normalised(pixels - pixels % _UNITS, own)
+    return normalised(pixels - pixels % _UNITS, own)
 
 
 def _spread(pixels: Array, own: Preprocessing) -> Array:
     """The highest bits once more below, so that white stays white."""
     high = pixels - pixels % _UNITS
-    return _normalised(high + np.floor(high * _UNITS / 256), own)
+    return normalised(high + np.floor(high * _UNITS / 256), own)
 
 
 _OF_BYTES: Mapping[str, Callable[[Array, Preprocessing], Array]] = {
-    "signed": lambda pixels, own: _normalised(_signed(pixels), own),
+    "signed": lambda pixels, own: normalised(_signed(pixels), own),
     "signed alone": lambda pixels, own: _signed(pixels) / own.scale,
     "signed 128": lambda pixels, own: _signed(pixels) / 128,
     "signed 127": lambda pixels, own: _signed(pixels) / 127,
@@ -142,6 +137,6 @@ def input_video(segment: Segment) -> Iterator[Change]:
 def _of_video(segment: Segment, form: str, own: Preprocessing, *, whole: bool) -> Array:
     pixels = pixels_of(segment, own)
     if not whole:
-        return _normalised(_VIDEO[form](_encoded(pixels)), own)
+        return normalised(_VIDEO[form](_encoded(pixels)), own)
     video = np.rint(_encoded(np.rint(pixels))).clip(0, 255)
-    return _normalised(np.rint(_VIDEO[form](video)).clip(0, 255), own)
+    return normalised(np.rint(_VIDEO[form](video)).clip(0, 255), own)

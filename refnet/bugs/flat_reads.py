@@ -1,4 +1,4 @@
-"""Bugs of indices: points outside of a map that are read from memory, and rows that are of another length there.
+"""Bugs of indices: points outside of a map that are read from memory.
 
 A map lies in memory as one run of numbers. Where only the index into that is checked, or one of both coordinates, a
 point beside the map is a point of a neighbouring row, channel or image. Tried where nothing else fits.
@@ -92,6 +92,6 @@ def _read(x: Array, pad: Any, layout: str, checked: str) -> Array:
     elif checked == "clamp":
         index = index.clip(low, high - 1)
     inside = (index >= low) & (index < high)
-    inside &= {"rows": rows, "columns": columns, "both": rows & columns}.get(checked, np.True_)
+    inside &= {"rows": rows, "columns": columns}.get(checked, np.True_)
     y: Array = np.where(inside, memory[index.clip(0, x.size - 1)], 0)
     return y

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change
-from refnet.bugs.precision import grid_steps
+from refnet.bugs.precision import grid_steps, in_steps
 from refnet.bugs.segments import Segment
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import WINDOWED
@@ -83,19 +83,14 @@ def weights_few_bits(unit: UnitArrays) -> Iterator[Change]:
     for bits in _FEW_BITS:
         levels = 2 ** (bits - 1) - 1
         for per in ("tensor", "channel") if bits < 8 else ():
-            yield _with(unit, f"{bits} {per}", "w", _stepped(w, grid_steps(w, per, levels)), bits=bits, per=per)
+            yield _with(unit, f"{bits} {per}", "w", in_steps(w, grid_steps(w, per, levels)), bits=bits, per=per)
         if folded is not None:
-            made = _stepped(folded, grid_steps(folded, "tensor", levels)) / folded * w
+            made = in_steps(folded, grid_steps(folded, "tensor", levels)) / folded * w
             yield _with(unit, f"{bits} folded", "w", np.nan_to_num(made), bits=bits, per="tensor, after the fold")
         step = (high - low) / (2**bits - 1)
         if step:
             ends = f"tensor, from {low:.4g} to {high:.4g}"
             yield _with(unit, f"{bits} ends", "w", np.rint((w - low) / step) * step + low, bits=bits, per=ends)
-
-
-def _stepped(w: Array, step: Array) -> Array:
-    made: Array = np.rint(w / step) * step
-    return made
 
 
 def _bits(segment: Segment, unit: UnitArrays) -> tuple[int, ...]:

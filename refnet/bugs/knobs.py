@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.changes import Change, Mistake, with_factor
 from refnet.bugs.joins import weighted
 from refnet.bugs.norms import round_eps
 from refnet.bugs.padding import bordered
@@ -134,11 +134,6 @@ def _divided(segment: Segment, node: Node, found: float) -> Iterator[tuple[float
         yield count / divisor, Mistake("pool-divisor", node.name, f"{divisor}", facts)
 
 
-def _swished(node: Node, factor: float) -> tuple[Node, ...]:
-    whole = replace(node, name=f"{node.name}.whole")
-    return whole, Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
-
-
 def _swish_divisors(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
     """By what a hard swish divides; or what it multiplies by in place of a sixth, in a few figures."""
     if found > 0:
@@ -169,7 +164,7 @@ KNOBS = (
     Knob("act-curve", ("relu6",), lambda _: 0.0, 1e-2, _capped, _below_capped),
     Knob("act-curve", ("relu6",), lambda _: 6.0, 1e-1, _cut, _ended),
     Knob("act-curve", ("hard_sigmoid",), lambda node: float(node.attrs["slope"]), 1e-2, _steeper, _sloped),
-    Knob("hswish-divisor", ("hard_swish",), lambda _: 1.0, 1e-2, _swished, _swish_divisors),
+    Knob("hswish-divisor", ("hard_swish",), lambda _: 1.0, 1e-2, with_factor, _swish_divisors),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _branch, _branches),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _shortcut, _shortcuts),
     Knob("pool-divisor", ("avg_pool2d",), lambda _: 1.0, 1e-2, _pooled, _divided),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change
-from refnet.bugs.pixels import column, fed, pixels_of, room
+from refnet.bugs.pixels import fed, normalised, pixels_of, room
 from refnet.bugs.segments import Segment, run
 from refnet.graph import SOURCE
 from refnet.ops import ACTIVATIONS
@@ -105,7 +105,7 @@ def _beginnings(segment: Segment, gaps: Array, columns: int, *, black: bool) -> 
     place = np.where(by > 0, read + lines * by, read // longer * row + read % longer)
     values = np.where(read % longer < row, memory[np.minimum(place, len(memory) - 1)], 0.0)
     made: Array = values.reshape(len(gaps), _ROWS, columns, C).transpose(0, 3, 1, 2)
-    return _normalised(made, segment) if black else made
+    return _input(made, segment) if black else made
 
 
 def _pixels(segment: Segment) -> Array:
@@ -113,29 +113,16 @@ def _pixels(segment: Segment) -> Array:
     return segment.given[SOURCE].astype(np.float64) if own is None else pixels_of(segment, own)
 
 
-def _normalised(pixels: Array, segment: Segment) -> Array:
+def _input(pixels: Array, segment: Segment) -> Array:
     own = segment.whole.recipe.preprocessing
-    if own is None:
-        return pixels
-    made: Array = (pixels / own.scale - column(own.mean)) / column(own.std)
-    return made
+    return pixels if own is None else normalised(pixels, own)
 
 
 def _pitched(segment: Segment, by: int, *, black: bool = True) -> Array:
     """Rows that begin so many bytes later than those before end; what a port reads in a gap, or behind, is one."""
     pixels = _pixels(segment) if black else segment.given[SOURCE].astype(np.float64)
-    N, C, H, W = pixels.shape
-    row = C * W
-    images = []
-    for image in pixels.transpose(0, 2, 3, 1).reshape(N, H, row):
-        if by < 0:  # rows with gaps, read without
-            flat = np.pad(image, ((0, 0), (0, -by))).ravel()[: H * row]
-        else:
-            starts = np.arange(H)[:, None] * (row + by) + np.arange(row)
-            flat = np.append(image.ravel(), 0.0)[np.minimum(starts, H * row)].ravel()
-        images.append(flat.reshape(H, W, C))
-    made: Array = np.stack(images).transpose(0, 3, 1, 2)
-    return _normalised(made, segment) if black else made
+    made = _images(_aslant(_lines(pixels, planes=False), by, 0.0), pixels.shape, planes=False)
+    return _input(made, segment) if black else made
 
 
 def _by_fours(segment: Segment, form: str) -> Array:
@@ -149,28 +136,30 @@ def _by_fours(segment: Segment, form: str) -> Array:
         full = np.full((N, H, W, 1), _WHITE if segment.whole.recipe.preprocessing is not None else 1.0)
         both = (full, pixels) if form == "four first" else (pixels, full)
         made = np.concatenate(both, axis=3).reshape(N, -1)[:, : H * W * C].reshape(pixels.shape)
-    return _normalised(made.transpose(0, 3, 1, 2), segment)
+    return _input(made.transpose(0, 3, 1, 2), segment)
 
 
-def _aslant(x: Array, by: int, behind: Array, *, planes: bool) -> Array:
-    """The same, with numbers of another image where there are none."""
-    lines, other = _lines(x, planes=planes), _lines(behind, planes=planes)
+def _aslant(lines: Array, by: int, fill: float) -> Array:
+    """Rows, (N, rows, numbers), that begin so many numbers later than those before end, (N, numbers); else filled."""
     N, rows, row = lines.shape
     if by < 0:  # rows with gaps, read without
-        flat = np.pad(lines, ((0, 0), (0, 0), (0, -by)), constant_values=np.nan).reshape(N, -1)[:, : rows * row]
-    else:
-        starts = (np.arange(rows)[:, None] * (row + by) + np.arange(row)).ravel()
-        flat = np.pad(lines.reshape(N, -1), ((0, 0), (0, 1)), constant_values=np.nan)
-        flat = flat[:, np.minimum(starts, rows * row)]
-    read = np.where(np.isnan(flat), other.reshape(N, -1), flat)
-    N, C, H, W = x.shape
-    return read.reshape(x.shape) if planes else read.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+        return np.pad(lines, ((0, 0), (0, 0), (0, -by)), constant_values=fill).reshape(N, -1)[:, : rows * row]
+    starts = (np.arange(rows)[:, None] * (row + by) + np.arange(row)).ravel()
+    flat = np.pad(lines.reshape(N, -1), ((0, 0), (0, 1)), constant_values=fill)
+    return flat[:, np.minimum(starts, rows * row)]
 
 
 def _lines(x: Array, *, planes: bool) -> Array:
     """The rows of images as they lie in memory, (N, rows, numbers): of each colour, or of all colours together."""
     N, C, H, W = x.shape
     return x.reshape(N, C * H, W) if planes else x.transpose(0, 2, 3, 1).reshape(N, H, W * C)
+
+
+def _images(read: Array, shape: tuple[int, ...], *, planes: bool) -> Array:
+    """Images of what was read as it lies in memory."""
+    N, C, H, W = shape
+    made: Array = read.reshape(shape) if planes else read.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+    return made
 
 
 def _shown(segment: Segment, target: Array) -> Iterator[Change]:
@@ -188,5 +177,8 @@ def _shown(segment: Segment, target: Array) -> Iterator[Change]:
             at = np.flatnonzero((np.abs(windows - line) <= near).all(axis=1)) + 1
             if len(at):
                 gap = int(at[0])
-                made = _aslant(x.astype(np.float64), sign * gap, target.astype(np.float64), planes=planes)
+                mine, other = (_lines(y.astype(np.float64), planes=planes) for y in (x, target))
+                read = _aslant(mine, sign * gap, np.nan)
+                read = np.where(np.isnan(read), other.reshape(read.shape), read)  # what is in the gaps is the port's
+                made = _images(read, x.shape, planes=planes)
                 yield from fed(segment, f"{form} shown{' planes' if planes else ''}", made, gap=gap)

@@ -19,7 +19,7 @@ from refnet.networks.preprocessing import Preprocessing
 from refnet.readings.carried import gamma
 from refnet.readings.precision import FLOATS
 
-__all__ = ["bytes_of", "column", "fed", "pixels_of", "room"]
+__all__ = ["bytes_of", "column", "fed", "normalised", "pixels_of", "room"]
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +36,12 @@ def pixels_of(segment: Segment, own: Preprocessing) -> Array:
 
 def _undone(x: Array, own: Preprocessing) -> Array:
     return (x.astype(np.float64) * column(own.std) + column(own.mean)) * own.scale
+
+
+def normalised(pixels: Array, own: Preprocessing) -> Array:
+    """The input that is made of pixels."""
+    made: Array = (pixels / own.scale - column(own.mean)) / column(own.std)
+    return made
 
 
 def bytes_of(x: Array, own: Preprocessing) -> Array | None:

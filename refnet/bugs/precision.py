@@ -68,7 +68,11 @@ def weights_int8(unit: UnitArrays) -> Iterator[Change]:
 
 
 def _on_grid(w: Array, per: str, bits: int = 8) -> Array:
-    step = grid_steps(w, per, 2 ** (bits - 1) - 1)
+    return in_steps(w, grid_steps(w, per, 2 ** (bits - 1) - 1))
+
+
+def in_steps(w: Array, step: Array) -> Array:
+    """The nearest whole steps."""
     made: Array = np.rint(w / step) * step
     return made
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change, stood_for
+from refnet.bugs.changes import Change, stood_for, with_factor
 from refnet.bugs.joins import with_zero_points
 from refnet.bugs.regions import Region, regions
 from refnet.bugs.segments import Grid, Segment, limit, run
-from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.precision import Precision
 
@@ -166,10 +165,8 @@ def store_scale(segment: Segment) -> Iterator[Change]:
     if (own := segment.grids.get(segment.end)) is not None:
         others = {name: own.step / grid.step for name, grid in segment.grids.items() if name != segment.end}
         for times, name in _scales(segment.result[inner], error, others):
-            whole = replace(end, name=f"{end.name}.whole")
-            scaled = Node(end.name, "affine", (whole.name,), {}, {"slope": times, "offset": 0.0})
             facts = {"times": times, "tensor": segment.end, "other": name}
-            nodes = {end.name: (whole, scaled)}
+            nodes = {end.name: with_factor(end, times)}
             form = "stored as input" if name in end.inputs else "stored as" if name else "stored"
             yield Change(end.name, form, facts, nodes=nodes, lone=True)
     for source, y in segment.given.items() if end.op != "add" else ():  # whose sides are told by `joins`

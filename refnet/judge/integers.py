@@ -166,23 +166,22 @@ def compare_integers(
         found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _exact(net, golden, way))
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
-    judge = _Judge(net, golden, found, explain)
-    findings = tuple(judge.findings())
-    everywhere = tuple(judge.everywhere(findings))
-    made = IntegerComparison(
-        net.kernels, findings, tuple(unmatched), everywhere, whole=judge.leaves_exact(everywhere[:1])
-    )
-    if everywhere:
+    made = _judged(_Judge(net, golden, found, explain), unmatched)
+    if made.everywhere:
         return made
-    for kernels in _kernels_of(findings):
-        judge = _Judge(net.under(kernels), golden, found, explain)
-        findings = tuple(judge.findings())
-        everywhere = tuple(judge.everywhere(findings))
-        whole = judge.leaves_exact(everywhere[:1])
-        other = IntegerComparison(kernels, findings, tuple(unmatched), everywhere, net.kernels, whole)
+    for kernels in _kernels_of(made.findings):
+        other = _judged(_Judge(net.under(kernels), golden, found, explain), unmatched, net.kernels)
         if 2 * len(other.wrong()) <= len(made.wrong()):
             return other
     return made
+
+
+def _judged(judge: _Judge, unmatched: Iterable[str], instead: str = "") -> IntegerComparison:
+    """What is found in one arithmetic."""
+    findings = tuple(judge.findings())
+    everywhere = tuple(judge.everywhere(findings))
+    whole = judge.leaves_exact(everywhere[:1])
+    return IntegerComparison(judge.net.kernels, findings, tuple(unmatched), everywhere, instead, whole)
 
 
 def _exact(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:

@@ -63,10 +63,7 @@ class Replays:
 
     def inputs(self, node: Node) -> list[Array | None]:
         """What a node of the segment reads, and its params, for `fast`."""
-        read = [
-            self._values[name] if name in self._values else self._array(self.segment.given[name])
-            for name in node.inputs
-        ]
+        read = [self._given(self.segment, name) for name in node.inputs]
         return [*read, *self._weights(self.segment, node)]
 
     def part(self, changed: Segment) -> dict[str, Array]:

@@ -47,10 +47,8 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     ----------
     graph, other : of the original and of the copy, whose convolutions have biases where batch norm was folded
     """
-    nodes_of = {node.name: node for node in (*(other.nodes if other is not None else ()), *graph.nodes)}
-    slots = {f"{node.name}.{slot}": (node.name, slot) for node in nodes_of.values() for slot in node.params}
-    if other is not None:
-        slots |= {f"{node.name}.{slot}": (node.name, slot) for node in other.nodes for slot in node.params}
+    every = (*graph.nodes, *(other.nodes if other is not None else ()))
+    slots = {f"{node.name}.{slot}": (node.name, slot) for node in every for slot in node.params}
     faults = [value for value in values if value.fault]
     if len(faults) < _MANY or any(value.name not in slots for value in faults):
         return None
