@@ -77,7 +77,7 @@ def steps() -> None:
             "the session": {},
             "... without tiles: whole maps": {f"{name}__TILE": HUGE for name in ("program", "residual", "stem")},
             "... without long runs: channels only": {"taps__RUN": 1},
-            "... without pairs of columns at stride 2": {"taps__PAIRED": 0},
+            "... without columns by phase at stride 2": {"taps__PHASED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
             "... without rows by themselves": {f"{name}__LONG": HUGE for name in ("residual", "stem", "writer")},
             "... with all columns of a head at once": {"writer__COLUMNS": HUGE},
@@ -141,7 +141,7 @@ def operations() -> None:
 WORDS = {
     "matmul": "`matmul`: pointwise, pools, stem, head",
     "c_einsum": "`einsum`: depthwise",
-    "add": "`add`: biases, shortcuts, hard swish, pairs",
+    "add": "`add`: biases, shortcuts, hard swish, phases",
     "clip": "`clip`: activations",
     "multiply": "`multiply`: hard swish, gates",
     "copyto": "copies and borders",

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from refnet.graph import Unit
 from refnet.session.steps import Excite, InvertedResidual, Pointwise
-from refnet.session.taps import Taps
+from refnet.session.taps import Phase, Taps
 from refnet.session.writer import LONG, TILE, CallWriter, even, part, sixfold
 
 __all__ = ["write_residual"]
@@ -67,14 +67,16 @@ class _Block:
         self.wide_expanded = step.expand is not None and sixfold(step.expand.act)
         self.wide_filtered = step.project is not None and sixfold(act) and (excite is None or excite.act is None)
         self.wide_gated = excite is not None and sixfold(excite.act)
+        self.taps = Taps(writer, conv, self.W, self.Q, self.own, six=self.wide_expanded)
+        self.phases = self.taps.phases
+        self.n = max(phase.width for phase in self.phases)  # columns of a phase
         if step.expand is not None:
-            self.expand = writer.weights(step.expand), writer.bias(step.expand, self.W, self.own)
+            self.expand = writer.weights(step.expand), writer.bias(step.expand, self.n, self.own)
         if step.project is not None:
             w = writer.weights(step.project.unit, six=self.wide_filtered or self.wide_gated)
             self.columns = self.divided(w.shape[1]) if self.by_channels else ()
             self.project = w[:, self.columns[0].start : self.columns[-1].stop] if self.columns else w
         self.bias = writer.bias(step.depthwise, self.Q, self.own)
-        self.taps = Taps(writer, conv, self.Q, self.own, six=self.wide_expanded)
 
     def divided(self, total: int) -> Sequence[slice]:
         """The channels that are made here, as they are multiplied."""
@@ -114,15 +116,14 @@ class _Block:
 
     def bordered(self, M: int, tall: int) -> Array:
         """Make `border`, for so many images and rows: the memory of it."""
-        left, (sw, dw) = self.pad[1][0], (self.stride[1], self.dilation[1])
-        last = (self.Q - 1) * sw + (self.taps.S - 1) * dw + self.taps.paired  # pairs may reach one column too far
-        self.gap = max(left, last + 1 - left - self.W, 0)
-        wide = self.gap + self.W
-        memory = self.writer.arena.take((M * tall * wide + self.gap) * self.C)
-        self.border = memory[: M * tall * wide * self.C].reshape(M, tall, wide * self.C)
+        self.gap = max(max(phase.lead, phase.trail) for phase in self.phases)
+        wide, spans = self.gap + self.n, M * tall * len(self.phases)
+        memory = self.writer.arena.take((spans * wide + self.gap) * self.C)
+        self.border = memory[: spans * wide * self.C].reshape(M, tall, -1)
+        self.starts = [index * wide + self.gap - phase.lead for index, phase in enumerate(self.phases)]
         if self.gap:
             item = memory.itemsize
-            gaps = as_strided(memory, (M * tall + 1, self.gap * self.C), (wide * self.C * item, item))
+            gaps = as_strided(memory, (spans + 1, self.gap * self.C), (wide * self.C * item, item))
             self.writer.call(gaps.fill, 0)
         return memory
 
@@ -132,7 +133,7 @@ class _Block:
         tall = min((T - 1) * self.stride[0] + self.reach, self.H)
         size, filtered = 0, rows * self.Q * self.C
         if step.expand is not None and (self.W < LONG or self.wide_expanded):
-            size = M * tall * self.W * self.C
+            size = M * tall * len(self.phases) * self.n * self.C
         busy = sixfold(step.depthwise.act) or (step.project is not None and sixfold(step.project.unit.act))
         if busy:
             size = max(size, M * T * self.Q * max(self.C, K))
@@ -168,27 +169,46 @@ class _Block:
             call(np.copyto, border[:, : known - first], border[:, first - self.first : known - self.first])
         low, high = max(known, 0), min(end, self.H)
         if high > low:
-            into = border[:, low - first : high - first, self.gap * self.C :]
-            self.expanded_rows(self.x[images, low:high], into)
+            rows = border[:, low - first : high - first]
+            into = rows.reshape(*rows.shape[:2], len(self.phases), -1)[..., self.gap * self.C :]
+            self.laid(self.x[images, low:high], into)
         if end > max(known, self.H) and self.fresh:
             call(border[:, max(known, self.H) - first : end - first].fill, 0)
         self.first, self.end = first, max(self.end, end)
 
-    def expanded_rows(self, x: Array, into: Array) -> None:
-        """Expand rows of images: (m, n, W, C) -> (m, n, W*C)."""
-        m, n = x.shape[:2]
-        expand = self.step.expand
-        if expand is None:
-            self.writer.call(np.copyto, into.reshape(x.shape), x)
-            return
-        w, b = self.expand
-        if self.W >= LONG:
-            z, spare = into, self.inner
-        else:
-            z, spare, x = self.inner[: into.size].reshape(into.shape), into, x.reshape(m * n * self.W, -1)
-        for each in self.parts:
-            made = z.reshape(*x.shape[:-1], self.C)[..., each.start - self.own.start : each.stop - self.own.start]
-            self.writer.product(x, w[:, each], made)
+    def laid(self, x: Array, into: Array) -> None:
+        """Lay rows of images out by phase, expanded if they are to be: (m, rows, W, C) -> (m, rows, phases, n*C)."""
+        if self.step.expand is not None:
+            self.expanded(self.step.expand, x, into)
+        for index, phase in enumerate(self.phases):
+            if self.step.expand is None:
+                self.writer.call(np.copyto, self.columns_of(index, into), self.read_by(phase, x))
+            if phase.width < self.n:  # zeros, of which an expansion has made something
+                self.writer.call(into[:, :, index, phase.width * self.C :].fill, 0)
+
+    def read_by(self, phase: Phase, x: Array) -> Array:
+        """The columns of a map that are a phase's."""
+        return x[:, :, phase.first :: len(self.phases)]
+
+    def columns_of(self, index: int, rows: Array) -> Array:
+        """Where a phase's columns are in rows that lie by phase: (m, rows, phases, n*C) -> (m, rows, width, C)."""
+        some = rows[:, :, index, : self.phases[index].width * self.C]
+        return some.reshape(*some.shape[:2], -1, self.C)
+
+    def expanded(self, expand: Unit, x: Array, into: Array) -> None:
+        """Expand rows of images."""
+        (w, b), (m, rows) = self.expand, x.shape[:2]
+        z, spare = into, self.inner
+        if self.W < LONG:
+            z, spare = self.inner[: into.size].reshape(-1, m, rows, into.shape[-1]).transpose(1, 2, 0, 3), into
+        for index, phase in enumerate(self.phases):
+            some, made = self.read_by(phase, x), self.columns_of(index, z)
+            if self.W < LONG:
+                some, made = (each.reshape(-1, each.shape[-1]) for each in (some, made))
+            for each in self.parts:
+                self.writer.product(
+                    some, w[:, each], made[..., each.start - self.own.start : each.stop - self.own.start]
+                )
         if b is not None:
             self.writer.call(np.add, z, b, z)
         self.writer.activate(expand.act, z, spare if spare is into else part(spare, z), into, six=self.wide_expanded)
@@ -200,7 +220,7 @@ class _Block:
         """
         some = rows[..., self.own]
         own = part(self.filtered_own, some) if self.apart else rows
-        self.taps.write(self.border, self.gap - self.pad[1][0], own, self.first, self.H)
+        self.taps.write(self.border, self.starts, own, self.first, self.H)
         flat = own.reshape(*own.shape[:2], -1)
         if self.bias is not None:
             self.writer.call(np.add, flat, self.bias, flat)

@@ -146,12 +146,13 @@ def block(C=64, stride=(2, 2), *, expand=True, project=True):
     return tuple(nodes)
 
 
-# The stem's tensor is 192, the block's result 48. A column of zeros lies before each of 7 rows, and behind the last.
-BORDER, EXPANDED, SUMS = (7 * 9 + 1) * 64, 6 * 8 * 64, 3 * 4 * 128
+# The stem's tensor is 192, the block's result 48. A column of zeros lies before the 4 columns of each phase of 7 rows,
+# and behind the last ones.
+BORDER, EXPANDED, SUMS = (7 * 2 * 5 + 1) * 64, 6 * 8 * 64, 3 * 4 * 64
 
 
 def test_a_block_takes_its_map_with_a_border_and_without():
-    """And two sums of each column, as columns of stride 2 are filtered in pairs; what is filtered lies in the map."""
+    """And the sums of odd columns, as columns lie by phase at stride 2; what is filtered lies in the map."""
     assert made(*block()).buffers == 4 * (240 + BORDER + EXPANDED + SUMS)
 
 
@@ -173,11 +174,11 @@ def test_a_block_is_run_tile_by_tile(tile):
     """A row of the result takes two of the expanded map, 2 x 8 x 64."""
     tile(2 * 1024)
     one = made(*block())
-    assert one.buffers == 4 * (240 + (5 * 9 + 1) * 64 + 5 * 8 * 64 + 2 * 4 * 128)
+    assert one.buffers == 4 * (240 + (5 * 2 * 5 + 1) * 64 + 5 * 8 * 64 + 2 * 4 * 64)
     # Rows 0 to 3 of the image lie under rows 0 and 1 of the result; 4 and 5 under the last one.
-    assert products(one)[-4:] == [(32, 4, 64), (8, 64, 4), (16, 4, 64), (4, 64, 4)]
+    assert products(one)[-6:] == [(16, 4, 64)] * 2 + [(8, 64, 4)] + [(8, 4, 64)] * 2 + [(4, 64, 4)]
     tile(2 * 1024 - 1)
-    assert [rows for rows, _, K in products(made(*block())) if K == 64] == [16, 16, 16]
+    assert [rows for rows, _, K in products(made(*block())) if K == 64] == [8] * 6
 
 
 def test_long_rows_are_multiplied_straight_into_the_border(monkeypatch):
@@ -185,7 +186,7 @@ def test_long_rows_are_multiplied_straight_into_the_border(monkeypatch):
     monkeypatch.setattr(sys.modules["refnet.session.residual"], "LONG", 8)
     one = made(*block())
     assert one.buffers == 4 * (240 + BORDER + SUMS + 3 * 4 * 64)
-    assert products(one)[-2:] == [(48, 4, 64), (12, 64, 4)]
+    assert products(one)[-3:] == [(24, 4, 64), (24, 4, 64), (12, 64, 4)]
 
 
 def test_a_hard_swish_inside_a_block_is_divided_in_the_weights_behind_it():
@@ -202,17 +203,17 @@ def test_a_row_that_two_tiles_share_is_expanded_once(tile):
     assert rows == [16, 8, 8, 8, 8]  # the first tile reaches two rows, the last one no new row
 
 
-def test_columns_of_many_channels_are_not_filtered_in_pairs():
-    """Nor do they take the memory for that; up to 128 channels they are."""
-    few, many = made(*block(128)), made(*block(129))
-    assert few.buffers == 4 * (240 + 2 * (BORDER + EXPANDED + SUMS))
-    assert many.buffers == 4 * (240 + (7 * 9 + 1) * 129 + 48 * 129)
+def test_columns_of_many_channels_do_not_lie_by_phase():
+    """Nor do they take the memory for that; up to 192 channels they do."""
+    few, many = made(*block(192)), made(*block(193))
+    assert few.buffers == 4 * (240 + 3 * (BORDER + EXPANDED + SUMS))
+    assert many.buffers == 4 * (240 + (7 * 9 + 1) * 193 + 48 * 193)
 
 
 def test_a_block_without_a_projection_filters_into_its_own_tensor():
     one = made(*block(project=False))
     assert one.buffers == 4 * (192 + 768 + BORDER + EXPANDED + SUMS)
-    assert [rows for rows, _, K in products(one) if K == 64] == [48]
+    assert [rows for rows, _, K in products(one) if K == 64] == [24, 24]
 
 
 def gated(C=64, stride=(2, 2), *, act=False):
@@ -237,7 +238,7 @@ def test_a_gate_multiplies_the_weights_where_they_are_fewer_than_the_map_is():
     """12 pixels of 64 channels, which 64 x 4 weights project: scaled."""
     one = made(*gated())
     assert one.buffers == 4 * (240 + BORDER + EXPANDED + SUMS + VECTORS + 4 * 64)
-    assert products(one)[1:] == [(48, 4, 64), (1, 12, 64), (1, 64, 16), (1, 16, 64), (12, 64, 4)]
+    assert products(one)[1:] == [(24, 4, 64), (24, 4, 64), (1, 12, 64), (1, 64, 16), (1, 16, 64), (12, 64, 4)]
 
 
 def test_an_activation_behind_a_gate_takes_a_map():
@@ -282,8 +283,8 @@ def test_weights_are_packed_once():
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 * 8 + 256)
 
 
-def test_a_kernel_of_odd_width_is_packed_with_a_column_of_zeros_for_columns_in_pairs():
-    assert made(*block()).weights == 4 * (148 + 256 + 3 * 4 * 64 * 4 + 256)
+def test_a_kernel_of_stride_2_is_repeated_along_the_row_too():
+    assert made(*block()).weights == 4 * (148 + 256 + 9 * 64 * 4 + 256)
 
 
 def test_a_kernel_is_repeated_along_a_row_until_einsum_runs_over_about_a_thousand_numbers():
@@ -300,7 +301,7 @@ def test_a_kernel_is_packed_as_it_is_repeated(monkeypatch):
 
 
 def kernel_rows(one):
-    """How many rows of a depthwise kernel are multiplied, for each row of the output."""
+    """How many rows of a depthwise kernel are multiplied, for each row of the output; of each of its phases."""
     sums = [call for call, _ in one.early if isinstance(call, partial) and len(call.args) == 3]
     return [len(each.args[2]) for each in sums for _ in range(each.keywords["out"].shape[1])]
 
@@ -309,7 +310,7 @@ def kernel_rows(one):
     ("stride", "dilation", "reached"),
     [
         ((1, 1), (1, 1), [3, 4, 5, 5, 4, 3]),
-        ((2, 2), (1, 1), [3, 5, 4]),
+        ((2, 2), (1, 1), [3, 3, 5, 5, 4, 4]),
         ((1, 1), (2, 2), [3, 3, 3, 3, 3, 3]),
     ],
     ids=["", "stride 2", "dilation 2"],

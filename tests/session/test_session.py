@@ -150,16 +150,16 @@ def recipe(x) -> Recipe:
     st.sampled_from([0, 8]),
 )
 def test_blocks_of_any_geometry_in_tiles_of_any_height(
-    case, expand, project, gate, late, act, tile, in_pairs, long, flat
+    case, expand, project, gate, late, act, tile, by_phase, long, flat
 ):
     """And in two halves, whichever of them is first; halves are rows, or channels of maps of few rows."""
     x, w, b, attrs = case
-    if in_pairs:  # the columns of stride 2 are filtered in pairs
+    if by_phase:  # the columns of stride 2 lie by phase
         attrs = {**attrs, "stride": (attrs["stride"][0], 2), "dilation": (attrs["dilation"][0], 1)}
     graph, params = block(x, w, b, attrs, expand=expand, project=project, gate=gate, late=late, act=act)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys.modules["refnet.session.residual"], "TILE", tile)
-        for name in ("residual", "stem", "writer"):
+        for name in ("residual", "stem", "taps", "writer"):
             patched.setattr(sys.modules[f"refnet.session.{name}"], "LONG", 1 if long else 56)
         patched.setattr(sys.modules["refnet.session.program"], "TILE", tile)
         patched.setattr(sys.modules["refnet.session.residual"], "FLAT", flat)
