@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from data.ports.fast_convolution import PAD, PORTS
@@ -67,8 +69,20 @@ def test_a_weight_that_is_off_is_seen(name, op):
 @pytest.mark.parametrize("name", PORTS)
 def test_where_the_algorithm_does_not_apply_the_bound_is_the_plain_one(name):
     graph = build("torchvision/mobilenet_v2", width=0.35, size=(32, 32))
-    node = graph["block2.depthwise"]  # of stride 2
+    node = graph["block2.expand" if name == "fft" else "block2.depthwise"]  # of stride 2
     part = Graph(graph.recipe, (Node(node.name, node.op, (SOURCE,), node.params, node.attrs),))
-    x = np.random.default_rng(0).standard_normal((1, node.params["w"][0], 16, 16))
+    x = np.random.default_rng(0).standard_normal(
+        (1, node.params["w"][-1] if name == "fft" else node.params["w"][0], 16, 16)
+    )
     plain, fast = (bound(part, random_params(graph), {SOURCE: x}, FLOAT32._replace(algorithm=a)) for a in ("", name))
     np.testing.assert_array_equal(plain.worst, fast.worst)
+
+
+def test_a_transform_may_keep_every_other_point():
+    graph, x, w = layer("depthwise", 0)
+    x[:, :, :9] = 0  # where a plain sum is exactly zero, and a transform is not
+    (node,) = graph.nodes
+    strided = replace(graph, nodes=(replace(node, attrs={**node.attrs, "stride": (2, 2)}),))
+    y = PORTS["fft"](x, w)[:, :, ::2, ::2]
+    for algorithm, holds in (("fft", True), ("", False)):
+        assert judge(y, bound(strided, {"y.w": w}, {SOURCE: x}, FLOAT32._replace(algorithm=algorithm))).holds == holds

@@ -8,7 +8,8 @@ sum of the absolute values of *all* elementary products, those that cancel inclu
 winograd-f2, winograd-f4 : F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3) (Lavin and Gray, arXiv 1509.09308), of 3 x 3 kernels at
     stride 1, tiles from the first output on: Y = A' [sum over c of (G g G') (B' d B)] A. A row of n terms rounds n
     times (a product, n - 1 sums), each matrix is applied twice: K = 2 (n_G + n_B + n_A) + 1 + C.
-fft : of the same kernels and larger ones. One transform of M points errs by at most 7 u log2(M), relative to the norm
+fft : of the same kernels and larger ones, at any stride (every point is made, and some are kept) and dilation (the
+    kernel is spread out with zeros). One transform of M points errs by at most 7 u log2(M), relative to the norm
     (Higham, theorem 24.2, with exact roots and one rounding each); two forward, one back, a product: by Cauchy's
     inequality and Parseval's equation an element of the result is off by (21 log2(M) + 2 + C) u times the sum over c of
     norm(d_c) norm(g_c).
@@ -97,8 +98,8 @@ def algorithm_sum(name: str, x: Array, w: Array, b: Array | None, plain: Sum, ge
     dense = geometry["stride"] == (1, 1) and geometry["dilation"] == (1, 1)
     if name in _TILES and dense and w.shape[-2:] == (3, 3):
         return _biased(_winograd(_TILES[name], x, w, geometry["pad"], plain), b)
-    if name == "fft" and dense and w.shape[-1] > 1:
-        return _biased(_fft(x, w, geometry["pad"], plain), b)
+    if name == "fft" and w.shape[-1] > 1:
+        return _biased(_fft(x, w, geometry, plain), b)
     return plain
 
 
@@ -153,9 +154,11 @@ def _joined(A: Array, products: Array, P: int, Q: int) -> Array:
     return made
 
 
-def _fft(x: Array, w: Array, pad: Any, plain: Sum) -> Sum:
-    C, (H, W), (R, S) = x.shape[1], x.shape[2:], w.shape[-2:]
-    points = 2.0 ** math.ceil(math.log2((H + sum(pad[0]) + R) * (W + sum(pad[1]) + S)))
+def _fft(x: Array, w: Array, geometry: Mapping[str, Any], plain: Sum) -> Sum:
+    C, (H, W) = x.shape[1], x.shape[2:]
+    R, S = (step * (side - 1) + 1 for step, side in zip(geometry["dilation"], w.shape[-2:], strict=True))
+    (top, bottom), (left, right) = geometry["pad"]
+    points = 2.0 ** math.ceil(math.log2((H + top + bottom + R) * (W + left + right + S)))
     steps = math.log2(points)
     size = np.sqrt((x**2).sum(axis=(2, 3)))  # (N, C)
     filters, reach = np.sqrt((w**2).sum(axis=(-2, -1))), np.abs(w).sum(axis=(-2, -1))
