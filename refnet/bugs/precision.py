@@ -231,19 +231,27 @@ def _in_bytes(x: Array, ends: str) -> Expected:
     return Expected((np.rint(q).clip(-128, 127) - zero) * step, np.where(tie, step, 0.0))
 
 
+_FACTORS: Mapping[str, Callable[[Array], Array]] = {
+    "tf32": factor,
+    "tf32 truncated": partial(truncated, store="tf32"),
+    "bfloat16": partial(rounded, store="bfloat16"),
+    "bfloat16 truncated": partial(truncated, store="bfloat16"),
+}
+
+
 def factors_tf32(segment: Segment) -> Iterator[Change]:
     """factors rounded to tf32 before they are multiplied.
 
-    Or to bfloat16; sums are kept in float32. Replayed on a port's own inputs alone.
+    Or to bfloat16; or cut off to one of them, as matrix units cut off what is not converted first. Sums are kept in
+    float32. Replayed on a port's own inputs alone.
     """
     for node in segment.nodes(*CONVOLUTIONS) if segment.candidate is not None else ():
         (source,) = node.inputs
         if source in segment.given:
             x, w = segment.given[source].astype(np.float64), segment.param(node, "w").astype(np.float64)
-            for form, move in (("tf32", factor), ("bfloat16", partial(rounded, store="bfloat16"))):
-                yield Change(
-                    node.name, form, {"store": form}, params={f"{node.name}.w": move(w)}, given={source: move(x)}
-                )
+            for form, move in _FACTORS.items():
+                facts = {"store": form.partition(" ")[0]}
+                yield Change(node.name, form, facts, params={f"{node.name}.w": move(w)}, given={source: move(x)})
 
 
 def fp16_accumulate(segment: Segment) -> Iterator[Change]:

@@ -191,10 +191,13 @@ def rounded(y: Array, store: str) -> Array:
     return bits.view(np.float32).astype(y.dtype)
 
 
+_KEPT = {"bfloat16": 0xFFFF0000, "tf32": 0xFFFFE000}  # bits of a float32
+
+
 def truncated(y: Array, store: str) -> Array:
-    """The number of float16 or bfloat16 next to y toward zero, in the dtype of y."""
-    if store == "bfloat16":
-        bits = y.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    """The number of float16, bfloat16 or tf32 next to y toward zero, in the dtype of y."""
+    if store in _KEPT:
+        bits = y.astype(np.float32).view(np.uint32) & np.uint32(_KEPT[store])
         return bits.view(np.float32).astype(y.dtype)
     with np.errstate(over="ignore"):
         near = y.astype(np.float16)

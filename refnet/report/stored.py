@@ -65,7 +65,11 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "zero-point": "the zero point of {tensor} is {steps:+d} off",
     "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
     | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},
-    "factors-tf32": "both factors of each product are rounded to {store}",
+    "factors-tf32": dict.fromkeys(("tf32", "bfloat16"), "both factors of each product are rounded to {store}")
+    | {
+        f"{store} truncated": "both factors of each product are cut off to {store}, toward zero"
+        for store in ("tf32", "bfloat16")
+    },
     "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
     "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
     "weights-int8": "its weights are quantised to {bits} bits per {per}",

@@ -38,6 +38,11 @@ def same(y):
 
 
 CASES = {
+    "tf32 cut off": (
+        partial(truncated, store="tf32"),
+        partial(truncated, store="tf32"),
+        "both factors of each product are cut off to tf32, toward zero",
+    ),
     "tf32": (factor, factor, "both factors of each product are rounded to tf32"),
     "float16": (same, partial(rounded, store="float16"), "its weights are rounded to float16"),
     "float16 cut off": (same, partial(truncated, store="float16"), "its weights are cut off to float16, toward zero"),
