@@ -91,6 +91,7 @@ _HEALTH = {
     ("equal-channels", ""): "so many channels, up to channel {value:.0f}, hold one and the same filter",
     ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
     ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
+    ("whole-numbers", ""): "whole numbers up to {value:.0f}, all of them: integers that no scale was multiplied to",
     ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",
     ("dead-channel", "class"): "the weights of the class and its bias are zero: they were never written, or cut off",
     ("dead-channel", "gamma"): "gamma is zero: it has the same value for every input",

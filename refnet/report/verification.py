@@ -30,7 +30,16 @@ _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
 _LONG = 60  # letters of a file's own name
 _TOLD = ("wrapper", "beside", "training", "words", "order")  # notes that say which weights were taken
-_TELLING = ("untrained", "untrained-head", "untrained-affine", "equal-channels", "absurd", "scale")  # said first
+_TELLING = (
+    "untrained",
+    "untrained-head",
+    "untrained-affine",
+    "equal-channels",
+    "absurd",
+    "scale",
+    "whole-numbers",
+)  # said first
+_SLOTS = {"gamma": "gammas", "beta": "betas", "mean": "the running means", "var": "the running variances"}
 _MEANT = {
     "folded": "batch norm folded",
     "float32": "rounded to float32",
@@ -96,9 +105,13 @@ def _pattern(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
             return f"{pattern.arrays} arrays of {layers} layers hold zeros alone{place}{more}"
         case "statistics":
             what = detail(faults[0]) if pattern.same else pattern.fault or "mixed"
-            return f"only the running statistics differ, in {layers} batch norms{place} ({what})"
+            slot, *others = pattern.slots
+            which = "the running statistics" if others else _SLOTS[slot]
+            return f"only {which} differ, in {layers} batch norms{place} ({what})"
         case "norms":
-            return f"only batch norms differ, {layers}{place}{f': {one}' if one else ''}"
+            own = "" if {"mean", "var"} & {*pattern.slots} else " and ".join(_SLOTS[slot] for slot in pattern.slots)
+            rest = ", and no statistics" if own else ""
+            return f"only {own and f'{own} of '}batch norms differ{rest}, {layers}{place}{f': {one}' if one else ''}"
     return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {one}"
 
 

@@ -13,6 +13,7 @@ from refnet.verification.values import ArrayFinding
 __all__ = ["FaultPattern", "common"]
 
 _MANY = 3  # faults that have something in common
+_SLOTS = ("w", "b", "gamma", "beta", "mean", "var")
 _STATISTICS = ("mean", "var")
 
 
@@ -29,6 +30,7 @@ class FaultPattern(NamedTuple):
     fault : the kind of all faults, '' where they have several
     scope : which nodes these are, where they are not all: of a kind, or from one on
     same : whether the same is to be said of each array
+    slots : which arrays of those nodes differ: 'w', 'b', 'gamma', 'beta', 'mean', 'var'
     """
 
     kind: str
@@ -38,6 +40,7 @@ class FaultPattern(NamedTuple):
     fault: str
     scope: Scope | None = None
     same: bool = False
+    slots: tuple[str, ...] = ()
 
 
 def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = None) -> FaultPattern | None:
@@ -62,7 +65,8 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
 
     def pattern(kind: str, kept: set[str]) -> FaultPattern:
         scope = _scope(graph, nodes, [name for name in graph.by_name if name in kept])
-        return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same)
+        held = tuple(slot for slot in _SLOTS if slot in found)
+        return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same, held)
 
     if not fault and all(value.empty for value in faults):
         return pattern("empty", {name for name, _ in slots.values()})

@@ -31,6 +31,7 @@ _ALIKE = 0.9  # of the norms of a network that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
+_VALUES = 16  # whole numbers that weights have where they are integers of some bits
 _WIDE = 1e3  # times 1 / root(fan in), above or below which no training ends
 
 
@@ -59,6 +60,7 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         yield from _affine(file, norms, still)
     yield from _scales(file, units)
     yield from _equal(file, units)
+    yield from _whole(file, units)
 
 
 def _affine(file: Checkpoint, norms: Sequence[UnitArrays], still: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
@@ -83,6 +85,21 @@ def _equal(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFind
             if len(alike) >= _EQUAL:
                 found = _found(file, unit, "w", "equal-channels", False, len(alike), float(alike[-1]))
                 yield replace(found, first=(int(alike[0]),))
+
+
+def _whole(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
+    """Weights that are whole numbers, as integers are that no scale was multiplied to; a file of such alone may be."""
+    weights = [unit for unit in units if "w" in unit and unit["w"].any()]
+    whole = [unit for unit in weights if _is_whole(unit["w"])]
+    for unit in whole:
+        most = float(np.abs(unit["w"]).max())
+        yield _found(file, unit, "w", "whole-numbers", len(whole) < len(weights), unit["w"].size, most)
+
+
+def _is_whole(w: Array) -> bool:
+    """Whether all numbers are whole, and of many sizes: a kernel of ones, or of -1, 0 and 1, is meant."""
+    first = w.flat[: 4 * _VALUES]
+    return bool((first == np.rint(first)).all() and (w == np.rint(w)).all() and len(np.unique(w)) >= _VALUES)
 
 
 def _half_drawn(large: Sequence[UnitArrays]) -> bool:

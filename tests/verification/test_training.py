@@ -110,12 +110,26 @@ def test_a_scale_that_no_training_leaves_is_told(factor):
     assert found["scale"].name == "head.logits.w"
 
 
+def test_integers_that_no_scale_was_multiplied_to_are_told():
+    graph, params = network("v2")
+    w = params["block3.expand.w"]
+    found = kinds(graph, {**params, "block3.expand.w": np.rint(w / np.abs(w).max() * 127).astype(np.float32)})
+    assert (found["whole-numbers"].name, found["whole-numbers"].fails) == ("block3.expand.w", True)
+    assert "whole-numbers" not in kinds(graph, {**params, "block3.expand.w": np.sign(w)})  # of few values, and meant
+
+
 # Patterns
 
 
 def apart(**slots):
     graph, params = network("v2")
     return verify(checkpoint(graph, params), checkpoint(graph, edited(**slots)[1], "copy"))
+
+
+def test_only_gammas_and_betas_differ_is_one_sentence():
+    rng = np.random.default_rng(0)
+    found = apart(**dict.fromkeys(("gamma", "beta"), lambda y: (y + rng.normal(0, 0.02, y.shape)).astype(np.float32)))
+    assert "only gammas and betas of batch norms differ, and no statistics" in sentence(found)
 
 
 def test_only_the_running_statistics_differ_is_one_sentence():
