@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, stood_for
 from refnet.bugs.fitted import two_factors
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
@@ -190,3 +190,68 @@ def pool_elsewhere(segment: Segment) -> Iterator[Change]:
         pool = replace(node, inputs=(name,), attrs={**node.attrs, "kernel": (y.shape[2], y.shape[3])})
         facts = {"found": name, "known": node.inputs[0]}
         yield Change(node.name, name, facts, nodes={node.name: (pool,)}, given={name: y}, lone=True)
+
+
+_FIXED, _TELLING = (7, 7), 16  # of a pool for images of 224 x 224; channels that show which part of a map is pooled
+_FEW = 1  # line that a pool misses, rather than has a window of its own
+
+
+def pool_part(segment: Segment) -> Iterator[Change]:
+    """a pool of a part of the map.
+
+    Its window has a fixed size, or misses the last row or column; it lies in a corner or in the middle. Which it is,
+    the port's numbers show; where the pool is not the last node a few windows in the first corner are tried.
+    """
+    for node in segment.nodes("avg_pool2d"):
+        if not segment.parts.pools_all(node.name) or node.attrs["kernel"] != segment.sizes[node.inputs[0]][1:]:
+            continue
+        rows, columns = of = node.attrs["kernel"]
+        if segment.end == node.name:
+            yield from _part_shown(segment, node)
+            continue
+        for part in dict.fromkeys((_FIXED, (rows - 1, columns - 1), (rows - 1, columns), (rows, columns - 1))):
+            if 0 < part[0] <= rows and 0 < part[1] <= columns and part != of:
+                own = replace(node, attrs={**node.attrs, "kernel": part, "stride": of})
+                yield _pooled(node, _taken(part, (0, 0), of), nodes={node.name: (own,)})
+
+
+def _pooled(node: Node, taken: tuple[str | int, ...], **made: Any) -> Change:
+    return Change(node.name, " ".join(map(str, taken)), {"taken": taken}, **made)
+
+
+def _taken(window: tuple[int, ...], begin: tuple[int, ...], of: tuple[int, ...]) -> tuple[str | int, ...]:
+    """What is pooled: all but the last lines, or a window and where it begins."""
+    missed = [whole - part for whole, part in zip(of, window, strict=True)]
+    return ("all but", *missed) if begin == (0, 0) and max(missed) <= _FEW else ("window", *window, *begin)
+
+
+def _part_shown(segment: Segment, node: Node) -> Iterator[Change]:
+    """The window whose mean is nearest to what a pool at a segment's end made: its sum by its own points, or by all."""
+    t = segment.candidate
+    if t is None or t.shape != segment.result.shape or t.ndim != 4:
+        return
+    ((_, x),) = segment.values({node.inputs[0]})
+    H, W = x.shape[2:]
+    found, own = t.reshape(-1).astype(np.float64), segment.result.reshape(-1)
+    picked = np.argsort(-np.abs(found - own))[:_TELLING]
+    sums = np.pad(x.reshape(-1, H, W)[picked], ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
+    down, along = _runs(H), _runs(W)
+    rows = sums[:, down[:, 1]] - sums[:, down[:, 0]]
+    totals = rows[:, :, along[:, 1]] - rows[:, :, along[:, 0]]  # by channel, rows and columns
+    for whole, divisor in ((False, np.ptp(down, axis=1)[:, None] * np.ptp(along, axis=1)), (True, np.array(H * W))):
+        left = ((totals / divisor - found[picked, None, None]) ** 2).sum(axis=0)
+        place = np.unravel_index(left.argmin(), left.shape)
+        (top, bottom), (first, last) = down[place[0]].tolist(), along[place[1]].tolist()
+        window = x[:, :, top:bottom, first:last]
+        count = H * W if whole else window[0, 0].size
+        y, size = (each.sum(axis=(2, 3), keepdims=True) / count for each in (window, np.abs(window)))
+        if window.shape != x.shape:
+            taken = (*_taken(window.shape[2:], (top, first), (H, W)), *(("whole",) if whole else ()))
+            yield _pooled(node, taken, **stood_for(node, y, window[0, 0].size + 1, size), lone=True)
+
+
+def _runs(length: int) -> npt.NDArray[np.intp]:
+    """Lines from the first on, up to the last, and in the middle: where each run begins and ends."""
+    sizes = range(1, length + 1)
+    begins = ((0, length - size, (length - size) // 2) for size in sizes)
+    return np.array(sorted({(begin, begin + size) for size, each in zip(sizes, begins, strict=True) for begin in each}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -37,6 +38,32 @@ def bn_beta_scaled(unit: UnitArrays) -> Iterator[Change]:
         root = np.sqrt(np.maximum(unit["var"] + unit.eps, 1e-30))
         for form, factor in (("gamma", unit["gamma"]), ("deviation", 1 / root), ("both", unit["gamma"] / root)):
             yield _with(unit, form, {"beta": unit["beta"] * factor})
+
+
+def bn_twice(segment: Segment) -> Iterator[Change]:
+    """batch norm that is applied twice.
+
+    It was folded into the convolution and still is run: all of it, its factors alone or its bias alone; or it is run
+    again behind the activation.
+    """
+    for unit in segment.units:
+        norm, act = unit.norm, unit.unit.act
+        if norm is None or norm.name not in segment.graph:
+            continue
+        once = replace(norm, name=f"{norm.name}.once")
+        yield Change(norm.name, "again", nodes={norm.name: (once, replace(norm, inputs=(once.name,)))})
+        if unit.foldable:
+            s = unit.factor
+            bias = unit["beta"] + s * (unit.bias - unit["mean"])
+            yield _with(unit, "factors", {"w": unit["w"] * s.reshape(-1, *(1,) * (unit["w"].ndim - 1))})
+            yield _with(unit, "bias behind", {"beta": unit["beta"] + bias})
+            yield _with(unit, "bias before", {"beta": unit["beta"] + s * bias})
+        if act is not None and act.name in segment.graph:
+            first, between = replace(act, name=f"{act.name}.once"), f"{act.name}.norm"
+            again = replace(norm, name=between, inputs=(first.name,))
+            params = {f"{between}.{slot}": segment.param(norm, slot) for slot in norm.params}
+            nodes = {act.name: (first, again, replace(act, inputs=(between,)))}
+            yield Change(act.name, "behind", nodes=nodes, params=params)
 
 
 _ORDERS: Mapping[str, Callable[[Array], Array]] = {

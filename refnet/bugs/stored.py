@@ -237,7 +237,7 @@ def _held(target: Array, region: Region) -> Mapping[str, float] | None:
         return None
     if np.ptp(values) == 0:
         return {"value": float(values[0])}
-    if target.ndim < 4:
+    if target.ndim < 4 or math.prod(target.shape[2:]) == 1:  # maps of one point hold one number each anyway
         return None
     channels = (target[:, k][region.mask[:, k]] for k in np.flatnonzero(region.mask.any(axis=(0, 2, 3))))
     return {} if all(len(each) >= _LEAST and np.ptp(each) == 0 for each in channels) else None

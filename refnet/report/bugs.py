@@ -11,7 +11,8 @@ from refnet.bugs.detectability import Detectability
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.slips import LATE_WORDS, SLIPS, curve_words, part_words
+from refnet.report.late import LATE_WORDS, curve_words, part_words, pooled_words
+from refnet.report.slips import SLIPS
 from refnet.report.stored import STORED
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port", "of_reader"]
@@ -300,6 +301,8 @@ def _fact(key: str, value: Any) -> Any:
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "curve":
             return curve_words(value)
+        case "taken":
+            return pooled_words(value)
         case "shortcut" | "branch" | "filling" | "aside":
             return varying_words(value) if isinstance(value, tuple) else f"{value:g}"
         case "channels":

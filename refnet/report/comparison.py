@@ -20,7 +20,7 @@ from refnet.judge.tensors import Finding
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment
 from refnet.report.bugs import of_port
-from refnet.report.slips import part_words
+from refnet.report.late import part_words
 from refnet.report.words import evidence_words, search_document, unfinished, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "feature_sentence"]

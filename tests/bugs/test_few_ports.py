@@ -10,6 +10,7 @@ import pytest
 from refnet import Network, build, probe, random_params
 from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
+from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.report.comparison import cause_sentence
 
@@ -107,6 +108,46 @@ def test_squeeze_and_excite_that_pools_another_tensor_is_named():
     pool = GRAPH["block5.se.pool"]
     graph = GRAPH.replaced(pool.name, replace(pool, inputs=("block5.expand.act",)))
     assert said(pool.name, graph) == ["block5.expand.act is pooled instead of block5.depthwise.act"]
+
+
+PARTS = {
+    "takes in 3 x 2 points in the first corner, not the whole map": lambda x: x[:, :, :3, :2],
+    "takes in 2 x 2 points from [1, 4] on, not the whole map": lambda x: x[:, :, 1:3, 4:6],
+    "leaves out the last row of the map": lambda x: x[:, :, :-1],
+    "leaves out the last row and the last column of the map": lambda x: x[:, :, :-1, :-1],
+}
+
+
+@pytest.mark.parametrize("words", PARTS)
+def test_a_pool_of_a_part_of_the_map_is_named(words):
+    pool = GRAPH["block4.se.pool"]
+    y = PARTS[words](TRACE[pool.inputs[0]]).mean(axis=(2, 3), keepdims=True)
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**TRACE, pool.name: y})
+    assert [cause_sentence(cause) for cause in found.causes[pool.name]] == [f"the pool {words}"]
+
+
+def test_a_pool_over_the_images_is_no_tensor_that_was_never_written():
+    x = np.concatenate([X, X[:, :, ::-1]])
+    trace = {SOURCE: x, **NET.trace(x)}
+    pool = GRAPH["block4.se.pool"]
+    y = np.broadcast_to(trace[pool.inputs[0]].mean(axis=(0, 2, 3), keepdims=True), trace[pool.name].shape)
+    found = judge_tensors(Reference.of(GRAPH, NET.params, trace), {**trace, pool.name: np.ascontiguousarray(y)})
+    assert cause_sentence(found.causes[pool.name][0]) == "the mean is taken over all images, not over each"
+
+
+def test_batch_norm_that_is_folded_and_run_is_one_pattern():
+    again = {node.name: replace(node, name=f"{node.name}.again") for node in GRAPH.nodes if node.op == "batch_norm"}
+    nodes = {
+        name: (replace(twice, name=f"{name}.once"), replace(twice, name=name, inputs=(f"{name}.once",)))
+        for name, twice in again.items()
+        if name.startswith(("block8.", "block9."))
+    }
+    params = {f"{name}.once.{slot}": held(name, slot) for name in nodes for slot in GRAPH[name].params}
+    fused = [node.name for node in GRAPH.nodes if node.op not in CONVOLUTIONS]
+    made = Network(GRAPH.rewritten(nodes), {**NET.params, **params}).trace(X)
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {name: made[name] for name in fused}, partial=True)
+    (pattern,) = found.patterns
+    assert (pattern.mistake.bug, pattern.mistake.form, pattern.nodes) == ("bn-twice", "again", tuple(nodes))
 
 
 def test_statistics_scaled_everywhere_are_one_pattern():

@@ -1,0 +1,185 @@
+"""What few ports do, and no reader, in words: bugs that are replayed where nothing else fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from refnet.report.formulas import formula_words, pieces_words
+
+__all__ = ["LATE_WORDS", "curve_words", "part_words", "pooled_words"]
+
+_BESIDE = "points beside the map are read from the"
+LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
+    "pool-elsewhere": "{found} is pooled instead of {known}",
+    "bn-beta-scaled": {
+        "gamma": "beta is multiplied by gamma",
+        "deviation": "beta is divided by the root of the variance and eps",
+        "both": "beta is multiplied by gamma and divided by the root of the variance and eps",
+    },
+    "pool-part": "the pool {taken}",
+    "bn-twice": {
+        "again": "batch norm is applied twice",
+        "factors": "batch norm is folded into the weights, and applied once more behind them",
+        "bias behind": "the folded bias is added behind batch norm, which adds it once more",
+        "bias before": "the folded bias is added before batch norm, which adds it once more",
+        "behind": "batch norm and its activation are applied once more behind the activation",
+    },
+    "bn-batch-half": {
+        "mean": "the mean is that of the batch (training mode), the variance the stored one",
+        "var": "the variance is that of the batch (training mode), the mean the stored one",
+    },
+    "bn-limited": {
+        "least": "variances below {limit:g} are taken for {limit:g}",
+        "most": "variances above {limit:g} are taken for {limit:g}",
+    },
+    "bn-root": {
+        "nan": "{channels} of {of} are no numbers: their variance is below zero, so that it has no root, or one "
+        "of their arrays holds what is no number",
+        "infinite": "{channels} of {of} are infinite: their variance and eps are zero, or one of their arrays "
+        "holds what is infinite",
+    },
+    "bn-statistics-scaled": {
+        "both": "running means and variances are {times:.6g} times what they should be",
+        "mean": "the running mean is {times:.6g} times what it should be",
+        "var": "the running variance is {times:.6g} times what it should be",
+    },
+    "kernel-cut": {
+        "middle": "of the {points} x {points} kernel only the middle {used} x {used} counts",
+        "corner": "of the {points} x {points} kernel only the first {used} rows and columns count",
+        "first": "of the {points} x {points} kernel the first {used} x {used} numbers in memory are taken",
+    },
+    "bias-twice": {"twice": "its bias is added twice", "taken": "its bias is taken away, not added"},
+    "weights-few-bits": "its weights are quantised to {bits} bits per {per}",
+    "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
+    "join-zero-points": {
+        f"{form} {lowest}": words
+        for lowest in (-128, 0)
+        for form, words in {
+            "both": "the zero points of both sides of the sum are not taken off",
+            "shortcut": "the zero point of the shortcut is not taken off in the sum",
+            "branch": "the zero point of the block's result is not taken off in the sum",
+            "sum": "the zero point of the sum is not added",
+        }.items()
+    },
+    "join-unscaled": {
+        "both": "the integers are added as they are, and not brought to the scale of the sum",
+        "shortcut": "the shortcut's integers are not brought to the scale of the sum",
+        "branch": "the block's integers are not brought to the scale of the sum",
+        "scale of the shortcut": "both sides of the sum are taken to have the shortcut's scale",
+        "scale of the branch": "both sides of the sum are taken to have the scale of the block's result",
+        "exchanged": "each side of the sum is taken to have the scale of the other",
+    },
+    "join-weights": "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
+    "join-elsewhere": "what is added is {found}, not {known}",
+    "act-curve": "the activation is {curve}",
+    "pool-divisor": "the pool's sum is divided by {found:g}, not by its {known:g} points",
+    "channels-rolled": {"rolled": "its {of} channels lie {by} places on, the last ones first"},
+    "result-shifted": dict.fromkeys(("2", "0.5", "4", "0.25"), "its result is {factor} times what it should be"),
+    "computed-in-place": {"rows": "it is computed in place: rows are made of rows that were overwritten before"},
+    "image-kept": {
+        "first": "every image has what the first one made",
+        "before": "every image has what the one before made",
+        "gate first": "the gate of the first image scales every image",
+        "gate before": "the gate of the image before scales each",
+    },
+    "pad-clamped": {
+        "after": "the padding below and on the right is of mode edge instead of zeros",
+        "before": "the padding above and on the left is of mode edge instead of zeros",
+        "rows": "the padding above and below is of mode edge instead of zeros",
+        "columns": "the padding on the left and right is of mode edge instead of zeros",
+    },
+    "pad-flat-index": {
+        "row": f"{_BESIDE} neighbouring row: only the index into the channel's memory is checked, not the column",
+        "row rows": f"{_BESIDE} neighbouring row: rows are checked, columns are not",
+        "clamped": f"{_BESIDE} neighbouring row: the index into the channel's memory is clamped, not each coordinate",
+        "modulo": f"{_BESIDE} neighbouring row: the index into the channel's memory is taken modulo its size",
+        "channel": f"{_BESIDE} neighbouring row or channel: only the index into the tensor's memory is checked",
+        "channel columns": f"{_BESIDE} neighbouring channel: columns are checked, rows are not",
+        "channel rows": f"{_BESIDE} neighbouring row or channel: rows are checked, columns are not",
+        "image": f"{_BESIDE} neighbouring row or image: only the index into the tensor's memory (NHWC) is checked",
+        "image columns": f"{_BESIDE} neighbouring image: columns are checked, rows are not (NHWC)",
+        "image rows": f"{_BESIDE} neighbouring row or image: rows are checked, columns are not (NHWC)",
+    },
+    "answer-function": {
+        "sigmoid": "a sigmoid follows the logits",
+        "log": "the logarithm of the softmax is taken",
+        "base 2": "the softmax raises 2, not e, to the logits",
+        "length": "the numbers are divided by their length (L2)",
+        "sum": "the numbers are divided by their sum",
+        "largest": "the numbers are divided by the largest of them",
+        "relu": "a relu follows",
+        "tanh": "a tanh follows",
+    },
+    "answer-scaled": "the numbers are multiplied by {factor} before the end",
+    "classes-shown": "the classes are in another order: class {other} is at {one} first",
+    "channels-left": "the last channels are left out of the sum, which goes on in steps of {lanes}",
+}
+
+_CURVES = {
+    "identity": "left out",
+    "clip": "cut off at {0:.8g} and {1:.8g}",
+    "leaky": "a leaky relu that lets {0:g} x through below zero",
+    "line": "clip({0:.5g} x + {1:.5g}, 0, 1)",
+    "gated line": "x * clip({0:.5g} x + {1:.5g}, 0, 1)",
+    "moved": "(x + 3) * relu6(x + 3) / 6: x was overwritten by x + 3 before it was multiplied by",
+    "sigmoid": "sigmoid({0:.4g} x)",
+    "swish": "x * sigmoid({0:.4g} x)",
+    "gelu": "GELU",
+    "gelu tanh": "GELU by its approximation with tanh",
+    "softsign": "0.5 + 0.5 x / (1 + |x|), an approximation of the sigmoid",
+    "pieces": "an approximation of the sigmoid by four lines (PLAN)",
+    "x softsign": "x * (0.5 + 0.5 x / (1 + |x|)), with an approximation of the sigmoid",
+    "x pieces": "x times an approximation of the sigmoid by four lines (PLAN)",
+    "x tanh": "x * tanh(x)",
+}
+
+
+def curve_words(curve: tuple[str | float, ...]) -> str:
+    """A curve as a formula: 'x * sigmoid(1.702 x)'."""
+    name, *numbers = curve
+    if name == "clip" and -math.inf in numbers:
+        return "the identity" if math.inf in numbers else f"min(x, {numbers[1]:.8g})"
+    if name == "clip" and math.inf in numbers:
+        return f"max(x, {numbers[0]:.8g})"
+    if name == "formula":
+        return formula_words(*numbers)  # type: ignore[arg-type]
+    if name == "piecewise":
+        return f"another function: {pieces_words([float(number) for number in numbers])}"
+    words = _CURVES.get(str(name), str(name)).format(*numbers)
+    capped = name == "leaky" and math.isfinite(float(numbers[1]))
+    return f"{words}, and ends at {numbers[1]:g}" if capped else words
+
+
+def pooled_words(taken: tuple[str | int, ...]) -> str:
+    """Which part of a map a pool takes in: 'takes in 7 x 7 points in the first corner, not the whole map'."""
+    match taken:
+        case "all but", rows, columns, *_:
+            missed = [f"the last {line}" for count, line in ((rows, "row"), (columns, "column")) if count]
+            said = f"leaves out {' and '.join(missed)} of the map"
+        case _, rows, columns, top, first, *_:
+            where = "in the first corner" if top == first == 0 else f"from [{top}, {first}] on"
+            said = f"takes in {rows} x {columns} points {where}, not the whole map"
+    return said + (", and divides by the points of the whole map" if taken[-1] == "whole" else "")
+
+
+def part_words(kind: str, facts: Mapping[str, Any]) -> str:
+    """Some images or channels of all: 'the last 16 of 48 channels'; or those that a loop leaves over, of any number."""
+    if kind == "channel-multiple":
+        return f"the channels beyond the last multiple of {facts['multiple']}"
+    of = facts["of"]
+    match kind:
+        case "images":
+            return f"image{'s' * (len(facts['images']) > 1)} {', '.join(map(str, facts['images'][:5]))} of {of}"
+        case "channels":
+            return f"channel {', '.join(map(str, facts['channels']))} of {of}"
+        case "channel-step":
+            return f"every {_ordinal(facts['step'])} of {of} channels"
+    first, last = facts["first"], facts["last"]
+    few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
+    return few if first == 0 or last == of - 1 else f"channels {first} to {last} of {of}"
+
+
+def _ordinal(number: int) -> str:
+    return {1: "1st", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
