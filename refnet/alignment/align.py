@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import SOURCE, Graph, Node, Unit
-from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, POOLS, WINDOWED
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, POOLS, RESIZES, WINDOWED
 
 __all__ = ["Pairs", "align", "cheapest", "in_reading_order"]
 
@@ -37,11 +37,16 @@ _SLOTS = (
 )
 
 
+# By operation, of which kind it is: two of a kind may be a pair.
+_ALIKE = {**dict.fromkeys((*ACTIVATIONS, *GATES), "activation"), **dict.fromkeys(RESIZES, "resize")}
+
+
 def align(one: Graph, other: Graph) -> Pairs:
     """Pair the units of two graphs in their order, whatever their nodes are called.
 
     Units are convolutions with their batch norm; activations are units of their own here, because a network may have
-    them elsewhere. Two units may be a pair if their operation is the same, or if both are activations or gates. Each
+    them elsewhere. Two units may be a pair if their operation is the same, or if both are activations or gates,
+    or both resizes. Each
     property that the two do not share counts twice, once for either; a unit without a counterpart counts all that it
     has. Of alignments that cost the same, one is taken whose convolutions read equal numbers of channels.
 
@@ -146,7 +151,7 @@ def _properties(node: Node) -> dict[str, Any]:
     """What alignment looks at: nothing that only folding or the size of the image changes; of a flatten, nothing."""
     if node.op == "flatten":
         return {}
-    found: dict[str, Any] = {"kind": "activation" if node.op in (*ACTIVATIONS, *GATES) else node.op, "op": node.op}
+    found: dict[str, Any] = {"kind": _ALIKE.get(node.op, node.op), "op": node.op}
     if node.op in CONVOLUTIONS:
         found["channels"] = node.params["w"][0]
     if node.op in WINDOWED:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from refnet.graph import Node
-from refnet.ops import CONVOLUTIONS
+from refnet.ops import CONVOLUTIONS, RESIZES
 
 __all__ = ["OUTPUT", "STRUCTURE", "WHOLE", "Difference", "Standing", "described", "structural"]
 
@@ -67,6 +67,8 @@ def described(node: Node) -> dict[str, Any]:
     """An operation with what tells it from others of its kind, and the size of the image does not decide."""
     if node.op in CONVOLUTIONS:
         return {"op": node.op, "channels": node.params["w"][0]}
+    if node.op in RESIZES:
+        return {"op": node.op, **{key: value for key, value in node.attrs.items() if key != "size"}}
     keys = ("slope", "offset", "mode") if node.op == "avg_pool2d" else ("kernel", "slope", "offset", "mode")
     return {"op": node.op, **{key: node.attrs[key] for key in keys if key in node.attrs}}
 

@@ -10,6 +10,8 @@ from refnet.ops import OPS
 
 __all__ = ["Words", "grouped", "line", "matters", "standing_words", "what", "words"]
 
+# Of operations whose name does not say all.
+_CALLED = {"resize_legacy": "resize_legacy (asymmetric: pixels by their corners)"}
 _KINDS = {"op": "operation", "missing": "missing", "extra": "extra", "channels": "shape", "filter": "shape"}
 
 
@@ -170,7 +172,7 @@ def _text(value: Any) -> str:
         case {"op": op, "channels": channels}:
             return f"{op} with {channels} channels"
         case {"op": op, **rest}:
-            return " ".join([op, *(f"{key} {_text(each)}" for key, each in rest.items())])
+            return " ".join([_CALLED.get(op, op), *(f"{key} {_text(each)}" for key, each in rest.items())])
         case (str(), *_):
             return " and ".join(value)
     return str(value)

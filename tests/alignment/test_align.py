@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from refnet import build
 from refnet.alignment.align import align, cheapest, in_reading_order
+from refnet.alignment.diff import differences
 from refnet.alignment.naming import named_after
 from refnet.graph import Graph, Node, Recipe
 from refnet.networks.rewrite import fold_graph
@@ -90,6 +91,16 @@ def test_only_units_of_one_operation_are_pairs_and_activations_with_each_other()
     assert ("hard_swish", "sigmoid") in pairs
     assert ("avg_pool2d", "max_pool2d") not in pairs
     assert all(one == other for one, other in pairs if one != "hard_swish")
+
+
+def test_enlargements_by_another_rule_are_a_pair_and_one_difference():
+    recipe = Recipe("", 1.0, (8, 8), 4)
+    known = Node("large", "resize_bilinear", ("input",), {}, {"size": (16, 16), "align_corners": False})
+    other = Node("r", "resize_legacy", ("input",), {}, {"size": (16, 16)})
+    one, another = Graph(recipe, (known,)), Graph(recipe, (other,))
+    assert named(align(one, another)) == [("large", "r")]
+    (difference,) = differences(one, another.renamed({"r": "large"}))
+    assert (difference.key, difference.found) == ("op", {"op": "resize_legacy"})
 
 
 def test_equal_convolutions_are_told_apart_by_the_channels_that_they_read():
