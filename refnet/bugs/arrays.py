@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.graph import Graph, Node, Unit
 from refnet.readings.precision import FLOATS
 
-__all__ = ["MADE_OF", "Expected", "UnitArrays", "unit_arrays"]
+__all__ = ["FOLDED_BIAS", "MADE_OF", "Expected", "UnitArrays", "unit_arrays"]
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +25,8 @@ _U = FLOATS["float32"].u  # an exporter's arithmetic is float32, or wider
 _TINY = FLOATS["float32"].underflow
 _WEIGHT, _BIAS = 7, 9  # roundings on the longest path, see `UnitArrays.folded`
 _FACTOR, _ADDEND = 6, 8  # and see `UnitArrays.worked_out`
+
+FOLDED_BIAS = "b folded"  # of what is seen of a unit before the fold
 
 # By array of a folded convolution, those that it is made of.
 MADE_OF: Mapping[str, tuple[str, ...]] = {
@@ -236,6 +238,8 @@ class UnitArrays:
     def unfolding(self, wanted: Expected) -> UnitArrays:
         """The unit with what is seen of its folded weights brought back before the fold, where that can be done.
 
+        What is seen of its folded bias stays as it is, as `FOLDED_BIAS`.
+
         Parameters
         ----------
         wanted : the folded weights; their slack is brought back too
@@ -244,7 +248,8 @@ class UnitArrays:
         if seen is None or seen.shape != wanted.value.shape or not np.all(np.isfinite(s) & (s != 0)):
             return replace(self, seen={})
         weights = Expected(self["w"], wanted.slack / np.abs(s))
-        return replace(self, seen={"w": seen / s}, tensors={**self.tensors, "w": weights})
+        kept = {"w": seen / s} | ({FOLDED_BIAS: self.seen["b"]} if "b" in self.seen else {})
+        return replace(self, seen=kept, tensors={**self.tensors, "w": weights})
 
 
 def _gamma(K: int) -> float:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import Expected, UnitArrays
+from refnet.bugs.arrays import FOLDED_BIAS, Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred, stood_for
-from refnet.bugs.norms import moments
+from refnet.bugs.norms import fold_divisors, moments
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
 from refnet.readings.carried import channel
@@ -23,6 +23,7 @@ from refnet.readings.precision import FLOATS
 Array = npt.NDArray[Any]
 
 _CAFFE = 999.982  # to which the weights of Caffe's averages add up in the end
+_SHOWN = 1e-5  # relative: how far from 1 a factor is that arrays in float32 show
 _ALIKE = 1e-3  # relative: how near two factors are that are one
 _KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}  # what an activation leaves as it is
 _ROUNDINGS = 6  # of a batch norm
@@ -185,13 +186,18 @@ def _stood_for(segment: Segment, node: Node, x: Array, slot: str, found: Array) 
     return stood_for(node, y, _ROUNDINGS, size, slack)
 
 
-def bn_statistics_scaled(segment: Segment) -> Iterator[Change]:
+def bn_statistics_scaled(part: Segment | UnitArrays) -> Iterator[Change]:
     """statistics that are scaled.
 
-    Caffe keeps sums beside the sum of their weights, and means and variances are their quotients.
+    Caffe keeps sums beside the sum of their weights, and means and variances are their quotients; others keep a
+    variance that is divided by one point fewer.
 
     Source: https://github.com/BVLC/caffe/blob/master/src/caffe/layers/batch_norm_layer.cpp
     """
+    if isinstance(part, UnitArrays):
+        yield from _scaled_in_fold(part)
+        return
+    segment = part
     for unit in segment.units:
         if unit.norm is None:
             continue
@@ -202,6 +208,25 @@ def bn_statistics_scaled(segment: Segment) -> Iterator[Change]:
             yield _with(unit, "mean", {"mean": unit["mean"] * mean}, times=mean)
         elif abs(mean - 1) <= _ALIKE < abs(var - 1):
             yield _with(unit, "var", {"var": unit["var"] * var}, times=var)
+
+
+def _scaled_in_fold(unit: UnitArrays) -> Iterator[Change]:
+    """One factor of the variances by what a fold divides by, and one of the means by its biases."""
+    divisors = fold_divisors(unit)
+    if divisors is None or "mean" not in unit:
+        return
+    with np.errstate(all="ignore"):
+        var = float(np.median((divisors**2 - unit.eps) / unit["var"]))
+        b, s, mean = unit.seen.get(FOLDED_BIAS), unit["gamma"] / divisors, 1.0
+        if b is not None and b.shape == unit["mean"].shape:
+            mean = float(np.median((unit.bias + (unit["beta"] - b) / s) / unit["mean"]))
+    of_var = np.isfinite(var) and var > 0 and abs(var - 1) > _SHOWN
+    if of_var and abs(mean - var) <= _ALIKE * var < abs(var - 1):
+        yield _with(unit, "both", {"mean": unit["mean"] * var, "var": unit["var"] * var}, times=var)
+    elif of_var:
+        yield _with(unit, "var", {"var": unit["var"] * var}, times=var)
+    elif np.isfinite(mean) and abs(mean - 1) > _SHOWN:
+        yield _with(unit, "mean", {"mean": unit["mean"] * mean}, times=mean)
 
 
 def bn_limited(segment: Segment) -> Iterator[Change]:

@@ -41,11 +41,23 @@ def bn_eps(part: Segment | UnitArrays) -> Iterator[Change]:
     Source: https://github.com/Tencent/ncnn/issues/218
     """
     if isinstance(part, UnitArrays):
-        yield from _other_eps(part, (*_EPS, *_RARE_EPS, *_shown(part)))
+        yield from _other_eps(part, (*_EPS, *_RARE_EPS, *_shown(part, _inside)))
         return
     for unit in part.units:
-        found = _solved(part, unit, lambda ratio, var: ratio**2 - var)
+        found = _solved(part, unit, _inside)
         yield from _other_eps(unit, (*_EPS, *found))
+
+
+def _inside(divisor: Array, var: Array) -> Array:
+    """eps where sqrt(var + eps) is what divides."""
+    eps: Array = divisor**2 - var
+    return eps
+
+
+def _outside(divisor: Array, var: Array) -> Array:
+    """eps where sqrt(var) + eps is what divides."""
+    eps: Array = divisor - np.sqrt(var)
+    return eps
 
 
 def _other_eps(unit: UnitArrays, tried: Iterable[float]) -> Iterator[Change]:
@@ -113,7 +125,7 @@ def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
         if unit.norm is None:
             continue
         root = np.sqrt(np.maximum(unit["var"], 0))
-        found = _solved(part, unit, lambda ratio, var: ratio - np.sqrt(var)) if isinstance(part, Segment) else ()
+        found = _solved(part, unit, _outside) if isinstance(part, Segment) else _shown(part, _outside)
         for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *found)):
             with np.errstate(all="ignore"):
                 gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (root + eps)
@@ -149,17 +161,26 @@ def already_normalised(segment: Segment) -> Iterator[Change]:
         yield Change(node.name, form, nodes=nodes, params={**params, **changed}, given=given, lone=True)
 
 
-def _shown(unit: UnitArrays) -> Iterator[float]:
-    """eps in two figures, solved for from the size of each filter: s' = gamma / sqrt(var + eps)."""
-    if not unit.foldable or unit.seen.get("w", _NONE).shape != unit["w"].shape:
+def _shown(unit: UnitArrays, rule: Callable[[Array, Array], Array]) -> Iterator[float]:
+    """eps in two figures: the rule makes it of what a fold divides by and of the variance."""
+    divisors = fold_divisors(unit)
+    if divisors is None:
         return
-    w, copy = (array.reshape(len(array), -1) for array in (unit["w"], unit.seen["w"]))
     with np.errstate(all="ignore"):
-        s = unit.factor * (copy * w).sum(axis=1) / (w**2).sum(axis=1)
-        found = np.median((unit["gamma"] / s) ** 2 - unit["var"])
+        found = np.median(rule(divisors, unit["var"]))
     if np.isfinite(found) and found > 0:
         yield float(f"{found:.2g}")
         yield float(f"{found:.1g}")
+
+
+def fold_divisors(unit: UnitArrays) -> Array | None:
+    """By channel what gamma was divided by in a fold, by the size of each filter; None where no fold is seen."""
+    if not unit.foldable or unit.seen.get("w", _NONE).shape != unit["w"].shape:
+        return None
+    w, copy = (array.reshape(len(array), -1) for array in (unit["w"], unit.seen["w"]))
+    with np.errstate(all="ignore"):
+        divisors: Array = unit["gamma"] / (unit.factor * (copy * w).sum(axis=1) / (w**2).sum(axis=1))
+    return divisors
 
 
 _NONE = np.zeros(0)

@@ -21,6 +21,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "mean-forgotten": "the mean, or the convolution's own bias, forgotten",
     "fold-bias": "another formula of the folded bias",
     "var-std": "the variance taken for the standard deviation",
+    "formula": "another formula of the fold",
     "not-folded": "batch norm gone without having been worked in",
     "fold-axis": "the fold along the wrong axis",
     "swapped": "another array of the same layer in this one's place",
@@ -83,6 +84,8 @@ _HEALTH = {
         "untrained-norms",
         "",
     ): "the statistics of batch norm were never written: means of 0, variances of 1, trained gammas",
+    ("untrained-norms", "var"): "the variances of batch norm were never written: all are 1, beside trained means",
+    ("untrained-norms", "mean"): "the means of batch norm were never written: all are 0, beside trained variances",
     ("untrained", ""): "the network was never trained: batch norms and weights are as initialisers leave them",
     (
         "untrained-affine",

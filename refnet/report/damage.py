@@ -18,6 +18,7 @@ FILE_WORDS: _Words = {
     "bias-missing": "the bias is lost",
     "weights-zeroed": "all its elements are zero",
     "bn-eps": "batch norm was folded with eps {found:g} instead of {known:g}",
+    "bn-eps-outside": "the root of the variance plus {eps:g} divides instead of the root of variance and eps",
     "bn-fix-gamma": "gamma is taken as 1",
     "bn-missing": "batch norm is gone without having been worked in",
     "bn-var-std": {
@@ -41,6 +42,18 @@ FILE_WORDS: _Words = {
         "own-unscaled": "the convolution's own bias is added unscaled",
         "beta-first": "beta is added before the scaling",
         "beta-away": "the folded bias is beta taken away",
+    },
+    "bn-beta-scaled": {
+        "gamma": "beta is multiplied by gamma in the fold",
+        "deviation": "beta is divided by the root of the variance and eps in the fold",
+        "both": "beta is multiplied by gamma, and divided by the root of the variance and eps, in the fold",
+    },
+    "norm-parts": {
+        "mean unscaled": "the mean is taken away unscaled in the fold",
+        "gamma added": "gamma is added instead of multiplied by in the fold",
+        "gamma divides": "gamma divides instead of multiplying in the fold",
+        "weights divided": "the weights are divided by the fold's factor, not multiplied",
+        "bias as it was": "the bias is the convolution's own, and the weights are folded",
     },
     "bn-swapped": "it holds the layer's {other}",
     "classes-shift": {
@@ -99,6 +112,11 @@ FILE_WORDS: _Words = {
         "inverse with eps": "in place of the variance stands 1 over it and eps",
         "with eps": "in place of the variance stands the sum of it and eps",
         "square": "in place of the variance stands its square",
+    },
+    "bn-statistics-scaled": {
+        "both": "running means and variances are {times:.6g} times what they should be",
+        "mean": "the running mean is {times:.6g} times what it should be",
+        "var": "the running variance is {times:.6g} times what it should be",
     },
     "weights-offset": "{constant:.6g} is added to every element",
     "weights-affine": "it is {factor} times what it should be, and {constant:.6g} is added",

@@ -50,16 +50,18 @@ class Fault(NamedTuple):
 
 
 _FORGOTTEN = ("mean", "own", "beta", "var")
+_PARTS = ("mean unscaled", "gamma added", "gamma divides", "weights divided", "bias as it was")
 _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 
 _TABLE = (
     # The fold
     Kind("lost", ("bias-missing",)),
-    Kind("eps", ("bn-eps",), (_FOLD,)),
+    Kind("eps", ("bn-eps", "bn-eps-outside"), (_FOLD,)),
     Kind("gamma-ignored", ("bn-fix-gamma",), (_LIES, _FOLD)),
     Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),
-    Kind("fold-bias", ("bn-fold-bias",), (_FOLD,)),
+    Kind("fold-bias", ("bn-fold-bias", "bn-beta-scaled"), (_FOLD,)),
     Kind("var-std", ("bn-var-std",), (_FOLD,)),
+    Kind("formula", ("norm-parts",), (_FOLD,), _PARTS),
     Kind("not-folded", ("bn-missing",), (_FOLD,)),
     Kind("fold-axis", ("bn-fold-axis",), (_FOLD,)),
     Kind("swapped", ("bn-swapped",), (_LIES, _FOLD)),
@@ -74,10 +76,10 @@ _TABLE = (
     Kind("misread", ("bytes-misread",)),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     # Size
+    Kind("variance", ("bn-variance-stored", "bn-statistics-scaled"), (_LIES, _FOLD)),
     Kind("sign", ("weights-negated",)),
     Kind("scaled", ("weights-scaled",)),
     Kind("channel-scaled", ("channels-scaled", "inputs-scaled")),
-    Kind("variance", ("bn-variance-stored",), (_LIES, _FOLD)),
     Kind("offset", ("weights-offset", "weights-affine")),
     Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),

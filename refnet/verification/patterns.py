@@ -74,6 +74,9 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
         return pattern("statistics", norms)
     if nodes <= norms:
         return pattern("norms", norms)
+    foldable = {unit.conv.name for unit in graph.units() if unit.norm is not None}
+    if fault and nodes <= foldable and all("folded" in value.needs for value in faults):
+        return pattern("one", foldable)
     if fault:
         return pattern("one", {name for name, slot in slots.values() if slot in found})
     return None

@@ -54,6 +54,9 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         part = [unit for unit in still if not (unit["gamma"] == 1).all()]
         if len(part) >= _SEVERAL:
             yield _found(file, part[0], "mean", "untrained-norms", True, len(part))
+        for slot, half in _half_written(norms).items():
+            if len(half) >= _SEVERAL:
+                yield replace(_found(file, half[0], slot, "untrained-norms", True, len(half)), form=slot)
         heads = [unit for unit in large if unit.classifies and _initialiser(unit)]
         if heads and not _half_drawn(large):
             yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in heads)
@@ -61,6 +64,19 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
     yield from _scales(file, units)
     yield from _equal(file, units)
     yield from _whole(file, units)
+
+
+def _half_written(norms: Sequence[UnitArrays]) -> dict[str, list[UnitArrays]]:
+    """Batch norms of which one statistic alone is as it begins, by that one.
+
+    Where eps is 0, the norm was worked out: what divides is in gamma, or what is taken away in beta.
+    """
+    found: dict[str, list[UnitArrays]] = {"mean": [], "var": []}
+    for unit in norms:
+        unmoved, ones = not unit["mean"].any(), bool((unit["var"] == 1).all())
+        if unmoved != ones and unit.eps and len(unit["var"]) >= _EQUAL:
+            found["mean" if unmoved else "var"].append(unit)
+    return found
 
 
 def _affine(file: Checkpoint, norms: Sequence[UnitArrays], still: Sequence[UnitArrays]) -> Iterator[HealthFinding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from exporting import checkpoint, network, trained
@@ -59,6 +61,15 @@ def test_statistics_that_were_never_written_in_some_norms_fail_a_file():
     reset |= {name: np.ones_like(params[name]) for name in late if name.endswith(".var")}
     found = kinds(graph, {**params, **reset})["untrained-norms"]
     assert (found.name, found.count, found.fails) == ("block15.expand.bn.mean", 6, True)
+
+
+@pytest.mark.parametrize(("slot", "begun"), [("var", np.ones_like), ("mean", np.zeros_like)])
+def test_one_statistic_that_was_never_written_fails_a_file(slot, begun):
+    graph, params = edited(**{slot: begun})
+    finding = kinds(graph, params)["untrained-norms"]
+    assert (finding.form, finding.name, finding.fails) == (slot, f"stem.bn.{slot}", True)
+    worked_out = [replace(node, attrs={"eps": 0.0}) if node.op == "batch_norm" else node for node in graph.nodes]
+    assert "untrained-norms" not in kinds(replace(graph, nodes=tuple(worked_out)), params)
 
 
 def test_arrays_that_a_training_step_left_near_are_retrained_with_the_others():

@@ -486,3 +486,42 @@ def test_biases_that_were_moved_are_those_that_fit_with_a_constant():
         ArrayFinding("d.b", "bit-equal"),
     )
     assert verify._moved(found) == {"a.b"}
+
+
+# ------------------------------------------------------------------------------------------------- formulas of the fold
+
+
+def folding(
+    divisor=lambda var, eps: np.sqrt(var + eps), factor=np.divide, offset=lambda beta, mean, s: beta - mean * s
+):
+    """A fold by other formulas, in float64."""
+
+    def fold(w, b, gamma, beta, mean, var, eps):
+        gamma, beta, mean, var = (each.astype(np.float64) for each in (gamma, beta, mean, var))
+        s = factor(gamma, divisor(var, eps))
+        return w * s.reshape(-1, *(1,) * (w.ndim - 1)), s * b + offset(beta, mean, s)
+
+    return fold
+
+
+@pytest.mark.parametrize(
+    ("fold", "bug", "form", "arrays"),
+    [
+        (folding(divisor=lambda var, eps: np.sqrt(var) + 3e-4), "bn-eps-outside", "0.0003", 104),
+        (folding(divisor=lambda var, eps: np.sqrt(var * 64 / 63 + eps)), "bn-statistics-scaled", "var", 104),
+        (
+            folding(lambda var, eps: np.sqrt(0.5 * var + eps), offset=lambda beta, mean, s: beta - 0.5 * mean * s),
+            "bn-statistics-scaled",
+            "both",
+            104,
+        ),
+        (folding(offset=lambda beta, mean, s: beta - 0.9 * mean * s), "bn-statistics-scaled", "mean", 52),
+        (folding(offset=lambda beta, mean, s: beta - mean), "norm-parts", "mean unscaled", 52),
+        (folding(factor=lambda gamma, divisor: 1 / gamma / divisor), "norm-parts", "gamma divides", 104),
+    ],
+)
+def test_a_fold_by_another_formula_is_one_fault_of_every_layer_that_was_folded(fold, bug, form, arrays):
+    graph, params = network("v2")
+    found = verify.verify(checkpoint(graph, params), exported(graph, params, fold))
+    assert {(value.mistake.bug, value.mistake.form) for value in found.faults} == {(bug, form)}
+    assert (len(found.faults), found.pattern.of, found.pattern.scope) == (arrays, 52, None)
