@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ class UnitArrays:
     seen : by slot, the arrays of a file that should hold these; empty where nothing is to be explained
     slot : the one of `seen` that is to be explained
     others : by name, what every other unit of the network should be in that file
+    steps : by the names of params, the quantisation steps of what that file stores as integers, to meet its shape
     classifies : whether the unit gives the classes
     """
 
@@ -76,6 +78,7 @@ class UnitArrays:
     seen: Mapping[str, Array] = field(default_factory=dict)
     slot: str = ""
     others: Mapping[str, Callable[[], Mapping[str, Expected]]] = field(default_factory=dict)
+    steps: Mapping[str, Array] = field(default_factory=dict)
     classifies: bool = False
 
     def __contains__(self, slot: str) -> bool:
@@ -234,6 +237,26 @@ class UnitArrays:
         conv = self.unit.conv
         alone = self.unit._replace(conv=replace(conv, attrs={**conv.attrs, "eps": 0.0}))
         return replace(self, unit=alone, tensors=made)
+
+    def in_steps(self) -> UnitArrays | None:
+        """The unit with what is to be explained, and what should be there, as integers of the file's own steps.
+
+        None where these are the same for all elements, or there are none.
+        """
+        steps, wanted = self.steps.get(self.names[self.slot]), self.tensors[self.slot]
+        if steps is None or not np.ptp(steps) or steps.shape != wanted.value.shape:
+            return None
+        others = {name: partial(self._other_in_steps, name) for name in self.others}
+        tensors = {**self.tensors, self.slot: Expected(wanted.value / steps, wanted.slack / steps)}
+        return replace(self, tensors=tensors, seen={self.slot: self.seen[self.slot] / steps}, others=others)
+
+    def _other_in_steps(self, name: str) -> Mapping[str, Expected]:
+        made = {}
+        for slot, held in self.others[name]().items():
+            steps = self.steps.get(f"{name}.{slot}")
+            if steps is not None and steps.shape == held.value.shape:
+                made[slot] = Expected(held.value / steps, held.slack / steps)
+        return made
 
     def unfolding(self, wanted: Expected) -> UnitArrays:
         """The unit with what is seen of its folded weights brought back before the fold, where that can be done.

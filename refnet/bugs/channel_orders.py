@@ -43,7 +43,7 @@ def channel_rule(segment: Segment) -> Iterator[Change]:
         for part in _parts(held):
             K = next(iter(part[0].params.values()))[0]
             kinds = "+".join("norm" if node.op == "batch_norm" else "conv" for node in part)
-            for order in _ruled(K):
+            for order in ruled_orders(K):
                 form, facts = rule_of(order)
                 names = [f"{node.name}.{slot}" for node in part for slot in node.params]
                 params = Deferred(names, partial(_ordered, segment, names, order))
@@ -92,7 +92,7 @@ def _as_text(count: int) -> Array:
     return np.array(sorted(range(count), key=str), int)
 
 
-def _ruled(count: int) -> Iterator[Array]:
+def ruled_orders(count: int) -> Iterator[Array]:
     """The orders of so many channels, each once; not the one that they have."""
     plain = np.arange(count)
     as_text = _as_text(count)

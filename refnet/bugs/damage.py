@@ -89,7 +89,7 @@ def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
         return
     if (lines := _factors(copy, wanted.value, 0)) is None:
         return
-    factor = _nearest(*lines)
+    factor = nearest_factors(*lines)
     made = _multiplied(wanted, factor, 0)
     scaled = np.flatnonzero(np.abs(factor - 1) > 1e-6)
     if len(scaled) <= max(3, len(factor) // 8):
@@ -114,7 +114,7 @@ def _multiplied(wanted: Expected, factor: Array, axis: int) -> Expected:
     return Expected(value, np.abs(along) * wanted.slack + 3 * _U * np.abs(value))
 
 
-def _nearest(rows: Array, own: Array, factor: Array) -> Array:
+def nearest_factors(rows: Array, own: Array, factor: Array) -> Array:
     """Of rows that were rounded besides, the factors that leave the smallest largest difference.
 
     No factor leaves less, so where any explains a row but for half steps, this one does. The difference is convex in

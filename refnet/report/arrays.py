@@ -31,6 +31,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "turned": "kernels turned or mirrored",
     "permuted": "channels in another order",
     "misplaced": "the weights of another layer",
+    "scales": "right integers under other scales",
     "sign": "the opposite sign",
     "scaled": "a constant factor",
     "channel-scaled": "a factor for each channel",

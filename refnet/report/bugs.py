@@ -275,6 +275,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
     "side": {
         "output": "channels",
         "input": "input channels",
+        "scales": "scales of its channels",
         "conv": "channels of its weights",
         "norm": "channels of its batch norm",
         "conv+norm": "channels of its weights and batch norm",

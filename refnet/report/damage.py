@@ -12,6 +12,20 @@ _Words = Mapping[str, str | Mapping[str, str]]
 
 _AXES = "axes {written} are read as {read}"
 _ROLLED = "class {known} of the original is class {found} here: all are rolled by one"
+# Of an order, by rule.
+_ORDERS = {
+    "reverse": "the {side} are in reverse order",
+    "two": "{side} {one} and {other} are exchanged",
+    "halves": "the halves of the {side} are exchanged",
+    "rolled": "the {side} are rolled by {by}",
+    "shuffled": "the {side} are shuffled in {groups} groups: the first of each, then the second of each",
+    "dealt": "the {side} are dealt out in turn to {groups} groups: a shuffle of {groups} groups undone",
+    "text": "the {side} are in the order of their numbers as text: 0, 1, 10, 11, ...",
+    "text undone": "the {side} are taken for ones in the order of their numbers as text: 0, 1, 10, 11, ...",
+    "turned": "the {side} are in reverse order within every {size}",
+    "groups turned": "the {side} are in groups of {size}, and the groups in reverse order",
+    "order": "{moved} of {of} {side} are in another order, from {start} on",
+}
 
 # What has happened to an array of a file.
 FILE_WORDS: _Words = {
@@ -76,18 +90,18 @@ FILE_WORDS: _Words = {
         "top-bottom": "the kernel is mirrored top to bottom",
         "diagonal": "the kernel is mirrored across its other diagonal",
     },
-    "channel-permute": {
-        "reverse": "the {side} are in reverse order",
-        "two": "{side} {one} and {other} are exchanged",
-        "halves": "the halves of the {side} are exchanged",
-        "rolled": "the {side} are rolled by {by}",
-        "shuffled": "the {side} are shuffled in {groups} groups: the first of each, then the second of each",
-        "dealt": "the {side} are dealt out in turn to {groups} groups: a shuffle of {groups} groups undone",
-        "text": "the {side} are in the order of their numbers as text: 0, 1, 10, 11, ...",
-        "text undone": "the {side} are taken for ones in the order of their numbers as text: 0, 1, 10, 11, ...",
-        "turned": "the {side} are in reverse order within every {size}",
-        "groups turned": "the {side} are in groups of {size}, and the groups in reverse order",
-        "order": "{moved} of {of} {side} are in another order, from {start} on",
+    "channel-permute": _ORDERS,
+    "scales-moved": _ORDERS
+    | {
+        "layer": "it has the scales of {layer}",
+        "one": "all channels have one scale, and each should have its own",
+        "inputs": "the scales of its channels run along its inputs",
+    },
+    "integers-misread": {
+        "moved": "every integer is {by:+d} off: another zero point",
+        "each": "the integers of each channel are off, by {least:+d} to {most:+d}: other zero points",
+        "turned": "signed bytes are taken for unsigned ones moved by 128",
+        "unsigned": "signed bytes are read as unsigned ones",
     },
     "weights-misplaced": {"": "it holds {layer}.{slot}", "transposed": "it holds {layer}.{slot}, transposed"},
     "weights-negated": {

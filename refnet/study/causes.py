@@ -34,6 +34,7 @@ _NOT_HERE = (
     "overflow",
     "precision",
     "damage",
+    "scales",
     "stored_weights",
 )
 _ALSO = ("input-order", "input-hw")  # of those all the same

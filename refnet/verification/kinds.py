@@ -14,7 +14,8 @@ from refnet.bugs.changes import Change, Mistake
 
 __all__ = ["EITHER", "KINDS", "Fault", "Kind", "faults"]
 
-_LIES, _FOLD = "lies", "fold"  # in an array as it lies in the file, or in the arrays that were folded into it
+# In an array as it lies in the file, in the arrays that were folded into it, or in the integers that are stored for it.
+_LIES, _FOLD, _STEPS = "lies", "fold", "steps"
 
 
 class Kind(NamedTuple):
@@ -24,7 +25,7 @@ class Kind(NamedTuple):
     ----------
     id : short, 'transposed'
     bugs : of the catalogue, by their ids
-    stages : where to look for it, 'lies' and 'fold'
+    stages : where to look for it, 'lies', 'fold' and 'steps'
     forms : of those bugs; () for all
     """
 
@@ -68,12 +69,13 @@ _TABLE = (
     Kind("zeroed", ("weights-zeroed",)),
     # Order
     Kind("classes", ("classes-shift",)),
-    Kind("transposed", _TRANSPOSED, (_LIES, _FOLD)),
+    Kind("transposed", _TRANSPOSED, (_LIES, _FOLD, _STEPS)),
     Kind("turned", ("kernel-flip",), (_LIES, _FOLD)),
-    Kind("permuted", ("channel-permute",), (_LIES, _FOLD)),
-    Kind("misplaced", ("weights-misplaced",)),
+    Kind("permuted", ("channel-permute",), (_LIES, _FOLD, _STEPS)),
+    Kind("misplaced", ("weights-misplaced",), (_LIES, _STEPS)),
+    Kind("scales", ("scales-moved",)),
     # Numbers
-    Kind("misread", ("bytes-misread",)),
+    Kind("misread", ("bytes-misread", "integers-misread")),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     # Size
     Kind("variance", ("bn-variance-stored", "bn-statistics-scaled"), (_LIES, _FOLD)),
@@ -106,11 +108,17 @@ def faults(kind: Kind, lies: UnitArrays, unfolded: UnitArrays | None) -> Iterato
     unfolded : the same before batch norm was folded, None where it was not
     """
     slot = lies.slot
+    stored = lies.in_steps() if _STEPS in kind.stages else None
     for bug in (BUGS[each] for each in kind.bugs):
         if _LIES in kind.stages:
             for change in _of_kind(kind, bug, lies):
                 if lies.names[slot] in change.params:
                     yield Fault(change.of(bug.id), Expected.of(change.params[lies.names[slot]]), False)
+        if stored is not None:
+            for change in _of_kind(kind, bug, stored):
+                if lies.names[slot] in change.params:
+                    made, steps = Expected.of(change.params[lies.names[slot]]), lies.steps[lies.names[slot]]
+                    yield Fault(change.of(bug.id), Expected(made.value * steps, made.slack * steps), False)
         if _FOLD in kind.stages and unfolded is not None:
             sources = {unfolded.names.get(source) for source in MADE_OF[slot]}
             for change in _of_kind(kind, bug, unfolded):

@@ -113,7 +113,7 @@ def match_arrays(
         elif sides.unfolded(name) and (holes := _holes(sides, name)):
             found += holes  # without which there is nothing to fold
         else:
-            for pairing, known, origin in _pairings(sides, name, made):
+            for pairing, known, origin in _pairings(sides, name, made, steps or {}):
                 constant = constants.get(name, 0.0) if pairing.lies.slot == "b" else 0.0
                 pairing = _stepped(pairing, (own or {}).get(origin))
                 budget.expect(1)
@@ -174,7 +174,7 @@ def _constants(sides: Sides) -> dict[str, float]:
     return found
 
 
-def _pairings(sides: Sides, name: str, made: _Made) -> Iterator[tuple[_Pairing, str, str]]:
+def _pairings(sides: Sides, name: str, made: _Made, steps: Mapping[str, Array]) -> Iterator[tuple[_Pairing, str, str]]:
     """Each tensor of a unit, with the names that the copy and the original have for it."""
     original, copy, folded = sides.first[name], sides.second[name], sides.folded(name)
     wanted = made[name]()
@@ -188,7 +188,7 @@ def _pairings(sides: Sides, name: str, made: _Made) -> Iterator[tuple[_Pairing, 
         original, copy = original.worked_out(), copy.worked_out()
     seen = {slot: tensor.value for slot, tensor in copy.tensors.items()}
     others = {other: each for other, each in made.items() if other != name}
-    own = replace(original, seen=seen, others=others)
+    own = replace(original, seen=seen, others=others, steps=steps)
     lies = own.folded() if folded else own
     before = replace(own.unfolding(wanted["w"]), others={}) if folded else None
     moved = sides.worked_out(name) or name in sides.ahead | sides.other_ahead

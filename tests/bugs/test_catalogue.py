@@ -43,8 +43,8 @@ def applied(graph, params, x):
 def test_a_bug_is_a_function_with_a_sentence():
     apart = Counter(bug.group for bug in BUGS.values() if bug not in REPLAYED)
     late = {"joins", "kernels", "norm_forms", "curves", "buffers", "flat_reads", "channel_orders", "knobs", "answers"}
-    assert set(apart) == {"damage", "stored_weights", "slips", "formulas", "pad_rules", "rules", *late}
-    assert (apart["damage"], apart["stored_weights"]) == (14, 2)
+    assert set(apart) == {"damage", "stored_weights", "scales", "slips", "formulas", "pad_rules", "rules", *late}
+    assert (apart["damage"], apart["stored_weights"], apart["scales"]) == (14, 2, 2)
     for bug in BUGS.values():
         assert bug.id == bug.function.__name__.replace("_", "-")
         assert bug.sentence
@@ -56,7 +56,7 @@ def test_every_kind_of_fault_is_about_bugs_that_arrays_show():
     for kind in KINDS.values():
         assert all(UnitArrays in BUGS[bug].takes for bug in kind.bugs)
     named = {bug for kind in KINDS.values() for bug in kind.bugs}
-    only_files = {bug.id for bug in BUGS.values() if bug.group in ("damage", "stored_weights")}
+    only_files = {bug.id for bug in BUGS.values() if bug.group in ("damage", "scales", "stored_weights")}
     assert only_files <= named
 
 

@@ -17,7 +17,7 @@ from refnet.study.grades import grade_of
 from refnet.study.subjects import Computed, Folded
 
 NAMED = 0.8  # the bar: of wrong answers, how many get their mistake named
-ONLY_FILES = ("damage", "stored_weights")
+ONLY_FILES = ("damage", "scales", "stored_weights")
 
 
 def test_every_exercise_has_five_right_spellings_and_twelve_wrong_answers():
@@ -92,7 +92,15 @@ def test_every_mistake_that_an_exercise_can_show_has_its_words(name):
 
 
 def test_slips_are_not_replayed_on_ports():
-    assert not {bug.group for bug in REPLAYED} & {"slips", "formulas", "pad_rules", "rules", "damage", "stored_weights"}
+    assert not {bug.group for bug in REPLAYED} & {
+        "slips",
+        "formulas",
+        "pad_rules",
+        "rules",
+        "damage",
+        "scales",
+        "stored_weights",
+    }
 
 
 def named_of(name, function):

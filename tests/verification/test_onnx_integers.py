@@ -9,6 +9,7 @@ from integer_files import INTEGERS
 from onnx import numpy_helper
 
 import refnet
+from refnet.report.arrays import detail
 from refnet.verification.verify import verify
 
 MEANT = ("folded", "renamed", "int8")
@@ -54,10 +55,25 @@ def test_a_bias_that_is_two_steps_off_is_wrong_alone(floats, tmp_path):
     assert fault.at == (3,)
 
 
-def test_scales_in_another_order_of_channels_are_factors_of_the_channels(floats, tmp_path):
-    def turned(scales):
-        return np.roll(scales, 1)
+_MIXED = np.random.default_rng(1).permutation
 
-    (fault,) = verify(floats, edited(tmp_path, turned, 1, 1), model=MODEL, allow=MEANT).faults
-    assert fault.kind == "channel-scaled"
+
+@pytest.mark.parametrize(
+    ("kind", "place", "change", "found", "words"),
+    [
+        (1, 1, lambda s: np.roll(s, 1), "scales", "the scales of its channels are rolled by 1"),
+        (1, 1, lambda s: s[::-1].copy(), "scales", "the scales of its channels are in reverse order"),
+        (1, 1, lambda s: s[_MIXED(len(s))], "scales", "scales of its channels are in another order"),
+        (1, 1, lambda s: np.full_like(s, s.max()), "scales", "all channels have one scale"),
+        (1, 0, lambda w: np.roll(w, 1, axis=0), "permuted", "the channels are rolled by 1"),
+        (1, 0, lambda w: w[_MIXED(len(w))], "permuted", "channels are in another order"),
+        (1, 0, lambda w: w[:, ::-1].copy(), "permuted", "the input channels are in reverse order"),
+        (1, 0, lambda w: w ^ np.int8(-128), "misread", "signed bytes are taken for unsigned ones moved by 128"),
+        (2, 1, lambda s: np.roll(s, 1), "scales", "the scales of its channels are rolled by 1"),
+    ],
+)
+def test_what_became_of_integers_and_their_scales_is_told(floats, tmp_path, kind, place, change, found, words):
+    (fault,) = verify(floats, edited(tmp_path, change, kind, place), model=MODEL, allow=MEANT).faults
+    assert fault.kind == found
+    assert words in detail(fault)
     assert fault.rounding.form == "integers"
