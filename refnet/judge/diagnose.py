@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, LATE, Bug
 from refnet.bugs.changes import PART, Mistake
@@ -33,6 +34,8 @@ from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
 __all__ = ["Diagnosis", "diagnose"]
+
+Array = npt.NDArray[Any]
 
 # How many changes are taken for the first of two, and how many forms of one bug at a place. Tuned, on the table in
 # tests/judge/test_pairs.py: of two bugs in a unit one is among the fourteen that leave least of the error.
@@ -178,7 +181,7 @@ class Diagnosis:
         yield self._fitting(ways.singles(LATE))
         yield self._fitting(ways.curved(self._curves(told())))
         yield self._fitting([*self._solved(ways), *ways.everywhere(LATE)])
-        yield self._in_part(ways)
+        yield self._in_part(ways, told)
         yield self._fitting(ways.singles(LAST))
         yield self._pairs(ways)
         if self.is_coarse or self._is_half:
@@ -280,24 +283,30 @@ class Diagnosis:
         assert self.ways is not None
         yield from self._fitting(closest(tried, self.ways.before, NEAR))
 
-    def _in_part(self, ways: Ways) -> Iterator[Cause]:
-        """What some images or channels fit that all others are right without: tails of loops, buffers of one image."""
+    def _in_part(self, ways: Ways, told: Callable[[], Iterable[Mistake]]) -> Iterator[Cause]:
+        """What some images or channels fit that all others are right without: tails of loops, buffers of one image.
+
+        Which channels these are other tensors may show better, of which the same mistake explains a part.
+        """
         honest = limit(self.segment, self.precision)
         target = ways.target
         if honest.shape != target.shape:
             return
         beyond = np.abs(target - honest.y) > honest.expected
         part = share_off(beyond)
-        if part is None or part.kind == "channels":
-            return
-        for way in ways.nearly():
+        own = {} if part is None or part.kind == "channels" else {(part.kind, tuple(part.facts.items())): beyond}
+        shown = {(each.bug, each.form): each.facts[PART] for each in told() if PART in each.facts}
+        for way in ways.nearly(honest.expected):
             self.budget.check()
             made = limit(ways.changed(way), self.precision)
-            if made.shape == target.shape and (np.abs(target - made.y) <= made.expected)[beyond].all():
-                share = root_mean_square((target - made.y)[beyond]) / max(made.rms, 1e-300)
-                if share <= 1:
-                    facts = {**way.mistake.facts, PART: (part.kind, tuple(part.facts.items()))}
-                    yield Cause((way.mistake._replace(facts=facts),), Judgement("rounding", rms=share))
+            run = _run_like(shown.get((way.mistake.bug, way.mistake.form)), target)
+            for said, where in (own | run).items() if made.shape == target.shape else ():
+                if (np.abs(target - made.y) <= made.expected)[where].all() and not (beyond & ~where).any():
+                    share = root_mean_square((target - made.y)[where]) / max(made.rms, 1e-300)
+                    if share <= 1:
+                        facts = {**way.mistake.facts, PART: said}
+                        yield Cause((way.mistake._replace(facts=facts),), Judgement("rounding", rms=share))
+                        break
 
     def _pairs(self, ways: Ways) -> Iterator[Cause]:
         """Two bugs in one segment: on top of each that comes closer, every other; the same two are said once."""
@@ -349,3 +358,18 @@ def varied(ways: Iterable[Way]) -> list[Way]:
 
 def _exact(way: Way) -> bool:
     return any(bug.id == way.mistake.bug for bug in EXACT)
+
+
+def _run_like(part: Any, target: Array) -> dict[Any, Array]:
+    """The channels of a tensor that are a run as another tensor has one: from as many on to the end, or up to it."""
+    kind, facts = part or ("", ())
+    if kind != "channel-run" or target.ndim < 2:
+        return {}
+    run, count = dict(facts), target.shape[1]
+    from_start = run["first"] == 0
+    first, last = (0, min(run["last"], count - 1)) if from_start else (run["first"], count - 1)
+    if first > last or (from_start and last == count - 1):
+        return {}
+    where = np.zeros(target.shape, bool)
+    where[:, first : last + 1] = True
+    return {(kind, (("first", first), ("last", last), ("of", count))): where}

@@ -259,7 +259,35 @@ def part_of_all(
         if within and some and 4 * exact >= 3 * len(found) >= 9 * len(left) / 4:
             return ("channel-multiple", (("multiple", number),)), Multiple(number, "channels", tuple(left))
     parts = {each.facts.get(PART) for each in found.values()}
-    return (parts.pop() if len(parts) == 1 else None), None
+    if len(parts) == 1:
+        return parts.pop(), None
+    return _one_bound(found, begins, sizes)
+
+
+def _one_bound(
+    found: Mapping[str, Mistake], begins: Mapping[str, int | None], sizes: Mapping[str, int]
+) -> tuple[tuple[str, tuple[tuple[str, int], ...]] | None, Multiple | None]:
+    """The channel from which on a mistake is at all places, or up to which: buffers of so many, loops that end early.
+
+    Of a place that begins later the first ones may be right by chance; and of few a whole tensor may fit as well.
+    """
+    ends = {name: _end(each) for name, each in found.items()}
+    parted = [-1 if begin is None else begin for name, begin in begins.items() if PART in found[name].facts]
+    first = min(parted, default=-1)
+    beyond = tuple(name for name, size in sizes.items() if size > first)
+    if first > 0 and 4 * parted.count(first) >= 3 * len(found) and found.keys() <= {*beyond}:
+        return ("channels-from", (("first", first),)), Multiple(first, "channels", beyond)
+    last = {-1 if end is None else end for end in ends.values()}
+    if first == 0 and len(last) == 1 and min(last) > 0:
+        return ("channels-until", (("count", 1 + min(last)),)), None
+    return None, None
+
+
+def _end(mistake: Mistake) -> int | None:
+    """The last channel of a run that begins at the first; None of any other part."""
+    kind, facts = mistake.facts.get(PART, ("", ()))
+    held = dict(facts)
+    return int(held["last"]) if kind == "channel-run" and held["first"] == 0 else None
 
 
 def _begin(mistake: Mistake) -> int | None:

@@ -287,7 +287,8 @@ class _Judging:
         own, first = self._own(name), segment
         if self.dumped and not judgement.holds:
             segment = next((each for each in self._others(name, segment) if fits(each, own)), segment)
-            self.misdumped |= {each for each, y in segment.given.items() if y is not first.given.get(each, y)}
+            if judgement.verdict == "wrong":  # a suspect one may be fitted by chance, which tells nothing of its inputs
+                self.misdumped |= {each for each, y in segment.given.items() if y is not first.given.get(each, y)}
             if self._is_ahead(segment, own):
                 self.ahead.add(name)
             elif set(segment.given) & self.ahead:

@@ -269,13 +269,19 @@ class Ways:
                         yield way
             self.budget.check()
 
-    def nearly(self) -> Iterator[Way]:
-        """Those at one place of which each element that was looked at is as the port has it, or the honest run is."""
-        most = _NEARLY * root_mean_square(self.error)
+    def nearly(self, expected: Array) -> Iterator[Way]:
+        """Those at one place of which each element that was looked at is as the port has it, or the honest run is.
+
+        Parameters
+        ----------
+        expected : how far rounding moves each element of the segment's tensor
+        """
+        rounding = np.broadcast_to(expected, self.target.shape)[self._picked]
+        most = np.maximum(_NEARLY * root_mean_square(self.error), rounding)
         for way in self.looked:
             if way.extent is None and way.changed is not None and way.changed.precision is None:
                 left = np.minimum(np.abs(self.error), np.abs(self.error - way.effect))
-                if float(left.max(initial=0.0)) < most:
+                if (left < most).all():
                     yield way
 
     def pairs(self, ways: list[Way], least: float, most: int) -> Iterator[tuple[Way, Way]]:

@@ -168,6 +168,10 @@ def part_words(kind: str, facts: Mapping[str, Any]) -> str:
     """Some images or channels of all: 'the last 16 of 48 channels'; or those that a loop leaves over, of any number."""
     if kind == "channel-multiple":
         return f"the channels beyond the last multiple of {facts['multiple']}"
+    if kind == "channels-from":
+        return f"the channels from number {facts['first']} on"
+    if kind == "channels-until":
+        return f"the first {facts['count']} channels"
     of = facts["of"]
     match kind:
         case "images":

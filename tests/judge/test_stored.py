@@ -310,6 +310,26 @@ def test_channels_beyond_a_multiple_that_lack_the_activation_are_one_sentence(ma
     assert len(pattern["places"]) > 20
 
 
+@pytest.mark.parametrize(
+    ("begin", "end", "words"),
+    [(40, None, "in the channels from number 40 on alone"), (0, 40, "in the first 40 channels alone")],
+)
+def test_channels_from_one_on_or_up_to_one_are_told_for_tensors_of_all_sizes(made, begin, end, words):
+    """Buffers of so many numbers: what is beyond, or within, has no bias."""
+    net, x, path = made
+
+    def edit(name, y, given):
+        if name.endswith(".bn") and y.shape[1] > 48:
+            (before,) = given.values()
+            root = np.sqrt(net.params[f"{name}.var"] + np.float32(net.graph[name].attrs["eps"]))
+            factor = (net.params[f"{name}.gamma"] / root)[:, None, None]
+            y[:, begin:end] = (before * factor)[:, begin:end]
+
+    found = compare(path, port(net, x, edit))
+    (pattern,) = comparison_document(found, pack="", candidate="", precision="")["patterns"]
+    assert pattern["sentence"] == f"the folded bias is lost: beta and mean are gone, {words}"
+
+
 def test_an_activation_that_is_left_out_everywhere_is_in_no_part(made):
     net, x, path = made
 
