@@ -10,7 +10,7 @@ from typing import Any
 
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files.checkpoint import Checkpoint
-from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
+from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, rearrangement_words, remark_sentence
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.notes import note_lines
@@ -20,6 +20,7 @@ from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
 from refnet.verification.patterns import FaultPattern
 from refnet.verification.policy import WORDS
+from refnet.verification.rearranged import Rearranged
 from refnet.verification.sides import Choice
 from refnet.verification.values import EQUAL, ArrayFinding
 from refnet.verification.verify import Verified
@@ -47,6 +48,7 @@ _MEANT = {
     "bfloat16": "rounded to bfloat16",
     "int8": "weights in 8 bits",
     "renamed": "under other names",
+    "rearranged": "computing the same with channels rearranged",
     "structure": "with another structure",
 }
 
@@ -58,7 +60,8 @@ def sentence(found: Verified) -> str:
         more = f", but {health_detail(told[0])}" if told else ""
         return f"healthy{more}" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
     if found.holds:
-        return ", ".join(["same network", *_meant(found.needs)])
+        said = ", ".join(["same network", *_meant(found.needs)])
+        return said if found.rearranged is None else f"{said}: {_rearranged(found.rearranged)[0]}"
     why = []
     if found.structure and "structure" in found.unmeant:
         changes = [line(change) for change in found.structure if change.needs == STRUCTURE]
@@ -68,6 +71,8 @@ def sentence(found: Verified) -> str:
         why.append(_pattern(found.pattern, found.faults) if found.pattern else _faults(found.faults))
         if found.entry is not None:
             why[-1] = f"{_entry(found.entry)}; {why[-1]}"
+    if found.rearranged is not None and "rearranged" in found.unmeant:
+        why.append(_rearranged(found.rearranged)[0])
     if words := [word for word in found.unmeant if word != "structure"]:
         why.append(f"{', '.join(_meant(words))}, which --allow does not list")
     if found.unhealthy:
@@ -115,6 +120,11 @@ def _pattern(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
     return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {one}"
 
 
+def _rearranged(found: Rearranged | None) -> list[str]:
+    """What the copy makes otherwise and takes back, a line for each."""
+    return [] if found is None else [rearrangement_words(each) for each in found.found]
+
+
 def _more(count: int, what: str) -> str:
     return f"{count} more {what}{'s' if count > 1 else ''}"
 
@@ -134,6 +144,7 @@ def verification_document(found: Verified) -> dict[str, Any]:
         "values": [_value(found, value) for value in found.values],
         "pattern": _pattern_document(found),
         "entry": None if found.entry is None else found.entry._asdict(),
+        "rearranged": _rearrangements(found),
         "behaviour": _behaviour(found),
         "health": [
             {
@@ -149,6 +160,11 @@ def verification_document(found: Verified) -> dict[str, Any]:
             for each in found.health
         ],
     }
+
+
+def _rearrangements(found: Verified) -> list[dict[str, Any]]:
+    made = [] if found.rearranged is None else found.rearranged.found
+    return [{**each._asdict(), "facts": dict(each.facts), "sentence": rearrangement_words(each)} for each in made]
 
 
 def _pattern_document(found: Verified) -> dict[str, Any] | None:
@@ -280,6 +296,7 @@ def _values(found: Verified, verbose: bool) -> str:
     rows = found.values if verbose else found.faults
     if found.entry is not None:
         lines.append(f"  {_entry(found.entry)}")
+    lines += _few([f"  {each}" for each in _rearranged(found.rearranged)])
     if found.pattern is not None:
         lines.append(f"  {_pattern(found.pattern, found.faults)}")
         rows = rows if verbose else rows[:1]

@@ -111,6 +111,7 @@ def behave(
     second: Trace | Remark,
     short: str = "",
     moved: Collection[str] = (),
+    other: Collection[str] = (),
 ) -> Behaviour:
     """Compare two runs.
 
@@ -122,6 +123,7 @@ def behave(
         of rounding covers, so that only the ends are compared
     moved : biases of the copy that were rounded with a constant added, which no bound on a node knows of: their values
         have been judged, and each node is judged with those that it has
+    other : nodes whose tensors the copy holds otherwise, see `rearranged`: those behind them are judged
     """
     if isinstance(x, Remark):
         return Behaviour(remark=x)
@@ -133,7 +135,12 @@ def behave(
     if short == "int8":
         made = replace(made, remark=Remark("int8", {}))
     else:
-        made = replace(made, verdicts=_judged(sides, x, first, second, short, moved))
+        made = replace(
+            made,
+            verdicts=_judged(
+                sides, x, first, {name: y for name, y in second.items() if name not in other}, short, moved
+            ),
+        )
     return _ends(made, sides, x, first, second)
 
 

@@ -11,13 +11,14 @@ __all__ = ["DEFAULT", "WORDS", "policy"]
 WORDS: Mapping[str, str] = {
     "folded": "batch norm worked into the convolutions",
     "renamed": "weights under another vendor's names",
+    "rearranged": "channels in another order, or scaled, which the layers behind take back",
     "float32": "weights rounded from float64 to float32",
     "float16": "weights rounded to float16",
     "bfloat16": "weights rounded to bfloat16",
     "int8": "weights quantised to 8 bits",
     "structure": "another operation, attribute or size",
 }
-DEFAULT = ("folded", "renamed")
+DEFAULT = ("folded", "renamed", "rearranged")
 
 
 def policy(text: str | None) -> tuple[str, ...]:

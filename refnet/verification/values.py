@@ -5,7 +5,7 @@ What is wrong is accepted only when every element lies within what rounding allo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
@@ -21,11 +21,12 @@ from refnet.verification.kinds import EITHER, KINDS, Fault, Kind, faults
 from refnet.verification.roundings import Rounding, roundings
 from refnet.verification.sides import Sides
 
-__all__ = ["EQUAL", "ArrayFinding", "match_arrays"]
+__all__ = ["EQUAL", "REARRANGED", "ArrayFinding", "match_arrays", "taken_back"]
 
 Array = npt.NDArray[Any]
 
 EQUAL = "bit-equal"
+REARRANGED = "rearranged"
 _FLOAT = FLOATS["float32"]
 _LAST = np.nextafter(np.float32(_FLOAT.largest), np.float32(0))  # beyond it there is no next number to measure by
 _SAMPLE = 64  # differing elements that are looked at before whole tensors are
@@ -41,7 +42,8 @@ class ArrayFinding:
     Attributes
     ----------
     name : refnet's, as the copy has it
-    kind : 'bit-equal'; what it is equal after, joined by '+' ('folded', 'float16', 'folded+int8'); or the id of what
+    kind : 'bit-equal'; what it is equal after, joined by '+' ('folded', 'float16', 'folded+int8'); 'rearranged' where
+        the network computes the same with it; or the id of what
         is wrong, from `kinds.KINDS`, or 'stale' (this layer alone differs), 'retrained' (most do), 'missing', 'extra',
         'shape'
     fault : whether something is wrong with it
@@ -129,6 +131,17 @@ def match_arrays(
         for key, words in left_over.items()
     ]
     return _settled(found)
+
+
+def taken_back(values: Sequence[ArrayFinding], sides: Sides, units: Collection[str]) -> tuple[ArrayFinding, ...]:
+    """The findings, where those units' arrays differ only in what the network takes back."""
+    names = {name for unit in units for name in sides.second[unit].names.values()}
+
+    def taken(value: ArrayFinding) -> ArrayFinding:
+        needs = tuple(dict.fromkeys((*value.needs, REARRANGED)))
+        return replace(value, kind="+".join(needs), fault=False, needs=needs, mistake=None, backward=False)
+
+    return tuple(taken(value) if value.fault and value.name in names else value for value in values)
 
 
 def _said(name: str, form: str, **facts: Any) -> Mistake:

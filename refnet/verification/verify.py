@@ -27,9 +27,10 @@ from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine, of_twin
 from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
+from refnet.verification.rearranged import Rearranged, rearranged
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
-from refnet.verification.values import ArrayFinding, match_arrays
+from refnet.verification.values import ArrayFinding, match_arrays, taken_back
 
 __all__ = ["Verified", "verify"]
 
@@ -50,6 +51,7 @@ class Verified:
     health : of each file
     allowed : the policy
     entry : where most weights differ: the entry of a checkpoint that holds those of the other file
+    rearranged : what the copy makes otherwise and takes back, so that it computes the same
     search : how many tensors were looked at, and whether time ended before it was said what happened to all
     """
 
@@ -62,6 +64,7 @@ class Verified:
     allowed: tuple[str, ...]
     search: Search = field(default_factory=Search)
     entry: OtherEntry | None = None
+    rearranged: Rearranged | None = None
 
     @property
     def renamed(self) -> bool:
@@ -178,15 +181,21 @@ def verify(
     budget = SearchBudget(seconds, tell)
     steps, others = (_steps(side, contents) for side in (sides.copy, sides.original))
     values = tuple(match_arrays(sides, steps, others, budget))
+    moved = _rearranged(sides, steps, values)
+    values = taken_back(values, sides, moved.units) if moved is not None else values
     x, twins = inputs(sides.original), sides.twins
     first, second = _traces(sides, x)
-    behaviour = behave(sides, x, first, second, _short(values), _moved(values))
+    behaviour = behave(
+        sides, x, first, second, _short(values), _moved(values), moved.nodes if moved is not None else ()
+    )
     looked = zip((sides.original,) if twins else (sides.original, sides.copy), (first, second), strict=False)
     found = at_once([partial(examine, side, None if isinstance(y, Remark) else y) for side, y in looked])
     health = [each for one in found for each in one]
     health += of_twin(health, sides.copy) if twins else []
     entry = entry_of(sides) if any(value.kind == "retrained" for value in values) else None
-    return Verified(sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search, entry)
+    return Verified(
+        sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search, entry, moved
+    )
 
 
 def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Remark]:
@@ -198,6 +207,14 @@ def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Re
         return first, second
     first = traced(sides.original, x)
     return first, traced(sides.copy, x) if isinstance(first, Remark) else first
+
+
+def _rearranged(sides: Sides, steps: Mapping[str, Array], values: Sequence[ArrayFinding]) -> Rearranged | None:
+    """What the copy makes otherwise and takes back; None where it has arrays of its own."""
+    wrong = {value.name for value in values if value.fault}
+    if not wrong or any(value.kind in ("missing", "extra", "shape") for value in values):
+        return None
+    return rearranged(sides, steps, [name for name, unit in sides.second.items() if wrong & {*unit.names.values()}])
 
 
 def _in_integers(file: Checkpoint) -> bool:

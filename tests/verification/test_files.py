@@ -63,7 +63,17 @@ def test_the_summary_line_is_one_that_a_person_believes(plain, folded, capsys):
 def test_json_has_every_level_and_every_tensor(plain, folded, capsys):
     assert main(["verify", plain, "--against", folded, "--json", *SIZE]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert list(made) == ["verdict", "search", "structure", "values", "pattern", "entry", "behaviour", "health"]
+    assert list(made) == [
+        "verdict",
+        "search",
+        "structure",
+        "values",
+        "pattern",
+        "entry",
+        "rearranged",
+        "behaviour",
+        "health",
+    ]
     assert made["verdict"] == "same network, batch norm folded"
     assert {"name", "kind"} <= set(made["values"][0])
     assert {value["kind"] for value in made["values"]} == {"folded", "bit-equal"}

@@ -418,7 +418,7 @@ def test_of_two_files_that_which_tells_its_structure_decides_the_size():
 
 
 def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
-    assert policy(None) == DEFAULT == ("folded", "renamed")
+    assert policy(None) == DEFAULT == ("folded", "renamed", "rearranged")
     assert policy(" float16 ,folded,") == ("folded", "float16")
     assert policy("none") == ()
 
@@ -426,7 +426,7 @@ def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("folded,flat", "--allow: 'flat' is none of folded, renamed, float32"),
+        ("folded,flat", "--allow: 'flat' is none of folded, renamed, rearranged, float32"),
         ("none,folded", "is no list of differences; say none alone"),
         ("", "'' is no list of differences"),
         (" , ", "is no list of differences"),

@@ -1,0 +1,374 @@
+"""Copies that compute the same by other numbers: channels in another order, scaled, negated or moved, and taken back.
+
+A tensor of the copy may hold y'[k] = factor[k] * y[order[k]] + offset[k] in place of y, as long as every layer that
+reads it undoes that: an order passes through all that works by channel, a positive factor through a ReLU, any factor
+and an offset through what is linear. Told from the arrays, unit by unit, with batch norm worked in on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.arrays import Expected, UnitArrays
+from refnet.bugs.channel_orders import rule_of
+from refnet.graph import SOURCE, Graph, Node
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, RESIZES
+from refnet.readings.precision import FLOATS
+from refnet.readings.shapes import shapes
+from refnet.verification.orders import orders_tried
+from refnet.verification.roundings import roundings
+from refnet.verification.sides import Sides
+
+__all__ = ["Rearranged", "Rearrangement", "rearranged"]
+
+Array = npt.NDArray[Any]
+Units = Mapping[str, tuple[UnitArrays, UnitArrays]]
+
+_ROUNDED = 8 * FLOATS["float32"].u  # relative: of a factor, an estimate of it, a product with it and a quotient by it
+_SAME = 1e-5  # relative: what is nearer to 1 is no factor
+_LOOKED = 8  # units of which one at least must fit: else all weights are others
+_STARTS = 64  # of the walk: each lets go of rearrangements that nothing takes back
+_FITTED = ("conv2d", "pointwise_conv2d", "depthwise_conv2d")
+_LINEAR = (*CONVOLUTIONS, *RESIZES, "avg_pool2d", "add", "scale", "flatten")
+_POSITIVE = ("relu", "leaky_relu", "max_pool2d")  # through which positive factors pass
+
+
+class Rearrangement(NamedTuple):
+    """What some layers of the copy make otherwise, and others take back.
+
+    Attributes
+    ----------
+    made, undone : the convolutions; the same one where its batch norm takes back what its weights do
+    form, facts : of the channels' order, '' where they keep it, see `channel_orders.rule_of`
+    factors : the least and the largest size of a channel's factor, (1, 1) where there are none
+    negated, moved : how many channels have the opposite sign, and how many something added
+    channels : how many there are
+    """
+
+    made: tuple[str, ...]
+    undone: tuple[str, ...]
+    form: str = ""
+    facts: Mapping[str, Any] = {}
+    factors: tuple[float, float] = (1.0, 1.0)
+    negated: int = 0
+    moved: int = 0
+    channels: int = 0
+
+
+class Rearranged(NamedTuple):
+    """All that was found, the units whose arrays are right so, and the nodes whose tensors are not the original's."""
+
+    found: tuple[Rearrangement, ...]
+    units: frozenset[str]
+    nodes: frozenset[str]
+
+
+@dataclass(eq=False)
+class _Stream:
+    """The tensors from where something is made otherwise to where that is taken back."""
+
+    made: dict[str, _Held] = field(default_factory=dict)
+    undone: list[str] = field(default_factory=list)
+    joined: _Stream | None = None
+
+    @property
+    def first(self) -> _Stream:
+        """The one that this was joined with, if any."""
+        return self if self.joined is None else self.joined.first
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """How the copy holds a tensor: y'[k] = factor[k] * y[order[k]] + offset[k]; factors are `loose` off, relative."""
+
+    order: Array
+    factor: Array
+    offset: Array
+    loose: Array
+    stream: _Stream | None = None
+
+    @classmethod
+    def plain(cls, count: int) -> _Held:
+        return cls(np.arange(count), np.ones(count), np.zeros(count), np.zeros(count))
+
+    @property
+    def ordered(self) -> bool:
+        return not np.array_equal(self.order, np.arange(len(self.order)))
+
+    @property
+    def scaled(self) -> bool:
+        return bool((np.abs(self.factor - 1) > _SAME).any())
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.ordered or self.scaled or self.offset.any())
+
+
+class _UnfitError(Exception):
+    """Something that is made otherwise is not taken back; of these streams."""
+
+    def __init__(self, *given: _Held) -> None:
+        super().__init__()
+        self.made = {name for held in given if held.stream is not None for name in held.stream.first.made}
+
+
+def rearranged(sides: Sides, steps: Mapping[str, Array], wrong: Collection[str]) -> Rearranged | None:
+    """What the copy makes otherwise and takes back; None where it does nothing of the kind.
+
+    Parameters
+    ----------
+    steps : by the copy's 'node.slot', quantisation steps of what it stores as integers
+    wrong : the units whose arrays are not those that they should be
+    """
+    units = {name: (unit, sides.second[name]) for name, unit in sides.first.items() if name in sides.second}
+    if sides.first.keys() != sides.second.keys() or not all(map(_is_alike, units.values())):
+        return None
+    refused: set[str] = set()
+    for _ in range(_STARTS):
+        walk = _Passage(sides.original.graph, units, steps, refused)
+        try:
+            walk.run()
+        except _UnfitError as error:
+            refused |= error.made
+        else:
+            return walk.result(wrong)
+    return None
+
+
+def _is_alike(pair: tuple[UnitArrays, UnitArrays]) -> bool:
+    """Whether two units are of one kind and size, and whole."""
+    one, two = pair
+    whole = all({"gamma", "var"} <= unit.tensors.keys() for unit in pair if unit.norm is not None)
+    return whole and one.op == two.op and ("w" in one) == ("w" in two) and _shape(one) == _shape(two)
+
+
+def _shape(unit: UnitArrays) -> tuple[int, ...]:
+    return unit["w"].shape if "w" in unit else ()
+
+
+class _Passage:
+    """One pass through the graph: how each tensor is held, and which units take back what others make."""
+
+    def __init__(self, graph: Graph, units: Units, steps: Mapping[str, Array], refused: Collection[str]) -> None:
+        self.graph, self.units, self.steps, self.refused = graph, units, steps, refused
+        self.sizes = {SOURCE: graph.input_shape, **shapes(graph)}
+        self.held = {SOURCE: _Held.plain(graph.input_shape[0])}
+        self.streams: list[_Stream] = []
+        self.fit: set[str] = set()
+        self.seen = 0
+
+    def run(self) -> None:
+        """Go through all nodes; raises `_UnfitError`."""
+        for node in self.graph.nodes:
+            given = [self.held[name] for name in node.inputs]
+            if node.name in self.units:
+                self._through_unit(node, given[0])
+                self.seen += 1
+                if self.seen == _LOOKED and not self.fit:
+                    return
+            elif node.name not in self.held:
+                self.held[node.name] = self._through(node, given)
+        for name in self.graph.outputs:
+            if not self.held[name].is_plain:
+                raise _UnfitError(self.held[name])
+
+    def result(self, wrong: Collection[str]) -> Rearranged | None:
+        """What was found."""
+        streams = [stream for stream in self.streams if stream.joined is None]
+        passed = {name for stream in streams for name in (*stream.made, *stream.undone)}
+        passed |= {name for name in self.fit if not self.held[name].is_plain}
+        alone = [name for name in self.units if name in self.fit & set(wrong) - passed]
+        found = (*map(_described, streams), *(Rearrangement((name,), (name,)) for name in alone))
+        moved = {name for name, held in self.held.items() if not held.is_plain}
+        inner = {name for name in self.fit & set(wrong) if self.units[name][0].foldable}
+        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner)) if found else None
+
+    def _through_unit(self, node: Node, given: _Held) -> None:
+        """A convolution with its batch norm, or either alone."""
+        one, two = self.units[node.name]
+        if node.op in _FITTED and "w" in one:
+            held = self._fitted(node, one, two, given)
+        else:
+            same = given.is_plain and all(np.array_equal(two[slot], one[slot]) for slot in one.tensors if slot in two)
+            held = _Held.plain(self.sizes[node.name][0]) if same else None
+        if held is None and not given.is_plain:
+            raise _UnfitError(given)
+        if held is not None:
+            self.fit.add(node.name)
+        own = held or _Held.plain(self.sizes[node.name][0])
+        self.held |= {each.name: own for each in one.unit.nodes if each is not one.unit.act}
+
+    def _fitted(self, node: Node, one: UnitArrays, two: UnitArrays, given: _Held) -> _Held | None:
+        """How the copy holds what a unit makes, given how it holds what the unit reads; None where nothing fits."""
+        base, copy, by_channel = _undone(node, one.folded(), given), two.folded(), node.op == "depthwise_conv2d"
+        if base is None:
+            return None
+        manner = "none" if node.name in self.refused else self._manner(one)
+        for order, factor in orders_tried(base, copy, manner, by_channel):
+            found = self._found(base, copy, two, order, factor, manner)
+            if found is not None:
+                held = _Held(given.order[order] if by_channel else order, factor, *found)
+                return self._in_stream(node, given, held, by_channel)
+        return None
+
+    def _in_stream(self, node: Node, given: _Held, held: _Held, by_channel: bool) -> _Held:
+        """The same, in the stream that it begins or goes on; that of what was read may end here."""
+        stream = given.stream.first if given.stream is not None else None
+        if stream is not None and (held.is_plain or not by_channel):
+            stream.undone.append(node.name)
+        if held.is_plain:
+            return held
+        if stream is None or not by_channel:
+            stream = _Stream()
+            self.streams.append(stream)
+        if (
+            not by_channel
+            or given.is_plain
+            or (np.abs(held.factor - given.factor) > _SAME * np.abs(given.factor)).any()
+        ):
+            stream.made[node.name] = held
+        return replace(held, stream=stream)
+
+    def _manner(self, unit: UnitArrays) -> str:
+        """What passes through all that reads a unit: 'any' factor and offset, 'positive' factors, an 'order' alone."""
+        readers = {node.op for node in self.graph.readers()[(unit.unit.norm or unit.unit.conv).name]}
+        if readers <= set(_LINEAR):
+            return "any"
+        return "positive" if readers <= {*_LINEAR, *_POSITIVE} else "order"
+
+    def _found(
+        self, base: UnitArrays, copy: UnitArrays, two: UnitArrays, order: Array, factor: Array, manner: str
+    ) -> tuple[Array, Array] | None:
+        """What is added to each channel, and how far its factor may be off; None where the arrays are others.
+
+        Rounding that moves the weights r of a channel by e moves its factor by less than sum abs(e r) / sum r^2.
+        """
+        weights, bias = (_taken(base.tensors[slot], order, factor) for slot in ("w", "b"))
+        rows = np.abs(weights.value).reshape(len(order), -1)
+        square = (rows**2).sum(axis=1)
+        for wide in self._rounded(copy.tensors["w"], weights, two, "w"):
+            moved = (rows * wide.slack.reshape(rows.shape)).sum(axis=1) / np.where(square > 0, square, 1.0)
+            loose = np.where(factor == 1, 0.0, moved)
+            if _agree(copy.tensors["w"], wide, loose):
+                ways = self._rounded(copy.tensors["b"], bias, two, "b")
+                if any(_agree(copy.tensors["b"], way, loose) for way in ways):
+                    return np.zeros(len(order)), loose
+                return (copy["b"] - bias.value, loose) if manner == "any" else None
+        return None
+
+    def _rounded(self, copy: Expected, made: Expected, unit: UnitArrays, slot: str) -> Iterator[Expected]:
+        """What an array of the copy should be, with what each format leaves that it may have been rounded to."""
+        wide = Expected(made.value, made.slack + copy.slack)
+        yield wide
+        if not unit.foldable:
+            stored = self.steps.get(unit.names.get(slot, ""))
+            yield from (way.widen(wide) for way in roundings(copy.value, stored))
+
+    def _through(self, node: Node, given: list[_Held]) -> _Held:
+        """How the copy holds what a node without arrays makes; `_UnfitError` where nothing like that passes."""
+        count = self.sizes[node.name][0]
+        if all(held.is_plain for held in given):
+            return _Held.plain(count)
+        first, *others = given
+        match node.op:
+            case "add" if all(_is_held_alike(first, other) for other in others):
+                joined = _joined(given)
+                offset = np.sum([held.offset for held in given], axis=0)
+                return replace(first, offset=offset, stream=joined)
+            case "scale" if _is_pure(others[0]) and not first.offset.any() and _is_ordered_alike(first, others[0]):
+                return replace(first, stream=_joined(given))
+            case "flatten" if len(first.order) == count:
+                return first
+            case "avg_pool2d" if not first.offset.any() or not np.any(node.attrs["pad"]):
+                return first
+            case op if op in RESIZES:
+                return first
+            case op if op in _POSITIVE and not node.params and (first.factor > 0).all() and not first.offset.any():
+                return first
+            case op if op in (*ACTIVATIONS, *GATES) and not node.params and _is_pure(first):
+                return first
+        raise _UnfitError(*given)
+
+
+def _agree(copy: Expected, made: Expected, loose: Array) -> bool:
+    """Whether an array is what it should be, where the factors of its channels may be off a little."""
+    more = np.abs(made.value) * loose.reshape(-1, *(1,) * (made.value.ndim - 1))
+    return bool((np.abs(copy.value - made.value) <= made.slack + more).all())
+
+
+def _is_pure(held: _Held) -> bool:
+    """Whether nothing but the order is another one."""
+    return not held.scaled and not held.offset.any()
+
+
+def _is_ordered_alike(one: _Held, other: _Held) -> bool:
+    return np.array_equal(one.order, other.order)
+
+
+def _is_held_alike(one: _Held, other: _Held) -> bool:
+    return _is_ordered_alike(one, other) and np.allclose(one.factor, other.factor, rtol=_SAME, atol=0)
+
+
+def _joined(given: Collection[_Held]) -> _Stream | None:
+    """One stream of all that are read."""
+    streams = list(dict.fromkeys(held.stream.first for held in given if held.stream is not None))
+    for stream in streams[1:]:
+        streams[0].made |= stream.made
+        streams[0].undone += stream.undone
+        stream.joined = streams[0]
+    return streams[0] if streams else None
+
+
+def _undone(node: Node, unit: UnitArrays, given: _Held) -> UnitArrays | None:
+    """The right arrays of a convolution that reads a tensor as the copy holds it; None where no arrays would do."""
+    w, b = unit.tensors["w"], unit.tensors["b"]
+    if given.is_plain:
+        return unit
+    if given.offset.any() and np.any(node.attrs.get("pad", 0)):
+        return None  # beside the offset lie zeros
+    if node.op == "depthwise_conv2d":
+        w, b = _taken(w, given.order, np.ones(len(given.order))), _taken(b, given.order, np.ones(len(given.order)))
+        along = given.factor.reshape(-1, 1, 1)
+        more = w.value.sum(axis=(1, 2)) / given.factor * given.offset
+    else:
+        w = w.map(lambda y: np.take(y, given.order, axis=1))
+        along = given.factor.reshape(1, -1, *(1,) * (w.value.ndim - 2))
+        more = (w.value / along).reshape(len(w.value), len(given.order), -1).sum(axis=2) @ given.offset
+    value = w.value / along
+    loose = _ROUNDED + given.loose.reshape(along.shape)
+    terms = np.abs(value).reshape(len(value), -1).sum(axis=1) * np.abs(given.offset).max()
+    made = {
+        "w": Expected(value, w.slack / np.abs(along) + loose * np.abs(value)),
+        "b": Expected(b.value - more, b.slack + (value[0].size * _ROUNDED + given.loose.max()) * terms),
+    }
+    return UnitArrays(unit.unit, made)
+
+
+def _taken(array: Expected, order: Array, factor: Array) -> Expected:
+    """Channels in an order, each multiplied."""
+    along = factor.reshape(-1, *(1,) * (array.value.ndim - 1))
+    value = array.value[order] * along
+    return Expected(value, array.slack[order] * np.abs(along) + np.where(along != 1, _ROUNDED, 0.0) * np.abs(value))
+
+
+def _described(stream: _Stream) -> Rearrangement:
+    """What a stream is, by what its units make."""
+    held = list(stream.made.values())
+    order = held[0].order
+    form, facts = rule_of(order) if held[0].ordered else ("", {})
+    sizes = np.abs(np.concatenate([each.factor for each in held if each.scaled] or [np.ones(1)]))
+    return Rearrangement(
+        made=tuple(stream.made),
+        undone=tuple(stream.undone),
+        form=form,
+        facts=facts,
+        factors=(float(sizes.min()), float(sizes.max())),
+        negated=max(int((each.factor < 0).sum()) for each in held),
+        moved=max(int((each.offset != 0).sum()) for each in held),
+        channels=len(order),
+    )

@@ -1,0 +1,173 @@
+"""Copies that compute the same by other numbers: each is told with what takes it back, and a part of one is a fault."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from exporting import checkpoint, exported, network
+
+from refnet.report.arrays import rearrangement_words
+from refnet.report.verification import sentence, verification_document
+from refnet.verification.verify import verify
+
+
+def along(w, factor, axis):
+    return w * factor.reshape([-1 if each == axis else 1 for each in range(w.ndim)])
+
+
+def factors(count, *, signs=False):
+    random = np.random.default_rng(count)
+    made = np.exp(random.uniform(-1.5, 1.5, count)).astype(np.float32)
+    return made * np.where(random.random(count) < 0.5, -1, 1) if signs else made
+
+
+def ordered(p, order, made, undone, between=()):
+    """Channels in another order from some layers on, as far as those that read them."""
+    for name in p:
+        node, _, slot = name.rpartition(".")
+        if node.removesuffix(".bn") in (*made, *between):
+            p[name] = p[name][order]
+        elif node in undone and slot == "w":
+            p[name] = p[name][:, order]
+
+
+def block_ordered(p, name, order):
+    count = len(p[f"{name}.expand.w"])
+    order, se = order(count), f"{name}.se.expand"
+    squeezed = (f"{name}.se.reduce",) if f"{se}.w" in p else ()
+    ordered(p, order, (f"{name}.expand", se), (f"{name}.project", *squeezed), (f"{name}.depthwise",))
+
+
+def scaled(p, one, other, *, signs=False):
+    """Channels scaled behind one layer, and scaled back by the next."""
+    factor = factors(len(p[f"{one}.w"]), signs=signs)
+    for name in [f"{one}.bn.gamma", f"{one}.bn.beta"] if f"{one}.bn.gamma" in p else [f"{one}.w", f"{one}.b"]:
+        p[name] = along(p[name], factor, 0)
+    w = p[f"{other}.w"]
+    p[f"{other}.w"] = along(w, 1 / factor, 0 if w.ndim == 3 else 1)
+
+
+def moved(p):
+    p["block1.project.b"] += 0.5
+    p["block2.expand.b"] -= 0.5 * p["block2.expand.w"].sum(axis=1)
+
+
+def taken_back(p):
+    factor = factors(len(p["block3.expand.w"]), signs=True)
+    p["block3.expand.w"] = along(p["block3.expand.w"], factor, 0)
+    p["block3.expand.bn.mean"] *= factor
+    p["block3.expand.bn.gamma"] /= factor
+
+
+def halves(p):
+    """A trunk of two blocks, both of which feed it."""
+    order = np.roll(np.arange(8), 4)
+    ordered(p, order, ("block2.project", "block3.project"), ("block3.expand", "block4.expand"))
+
+
+def both(p):
+    block_ordered(p, "block3", lambda count: np.arange(count)[::-1])
+    scaled(p, "block3.expand", "block3.depthwise")
+
+
+def reversed_block(name):
+    return partial(block_ordered, name=name, order=lambda count: np.arange(count)[::-1])
+
+
+SAME = {
+    "a block's channels": ("v2", False, reversed_block("block3"), "of block3.expand the channels are in reverse order"),
+    "folded": ("v2", True, reversed_block("block3"), ", which block3.project takes back"),
+    "past a gate": ("v3-small", True, reversed_block("block4"), "of block4.expand, block4.se.expand the channels"),
+    "past a sum": ("v2", False, halves, "of block2.project, block3.project the halves of the channels are exchanged"),
+    "equalised": ("mnasnet", True, partial(scaled, one="block3.expand", other="block3.depthwise"), "scaled, by 0.2"),
+    "equalised, not folded": (
+        "mnasnet",
+        False,
+        partial(scaled, one="block3.depthwise", other="block3.project"),
+        "of block3.depthwise channels are scaled, by 0.2268 to 4.401, which block3.project takes back",
+    ),
+    "ordered and equalised": ("mnasnet", True, both, "in reverse order and channels are scaled"),
+    "signs of a linear pair": (
+        "v2",
+        False,
+        partial(scaled, one="block1.project", other="block2.expand", signs=True),
+        "channels have the opposite sign, which block2.expand takes back",
+    ),
+    "a bias that moved on": ("v2", True, moved, "of block1.project 8 of 8 channels have something added"),
+    "in the norm": ("v2", False, taken_back, "the weights of block3.expand are scaled, which its own batch norm"),
+}
+
+
+def copied(family, edit, *, fold=False, store=np.float32):
+    graph, params = network(family)
+    copy = exported(graph, params) if fold else checkpoint(graph, params)
+    held = {name: array.copy() for name, array in copy.params.items()}
+    edit(held)
+    held = {
+        name: np.ascontiguousarray(array, np.float32).astype(store).astype(np.float32) for name, array in held.items()
+    }
+    return checkpoint(graph, params, "one"), checkpoint(copy.graph, held, "other")
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_layers_take_back_is_the_same_network_and_is_told(name):
+    family, fold, edit, words = SAME[name]
+    found = verify(*copied(family, edit, fold=fold))
+    assert found.holds
+    assert "rearranged" in found.needs
+    (one,) = found.rearranged.found
+    assert words in rearrangement_words(one)
+    assert rearrangement_words(one) in sentence(found)
+    assert verification_document(found)["rearranged"][0]["made"] == one.made
+    assert found.behaviour.counts["rounding"] > 20
+
+
+def test_a_policy_may_refuse_it():
+    found = verify(*copied("v2", reversed_block("block3")), allow=("folded",))
+    assert not found.holds
+    assert found.unmeant == ("rearranged",)
+    assert "of block3.expand the channels are in reverse order" in sentence(found)
+
+
+def test_factors_are_told_within_float16():
+    edit = partial(scaled, one="block3.expand", other="block3.depthwise")
+    found = verify(*copied("mnasnet", edit, fold=True, store=np.float16), allow=("folded", "float16", "rearranged"))
+    assert found.holds
+    assert found.rearranged.found[0].made == ("block3.expand",)
+
+
+NOT_BACK = {
+    "inputs alone": (
+        "v2",
+        lambda p: ordered(p, np.arange(48)[::-1], (), ("block3.project",)),
+        "block3.project.w is permuted",
+    ),
+    "past relu6": ("v1", partial(scaled, one="block3.depthwise", other="block3.project"), "block3.depthwise"),
+    "signs past relu": (
+        "mnasnet",
+        partial(scaled, one="block3.expand", other="block3.depthwise", signs=True),
+        "block3.expand",
+    ),
+    "classes": ("v2", lambda p: ordered(p, np.arange(10)[::-1], ("head.logits",), ()), "head.logits.w is permuted"),
+    "colours": ("v2", lambda p: ordered(p, np.arange(3)[::-1], (), ("stem.conv",)), "stem.conv.w is permuted"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_BACK)
+def test_what_nothing_takes_back_is_a_fault(name):
+    family, edit, words = NOT_BACK[name]
+    found = verify(*copied(family, edit))
+    assert found.rearranged is None
+    assert words in sentence(found)
+
+
+def test_a_fault_elsewhere_stays_one():
+    def edit(p):
+        block_ordered(p, "block3", lambda count: np.roll(np.arange(count), 1))
+        p["block9.depthwise.w"] = p["block9.depthwise.w"][:, ::-1]
+
+    found = verify(*copied("v2", edit))
+    assert [value.name for value in found.faults] == ["block9.depthwise.w"]
+    assert [each.made for each in found.rearranged.found] == [("block3.expand",)]
