@@ -204,9 +204,7 @@ class Graph:
     def unscaled(self, x: Any) -> Any:
         """What the network must be given for its own rescaling, if it has one, to make x of it."""
         slope, offset = self.rescaling or (1.0, 0.0)
-        if not slope:  # then nothing that it is given matters
-            return x
-        return (x - offset) * float(f"{1 / slope:.6g}")  # 127.5: a slope of float32 tells no more digits
+        return (x - offset) * float(f"{1 / slope:.6g}") if slope else x  # 127.5: float32 tells no more digits
 
     def units(self, keep: Collection[str] = ()) -> list[Unit]:
         """Every node once: convolutions with what follows them, all others by themselves.
@@ -232,6 +230,11 @@ class Graph:
             found.append(Unit(node, norm, act))
             inside |= {each.name for each in found[-1].nodes}
         return found
+
+    def fused(self, keep: Collection[str] = ()) -> tuple[str, ...]:
+        """The tensors that a runtime keeps which fuses every unit, in order; `keep` as in `units`."""
+        ends = {unit.output for unit in self.units(keep)}
+        return tuple(name for name in self.by_name if name in ends)
 
     def _followed_by(self, node: Node, kinds: tuple[str, ...], wanted: Collection[str]) -> Node | None:
         """The only reader of a node, if it is of these kinds."""
@@ -272,10 +275,8 @@ class Graph:
     def inserted(self, new: Node, *, after: str) -> Graph:
         """A node put behind another, or behind the input; whoever read that one reads the new one."""
         place = 0 if after == SOURCE else 1 + next(i for i, node in enumerate(self.nodes) if node.name == after)
-        moved = {after: new.name}
-        behind = [replace(n, inputs=tuple(moved.get(x, x) for x in n.inputs)) for n in self.nodes[place:]]
-        returns = tuple(moved.get(name, name) for name in self.returns)
-        return Graph(self.recipe, (*self.nodes[:place], new, *behind), returns)
+        later = Graph(self.recipe, self.nodes[place:], self.returns).renamed({after: new.name})
+        return Graph(self.recipe, (*self.nodes[:place], new, *later.nodes), later.returns)
 
     def leading_to(self, *ends: str, starts: Collection[str] = (SOURCE,)) -> Graph:
         """The nodes between some tensors and later ones, as a graph of its own that returns the later ones.

@@ -6,7 +6,8 @@ activation no channel is like the one that it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.regions import copies, lines_off
 from refnet.bugs.segments import Segment
@@ -25,6 +27,12 @@ Array = npt.NDArray[Any]
 
 _GROUPS = (2, 3, 4, 8, 16, 32)  # that channels are dealt out to, interleaved from, or turned in
 _LAYERS = 4  # of a segment: a longer run holds too many to try all
+_SIMPLE: Mapping[str, Callable[[Array], Array]] = {
+    "reversed": lambda channels: channels[::-1],
+    "next": lambda channels: np.roll(channels, 1),
+    "previous": lambda channels: np.roll(channels, -1),
+}  # in which one vector alone may be
+_SAME = 1e-2  # of what channels are moved by on average: how near that must be to what another order moves them by
 
 
 def channel_rule(segment: Segment) -> Iterator[Change]:
@@ -52,6 +60,22 @@ def channel_rule(segment: Segment) -> Iterator[Change]:
                 yield Change(part[0].name, words, {"arrays": kinds, "by_rule": rule}, params=params)
 
 
+def bn_order(segment: Segment) -> Iterator[Change]:
+    """one vector of a layer in another order of channels than the rest.
+
+    In reverse, or each channel's number in the next one's place, or the one's before it.
+    """
+    for unit in segment.units:
+        place = unit.norm or unit.unit.conv
+        moved = _channels_moved(segment, place)
+        for slot, form in itertools.product(("b", "gamma", "beta", "mean", "var"), _SIMPLE):
+            if slot not in unit or not np.ptp(unit[slot]) or (slot == "b" and unit.norm is not None):
+                continue
+            vector = _SIMPLE[form](unit[slot])
+            if moved is None or _moves(unit, slot, vector, *moved):
+                yield Change(place.name, f"{slot} {form}", {}, params={unit.names[slot]: vector})
+
+
 def lanes_repeated(segment: Segment) -> Iterator[Change]:
     """channels of a convolution's sums that are copies of those beside them.
 
@@ -75,6 +99,33 @@ def lanes_repeated(segment: Segment) -> Iterator[Change]:
         yield Change(conv.name, form, facts, nodes={conv.name: (bare, chosen)}, params=params, fed=True)
 
 
+def _channels_moved(segment: Segment, place: Node) -> tuple[Array, Array] | None:
+    """By channel, the mean of what a node makes at the end of a segment and of the error; None where neither is plain.
+
+    What is added to a node's result moves it no further.
+    """
+    target, nodes = segment.candidate, segment.graph.nodes
+    rest = [node.op for node in nodes[[node.name for node in nodes].index(place.name) + 1 :]]
+    if target is None or target.ndim != 4 or rest not in ([], ["add"]) or target.shape != segment.result.shape:
+        return None
+    y = segment.result if not rest else dict(segment.values({place.name}))[place.name]
+    return y.mean(axis=(0, 2, 3)), (target - segment.result).mean(axis=(0, 2, 3))
+
+
+def _moves(unit: UnitArrays, slot: str, vector: Array, mean: Array, moved: Array) -> bool:
+    """Whether another vector moves the mean of each channel as the port's is moved."""
+    if slot in ("b", "beta"):
+        wanted = vector - unit[slot]
+    elif slot == "mean":
+        wanted = (unit["mean"] - vector) * unit.factor
+    else:
+        with np.errstate(all="ignore"):
+            own, other = unit[slot], vector
+            share = other / own if slot == "gamma" else np.sqrt((own + unit.eps) / (other + unit.eps))
+            wanted = (share - 1) * (mean - unit["beta"])
+    return bool(np.linalg.norm(wanted - moved) < _SAME * np.linalg.norm(moved))
+
+
 def _parts(nodes: list[Node]) -> Iterator[tuple[Node, ...]]:
     """Each node alone, then all of a layer."""
     known = [node for node in nodes if node.op in (*CONVOLUTIONS, "batch_norm")]
@@ -96,7 +147,7 @@ def ruled_orders(count: int) -> Iterator[Array]:
     """The orders of so many channels, each once; not the one that they have."""
     plain = np.arange(count)
     as_text = _as_text(count)
-    orders = [plain[::-1], as_text, np.argsort(as_text), np.roll(plain, 1), np.roll(plain, -1)]
+    orders = [*(simple(plain) for simple in _SIMPLE.values()), as_text, np.argsort(as_text)]
     for groups in (each for each in _GROUPS if count % each == 0 and count > each):
         orders += [plain.reshape(groups, -1).T.ravel(), plain.reshape(-1, groups).T.ravel()]
         orders += [plain.reshape(-1, groups)[:, ::-1].ravel(), plain.reshape(-1, groups)[::-1].ravel()]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.changes import Change, stood_for
 from refnet.bugs.fitted import Formula, evaluated, formula_nodes, formulas_of, pieces_of, pieces_value
-from refnet.bugs.segments import Segment, limit
-from refnet.graph import Graph, Node
+from refnet.bugs.segments import Segment, limit_of
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings import fast
 from refnet.readings.precision import Precision
@@ -42,9 +40,9 @@ def act_curve(segment: Segment) -> Iterator[Change]:
     ((_, x),) = segment.values({node.inputs[0]})
     if x.shape != t.shape or segment.result.shape != t.shape:
         return
-    t = t.astype(np.float64)
+    precision, t = Precision.of(str(t.dtype)), t.astype(np.float64)
     before = float(np.linalg.norm(t - segment.result))
-    slack = _moved(segment, node, t) if before else x
+    slack = limit_of(segment, node.inputs[0], precision) if before else x
     told: set[str] = set()
     seen: list[Array] = []  # what those that fit make: the same in other words is said once
     flat = np.unique(t).size <= _LEVELS  # then many formulas are alike, and other tensors tell which it is
@@ -72,16 +70,6 @@ def curved(segment: Segment, curve: Curve, op: str) -> dict[str, Change]:
         node.name: Change(node.name, form, {"curve": curve}, nodes={node.name: formula_nodes(node, formula)})
         for node in segment.nodes(op)
     }
-
-
-def _moved(segment: Segment, node: Node, t: Array) -> Array:
-    """How far rounding may have moved what an activation is given."""
-    before = segment.graph.nodes[:-1]
-    if not before:
-        return np.zeros(t.shape)
-    own = replace(segment, graph=Graph(segment.graph.recipe, before), candidate=None, view=None)
-    precision = segment.precision or Precision.of(str(segment.candidate.dtype))  # type: ignore[union-attr]
-    return np.asarray(limit(own, precision).expected) if own.end == node.inputs[0] else np.zeros(t.shape)
 
 
 def _pieces(x: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -65,57 +64,6 @@ def bn_twice(segment: Segment) -> Iterator[Change]:
             params = {f"{between}.{slot}": segment.param(norm, slot) for slot in norm.params}
             nodes = {act.name: (first, again, replace(act, inputs=(between,)))}
             yield Change(act.name, "behind", nodes=nodes, params=params)
-
-
-_ORDERS: Mapping[str, Callable[[Array], Array]] = {
-    "reversed": lambda vector: vector[::-1],
-    "next": lambda vector: np.roll(vector, 1),
-    "previous": lambda vector: np.roll(vector, -1),
-}
-_SAME = 1e-2  # of what channels are moved by on average: how near that must be to what another order moves them by
-
-
-def bn_order(segment: Segment) -> Iterator[Change]:
-    """one vector of a layer in another order of channels than the rest.
-
-    In reverse, or each channel's number in the next one's place, or the one's before it.
-    """
-    for unit in segment.units:
-        place = unit.norm or unit.unit.conv
-        moved = _channels_moved(segment, place)
-        for slot, form in itertools.product(("b", "gamma", "beta", "mean", "var"), _ORDERS):
-            if slot not in unit or not np.ptp(unit[slot]) or (slot == "b" and unit.norm is not None):
-                continue
-            vector = _ORDERS[form](unit[slot])
-            if moved is None or _moves(unit, slot, vector, *moved):
-                yield Change(place.name, f"{slot} {form}", {}, params={unit.names[slot]: vector})
-
-
-def _channels_moved(segment: Segment, place: Node) -> tuple[Array, Array] | None:
-    """By channel, the mean of what a node makes at the end of a segment and of the error; None where neither is plain.
-
-    What is added to a node's result moves it no further.
-    """
-    target, nodes = segment.candidate, segment.graph.nodes
-    rest = [node.op for node in nodes[[node.name for node in nodes].index(place.name) + 1 :]]
-    if target is None or target.ndim != 4 or rest not in ([], ["add"]) or target.shape != segment.result.shape:
-        return None
-    y = segment.result if not rest else dict(segment.values({place.name}))[place.name]
-    return y.mean(axis=(0, 2, 3)), (target - segment.result).mean(axis=(0, 2, 3))
-
-
-def _moves(unit: UnitArrays, slot: str, vector: Array, mean: Array, moved: Array) -> bool:
-    """Whether another vector moves the mean of each channel as the port's is moved."""
-    if slot in ("b", "beta"):
-        wanted = vector - unit[slot]
-    elif slot == "mean":
-        wanted = (unit["mean"] - vector) * unit.factor
-    else:
-        with np.errstate(all="ignore"):
-            own, other = unit[slot], vector
-            share = other / own if slot == "gamma" else np.sqrt((own + unit.eps) / (other + unit.eps))
-            wanted = (share - 1) * (mean - unit["beta"])
-    return bool(np.linalg.norm(wanted - moved) < _SAME * np.linalg.norm(moved))
 
 
 def bn_variance_stored(unit: UnitArrays) -> Iterator[Change]:

@@ -223,8 +223,8 @@ def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtyp
     return Bound.given(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
 
 
-def limit_of(segment: Segment, name: str) -> Array:
-    """How far rounding may have moved a tensor inside a segment: nowhere where the port has it.
+def limit_of(segment: Segment, name: str, precision: Precision | None = None) -> Array:
+    """How far rounding, in float32 by default, may have moved a tensor inside a segment: nowhere where it is given.
 
     Nor is it asked for behind many nodes, where a bound would say nothing.
     """
@@ -232,8 +232,7 @@ def limit_of(segment: Segment, name: str) -> Array:
     if not 0 < len(nodes) <= _MANY:
         return np.broadcast_to(0.0, (segment.batch, *segment.sizes[name]))
     own = replace(segment, graph=Graph(segment.graph.recipe, nodes), candidate=None, view=None)
-    precision = segment.precision or Precision.of("float32")
-    return np.asarray(limit(own, precision).expected)
+    return np.asarray(limit(own, precision or Precision.of("float32")).expected)
 
 
 def ported(segment: Segment) -> Array:

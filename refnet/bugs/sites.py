@@ -60,12 +60,10 @@ def styles(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 
 def _styles(parts: Parts) -> dict[str, tuple[str, ...]]:
-    fused = {unit.output for unit in parts.graph.units()}
     between = {block.entry for block in parts.blocks} | {node.name for node in parts.head} | {*parts.graph.outputs}
     between |= {block.end for block in parts.blocks}
-    names = tuple(node.name for node in parts.graph.nodes)
-    ends = {"all": {*names}, "fused": fused, "blocks": between}
-    return {style: tuple(name for name in names if name in kept) for style, kept in ends.items()}
+    names = tuple(parts.graph.by_name)
+    return {"all": names, "fused": parts.graph.fused(), "blocks": tuple(name for name in names if name in between)}
 
 
 def sites(

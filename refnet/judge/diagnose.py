@@ -163,9 +163,10 @@ class Diagnosis:
     ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
         # That numbers lie on one side of what they are made of is no chance, and much fits such an error by chance.
-        found = list(self._fitting(ways.singles([BUGS["store-rounding"]])))
+        rounding = BUGS["store-rounding"]
+        found = list(self._fitting(ways.singles([rounding])))
         found = found or list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared])))
-        yield found or self._fitting(ways.singles(SHOWN))
+        yield found or self._fitting(ways.singles(bug for bug in SHOWN if bug is not rounding))
         loose = list(ways.singles(LOOSE))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]

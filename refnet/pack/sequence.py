@@ -6,7 +6,7 @@ dump is in the order of execution all the same, and the channels of a network, o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
 from refnet.ops import ACTIVATIONS, GATES, OPS
@@ -51,26 +51,21 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
 
     Nodes of integers are what a runtime runs, with all that is fused: of those there is every node alone.
     """
-    every = [node.name for node in graph.nodes]
+    every = tuple(graph.by_name)
     ends = ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d"))
     gated = [node.inputs[0] for node in graph.nodes if node.op in GATES]
     floats = all(node.op in OPS for node in graph.nodes)
-    parts = (_fused(graph, gated), _fused(graph), *(_of_ops(graph, also) for also in ends)) if floats else ()
+    # A runtime may fuse nothing behind the layers of a gate.
+    parts = (graph.fused(gated), graph.fused(), *(_of_ops(graph, also) for also in ends)) if floats else ()
     for nodes in (every, *parts):
-        flat = [name for name in nodes if graph[name].op != "flatten"]
-        bare = [name for name in flat if graph[name].op != "softmax"]
-        for some in dict.fromkeys((tuple(nodes), tuple(flat), tuple(bare))):
+        flat = tuple(name for name in nodes if graph[name].op != "flatten")
+        bare = tuple(name for name in flat if graph[name].op != "softmax")
+        for some in dict.fromkeys((nodes, flat, bare)):
             yield [*some]
             yield [SOURCE, *some]
 
 
-def _fused(graph: Graph, keep: Collection[str] = ()) -> list[str]:
-    """The nodes at the ends of units; `keep` are those behind which a runtime fuses nothing."""
-    ends = {unit.output for unit in graph.units(keep)}
-    return [node.name for node in graph.nodes if node.name in ends]
-
-
-def _of_ops(graph: Graph, also: Sequence[str]) -> list[str]:
+def _of_ops(graph: Graph, also: Sequence[str]) -> tuple[str, ...]:
     """The nodes that are activations, those of some other operations, and the last one."""
     kept = (*ACTIVATIONS, *also)
-    return [node.name for node in graph.nodes if node.op in kept or node.name == graph.output]
+    return tuple(node.name for node in graph.nodes if node.op in kept or node.name == graph.output)
