@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change, stood_for
-from refnet.bugs.fitted import Formula, evaluated, formula_nodes, formulas_of, pieces_of, pieces_value
+from refnet.bugs.fitted import Formula, evaluated, formula_nodes, formulas_of, pieces_of, pieces_value, two_factors
 from refnet.bugs.segments import Segment, limit_of
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings import fast
@@ -26,7 +26,7 @@ Curve = tuple[str | float, ...]
 _FEW = 8  # points that a number is solved for from
 _STEEP, _ROUNDINGS = 2.0, 12  # the largest slope of a curve, and how many roundings one takes
 _LEVELS = 3  # values of a tensor that is cut off at both ends throughout
-_INNER = 0.02  # how far from its ends a gate is looked at
+_INNER = 0.02  # how far from its ends a gate is looked at: nearer, rounding moves its logit fifty times as far and more
 
 
 def act_curve(segment: Segment) -> Iterator[Change]:
@@ -177,11 +177,13 @@ def _line(x: Array, y: Array) -> Iterator[tuple[float, float]]:
     """Slope and offset by least squares, in two to five figures."""
     if x.size < _FEW or not np.ptp(x):
         return
-    slope, offset = np.polyfit(x, y, 1)
+    if (solved := two_factors(x, np.ones_like(x), y)) is None:
+        return
+    (slope, steeper), (offset, higher), _ = solved
     for figures in (2, 3, 4, 5):
-        yield _said(float(slope), figures), 0.0 if abs(offset) < 1e-4 else _said(float(offset), figures)
-    if abs(6 * slope - 1) < 1e-3:
-        yield 1 / 6, _said(float(offset), 3)
+        yield _said(slope, figures), 0.0 if abs(offset) <= higher else _said(offset, figures)
+    if abs(slope - 1 / 6) <= steeper:
+        yield 1 / 6, _said(offset, 3)
 
 
 def _said(number: float, figures: int) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Node
+from refnet.readings.precision import FLOATS
 
 __all__ = [
     "Formula",
@@ -46,12 +47,15 @@ _BESIDE: Mapping[str, Callable[[Array], Array] | None] = {"": None, "1": np.ones
 _SHIFTS = (3.0, 0.0, -3.0, 6.0, 1.0, 0.5)
 _ENDS = ((0.0, 6.0), (0.0, _INF), (-_INF, 6.0), (-_INF, _INF), (0.0, 1.0), (0.0, 3.0), (-3.0, 3.0), (6.0, _INF))
 _POINTS, _FEW = 4096, 8  # points that a function is fitted to, and the least of a piece
-_CLOSE = 1e-3  # of the tensor's rms: what a formula whose numbers are solved for may leave
+_U = FLOATS["float32"].u
+_CLOSE = 2 * FLOATS["float16"].u  # of the tensor's rms: what a formula may leave where float16 stores x and its value
 _FITTING = 3  # formulas that are told
-_SURE, _FINEST = 8.0, 1e-6  # standard errors of a number; and what float32 leaves of it
+_SURE = 8.0  # standard errors of a number: it lies beyond them by chance never
+_FINEST = 16 * _U  # what float32 leaves of a number, and of a point and its value: a function rounds a dozen times
+_TINY = 2 * _U  # what it leaves besides, of terms of one that are taken away again
+_FLAT = 1e-9  # the square of a sine below which normal equations in float64 keep no more digits than float32 has
 _BITS = 16  # of a fraction of a power of two
 _PIECES, _DEGREE = 6, 2
-_SMOOTH, _TINY = 1e-6, 1e-7  # of a point and its value, and besides: what a piece may leave
 
 
 class Formula(NamedTuple):
@@ -140,7 +144,7 @@ def two_factors(one: Array, other: Array, t: Array) -> tuple[tuple[float, float]
     """Two factors by least squares, each with how far it may be off, and the norm that they leave; None for no two."""
     a, b, c = float(one @ one), float(one @ other), float(other @ other)
     area = a * c - b * b
-    if not area > 1e-9 * a * c:
+    if not area > _FLAT * a * c:
         return None
     p, q = float(one @ t), float(other @ t)
     slope, offset = (c * p - b * q) / area, (a * q - b * p) / area
@@ -186,7 +190,7 @@ def pieces_of(x: Array, t: Array) -> tuple[float, ...] | None:
     x, t = x[order], t[order]
     if x.size < 2 * _FEW or not np.isfinite(t).all():
         return None
-    most, found, begin = _SMOOTH * (np.abs(x) + np.abs(t)) + _TINY, list[tuple[int, int, Array]](), 0
+    most, found, begin = _FINEST * (np.abs(x) + np.abs(t)) + _TINY, list[tuple[int, int, Array]](), 0
     while begin < x.size:
         end, coefficients = _longest(x, t, begin, most)
         if end - begin < _FEW and end < x.size:
@@ -233,7 +237,7 @@ def _flat(x: Array, found: Sequence[tuple[int, int, Array]]) -> tuple[float, ...
     for index, (begin, end, coefficients) in enumerate(found):
         size = float(np.abs(coefficients).max())
         reach = max(float(np.abs(x[begin:end]).max()), 1.0)
-        said = [sayable(float(c), _SMOOTH * size / reach**power)[0] for power, c in enumerate(coefficients)]
+        said = [sayable(float(c), _FINEST * size / reach**power)[0] for power, c in enumerate(coefficients)]
         between = (float(x[begin - 1]), float(x[begin])) if index else (-_INF, -_INF)
         numbers += [_round_between(*between), *said]
     return tuple(numbers)

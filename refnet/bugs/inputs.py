@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.changes import Change, Deferred
-from refnet.bugs.pixels import column, fed, pixels_of
+from refnet.bugs.pixels import WHOLE, bytes_of, column, fed, pixels_of
 from refnet.bugs.segments import Segment
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
@@ -217,7 +217,7 @@ def _without_colours(segment: Segment, grey: Callable[[Array], Array], own: Prep
 
 _COARSER: Mapping[str, Callable[[Array], Array]] = {
     "rounded": np.rint,
-    "truncated": lambda pixels: np.floor(pixels + 1e-3),
+    "truncated": lambda pixels: np.floor(pixels + WHOLE),
     "cut": lambda pixels: pixels.clip(0, 255),
 }
 
@@ -230,7 +230,7 @@ def input_quantised(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if SOURCE not in segment.given or own is None:
         return
-    if not _is_whole(pixels_of(segment, own)):
+    if bytes_of(segment.given[SOURCE], own) is None:
         for form, coarse in _COARSER.items():
             yield from fed(segment, form, partial(_coarsened, segment, coarse, own))
     x = segment.given[SOURCE]
@@ -241,12 +241,6 @@ def input_quantised(segment: Segment) -> Iterator[Change]:
 
 def _clipped(x: Array, low: float, high: float) -> Array:
     return x.astype(np.float64).clip(low, high)
-
-
-def _is_whole(pixels: Array) -> bool:
-    """Whether the values of a picture are whole numbers."""
-    pixels -= np.rint(pixels)
-    return bool(np.abs(pixels, out=pixels).max(initial=0.0) <= 1e-3)
 
 
 def _coarsened(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:

@@ -130,7 +130,7 @@ def _solved(segment: Segment, node: Node) -> Iterator[tuple[float, float]]:
     solved = two_factors(one, other, t)
     if solved is None or not all(math.isfinite(number) for number, _ in solved[:2]):
         return
-    rounded = tuple(0.0 if abs(y) < 1e-4 else float(f"{y:.3g}") for y, _ in solved[:2])
+    rounded = tuple(0.0 if abs(y) <= off else float(f"{y:.3g}") for y, off in solved[:2])
     exact = tuple(_weight(*each) for each in solved[:2])
     for first, second in dict.fromkeys((rounded, exact)):
         if (first, second) != (1.0, 1.0):

@@ -6,6 +6,7 @@ a hard swish before it is, an exponential of a softmax.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,14 +18,15 @@ from refnet.bugs.changes import Change
 from refnet.bugs.reach import stays_within
 from refnet.bugs.segments import Segment
 from refnet.graph import Graph, Node, interpret
+from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
+from refnet.readings.carried import LAMBDA
 from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
-_ON_THE_WAY = ("partial", "terms")  # sums that round as often as they have terms
 _ROUNDED = 1 + 1e-9  # in float64, by the order of a sum
-_NEAR = 1e-2  # of the largest number: so near it rounding may take a sum of a short format beyond it, or back
+_OTHERWISE = 3  # roundings of what is no sum of many terms: the product of a hard swish has most
 
 
 class Overflow(NamedTuple):
@@ -45,33 +47,45 @@ def sum_overflow(segment: Segment) -> Iterator[Change]:
 
 def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
     """Every node whose sums leave a format, before it divides them, and after."""
-    largest = FLOATS[store].largest
-    if stays_within(segment.graph, segment.params, segment.given, largest * (1 - _NEAR)):
+    largest, near = FLOATS[store].largest, _near(segment.graph, store)
+    if stays_within(segment.graph, segment.params, segment.given, largest * (1 - near)):
         return
     params = {name: np.asarray(segment.params[name], np.float64) for name in segment.graph.params()}
     values: dict[str, Array] = {name: np.asarray(y, np.float64) for name, y in segment.given.items()}
     for index, node in enumerate(segment.graph.nodes):
         y = _one(segment, node, values, params)
         every = [(form, sums, sums) for form, sums in _sums(node, values[node.inputs[0]], y)]
-        terms = node.params["w"][1] if node.op == "pointwise_conv2d" else 0
-        way = _partial(segment, node, values[node.inputs[0]], y, largest * (1 - _NEAR))
+        way = _partial(segment, node, values[node.inputs[0]], y, largest * (1 - near))
         for form, least, sums in [*every, *way]:
-            near = max(_NEAR, terms * FLOATS[store].u) if form in _ON_THE_WAY else _NEAR
             most = float(np.abs(sums).max(initial=0.0))
-            if most > largest * (1 - _NEAR):
+            if most > largest * (1 - near):
                 either = (sums, -sums) if form == "terms" else (sums,)  # in another order they have either sign
                 surely, here, *perhaps = (
                     _not_finite(segment, index, {**values, node.name: _beyond(y, each, limit)}, params, further)
                     for each, limit, further in (
                         (least, largest * (1 + near), np.inf),
                         (sums, largest, np.inf),
-                        *((each, largest * (1 - near), largest * (1 - _NEAR)) for each in either),
+                        *((each, largest * (1 - near), largest * (1 - near)) for each in either),
                     )
                 )
                 facts = {"store": store, "most": most, "largest": largest}
                 change = Change(node.name, form, facts, view=partial(_spoilt, here))
                 yield Overflow(change, surely, np.logical_or.reduce(perhaps))
         values[node.name] = y
+
+
+def _near(graph: Graph, store: str) -> float:
+    """How near the largest number rounding may take a sum beyond it, or back, as a part of it.
+
+    A sum of K terms is off by 6 sqrt(K) u, as in `readings.bounds`; the longest of the graph stands for all.
+    """
+    terms = [_OTHERWISE]
+    for node in graph.nodes:
+        if node.op in CONVOLUTIONS:
+            terms.append(math.prod(node.params["w"][1:]) + ("b" in node.params))
+        elif node.op == "avg_pool2d":
+            terms.append(math.prod(node.attrs["kernel"]))
+    return LAMBDA * math.sqrt(max(terms)) * FLOATS[store].u
 
 
 def _beyond(y: Array, sums: Array, largest: float) -> Array:

@@ -31,7 +31,9 @@ _FEW = 3  # channels that are named one by one
 _RUN = 0.75  # of a run of channels that must be off to be called one
 _NEARLY = 0.9  # of all channels, from which on a run is no run
 _CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
-_FORM = 1e-3  # of an error that no bound holds: what a form may leave of it
+# Of an error that no bound holds: what a form may leave of it. Tuned, on the table in tests/judge/test_long.py: the
+# smallest power of ten that no right form leaves more than.
+_FORM = 1e-3
 _FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
 _FRACTION = 8  # of the channels: such a part is looked at first
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most

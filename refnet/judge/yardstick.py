@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.narrow import first_channels
+from refnet.bugs.pixels import room
 from refnet.bugs.segments import Segment, limit, run
 from refnet.graph import SOURCE
 from refnet.judge.probabilities import lens
@@ -44,10 +45,9 @@ _FAR = 4.0
 # What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
 # that leaves out no mistake that shows.
 NEAR = 1e-2
-# Of an input's rms: farther lies a port's own from it where a library rounds pixels, or places of pixels, in its own
-# way, and nearer where only sums and products of pixels round; which part of them it moves by that, in runs that stand
-# for a port's.
-_COARSE, _MOVED = 1e-5, (1 / 64, 1 / 8, 2 / 3)
+# Where a library rounds pixels in its own way: which part of them lies a level away in runs that stand for a port's.
+_MOVED = (1 / 64, 1 / 8, 2 / 3)
+_ROUNDED = 4  # times the rounding of one input: what an input made of another may have of it, which is larger
 _QUICK = ("fast", "lanes", "pairwise")
 # Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
 # many at least; and how much wider its bound may be in all of it, where BLAS sums in another order.
@@ -185,11 +185,15 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
 
 
 def is_coarse(segment: Segment) -> bool:
-    """Whether a port's own input may lie a level of a pixel from the segment's, which no order of sums explains."""
+    """Whether a port's own input may lie farther from the segment's than sums and products of pixels round.
+
+    It does where a library rounds pixels, or places of pixels, in its own way, which no order of sums explains.
+    """
     far, x = segment.slack.get(SOURCE), segment.given.get(SOURCE)
     if far is None or x is None:
         return False
-    return bool(far.max(initial=0.0) > _COARSE * root_mean_square(x))
+    near = room(x, x, segment.whole.recipe.preprocessing).max(initial=0.0)
+    return bool(far.max(initial=0.0) > _ROUNDED * near)
 
 
 def _moved(segment: Segment) -> Iterator[Callable[[], Array]]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from refnet import build, probe, random_params
-from refnet.bugs import answers, precision
+from refnet.bugs import answers, channel_orders, norm_forms, overflow, pitch, precision, solved
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
-from refnet.graph import SOURCE, walk
+from refnet.bugs.segments import cut, run
+from refnet.graph import SOURCE, Graph, Node, Recipe, interpret, walk
+from refnet.judge.scorecard import FAMILIES, subject
 from refnet.readings import fast
-from refnet.readings.orders import factor, rounded, truncated
+from refnet.readings.orders import ORDERS, factor, rounded, truncated
+from refnet.readings.precision import FLOATS
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +126,163 @@ def test_a_factor_is_one_of_all_numbers_alike(spread, told):
     factors = 1 - 0.5 * (1 + spread * np.random.default_rng(0).choice((-1, 1), 10))
     found = list(BUGS["answer-scaled"].changes(replace(whole, candidate=whole.result * factors)))
     assert bool(found) == told
+
+
+# ------------------------------------------------------------------------------------------------- numbers of a layer
+
+
+@cache
+def honest(family):
+    return subject(FAMILIES[family], 1)
+
+
+def layers(family, ends=("norm",)):
+    """Segments of a convolution and its batch norm, with the activation behind it or without, by their units."""
+    one = honest(family)
+    for unit in [each for each in one.graph.units() if each.norm is not None][::2]:
+        for end in {unit.norm.name if each == "norm" else unit.output for each in ends}:
+            start = unit.conv.inputs[0]
+            yield cut(Parts(one.graph), one.net.params, end, {start: one.tensors[start]}, judged=False)
+
+
+def in_float16(y):
+    return y.astype(np.float16).astype(np.float32)
+
+
+def in_8_bits(y):
+    step = np.ptp(y) / 255
+    return (np.rint(y / step) * step).astype(np.float32)
+
+
+def left_by_orders(stored):
+    """Of what channels are moved by, how far that is from it which an order moves them by: of right ones, of wrong."""
+    right, wrong = [], []
+    for segment in (each for family in ("V3 Small", "V2") for each in layers(family)):
+        (unit,) = segment.units
+        for change in BUGS["bn-order"].changes(segment):
+            port = stored(run(segment.changed(change), np.float32, ORDERS["lanes"]))
+            mean, moved = channel_orders._channels_moved(replace(segment, candidate=port), unit.norm)
+            for other in BUGS["bn-order"].changes(segment):
+                ((name, vector),) = other.params.items()
+                away = channel_orders._away(unit, name.rpartition(".")[2], vector, mean, moved)
+                (right if other.form == change.form else wrong).append(away)
+    return np.array(right), np.array(wrong)
+
+
+def test_the_right_order_of_a_vector_moves_channels_as_the_port_does():
+    same, (right, wrong), (of_integers, _) = channel_orders._SAME, left_by_orders(in_float16), left_by_orders(in_8_bits)
+    assert len(right) > 200
+    assert right.max() < same < wrong.min() < 10 * same
+    assert (of_integers < same).mean() > 0.8 > (of_integers < same / 10).mean()
+
+
+def test_one_factor_of_variances_is_known_to_a_thousandth():
+    """What a port in float16 shows of it."""
+    off = []
+    for segment in (each for family in ("V3 Small", "V2") for each in layers(family, ("norm", "act"))):
+        (unit,) = segment.units
+        for times in (0.5, 1.0, 999.982):
+            change = norm_forms._with(unit, "", {"var": unit["var"] * times})
+            port = in_float16(run(segment.changed(change), np.float32, ORDERS["lanes"]))
+            if (found := norm_forms._factors(replace(segment, candidate=port), unit)) is not None:
+                off.append(abs(found[1] / times - 1))
+    assert len(off) > 100
+    assert np.mean(np.array(off) < norm_forms._ALIKE) >= 0.95 > np.mean(np.array(off) < norm_forms._ALIKE / 10)
+
+
+# ------------------------------------------------------------------------------------------------- the input, the stem
+
+
+def stems(families):
+    for family in families:
+        one = honest(family)
+        unit, given = one.graph.units()[0], {SOURCE: one.tensors[SOURCE]}
+        for end in (unit.conv.name, unit.output):
+            yield cut(Parts(one.graph), one.net.params, end, given, judged=False)
+
+
+def test_a_fit_of_the_colours_knows_its_numbers_from_integers_of_8_bits(monkeypatch):
+    rng, guessed, known, within = np.random.default_rng(0), solved._GUESSED, [], []
+    monkeypatch.setattr(solved, "_GUESSED", np.inf)
+    for segment in stems(("V3 Small", "V2", "V1")):
+        x = segment.given[SOURCE].astype(float)
+        for matrix in (np.diag(rng.uniform(0.5, 2, 3)), rng.normal(size=(3, 3)), np.diag(rng.uniform(0.5, 2, 3))):
+            map_ = solved.ColourMap(matrix, rng.normal(size=3) / 2)
+            port = in_8_bits(run(replace(segment, given={SOURCE: map_.of(x)}), np.float32, ORDERS["lanes"]))
+            found = solved._solve(replace(segment, candidate=port))
+            largest = max(float(np.abs(each).max()) for each in found.map)
+            known.append(max(float(each.max()) for each in found.off) / largest)
+            within.append(found.allows(map_))
+    assert all(within)
+    known = np.array(known)
+    assert (known < guessed).mean() >= 0.95 > (known < guessed / 2).mean()
+
+
+def left_by_lengths(monkeypatch):
+    """What is left of the error in the first rows by the length of rows that leaves least: where that is the port's."""
+    monkeypatch.setattr(pitch, "_NEAR", np.inf)
+    right, wrong = [], []
+
+    def left(segment, black):
+        x, t = segment.given[SOURCE], segment.candidate[0, :, : pitch._SEEN].astype(float)
+        (gap,) = pitch._solved(segment, black=black)
+        beginning = pitch._beginnings(segment, np.array([gap]), x.shape[3], black=black)
+        (y,) = pitch._made(segment, beginning)
+        return gap, np.linalg.norm(y - t) / np.linalg.norm(t - segment.result[0, :, : pitch._SEEN])
+
+    for segment in stems(("V1", "V2")):
+        for gap in (1, 5, -2):
+            for black in (True, False):
+                x = pitch._pitched(segment, 3 * gap, black=black)
+                port = in_8_bits(run(replace(segment, given={SOURCE: x}), np.float32))
+                found, share = left(replace(segment, candidate=port), black)
+                assert found == gap
+                right.append(share)
+        for bug in ("bn-eps", "pad-same", "kernel-flip", "input-channels", "weights-int8", "act-missing"):
+            for change in list(BUGS[bug].changes(segment))[:2] if bug in BUGS else ():
+                port = run(segment.changed(change), np.float32)
+                if port.shape == segment.result.shape and np.ptp(port - segment.result) > 1e-3:
+                    wrong.append(left(replace(segment, candidate=port), True)[1])
+    return np.array(right), np.array(wrong)
+
+
+def test_rows_of_the_right_length_leave_less_of_the_error_than_any_other_mistake(monkeypatch):
+    near = pitch._NEAR
+    right, wrong = left_by_lengths(monkeypatch)
+    assert len(wrong) > 10
+    assert near / 10 < right.max() < near < wrong.min()
+
+
+# -------------------------------------------------------------------------------------------- sums beyond their format
+
+
+POOL = {"kernel": (7, 7), "stride": (1, 1), "pad": ((0, 0), (0, 0))}
+
+
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        (Node("sums", "avg_pool2d", ("input",), {}, POOL), (64, 7, 7)),
+        (Node("sums", "avg_pool2d", ("input",), {}, {**POOL, "kernel": (14, 14)}), (64, 14, 14)),
+        (Node("sums", "pointwise_conv2d", ("input",), {"w": (64, 96)}), (96, 8, 8)),
+        (Node("sums", "hard_swish", ("input",)), (256, 4, 4)),
+    ],
+)
+@pytest.mark.parametrize("order", ["sequential", "pairwise"])
+def test_rounding_takes_no_sum_beyond_its_format_from_farther_away(node, shape, order):
+    """Positive terms, in float16, whose sums lie around the largest number: those that are on the wrong side of it."""
+    rng, largest = np.random.default_rng(0), FLOATS["float16"].largest
+    x = rng.random((8, *shape))
+    params = {"sums.w": rng.random((64, 96)).astype(np.float16)} if node.params else {}
+    graph = Graph(Recipe("", 1.0, shape[1:], 64, shape[0]), (node,))
+    x *= largest  # far above where a hard swish bends
+    sums = next(overflow._sums(node, x, interpret(graph, fast, params, {SOURCE: x})))[1]
+    x = (x * largest / np.median(sums)).astype(np.float16)
+    exact = interpret(graph, fast, params, {SOURCE: x.astype(np.float64)})
+    ((_, sums), *_) = overflow._sums(node, x.astype(np.float64), exact)
+    with np.errstate(all="ignore"):
+        beyond = ~np.isfinite(interpret(graph, ORDERS[order], params, {SOURCE: x}))
+    wrong = beyond != (sums > largest)
+    assert beyond.any()
+    assert not beyond.all()
+    assert np.abs(sums[wrong] / largest - 1).max(initial=0) < overflow._near(graph, "float16")

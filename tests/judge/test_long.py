@@ -6,6 +6,7 @@ A row is a mistake in a whole network of which the logits alone are known: at on
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import VISIBLE
 from refnet.bugs.systematic import changed_at, changes_by_place, runs_of
 from refnet.graph import SOURCE
-from refnet.judge import diagnose, ways, yardstick
+from refnet.judge import describe, diagnose, starts, ways, yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.verdicts import judge
 from refnet.judge.verdicts import root_mean_square as rms
@@ -40,12 +41,26 @@ class Long:
             y = run(segment, np.float32, rules).astype(np.float64)
         return y if y.shape == self.candidate.shape and np.isfinite(y).all() else None
 
+    @cached_property
+    def everywhere(self):
+        """By bug, what its first form at all places, of which there are more than three, makes of the logits."""
+        made = {}
+        for bug, form, changes in self.first_forms():
+            y = self.run(changed_at(bug, self.segment, form, changes)[1]) if len(changes) > 3 else None
+            made |= {bug.id: (y - self.honest).ravel()} if y is not None else {}
+        return made
+
     def first_forms(self):
         """By bug, its first form with the change at each place."""
         for bug in ways.EXACT:
             form, changes = next(iter(changes_by_place(bug, self.segment).items()), ("", {}))
             if changes:
                 yield bug, form, changes
+
+
+@cache
+def long(family):
+    return Long(family)
 
 
 def left(long):
@@ -61,14 +76,14 @@ def left(long):
 
 
 def test_a_way_that_is_held_to_the_spread_leaves_next_to_nothing():
-    most = max(each for family in ("V1", "V3 Small") for each in left(Long(family)))
+    most = max(each for family in ("V1", "V3 Small") for each in left(long(family)))
     assert yardstick.NEAR / 10 < most < yardstick.NEAR
 
 
 def test_what_is_given_up_after_one_honest_run_is_honest_nowhere():
     far = 0.0
     for family in ("V1", "V2", "V3 Small", "MnasNet A1"):
-        one = Long(family)
+        one = long(family)
         for y in one.runs:
             found = judge(y.astype(np.float32), yardstick._apart(one.exact, one.runs[:1]))
             far = max(far, found.rms, found.expected)
@@ -76,19 +91,67 @@ def test_what_is_given_up_after_one_honest_run_is_honest_nowhere():
 
 
 def begun(long):
-    """The share of the error of a mistake from a block on that the same one everywhere explains."""
+    """Errors of a mistake from a block on, with its bug."""
     for bug, form, changes in long.first_forms():
-        made = long.run(changed_at(bug, long.segment, form, changes)[1])
-        found = list(runs_of(long.parts, tuple(changes)).values())
-        for nodes in found[:: max(len(found) // 4, 1)] if made is not None and len(changes) > 3 else ():
+        found = list(runs_of(long.parts, tuple(changes)).items())
+        for _, nodes in found[:: max(len(found) // 4, 1)] if bug.id in long.everywhere else ():
             y = long.run(changed_at(bug, long.segment, form, {node: changes[node] for node in nodes})[1])
-            if y is not None:
-                yield ways.explained((y - long.honest).ravel(), (made - long.honest).ravel())
+            if y is not None and rms(y - long.honest):
+                yield bug.id, (y - long.honest).ravel()
 
 
 def test_a_part_of_an_error_that_is_looked_at_explains_some_of_it():
-    shares = np.array([share for family in ("V1", "V3 Small") for share in begun(Long(family))])
+    found = [(long(family), *each) for family in ("V1", "V3 Small") for each in begun(long(family))]
+    shares = np.array([ways.explained(error, one.everywhere[bug]) for one, bug, error in found])
     assert (shares >= ways.SHARE).mean() >= 0.9 > (shares >= 2 * ways.SHARE).mean()
+
+
+def ranks(long):
+    """Of mistakes from a block on: how far the same everywhere moves the logits, and its place among the likeliest."""
+    size = {bug: float(np.linalg.norm(effect)) for bug, effect in long.everywhere.items()}
+    for own, error in begun(long):
+        moved = {bug: each / float(np.linalg.norm(error)) for bug, each in size.items()}
+        places = []
+        for most in (np.inf, starts._MOST):
+            likely = [bug for bug in moved if starts._LEAST <= moved[bug] <= most]
+            shares = {bug: ways.explained(error, long.everywhere[bug]) for bug in likely}
+            order = sorted(shares, key=lambda bug: -shares[bug])
+            places.append(order.index(own) if own in shares else len(long.everywhere))
+        yield moved[own], min(places)
+
+
+def test_a_mistake_from_a_block_on_is_among_the_likeliest_that_are_everywhere():
+    moved, place = np.array([each for family in ("V1", "V3 Small") for each in ranks(long(family))]).T
+    assert len(moved) > 200
+    assert starts._LEAST <= moved.min() < starts._LEAST + 0.1
+    assert (moved <= starts._MOST).mean() >= 0.95 > (moved <= starts._MOST / 3).mean()
+    assert (place < starts._SOON).mean() >= 7 / 8 > (place < starts._SOON - 10).mean()
+
+
+def left_by_forms(long):
+    """What forms leave of an error: the right one of logits that have it, and the best of the logits of mistakes."""
+    own, rng = long.run(long.segment, ORDERS["lanes"]), np.random.default_rng(0)
+    forms = (describe._ratio, partial(describe._offset, 0.0), partial(describe._permuted, np.ones(own.shape, bool)))
+
+    def left(form, y):
+        y = y.astype(np.float32).astype(np.float64)
+        return min(each.left / each.before for each in form(y, long.exact, rms(y - long.exact)))
+
+    ratio, offset, permuted = forms
+    right = [left(ratio, times * own) for times in (1.01, 1.1, 2.0, -1.0)]
+    right += [left(offset, own + more * rms(own)) for more in (0.01, 0.1, 1.0)]
+    right += [left(permuted, rng.permutation(own.ravel()).reshape(own.shape)) for _ in range(3)]
+    made = [y for bug, effect in long.everywhere.items() for y in (long.honest + effect.reshape(own.shape),)]
+    wrong = [min(left(form, y) for form in forms) for y in made if rms(y - long.exact) > 1e-4 * rms(long.exact)]
+    return right, wrong
+
+
+def test_a_form_of_an_error_leaves_less_of_it_than_it_does_of_mistakes():
+    right, wrong = (
+        np.concatenate(each) for each in zip(*map(left_by_forms, map(long, ("V1", "V3 Small"))), strict=True)
+    )
+    assert len(wrong) > 50
+    assert describe._FORM / 10 < right.max() < describe._FORM < wrong.min()
 
 
 def planes(long, count):
@@ -114,5 +177,5 @@ def planes(long, count):
 
 
 def test_two_effects_that_are_run_as_a_pair_explain_four_tenths_of_the_error():
-    shares = np.array([share for family in ("V1", "V3 Small") for share in planes(Long(family), 100)])
+    shares = np.array([share for family in ("V1", "V3 Small") for share in planes(long(family), 100)])
     assert (shares >= diagnose._PLANE).mean() >= 0.95 > (shares >= diagnose._PLANE + 0.1).mean()

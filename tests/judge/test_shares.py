@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from refnet import Network, build, random_params
 from refnet.bugs.catalogue import BUGS
@@ -18,7 +19,7 @@ from refnet.bugs.systematic import changes_by_place
 from refnet.files.images import prepare
 from refnet.files.resample import KERNELS
 from refnet.graph import SOURCE
-from refnet.judge import ways
+from refnet.judge import ways, yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.verdicts import root_mean_square as rms
 from refnet.readings.orders import ORDERS
@@ -82,3 +83,19 @@ def test_a_kernel_that_rounds_some_pixels_otherwise_leaves_less_of_the_error_tha
     right, wrong = ([left for left, own in rows if own is which] for which in (True, False))
     assert len(right) > 50
     assert ways._VAGUE - 0.1 < max(right) < ways._VAGUE < min(wrong) < ways._VAGUE + 0.1
+
+
+@pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "keras/MobileNet", "timm/tf_mobilenetv3_small_100"])
+def test_only_where_a_library_rounds_pixels_a_port_has_other_ones_than_sums_explain(model):
+    coarse = np.random.default_rng(1).integers(0, 256, (30, 42, 3)).astype(np.uint8)
+    graph = build(model, size=(64, 64), classes=10)
+    x = prepare(coarse, graph.recipe.preprocessing, (64, 64)).astype(np.float32)
+    whole = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: x}, judged=False)
+    whole = replace(whole, image=coarse)
+    for change in BUGS["input-resample"].changes(whole):
+        kernel = KERNELS.get(change.facts["kernel"])  # refnet's own has no room
+        assert yardstick.is_coarse(whole.changed(change)) == bool(kernel and kernel.room(coarse.shape[:2]))
+    for bug in BUGS.values():
+        for change in bug.changes(whole) if bug.group in ("inputs", "raster", "pitch") else ():
+            rounds = (bug.id, change.form) == ("input-grey", "bytes")
+            assert yardstick.is_coarse(whole.changed(change)) == rounds
