@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 _U = FLOATS["float32"].u
 _FEW = 3  # elements that a factor must explain beyond those that it was taken from, and channels told one by one
 _ROUNDED = 1 / 8  # of a row's largest element: rows that are farther off were not rounded to 8 bits
+_ONE = 16 * _U  # how far from it a factor is one: that of a few elements, each of which was folded and rounded
 _THIRDS = 40  # cuts of a range by a third: 1e-7 of it is left
 _SHARE = 16  # of an array that must be right, and off, before its end is told
 _FILLED = 0.9  # of the end of an array that must be off
@@ -91,7 +92,7 @@ def channels_scaled(unit: UnitArrays) -> Iterator[Change]:
         return
     factor = nearest_factors(*lines)
     made = _multiplied(wanted, factor, 0)
-    scaled = np.flatnonzero(np.abs(factor - 1) > 1e-6)
+    scaled = np.flatnonzero(np.abs(factor - 1) > _ONE)
     if len(scaled) <= max(3, len(factor) // 8):
         factors = tuple(float(factor[k]) for k in scaled)
         yield made_so(unit, "few", made, channels=_numbers(scaled), of=len(factor), factors=factors)

@@ -6,6 +6,7 @@ mistake of arithmetic. Asked last, where no bug fits: a part is taken as it is, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -26,7 +27,9 @@ Array = npt.NDArray[Any]
 _ENOUGH = 16  # elements of a part, by which it is told from what belongs there
 _AROUND = 1 / 16  # of a tensor that must be right: less may be so by chance
 _FILLED, _FAR = 0.9, 1e-3  # of them that are off, and by how much: times the size of what belongs there
-_ALIKE = 0.5  # correlation with what belongs there, from which on it may be a mistake of arithmetic
+# Correlation with what belongs there, from which on it may be a mistake of arithmetic: that of so few random numbers
+# has a standard deviation of half of it.
+_ALIKE = 2 / math.sqrt(_ENOUGH)
 _SIDES = (
     "images first",
     "images last",

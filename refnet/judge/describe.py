@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.regions import lines_off
+from refnet.bugs.regions import FILLED, RUN, lines_off
 from refnet.bugs.segments import Segment, limit
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.refit import refit, too_few
@@ -28,13 +28,11 @@ Array = npt.NDArray[Any]
 
 _SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
 _FEW = 3  # channels that are named one by one
-_RUN = 0.75  # of a run of channels that must be off to be called one
 _NEARLY = 0.9  # of all channels, from which on a run is no run
 _CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
 # Of an error that no bound holds: what a form may leave of it. Tuned, on the table in tests/judge/test_long.py: the
 # smallest power of ten that no right form leaves more than.
 _FORM = 1e-3
-_FILLED = 0.5  # of the points of rows or columns that must be off to be told as such
 _FRACTION = 8  # of the channels: such a part is looked at first
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
@@ -180,7 +178,7 @@ def _channels(beyond: Array) -> Feature | None:
     run = beyond[:, first : last + 1]
     by_chance = float(1 - run.mean()) ** (beyond.size - run.size)  # that no element is off in the other channels
     some = run.shape[1] < _NEARLY * count  # else the others are right by chance: nothing reaches them
-    if some and by_chance < _CHANCE and len(channels) > _RUN * run.shape[1]:  # one may be right by chance
+    if some and by_chance < _CHANCE and len(channels) > RUN * run.shape[1]:  # one may be right by chance
         return Feature("channel-run", {"first": first, "last": last, "of": count})
     return None
 
@@ -195,7 +193,7 @@ def _lines(beyond: Array, target: Array) -> Feature | None:
         if not 0 < len(lines) <= count // 2 or lines[-1] - lines[0] + 1 != len(lines):
             continue
         part = beyond.take(lines, axis)
-        if (lines[0] == 0 or lines[-1] == count - 1) and part.mean() > _FILLED:
+        if (lines[0] == 0 or lines[-1] == count - 1) and part.mean() > FILLED:
             values = target.take(lines, axis)
             held = {"value": float(values.flat[0])} if np.ptp(values) == 0 else {}
             if not held and len(lines) <= _REACH:  # of which a border tells more

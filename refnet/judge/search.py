@@ -226,7 +226,7 @@ def multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segme
     sizes = {name: shape[AXES.index(axis)] for name, shape in shapes.items() if len(shape) > AXES.index(axis)}
     for number in _AT_A_TIME:
         left = tuple(name for name, size in sizes.items() if size > number and size % number)
-        if all(of % number == count for of, count in lines) and 4 * len(found) >= 3 * len(left):
+        if all(of % number == count for of, count in lines) and _are_most(len(found), len(left)):
             return Multiple(number, axis, left)
     return None
 
@@ -256,7 +256,7 @@ def part_of_all(
         )
         exact = sum(begins[name] == left[name] for name in begins if name in left)
         some = any(left[name] for name in begins if name in left)
-        if within and some and 4 * exact >= 3 * len(found) >= 9 * len(left) / 4:
+        if within and some and _are_most(exact, len(found)) and _are_most(len(found), len(left)):
             return ("channel-multiple", (("multiple", number),)), Multiple(number, "channels", tuple(left))
     parts = {each.facts.get(PART) for each in found.values()}
     if len(parts) == 1:
@@ -290,6 +290,11 @@ def _end(mistake: Mistake) -> int | None:
     return int(held["last"]) if kind == "channel-run" and held["first"] == 0 else None
 
 
+def _are_most(some: int, every: int) -> bool:
+    """Whether a mistake at some places is one of all: at three of four, since it may do nothing at the others."""
+    return 4 * some >= 3 * every
+
+
 def _begin(mistake: Mistake) -> int | None:
     """The first channel of the part that a mistake is in, 0 of a whole tensor; None where other than channels are."""
     kind, facts = mistake.facts.get(PART, ("channel-run", (("first", 0),)))
@@ -314,12 +319,12 @@ def _scope(
     alike = tuple(name for name in every if name not in parts.graph or parts.graph[name].op in ops)
     for scope, of in sorted(scopes(parts, every).items(), key=lambda item: len(item[1])):
         own = {*of} & {*alike} & applies
-        if nodes.keys() <= own and 4 * len(nodes) >= 3 * len(own):
+        if nodes.keys() <= own and _are_most(len(nodes), len(own)):
             return scope, len(own)
     outer = {alike[0], alike[-1]}
     for scope, of in runs_of(parts, alike).items():
         own = {*of} & applies
         tight = {of[0], of[-1]} - outer <= nodes.keys()
-        if tight and nodes.keys() <= own and 4 * len(nodes) >= 3 * len(own):
+        if tight and nodes.keys() <= own and _are_most(len(nodes), len(own)):
             return scope, len(own)
     return None, max(len(applies & {*every}), len(nodes))

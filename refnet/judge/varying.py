@@ -8,12 +8,14 @@ import numpy as np
 
 from refnet.bugs.changes import Mistake
 from refnet.bugs.parts import Parts
+from refnet.readings.precision import FLOATS
 
 __all__ = ["kind_of", "varying"]
 
 _SIDES = ("shortcut", "branch")  # of a sum, in the facts of its weights
 _FILLED = ("filling", "aside")  # what a border is filled with, in its facts
-_LINE = 2e-6  # of the largest number: what a line through all of them may leave
+# Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
+_LINE = 32 * FLOATS["float32"].u
 _FEW = 3  # numbers that lie on a line by no chance
 
 

@@ -30,7 +30,11 @@ _WIDE = 0.25  # of a range that a photograph should use
 _SATURATED = 0.25  # of the logits that may lie at the ends of their range
 _LOGITS = 10  # fewer say nothing: two classes are often sure
 _COARSE = 8  # steps below which the largest weight of a filter says little
-_BIAS = 50  # steps from which on a bias tells its scale
+_BIAS = 50  # steps from which on a bias tells its scale to one in a hundred, by half a step
+_TOLD = 1 / _BIAS  # relative: by how much two such scales may differ
+_FULL = 126  # steps of the largest weight of a filter that has a scale of its own: 127, or one less
+_SAME = 0.9  # of the biases of a layer that must have one other scale
+_PRODUCT = 2.0**-20  # relative: the scale of a bias, a product in float32, and the bias over it: sixteen roundings
 _WORSE = 6.0  # decibels that a node may lose against what it reads: one bit
 
 
@@ -135,7 +139,7 @@ def _weights(
         yield QuantisationFinding("zero-points", node.name, affected=int((zeros != 0).sum()), of=len(zeros))
     most = np.abs(wanted).reshape(len(wanted), -1).max(axis=1)
     most = most if w.quantisation.scale.size > 1 else np.full_like(most, most.max())
-    other = (np.abs(most / 127 / scale - 1) > 0.01) & (most > 0)
+    other = (np.abs(most / 127 / scale - 1) > 1 / _FULL) & (most > 0)
     if w.values.dtype == np.int8 and other.any() and not apart:
         yield QuantisationFinding("scale", node.name, affected=int(other.sum()), of=len(other), fails=False)
     b, bias = net.params.get(f"{node.name}.b"), real.params.get(f"{unit.conv.name}.b")
@@ -148,14 +152,14 @@ def _weights(
 def _bias(node: Node, b: Array, bias: Array, step: Array, to: Quantisation) -> Iterator[QuantisationFinding]:
     """A bias in steps of input times weight; what is less than half a step of the output is no matter."""
     off = np.abs(b - bias / step)
-    apart = (off > _HALF + np.abs(bias) / step * 2.0**-20) & (off * step > float(to.single()[0]) / 2)
+    apart = (off > _HALF + np.abs(bias) / step * _PRODUCT) & (off * step > float(to.single()[0]) / 2)
     if not apart.any():
         return
     telling = (np.abs(b) > _BIAS) & (np.abs(bias / step) > _BIAS)
     ratios = b[telling] * step[telling] / bias[telling] if telling.any() else np.ones(1)
     ratio = float(np.median(ratios))
-    same = float(np.mean(np.abs(ratios / ratio - 1) < 0.02)) if ratio else 0.0
-    if abs(ratio - 1) > 0.02 and same > 0.9:
+    same = float(np.mean(np.abs(ratios / ratio - 1) < _TOLD)) if ratio else 0.0
+    if abs(ratio - 1) > _TOLD and same > _SAME:
         yield QuantisationFinding("bias-scale", node.name, ratio, int(apart.sum()), len(b))
     else:
         yield QuantisationFinding("bias", node.name, float(off.max()), int(apart.sum()), len(b))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 
 from refnet import build, probe, random_params
-from refnet.bugs import answers, channel_orders, norm_forms, overflow, pitch, precision, solved
+from refnet.bugs import answers, channel_orders, norm_forms, overflow, pitch, precision, regions, solved, weights
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
 from refnet.graph import SOURCE, Graph, Node, Recipe, interpret, walk
 from refnet.judge.scorecard import FAMILIES, subject
+from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.orders import ORDERS, factor, rounded, truncated
 from refnet.readings.precision import FLOATS
@@ -286,3 +288,53 @@ def test_rounding_takes_no_sum_beyond_its_format_from_farther_away(node, shape, 
     assert beyond.any()
     assert not beyond.all()
     assert np.abs(sums[wrong] / largest - 1).max(initial=0) < overflow._near(graph, "float16")
+
+
+# ---------------------------------------------------------------------------------------------- channels, lines, parts
+
+
+def likeness():
+    """The cosine of each channel of a layer to itself in 8 bits, and to the one that is most like it."""
+    own, other = [], []
+    for family in ("V2", "V3 Small"):
+        one = honest(family)
+        for node in one.graph.nodes:
+            y = one.tensors[node.name].astype(float)
+            if node.op not in (*CONVOLUTIONS, "batch_norm") or y[0, 0].size < 9:
+                continue
+            rows, stored = (np.moveaxis(each, 1, 0).reshape(y.shape[1], -1) for each in (y, in_8_bits(y)))
+            rows, stored = (each - each.mean(axis=1, keepdims=True) for each in (rows, stored.astype(float)))
+            kept = np.ptp(rows, axis=1) > 0
+            rows, stored = (each[kept] / np.linalg.norm(each[kept], axis=1, keepdims=True) for each in (rows, stored))
+            own.append(np.nan_to_num((rows * stored).sum(axis=1)))
+            other.append((np.abs(rows @ rows.T) - np.eye(len(rows))).max(axis=1))
+    return np.concatenate(own), np.concatenate(other)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # of a channel that 8 bits leave nothing of
+def test_a_channel_is_told_from_others_by_its_cosine():
+    own, other = likeness()
+    assert (own > weights._LIKE).mean() >= 0.95 > (own > 1 - (1 - weights._LIKE) / 10).mean()
+    assert (other < weights._LIKE).mean() >= 0.95 > (other < 1 - 10 * (1 - weights._LIKE)).mean()
+
+
+def parts_of_zeros():
+    """Of the last lines of tensors that are left at zero: how many of the lines are off, and how much of the part."""
+    runs, parts = [], []
+    for family in ("V1", "V2", "V3 Small", "MnasNet A1"):
+        one = honest(family)
+        maps = [one.tensors[node.name] for node in one.graph.nodes if one.tensors[node.name].ndim == 4]
+        for y, axis, share in itertools.product(maps, (1, 2, 3), (2, 4, 8)):
+            part = np.moveaxis(y, axis, 0)[-(y.shape[axis] // share) :] != 0
+            lines = regions.lines_off(part, 0)
+            if len(lines) > 3:
+                runs.append(len(lines) / (lines[-1] + 1 - lines[0]))
+                parts.append(part.mean())
+    return np.array(runs), np.array(parts)
+
+
+def test_most_lines_of_a_part_that_is_never_written_show_it():
+    runs, parts = parts_of_zeros()
+    assert len(runs) > 500
+    assert (runs > regions.RUN).mean() >= 0.9 > (runs > regions.RUN + 0.25).mean()
+    assert (parts > regions.FILLED).mean() >= 6 / 7 > (parts > regions.FILLED + 0.1).mean()

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet.graph import SOURCE, walk
+from refnet.judge.again import _ORDER
 from refnet.judge.compare import Comparison
+from refnet.judge.scorecard import FAMILIES, subject
+from refnet.judge.verdicts import root_mean_square as rms
+from refnet.readings.orders import ORDERS
 from refnet.report.comparison import comparison_document
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
@@ -59,3 +64,18 @@ def test_a_part_that_alone_is_other_is_told(pack):
     assert [(each.node, each.kind) for each in found.unsteady] == [("block3.depthwise", "part")]
     assert found.unsteady[0].part == ((0, 1), (4, 20), (2, 3), (0, y.shape[3]))
     assert f"only in [0, 4:20, 2, 0:{y.shape[3]}]: memory that was not set" in notes(found)[0]
+
+
+@pytest.mark.parametrize("family", ["MnasNet A1", "V3 Large"])
+def test_other_orders_of_sums_leave_less_than_a_ten_thousandth_through_a_network(family):
+    """And in these deep ones more than a hundred-thousandth."""
+    one, far = subject(FAMILIES[family], 1), 0.0
+    made = dict(tensors_in(one, "fast"))
+    for order in ("lanes", "sequential"):
+        far = max(far, *(rms(y - made[name]) / rms(made[name]) for name, y in tensors_in(one, order)))
+    assert _ORDER / 10 < far < _ORDER
+
+
+def tensors_in(one, order):
+    for node, y in walk(one.graph, ORDERS[order], one.net.params, {SOURCE: one.tensors[SOURCE]}):
+        yield node.name, y.astype(np.float64)
