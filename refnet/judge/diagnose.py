@@ -206,6 +206,8 @@ class Diagnosis:
         yield self._close([*ways.singles(EXACT, at=last)])
         yield self._everywhere(ways, first := [*first, *ways.everywhere(FREQUENT)])
         yield self._foremost(ways)
+        kinds = [*ways.of_kinds(FREQUENT)]
+        yield self._close(kinds)
         yield self._close([*ways.singles(LATE, at=last)])
         first += [*ways.everywhere(bug for bug in EXACT if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
@@ -216,8 +218,8 @@ class Diagnosis:
         yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
         yield self._close([*self._solved(ways), *ways.everywhere(LATE)])
-        kinds = [*ways.of_kinds((*EXACT, *LOOSE))]
-        yield self._close([*kinds, *self._solved(ways, kinds=True)])
+        kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
+        yield self._close([*rarer, *self._solved(ways, kinds=True)])
         yield self._one_by_one(ways, RARER, FREQUENT)
         yield self._close(list(ways.singles(LOOSE)))
         first += [*ways.slow()]
