@@ -12,6 +12,7 @@ import numpy as np
 from refnet.bugs.catalogue import BUGS, Bug
 from refnet.bugs.changes import Change
 from refnet.bugs.systematic import Scope, runs_of
+from refnet.judge.likely import FREQUENT
 from refnet.judge.ways import SHARE, Way, Ways, explained
 
 __all__ = ["begun", "begun_soon"]
@@ -35,17 +36,28 @@ def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
 def begun_soon(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
     """The same from one block on, of the likeliest few, by a search: the nearer a block, the less is left of the error.
 
-    That is so where what the layers move adds up; else `begun` still finds it.
+    That is so where what the layers move adds up; else `begun` still finds it. What ports have wrong most often is
+    among them in any case: what explodes where it is everywhere is nothing like what it is from one block on.
     """
     size = float(np.linalg.norm(ways.error))
     moved = [(way, float(np.linalg.norm(way.effect)) / size) for way in whole if size]
     kinds = [[way for way, share in moved if _LEAST <= share <= most] for most in (math.inf, _MOST)]
     both = itertools.chain(*(itertools.islice(_likely(ways, kind), _SOON) for kind in kinds))
-    for bug, form, changes in {(each[0], each[1], len(each[2])): each for each in both}.values():
+    every = (*both, *_frequent(ways))
+    for bug, form, changes in {(each[0], each[1], len(each[2])): each for each in every}.values():
         runs = runs_of(ways.segment.parts, tuple(changes))
         starts = [(scope, nodes) for scope, nodes in runs.items() if scope.kind == "from"]
         if starts:
             yield _lowest(len(starts), partial(_begun_at, ways, BUGS[bug], form, changes, starts))
+
+
+def _frequent(ways: Ways) -> Iterator[tuple[str, str, Mapping[str, Change]]]:
+    """What ports have wrong most often, at all places and at those in blocks: a head is often written by itself."""
+    parts = ways.segment.parts
+    for bug in FREQUENT:
+        for form, changes in ways.placed(bug).items():
+            yield bug.id, form, changes
+            yield bug.id, form, {node: change for node, change in changes.items() if parts.block_of(node)}
 
 
 def _begun_at(
