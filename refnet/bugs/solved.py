@@ -227,8 +227,24 @@ def said(solved: SolvedMap, own: Preprocessing | None) -> Iterator[_Said]:
         a, e = np.diag(straight), np.diag(off)
         if not (a == 0).any():
             yield from _by_channel(name, order, a, e, solved, own)
+    if own is not None:
+        yield from _planes(solved, own)
     rows, offsets = tuple(map(_each, M, solved.off.matrix)), _each(o, solved.off.offset)
     yield "mixed", {"rows": rows, "offsets": offsets}, ColourMap(np.array(rows), np.array(offsets))
+
+
+def _planes(solved: SolvedMap, own: Preprocessing) -> Iterator[_Said]:
+    """Each colour is one of the picture's, or one number at all pixels: of an alpha channel, or of a plane left out."""
+    unit, begin = np.array(own.std) * own.scale, np.array(own.mean) * own.scale
+    M = solved.map.matrix * unit[:, None] / unit
+    taken, kept = np.abs(M).argmax(axis=1), np.abs(M).max(axis=1) > _GUESSED
+    offset = np.rint(begin + unit * solved.map.offset - M @ begin)
+    held = tuple(
+        ("red", "green", "blue")[j] if use else float(o) for j, use, o in zip(taken, kept, offset, strict=True)
+    )
+    chosen = np.where(kept[:, None], np.eye(3)[taken], 0.0)
+    made = ColourMap(chosen * unit / unit[:, None], (chosen @ begin + np.where(kept, 0.0, offset) - begin) / unit)
+    yield "planes", {"planes": held}, made
 
 
 def _by_channel(

@@ -302,6 +302,9 @@ def _fact(key: str, value: Any) -> Any:
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "curve":
             return curve_words(value)
+        case "planes":
+            *first, last = (each if isinstance(each, str) else f"{each:g} throughout" for each in value)
+            return f"{', '.join(first)} and {last}"
         case "taken":
             return pooled_words(value)
         case "shortcut" | "branch" | "filling" | "aside":

@@ -51,6 +51,7 @@ _SOLVED = {
     "times": "the input is {factor} times what it should be{offset}",
     "channels": "the input's channels are multiplied by {slopes}, plus {offsets}",
     "mixed": "the input's colours are mixed, by the matrix {rows}, plus {offsets}",
+    "planes": "the pixels' red, green and blue are {planes}",
 }
 
 _BOXED = {

@@ -120,6 +120,16 @@ MADE = {
         "the input's colours are mixed, by the matrix [0.299 0.587 0.114; -0.147 -0.289 0.436; 0.615 -0.515 -0.1], "
         "plus 0",
     ),
+    "alpha first": (
+        V2,
+        lambda p, x, own: own.apply(np.concatenate([np.full_like(p[:, :1], 255), p[:, :2]], axis=1)),
+        "the pixels' red, green and blue are 255 throughout, red and green",
+    ),
+    "red twice": (
+        V2,
+        lambda p, x, own: own.apply(p[:, [0, 0, 2]]),
+        "the pixels' red, green and blue are red, red and blue",
+    ),
     "grey": (
         V2,
         lambda p, x, own: own.apply(np.repeat((p * column(0.299, 0.587, 0.114)).sum(1, keepdims=True), 3, 1)),
