@@ -192,6 +192,33 @@ def pool_elsewhere(segment: Segment) -> Iterator[Change]:
         yield Change(node.name, name, facts, nodes={node.name: (pool,)}, given={name: y}, lone=True)
 
 
+def pool_mixed(segment: Segment) -> Iterator[Change]:
+    """a mean of the map and another summary of it.
+
+    The largest value too, halved or not, or a generalised mean, as networks for retrieval have them.
+
+    Source: https://github.com/huggingface/pytorch-image-models/blob/main/timm/layers/adaptive_avgmax_pool.py
+    """
+    for node in segment.nodes("avg_pool2d"):
+        if not segment.parts.pools_all(node.name):
+            continue
+        mean, largest = (
+            replace(node, op=op, name=f"{node.name}.{side}")
+            for op, side in (("avg_pool2d", "mean"), ("max_pool2d", "largest"))
+        )
+        both = Node(f"{node.name}.both", "add", (mean.name, largest.name))
+        half = Node(node.name, "affine", (both.name,), {}, {"slope": 0.5, "offset": 0.0})
+        yield Change(node.name, "half", nodes={node.name: (mean, largest, both, half)})
+        yield Change(node.name, "sum", nodes={node.name: (mean, largest, replace(both, name=node.name))})
+        if segment.end == node.name:
+            ((_, x),) = segment.values({node.inputs[0]})
+            y = np.cbrt((np.maximum(x, _LEAST) ** 3).mean(axis=(2, 3), keepdims=True))
+            yield Change(
+                node.name, "cubes", **stood_for(node, y, node.attrs["kernel"][0] * node.attrs["kernel"][1] + 8)
+            )
+
+
+_LEAST = 1e-6  # what GeM raises to a power
 _FIXED, _TELLING = (7, 7), 16  # of a pool for images of 224 x 224; channels that show which part of a map is pooled
 _FEW = 1  # line that a pool misses, rather than has a window of its own
 

@@ -18,6 +18,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "deviation": "beta is divided by the root of the variance and eps",
         "both": "beta is multiplied by gamma and divided by the root of the variance and eps",
     },
+    "pool-mixed": {
+        "half": "half of the map's mean and half of its largest value are taken (avgmax), not the mean",
+        "sum": "the map's largest value is added to its mean",
+        "cubes": "the generalised mean of cubes is taken (GeM), not the mean",
+    },
     "pool-part": "the pool {taken}",
     "bn-twice": {
         "again": "batch norm is applied twice",

@@ -126,6 +126,21 @@ def test_a_pool_of_a_part_of_the_map_is_named(words):
     assert [cause_sentence(cause) for cause in found.causes[pool.name]] == [f"the pool {words}"]
 
 
+OTHER = {
+    "half of the map's mean and half of its largest value": lambda x: (x.mean((2, 3)) + x.max((2, 3))) / 2,
+    "the map's largest value is added to its mean": lambda x: x.mean((2, 3)) + x.max((2, 3)),
+    "the generalised mean of cubes": lambda x: np.cbrt((np.maximum(x, 1e-6) ** 3).mean((2, 3))),
+}
+
+
+@pytest.mark.parametrize("words", OTHER)
+def test_a_mean_that_is_mixed_is_named(words):
+    pool = GRAPH["block4.se.pool"]
+    y = OTHER[words](TRACE[pool.inputs[0]])[:, :, None, None].astype(np.float32)
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**TRACE, pool.name: y})
+    assert words in cause_sentence(found.causes[pool.name][0])
+
+
 def test_a_pool_over_the_images_is_no_tensor_that_was_never_written():
     x = np.concatenate([X, X[:, :, ::-1]])
     trace = {SOURCE: x, **NET.trace(x)}
