@@ -226,7 +226,7 @@ def _matched(
     full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
     golden, network = _Golden(pack, graph), Network(graph, pack.params)
     matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
-    matching = with_ends(matching, real, real.shapes, full, golden.tensor)
+    matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor)
     if not matching.tensors:
         if real.unread:
             raise RequestError(next(iter(real.unread.values())))

@@ -77,6 +77,7 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
 
 
 def with_ends(
+    graph: Graph,
     matching: Assignment,
     candidate: Mapping[str, Array],
     found: Mapping[str, Shape],
@@ -98,10 +99,13 @@ def with_ends(
     if len(found) > _FEW or not matching.unmatched:
         return _recentred(matching, shapes, golden)
     tensors, left = dict(matching.tensors), []
+    place = {node.name: unit.output for unit in graph.units() for node in unit.nodes}
     for source in matching.unmatched:
-        fits = (
+        fits = [
             node for node in reversed(list(shapes)) if node not in tensors and axis_orders(found[source], shapes[node])
-        )
+        ]
+        if any(math.prod(shapes[node][2:]) > 1 for node in fits) and len({place.get(node, node) for node in fits}) > 1:
+            fits = []  # of several layers' maps the last one is no likelier than others
         node = next((node for node in fits if _plays(node, candidate[source])), None)
         if node is None:
             left.append(source)

@@ -6,8 +6,6 @@ and width swapped only where its shape allows nothing else, for where both fit, 
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,23 +19,20 @@ import numpy.typing as npt
 from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.network import Network
-from refnet.networks.build import build
-from refnet.networks.dialects import MODELS
-from refnet.networks.rewrite import norms
 from refnet.pack.claims import Known
 from refnet.pack.extras import Extra
 from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
-from refnet.pack.sequence import by_order
+from refnet.pack.names import by_equal_names, by_map, without_node
+from refnet.pack.numbered import in_order
 from refnet.pack.shifted import shift_of
 from refnet.pack.twins import folded_twins, unbiased
-from refnet.pack.vendors import by_vendor
+from refnet.pack.vendors import by_other_names
 from refnet.pack.walk import walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 
 _GUESSED = ("vendor", "content", "order")  # how a tensor found its node that may be a sum before its bias
-_LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -99,11 +94,11 @@ def match_tensors(
 
     First the explicit map; then equal names, exactly or with '/', '_', ':' for '.' and in any case where that is
     unambiguous; then what the file that makes them says of its structure; then the names that vendors give their
-    layers; then what the network makes of the candidate's own tensors (`walk`); then, for the rest, shapes and values:
-    a tensor is the node whose golden tensor is nearest in relative rms distance, if that is below 0.5 and every other
-    node of that shape is at least 4 times farther. Of nodes with equal values, the earlier is taken first. Each node is
-    matched at most once. If that leaves tensors over, and their order with their channels tells all (`by_order`), that
-    is taken.
+    layers, and the modules that hold layers; then what the network makes of the candidate's own tensors (`walk`);
+    then, for the rest, shapes and values: a tensor is the node whose golden tensor is nearest in relative rms distance,
+    if that is below 0.5 and every other node of that shape is at least 4 times farther. Of nodes with equal values, the
+    earlier is taken first. Each node is matched at most once. If that leaves tensors over, and the order of all, or
+    numbers that count blocks in their names, tell with the channels which they are (`in_order`), that is taken.
 
     A shape fits in the orders NCHW and NHWC, or else in NCWH and NWHC, with axes of length 1 left out or put in; a
     one-dimensional tensor of the right length fits in the first two. Where both fit, values decide; in doubt the
@@ -134,35 +129,37 @@ def match_tensors(
     """
     shapes = {node: tuple(shape) for node, shape in shapes.items()}
     tables = Tables(candidate, shapes_of(candidate), shapes, golden)
-    pairs = {node: (source, "map") for source, node in _mapped(candidate, shapes, names or {})}
+    pairs = {node: (source, "map") for source, node in by_map(candidate, shapes, names or {})}
     sources = {source for source, _ in pairs.values()}
-    pairs |= {node: (name, "name") for name, node in _named(set(candidate) - sources, shapes.keys() - pairs.keys())}
-    if structure is not None and (rest := _rest(candidate, pairs)):
+    pairs |= {
+        node: (name, "name") for name, node in by_equal_names(set(candidate) - sources, shapes.keys() - pairs.keys())
+    }
+    if structure is not None and (rest := without_node(candidate, pairs)):
         pairs = dict(_by_structure(tables, rest, structure())) | pairs
     shift = ""
     if network is not None:
-        _by_other_names(network.graph, tables, pairs)
+        by_other_names(network.graph, tables, pairs)
         shift = _shifted(tables, network.graph, pairs)
     layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     vouched: frozenset[str] = frozenset()
     if network is not None:
         vouched = _on_the_way(tables, network, pairs, layouts)
-    rest = _rest(candidate, pairs)
+    rest = without_node(candidate, pairs)
     same = set() if network is None else _same_numbers(network.graph, pairs)
     free = [node for node in shapes if node not in pairs and node not in vouched and node not in same]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    if network is not None and not shift and (ordered := _in_order(tables, network.graph, pairs)):
-        pairs = {node: (source, "order") for node, source in ordered.items()}
-        layouts = _layouts_of(tables, ordered)
+    if network is not None and not shift and (told := in_order(tables, network.graph, pairs)):
+        pairs = told
+        layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     if network is None:
-        return Assignment(tensors, _rest(candidate, pairs))
+        return Assignment(tensors, without_node(candidate, pairs))
     sums = unbiased(network.graph, tensors, {node for node, each in tensors.items() if each.how in _GUESSED})
     tensors = _flattened(tables, network.graph, {node: each for node, each in tensors.items() if node not in sums})
     twins = folded_twins(network.graph, tensors)
     tensors = {node: each for node, each in tensors.items() if node not in twins}
-    rest = _rest(candidate, {node: pair for node, pair in pairs.items() if node not in (*twins, *sums)})
+    rest = without_node(candidate, {node: pair for node, pair in pairs.items() if node not in (*twins, *sums)})
     return Assignment(tensors, rest, shift=shift, twins=twins)
 
 
@@ -196,15 +193,6 @@ def _by_structure(
             yield node, (source, "structure")
 
 
-def _in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """The tensors by node as their order tells it, if some are left over and the others agree; else nothing."""
-    if len(tables.found) - len({source for source, _ in pairs.values()}) <= _LEFT * len(tables.found):
-        return {}
-    ordered = by_order(graph, tables.found, tables.shapes)
-    alike = sum(ordered.get(node) == source for node, (source, _) in pairs.items())
-    return ordered if alike >= (1 - _LEFT) * len(pairs) else {}
-
-
 def _flattened(tables: Tables, graph: Graph, tensors: dict[str, MatchedTensor]) -> dict[str, MatchedTensor]:
     """The same with what is flattened where only what it is flattened from is there: the same numbers."""
     made = dict(tensors)
@@ -225,32 +213,6 @@ def _reshaped(tensor: MatchedTensor, shape: Shape) -> Array:
     return tensor.array.reshape(shape)
 
 
-def _rest(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, str]]) -> list[str]:
-    """The tensors that are no node's."""
-    sources = {source for source, _ in pairs.values()}
-    return [source for source in candidate if source not in sources]
-
-
-def _by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str]]) -> None:
-    """Names of batch norms that were folded, which are the convolutions' then; and names that vendors give."""
-
-    def fits(name: str, node: str) -> bool:
-        return bool(axis_orders(tables.found[name], tables.shapes.get(folded.get(node, node), ())))
-
-    candidate = tables.candidate
-    named, folded = graph, dict[str, str]()
-    if graph.recipe.model in MODELS and not any(node.op == "batch_norm" for node in graph.nodes):
-        recipe = graph.recipe
-        named = build(recipe.model, width=recipe.width, size=recipe.size, classes=recipe.classes)
-        folded = {norm.name: conv for conv, norm in norms(named).items() if conv in graph}
-    for name, norm in _named(set(_rest(candidate, pairs)), set(folded)):
-        if pairs.get(folded[norm], ("", "name"))[1] == "name":
-            pairs[folded[norm]] = name, "name"
-    found = {node: source for source, node in by_vendor(named, _rest(candidate, pairs), fits).items()}
-    found |= {folded[node]: source for node, source in found.items() if node in folded}
-    pairs |= {node: (source, "vendor") for node, source in found.items() if node in graph and node not in pairs}
-
-
 def _on_the_way(
     tables: Tables, network: Network, pairs: dict[str, tuple[str, str]], layouts: dict[str, AxisOrder]
 ) -> frozenset[str]:
@@ -259,12 +221,12 @@ def _on_the_way(
     Where every tensor is a node's and every node has one, there is nothing to find.
     """
     vouched: frozenset[str] = frozenset()
-    if not _rest(tables.candidate, pairs) and pairs.keys() >= network.graph.by_name.keys():
+    if not without_node(tables.candidate, pairs) and pairs.keys() >= network.graph.by_name.keys():
         return vouched
     for again in (False, True):
         known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
         fixed = frozenset(node for node, (_, how) in pairs.items() if how == "map")
-        if not again or (_rest(tables.candidate, pairs) and len(pairs) + len(vouched) < len(network.graph)):
+        if not again or (without_node(tables.candidate, pairs) and len(pairs) + len(vouched) < len(network.graph)):
             walked = walk_along(
                 tables, network.graph, network.params, known, fixed=fixed, sure=vouched if again else None
             )
@@ -292,34 +254,6 @@ def shapes_of(candidate: Mapping[str, Array]) -> dict[str, Shape]:
         if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
             raise RequestError(f"{name!r} holds {array.dtype}; take float16, float32, float64 or integers")
     return {name: array.shape for name, array in arrays.items()}
-
-
-def _mapped(
-    candidate: Mapping[str, Array], shapes: Mapping[str, Shape], names: Mapping[str, str]
-) -> Iterable[tuple[str, str]]:
-    for name, known, what in [(n, candidate, "tensor of the candidate") for n in names] + [
-        (n, shapes, "node") for n in names.values()
-    ]:
-        if not isinstance(name, str) or name not in known:
-            near = ", ".join(difflib.get_close_matches(str(name), known, n=3)) or ", ".join(itertools.islice(known, 3))
-            raise RequestError(f"the map names {name!r}, which is no {what}; nearest: {near}")
-    if twice := [node for node, count in Counter(names.values()).items() if count > 1]:
-        raise RequestError(f"the map gives {twice[0]!r} to more than one tensor: keep one")
-    return names.items()
-
-
-def _named(sources: set[str], nodes: set[str]) -> list[tuple[str, str]]:
-    """Pairs of equal names: exactly, then but for separators and case."""
-    exact = sources & nodes
-    pairs = [(name, name) for name in exact]
-
-    def alike(names: set[str]) -> dict[str, str]:
-        plain = {name: name.translate(str.maketrans("/_:", "...")).casefold() for name in names - exact}
-        count = Counter(plain.values())
-        return {form: name for name, form in plain.items() if count[form] == 1}
-
-    mine, theirs = alike(sources), alike(nodes)
-    return pairs + [(mine[form], theirs[form]) for form in mine.keys() & theirs.keys()]
 
 
 def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder]:

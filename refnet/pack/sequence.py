@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
 from refnet.ops import ACTIVATIONS, GATES, OPS
+from refnet.pack.layouts import axis_orders
+from refnet.pack.modules import block_ends, stem_end
 
-__all__ = ["by_order"]
+__all__ = ["by_order", "has_channels"]
 
 Shape = tuple[int, ...]
 
-_FEWEST = 12  # tensors, without which an order proves nothing
+_FEWEST = 10  # tensors, without which an order proves nothing
 
 
 def by_order(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> dict[str, str]:
@@ -29,16 +31,20 @@ def by_order(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shap
     sources = list(found)
     if len(sources) < _FEWEST:
         return {}
-    for nodes in _dumps(graph):
-        if len(nodes) == len(sources):
-            for last in (False, True):
-                pairs = zip(nodes, sources, strict=True)
-                if all(_has_channels(found[source], shapes[node], last) for node, source in pairs):
-                    return dict(zip(nodes, sources, strict=True))
+    ways = [dict(zip(nodes, sources, strict=True)) for nodes in _dumps(graph) if len(nodes) == len(sources)]
+    for last in (None, False, True):
+        for pairs in ways:
+            if all(_fits(found[source], shapes[node], last) for node, source in pairs.items()):
+                return pairs
     return {}
 
 
-def _has_channels(found: Shape, full: Shape, last: bool) -> bool:
+def _fits(found: Shape, full: Shape, last: bool | None) -> bool:
+    """Whether a tensor has a node's shape in some order of axes; or its channels, where these are last or not."""
+    return bool(axis_orders(found, full)) if last is None else has_channels(found, full, last)
+
+
+def has_channels(found: Shape, full: Shape, last: bool) -> bool:
     """Whether a tensor has a node's channels, and as many axes, but for the batch and axes of length one."""
     channels = full[1]
     if len(found) >= 3:
@@ -56,13 +62,26 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
     gated = [node.inputs[0] for node in graph.nodes if node.op in GATES]
     floats = all(node.op in OPS for node in graph.nodes)
     # A runtime may fuse nothing behind the layers of a gate.
-    parts = (graph.fused(gated), graph.fused(), *(_of_ops(graph, also) for also in ends)) if floats else ()
+    fused = (graph.fused(gated), graph.fused(), *_between_blocks(graph))
+    parts = (*fused, *(_of_ops(graph, also) for also in ends)) if floats else ()
     for nodes in (every, *parts):
         flat = tuple(name for name in nodes if graph[name].op != "flatten")
         bare = tuple(name for name in flat if graph[name].op != "softmax")
         for some in dict.fromkeys((nodes, flat, bare)):
             yield [*some]
             yield [SOURCE, *some]
+
+
+def _between_blocks(graph: Graph) -> Iterator[tuple[str, ...]]:
+    """The blocks' ends, with the stem's or without; behind them nothing, the last nodes, or every unit's end."""
+    blocks, ends = block_ends(graph), graph.fused()
+    if not blocks:
+        return
+    behind = ends[ends.index(blocks[-1]) + 1 :] if blocks[-1] in ends else ()
+    heads = [behind, *((*first, *behind[len(behind) - last :]) for first in (behind[:1], ()) for last in range(3))]
+    for head in heads:
+        yield stem_end(graph), *blocks, *head
+        yield *blocks, *head
 
 
 def _of_ops(graph: Graph, also: Sequence[str]) -> tuple[str, ...]:

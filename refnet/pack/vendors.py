@@ -7,16 +7,25 @@ behind them ('model.', '/Conv2D', ':0') is the same for many, or a word of the l
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
+import numpy as np
+
 from refnet.files.schemes import SCHEMES, schemes_of
 from refnet.graph import SOURCE, Graph
+from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
+from refnet.networks.rewrite import norms
 from refnet.ops import ACTIVATIONS
+from refnet.pack.layouts import axis_orders
+from refnet.pack.likeness import Tables
+from refnet.pack.modules import made_by_modules, sums
+from refnet.pack.names import by_equal_names, without_node
 
-__all__ = ["by_vendor"]
+__all__ = ["by_other_names", "by_vendor"]
 
 _ENOUGH = 0.5  # of a scheme's layers, and at least
 _LEAST = 4
@@ -28,10 +37,16 @@ _BEHIND = re.compile(
 
 
 _BETWEEN = re.compile(r"[/:.\-_]+")
+_PARTS = re.compile(r"[./]")
+_FLOORS = {"relu": 0.0, "relu6": 0.0, "hard_swish": -0.376}  # below which activations make nothing
+_MANY = 1024  # numbers, of which some that a batch norm makes are below it
 
 
 def by_vendor(
-    graph: Graph, names: Collection[str], fits: Callable[[str, str], bool] = lambda name, node: False
+    graph: Graph,
+    names: Collection[str],
+    fits: Callable[[str, str], bool] = lambda name, node: False,
+    is_other: Callable[[str, str], bool] = lambda name, node: False,
 ) -> dict[str, str]:
     """{a candidate's name: the node}, of the scheme that knows most of the names; {} where none knows enough.
 
@@ -40,6 +55,7 @@ def by_vendor(
     graph : a network under its known names
     names : of tensors that are no node's by name
     fits : whether a name's tensor has a node's shape, without which a few names say nothing
+    is_other : whether it has other channels than the node's, so that what its module holds is none of the scheme's
 
     Examples
     --------
@@ -55,17 +71,36 @@ def by_vendor(
     plain = {name: _plain(name) for name in names}
     best: dict[str, str] = {}
     own = schemes_of(graph.recipe.model)
-    for vendor, scheme in SCHEMES.items():
+    for vendor in dict.fromkeys([*own, *SCHEMES]):
+        scheme = SCHEMES[vendor]
         try:
             modules = scheme.modules(graph)
         except (KeyError, ValueError, IndexError, AttributeError, TypeError):  # a vendor that has no such network
             continue
         modules = {node: module for node, module in modules.items() if node in graph and module != node}
-        found = _found({**_of_activations(graph, modules), **modules}, plain)
-        few = vendor in own and len(names) < 2 * _LEAST and all(fits(*each) for each in found.items())
-        if len(found) > len(best) and len(found) >= max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names))):
-            best = _with_activations(graph, modules, found, plain)
-    return best
+        for called in (modules, _without_root(modules)):
+            found = _with_modules(graph, called, _found({**_of_activations(graph, called), **called}, plain), plain)
+            few = vendor in own and len(names) < 2 * _LEAST and all(fits(*each) for each in found.items())
+            least = max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names)))
+            if len(found) > len(best) and len(found) >= least:
+                best = _with_activations(graph, called, found, plain)
+    others = {_module_of(name) for name, node in best.items() if is_other(name, node)}
+    return {name: node for name, node in best.items() if not (_module_of(name) in others or is_other(name, node))}
+
+
+def _module_of(name: str) -> str | None:
+    """The module that holds a layer, where its name says that."""
+    parts = _PARTS.split(name)
+    return ".".join(parts[:-1]) if len(parts) > 1 else None
+
+
+def _without_root(modules: Mapping[str, str]) -> dict[str, str]:
+    """The names without that of the module that holds nearly all, which a port may have alone; not bare numbers."""
+    roots = Counter(_PARTS.split(name)[0] for name in modules.values())
+    (root, count), *_ = roots.most_common(1) or [("", 0)]
+    bare = {node: name[len(root) + 1 :] if _PARTS.split(name)[0] == root else name for node, name in modules.items()}
+    inner = 2 * count > len(modules) and all(name and not name[0].isdecimal() for name in bare.values())
+    return bare if inner else dict(modules)
 
 
 def _plain(name: str) -> str:
@@ -83,10 +118,7 @@ def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, st
     whole = {_plain(module): _whole(module) for module in modules.values()}
     prefixes: Counter[str] = Counter()
     for name in plain.values():
-        parts = name.split("_")
-        for begin in range(len(parts)):
-            if "_".join(parts[begin:]) in node_of:
-                prefixes["_".join(parts[:begin])] += 1
+        prefixes.update(prefix for prefix, _ in _endings(name, node_of))
     if not prefixes:
         return {}
     (prefix, _), *_ = prefixes.most_common(1)
@@ -101,6 +133,37 @@ def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, st
     }
     count = Counter(hits.values())
     return {source: node for source, node in hits.items() if count[node] == 1}
+
+
+def _with_modules(
+    graph: Graph, modules: Mapping[str, str], found: Mapping[str, str], plain: Mapping[str, str]
+) -> dict[str, str]:
+    """The same with sums, and with what modules make that hold others, under the prefix that most have.
+
+    Of several that make the same the innermost one is taken.
+    """
+    made = {_whole(name): node for name, node in {**made_by_modules(graph, modules), **sums(graph, modules)}.items()}
+    prefixes: Counter[str] = Counter()
+    hits: dict[str, list[tuple[str, str]]] = {}
+    for source, form in plain.items():
+        endings = _endings(_whole(source), made) or _endings(form, made)
+        for prefix, path in endings if source not in found else ():
+            prefixes[prefix] += 1
+            hits.setdefault(prefix, []).append((source, path))
+    ends: dict[str, str] = {}
+    lengths: dict[str, int] = {}
+    for source, path in hits[prefixes.most_common(1)[0][0]] if prefixes else ():
+        node = made[path]
+        if node not in found.values() and len(path) > lengths.get(node, 0) and source not in ends.values():
+            ends[node], lengths[node] = source, len(path)
+    return {**found, **{source: node for node, source in ends.items()}}
+
+
+def _endings(name: str, known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What known names a name ends in, each behind the prefix that is left."""
+    parts = name.split("_")
+    cuts = [("_".join(parts[:begin]), "_".join(parts[begin:])) for begin in range(len(parts))]
+    return [(prefix, path) for prefix, path in cuts if path in known]
 
 
 def _with_activations(
@@ -141,3 +204,50 @@ def _act_names(module: str) -> list[str]:
     numbered = [f"{head}{dot}{int(last) + 1}"] if last.isdecimal() else []
     behind = [f"{module}_{act}" for act in ("relu", "relu6", "activation")]
     return [_plain(name) for name in (*numbered, *behind, f"{head}.activation")]
+
+
+def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str]]) -> None:
+    """Names of batch norms that were folded, which are the convolutions' then; and names that vendors give."""
+
+    def fits(name: str, node: str) -> bool:
+        return bool(axis_orders(tables.found[name], tables.shapes.get(folded.get(node, node), ())))
+
+    def is_other(name: str, node: str) -> bool:
+        full = tables.shapes.get(folded.get(node, node), ())
+        point = len(full) > 1 and all(side == 1 for side in full[2:])
+        return point and full[1] not in tables.found[name] and math.prod(full) != math.prod(tables.found[name])
+
+    candidate = tables.candidate
+    named, folded = graph, dict[str, str]()
+    if graph.recipe.model in MODELS and not any(node.op == "batch_norm" for node in graph.nodes):
+        recipe = graph.recipe
+        named = build(recipe.model, width=recipe.width, size=recipe.size, classes=recipe.classes)
+        folded = {norm.name: conv for conv, norm in norms(named).items() if conv in graph}
+    for name, norm in by_equal_names(set(without_node(candidate, pairs)), set(folded)):
+        if pairs.get(folded[norm], ("", "name"))[1] == "name":
+            pairs[folded[norm]] = name, "name"
+    found = {node: source for source, node in by_vendor(named, without_node(candidate, pairs), fits, is_other).items()}
+    found |= {folded[node]: source for node, source in found.items() if node in folded}
+    found = {node: source for node, source in found.items() if node in graph and node not in pairs}
+    found = {node: source for node, source in found.items() if not _is_copy(graph, tables, found, node)}
+    pairs |= {
+        _activated(graph, tables, pairs.keys() | found.keys(), *pair): (pair[1], "vendor") for pair in found.items()
+    }
+
+
+def _is_copy(graph: Graph, tables: Tables, found: Mapping[str, str], node: str) -> bool:
+    """Whether what a module makes is its batch norm's tensor once more, which then activates by itself."""
+    outer, inner = found[node], found.get(graph[node].inputs[0], "")
+    if graph[node].op not in ACTIVATIONS or not inner.startswith(outer) or inner == outer:
+        return False
+    one, other = (np.asarray(tables.candidate[source]) for source in (outer, inner))
+    return np.array_equal(one, other, equal_nan=True)
+
+
+def _activated(graph: Graph, tables: Tables, known: Collection[str], node: str, source: str) -> str:
+    """The activation behind a batch norm, where a vendor's module that is called so makes both: nothing is below it."""
+    reader = graph.only_reader(node)
+    least = _FLOORS.get(reader.op) if reader is not None and graph[node].op == "batch_norm" else None
+    if reader is None or least is None or reader.name in known or math.prod(tables.found[source]) < _MANY:
+        return node
+    return reader.name if np.asarray(tables.candidate[source]).min() >= least else node

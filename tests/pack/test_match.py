@@ -267,5 +267,6 @@ def test_probabilities_under_the_name_of_the_layer_that_makes_their_logits_are_t
     shapes_ = {"input": (1, 3, 32, 32), **{name: (1, *shape) for name, shape in shapes(graph).items()}}
     for y, node in ((np.full((1, 7), 1 / 7, "f"), "output"), (np.arange(7, dtype="f")[None], "head.logits")):
         known = {"head.logits": MatchedTensor(lambda y=y: y, "predictions", "nc", "vendor")}
-        found = with_ends(Assignment(known, []), {"predictions": y}, {"predictions": (1, 7)}, shapes_, {}.__getitem__)
+        dumped = {"predictions": y}
+        found = with_ends(graph, Assignment(known, []), dumped, {"predictions": (1, 7)}, shapes_, {}.__getitem__)
         assert list(found.tensors) == [node]

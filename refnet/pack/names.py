@@ -1,0 +1,58 @@
+"""A candidate's names that are nodes' names: by an explicit map, or as they are."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from refnet.errors import RequestError
+
+__all__ = ["by_equal_names", "by_map", "without_node"]
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+def by_map(
+    candidate: Mapping[str, Array], shapes: Mapping[str, Shape], names: Mapping[str, str]
+) -> Iterable[tuple[str, str]]:
+    """The pairs of an explicit map, which must name tensors and nodes that there are."""
+    for name, known, what in [(n, candidate, "tensor of the candidate") for n in names] + [
+        (n, shapes, "node") for n in names.values()
+    ]:
+        if not isinstance(name, str) or name not in known:
+            near = ", ".join(difflib.get_close_matches(str(name), known, n=3)) or ", ".join(itertools.islice(known, 3))
+            raise RequestError(f"the map names {name!r}, which is no {what}; nearest: {near}")
+    if twice := [node for node, count in Counter(names.values()).items() if count > 1]:
+        raise RequestError(f"the map gives {twice[0]!r} to more than one tensor: keep one")
+    return names.items()
+
+
+def by_equal_names(sources: set[str], nodes: set[str]) -> list[tuple[str, str]]:
+    """Pairs of equal names: exactly, then but for separators and case."""
+    exact = sources & nodes
+    pairs = [(name, name) for name in exact]
+
+    def alike(names: set[str]) -> dict[str, str]:
+        plain = {name: name.translate(str.maketrans("/_:", "...")).casefold() for name in names - exact}
+        count = Counter(plain.values())
+        return {form: name for name, form in plain.items() if count[form] == 1}
+
+    mine, theirs = alike(sources), alike(nodes)
+    return pairs + [(mine[form], theirs[form]) for form in mine.keys() & theirs.keys()]
+
+
+def without_node(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The tensors that are no node's.
+
+    Parameters
+    ----------
+    pairs : by node, the name of its tensor and how it was found
+    """
+    sources = {source for source, _ in pairs.values()}
+    return [source for source in candidate if source not in sources]

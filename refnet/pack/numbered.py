@@ -1,0 +1,100 @@
+"""Tensors under names that say nothing of the network's: told by the order of all, or by numbers that count blocks.
+
+`block3`, `t07_block6`, `stage_12_out` may count from any number on. The blocks' channels and sizes tell from which:
+where more than one number fits, nothing is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from refnet.graph import Graph
+from refnet.pack.layouts import axis_orders
+from refnet.pack.likeness import Tables
+from refnet.pack.modules import block_ends, stem_end
+from refnet.pack.sequence import by_order, has_channels
+
+__all__ = ["by_numbers", "in_order"]
+
+Shape = tuple[int, ...]
+
+_COUNTED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
+_FEWEST, _KINDS = 3, 2  # tensors, and counts of channels, without which numbers prove nothing
+_LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
+
+
+def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Tensors by node as their order tells them, if some are left over and the others agree; else nothing.
+
+    Parameters
+    ----------
+    pairs : by node, the candidate's name of its tensor and how it was found
+    """
+    own = {node: source for node, (source, _) in pairs.items()}
+    rest = [source for source in tables.candidate if source not in own.values()]
+    if len(rest) > _LEFT * len(tables.found):
+        ordered = by_order(graph, tables.found, tables.shapes)
+        alike = sum(ordered.get(node) == source for node, source in own.items())
+        if ordered and alike >= (1 - _LEFT) * len(own):
+            return {node: (source, "order") for node, source in ordered.items()}
+    guessed = {source for source, how in pairs.values() if how == "content"}
+    told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}
+    free = {node: source for source, node in told.items() if own.get(node, "") in ("", *guessed)}
+    alike = sum(own.get(node) == source for node, source in free.items())
+    if len(free) == alike or alike < (1 - _LEFT) * sum(source in guessed for source in free.values()):
+        return {}
+    kept = {node: pair for node, pair in pairs.items() if pair[0] not in free.values()}
+    return kept | {node: (source, "order") for node, source in free.items()}
+
+
+def by_numbers(
+    graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shape], sources: Iterable[str]
+) -> dict[str, str]:
+    """{a candidate's name: the node}, of names that count blocks; the stem before and the head behind them, too.
+
+    Parameters
+    ----------
+    found : the candidate's shapes
+    shapes : of every node and of 'input', in order of execution
+    sources : names of tensors that are no node's by name
+    """
+    rows: dict[tuple[str, str], dict[int, str]] = {}
+    twice: set[tuple[str, str]] = set()
+    for source in sources:
+        if (counted := _COUNTED.fullmatch(source)) is not None:
+            before, number, behind = counted.groups()
+            row = re.sub(r"\d+", "#", before), behind
+            if int(number) in rows.setdefault(row, {}):
+                twice.add(row)
+            rows[row][int(number)] = source
+    units, ends = graph.units(), block_ends(graph)
+    if not ends:
+        return {}
+    last = next((unit.output for unit in reversed(units) if unit.norm is not None), ends[-1])
+    nodes = [stem_end(graph), *ends, *([last] if last not in ends else [])]
+    made: dict[str, str] = {}
+    for row, names in rows.items():
+        if row not in twice and len(names) >= _FEWEST:
+            made |= _row(names, nodes, found, shapes)
+    return made
+
+
+def _row(
+    names: Mapping[int, str], nodes: list[str], found: Mapping[str, Shape], shapes: Mapping[str, Shape]
+) -> dict[str, str]:
+    """The nodes of one row of numbered names, if there is one number alone for the first from which all fit."""
+    exact: list[dict[str, str]] = []
+    alike: list[dict[str, str]] = []
+    for first in range(max(names) - len(nodes) + 1, min(names) + 1):
+        pairs = {names[number]: nodes[number - first] for number in names}
+        if len({shapes[node][1] for node in pairs.values()}) < _KINDS:
+            continue
+        if all(axis_orders(found[source], shapes[node]) for source, node in pairs.items()):
+            exact.append(pairs)
+        for last in (False, True):
+            if all(has_channels(found[source], shapes[node], last) for source, node in pairs.items()):
+                alike.append(pairs)
+                break
+    fitting = exact or alike  # a port that is wrong may have maps of other sizes
+    return fitting[0] if len(fitting) == 1 else {}
