@@ -40,7 +40,8 @@ class _Integers(NamedTuple):
 def scales_moved(unit: UnitArrays) -> Iterator[Change]:
     """right integers under other scales.
 
-    Those of the channels in another order, those of another layer, one for all, or along the inputs.
+    Those of the channels in another order, those of another layer, one for all, or along the inputs; or one scale made
+    all integers.
     """
     held = _integers(unit)
     if held is None or len(held.q) < 2:
@@ -50,6 +51,7 @@ def scales_moved(unit: UnitArrays) -> Iterator[Change]:
         yield _rescaled(unit, "inputs", held.steps / _needed(held)[:, None], of_step=held.steps / 2)
     elif np.ptp(held.steps):
         yield from _in_order(unit, held)
+        yield from _made_by_one(unit, held)
         for name, other in unit.steps.items() if several else ():
             if name != unit.names[unit.slot] and np.array_equal(other.reshape(len(other), -1)[:, 0], held.steps):
                 yield _rescaled(unit, "layer", (held.steps / _needed(held))[:, None], facts={"layer": name})
@@ -61,6 +63,23 @@ def scales_moved(unit: UnitArrays) -> Iterator[Change]:
         own = along * float(np.sqrt(low.max() * high.min()))  # the weights' scales times that of what they read
         if np.isfinite(own).all() and own.all():
             yield _rescaled(unit, "one", (held.steps / own)[:, None])
+
+
+def _made_by_one(unit: UnitArrays, held: _Integers) -> Iterator[Change]:
+    """Integers that one scale made, that of a channel or any other, though each channel is read with its own."""
+    known = float((held.q**2).sum())
+    if len(held.q) < _FEWEST or not known:
+        return
+    one = float((held.q * held.right).sum() / known)
+    channel = int(np.abs(held.steps / one - 1).argmin())
+    made = {"made by a channel's": (held.steps[channel], {"channel": channel}), "made by one": (one, {})}
+    for form, (scale, facts) in made.items():
+        # A fit to integers that are half a step off, each of them perhaps twice, is no nearer than chance brings it.
+        if not facts or abs(scale / one - 1) <= 2 / math.sqrt(known):
+            own = (held.steps / scale)[:, None]
+            # They may have been made from integers that were right.
+            more = np.broadcast_to(own * held.steps[:, None] / 2, held.q.shape)
+            yield _rescaled(unit, form, own, of_step=more, facts=facts)
 
 
 def _in_order(unit: UnitArrays, held: _Integers) -> Iterator[Change]:

@@ -95,6 +95,8 @@ FILE_WORDS: _Words = {
     | {
         "layer": "it has the scales of {layer}",
         "one": "all channels have one scale, and each should have its own",
+        "made by one": "its integers are made by one scale for all channels, and each has its own",
+        "made by a channel's": "its integers are made by the scale of channel {channel}, and each channel has its own",
         "inputs": "the scales of its channels run along its inputs",
     },
     "integers-misread": {

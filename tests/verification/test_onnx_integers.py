@@ -38,6 +38,27 @@ def edited(folder, change, kind, place):
     return folder / "edited.onnx"
 
 
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [(2, lambda s: s[0]), (2, lambda s: 1.3 * s.max()), (1, lambda s: s.max()), (1, lambda s: 1.3 * s.max())],
+)
+def test_integers_that_one_scale_made_for_all_channels_are_told_from_it(floats, tmp_path, kind, by):
+    model = onnx.load(INTEGERS / QDQ)
+    made = {name: node for node in model.graph.node for name in node.output}
+    conv = [node for node in model.graph.node if node.op_type == "Conv"][4]
+    held = {each.name: each for each in model.graph.initializer}
+    q, steps = (numpy_helper.to_array(held[name]) for name in made[conv.input[kind]].input[:2])
+    real = q * steps.reshape(-1, *(1,) * (q.ndim - 1)).astype(np.float64)
+    again = np.rint(real / by(steps)).astype(q.dtype)
+    held[made[conv.input[kind]].input[0]].CopyFrom(numpy_helper.from_array(again, made[conv.input[kind]].input[0]))
+    onnx.save(model, tmp_path / "edited.onnx")
+    (fault,) = verify(floats, tmp_path / "edited.onnx", model=MODEL, allow=MEANT).faults
+    channel = int(np.abs(steps - by(steps)).argmin())
+    words = f"by the scale of channel {channel}" if by(steps) in steps else "by one scale for all channels"
+    assert fault.kind == "scales"
+    assert words in detail(fault)
+
+
 @pytest.mark.parametrize("name", [QDQ, "v3_small_qoperator.onnx"])
 def test_biases_of_integers_lie_within_half_a_step_of_their_own_scale(floats, name):
     found = verify(floats, INTEGERS / name, model=MODEL, allow=MEANT)
