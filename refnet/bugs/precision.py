@@ -237,21 +237,31 @@ _FACTORS: Mapping[str, Callable[[Array], Array]] = {
     "bfloat16": partial(rounded, store="bfloat16"),
     "bfloat16 truncated": partial(truncated, store="bfloat16"),
 }
+_READ: Mapping[str, Callable[[Array], Array]] = {
+    "float16": partial(rounded, store="float16"),  # of which tf32 is the same where no number is too small for it
+    "float16 truncated": partial(truncated, store="float16"),
+    **_FACTORS,
+}
 
 
 def factors_tf32(segment: Segment) -> Iterator[Change]:
     """factors rounded to tf32 before they are multiplied.
 
     Or to bfloat16; or cut off to one of them, as matrix units cut off what is not converted first. Sums are kept in
-    float32. Replayed on a port's own inputs alone.
+    float32. Or what is read alone is so, or in float16, and weights are as they were. Replayed on a port's own inputs
+    alone.
     """
-    for node in segment.nodes(*CONVOLUTIONS) if segment.candidate is not None else ():
+    for node in segment.nodes(*CONVOLUTIONS, "avg_pool2d") if segment.candidate is not None else ():
         (source,) = node.inputs
-        if source in segment.given:
-            x, w = segment.given[source].astype(np.float64), segment.param(node, "w").astype(np.float64)
-            for form, move in _FACTORS.items():
-                facts = {"store": form.partition(" ")[0]}
-                yield Change(node.name, form, facts, params={f"{node.name}.w": move(w)}, given={source: move(x)})
+        if source not in segment.given:
+            continue
+        x, weighs = segment.given[source].astype(np.float64), node.op in CONVOLUTIONS
+        for form, move in _FACTORS.items() if weighs else ():
+            params = {f"{node.name}.w": move(segment.param(node, "w").astype(np.float64))}
+            yield Change(node.name, form, {"store": form.partition(" ")[0]}, params=params, given={source: move(x)})
+        for form, move in _READ.items():
+            if not np.array_equal(read := move(x), x):
+                yield Change(node.name, f"read {form}", {"store": form.partition(" ")[0]}, given={source: read})
 
 
 def fp16_accumulate(segment: Segment) -> Iterator[Change]:

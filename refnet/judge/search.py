@@ -7,7 +7,7 @@ likeliest mistakes have been looked at everywhere.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -317,14 +317,23 @@ def _scope(
     ops = {parts.graph[name].op for name in nodes if name in parts.graph}
     applies = {*applies, *nodes}
     alike = tuple(name for name in every if name not in parts.graph or parts.graph[name].op in ops)
+    runs = list(_runs(parts, alike, nodes, applies))
     for scope, of in sorted(scopes(parts, every).items(), key=lambda item: len(item[1])):
         own = {*of} & {*alike} & applies
         if nodes.keys() <= own and _are_most(len(nodes), len(own)):
-            return scope, len(own)
+            # Places that are right by chance are seldom all at one end.
+            whole = (run for run in runs if run[1] == len(nodes) < len(own) - 1)
+            return next(whole, (scope, len(own)))
+    return next(iter(runs), (None, max(len(applies & {*every}), len(nodes))))
+
+
+def _runs(
+    parts: Parts, alike: tuple[str, ...], nodes: Mapping[str, Mistake], applies: Collection[str]
+) -> Iterator[tuple[Scope | None, int]]:
+    """Where it begins or ends somewhere, and how many places there are on that side."""
     outer = {alike[0], alike[-1]}
     for scope, of in runs_of(parts, alike).items():
-        own = {*of} & applies
+        own = {*of} & {*applies}
         tight = {of[0], of[-1]} - outer <= nodes.keys()
         if tight and nodes.keys() <= own and _are_most(len(nodes), len(own)):
-            return scope, len(own)
-    return None, max(len(applies & {*every}), len(nodes))
+            yield scope, len(own)

@@ -69,6 +69,11 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     | {
         f"{store} truncated": "both factors of each product are cut off to {store}, toward zero"
         for store in ("tf32", "bfloat16")
+    }
+    | {
+        f"read {store}{manner}": f"what it reads is {words}, and its weights are not"
+        for store in ("tf32", "bfloat16", "float16")
+        for manner, words in (("", "rounded to {store}"), (" truncated", "cut off to {store}, toward zero"))
     },
     "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
     "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",

@@ -44,6 +44,16 @@ CASES = {
         "both factors of each product are cut off to tf32, toward zero",
     ),
     "tf32": (factor, factor, "both factors of each product are rounded to tf32"),
+    "inputs in bfloat16": (
+        partial(rounded, store="bfloat16"),
+        same,
+        "what it reads is rounded to bfloat16, and its weights are not",
+    ),
+    "inputs in float16, cut off": (
+        partial(truncated, store="float16"),
+        same,
+        "what it reads is cut off to float16, toward zero, and its weights are not",
+    ),
     "float16": (same, partial(rounded, store="float16"), "its weights are rounded to float16"),
     "float16 cut off": (same, partial(truncated, store="float16"), "its weights are cut off to float16, toward zero"),
     "bfloat16 cut off": (
