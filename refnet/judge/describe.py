@@ -121,8 +121,8 @@ def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
     if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
         return ()
     plain, found = limit(segment, precision), []
-    if not says(len(segment.graph), plain, precision):  # then anything lies within it
-        return ()
+    if judge(segment.candidate, plain).holds or not says(len(segment.graph), plain, precision):
+        return ()  # within such a bound lies anything
     for name in ALGORITHMS:
         made = limit(segment, precision._replace(algorithm=name))
         if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:
