@@ -45,11 +45,24 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "log": _log,
     "base 2": lambda z: _soft(z, 2.0),
     "length": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=1, keepdims=True)), 1e-12),
+    "length over images": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=0, keepdims=True)), 1e-12),
+    "sizes": lambda z: z / np.abs(z).sum(axis=1, keepdims=True),
+    "standard": lambda z: (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True),
+    "centred": lambda z: z - z.mean(axis=1, keepdims=True),
     "sum": lambda z: z / z.sum(axis=1, keepdims=True),
     "largest": lambda z: z / np.abs(z).max(axis=1, keepdims=True),
     "relu": lambda z: np.maximum(z, 0),
     "tanh": np.tanh,
 }
+
+
+def _answers(segment: Segment) -> bool:
+    """Whether a segment ends in what the network answers: its classes, or a vector for each image, as embeddings are."""
+    node = segment.graph.nodes[-1]
+    if node.op in ("softmax", "flatten", "avg_pool2d") or node.name == segment.parts.classifier:
+        return True
+    shape = segment.sizes.get(node.name, ())
+    return node.name in segment.whole.outputs and (len(shape) == 1 or shape[1:] == (1, 1))
 
 
 def answer_function(segment: Segment) -> Iterator[Change]:
@@ -58,10 +71,10 @@ def answer_function(segment: Segment) -> Iterator[Change]:
     A sigmoid or the logarithm of a softmax in its place; an embedding of length one.
     """
     node = segment.graph.nodes[-1]
-    if node.op not in ("softmax", "flatten", "avg_pool2d") and node.name != segment.parts.classifier:
+    if not _answers(segment):
         return
     for form, function in _FUNCTIONS.items():
-        if form == "log" and segment.centred:  # which is the logits themselves, up to a number for each image
+        if form in ("log", "centred") and segment.centred:  # which are the logits, up to a number for each image
             continue
         nodes = without(node) if node.op == "softmax" else {}
         if len(segment.graph) > _SHORT:
@@ -79,7 +92,7 @@ def answer_scaled(segment: Segment) -> Iterator[Change]:
     A temperature of the softmax, or features that are scaled, by what the port's numbers show.
     """
     node, t = segment.graph.nodes[-1], segment.candidate
-    if t is None or node.op not in ("softmax", "flatten", "avg_pool2d") or t.ndim not in (2, 4):
+    if t is None or not _answers(segment) or t.ndim not in (2, 4):
         return
     if node.op != "softmax" and len(segment.graph) <= _SHORT:  # there a factor is seen in the error
         return

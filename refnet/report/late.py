@@ -112,6 +112,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "log": "the logarithm of the softmax is taken",
         "base 2": "the softmax raises 2, not e, to the logits",
         "length": "the numbers are divided by their length (L2)",
+        "length over images": "the numbers are divided by their length (L2) over the images of the batch, not over "
+        "those of an image",
+        "sizes": "the numbers are divided by the sum of their sizes (L1)",
+        "standard": "the numbers have their mean taken away and are divided by their deviation",
+        "centred": "the numbers have their mean taken away",
         "sum": "the numbers are divided by their sum",
         "largest": "the numbers are divided by the largest of them",
         "relu": "a relu follows",

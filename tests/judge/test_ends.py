@@ -110,6 +110,25 @@ def test_of_an_end_that_nothing_explains_no_form_is_told_that_is_not_there(pack)
     assert [feature_sentence(each) for features in found.judged.features.values() for each in features] == []
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda z: z / np.linalg.norm(z, axis=1, keepdims=True), "the numbers are divided by their length (L2)"),
+        (
+            lambda z: (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True),
+            "the numbers have their mean taken away and are divided by their deviation",
+        ),
+    ],
+)
+def test_an_embedding_that_an_activation_ends_is_an_answer_too(tmp_path, make, words):
+    graph = build("timm/mobilenetv3_small_100", width=0.25, size=(32, 40), classes=12).leading_to("head.hidden.act")
+    net = Network(graph, {name: y for name, y in random_params(graph).items() if name in graph.params()})
+    write_pack(net, X, tmp_path / "pack", origin={"input": "probe"})
+    embedding = net.trace(X)["head.hidden.act"].astype(np.float64)
+    found = compare(tmp_path / "pack", {"embedding": make(embedding[:, :, 0, 0]).astype(np.float32)})
+    assert said(found) == [words]
+
+
 def test_a_vendors_name_alone_says_whose_tensor_it_is(pack):
     """The stem's result of another input is like that of the next layer; its name is not."""
     assert by_vendor(GRAPH, ["features.0.2"]) == {}
