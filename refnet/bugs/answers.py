@@ -57,7 +57,7 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def _answers(segment: Segment) -> bool:
-    """Whether a segment ends in what the network answers: its classes, or a vector for each image, as embeddings are."""
+    """Whether a segment ends in what the network answers: its classes, or a vector for each image (an embedding)."""
     node = segment.graph.nodes[-1]
     if node.op in ("softmax", "flatten", "avg_pool2d") or node.name == segment.parts.classifier:
         return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change, with_attrs, with_op
+from refnet.bugs.changes import Change, stood_for, with_attrs, with_op
 from refnet.bugs.padding import Pad, windowed, windows
 from refnet.bugs.segments import Segment
 from refnet.graph import Node, is_global
@@ -19,6 +20,9 @@ from refnet.ops import OPS, POOLS, RESIZES
 Array = npt.NDArray[Any]
 
 _NO_PAD = ((0, 0), (0, 0))
+_CUBIC = (-0.75, -0.5)  # of PyTorch and OpenCV; of TensorFlow and Pillow
+_LARGEST = 64  # factor of a resize
+_PLACE = 4  # roundings of a place, and of the two weights that are made of it
 
 
 def channels_last(segment: Segment) -> Iterator[Change]:
@@ -161,10 +165,10 @@ def _elementwise(node: Node) -> bool:
 
 
 def resize_corners(segment: Segment) -> Iterator[Change]:
-    """other alignment of corners, or the nearest pixel.
+    """another way of resizing.
 
     Corners are aligned where they are not, or the reverse; or neither corners nor centres, as TensorFlow 1 has it; or
-    nothing is mixed at all.
+    nothing is mixed at all; or more is, by a cubic kernel; or the factor is another than that of the sizes.
 
     Source: https://github.com/pytorch/pytorch/issues/10604
     """
@@ -177,6 +181,61 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
         for form, centre in (("nearest", False), ("nearest centre", True)):
             attrs = {"size": node.attrs["size"], "align_corners": False, "half_pixel": centre}
             yield Change(node.name, form, nodes=with_op(node, "resize_nearest", **attrs))
+        if segment.candidate is not None:
+            yield from _resampled(segment, node)
+
+
+def _resampled(segment: Segment, node: Node) -> Iterator[Change]:
+    """A resize by a factor of its own, of which what is over is cut off; or by a wider kernel than the bilinear one."""
+    ((_, x),) = segment.values({node.inputs[0]})
+    sides, size = x.shape[2:], node.attrs["size"]
+    ratios = [outputs / side for side, outputs in zip(sides, size, strict=True)]
+    if x.ndim != 4 or max(x.shape[2:]) == 1:
+        return
+    whole = {float(round_(ratio)) for ratio in ratios for round_ in (math.floor, math.ceil)}
+    factors = {*whole, *(2.0 ** round(math.log2(ratio)) for ratio in ratios)}
+    for factor in sorted(each for each in factors if 1 <= each <= _LARGEST and set(ratios) != {each}):
+        yield _by_taps(node, x, f"factor {factor:g}", {"times": factor}, [1 / factor] * 2, _tent)
+    for a in _CUBIC:
+        kernel = partial(_cubic, a=a)
+        yield _by_taps(node, x, f"cubic {a:g}", {"a": a}, [1 / ratio for ratio in ratios], kernel)
+
+
+def _by_taps(
+    node: Node, x: Array, form: str, facts: dict[str, Any], steps: list[float], kernel: Callable[[Array], Array]
+) -> Change:
+    """What a kernel makes at centres of pixels so many steps apart; beyond the map lie its last rows and columns."""
+    taps = []
+    for side, outputs, step in zip(x.shape[2:], node.attrs["size"], steps, strict=True):
+        place = (np.arange(outputs) + 0.5) * step - 0.5
+        place = np.clip(place, 0, side - 1) if kernel is _tent else place
+        weights = np.zeros((outputs, side))
+        for tap in range(-1, 3):
+            at = np.floor(place).astype(int) + tap
+            np.add.at(weights, (np.arange(outputs), np.clip(at, 0, side - 1)), kernel(place - at))
+        taps.append(weights)
+    y, size = (
+        np.einsum("ph,nchw,qw->ncpq", rows, each, columns, optimize=True)
+        for rows, each, columns in (
+            (taps[0], x.astype(np.float64), taps[1]),
+            (np.abs(taps[0]), np.abs(x.astype(np.float64)), np.abs(taps[1])),
+        )
+    )
+    # A place is rounded in float32, and by as much of itself the weights of its neighbours.
+    terms = _PLACE * max(node.attrs["size"])
+    return Change(node.name, form, facts, **stood_for(node, y, terms, size), lone=True)
+
+
+def _tent(x: Array) -> Array:
+    made: Array = np.maximum(1 - np.abs(x), 0)
+    return made
+
+
+def _cubic(x: Array, a: float) -> Array:
+    """Keys' cubic convolution kernel."""
+    x = np.abs(x)
+    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 def flatten_order(segment: Segment) -> Iterator[Change]:

@@ -103,6 +103,35 @@ def test_tensorflow_1_s_way_of_resizing_is_named():
     assert "asymmetrically" in cause_sentence(found.causes["up"][0])
 
 
+def by_kernel(x, size, step, kernel):
+    """A map resized at centres of pixels, point by point along either axis; beyond it its last rows go on."""
+    for axis, outputs in ((2, size[0]), (3, size[1])):
+        n = x.shape[axis]
+        lines = []
+        for p in range(outputs):
+            at = (p + 0.5) * step[axis - 2] - 0.5
+            taps = range(int(np.floor(at)) - 1, int(np.floor(at)) + 3)
+            lines.append(sum(kernel(abs(at - i)) * x.take(min(max(i, 0), n - 1), axis) for i in taps))
+        x = np.stack(lines, axis)
+    return x
+
+
+def cubic(d):
+    """Keys' kernel with a = -1/2."""
+    return 1.5 * d**3 - 2.5 * d**2 + 1 if d <= 1 else -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2 if d < 2 else 0.0
+
+
+def test_a_resize_by_a_whole_factor_that_is_cropped_and_a_cubic_one_are_named():
+    size = (2 * X.shape[2] - 1, 2 * X.shape[3] - 1)
+    net = graph(Node("up", "resize_bilinear", (SOURCE,), {}, {"size": size, "align_corners": False}))
+    twice = by_kernel(X.astype(np.float64), size, (0.5, 0.5), lambda d: max(1 - d, 0.0))
+    (cause,) = found_in(net, twice.astype(np.float32)).causes["up"]
+    assert "it is enlarged 2 times, and what is over is cut off" in cause_sentence(cause)
+    steps = tuple(n / outputs for n, outputs in zip(X.shape[2:], size, strict=True))
+    (cause,) = found_in(net, by_kernel(X.astype(np.float64), size, steps, cubic).astype(np.float32)).causes["up"]
+    assert "a bicubic kernel (a = -0.5) makes it" in cause_sentence(cause)
+
+
 @pytest.fixture(scope="module")
 def small():
     net = build("torchvision/mobilenet_v3_small", width=0.5, size=(32, 40), classes=10)
