@@ -12,7 +12,7 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import BUGS
 from refnet.graph import SOURCE
 from refnet.report.bugs import of_reader
-from refnet.report.comparison import feature_sentence
+from refnet.report.features import feature_sentence
 from refnet.report.programs import slip_lines, slip_words
 from refnet.study.answers import Blemish
 from refnet.study.causes import NamedMistake

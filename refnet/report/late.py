@@ -187,7 +187,7 @@ def part_words(kind: str, facts: Mapping[str, Any]) -> str:
         case "images":
             return f"image{'s' * (len(facts['images']) > 1)} {', '.join(map(str, facts['images'][:5]))} of {of}"
         case "channels":
-            return f"channel {', '.join(map(str, facts['channels']))} of {of}"
+            return f"channel{'s' * (len(facts['channels']) > 1)} {', '.join(map(str, facts['channels']))} of {of}"
         case "channel-step":
             return f"every {_ordinal(facts['step'])} of {of} channels"
     first, last = facts["first"], facts["last"]

@@ -21,7 +21,8 @@ from refnet.judge.tensors import judge_tensors
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 from refnet.report.bugs import of_port
-from refnet.report.comparison import cause_sentence, feature_sentence
+from refnet.report.comparison import cause_sentence
+from refnet.report.features import feature_sentence
 
 FLOAT32 = Precision.of("float32")
 
@@ -113,12 +114,13 @@ def framed(y):
         (lambda y: y * np.float32(1.25), "it is 1.25 times the reference throughout"),
         (lambda y: y * np.linspace(0.5, 2, y.shape[1], dtype=np.float32)[:, None, None], "a slope and an offset"),
         (lambda y: np.where(np.arange(y.shape[1])[:, None, None] == 3, y + 1, y), "only channel 3 of"),
+        (lambda y: np.where(np.isin(np.arange(y.shape[1]), (1, 4))[:, None, None], y + 1, y), "only channels 1, 4 of"),
         (lambda y: np.roll(y, (1, -1), axis=(2, 3)), "shifted by (1, -1)"),
         (lambda y: np.sort(y, axis=3), "in another order"),
         (lambda y: y + framed(y), "only the border is off"),
         (lambda y: y.clip(-0.5, y.max() / 2), "below -0.5 is cut off"),
     ],
-    ids=["ratio", "channels", "channel", "shift", "order", "border", "cut off"],
+    ids=["ratio", "channels", "channel", "two channels", "shift", "order", "border", "cut off"],
 )
 def test_where_nothing_fits_it_says_what_can_be_seen(small, spoil, words):
     name = "block1.depthwise"

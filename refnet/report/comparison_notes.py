@@ -1,0 +1,231 @@
+"""What a comparison has to say beside its verdicts and its causes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from refnet.bugs.changes import Mistake
+from refnet.judge.cause import Cause
+from refnet.judge.compare import Comparison
+from refnet.judge.ends import LOGARITHMS
+from refnet.report.bugs import of_port
+from refnet.report.features import displaced_words, feature_sentence
+from refnet.report.words import evidence_words, unfinished
+
+__all__ = ["comparison_notes"]
+
+_ALIKE_ON_EVEN_MAPS = {"pad-same", "pad-lower", "stride-phase", "stride-place"}
+_FLOAT16 = {"fp16-storage", "fp16-accumulate"}
+_ONE_FUNCTION = {"input-range", "input-meanstd"}
+
+# What may be meant, by bug and form, and how to declare it.
+_DECLARED = {
+    ("fp16-storage", "float16"): "--precision float16",
+    ("fp16-storage", "bfloat16"): "--precision bfloat16",
+    ("factors-tf32", "tf32"): "--precision tf32",
+    ("weights-int8", "channel"): "--weights int8",
+}
+
+_OF_SIZE = ("input-size", "length")  # what is seen of a tensor of another size, which explains it
+_MANY = 3  # tensors of which one sentence is said
+_OTHER_WEIGHTS = (
+    "{count} layers compute what they should with other weights, {alike:.0f} % like the pack's: the port was given "
+    "another file, or another state of training. {names}."
+)
+_PERHAPS_OTHER = (
+    "{count} layers have too few points to tell, but other weights would explain them: perhaps the port was given "
+    "another file, or another state of training. {names}."
+)
+_FAST = (
+    "{count} tensors, {first} first, are off by what {names} leaves of rounding, and by no bug that is known. If the "
+    "port computes so, declare it with --algorithm {name}."
+)
+_UNSTEADY = {
+    "dropped": "what is zero in one run is not in the other, so dropout is on",
+    "part": "only in {part}: memory that was not set, or written while it was read (a race, a buffer that is shared)",
+    "order": "by what another order of sums leaves (threads, atomics)",
+    "other": "it is not computed from the input alone (training mode, memory that was not set, a race)",
+}
+_SHIFTED = {
+    "input": "Each tensor holds the layer's input, not what the layer makes of it: it is judged where it belongs.",
+    "before": "Each tensor holds what the layer before it in the list makes: it is judged where it belongs.",
+    "after": "Each tensor holds what the layer behind it in the list makes: it is judged where it belongs.",
+}
+_TWINS = (
+    "Everywhere, at {count} places, {first} first, the tensor is already normalised or activated: it is the same as "
+    "that of the layer behind it, as where batch norm is folded. It is judged as that layer's."
+)
+_MISDUMPED = "{names}: what follows was made of the right numbers, so that the dump errs here, not the port."
+_ENCODING = {
+    "big-endian": "The raw files hold numbers with the highest byte first (big-endian), and are read so.",
+    "width": "The raw files hold {dtype}, not float32, and are read so.",
+    "decimals": "The numbers were printed with {count} decimals: half a unit of the last one is allowed.",
+    "digits": "The numbers were printed with {count} significant digits: half a unit of the last one is allowed.",
+    "images": "The port has {images} of the pack's {of} images, from image {first} on: they alone are judged.",
+    "bytes": "The integers are said to be {found}, but their zero points are of {known}: they are read so.",
+    "bytes-shifted": "The integers are {found}, but their zero points are of {known}, 128 away: they are read so.",
+    "repeated": "The port has {images} images: the first {first} are judged.",
+}
+_STEPPED = (
+    "{count} tensors, {first} first, have at most 256 values, steps apart: they are of integers of 8 bits. If the port "
+    "is meant to be so, dump the integers, and give their scales with --scales."
+)
+_CUT = "{} of {} tensors of integers hold within what steps of their inputs allow, but {}."
+_LOGS = (
+    "{} holds logarithms of probabilities, as of log_softmax: it is taken for {} up to a number for each image. If it "
+    "is meant to be logits, the port has a log_softmax too many."
+)
+_NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
+
+_LONG = (
+    "{name}: so many nodes lie before it ({count}) that its bound says nothing; the yardstick is refnet's own spread "
+    "over orders of summation. Dump a tensor between to have it judged."
+)
+_UNVOUCHED = (
+    "{name}: nothing can vouch for it: its bound says nothing after {count} nodes, and refnet has no runs in this "
+    "precision. Dump a tensor between."
+)
+
+
+def comparison_notes(found: Comparison) -> Iterator[str]:
+    """Each as a sentence: how tensors were taken, what nothing explains, by what is judged, what would tell more."""
+    judged = found.judged
+    yield from _of_places(found)
+    yield from _of_integers(found)
+    yield from _unexplained(found)
+    if judged.misdumped:
+        more = len(judged.misdumped) - _MANY
+        some = ", ".join(judged.misdumped[:_MANY]) + (f" and {more} more" if more > 0 else "")
+        yield _MISDUMPED.format(names=some)
+    for yardstick, words in (("spread", _LONG), ("none", _UNVOUCHED)):
+        for each in judged.findings:
+            if each.judgement.yardstick == yardstick:
+                yield words.format(name=each.name, count=len(each.segment))
+    yield from (evidence_words(name, each) for name, each in judged.evidence.items())
+    if not judged.search.finished:
+        yield unfinished(judged.search)
+    tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
+    yield from dict.fromkeys(words for words in tied if words)
+    yield from _declarable(found)
+    yield from _of_dump(found)
+
+
+def _of_places(found: Comparison) -> Iterator[str]:
+    """Tensors that are judged as those of other nodes than they are called."""
+    if found.matching.shift:
+        yield _SHIFTED[found.matching.shift]
+    if twins := found.matching.twins:
+        yield _TWINS.format(count=len(twins), first=twins[0])
+
+
+def _of_integers(found: Comparison) -> Iterator[str]:
+    """How integers are made of real numbers, where all is right; and tensors that look as if they were integers."""
+    judged = found.judged
+    manners = Counter(manner for manners in judged.stored.values() for manner in manners)
+    for manner, count in manners.most_common(1) if judged.holds else ():
+        if count >= _MANY:
+            yield _CUT.format(count, len(judged.stored), of_port(Mistake("store-rounding", "", manner, {})))
+    if len(found.stepped) >= _MANY:
+        yield _STEPPED.format(count=len(found.stepped), first=found.stepped[0])
+
+
+def _unexplained(found: Comparison) -> Iterator[str]:
+    """What no hypothesis explains: what many tensors have in common in one sentence, then each of the others."""
+    features, said = found.judged.features, list[str]()
+    weights = {name: own for name in features if (own := _facts_of(found, name, "weights"))}
+    if len(weights) >= _MANY:
+        yield _of_weights(found, weights)
+        said += weights
+    fast = {name: own[0]["names"] for name in features if (own := _facts_of(found, name, "algorithm"))}
+    if len(fast) >= _MANY:
+        yield _of_algorithms(fast)
+        said += fast
+    for name in (each for each in features if each not in said):
+        words = "; ".join(map(feature_sentence, features[name]))
+        if words and all(each.kind in _OF_SIZE for each in features[name]):
+            yield f"{name}: {words}."
+        else:
+            yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
+
+
+def _facts_of(found: Comparison, name: str, kind: str) -> list[Mapping[str, Any]]:
+    return [each.facts for each in found.judged.features[name] if each.kind == kind]
+
+
+def _of_weights(found: Comparison, weights: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """Many layers that compute with other weights, or with their own in another order."""
+    seen = [facts for each in weights.values() for facts in each]
+    moved = {facts["moved"] for facts in seen}
+    if None not in moved:
+        return f"{_listed(found, weights)}: {displaced_words(moved.pop() if len(moved) == 1 else 0)}."
+    alike = sorted(facts["alike"] for facts in seen if facts["alike"] is not None)
+    share = 100 * alike[len(alike) // 2] if alike else 0
+    words = _OTHER_WEIGHTS if alike else _PERHAPS_OTHER
+    return words.format(count=len(weights), names=_listed(found, weights), alike=share)
+
+
+def _of_algorithms(fast: Mapping[str, Sequence[str]]) -> str:
+    """Many tensors that a fast algorithm of convolution explains: all of them, if any does."""
+    first, every = next(iter(fast)), [name for names in fast.values() for name in names]
+    names = [name for name in fast[first] if every.count(name) == len(fast)] or sorted({*every})
+    return _FAST.format(count=len(fast), first=first, names=" or ".join(names), name=names[0])
+
+
+def _of_dump(found: Comparison) -> Iterator[str]:
+    """How the candidate's files were read, and what is odd about them."""
+    if found.unsteady:
+        first = found.unsteady[0]
+        part = ", ".join(f"{begin}" if end == begin + 1 else f"{begin}:{end}" for begin, end in first.part)
+        how = _UNSTEADY[first.kind].format(part=f"[{part}]")
+        yield f"run again, {len(found.unsteady)} tensors are others, {first.node or first.source} first: {how}."
+    for encoding in found.encodings:
+        yield _ENCODING[encoding.kind].format(**encoding.facts)
+    logs = ((node, each.source) for node, each in found.matching.tensors.items() if each.layout == LOGARITHMS)
+    yield from (_LOGS.format(source, node) for node, source in logs)
+    if found.narrow:
+        yield _NARROW
+    if count := len(found.matching.unmatched):
+        yield f"{count} of the candidate's tensors may be what is missing: name them with --map or leave them out."
+
+
+def _listed(found: Comparison, names: Collection[str]) -> str:
+    """Names of some wrong layers; the first and the last where all layers between are among them."""
+    graph, judged = found.reference.graph, [each for each in found.findings if each.segment]
+    layers = [each.name for each in judged if any(graph[node].params for node in each.segment if node in graph)]
+    ordered = sorted(names, key=layers.index)
+    first, last = (layers.index(ordered[end]) for end in (0, -1))
+    if len(ordered) > _MANY and not {*layers[first:last]} - {*ordered}:
+        return f"These are all from {ordered[0]} to {ordered[-1]}"
+    return f"These are {', '.join(ordered)}"
+
+
+def _separated(name: str, causes: list[Cause]) -> str:
+    """What would tell tied causes apart, or ''."""
+    ids = {"+".join(cause.ids) for cause in causes}
+    if len(ids) < 2:
+        return ""
+    tied = f"{name}: {' and '.join(sorted(ids))} fit alike"
+    if ids <= _ONE_FUNCTION:
+        return f"{tied}: here they are one and the same arithmetic."
+    if ids == _FLOAT16:
+        return (  # of many tensors, so said once
+            "Where fp16-accumulate and fp16-storage fit alike, dump the tensor in float32, before it is stored; if it "
+            "is in steps of float16 all the same, sums are."
+        )
+    if ids <= _ALIKE_ON_EVEN_MAPS:
+        return (
+            f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."
+        )
+    return f"{tied} on this input; another one, such as that of refnet probe, may separate them."
+
+
+def _declarable(found: Comparison) -> Iterator[str]:
+    """What many tensors have in common that is no mistake where it is meant, and how to say so."""
+    alone = [cause.mistakes[0] for causes in found.causes.values() for cause in causes if len(cause.mistakes) == 1]
+    counts = Counter((mistake.bug, mistake.form) for mistake in alone)
+    said = {(mistake.bug, mistake.form): of_port(mistake) for mistake in alone}
+    for key, option in _DECLARED.items():
+        if counts[key] > 1:
+            yield f"{counts[key]} tensors: {said[key]}. If the port is meant to be so, declare it with {option}."

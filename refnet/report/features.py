@@ -1,0 +1,98 @@
+"""What can be seen in the error of a tensor that no bug explains, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from refnet.judge.describe import Feature
+from refnet.report.late import part_words
+
+__all__ = ["displaced_words", "feature_sentence"]
+
+_Facts = Mapping[str, Any]
+
+_SAID = {
+    "affine": "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)",
+    "input-size": "the port was run on an input of {found[0]} x {found[1]}, and the pack is of {known[0]} x {known[1]}",
+    "permuted": "it holds the reference's values in another order",
+    "ratio": "it is {factor:.7g} times the reference throughout",
+    "saturated": "its probabilities are zeros and ones, which mistakes of many kinds make: dump the logits",
+    "shift": "it is the reference shifted by {pixels} pixels",
+    "table": "it takes {entries} values, in steps of {step:.2g} of its input from {low:.3g} to {high:.3g}, as a table "
+    "does",
+}
+
+
+def feature_sentence(feature: Feature) -> str:
+    """What can be seen in an error.
+
+    Examples
+    --------
+    >>> feature_sentence(Feature("ratio", {"factor": 1.25}))
+    'it is 1.25 times the reference throughout'
+    """
+    if feature.kind in _SAID:
+        return _SAID[feature.kind].format(**feature.facts)
+    return _WORDED[feature.kind](feature.facts)
+
+
+def displaced_words(step: int) -> str:
+    """Filters that are those of other channels, so many further on; 0 where they are in no such order."""
+    words = "its filters are the layer's own in another order"
+    return f"{words}: that of channel k is at channel k {'+' if step > 0 else '-'} {abs(step)}" if step else words
+
+
+def _cut_off(facts: _Facts) -> str:
+    ends = " or ".join(f"{side} {value:.6g}" for side, value in facts.items())
+    return f"what the reference has {ends} is cut off"
+
+
+def _few(kind: str, facts: _Facts) -> str:
+    return f"only {part_words(kind, facts)} {'are' if len(facts[kind]) > 1 else 'is'} off"
+
+
+def _lines(facts: _Facts) -> str:
+    side = "first" if facts["first"] == 0 else "last"
+    held = f", which hold {facts['value']:g} throughout" if "value" in facts else ""
+    return f"only the {side} {facts['count']} of {facts['of']} {facts['axis']} are off{held}"
+
+
+def _offset(facts: _Facts) -> str:
+    steps = f": its zero point is {-facts['steps']:+d} off" if "steps" in facts else ""
+    return f"{facts['constant']:.6g} is added throughout{steps}"
+
+
+def _algorithm(facts: _Facts) -> str:
+    names = facts["names"]
+    return f"it is what {' or '.join(names)} leaves of rounding: if the port computes so, --algorithm {names[0]}"
+
+
+def _weights(facts: _Facts) -> str:
+    if facts["alike"] is None:
+        return "other weights would explain it, but it has too few points to tell"
+    if facts["moved"] is not None:
+        return displaced_words(facts["moved"])
+    return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
+
+
+def _length(facts: _Facts) -> str:
+    state = "cut short" if facts["held"] < facts["of"] else "longer than the tensor"
+    right = "; what is there is right" if facts["right"] else ""
+    return f"the dump is {state}: it has {facts['held']:,} numbers of {facts['of']:,}{right}"
+
+
+_WORDED: Mapping[str, Callable[[_Facts], str]] = {
+    "algorithm": _algorithm,
+    "border": lambda facts: f"only the border is off, where the padding is read: {', '.join(facts['sides'])}",
+    "channel-run": lambda facts: f"only {part_words('channel-run', facts)} are off",
+    "channel-step": lambda facts: f"only {part_words('channel-step', facts)} is off, from {facts['first']} on",
+    "channels": partial(_few, "channels"),
+    "cut-off": _cut_off,
+    "images": lambda facts: f"{_few('images', facts)}: something is kept from one image to the next",
+    "length": _length,
+    "lines": _lines,
+    "offset": _offset,
+    "weights": _weights,
+}
