@@ -236,8 +236,7 @@ _RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-fl
 
 def of_port(mistake: Mistake) -> str:
     """What a port does: 'eps is 1e-05 instead of 0.001'."""
-    words = _PORT.get(mistake.bug, {})
-    said = _worded(_PORT if isinstance(words, str) or mistake.form in words else FILE_WORDS, mistake)
+    said = _worded(_PORT if _is_in(_PORT, mistake) else FILE_WORDS, mistake)
     if mistake.bug == "channel-rule":
         form, *facts = mistake.facts["by_rule"]
         order = {"side": mistake.facts["arrays"], **dict(facts)}
@@ -256,15 +255,20 @@ def of_file(mistake: Mistake, *, folded: bool = False, before: bool = False) -> 
     folded : whether batch norm was folded into the array
     before : whether it had happened before that
     """
-    own = FOLDED_WORDS.get(mistake.bug, {}) if folded else {}
-    there = isinstance(own, str) or mistake.form in own
-    words = _worded(FOLDED_WORDS if there else FILE_WORDS, mistake)
+    words = _worded(FOLDED_WORDS if folded and _is_in(FOLDED_WORDS, mistake) else FILE_WORDS, mistake)
     return f"{words}, before batch norm was folded" if before and mistake.bug in _RELAID else words
 
 
 def of_reader(mistake: Mistake, *, folded: bool = False) -> str:
-    """What a reader's function does; of a fold, as of a file."""
-    return of_file(mistake, folded=True) if folded and mistake.bug in FILE_WORDS else of_port(mistake)
+    """What a reader's function does; of a fold, as of a file, where files have the mistake."""
+    of_files = _is_in(FOLDED_WORDS, mistake) or _is_in(FILE_WORDS, mistake)
+    return of_file(mistake, folded=True) if folded and of_files else of_port(mistake)
+
+
+def _is_in(table: _Words, mistake: Mistake) -> bool:
+    """Whether a table has words for a form of a bug."""
+    words = table.get(mistake.bug, {})
+    return isinstance(words, str) or mistake.form in words
 
 
 def _worded(table: _Words, mistake: Mistake) -> str:
