@@ -27,16 +27,18 @@ _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's i
 def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     """Tensors by node as their order tells them, if some are left over and the others agree; else nothing.
 
+    Where few are left over all others must agree.
+
     Parameters
     ----------
     pairs : by node, the candidate's name of its tensor and how it was found
     """
     own = {node: source for node, (source, _) in pairs.items()}
     rest = [source for source in tables.candidate if source not in own.values()]
-    if len(rest) > _LEFT * len(tables.found):
+    if rest:
         ordered = by_order(graph, tables.found, tables.shapes)
         alike = sum(ordered.get(node) == source for node, source in own.items())
-        if ordered and alike >= (1 - _LEFT) * len(own):
+        if ordered and alike >= (1 - _LEFT if len(rest) > _LEFT * len(tables.found) else 1) * len(own):
             return {node: (source, "order") for node, source in ordered.items()}
     guessed = {source for source, how in pairs.values() if how == "content"}
     told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from refnet.bugs.changes import Mistake
-from refnet.judge.cause import Cause
 from refnet.judge.compare import Comparison
 from refnet.judge.ends import LOGARITHMS
 from refnet.report.bugs import of_port
@@ -106,8 +105,11 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
     yield from (evidence_words(name, each) for name, each in judged.evidence.items())
     if not judged.search.finished:
         yield unfinished(judged.search)
-    tied = (_separated(each.name, judged.causes.get(each.name, [])) for each in judged.findings)
-    yield from dict.fromkeys(words for words in tied if words)
+    tied: dict[frozenset[str], list[str]] = {}
+    for each in judged.findings:
+        ids = frozenset("+".join(cause.ids) for cause in judged.causes.get(each.name, []))
+        tied.setdefault(ids, []).append(each.name)
+    yield from (_separated(names, ids) for ids, names in tied.items() if len(ids) > 1)
     yield from _declarable(found)
     yield from _of_dump(found)
 
@@ -201,12 +203,10 @@ def _listed(found: Comparison, names: Collection[str]) -> str:
     return f"These are {', '.join(ordered)}"
 
 
-def _separated(name: str, causes: list[Cause]) -> str:
-    """What would tell tied causes apart, or ''."""
-    ids = {"+".join(cause.ids) for cause in causes}
-    if len(ids) < 2:
-        return ""
-    tied = f"{name}: {' and '.join(sorted(ids))} fit alike"
+def _separated(names: Sequence[str], ids: frozenset[str]) -> str:
+    """What would tell the causes apart that some tensors have in common."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    tied = f"{names[0]}{more}: {' and '.join(sorted(ids))} fit alike"
     if ids <= _ONE_FUNCTION:
         return f"{tied}: here they are one and the same arithmetic."
     if ids == _FLOAT16:
@@ -215,9 +215,7 @@ def _separated(name: str, causes: list[Cause]) -> str:
             "is in steps of float16 all the same, sums are."
         )
     if ids <= _ALIKE_ON_EVEN_MAPS:
-        return (
-            f"{tied}: on maps of even sides they sample the same pixels; a pack of an odd size (--size) separates them."
-        )
+        return f"{tied}: on an even side they sample the same pixels; a pack of odd sides (--size) separates them."
     return f"{tied} on this input; another one, such as that of refnet probe, may separate them."
 
 

@@ -10,6 +10,7 @@ import pytest
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.sites import styles
 from refnet.graph import Graph, interpret
+from refnet.pack.match import match_tensors
 from refnet.pack.sequence import by_order
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
@@ -91,3 +92,15 @@ def test_a_fused_dump_is_told_whether_or_not_its_gates_are_fused(fuses_gates):
     dumped = [node.name for node in graph.nodes if node.name in ends]
     found = {f"t{i}": sides[name] for i, name in enumerate(dumped)}
     assert by_order(graph, found, sides) == dict(zip(dumped, found, strict=True))
+
+
+def test_a_single_tensor_that_is_left_over_is_told_by_the_order_of_all_others():
+    """Kernels are turned: what the stem makes is like none of the golden tensors, nor is what the next layer makes."""
+    params = {n: np.ascontiguousarray(y[..., ::-1, ::-1]) if y.ndim > 2 else y for n, y in NET.params.items()}
+    made, golden = Network(GRAPH, params).trace(X), {"input": X, **NET.trace(X)}
+    dumped = styles(GRAPH)["fused"]
+    shapes = {node: y.shape for node, y in golden.items()}
+    numbered = {str(index): made[node] for index, node in enumerate(dumped)}
+    found = match_tensors(numbered, shapes, golden.__getitem__, network=NET)
+    assert not found.unmatched
+    assert found.tensors[dumped[0]].source == "0"
