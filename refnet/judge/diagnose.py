@@ -29,7 +29,7 @@ from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.starts import begun, begun_soon
 from refnet.judge.verdicts import Judgement, root_mean_square
-from refnet.judge.ways import EXACT, LAST, LOOSE, SHOWN, Way, Ways, closest
+from refnet.judge.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways, closest
 from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
 from refnet.readings.bounds import Precision
 
@@ -167,7 +167,7 @@ class Diagnosis:
         found = list(self._fitting(ways.singles([rounding])))
         found = found or list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared])))
         yield found or self._fitting(ways.singles(bug for bug in SHOWN if bug is not rounding))
-        loose = list(ways.singles(LOOSE))
+        loose = list(ways.singles(SHORT))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]
         found = sorted(self._fitting([each for each in loose if each not in coarse]), key=rank)

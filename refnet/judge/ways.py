@@ -28,13 +28,14 @@ from refnet.judge.sketch import first_order
 from refnet.judge.verdicts import root_mean_square
 from refnet.judge.yardstick import is_coarse
 
-__all__ = ["EXACT", "LAST", "LOOSE", "SHARE", "SHOWN", "Extent", "Way", "Ways", "closest", "explained"]
+__all__ = ["EXACT", "LAST", "LOOSE", "SHARE", "SHORT", "SHOWN", "Extent", "Way", "Ways", "closest", "explained"]
 
 Array = npt.NDArray[Any]
 
 EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflow", "leftovers"))
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 SHOWN = (*EXACT, BUGS["bn-order"])  # with what few ports have and the channels of most tensors show without a run
+SHORT = (*LOOSE, BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 
 _ENDS = ("ends", "inputs", "raster", "decoding", "pitch", "solved")  # rooms of the catalogue

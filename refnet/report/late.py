@@ -18,6 +18,13 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "deviation": "beta is divided by the root of the variance and eps",
         "both": "beta is multiplied by gamma and divided by the root of the variance and eps",
     },
+    "fold-rounded": {
+        f"{store} {manner} {what}": f"its folded {'weights and biases' if what == 'arrays' else what} are {words}"
+        for store in ("float16", "bfloat16")
+        for manner, words in (("rounded", f"rounded to {store}"), ("truncated", f"cut off to {store}, toward zero"))
+        for what in ("arrays", "weights", "biases")
+    }
+    | {"int8 tensor weights": "its folded weights are quantised to 8 bits per tensor"},
     "pool-mixed": {
         "half": "half of the map's mean and half of its largest value are taken (avgmax), not the mean",
         "sum": "the map's largest value is added to its mean",

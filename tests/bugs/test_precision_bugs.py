@@ -148,3 +148,36 @@ def test_a_sum_below_zero_that_leaves_float16_is_told_though_an_activation_makes
     assert np.isposinf(port[act]).any()
     found = judge_tensors(Reference.of(graph, params, golden), dumped, partial=True)
     assert {cause.mistakes[0].node for cause in found.causes[act]} >= {NODE}
+
+
+def in_steps(w):
+    step = np.abs(w).max() / 127
+    return (np.rint(w / step) * step).astype(np.float32)
+
+
+half, cut = partial(rounded, store="float16"), partial(truncated, store="bfloat16")
+FOLDED = {
+    "its folded weights and biases are rounded to float16": (half, half),
+    "its folded weights are cut off to bfloat16, toward zero": (cut, same),
+    "its folded biases are rounded to float16": (same, half),
+    "its folded weights are quantised to 8 bits per tensor": (in_steps, same),
+}
+
+
+@pytest.mark.parametrize("words", FOLDED)
+@pytest.mark.parametrize("name", ["block2.expand", "block4.depthwise"])
+def test_what_is_rounded_once_batch_norm_is_folded_is_said(name, words):
+    """Folded in float32, so that some numbers lie on the other side of a tie."""
+    conv, norm, act = (GRAPH[f"{name}{suffix}"] for suffix in ("", ".bn", ".act"))
+    w, gamma, beta, mean, var = (NET.params[key] for key in (f"{name}.w", *(f"{norm.name}.{s}" for s in norm.params)))
+    s = gamma * (np.float32(1) / np.sqrt(var + np.float32(norm.attrs["eps"])))
+    of_weights, of_biases = FOLDED[words]
+    params = {
+        f"{name}.w": of_weights(w * s.reshape(-1, *(1,) * (w.ndim - 1))),
+        f"{name}.b": of_biases(beta - mean * s),
+    }
+    nodes = (replace(conv, params={**conv.params, "b": s.shape}), replace(act, inputs=(name,)))
+    y = interpret(Graph(GRAPH.recipe, nodes), fast, params, {conv.inputs[0]: TRACE[conv.inputs[0]]})
+    tensors = {key: value for key, value in TRACE.items() if key not in (name, norm.name)}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**tensors, act.name: y.astype(np.float32)})
+    assert [cause_sentence(cause) for cause in found.causes[act.name]] == [words]
