@@ -20,6 +20,7 @@ from refnet.judge.budget import SearchBudget
 from refnet.judge.cause import Cause
 from refnet.judge.declared import Declared
 from refnet.judge.ends import LOGARITHMS, with_ends, with_softmax
+from refnet.judge.otherwise import HeldOtherwise, as_meant
 from refnet.judge.real_tensors import RealTensors, TensorScale
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
@@ -48,7 +49,8 @@ class Comparison(NamedTuple):
 
     `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32; `unsteady` which of
     its tensors were others when it was run again; `encodings` how its files hold numbers, where they do not say it;
-    `stepped` which of its wrong tensors are what integers of 8 bits stand for.
+    `stepped` which of its wrong tensors are what integers of 8 bits stand for; `otherwise` which it holds in another
+    order of channels, scaled or moved, and takes back.
     """
 
     judged: Judged
@@ -58,6 +60,7 @@ class Comparison(NamedTuple):
     unsteady: tuple[Unsteady, ...] = ()
     encodings: tuple[Encoding, ...] = ()
     stepped: tuple[str, ...] = ()
+    otherwise: tuple[HeldOtherwise, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -161,7 +164,8 @@ def compare(
     declared = Declared(precision, accumulate, algorithm or "", WEIGHTS[port.weights] if port.weights else 0, printed)
     own, narrow = declared.of(reference, matching, arrays, real)
     budget = SearchBudget(seconds, tell)
-    found = judge_tensors(reference, arrays, precision=own, partial=partial, explain=explain, budget=budget)
+    meant, otherwise = (arrays, []) if port.scales else as_meant(reference, arrays)
+    found = judge_tensors(reference, meant, precision=own, partial=partial, explain=explain, budget=budget)
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
@@ -170,7 +174,7 @@ def compare(
     encodings += [printed] if printed is not None else []
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
-    return Comparison(found, matching, reference, narrow, moved, tuple(encodings), stepped)
+    return Comparison(found, matching, reference, narrow, moved, tuple(encodings), stepped, tuple(otherwise))
 
 
 class _Port(NamedTuple):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from refnet.bugs.changes import Mistake
 from refnet.readings.precision import FLOATS
 from refnet.report.bugs import of_file
 from refnet.verification.behaviour import Remark
 from refnet.verification.findings import HealthFinding
-from refnet.verification.rearranged import Rearrangement
 from refnet.verification.roundings import Rounding
 from refnet.verification.values import ArrayFinding
 
-__all__ = ["KIND_SENTENCES", "detail", "health_detail", "rearrangement_words", "remark_sentence"]
+__all__ = ["KIND_SENTENCES", "detail", "health_detail", "remark_sentence"]
 
 KIND_SENTENCES: Mapping[str, str] = {
     "lost": "a bias that is zero, or gone",
@@ -71,7 +69,6 @@ _ROUNDING = {
 }
 _PER = {"channel": "by channel", "tensor": "as a whole"}
 
-_NAMED = 4  # nodes in one line
 _HALF_MAX = FLOATS["float16"].largest
 # Of a file by itself, by kind and form.
 _HEALTH = {
@@ -147,29 +144,6 @@ def _rounding(rounding: Rounding) -> str:
 def health_detail(finding: HealthFinding) -> str:
     """What is wrong, or about to be, with an array of one file."""
     return _HEALTH[finding.kind, finding.form].format(value=finding.value)
-
-
-def rearrangement_words(found: Rearrangement) -> str:
-    """What some layers make otherwise, and which take it back."""
-    if found.made == found.undone:
-        return f"the weights of {found.made[0]} are scaled, which its own batch norm takes back"
-    words = []
-    if found.form:
-        order = Mistake("channel-permute", found.made[0], found.form, {"side": "output", **found.facts})
-        words.append(of_file(order))
-    if found.factors != (1.0, 1.0):
-        words.append("channels are scaled, by {:.4g} to {:.4g}".format(*found.factors))
-    if found.negated:
-        words.append(f"{found.negated} of {found.channels} channels have the opposite sign")
-    if found.moved:
-        words.append(f"{found.moved} of {found.channels} channels have something added")
-    made, undone = (_names(names) for names in (found.made, found.undone))
-    return f"of {made} {' and '.join(words)}, which {undone} take{'s' if len(found.undone) == 1 else ''} back"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def remark_sentence(remark: Remark | None) -> str:

@@ -10,6 +10,7 @@ from refnet.bugs.changes import Mistake
 from refnet.judge.compare import Comparison
 from refnet.judge.ends import LOGARITHMS
 from refnet.report.bugs import of_port
+from refnet.report.channels import otherwise_words
 from refnet.report.features import displaced_words, feature_sentence
 from refnet.report.words import evidence_words, unfinished
 
@@ -182,6 +183,7 @@ def _of_dump(found: Comparison) -> Iterator[str]:
         part = ", ".join(f"{begin}" if end == begin + 1 else f"{begin}:{end}" for begin, end in first.part)
         how = _UNSTEADY[first.kind].format(part=f"[{part}]")
         yield f"run again, {len(found.unsteady)} tensors are others, {first.node or first.source} first: {how}."
+    yield from map(otherwise_words, found.otherwise)
     for encoding in found.encodings:
         yield _ENCODING[encoding.kind].format(**encoding.facts)
     logs = ((node, each.source) for node, each in found.matching.tensors.items() if each.layout == LOGARITHMS)

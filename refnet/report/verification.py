@@ -10,7 +10,8 @@ from typing import Any
 
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files.checkpoint import Checkpoint
-from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, rearrangement_words, remark_sentence
+from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
+from refnet.report.channels import rearrangement_words
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.notes import note_lines
