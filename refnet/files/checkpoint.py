@@ -21,7 +21,7 @@ from refnet.alignment.diff import differences
 from refnet.alignment.differences import Difference, Standing, structural
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.identify import names, structure
+from refnet.files.identify import filters, names, structure
 from refnet.files.identify.heads import head_words
 from refnet.files.identify.notes import Note
 from refnet.files.identify.pixels import prepared_for
@@ -290,7 +290,7 @@ def _from_names(
         near = names.nearest_layout(arrays, like.models, like.graph.recipe)
         found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
-        why = names.objection(arrays, asked.model, asked.width, reading.own_name) + _ALONE * (contents.kind == "hdf5")
+        why = filters.refusal(arrays, asked.model, asked.width, reading.own_name) + _ALONE * (contents.kind == "hdf5")
         raise FormatError(f"{path}: {names.instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()

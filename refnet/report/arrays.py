@@ -96,6 +96,13 @@ _HEALTH = {
     ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
     ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
     ("whole-numbers", ""): "whole numbers up to {value:.0f}, all of them: integers that no scale was multiplied to",
+    (
+        "pruned",
+        "classes",
+    ): "every weight of {value:.3g} % of the classes is zero: rows of the classifier are pruned",
+    ("pruned", "groups"): "{value:.3g} % of the weights are zero, as many in each group of 4 or 2: pruned",
+    ("pruned", "smallest"): "{value:.3g} % of the weights are zero, and no other is near it: the smallest are pruned",
+    ("pruned", "some"): "{value:.3g} % of the weights are zero: pruned, or written in part",
     ("dead-channel", "w"): "every weight of the channel is zero: it has the same value for every input",
     ("dead-channel", "class"): "the weights of the class and its bias are zero: they were never written, or cut off",
     ("dead-channel", "gamma"): "gamma is zero: it has the same value for every input",

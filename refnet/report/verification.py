@@ -8,132 +8,28 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from refnet.alignment.differences import STRUCTURE, Difference
+from refnet.alignment.differences import Difference
 from refnet.files.checkpoint import Checkpoint
 from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
 from refnet.report.channels import rearrangement_words
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.notes import note_lines
+from refnet.report.verdict import TELLING, entry_words, more_words, pattern_words, rearranged_lines, sentence
 from refnet.report.words import figure, search_document, unfinished, where
 from refnet.text import plain
-from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
-from refnet.verification.patterns import FaultPattern
 from refnet.verification.policy import WORDS
-from refnet.verification.rearranged import Rearranged
 from refnet.verification.sides import Choice
 from refnet.verification.values import EQUAL, ArrayFinding
 from refnet.verification.verify import Verified
 
-__all__ = ["sentence", "verification_document", "verification_junit", "verification_text"]
+__all__ = ["verification_document", "verification_junit", "verification_text"]
 
 _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
 _LONG = 60  # letters of a file's own name
 _TOLD = ("wrapper", "beside", "training", "words", "order")  # notes that say which weights were taken
-_TELLING = (
-    "untrained",
-    "untrained-head",
-    "untrained-affine",
-    "equal-channels",
-    "absurd",
-    "scale",
-    "whole-numbers",
-)  # said first
-_SLOTS = {"gamma": "gammas", "beta": "betas", "mean": "the running means", "var": "the running variances"}
-_MEANT = {
-    "folded": "batch norm folded",
-    "float32": "rounded to float32",
-    "float16": "rounded to float16",
-    "bfloat16": "rounded to bfloat16",
-    "int8": "weights in 8 bits",
-    "renamed": "under other names",
-    "rearranged": "computing the same with channels rearranged",
-    "structure": "with another structure",
-}
-
-
-def sentence(found: Verified) -> str:
-    """The verdict in one line: 'same network, batch norm folded'."""
-    if found.sides is None:
-        told = [each for each in found.health if each.kind in _TELLING]
-        more = f", but {health_detail(told[0])}" if told else ""
-        return f"healthy{more}" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
-    if found.holds:
-        said = ", ".join(["same network", *_meant(found.needs)])
-        return said if found.rearranged is None else f"{said}: {_rearranged(found.rearranged)[0]}"
-    why = []
-    if found.structure and "structure" in found.unmeant:
-        changes = [line(change) for change in found.structure if change.needs == STRUCTURE]
-        more = f", and {_more(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
-        why.append(f"{changes[0]}{more}")
-    if found.faults:
-        why.append(_pattern(found.pattern, found.faults) if found.pattern else _faults(found.faults))
-        if found.entry is not None:
-            why[-1] = f"{_entry(found.entry)}; {why[-1]}"
-    if found.rearranged is not None and "rearranged" in found.unmeant:
-        why.append(_rearranged(found.rearranged)[0])
-    if words := [word for word in found.unmeant if word != "structure"]:
-        why.append(f"{', '.join(_meant(words))}, which --allow does not list")
-    if found.unhealthy:
-        why.append(_counted(found.unhealthy))
-    if found.strange:
-        why.append(f"{found.behaviour.wrong[0]} computes something else")
-    return f"not the same network: {'; '.join(why)}"
-
-
-def _entry(found: OtherEntry) -> str:
-    return f"{found.other} holds entry {found.entry!r} of {found.path}, not the one that was taken"
-
-
-def _meant(words: Sequence[str]) -> list[str]:
-    return [_MEANT[word] for word in _MEANT if word in words]
-
-
-def _faults(faults: Sequence[ArrayFinding]) -> str:
-    """One kind by its tensor and detail; of several tensors, the first and how many."""
-    first = faults[0]
-    kind = "of another shape" if first.kind == "shape" else first.kind
-    words = detail(first)
-    said = f"{first.name} is {kind}" + (f" ({words})" if words else "")
-    return said if len(faults) == 1 else f"{said}, and {_more(len(faults) - 1, 'tensor')}"
-
-
-def _pattern(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
-    """What all faults have in common: 'only the running statistics differ, in 52 of 52 batch norms'."""
-    layers, place = f"{pattern.layers} of {pattern.of}", f", {where(pattern.scope)}" if pattern.scope else ""
-    one = detail(faults[0]) if pattern.same else KIND_SENTENCES.get(pattern.fault, pattern.fault)
-    match pattern.kind:
-        case "empty":
-            cut = pattern.scope is not None and pattern.scope.kind == "from"
-            more = ": the file was cut off, or not written to its end" if cut else ""
-            return f"{pattern.arrays} arrays of {layers} layers hold zeros alone{place}{more}"
-        case "statistics":
-            what = detail(faults[0]) if pattern.same else pattern.fault or "mixed"
-            slot, *others = pattern.slots
-            which = "the running statistics" if others else _SLOTS[slot]
-            return f"only {which} differ, in {layers} batch norms{place} ({what})"
-        case "norms":
-            own = "" if {"mean", "var"} & {*pattern.slots} else " and ".join(_SLOTS[slot] for slot in pattern.slots)
-            rest = ", and no statistics" if own else ""
-            return f"only {own and f'{own} of '}batch norms differ{rest}, {layers}{place}{f': {one}' if one else ''}"
-    return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {one}"
-
-
-def _rearranged(found: Rearranged | None) -> list[str]:
-    """What the copy makes otherwise and takes back, a line for each."""
-    return [] if found is None else [rearrangement_words(each) for each in found.found]
-
-
-def _more(count: int, what: str) -> str:
-    return f"{count} more {what}{'s' if count > 1 else ''}"
-
-
-def _counted(findings: Sequence[HealthFinding]) -> str:
-    first = findings[0]
-    more = f", and {_more(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
-    return f"{first.name} of {first.file}: {health_detail(first)}{more}"
 
 
 def verification_document(found: Verified) -> dict[str, Any]:
@@ -172,7 +68,7 @@ def _pattern_document(found: Verified) -> dict[str, Any] | None:
     made = found.pattern
     if made is None:
         return None
-    return {**made._asdict(), "scope": where(made.scope), "sentence": _pattern(made, found.faults)}
+    return {**made._asdict(), "scope": where(made.scope), "sentence": pattern_words(made, found.faults)}
 
 
 def _difference(found: Verified, each: Difference) -> dict[str, Any]:
@@ -296,10 +192,10 @@ def _values(found: Verified, verbose: bool) -> str:
         lines[0] += f"; at most {figure(most.ulps)} ulps, at {most.name}{place}"
     rows = found.values if verbose else found.faults
     if found.entry is not None:
-        lines.append(f"  {_entry(found.entry)}")
-    lines += _few([f"  {each}" for each in _rearranged(found.rearranged)])
+        lines.append(f"  {entry_words(found.entry)}")
+    lines += _few([f"  {each}" for each in rearranged_lines(found.rearranged)])
     if found.pattern is not None:
-        lines.append(f"  {_pattern(found.pattern, found.faults)}")
+        lines.append(f"  {pattern_words(found.pattern, found.faults)}")
         rows = rows if verbose else rows[:1]
     lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
     for kind in dict.fromkeys(value.kind for value in found.faults):
@@ -352,11 +248,11 @@ def _health(found: Verified, verbose: bool) -> str:
     if verbose:
         return _block([*lines, *(f"  {_finding(found, finding)}" for finding in other)])
     alike: dict[tuple[str, str], list[HealthFinding]] = {}
-    for each in sorted(other, key=lambda each: each.kind not in _TELLING):
+    for each in sorted(other, key=lambda each: each.kind not in TELLING):
         alike.setdefault((each.file, each.kind), []).append(each)
     for group in alike.values():
         first = _finding(found, group[0])
-        lines.append(f"  {first}" + (f", and so in {_more(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
+        lines.append(f"  {first}" + (f", and so in {more_words(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
     return _block(lines)
 
 

@@ -17,8 +17,9 @@ class HealthFinding:
     name : of the tensor, refnet's
     key : the file's own name of it
     kind : 'nan', 'inf', 'negative-variance', 'zero-variance', 'denormal', 'float16-overflow', 'constant', 'absurd' of
-        an array; 'dead-channel' of a unit; 'untrained-norms', 'untrained', 'untrained-affine', 'untrained-head',
-        'equal-channels', 'scale', 'whole-numbers' of what training leaves; 'not-finite', 'float16-overflow' of a run
+        an array; 'dead-channel' and 'pruned' of a unit; 'untrained-norms', 'untrained', 'untrained-affine',
+        'untrained-head', 'equal-channels', 'scale', 'whole-numbers' of what training leaves; 'not-finite',
+        'float16-overflow' of a run
     fails : whether the file cannot be used so
     count, first : of how many elements or channels, and the index of the first
     form : what of its kind, '' where there is one

@@ -25,6 +25,8 @@ Array = npt.NDArray[Any]
 
 _HALF_MAX = FLOATS["float16"].largest
 _LOST = 1 / FLOATS["float32"].u  # so many times larger, a number leaves nothing of another in a float32 sum
+_PRUNED = 0.05  # of the weights of a layer that are zero: training leaves none
+_BY_SIZE = 20.0  # weights that should lie nearer to zero than any does, if those that are zero were any
 _CONSTANT = 4  # elements that a tensor must have to be called constant
 
 
@@ -104,7 +106,7 @@ def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[
     found = [finding for name in file.params for finding in _of_array(file, name, slots.get(name, ""))]
     units = list(unit_arrays(file.graph, file.params, Parts(file.graph).classifier))
     for unit in units:
-        found += [*_dead(file, unit), *_stuck(file, unit)]
+        found += [*_dead(file, unit), *_stuck(file, unit), *_pruned(file, unit)]
     found += untrained(file, units)
     run = list(_of_run(file, trace)) if trace is not None else []
     lost = {each.name for each in run if each.kind == "not-finite"}
@@ -163,6 +165,35 @@ def _stuck(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
         gamma, beta = unit["gamma"], unit["beta"]
         stuck = np.asarray((beta < -6 * np.abs(gamma)) & (gamma != 0))
         yield from _silent(file, unit.names["beta"], stuck, "beta")
+
+
+def _pruned(file: Checkpoint, unit: UnitArrays) -> Iterator[HealthFinding]:
+    """Weights of which many are zero: whole classes, so many of each group, the smallest ones, or others.
+
+    Of n others of size s, spread as by chance, about 0.8 n m / s are smaller than m, which is small beside s.
+    """
+    name = unit.names.get("w", "")
+    if "w" not in unit or np.dtype(file.stored.get(name, "float32")).kind != "f":
+        return
+    rows = unit["w"].reshape(len(unit["w"]), -1)
+    gone, whole = rows == 0, ~rows.any(axis=1)
+    inside = gone[~whole]
+    share = float(inside.mean()) if inside.size else 0.0
+    classes = whole & (unit["b"] != 0) if unit.classifies and "b" in unit else np.zeros_like(whole)  # see `_dead`
+    if float(classes.mean()) > _PRUNED:
+        yield _as_pruned(file, name, int(classes.sum()), "classes", float(classes.mean()))
+    if share <= _PRUNED or inside.sum() < _CONSTANT:
+        return
+    size, kept = np.abs(rows[~whole]), np.abs(rows[rows != 0])
+    below = 0.8 * kept.size * float(kept.min()) / float(np.sqrt(np.mean(kept**2)))
+    groups = (group for group in (4, 2) if size.shape[1] % group == 0)
+    counts = (np.unique((size == 0).reshape(-1, group).sum(axis=1)) for group in groups)
+    form = "groups" if any(len(each) == 1 for each in counts) else "smallest" if below > _BY_SIZE else "some"
+    yield _as_pruned(file, name, int(inside.sum()), form, share)
+
+
+def _as_pruned(file: Checkpoint, name: str, count: int, form: str, share: float) -> HealthFinding:
+    return HealthFinding(file.path, name, file.keys.get(name, ""), "pruned", False, count, (), form, 100 * share)
 
 
 def _silent(file: Checkpoint, name: str, channels: Array, form: str) -> Iterator[HealthFinding]:

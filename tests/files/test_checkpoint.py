@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -216,6 +218,18 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     path = saved(tmp_path, {"layer1.0.conv1.weight": np.ones((64, 64, 3, 3), np.float32)})
     with pytest.raises(FormatError, match="no weight has a name and shape of a network that refnet knows"):
         load(path)
+
+
+def test_arrays_of_a_network_that_is_nearly_one_are_refused_with_the_first_filter_that_is_another(tmp_path):
+    arrays = vendor_arrays("torchvision/mobilenet_v3_small")
+    own = {f"a{at}.{key.rpartition('.')[2]}": y for at, (key, y) in enumerate(arrays.items())}
+    (key, hidden) = next((key, y) for key, y in own.items() if y.shape == (1024, 576))
+    more = np.zeros((1280, 576), np.float32)
+    (last,) = [name for name, y in own.items() if y.ndim == 2 and y.shape[1] == len(hidden)]
+    changed = {**own, key: more, last: np.zeros((len(own[last]), len(more)), np.float32)}
+    words = f"53 of 54 filters are in order those of torchvision/mobilenet_v3_small x1, but '{key}'"
+    with pytest.raises(FormatError, match=re.escape(words)):
+        load(saved(tmp_path, changed))
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])

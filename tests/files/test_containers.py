@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -52,6 +54,11 @@ def test_archives_of_arrays_are_known_by_their_content(path: Path) -> None:
 def test_other_files_are_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     refuses(path, r"no weights are read from such a file: take \.pth")
+
+
+def test_a_pickle_is_refused_with_the_line_that_writes_it_as_npz(tmp_path):
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps({"conv.weight": np.ones((2, 3))}))
+    refuses(tmp_path / "w.pdparams", re.escape("numpy.savez('w.npz', **{k: v.numpy() for k, v in paddle.load("))
 
 
 @pytest.mark.parametrize(

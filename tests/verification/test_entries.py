@@ -12,7 +12,8 @@ from refnet.errors import FormatError
 from refnet.files.checkpoint import identify
 from refnet.files.containers import pth
 from refnet.files.identify.notes import Note
-from refnet.report.verification import sentence, verification_document
+from refnet.report.verdict import sentence
+from refnet.report.verification import verification_document
 from refnet.verification import entries
 from refnet.verification.verify import verify
 

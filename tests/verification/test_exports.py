@@ -10,7 +10,7 @@ import pytest
 from support import DATA
 
 from refnet.files.checkpoint import identify
-from refnet.report.verification import sentence
+from refnet.report.verdict import sentence
 from refnet.verification.verify import verify
 
 _SPEC = importlib.util.spec_from_file_location("exports_list", DATA / "exports" / "exports.py")

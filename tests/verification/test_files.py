@@ -13,7 +13,7 @@ import refnet
 from refnet.cli import main
 from refnet.files.schemes import entries
 from refnet.pack.pack import write_pack
-from refnet.report.verification import sentence
+from refnet.report.verdict import sentence
 from refnet.verification.verify import verify as verify_files
 
 SIZE = ["--size", "48,40"]

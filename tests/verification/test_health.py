@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from exporting import FAMILIES, checkpoint, network, put
 
+from refnet.report.verdict import sentence
 from refnet.verification.verify import verify
 
 
@@ -44,7 +45,7 @@ def test_classes_without_weights_and_bias_fail_a_file():
     w, b = (params[f"head.logits.{slot}"].copy() for slot in "wb")
     w[7:] = 0
     found = verify(checkpoint(graph, {**params, "head.logits.w": w}))
-    assert [(each.kind, each.fails) for each in found.health] == [("dead-channel", False)]
+    assert [(each.kind, each.fails) for each in found.health] == [("dead-channel", False), ("pruned", False)]
     b[7:] = 0
     found = verify(checkpoint(graph, {**params, "head.logits.w": w, "head.logits.b": b}))
     (finding,) = found.health
@@ -88,3 +89,38 @@ def test_where_a_run_breaks_down_is_told():
     graph, params = network("v2")
     found = verify(checkpoint(graph, {**params, "block3.expand.bn.var": put(params["block3.expand.bn.var"], 2, -2)}))
     assert [each.name for each in found.health if each.kind == "not-finite"] == ["block3.expand.bn"]
+
+
+def smallest(w: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(w) < np.quantile(np.abs(w), 0.6), 0, w).astype(w.dtype)
+
+
+def two_of_four(w: np.ndarray) -> np.ndarray:
+    groups = w.reshape(-1, 4)
+    ranks = np.abs(groups).argsort(axis=1).argsort(axis=1)
+    return np.where(ranks < 2, 0, groups).reshape(w.shape).astype(w.dtype)
+
+
+def every_other(w: np.ndarray) -> np.ndarray:
+    return w * (np.random.default_rng(0).random(w.shape) < 0.5).astype(w.dtype)
+
+
+def rows_zero(w: np.ndarray) -> np.ndarray:
+    return put(w, slice(0, 3), 0)
+
+
+@pytest.mark.parametrize(
+    ("prune", "form", "words"),
+    [
+        (smallest, "smallest", "healthy, but 60 % of the weights are zero, and no other is near it"),
+        (two_of_four, "groups", "healthy, but 50 % of the weights are zero, as many in each group"),
+        (every_other, "some", "of the weights are zero: pruned, or written in part"),
+        (rows_zero, "classes", "healthy, but every weight of 30 % of the classes is zero"),
+    ],
+)
+def test_a_pruned_classifier_is_told(prune, form, words):
+    graph, params = network("v2")
+    found = verify(checkpoint(graph, {**params, "head.logits.w": prune(params["head.logits.w"])}))
+    assert found.holds
+    assert [each.form for each in found.health if each.kind == "pruned"] == [form]
+    assert words in sentence(found)

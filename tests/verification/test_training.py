@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from exporting import checkpoint, network, trained
 
-from refnet.report.verification import sentence, verification_document, verification_text
+from refnet.report.verdict import sentence
+from refnet.report.verification import verification_document, verification_text
 from refnet.verification.verify import verify
 
 

@@ -58,6 +58,13 @@ def read(path: str | PathLike[str]) -> Contents:
     return held._replace(labels={**held.labels, **class_texts(Path(path), name)})
 
 
+_PICKLES = range(2, 6)  # protocols of Python's pickle
+_PICKLED = (
+    "a Python pickle, as Paddle's .pdparams are, is not read; where Paddle is, write it as .npz: "
+    "numpy.savez('w.npz', **{k: v.numpy() for k, v in paddle.load('w.pdparams').items()})"
+)
+
+
 def kind(path: str | PathLike[str]) -> str:
     """Which kind of file of weights a file is, by how it begins, as `Contents.kind` calls it.
 
@@ -110,6 +117,8 @@ def _kind(file: BinaryIO) -> str:
         return "tensorflow"
     if start[0] in _ONNX_TAGS:
         return "onnx"
+    if start[:1] == b"\x80" and start[1] in _PICKLES:
+        raise FormatError(_PICKLED)
     kinds = ".pth, .npz, .safetensors, .h5, .keras, .onnx, .tflite, .pb, .index, .xml, .param or model.json"
     raise FormatError(f"no weights are read from such a file: take {kinds}")
 

@@ -166,7 +166,7 @@ def instead(arrays: Arrays, model: str | None, width: float | None) -> str:
 
 
 def objection(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str] = str) -> str:
-    """Why no network fits, told of the one that comes nearest.
+    """Why no network fits, told of the one that comes nearest; '' where no name is known.
 
     Parameters
     ----------
@@ -179,8 +179,7 @@ def objection(arrays: Arrays, model: str | None, width: float | None, own: Calla
     best = max([*layouts, *_candidates(arrays, model, width)], key=partial(_agreement, arrays))
     recipe, fitting = best.graph.recipe, _agreement(arrays, best)
     if not fitting:
-        first = own(next(iter(arrays)))
-        return f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
+        return ""
     fit = f"{fitting} of {len(best.entries)} names fit"
     found = list(misfits(arrays, best, own))
     missing = {ours for key, (ours, _) in best.entries.items() if key not in arrays}

@@ -1,0 +1,99 @@
+"""Which known network has the most of a file's filters in their order, and where the two part, by shapes alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy.typing as npt
+
+from refnet.errors import RequestError
+from refnet.files.identify.names import objection
+from refnet.files.identify.nearest import convolution_rows
+from refnet.networks.build import build, find
+from refnet.networks.dialects import MODELS
+from refnet.ops import CONVOLUTIONS
+
+__all__ = ["refusal"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+_Filter = tuple[tuple[int, ...], int]  # its kernel, () of one point, and how many there are, 0 of the classes
+
+_SHARE = 0.7  # of the filters that must stand in order: fewer are another network altogether
+_NEAR = 8  # networks that have most filters in common whatever their order, and whose order is looked at
+_WIDTHS = (1.0, 0.75, 0.5, 0.25, 0.35, 1.4, 1.3)
+
+
+def refusal(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str]) -> str:
+    """Why no network fits: told by names, or where none is known by the order and the shapes of the filters.
+
+    Parameters
+    ----------
+    own : from a vendor's name to the file's
+    """
+    if said := objection(arrays, model, width, own):
+        return said
+    first, near = own(next(iter(arrays))), _nearest(arrays, model, width, own)
+    said = f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
+    return f"{said}; {near}" if near else said
+
+
+def _nearest(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str]) -> str:
+    """The network that comes nearest and the first filter in which it is another one; '' where none is near."""
+    keys = [key for key, array in arrays.items() if array.ndim in (2, 4) and sum(n > 1 for n in array.shape) > 1]
+    held = [_filter(arrays[key].shape) for key in keys]
+    held[-1:] = [((), 0)] * bool(held)  # the classes
+    near = sorted(_networks(model, width), key=lambda each: -(Counter(held) & Counter(each[2])).total())[:_NEAR]
+    parted = {each: SequenceMatcher(None, each[2], held, autojunk=False) for each in near}
+    best = max(near, key=lambda each: parted[each].ratio(), default=None)
+    if best is None or parted[best].ratio() < _SHARE:
+        return ""
+    name, at, rows = best
+    fitting = sum(block.size for block in parted[best].get_matching_blocks())
+    said = f"{fitting} of {len(rows)} filters are in order those of {name} x{at:g}"
+    change = next((each for each in parted[best].get_opcodes() if each[0] != "equal"), None)
+    return said if change is None else f"{said}, but {_said(change, best, [(own(k), arrays[k].shape) for k in keys])}"
+
+
+def _networks(model: str | None, width: float | None) -> Iterator[tuple[str, float, tuple[_Filter, ...]]]:
+    """Known networks with their filters, each width once."""
+    seen = set()
+    for name in [model] if model is not None else [each for each in MODELS if MODELS[each].dialect.vendor != "refnet"]:
+        for at in [width] if width is not None else _WIDTHS if find(name).width == 1.0 else (1.0,):
+            try:
+                rows = tuple((kernel, count) for _, kernel, count in convolution_rows(name, at))
+            except RequestError:  # a layer without channels
+                continue
+            if rows not in seen:
+                seen.add(rows)
+                yield name, at, rows
+
+
+def _said(
+    change: tuple[str, int, int, int, int],
+    near: tuple[str, float, tuple[_Filter, ...]],
+    own: Sequence[tuple[str, tuple[int, ...]]],
+) -> str:
+    """The first filter that is another one, or that either has more."""
+    (what, first, _, here, _), (name, width, rows) = change, near
+    nodes = [node.name for node in build(name, width=width).nodes if node.op in CONVOLUTIONS]
+    known = f"{nodes[first]}, {_words(rows[first])}" if first < len(rows) else "the end"
+    found = "{!r} {}".format(*own[here]) if here < len(own) else "the end"
+    match what:
+        case "insert":
+            return f"{found} stands before {known}"
+        case "delete":
+            return f"nothing is {known}"
+    return f"{found} stands for {known}"
+
+
+def _words(row: _Filter) -> str:
+    kernel, count = row
+    return f"{count or 'all'} filters of {'x'.join(map(str, kernel or (1, 1)))}"
+
+
+def _filter(shape: tuple[int, ...]) -> _Filter:
+    kernel = shape[2:]
+    return (() if set(kernel) <= {1} else kernel), shape[0]

@@ -1,0 +1,125 @@
+"""The verdict of `verify` in one line, and what its parts are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refnet.alignment.differences import STRUCTURE
+from refnet.report.arrays import KIND_SENTENCES, detail, health_detail
+from refnet.report.channels import rearrangement_words
+from refnet.report.differences import line
+from refnet.report.words import where
+from refnet.verification.entries import OtherEntry
+from refnet.verification.findings import HealthFinding
+from refnet.verification.patterns import FaultPattern
+from refnet.verification.rearranged import Rearranged
+from refnet.verification.values import ArrayFinding
+from refnet.verification.verify import Verified
+
+__all__ = ["TELLING", "entry_words", "more_words", "pattern_words", "rearranged_lines", "sentence"]
+
+TELLING = (
+    "pruned",
+    "untrained",
+    "untrained-head",
+    "untrained-affine",
+    "equal-channels",
+    "absurd",
+    "scale",
+    "whole-numbers",
+)  # said first
+_SLOTS = {"gamma": "gammas", "beta": "betas", "mean": "the running means", "var": "the running variances"}
+_MEANT = {
+    "folded": "batch norm folded",
+    "float32": "rounded to float32",
+    "float16": "rounded to float16",
+    "bfloat16": "rounded to bfloat16",
+    "int8": "weights in 8 bits",
+    "renamed": "under other names",
+    "rearranged": "computing the same with channels rearranged",
+    "structure": "with another structure",
+}
+
+
+def sentence(found: Verified) -> str:
+    """The verdict in one line: 'same network, batch norm folded'."""
+    if found.sides is None:
+        told = [each for each in found.health if each.kind in TELLING]
+        more = f", but {health_detail(told[0])}" if told else ""
+        return f"healthy{more}" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
+    if found.holds:
+        said = ", ".join(["same network", *_meant(found.needs)])
+        return said if found.rearranged is None else f"{said}: {rearranged_lines(found.rearranged)[0]}"
+    why = []
+    if found.structure and "structure" in found.unmeant:
+        changes = [line(change) for change in found.structure if change.needs == STRUCTURE]
+        more = f", and {more_words(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
+        why.append(f"{changes[0]}{more}")
+    if found.faults:
+        why.append(pattern_words(found.pattern, found.faults) if found.pattern else _faults(found.faults))
+        if found.entry is not None:
+            why[-1] = f"{entry_words(found.entry)}; {why[-1]}"
+    if found.rearranged is not None and "rearranged" in found.unmeant:
+        why.append(rearranged_lines(found.rearranged)[0])
+    if words := [word for word in found.unmeant if word != "structure"]:
+        why.append(f"{', '.join(_meant(words))}, which --allow does not list")
+    if found.unhealthy:
+        why.append(_counted(found.unhealthy))
+    if found.strange:
+        why.append(f"{found.behaviour.wrong[0]} computes something else")
+    return f"not the same network: {'; '.join(why)}"
+
+
+def entry_words(found: OtherEntry) -> str:
+    """Which entry of a checkpoint should have been taken."""
+    return f"{found.other} holds entry {found.entry!r} of {found.path}, not the one that was taken"
+
+
+def _meant(words: Sequence[str]) -> list[str]:
+    return [_MEANT[word] for word in _MEANT if word in words]
+
+
+def _faults(faults: Sequence[ArrayFinding]) -> str:
+    """One kind by its tensor and detail; of several tensors, the first and how many."""
+    first = faults[0]
+    kind = "of another shape" if first.kind == "shape" else first.kind
+    words = detail(first)
+    said = f"{first.name} is {kind}" + (f" ({words})" if words else "")
+    return said if len(faults) == 1 else f"{said}, and {more_words(len(faults) - 1, 'tensor')}"
+
+
+def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
+    """What all faults have in common: 'only the running statistics differ, in 52 of 52 batch norms'."""
+    layers, place = f"{pattern.layers} of {pattern.of}", f", {where(pattern.scope)}" if pattern.scope else ""
+    one = detail(faults[0]) if pattern.same else KIND_SENTENCES.get(pattern.fault, pattern.fault)
+    match pattern.kind:
+        case "empty":
+            cut = pattern.scope is not None and pattern.scope.kind == "from"
+            more = ": the file was cut off, or not written to its end" if cut else ""
+            return f"{pattern.arrays} arrays of {layers} layers hold zeros alone{place}{more}"
+        case "statistics":
+            what = detail(faults[0]) if pattern.same else pattern.fault or "mixed"
+            slot, *others = pattern.slots
+            which = "the running statistics" if others else _SLOTS[slot]
+            return f"only {which} differ, in {layers} batch norms{place} ({what})"
+        case "norms":
+            own = "" if {"mean", "var"} & {*pattern.slots} else " and ".join(_SLOTS[slot] for slot in pattern.slots)
+            rest = ", and no statistics" if own else ""
+            return f"only {own and f'{own} of '}batch norms differ{rest}, {layers}{place}{f': {one}' if one else ''}"
+    return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {one}"
+
+
+def rearranged_lines(found: Rearranged | None) -> list[str]:
+    """What the copy makes otherwise and takes back, a line for each."""
+    return [] if found is None else [rearrangement_words(each) for each in found.found]
+
+
+def more_words(count: int, what: str) -> str:
+    """How many more there are: '3 more tensors'."""
+    return f"{count} more {what}{'s' if count > 1 else ''}"
+
+
+def _counted(findings: Sequence[HealthFinding]) -> str:
+    first = findings[0]
+    more = f", and {more_words(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
+    return f"{first.name} of {first.file}: {health_detail(first)}{more}"
