@@ -9,10 +9,12 @@ A segment is looked at in steps, the likeliest mistakes first: `search` takes al
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from refnet.judge.describe import Feature, describe, share_off
 from refnet.judge.likely import FREQUENT, RARER
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.starts import begun, begun_soon
+from refnet.judge.together import beside, both_ways, likely_pairs, varied
 from refnet.judge.verdicts import Judgement, root_mean_square
 from refnet.judge.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways, closest
 from refnet.judge.yardstick import NEAR, is_refuted, judge_cause, judge_segment
@@ -37,9 +40,9 @@ __all__ = ["Diagnosis", "diagnose"]
 
 Array = npt.NDArray[Any]
 
-# How many changes are taken for the first of two, and how many forms of one bug at a place. Tuned, on the table in
+# How many changes are taken for the first of two. Tuned, on the table in
 # tests/judge/test_pairs.py: of two bugs in a unit one is among the fourteen that leave least of the error.
-_PAIRED, _FORMS = 14, 2
+_PAIRED = 14
 # In a long segment, what share of the error two effects must explain together to be run as a pair. Tuned, on the table
 # in tests/judge/test_long.py: the largest tenth that keeps 19 of 20.
 _PLANE = 0.4
@@ -137,7 +140,7 @@ class Diagnosis:
         if self.long and is_saturated(self.segment):
             return
         self.ways = Ways(self.segment, self.budget, long=self.long)
-        steps = self._long(self.ways) if self.long else self._short(self.ways, shared(), told)
+        steps = self._long(self.ways, told) if self.long else self._short(self.ways, shared(), told)
         try:
             for step in steps:
                 with np.errstate(all="ignore"):
@@ -179,6 +182,7 @@ class Diagnosis:
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         yield self._fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield self._fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
+        yield self._beside(ways, told())
         yield self._fitting(ways.singles(LATE))
         yield self._fitting(ways.curved(self._curves(told())))
         yield self._fitting([*self._solved(ways), *ways.everywhere(LATE)])
@@ -194,10 +198,10 @@ class Diagnosis:
         whole = self.segment.whole.by_name
         yield from ((each.facts["curve"], whole[each.node].op) for each in found.values() if each.node in whole)
 
-    def _long(self, ways: Ways) -> Iterator[Iterable[Cause]]:
+    def _long(self, ways: Ways, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
         """Many nodes: the ends and the last nodes, which run in no time; what is everywhere; then all the rest.
 
-        That is at a kind of places, at one, from one on; and the likeliest pairs.
+        That is at a kind of places, at one, from one on; beside what explains other tensors; and the likeliest pairs.
         """
         first = [*ways.ends()]
         yield self._close(first)
@@ -224,6 +228,7 @@ class Diagnosis:
         yield self._close(list(ways.singles(LOOSE)))
         first += [*ways.slow()]
         yield self._close(first)
+        yield self._beside(ways, told())
         yield from map(self._close, begun(ways, [*first, *kinds]))
         yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
 
@@ -333,30 +338,39 @@ class Diagnosis:
             except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
                 return False
 
+    def _beside(self, ways: Ways, told: Iterable[Mistake]) -> Iterator[Cause]:
+        """What explains other tensors, and more."""
+        known = Counter((mistake.bug, mistake.form) for mistake in told)
+        most = NEAR * ways.before if self.long else math.inf
+        return _first_found(starmap(self._all_of, some) for some in beside(ways, known, self._is_open, most))
+
+    def _all_of(self, several: Sequence[Way], together: Way) -> Iterator[Cause]:
+        """Several ways at once, where the yardstick accepts what they make together."""
+        assert self.ways is not None
+        own = replace(self.ways.changed(together), candidate=self.segment.candidate)
+        judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check)
+        if judgement is not None and judgement.holds:
+            yield Cause(tuple(way.mistake for way in several), judgement, tuple(way.extent for way in several))
+
     def _likeliest(self, ways: Ways, alone: list[Way]) -> Iterator[Cause]:
         """Two ways at once, the likeliest first, until two fit."""
-        pairs = list(ways.pairs(alone, _PLANE, _MOST))
+        pairs = list(likely_pairs(ways.error, alone, _PLANE, _MOST))
         self.budget.expect(len(pairs))
         for one, other in pairs:
             self.budget.passed()
-            changed = ways.changed(other, on=ways.changed(one))
-            if ways.left_by(changed) < NEAR * ways.before:
-                own = replace(changed, candidate=self.segment.candidate)
-                judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check)
-                if judgement is not None and judgement.holds:
-                    yield Cause((one.mistake, other.mistake), judgement, (one.extent, other.extent))
-                    return
+            both = both_ways(ways, one, other)
+            near = both is not None and both.residual < NEAR * ways.before
+            if both is not None and near and (found := [*self._all_of((one, other), both)]):
+                yield from found
+                return
 
 
-def varied(ways: Iterable[Way]) -> list[Way]:
-    """The ways that leave least of the error first, two forms at most of one bug at a place."""
-    forms: Counter[tuple[str, str]] = Counter()
-    kept: list[Way] = []
-    for way in sorted(ways, key=lambda way: way.residual):
-        forms[what := (way.mistake.bug, way.mistake.node)] += 1
-        if forms[what] <= _FORMS:
-            kept.append(way)
-    return kept
+def _first_found(tried: Iterable[Iterable[Iterable[Cause]]]) -> Iterator[Cause]:
+    """What the first of some attempts gives that gives anything."""
+    for some in tried:
+        if found := [cause for causes in some for cause in causes]:
+            yield from found
+            return
 
 
 def _exact(way: Way) -> bool:

@@ -55,7 +55,7 @@ class Pattern(NamedTuple):
     scope : of what kind the places are; None where they are of no one kind
     nodes : where it is, in order
     of : how many places of that kind there are, or at all
-    tensors : the tensors that it explains
+    tensors : the tensors that it explains, alone or with other patterns
     """
 
     mistake: Mistake
@@ -170,18 +170,24 @@ def patterns(
     """
     told: dict[tuple[str, str], dict[str, Mistake]] = {}
     tensors: dict[tuple[str, str], list[str]] = {}
-    for name, causes in found.items():
+    for causes in found.values():
         for mistake, extent in causes[0].parts if causes else ():
             nodes = (mistake.node,) if extent is None else extent.nodes
             told.setdefault(kind_of(mistake), {}).update(dict.fromkeys(nodes, mistake))
-            tensors.setdefault(kind_of(mistake), []).append(name)
+    alone = {kind for kind, by_node in told.items() if len(by_node) < 2 and kind[0] != "store-rounding"}
+    for name, causes in found.items():
+        kinds = dict.fromkeys(kind_of(mistake) for mistake in causes[0].mistakes) if causes else {}
+        for kind in kinds if not kinds.keys() & alone else ():
+            tensors.setdefault(kind, []).append(name)
     made = []
     for (bug, form), by_node in told.items():
         if bug == "store-rounding":
             first = next(iter(by_node.values()))
             by_node = {name: first for name, manners in stored.items() if form in manners} | by_node
             every = tuple(name for name in judged if name in stored)
-            made.append(Pattern(first, ALL, tuple(by_node), max(len(every), len(by_node)), tuple(tensors[bug, form])))
+            made.append(
+                Pattern(first, ALL, tuple(by_node), max(len(every), len(by_node)), tuple(tensors.get((bug, form), ())))
+            )
         elif len(by_node) > 1:
             forms = changes_by_place(BUGS[bug], whole)
             # A form that was solved for is none of the network's own: it could be wherever another form is.
@@ -196,7 +202,7 @@ def patterns(
                 facts = {key: fact for key, fact in first.facts.items() if key != PART}
                 first = first._replace(facts=facts | ({PART: part} if part else {}))
             scope, of = _scope(whole.parts, every, by_node, multiple.nodes if multiple else every)
-            made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors[bug, form])))
+            made.append(Pattern(first, scope, tuple(by_node), of, tuple(tensors.get((bug, form), ()))))
     return tuple(sorted(made, key=lambda each: -len(each.nodes)))
 
 

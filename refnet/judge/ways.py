@@ -190,7 +190,7 @@ class Ways:
             nodes = [self.segment.graph[name] for name in those]
             for number, mistake in knob.said(self.segment, nodes[0], self._number(knob, nodes)):
                 changed = self._turned(knob, nodes, number)
-                way = self._run(mistake, None if scope is None else Extent(scope, those), changed)
+                way = self.run(mistake, None if scope is None else Extent(scope, those), changed)
                 yield from self._kept(None if way is None else way._replace(changed=changed))
             self.budget.passed()
 
@@ -198,7 +198,7 @@ class Ways:
         """The input scaled and moved, by how much being solved for."""
         for change in scaled_inputs(self.segment, self._left, self.before):
             changed = self.segment.changed(change)
-            way = self._run(change.of("input-solved"), None, changed)
+            way = self.run(change.of("input-solved"), None, changed)
             yield from self._kept(None if way is None else way._replace(changed=changed))
 
     def _left(self, inputs: Sequence[Array]) -> Iterator[Array | None]:
@@ -265,7 +265,7 @@ class Ways:
                 effect = known.get((bug.id, change.form, change.node))
                 if change.shape is None and (effect is None or explained(rest, effect) >= SHARE):
                     both = changed.changed(change)
-                    way = self._run(change.of(bug.id), None, both) if is_open(both) else None
+                    way = self.run(change.of(bug.id), None, both) if is_open(both) else None
                     if way is not None and way.residual < first.residual:
                         yield way
             self.budget.check()
@@ -285,27 +285,6 @@ class Ways:
                 if (left < most).all():
                     yield way
 
-    def pairs(self, ways: list[Way], least: float, most: int) -> Iterator[tuple[Way, Way]]:
-        """Two ways that together could explain the error: the likeliest first.
-
-        Their effects are taken for independent: that share of the error is asked for which lies in their plane.
-        """
-        effects = np.array([way.effect for way in ways])
-        usable = np.isfinite(effects).all(axis=1) & (np.abs(effects).max(axis=1, initial=0) > 0)
-        kept = [way for way, use in zip(ways, usable, strict=True) if use]
-        unit = effects[usable] / np.linalg.norm(effects[usable], axis=1, keepdims=True)
-        along, across = unit @ (self.error / (np.linalg.norm(self.error) or 1.0)), unit @ unit.T
-        apart = 1 - across**2
-        with np.errstate(all="ignore"):
-            plane = (along[:, None] ** 2 + along**2 - 2 * across * along[:, None] * along) / apart
-        plane[~((apart > 1e-6) & (plane >= least))] = 0
-        plane[np.tril_indices(len(kept))] = 0
-        order = np.argsort(-plane, axis=None, kind="stable")[:most]
-        for index in order[plane.ravel()[order] > 0]:
-            one, other = divmod(int(index), len(kept))
-            if not _nodes(kept[one]) & _nodes(kept[other]):
-                yield kept[one], kept[other]
-
     def changed(self, way: Way, on: Segment | None = None) -> Segment:
         """The segment run in a way; on top of another one, if that is given."""
         if way.changed is not None and on is None:
@@ -322,7 +301,7 @@ class Ways:
     # ---------------------------------------------------------------------------------------------------- one by one
 
     def _at(self, bug: Bug, change: Change) -> Iterator[Way]:
-        yield from self._kept(self._run(change.of(bug.id), None, self.segment.changed(change)))
+        yield from self._kept(self.run(change.of(bug.id), None, self.segment.changed(change)))
 
     def at_scopes(
         self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
@@ -336,13 +315,13 @@ class Ways:
                 self._slow.append((done[0].of(bug.id), extent, changed))
                 continue
             if len(done) > 1:
-                yield from self._kept(self._run(done[0].of(bug.id), extent, changed))
+                yield from self._kept(self.run(done[0].of(bug.id), extent, changed))
             self.budget.passed()
 
     def slow(self) -> Iterator[Way]:
         """What was left out until now because it takes long: strides left out everywhere; the shortest first."""
         for mistake, extent, changed in sorted(self._slow, key=lambda each: _elements(each[2])):
-            yield from self._kept(self._run(mistake, extent, changed))
+            yield from self._kept(self.run(mistake, extent, changed))
             self.budget.passed()
 
     def _kept(self, way: Way | None) -> Iterator[Way]:
@@ -350,7 +329,8 @@ class Ways:
             self.looked.append(way)
             yield way
 
-    def _run(self, mistake: Mistake, extent: Extent | None, changed: Segment) -> Way | None:
+    def run(self, mistake: Mistake, extent: Extent | None, changed: Segment) -> Way | None:
+        """A way by what it makes of the segment; None where that is no tensor like the candidate's."""
         y = self._made(changed)
         if y is None:
             return None
@@ -393,7 +373,3 @@ def explained(error: Array, effect: Array) -> float:
     """How much of an error an effect could explain, whatever its size: the square of the cosine between them."""
     scale = float(error @ error) * float(effect @ effect)
     return float(error @ effect) ** 2 / scale if scale > 0 else 0.0
-
-
-def _nodes(way: Way) -> set[str]:
-    return {way.mistake.node} if way.extent is None else {*way.extent.nodes}

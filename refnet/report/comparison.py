@@ -88,11 +88,12 @@ def _causes(found: Comparison, finding: Finding) -> Iterator[dict[str, Any]]:
 
 
 def cause_sentence(cause: Cause) -> str:
-    """What a port does, one mistake or two, and where, if that is at many places."""
-    return ", and ".join(
-        of_port(mistake) if extent is None else f"{of_port(mistake)}, {where(extent.scope)}"
-        for mistake, extent in cause.parts
-    )
+    """What a port does, one mistake or two, and where, if one of them is at many places."""
+    said = []
+    for mistake, extent in cause.parts:
+        place = where(extent.scope) if extent is not None else f"at {mistake.node}" if any(cause.extents) else ""
+        said.append(f"{of_port(mistake)}, {place}" if place else of_port(mistake))
+    return ", and ".join(said)
 
 
 def _entry(finding: Finding, matching: Assignment) -> dict[str, Any]:

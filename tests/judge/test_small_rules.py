@@ -23,6 +23,7 @@ from refnet.judge.cause import Cause
 from refnet.judge.diagnose import Diagnosis
 from refnet.judge.integers import IntegerCause
 from refnet.judge.tensors import Reference, _Judging, judge_tensors
+from refnet.judge.together import likely_pairs
 from refnet.judge.verdicts import Judgement
 from refnet.judge.ways import Extent, Ways
 from refnet.readings.bounds import Bound, Precision
@@ -354,14 +355,14 @@ def test_two_effects_whose_plane_holds_the_error_are_a_pair():
     """An error along x and y: the first two explain it all, either with the third one half; effects of 0 none."""
     one, other, third = effect("a", 2.0, 0, 0), effect("b", 0, -3.0, 0), effect("c", 0, 0, 1.0)
     ways = [one, effect("d", 0, 0, 0), other, effect("e", np.nan, 0, 0), third]
-    error = SimpleNamespace(error=np.array([5.0, 5.0, 0]))
-    assert list(Ways.pairs(error, ways, 0.9, 9)) == [(one, other)]
-    assert list(Ways.pairs(error, ways, 0.4, 9)) == [(one, other), (one, third), (other, third)]
-    assert list(Ways.pairs(error, ways, 0.4, 1)) == [(one, other)]
+    error = np.array([5.0, 5.0, 0])
+    assert list(likely_pairs(error, ways, 0.9, 9)) == [(one, other)]
+    assert list(likely_pairs(error, ways, 0.4, 9)) == [(one, other), (one, third), (other, third)]
+    assert list(likely_pairs(error, ways, 0.4, 1)) == [(one, other)]
 
 
 def test_two_ways_at_one_place_are_no_pair():
-    assert list(Ways.pairs(SimpleNamespace(error=np.ones(2)), [effect("a", 1.0, 0), effect("a", 0, 1.0)], 0.5, 9)) == []
+    assert list(likely_pairs(np.ones(2), [effect("a", 1.0, 0), effect("a", 0, 1.0)], 0.5, 9)) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ integers

@@ -1,0 +1,50 @@
+"""Two mistakes at once in a port of which only what blocks make is there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refnet import Network, build, probe, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.parts import Parts
+from refnet.bugs.segments import cut
+from refnet.bugs.sites import styles
+from refnet.bugs.systematic import changed_at, changes_by_place
+from refnet.graph import SOURCE, walk
+from refnet.judge.reference import Reference
+from refnet.judge.tensors import judge_tensors
+from refnet.readings import fast
+from refnet.report.comparison import cause_sentence
+
+
+def judged(model, *mistakes, names=()):
+    """What is found of a port with mistakes: each a bug, its form, and where, or everywhere; by the ends of blocks."""
+    graph = build(model, width=0.35, size=(64, 64), classes=10)
+    own, x = random_params(graph), probe(graph, 1)
+    golden = Network(graph, own).trace(x) | {SOURCE: x}
+    changed = cut(Parts(graph), own, graph.output, {SOURCE: x}, judged=False)
+    for bug, form, places in mistakes:
+        changes = changes_by_place(BUGS[bug], changed)[form]
+        kept = {node: change for node, change in changes.items() if places is None or node in places}
+        _, changed = changed_at(BUGS[bug], changed, form, kept)
+    params = {name: np.asarray(changed.params[name], np.float32) for name in changed.graph.params()}
+    made = {node.name: y for node, y in walk(changed.graph, fast, params, {SOURCE: x}, keep=True)}
+    tensors = {name: made[name] for name in names or styles(graph)["blocks"]}
+    return judge_tensors(Reference.of(graph, own, golden), tensors, partial=True, dumped=False)
+
+
+def test_what_is_everywhere_is_told_where_a_block_has_one_more_mistake():
+    found = judged("torchvision/mobilenet_v2", ("relu6-relu", "relu", None), ("shortcut-missing", "", ("block6.add",)))
+    (pattern,) = found.patterns
+    assert (pattern.mistake.bug, len(pattern.nodes), pattern.of) == ("relu6-relu", 35, 35)
+    assert "block6.add" not in pattern.tensors  # so that its other mistake is said
+    words = "the activation is relu instead of relu6, everywhere, and the shortcut is left out, at block6.add"
+    assert cause_sentence(found.causes["block6.add"][0]) == words
+
+
+def test_two_mistakes_in_every_block_are_told_by_layers_that_have_one_of_them():
+    ends = ("stem.act", "block1.project.act", "block2.depthwise.act", "block2.project.act", "block3.project.act")
+    found = judged("keras/MobileNet", ("kernel-flip", "180", None), ("weights-transpose", "CK>KC", None), names=ends)
+    places = {node for name in ends for cause in found.causes[name][:1] for node in cause.nodes}
+    assert {pattern.mistake.bug for pattern in found.patterns} == {"weights-transpose", "kernel-flip"}
+    assert {f"block{number}.{part}" for number in (1, 2, 3) for part in ("depthwise", "project")} <= places
