@@ -28,6 +28,7 @@ __all__ = [
     "parts_off",
     "store_rounding",
     "store_scale",
+    "table_entry",
     "written",
     "zero_point",
 ]
@@ -42,6 +43,8 @@ _NEARLY = 0.9  # of a tensor that is as many steps off, to within one
 _SOME, _OFF = 12, 0.02  # integers that show how they are rounded, and how far off, in steps, sums in float32 leave them
 _MORE = 2.0**-6  # relative: by how much an input is moved to see what follows
 _NEAR_SCALE = 1.05  # of what the best factor leaves: what a scale that another tensor has may leave
+_ENTRIES = 256  # of a table of bytes
+_MOSTLY = 0.1  # of an error, what another entry may leave
 _HALF = 128  # bytes are from -128 or from 0 on
 _ENDS = ("first", "last", "border", "tail", "all")  # where a part lies that a saturated activation is not taken for
 
@@ -211,6 +214,37 @@ def _misread(grid: Grid) -> Iterator[int]:
     lowest = round(grid.low / grid.step)
     known = (1, -1, _HALF, -_HALF, -lowest, -lowest - _HALF)
     yield from dict.fromkeys(steps for steps in known if steps)
+
+
+def table_entry(segment: Segment) -> Iterator[Change]:
+    """a table that is read at another entry.
+
+    Of a function of bytes: so many entries on, half of them where signed bytes are taken for unsigned ones, or from the
+    other end.
+    """
+    target, node = segment.candidate, segment.graph.nodes[0]
+    grid = segment.grids.get(node.inputs[0])
+    if target is None or grid is None or node.op not in (*ACTIVATIONS, *GATES) or node.params or len(segment.graph) > 1:
+        return
+    x = segment.given[node.inputs[0]]
+    if x.shape != target.shape:
+        return
+    entry = np.rint((x - grid.low) / grid.step).astype(int)
+    known, first = np.unique(entry, return_index=True)
+    if len(known) < _SOME or known[0] < 0 or known[-1] >= _ENTRIES:
+        return
+    levels = grid.low + grid.step * np.arange(_ENTRIES)
+    made = run(replace(segment, given={node.inputs[0]: levels.reshape(1, -1, 1, 1)})).ravel().clip(*segment.span)
+    seen, plain = target.ravel()[first].astype(np.float64), segment.result.ravel()[first]
+    orders = {f"on {by}": (np.arange(_ENTRIES) + by) % _ENTRIES for by in range(1, _ENTRIES)}
+    orders["back"] = np.arange(_ENTRIES)[::-1]
+    form, order = min(orders.items(), key=lambda each: float(np.abs(made[each[1]][known] - seen).sum()))
+    if float(np.abs(made[order][known] - seen).sum()) < _MOSTLY * float(np.abs(plain - seen).sum()):
+        by = int(order[0]) if form != "back" else 0
+        facts = {"by": by if by <= _HALF else by - _ENTRIES}
+        kind = "back" if form == "back" else "half" if by == _HALF else "on"
+        moved = levels[order][entry]
+        yield Change(node.name, kind, facts, given={node.inputs[0]: moved}, lone=True)
 
 
 def masks_off(segment: Segment) -> Iterator[npt.NDArray[np.bool_]]:

@@ -165,11 +165,12 @@ class Diagnosis:
         self, ways: Ways, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]
     ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
-        # That numbers lie on one side of what they are made of is no chance, and much fits such an error by chance.
-        rounding = BUGS["store-rounding"]
-        found = list(self._fitting(ways.singles([rounding])))
+        # That integers lie on one side of what they are made of, or follow another entry of a table, is no chance; and
+        # much fits such an error by chance.
+        rounding = BUGS["store-rounding"], BUGS["table-entry"]
+        found = list(self._fitting(ways.singles(rounding)))
         found = found or list(self._fitting(ways.everywhere([BUGS[bug] for bug in shared])))
-        yield found or self._fitting(ways.singles(bug for bug in SHOWN if bug is not rounding))
+        yield found or self._fitting(ways.singles(bug for bug in SHOWN if bug not in rounding))
         loose = list(ways.singles(SHORT))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]

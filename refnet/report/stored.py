@@ -62,6 +62,11 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
         "read as result": "what it reads is taken to have the scale of its result",
         "read as": "{tensor} is read in the scale of {other}",
     },
+    "table-entry": {
+        "half": "its table is read half of it on: signed bytes are taken for unsigned ones, or the reverse",
+        "on": "its table is read {by:+d} entries on",
+        "back": "its table is read from the other end",
+    },
     "zero-point": "the zero point of {tensor} is {steps:+d} off",
     "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
     | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},

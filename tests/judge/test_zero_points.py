@@ -124,3 +124,31 @@ def test_folded_layers_of_8_bits_under_names_of_convolutions_are_matched(made):
     short = {name.removesuffix(".bn"): name for name in stored}
     found = compare(path, {n: stored[f] for n, f in short.items()}, scales={n: scales[f] for n, f in short.items()})
     assert found.wrong() == [node.name for node in net.graph.nodes if node.op == "add"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (lambda q: (q + 128) % 256, "its table is read half of it on: signed bytes are taken for unsigned ones"),
+        (lambda q: (q + 3) % 256, "its table is read +3 entries on"),
+        (lambda q: 255 - q, "its table is read from the other end"),
+    ],
+)
+def test_a_table_that_is_read_at_another_entry_is_named(tmp_path, entry, words):
+    graph = build("torchvision/mobilenet_v3_small", width=0.25, size=(64, 48), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    write_pack(net, x, tmp_path / "pack")
+    made = net.trace(x)
+    ends = {name: (float(made[name].min()), float(np.ptp(made[name])) / 255) for name in ("stem.bn", "stem.act")}
+    scales = {name: TensorScale(step, -128 - round(low / step)) for name, (low, step) in ends.items()}
+
+    def stored(name, y):
+        q = np.rint(y / scales[name].scale) + scales[name].zero_point
+        return np.clip(q, -128, 127).astype(np.int8)
+
+    before = stored("stem.bn", made["stem.bn"])
+    levels = (np.arange(-128, 128) - scales["stem.bn"].zero_point) * scales["stem.bn"].scale
+    table = stored("stem.act", levels * np.clip(levels + 3, 0, 6) / 6)
+    dump = {"stem.bn": before, "stem.act": table[entry(before.astype(int) + 128)]}
+    found = compare(tmp_path / "pack", dump, scales=scales, partial=True)
+    assert [of_port(cause.mistakes[0]).startswith(words) for cause in found.causes["stem.act"]] == [True]
