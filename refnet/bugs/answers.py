@@ -6,6 +6,7 @@ Tried where nothing else fits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -91,6 +92,20 @@ def answer_scaled(segment: Segment) -> Iterator[Change]:
 
     A temperature of the softmax, or features that are scaled, by what the port's numbers show.
     """
+    node = segment.graph.nodes[-1]
+    for factor in _factors(segment):
+        attrs = {"slope": factor, "offset": 0.0}
+        if node.op == "softmax":
+            scaled = Node(f"{node.name}.scaled", "affine", node.inputs, {}, attrs)
+            nodes = (scaled, replace(node, inputs=(scaled.name,)))
+        else:
+            plain = replace(node, name=f"{node.name}.plain")
+            nodes = (plain, Node(node.name, "affine", (plain.name,), {}, attrs))
+        yield Change(node.name, f"{factor:g}", {"factor": factor}, nodes={node.name: nodes}, lone=True)
+
+
+def _factors(segment: Segment) -> Iterator[float]:
+    """The factor that the port's numbers show, in one to three figures; none where it does not explain them."""
     node, t = segment.graph.nodes[-1], segment.candidate
     if t is None or not _answers(segment) or t.ndim not in (2, 4):
         return
@@ -110,15 +125,7 @@ def answer_scaled(segment: Segment) -> Iterator[Change]:
     factor = float((z * y).sum()) / square if square else 1.0
     if not np.linalg.norm(y - factor * z) < _NEAR * np.linalg.norm(y - z):
         return
-    for found in dict.fromkeys(float(f"{factor:.{figures}g}") for figures in (1, 2, 3)):
-        scaled = Node(f"{node.name}.scaled", "affine", node.inputs, {}, {"slope": found, "offset": 0.0})
-        if node.op != "softmax":
-            plain = Node(f"{node.name}.plain", node.op, node.inputs, {}, node.attrs)
-            last = Node(node.name, "affine", (plain.name,), {}, {"slope": found, "offset": 0.0})
-            yield Change(node.name, f"{found:g}", {"factor": found}, nodes={node.name: (plain, last)}, lone=True)
-        else:
-            last = Node(node.name, node.op, (scaled.name,))
-            yield Change(node.name, f"{found:g}", {"factor": found}, nodes={node.name: (scaled, last)}, lone=True)
+    yield from dict.fromkeys(float(f"{factor:.{figures}g}") for figures in (1, 2, 3))
 
 
 def classes_shown(segment: Segment) -> Iterator[Change]:

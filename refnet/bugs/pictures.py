@@ -102,32 +102,46 @@ def input_placed(segment: Segment) -> Iterator[Change]:
     size, image = size_of(segment), segment.image
     if min(image.shape[:2]) < _LEAST or min(size) < 2:
         return
-    for dy, dx in itertools.product((-1, 0, 1), repeat=2) if own.resize is not None else ():
+    if own.resize is not None:
+        yield from _cut_elsewhere(segment, own, image, size)
+    yield from _in_bars(segment, own, image, size)
+    if own.resize is not None:
+        yield from _cut_before(segment, own, image, size)
+        for form, begin in (("pitch", True), ("pitch corner", False)):
+            yield from fed(segment, form, partial(prepare, image, own, size, partial(_read_on, own, size, begin)))
+    for form, turns in (("left", 1), ("right", 3)):
+        yield from fed(segment, form, partial(prepare, np.rot90(image, turns), own, size))
+
+
+def _cut_elsewhere(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
+    """Another part of the picture once it is resized: a pixel away, from its corner, a row or a column more."""
+    for dy, dx in itertools.product((-1, 0, 1), repeat=2):
         if dy or dx:
             made = partial(prepare, image, own, size, partial(_moved, own, (dy, dx)))
             yield from fed(segment, f"moved {dy:+d} {dx:+d}", made, down=dy, right=dx)
-    if own.resize is not None:
-        yield from fed(segment, "corner", partial(prepare, image, own, size, partial(_cornered, own, size)))
-        for form, more in (("row", (1, 0)), ("column", (0, 1))):
-            yield from fed(segment, form, partial(prepare, image, own, size, partial(_wider, own, more)))
+    yield from fed(segment, "corner", partial(prepare, image, own, size, partial(_cornered, own, size)))
+    for form, more in (("row", (1, 0)), ("column", (0, 1))):
+        yield from fed(segment, form, partial(prepare, image, own, size, partial(_wider, own, more)))
+
+
+def _in_bars(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
+    """All of the picture, between bars of some brightness or in a corner of them."""
     whole = replace(own, resize=None, keep=(1, 1))
     for bars, corner, kernel in itertools.product(_BARS, (False, True), _BOXED):
         boxed = partial(_boxed, own, _BARS[bars], corner, kernel_of(own, kernel))
         form = " ".join(filter(None, (bars, "corner" if corner else "", kernel)))
         levels = KERNELS[kernel].room(image.shape[:2]) if kernel else 0.0
         yield from fed(segment, form, partial(prepare, image, whole, size, boxed), levels)
-    squared = _cut_first(image, size)
-    if own.resize is not None and squared.shape != image.shape:
-        yield from fed(segment, "cut first", partial(prepare, squared, whole, size))
-        if own.resize[0] > own.resize[1]:  # of a resize that leaves a margin: the same part, cut before
-            inner = _cut_first(image, size, own.resize)
-            yield from fed(segment, "part first", partial(prepare, inner, whole, size))
-    if own.resize is not None:
-        for form, begin in (("pitch", True), ("pitch corner", False)):
-            made = partial(_read_on, own, size, begin)
-            yield from fed(segment, form, partial(prepare, image, own, size, made))
-    for form, turns in (("left", 1), ("right", 3)):
-        yield from fed(segment, form, partial(prepare, np.rot90(image, turns), own, size))
+
+
+def _cut_before(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
+    """The picture cut before it is resized: to the shape of the input, or to the part that the network looks at."""
+    squared, whole = _cut_first(image, size), replace(own, resize=None, keep=(1, 1))
+    if squared.shape == image.shape:
+        return
+    yield from fed(segment, "cut first", partial(prepare, squared, whole, size))
+    if own.resize is not None and own.resize[0] > own.resize[1]:  # of a resize that leaves a margin
+        yield from fed(segment, "part first", partial(prepare, _cut_first(image, size, own.resize), whole, size))
 
 
 def _moved(own: Preprocessing, by: tuple[int, int], pixels: Array, shape: tuple[int, int]) -> Array:

@@ -6,6 +6,7 @@ those of a runtime that fuses, or the logits alone.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import REPLAYED
+from refnet.bugs.catalogue import REPLAYED, Bug
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import Segment, cut, limit
 from refnet.bugs.sites import VISIBLE, styles
@@ -77,37 +78,35 @@ def sweep(
     seconds : for each search
     """
     graph, x = subject.graph, subject.tensors[SOURCE]
-    parts = Parts(graph)
-    whole = cut(parts, subject.net.params, graph.output, {SOURCE: x}, judged=False)
+    whole = cut(Parts(graph), subject.net.params, graph.output, {SOURCE: x}, judged=False)
     apart = spread(subject.net, x, graph.output)
     kept = {**{style: names for style, names in styles(graph).items() if style in dumps}, "logits": (graph.output,)}
     for bug in REPLAYED:
-        seen: list[Array] = []
         if bugs is not None and bug.id not in bugs:
             continue
-        for form, changes in changes_by_place(bug, whole).items():
-            if len(changes) < 2:
-                continue
-            done, changed = changed_at(bug, whole, form, changes, np.float32)
-            tensors = _run(changed)
-            end = tensors[graph.output]
-            if any(np.array_equal(end, other, equal_nan=True) for other in seen):
-                continue  # the same mistake in another form
-            if forms is not None and len(seen) >= forms:
-                break
-            seen.append(end)
-            for dump in dumps:
-                if dump == "all" and bug.id in _OF_FOLDS:
-                    continue
+        for form, places, tensors in itertools.islice(_everywhere(bug, whole), forms):
+            for dump in dumps if bug.id not in _OF_FOLDS else [dump for dump in dumps if dump != "all"]:
                 candidate = {name: tensors[name] for name in kept[dump] if name in tensors}
                 finite = all(np.isfinite(y).all() for y in candidate.values())
-                visible = finite and _visible(subject, parts, candidate, apart)
-                begun = time.process_time()
-                found = judge_tensors(
-                    subject.reference, candidate, precision=FLOAT32, partial=True, budget=SearchBudget(seconds)
-                )
+                visible = finite and _visible(subject, whole.parts, candidate, apart)
+                begun, budget = time.process_time(), SearchBudget(seconds)
+                found = judge_tensors(subject.reference, candidate, precision=FLOAT32, partial=True, budget=budget)
                 named, first = _named(found, (bug.id, form))
-                yield Sweep(bug.id, form, len(done), dump, visible, named, first, time.process_time() - begun)
+                took = time.process_time() - begun
+                yield Sweep(bug.id, form, places, dump, visible, named, first, took)
+
+
+def _everywhere(bug: Bug, whole: Segment) -> Iterator[tuple[str, int, dict[str, Array]]]:
+    """Every form of a bug that is at two places or more: at how many, and what it makes; what makes the same, once."""
+    seen: list[Array] = []
+    for form, changes in changes_by_place(bug, whole).items():
+        if len(changes) > 1:
+            done, changed = changed_at(bug, whole, form, changes, np.float32)
+            tensors = _run(changed)
+            end = tensors[whole.end]
+            if not any(np.array_equal(end, other, equal_nan=True) for other in seen):
+                seen.append(end)
+                yield form, len(done), tensors
 
 
 def _run(changed: Segment) -> dict[str, Array]:

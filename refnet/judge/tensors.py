@@ -30,8 +30,9 @@ from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_othe
 from refnet.judge.diagnose import Diagnosis
 from refnet.judge.dumped import Mended, mended, with_mended
 from refnet.judge.infinite import overflown
+from refnet.judge.patterns import Pattern, patterns
 from refnet.judge.reference import Reference
-from refnet.judge.search import Evidence, Pattern, agreed, evidence, patterns
+from refnet.judge.search import Evidence, agreed, evidence
 from refnet.judge.search import explain as explain_all
 from refnet.judge.sizes import as_map, misshapen, of_all, of_sizes
 from refnet.judge.verdicts import FAILING, Judgement
