@@ -50,7 +50,9 @@ _SLOW = 4  # times as many elements as the segment has: what makes more in a lon
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
 SHARE = 0.05
-_FOREMOST = 128  # changes that are run before what is everywhere, since they could explain most of an error
+# Changes that are run before what is everywhere, since they could explain most of an error: as many as take a second or
+# two. Only the order of the search depends on it.
+_FOREMOST = 128
 # Of the rms of an error, what may be left of it at each element. Tuned, on the table there: the smallest power of ten
 # that keeps nineteen of twenty.
 _NEARLY = 1e-2

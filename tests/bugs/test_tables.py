@@ -11,10 +11,22 @@ import numpy as np
 import pytest
 
 from refnet import build, probe, random_params
-from refnet.bugs import answers, channel_orders, norm_forms, overflow, pitch, precision, regions, solved, weights
+from refnet.bugs import (
+    answers,
+    channel_orders,
+    norm_forms,
+    overflow,
+    pitch,
+    precision,
+    regions,
+    solved,
+    stored,
+    weights,
+)
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
+from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, Node, Recipe, interpret, walk
 from refnet.judge.scorecard import FAMILIES, subject
 from refnet.ops import CONVOLUTIONS
@@ -338,3 +350,27 @@ def test_most_lines_of_a_part_that_is_never_written_show_it():
     assert len(runs) > 500
     assert (runs > regions.RUN).mean() >= 0.9 > (runs > regions.RUN + 0.25).mean()
     assert (parts > regions.FILLED).mean() >= 6 / 7 > (parts > regions.FILLED + 0.1).mean()
+
+
+def rounding_of(store, order):
+    """The largest error of tensors of a runtime that fuses: by the size of its channel, and by that of the tensor."""
+    for family in ("V1", "V2", "V3 Small", "MnasNet A1"):
+        one = honest(family)
+        ends = styles(one.graph)["fused"]
+        have = {name: one.tensors[name] for name in (SOURCE, *ends)}
+        for end in ends[::2]:
+            segment = cut(Parts(one.graph), one.net.params, end, have, judged=False)
+            y = segment.result
+            if y.ndim == 4:
+                made = run(segment, np.float32, ORDERS[order])
+                error = np.abs((made if store == "float32" else rounded(made, store)) - y)
+                size = np.sqrt(np.square(y).mean())
+                yield (error / (np.sqrt(np.square(y).mean(axis=(0, 2, 3), keepdims=True)) + 1e-4 * size)).max()
+                yield error.max() / size
+
+
+def test_what_is_off_by_so_much_is_seldom_rounding():
+    single = np.array(list(rounding_of("float32", "sequential"))[::2])
+    short = np.array(list(rounding_of("bfloat16", "fast"))[1::2])
+    assert (single < stored._NEAR).mean() >= 0.95 > (single < stored._NEAR / 10).mean()
+    assert (short < stored._FAR).mean() >= 6 / 7 > (short < stored._FAR / 2).mean()
