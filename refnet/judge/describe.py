@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +12,9 @@ import numpy.typing as npt
 
 from refnet.bugs.regions import FILLED, RUN, lines_off
 from refnet.bugs.segments import Segment, limit
+from refnet.judge.lookup_table import Feature, looked_up
 from refnet.judge.probabilities import is_saturated
 from refnet.judge.refit import refit, too_few
-from refnet.judge.table import Feature, looked_up
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.judge.yardstick import says
 from refnet.ops import CONVOLUTIONS
@@ -59,27 +58,50 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)
     target[...] = segment.candidate  # which lies in memory as the exact result does
-    error = target - made.y
-    before, beyond = root_mean_square(error), np.abs(error) > made.expected
-    found = [_cut_off(beyond, target, made.y), share_off(beyond), _lines(beyond, target) or _border(beyond)]
-    # What made the form may have rounded once more.
-    own = max(precision.u, precision.u_store) * root_mean_square(target)
-    # Of a batch norm alone a slope and an offset for each channel are its own arrays, others.
-    norm = [node.op for node in segment.graph.nodes] == ["batch_norm"]
-    # Where a bound says nothing, a form takes away all but a part of the error that tells it from chance.
-    sure = says(len(segment.graph), made, precision)
-    rounding = made.rms if sure else _FORM * root_mean_square(target - made.y)
-    moved = beyond if sure and beyond.any() else np.ones_like(beyond)
-    for form in (_ratio, partial(_offset, 2 * precision.step), _shift, partial(_permuted, moved)):
-        found.append(_undoing(form(target, made.y, before), rounding, own))
-    if not (norm or any(found[each] for each in (1, 3, 4))):  # a line for each channel says no more than those
-        found.append(_undoing(_affine(target, made.y, before), rounding, own))
+    beyond = np.abs(target - made.y) > made.expected
+    part = share_off(beyond)
+    found = [_cut_off(beyond, target, made.y), part, _lines(beyond, target) or _border(beyond)]
+    found += _forms(segment, precision, made, target, whole=part is None)
     found.append(looked_up(segment, precision))
-    if sure and not any(found) and (other := refit(segment)) is not None:
-        left = root_mean_square(target[:, other.channels] - other.y)
-        if left <= made.rms + own and 2 * left < root_mean_square(error[:, other.channels]):
-            found.append(Feature("weights", {"alike": other.alike, "moved": other.moved}))
+    if not any(found) and says(len(segment.graph), made, precision):
+        found.append(_weights(segment, made, target, _stored(precision, target)))
     return tuple(feature for feature in found if feature is not None)
+
+
+def _forms(
+    segment: Segment, precision: Precision, made: Bound, target: Array, *, whole: bool
+) -> Iterator[Feature | None]:
+    """The forms that an error has; of lines for each channel only where no part is off alone and no plainer form fits.
+
+    Of a batch norm by itself such lines are its own arrays, others.
+    """
+    error, own = target - made.y, _stored(precision, target)
+    before, beyond = root_mean_square(error), np.abs(error) > made.expected
+    sure = says(len(segment.graph), made, precision)
+    # Where a bound says nothing, a form takes away all but a part of the error that tells it from chance.
+    rounding = made.rms if sure else _FORM * before
+    ratio = _undoing(_ratio(target, made.y, before), rounding, own)
+    offset = _undoing(_offset(2 * precision.step, target, made.y, before), rounding, own)
+    yield from (ratio, offset, _undoing(_shift(target, made.y), rounding, own))
+    moved = beyond if sure and beyond.any() else np.ones_like(beyond)
+    yield _undoing(_permuted(moved, target, made.y), rounding, own)
+    if whole and not (ratio or offset) and [node.op for node in segment.graph.nodes] != ["batch_norm"]:
+        yield _undoing(_affine(target, made.y, before), rounding, own)
+
+
+def _stored(precision: Precision, target: Array) -> float:
+    """The rms of one rounding more: what made a form may have rounded once more."""
+    return max(precision.u, precision.u_store) * root_mean_square(target)
+
+
+def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Feature | None:
+    """Other weights, where a layer with them leaves no more than rounding does."""
+    if (other := refit(segment)) is None:
+        return None
+    left = root_mean_square(target[:, other.channels] - other.y)
+    before = root_mean_square((target - made.y)[:, other.channels])
+    fits = left <= made.rms + own and 2 * left < before
+    return Feature("weights", {"alike": other.alike, "moved": other.moved}) if fits else None
 
 
 def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:
@@ -241,7 +263,7 @@ def _affine(target: Array, y: Array, before: float) -> Iterator[_Undone]:
     yield _Undone(Feature("affine", {}), before, left, max(grown, 1.0))
 
 
-def _shift(target: Array, y: Array, _: float) -> Iterator[_Undone]:
+def _shift(target: Array, y: Array) -> Iterator[_Undone]:
     """Every point taken from another one, as far away as kernels reach; not those that the first channels refute."""
     if y.ndim != 4 or min(y.shape[2:]) <= 2 * _REACH:
         return
@@ -257,7 +279,7 @@ def _shift(target: Array, y: Array, _: float) -> Iterator[_Undone]:
             yield _Undone(Feature("shift", {"pixels": pixels}), before, root_mean_square(inner - moved))
 
 
-def _permuted(moved: Array, target: Array, y: Array, _: float) -> Iterator[_Undone]:
+def _permuted(moved: Array, target: Array, y: Array) -> Iterator[_Undone]:
     """The same values in another order: those that are off, by themselves, where any are; right ones tell nothing."""
     own, other = target[moved].ravel(), y[moved].ravel()
     before, apart = root_mean_square(own - other), root_mean_square(np.sort(own) - np.sort(other))

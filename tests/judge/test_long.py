@@ -6,7 +6,7 @@ A row is a mistake in a whole network of which the logits alone are known: at on
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -131,13 +131,20 @@ def test_a_mistake_from_a_block_on_is_among_the_likeliest_that_are_everywhere():
 def left_by_forms(long):
     """What forms leave of an error: the right one of logits that have it, and the best of the logits of mistakes."""
     own, rng = long.run(long.segment, ORDERS["lanes"]), np.random.default_rng(0)
-    forms = (describe._ratio, partial(describe._offset, 0.0), partial(describe._permuted, np.ones(own.shape, bool)))
+
+    def ratio(y):
+        return describe._ratio(y, long.exact, rms(y - long.exact))
+
+    def offset(y):
+        return describe._offset(0.0, y, long.exact, rms(y - long.exact))
+
+    def permuted(y):
+        return describe._permuted(np.ones(own.shape, bool), y, long.exact)
 
     def left(form, y):
-        y = y.astype(np.float32).astype(np.float64)
-        return min(each.left / each.before for each in form(y, long.exact, rms(y - long.exact)))
+        return min(each.left / each.before for each in form(y.astype(np.float32).astype(np.float64)))
 
-    ratio, offset, permuted = forms
+    forms = (ratio, offset, permuted)
     right = [left(ratio, times * own) for times in (1.01, 1.1, 2.0, -1.0)]
     right += [left(offset, own + more * rms(own)) for more in (0.01, 0.1, 1.0)]
     right += [left(permuted, rng.permutation(own.ravel()).reshape(own.shape)) for _ in range(3)]

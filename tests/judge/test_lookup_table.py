@@ -9,8 +9,8 @@ import pytest
 
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
+from refnet.judge.lookup_table import looked_up
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
-from refnet.judge.table import looked_up
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.orders import rounded
 

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 _FEWEST = 4  # elements of a part that is told
 # Relative: what other orders of a sum in float32 leave, through many layers. Tuned, on the table in
-# tests/judge/test_again.py: the smallest power of ten that they leave in no network.
+# tests/judge/test_second_dump.py: the smallest power of ten that they leave in no network.
 _ORDER = 1e-4
 
 
