@@ -95,7 +95,9 @@ def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for few in range(1, len(values) // 8 + 1):
             if ranked[few - 1] > 10 * ranked[few]:
                 named = ", ".join(f"{channel} ({figure(values[channel])})" for channel in order[:few])
-                yield f"{tensor['name']}: mostly in channel {named}; elsewhere at most {figure(ranked[few])}"
+                most = f"is mostly in channel{'s' * (few > 1)} {named}"
+                rest = f"in the others it is at most {figure(ranked[few])}"
+                yield f"{tensor['name']}: its distance from the golden one, over a channel's rms, {most}; {rest}"
                 break
 
 

@@ -69,6 +69,8 @@ def causes(document: Mapping[str, Any], *, brief: bool = False) -> Iterator[tupl
         if cause.get("id") and cause["id"] not in ALONE:
             start = "It equals the reference just as well when" if cause.get("tie") else "It equals the reference when"
             sentence = f"{start} {sentence}"
+        else:
+            sentence = f"{sentence[:1].upper()}{sentence[1:]}"
         if (place := cause.get("place", node)) != node:  # somewhere before it in its segment
             sentence = f"{sentence}, at {place.replace(', ', ' and ')}"
         name = f" [{cause['id']}]" if cause.get("id") else ""
