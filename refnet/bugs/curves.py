@@ -168,7 +168,7 @@ def _curves(x: Array, t: Array) -> Iterator[Curve]:
 
 
 def _undone(gate: Array) -> Array:
-    """What a sigmoid makes these of."""
+    """What a sigmoid made these gates of: their logits."""
     x: Array = np.log(gate / (1 - gate))
     return x
 

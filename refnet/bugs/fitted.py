@@ -132,6 +132,7 @@ def formulas_of(x: Array, t: Array) -> Iterator[Formula]:
 
 
 def _some(x: Array, t: Array) -> tuple[Array, Array]:
+    """Points of a function in float64; of more than are fitted, some that are spread evenly over its input."""
     x, t = x.ravel(), t.ravel().astype(np.float64)
     if x.size > _POINTS:
         order = np.argsort(x, kind="stable")  # evenly by rank, with both ends

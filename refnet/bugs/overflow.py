@@ -75,7 +75,7 @@ def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
 
 
 def _near(graph: Graph, store: str) -> float:
-    """How near the largest number rounding may take a sum beyond it, or back, as a part of it.
+    """From how far, as a part of the largest number, rounding may take a sum to the other side of it.
 
     A sum of K terms is off by 6 sqrt(K) u, as in `readings.bounds`; the longest of the graph stands for all.
     """
@@ -89,7 +89,7 @@ def _near(graph: Graph, store: str) -> float:
 
 
 def _beyond(y: Array, sums: Array, largest: float) -> Array:
-    """A tensor with infinity, of their sign, where sums leave a format: an activation may make zero of that."""
+    """A tensor in which sums that leave a format are infinite, with their sign: a ReLU may make zero of that."""
     return np.where(np.abs(sums) > largest, np.copysign(np.inf, sums), y)
 
 

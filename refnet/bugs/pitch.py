@@ -121,7 +121,7 @@ def _input(pixels: Array, segment: Segment) -> Array:
 
 
 def _pitched(segment: Segment, by: int, *, black: bool = True) -> Array:
-    """Rows that begin so many bytes later than those before end; what a port reads in a gap, or behind, is one."""
+    """Rows that begin so many bytes behind the end of the row before; gaps, and what lies behind, are black or zero."""
     pixels = _pixels(segment) if black else segment.given[SOURCE].astype(np.float64)
     made = _images(_aslant(_lines(pixels, planes=False), by, 0.0), pixels.shape, planes=False)
     return _input(made, segment) if black else made
@@ -142,7 +142,7 @@ def _by_fours(segment: Segment, form: str) -> Array:
 
 
 def _aslant(lines: Array, by: int, fill: float) -> Array:
-    """Rows, (N, rows, numbers), that begin so many numbers later than those before end, (N, numbers); else filled."""
+    """Rows, (N, rows, numbers), read as (N, numbers) as if each began so many numbers later; what lacks is filled."""
     N, rows, row = lines.shape
     if by < 0:  # rows with gaps, read without
         return np.pad(lines, ((0, 0), (0, 0), (0, -by)), constant_values=fill).reshape(N, -1)[:, : rows * row]
@@ -165,7 +165,7 @@ def _images(read: Array, shape: tuple[int, ...], *, planes: bool) -> Array:
 
 
 def _shown(segment: Segment, target: Array) -> Iterator[Change]:
-    """By as much as the second row lies away from where it should begin; what is in the gaps is not asked for."""
+    """The gap that the second row of the port's own input shows; what is in the gaps is taken from the port."""
     x, own = segment.given[SOURCE], segment.whole.recipe.preprocessing
     if target.shape != x.shape or x.shape[2] < 2:
         return

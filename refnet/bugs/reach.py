@@ -64,7 +64,7 @@ def _normed(node: Node, x: list[Array], own: Mapping[str, Array]) -> tuple[Array
 
 
 def _pooled(node: Node, x: list[Array], own: Mapping[str, Array]) -> tuple[Array, Array]:
-    """What is summed before it is divided."""
+    """The sum of a window, before it is divided."""
     height, width = node.attrs["kernel"]
     return x[0] * (height * width), x[0]
 

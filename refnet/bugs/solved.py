@@ -319,7 +319,7 @@ def rules_in_use(own: Preprocessing) -> Iterator[_Said]:
 
 
 def _numbers(made: ColourMap) -> Array:
-    """All twelve, in a row."""
+    """The twelve numbers of a map, in a row."""
     return np.concatenate([np.ravel(each) for each in made])
 
 

@@ -208,7 +208,7 @@ def _scales(slope: Array, error: Array, others: Mapping[str, float]) -> Iterator
 
 
 def _moved(y: Array, by: float, target: Array, span: tuple[float, float]) -> Array:
-    """All numbers moved; those that were cut off where the moved ones would be are as the port has them."""
+    """All numbers moved by as much, but for those that an end of the range cuts off: these are the port's."""
     moved = y + by
     cut = ((y <= span[0]) | (y >= span[1])) & (np.abs(target - moved) <= abs(by))
     return np.where(cut, target, moved) if y.shape == target.shape else moved

@@ -90,7 +90,7 @@ def _forms(
 
 
 def _stored(precision: Precision, target: Array) -> float:
-    """The rms of one rounding more: what made a form may have rounded once more."""
+    """The rms of one rounding: what gave an error its form may have rounded once more than the layer does."""
     return max(precision.u, precision.u_store) * root_mean_square(target)
 
 
@@ -172,7 +172,7 @@ def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
 
 
 def share_off(beyond: Array) -> Feature | None:
-    """Some images that are off, or some channels, while all others are right."""
+    """The images that are off, or the channels, if some are while all others are right."""
     return _images(beyond) or _channels(beyond)
 
 
@@ -240,7 +240,7 @@ def _ratio(target: Array, y: Array, before: float) -> Iterator[_Undone]:
 
 
 def _offset(step: float, target: Array, y: Array, before: float) -> Iterator[_Undone]:
-    """One number more throughout; of integers, so many steps."""
+    """One number that is added throughout; of integers, a number of steps."""
     error = target - y
     constant = float(error.mean())
     steps = {"steps": round(constant / step)} if step and round(constant / step) else {}
@@ -264,7 +264,7 @@ def _affine(target: Array, y: Array, before: float) -> Iterator[_Undone]:
 
 
 def _shift(target: Array, y: Array) -> Iterator[_Undone]:
-    """Every point taken from another one, as far away as kernels reach; not those that the first channels refute."""
+    """Every point is another one's, as far away as kernels reach; not the shifts that the first channels refute."""
     if y.ndim != 4 or min(y.shape[2:]) <= 2 * _REACH:
         return
     H, W = y.shape[2:]
@@ -280,7 +280,7 @@ def _shift(target: Array, y: Array) -> Iterator[_Undone]:
 
 
 def _permuted(moved: Array, target: Array, y: Array) -> Iterator[_Undone]:
-    """The same values in another order: those that are off, by themselves, where any are; right ones tell nothing."""
+    """The same values in another order; only values that are off count, since right ones say nothing."""
     own, other = target[moved].ravel(), y[moved].ravel()
     before, apart = root_mean_square(own - other), root_mean_square(np.sort(own) - np.sort(other))
     yield _Undone(Feature("permuted", {}), before, apart)

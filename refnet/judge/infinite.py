@@ -48,7 +48,7 @@ def overflown(segment: Segment, precision: Precision) -> list[Cause]:
 
 
 def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause]:
-    """A number that what is summed, or read, exceeds in those elements, and in no others: the likeliest first."""
+    """A number that a node's sums, or its inputs, exceed in exactly those elements; the likeliest first."""
     finite, count, of = ~infinite, int(infinite.sum()), infinite.size
     if count == of or math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1) < -math.log(_CHANCE):
         return
@@ -64,7 +64,7 @@ def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause
 
 
 def _rootless(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
-    """A batch norm that makes no numbers of some channels, if all others are right, or have another eps."""
+    """A batch norm that makes no numbers of some channels, if all others are right, or right with another eps."""
     if infinite.all() or infinite.shape != segment.result.shape:
         return
     around = replace(segment, candidate=np.where(infinite, segment.result, np.asarray(segment.candidate)))
@@ -79,7 +79,7 @@ def _rootless(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Prec
 
 
 def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
-    """A part that is not finite at all, if what lies around it is right."""
+    """A part of which no element is finite, if all around it is right."""
     candidate = np.asarray(segment.candidate)
     for part in regions(infinite):
         if part.form != "all" and infinite[part.mask].all() and part.mask.shape == segment.result.shape:

@@ -74,7 +74,7 @@ def of_all(misshapen: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
 
 
 def _what(cause: Cause) -> tuple[str, str]:
-    """What a port does, whatever it should do."""
+    """What a port does, without what it should do."""
     (mistake,) = cause.mistakes
     return mistake.bug, f"{mistake.facts.get('found', mistake.form)}"
 
@@ -137,7 +137,7 @@ def _sizes(
 
 
 def _part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
-    """That numbers without a shape are fewer than the tensor's, or more, and whether those that are there are right."""
+    """Whether a dump without a shape holds fewer numbers than the tensor, or more, and whether these are right."""
     y, made = segment.candidate, segment.result
     if y is None or y.ndim != 1 or y.size == made.size:
         return ()

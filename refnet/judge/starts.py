@@ -82,7 +82,7 @@ def _likely(ways: Ways, whole: Iterable[Way]) -> Iterator[tuple[str, str, Mappin
 
 
 def _lowest(count: int, ways_at: Callable[[int], list[Way]]) -> list[Way]:
-    """The ways at that of so many indices where least is left, if what is left falls and then rises."""
+    """The ways at the index, of so many, where least is left, if what is left falls and then rises."""
     found: dict[int, list[Way]] = {}
 
     def left(index: int) -> float:
