@@ -15,7 +15,7 @@ from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import VISIBLE
 from refnet.bugs.systematic import changed_at, changes_by_place, runs_of
 from refnet.graph import SOURCE
-from refnet.judge import describe, diagnose, starts, ways, yardstick
+from refnet.judge import affine, describe, diagnose, starts, ways, yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.verdicts import judge
 from refnet.judge.verdicts import root_mean_square as rms
@@ -186,3 +186,19 @@ def planes(long, count):
 def test_two_effects_that_are_run_as_a_pair_explain_four_tenths_of_the_error():
     shares = np.array([share for family in ("V1", "V3 Small") for share in planes(long(family), 100)])
     assert (shares >= diagnose._PLANE).mean() >= 0.95 > (shares >= diagnose._PLANE + 0.1).mean()
+
+
+def left_by_scalings(long):
+    """What the right scaling of the input leaves of the error of the logits of a port with other sums."""
+    rng, x = np.random.default_rng(0), long.segment.given[SOURCE].astype(np.float64)
+    for _ in range(12):
+        scaled = rng.uniform(0.5, 2) * x + 0.4 * x.std() * rng.normal()
+        segment = replace(long.segment, given={SOURCE: scaled.astype(np.float32)})
+        port = long.run(segment, ORDERS["lanes"])
+        yield rms(port - long.run(segment)) / rms(port - long.honest)
+
+
+def test_a_scaling_of_the_input_that_fits_leaves_next_to_nothing():
+    families = ("V1", "V2", "V3 Small", "MnasNet A1")
+    shares = np.array([each for family in families for each in left_by_scalings(long(family))])
+    assert (shares < affine._FITS).mean() >= 0.95 > (shares < affine._FITS / 10).mean()
