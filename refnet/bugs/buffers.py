@@ -67,11 +67,13 @@ def _by_rows(x: Array, w: Array, bias: Array, node: Node) -> tuple[Array, Array]
 def image_kept(segment: Segment) -> Iterator[Change]:
     """what one image made used for another one.
 
-    The tensor, or the gate that it is scaled by, is that of the first image, or of the one before.
+    The tensor, or the gate that it is scaled by, is that of the first image, or of the one before; or all of them are
+    in reverse order.
     """
     if segment.batch < 2:
         return
     orders = {"first": np.zeros(segment.batch, int), "before": np.maximum(np.arange(segment.batch) - 1, 0)}
+    orders["reversed"] = np.arange(segment.batch)[::-1]
     for form, order in orders.items():
         yield Change(segment.end, form, view=lambda y, order=order: y[order], lone=True)  # type: ignore[misc]
     for node in segment.nodes("scale"):

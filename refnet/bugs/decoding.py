@@ -73,6 +73,7 @@ _OF_BYTES: Mapping[str, Callable[[Array, Preprocessing], Array]] = {
     "signed 127": lambda pixels, own: _signed(pixels) / 127,
     "wrapped": lambda pixels, own: _wrapped(pixels, own, np.floor),
     "wrapped up": lambda pixels, own: _wrapped(pixels, own, np.ceil),
+    "wrapped nearest": lambda pixels, own: _wrapped(pixels, own, np.rint),
     "565": _cut,
     "565 spread": _spread,
 }

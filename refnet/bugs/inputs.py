@@ -187,10 +187,17 @@ def input_by_image(segment: Segment) -> Iterator[Change]:
     if SOURCE in segment.given and own is not None:
         for form, rule in _BY_IMAGE.items():
             yield from fed(segment, form, partial(_by_image, segment, rule, own))
+        for form in ("0..1", "largest") if any(own.mean) or {*own.std} != {1.0} else ():
+            yield from fed(segment, f"{form} first", partial(_stretched, segment, _BY_IMAGE[form], own))
 
 
 def _by_image(segment: Segment, rule: Callable[[Array], Array], own: Preprocessing) -> Array:
     return np.stack([rule(image) for image in pixels_of(segment, own)])
+
+
+def _stretched(segment: Segment, rule: Callable[[Array], Array], own: Preprocessing) -> Array:
+    """Images by their own numbers, to which mean and standard deviation are applied then."""
+    return _normalised(_by_image(segment, rule, own), own)
 
 
 def input_grey(segment: Segment) -> Iterator[Change]:

@@ -48,11 +48,15 @@ class Cause(NamedTuple):
 
 
 def rank(cause: Cause) -> tuple[bool, int, int, float]:
-    """Few mistakes before many; what is everywhere before what is at one place, and that before what is at some."""
+    """Few mistakes before many; what is everywhere before what is at one place, and that before what is at some.
+
+    An input whose colours were solved for comes behind one that a rule makes.
+    """
     extents = [extent for extent in cause.extents if extent is not None]
     some = sum(0 if extent.scope == ALL else 2 for extent in extents)
     pieces = any(mistake.facts.get("curve", ("",))[0] == "piecewise" for mistake in cause.mistakes)
     coarse = pieces or "fp16-accumulate" in cause.ids  # which follow any function, or only widen the bound
+    some += sum(mistake.bug == "input-solved" for mistake in cause.mistakes)
     return coarse, len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
 
 

@@ -117,6 +117,9 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "0..1": "the pixels of each image are stretched to [0, 1]",
         "-1..1": "the pixels of each image are stretched to [-1, 1]",
         "largest": "the pixels of each image are divided by the largest of them",
+        "0..1 first": "the pixels of each image are stretched to [0, 1] before mean and standard deviation",
+        "largest first": "the pixels of each image are divided by the largest of them before mean and "
+        "standard deviation",
     },
     "input-bytes": {
         "signed": "bytes of pixels are taken for signed ones, so that 128 to 255 become -128 to -1",
@@ -125,6 +128,7 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "signed 127": "bytes of pixels are taken for signed ones, and divided by 127",
         "wrapped": "the mean is subtracted in bytes, so that what is below it wraps at 256",
         "wrapped up": "the mean, rounded up, is subtracted in bytes, so that what is below it wraps at 256",
+        "wrapped nearest": "the mean, to the nearest byte, is subtracted in bytes, so that what is below wraps at 256",
         "565": "pixels have 5, 6 and 5 bits (RGB565), the rest being 0",
         "565 spread": "pixels have 5, 6 and 5 bits (RGB565), spread over 0 to 255",
     },

@@ -25,6 +25,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         for what in ("arrays", "weights", "biases")
     }
     | {"int8 tensor weights": "its folded weights are quantised to 8 bits per tensor"},
+    "stride-pooled": {
+        f"{form}{place}": f"{words} of 2 x 2 points {where} takes the stride's place"
+        for form, words in (("mean", "a mean"), ("largest", "the largest value"))
+        for place, where in (("", "behind it"), (" before", "before it"), (" behind", "behind its activation"))
+    },
     "pool-mixed": {
         "half": "half of the map's mean and half of its largest value are taken (avgmax), not the mean",
         "sum": "the map's largest value is added to its mean",
@@ -95,6 +100,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "before": "every image has what the one before made",
         "gate first": "the gate of the first image scales every image",
         "gate before": "the gate of the image before scales each",
+        "reversed": "the images are in reverse order",
+        "gate reversed": "the gates of the images are in reverse order: each scales another image",
     },
     "pad-clamped": {
         "after": "the padding below and on the right is of mode edge instead of zeros",

@@ -53,6 +53,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "knobs",
         "answers",
         "folds",
+        "pools",
     }
     assert set(apart) == {"damage", "stored_weights", "scales", "slips", "formulas", "pad_rules", "rules", *late}
     assert (apart["damage"], apart["stored_weights"], apart["scales"]) == (14, 2, 2)

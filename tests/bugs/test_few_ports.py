@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
+from refnet.readings import fast
 from refnet.readings.bounds import Precision
 from refnet.report.comparison import cause_sentence
 
@@ -108,6 +109,41 @@ def test_squeeze_and_excite_that_pools_another_tensor_is_named():
     pool = GRAPH["block5.se.pool"]
     graph = GRAPH.replaced(pool.name, replace(pool, inputs=("block5.expand.act",)))
     assert said(pool.name, graph) == ["block5.expand.act is pooled instead of block5.depthwise.act"]
+
+
+def pooled(y, how):
+    N, C, H, W = y.shape
+    return getattr(y.reshape(N, C, H // 2, 2, W // 2, 2), how)(axis=(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("how", "place"), [("mean", "behind it"), ("mean", "behind its activation"), ("max", "before it")]
+)
+def test_a_pool_in_a_strides_place_is_named(how, place):
+    conv, norm, act = (GRAPH[f"block2.depthwise{part}"] for part in ("", ".bn", ".act"))
+    full = replace(conv, attrs={**conv.attrs, "stride": (1, 1)})
+    x = TRACE[conv.inputs[0]]
+    y = interpret(
+        Graph(GRAPH.recipe, (full,)), fast, NET.params, {conv.inputs[0]: pooled(x, how) if "before" in place else x}
+    )
+    y = pooled(y, how) if place == "behind it" else y
+    y = interpret(Graph(GRAPH.recipe, (norm, act)), fast, NET.params, {conv.name: y})
+    y = pooled(y, how) if place == "behind its activation" else y
+    tensors = {name: each for name, each in TRACE.items() if name not in (conv.name, norm.name)}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**tensors, act.name: y.astype(np.float32)})
+    words = {"mean": "a mean", "max": "the largest value"}[how]
+    assert cause_sentence(found.causes[act.name][0]) == f"{words} of 2 x 2 points {place} takes the stride's place"
+
+
+def test_gates_of_images_in_reverse_order_are_named():
+    x = np.concatenate([X, X[:, :, ::-1]])
+    trace = {SOURCE: x, **NET.trace(x)}
+    (source, gate) = GRAPH["block4.se.scale"].inputs
+    found = judge_tensors(
+        Reference.of(GRAPH, NET.params, trace), {**trace, "block4.se.scale": trace[source] * trace[gate][::-1]}
+    )
+    words = cause_sentence(found.causes["block4.se.scale"][0])
+    assert words == "the gates of the images are in reverse order: each scales another image"
 
 
 PARTS = {

@@ -274,6 +274,21 @@ def test_hard_swish_is_undone_where_it_can_be():
     assert words[0] == "the input is 1/2 times what it should be minus 0.25"
 
 
+@pytest.mark.parametrize("form", ["stretched to [0, 1]", "divided by the largest of them"])
+def test_a_dark_image_that_is_made_bright_first_is_said(form):
+    net, own = network(V2)
+    dark = 40 + 0.5 * pixels()
+    bright = dark / dark.max() if form.startswith("divided") else (dark - dark.min()) / np.ptp(dark)
+    x, fed = own.apply(dark), own.apply(bright * np.float32(255))
+    found = judge_tensors(
+        Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)}),
+        {"stem.act": net.trace(fed)["stem.act"]},
+        partial=True,
+    )
+    words = f"the pixels of each image are {form} before mean and standard deviation"
+    assert words in [cause_sentence(cause) for cause in found.causes["stem.act"]]
+
+
 def test_a_short_format_hides_no_rule():
     assert said(V2, MADE["one std"][1], store="float16")[0].startswith("one standard deviation, 0.226,")
 
