@@ -25,6 +25,7 @@ Curve = tuple[str | float, ...]
 
 _FEW = 8  # points that a number is solved for from
 _STEEP, _ROUNDINGS = 2.0, 12  # the largest slope of a curve, and how many roundings one takes
+_GELU = 1.702  # of x in the sigmoid that stands for GELU's normal distribution
 _LEVELS = 3  # values of a tensor that is cut off at both ends throughout
 _INNER = 0.02  # how far from its ends a gate is looked at: nearer, rounding moves its logit fifty times as far and more
 
@@ -148,7 +149,7 @@ def _fitted(x: Array, t: Array) -> Iterator[Curve]:
 def _curves(x: Array, t: Array) -> Iterator[Curve]:
     """Curves that a port may have: known ones, and those whose numbers its tensor shows."""
     yield from ((name,) for name in _NAMED)
-    yield from (("sigmoid", 1.0), ("swish", 1.0), ("clip", -1.0, 1.0))
+    yield from (("sigmoid", 1.0), ("swish", 1.0), ("swish", _GELU), ("clip", -1.0, 1.0))
     least, most = (float(str(np.float32(end))) for end in (t.min(), t.max()))  # as they are written
     lows, highs = (0.0, -math.inf, least), (6.0, math.inf, most)
     yield from (("clip", low, high) for low in lows for high in highs if low < high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -24,7 +23,6 @@ Array = npt.NDArray[Any]
 _TINY = FLOATS["float32"].subnormal
 _ENDS = (0.0, 1.0, 6.0)  # of activations and gates
 _BITS = 15  # of a fraction
-_BITS_OF_WEIGHTS = (8, 4)
 _CHANCE = 1e-6  # that short floats are whole steps of fixed point by accident: beyond that they are taken for floats
 # Of a step, by which numbers that are cut off are off on average, and by which those that are rounded are: the middle.
 _HALFWAY = (1 / 2 + 1 / 4) / 2
@@ -53,22 +51,21 @@ def _moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], A
 
 
 def weights_int8(unit: UnitArrays) -> Iterator[Change]:
-    """weights quantised to 8 bits, or to fewer.
+    """weights quantised to 8 bits.
 
     Symmetrically, with a step for the tensor or for each channel.
 
     Source: https://github.com/Edgecortix-Inc/pytorch_quantization/issues/5
     """
     if unit.op in CONVOLUTIONS:
-        for bits, per in itertools.product(_BITS_OF_WEIGHTS, ("tensor", "channel")):
-            w, rare = {"w": unit.names["w"]}, bits != _BITS_OF_WEIGHTS[0]
-            params = Deferred(w.values(), partial(_moved, unit, w, partial(_on_grid, per=per, bits=bits)))
-            form = f"{per} {bits}" if rare else per
-            yield Change(unit.name, form, {"per": per, "bits": bits}, params=params, rare=rare)
+        w = {"w": unit.names["w"]}
+        for per in ("tensor", "channel"):
+            params = Deferred(w.values(), partial(_moved, unit, w, partial(_on_grid, per=per)))
+            yield Change(unit.name, per, {"per": per, "bits": 8}, params=params)
 
 
-def _on_grid(w: Array, per: str, bits: int = 8) -> Array:
-    return in_steps(w, grid_steps(w, per, 2 ** (bits - 1) - 1))
+def _on_grid(w: Array, per: str) -> Array:
+    return in_steps(w, grid_steps(w, per, 127))
 
 
 def in_steps(w: Array, step: Array) -> Array:

@@ -16,7 +16,7 @@ from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change
 from refnet.bugs.damage import comparable, made_so
 from refnet.bugs.precision import grid_steps
-from refnet.readings.orders import rounded
+from refnet.readings.orders import rounded, whole_steps
 from refnet.readings.precision import FLOATS
 
 __all__ = ["bytes_misread", "grids", "weights_stepped"]
@@ -75,12 +75,9 @@ def _spacing(values: Array, fraction: int, least: int) -> Array:
 
 def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
     """The grids of few bits on which all values lie: per 'tensor' or 'channel', how many bits, and the steps."""
-    levels = np.unique(copy)
-    gaps = np.diff(levels)
-    if _LEAST <= len(levels) <= _MOST and (count := round(float(levels[-1] - levels[0]) / float(gaps.min()))) < _MOST:
-        step = np.broadcast_to(float(levels[-1] - levels[0]) / count, (1,) * copy.ndim)
-        if _is_whole((levels - levels[0]) / float(step.flat[0]), count):
-            yield "tensor", max(2, int(count).bit_length()), step
+    if len(np.unique(copy)) >= _LEAST and (found := whole_steps(copy, _MOST)) is not None:
+        count, size = found
+        yield "tensor", max(2, count.bit_length()), np.broadcast_to(size, (1,) * copy.ndim)
     axes = tuple(range(1, copy.ndim))
     low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
     for bits in _BITS:

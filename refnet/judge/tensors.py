@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.changes import identity
 from refnet.bugs.parts import Parts
-from refnet.bugs.pixels import bytes_of, room
 from refnet.bugs.segments import Grid, Segment, cut
 from refnet.bugs.stored import manners_of
 from refnet.errors import GraphError
-from refnet.graph import SOURCE, Graph
+from refnet.graph import SOURCE
 from refnet.judge.accumulated import Accumulated, accumulated_error
 from refnet.judge.budget import Search, SearchBudget
 from refnet.judge.cause import Cause
 from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_other_weights
 from refnet.judge.diagnose import Diagnosis
 from refnet.judge.dumped import Mended, mended, with_mended
+from refnet.judge.fed import input_segment, made_by
+from refnet.judge.fused_stores import stored_otherwise
 from refnet.judge.infinite import overflown
 from refnet.judge.patterns import Pattern, patterns
 from refnet.judge.reference import Reference
@@ -127,29 +127,30 @@ def judge_tensors(
     accepted = ("missing",) if partial else ()
     bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
-    stored = {name: manners_of(segment) for name, segment in judging.finite.items() if name in segment.grids}
-    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=stored)
+    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored)
     return _explained(judged, judging, budget or SearchBudget()) if explain else judged
 
 
 def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
     yardsticks = {each.name: each.judgement.yardstick for each in judged.findings}
-    fast = by_fast_algorithms({_name(s): (s, p) for s, p in judging.failing})
+    fast = by_fast_algorithms({made_by(s): (s, p) for s, p in judging.failing})
     found = {
-        _name(s): Diagnosis(s, p, budget, yardsticks[_name(s)]) for s, p in judging.failing if _name(s) not in fast
+        made_by(s): Diagnosis(s, p, budget, yardsticks[made_by(s)])
+        for s, p in judging.failing
+        if made_by(s) not in fast
     }
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p))}
     features = {
-        _name(s): found[_name(s)].features if _name(s) in found else describe(s, p)
+        made_by(s): found[made_by(s)].features if made_by(s) in found else describe(s, p)
         for s, p in judging.failing
-        if not causes.get(_name(s))
+        if not causes.get(made_by(s))
     }
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
-    features = of_other_weights(features, coarse, {_name(s): s for s, _ in judging.failing})
+    features = of_other_weights(features, coarse, {made_by(s): s for s, _ in judging.failing})
     causes |= {name: [] for name in coarse if name in features}
     features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
     whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
@@ -198,6 +199,7 @@ class _Judging:
         self.misshapen: list[tuple[Segment, Precision]] = []
         self.overflown: list[tuple[Segment, Precision]] = []
         self.finite: dict[str, Segment] = {}  # those whose tensors have the right shape and can be judged
+        self.stored: dict[str, tuple[str, ...]] = {}  # by integers how they may be rounded, if not to the nearest
         self.covered: set[str] = set()
         self.doubted: dict[str, Segment] = {}  # those of wrong tensors, which a port may only have dumped wrongly
         self.mended: dict[str, Mended | None] = {}  # what it may have instead
@@ -221,9 +223,20 @@ class _Judging:
         looked = at_once([partial(self._looked_at, name, segment) for name, segment in self.finite.items()])
         for (name, segment), (judgement, accumulated) in zip(self.finite.items(), looked, strict=True):
             self._finite(name, segment, judgement, accumulated)
+        if self.dumped:
+            self._of_integers()
         for name in self.reference.stored:
             if name not in self.findings:
                 self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
+
+    def _of_integers(self) -> None:
+        """Integers that are suspect though what was stored inside a layer, or wider than dumped, might explain them."""
+        self.stored = {name: manners_of(each) for name, each in self.finite.items() if name in each.grids}
+        right = {name: segment for name, segment in self.finite.items() if self.findings[name].judgement.holds}
+        for name, precision in stored_otherwise(right, self.stored, self._own):
+            found = self.findings[name]
+            self.findings[name] = found._replace(judgement=found.judgement._replace(verdict="suspect"))
+            self.failing.append((right[name], precision))
 
     def _source(self) -> None:
         """The input: the golden one is taken where the candidate has none that can be used."""
@@ -239,7 +252,7 @@ class _Judging:
             self.findings[SOURCE] = Finding(SOURCE, Judgement("nonfinite"))
         else:
             self.given[SOURCE] = x
-            segment = self._with_pack(_input_segment(self.reference, x, self.parts), SOURCE)
+            segment = self._with_pack(input_segment(self.reference, x, self.parts), SOURCE)
             self._judged(SOURCE, segment, *self._looked_at(SOURCE, segment))
 
     def _node(self, name: str) -> None:
@@ -379,22 +392,3 @@ class _Judging:
         if self.precision is not None and name in self.precision:
             return self.precision[name]
         return Precision.of(str(self.tensors[name].dtype))
-
-
-def _name(segment: Segment) -> str:
-    """The golden tensor that a segment makes."""
-    return SOURCE if segment.end == _FED else segment.end
-
-
-_FED = "input.fed"
-
-
-def _input_segment(reference: Reference, x: Array, parts: Parts) -> Segment:
-    """The candidate's own input as a tensor to be judged: it should be the golden one, as it is.
-
-    Where it is made of whole pixels, a port that makes it so itself rounds in its own order.
-    """
-    same, golden = identity(_FED, SOURCE, axes=4), reference.golden(SOURCE)
-    own = reference.graph.recipe.preprocessing
-    slack = {} if own is None or bytes_of(golden, own) is None else {SOURCE: room(golden, golden, own)}
-    return Segment(Graph(reference.graph.recipe, (same,)), {}, {SOURCE: golden}, parts, {}, x, slack=slack)

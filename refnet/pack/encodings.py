@@ -17,6 +17,7 @@ from refnet.pack.candidate import Tensors
 from refnet.pack.layouts import axis_orders
 from refnet.pack.likeness import Tables
 from refnet.pack.pack import Pack
+from refnet.readings.orders import whole_steps
 
 __all__ = ["Encoding", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images", "written_as"]
 
@@ -139,14 +140,7 @@ def in_few_steps(y: Array) -> bool:
     """Whether real numbers are what integers of 8 bits stand for: at most 256 values, all of them steps apart."""
     if y.dtype.kind != "f" or y.size < _MANY or not np.isfinite(y).all():
         return False
-    values = np.unique(y)
-    if not 2 < len(values) <= _LEVELS:
-        return False
-    apart = np.diff(values.astype(np.float64))
-    step = float(apart.min())
-    reach = float(values[-1]) - float(values[0])
-    size = float(np.abs(values).max())
-    return bool(reach <= (_LEVELS - 0.5) * step and np.all(np.abs(apart - np.rint(apart / step) * step) <= 1e-5 * size))
+    return whole_steps(y, _LEVELS - 1) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------- the images

@@ -84,6 +84,10 @@ class Value:
         most = plus(worst, cost)
         return most, most if expected is worst else plus(expected, cost), plus(var, cost * cost)
 
+    def held_in(self, precision: Precision) -> Value:
+        """The same, stored in another precision than that of what it was made of."""
+        return Value(self.y, self.carried, precision, self.open, max(self.steps, 1))
+
     @property
     def worst(self) -> Array:
         """The worst case, without the open sum."""

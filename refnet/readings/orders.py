@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from refnet.ops import OPS
 from refnet.readings import fast
+from refnet.readings.precision import FLOATS
 
-__all__ = ["ORDERS", "factor", "rounded", "rules", "short_rules", "truncated"]
+__all__ = ["ORDERS", "factor", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -230,3 +231,25 @@ ORDERS: Mapping[str, Any] = MappingProxyType(
         "lanes": rules(_lanes),
     }
 )
+
+
+def whole_steps(values: Array, most: int) -> tuple[int, float] | None:
+    """How many steps lie between the least and the largest number, and how large they are; None of other numbers.
+
+    All numbers lie whole steps apart, but for what float32 leaves of a step and of a product with it, and two lie one
+    apart.
+
+    Parameters
+    ----------
+    values : finite
+    most : steps, from which on there are too many
+    """
+    levels = np.unique(values.astype(np.float64))
+    if not 2 < len(levels) <= most + 1:
+        return None
+    reach = float(levels[-1] - levels[0])
+    count = round(reach / float(np.diff(levels).min()))
+    if count > most:
+        return None
+    steps = (levels - levels[0]) * (count / reach)
+    return (count, reach / count) if np.all(np.abs(steps - np.rint(steps)) <= 8 * count * FLOATS["float32"].u) else None

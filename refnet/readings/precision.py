@@ -78,7 +78,8 @@ class Precision(NamedTuple):
     steps lie between zero and a filter's largest weight, where weights are integers, symmetric and scaled by filter,
     else 0; `span` is the least and the largest number that a stored tensor can hold: integers saturate there;
     `algorithm` is how convolutions are computed where they are no plain sums, one of `bounds.algorithms.ALGORITHMS`;
-    `drifts` is whether sums are kept in a short format, in which like terms err in one direction.
+    `drifts` is whether sums are kept in a short format, in which like terms err in one direction; `fused` whether no
+    integer is stored between the tensors that are there.
     """
 
     u: float
@@ -90,6 +91,7 @@ class Precision(NamedTuple):
     span: tuple[float, float] = (-math.inf, math.inf)
     algorithm: str = ""
     drifts: bool = False
+    fused: bool = False
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from refnet.bugs.changes import Mistake
 from refnet.judge.compare import Comparison
 from refnet.judge.ends import LOGARITHMS
 from refnet.report.bugs import of_port
@@ -72,7 +71,6 @@ _STEPPED = (
     "{count} tensors, {first} first, have at most 256 values, steps apart: they are of integers of 8 bits. If the port "
     "is meant to be so, dump the integers, and give their scales with --scales."
 )
-_CUT = "{} of {} tensors of integers hold within what steps of their inputs allow, but {}."
 _LOGS = (
     "{} holds logarithms of probabilities, as of log_softmax: it is taken for {} up to a number for each image. If it "
     "is meant to be logits, the port has a log_softmax too many."
@@ -124,12 +122,7 @@ def _of_places(found: Comparison) -> Iterator[str]:
 
 
 def _of_integers(found: Comparison) -> Iterator[str]:
-    """How integers are made of real numbers, where all is right; and tensors that look as if they were integers."""
-    judged = found.judged
-    manners = Counter(manner for manners in judged.stored.values() for manner in manners)
-    for manner, count in manners.most_common(1) if judged.holds else ():
-        if count >= _MANY:
-            yield _CUT.format(count, len(judged.stored), of_port(Mistake("store-rounding", "", manner, {})))
+    """Tensors that look as if they were integers."""
     if len(found.stepped) >= _MANY:
         yield _STEPPED.format(count=len(found.stepped), first=found.stepped[0])
 

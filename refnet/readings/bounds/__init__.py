@@ -160,11 +160,13 @@ def bound(
     rules = sys.modules[__name__]
     plain = all(node.op in BY_ELEMENT and not node.params for node in graph.nodes)
 
+    inner = precision._replace(step=0.0) if precision.fused else precision
+
     def made(inputs: Mapping[str, npt.NDArray[Any]]) -> Value:
         laid = {n: np.asarray(x, dtype) if plain else _channels_last(x, dtype) for n, x in inputs.items()}
-        sources = {n: source(x, precision, rounded=rounded, slack=loose.get(n)) for n, x in laid.items()}
+        sources = {n: source(x, inner, rounded=rounded, slack=loose.get(n)) for n, x in laid.items()}
         found: Value = interpret(graph, rules, arrays, sources)
-        return found
+        return found if inner is precision else found.held_in(precision)
 
     shape = None if loose else by_element(graph, given)
     if shape is not None:
