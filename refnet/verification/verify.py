@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
-from refnet.files.importers import integer_scales
+from refnet.files.importers import in_real_numbers
 from refnet.judge.budget import Search, SearchBudget
 from refnet.shares import at_once
 from refnet.threads import on_one_thread
@@ -167,19 +167,19 @@ def verify(
     >>> found.holds, found.needs
     (True, ('folded',))
     """
+    held = _held([path] if against is None else [path, against], contents or {})
     if against is None:
-        held = (contents or {}).get(str(path))
-        file = read_side(path, model=model, width=width, size=size, contents=held)
+        file = read_side(path, model=model, width=width, size=size, contents=held.get(str(path)))
         file = file.returning(output) if output else file
         trace = traced(file, inputs(file))
         remark = trace if isinstance(trace, Remark) else None
         health = examine(file, None if isinstance(trace, Remark) else trace)
         return Verified(file, None, file.differences, (), Behaviour(remark=remark), tuple(health), allow)
-    files = both(path, against, model=model, width=width, size=size, contents=contents)
+    files = both(path, against, model=model, width=width, size=size, contents=held)
     sides = pair(*files, size=size, output=output)
     structure = structure_differences(sides.original, sides.copy)
     budget = SearchBudget(seconds, tell)
-    steps, others = (_steps(side, contents) for side in (sides.copy, sides.original))
+    steps, others = (_steps(side, held) for side in (sides.copy, sides.original))
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)
     values = taken_back(values, sides, moved.units) if moved is not None else values
@@ -196,6 +196,15 @@ def verify(
     return Verified(
         sides.original, sides, structure, values, behaviour, tuple(health), allow, budget.search, entry, moved
     )
+
+
+def _held(
+    paths: Sequence[str | Path | Checkpoint], contents: Mapping[str, containers.Contents]
+) -> dict[str, containers.Contents]:
+    """What is in the files, read once where it was not, and with operations on real numbers."""
+    files = [str(path) for path in paths if not isinstance(path, Checkpoint) and Path(path).is_file()]
+    found = ((path, contents[path] if path in contents else containers.read(path)) for path in files)
+    return {path: in_real_numbers(each) for path, each in found}
 
 
 def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Remark]:
@@ -233,14 +242,13 @@ def _short(values: tuple[ArrayFinding, ...]) -> str:
     return next((word for word in ("int8", "bfloat16", "float16") if word in needed), "")
 
 
-def _steps(file: Checkpoint, contents: Mapping[str, containers.Contents] | None) -> dict[str, Array]:
+def _steps(file: Checkpoint, contents: Mapping[str, containers.Contents]) -> dict[str, Array]:
     """Quantisation steps of what a file stores as integers, to meet the tensors' shapes."""
     integers = [name for name, dtype in file.stored.items() if np.dtype(dtype).kind in "iu"]
     if not integers:
         return {}
-    held = (contents or {}).get(file.path)
-    scales = integer_scales(containers.read(file.path) if held is None else held)
-    steps = {}
+    held = contents[file.path] if file.path in contents else in_real_numbers(containers.read(file.path))
+    scales, steps = {} if held.structure is None else held.structure.scales, {}
     for name in integers:
         scale, shape = scales.get(file.keys[name]), file.params[name].shape
         if scale is not None and scale.scales.size in (1, *shape[:1]):

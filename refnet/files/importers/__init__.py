@@ -7,17 +7,17 @@ cannot say is refused, by the name of the operation and its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 
 from refnet.errors import FormatError
-from refnet.files.containers.structure import Contents, IntegerScale
+from refnet.files.containers.structure import Contents
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
 from refnet.files.importers.stored import import_stored
 
-__all__ = ["ImportedGraph", "import_graph", "integer_scales"]
+__all__ = ["ImportedGraph", "import_graph", "in_real_numbers"]
 
 # Of each kind of file the module that reads it, which is imported when there is such a file.
 _IMPORTERS = {
@@ -67,10 +67,11 @@ def import_graph(contents: Contents, size: tuple[int, int] | None = None) -> Imp
     return canonicalise(made(contents, size))
 
 
-def integer_scales(contents: Contents) -> Mapping[str, IntegerScale]:
-    """What the integers of a file that tells its structure stand for, by the keys that `import_graph` gives arrays."""
-    if contents.structure is None:
-        return {}
-    if contents.kind == "onnx" and is_quantised_onnx(contents.structure):  # a bias has the scales of what is summed
-        contents = real_operations(contents)
-    return contents.structure.scales if contents.structure is not None else {}
+def in_real_numbers(contents: Contents) -> Contents:
+    """A file whose operations are on real numbers: those of ONNX on integers are made such, others are so in the file.
+
+    The scales of its structure are then those of all integers, by the keys that `import_graph` gives arrays.
+    """
+    structure = contents.structure
+    quantised = contents.kind == "onnx" and structure is not None and is_quantised_onnx(structure)
+    return real_operations(contents) if quantised else contents
