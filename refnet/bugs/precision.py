@@ -90,17 +90,24 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/Tencent/ncnn/issues/2965
     """
     for store in ("float16", "bfloat16"):
-        facts = {"store": store}
         if segment.candidate is None:
-            yield Change(segment.end, store, facts, view=partial(rounded, store=store))
+            yield Change(segment.end, store, {"store": store}, view=partial(rounded, store=store))
         elif _is_rounded(segment.candidate, store):
-            own, manner = Precision.of(store), _manner(segment, store)
+            manner = _manner(segment, store)
             once = len(segment.graph) == 1 and segment.graph.nodes[0].op in _ONCE
             if not manner or (manner == "at random" and not once):
-                yield Change(segment.end, store, facts, precision=own)
+                yield stored_as(segment, store)
             if manner:
-                own = own._replace(u_store=2 * own.u_store)  # a whole unit, not half of one
-                yield Change(segment.end, f"{store} {manner}", facts, precision=own)
+                yield stored_as(segment, f"{store} {manner}")
+
+
+def stored_as(segment: Segment, form: str) -> Change:
+    """A form of `fp16_storage`, whatever the tensor shows of it."""
+    store, _, manner = form.partition(" ")
+    own = Precision.of(store)
+    if manner:
+        own = own._replace(u_store=2 * own.u_store)  # a whole unit, not half of one
+    return Change(segment.end, form, {"store": store}, precision=own)
 
 
 def _is_rounded(y: Array, store: str) -> bool:

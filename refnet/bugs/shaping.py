@@ -7,6 +7,7 @@ numbers alone do.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -117,15 +118,29 @@ def stride_dilated(segment: Segment) -> Iterator[Change]:
 
 
 def pool_fixed(segment: Segment) -> Iterator[Change]:
-    """a pool of 7 x 7 in place of a global one.
+    """a pool of 7 x 7, or of another fixed size, in place of a global one.
 
     Source: https://github.com/tonylins/pytorch-mobilenet-v2/issues/6
     """
     for node in segment.nodes("avg_pool2d"):
         image = segment.sizes.get(node.inputs[0])
-        if image is not None and is_global(node, image) and min(image[1:]) > max(_FIXED):
+        if image is None or not is_global(node, image):
+            continue
+        if min(image[1:]) > max(_FIXED):
             for form, stride in (("once", (1, 1)), ("strided", _FIXED)):
                 yield from _reshaped(segment, node, form, {}, kernel=_FIXED, stride=stride)
+        for kernel in _kernels(segment, image[1:]):
+            facts = {"found": kernel, "known": image[1:]}
+            yield from _reshaped(segment, node, "kernel", facts, kernel=kernel, stride=(1, 1))
+
+
+def _kernels(segment: Segment, image: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The kernels with which a pool of a map has as many windows as a candidate has results for one."""
+    y = segment.candidate
+    windows, rest = divmod(y.size, segment.batch * math.prod(segment.sizes[segment.end])) if y is not None else (1, 0)
+    for height, width in itertools.product(*(range(1, side + 1) for side in image)) if windows > 1 and not rest else ():
+        if (image[0] - height + 1) * (image[1] - width + 1) == windows and (height, width) != _FIXED:
+            yield height, width
 
 
 def _reshaped(

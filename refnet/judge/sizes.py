@@ -28,6 +28,7 @@ __all__ = ["as_map", "misshapen", "of_all", "of_sizes"]
 Array = npt.NDArray[Any]
 
 _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
+_BY_SIZE = ("pool-fixed",)  # bugs that a candidate's size tells the number of
 _STRIDE = 4  # the most points of the input for one of the first map
 
 
@@ -58,7 +59,7 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
     assert segment.candidate is not None
     honest, found = replace(segment, candidate=None), []
     for bug in REPLAYED:
-        for change in bug.changes(honest):
+        for change in bug.changes(segment if bug.id in _BY_SIZE else honest):
             if change.shape == segment.candidate.shape:
                 changed = replace(honest.changed(change), candidate=segment.candidate)
                 judgement = judge_segment(changed, precision)
@@ -102,7 +103,24 @@ def of_sizes(
         size = _input_size(graph, tensors)
         if size is not None:
             found[first] = (Feature("input-size", {"found": size, "known": graph.recipe.size}),)
+    for segment, _ in left:
+        before = next(
+            (
+                name
+                for name in reversed([*segment.given])
+                if name in tensors and _has_other_size(graph, name, tensors[name])
+            ),
+            "",
+        )
+        if segment.end not in found and before:
+            found[segment.end] = (Feature("size-follows", {"before": before}),)
     return found
+
+
+def _has_other_size(graph: Graph, name: str, y: Array) -> bool:
+    """Whether a tensor is not of the size that the network makes of the pack's input."""
+    own = {SOURCE: graph.input_shape, **shapes(graph)}
+    return name in own and y.shape[1:] != own[name]
 
 
 def _input_size(graph: Graph, tensors: Mapping[str, Array]) -> tuple[int, int] | None:

@@ -35,6 +35,7 @@ from refnet.judge.reference import Reference
 from refnet.judge.search import Evidence, agreed, evidence
 from refnet.judge.search import explain as explain_all
 from refnet.judge.sizes import as_map, misshapen, of_all, of_sizes
+from refnet.judge.stores import is_stored, of_common_store
 from refnet.judge.verdicts import FAILING, Judgement
 from refnet.judge.yardstick import fits, judge_segment, surely
 from refnet.networks.resize import following
@@ -122,8 +123,7 @@ def judge_tensors(
     """
     judging = _Judging(reference, tensors, precision, dumped)
     judging.all()
-    order = [SOURCE, *(node.name for node in reference.graph.nodes)]
-    findings = tuple(judging.findings[name] for name in order if name in judging.findings)
+    findings = tuple(judging.findings[name] for name in (SOURCE, *reference.graph.by_name) if name in judging.findings)
     accepted = ("missing",) if partial else ()
     bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
@@ -142,6 +142,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     }
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
+    causes = of_common_store(causes, {_name(s): (s, p) for s, p in judging.failing})
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p))}
     features = {
@@ -153,7 +154,8 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     features = of_other_weights(features, coarse, {made_by(s): s for s, _ in judging.failing})
     causes |= {name: [] for name in coarse if name in features}
     features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
-    whole = cut(judging.parts, judging.reference.params, judging.reference.graph.output, judging.sources, judged=False)
+    reference, own = judging.reference, [each.name for each in judged.findings if each.name in judging.tensors]
+    whole = cut(judging.parts, reference.params, reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
     return replace(
@@ -161,9 +163,8 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
         findings=tuple(_softened(each, features.get(each.name, ())) for each in judged.findings),
         causes=causes,
         features=features,
-        patterns=patterns(
-            ordered, whole, [each.name for each in judged.findings if each.name in judging.tensors], judged.stored
-        ),
+        misdumped=tuple(name for name in judged.misdumped if not is_stored(causes.get(name, ()))),
+        patterns=patterns(ordered, whole, own, judged.stored),
         evidence=sure,
         search=budget.search,
     )

@@ -93,6 +93,7 @@ _PORT: _Words = {
     "pool-fixed": {
         "once": "the pool is of 7 x 7 points at a time instead of the whole map",
         "strided": "the pool is of 7 x 7 points, side by side, instead of the whole map",
+        "kernel": "the pool is of {found} points at a time instead of the whole map of {known}",
     },
     "pool-ceil": {
         "up": "the number of its windows is rounded up (ceil_mode), not down: {windows}",

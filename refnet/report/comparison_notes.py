@@ -27,7 +27,7 @@ _DECLARED = {
     ("weights-int8", "channel"): "--weights int8",
 }
 
-_OF_SIZE = ("input-size", "length")  # what is seen of a tensor of another size, which explains it
+_OF_SIZE = ("input-size", "length", "size-follows")  # what is seen of a tensor of another size, which explains it
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (
     "{count} layers compute what they should with other weights, {alike:.0f} % like the pack's: the port was given "

@@ -20,6 +20,7 @@ _SAID = {
     "ratio": "it is {factor:.7g} times the reference throughout",
     "saturated": "its probabilities are zeros and ones, which mistakes of many kinds make: dump the logits",
     "shift": "it is the reference shifted by {pixels} pixels",
+    "size-follows": "it has another size, as {before} has, of which it is made",
     "table": "it takes {entries} values, in steps of {step:.2g} of its input from {low:.3g} to {high:.3g}, as a table "
     "does",
 }

@@ -102,3 +102,26 @@ def test_a_layer_that_pads_once_more_is_told_where_rows_and_columns_are_padded_o
     found = judge_tensors(Reference.of(graph, net.params, golden), {**before, node.name: y}, partial=True)
     facts = [cause.mistakes[0].facts for cause in found.causes[node.name] if cause.ids == ("pad-amount",)]
     assert [each["found"] for each in facts] == [((1, 2), (2, 2))]
+
+
+def of_another_pool(dumped):
+    """A port whose image has 32 rows more, and whose last pool keeps the kernel of the pack's."""
+    graph = resize(GRAPH, (96, 96))
+    pool = GRAPH["head.pool"]
+    made = {SOURCE: probe(graph, 1)}
+    for node in graph.replaced(pool.name, pool).nodes:
+        made[node.name] = interpret(Graph(graph.recipe, (node,)), fast, NET.params, made)
+    return {name: made[name] for name in dumped}
+
+
+def test_a_pool_of_a_fixed_kernel_is_told_by_how_many_results_a_port_has(pack):
+    found = compare(pack, of_another_pool(["head.act", "head.flatten"]), partial=True)
+    (cause,) = found.causes["head.flatten"]
+    assert cause.mistakes == (Mistake("pool-fixed", "head.pool", "kernel", {"found": (2, 3), "known": (3, 3)}),)
+
+
+def test_a_size_that_nothing_explains_follows_from_one_before_it(pack):
+    port = of_another_pool(["head.act", "head.flatten"])
+    port["head.flatten"] = np.tile(port["head.flatten"], 2) + 1
+    found = compare(pack, port, partial=True)
+    assert "head.flatten: it has another size, as head.act has, of which it is made." in notes(found)
