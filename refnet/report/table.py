@@ -17,6 +17,7 @@ from refnet.text import plain_document, table
 
 __all__ = ["comparison_junit", "comparison_table"]
 
+_FAR = "channels that are far from the golden tensor, and how far, over their rms:"
 _FEW = 10  # tensors beside the judged that are listed
 _HEADER = ("tensor", "verdict", "from", "worst", "expected", "rms", "max error", "accumulated", "border", "interior")
 _LEFT = 3  # columns of words
@@ -60,7 +61,7 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
         parts.append(f"fine: {', '.join(f'{count} {verdict}' for verdict, count in fine.items())}")
     parts += [f"{count} behind {name} cannot be judged: it is not finite" for name, count in behind.items()]
     if few := list(_channels([tensor for tensor in shown if tensor["verdict"] in FAILING])):
-        parts.append("\n".join(few))
+        parts.append("\n  ".join([_FAR, *few]))
     for sentence, more in (*systematic(document), *causes(document, brief=True)):
         parts.append("\n".join([sentence, *(f"  {line}" for line in more)]))
     if document["notes"]:
@@ -86,7 +87,7 @@ def _row(tensor: Mapping[str, Any]) -> list[str]:
 
 
 def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Sentences on tensors whose difference sits in few channels."""
+    """The tensors whose difference sits in few channels, with these."""
     for tensor in tensors:
         values = [float(value) if value is not None else 0.0 for value in tensor.get("channels") or []]
         values = [0.0 if math.isnan(value) else value for value in values]
@@ -95,9 +96,7 @@ def _channels(tensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for few in range(1, len(values) // 8 + 1):
             if ranked[few - 1] > 10 * ranked[few]:
                 named = ", ".join(f"{channel} ({figure(values[channel])})" for channel in order[:few])
-                most = f"is mostly in channel{'s' * (few > 1)} {named}"
-                rest = f"in the others it is at most {figure(ranked[few])}"
-                yield f"{tensor['name']}: its distance from the golden one, over a channel's rms, {most}; {rest}"
+                yield f"{tensor['name']}: {named}; the others at most {figure(ranked[few])}"
                 break
 
 
