@@ -7,7 +7,7 @@ layers are chosen by operation, stride, kernel and part, never by name.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from refnet.graph import Node, walk
 from refnet.ops import ACTIVATIONS, GATES, WINDOWED
 from refnet.readings import fast
 
-__all__ = ["ALL", "Scope", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
+__all__ = ["ALL", "Scope", "by_place", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
 
 
 class Scope(NamedTuple):
@@ -44,9 +44,14 @@ ALL = Scope("all")
 
 
 def changes_by_place(bug: Bug, segment: Segment) -> dict[str, dict[str, Change]]:
-    """By form of a bug, its changes by node, in order; not those that show as a shape, or change precision."""
+    """By form of a bug, its changes by node, in order; see `by_place`."""
+    return by_place(bug.changes(segment))
+
+
+def by_place(changes: Iterable[Change]) -> dict[str, dict[str, Change]]:
+    """By form, changes by node, in order; not those that show as a shape, change precision, or are at one place."""
     found: dict[str, dict[str, Change]] = {}
-    for change in bug.changes(segment):
+    for change in changes:
         if change.shape is None and change.precision is None and not change.lone:
             found.setdefault(change.form, {}).setdefault(change.node, change)
     return found

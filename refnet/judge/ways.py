@@ -18,7 +18,7 @@ from refnet.bugs.changes import Change, Mistake
 from refnet.bugs.curves import Curve, curved
 from refnet.bugs.knobs import Knob
 from refnet.bugs.segments import Segment
-from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, scopes
+from refnet.bugs.systematic import ALL, Scope, by_place, changed_at, changes_by_place, scopes
 from refnet.graph import SOURCE, Node
 from refnet.judge.affine import scaled_inputs
 from refnet.judge.budget import SearchBudget
@@ -129,11 +129,14 @@ class Ways:
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""
         for bug in bugs:
-            segment = self.segment.asked(at) if at else self.segment
+            segment, every = self.segment.asked(at) if at else self.segment, list[Change]()
             for change in bug.changes(segment):
+                every.append(change)
                 if change.shape is None and (not at or change.node in at):
                     yield from self._at(bug, change)
                     self.budget.passed()
+            if segment is self.segment:  # then these are all that there are, and are not made again
+                self._by_place.setdefault((bug.id, bug.rare), by_place(every))
 
     def ends(self, groups: Collection[str] = _ENDS) -> Iterator[Way]:
         """What is wrong with the input, or with how the result is laid out; or what some rooms of bugs are about."""
