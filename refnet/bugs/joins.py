@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Change
+from refnet.bugs.changes import Change, without
 from refnet.bugs.fitted import two_factors
 from refnet.bugs.segments import Segment
 from refnet.graph import Node
@@ -84,6 +84,15 @@ def _offset(node: Node, shortcut: float, branch: float) -> Change:
     return Change(node.name, nodes={node.name: (*terms, Node(node.name, "add", tuple(term.name for term in terms)))})
 
 
+def block_missing(segment: Segment) -> Iterator[Change]:
+    """a block left out.
+
+    One repeat fewer than the table has: what the block reads is handed on, and nothing is added to it.
+    """
+    for node in segment.nodes("add"):
+        yield Change(node.name, nodes=without(node))
+
+
 def join_weights(segment: Segment) -> Iterator[Change]:
     """a sum with a shortcut whose terms are weighted.
 
@@ -93,7 +102,8 @@ def join_weights(segment: Segment) -> Iterator[Change]:
         unscaled = [*_unscaled(segment, node).values()]
         solved = (each for each in _solved(segment, node) if not any(map(partial(_alike, each), unscaled)))
         for shortcut, branch in dict.fromkeys((*_WEIGHTS, *solved)):
-            yield weighted(node, shortcut, branch)
+            if (shortcut, branch) != (1.0, 0.0):  # the block is left out
+                yield weighted(node, shortcut, branch)
 
 
 def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:

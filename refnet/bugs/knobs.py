@@ -101,8 +101,11 @@ def _steeper(node: Node, slope: float) -> tuple[Node, ...]:
     return (replace(node, attrs={**node.attrs, "slope": slope}),)
 
 
+_NONE = 1e-6  # of a block's result, what is nothing of it in float32
+
+
 def _branches(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
-    for branch in _figures(found):
+    for branch in _figures(found) if abs(found) > _NONE else ():  # else the block is left out
         facts = {"shortcut": 1.0, "branch": branch}
         yield branch, Mistake("join-weights", node.name, f"1 {branch:g}", facts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refnet.bugs.catalogue import BUGS
 from refnet.judge.ways import EXACT
 
 __all__ = ["FREQUENT", "RARER"]
@@ -26,5 +27,5 @@ _AT_ONCE = (
     "pad-same",
     "kernel-flip",
 )
-FREQUENT = tuple(bug for bug in _LIKELY if bug.id in _AT_ONCE)
+FREQUENT = (BUGS["block-missing"], *(bug for bug in _LIKELY if bug.id in _AT_ONCE))
 RARER = tuple(bug for bug in _LIKELY if bug.id not in _AT_ONCE)

@@ -88,6 +88,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "scale of the branch": "both sides of the sum are taken to have the scale of the block's result",
         "exchanged": "each side of the sum is taken to have the scale of the other",
     },
+    "block-missing": "the block is left out: what it reads is handed on",
     "join-weights": "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",

@@ -152,6 +152,7 @@ ENDS = {
         ("head-dropout", "0.8", "head.logits"),
         "what it reads is multiplied by 0.8, as by dropout",
     ),
+    "a block": (("block-missing", "", "block12.add"), "the block is left out"),
     "a shortcut": (("shortcut-missing", "", "block12.add"), "the shortcut is left out"),
 }
 
