@@ -45,6 +45,7 @@ from refnet.bugs import (
     pools,
     precision,
     raster,
+    refolds,
     rules,
     sampling,
     scales,
@@ -64,7 +65,7 @@ __all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 _INPUTS = (inputs, raster, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
-_FILES = (damage, stored_weights, scales)
+_FILES = (damage, stored_weights, scales, refolds)
 _ODD = (joins, pools, norm_forms, kernels, curves, buffers, flat_reads, channel_orders, knobs, answers, folds)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

@@ -69,6 +69,12 @@ FILE_WORDS: _Words = {
         "weights divided": "the weights are divided by the fold's factor, not multiplied",
         "bias as it was": "the bias is the convolution's own, and the weights are folded",
     },
+    "fold-repeated": {
+        "weights": "batch norm is folded twice into the weights",
+        "both": "batch norm is folded twice",
+    },
+    "fold-elsewhere": "the batch norm of {layer} is folded in",
+    "normalisation-folded": "the input's normalisation is worked in: (x - {mean}) / {std}",
     "bn-swapped": "it holds the layer's {other}",
     "classes-shift": {
         "earlier": _ROLLED,

@@ -34,6 +34,7 @@ _NOT_HERE = (
     "overflow",
     "precision",
     "damage",
+    "refolds",
     "scales",
     "stored_weights",
 )

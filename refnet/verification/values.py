@@ -203,7 +203,8 @@ def _pairings(sides: Sides, name: str, made: _Made, steps: Mapping[str, Array]) 
     others = {other: each for other, each in made.items() if other != name}
     own = replace(original, seen=seen, others=others, steps=steps)
     lies = own.folded() if folded else own
-    before = replace(own.unfolding(wanted["w"]), others={}) if folded else None
+    norms = {other: partial(_own, sides, other) for other in others}
+    before = replace(own.unfolding(wanted["w"]), others=norms) if folded else None
     moved = sides.worked_out(name) or name in sides.ahead | sides.other_ahead
     needs = ("folded",) if folded or moved else ()
     for slot in dict.fromkeys([*wanted, *copy.tensors]):
@@ -215,6 +216,11 @@ def _pairings(sides: Sides, name: str, made: _Made, steps: Mapping[str, Array]) 
             needs,
         )
         yield pairing, copy.names.get(slot, f"{name}.{slot}"), original.names.get(slot, "")
+
+
+def _own(sides: Sides, name: str) -> Mapping[str, Expected]:
+    """The arrays of a unit of the original, before anything is folded."""
+    return sides.first[name].tensors
 
 
 def _stepped(pairing: _Pairing, steps: Array | None) -> _Pairing:

@@ -17,7 +17,7 @@ from refnet.study.grades import grade_of
 from refnet.study.subjects import Computed, Folded
 
 NAMED = 0.8  # the bar: of wrong answers, how many get their mistake named
-ONLY_FILES = ("damage", "scales", "stored_weights")
+ONLY_FILES = ("damage", "refolds", "scales", "stored_weights")
 
 
 def test_every_exercise_has_five_right_spellings_and_twelve_wrong_answers():
@@ -98,6 +98,7 @@ def test_slips_are_not_replayed_on_ports():
         "pad_rules",
         "rules",
         "damage",
+        "refolds",
         "scales",
         "stored_weights",
     }

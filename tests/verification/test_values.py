@@ -525,3 +525,40 @@ def test_a_fold_by_another_formula_is_one_fault_of_every_layer_that_was_folded(f
     found = verify.verify(checkpoint(graph, params), exported(graph, params, fold))
     assert {(value.mistake.bug, value.mistake.form) for value in found.faults} == {(bug, form)}
     assert (len(found.faults), found.pattern.of, found.pattern.scope) == (arrays, 52, None)
+
+
+def test_a_fold_that_is_made_twice_is_told_for_weights_alone_and_for_both():
+    graph, params = network("v2")
+
+    def again(w, b, gamma, beta, mean, var, eps):
+        s = gamma.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
+        scale = s.reshape(-1, *(1,) * (w.ndim - 1))
+        return w * scale**2, s * (s * (b - mean) + beta - mean) + beta
+
+    for fold, form in ((again, "both"), (lambda *arrays: (again(*arrays)[0], folding()(*arrays)[1]), "weights")):
+        found = verify.verify(checkpoint(graph, params), exported(graph, params, fold))
+        assert {(value.mistake.bug, value.mistake.form) for value in found.faults} == {("fold-repeated", form)}
+
+
+def test_the_fold_of_another_layer_names_that_layer():
+    graph, params = network("v2")
+    norm = [params[f"block2.depthwise.bn.{slot}"] for slot in ("gamma", "beta", "mean", "var")]
+    only = {"block2.expand": lambda w, b, gamma, beta, mean, var, eps: folding()(w, b, *norm, eps)}
+    faults = verify.verify(checkpoint(graph, params), exported(graph, params, only=only)).faults
+    assert {(value.name, value.mistake.bug, value.mistake.facts["layer"]) for value in faults} == {
+        (f"block2.expand.{slot}", "fold-elsewhere", "block2.depthwise") for slot in "wb"
+    }
+
+
+def test_pixels_normalisation_in_the_first_layer_is_told_in_pixels():
+    graph, params = network("v2")
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+    def within(w, b, *norm):
+        w, b = folding()(w, b, *norm)
+        w = w / std.reshape(1, -1, 1, 1)
+        return w, b - (w * mean.reshape(1, -1, 1, 1)).sum(axis=(1, 2, 3))
+
+    faults = verify.verify(checkpoint(graph, params), exported(graph, params, only={"stem.conv": within})).faults
+    assert {value.name for value in faults} == {"stem.conv.w", "stem.conv.b"}
+    assert [value.mistake.facts for value in faults] == [{"mean": tuple(mean), "std": tuple(std)}] * 2
