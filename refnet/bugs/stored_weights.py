@@ -46,8 +46,8 @@ def bytes_misread(unit: UnitArrays) -> Iterator[Change]:
 def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     """rounded to few bits.
 
-    Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value; what lies beyond
-    the largest is cut off there.
+    Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
+    toward zero, down or up; what lies beyond the largest is cut off there.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if unit.slot != "w" or not comparable(unit) or copy.ndim < 2:
@@ -56,10 +56,14 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
         axes = tuple(range(1, copy.ndim)) if per == "channel" else None
         low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
         value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
+        # What lies on one side of what it is made of, by more than half a step, is no nearest step.
+        if (np.abs(copy - value) > half + wanted.slack).any():
+            sides = {"cut": np.abs(copy) <= np.abs(value), "down": copy <= value, "up": copy >= value}
+            for how, side in sides.items():
+                on_side = side | (np.abs(copy - value) <= _MOST * _U * np.abs(copy) + wanted.slack)
+                one_sided = Expected(np.where(on_side, value, np.nan), wanted.slack + 2 * half)
+                yield made_so(unit, f"{per} {how}", one_sided, bits=bits)
         yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + half), bits=bits)
-        cut = np.abs(copy) <= np.abs(value)
-        toward = Expected(np.where(cut, value, np.inf), wanted.slack + 2 * half)
-        yield made_so(unit, f"{per} cut", toward, bits=bits)
     for form, (fraction, least, most) in _MINIFLOATS.items():
         if np.all(np.abs(copy) <= most) and _is_whole(copy / _spacing(copy, fraction, least), 1.0):
             value = np.clip(wanted.value, -most, most)
@@ -84,15 +88,26 @@ def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
         if any(len(np.unique(row)) > 1 << bits for row in copy[:2]):
             continue
         half = 1 << (bits - 1)
-        for most in (half - 1, half):
-            step = grid_steps(copy, "channel", float(most))
-            if _is_whole(copy / step, most):
-                yield "channel", bits, step
-                return
+        own = _steps_by_channel(copy, half)
+        if own is not None:
+            yield "channel", bits, own
+            return
         step = np.maximum((high - low) / (2 * half - 1), FLOATS["float32"].subnormal)
         if _is_whole((copy - low) / step, 2 * half):
             yield "channel", bits, step
             return
+
+
+def _steps_by_channel(copy: Array, half: int) -> Array | None:
+    """A step for each channel whose largest weight is as many of them as its bits have; one fewer where it is cut."""
+    found, left = np.ones((len(copy), *(1,) * (copy.ndim - 1))), np.ones(len(copy), bool)
+    for most in (half - 1, half, half - 2):
+        if most > 0 and left.any():
+            step = grid_steps(copy, "channel", float(most))
+            off = np.abs(copy / step - np.rint(copy / step)).reshape(len(copy), -1).max(axis=1)
+            fits = left & (off <= 8 * most * _U)
+            found[fits], left = step[fits], left & ~fits
+    return None if left.any() else found
 
 
 def _is_whole(steps: Array, most: float) -> bool:

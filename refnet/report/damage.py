@@ -27,6 +27,8 @@ _ORDERS = {
     "order": "{moved} of {of} {side} are in another order, from {start} on",
 }
 
+_MANNERS = {"nearest": "rounded", "cut": "cut off toward zero", "down": "rounded down", "up": "rounded up"}
+
 # What has happened to an array of a file.
 FILE_WORDS: _Words = {
     "bias-missing": "the bias is lost",
@@ -174,7 +176,7 @@ FILE_WORDS: _Words = {
     "weights-stepped": {
         f"{per} {how}": f"it is {done} to {{bits}} bits, with {steps}"
         for per, steps in (("tensor", "one step for all"), ("channel", "a step for each channel"))
-        for how, done in (("nearest", "rounded"), ("cut", "cut off toward zero"))
+        for how, done in _MANNERS.items()
     }
     | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",

@@ -130,6 +130,20 @@ PLAIN = {
         "stepped",
         "rounded to 3 bits, with one step for all",
     ),
+    "eight bits down, by channel": (
+        "v1",
+        "block4.project.w",
+        lambda w: np.floor(w / (step := np.abs(w).max(axis=1, keepdims=True) / np.float32(127))) * step,
+        "stepped",
+        "rounded down to 8 bits, with a step for each channel",
+    ),
+    "five bits up": (
+        "v1",
+        "block4.project.w",
+        lambda w: np.ceil(w / (step := np.abs(w).max() / np.float32(15))) * step,
+        "stepped",
+        "rounded up to 5 bits, with one step for all",
+    ),
     "five bits toward zero": (
         "v1",
         "block4.project.w",
