@@ -28,7 +28,7 @@ from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_othe
 from refnet.judge.diagnose import Diagnosis
 from refnet.judge.dumped import Mended, mended, with_mended
 from refnet.judge.fed import input_segment, made_by
-from refnet.judge.fused_stores import stored_otherwise
+from refnet.judge.fused_stores import inner_stores, stored_otherwise
 from refnet.judge.infinite import overflown
 from refnet.judge.patterns import Pattern, patterns
 from refnet.judge.reference import Reference
@@ -44,6 +44,8 @@ from refnet.readings.bounds import Precision
 from refnet.shares import at_once
 
 __all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
+
+_ROOM = ("algorithm", "inner-store")  # what can be seen that has room for an error
 
 Array = npt.NDArray[Any]
 
@@ -153,6 +155,8 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
     features = of_other_weights(features, coarse, {made_by(s): s for s, _ in judging.failing})
     causes |= {name: [] for name in coarse if name in features}
+    inner = inner_stores({made_by(s): (s, p) for s, p in judging.failing}, causes)
+    features, causes = features | inner, causes | {name: [] for name in inner}
     features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
     reference, own = judging.reference, [each.name for each in judged.findings if each.name in judging.tensors]
     whole = cut(judging.parts, reference.params, reference.graph.output, judging.sources, judged=False)
@@ -171,8 +175,8 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
 
 
 def _softened(finding: Finding, features: tuple[Feature, ...]) -> Finding:
-    """Beyond what plain sums leave, but within what a fast algorithm does: suspect."""
-    if finding.judgement.verdict != "wrong" or not any(feature.kind == "algorithm" for feature in features):
+    """Beyond what plain sums leave, but within what a fast algorithm does, or a store that nobody knows of: suspect."""
+    if finding.judgement.verdict != "wrong" or not any(each.kind in _ROOM for each in features):
         return finding
     return finding._replace(judgement=finding.judgement._replace(verdict="suspect"))
 

@@ -71,6 +71,10 @@ _STEPPED = (
     "{count} tensors, {first} first, have at most 256 values, steps apart: they are of integers of 8 bits. If the port "
     "is meant to be so, dump the integers, and give their scales with --scales."
 )
+_INNER = (
+    "{count} tensors of integers are off by what half a step of a store inside their layers has room for, {first} "
+    "first: if the port stores what their activations read in 8 bits, such as {node}, dump that too."
+)
 _LOGS = (
     "{} holds logarithms of probabilities, as of log_softmax: it is taken for {} up to a number for each image. If it "
     "is meant to be logits, the port has a log_softmax too many."
@@ -138,6 +142,10 @@ def _unexplained(found: Comparison) -> Iterator[str]:
     if len(fast) >= _MANY:
         yield _of_algorithms(fast)
         said += fast
+    inner = {name: own[0]["node"] for name in features if (own := _facts_of(found, name, "inner-store"))}
+    if len(inner) >= _MANY:
+        yield _INNER.format(count=len(inner), first=next(iter(inner)), node=next(iter(inner.values())))
+        said += inner
     for name in (each for each in features if each not in said):
         words = "; ".join(map(feature_sentence, features[name]))
         if words and all(each.kind in _OF_SIZE for each in features[name]):

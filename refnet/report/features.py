@@ -65,6 +65,10 @@ def _offset(facts: _Facts) -> str:
     return f"{facts['constant']:.6g} is added throughout{steps}"
 
 
+def _inner_store(facts: _Facts) -> str:
+    return f"half a step of a store of {facts['node']} in 8 bits has room for it: if the port stores that, dump it too"
+
+
 def _algorithm(facts: _Facts) -> str:
     names = facts["names"]
     return f"it is what {' or '.join(names)} leaves of rounding: if the port computes so, --algorithm {names[0]}"
@@ -86,6 +90,7 @@ def _length(facts: _Facts) -> str:
 
 _WORDED: Mapping[str, Callable[[_Facts], str]] = {
     "algorithm": _algorithm,
+    "inner-store": _inner_store,
     "border": lambda facts: f"only the border is off, where the padding is read: {', '.join(facts['sides'])}",
     "channel-run": lambda facts: f"only {part_words('channel-run', facts)} are off",
     "channel-step": lambda facts: f"only {part_words('channel-step', facts)} is off, from {facts['first']} on",

@@ -10,6 +10,7 @@ from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import TensorScale, compare
 from refnet.readings import fast
 from refnet.report.bugs import of_port
+from refnet.report.comparison import comparison_document
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +22,8 @@ def made(tmp_path_factory):
     return net, x, path
 
 
-def fused(net, x, whole=np.rint, curve=None):
-    """A port that stores what its layers make in 8 bits, and nothing inside them."""
+def fused(net, x, whole=np.rint, curve=None, *, inside=False):
+    """A port that stores what its layers make in 8 bits; what is inside them too, or nothing of it."""
     golden, tensors, dump, scales = net.trace(x), {SOURCE: np.float32(x)}, {}, {}
     ends = {unit.output for unit in net.graph.units()}
     for node in net.graph.nodes:
@@ -30,13 +31,14 @@ def fused(net, x, whole=np.rint, curve=None):
         y = np.asarray(interpret(Graph(net.graph.recipe, (node,)), fast, net.params, given), np.float64)
         if node.op == "hard_swish" and curve is not None:
             y = curve(np.asarray(given[node.inputs[0]], np.float64))
-        if node.name in ends:
+        if node.name in ends or (inside and node.op != "flatten"):
             low, high = min(0.0, float(golden[node.name].min())), max(0.0, float(golden[node.name].max()))
             scale = float(np.float32((high - low) / 255))
             zero = round(-128 - low / scale)
-            dump[node.name] = np.clip(whole(y / scale) + zero, -128, 127).astype(np.int8)
-            scales[node.name] = TensorScale(scale, zero)
-            y = (dump[node.name].astype(np.float64) - zero) * scale
+            stored = np.clip(whole(y / scale) + zero, -128, 127).astype(np.int8)
+            y = (stored.astype(np.float64) - zero) * scale
+            if node.name in ends:
+                dump[node.name], scales[node.name] = stored, TensorScale(scale, zero)
         tensors[node.name] = y.astype(np.float32)
     return dump, scales
 
@@ -77,3 +79,14 @@ def test_integers_of_fused_layers_that_are_cut_off_are_suspect_everywhere(made, 
     assert not found.holds
     assert words in of_port(found.judged.patterns[0].mistake)
     assert len(found.judged.patterns[0].nodes) > 30
+
+
+def test_integers_that_a_store_inside_explains_are_never_wrong(made):
+    net, x, path = made
+    dump, scales = fused(net, x, inside=True)
+    found = compare(path, dump, scales=scales)
+    suspect = [each.name for each in found.findings if each.judgement.verdict == "suspect"]
+    assert suspect == found.wrong()
+    assert all(feature.kind == "inner-store" for name in suspect for feature in found.judged.features[name])
+    notes = comparison_document(found, pack="", candidate="", precision="")["notes"]
+    assert any("if the port stores" in each and "dump" in each for each in notes)
