@@ -165,6 +165,7 @@ _FLOATS: Mapping[str, Any] = {
     "softmax": _softmax,
     "resize_bilinear": _resize,
     "sub": np.subtract,
+    "div": np.divide,
     "add": np.add,
     "scale": np.multiply,
     "maximum": np.maximum,

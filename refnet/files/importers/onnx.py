@@ -22,7 +22,7 @@ from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
 
-__all__ = ["MOVES", "import_onnx", "onnx_pads"]
+__all__ = ["MOVES", "constant_or", "import_onnx", "onnx_pads"]
 
 _CHANNELS_FIRST = ("Conv", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool")
 
@@ -50,7 +50,7 @@ def _axes_of(structure: Structure) -> str | None:
     return None
 
 
-def _constant(op: str, rule: Rule | None) -> Rule:
+def constant_or(op: str, rule: Rule | None) -> Rule:
     """A rule that computes when all that it is given is constant, and otherwise does as another says."""
 
     def either(builder: GraphBuilder, operation: Operation, *inputs: Value | None) -> Value:
@@ -330,13 +330,13 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
 }
 _RULES: Mapping[str, Rule] = {
     **_OF_TENSORS,
-    **{op: _constant(op, _OF_TENSORS.get(op)) for op in CONSTANTS},
+    **{op: constant_or(op, _OF_TENSORS.get(op)) for op in CONSTANTS},
 }
 # Of these the operations that say where numbers lie, or compute constants: they make no other numbers.
 MOVES: Mapping[str, Rule] = {
-    **{op: _constant(op, None) for op in CONSTANTS},
+    **{op: constant_or(op, None) for op in CONSTANTS},
     **{
-        op: _constant(op, _OF_TENSORS[op]) if op in CONSTANTS else _OF_TENSORS[op]
+        op: constant_or(op, _OF_TENSORS[op]) if op in CONSTANTS else _OF_TENSORS[op]
         for op in ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze")
     },
 }

@@ -16,7 +16,8 @@ from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, IntegerScale, Operation
 from refnet.files.importers.builder import Const, Map, Pair, Value
 from refnet.files.importers.integers import ImportedIntegers, IntegerBuilder, made, weighed
-from refnet.files.importers.onnx import MOVES, onnx_pads
+from refnet.files.importers.onnx import MOVES, constant_or, onnx_pads
+from refnet.files.importers.onnx_constants import CONSTANTS
 from refnet.files.importers.onnx_quantised import DYNAMIC_CONV, DYNAMIC_MATMUL, HARD_SIGMOID, integer_operations
 from refnet.files.importers.operations import Rule, image_source, translated
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
@@ -24,6 +25,7 @@ from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 __all__ = ["import_onnx_integers"]
 
 _MS = "com.microsoft."
+_ORDERED = ("sub", "div")
 _INTEGERS = (np.dtype("int8"), np.dtype("uint8"), np.dtype("int16"))
 
 
@@ -170,9 +172,13 @@ def _dynamic(
 
 def _join(rule: str) -> Rule:
     def join(
-        builder: IntegerBuilder, op: Operation, a: Map, a_scale: Const, a_zero: Const,
+        builder: IntegerBuilder, op: Operation, a: Value, a_scale: Const, a_zero: Const,
         b: Value, b_scale: Const, b_zero: Const, c_scale: Const, c_zero: Const,
     ) -> Map:  # fmt: skip
+        if isinstance(a, Const):  # which of two is the first is all the same
+            (a, a_scale, a_zero), (b, b_scale, b_zero) = (b, b_scale, b_zero), (a, a_scale, a_zero)
+        if not isinstance(a, Map):
+            raise FormatError("of constants only")
         to = _of(op.outputs[0], c_scale, c_zero)
         x = _read(builder, a, a_scale, a_zero)
         if isinstance(b, Map):
@@ -188,10 +194,12 @@ def _join(rule: str) -> Rule:
 
 def _real_join(rule: str) -> Rule:
     def join(builder: IntegerBuilder, op: Operation, x: Value, y: Value) -> Map:
-        if isinstance(x, Const):
+        if isinstance(x, Const) and rule not in _ORDERED:
             x, y = y, x
         if not isinstance(x, Map):
-            raise FormatError("of constants only")
+            raise FormatError("of a constant and a tensor, in this order" if rule in _ORDERED else "of constants only")
+        if any(isinstance(each, Map) and each.node in builder.quantised for each in (x, y)):
+            raise FormatError("of integers without a scale of their own")
         if isinstance(y, Map):
             return builder.put(op.outputs[0], rule, x, y, shape=np.broadcast_shapes(x.shape, y.shape))
         array = y.array.reshape((1,) * (1 + len(x.shape) - y.array.ndim) + y.array.shape)
@@ -209,6 +217,21 @@ def _global_pool(builder: IntegerBuilder, op: Operation, x: Map, *rest: Const) -
         x_scale, x_zero, y_scale, y_zero = rest
         x, to = _read(builder, x, x_scale, x_zero), _of(op.outputs[0], y_scale, y_zero)
     return builder.put(op.outputs[0], "avg_pool2d", x, shape=(x.side("C"), 1, 1), to=to, **window)
+
+
+def _reduced_mean(builder: IntegerBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+    """The mean of floats over height, width or both."""
+    places = op.attrs.get("axes", ()) if axes is None else axes.array.ravel().tolist()
+    letters = "".join(x.axes[place] for place in places)
+    if not letters or not set(letters) <= {"H", "W"} or x.node in builder.quantised:
+        raise FormatError(f"over {', '.join(letters)}: only of floats, over H and W")
+    C, H, W = x.shape
+    kernel = (H if "H" in letters else 1, W if "W" in letters else 1)
+    window: dict[str, Any] = {"kernel": kernel, "stride": (1, 1), "pad": ((0, 0), (0, 0))}
+    shape = (C, H // kernel[0], W // kernel[1])
+    made = builder.put(op.outputs[0], "avg_pool2d", x, shape=shape, **window)
+    keep = op.attrs.get("keepdims", 1)
+    return made if keep else made._replace(axes="".join(each for each in x.axes if each not in letters))
 
 
 def _pool(rule: str) -> Rule:
@@ -304,28 +327,32 @@ def _dequantize(builder: IntegerBuilder, op: Operation, x: Value, scale: Const, 
     return Const(array, x.key, x.stored)
 
 
-_RULES: Mapping[str, Rule] = {
-    **MOVES,
+_OF_TENSORS: Mapping[str, Rule] = {
     "Add": _real_join("add"),
     "AveragePool": _pool("avg_pool2d"),
     "Clip": _clip,
     "Conv": _real_conv,
     "DequantizeLinear": _dequantize,
+    "Div": _real_join("div"),
     DYNAMIC_CONV: _dynamic,
     DYNAMIC_MATMUL: _dynamic,
     "Gemm": _real_gemm,
     "GlobalAveragePool": _global_pool,
     "HardSigmoid": _real_hard_sigmoid,
     "HardSwish": _hard_swish,
+    "Max": _real_join("maximum"),
     "MaxPool": _pool("max_pool2d"),
+    "Min": _real_join("minimum"),
     "Mul": _real_join("scale"),
     "QLinearConv": _conv,
     "QLinearMatMul": _matmul,
     HARD_SIGMOID: _sigmoid,
     "QuantizeLinear": _quantize,
+    "ReduceMean": _reduced_mean,
     "Relu": _elementwise("relu"),
     "Sigmoid": _elementwise("sigmoid"),
     "Softmax": _softmax,
+    "Sub": _real_join("sub"),
     f"{_MS}DequantizeLinear": _dequantize,
     f"{_MS}QGemm": _gemm,
     f"{_MS}QLinearAdd": _join("add"),
@@ -334,4 +361,8 @@ _RULES: Mapping[str, Rule] = {
     f"{_MS}QLinearMul": _join("scale"),
     f"{_MS}QLinearSigmoid": _sigmoid,
     f"{_MS}QuantizeLinear": _quantize,
+}
+_RULES: Mapping[str, Rule] = {
+    **MOVES,
+    **{op: constant_or(op, rule) if op in CONSTANTS else rule for op, rule in _OF_TENSORS.items()},
 }

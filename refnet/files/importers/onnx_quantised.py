@@ -7,6 +7,7 @@ the second become the first. `real_operations` says both in floats, with the cla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
+from refnet.readings.precision import FLOATS
 
 __all__ = [
     "DYNAMIC_CONV",
@@ -50,6 +52,9 @@ _FUSED = {
 _REAL = {fused: (op, count) for op, (fused, count) in _FUSED.items()} | {f"{_MS}QLinearAveragePool": ("AveragePool", 1)}
 _QUANTISE, _DEQUANTISE = ("QuantizeLinear", f"{_MS}QuantizeLinear"), ("DequantizeLinear", f"{_MS}DequantizeLinear")
 _WITH_BIAS = ("Conv", "Gemm")
+# What hard sigmoids and hard swishes, written out, add, multiply by and clip to.
+_NUMBERS = (0.0, 1 / 6, 0.2, 0.5, 1.0, 3.0, 6.0)
+_ROUNDED = 4 * FLOATS["float32"].u  # relative: the constant, its scale, their quotient and product, in float32
 
 
 def is_quantised_onnx(structure: Structure) -> bool:
@@ -155,15 +160,34 @@ class _Groups:
             return False
         low, high = _range(scale, zero)
         bounds = [0.0, np.inf] if act.op == "Relu" else self._bounds(act)
-        return low >= bounds[0] and high <= bounds[1] + float(scale.item()) / 2
+        return bounds is not None and low >= bounds[0] and high <= bounds[1] + float(scale.item()) / 2
 
-    def _bounds(self, clip: Operation) -> list[float]:
+    def _bounds(self, clip: Operation) -> list[float] | None:
+        """Between what a Clip clips; None where no constant says so."""
         given = [clip.attrs.get("min", -np.inf), clip.attrs.get("max", np.inf)]
         for place, name in enumerate(clip.inputs[1:3]):
-            array = self.arrays.get(name) if name else None
-            if array is not None:
-                given[place] = array.item()
+            number = self._number(name) if name else given[place]
+            if number is None:
+                return None
+            given[place] = number
         return [float(each) for each in given]
+
+    def _number(self, name: str) -> float | None:
+        """A constant number, or what the integer of one stands for; None of any other tensor."""
+        array, before = self.arrays.get(name), self.made.get(name)
+        if array is not None:
+            return float(array.item()) if array.size == 1 else None
+        parts = [self.arrays.get(each) for each in before.inputs if each] if before is not None else []
+        if before is None or before.op not in _DEQUANTISE or any(part is None or part.size != 1 for part in parts):
+            return None
+        q, step, *zero = (float(part.item()) for part in parts if part is not None)
+        return meant((q - (zero[0] if zero else 0.0)) * step, step)
+
+
+def meant(number: float, step: float) -> float:
+    """The constant of an activation that a number was before it was rounded to a step; the number, where it is none."""
+    near = min(_NUMBERS, key=lambda each: abs(each - abs(number)))
+    return math.copysign(near, number) if abs(near - abs(number)) <= step / 2 + _ROUNDED * near else number
 
 
 def _range(scale: Any, zero: Any) -> tuple[float, float]:
@@ -269,6 +293,9 @@ class _RealOperations:
             along[axis] = -1
             s, z = s.reshape(along), z.reshape(along)
         self.arrays[real] = (array.astype(np.float32) - z) * s
+        if array.ndim < 2 and array.size == s.size == 1:  # a number that is said in integers
+            number = meant(float(self.arrays[real].item()), float(s.item()))
+            self.arrays[real] = np.full(array.shape, number, np.float32)
         self.scales[real], self.stored[real] = scale, str(array.dtype)
 
     def _bias(self, bias: str, tensors: list[tuple[str, ...]]) -> str:
