@@ -15,7 +15,8 @@ _Facts = Mapping[str, Any]
 
 _SAID = {
     "affine": "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)",
-    "input-size": "the port was run on an input of {found[0]} x {found[1]}, and the pack is of {known[0]} x {known[1]}",
+    "input-size": "its size, and all behind it, are those of an input of {found[0]} x {found[1]}; the pack is of "
+    "{known[0]} x {known[1]}",
     "permuted": "it holds the reference's values in another order",
     "ratio": "it is {factor:.7g} times the reference throughout",
     "saturated": "its probabilities are zeros and ones, which mistakes of many kinds make: dump the logits",

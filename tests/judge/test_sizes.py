@@ -40,7 +40,7 @@ def test_an_input_of_another_size_is_told(pack, dumped):
     port = Network(resize(GRAPH, (96, 96)), NET.params).trace(x) | ({"input": x} if dumped else {})
     found = compare(pack, port)
     assert not found.holds
-    assert any("was run on an input of 96 x 96, and the pack is of 64 x 96" in note for note in notes(found))
+    assert any("those of an input of 96 x 96; the pack is of 64 x 96" in note for note in notes(found))
 
 
 def test_a_file_that_is_cut_short_is_told(pack, tmp_path):
