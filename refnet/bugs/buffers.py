@@ -111,6 +111,13 @@ def pad_clamped(segment: Segment) -> Iterator[Change]:
             "rows": ((top, bottom), (0, 0)),
             "columns": ((0, 0), (left, right)),
         }
+        if max(top, left, bottom, right) > 1:
+            near = [[min(side, 1) for side in sides] for sides in node.attrs["pad"]]
+            ways["inner"] = ((near[0][0], near[0][1]), (near[1][0], near[1][1]))
+            ways["inner before"], ways["inner after"] = (
+                ((near[0][0] * first, near[0][1] * last), (near[1][0] * first, near[1][1] * last))
+                for first, last in ((1, 0), (0, 1))
+            )
         for form, clamped in ways.items():
             rest = ((top - clamped[0][0], bottom - clamped[0][1]), (left - clamped[1][0], right - clamped[1][1]))
             if any(map(any, clamped)) and any(map(any, rest)):

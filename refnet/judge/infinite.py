@@ -14,26 +14,36 @@ from refnet.bugs.changes import Mistake
 from refnet.bugs.norm_forms import bn_root
 from refnet.bugs.overflow import overflows, sizes_of_sums
 from refnet.bugs.regions import regions
-from refnet.bugs.segments import Segment
+from refnet.bugs.segments import Segment, ported
+from refnet.bugs.systematic import ALL, everywhere
+from refnet.judge.budget import OverBudgetError, SearchBudget
 from refnet.judge.cause import Cause
 from refnet.judge.verdicts import Judgement
+from refnet.judge.ways import EXACT, Extent
 from refnet.judge.yardstick import fits
 from refnet.readings.bounds import Precision
 
 __all__ = ["overflown"]
 
+_LONG = 8  # nodes, through which a mistake at all places may make numbers grow
 _CHANCE = 1e-4  # that elements drawn at random are those of the largest sums
 _LIKELIEST = ("pool", "product", "exponential", "result", "above", "below")  # what leaves a format, in this order
 
 
-def overflown(segment: Segment, precision: Precision) -> list[Cause]:
+def overflown(segment: Segment, precision: Precision, budget: SearchBudget | None = None) -> list[Cause]:
     """What explains the elements of a tensor that are not finite though its inputs are.
 
-    Sums, of the shortest format; sums, or what a node reads, beyond another number; roots of variances below zero;
-    else a part that is never written.
+    In float32 a mistake at all places by which numbers grow; sums, of the shortest format; sums, or what a node reads,
+    beyond another number; roots of variances below zero; else a part that is never written.
+
+    Parameters
+    ----------
+    budget : of the search for mistakes at all places, by default endless
     """
     assert segment.candidate is not None
     infinite = ~np.isfinite(segment.candidate)
+    if segment.candidate.dtype != np.float16 and (grown := [*_grown(segment, budget or SearchBudget())]):
+        return grown
     for store in ("float16", "float32"):
         those = (
             each.change
@@ -45,6 +55,26 @@ def overflown(segment: Segment, precision: Precision) -> list[Cause]:
             return found[::-1]
     ways = _beyond(segment, infinite), _rootless(segment, infinite, precision), _unset(segment, infinite, precision)
     return next((found[:1] for way in ways if (found := [*way])), [])
+
+
+def _grown(segment: Segment, budget: SearchBudget) -> Iterator[Cause]:
+    """A mistake at all of its places by which numbers grow beyond float32, in exactly those elements."""
+    target = segment.candidate
+    if target is None or len(segment.graph) < _LONG or not np.isfinite(ported(segment)).all():
+        return
+    for bug in EXACT:
+        for changes, changed in everywhere(bug, segment):
+            try:
+                budget.check()
+                with np.errstate(all="ignore"):
+                    y = ported(changed)
+            except OverBudgetError:
+                return
+            except (ValueError, IndexError):  # shapes that nothing runs on
+                continue
+            if y.shape == target.shape and np.array_equal(y, target, equal_nan=True):
+                extent = Extent(ALL, tuple(change.node for change in changes))
+                yield Cause((changes[0].of(bug.id),), Judgement("nonfinite"), (extent,))
 
 
 def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause]:

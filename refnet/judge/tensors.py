@@ -146,7 +146,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes = of_common_store(causes, {made_by(s): (s, p) for s, p in judging.failing})
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
-    causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p))}
+    causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
     features = {
         made_by(s): found[made_by(s)].features if made_by(s) in found else describe(s, p)
         for s, p in judging.failing

@@ -13,6 +13,7 @@ from refnet.readings.precision import FLOATS
 __all__ = ["kind_of", "varying"]
 
 _SIDES = ("shortcut", "branch")  # of a sum, in the facts of its weights
+_BESIDE = {-1: "less", 1: "more"}  # than the points of a pool
 _FILLED = ("filling", "aside")  # what a border is filled with, in its facts
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
 _LINE = 32 * FLOATS["float32"].u
@@ -20,10 +21,15 @@ _FEW = 3  # numbers that lie on a line by no chance
 
 
 def kind_of(mistake: Mistake) -> tuple[str, str]:
-    """What places of a mistake have in common: its bug and form; of a sum with one weight, the side alone."""
+    """What places of a mistake have in common: its bug and form; of a sum with one weight, the side alone.
+
+    Of a pool whose divisor is one beside its points, that.
+    """
     sides = [side for side in _SIDES if mistake.facts.get(side, 1.0) != 1.0]
     if mistake.bug == "join-weights" and len(sides) == 1:
         return mistake.bug, sides[0]
+    if mistake.bug == "pool-divisor" and (beside := _BESIDE.get(mistake.facts["found"] - mistake.facts["known"])):
+        return mistake.bug, beside
     return mistake.bug, mistake.form
 
 
@@ -31,6 +37,8 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     """The mistake of several places: that of the first, or where its number differs, one with all of the numbers."""
     first = next(iter(by_node.values()))
     bug, side = kind_of(first)
+    if bug == "pool-divisor" and side in _BESIDE.values() and len({each.form for each in by_node.values()}) > 1:
+        return first._replace(form=side)
     side = (
         side if side in _SIDES and bug == "join-weights" else next((key for key in _FILLED if key in first.facts), "")
     )

@@ -356,11 +356,6 @@ class Ways:
             return [None] * count
         return [y if y.shape == self.target.shape and np.isfinite(y).all() else None for y in made]
 
-    def left_by(self, changed: Segment) -> float:
-        """The rms of the error that a segment run in another way leaves; infinite where it cannot be run so."""
-        y = self._made(changed)
-        return float("inf") if y is None else root_mean_square(self.target - y)
-
 
 def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
     """Those that leave less than a share of the error, the closest first; a vague one where none is closer."""

@@ -11,7 +11,7 @@ from refnet.bugs.detectability import Detectability
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.late import LATE_WORDS, curve_words, part_words, pooled_words
+from refnet.report.late import LATE_WORDS, OTHER, curve_words, part_words, pooled_words
 from refnet.report.slips import SLIPS
 from refnet.report.stored import STORED
 
@@ -269,13 +269,13 @@ def of_reader(mistake: Mistake, *, folded: bool = False) -> str:
 def _is_in(table: _Words, mistake: Mistake) -> bool:
     """Whether a table has words for a form of a bug."""
     words = table.get(mistake.bug, {})
-    return isinstance(words, str) or mistake.form in words
+    return isinstance(words, str) or mistake.form in words or OTHER in words
 
 
 def _worded(table: _Words, mistake: Mistake) -> str:
     words = table[mistake.bug]
     if not isinstance(words, str):
-        words = words[mistake.form]
+        words = words[mistake.form if mistake.form in words else OTHER]
     return words.format(**{key: _fact(key, value) for key, value in mistake.facts.items()})
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from refnet.report.formulas import formula_words, pieces_words
 
-__all__ = ["LATE_WORDS", "curve_words", "part_words", "pooled_words"]
+__all__ = ["LATE_WORDS", "OTHER", "curve_words", "part_words", "pooled_words"]
 
+OTHER = "other"  # of a row, the words of every form that it has no words of its own for
 _BESIDE = "points beside the map are read from the"
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pool-elsewhere": "{found} is pooled instead of {known}",
@@ -92,7 +93,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "join-weights": "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",
-    "pool-divisor": "the pool's sum is divided by {found:g}, not by its {known:g} points",
+    "pool-divisor": {
+        "less": "the pool's sum is divided by one less than its points",
+        "more": "the pool's sum is divided by one more than its points",
+        OTHER: "the pool's sum is divided by {found:g}, not by its {known:g} points",
+    },
     "channels-rolled": {"rolled": "its {of} channels lie {by} places on, the last ones first"},
     "result-shifted": dict.fromkeys(("2", "0.5", "4", "0.25"), "its result is {factor} times what it should be"),
     "computed-in-place": {"rows": "it is computed in place: rows are made of rows that were overwritten before"},
@@ -107,6 +112,9 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pad-clamped": {
         "after": "the padding below and on the right is of mode edge instead of zeros",
         "before": "the padding above and on the left is of mode edge instead of zeros",
+        "inner": "the innermost line of the padding is of mode edge, those around it of zeros",
+        "inner before": "the innermost line of the padding above and on the left is of mode edge, all else of zeros",
+        "inner after": "the innermost line of the padding below and on the right is of mode edge, all else of zeros",
         "rows": "the padding above and below is of mode edge instead of zeros",
         "columns": "the padding on the left and right is of mode edge instead of zeros",
     },

@@ -212,14 +212,11 @@ def test_a_cause_that_gives_another_shape_is_run_no_further(monkeypatch):
     assert (found.verdict, found.yardstick) == ("shape", "none")
 
 
-def test_every_pair_that_is_looked_at_is_counted():
+def test_every_pair_that_is_looked_at_is_counted(monkeypatch):
     budget = SearchBudget()
-    ways = SimpleNamespace(
-        pairs=lambda alone, least, most: iter([("one", "other")] * 3),
-        changed=lambda way, on=None: None,
-        left_by=lambda changed: 1.0,
-        before=1.0,
-    )
+    monkeypatch.setattr(diagnosing, "likely_pairs", lambda error, alone, least, most: iter([("one", "other")] * 3))
+    monkeypatch.setattr(diagnosing, "both_ways", lambda ways, one, other: SimpleNamespace(residual=1.0))
+    ways = SimpleNamespace(error=None, before=1.0)
     assert list(Diagnosis(None, FLOAT32, budget, "spread")._likeliest(ways, [])) == []
     assert (budget.looked, budget.ways) == (3, 3)
 
@@ -236,17 +233,11 @@ def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_caus
     """The first pair leaves too much, the second does not fit, the fourth is not looked at."""
     asked, budget = [], SearchBudget()
     way = {name: SimpleNamespace(mistake=name, extent=f"where {name} is") for name in "abcdefgh"}
-    ways = SimpleNamespace(
-        pairs=lambda alone, least, most: [
-            (way["a"], way["b"]),
-            (way["c"], way["d"]),
-            (way["e"], way["f"]),
-            (way["g"], way["h"]),
-        ],
-        changed=lambda each, on=None: Changed((on.name if on else "") + each.mistake),
-        left_by=lambda changed: 0.01 if changed.name == "ab" else 0.0099,
-        before=1.0,
-    )
+    pairs = [(way[one], way[other]) for one, other in ("ab", "cd", "ef", "gh")]
+
+    def both(_, one, other):
+        name = one.mistake + other.mistake
+        return SimpleNamespace(residual=0.01 if name == "ab" else 0.0099, changed=Changed(name))
 
     def judged(own, precision, yardstick, check):
         asked.append(own)
@@ -254,7 +245,11 @@ def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_caus
         return SimpleNamespace(holds=own.name == "ef")
 
     monkeypatch.setattr(diagnosing, "judge_cause", judged)
-    (cause,) = Diagnosis(SimpleNamespace(candidate="y"), FLOAT32, budget, "spread")._likeliest(ways, [])
+    monkeypatch.setattr(diagnosing, "likely_pairs", lambda error, alone, least, most: iter(pairs))
+    monkeypatch.setattr(diagnosing, "both_ways", both)
+    one = Diagnosis(SimpleNamespace(candidate="y"), FLOAT32, budget, "spread")
+    one.ways = SimpleNamespace(error=None, before=1.0, changed=lambda together: together.changed)
+    (cause,) = one._likeliest(one.ways, [])
     assert asked == [Changed("cd", "y"), Changed("ef", "y")]
     assert (cause.mistakes, cause.extents) == (("e", "f"), ("where e is", "where f is"))
     assert (budget.looked, budget.ways) == (3, 4)

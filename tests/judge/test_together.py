@@ -6,14 +6,17 @@ import numpy as np
 
 from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
+from refnet.bugs.changes import Mistake
 from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import changed_at, changes_by_place
-from refnet.graph import SOURCE, walk
+from refnet.graph import SOURCE, Graph, Node, Recipe, walk
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
+from refnet.judge.varying import kind_of, varying
 from refnet.readings import fast
+from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence
 
 
@@ -48,3 +51,25 @@ def test_two_mistakes_in_every_block_are_told_by_layers_that_have_one_of_them():
     places = {node for name in ends for cause in found.causes[name][:1] for node in cause.nodes}
     assert {pattern.mistake.bug for pattern in found.patterns} == {"weights-transpose", "kernel-flip"}
     assert {f"block{number}.{part}" for number in (1, 2, 3) for part in ("depthwise", "project")} <= places
+
+
+def test_divisors_that_are_one_less_than_the_points_are_one_mistake_whatever_the_map():
+    parts, pools = Parts(build("torchvision/mobilenet_v3_small")), {"block1.se.pool": 480, "block9.se.pool": 9}
+    places = {
+        name: Mistake("pool-divisor", name, f"{n - 1}", {"found": n - 1, "known": n}) for name, n in pools.items()
+    }
+    assert {kind_of(each) for each in places.values()} == {("pool-divisor", "less")}
+    assert of_port(varying(places, parts)) == "the pool's sum is divided by one less than its points"
+    alike = {name: Mistake("pool-divisor", name, "49", {"found": 49, "known": n}) for name, n in pools.items()}
+    assert of_port(varying(alike, parts)) == "the pool's sum is divided by 49, not by its 480 points"
+
+
+def test_a_border_whose_innermost_line_alone_repeats_the_edge_is_named():
+    attrs = {"stride": (1, 1), "pad": ((2, 2), (2, 2)), "dilation": (1, 1)}
+    graph = Graph(Recipe("", 1.0, (4, 6), 2, 1), (Node("a", "depthwise_conv2d", (SOURCE,), {"w": (1, 5, 5)}, attrs),))
+    x, w = np.arange(24.0).reshape(1, 1, 4, 6), np.arange(25.0).reshape(1, 5, 5)
+    segment = cut(Parts(graph), {"a.w": w}, "a", {SOURCE: x}, judged=False)
+    (change,) = (each for each in BUGS["pad-clamped"].changes(segment) if each.form == "inner before")
+    edge = np.pad(x, ((0, 0), (0, 0), (1, 0), (1, 0)), mode="edge")
+    y = fast.depthwise_conv2d(edge, w, None, stride=(1, 1), pad=((1, 2), (1, 2)), dilation=(1, 1))
+    np.testing.assert_array_equal(run(segment.changed(change)), y)
