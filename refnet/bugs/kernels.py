@@ -5,6 +5,7 @@ Tried where nothing else fits.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -30,12 +31,18 @@ _FEW_BITS = (4, 8, 2, 3, 5, 6, 7)  # of weights on a grid of their own, the like
 def kernel_cut(unit: UnitArrays) -> Iterator[Change]:
     """a part of a kernel.
 
-    A loop for kernels of 3 x 3 that runs over larger ones: of the weights the middle counts, or a corner.
+    A loop for kernels of 3 x 3 that runs over larger ones: of the weights the middle counts, or a corner. Or a loop
+    that begins one line late, or ends one early.
     """
     side = unit["w"].shape[-1] if "w" in unit and unit.op in WINDOWED else 0
+    w = unit["w"] if side >= _SMALL else np.zeros(0)
+    for axis, line in itertools.product((-2, -1), (0, side - 1)) if side >= _SMALL else ():
+        lacking = w.copy()
+        lacking[(..., line, slice(None)) if axis == -2 else (..., line)] = 0
+        kind = {-2: "row", -1: "column"}[axis]
+        yield _with(unit, f"{'last' if line else 'first'} {kind}", "w", lacking, points=side, used=side - 1)
     if side <= _SMALL:
         return
-    w = unit["w"]
     border = (side - _SMALL) // 2
     parts = {"middle": slice(border, border + _SMALL), "corner": slice(0, _SMALL)}
     for form, part in parts.items():

@@ -12,6 +12,7 @@ __all__ = ["LATE_WORDS", "OTHER", "curve_words", "part_words", "pooled_words"]
 
 OTHER = "other"  # of a row, the words of every form that it has no words of its own for
 _BESIDE = "points beside the map are read from the"
+_ENDS = ("first", "last")
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pool-elsewhere": "{found} is pooled instead of {known}",
     "bn-beta-scaled": {
@@ -64,6 +65,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "var": "the running variance is {times:.6g} times what it should be",
     },
     "kernel-cut": {
+        **{
+            f"{end} {line}": f"the {end} {line} of the kernel is left out"
+            for end in _ENDS
+            for line in ("row", "column")
+        },
         "middle": "of the {points} x {points} kernel only the middle {used} x {used} counts",
         "corner": "of the {points} x {points} kernel only the first {used} rows and columns count",
         "first": "of the {points} x {points} kernel the first {used} x {used} numbers in memory are taken",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
@@ -73,3 +74,16 @@ def test_a_border_whose_innermost_line_alone_repeats_the_edge_is_named():
     edge = np.pad(x, ((0, 0), (0, 0), (1, 0), (1, 0)), mode="edge")
     y = fast.depthwise_conv2d(edge, w, None, stride=(1, 1), pad=((1, 2), (1, 2)), dilation=(1, 1))
     np.testing.assert_array_equal(run(segment.changed(change)), y)
+
+
+@pytest.mark.parametrize("form", ["first row", "last row", "first column", "last column"])
+def test_a_line_of_a_kernel_that_a_loop_leaves_out_is_a_mistake(form):
+    attrs = {"stride": (1, 1), "pad": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    graph = Graph(Recipe("", 1.0, (4, 6), 2, 1), (Node("a", "depthwise_conv2d", (SOURCE,), {"w": (1, 3, 3)}, attrs),))
+    w = np.arange(1.0, 10).reshape(1, 3, 3)
+    segment = cut(Parts(graph), {"a.w": w}, "a", {SOURCE: np.ones((1, 1, 4, 6))}, judged=False)
+    (change,) = (each for each in BUGS["kernel-cut"].changes(segment) if each.form == form)
+    lines = {"row": w[0], "column": w[0].T}[form.split()[1]]
+    lacking = np.delete(lines, 0 if form.startswith("first") else 2, axis=0)
+    assert run(segment.changed(change)).max() == lacking.sum()
+    assert of_port(change.of("kernel-cut")) == f"the {form} of the kernel is left out"
