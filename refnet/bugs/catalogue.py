@@ -54,6 +54,7 @@ from refnet.bugs import (
     solved,
     stored,
     stored_weights,
+    vectors,
     weights,
 )
 from refnet.bugs.arrays import UnitArrays
@@ -66,7 +67,7 @@ _INPUTS = (inputs, raster, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights, scales, refolds)
-_ODD = (joins, pools, norm_forms, kernels, curves, buffers, flat_reads, channel_orders, knobs, answers, folds)
+_ODD = (vectors, joins, pools, norm_forms, kernels, curves, buffers, flat_reads, channel_orders, knobs, answers, folds)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred
 from refnet.bugs.channel_orders import rule_of
 from refnet.bugs.segments import Segment
+from refnet.bugs.vectors import by_channel, vectors_met
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.carried import LAMBDA
@@ -28,7 +28,6 @@ Array = npt.NDArray[Any]
 
 _AXES = {2: "KC", 3: "CRS", 4: "KCRS"}
 _DEPTHWISE, _HWIO = (1, 2, 0), (2, 3, 1, 0)  # the axes of (C, R, S) as R S C, of (K, C, R, S) as R S C K
-_NORM = 6 * FLOATS["float32"].u  # the roundings of a batch norm
 _LAYERS = 3  # of squeeze-and-excite with a layer behind it
 # Cosine of two channels of which one is the other. Tuned, on the table in tests/bugs/test_tables.py: of 0.9, 0.99, ...
 # the nearest to 1 that keeps 19 of 20 channels of ports in 8 bits.
@@ -137,32 +136,10 @@ def vector_axis(segment: Segment) -> Iterator[Change]:
             continue
         for form, axis, points in (("width", 3, shape[2]), ("height", 2, shape[1]), ("batch", 0, segment.batch)):
             if points == shape[0] > 1:
-                along = tuple(-1 if each == axis else 1 for each in range(4))
+                along = partial(by_channel, axis=axis)
                 if unit.norm is not None:
-                    yield _along(unit, node, form, along, along)
-                yield _along(unit, node, form if unit.norm is None else f"bias {form}", (1, -1, 1, 1), along)
-
-
-def _along(unit: UnitArrays, node: Node, form: str, factors: tuple[int, ...], shifts: tuple[int, ...]) -> Change:
-    """Each vector by its own name as a factor, or as what is added, in the shape in which it meets the map.
-
-    A bias alone is that of a fold, the convolution's own in it.
-    """
-    made, given, params = [], {}, {}
-    if unit.norm is None:
-        bare = replace(node, name=f"{node.name}.bare", params={"w": node.params["w"]})
-        made, shift, off = [bare], unit["b"], np.zeros_like(unit["b"])
-    else:
-        s, moved = unit.factor, unit["mean"] * unit.factor
-        made = [Node(f"{node.name}.bare", "scale", (node.inputs[0], f"{node.name}.factors"))]
-        given = {f"{node.name}.factors": Expected(s.reshape(factors), _NORM * np.abs(s).reshape(factors))}
-        if factors != shifts and "b" in unit:
-            moved = moved - unit["b"] * s
-            params = {unit.names["b"]: np.zeros_like(unit["b"])}
-        shift, off = unit["beta"] - moved, _NORM * (np.abs(unit["beta"]) + np.abs(moved))
-    given |= {f"{node.name}.shifts": Expected(shift.reshape(shifts), off.reshape(shifts))}
-    made.append(Node(node.name, "add", (made[-1].name, f"{node.name}.shifts")))
-    return Change(node.name, form, nodes={node.name: tuple(made)}, params=params, given=given)
+                    yield vectors_met(unit, node, form, along, along)
+                yield vectors_met(unit, node, form if unit.norm is None else f"bias {form}", None, along)
 
 
 def weights_elsewhere(segment: Segment) -> Iterator[Change]:

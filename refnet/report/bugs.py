@@ -291,6 +291,13 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
     "whose": {"expanded": "expanded channels", "entry": "block's input"},
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
     "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"},
+    "vectors": {
+        "bias": "the bias",
+        "norm": "all numbers of batch norm",
+        "factors": "the factor",
+        **{slot: f"the {slot}" for slot in ("beta", "gamma", "mean")},
+        "var": "the variance",
+    },
     "empty": {True: " and all zero", False: ""},
     "finite": {True: "", False: ", not finite"},
     **PICTURE_FACTS,
@@ -308,6 +315,8 @@ def _fact(key: str, value: Any) -> Any:
             return ", ".join(map(_factor, value[:3]))
         case "ends_at":
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
+        case "at":
+            return f"c modulo {value[1]}, not c" if value[0] == "wrapped" else f"{value[1] - 1}"
         case "curve":
             return curve_words(value)
         case "planes":

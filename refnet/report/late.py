@@ -14,6 +14,18 @@ OTHER = "other"  # of a row, the words of every form that it has no words of its
 _BESIDE = "points beside the map are read from the"
 _ENDS = ("first", "last")
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
+    "vector-index": {
+        form: f"{numbers} read as {read}"
+        for what, numbers in (("", "numbers that are one for each channel are"), ("bias ", "the folded bias is"))
+        for way, read in (
+            ("modulo", "b[i % C] of a flat NCHW buffer, as if it was NHWC"),
+            ("planes", "b[i / (H W)] of a flat NHWC buffer, as if it was NCHW"),
+            ("rows", "b[i / W % C] of a flat NCHW buffer, not b[i / (H W)]"),
+            ("pixels", "b[p % C], by the number p of the point in its map"),
+        )
+        for form in (what + way,)
+    },
+    "vector-memory": "channels from number {entries} on have {vectors} of channel {at}",
     "pool-elsewhere": "{found} is pooled instead of {known}",
     "bn-beta-scaled": {
         "gamma": "beta is multiplied by gamma",

@@ -54,6 +54,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "answers",
         "folds",
         "pools",
+        "vectors",
     }
     files = {"damage": 14, "stored_weights": 2, "scales": 2, "refolds": 3}
     assert set(apart) == {*files, "slips", "formulas", "pad_rules", "rules", *late}
