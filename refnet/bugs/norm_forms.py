@@ -46,8 +46,9 @@ def bn_twice(segment: Segment) -> Iterator[Change]:
     """batch norm that is applied twice.
 
     It was folded into the convolution and still is run: all of it, its factors alone or its bias alone; or it is run
-    again behind the activation.
+    again behind the activation. A port that dumps a convolution of folded weights has the batch norm's result there.
     """
+    yield from _again_between(segment)
     for unit in segment.units:
         norm, act = unit.norm, unit.unit.act
         if norm is None or norm.name not in segment.graph:
@@ -66,6 +67,18 @@ def bn_twice(segment: Segment) -> Iterator[Change]:
             params = {f"{between}.{slot}": segment.param(norm, slot) for slot in norm.params}
             nodes = {act.name: (first, again, replace(act, inputs=(between,)))}
             yield Change(act.name, "behind", nodes=nodes, params=params)
+
+
+def _again_between(segment: Segment) -> Iterator[Change]:
+    """Once more between what is given as its result, of folded weights, and the activation behind it."""
+    for act in segment.graph.nodes:
+        unit = segment.parts.unit(act.name)
+        norm = None if unit is None or unit.act is None or unit.act.name != act.name else unit.norm
+        if norm is not None and norm.name in segment.given and act.inputs == (norm.name,):
+            again = replace(norm, name=f"{act.name}.norm", inputs=act.inputs)
+            params = {f"{again.name}.{slot}": segment.param(norm, slot) for slot in norm.params}
+            nodes = {act.name: (again, replace(act, inputs=(again.name,)))}
+            yield Change(act.name, "between", nodes=nodes, params=params)
 
 
 def bn_variance_stored(unit: UnitArrays) -> Iterator[Change]:

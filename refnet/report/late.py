@@ -52,6 +52,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pool-part": "the pool {taken}",
     "bn-twice": {
         "again": "batch norm is applied twice",
+        "between": "batch norm is applied twice: the convolution's result is normalised already (folded weights), and "
+        "batch norm still follows it",
         "factors": "batch norm is folded into the weights, and applied once more behind them",
         "bias behind": "the folded bias is added behind batch norm, which adds it once more",
         "bias before": "the folded bias is added before batch norm, which adds it once more",

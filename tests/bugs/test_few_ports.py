@@ -13,6 +13,7 @@ from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
+from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 96), classes=10)
@@ -199,6 +200,22 @@ def test_batch_norm_that_is_folded_and_run_is_one_pattern():
     found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {name: made[name] for name in fused}, partial=True)
     (pattern,) = found.patterns
     assert (pattern.mistake.bug, pattern.mistake.form, pattern.nodes) == ("bn-twice", "again", tuple(nodes))
+
+
+def test_batch_norm_behind_convolutions_whose_weights_hold_it_is_one_pattern():
+    acts = ["block8.expand.act", "block8.depthwise.act", "block9.depthwise.act"]
+    nodes, params = {}, {}
+    for name in acts:
+        act = GRAPH[name]
+        again = replace(GRAPH[act.inputs[0]], name=f"{name}.again", inputs=act.inputs)
+        nodes[name] = (again, replace(act, inputs=(again.name,)))
+        params |= {f"{again.name}.{slot}": held(act.inputs[0], slot) for slot in again.params}
+    made = Network(GRAPH.rewritten(nodes), {**NET.params, **params}).trace(X)
+    dumped = [node.name for node in GRAPH.nodes if node.op not in CONVOLUTIONS]
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {name: made[name] for name in dumped}, partial=True)
+    (pattern,) = found.patterns
+    assert (pattern.mistake.bug, pattern.mistake.form, pattern.nodes) == ("bn-twice", "between", tuple(acts))
+    assert "is normalised already (folded weights)" in of_port(pattern.mistake)
 
 
 def test_statistics_scaled_everywhere_are_one_pattern():
