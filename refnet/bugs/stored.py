@@ -19,6 +19,7 @@ from refnet.bugs.joins import with_zero_points
 from refnet.bugs.regions import Region, regions
 from refnet.bugs.segments import Grid, Segment, limit, run
 from refnet.ops import ACTIVATIONS, GATES
+from refnet.readings import fast
 from refnet.readings.carried import LAMBDA
 from refnet.readings.precision import FLOATS, Precision
 
@@ -29,6 +30,7 @@ __all__ = [
     "parts_off",
     "store_rounding",
     "store_scale",
+    "store_wraps",
     "table_entry",
     "written",
     "zero_point",
@@ -132,6 +134,47 @@ def manners_of(segment: Segment) -> tuple[str, ...]:
         return bool(((found >= low - _OFF) & (found <= high + _OFF)).all())
 
     return tuple(filter(agrees, _MANNERS))
+
+
+def store_wraps(segment: Segment) -> Iterator[Change]:
+    """integers that wrap around where they should saturate.
+
+    What is beyond the last integer is cast without a clamp: the result, the result before its zero point is added or
+    before its activation, or the sum of two sides of one scale before it is rescaled.
+    """
+    target, grid, node = segment.candidate, segment.grids.get(segment.end), segment.graph.nodes[-1]
+    if target is None or grid is None or segment.view is not None or target.shape != segment.result.shape:
+        return
+    around = segment.span[1] - segment.span[0] + grid.step
+    if not np.any(np.abs(target - segment.result) > around / 2):
+        return
+    slack = np.asarray(limit(replace(segment, candidate=None), Precision.of("float32")).expected)
+    for form, y, step, low, n in _wrapping(segment, grid, round(around / grid.step)):
+        turns, fewer, more = (np.floor((np.rint(y / step + off) - low) / n) for off in (0.0, -_OFF, _OFF))
+        stored, unsure = y - turns * n * step, (more - fewer) * n * step
+        if form == "before act":
+            stored = fast.relu6(stored) if node.op == "relu6" else fast.relu(stored)
+        if turns.any():
+            yield Change(node.name, form, {"modulus": n}, **stood_for(node, stored, 4, slack=slack + unsure), lone=True)
+
+
+def _wrapping(segment: Segment, grid: Grid, n: int) -> Iterator[tuple[str, Array, float, int, int]]:
+    """What may wrap around: numbers, the step that they are counted in, the least integer and how many there are."""
+    free, low = replace(segment, span=(-math.inf, math.inf)), round(grid.low / grid.step)
+    node = segment.graph.nodes[-1]
+    made = run(free)
+    yield "result", made, grid.step, low, n
+    yield "before zero", made, grid.step, -n // 2, n
+    if node.op in ("relu", "relu6") and len(segment.graph) > 1:
+        nodes = segment.graph.nodes[:-1]
+        if node.inputs == (nodes[-1].name,):
+            before = replace(free, graph=replace(segment.graph, nodes=nodes))
+            yield "before act", run(before), grid.step, low, n
+    sides = [segment.grids.get(name) for name in node.inputs]
+    if node.op == "add" and len(segment.graph) == 1 and None not in sides:
+        step = sides[0].step if sides[0] is not None else 0.0
+        if all(side is not None and abs(side.step - step) <= _OFF * step / n for side in sides):
+            yield "sides", made, step, -n // 2, n
 
 
 def zero_point(segment: Segment) -> Iterator[Change]:

@@ -62,6 +62,12 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
         "read as result": "what it reads is taken to have the scale of its result",
         "read as": "{tensor} is read in the scale of {other}",
     },
+    "store-wraps": {
+        "result": "integers beyond the range wrap around modulo {modulus} instead of saturating",
+        "before zero": "integers wrap around modulo {modulus} before the zero point is added, instead of saturating",
+        "before act": "integers wrap around modulo {modulus} before the activation, instead of saturating",
+        "sides": "the sum of the integers of both sides wraps around modulo {modulus} before it is rescaled",
+    },
     "table-entry": {
         "half": "its table is read half of it on: signed bytes are taken for unsigned ones, or the reverse",
         "on": "its table is read {by:+d} entries on",
