@@ -210,6 +210,8 @@ class _Passage:
             return None
         manner = "none" if node.name in self.refused else self._manner(one)
         for order, factor in orders_tried(base, copy, manner, by_channel):
+            if (np.abs(factor - 1) <= _SAME).all():
+                factor = np.ones(len(factor))  # so small a factor is no rearrangement, which something would take back
             found = self._found(base, copy, two, order, factor, manner)
             if found is not None:
                 held = _Held(given.order[order] if by_channel else order, factor, *found)

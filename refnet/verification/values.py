@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Mistake
 from refnet.judge.budget import SearchBudget
 from refnet.readings.precision import FLOATS
+from refnet.verification.agreement import FittingFormula, most_shown, way_of
 from refnet.verification.kinds import EITHER, KINDS, Fault, Kind, faults
 from refnet.verification.roundings import Rounding, roundings
 from refnet.verification.sides import Sides
@@ -31,6 +33,8 @@ _FLOAT = FLOATS["float32"]
 _LAST = np.nextafter(np.float32(_FLOAT.largest), np.float32(0))  # beyond it there is no next number to measure by
 _SAMPLE = 64  # differing elements that are looked at before whole tensors are
 _NOTHING = Expected.exactly(np.zeros(0))  # in place of a tensor that is not there
+
+_NEAR = ("eps",)  # kinds whose formulas may all fit one array: what most arrays show is said
 
 _Made = Mapping[str, Callable[[], Mapping[str, Expected]]]
 
@@ -51,6 +55,7 @@ class ArrayFinding:
     mistake : the bug that made it, where one fits; else what is to be said of it, of a bug ''
     before : whether that happened before batch norm was folded
     backward : whether it happened to the original, of which the copy is what it should be
+    ways : where formulas lie near to each other, each that fits, with its rounding and what it leaves of the slack
     empty : whether all that the copy has is zeros
     rounding : the format that it was rounded to besides
     ulps : the largest difference, in units in the last place of float32 at the value that it should be
@@ -65,6 +70,7 @@ class ArrayFinding:
     mistake: Mistake | None = None
     before: bool = False
     backward: bool = False
+    ways: tuple[FittingFormula, ...] = ()
     empty: bool = False
     rounding: Rounding | None = None
     ulps: float = 0.0
@@ -130,7 +136,7 @@ def match_arrays(
         ArrayFinding(key, "extra", True, mistake=_said(key, "misfit", words=words), copy=key)
         for key, words in left_over.items()
     ]
-    return _settled(found)
+    return _settled(_agreed(found))
 
 
 def taken_back(values: Sequence[ArrayFinding], sides: Sides, units: Collection[str]) -> tuple[ArrayFinding, ...]:
@@ -280,9 +286,13 @@ def _first_fault(pairing: _Pairing, kinds: Iterable[Kind], budget: SearchBudget)
         if budget.over:
             return None
         with np.errstate(all="ignore"):
-            for fault, rounding in _fits(pairing, faults(kind, pairing.lies, pairing.unfolded)):
-                more = None if rounding.fine else rounding
-                return {"kind": kind.id, "mistake": fault.mistake, "before": fault.before, "rounding": more}
+            fits = _fits(pairing, faults(kind, pairing.lies, pairing.unfolded))
+            fitting = [*islice(fits, None if kind.id in _NEAR else 1)]
+            if fitting:
+                first, *_ = ways = tuple(way_of(pairing.copy, *each) for each in fitting)
+                before, others = fitting[0][0].before, ways if len(ways) > 1 else ()
+                said = {"mistake": first.mistake, "rounding": first.rounding, "ways": others}
+                return {"kind": kind.id, "before": before, **said}
     return None
 
 
@@ -358,6 +368,15 @@ def _likeness(pairing: _Pairing, name: str) -> Mistake:
     product = float(np.sqrt((copy**2).sum() * (wanted**2).sum()))
     alike = float((copy * wanted).sum()) / product if product else 0.0
     return _said(name, "unlike", relative=float(apart / size) if size else None, alike=alike)
+
+
+def _agreed(found: list[ArrayFinding]) -> list[ArrayFinding]:
+    """Where formulas lie near to each other, the one that most arrays show."""
+    said = most_shown({index: value.ways for index, value in enumerate(found) if value.ways})
+    settled = list(found)
+    for index, way in said.items():
+        settled[index] = replace(found[index], mistake=way.mistake, rounding=way.rounding)
+    return settled
 
 
 def _settled(found: list[ArrayFinding]) -> list[ArrayFinding]:
