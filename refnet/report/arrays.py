@@ -99,6 +99,7 @@ _HEALTH = {
     ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
     ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
     ("whole-numbers", ""): "whole numbers up to {value:.0f}, all of them: integers that no scale was multiplied to",
+    ("repeated", ""): "the numbers of {other}, bit for bit, which no training leaves: one was written twice",
     (
         "pruned",
         "classes",
@@ -153,7 +154,7 @@ def _rounding(rounding: Rounding) -> str:
 
 def health_detail(finding: HealthFinding) -> str:
     """What is wrong, or about to be, with an array of one file."""
-    return _HEALTH[finding.kind, finding.form].format(value=finding.value)
+    return _HEALTH[finding.kind, finding.form].format(value=finding.value, other=finding.other)
 
 
 def remark_sentence(remark: Remark | None) -> str:

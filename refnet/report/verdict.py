@@ -27,6 +27,7 @@ TELLING = (
     "absurd",
     "scale",
     "whole-numbers",
+    "repeated",
 )  # said first
 _SLOTS = {"gamma": "gammas", "beta": "betas", "mean": "the running means", "var": "the running variances"}
 _MEANT = {

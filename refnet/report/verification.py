@@ -244,15 +244,13 @@ def _health(found: Verified, verbose: bool) -> str:
     failing = found.unhealthy
     other = [finding for finding in found.health if finding not in failing]
     lines = [f"health: {len(failing)} failing, {len(other)} to know of"]
-    lines += [f"  FAILS {_finding(found, finding)}" for finding in failing]
-    if verbose:
-        return _block([*lines, *(f"  {_finding(found, finding)}" for finding in other)])
-    alike: dict[tuple[str, str], list[HealthFinding]] = {}
-    for each in sorted(other, key=lambda each: each.kind not in TELLING):
-        alike.setdefault((each.file, each.kind), []).append(each)
-    for group in alike.values():
-        first = _finding(found, group[0])
-        lines.append(f"  {first}" + (f", and so in {more_words(len(group) - 1, 'tensor')}" if len(group) > 1 else ""))
+    for mark, some in (("FAILS ", failing), ("", other)):
+        alike: dict[Any, list[HealthFinding]] = {}
+        for place, each in enumerate(sorted(some, key=lambda each: each.kind not in TELLING)):
+            alike.setdefault(place if verbose else (each.file, each.kind), []).append(each)
+        for first, *more in alike.values():
+            also = f", and so in {more_words(len(more), 'tensor')}" if more else ""
+            lines.append(f"  {mark}{_finding(found, first)}{also}")
     return _block(lines)
 
 

@@ -18,12 +18,13 @@ class HealthFinding:
     key : the file's own name of it
     kind : 'nan', 'inf', 'negative-variance', 'zero-variance', 'denormal', 'float16-overflow', 'constant', 'absurd' of
         an array; 'dead-channel' and 'pruned' of a unit; 'untrained-norms', 'untrained', 'untrained-affine',
-        'untrained-head', 'equal-channels', 'scale', 'whole-numbers' of what training leaves; 'not-finite',
-        'float16-overflow' of a run
+        'untrained-head', 'equal-channels', 'scale', 'whole-numbers', 'repeated' of what training leaves;
+        'not-finite', 'float16-overflow' of a run
     fails : whether the file cannot be used so
     count, first : of how many elements or channels, and the index of the first
     form : what of its kind, '' where there is one
     value : the figure that goes with it
+    other : the array that goes with it, '' where none does
     """
 
     file: str
@@ -35,3 +36,4 @@ class HealthFinding:
     first: tuple[int, ...]
     form: str = ""
     value: float = 0.0
+    other: str = ""

@@ -31,6 +31,7 @@ _ALIKE = 0.9  # of the norms of a network that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
+_BEGIN, _VARIED = 64, 8  # the first numbers of an array, and how many of them differ where they are no constants
 _VALUES = 16  # whole numbers that weights have where they are integers of some bits
 _WIDE = 1e3  # times 1 / root(fan in), above or below which no training ends
 
@@ -64,6 +65,7 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
     yield from _scales(file, units)
     yield from _equal(file, units)
     yield from _whole(file, units)
+    yield from _repeated(file, units, fails=not _half_drawn(large))
 
 
 def _half_written(norms: Sequence[UnitArrays]) -> dict[str, list[UnitArrays]]:
@@ -110,6 +112,23 @@ def _whole(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFind
     for unit in whole:
         most = float(np.abs(unit["w"]).max())
         yield _found(file, unit, "w", "whole-numbers", len(whole) < len(weights), unit["w"].size, most)
+
+
+def _repeated(file: Checkpoint, units: Sequence[UnitArrays], *, fails: bool) -> Iterator[HealthFinding]:
+    """Arrays that hold the numbers of an earlier layer, bit for bit: no training makes them, a converter does.
+
+    Initialisers do, which draw the same where they are seeded alike: then nothing fails.
+    """
+    seen: dict[Any, tuple[str, Array]] = {}
+    for unit in units:
+        for slot in unit.tensors:
+            name, x = unit.names[slot], unit[slot]
+            begin = x.ravel()[:_BEGIN]
+            if name not in file.keys or len(np.unique(begin)) < _VARIED:
+                continue
+            other, y = seen.setdefault((unit.op if slot == "w" else "", slot, x.shape, begin.tobytes()), (name, x))
+            if other != name and np.array_equal(x, y):
+                yield replace(_found(file, unit, slot, "repeated", fails, x.size), other=other)
 
 
 def _is_whole(w: Array) -> bool:

@@ -130,6 +130,25 @@ def test_integers_that_no_scale_was_multiplied_to_are_told():
     assert "whole-numbers" not in kinds(graph, {**params, "block3.expand.w": np.sign(w)})  # of few values, and meant
 
 
+def test_an_array_that_holds_another_layers_numbers_fails_a_file():
+    graph, params = network("v2")
+    both = {f"block3.depthwise.bn.{slot}": params[f"block3.expand.bn.{slot}"] for slot in ("mean", "var")}
+    found = verify(checkpoint(graph, {**trained(params), **both}))
+    repeated = [(each.name, each.other, each.fails) for each in found.health if each.kind == "repeated"]
+    assert repeated == [(name, name.replace("depthwise", "expand"), True) for name in both]
+    assert "block3.depthwise.bn.mean" in sentence(found)
+    assert "the numbers of block3.expand.bn.mean, bit for bit" in sentence(found)
+
+
+def test_layers_that_were_drawn_alike_fail_nothing():
+    graph, params = network("v2")
+    alike = drawn(graph, params)
+    alike["block3.depthwise.w"] = alike["block2.depthwise.w"]
+    found = kinds(graph, alike)
+    assert found["repeated"].other == "block2.depthwise.w"
+    assert not found["repeated"].fails
+
+
 # Patterns
 
 
