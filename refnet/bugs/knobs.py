@@ -18,6 +18,7 @@ from refnet.ops import WINDOWED
 __all__ = ["KNOBS", "Knob", "pool_divisor"]
 
 _LOW = -1e30  # no end
+_FILLS = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)  # of borders, on either side of zero
 _SIZES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # of eps
 
 
@@ -32,7 +33,7 @@ class Knob(NamedTuple):
     step : how far apart two are, at least, whose difference shows
     nodes : those in a node's place that have another number
     said : what people write for a number that was solved for: the numbers, with form and facts of each
-    grid : of a number that is none below zero and of any size, from which it is solved for in a long segment
+    grid : from which it is solved for in a long segment; it is none below zero if none of these is
     """
 
     bug: str
@@ -171,7 +172,7 @@ KNOBS = (
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _branch, _branches),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _shortcut, _shortcuts),
     Knob("pool-divisor", ("avg_pool2d",), lambda _: 1.0, 1e-2, _pooled, _divided),
-    Knob("pad-value", WINDOWED, lambda _: 0.0, 1e-2, _filled, _fillings),
+    Knob("pad-value", WINDOWED, lambda _: 0.0, 1e-2, _filled, _fillings, (*_FILLS, *(-each for each in _FILLS))),
 )
 
 

@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 _View = Callable[[Array], Array]
 
 _MANY = 8  # nodes, through which a bound still says something
+_KEPT = 1 << 21  # numbers: tensors inside a segment that are kept for all bugs that ask
 
 
 class Grid(NamedTuple):
@@ -108,7 +109,7 @@ class Segment:
     def asked(self, names: Iterable[str]) -> Segment:
         """The segment where changes are asked for at some nodes; what is known of it is kept."""
         made = replace(self, places=frozenset(names))
-        known = ("sizes", "units", "result")
+        known = ("sizes", "units", "result", "_is_small", "_every")
         vars(made).update({each: value for each, value in vars(self).items() if each in known})
         return made
 
@@ -131,13 +132,33 @@ class Segment:
         return run(self)
 
     def values(self, names: Set[str]) -> Iterator[tuple[str, Array]]:
-        """Some tensors given to the segment or inside it, in float64: each once, in order, and not kept."""
+        """Some tensors given to the segment or inside it, in float64: each once, in order, and kept if small."""
         yield from ((name, np.asarray(y, np.float64)) for name, y in self.given.items() if name in names)
-        if not names - self.given.keys():
-            return
-        params = {name: np.asarray(self.params[name], np.float64) for name in self.graph.params()}
+        wanted = (names & self.graph.by_name.keys()) - self.given.keys()
+        if wanted and self._is_small:
+            yield from ((node.name, self._every[node.name]) for node in self.graph.nodes if node.name in wanted)
+        elif wanted:
+            last = max(index for index, node in enumerate(self.graph.nodes) if node.name in wanted)
+            made = self._walked(self.graph.nodes[: last + 1])
+            yield from ((name, y) for name, y in made if name in wanted)
+
+    def _walked(self, nodes: tuple[Node, ...]) -> Iterator[tuple[str, Array]]:
+        """The tensors of the first nodes, in float64."""
+        part = replace(self.graph, nodes=nodes)
+        params = {name: np.asarray(self.params[name], np.float64) for name in part.params()}
         given = {name: np.asarray(array, np.float64) for name, array in self.given.items()}
-        yield from ((node.name, y) for node, y in walk(self.graph, fast, params, given) if node.name in names)
+        yield from ((node.name, y) for node, y in walk(part, fast, params, given))
+
+    @cached_property
+    def _is_small(self) -> bool:
+        """Whether all that it makes may be kept."""
+        made = sum(math.prod(self.sizes.get(node.name, ())) for node in self.graph.nodes)
+        return self.batch * made <= _KEPT
+
+    @cached_property
+    def _every(self) -> Mapping[str, Array]:
+        """Every tensor that it makes, in float64."""
+        return dict(self._walked(self.graph.nodes))
 
     def param(self, node: Node, slot: str) -> Array:
         """One parameter of a node."""

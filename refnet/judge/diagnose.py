@@ -47,7 +47,7 @@ _PAIRED = 14
 # in tests/judge/test_long.py: the largest tenth that keeps 19 of 20.
 _PLANE = 0.4
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
-_MOST = 2000  # pairs that are run
+_MOST = 400  # pairs that are run
 
 
 def diagnose(segment: Segment, precision: Precision, budget: SearchBudget | None = None) -> list[Cause]:
@@ -80,7 +80,7 @@ class Diagnosis:
     Attributes
     ----------
     found : the causes so far
-    ways : all that was run; None before the first step
+    ways : all that was run; None before the first step, and of a short segment behind the last one
     """
 
     def __init__(self, segment: Segment, precision: Precision, budget: SearchBudget, yardstick: str) -> None:
@@ -154,6 +154,8 @@ class Diagnosis:
             self.found += self._nearest(self.ways)
             raise
         self.found.sort(key=rank)
+        if not self.long:  # nothing more is asked of them, and other segments need the memory
+            self.ways = None
 
     def _nearest(self, ways: Ways) -> Iterator[Cause]:
         """Where time is over before what was looked at has been judged, the nearest of it still is."""
@@ -211,19 +213,19 @@ class Diagnosis:
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
         yield self._everywhere(ways, first := [*first, *ways.everywhere(FREQUENT)])
-        yield self._foremost(ways)
         kinds = [*ways.of_kinds(FREQUENT)]
         yield self._close(kinds)
+        yield self._one_by_one(ways, FREQUENT, RARER)
+        yield self._foremost(ways)
         yield self._close([*ways.singles(LATE, at=last)])
         first += [*ways.everywhere(bug for bug in EXACT if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         yield from map(self._close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
-        yield self._one_by_one(ways, FREQUENT, RARER)
+        yield self._close([*self._solved(ways), *ways.everywhere(LATE)])
         yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
-        yield self._close([*self._solved(ways), *ways.everywhere(LATE)])
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
         yield self._close([*rarer, *self._solved(ways, kinds=True)])
         yield self._one_by_one(ways, RARER, FREQUENT)
@@ -232,7 +234,8 @@ class Diagnosis:
         yield self._close(first)
         yield self._beside(ways, told())
         yield from map(self._close, begun(ways, [*first, *kinds]))
-        yield self._likeliest(ways, [way for way in ways.looked if _exact(way)])
+        some = (way for way in ways.looked if way.extent is None or way.extent.scope.kind not in ("from", "until"))
+        yield self._likeliest(ways, [way for way in some if _exact(way)])
 
     def _solved(self, ways: Ways, *, kinds: bool = False) -> Iterator[Way]:
         """Every number that is solved for, but eps."""

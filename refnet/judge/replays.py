@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,10 @@ class Replays:
         self.segment, self.budget, self.dtype = segment, budget, np.dtype(dtype)
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
         self._values: dict[str, Array] = {}
+        self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
+        for node in segment.graph.nodes:
+            keys = _keys(node)
+            self._read[node.name] = node, keys, [segment.params[key] for key in keys]
         self.y = self._run(segment, {})
 
     def run(self, changed: Segment) -> Array:
@@ -48,13 +53,15 @@ class Replays:
         kept = {name: y for name, y in self._values.items() if name not in own.given}
         moved = {name for name, array in changed.given.items() if own.given.get(name) is not array}
         for node in changed.graph.nodes:
-            same = own.graph.by_name.get(node.name) is node and all(
-                changed.params.get(key) is own.params.get(key) for key in _keys(node)
-            )
-            if not same or moved & set(node.inputs):
+            if not self._is_same(node, changed) or not moved.isdisjoint(node.inputs):
                 moved.add(node.name)
                 kept.pop(node.name, None)
         return self._run(changed, kept)
+
+    def _is_same(self, node: Node, changed: Segment) -> bool:
+        """Whether a node of a changed segment is one of the unchanged segment, with the same params."""
+        own, keys, arrays = self._read.get(node.name, (None, [], []))
+        return own is node and all(map(is_, map(changed.params.get, keys), arrays))
 
     @property
     def values(self) -> Mapping[str, Array]:

@@ -50,6 +50,7 @@ def first_order(runs: Replays, changes: Sequence[Change], error: Array, end: str
         for name in front.names:
             by_name.setdefault(name, []).append(number)
     moved: dict[int, Mapping[str, Array]] = {}
+    left = {number: len(front.names) for number, front in fronts.items()}
     found = np.zeros((len(changes), 1 + _RANDOM))
     for name, g in _backwards(runs, end, _directions(error, runs.dtype), {*by_name}):
         flat = g.reshape(len(g), -1)
@@ -59,6 +60,9 @@ def first_order(runs: Replays, changes: Sequence[Change], error: Array, end: str
                 moved[number] = _moved(runs, fronts[number])
             if name in moved[number]:
                 found[number] += flat @ moved[number][name].reshape(-1)
+            left[number] -= 1
+            if not left[number]:  # each may be as large as the largest maps
+                del moved[number]
     return [_share(effect) for effect in found]
 
 

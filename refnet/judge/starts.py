@@ -22,15 +22,32 @@ __all__ = ["begun", "begun_soon"]
 # the table in tests/judge/test_long.py: the largest tenth that leaves out no mistake; of 1 or 3 times a power of ten
 # the least that keeps 19 of 20; the least number of tens that has 7 of 8 among them.
 _SOON, _LEAST, _MOST = 20, 0.3, 30.0
+# Of how many it is looked for at all; and what the right block's neighbours explain of the error, or it is not looked
+# at: every other block is. Tuned, on the table in tests/judge/test_long.py: the least power of two within which
+# seventeen of twenty of the right ones are, and the largest tenth that keeps nineteen of twenty.
+_MANY, _NEXT = 32, 0.4
 
 
 def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
     """The same change from one block on, or up to one, at all of its places or at those of a kind.
 
-    The likeliest first, by how much it explains at all of these; what is of one kind, together.
+    The likeliest first, by how much it explains at all of these; what is of one kind, together. Every other block is
+    looked at, and those beside one that explains some of the error.
     """
-    for bug, form, changes in _likely(ways, whole):
-        yield list(ways.at_scopes(BUGS[bug], form, changes, runs_of(ways.segment.parts, tuple(changes))))
+    for bug, form, changes in itertools.islice(_likely(ways, whole), _MANY):
+        yield [way for kind in ("from", "until") for way in _around(ways, BUGS[bug], form, changes, kind)]
+
+
+def _around(ways: Ways, bug: Bug, form: str, changes: Mapping[str, Change], kind: str) -> Iterator[Way]:
+    """Every other run of places of a kind, and those beside one that explains some of the error."""
+    runs = [each for each in runs_of(ways.segment.parts, tuple(changes)).items() if each[0].kind == kind]
+    near: set[int] = set()
+    for index in range(0, len(runs), 2):
+        for way in _begun_at(ways, bug, form, changes, runs, index):
+            near |= {index - 1, index + 1} if explained(ways.error, way.effect) >= _NEXT else set()
+            yield way
+    for index in sorted(near & {*range(1, len(runs), 2)}):
+        yield from _begun_at(ways, bug, form, changes, runs, index)
 
 
 def begun_soon(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
@@ -65,10 +82,10 @@ def _begun_at(
     bug: Bug,
     form: str,
     changes: Mapping[str, Change],
-    starts: Sequence[tuple[Scope, tuple[str, ...]]],
+    runs: Sequence[tuple[Scope, tuple[str, ...]]],
     index: int,
 ) -> list[Way]:
-    return list(ways.at_scopes(bug, form, changes, dict([starts[index]])))
+    return list(ways.at_scopes(bug, form, changes, dict([runs[index]])))
 
 
 def _likely(ways: Ways, whole: Iterable[Way]) -> Iterator[tuple[str, str, Mapping[str, Change]]]:

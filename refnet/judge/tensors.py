@@ -159,7 +159,7 @@ def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judge
     features, causes = features | inner, causes | {name: [] for name in inner}
     features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
     reference, own = judging.reference, [each.name for each in judged.findings if each.name in judging.tensors]
-    whole = cut(judging.parts, reference.params, reference.graph.output, judging.sources, judged=False)
+    whole = cut(judging.parts, judging.params, reference.graph.output, judging.sources, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
     return replace(
@@ -196,6 +196,7 @@ class _Judging:
         dumped: bool,
     ) -> None:
         self.reference, self.tensors, self.precision, self.dumped = reference, tensors, precision, dumped
+        self.params = dict(reference.params)  # read once: changes are made of them thousands of times
         self.parts = Parts(reference.graph)
         self.batch = len(reference.golden(SOURCE))
         self.given: dict[str, Array] = {}  # what segments start from: the candidate's tensors so far
@@ -262,7 +263,7 @@ class _Judging:
 
     def _node(self, name: str) -> None:
         given = {**self.given, name: self.tensors[name]}
-        segment = self._with_pack(cut(self.parts, self.reference.params, name, given), name)
+        segment = self._with_pack(cut(self.parts, self.params, name, given), name)
         y = as_map(segment, self._own(name))
         segment = segment if y is segment.candidate else replace(segment, candidate=y)
         self.covered |= {node.name for node in segment.graph.nodes}
@@ -349,7 +350,7 @@ class _Judging:
     def _from(self, segment: Segment, without: Set[str]) -> Segment:
         """The segment from earlier tensors on, some being passed over."""
         given = {each: y for each, y in segment.available.items() if each not in without or each == segment.end}
-        return self._with_pack(cut(segment.parts, self.reference.params, segment.end, given), segment.end)
+        return self._with_pack(cut(segment.parts, self.params, segment.end, given), segment.end)
 
     def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
         """Whether a tensor holds what is made of it later."""
@@ -370,7 +371,7 @@ class _Judging:
         for each in self.findings.values():
             judged = each.name in self.tensors and each.judgement.yardstick == "bound"
             if judged and each.judgement.holds and own & {*each.segment}:
-                segment = cut(self.parts, self.reference.params, each.name, self.given)
+                segment = cut(self.parts, self.params, each.name, self.given)
                 yield self._with_pack(segment, each.name), self._own(each.name)
 
     def _with_pack(self, segment: Segment, name: str) -> Segment:

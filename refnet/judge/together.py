@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 # tensors one must explain to be looked for beside one that explains none.
 _KINDS, _SHARED = 6, 2
 _FORMS = 2  # of one bug at a place, among the first of two; tuned on the table in tests/judge/test_pairs.py
+_ROWS = 256  # of the matrix of all pairs, which are made at once
 
 
 def both_ways(ways: Ways, one: Way, other: Way) -> Way | None:
@@ -90,21 +91,40 @@ def likely_pairs(error: Array, ways: list[Way], least: float, most: int) -> Iter
 
     Their effects are taken for independent: that share of the error is asked for which lies in their plane.
     """
+    if not ways:
+        return
     effects = np.array([way.effect for way in ways])
     usable = np.isfinite(effects).all(axis=1) & (np.abs(effects).max(axis=1, initial=0) > 0)
     kept = [way for way, use in zip(ways, usable, strict=True) if use]
     unit = effects[usable] / np.linalg.norm(effects[usable], axis=1, keepdims=True)
-    along, across = unit @ (error / (np.linalg.norm(error) or 1.0)), unit @ unit.T
-    apart = 1 - across**2
-    with np.errstate(all="ignore"):
-        plane = (along[:, None] ** 2 + along**2 - 2 * across * along[:, None] * along) / apart
-    plane[~((apart > 1e-6) & (plane >= least))] = 0
-    plane[np.tril_indices(len(kept))] = 0
-    order = np.argsort(-plane, axis=None, kind="stable")[:most]
-    for index in order[plane.ravel()[order] > 0]:
-        one, other = divmod(int(index), len(kept))
+    along = unit @ (error / (np.linalg.norm(error) or 1.0))
+    best, places = np.empty(0), np.empty((0, 2), np.intp)
+    for first in range(0, len(kept), _ROWS):  # all at once would be a matrix that no memory holds
+        some = np.arange(first, min(first + _ROWS, len(kept)))
+        plane = _in_planes(along[some], along, unit[some] @ unit.T)
+        plane[np.arange(len(kept)) <= some[:, None]] = 0
+        rows, columns = np.nonzero(plane >= max(least, best[-1] if len(best) == most else 0.0))
+        best = np.concatenate([best, plane[rows, columns]])
+        order = np.argsort(-best, kind="stable")[:most]
+        best, places = best[order], np.concatenate([places, np.stack([some[rows], columns], axis=1)])[order]
+    for one, other in places:
         if not _nodes(kept[one]) & _nodes(kept[other]):
             yield kept[one], kept[other]
+
+
+def _in_planes(one: Array, other: Array, across: Array) -> Array:
+    """What share of an error lies in the plane of two effects; 0 where both are one direction.
+
+    Parameters
+    ----------
+    one, other : cosines between effects and the error: rows and columns
+    across : those between the effects
+    """
+    with np.errstate(all="ignore"):
+        apart = 1 - across**2
+        plane: Array = (one[:, None] ** 2 + other**2 - 2 * across * one[:, None] * other) / apart
+    plane[~(apart > 1e-6)] = 0
+    return plane
 
 
 def _nodes(way: Way) -> set[str]:

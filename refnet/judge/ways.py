@@ -68,7 +68,7 @@ class Extent(NamedTuple):
 class Way(NamedTuple):
     """A mistake in a segment; the rms of the error that it leaves, and some elements of what it moves.
 
-    `changed` is the segment run so, where it is short enough to be kept; `Ways.changed` makes it again. `vague` says
+    `changed` is the segment run so, where it is short and comes closer; `Ways.changed` makes it again. `vague` says
     that a port's own input may lie some levels of a pixel from that of the way.
     """
 
@@ -245,7 +245,7 @@ class Ways:
             if not square > 0 or (not index and number == start and explained(rest.ravel(), slope.ravel()) < SHARE):
                 break
             number += step * float((slope * rest).sum()) / square
-            number = max(number, 0.0) if knob.grid else number
+            number = max(number, 0.0) if knob.grid and min(knob.grid) >= 0 else number
         return number if number != start else math.nan
 
     def _left_at(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
@@ -285,7 +285,7 @@ class Ways:
         rounding = np.broadcast_to(expected, self.target.shape)[self._picked]
         most = np.maximum(_NEARLY * root_mean_square(self.error), rounding)
         for way in self.looked:
-            if way.extent is None and way.changed is not None and way.changed.precision is None:
+            if way.extent is None and not self.long and (way.changed is None or way.changed.precision is None):
                 left = np.minimum(np.abs(self.error), np.abs(self.error - way.effect))
                 if (left < most).all():
                     yield way
@@ -297,8 +297,8 @@ class Ways:
         segment = on or self.segment
         bug, form = bug_of(way.mistake, segment), way.mistake.form
         if way.extent is None:
-            own = (each for each in bug.changes(segment) if (each.form, each.node) == (form, way.mistake.node))
-            change = next(own, None)
+            there = bug.changes(segment.asked([way.mistake.node]))
+            change = next((each for each in there if (each.form, each.node) == (form, way.mistake.node)), None)
             return segment if change is None else segment.changed(change)
         found = changes_by_place(bug, segment).get(form, {})
         return changed_at(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
@@ -316,12 +316,18 @@ class Ways:
         for scope, nodes in found.items():
             done, changed = changed_at(bug, self.segment, form, {node: changes[node] for node in nodes})
             extent = Extent(scope, tuple(each.node for each in done))
-            if len(done) > 1 and self.long and _elements(changed) > _SLOW * self._own:
+            if len(done) > 1 and self.long and self._is_slow(changed):
                 self._slow.append((done[0].of(bug.id), extent, changed))
                 continue
             if len(done) > 1:
                 yield from self._kept(self.run(done[0].of(bug.id), extent, changed))
             self.budget.passed()
+
+    def _is_slow(self, changed: Segment) -> bool:
+        """Whether a run of it takes far longer than one of the segment as it is."""
+        own, nodes = self.segment.graph.nodes, changed.graph.nodes
+        alike = len(nodes) == len(own) and all(map(_sized_alike, own, nodes))
+        return not alike and _elements(changed) > _SLOW * self._own
 
     def slow(self) -> Iterator[Way]:
         """What was left out until now because it takes long: strides left out everywhere; the shortest first."""
@@ -340,8 +346,9 @@ class Ways:
         if y is None:
             return None
         effect = y[self._picked] - self.honest[self._picked]
-        vague = SOURCE in changed.slack and is_coarse(changed)
-        return Way(mistake, extent, root_mean_square(self.target - y), effect, None if self.long else changed, vague)
+        vague, left = SOURCE in changed.slack and is_coarse(changed), root_mean_square(self.target - y)
+        kept = not self.long and (left < self.before or changed.precision is not None)
+        return Way(mistake, extent, left, effect, changed if kept else None, vague)
 
     def _made(self, changed: Segment) -> Array | None:
         """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
@@ -362,6 +369,11 @@ def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
     left = [way for way in tried if way.residual < (_VAGUE if way.vague else near) * before]
     ordered = sorted(left, key=lambda way: way.residual)
     return [way for index, way in enumerate(ordered) if not (index and way.vague)]
+
+
+def _sized_alike(own: Node, node: Node) -> bool:
+    """Whether a node in another one's place makes a map of the same size."""
+    return own is node or (own.op == node.op == "batch_norm" and own.inputs == node.inputs)
 
 
 def _elements(segment: Segment) -> int:

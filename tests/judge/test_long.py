@@ -13,7 +13,7 @@ import numpy as np
 from refnet.bugs.parts import Parts
 from refnet.bugs.segments import cut, run
 from refnet.bugs.sites import VISIBLE
-from refnet.bugs.systematic import changed_at, changes_by_place, runs_of
+from refnet.bugs.systematic import changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE
 from refnet.judge import affine, describe, diagnose, starts, ways, yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
@@ -159,6 +159,43 @@ def test_a_form_of_an_error_leaves_less_of_it_than_it_does_of_mistakes():
     )
     assert len(wrong) > 50
     assert describe._FORM / 10 < right.max() < describe._FORM < wrong.min()
+
+
+def begun_beside(long, count):
+    """Of mistakes from a block on: where the same one at all places comes among all that are, by what they explain.
+
+    And what the better of both neighbouring blocks explains of the error.
+    """
+    rng, kinds = np.random.default_rng(0), []
+    for bug in (bug for bug in ways.EXACT if bug.group not in ways._ENDS):
+        for form, changes in changes_by_place(bug, long.segment).items():
+            for nodes in scopes(long.parts, tuple(changes)).values():
+                made = long.run(changed_at(bug, long.segment, form, {node: changes[node] for node in nodes})[1])
+                kinds += [(bug, form, nodes, changes, (made - long.honest).ravel())] if made is not None else []
+    for index in rng.choice(len(kinds), count, replace=False):
+        bug, form, nodes, changes, _ = kinds[index]
+        found = [of for scope, of in runs_of(long.parts, nodes).items() if scope.kind == "from"]
+        place = int(rng.integers(max(len(found), 1)))
+        near = found[max(place - 1, 0) : place + 2]
+        made = [long.run(changed_at(bug, long.segment, form, {node: changes[node] for node in of})[1]) for of in near]
+        if len(found) > 1 and all(y is not None for y in made):
+            own, *others = ((made[each] - long.honest).ravel() for each in _first(min(place, 1), len(made)))
+            order = sorted(kinds, key=lambda kind: -ways.explained(own, kind[-1]))
+            same = {
+                each for each, kind in enumerate(order) if kind[:2] == (bug, form) and set(found[place]) <= {*kind[2]}
+            }
+            yield min(same), max(ways.explained(own, each) for each in others)
+
+
+def _first(index, count):
+    return [index, *(each for each in range(count) if each != index)]
+
+
+def test_the_right_mistake_from_a_block_on_is_among_those_looked_at_and_its_neighbours_explain_some_of_the_error():
+    found = [each for family in ("V1", "V2") for each in begun_beside(long(family), 80)]
+    rank, near = np.array(found).T
+    assert (rank < starts._MANY).mean() >= 0.85 > (rank < starts._MANY / 2).mean()
+    assert (near >= starts._NEXT).mean() >= 0.95 > (near >= starts._NEXT + 0.1).mean()
 
 
 def planes(long, count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -359,6 +360,17 @@ def test_two_effects_whose_plane_holds_the_error_are_a_pair():
     assert list(likely_pairs(error, ways, 0.9, 9)) == [(one, other)]
     assert list(likely_pairs(error, ways, 0.4, 9)) == [(one, other), (one, third), (other, third)]
     assert list(likely_pairs(error, ways, 0.4, 1)) == [(one, other)]
+
+
+def test_pairs_of_many_effects_are_ranked_as_all_at_once():
+    rng = np.random.default_rng(0)
+    ways, error = [effect(str(each), *rng.standard_normal(4)) for each in range(300)], rng.standard_normal(4)
+    found = [(int(one.mistake.node), int(other.mistake.node)) for one, other in likely_pairs(error, ways, 0.4, 50)]
+    shares = {}
+    for one, other in itertools.combinations(range(300), 2):
+        basis, _ = np.linalg.qr(np.stack([ways[one].effect, ways[other].effect], axis=1))
+        shares[one, other] = float(((basis.T @ error) ** 2).sum())
+    assert found == sorted(shares, key=lambda pair: -shares[pair])[:50]
 
 
 def test_two_ways_at_one_place_are_no_pair():
