@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from refnet.bugs.arrays import Expected, UnitArrays
 from refnet.bugs.changes import Change, Deferred
-from refnet.bugs.segments import Segment, limit
+from refnet.bugs.segments import Segment, limit, limit_of
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.carried import gamma
@@ -253,19 +253,42 @@ def factors_tf32(segment: Segment) -> Iterator[Change]:
 
     Or to bfloat16; or cut off to one of them, as matrix units cut off what is not converted first. Sums are kept in
     float32. Or what is read alone is so, or in float16, and weights are as they were. Replayed on a port's own inputs
-    alone.
+    alone, and on what joins, gates and activations make of them.
     """
     for node in segment.nodes(*CONVOLUTIONS, "avg_pool2d") if segment.candidate is not None else ():
         (source,) = node.inputs
-        if source not in segment.given:
+        x = _read(segment, source)
+        if x is None:
             continue
-        x, weighs = segment.given[source].astype(np.float64), node.op in CONVOLUTIONS
-        for form, move in _FACTORS.items() if weighs else ():
+        nodes = {} if source in segment.given else {source: ()}
+        for form, move in _FACTORS.items() if node.op in CONVOLUTIONS else ():
             params = {f"{node.name}.w": move(segment.param(node, "w").astype(np.float64))}
-            yield Change(node.name, form, {"store": form.partition(" ")[0]}, params=params, given={source: move(x)})
+            facts, given = {"store": form.partition(" ")[0]}, {source: _shortened(x, move)}
+            yield Change(node.name, form, facts, nodes=nodes, params=params, given=given)
         for form, move in _READ.items():
-            if not np.array_equal(read := move(x), x):
-                yield Change(node.name, f"read {form}", {"store": form.partition(" ")[0]}, given={source: read})
+            read = _shortened(x, move)
+            if not np.array_equal(read.value, x.value):
+                facts = {"store": form.partition(" ")[0]}
+                yield Change(node.name, f"read {form}", facts, nodes=nodes, given={source: read})
+
+
+def _read(segment: Segment, source: str) -> Expected | None:
+    """What a layer reads: as a port has it, or as it made it of that without other sums, and how far that is off."""
+    if source in segment.given:
+        return Expected.exactly(segment.given[source].astype(np.float64))
+    own = segment.graph.leading_to(source, starts=set(segment.given)).nodes
+    readers = [node.name for node in segment.graph.nodes if source in node.inputs]
+    if len(readers) > 1 or any(node.op in (*CONVOLUTIONS, "avg_pool2d") for node in own):
+        return None
+    return next((Expected(y, limit_of(segment, source)) for _, y in segment.values({source})), None)
+
+
+def _shortened(x: Expected, move: Callable[[Array], Array]) -> Expected:
+    """The same in a short format; a number so near to a tie as it may be off may go to the other side."""
+    made = move(x.value)
+    if not x.slack.any():
+        return Expected.exactly(made)
+    return Expected(made, np.maximum(*(np.abs(move(x.value + sign * x.slack) - made) for sign in (-1, 1))))
 
 
 def fp16_accumulate(segment: Segment) -> Iterator[Change]:

@@ -70,6 +70,19 @@ def test_what_was_rounded_is_said_first(case):
     assert said(of_input, of_weights)[0] == words
 
 
+def test_tf32_is_said_of_a_layer_that_reads_what_nobody_dumped():
+    (joined,) = GRAPH["block4.expand"].inputs  # a sum of what was dumped
+    assert GRAPH[joined].op == "add"
+    node = GRAPH["block4.expand"]
+    own = {joined: factor(TRACE[joined])}, {f"{node.name}.w": factor(NET.params[f"{node.name}.w"])}
+    y = interpret(Graph(GRAPH.recipe, (node,)), fast, own[1], own[0]).astype(np.float32)
+    tensors = {name: each for name, each in TRACE.items() if name != joined} | {node.name: y}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), tensors, precision=Precision.of("float32"))
+    first, *others = found.causes[node.name]
+    assert cause_sentence(first) == "both factors of each product are rounded to tf32"
+    assert "fp16-accumulate" not in {bug for cause in others for bug in cause.ids}
+
+
 def at_random(y):
     bits = y.astype(np.float32).view(np.uint32) + np.random.default_rng(0).integers(0, 1 << 16, y.shape, np.uint32)
     return (bits & np.uint32(0xFFFF0000)).view(np.float32)
