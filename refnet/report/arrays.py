@@ -50,6 +50,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "truncated": "cut off to a short format",
     "coarse": "rounded further",
     "stale": "of another training step, or of another network",
+    "unloaded": "never loaded, as at initialisation",
     "retrained": "of another training step, or of another network",
 }
 
@@ -62,6 +63,7 @@ _ARRAY = {
     "not-in-original": "the original has no such array",
     "shapes": "{found} instead of {known}",
     "not-finite": "not finite",
+    "begun": "as an initialiser leaves it",
 }
 _ROUNDING = {
     "": "",

@@ -7,7 +7,7 @@ mode, or its statistics were lost; weights that are spread exactly as an initial
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -20,14 +20,14 @@ from refnet.bugs.arrays import UnitArrays
 from refnet.files.checkpoint import Checkpoint
 from refnet.verification.findings import HealthFinding
 
-__all__ = ["untrained"]
+__all__ = ["never_loaded", "untrained"]
 
 Array = npt.NDArray[Any]
 
 _FEWEST = 500  # weights that a distribution is told from
 _AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the count: 1 in 100 drawn sets is above
 _PLACES = (-1.5, -0.75, -0.25, 0.25, 0.75, 1.5)  # in deviations, or of the edge, where most distributions differ
-_ALIKE = 0.9  # of the norms of a network that must be as they begin
+_ALIKE = 0.9  # of the norms of a network, or of several layers' weights, that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
@@ -66,6 +66,18 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
     yield from _equal(file, units)
     yield from _whole(file, units)
     yield from _repeated(file, units, fails=not _half_drawn(large))
+
+
+def never_loaded(wrong: Sequence[str], first: Mapping[str, UnitArrays], second: Mapping[str, UnitArrays]) -> list[str]:
+    """Those of some units whose weights the copy has as an initialiser spreads them, and the original has not.
+
+    One at least has so many weights that they show it. Where all but a few are so, chance made the few look otherwise.
+    """
+    held = [name for name in wrong if all("w" in units[name] for units in (first, second))]
+    drawn = [name for name in held if _initialiser(second[name]) and not _initialiser(first[name])]
+    if not any(second[name]["w"].size >= _FEWEST for name in drawn):
+        return []
+    return held if len(drawn) >= _ALIKE * len(held) else drawn
 
 
 def _half_written(norms: Sequence[UnitArrays]) -> dict[str, list[UnitArrays]]:

@@ -47,8 +47,8 @@ class ArrayFinding:
     ----------
     name : refnet's, as the copy has it
     kind : 'bit-equal'; what it is equal after, joined by '+' ('folded', 'float16', 'folded+int8'); 'rearranged' where
-        the network computes the same with it; or the id of what
-        is wrong, from `kinds.KINDS`, or 'stale' (this layer alone differs), 'retrained' (most do), 'missing', 'extra',
+        the network computes the same with it; or the id of what is wrong, from `kinds.KINDS`, or 'stale' (this
+        layer alone differs), 'unloaded' (and is as initialisers leave it), 'retrained' (most do), 'missing', 'extra',
         'shape'
     fault : whether something is wrong with it
     needs : what a policy must allow for it

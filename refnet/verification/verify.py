@@ -6,7 +6,7 @@ A difference is meant or a fault; the policy says which. Everything here is arra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.alignment.differences import STRUCTURE, Difference
+from refnet.bugs.changes import Mistake
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.files.importers import in_real_numbers
@@ -30,11 +31,14 @@ from refnet.verification.policy import DEFAULT
 from refnet.verification.rearranged import Rearranged, rearranged
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
+from refnet.verification.training import never_loaded
 from refnet.verification.values import ArrayFinding, match_arrays, taken_back
 
 __all__ = ["Verified", "verify"]
 
 Array = npt.NDArray[Any]
+
+_ALIKE = 0.5  # correlation: weights that are more alike were trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +187,7 @@ def verify(
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)
     values = taken_back(values, sides, moved.units) if moved is not None else values
+    values = _unloaded(values, sides)
     x, twins = inputs(sides.original), sides.twins
     first, second = _traces(sides, x)
     behaviour = behave(
@@ -224,6 +229,23 @@ def _rearranged(sides: Sides, steps: Mapping[str, Array], values: Sequence[Array
     if not wrong or any(value.kind in ("missing", "extra", "shape") for value in values):
         return None
     return rearranged(sides, steps, [name for name, unit in sides.second.items() if wrong & {*unit.names.values()}])
+
+
+def _unloaded(values: Sequence[ArrayFinding], sides: Sides) -> tuple[ArrayFinding, ...]:
+    """Stale units whose weights are as initialisers draw them were never loaded, nor was what is constant in them."""
+    stale = {value.name: value.mistake.facts for value in values if value.kind == "stale" and value.mistake}
+    other = {name for name, facts in stale.items() if facts.get("alike", 1.0) <= _ALIKE}
+    wrong = [name for name, unit in sides.second.items() if unit.names.get("w") in other and name in sides.first]
+    drawn = never_loaded(wrong, sides.first, sides.second)
+    begun = {key for name in drawn for key in sides.second[name].names.values()}
+    begun = {key for key in begun if key in stale or not np.ptp(sides.copy.params.get(key, 0.0))}
+
+    def told(value: ArrayFinding) -> ArrayFinding:
+        is_begun = value.fault and value.name in begun
+        said = Mistake("", value.name, "begun", {})
+        return replace(value, kind="unloaded", mistake=said, rounding=None) if is_begun else value
+
+    return tuple(map(told, values))
 
 
 def _in_integers(file: Checkpoint) -> bool:

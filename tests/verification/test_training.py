@@ -223,3 +223,33 @@ def test_a_weight_beside_which_sums_overflow_fails_a_file():
     )
     assert found["absurd"].fails
     assert found["not-finite"].name == "block3.expand"
+
+
+@pytest.mark.parametrize("trained_on", [False, True])
+def test_layers_that_were_never_loaded_are_told_from_ones_that_were_trained_on(trained_on):
+    graph, params = network("v2")
+    params = trained(params)
+    begun = drawn(graph, params)
+    rest = {
+        name: np.zeros_like(params[name])
+        if name.endswith(".b")
+        else trained(begun)[name]
+        if trained_on
+        else begun[name]
+        for name in params
+        if name.startswith(("block16.", "head."))
+    }
+    found = verify(checkpoint(graph, params), checkpoint(graph, {**params, **rest}, "copy"))
+    kinds_found = {value.kind for value in found.faults if value.name.endswith(".w")}
+    assert kinds_found == {"stale" if trained_on else "unloaded"}
+    assert trained_on or "never loaded" in sentence(found)
+
+
+def test_layers_that_both_files_have_as_drawn_are_not_called_so():
+    graph, params = network("v2")
+    names = [name for name in params if name.startswith("head.")]
+    first, second = drawn(graph, params), drawn(graph, params, 1)
+    found = verify(
+        checkpoint(graph, first), checkpoint(graph, {**first, **{name: second[name] for name in names}}, "copy")
+    )
+    assert {value.kind for value in found.faults} == {"stale"}
