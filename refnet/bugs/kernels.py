@@ -5,7 +5,6 @@ Tried where nothing else fits.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -34,14 +33,17 @@ def kernel_cut(unit: UnitArrays) -> Iterator[Change]:
     A loop for kernels of 3 x 3 that runs over larger ones: of the weights the middle counts, or a corner. Or a loop
     that begins one line late, or ends one early.
     """
-    side = unit["w"].shape[-1] if "w" in unit and unit.op in WINDOWED else 0
-    w = unit["w"] if side >= _SMALL else np.zeros(0)
-    for axis, line in itertools.product((-2, -1), (0, side - 1)) if side >= _SMALL else ():
-        lacking = w.copy()
-        lacking[(..., line, slice(None)) if axis == -2 else (..., line)] = 0
-        kind = {-2: "row", -1: "column"}[axis]
-        yield _with(unit, f"{'last' if line else 'first'} {kind}", "w", lacking, points=side, used=side - 1)
-    if side <= _SMALL:
+    if "w" not in unit or unit.op not in WINDOWED:
+        return
+    w = unit["w"]
+    for axis, kind in ((-2, "row"), (-1, "column")):
+        points = w.shape[axis]
+        for which, line in (("first", 0), ("last", points - 1)) if points >= _SMALL else ():
+            lacking = w.copy()
+            np.moveaxis(lacking, axis, 0)[line] = 0
+            yield _with(unit, f"{which} {kind}", "w", lacking, points=points, used=points - 1)
+    side = w.shape[-1]
+    if w.shape[-2] != side or side <= _SMALL:
         return
     border = (side - _SMALL) // 2
     parts = {"middle": slice(border, border + _SMALL), "corner": slice(0, _SMALL)}

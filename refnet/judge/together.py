@@ -65,14 +65,17 @@ def beside(
 
 
 def varied(ways: Iterable[Way]) -> list[Way]:
-    """The ways that leave least of the error first, two forms at most of one bug at a place."""
+    """The ways that leave least of the error first, two forms at most of one bug at a place; places take turns."""
     forms: Counter[tuple[str, str]] = Counter()
-    kept: list[Way] = []
+    turns: Counter[str] = Counter()
+    kept: list[tuple[int, float, Way]] = []
     for way in sorted(ways, key=lambda way: way.residual):
-        forms[what := (way.mistake.bug, way.mistake.node)] += 1
-        if forms[what] <= _FORMS:
-            kept.append(way)
-    return kept
+        what = way.mistake.bug, way.mistake.node
+        if forms[what] < _FORMS:
+            forms[what] += 1
+            turns[way.mistake.node] += 1
+            kept.append((turns[way.mistake.node], way.residual, way))
+    return [way for *_, way in sorted(kept, key=lambda each: each[:2])]
 
 
 def _at_all(ways: Ways) -> list[Way]:

@@ -27,7 +27,8 @@ _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's i
 def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     """Tensors by node as their order tells them, if some are left over and the others agree; else nothing.
 
-    Where few are left over all others must agree.
+    Where few are left over all others must agree, and none of them is moved numbers of another one: such a tensor would
+    be told by its content.
 
     Parameters
     ----------
@@ -38,7 +39,10 @@ def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]])
     if rest:
         ordered = by_order(graph, tables.found, tables.shapes)
         alike = sum(ordered.get(node) == source for node, source in own.items())
-        if ordered and alike >= (1 - _LEFT if len(rest) > _LEFT * len(tables.found) else 1) * len(own):
+        many = len(rest) > _LEFT * len(tables.found)
+        moved = {name for node in graph.nodes if node.op == "flatten" for name in (node.name, *node.inputs)}
+        agrees = alike >= (1 - _LEFT) * len(own) if many else alike == len(own) and not moved & (ordered.keys() - own)
+        if ordered and agrees:
             return {node: (source, "order") for node, source in ordered.items()}
     guessed = {source for source, how in pairs.values() if how == "content"}
     told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}
