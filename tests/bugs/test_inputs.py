@@ -539,10 +539,10 @@ PIPELINES = {
 @pytest.mark.parametrize("kernel", PIPELINES)
 def test_another_librarys_whole_pipeline_is_said_from_the_end_alone(kernel):
     rule, words = PIPELINES[kernel]
-    net, own = network(V2, (64, 64))
-    x = prepare(picture(), own, (64, 64))
+    net, own = network(V2, (32, 32))
+    x = prepare(picture(), own, (32, 32))
     bytes_ = prepare(
-        picture(), replace(own, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3), (64, 64), KERNELS[kernel].resize
+        picture(), replace(own, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3), (32, 32), KERNELS[kernel].resize
     )
     end = net.trace(np.asarray(rule(bytes_), np.float32))["head.flatten"]
     reference = replace(Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)}), image=picture())

@@ -131,7 +131,7 @@ def test_of_logits_alone_a_mistake_from_a_layer_on_is_named(small):
 
 def test_what_to_dump_next_lies_inside_the_segment(small):
     noise = np.random.default_rng(0).standard_normal(small.tensors["head.flatten"].shape).astype(np.float32)
-    found = judged(small, {"head.flatten": small.tensors["head.flatten"] + noise}, seconds=5)
+    found = judged(small, {"head.flatten": small.tensors["head.flatten"] + noise}, seconds=1)
     assert found.evidence["head.flatten"].dump in small.graph
 
 
