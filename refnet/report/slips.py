@@ -152,7 +152,6 @@ SLIPS: Mapping[str, str | Mapping[str, str]] = {
         "weights as they were": "the weights are as they were",
         "bias as it was": "the bias is as it was",
         "weights divided": "the weights are divided by the factor, not multiplied",
-        "beta scaled": "beta is scaled too",
     },
     "row-rule": {
         "stride every": "every block of a stage has its stride, not the first alone",
