@@ -31,6 +31,7 @@ _BEYOND = "{most:.4g} is beyond {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
 # What a port does, to follow 'it equals the reference when'. A bug has one sentence, or one for each of its forms.
+# What is said of a file in the same words is in FILE_WORDS alone.
 _PORT: _Words = {
     "pad-same": {form: f"the padding is {rule} {{found}} instead of {{known}}" for form, rule in _PAD_RULES.items()},
     "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
@@ -120,7 +121,6 @@ _PORT: _Words = {
     },
     "flatten-order": "the map is flattened in NHWC order, not NCHW",
     "bn-eps": "eps is {found:g} instead of {known:g}",
-    "bn-eps-outside": "the root of the variance plus {eps:g} divides instead of the root of variance and eps",
     "already-normalised": {
         "norm": "the tensor is already normalised: it holds what batch norm makes of it",
         "act": "the tensor is already activated: it holds what its activation makes of it",
@@ -131,7 +131,6 @@ _PORT: _Words = {
         "": "mean and variance are those of the batch (training mode)",
         "unbiased": "mean and variance are those of the batch (training mode), the variance unbiased",
     },
-    "bn-fix-gamma": "gamma is taken as 1",
     "bn-missing": "there is no batch norm",
     "bn-var-std": {
         "with-eps": "the variance plus eps divides instead of its root",

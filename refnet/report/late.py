@@ -73,11 +73,6 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "infinite": "{channels} of {of} are infinite: their variance and eps are zero, or one of their arrays "
         "holds what is infinite",
     },
-    "bn-statistics-scaled": {
-        "both": "running means and variances are {times:.6g} times what they should be",
-        "mean": "the running mean is {times:.6g} times what it should be",
-        "var": "the running variance is {times:.6g} times what it should be",
-    },
     "kernel-cut": {
         **{
             f"{end} {line}": f"the {end} {line} of the kernel is left out"
