@@ -295,7 +295,7 @@ def _part(off: npt.NDArray[np.bool_], axes: int) -> tuple[int, str, dict[str, in
         if (steps == 1).all():
             return axis, "run", {"first_of": first, "last_of": last, "of": of}
         if (steps == steps[0]).all():
-            return axis, "step", {"step": int(steps[0]), "first_of": first, "of": of}
+            return axis, "step", {"every": int(steps[0]), "first_of": first, "of": of}
     start = int(off.ravel().argmax())
     if min(start, off.size - start) > off.size // _SHARE + _FEW and off.ravel()[start:].mean() > _FILLED:
         return 0, "tail", {"count": off.size - start, "of": off.size}

@@ -90,7 +90,7 @@ def _lines(off: npt.NDArray[np.bool_], axis: int, name: str) -> Iterator[Region]
     by_axis = np.moveaxis(mask, axis, 0)
     if len(lines) >= _STEPS and steps[0] > 1 and (steps == steps[0]).all():
         by_axis[lines] = True
-        yield Region(f"{name} step", {"start": first, "step": int(steps[0]), "count": len(lines), "of": of}, mask)
+        yield Region(f"{name} step", {"start": first, "every": int(steps[0]), "count": len(lines), "of": of}, mask)
     elif len(lines) > RUN * (last + 1 - first):
         by_axis[first : last + 1] = True
         where = "last" if last == of - 1 else "first" if first == 0 else "run"

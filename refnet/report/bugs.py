@@ -11,7 +11,7 @@ from refnet.bugs.detectability import Detectability
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.late import LATE_WORDS, OTHER, curve_words, part_words, pooled_words
+from refnet.report.late import LATE_WORDS, OTHER, curve_words, ordinal, part_words, pooled_words
 from refnet.report.slips import SLIPS
 from refnet.report.stored import STORED
 
@@ -319,6 +319,8 @@ def _fact(key: str, value: Any) -> Any:
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "at":
             return f"c modulo {value[1]}, not c" if value[0] == "wrapped" else f"{value[1] - 1}"
+        case "every":
+            return ordinal(value)
         case "curve":
             return curve_words(value)
         case "planes":

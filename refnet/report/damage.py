@@ -161,7 +161,7 @@ FILE_WORDS: _Words = {
         "channels": "only {channels} of {of} are off{empty}{finite}",
         "elements": "{count} of {of} elements are off, the first at {first}{finite}",
         "run": "only {side} {first_of} to {last_of} of {of} are off{empty}{finite}",
-        "step": "only every {step}th of {of} {side} is off, from {first_of} on{empty}{finite}",
+        "step": "only every {every} of {of} {side} is off, from {first_of} on{empty}{finite}",
         "tail": "only the last {count} of {of} elements are off, in the order of memory{empty}{finite}",
     },
     "weights-fp16": {

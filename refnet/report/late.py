@@ -8,7 +8,7 @@ from typing import Any
 
 from refnet.report.formulas import formula_words, pieces_words
 
-__all__ = ["LATE_WORDS", "OTHER", "curve_words", "part_words", "pooled_words"]
+__all__ = ["LATE_WORDS", "OTHER", "curve_words", "ordinal", "part_words", "pooled_words"]
 
 OTHER = "other"  # of a row, the words of every form that it has no words of its own for
 _BESIDE = "points beside the map are read from the"
@@ -227,11 +227,19 @@ def part_words(kind: str, facts: Mapping[str, Any]) -> str:
         case "channels":
             return f"channel{'s' * (len(facts['channels']) > 1)} {', '.join(map(str, facts['channels']))} of {of}"
         case "channel-step":
-            return f"every {_ordinal(facts['step'])} of {of} channels"
+            return f"every {ordinal(facts['step'])} of {of} channels"
     first, last = facts["first"], facts["last"]
     few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
     return few if first == 0 or last == of - 1 else f"channels {first} to {last} of {of}"
 
 
-def _ordinal(number: int) -> str:
-    return {1: "1st", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
+def ordinal(number: int) -> str:
+    """A number that counts places.
+
+    Examples
+    --------
+    >>> ", ".join(map(ordinal, (2, 10, 12, 21)))
+    '2nd, 10th, 12th, 21st'
+    """
+    endings = {} if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{endings.get(number % 10, 'th')}"

@@ -13,7 +13,7 @@ _LINES = {
     "first": "the first {count} of {of} %s",
     "last": "the last {count} of {of} %s",
     "run": "{count} of {of} %s, from number {start} on,",
-    "step": "{count} of {of} %s, every {step}th from number {start} on,",
+    "step": "{count} of {of} %s, every {every} from number {start} on,",
 }
 _PARTS = {f"{axis} {kind}": words % axis for axis, (kind, words) in itertools.product(AXES, _LINES.items())} | {
     "border": "a border of {top}, {bottom}, {left} and {right} points (top, bottom, left, right)",
