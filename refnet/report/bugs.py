@@ -11,7 +11,7 @@ from refnet.bugs.detectability import Detectability
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.late import LATE_WORDS, OTHER, curve_words, ordinal, part_words, pooled_words
+from refnet.report.late import LATE_WORDS, OTHER, curve_words, numbered, ordinal, part_words, pooled_words
 from refnet.report.slips import SLIPS
 from refnet.report.stored import STORED
 
@@ -331,8 +331,7 @@ def _fact(key: str, value: Any) -> Any:
         case "shortcut" | "branch" | "filling" | "aside":
             return varying_words(value) if isinstance(value, tuple) else f"{value:g}"
         case "channels":
-            more = ", ..." if len(value) > 5 else ""
-            return f"channel{'' if len(value) == 1 else 's'} {', '.join(map(str, value[:5]))}{more}"
+            return numbered("channel", value)
         case "found" | "known" | "mean" | "std" | "slopes" | "offsets" if isinstance(value, tuple) and all(
             isinstance(each, float) for each in value
         ):

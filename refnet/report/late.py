@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refnet.report.formulas import formula_words, pieces_words
 
-__all__ = ["LATE_WORDS", "OTHER", "curve_words", "ordinal", "part_words", "pooled_words"]
+__all__ = ["LATE_WORDS", "OTHER", "curve_words", "numbered", "ordinal", "part_words", "pooled_words"]
 
 OTHER = "other"  # of a row, the words of every form that it has no words of its own for
+_FEW = 5  # numbers of things that are said one by one
 _BESIDE = "points beside the map are read from the"
 _ENDS = ("first", "last")
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
@@ -223,14 +224,20 @@ def part_words(kind: str, facts: Mapping[str, Any]) -> str:
     of = facts["of"]
     match kind:
         case "images":
-            return f"image{'s' * (len(facts['images']) > 1)} {', '.join(map(str, facts['images'][:5]))} of {of}"
+            return f"{numbered('image', facts['images'])} of {of}"
         case "channels":
-            return f"channel{'s' * (len(facts['channels']) > 1)} {', '.join(map(str, facts['channels']))} of {of}"
+            return f"{numbered('channel', facts['channels'])} of {of}"
         case "channel-step":
             return f"every {ordinal(facts['step'])} of {of} channels"
     first, last = facts["first"], facts["last"]
     few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
     return few if first == 0 or last == of - 1 else f"channels {first} to {last} of {of}"
+
+
+def numbered(what: str, numbers: Sequence[int]) -> str:
+    """Some things by their numbers, of many the first few: 'channel 3', 'images 0, 1, 2, 4, 5, ...'."""
+    more = ", ..." if len(numbers) > _FEW else ""
+    return f"{what}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:_FEW]))}{more}"
 
 
 def ordinal(number: int) -> str:
