@@ -23,7 +23,6 @@ ALONE = frozenset({"se-width", "sum-overflow"})  # by a sentence of their own: n
 
 _ACTS = ("relu", "relu6", "hard_swish")
 _OTHER_ACT = "the activation is {found} instead of {known}"
-_FACTORS = tuple(f"factor {factor}" for factor in range(1, 65))
 _PAD_RULES = {"same": "TF SAME", "symmetric": "symmetric"}
 _NO_BIAS = "its bias is left out"
 _FROM = "leaves the port's format, scaled as it is there: up to {most:.4g} it is finite, from {least:.4g} on it is not"
@@ -106,7 +105,7 @@ _PORT: _Words = {
         "asymmetric": "it is sampled asymmetrically: at p n / P, not at centres of pixels",
         "nearest": "the nearest pixel is taken, at floor(p n / P)",
         "nearest centre": "the nearest pixel is taken",
-        **dict.fromkeys(_FACTORS, "it is enlarged {times:g} times, and what is over is cut off, not to the size"),
+        OTHER: "it is enlarged {times:g} times, and what is over is cut off, not to the size",
         **dict.fromkeys(("cubic -0.75", "cubic -0.5"), "a bicubic kernel (a = {a:g}) makes it, not the bilinear one"),
     },
     "lraspp-pool": {
