@@ -11,9 +11,11 @@ import platform
 import time
 from collections.abc import Callable
 
-__all__ = ["LINES", "Half", "halves", "is_halvable"]
+__all__ = ["LINES", "Half", "halves", "in_vectors", "is_halvable"]
 
-_SPINS = 2000  # looks for the other half, 50 ns each, before this one sleeps between them
+# Looks for the other half, about 40 ns each, before this one sleeps between them. One that has slept comes late, and
+# lets the other one wait for it: so both would sleep at every meeting that follows.
+_SPINS = 20_000
 _NAP = 50e-6  # seconds, or a tenth of what it has waited
 _LINE = 64  # bytes of a cache line
 LINES = 2 * _LINE  # bytes in which the halves say how far they are
@@ -64,11 +66,15 @@ class Half:
         return self.places[self._other] >= self.before
 
 
-def halves(total: int) -> tuple[slice, slice]:
-    """So many rows or channels in two: where they are many, in whole vectors of a processor."""
-    unit = 16 if total >= 128 else 8 if total >= 48 else 1
+def halves(total: int, unit: int = 1) -> tuple[slice, slice]:
+    """So many rows or channels in two, of which the first has whole units."""
     cut = round(total / 2 / unit) * unit
     return slice(0, cut), slice(cut, total)
+
+
+def in_vectors(channels: int) -> int:
+    """Channels that stay together in a half: where there are many, those of a whole vector of a processor."""
+    return 16 if channels >= 128 else 8 if channels >= 48 else 1
 
 
 def is_halvable() -> bool:

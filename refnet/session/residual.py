@@ -56,7 +56,7 @@ class _Block:
         self.by_channels = writer.halved and self.T == self.P and self.P <= FLAT and C >= 4
         self.own = writer.own(C) if self.by_channels else slice(0, C)
         self.parts = self.divided(C)
-        rows = [slice(0, self.P)] if self.by_channels else writer.parts(self.P)
+        rows = [slice(0, self.P)] if self.by_channels else writer.bands(self.P)
         self.rows = [each for each in rows if each.start < each.stop]  # of one row a half has none
         self.T = max((even(each.stop - each.start, most) for each in self.rows), default=1)
         self.C = self.own.stop - self.own.start

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Node, Unit
 from refnet.readings import fast
 from refnet.session.arena import Arena
-from refnet.session.halves import Half, halves
+from refnet.session.halves import Half, halves, in_vectors
 from refnet.session.steps import Pointwise
 from refnet.threads import has_small_kernels
 
@@ -78,18 +78,28 @@ class CallWriter:
         """Write one call."""
         self.calls.append((function, args))
 
-    def own(self, total: int) -> slice:
-        """Which of so many channels or rows these calls make."""
-        return slice(0, total) if self.half is None else halves(total)[self.half.index]
+    def own(self, channels: int) -> slice:
+        """Which of so many channels these calls make."""
+        return self._own(channels, in_vectors(channels))
 
-    def parts(self, total: int) -> Sequence[slice]:
-        """Which of so many channels or rows these calls make together, one by one."""
-        return halves(total) if self.halved and self.half is None else [self.own(total)]
+    def parts(self, channels: int) -> Sequence[slice]:
+        """Which of so many channels these calls make together, one by one."""
+        return self._parts(channels, in_vectors(channels))
+
+    def bands(self, P: int) -> Sequence[slice]:
+        """Which of P rows these calls make together, one by one."""
+        return self._parts(P, 1)
+
+    def _own(self, total: int, unit: int) -> slice:
+        return slice(0, total) if self.half is None else halves(total, unit)[self.half.index]
+
+    def _parts(self, total: int, unit: int) -> Sequence[slice]:
+        return halves(total, unit) if self.halved and self.half is None else [self._own(total, unit)]
 
     def tiles(self, P: int, T: int) -> Sequence[tuple[int, int]]:
         """The first row, and how many, of every tile of T rows at most."""
         found = []
-        for rows in self.parts(P):
+        for rows in self.bands(P):
             height = even(rows.stop - rows.start, T)
             found += [(p, min(height, rows.stop - p)) for p in range(rows.start, rows.stop, height)]
         return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import own_graphs
 
 from refnet import build, random_input, random_params
-from refnet.session.halves import Half, halves
+from refnet.session.halves import Half, halves, in_vectors
 
 FAMILIES = (
     "timm/mobilenetv1_100",
@@ -46,11 +46,11 @@ def test_halves_of_any_graph_make_the_bits_of_the_whole(made, first, data):
 
 @pytest.mark.parametrize("total", [*range(1, 20), 47, 48, 72, 127, 128, 144, 960, 1000])
 def test_two_halves_are_the_whole_and_about_as_large(total):
-    first, second = halves(total)
-    assert (first.start, first.stop, second.stop) == (0, second.start, total)
-    unit = 16 if total >= 128 else 8 if total >= 48 else 1
-    assert first.stop % unit == 0
-    assert abs(2 * first.stop - total) <= unit
+    for unit in (1, in_vectors(total)):
+        first, second = halves(total, unit)
+        assert (first.start, first.stop, second.stop) == (0, second.start, total)
+        assert first.stop % unit == 0
+        assert abs(2 * first.stop - total) <= unit
 
 
 def test_a_half_waits_until_the_other_one_has_come_as_far():

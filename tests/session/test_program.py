@@ -373,7 +373,8 @@ def test_steps_whose_maps_are_all_small_are_run_for_a_group_at_once():
     assert programs.of(1).late == []
 
 
-def test_several_vectors_are_multiplied_with_64_columns_at_a_time_and_with_the_rest():
+def test_several_vectors_are_multiplied_with_64_columns_at_a_time_and_with_the_rest(monkeypatch):
+    monkeypatch.setattr("refnet.session.writer.has_small_kernels", lambda: True)
     mean = {"kernel": (17, 17), "stride": (1, 1), "pad": ((0, 0), (0, 0))}
     programs, three = grouped(
         (LARGE, Node("pool", "avg_pool2d", ("stem",), {}, mean), pointwise("a", "pool", 130, 4)), 3
