@@ -58,18 +58,22 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
     Nodes of integers are what a runtime runs, with all that is fused: of those there is every node alone.
     """
     every = tuple(graph.by_name)
-    ends = ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d"))
-    gated = [node.inputs[0] for node in graph.nodes if node.op in GATES]
-    floats = all(node.op in OPS for node in graph.nodes)
-    # A runtime may fuse nothing behind the layers of a gate.
-    fused = (graph.fused(gated), graph.fused(), *_between_blocks(graph))
-    parts = (*fused, *(_of_ops(graph, also) for also in ends)) if floats else ()
+    parts = _parts(graph) if all(node.op in OPS for node in graph.nodes) else ()
     for nodes in (every, *parts):
         flat = tuple(name for name in nodes if graph[name].op != "flatten")
         bare = tuple(name for name in flat if graph[name].op != "softmax")
         for some in dict.fromkeys((nodes, flat, bare)):
             yield [*some]
             yield [SOURCE, *some]
+
+
+def _parts(graph: Graph) -> Iterator[tuple[str, ...]]:
+    """The ends of fused layers, of blocks, and of activations with some other operations."""
+    yield graph.fused([node.inputs[0] for node in graph.nodes if node.op in GATES])  # nothing fused behind a gate's
+    yield graph.fused()
+    yield from _between_blocks(graph)
+    for also in ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d")):
+        yield _of_ops(graph, also)
 
 
 def _between_blocks(graph: Graph) -> Iterator[tuple[str, ...]]:

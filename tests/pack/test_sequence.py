@@ -9,7 +9,7 @@ import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.sites import styles
-from refnet.graph import Graph, interpret
+from refnet.graph import Graph, Node, interpret
 from refnet.pack.match import match_tensors
 from refnet.pack.sequence import by_order
 from refnet.readings import fast
@@ -50,6 +50,15 @@ def test_fewer_tensors_than_any_way_of_dumping_has_are_not_told():
     assert by_order(GRAPH, found, sides)
     found.pop("t7")
     assert by_order(GRAPH, found, sides) == {}
+
+
+def test_nodes_of_integers_behind_a_layer_are_told_by_order():
+    nodes = [
+        Node(f"n{i}", "pointwise_conv2d", (f"n{i - 1}" if i else "input",), {"w": (8 + i, 7 + i)}) for i in range(9)
+    ]
+    graph = Graph(GRAPH.recipe, (*nodes, Node("pool", "mean", ("n8",), attrs={"axes": (2, 3)})))
+    sides = {node.name: (1, 8 + i, 4, 4) for i, node in enumerate(nodes)} | {"pool": (1, 16, 1, 1)}
+    assert by_order(graph, {f"t{name}": side for name, side in sides.items()}, sides)["pool"] == "tpool"
 
 
 def test_other_channels_in_the_same_number_are_not_told():
