@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from refnet.files.write import convert, write_weights
     from refnet.graph import Graph, Node, Recipe
     from refnet.judge.compare import compare
-    from refnet.judge.integers import compare_integers
+    from refnet.judge.integers.nodes import compare_integers
     from refnet.network import Network, load
     from refnet.network.quantised import QuantisedNetwork
     from refnet.network.quantising import quantise
@@ -84,7 +84,7 @@ _ROOMS = {
     "Table": "networks.tables",
     "build": "networks.build",
     "compare": "judge.compare",
-    "compare_integers": "judge.integers",
+    "compare_integers": "judge.integers.nodes",
     "convert": "files.write",
     "evaluate": "evaluation.run",
     "evaluate_masks": "evaluation.masks",

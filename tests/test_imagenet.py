@@ -10,7 +10,7 @@ from refnet import load
 from refnet.cli import main
 from refnet.files import shipped
 from refnet.files.images import prepare, read_image
-from refnet.judge.spread import spread
+from refnet.judge.measures.spread import spread
 from refnet.networks import preprocessing as pre
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from refnet import GraphError, Network, Node, RequestError, build, load, random_input, random_params
 from refnet.files.digits import digits
-from refnet.judge.spread import spread
+from refnet.judge.measures.spread import spread
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
 PARAMS = random_params(GRAPH)
@@ -164,7 +164,7 @@ def test_the_network_that_ships_reads_digits_that_it_never_saw():
 
 def test_the_network_that_ships_computes_what_pytorch_computed():
     """PyTorch's float32 logits of all 1,797 scans lie within refnet's own float32 spread of refnet's."""
-    from refnet.judge.spread import spread
+    from refnet.judge.measures.spread import spread
 
     data, net = digits(), load()
     x = data.inputs()

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 import refnet
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.changes import Change
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.changes import Change
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.files import shipped
 from refnet.files.digits import digits
 from refnet.graph import Graph

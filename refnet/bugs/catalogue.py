@@ -1,4 +1,4 @@
-"""The one catalogue of bugs, collected from the modules of this room in a stated order, which decides ties.
+"""The one catalogue of bugs, collected from the modules of these rooms in a stated order, which decides ties.
 
 A bug is one function; its name is its id, the first line of its docstring its sentence, a line `Source:` says where it
 was seen. `compare` replays it on a port's own inputs, `verify` matches it against the arrays of a file, the scorecard
@@ -14,56 +14,37 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import get_args, get_type_hints
 
-from refnet.bugs import (
+from refnet.bugs.files import damage, refolds, scales, stored_weights
+from refnet.bugs.inputs import decoding, pictures, pipelines, pitch, preprocessing, raster, solved
+from refnet.bugs.language.arrays import UnitArrays
+from refnet.bugs.language.changes import Change, Mistake
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers import (
     activations,
     answers,
     blocks,
-    buffers,
-    channel_orders,
     curves,
-    damage,
     decoder,
-    decoding,
     ends,
-    flat_reads,
     folds,
-    formulas,
     head,
-    inputs,
     joins,
     kernels,
     knobs,
-    leftovers,
     norm_forms,
     norms,
-    overflow,
-    pad_rules,
     padding,
-    pictures,
-    pipelines,
-    pitch,
     pools,
-    precision,
-    raster,
-    refolds,
-    rules,
     sampling,
-    scales,
     shaping,
-    slips,
-    solved,
-    stored,
-    stored_weights,
-    vectors,
-    weights,
 )
-from refnet.bugs.arrays import UnitArrays
-from refnet.bugs.changes import Change, Mistake
-from refnet.bugs.segments import Segment
+from refnet.bugs.memory import buffers, channel_orders, flat_reads, leftovers, stored, vectors, weights
+from refnet.bugs.numbers import overflow, precision
+from refnet.bugs.readers import formulas, pad_rules, rules, slips
 
 __all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
 
-_INPUTS = (inputs, raster, decoding, pitch, pictures, pipelines, solved)
+_INPUTS = (preprocessing, raster, decoding, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights, scales, refolds)

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import REPLAYED, Bug
-from refnet.bugs.changes import Change, Mistake
-from refnet.bugs.narrow import first_channels
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment, limit, run
+from refnet.bugs.language.changes import Change, Mistake
+from refnet.bugs.language.narrow import first_channels
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Segment, limit, run
 from refnet.bugs.sites import VISIBLE, rms, rms_moved, segments
 from refnet.graph import SOURCE, Graph
 from refnet.network import Network

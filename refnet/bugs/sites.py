@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import REPLAYED, Bug
-from refnet.bugs.changes import Change, Mistake
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment, cut, ported, run
+from refnet.bugs.language.changes import Change, Mistake
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Segment, cut, ported, run
 from refnet.graph import SOURCE, Graph
 from refnet.judge.verdicts import root_mean_square
 from refnet.readings.bounds import Bound

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import Bug
-from refnet.bugs.changes import Change
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment
+from refnet.bugs.language.changes import Change
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Segment
 from refnet.graph import Node, walk
 from refnet.ops import ACTIVATIONS, GATES, WINDOWED
 from refnet.readings import fast

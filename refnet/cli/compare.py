@@ -15,7 +15,7 @@ from refnet.files.containers.atomic import writable
 from refnet.files.containers.json_text import bounded
 from refnet.graph import SOURCE
 from refnet.judge.compare import TensorScale, compare
-from refnet.judge.integers import compare_integers
+from refnet.judge.integers.nodes import compare_integers
 from refnet.network import load
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack

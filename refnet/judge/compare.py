@@ -15,13 +15,13 @@ from refnet.errors import RefnetError, RequestError
 from refnet.files.checkpoint import identify
 from refnet.files.images import decodings, prepare, read_image
 from refnet.graph import SOURCE, Graph
-from refnet.judge.budget import SearchBudget
-from refnet.judge.cause import Cause
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.cause import Cause
 from refnet.judge.declared import Declared
-from refnet.judge.ends import LOGARITHMS, with_ends, with_softmax
-from refnet.judge.otherwise import HeldOtherwise, as_meant
-from refnet.judge.real_tensors import RealTensors, TensorScale
-from refnet.judge.second_dump import Unsteady, unsteady
+from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
+from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
+from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
+from refnet.judge.dumps.second_dump import Unsteady, unsteady
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.judge.ends import PROBABILITIES
-from refnet.judge.real_tensors import RealTensors
+from refnet.judge.dumps.ends import PROBABILITIES
+from refnet.judge.dumps.real_tensors import RealTensors
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.encodings import Encoding
 from refnet.pack.match import Assignment

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from refnet.errors import FormatError, RequestError
 from refnet.files import shipped
 from refnet.graph import SOURCE, Graph
-from refnet.judge.spread import spread
-from refnet.judge.sure import sure_verdict
+from refnet.judge.measures.spread import spread
+from refnet.judge.measures.sure import sure_verdict
 from refnet.judge.verdicts import Judgement, judge
 from refnet.network import Network
 from refnet.networks.build import build, find

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Mistake
-from refnet.bugs.segments import limit, ported
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.segments import limit, ported
 from refnet.bugs.sites import VISIBLE, Site, sites, styles, visibility
 from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.tensors import Reference, judge_tensors

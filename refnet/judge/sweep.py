@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import REPLAYED, Bug
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment, cut, limit
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Segment, cut, limit
 from refnet.bugs.sites import VISIBLE, styles
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE, walk
-from refnet.judge.budget import SearchBudget
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.measures.spread import spread
 from refnet.judge.scorecard import FLOAT32, Subject
-from refnet.judge.spread import spread
 from refnet.judge.tensors import Judged, judge_tensors
 from refnet.judge.verdicts import root_mean_square
 from refnet.readings import fast

@@ -16,28 +16,28 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Grid, Segment, cut
-from refnet.bugs.stored import manners_of
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Grid, Segment, cut
+from refnet.bugs.memory.stored import manners_of
 from refnet.errors import GraphError
 from refnet.graph import SOURCE
-from refnet.judge.accumulated import Accumulated, accumulated_error
-from refnet.judge.budget import Search, SearchBudget
-from refnet.judge.cause import Cause
-from refnet.judge.describe import Feature, by_fast_algorithms, describe, of_other_weights
-from refnet.judge.diagnose import Diagnosis
-from refnet.judge.dumped import Mended, mended, with_mended
-from refnet.judge.fed import input_segment, made_by
-from refnet.judge.fused_stores import inner_stores, stored_otherwise
-from refnet.judge.infinite import overflown
-from refnet.judge.patterns import Pattern, patterns
+from refnet.judge.causes.budget import Search, SearchBudget
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.describe import Feature, by_fast_algorithms, describe, of_other_weights
+from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.fused_stores import inner_stores, stored_otherwise
+from refnet.judge.causes.infinite import overflown
+from refnet.judge.causes.patterns import Pattern, patterns
+from refnet.judge.causes.search import Evidence, agreed, evidence
+from refnet.judge.causes.search import explain as explain_all
+from refnet.judge.causes.sizes import as_map, misshapen, of_all, of_sizes
+from refnet.judge.causes.stores import is_stored, of_common_store
+from refnet.judge.dumps.dumped import Mended, mended, with_mended
+from refnet.judge.dumps.fed import input_segment, made_by
+from refnet.judge.measures.accumulated import Accumulated, accumulated_error
+from refnet.judge.measures.yardstick import fits, judge_segment, surely
 from refnet.judge.reference import Reference
-from refnet.judge.search import Evidence, agreed, evidence
-from refnet.judge.search import explain as explain_all
-from refnet.judge.sizes import as_map, misshapen, of_all, of_sizes
-from refnet.judge.stores import is_stored, of_common_store
 from refnet.judge.verdicts import FAILING, Judgement
-from refnet.judge.yardstick import fits, judge_segment, surely
 from refnet.networks.resize import following
 from refnet.ops import WINDOWED
 from refnet.readings.bounds import Precision

@@ -26,7 +26,7 @@ __all__ = ["fold_slack"]
 
 Array = npt.NDArray[Any]
 
-# Roundings on the longest path of a weight and of a bias: 7 and 9 in a fold (`bugs.arrays.UnitArrays.folded`), on terms
+# Roundings on the longest path of a weight and of a bias: 7 and 9 in a fold (`UnitArrays.folded`), on terms
 # as large the store of the convolution and 6 in the batch norm where nothing is folded; and the pack's own.
 _WEIGHT, _BIAS = 8, 10
 # A pack of a network that came folded does not know the terms that cancelled in a bias. They are mean and beta, hence

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from refnet.bugs.changes import PART, Mistake
 from refnet.bugs.detectability import Detectability
+from refnet.bugs.language.changes import PART, Mistake
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refnet.bugs.changes import Mistake
-from refnet.judge.otherwise import HeldOtherwise
+from refnet.bugs.language.changes import Mistake
+from refnet.judge.dumps.otherwise import HeldOtherwise
 from refnet.report.bugs import of_file
 from refnet.verification.rearranged import Rearrangement
 

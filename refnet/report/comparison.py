@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
-from refnet.judge.cause import Cause
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.patterns import Pattern
 from refnet.judge.compare import Comparison
-from refnet.judge.patterns import Pattern
 from refnet.judge.tensors import Finding
 from refnet.pack.extras import Extra
 from refnet.pack.match import Assignment

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from refnet.judge.compare import Comparison
-from refnet.judge.ends import LOGARITHMS
+from refnet.judge.dumps.ends import LOGARITHMS
 from refnet.report.bugs import of_port
 from refnet.report.channels import otherwise_words
 from refnet.report.features import displaced_words, feature_sentence

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from refnet.judge.describe import Feature
+from refnet.judge.causes.describe import Feature
 from refnet.report.late import part_words
 
 __all__ = ["displaced_words", "feature_sentence"]

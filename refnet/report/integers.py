@@ -6,8 +6,8 @@ import inspect
 from collections import Counter
 from typing import Any
 
-from refnet.bugs.integers import INTEGER_BUGS
-from refnet.judge.integers import IntegerCause, IntegerComparison, IntegerFinding
+from refnet.bugs.integers.catalogue import INTEGER_BUGS
+from refnet.judge.integers.nodes import IntegerCause, IntegerComparison, IntegerFinding
 from refnet.text import plain, table
 
 __all__ = ["arithmetic_sentence", "integer_document", "integer_sentence", "integer_table"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from refnet.alignment.costs import CostPair, GraphDiff, LayerPair, layer_pairs
 from refnet.alignment.differences import Difference
-from refnet.bugs.parts import Parts
+from refnet.bugs.language.parts import Parts
 from refnet.graph import Graph
 from refnet.ops import OPS
 from refnet.readings.cost import Cost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from refnet.bugs.regions import AXES
+from refnet.bugs.language.regions import AXES
 
 __all__ = ["STORED"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from refnet.bugs.systematic import Scope
-from refnet.judge.budget import Search
-from refnet.judge.search import Evidence
+from refnet.judge.causes.budget import Search
+from refnet.judge.causes.search import Evidence
 from refnet.judge.verdicts import FAILING
 from refnet.report.bugs import ALONE
 

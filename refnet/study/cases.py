@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Segment, cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Segment, cut
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.readings.bounds import Precision
 from refnet.study.subjects import Computed, Sought

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
-from refnet.bugs.changes import Mistake
+from refnet.bugs.language.changes import Mistake
 from refnet.study.subjects import Sought
 
 __all__ = ["Faced", "NamedMistake", "mistakes_in"]
@@ -24,7 +24,7 @@ Arrays = tuple[npt.NDArray[np.generic], ...]
 
 # What is wrong with images, with their preprocessing, or with the precision of a runtime is no reader's mistake.
 _NOT_HERE = (
-    "inputs",
+    "preprocessing",
     "raster",
     "pictures",
     "solved",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import unit_arrays
+from refnet.bugs.language.arrays import unit_arrays
 from refnet.graph import SOURCE, Node
 from refnet.study.cases import Case, Draw, computed, reading_input
 from refnet.study.subjects import Folded

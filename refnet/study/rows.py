@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from refnet.bugs.parts import BlockNodes, Parts
+from refnet.bugs.language.parts import BlockNodes, Parts
 from refnet.graph import Graph, Node
 from refnet.ops import CONVOLUTIONS, POOLS
 from refnet.readings.cost import cost

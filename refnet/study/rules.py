@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import Bug
-from refnet.bugs.changes import Change
-from refnet.bugs.rules import Ruled, chosen, rows_of
+from refnet.bugs.language.changes import Change
+from refnet.bugs.readers.rules import Ruled, chosen, rows_of
 from refnet.study.cases import Case, Draw
 from refnet.study.subjects import Sought
 

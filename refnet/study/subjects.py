@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.catalogue import Bug
-from refnet.bugs.changes import Change
-from refnet.bugs.segments import Segment, limit, run
+from refnet.bugs.language.arrays import UnitArrays
+from refnet.bugs.language.changes import Change
+from refnet.bugs.language.segments import Segment, limit, run
 from refnet.bugs.systematic import changed_at
 from refnet.graph import interpret
 from refnet.readings import loops

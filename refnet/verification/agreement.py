@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.changes import Mistake
+from refnet.bugs.language.changes import Mistake
 from refnet.verification.kinds import Fault
 from refnet.verification.roundings import Rounding
 

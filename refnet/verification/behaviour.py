@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.errors import RefnetError
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import SOURCE
-from refnet.judge.spread import spread
+from refnet.judge.measures.spread import spread
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import FAILING
 from refnet.network import Network

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays, unit_arrays
-from refnet.bugs.parts import Parts
+from refnet.bugs.language.arrays import UnitArrays, unit_arrays
+from refnet.bugs.language.parts import Parts
 from refnet.files.checkpoint import Checkpoint
 from refnet.readings.precision import FLOATS
 from refnet.verification.findings import HealthFinding

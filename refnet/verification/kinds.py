@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from refnet.bugs.arrays import MADE_OF, Expected, UnitArrays
 from refnet.bugs.catalogue import BUGS, Bug
-from refnet.bugs.changes import Change, Mistake
+from refnet.bugs.language.arrays import MADE_OF, Expected, UnitArrays
+from refnet.bugs.language.changes import Change, Mistake
 
 __all__ = ["EITHER", "KINDS", "Fault", "Kind", "faults"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays
-from refnet.bugs.damage import nearest_factors
+from refnet.bugs.files.damage import nearest_factors
+from refnet.bugs.language.arrays import UnitArrays
 
 __all__ = ["orders_tried"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from refnet.bugs.parts import Parts
+from refnet.bugs.language.parts import Parts
 from refnet.bugs.systematic import Scope, runs_of, scopes
 from refnet.graph import Graph
 from refnet.verification.values import ArrayFinding

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import Expected, UnitArrays
-from refnet.bugs.channel_orders import rule_of
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.memory.channel_orders import rule_of
 from refnet.graph import SOURCE, Graph, Node
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, RESIZES
 from refnet.readings.precision import FLOATS

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import Expected
-from refnet.bugs.precision import grid_steps
-from refnet.bugs.stored_weights import grids
+from refnet.bugs.files.stored_weights import grids
+from refnet.bugs.language.arrays import Expected
+from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 

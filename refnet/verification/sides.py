@@ -14,8 +14,8 @@ import numpy.typing as npt
 from refnet.alignment.align import in_reading_order
 from refnet.alignment.differences import Standing
 from refnet.alignment.naming import named_after
-from refnet.bugs.arrays import UnitArrays, unit_arrays
-from refnet.bugs.parts import Parts
+from refnet.bugs.language.arrays import UnitArrays, unit_arrays
+from refnet.bugs.language.parts import Parts
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.files.containers import Contents, is_folder

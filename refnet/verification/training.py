@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import UnitArrays
+from refnet.bugs.language.arrays import UnitArrays
 from refnet.files.checkpoint import Checkpoint
 from refnet.verification.findings import HealthFinding
 

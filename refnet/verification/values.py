@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.arrays import Expected, UnitArrays
-from refnet.bugs.changes import Mistake
-from refnet.judge.budget import SearchBudget
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Mistake
+from refnet.judge.causes.budget import SearchBudget
 from refnet.readings.precision import FLOATS
 from refnet.verification.agreement import FittingFormula, most_shown, way_of
 from refnet.verification.kinds import EITHER, KINDS, Fault, Kind, faults

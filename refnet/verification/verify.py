@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.alignment.differences import STRUCTURE, Difference
-from refnet.bugs.changes import Mistake
+from refnet.bugs.language.changes import Mistake
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.files.importers import in_real_numbers
-from refnet.judge.budget import Search, SearchBudget
+from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.shares import at_once
 from refnet.threads import on_one_thread
 from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inputs, traced

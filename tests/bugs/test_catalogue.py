@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_input, random_params
-from refnet.bugs.arrays import UnitArrays
 from refnet.bugs.catalogue import BUGS, REPLAYED
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.arrays import UnitArrays
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import sites, styles
 from refnet.bugs.systematic import changed_at, changes_by_place, everywhere
 from refnet.graph import SOURCE, Graph, interpret

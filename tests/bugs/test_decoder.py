@@ -7,8 +7,8 @@ import pytest
 
 from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.report.bugs import of_port

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.files.images import decodings, prepare, read_image
 from refnet.files.images import resized as resized_pixels
 from refnet.files.resample import KERNELS
 from refnet.graph import SOURCE
-from refnet.judge.diagnose import diagnose
+from refnet.judge.causes.diagnose import diagnose
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refnet import build
-from refnet.bugs.parts import Parts
+from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS
 from refnet.networks.plan import plan

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from refnet import build, random_params
-from refnet.bugs.narrow import first_channels
-from refnet.bugs.parts import Parts
-from refnet.bugs.reach import stays_within
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.narrow import first_channels
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
+from refnet.bugs.numbers.reach import stays_within
 from refnet.graph import SOURCE
 from refnet.network import Network
 from refnet.pack.probe import probe

@@ -11,7 +11,7 @@ import pytest
 
 from refnet import Network, build, random_params
 from refnet.bugs.detectability import detectability, sites_of_share
-from refnet.bugs.segments import limit
+from refnet.bugs.language.segments import limit
 from refnet.bugs.sites import VISIBLE, rms_moved, sites
 from refnet.graph import SOURCE
 from refnet.judge.scorecard import FAMILIES

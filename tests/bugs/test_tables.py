@@ -11,21 +11,14 @@ import numpy as np
 import pytest
 
 from refnet import build, probe, random_params
-from refnet.bugs import (
-    answers,
-    channel_orders,
-    norm_forms,
-    overflow,
-    pitch,
-    precision,
-    regions,
-    solved,
-    stored,
-    weights,
-)
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.inputs import pitch, solved
+from refnet.bugs.language import regions
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
+from refnet.bugs.layers import answers, norm_forms
+from refnet.bugs.memory import channel_orders, stored, weights
+from refnet.bugs.numbers import overflow, precision
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, Node, Recipe, interpret, walk
 from refnet.judge.scorecard import FAMILIES, subject

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strategies import graphs, own_graphs
 
 from refnet import Graph, Network, Node, Recipe, build, random_params
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.files import containers
 from refnet.files.exporters.onnx import OPSET, export_onnx, initialisers
 from refnet.files.importers import import_graph

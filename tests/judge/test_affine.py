@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
-from refnet.judge.budget import SearchBudget
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.ways import Ways
 from refnet.judge.scorecard import FAMILIES, subject
 from refnet.judge.tensors import judge_tensors
-from refnet.judge.ways import Ways
 
 
 @pytest.fixture(scope="module")

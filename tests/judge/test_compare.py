@@ -11,7 +11,7 @@ from refnet import Network, RequestError, build, random_params, write_pack, writ
 from refnet.graph import SOURCE
 from refnet.judge import compare as module
 from refnet.judge.compare import Comparison, TensorScale, compare
-from refnet.judge.real_tensors import RealTensors
+from refnet.judge.dumps.real_tensors import RealTensors
 from refnet.pack.match import MatchedTensor
 from refnet.pack.pack import read_pack
 from refnet.pack.probe import probe

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE, Graph, Node, Recipe
-from refnet.judge.describe import describe
+from refnet.judge.causes.describe import describe
 from refnet.readings.bounds import Precision
 
 FLOAT32 = Precision.of("float32")

@@ -10,12 +10,12 @@ from data.ports.exam import PORTS, marks
 
 from refnet import build, random_params
 from refnet.bugs.catalogue import BUGS, REPLAYED
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import sites
 from refnet.graph import SOURCE
-from refnet.judge.describe import describe
-from refnet.judge.diagnose import diagnose
+from refnet.judge.causes.describe import describe
+from refnet.judge.causes.diagnose import diagnose
 from refnet.judge.scorecard import FAMILIES, false_alarms, inject, pairs, subject, tally, trials
 from refnet.judge.tensors import judge_tensors
 from refnet.readings.bounds import Precision

@@ -9,13 +9,13 @@ import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE
-from refnet.judge.budget import SearchBudget
-from refnet.judge.starts import begun, begun_soon
-from refnet.judge.ways import EXACT, Ways
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.starts import begun, begun_soon
+from refnet.judge.causes.ways import EXACT, Ways
 from refnet.pack.vendors import by_vendor
 from refnet.report.comparison import cause_sentence, comparison_document
 from refnet.report.features import feature_sentence

@@ -7,8 +7,8 @@ import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import Grid, Segment, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import Grid, Segment, run
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import TensorScale, compare
 from refnet.readings import fast

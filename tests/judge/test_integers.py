@@ -12,11 +12,11 @@ from integer_files import INTEGERS, write_vww
 from some_integers import int8_network, uint8_network
 
 import refnet
-from refnet.bugs.integer_node import IntegerNode
-from refnet.bugs.integers import INTEGER_BUGS
+from refnet.bugs.integers.catalogue import INTEGER_BUGS
+from refnet.bugs.integers.node import IntegerNode
 from refnet.cli import main
 from refnet.errors import RequestError
-from refnet.judge.integers import compare_integers
+from refnet.judge.integers.nodes import compare_integers
 from refnet.pack.integers import read_integer_pack, write_integer_pack
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node

@@ -10,7 +10,7 @@ import pytest
 from refnet import build, probe, random_params
 from refnet.bugs.catalogue import LATE, REPLAYED
 from refnet.graph import SOURCE, Graph, interpret, walk
-from refnet.judge.budget import SearchBudget
+from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.readings.precision import Precision

@@ -10,12 +10,13 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import VISIBLE
 from refnet.bugs.systematic import changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE
-from refnet.judge import affine, describe, diagnose, starts, ways, yardstick
+from refnet.judge.causes import affine, describe, diagnose, starts, ways
+from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.verdicts import judge
 from refnet.judge.verdicts import root_mean_square as rms

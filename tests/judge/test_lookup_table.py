@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
-from refnet.judge.lookup_table import looked_up
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
+from refnet.judge.causes.lookup_table import looked_up
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.orders import rounded

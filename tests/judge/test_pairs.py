@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, limit, ported
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, limit, ported
 from refnet.bugs.sites import VISIBLE, Site, styles, visibility
 from refnet.graph import SOURCE
-from refnet.judge import diagnose
-from refnet.judge.budget import SearchBudget
+from refnet.judge.causes import diagnose
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.ways import EXACT, Ways
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
-from refnet.judge.ways import EXACT, Ways
 
 
 def units(one, rng, count=7):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import build
-from refnet.judge.probabilities import apart_from_one, as_it_is, is_saturated, lens
+from refnet.judge.measures.probabilities import apart_from_one, as_it_is, is_saturated, lens
 from refnet.readings.orders import ORDERS, rounded
 
 GRAPH = build("keras/MobileNet", width=0.25, size=(32, 32), classes=10)

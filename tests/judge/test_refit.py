@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
-from refnet.judge.budget import SearchBudget
-from refnet.judge.describe import describe
-from refnet.judge.refit import refit
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.describe import describe
+from refnet.judge.causes.refit import refit
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
 from refnet.report.features import feature_sentence

@@ -7,11 +7,11 @@ import pytest
 
 from refnet import build, random_params
 from refnet.bugs.catalogue import REPLAYED
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.graph import SOURCE
-from refnet.judge import yardstick
-from refnet.judge.yardstick import fits, judge_segment
+from refnet.judge.measures import yardstick
+from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.network import Network
 from refnet.pack.probe import probe
 from refnet.readings.bounds import Precision

@@ -10,8 +10,8 @@ from support import FACTS
 
 from refnet import FormatError, Network, RequestError, build, random_input, random_params
 from refnet.files import shipped
+from refnet.judge.measures.spread import spread
 from refnet.judge.saved import AGREEMENT, _read, check_saved, end_of, judge_nodes, saved
-from refnet.judge.spread import spread
 from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Precision, bound
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.changes import Mistake
+from refnet.bugs.language.changes import Mistake
 from refnet.bugs.sites import sites, styles
 from refnet.graph import SOURCE
 from refnet.judge import scorecard

@@ -10,16 +10,17 @@ import pytest
 
 from refnet import Network
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, walk
-from refnet.judge import diagnose as diagnosing
-from refnet.judge import replays, yardstick
-from refnet.judge import search as searching
-from refnet.judge.budget import OverBudgetError, Search, SearchBudget
-from refnet.judge.diagnose import Diagnosis
+from refnet.judge.causes import diagnose as diagnosing
+from refnet.judge.causes import replays
+from refnet.judge.causes import search as searching
+from refnet.judge.causes.budget import OverBudgetError, Search, SearchBudget
+from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
 from refnet.judge.tensors import judge_tensors
@@ -296,8 +297,8 @@ def test_places_of_a_kind_are_told_apart_once(small):
 
 def test_ties_are_settled_by_the_other_tensors():
     """Of two causes that fit alike, the one that explains another tensor too comes first."""
-    from refnet.bugs.changes import Mistake
-    from refnet.judge.cause import Cause
+    from refnet.bugs.language.changes import Mistake
+    from refnet.judge.causes.cause import Cause
     from refnet.judge.verdicts import Judgement
 
     def cause(bug, rms):

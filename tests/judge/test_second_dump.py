@@ -8,8 +8,8 @@ import pytest
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.graph import SOURCE, walk
 from refnet.judge.compare import Comparison
+from refnet.judge.dumps.second_dump import _ORDER
 from refnet.judge.scorecard import FAMILIES, subject
-from refnet.judge.second_dump import _ORDER
 from refnet.judge.verdicts import root_mean_square as rms
 from refnet.readings.orders import ORDERS
 from refnet.report.comparison import comparison_document

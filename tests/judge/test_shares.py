@@ -1,4 +1,4 @@
-"""Shares of an error that the right way leaves: the tables on which figures of `judge.ways` were tuned, and still are.
+"""Shares of an error that the right way leaves: the tables on which figures of `judge.causes.ways` were tuned.
 
 A row is a mistake in some images of a segment of a runtime that fuses; or a picture that another library resized.
 """
@@ -12,14 +12,15 @@ import pytest
 
 from refnet import Network, build, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, limit, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, limit, run
 from refnet.bugs.sites import VISIBLE, styles
 from refnet.bugs.systematic import changes_by_place
 from refnet.files.images import prepare
 from refnet.files.resample import KERNELS
 from refnet.graph import SOURCE
-from refnet.judge import ways, yardstick
+from refnet.judge.causes import ways
+from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.verdicts import root_mean_square as rms
 from refnet.readings.orders import ORDERS
@@ -96,6 +97,6 @@ def test_only_where_a_library_rounds_pixels_a_port_has_other_ones_than_sums_expl
         kernel = KERNELS.get(change.facts["kernel"])  # refnet's own has no room
         assert yardstick.is_coarse(whole.changed(change)) == bool(kernel and kernel.room(coarse.shape[:2]))
     for bug in BUGS.values():
-        for change in bug.changes(whole) if bug.group in ("inputs", "raster", "pitch") else ():
+        for change in bug.changes(whole) if bug.group in ("preprocessing", "raster", "pitch") else ():
             rounds = (bug.id, change.form) == ("input-grey", "bytes")
             assert yardstick.is_coarse(whole.changed(change)) == rounds

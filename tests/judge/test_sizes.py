@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
-from refnet.bugs.changes import Mistake
+from refnet.bugs.language.changes import Mistake
 from refnet.graph import SOURCE, Graph, Node, interpret
-from refnet.judge.cause import Cause
-from refnet.judge.sizes import of_all
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.sizes import of_all
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.networks.resize import resize

@@ -12,21 +12,24 @@ import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.changes import Mistake
-from refnet.bugs.knobs import KNOBS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
+from refnet.bugs.layers.knobs import KNOBS
 from refnet.graph import SOURCE
 from refnet.judge import compare as comparing
-from refnet.judge import declared, integers, search, yardstick
-from refnet.judge.budget import SearchBudget
-from refnet.judge.cause import Cause
-from refnet.judge.diagnose import Diagnosis
-from refnet.judge.integers import IntegerCause
+from refnet.judge import declared
+from refnet.judge.causes import search
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.together import likely_pairs
+from refnet.judge.causes.ways import Extent, Ways
+from refnet.judge.integers import nodes
+from refnet.judge.integers.nodes import IntegerCause
+from refnet.judge.measures import yardstick
 from refnet.judge.tensors import Reference, _Judging, judge_tensors
-from refnet.judge.together import likely_pairs
 from refnet.judge.verdicts import Judgement
-from refnet.judge.ways import Extent, Ways
 from refnet.readings.bounds import Bound, Precision
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
@@ -385,6 +388,6 @@ def test_a_rule_that_leaves_a_tenth_of_what_differs_comes_near(left, near, monke
     """Of ten integers that differ from the reference; one that leaves none is the cause."""
     mine = np.arange(10)
     made = {"rule": np.where(np.arange(10) < left, 99, mine)}
-    monkeypatch.setattr(integers, "_tried", lambda node: made)
-    found = integers._causes(SimpleNamespace(reference=mine + 1), mine)
+    monkeypatch.setattr(nodes, "_tried", lambda node: made)
+    found = nodes._causes(SimpleNamespace(reference=mine + 1), mine)
     assert found == [IntegerCause("rule", left, 10)] * near

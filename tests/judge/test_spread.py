@@ -9,7 +9,7 @@ import pytest
 
 from refnet import Network
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
-from refnet.judge.spread import spread
+from refnet.judge.measures.spread import spread
 from refnet.readings import fast
 from refnet.readings.orders import ORDERS
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
-from refnet.bugs.regions import regions
+from refnet.bugs.language.regions import regions
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import TensorScale, compare
 from refnet.readings import fast

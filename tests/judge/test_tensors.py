@@ -7,8 +7,8 @@ import pytest
 
 from refnet import Network, build, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge import tensors as module

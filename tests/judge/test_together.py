@@ -7,15 +7,15 @@ import pytest
 
 from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.changes import Mistake
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE, Graph, Node, Recipe, walk
+from refnet.judge.causes.varying import kind_of, varying
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
-from refnet.judge.varying import kind_of, varying
 from refnet.readings import fast
 from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence

@@ -1,4 +1,4 @@
-"""Until when a bound is kept: the table on which the thresholds of `judge.yardstick` were tuned, and still are best.
+"""Until when a bound is kept: the table on which the thresholds of `judge.measures.yardstick` are best.
 
 A row is a stretch of a network, from the input of a block to the end of a later one. Its honest runs sum in orders that
 refnet's spread does not have; its mistakes are small ones, at the first and the last place where they can be.
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, limit, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, limit, run
 from refnet.graph import SOURCE
-from refnet.judge import yardstick
+from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, subject
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision

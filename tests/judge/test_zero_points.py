@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
-from refnet.bugs.padding import bordered
+from refnet.bugs.layers.padding import bordered
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, interpret, walk
 from refnet.judge.compare import TensorScale, compare

@@ -13,7 +13,7 @@ from strategies import arrays
 from refnet import Network, RequestError, build, random_input, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import walk
-from refnet.judge.ends import with_ends
+from refnet.judge.dumps.ends import with_ends
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import Assignment, MatchedTensor, match_tensors
 from refnet.readings import fast

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.bugs.parts import Parts
+from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE
-from refnet.judge.ends import with_ends
+from refnet.judge.dumps.ends import with_ends
 from refnet.pack.match import Assignment, match_tensors
 from refnet.pack.modules import block_ends
 from refnet.pack.numbered import by_numbers

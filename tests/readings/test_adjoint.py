@@ -7,12 +7,12 @@ import pytest
 
 from refnet import build, probe, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, run
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.graph import SOURCE, Graph, interpret
-from refnet.judge.budget import SearchBudget
-from refnet.judge.replays import Replays
-from refnet.judge.sketch import first_order
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.replays import Replays
+from refnet.judge.causes.sketch import first_order
 from refnet.readings import adjoint, fast
 
 

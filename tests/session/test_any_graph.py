@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import own_graphs
 
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound

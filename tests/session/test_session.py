@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from strategies import DTYPES, geometry, graphs
 
 from refnet import Network, RequestError, build, random_input, random_params
-from refnet.bugs.parts import Parts
-from refnet.bugs.segments import cut, limit
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, limit
 from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision, bound

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refnet.bugs.changes import Mistake
+from refnet.bugs.language.changes import Mistake
 from refnet.verification.agreement import FittingFormula, most_shown
 
 INSIDE, OUTSIDE, RARE = (Mistake(bug, "norm", form, {}) for bug, form in (("in", "1"), ("out", "1"), ("in", "1.1")))

@@ -10,7 +10,7 @@ import pytest
 from exporting import checkpoint, exported, network
 
 from refnet import FormatError, RequestError
-from refnet.bugs.arrays import Expected
+from refnet.bugs.language.arrays import Expected
 from refnet.networks.resize import resize
 from refnet.verification import behaviour, health, sides, values, verify
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced

@@ -1,0 +1,139 @@
+"""What a file makes of weights as numbers: bytes read as others, and steps so few that they are few bits.
+
+Each is told from the arrays themselves, as in `damage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.files.damage import comparable, made_so
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Change
+from refnet.bugs.numbers.precision import grid_steps
+from refnet.readings.orders import rounded, whole_steps
+from refnet.readings.precision import FLOATS
+
+__all__ = ["bytes_misread", "grids", "weights_stepped"]
+
+Array = npt.NDArray[Any]
+
+_U = FLOATS["float32"].u
+_MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
+_BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+_MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
+_LEAST = 4  # levels beside each other that show a step
+
+
+def bytes_misread(unit: UnitArrays) -> Iterator[Change]:
+    """bytes read as other numbers.
+
+    In the opposite order, or as those of the other short format.
+    """
+    wanted = unit.tensors[unit.slot]
+    if unit.seen[unit.slot].shape != wanted.value.shape:
+        return
+    for form, read in _READINGS.items():
+        with np.errstate(all="ignore"):
+            yield made_so(unit, form, Expected.exactly(read(wanted.value)))
+
+
+def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
+    """rounded to few bits.
+
+    Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
+    toward zero, down or up; what lies beyond the largest is cut off there.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if unit.slot != "w" or not comparable(unit) or copy.ndim < 2:
+        return
+    for per, bits, step in grids(copy):
+        axes = tuple(range(1, copy.ndim)) if per == "channel" else None
+        low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+        value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
+        # What lies on one side of what it is made of, by more than half a step, is no nearest step.
+        if (np.abs(copy - value) > half + wanted.slack).any():
+            sides = {"cut": np.abs(copy) <= np.abs(value), "down": copy <= value, "up": copy >= value}
+            for how, side in sides.items():
+                on_side = side | (np.abs(copy - value) <= _MOST * _U * np.abs(copy) + wanted.slack)
+                one_sided = Expected(np.where(on_side, value, np.nan), wanted.slack + 2 * half)
+                yield made_so(unit, f"{per} {how}", one_sided, bits=bits)
+        yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + half), bits=bits)
+    for form, (fraction, least, most) in _MINIFLOATS.items():
+        if np.all(np.abs(copy) <= most) and _is_whole(copy / _spacing(copy, fraction, least), 1.0):
+            value = np.clip(wanted.value, -most, most)
+            yield made_so(unit, form, Expected(value, wanted.slack + _spacing(value, fraction, least) / 2))
+
+
+def _spacing(values: Array, fraction: int, least: int) -> Array:
+    """The distance of neighbours in a short float format, by bits of fraction and the least exponent."""
+    _, exponent = np.frexp(values)
+    made: Array = np.ldexp(1.0, np.maximum(exponent - 1, least) - fraction)
+    return made
+
+
+def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
+    """The grids of few bits on which all values lie: per 'tensor' or 'channel', how many bits, and the steps."""
+    if len(np.unique(copy)) >= _LEAST and (found := whole_steps(copy, _MOST)) is not None:
+        count, size = found
+        yield "tensor", max(2, count.bit_length()), np.broadcast_to(size, (1,) * copy.ndim)
+    axes = tuple(range(1, copy.ndim))
+    low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+    for bits in _BITS:
+        if any(len(np.unique(row)) > 1 << bits for row in copy[:2]):
+            continue
+        half = 1 << (bits - 1)
+        own = _steps_by_channel(copy, half)
+        if own is not None:
+            yield "channel", bits, own
+            return
+        step = np.maximum((high - low) / (2 * half - 1), FLOATS["float32"].subnormal)
+        if _is_whole((copy - low) / step, 2 * half):
+            yield "channel", bits, step
+            return
+
+
+def _steps_by_channel(copy: Array, half: int) -> Array | None:
+    """A step for each channel whose largest weight is as many of them as its bits have; one fewer where it is cut."""
+    found, left = np.ones((len(copy), *(1,) * (copy.ndim - 1))), np.ones(len(copy), bool)
+    for most in (half - 1, half, half - 2):
+        if most > 0 and left.any():
+            step = grid_steps(copy, "channel", float(most))
+            off = np.abs(copy / step - np.rint(copy / step)).reshape(len(copy), -1).max(axis=1)
+            fits = left & (off <= 8 * most * _U)
+            found[fits], left = step[fits], left & ~fits
+    return None if left.any() else found
+
+
+def _is_whole(steps: Array, most: float) -> bool:
+    """Whether all are whole numbers, but for what float32 leaves of a step and of a product with it."""
+    return bool(np.all(np.abs(steps - np.rint(steps)) <= 8 * most * _U))
+
+
+def _swapped(values: Array, dtype: str) -> Array:
+    return values.astype(dtype).byteswap().astype(np.float64)
+
+
+def _other_half(values: Array) -> Array:
+    """The bits of bfloat16, as float16 has them."""
+    bits = np.asarray(rounded(values.astype(np.float32), "bfloat16"), np.float32).view(np.uint32) >> 16
+    return bits.astype(np.uint16).view(np.float16).astype(np.float64)
+
+
+def _other_brain(values: Array) -> Array:
+    """The bits of float16, as bfloat16 has them."""
+    bits = values.astype(np.float16).view(np.uint16).astype(np.uint32) << 16
+    return bits.view(np.float32).astype(np.float64)
+
+
+_READINGS: dict[str, Callable[[Array], Array]] = {
+    "swapped": partial(_swapped, dtype="float32"),
+    "swapped float16": partial(_swapped, dtype="float16"),
+    "bfloat16 as float16": _other_half,
+    "float16 as bfloat16": _other_brain,
+}

@@ -1,0 +1,1 @@
+"""Bugs of what goes into a network: pixels, pictures and their preprocessing."""

@@ -1,0 +1,1 @@
+"""What ports of integer kernels get wrong."""

@@ -1,0 +1,53 @@
+"""What ports of integer kernels get wrong: one function a rule, its docstring the sentence.
+
+A function takes an `IntegerNode`, a node on a port's own integers, and returns the integers that the wrong rule makes
+of them, None where the rule does not concern the node. `INTEGER_BUGS` holds them all, sums first. Rules of other
+runtimes are no bugs: `other_kernels` names those that a node may come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from refnet.bugs.integers import curves, pairs, steps, sums
+from refnet.bugs.integers.node import Array, IntegerNode
+from refnet.errors import RefnetError
+
+__all__ = ["INTEGER_BUGS", "IntegerBug", "other_kernels"]
+
+IntegerBug = Callable[[IntegerNode], Array | None]
+
+INTEGER_BUGS: Mapping[str, IntegerBug] = {
+    name.replace("_", "-"): getattr(module, name) for module in (sums, steps, pairs, curves) for name in module.__all__
+}
+_SAME_FORMAT = {
+    "tflite": (
+        "tflite",
+        "tflite_2_19",
+        "tflite_2_12",
+        "tflite_optimised",
+        "xnnpack",
+        "tflite_micro",
+        "cmsis_nn_single",
+    ),
+    "onnxruntime": ("onnxruntime", "onnxruntime_avx2"),
+    "torch": ("fbgemm", "fbgemm_avx2", "x86_vnni", "qnnpack"),
+}
+
+
+def other_kernels(node: IntegerNode) -> dict[str, Array]:
+    """By the name of kernels of the same format, what they make of a node where it is something else."""
+    mine = next((each for each in _SAME_FORMAT.values() if node.kernels in each), _SAME_FORMAT["tflite"])
+    found: dict[str, Array] = {}
+    for kernels in mine:
+        if kernels == node.kernels:
+            continue
+        try:
+            y = node.under(kernels)
+        except RefnetError:
+            continue
+        if not np.array_equal(y, node.reference):
+            found[kernels] = y
+    return found

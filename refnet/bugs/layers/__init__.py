@@ -1,0 +1,1 @@
+"""Bugs of what a network computes, layer by layer, and of what it returns."""

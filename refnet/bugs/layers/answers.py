@@ -1,0 +1,145 @@
+"""Bugs of a network's last numbers: another function in the softmax's place, another order of classes, another size.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.changes import Change, stood_for, without
+from refnet.bugs.language.segments import Segment
+from refnet.graph import Node
+from refnet.readings.precision import FLOATS
+
+Array = npt.NDArray[Any]
+
+_SHORT = 7  # nodes of a segment that is judged by its bound, in which values stand in the place of a node's
+_CLASSES = 5  # that an order is told from
+# Of an error, what the same numbers in another order leave of it once both are sorted. Tuned, on the table in
+# tests/bugs/test_tables.py: the power of ten between right numbers in another order and wrong ones in any.
+_ALIKE = 1e-3
+_NEAR = 1e-2  # of an error, what a factor may leave: a batch norm that does next to nothing leaves some 4 of 100
+_ROUNDINGS = 16
+
+
+def _log(z: Array) -> Array:
+    above = z - z.max(axis=1, keepdims=True)
+    made: Array = above - np.log(np.exp(above).sum(axis=1, keepdims=True))
+    return made
+
+
+def _soft(z: Array, base: float) -> Array:
+    e = base ** (z - z.max(axis=1, keepdims=True))
+    made: Array = e / e.sum(axis=1, keepdims=True)
+    return made
+
+
+_FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "log": _log,
+    "base 2": lambda z: _soft(z, 2.0),
+    "length": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=1, keepdims=True)), 1e-12),
+    "length over images": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=0, keepdims=True)), 1e-12),
+    "sizes": lambda z: z / np.abs(z).sum(axis=1, keepdims=True),
+    "standard": lambda z: (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True),
+    "centred": lambda z: z - z.mean(axis=1, keepdims=True),
+    "sum": lambda z: z / z.sum(axis=1, keepdims=True),
+    "largest": lambda z: z / np.abs(z).max(axis=1, keepdims=True),
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+}
+
+
+def _answers(segment: Segment) -> bool:
+    """Whether a segment ends in what the network answers: its classes, or a vector for each image (an embedding)."""
+    node = segment.graph.nodes[-1]
+    if node.op in ("softmax", "flatten", "avg_pool2d") or node.name == segment.parts.classifier:
+        return True
+    shape = segment.sizes.get(node.name, ())
+    return node.name in segment.whole.outputs and (len(shape) == 1 or shape[1:] == (1, 1))
+
+
+def answer_function(segment: Segment) -> Iterator[Change]:
+    """another function at the end.
+
+    A sigmoid or the logarithm of a softmax in its place; an embedding of length one.
+    """
+    node = segment.graph.nodes[-1]
+    if not _answers(segment):
+        return
+    for form, function in _FUNCTIONS.items():
+        if form in ("log", "centred") and segment.centred:  # which are the logits, up to a number for each image
+            continue
+        nodes = without(node) if node.op == "softmax" else {}
+        if len(segment.graph) > _SHORT:
+            yield Change(node.name, form, nodes=nodes, view=function, lone=True)
+            continue
+        source = node.inputs[0] if node.op == "softmax" else ""
+        z = dict(segment.values({source}))[source] if source else segment.result
+        y = function(z)
+        yield Change(node.name, form, **stood_for(node, y, _ROUNDINGS, np.abs(y) + np.abs(z) * np.abs(y)), lone=True)
+
+
+def answer_scaled(segment: Segment) -> Iterator[Change]:
+    """a factor before the end.
+
+    A temperature of the softmax, or features that are scaled, by what the port's numbers show.
+    """
+    node = segment.graph.nodes[-1]
+    for factor in _factors(segment):
+        attrs = {"slope": factor, "offset": 0.0}
+        if node.op == "softmax":
+            scaled = Node(f"{node.name}.scaled", "affine", node.inputs, {}, attrs)
+            nodes = (scaled, replace(node, inputs=(scaled.name,)))
+        else:
+            plain = replace(node, name=f"{node.name}.plain")
+            nodes = (plain, Node(node.name, "affine", (plain.name,), {}, attrs))
+        yield Change(node.name, f"{factor:g}", {"factor": factor}, nodes={node.name: nodes}, lone=True)
+
+
+def _factors(segment: Segment) -> Iterator[float]:
+    """The factor that the port's numbers show, in one to three figures; none where it does not explain them."""
+    node, t = segment.graph.nodes[-1], segment.candidate
+    if t is None or not _answers(segment) or t.ndim not in (2, 4):
+        return
+    if node.op != "softmax" and len(segment.graph) <= _SHORT:  # there a factor is seen in the error
+        return
+    z = dict(segment.values({node.inputs[0]}))[node.inputs[0]] if node.op == "softmax" else segment.result
+    y = (
+        np.log(np.maximum(t.astype(np.float64), FLOATS["float32"].normal))
+        if node.op == "softmax"
+        else t.astype(np.float64)
+    )
+    if z.shape != y.shape or not np.isfinite(y).all():
+        return
+    if node.op == "softmax":
+        z, y = (each - each.mean(axis=1, keepdims=True) for each in (z, y))
+    square = float((z * z).sum())
+    factor = float((z * y).sum()) / square if square else 1.0
+    if not np.linalg.norm(y - factor * z) < _NEAR * np.linalg.norm(y - z):
+        return
+    yield from dict.fromkeys(float(f"{factor:.{figures}g}") for figures in (1, 2, 3))
+
+
+def classes_shown(segment: Segment) -> Iterator[Change]:
+    """classes in the order that the port's numbers show."""
+    node, t = segment.graph.nodes[-1], segment.candidate
+    if node.op not in ("flatten", "softmax") or t is None or t.shape != segment.result.shape:
+        return
+    mine, own, classes = t.astype(np.float64), segment.result, t.shape[1]
+    apart = np.linalg.norm(np.sort(mine, axis=1) - np.sort(own, axis=1))
+    if classes < _CLASSES or not apart < _ALIKE * np.linalg.norm(mine - own):
+        return
+    order = np.empty(classes, int)
+    order[np.argsort(mine[0], kind="stable")] = np.argsort(own[0], kind="stable")
+    moved = np.flatnonzero(order != np.arange(classes))
+    if len(moved):
+        facts = {"one": int(moved[0]), "other": int(order[moved[0]])}
+        yield Change(node.name, "", facts, view=partial(np.take, indices=order, axis=1), lone=True)

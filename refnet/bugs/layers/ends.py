@@ -1,0 +1,113 @@
+"""Bugs of what comes out of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Change, without
+from refnet.bugs.language.segments import Segment
+from refnet.graph import Node
+
+Array = npt.NDArray[Any]
+
+
+def classes_shift(part: Segment | UnitArrays) -> Iterator[Change]:
+    """classes off by one.
+
+    Class k is where class k + 1 or k - 1 should be, or a background class comes first.
+
+    Source: https://github.com/rockchip-linux/rknn-toolkit2/issues/241
+    """
+    if isinstance(part, UnitArrays):
+        yield from _moved_classes(part)
+        return
+    node = part.graph.nodes[-1]
+    if node.op in ("flatten", "softmax") or node.name == part.parts.classifier:
+        for form, step in (("later", 1), ("earlier", -1)):
+            yield Change(node.name, form, view=partial(np.roll, shift=step, axis=1))
+        yield Change(node.name, "background", view=_with_background)
+
+
+def classes_order(segment: Segment) -> Iterator[Change]:
+    """classes in another order.
+
+    In that of their numbers as text ('0', '1', '10', '100', ...), as folders of that name are listed, or backwards.
+
+    Source: https://github.com/CSAILVision/places365/issues/22
+    """
+    node = segment.graph.nodes[-1]
+    shape = segment.sizes.get(node.name, ())
+    if node.op in ("flatten", "softmax") and len(shape) == 1:
+        text = sorted(range(shape[0]), key=str)
+        orders = {"text": text, "back from text": list(np.argsort(text)), "reversed": [*range(shape[0])][::-1]}
+        for form, order in orders.items():
+            if order != [*range(shape[0])]:
+                yield Change(node.name, form, view=partial(np.take, indices=order, axis=1))
+
+
+def _with_background(y: Array) -> Array:
+    return np.concatenate([np.zeros_like(y[:, :1]), y[:, :-1]], axis=1)
+
+
+def _moved_classes(unit: UnitArrays) -> Iterator[Change]:
+    """Rolled, or with a class more or fewer at one end, as the arrays of a file show."""
+    slot = unit.slot
+    if not unit.classifies or slot not in ("w", "b"):
+        return
+    wanted, copy = unit.tensors[slot], unit.seen[slot]
+    if copy.shape[1:] != wanted.value.shape[1:]:
+        return
+
+    def change(form: str, made: Expected, **facts: int) -> Change:
+        return Change(unit.name, form, facts, params={unit.names[slot]: made}, rare=True)
+
+    for by in (1, -1):
+        rolled = wanted.map(partial(np.roll, shift=-by, axis=0))
+        yield change("earlier" if by > 0 else "later", rolled, known=max(by, 0), found=max(-by, 0))
+    more = len(copy) - len(wanted.value)
+    for by in (1, -1) if more == 0 else ():  # shifted, with something else in the free place
+        made = wanted.map(partial(np.roll, shift=-by, axis=0))
+        end = -1 if by > 0 else 0
+        made.value[end] = copy[end]
+        yield change("shifted", made)
+    for where, rest in (("first", slice(1, None)), ("last", slice(None, -1))) if abs(more) == 1 else ():
+        if more == 1:
+            made = Expected(copy.copy(), np.zeros(copy.shape))
+            made.value[rest], made.slack[rest] = wanted
+            yield change(f"more {where}", made)
+        else:
+            yield change(f"fewer {where}", wanted.map(partial(_part, rest=rest)))
+
+
+def _part(y: Array, rest: slice) -> Array:
+    return y[rest]
+
+
+def softmax_twice(segment: Segment) -> Iterator[Change]:
+    """softmax once too often, not at all, or over the images of a batch."""
+    node = segment.graph.nodes[-1]
+    if node.op == "softmax":
+        once = replace(node, name=f"{node.name}.once")
+        yield Change(node.name, "twice", nodes={node.name: (once, replace(node, inputs=(once.name,)))})
+        yield Change(node.name, "out", nodes=without(node))
+        if segment.batch > 1:
+            yield Change(node.name, "batch", nodes=without(node), view=partial(_softmax, axis=0))
+    elif node.op == "flatten":
+        logits = replace(node, name=f"{node.name}.logits")
+        yield Change(node.name, "extra", nodes={node.name: (logits, Node(node.name, "softmax", (logits.name,)))})
+        if segment.batch > 1:
+            yield Change(node.name, "batch", view=partial(_softmax, axis=0))
+            yield Change(node.name, "all", view=partial(_softmax, axis=None))
+
+
+def _softmax(z: Array, axis: int | None) -> Array:
+    p = np.exp(z - z.max(axis=axis, keepdims=True))
+    made: Array = p / p.sum(axis=axis, keepdims=True)
+    return made

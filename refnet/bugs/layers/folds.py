@@ -1,0 +1,139 @@
+"""Bugs of what batch norm is folded into: arrays that are brought to a short format once it is.
+
+A format rounds folded weights otherwise than weights before the fold. Where a port folds in float32, some may be
+rounded to the other side: those that lie so near to a tie as the fold may be off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Change, Deferred, stood_for
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.numbers.precision import grid_steps, in_steps
+from refnet.graph import Graph, interpret
+from refnet.readings import fast
+from refnet.readings.orders import rounded, truncated
+
+Array = npt.NDArray[Any]
+
+_PARTS = ("arrays", "weights", "biases")
+_ASKED = 4  # channels that are asked first
+_CLOSER = 0.5  # of their error, what a format must leave less than to be looked at whole
+_STEP = 2.0**-20  # relative: how far a step of integers may be off, of a largest weight that a fold made
+
+
+class _Format(NamedTuple):
+    store: str
+    manner: str
+    move: Callable[[Array], Array]
+
+
+def _by_tensor(w: Array) -> Array:
+    return in_steps(w, grid_steps(w, "tensor", 127))
+
+
+_FORMATS = (
+    *(_Format(store, "rounded", partial(rounded, store=store)) for store in ("float16", "bfloat16")),
+    *(_Format(store, "truncated", partial(truncated, store=store)) for store in ("float16", "bfloat16")),
+    _Format("int8", "tensor", _by_tensor),
+)
+
+
+def fold_rounded(segment: Segment) -> Iterator[Change]:
+    """folded weights in a short format.
+
+    Batch norm is worked in, then weights, biases or both are rounded to float16 or bfloat16 or cut off to them; or
+    weights are quantised to 8 bits with one step for the tensor.
+
+    Source: https://github.com/Tencent/ncnn/wiki/quantized-int8-inference
+    """
+    for unit in segment.units:
+        norm = unit.norm
+        if norm is None or not unit.foldable or not {norm.name, unit.name} <= segment.graph.by_name.keys():
+            continue
+        alone = segment.candidate is not None and len(segment.units) == 1 and unit.unit.conv.inputs[0] in segment.given
+        for form in _FORMATS:
+            for part in _PARTS if form.store != "int8" else ("weights",):
+                facts = {"what": part, "store": form.store}
+                words = f"{form.store} {form.manner} {part}"
+                if not alone:
+                    names = [f"{unit.name}.w", f"{norm.name}.beta"]
+                    yield Change(norm.name, words, facts, params=Deferred(names, partial(_params, unit, form, part)))
+                elif _is_closer(segment, unit, form, part):
+                    yield Change(norm.name, words, facts, **_made(segment, unit, form, part))
+
+
+def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expected]:
+    """The folded weights and biases, those of a part in a short format; and how far a fold in float32 leaves them."""
+    w, b = (unit.folded().tensors[slot] for slot in ("w", "b"))
+    return (
+        w if part == "biases" else _moved(w, form),
+        b if part == "weights" else _moved(b, form),
+    )
+
+
+def _moved(array: Expected, form: _Format) -> Expected:
+    y, slack = array.value, array.slack
+    made = form.move(y)
+    if form.store == "int8":  # what a fold moves the largest weight by moves the step, and what is near a tie by one
+        step = float(np.abs(y).max()) / 127
+        tie = np.abs(np.abs(y / step - np.rint(y / step)) - 0.5) * step <= slack + _STEP * np.abs(y)
+        return Expected(made, _STEP * np.abs(made) + tie * step)
+    sides = [np.abs(form.move(y + sign * slack) - made) for sign in (-1, 1)]
+    return Expected(made, np.maximum(*sides))
+
+
+def _params(unit: UnitArrays, form: _Format, part: str) -> Mapping[str, Array]:
+    """Weights and a beta of which the fold makes those in a short format; a channel of factor 0 is left as it is."""
+    assert unit.norm is not None
+    (w, b), s = _short(unit, form, part), unit.factor
+    column = s.reshape(-1, *(1,) * (unit["w"].ndim - 1))
+    with np.errstate(all="ignore"):
+        weights = np.where(column == 0, unit["w"], w.value / column)
+    return {f"{unit.name}.w": weights, f"{unit.norm.name}.beta": b.value - s * (unit.bias - unit["mean"])}
+
+
+def _made(segment: Segment, unit: UnitArrays, form: _Format, part: str) -> dict[str, Any]:
+    """Nodes of a unit whose folded arrays are in a short format."""
+    assert unit.norm is not None
+    w, b = _short(unit, form, part)
+    x = segment.given[unit.unit.conv.inputs[0]].astype(np.float64)
+    run = partial(_run, unit)
+    y = run(x, w.value, b.value)
+    size, slack = run(np.abs(x), np.abs(w.value), np.abs(b.value)), run(np.abs(x), w.slack, b.slack)
+    made = stood_for(unit.norm, y, w.value[0].size + 1, size, slack)
+    return {**made, "nodes": {unit.name: (), **made["nodes"]}}
+
+
+def _run(unit: UnitArrays, x: Array, w: Array, b: Array) -> Array:
+    y: Array = getattr(fast, unit.op)(x, w, b, **unit.unit.conv.attrs)
+    return y
+
+
+def _is_closer(segment: Segment, unit: UnitArrays, form: _Format, part: str) -> bool:
+    """Whether some channels, those that are off most, come much closer to the port's."""
+    t, conv = segment.candidate, unit.unit.conv
+    assert t is not None
+    assert unit.norm is not None
+    nodes = segment.graph.nodes[[node.name for node in segment.graph.nodes].index(unit.norm.name) + 1 :]
+    if t.shape != segment.result.shape or t.ndim != 4 or any(len(node.inputs) > 1 or node.params for node in nodes):
+        return True
+    error = t - segment.result
+    picked = np.argsort(-np.einsum("nchw,nchw->c", error, error))[:_ASKED]
+    x = segment.given[conv.inputs[0]].astype(np.float64)
+    x = x[:, picked] if unit.op == "depthwise_conv2d" else x
+    w, b = (each.value[picked] for each in _short(unit, form, part))
+    y = _run(unit, x, w, b)
+    if nodes:
+        own = Graph(segment.graph.recipe, (replace(nodes[0], inputs=(unit.norm.name,)), *nodes[1:]))
+        y = interpret(own, fast, {}, {unit.norm.name: y})
+    left, before = np.linalg.norm(t[:, picked] - y), np.linalg.norm(error[:, picked])
+    return bool(left < _CLOSER * before)

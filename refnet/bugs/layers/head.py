@@ -1,0 +1,113 @@
+"""Bugs of the head, and of biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import UnitArrays
+from refnet.bugs.language.changes import Change
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers.activations import exchanged, plain_activations
+from refnet.bugs.layers.blocks import no_bias
+from refnet.graph import Node
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS
+
+Array = npt.NDArray[Any]
+
+
+def head_bn(segment: Segment) -> Iterator[Change]:
+    """batch norm added in the head.
+
+    At its initial statistics.
+
+    Source: https://github.com/xiaolai-sqlai/mobilenetv3/issues/23
+    """
+    dense = {node.name for node in segment.parts.dense}
+    for node in segment.nodes("pointwise_conv2d"):
+        for eps in (1e-3, 1e-5) if node.name in dense else ():
+            bare = replace(node, name=f"{node.name}.bare")
+            attrs = {"slope": float(1 / np.sqrt(1 + eps)), "offset": 0.0}
+            normed = Node(node.name, "affine", (bare.name,), {}, attrs)
+            yield Change(node.name, f"{eps:g}", {"eps": eps}, nodes={node.name: (bare, normed)})
+
+
+_FEWEST = 4  # numbers that dropout made zero, and that it left
+_SURE = 5.0  # standard deviations of how many it makes zero
+# What dropout keeps of its input's size where it scales when it should not, and its inverse.
+_KEPT = (0.8, 1.25, 0.5, 2.0, 0.9, 1 / 0.9, 0.7, 1 / 0.7)
+
+
+def head_dropout(segment: Segment) -> Iterator[Change]:
+    """dropout that scales what a linear layer reads.
+
+    By the share that it keeps, as it was first described, where training has scaled already; or by its inverse. Or it
+    was left on, so that some numbers of a vector in the head are zero and the others larger.
+
+    Source: https://github.com/keras-team/keras/issues/3305
+    """
+    yield from _left_on(segment)
+    dense = {node.name for node in segment.parts.dense}
+    for node in segment.nodes("pointwise_conv2d"):
+        for factor in _KEPT if node.name in dense and node.inputs[0] in segment.sizes else ():
+            kept = Node(f"{node.name}.kept", "affine", node.inputs, {}, {"slope": factor, "offset": 0.0})
+            read = replace(node, inputs=(kept.name,))
+            yield Change(node.name, f"{factor:.3g}", {"factor": factor}, nodes={node.name: (kept, read)})
+
+
+def _left_on(segment: Segment) -> Iterator[Change]:
+    """Dropout that was left on, where as many numbers are zero as its rate says, by how much the others are larger."""
+    t = segment.candidate
+    if t is None or segment.end not in {node.name for node in segment.parts.head} or t.shape != segment.result.shape:
+        return
+    y = segment.result
+    dropped = (t == 0) & (y != 0)
+    kept = (t != 0) & (y != 0)
+    if min(dropped.sum(), kept.sum()) < _FEWEST:
+        return
+    rate = round(1 - 1 / float(np.median(t[kept] / y[kept])), 2)
+    count, of = int(dropped.sum()), int((y != 0).sum())
+    if 0 < rate < 1 and abs(count - rate * of) <= _SURE * np.sqrt(rate * (1 - rate) * of):
+        facts = {"rate": rate, "count": count, "of": of}
+        yield Change(segment.end, "on", facts, view=partial(_dropped, mask=dropped, kept=1 - rate), lone=True)
+
+
+def _dropped(y: Array, mask: Array, kept: float) -> Array:
+    made: Array = np.where(mask, 0.0, y / kept)
+    return made
+
+
+def head_act_pool(segment: Segment) -> Iterator[Change]:
+    """the head's activation after the pool."""
+    head = segment.parts.head
+    pool = segment.graph.by_name.get(head[0].name) if head else None
+    act = segment.graph.by_name.get(pool.inputs[0]) if pool is not None else None
+    if pool is not None and pool.op == "avg_pool2d" and act is not None and act.op in ACTIVATIONS:
+        first = replace(pool, name=f"{pool.name}.early", inputs=act.inputs)
+        late = replace(act, name=pool.name, inputs=(first.name,))
+        yield Change(pool.name, nodes={act.name: (), pool.name: (first, late)})
+
+
+def head_hidden_act(segment: Segment) -> Iterator[Change]:
+    """another activation in the hidden head layer."""
+    for node in plain_activations(segment, *ACTIVATIONS):
+        for other in ("relu", "relu6") if node.name in segment.parts.hidden else ():
+            if other != node.op:
+                yield exchanged(node, other)
+
+
+def bias_missing(part: Segment | UnitArrays) -> Iterator[Change]:
+    """a bias dropped."""
+    if isinstance(part, UnitArrays):
+        if part.slot in ("b", "beta"):
+            yield Change(part.name, params={part.names[part.slot]: np.zeros_like(part[part.slot])}, rare=True)
+        return
+    squeezes = {node.name for squeeze in part.parts.squeezes for node in (squeeze.reduce, squeeze.expand)}
+    for node in part.nodes(*CONVOLUTIONS):
+        if "b" in node.params and node.name not in squeezes:
+            yield Change(node.name, params=no_bias(node))

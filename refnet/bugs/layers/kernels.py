@@ -1,0 +1,126 @@
+"""Bugs of the arrays of a convolution that few ports have: a part of a kernel, a bias twice, weights of few bits.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import UnitArrays
+from refnet.bugs.language.changes import Change
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.numbers.precision import grid_steps, in_steps
+from refnet.judge.verdicts import root_mean_square
+from refnet.ops import WINDOWED
+
+Array = npt.NDArray[Any]
+
+_SMALL = 3  # points of the kernel that a loop is written for
+_BITS = (4, 6, 8)  # behind the point, where the numbers do not tell how many
+_MOST_BITS = 14
+_FEW_BITS = (4, 8, 2, 3, 5, 6, 7)  # of weights on a grid of their own, the likeliest first
+
+
+def kernel_cut(unit: UnitArrays) -> Iterator[Change]:
+    """a part of a kernel.
+
+    A loop for kernels of 3 x 3 that runs over larger ones: of the weights the middle counts, or a corner. Or a loop
+    that begins one line late, or ends one early.
+    """
+    if "w" not in unit or unit.op not in WINDOWED:
+        return
+    w = unit["w"]
+    for axis, kind in ((-2, "row"), (-1, "column")):
+        points = w.shape[axis]
+        for which, line in (("first", 0), ("last", points - 1)) if points >= _SMALL else ():
+            lacking = w.copy()
+            np.moveaxis(lacking, axis, 0)[line] = 0
+            yield _with(unit, f"{which} {kind}", "w", lacking, points=points, used=points - 1)
+    side = w.shape[-1]
+    if w.shape[-2] != side or side <= _SMALL:
+        return
+    border = (side - _SMALL) // 2
+    parts = {"middle": slice(border, border + _SMALL), "corner": slice(0, _SMALL)}
+    for form, part in parts.items():
+        kept = np.zeros_like(w)
+        kept[..., part, part] = w[..., part, part]
+        yield _with(unit, form, "w", kept, points=side, used=_SMALL)
+    first = np.zeros_like(w)  # read one after another from the memory of the larger kernel
+    rows = w.reshape(*w.shape[:-2], -1)[..., : _SMALL * _SMALL].reshape(*w.shape[:-2], _SMALL, _SMALL)
+    first[..., border : border + _SMALL, border : border + _SMALL] = rows
+    yield _with(unit, "first", "w", first, points=side, used=_SMALL)
+
+
+def bias_twice(unit: UnitArrays) -> Iterator[Change]:
+    """a bias that is added twice.
+
+    In the sum, and again behind it; or it is taken away.
+    """
+    if "b" in unit and unit["b"].any():
+        yield _with(unit, "twice", "b", 2 * unit["b"])
+        yield _with(unit, "taken", "b", -unit["b"])
+
+
+def weights_fixed_point(segment: Segment) -> Iterator[Change]:
+    """weights in fixed point.
+
+    Multiples of a power of two, as circuits keep them.
+    """
+    for unit in segment.units:
+        for bits in _bits(segment, unit) if "w" in unit else ():
+            w = np.rint(unit["w"].astype(np.float64) * 2.0**bits) / 2.0**bits
+            yield _with(unit, f"{bits}", "w", w, bits=bits)
+
+
+def weights_few_bits(unit: UnitArrays) -> Iterator[Change]:
+    """weights quantised to few bits.
+
+    In steps of one size for the tensor or for each channel, the same on both sides of zero; for the tensor also after
+    batch norm is worked in, or between its least and its largest weight.
+    """
+    if "w" not in unit:
+        return
+    w = unit["w"].astype(np.float64)
+    folded = w * unit.factor.reshape(-1, *(1,) * (w.ndim - 1)) if unit.foldable and unit.factor.all() else None
+    low, high = float(w.min()), float(w.max())
+    for bits in _FEW_BITS:
+        levels = 2 ** (bits - 1) - 1
+        for per in ("tensor", "channel") if bits < 8 else ():
+            yield _with(unit, f"{bits} {per}", "w", in_steps(w, grid_steps(w, per, levels)), bits=bits, per=per)
+        if folded is not None:
+            made = in_steps(folded, grid_steps(folded, "tensor", levels)) / folded * w
+            yield _with(unit, f"{bits} folded", "w", np.nan_to_num(made), bits=bits, per="tensor, after the fold")
+        step = (high - low) / (2**bits - 1)
+        if step:
+            ends = f"tensor, from {low:.4g} to {high:.4g}"
+            yield _with(unit, f"{bits} ends", "w", np.rint((w - low) / step) * step + low, bits=bits, per=ends)
+
+
+def _bits(segment: Segment, unit: UnitArrays) -> tuple[int, ...]:
+    """How many bits behind the point weights may have: what the size of the error tells, and one more or fewer.
+
+    Weights that are rounded to steps of h are off by h / sqrt(12), each for itself, so that a sum of their products
+    with x is off by that times the root of the sum of x^2.
+    """
+    t, ends = segment.candidate, [node.name for node in unit.unit.nodes]
+    if t is None or segment.end not in ends or t.shape != segment.result.shape or not np.isfinite(t).all():
+        return _BITS
+    ((_, x),) = segment.values({unit.unit.conv.inputs[0]})
+    error = root_mean_square(t.astype(np.float64) - segment.result)
+    size = root_mean_square(x) * math.sqrt(unit["w"][0].size)
+    normed = unit.norm is not None and segment.end != unit.unit.conv.name
+    size *= root_mean_square(unit.factor) if normed else 1.0
+    if not error or not size:
+        return ()
+    bits = round(-np.log2(error * np.sqrt(12) / size))
+    return tuple(each for each in (bits, bits + 1, bits - 1, bits + 2) if 1 <= each <= _MOST_BITS)
+
+
+def _with(unit: UnitArrays, form: str, slot: str, array: Array, **facts: Any) -> Change:
+    return Change(unit.name, form, facts, params={unit.names[slot]: array})

@@ -1,0 +1,257 @@
+"""Bugs of stride, dilation, pooling, resizing, and of the order in which maps are laid out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.changes import Change, stood_for, with_attrs, with_op
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers.padding import Pad, windowed, windows
+from refnet.graph import Node, is_global
+from refnet.ops import OPS, POOLS, RESIZES
+
+Array = npt.NDArray[Any]
+
+_NO_PAD = ((0, 0), (0, 0))
+_CUBIC = (-0.75, -0.5)  # of PyTorch and OpenCV; of TensorFlow and Pillow
+_LARGEST = 64  # factor of a resize
+_PLACE = 4  # roundings of a place, and of the two weights that are made of it
+
+
+def channels_last(segment: Segment) -> Iterator[Change]:
+    """NHWC numbers under an NCHW shape.
+
+    Source: https://github.com/PINTO0309/onnx2tf/issues/317
+    """
+    shape = segment.sizes.get(segment.end, ())
+    if len(shape) == 3 and shape[1] * shape[2] > 1 and shape[0] > 1:
+        yield Change(segment.end, view=lambda y: np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(y.shape))
+
+
+def stride_place(segment: Segment) -> Iterator[Change]:
+    """the stride in the wrong layer.
+
+    One layer too early: every other pixel is dropped before the depthwise convolution.
+
+    Source: https://github.com/shicai/MobileNet-Caffe/issues/67
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        stride, pad = node.attrs["stride"], node.attrs["pad"]
+        if stride == (1, 1) or node.inputs[0] not in segment.sizes:
+            continue
+        first = {"kernel": (1, 1), "stride": stride, "pad": _NO_PAD}
+        early = Node(f"{node.name}.early", "avg_pool2d", node.inputs, {}, first)
+        rows, columns = (k // 2 for k in node.params["w"][-2:])
+        attrs = {**node.attrs, "stride": (1, 1), "pad": ((rows, rows), (columns, columns))}
+        dense = replace(node, inputs=(early.name,), attrs=attrs)
+        sides = segment.sizes[node.inputs[0]][1:]
+        kept = tuple(-(-n // s) for n, s in zip(sides, stride, strict=True))
+        if kept == windows(segment, node, pad):
+            yield Change(node.name, facts={"stride": stride}, nodes={node.name: (early, dense)})
+
+
+def stride_phase(segment: Segment) -> Iterator[Change]:
+    """sampling starts at pixel 1, not 0."""
+    for node in windowed(segment):
+        if node.attrs["stride"] == (1, 1):
+            continue
+        (top, bottom), (left, right) = node.attrs["pad"]
+        if top and left:
+            later = ((top - 1, bottom + 1), (left - 1, right + 1))
+            if windows(segment, node, later) == windows(segment, node, node.attrs["pad"]):
+                yield Change(node.name, nodes=with_attrs(node, pad=later))
+
+
+def dilation(segment: Segment) -> Iterator[Change]:
+    """dilation dropped or added.
+
+    Source: https://github.com/pytorch/vision/issues/7956
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        if node.attrs["stride"] != (1, 1) or node.params["w"][-1] == 1:
+            continue
+        now = node.attrs["dilation"][0]
+        other = 1 if now > 1 else 2
+        pad = tuple((before * other // now, after * other // now) for before, after in node.attrs["pad"])
+        changed = with_attrs(node, dilation=(other, other), pad=pad)
+        yield Change(node.name, str(other), {"found": other, "known": now}, nodes=changed)
+
+
+def pool_count(segment: Segment) -> Iterator[Change]:
+    """an average that counts padding.
+
+    Source: https://github.com/onnx/onnx-tensorrt/issues/663
+    """
+    for node in segment.nodes("avg_pool2d"):
+        kernel, around = node.attrs["kernel"], ((1, 1), (1, 1))
+        border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": around, "mode": "constant", "value": 0.0})
+        wide = replace(node, inputs=(border.name,), attrs={**node.attrs, "kernel": (kernel[0] + 2, kernel[1] + 2)})
+        yield Change(node.name, nodes={node.name: (border, wide)})
+
+
+def pool_ceil(segment: Segment) -> Iterator[Change]:
+    """a number of windows rounded up, or down.
+
+    A window that begins inside the map and ends outside it is kept where it is dropped, or the reverse.
+
+    Source: https://github.com/onnx/onnx/issues/4958
+    """
+    for node in segment.nodes(*POOLS):
+        if node.inputs[0] not in segment.sizes:
+            continue
+        sides, own = segment.sizes[node.inputs[0]][1:], node.attrs["pad"]
+        axes = list(zip(sides, own, node.attrs["kernel"], node.attrs["stride"], strict=True))
+        for form, rule in (("up", _kept), ("down", _dropped)):
+            rows, columns = (rule(*axis) for axis in axes)
+            pad = (rows, columns)
+            counts = tuple(_count(n, after, k, s) for (n, _, k, s), after in zip(axes, pad, strict=True))
+            resized = _resized(segment, node, pad, counts) if pad != own else None
+            if resized is not None:
+                nodes, shape = resized
+                yield Change(node.name, form, {"windows": counts}, nodes=nodes, shape=shape)
+
+
+def _count(n: int, pad: tuple[int, int], kernel: int, stride: int) -> int:
+    """How many windows there are along an axis."""
+    return (n + sum(pad) - kernel) // stride + 1
+
+
+def _kept(n: int, pad: tuple[int, int], kernel: int, stride: int) -> tuple[int, int]:
+    """The pad that lets in one more window, where that begins inside the map; as PyTorch's ceil_mode counts."""
+    rest = (n + sum(pad) - kernel) % stride
+    begins = _count(n, pad, kernel, stride) * stride
+    return (pad[0], pad[1] + stride - rest) if rest and begins < n + pad[0] else pad
+
+
+def _dropped(n: int, pad: tuple[int, int], kernel: int, stride: int) -> tuple[int, int]:
+    """The pad without what is there for a last window only."""
+    even = (pad[0], min(pad))
+    return even if _count(n, even, kernel, stride) < _count(n, pad, kernel, stride) else pad
+
+
+def _resized(
+    segment: Segment, pool: Node, pad: Pad, counts: tuple[int, ...]
+) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...] | None] | None:
+    """The nodes with a pool that makes a map of another size, and the shape that the end then has, if another.
+
+    None where a later node cannot go on with such a map. A later global pool pools all of it.
+    """
+    nodes, changed = with_attrs(pool, pad=pad), {pool.name}
+    for node in segment.graph.nodes:
+        if not changed & set(node.inputs):
+            continue
+        if node.op == "avg_pool2d" and is_global(node, segment.sizes[node.inputs[0]]):
+            nodes |= with_attrs(node, kernel=counts)
+        elif node.op in ("pointwise_conv2d", "batch_norm") or _elementwise(node):
+            changed.add(node.name)
+        elif node.op in RESIZES:  # what it makes has a size of its own
+            continue
+        else:
+            return None
+    channels = segment.sizes[segment.end][0]
+    return nodes, (segment.batch, channels, *counts) if segment.end in changed else None
+
+
+def _elementwise(node: Node) -> bool:
+    """Whether each number of a node's result is made of one number of its input, by the same rule."""
+    return (OPS[node.op].kind in ("activation", "gate") and not node.params) or node.op == "affine"
+
+
+def resize_corners(segment: Segment) -> Iterator[Change]:
+    """another way of resizing.
+
+    Corners are aligned where they are not, or the reverse; or neither corners nor centres, as TensorFlow 1 has it; or
+    nothing is mixed at all; or more is, by a cubic kernel; or the factor is another than that of the sizes.
+
+    Source: https://github.com/pytorch/pytorch/issues/10604
+    """
+    for node in segment.nodes("resize_bilinear"):
+        other = not node.attrs["align_corners"]
+        nodes = with_attrs(node, align_corners=other)
+        yield Change(node.name, str(other), {"found": other, "known": not other}, nodes=nodes)
+        legacy = with_op(node, "resize_legacy", size=node.attrs["size"])
+        yield Change(node.name, "asymmetric", nodes=legacy)
+        for form, centre in (("nearest", False), ("nearest centre", True)):
+            attrs = {"size": node.attrs["size"], "align_corners": False, "half_pixel": centre}
+            yield Change(node.name, form, nodes=with_op(node, "resize_nearest", **attrs))
+        if segment.candidate is not None:
+            yield from _resampled(segment, node)
+
+
+def _resampled(segment: Segment, node: Node) -> Iterator[Change]:
+    """A resize by a factor of its own, of which what is over is cut off; or by a wider kernel than the bilinear one."""
+    ((_, x),) = segment.values({node.inputs[0]})
+    sides, size = x.shape[2:], node.attrs["size"]
+    ratios = [outputs / side for side, outputs in zip(sides, size, strict=True)]
+    if x.ndim != 4 or max(x.shape[2:]) == 1:
+        return
+    whole = {float(round_(ratio)) for ratio in ratios for round_ in (math.floor, math.ceil)}
+    factors = {*whole, *(2.0 ** round(math.log2(ratio)) for ratio in ratios)}
+    for factor in sorted(each for each in factors if 1 <= each <= _LARGEST and set(ratios) != {each}):
+        yield _by_taps(node, x, f"factor {factor:g}", {"times": factor}, [1 / factor] * 2, _tent)
+    for a in _CUBIC:
+        kernel = partial(_cubic, a=a)
+        yield _by_taps(node, x, f"cubic {a:g}", {"a": a}, [1 / ratio for ratio in ratios], kernel)
+
+
+def _by_taps(
+    node: Node, x: Array, form: str, facts: dict[str, Any], steps: list[float], kernel: Callable[[Array], Array]
+) -> Change:
+    """What a kernel makes at centres of pixels so many steps apart; beyond the map lie its last rows and columns."""
+    taps = []
+    for side, outputs, step in zip(x.shape[2:], node.attrs["size"], steps, strict=True):
+        place = (np.arange(outputs) + 0.5) * step - 0.5
+        place = np.clip(place, 0, side - 1) if kernel is _tent else place
+        weights = np.zeros((outputs, side))
+        for tap in range(-1, 3):
+            at = np.floor(place).astype(int) + tap
+            np.add.at(weights, (np.arange(outputs), np.clip(at, 0, side - 1)), kernel(place - at))
+        taps.append(weights)
+    y, size = (
+        np.einsum("ph,nchw,qw->ncpq", rows, each, columns, optimize=True)
+        for rows, each, columns in (
+            (taps[0], x.astype(np.float64), taps[1]),
+            (np.abs(taps[0]), np.abs(x.astype(np.float64)), np.abs(taps[1])),
+        )
+    )
+    # A place is rounded in float32, and by as much of itself the weights of its neighbours.
+    terms = _PLACE * max(node.attrs["size"])
+    return Change(node.name, form, facts, **stood_for(node, y, terms, size), lone=True)
+
+
+def _tent(x: Array) -> Array:
+    made: Array = np.maximum(1 - np.abs(x), 0)
+    return made
+
+
+def _cubic(x: Array, a: float) -> Array:
+    """Keys' cubic convolution kernel."""
+    x = np.abs(x)
+    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def flatten_order(segment: Segment) -> Iterator[Change]:
+    """flattened channels last.
+
+    What follows inside the segment must not care for the order.
+
+    Source: https://github.com/keras-team/keras/issues/9696
+    """
+    for index, node in enumerate(segment.graph.nodes):
+        shape = segment.sizes.get(node.inputs[0], ())
+        if node.op != "flatten" or len(shape) != 3 or shape[0] == 1 or shape[1] * shape[2] == 1:
+            continue
+        if all(later.op == "softmax" or _elementwise(later) for later in segment.graph.nodes[index + 1 :]):
+            yield Change(node.name, view=partial(_channels_last, shape=shape))
+
+
+def _channels_last(y: Array, shape: tuple[int, int, int]) -> Array:
+    return y.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(y.shape)

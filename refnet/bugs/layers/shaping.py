@@ -1,0 +1,187 @@
+"""Bugs that make maps of another size: strides, pads and dilations that a port does not have, or has besides.
+
+Where the tensor that is judged has another size itself, the size tells the bug. Where a global pool lies between, the
+numbers alone do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from refnet.bugs.language.changes import Change, with_attrs
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers.padding import windowed
+from refnet.errors import GraphError
+from refnet.graph import Node, is_global
+from refnet.readings.shapes import shape_after
+
+_NO_PAD = ((0, 0), (0, 0))
+_UNIT = 3  # nodes: a convolution, its batch norm and its activation
+_FIXED = (7, 7)  # the kernel of the last pool at the papers' size of 224
+
+
+def stride_changed(segment: Segment) -> Iterator[Change]:
+    """a stride left out, or added.
+
+    Source: https://github.com/marvis/pytorch-mobilenet/issues/10
+    """
+    for node in windowed(segment):
+        own = node.attrs["stride"]
+        for other in ((1, 1), (2, 2), (2, 1), (1, 2)):
+            if other != own:
+                facts = {"found": other, "known": own, "padded": ()}
+                yield from _reshaped(segment, node, f"{own}>{other}", facts, stride=other)
+                even = tuple((side // 2, side // 2) for side in node.params["w"][-2:])
+                if other == (1, 1) and even != node.attrs["pad"] and node.attrs["dilation"] == (1, 1):
+                    around = {**facts, "padded": even}
+                    yield from _reshaped(segment, node, f"{own}>{other} even", around, stride=other, pad=even)
+    if len(segment.graph) <= _UNIT:
+        for node in segment.nodes("pointwise_conv2d"):
+            if node.name in segment.sizes:  # and is not what another bug has put there
+                yield from _subsampled(segment, node)
+
+
+def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
+    """A stride in a 1x1 convolution, which has none: every other row and column of what it reads."""
+    channels, *sides = segment.sizes[node.name]
+    kept = (channels, *(-(-side // 2) for side in sides))
+    made = _resulting(segment, node, kept) if segment.asks(node) and min(sides) > 1 else None
+    if made is not None:
+        pools, end = made
+        attrs = {"kernel": (1, 1), "stride": (2, 2), "pad": _NO_PAD}
+        first = Node(f"{node.name}.kept", "avg_pool2d", node.inputs, {}, attrs)
+        shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+        facts = {"found": (2, 2), "known": (1, 1), "padded": ()}
+        nodes = {**pools, node.name: (first, replace(node, inputs=(first.name,)))}
+        yield Change(node.name, "pointwise", facts, nodes=nodes, shape=shape, fed=True)
+
+
+def pad_amount(segment: Segment) -> Iterator[Change]:
+    """more padding, or less.
+
+    None at all ('valid'), or a point more or fewer along both axes; or those of rows and columns exchanged, or one of
+    both left out; or its own and half a kernel besides, of a layer that pads once more.
+
+    Source: https://github.com/keras-team/keras/issues/9582
+    """
+    for node in windowed(segment):
+        own, sides = node.attrs["pad"], segment.sizes[node.inputs[0]][1:]
+        reach = max(side // 2 * step for side, step in zip(node.params["w"][-2:], node.attrs["dilation"], strict=True))
+        ways = [(0, 0), *itertools.product((reach, reach - 1, reach + 1), repeat=2), (0, reach), (reach, 0)]
+        for before, after in dict.fromkeys(ways):
+            pad = ((before, after), (before, after))
+            other = [sum(each) for each in pad] != [sum(each) for each in own]
+            if other and min(before, after) >= 0 and max(before, after) < min(sides):
+                form = "valid" if pad == _NO_PAD else f"{before},{after}"
+                yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
+        rows, columns = own
+        axes = {"exchanged": (columns, rows), "rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
+        if rows != columns:  # else it is one of the ways above
+            down, across = ((before + reach, after + reach) for before, after in own)
+            axes |= {"twice": (down, across), "twice exchanged": (across, down)}
+        for form, pad in axes.items():
+            yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
+
+
+def dilation_alone(segment: Segment) -> Iterator[Change]:
+    """a dilation without its padding, or the padding without it.
+
+    Source: https://github.com/pytorch/vision/issues/7956
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        if node.inputs[0] not in segment.sizes or node.params["w"][-1] == 1:
+            continue
+        now = node.attrs["dilation"][0]
+        for other in (1, 2) if now > 1 else (2,):
+            if other != now:
+                facts = {"found": other, "known": now}
+                yield from _reshaped(segment, node, f"{other}", facts, dilation=(other, other))
+
+
+def stride_dilated(segment: Segment) -> Iterator[Change]:
+    """a dilation in a stride's place.
+
+    A network for dense prediction keeps its maps large: the stride is left out, and kernels are spread by it.
+
+    Source: https://github.com/pytorch/vision/blob/main/torchvision/models/mobilenetv3.py
+    """
+    for node in windowed(segment):
+        stride, now = node.attrs["stride"], node.attrs["dilation"]
+        if stride == (1, 1) or now != (1, 1) or node.params["w"][-1] == 1:
+            continue
+        pad = tuple((step * (kernel // 2),) * 2 for step, kernel in zip(stride, node.params["w"][-2:], strict=True))
+        facts = {"found": stride[0], "known": stride}
+        yield from _reshaped(segment, node, "", facts, stride=(1, 1), dilation=stride, pad=pad)
+
+
+def pool_fixed(segment: Segment) -> Iterator[Change]:
+    """a pool of 7 x 7, or of another fixed size, in place of a global one.
+
+    Source: https://github.com/tonylins/pytorch-mobilenet-v2/issues/6
+    """
+    for node in segment.nodes("avg_pool2d"):
+        image = segment.sizes.get(node.inputs[0])
+        if image is None or not is_global(node, image):
+            continue
+        if min(image[1:]) > max(_FIXED):
+            for form, stride in (("once", (1, 1)), ("strided", _FIXED)):
+                yield from _reshaped(segment, node, form, {}, kernel=_FIXED, stride=stride)
+        for kernel in _kernels(segment, image[1:]):
+            facts = {"found": kernel, "known": image[1:]}
+            yield from _reshaped(segment, node, "kernel", facts, kernel=kernel, stride=(1, 1))
+
+
+def _kernels(segment: Segment, image: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The kernels with which a pool of a map has as many windows as a candidate has results for one."""
+    y = segment.candidate
+    windows, rest = divmod(y.size, segment.batch * math.prod(segment.sizes[segment.end])) if y is not None else (1, 0)
+    for height, width in itertools.product(*(range(1, side + 1) for side in image)) if windows > 1 and not rest else ():
+        if (image[0] - height + 1) * (image[1] - width + 1) == windows and (height, width) != _FIXED:
+            yield height, width
+
+
+def _reshaped(
+    segment: Segment, node: Node, form: str, facts: Mapping[str, object], **attrs: object
+) -> Iterator[Change]:
+    """A node with other attributes, if it makes a map of another size and the rest of the segment goes on with that."""
+    if not segment.asks(node):
+        return
+    nodes = with_attrs(node, **attrs)
+    (other,) = nodes[node.name]
+    made = _resulting(segment, other)
+    if made is not None:
+        pools, end = made
+        shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+        yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape, fed=True)
+
+
+def _resulting(
+    segment: Segment, other: Node, own: tuple[int, ...] = ()
+) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:
+    """What follows from another node, of a shape of its own: global pools of other maps, and the shape of the end.
+
+    None where it makes a map of the same size, or where a later node does not go on with the one that it makes.
+    """
+    moved: dict[str, tuple[int, ...]] = {}
+    pools: dict[str, tuple[Node, ...]] = {}
+    try:
+        moved[other.name] = own or shape_after(other, segment.sizes[other.inputs[0]])
+        if moved[other.name] == segment.sizes.get(other.name) or min(moved[other.name]) < 1:
+            return None
+        for node in segment.graph.nodes:
+            if node.name in moved or not moved.keys() & set(node.inputs):
+                continue
+            if segment.parts.pools_all(node.name):
+                node = replace(node, attrs={**node.attrs, "kernel": moved[node.inputs[0]][1:]})
+                pools[node.name] = (node,)
+            shape = shape_after(node, *(moved.get(name) or segment.sizes[name] for name in node.inputs))
+            if min(shape) < 1:
+                return None
+            if shape != segment.sizes.get(node.name):
+                moved[node.name] = shape
+    except (GraphError, KeyError):
+        return None
+    return pools, moved.get(segment.end, segment.sizes[segment.end])

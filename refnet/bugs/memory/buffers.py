@@ -1,0 +1,161 @@
+"""Bugs of buffers and lanes: computed in place, kept from one image to the next, tails left out.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.changes import Change, stood_for, with_factor
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers.padding import windowed
+from refnet.graph import Node
+from refnet.ops import CONVOLUTIONS
+
+Array = npt.NDArray[Any]
+
+_LANES = (4, 8, 16, 32, 64)
+_MOST = 1 << 22  # numbers of a map that is gone over row by row
+
+
+def computed_in_place(segment: Segment) -> Iterator[Change]:
+    """a depthwise convolution computed in place.
+
+    It writes over the map that it reads, row by row, so that later rows are made of what earlier ones left.
+    """
+    for node in segment.nodes("depthwise_conv2d"):
+        own = segment.sizes.get(node.inputs[0], ())
+        if (
+            not segment.asks(node)
+            or node.attrs["stride"] != (1, 1)
+            or own != segment.sizes.get(node.name)
+            or segment.batch * np.prod(own) > _MOST
+        ):
+            continue
+        w = segment.param(node, "w").astype(np.float64)
+        bias = segment.param(node, "b").astype(np.float64) if "b" in node.params else np.zeros(len(w))
+        for _, x in segment.values({node.inputs[0]}):
+            y, size = _by_rows(x, w, bias, node)
+            yield Change(node.name, "rows", **stood_for(node, y, w[0].size + 1, size), fed=True)
+
+
+def _by_rows(x: Array, w: Array, bias: Array, node: Node) -> tuple[Array, Array]:
+    """Each row made of those above it, as they are by then, and of those below; and the sums of absolute terms."""
+    (top, bottom), (left, right) = node.attrs["pad"]
+    down, along = node.attrs["dilation"]
+    R, S = w.shape[-2:]
+    W = x.shape[3]
+    wide = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    size = np.abs(wide)
+    for p in range(x.shape[2]):
+        taps = [(r, s, w[:, r, s, None]) for r in range(R) for s in range(S)]
+        row = sum(wide[:, :, p + r * down, s * along : s * along + W] * tap for r, s, tap in taps)
+        most = sum(size[:, :, p + r * down, s * along : s * along + W] * np.abs(tap) for r, s, tap in taps)
+        wide[:, :, p + top, left : left + W] = row + bias[:, None]
+        size[:, :, p + top, left : left + W] = most + np.abs(bias)[:, None]
+    inner = (..., slice(top, top + x.shape[2]), slice(left, left + W))
+    return wide[inner], size[inner]
+
+
+def image_kept(segment: Segment) -> Iterator[Change]:
+    """what one image made used for another one.
+
+    The tensor, or the gate that it is scaled by, is that of the first image, or of the one before; or all of them are
+    in reverse order.
+    """
+    if segment.batch < 2:
+        return
+    orders = {"first": np.zeros(segment.batch, int), "before": np.maximum(np.arange(segment.batch) - 1, 0)}
+    orders["reversed"] = np.arange(segment.batch)[::-1]
+    for form, order in orders.items():
+        yield Change(segment.end, form, view=lambda y, order=order: y[order], lone=True)  # type: ignore[misc]
+    for node in segment.nodes("scale"):
+        if segment.asks(node):
+            found = dict(segment.values({*node.inputs}))
+            x, gate = (found[name] for name in node.inputs)
+            for form, order in orders.items():
+                yield Change(node.name, f"gate {form}", **stood_for(node, x * gate[order], 2), fed=True)
+
+
+def channels_left(segment: Segment) -> Iterator[Change]:
+    """the last input channels left out of a sum.
+
+    A loop in steps of so many lanes has no tail.
+    """
+    for node in segment.nodes("conv2d", "pointwise_conv2d"):
+        w = segment.param(node, "w")
+        for lanes in _LANES:
+            kept = w.shape[1] // lanes * lanes
+            if 0 < kept < w.shape[1]:
+                mask = (np.arange(w.shape[1]) < kept).reshape(1, -1, *(1,) * (w.ndim - 2))
+                yield Change(node.name, f"{lanes}", {"lanes": lanes}, params={f"{node.name}.w": w * mask})
+
+
+def pad_clamped(segment: Segment) -> Iterator[Change]:
+    """coordinates kept inside the map at some of its sides.
+
+    There the padding is of the outermost points, at the other sides of zeros.
+    """
+    for node in windowed(segment):
+        (top, bottom), (left, right) = node.attrs["pad"]
+        ways = {
+            "after": ((0, bottom), (0, right)),
+            "before": ((top, 0), (left, 0)),
+            "rows": ((top, bottom), (0, 0)),
+            "columns": ((0, 0), (left, right)),
+        }
+        if max(top, left, bottom, right) > 1:
+            near = [[min(side, 1) for side in sides] for sides in node.attrs["pad"]]
+            ways["inner"] = ((near[0][0], near[0][1]), (near[1][0], near[1][1]))
+            ways["inner before"], ways["inner after"] = (
+                ((near[0][0] * first, near[0][1] * last), (near[1][0] * first, near[1][1] * last))
+                for first, last in ((1, 0), (0, 1))
+            )
+        for form, clamped in ways.items():
+            rest = ((top - clamped[0][0], bottom - clamped[0][1]), (left - clamped[1][0], right - clamped[1][1]))
+            if any(map(any, clamped)) and any(map(any, rest)):
+                attrs = {"pad": clamped, "mode": "edge", "value": 0.0}
+                border = Node(f"{node.name}.border", "pad", node.inputs, {}, attrs)
+                inner = replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": rest})
+                yield Change(node.name, form, nodes={node.name: (border, inner)})
+
+
+def channels_rolled(segment: Segment) -> Iterator[Change]:
+    """channels of a result that lie some places on, the last ones first.
+
+    A ring buffer that is read from where it was not begun; by how much, the port's numbers show.
+    """
+    t = segment.candidate
+    if t is None or t.ndim != 4 or t.shape[1] < 2 or t.shape != segment.result.shape:
+        return
+    mine, theirs = (np.fft.rfft(y.astype(np.float64), axis=1) for y in (segment.result, t))
+    likeness = np.fft.irfft((theirs * mine.conj()).sum(axis=(0, 2, 3)), t.shape[1])
+    by = int(likeness.argmax())
+    if by:
+        view = partial(np.roll, shift=by, axis=1)
+        yield Change(segment.end, "rolled", {"by": by, "of": t.shape[1]}, view=view, lone=True)
+
+
+_SHIFTS = (2.0, 0.5, 4.0, 0.25)
+
+
+def result_shifted(segment: Segment) -> Iterator[Change]:
+    """a layer's result times a power of two, before its activation.
+
+    Integers are brought to the scale of the next layer by a factor and a shift; one bit more or fewer is lost easily.
+    """
+    for node in segment.nodes(*CONVOLUTIONS):
+        unit = segment.parts.unit(node.name)
+        last = node if unit is None or unit.norm is None else unit.norm
+        own = segment.graph.by_name.get(last.name)
+        if own is None:
+            continue
+        for factor in _SHIFTS:
+            yield Change(own.name, f"{factor:g}", {"factor": factor}, nodes={own.name: with_factor(own, factor)})

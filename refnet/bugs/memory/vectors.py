@@ -1,0 +1,145 @@
+"""Bugs of the index by which numbers that are one for each channel are read: too narrow, or that of another layout.
+
+Tried where nothing else fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.regions import lines_off
+from refnet.bugs.language.segments import Segment
+from refnet.bugs.memory.stored import masks_off
+from refnet.graph import Node
+from refnet.readings.precision import FLOATS
+
+__all__ = ["by_channel", "vectors_met"]
+
+Array = npt.NDArray[Any]
+_Layout = Callable[[Array], Array]
+
+_NORM = 6 * FLOATS["float32"].u  # the roundings of a batch norm
+_LEAST = 2  # numbers that a memory has
+# The channel whose number each point has, of an index into a flat buffer of (c, h, w), or of (h, w, c).
+_INDICES: Mapping[str, Callable[..., Array]] = {
+    "modulo": lambda c, h, w, C, H, W: (c * H + h) * W + w,
+    "planes": lambda c, h, w, C, H, W: ((h * W + w) * C + c) // (H * W),
+    "rows": lambda c, h, w, C, H, W: c * H + h,
+    "pixels": lambda c, h, w, C, H, W: h * W + w,
+}
+
+
+def vectors_met(
+    unit: UnitArrays, node: Node, form: str, factors: _Layout | None, shifts: _Layout | None, **facts: Any
+) -> Change:
+    """What a layer's numbers of each channel make of a map that they meet in another way.
+
+    A bias alone is that of a fold, the convolution's own in it.
+
+    Parameters
+    ----------
+    node : the batch norm, or a convolution with a bias
+    factors, shifts : from what multiplies each channel, or is added to it, (C,), to what has the map's axes; None
+        where each channel has its own
+    """
+    factors, shifts = factors or by_channel, shifts or by_channel
+    made, params = [], {}
+    names = f"{node.name}.factors", f"{node.name}.shifts"
+    if unit.norm is None:
+        bare = replace(node, name=f"{node.name}.bare", params={"w": node.params["w"]})
+        made, held = [bare], {names[1]: (unit["b"], np.zeros_like(unit["b"]), shifts)}
+    else:
+        s, moved = unit.factor, unit["mean"] * unit.factor
+        made = [Node(f"{node.name}.bare", "scale", (node.inputs[0], names[0]))]
+        if factors is by_channel and "b" in unit:
+            moved = moved - unit["b"] * s
+            params = {unit.names["b"]: np.zeros_like(unit["b"])}
+        off = _NORM * (np.abs(unit["beta"]) + np.abs(moved))
+        held = {names[0]: (s, _NORM * np.abs(s), factors), names[1]: (unit["beta"] - moved, off, shifts)}
+    made.append(Node(node.name, "add", (made[-1].name, names[1])))
+    given = Deferred(held, lambda: {name: Expected(move(y), move(off)) for name, (y, off, move) in held.items()})
+    return Change(node.name, form, facts, nodes={node.name: tuple(made)}, params=params, given=given)
+
+
+def by_channel(vector: Array, axis: int = 1) -> Array:
+    """As it should be, (1, C, 1, 1); or along another axis."""
+    return vector.reshape([-1 if each == axis else 1 for each in range(4)])
+
+
+def vector_index(segment: Segment) -> Iterator[Change]:
+    """numbers of the channels read by the index of another layout.
+
+    A loop over a flat buffer takes the bias i modulo C, as if the map was NHWC, or i / (H W), as if it was NCHW.
+    """
+    for unit, node in _places(segment):
+        C, *plane = segment.sizes.get(node.name, ())
+        if len(plane) != 2 or C < _LEAST:
+            continue
+        c, h, w = np.ogrid[:C, : plane[0], : plane[1]]
+        plain = np.broadcast_to(c, (C, *plane))
+        seen: list[Array] = []
+        for form, rule in _INDICES.items():
+            index = np.broadcast_to(rule(c, h, w, C, *plane) % C, plain.shape)
+            if any(np.array_equal(index, other) for other in (plain, *seen)):
+                continue
+            seen.append(index)
+            move = partial(_taken, index=index)
+            if unit.norm is not None:
+                yield vectors_met(unit, node, form, move, move)
+            yield vectors_met(unit, node, form if unit.norm is None else f"bias {form}", None, move)
+
+
+def _taken(vector: Array, index: Array) -> Array:
+    return vector[index][None]
+
+
+def vector_memory(segment: Segment) -> Iterator[Change]:
+    """numbers of the channels in a memory that has fewer.
+
+    A channel beyond has the number of the one as many before it, or that of the last; how many the memory has, the
+    first channel that is off shows, or the power of two before it.
+    """
+    off = next(masks_off(segment), None) if segment.candidate is not None else None
+    if off is None or off.ndim < 2 or not off.any():
+        return
+    first = int(lines_off(off, 1)[0])
+    counts = dict.fromkeys((1 << (first.bit_length() - 1), first)) if first >= _LEAST else ()
+    for unit, node in _places(segment):
+        C = segment.sizes.get(node.name, (0,))[0]
+        if off.shape[1] != C:
+            continue
+        channels = np.arange(C)
+        for count in counts:
+            for way, order in (("wrapped", channels % count), ("clamped", np.minimum(channels, count - 1))):
+                yield from _ordered(unit, node, order, {"entries": count, "at": (way, count)})
+
+
+def _ordered(unit: UnitArrays, node: Node, order: Array, facts: Mapping[str, Any]) -> Iterator[Change]:
+    """The layer with its numbers, one kind or all of them, of other channels."""
+
+    def move(vector: Array) -> Array:
+        return by_channel(vector[order])
+
+    words = " ".join(map(str, facts["at"]))
+    yield vectors_met(unit, node, f"bias {words}", None, move, vectors="bias", **facts)
+    if unit.norm is not None:
+        yield vectors_met(unit, node, f"norm {words}", move, move, vectors="norm", **facts)
+        yield vectors_met(unit, node, f"factors {words}", move, None, vectors="factors", **facts)
+        for slot in ("beta", "gamma", "mean", "var"):
+            moved = {unit.names[slot]: unit[slot][order]}
+            yield Change(node.name, f"{slot} {words}", {"vectors": slot, **facts}, params=moved)
+
+
+def _places(segment: Segment) -> Iterator[tuple[UnitArrays, Node]]:
+    for unit in segment.units:
+        node = unit.norm or unit.unit.conv
+        if node.name in segment.graph and segment.asks(node) and (unit.norm is not None or "b" in node.params):
+            yield unit, node

@@ -1,0 +1,1 @@
+"""Bugs of arithmetic: short formats and sums that leave them."""

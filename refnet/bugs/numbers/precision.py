@@ -1,0 +1,312 @@
+"""Bugs of precision: they explain small errors of any kind, and so are accepted only where no other fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.segments import Segment, limit, limit_of
+from refnet.judge.verdicts import root_mean_square
+from refnet.ops import CONVOLUTIONS
+from refnet.readings.carried import gamma
+from refnet.readings.orders import factor, rounded, truncated
+from refnet.readings.precision import FLOATS, Precision
+
+Array = npt.NDArray[Any]
+
+_TINY = FLOATS["float32"].subnormal
+_ENDS = (0.0, 1.0, 6.0)  # of activations and gates
+_BITS = 15  # of a fraction
+_CHANCE = 1e-6  # that short floats are whole steps of fixed point by accident: beyond that they are taken for floats
+# Of a step, by which numbers that are cut off are off on average, and by which those that are rounded are: the middle.
+_HALFWAY = (1 / 2 + 1 / 4) / 2
+# Of a step, so near to a tie float32 may round either way: a range, its step, a quotient of up to 256 steps and a zero
+# point round six times.
+_TIE = gamma(6, FLOATS["float32"].u) * 256
+_ONCE = (*CONVOLUTIONS, "add")  # what rounds once where sums are kept in float32
+_SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it does once in 15,000 times
+
+
+def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
+    """weights rounded to float16 or bfloat16.
+
+    Weights, and only they; to the nearest, or toward zero.
+    """
+    for store in ("float16", "bfloat16"):
+        for node in unit.unit.nodes:
+            names = {slot: name for slot, name in unit.names.items() if slot in node.params and slot in unit}
+            for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
+                params = Deferred(names.values(), partial(_moved, unit, names, partial(move, store=store)))
+                yield Change(node.name, form, {"store": store}, params=params)
+
+
+def _moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:
+    return {name: move(unit[slot]) for slot, name in names.items()}
+
+
+def weights_int8(unit: UnitArrays) -> Iterator[Change]:
+    """weights quantised to 8 bits.
+
+    Symmetrically, with a step for the tensor or for each channel.
+
+    Source: https://github.com/Edgecortix-Inc/pytorch_quantization/issues/5
+    """
+    if unit.op in CONVOLUTIONS:
+        w = {"w": unit.names["w"]}
+        for per in ("tensor", "channel"):
+            params = Deferred(w.values(), partial(_moved, unit, w, partial(_on_grid, per=per)))
+            yield Change(unit.name, per, {"per": per, "bits": 8}, params=params)
+
+
+def _on_grid(w: Array, per: str) -> Array:
+    return in_steps(w, grid_steps(w, per, 127))
+
+
+def in_steps(w: Array, step: Array) -> Array:
+    """The nearest whole steps."""
+    made: Array = np.rint(w / step) * step
+    return made
+
+
+def grid_steps(w: Array, per: str, levels: float) -> Array:
+    """The steps of a symmetric grid with so many levels between zero and the largest weight, to meet w's shape."""
+    size = np.abs(w)
+    largest = size.max(axis=tuple(range(1, w.ndim)), keepdims=True) if per == "channel" else size.max(keepdims=True)
+    step: Array = np.maximum(largest / levels, _TINY)
+    return step
+
+
+def fp16_storage(segment: Segment) -> Iterator[Change]:
+    """values rounded to float16 or bfloat16.
+
+    Where they are stored: to the nearest, toward zero, or up or down at random.
+
+    Source: https://github.com/Tencent/ncnn/issues/2965
+    """
+    for store in ("float16", "bfloat16"):
+        if segment.candidate is None:
+            yield Change(segment.end, store, {"store": store}, view=partial(rounded, store=store))
+        elif _is_rounded(segment.candidate, store):
+            manner = _manner(segment, store)
+            once = len(segment.graph) == 1 and segment.graph.nodes[0].op in _ONCE
+            if not manner or (manner == "at random" and not once):
+                yield stored_as(segment, store)
+            if manner:
+                yield stored_as(segment, f"{store} {manner}")
+
+
+def stored_as(segment: Segment, form: str) -> Change:
+    """A form of `fp16_storage`, whatever the tensor shows of it."""
+    store, _, manner = form.partition(" ")
+    own = Precision.of(store)
+    if manner:
+        own = own._replace(u_store=2 * own.u_store)  # a whole unit, not half of one
+    return Change(segment.end, form, {"store": store}, precision=own)
+
+
+def _is_rounded(y: Array, store: str) -> bool:
+    """Whether a tensor holds nothing finer than a format can; one such number, or those at ends, are no evidence."""
+    if y.dtype == np.float16 or np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
+        return False
+    return bool(np.array_equal(rounded(y, store), y))
+
+
+def _manner(segment: Segment, store: str) -> str:
+    """How a tensor was rounded if not to the nearest: 'truncated', 'at random', or ''.
+
+    Of a number that lies at a share f of its unit chance makes the upper neighbour in f of all cases, and so moves it
+    by more than half a unit in min(f, 1 - f) of them. Two roundings to the nearest do the same. What float32 may have
+    put elsewhere is not looked at.
+    """
+    target = np.asarray(segment.candidate, np.float64)
+    made = limit(segment, Precision.of("float32"))
+    if made.y.shape != target.shape:
+        return ""
+    size, u = np.abs(made.y), FLOATS[store].u
+    normal = size >= FLOATS[store].subnormal / (2 * u)
+    unit = np.exp2(np.floor(np.log2(np.where(normal, size, 1)))) * 2 * u
+    share = size / unit - np.floor(size / unit)
+    likely = np.minimum(share, 1 - share)
+    kept = normal & (np.minimum(likely, 0.5 - likely) * unit > made.expected)
+    off, likely = ((target - made.y) * np.sign(made.y) / unit)[kept], likely[kept]
+    count = int((np.abs(off) > 0.5).sum())
+    if not count or np.abs(off).max() >= 1:
+        return ""
+    if (off < 0).all():
+        return "truncated"
+    spread = _SIGMAS * float(np.sqrt((likely * (1 - likely)).sum()))
+    return "at random" if spread < likely.sum() and abs(count - float(likely.sum())) <= spread else ""
+
+
+def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
+    """How many bits of fraction the numbers of a tensor in fixed point have; None for one of another kind.
+
+    A short float has finer steps for smaller numbers, and only by chance are many of its numbers whole steps. Where
+    that is not asked for, a few numbers may be of either kind.
+    """
+    if y.size < 2 or y.dtype.kind != "f" or not np.isfinite(y).all():
+        return None
+    wide = np.abs(y.astype(np.float64))
+    scaled = wide * 2.0**_BITS
+    if not np.array_equal(scaled, np.rint(scaled)) or not 0 < scaled.max() < 2.0**62:
+        return None
+    common = int(np.gcd.reduce(scaled.astype(np.int64), axis=None))
+    bits = _BITS - (common & -common).bit_length() + 1
+    if np.isin(wide, _ENDS).all():
+        return None
+    told = not sure or _by_chance(np.setdiff1d(wide, _ENDS), 2.0**-bits) < _CHANCE
+    between = bool(((y > y.min()) & (y < y.max()) & (y != 0)).any())  # a function's ends are what they are
+    return bits if bits >= 0 and between and told else None
+
+
+def _by_chance(numbers: Array, step: float) -> float:
+    """How likely it is that different numbers in a short float are whole steps: no float has finer ones than its own.
+
+    Of a number whose own step is finer, that is the share of the one in the other.
+    """
+    chance = 0.0
+    for store in ("float16", "bfloat16"):
+        if np.array_equal(rounded(numbers, store), numbers):
+            own = FLOATS[store].u * np.ldexp(1.0, np.frexp(numbers)[1])
+            chance = max(chance, float(np.exp2(-np.log2(np.maximum(step / own, 1.0)).sum())))
+    return chance
+
+
+def fixed_point(segment: Segment) -> Iterator[Change]:
+    """values in fixed point.
+
+    Each is stored in steps of a power of two, cut off or rounded; replayed on a port's own inputs alone.
+    """
+    bits = None if segment.candidate is None else fraction_bits(segment.candidate, sure=False)
+    if bits is None or segment.candidate is None or segment.result.shape != segment.candidate.shape:
+        return
+    step, target = 2.0**-bits, segment.candidate.astype(np.float64)
+    ends = float(target.min()), float(target.max())
+    whole = np.log2([max(-ends[0] / step, 1), ends[1] / step + 1])
+    cut = (whole >= 7) & (whole == np.rint(whole))
+    low, high = (end if is_end else far for end, is_end, far in zip(ends, cut, (-np.inf, np.inf), strict=True))
+    between = segment.result / step != np.rint(segment.result / step)
+    off = (target - segment.result)[between & (target > low) & (target < high)] / step
+    manner = "rounded" if off.size and np.abs(off).mean() < _HALFWAY else "cut off"
+    facts = {"bits": bits, "manner": manner, "ends_at": high}
+    own = Precision.of("float32")._replace(step=step)
+    yield Change(segment.end, manner, facts, precision=own, view=partial(np.clip, a_min=low, a_max=high))
+
+
+def factors_int8(segment: Segment) -> Iterator[Change]:
+    """both factors of each product in 8 bits.
+
+    Weights in steps for each channel or for the tensor, and what they multiply by its own range, image by image, as
+    dynamic quantisation does; replayed on a port's own inputs alone.
+    """
+    for unit in segment.units if segment.candidate is not None else ():
+        (source,) = unit.unit.conv.inputs
+        if unit.op not in CONVOLUTIONS or source not in segment.given:
+            continue
+        x = segment.given[source].astype(np.float64)
+        s = unit.factor if unit.foldable else np.ones(len(unit["w"]))
+        s = np.where(s == 0, 1, s).reshape(-1, *(1,) * (unit["w"].ndim - 1))
+        for per in ("channel", "tensor"):
+            w = _on_grid(unit["w"] * s, per) / s
+            for ends in ("symmetric", "asymmetric"):
+                facts = {"per": per, "ends": ends}
+                given = {source: _in_bytes(x, ends)}
+                yield Change(unit.name, f"{per} {ends}", facts, params={unit.names["w"]: w}, given=given)
+
+
+def _in_bytes(x: Array, ends: str) -> Expected:
+    """Each image in 255 steps of its own range; a number that is all but on a tie may be a step off."""
+    axes = tuple(range(1, x.ndim))
+    if ends == "symmetric":
+        step = np.maximum(np.abs(x).max(axis=axes, keepdims=True) / 127, _TINY)
+        zero = np.zeros_like(step)
+    else:
+        low = np.minimum(x.min(axis=axes, keepdims=True), 0)
+        step = np.maximum((x.max(axis=axes, keepdims=True) - low) / 255, _TINY)
+        zero = np.rint(-128 - low / step)
+    q = x / step + zero
+    tie = np.abs(np.abs(q - np.rint(q)) - 0.5) < _TIE
+    return Expected((np.rint(q).clip(-128, 127) - zero) * step, np.where(tie, step, 0.0))
+
+
+_FACTORS: Mapping[str, Callable[[Array], Array]] = {
+    "tf32": factor,
+    "tf32 truncated": partial(truncated, store="tf32"),
+    "bfloat16": partial(rounded, store="bfloat16"),
+    "bfloat16 truncated": partial(truncated, store="bfloat16"),
+}
+_READ: Mapping[str, Callable[[Array], Array]] = {
+    "float16": partial(rounded, store="float16"),  # of which tf32 is the same where no number is too small for it
+    "float16 truncated": partial(truncated, store="float16"),
+    **_FACTORS,
+}
+
+
+def factors_tf32(segment: Segment) -> Iterator[Change]:
+    """factors rounded to tf32 before they are multiplied.
+
+    Or to bfloat16; or cut off to one of them, as matrix units cut off what is not converted first. Sums are kept in
+    float32. Or what is read alone is so, or in float16, and weights are as they were. Replayed on a port's own inputs
+    alone, and on what joins, gates and activations make of them.
+    """
+    for node in segment.nodes(*CONVOLUTIONS, "avg_pool2d") if segment.candidate is not None else ():
+        (source,) = node.inputs
+        x = _read(segment, source)
+        if x is None:
+            continue
+        nodes = {} if source in segment.given else {source: ()}
+        for form, move in _FACTORS.items() if node.op in CONVOLUTIONS else ():
+            params = {f"{node.name}.w": move(segment.param(node, "w").astype(np.float64))}
+            facts, given = {"store": form.partition(" ")[0]}, {source: _shortened(x, move)}
+            yield Change(node.name, form, facts, nodes=nodes, params=params, given=given)
+        for form, move in _READ.items():
+            read = _shortened(x, move)
+            if not np.array_equal(read.value, x.value):
+                facts = {"store": form.partition(" ")[0]}
+                yield Change(node.name, f"read {form}", facts, nodes=nodes, given={source: read})
+
+
+def _read(segment: Segment, source: str) -> Expected | None:
+    """What a layer reads: as a port has it, or as it made it of that without other sums, and how far that is off."""
+    if source in segment.given:
+        return Expected.exactly(segment.given[source].astype(np.float64))
+    own = segment.graph.leading_to(source, starts=set(segment.given)).nodes
+    readers = [node.name for node in segment.graph.nodes if source in node.inputs]
+    if len(readers) > 1 or any(node.op in (*CONVOLUTIONS, "avg_pool2d") for node in own):
+        return None
+    return next((Expected(y, limit_of(segment, source)) for _, y in segment.values({source})), None)
+
+
+def _shortened(x: Expected, move: Callable[[Array], Array]) -> Expected:
+    """The same in a short format; a number so near to a tie as it may be off may go to the other side."""
+    made = move(x.value)
+    if not x.slack.any():
+        return Expected.exactly(made)
+    return Expected(made, np.maximum(*(np.abs(move(x.value + sign * x.slack) - made) for sign in (-1, 1))))
+
+
+def fp16_accumulate(segment: Segment) -> Iterator[Change]:
+    """sums kept in float16.
+
+    Source: https://github.com/google-ai-edge/LiteRT/issues/9249
+    """
+    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")) and _is_large(segment):
+        yield Change(segment.end, precision=Precision.of("float32", "float16"))
+
+
+def _is_large(segment: Segment) -> bool:
+    """Whether an error is as large as sums in float16 leave it: a sixteenth of a unit roundoff at least."""
+    y = segment.candidate
+    if y is None or y.shape != segment.result.shape:
+        return y is None
+    if fraction_bits(y) is not None and not np.array_equal(rounded(y, "float16"), y):
+        return False  # it is rounded when it is stored, and by nobody declared so
+    error = y.astype(np.float64) - segment.result
+    size = root_mean_square(segment.result)
+    return root_mean_square(error) > FLOATS["float16"].u / 16 * size

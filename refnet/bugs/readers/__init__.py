@@ -1,0 +1,1 @@
+"""Slips of readers who write a layer for the first time."""

@@ -1,0 +1,286 @@
+"""What can be seen in an error that no bug of the catalogue explains: where it is, and of what form."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.regions import FILLED, RUN, lines_off
+from refnet.bugs.language.segments import Segment, limit
+from refnet.judge.causes.lookup_table import Feature, looked_up
+from refnet.judge.causes.refit import refit, too_few
+from refnet.judge.measures.probabilities import is_saturated
+from refnet.judge.measures.yardstick import says
+from refnet.judge.verdicts import judge, root_mean_square
+from refnet.ops import CONVOLUTIONS
+from refnet.readings.bounds import Bound, Precision
+from refnet.readings.bounds.algorithms import ALGORITHMS
+
+__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "share_off"]
+
+Array = npt.NDArray[Any]
+
+_SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
+_FEW = 3  # channels that are named one by one
+_NEARLY = 0.9  # of all channels, from which on a run is no run
+_CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
+# Of an error that no bound holds: what a form may leave of it. Tuned, on the table in tests/judge/test_long.py: the
+# smallest power of ten that no right form leaves more than.
+_FORM = 1e-3
+_FRACTION = 8  # of the channels: such a part is looked at first
+_REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
+_INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
+
+
+def describe(segment: Segment, precision: Precision, honest: Bound | None = None) -> tuple[Feature, ...]:
+    """What can be seen in the error of a segment's tensor; nothing where nothing stands out.
+
+    Parameters
+    ----------
+    honest : the segment's `limit`, where that is known
+
+    An error has a form (a factor, a line for each channel, a shift, another order) if undoing it takes away most of the
+    error and leaves no more than rounding does, by the same rms as for verdicts. Neither a fit by least squares nor a
+    sort can leave more of an honest error than there is: a projection and a sort move no two tensors apart.
+    """
+    assert segment.candidate is not None
+    made = honest or limit(segment, precision)
+    if made.y.shape != segment.candidate.shape:
+        return ()
+    if is_saturated(segment):
+        return (Feature("saturated", {}),)
+    if names := fast_algorithms(segment, precision):
+        return (Feature("algorithm", {"names": names}),)
+    target = np.empty_like(made.y)
+    target[...] = segment.candidate  # which lies in memory as the exact result does
+    beyond = np.abs(target - made.y) > made.expected
+    part = share_off(beyond)
+    found = [_cut_off(beyond, target, made.y), part, _lines(beyond, target) or _border(beyond)]
+    found += _forms(segment, precision, made, target, whole=part is None)
+    found.append(looked_up(segment, precision))
+    if not any(found) and says(len(segment.graph), made, precision):
+        found.append(_weights(segment, made, target, _stored(precision, target)))
+    return tuple(feature for feature in found if feature is not None)
+
+
+def _forms(
+    segment: Segment, precision: Precision, made: Bound, target: Array, *, whole: bool
+) -> Iterator[Feature | None]:
+    """The forms that an error has; of lines for each channel only where no part is off alone and no plainer form fits.
+
+    Of a batch norm by itself such lines are its own arrays, others.
+    """
+    error, own = target - made.y, _stored(precision, target)
+    before, beyond = root_mean_square(error), np.abs(error) > made.expected
+    sure = says(len(segment.graph), made, precision)
+    # Where a bound says nothing, a form takes away all but a part of the error that tells it from chance.
+    rounding = made.rms if sure else _FORM * before
+    ratio = _undoing(_ratio(target, made.y, before), rounding, own)
+    offset = _undoing(_offset(2 * precision.step, target, made.y, before), rounding, own)
+    yield from (ratio, offset, _undoing(_shift(target, made.y), rounding, own))
+    moved = beyond if sure and beyond.any() else np.ones_like(beyond)
+    yield _undoing(_permuted(moved, target, made.y), rounding, own)
+    if whole and not (ratio or offset) and [node.op for node in segment.graph.nodes] != ["batch_norm"]:
+        yield _undoing(_affine(target, made.y, before), rounding, own)
+
+
+def _stored(precision: Precision, target: Array) -> float:
+    """The rms of one rounding: what gave an error its form may have rounded once more than the layer does."""
+    return max(precision.u, precision.u_store) * root_mean_square(target)
+
+
+def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Feature | None:
+    """Other weights, where a layer with them leaves no more than rounding does."""
+    if (other := refit(segment)) is None:
+        return None
+    left = root_mean_square(target[:, other.channels] - other.y)
+    before = root_mean_square((target - made.y)[:, other.channels])
+    fits = left <= made.rms + own and 2 * left < before
+    return Feature("weights", {"alike": other.alike, "moved": other.moved}) if fits else None
+
+
+def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:
+    """The first form of error that takes away most of it, and leaves no more than rounding does."""
+    fits = (each for each in forms if 2 * each.left < each.before)
+    return next((each.feature for each in fits if each.left <= each.slope * rounding + own), None)
+
+
+def of_other_weights(
+    features: Mapping[str, tuple[Feature, ...]], coarse: Collection[str], failing: Mapping[str, Segment]
+) -> dict[str, tuple[Feature, ...]]:
+    """The same with layers that have too few points to tell by themselves: other weights would explain them.
+
+    Where sums in float16 would too, those count that are more.
+
+    Parameters
+    ----------
+    features : by the name of a tensor that no bug explains
+    coarse : names of tensors that sums in float16 explain, which errors of any kind do
+    failing : the segments of all
+    """
+    told = [name for name, found in features.items() if any(each.kind == "weights" for each in found)]
+    open_ = [name for name, found in features.items() if not found and too_few(failing[name])]
+    if len(told) + len(open_) > len(coarse):
+        open_ += [name for name in coarse if too_few(failing[name])]
+    return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None}),))}
+
+
+def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:
+    """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
+    names = {name: fast_algorithms(*each) for name, each in failing.items()}
+    counts = Counter(algorithm for found in names.values() for algorithm in found)
+    return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
+
+
+def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
+    """The algorithms of convolution within whose rounding a tensor lies that plain sums do not explain."""
+    assert segment.candidate is not None
+    if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
+        return ()
+    plain, found = limit(segment, precision), []
+    if judge(segment.candidate, plain).holds or not says(len(segment.graph), plain, precision):
+        return ()  # within such a bound lies anything
+    for name in ALGORITHMS:
+        made = limit(segment, precision._replace(algorithm=name))
+        if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:
+            found.append(name)
+    return tuple(found)
+
+
+class _Undone(NamedTuple):
+    """A form of error: the rms before and after it is undone, and the largest slope that it multiplies errors by."""
+
+    feature: Feature
+    before: float
+    left: float
+    slope: float = 1.0
+
+
+def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
+    """All that is off lies beyond the largest or smallest value that the port has: a scale that does not reach."""
+    least, most = float(target.min()), float(target.max())
+    over, under = beyond & (y > most) & (target == most), beyond & (y < least) & (target == least)
+    if not beyond.any() or not np.array_equal(beyond, over | under):
+        return None
+    ends = {"above": most} if over.any() else {}
+    return Feature("cut-off", ends | ({"below": least} if under.any() else {}))
+
+
+def share_off(beyond: Array) -> Feature | None:
+    """The images that are off, or the channels, if some are while all others are right."""
+    return _images(beyond) or _channels(beyond)
+
+
+def _images(beyond: Array) -> Feature | None:
+    off = beyond.reshape(len(beyond), -1).any(axis=1)
+    if off.all() or not off.any():
+        return None
+    return Feature("images", {"images": tuple(map(int, np.flatnonzero(off))), "of": len(beyond)})
+
+
+def _channels(beyond: Array) -> Feature | None:
+    """A few channels that are off, or a run of them while the others are not."""
+    if beyond.ndim < 2 or beyond.shape[1] < 2:
+        return None
+    count = beyond.shape[1]
+    channels = lines_off(beyond, 1)
+    if 0 < len(channels) <= min(_FEW, count - 1):
+        return Feature("channels", {"channels": tuple(map(int, channels)), "of": count})
+    if not len(channels):
+        return None
+    first, last = int(channels[0]), int(channels[-1])
+    steps = np.diff(channels)
+    if len(channels) > _FEW and steps[0] > 1 and (steps == steps[0]).all():
+        return Feature("channel-step", {"first": first, "step": int(steps[0]), "of": count})
+    run = beyond[:, first : last + 1]
+    by_chance = float(1 - run.mean()) ** (beyond.size - run.size)  # that no element is off in the other channels
+    some = run.shape[1] < _NEARLY * count  # else the others are right by chance: nothing reaches them
+    if some and by_chance < _CHANCE and len(channels) > RUN * run.shape[1]:  # one may be right by chance
+        return Feature("channel-run", {"first": first, "last": last, "of": count})
+    return None
+
+
+def _lines(beyond: Array, target: Array) -> Feature | None:
+    """The first or last rows, or columns, that are off while no other is: many, or any that all hold one number."""
+    if beyond.ndim != 4:
+        return None
+    for axis, kind in ((2, "rows"), (3, "columns")):
+        count = beyond.shape[axis]
+        lines = lines_off(beyond, axis)
+        if not 0 < len(lines) <= count // 2 or lines[-1] - lines[0] + 1 != len(lines):
+            continue
+        part = beyond.take(lines, axis)
+        if (lines[0] == 0 or lines[-1] == count - 1) and part.mean() > FILLED:
+            values = target.take(lines, axis)
+            held = {"value": float(values.flat[0])} if np.ptp(values) == 0 else {}
+            if not held and len(lines) <= _REACH:  # of which a border tells more
+                continue
+            return Feature("lines", {"axis": kind, "first": int(lines[0]), "count": len(lines), "of": count} | held)
+    return None
+
+
+def _border(beyond: Array) -> Feature | None:
+    if beyond.ndim != 4 or min(beyond.shape[2:]) <= 2 * _REACH or not beyond.any() or beyond[_INNER].any():
+        return None
+    top, bottom, left, right = beyond[:, :, :2], beyond[:, :, -2:], beyond[..., :2], beyond[..., -2:]
+    sides = {"top": top, "bottom": bottom, "left": left, "right": right}
+    return Feature("border", {"sides": tuple(side for side, part in sides.items() if part.any())})
+
+
+def _ratio(target: Array, y: Array, before: float) -> Iterator[_Undone]:
+    """One factor throughout."""
+    if square := float((y * y).sum()):
+        factor = float((target * y).sum()) / square
+        yield _Undone(Feature("ratio", {"factor": factor}), before, root_mean_square(target - factor * y), abs(factor))
+
+
+def _offset(step: float, target: Array, y: Array, before: float) -> Iterator[_Undone]:
+    """One number that is added throughout; of integers, a number of steps."""
+    error = target - y
+    constant = float(error.mean())
+    steps = {"steps": round(constant / step)} if step and round(constant / step) else {}
+    error -= constant
+    yield _Undone(Feature("offset", {"constant": constant, **steps}), before, root_mean_square(error))
+
+
+def _affine(target: Array, y: Array, before: float) -> Iterator[_Undone]:
+    """One slope and one offset a channel, of more points than two."""
+    if y.ndim != 4 or y.shape[0] * y.shape[2] * y.shape[3] <= 2:
+        return
+    axes = (0, 2, 3)
+    centred = y - y.mean(axis=axes, keepdims=True)
+    square = (centred**2).sum(axis=axes, keepdims=True)
+    slope = (target * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
+    offset = target.mean(axis=axes, keepdims=True) - slope * y.mean(axis=axes, keepdims=True)
+    left = root_mean_square(target - slope * y - offset)
+    # Errors grow by the slopes; a channel that is nearly constant has any slope, and hardly an error.
+    grown = root_mean_square(slope * centred) / (root_mean_square(centred) or 1.0)
+    yield _Undone(Feature("affine", {}), before, left, max(grown, 1.0))
+
+
+def _shift(target: Array, y: Array) -> Iterator[_Undone]:
+    """Every point is another one's, as far away as kernels reach; not the shifts that the first channels refute."""
+    if y.ndim != 4 or min(y.shape[2:]) <= 2 * _REACH:
+        return
+    H, W = y.shape[2:]
+    inner, around = target[_INNER], range(-_REACH, _REACH + 1)
+    before = root_mean_square(inner - y[_INNER])
+    few = (slice(None), slice(0, max(1, y.shape[1] // _FRACTION)))
+    part = inner[few].size / inner.size
+    for pixels in ((dy, dx) for dy in around for dx in around):
+        rows, columns = (slice(_REACH - by, side - _REACH - by) for by, side in zip(pixels, (H, W), strict=True))
+        moved = y[:, :, rows, columns]
+        if 2 * math.sqrt(part) * root_mean_square(inner[few] - moved[few]) < before:
+            yield _Undone(Feature("shift", {"pixels": pixels}), before, root_mean_square(inner - moved))
+
+
+def _permuted(moved: Array, target: Array, y: Array) -> Iterator[_Undone]:
+    """The same values in another order; only values that are off count, since right ones say nothing."""
+    own, other = target[moved].ravel(), y[moved].ravel()
+    before, apart = root_mean_square(own - other), root_mean_square(np.sort(own) - np.sort(other))
+    yield _Undone(Feature("permuted", {}), before, apart)

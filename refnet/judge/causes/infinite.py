@@ -1,0 +1,119 @@
+"""Why a tensor is not finite though its inputs are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.regions import regions
+from refnet.bugs.language.segments import Segment, ported
+from refnet.bugs.layers.norm_forms import bn_root
+from refnet.bugs.numbers.overflow import overflows, sizes_of_sums
+from refnet.bugs.systematic import ALL, everywhere
+from refnet.judge.causes.budget import OverBudgetError, SearchBudget
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.ways import EXACT, Extent
+from refnet.judge.measures.yardstick import fits
+from refnet.judge.verdicts import Judgement
+from refnet.readings.bounds import Precision
+
+__all__ = ["overflown"]
+
+_LONG = 8  # nodes, through which a mistake at all places may make numbers grow
+_CHANCE = 1e-4  # that elements drawn at random are those of the largest sums
+_LIKELIEST = ("pool", "product", "exponential", "result", "above", "below")  # what leaves a format, in this order
+
+
+def overflown(segment: Segment, precision: Precision, budget: SearchBudget | None = None) -> list[Cause]:
+    """What explains the elements of a tensor that are not finite though its inputs are.
+
+    In float32 a mistake at all places by which numbers grow; sums, of the shortest format; sums, or what a node reads,
+    beyond another number; roots of variances below zero; else a part that is never written.
+
+    Parameters
+    ----------
+    budget : of the search for mistakes at all places, by default endless
+    """
+    assert segment.candidate is not None
+    infinite = ~np.isfinite(segment.candidate)
+    if segment.candidate.dtype != np.float16 and (grown := [*_grown(segment, budget or SearchBudget())]):
+        return grown
+    for store in ("float16", "float32"):
+        those = (
+            each.change
+            for each in overflows(segment, store)
+            if (each.surely <= infinite).all() and (infinite <= each.perhaps).all()
+        )
+        first = {change.node: change for change in reversed([*those])}  # by each node in the likeliest way
+        if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in first.values()]:
+            return found[::-1]
+    ways = _beyond(segment, infinite), _rootless(segment, infinite, precision), _unset(segment, infinite, precision)
+    return next((found[:1] for way in ways if (found := [*way])), [])
+
+
+def _grown(segment: Segment, budget: SearchBudget) -> Iterator[Cause]:
+    """A mistake at all of its places by which numbers grow beyond float32, in exactly those elements."""
+    target = segment.candidate
+    if target is None or len(segment.graph) < _LONG or not np.isfinite(ported(segment)).all():
+        return
+    for bug in EXACT:
+        for changes, changed in everywhere(bug, segment):
+            try:
+                budget.check()
+                with np.errstate(all="ignore"):
+                    y = ported(changed)
+            except OverBudgetError:
+                return
+            except (ValueError, IndexError):  # shapes that nothing runs on
+                continue
+            if y.shape == target.shape and np.array_equal(y, target, equal_nan=True):
+                extent = Extent(ALL, tuple(change.node for change in changes))
+                yield Cause((changes[0].of(bug.id),), Judgement("nonfinite"), (extent,))
+
+
+def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause]:
+    """A number that a node's sums, or its inputs, exceed in exactly those elements; the likeliest first."""
+    finite, count, of = ~infinite, int(infinite.sum()), infinite.size
+    if count == of or math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1) < -math.log(_CHANCE):
+        return
+    found = []
+    for node, form, sums in sizes_of_sums(segment):
+        if sums.shape == infinite.shape and (most := sums[finite].max()) < (least := sums[infinite].min()):
+            ends = (-least, -most) if form == "below" else (most, least)
+            facts = dict(zip(("most", "least"), map(float, ends), strict=True))
+            found.append(Mistake("sum-overflow", node.name, f"{form} from", facts))
+    order = {form: place for place, form in enumerate(_LIKELIEST)}
+    for mistake in sorted(found, key=lambda each: order[each.form.removesuffix(" from")]):
+        yield Cause((mistake,), Judgement("nonfinite"))
+
+
+def _rootless(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
+    """A batch norm that makes no numbers of some channels, if all others are right, or right with another eps."""
+    if infinite.all() or infinite.shape != segment.result.shape:
+        return
+    around = replace(segment, candidate=np.where(infinite, segment.result, np.asarray(segment.candidate)))
+    for change in bn_root(segment):
+        if fits(around, precision):
+            yield Cause((change.of("bn-root"),), Judgement("nonfinite"))
+        for other in BUGS["bn-eps"].changes(segment):  # one that is left out is missed where a variance is zero
+            beside = segment.changed(other)
+            around = replace(beside, candidate=np.where(infinite, beside.result, np.asarray(segment.candidate)))
+            if fits(around, precision):
+                yield Cause((change.of("bn-root"), other.of("bn-eps")), Judgement("nonfinite"))
+
+
+def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:
+    """A part of which no element is finite, if all around it is right."""
+    candidate = np.asarray(segment.candidate)
+    for part in regions(infinite):
+        if part.form != "all" and infinite[part.mask].all() and part.mask.shape == segment.result.shape:
+            around = np.where(part.mask, segment.result, np.where(infinite, 0, candidate))
+            if fits(replace(segment, candidate=around), precision):
+                mistake = Mistake("never-written", segment.end, f"{part.form} nan", part.facts)
+                yield Cause((mistake,), Judgement("nonfinite"))

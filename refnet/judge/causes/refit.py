@@ -1,0 +1,230 @@
+"""Whether other weights explain a tensor: a least-squares fit of a layer's own weights to what it made of its inputs.
+
+A port that was given another file computes what it should, with other numbers. A layer that some weights and biases
+explain within rounding is right but for these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.segments import Segment
+from refnet.graph import Graph, Node, interpret
+from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.readings import fast
+
+__all__ = ["Refitted", "refit", "too_few"]
+
+Array = npt.NDArray[Any]
+
+_FREE = 2  # points more than weights and a bias: what they fit within rounding is no accident
+_MOST = 1 << 24  # numbers of the windows that are laid out
+_WORK = 5e8  # multiply-adds of fits channel by channel, and at most so many channels
+_CHANNELS = 64
+# Of filters that are told by their directions: so many weights at least, so near, and so many of all of them.
+_TELLING, _SAME, _MOST_OF = 4, 1e-3, 0.9
+
+
+class Refitted(NamedTuple):
+    """What a layer makes with the weights that fit best, and how much they are like its own.
+
+    Attributes
+    ----------
+    y : (N, channels, P, Q)
+    channels : of which a fit was made
+    alike : the correlation of the weights as they act: with batch norm worked in, by the size of what they meet
+    moved : by how many channels the filters are displaced, where each is another's; 0 where they are in no such order,
+        None where they are not
+    """
+
+    y: Array
+    channels: Array
+    alike: float
+    moved: int | None = None
+
+
+class _Layer(NamedTuple):
+    """A convolution and what follows it; and what it made, as far as what follows can be undone."""
+
+    conv: Node
+    act: Node | None
+    z: Array  # before the activation, (N P Q, K)
+    kept: npt.NDArray[np.bool_]  # where that can be told
+
+
+def refit(segment: Segment) -> Refitted | None:
+    """The best weights of a convolution, with what follows it, or of a batch norm alone; None where points are few."""
+    target, nodes = segment.candidate, _chain(segment)
+    if target is None or segment.view is not None or target.ndim != 4 or not nodes:
+        return None
+    if [node.op for node in nodes] == ["batch_norm"]:
+        return _renormed(segment, nodes[0], target.astype(np.float64))
+    layer = _layer(nodes, target)
+    if layer is None or _is_small(layer):
+        return None
+    ((_, x),) = segment.values({layer.conv.inputs[0]})
+    w = segment.param(layer.conv, "w").astype(np.float64)
+    windows = _windows(x, layer.conv, w)  # (N P Q, C, R S)
+    if windows is None or target.size != len(windows) * len(w):
+        return None
+    return _fitted(segment, layer, windows, w, target.shape)
+
+
+def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tuple[int, ...]) -> Refitted:
+    """Weights and a bias of each channel by least squares, of some channels where each has points of its own."""
+    terms, depthwise = w[0].size, layer.conv.op == "depthwise_conv2d"
+    channels = np.flatnonzero(layer.kept.sum(axis=0) > terms + _FREE)
+    shared = layer.act is None and not depthwise
+    if not shared:
+        rows = min(len(windows), 4 * terms + _CHANNELS)
+        most = int(np.clip(_WORK / (rows * terms**2), 4, _CHANNELS))
+        channels = channels[:: -(-len(channels) // most)]
+    found, z = np.empty((len(channels), terms)), np.empty((len(windows), len(channels)))
+    whole = np.ones(len(channels), bool)  # whose filter is the only one that fits
+    seen = np.zeros(z.shape, bool)  # what was fitted: elsewhere a fit says nothing
+    for place, k in [(slice(None), channels)] if shared else enumerate(channels):
+        A = windows[:, k] if depthwise else windows.reshape(len(windows), -1)
+        A = np.concatenate([A, np.ones((len(A), 1))], axis=1)
+        used = np.arange(len(A)) if shared else np.flatnonzero(layer.kept[:, k])
+        used = used if shared else used[:: max(len(used) // (4 * terms + _CHANNELS), 1)]
+        solved, _, rank, _ = np.linalg.lstsq(A[used], layer.z[used][:, k], rcond=None)
+        whole[place] = rank == A.shape[1]
+        z[:, place], found[place] = A @ solved, solved[:-1].T
+        seen[used, place] = True
+    y, seen = (each.reshape(shape[0], *shape[2:], -1).transpose(0, 3, 1, 2) for each in (z, seen))
+    if layer.act is not None:
+        y = interpret(Graph(segment.graph.recipe, (layer.act,)), fast, {}, {layer.act.inputs[0]: y})
+    y = np.where(seen, y, np.asarray(segment.candidate, np.float64)[:, channels])
+    alike = _alike(segment, w, found, windows, channels, depthwise)
+    return Refitted(y, channels, alike, _moved(w.reshape(len(w), -1), found[whole], channels[whole]))
+
+
+def _chain(segment: Segment) -> tuple[Node, ...]:
+    """From the first node with arrays on, if what lies before it has none: sums and gates that a port does not dump."""
+    nodes = segment.graph.nodes
+    first = next((index for index, node in enumerate(nodes) if node.params), len(nodes))
+    return nodes[first:] if all(len(node.inputs) == 1 for node in nodes[first:]) else ()
+
+
+def _layer(nodes: tuple[Node, ...], target: Array) -> _Layer | None:
+    """A convolution with a batch norm and an activation, or without; None where there is anything else."""
+    conv, *rest = nodes
+    act = rest.pop() if rest and rest[-1].op in _UNDONE else None
+    if conv.op not in CONVOLUTIONS or [node.op for node in rest] not in ([], ["batch_norm"]):
+        return None
+    t = target.astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, target.shape[1])
+    z, kept = (t, np.ones(t.shape, bool)) if act is None else _UNDONE[act.op](t, act)
+    return _Layer(conv, act, z, kept)
+
+
+def _is_small(layer: _Layer) -> bool:
+    """Whether no channel has points enough for its weights."""
+    return int(layer.kept.sum(axis=0).max(initial=0)) <= math.prod(layer.conv.params["w"][1:]) + _FREE
+
+
+def too_few(segment: Segment) -> bool:
+    """Whether a layer has fewer points than a fit of its weights takes, so that some weights explain anything."""
+    nodes, target = _chain(segment), segment.candidate
+    layer = _layer(nodes, target) if target is not None and target.ndim == 4 and nodes else None
+    return layer is not None and _is_small(layer)
+
+
+def _relu(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
+    return t, t > 0
+
+
+def _relu6(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
+    return t, (t > 0) & (t < 6)
+
+
+def _hard_swish(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """t = x (x + 3) / 6 of x between 0 and 3, and x itself above."""
+    return np.where(t < 3, (np.sqrt(9 + 24 * np.maximum(t, 0)) - 3) / 2, t), t > 0
+
+
+def _sigmoid(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
+    kept = (t > 0) & (t < 1)
+    inside = np.where(kept, t, 0.5)
+    return np.log(inside / (1 - inside)), kept
+
+
+def _hard_sigmoid(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
+    return (t - act.attrs["offset"]) / act.attrs["slope"], (t > 0) & (t < 1)
+
+
+_UNDONE: Mapping[str, Callable[[Array, Node], tuple[Array, npt.NDArray[np.bool_]]]] = {
+    "relu": _relu,
+    "relu6": _relu6,
+    "hard_swish": _hard_swish,
+    "hard_sigmoid": _hard_sigmoid,
+    "sigmoid": _sigmoid,
+}
+
+
+def _renormed(segment: Segment, norm: Node, wanted: Array) -> Refitted | None:
+    """A slope and an offset for each channel."""
+    x = segment.given[norm.inputs[0]].astype(np.float64)
+    if x.shape != wanted.shape or wanted.size // wanted.shape[1] < 2 + _FREE:
+        return None
+    axes = (0, 2, 3)
+    centred = x - x.mean(axis=axes, keepdims=True)
+    square = (centred**2).sum(axis=axes, keepdims=True)
+    slope = (wanted * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
+    found, own = slope.ravel()[:, None], segment.units[0].factor
+    y = slope * centred + wanted.mean(axis=axes, keepdims=True)
+    return Refitted(y, np.arange(y.shape[1]), _cosine(own[:, None], found))
+
+
+def _windows(x: Array, conv: Node, w: Array) -> Array | None:
+    """(N P Q, C, R S): what each output is summed from."""
+    if conv.op not in WINDOWED:
+        return x.transpose(0, 2, 3, 1).reshape(-1, x.shape[1], 1)
+    C, R, S = x.shape[1], *w.shape[-2:]
+    if x.size * R * S > _MOST:
+        return None
+    taps = np.zeros((R * S * C, R, S))
+    for index in range(R * S):
+        taps[index * C : (index + 1) * C, index // S, index % S] = 1
+    wide = fast.depthwise_conv2d(np.tile(x, (1, R * S, 1, 1)), taps, None, **conv.attrs)
+    return wide.transpose(0, 2, 3, 1).reshape(-1, R * S, C).transpose(0, 2, 1)
+
+
+def _alike(segment: Segment, w: Array, found: Array, windows: Array, channels: Array, depthwise: bool) -> float:
+    """The correlation of a layer's own weights and those that were found, by the size of what they multiply."""
+    own = w.reshape(len(w), -1)[channels]
+    if segment.units[0].norm is not None:
+        own = own * segment.units[0].factor[channels, None]
+    size = np.sqrt(np.mean(np.square(windows), axis=0))  # (C, R S)
+    size = size[channels] if depthwise else size.reshape(1, -1)
+    return _cosine(own * size, found * size)
+
+
+def _moved(w: Array, found: Array, channels: Array) -> int | None:
+    """By how many channels filters are displaced that are, up to a factor, the layer's own in another order."""
+    own, mine = (_directions(each) for each in (w, found))
+    if w.shape[1] < _TELLING or not len(channels):
+        return None
+    nearest = np.abs(mine @ own.T).argmax(axis=1)
+    turned = np.sign((mine * own[nearest]).sum(axis=1, keepdims=True))
+    same = np.linalg.norm(mine - turned * own[nearest], axis=1) < _SAME
+    others = nearest != channels
+    if np.mean(same) < _MOST_OF or np.mean(others) < 0.5:
+        return None
+    steps, counts = np.unique((channels - nearest)[others & same] % len(w), return_counts=True)
+    step = int(steps[counts.argmax()])
+    return (step if 2 * step <= len(w) else step - len(w)) if counts.max() > 0.5 * counts.sum() else 0
+
+
+def _directions(rows: Array) -> Array:
+    size = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(size > 0, size, 1))
+
+
+def _cosine(own: Array, found: Array) -> float:
+    product = float(np.sqrt((own**2).sum() * (found**2).sum()))
+    return float((own * found).sum()) / product if product else 0.0

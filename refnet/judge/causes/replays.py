@@ -1,0 +1,136 @@
+"""Runs of one segment with changes: only what a change reaches is run again; between two nodes time is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import is_
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.segments import Segment
+from refnet.graph import Node
+from refnet.judge.causes.budget import SearchBudget
+from refnet.ops import OPS
+from refnet.readings import fast
+
+__all__ = ["Replays"]
+
+Array = npt.NDArray[Any]
+
+
+class Replays:
+    """A segment as it should be, with every tensor in it, beside which changed ones are run.
+
+    Parameters
+    ----------
+    segment : unchanged
+    dtype : of the arithmetic: float32 where only what comes closest is asked for
+    """
+
+    def __init__(self, segment: Segment, budget: SearchBudget, dtype: npt.DTypeLike = np.float64) -> None:
+        self.segment, self.budget, self.dtype = segment, budget, np.dtype(dtype)
+        self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
+        self._values: dict[str, Array] = {}
+        self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
+        for node in segment.graph.nodes:
+            keys = _keys(node)
+            self._read[node.name] = node, keys, [segment.params[key] for key in keys]
+        self.y = self._run(segment, {})
+
+    def run(self, changed: Segment) -> Array:
+        """What the segment makes when it is changed.
+
+        Raises
+        ------
+        OverBudgetError
+            where the time is over.
+        ValueError, IndexError
+            where shapes do not fit each other: two bugs at once may leave such.
+        """
+        own = self.segment
+        kept = {name: y for name, y in self._values.items() if name not in own.given}
+        moved = {name for name, array in changed.given.items() if own.given.get(name) is not array}
+        for node in changed.graph.nodes:
+            if not self._is_same(node, changed) or not moved.isdisjoint(node.inputs):
+                moved.add(node.name)
+                kept.pop(node.name, None)
+        return self._run(changed, kept)
+
+    def _is_same(self, node: Node, changed: Segment) -> bool:
+        """Whether a node of a changed segment is one of the unchanged segment, with the same params."""
+        own, keys, arrays = self._read.get(node.name, (None, [], []))
+        return own is node and all(map(is_, map(changed.params.get, keys), arrays))
+
+    @property
+    def values(self) -> Mapping[str, Array]:
+        """Every tensor of the segment as it should be."""
+        return self._values
+
+    def inputs(self, node: Node) -> list[Array | None]:
+        """What a node of the segment reads, and its params, for `fast`."""
+        read = [self._given(self.segment, name) for name in node.inputs]
+        return [*read, *self._weights(self.segment, node)]
+
+    def part(self, changed: Segment) -> dict[str, Array]:
+        """Every tensor that a part of the segment makes when it is changed; nothing where shapes do not fit."""
+        made: dict[str, Array] = {}
+        try:
+            with np.errstate(all="ignore"):
+                for node in changed.graph.nodes:
+                    self.budget.check()
+                    read = [made[name] if name in made else self._given(changed, name) for name in node.inputs]
+                    made[node.name] = getattr(fast, node.op)(*read, *self._weights(changed, node), **node.attrs)
+        except (ValueError, IndexError, KeyError):
+            return {}
+        return made
+
+    def _given(self, changed: Segment, name: str) -> Array:
+        return self._values[name] if name in self._values else self._array(changed.given[name])
+
+    def _weights(self, segment: Segment, node: Node) -> list[Array | None]:
+        return [
+            self._array(segment.params[f"{node.name}.{slot}"]) if slot in node.params else None
+            for slot in OPS[node.op].params
+        ]
+
+    def _run(self, segment: Segment, kept: Mapping[str, Array]) -> Array:
+        values = {**kept}
+        first = not self._values
+        last = {name: node.name for node in segment.graph.nodes for name in node.inputs}
+        for node in segment.graph.nodes:
+            if node.name in values:
+                continue
+            self.budget.check()
+            for name in node.inputs:
+                if name not in values:
+                    values[name] = self._array(segment.given[name])
+            rule = getattr(fast, node.op)
+            values[node.name] = rule(
+                *(values[name] for name in node.inputs), *self._weights(segment, node), **node.attrs
+            )
+            if not first:  # what no later node reads is let go: a change may make maps that are many times as large
+                for name in {*node.inputs} - {segment.end}:
+                    if last[name] == node.name:
+                        values.pop(name, None)
+        if first:
+            self._values = values
+        y = values[segment.end]
+        y = y if segment.view is None else segment.view(y)
+        return y if np.isinf(segment.span).all() else y.clip(*segment.span)
+
+    def _array(self, array: Array) -> Array:
+        """In the dtype of the arithmetic; what belongs to the unchanged segment is converted once."""
+        if array.dtype == self.dtype:
+            return array
+        if id(array) not in self._arrays:
+            made = array.astype(self.dtype)
+            if self._values:  # of a change
+                return made
+            self._arrays[id(array)] = array, made
+        return self._arrays[id(array)][1]
+
+
+def _keys(node: Node) -> list[str]:
+    return [f"{node.name}.{slot}" for slot in node.params]

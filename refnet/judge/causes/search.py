@@ -1,0 +1,133 @@
+"""Why a candidate is wrong: all of its wrong segments, step by step, within one budget; and how sure that is.
+
+Every segment takes its first step before any takes its second, the short ones first, so that where time ends the
+likeliest mistakes have been looked at everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.segments import Segment
+from refnet.judge.causes.budget import OverBudgetError, SearchBudget
+from refnet.judge.causes.cause import Cause, rank
+from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.varying import kind_of
+from refnet.judge.measures.yardstick import fits
+from refnet.readings.bounds import Precision
+
+__all__ = ["Evidence", "agreed", "evidence", "explain"]
+
+_Own = tuple[Segment, Precision]
+
+
+class Evidence(NamedTuple):
+    """How sure the causes of a long segment are.
+
+    Attributes
+    ----------
+    looked : how many ways were run
+    left, rest : the share of the error that the best cause leaves, and the least that a way which does not fit leaves
+    dump : the tensor whose dump would tell most: it halves what is left; '' where none would
+    """
+
+    looked: int
+    left: float
+    rest: float
+    dump: str
+
+
+def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
+    """Look for the causes of each wrong segment until all is looked at, time ends, or the user interrupts.
+
+    What explains two of them is tried in those behind them first, at all places.
+    """
+
+    def shared() -> list[str]:
+        counts = Counter(bug for one in diagnoses for bug in {bug for cause in one.found[:1] for bug in cause.ids})
+        return [bug for bug, count in counts.items() if count > 1]
+
+    def told() -> list[Mistake]:
+        return [mistake for one in diagnoses for cause in one.found[:1] for mistake in cause.mistakes]
+
+    open_ = [(each, each.steps(shared, told)) for each in sorted(diagnoses, key=lambda each: each.long)]
+    try:
+        while open_:
+            open_ = [(each, steps) for each, steps in open_ if next(steps, steps) is not steps]
+    except OverBudgetError:
+        pass
+    except KeyboardInterrupt:
+        budget.ended = "interrupted"
+
+
+def agreed(found: Mapping[str, list[Cause]], beside: Callable[[str], Iterable[_Own]]) -> dict[str, list[Cause]]:
+    """Of causes that one tensor cannot tell apart, those first that the others agree with.
+
+    First come those by which no tensor that is right would be wrong, then those that explain most of the wrong ones.
+
+    Parameters
+    ----------
+    beside : by the name of a wrong tensor, the segments of right ones that have nodes in common with its own
+    """
+    votes = Counter(kind for causes in found.values() for kind in {_kind(cause) for cause in causes})
+
+    def place(name: str, cause: Cause) -> tuple[bool, int, bool, int, int, float]:
+        coarse, many, some, rms = rank(cause)
+        return coarse, many, _is_denied(cause, beside(name)), -votes[_kind(cause)], some, rms
+
+    tied = {name: causes for name, causes in found.items() if len(causes) > 1}
+    return {**found, **{name: sorted(causes, key=partial(place, name)) for name, causes in tied.items()}}
+
+
+def _is_denied(cause: Cause, beside: Iterable[_Own]) -> bool:
+    """Whether a tensor that is right would be wrong if the cause was true: they share the node where it is."""
+    if len(cause.mistakes) > 1 or any(extent is not None for _, extent in cause.parts):
+        return False
+    (mistake,) = cause.mistakes
+    return any(
+        not fits(segment.changed(change), precision)
+        for segment, precision in beside
+        for change in BUGS[mistake.bug].changes(segment)
+        if (change.form, change.node) == (mistake.form, mistake.node) and change.shape is None
+    )
+
+
+def _kind(cause: Cause) -> tuple[tuple[str, str], ...]:
+    return tuple(kind_of(mistake) for mistake in cause.mistakes)
+
+
+def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
+    """How sure the causes of a segment are, and what to dump; None of a short one, whose bound says it."""
+    if not one.long or one.ways is None:
+        return None
+    fit = {mistake.what for cause in causes for mistake in cause.mistakes}
+    looked, before = one.ways.looked, one.ways.before or 1.0
+    left = min((way.residual for way in looked if way.mistake.what in fit), default=before)
+    rest = min((way.residual for way in looked if way.mistake.what not in fit), default=before)
+    return Evidence(len(looked), min(left / before, 1.0), min(rest / before, 1.0), _dump(one, causes))
+
+
+def _dump(one: Diagnosis, causes: Sequence[Cause]) -> str:
+    """The tensor inside a segment before and behind which there are most nearly as many of the ways that are left.
+
+    Left are the causes that fit, or where none does all ways. A cause at many places shows from the first of them on.
+    """
+    assert one.ways is not None
+    graph, parts = one.segment.graph, one.segment.parts
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    firsts = [min((order.get(node, 0) for node in cause.nodes), default=0) for cause in causes]
+    counts = Counter(firsts) if causes else Counter({order.get(name, 0): n for name, n in one.ways.counts.items()})
+    total, passed, best = sum(counts.values()), 0, (float("inf"), "")
+    between = {block.exit if block.add is None else block.add.name for block in parts.blocks}
+    for index, node in enumerate(graph.nodes[:-1]):
+        passed += counts[index]
+        unit = parts.unit(node.name)
+        if passed and (unit is None or unit.output == node.name):
+            uneven = abs(2 * passed - total) / total + (0.0 if node.name in between else 0.01)
+            best = min(best, (uneven, node.name), key=lambda each: each[0])
+    return best[1]

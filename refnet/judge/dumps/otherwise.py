@@ -1,0 +1,220 @@
+"""Ports that compute the same by other numbers: channels in another order, scaled, negated or moved, and taken back.
+
+Where the end is right and tensors inside are not, a port may hold y'[k] = factor[k] * y[order[k]] + offset[k] in place
+of y. What it holds so is told, and the tensors are judged as the ones that they stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
+from refnet.bugs.memory.channel_orders import rule_of
+from refnet.graph import SOURCE, Graph
+from refnet.judge.reference import Reference
+
+__all__ = ["HeldOtherwise", "as_meant"]
+
+Array = npt.NDArray[Any]
+
+_FAR = 0.02  # of a tensor's size, by which one is another; what any format leaves is less
+_RIGHT = 1e-3  # of the size of the end: what is less leaves no doubt, in float32
+_FITS = 1e-4  # of a channel's size: what rounding leaves of a tensor that is the reference's but for its channels
+_PLAIN = 1e-5  # relative: what is nearer to 1 is no factor; of the tensor's size, to 0 no offset
+_FEWEST = 8  # numbers of a channel that tell its factor and its offset
+_EVERY = 4  # row and column of large maps is looked at, to see whether a tensor is another
+
+
+class HeldOtherwise(NamedTuple):
+    """Tensors of a port that stand for the reference's by other numbers.
+
+    Attributes
+    ----------
+    nodes : in order of execution, each made of others of them but for the first
+    form, facts : of the channels' order, '' where they keep it, see `channel_orders.rule_of`
+    factors : the least and the largest size of a channel's factor, (1, 1) where there are none
+    negated, moved : how many channels have the opposite sign, and how many something added
+    channels : how many there are
+    """
+
+    nodes: tuple[str, ...]
+    form: str
+    facts: Mapping[str, Any]
+    factors: tuple[float, float]
+    negated: int
+    moved: int
+    channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Channels:
+    """y'[k] = factor[k] * y[order[k]] + offset[k]."""
+
+    order: Array
+    factor: Array
+    offset: Array
+
+    def undone(self, y: Array) -> Array:
+        """What a tensor stands for, in its own format."""
+        along = (1, -1, *(1,) * (y.ndim - 2))
+        made = np.empty_like(y)
+        made[:, self.order] = (y.astype(np.float64) - self.offset.reshape(along)) / self.factor.reshape(along)
+        return made
+
+
+def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mapping[str, Array], list[HeldOtherwise]]:
+    """A port's tensors as what they stand for, and which of them are held otherwise; as they are where none are.
+
+    Parameters
+    ----------
+    tensors : by node, NCHW
+    """
+    graph = reference.graph
+    ends = [name for name in graph.outputs if name in tensors and name in reference.stored]
+    if not ends or any(_apart(tensors[name], reference.golden(name)) > _RIGHT for name in ends):
+        return tensors, []
+    stored = [node.name for node in graph.nodes if node.name in tensors and node.name in reference.stored]
+    held: dict[str, _Channels] = {}
+    made, parts = {SOURCE: reference.golden(SOURCE), **tensors}, Parts(graph)
+    for name in stored:
+        sources, arrays = _behind(graph, name, tensors)
+        known = [held[each] for each in sources if each in held]
+        far = _apart(tensors[name], reference.golden(name)) > _FAR
+        if far and _is_a_readers(graph, name, tensors):  # which was dumped too late
+            return tensors, []
+        found = None
+        if far:  # on the port's own inputs what is made of them is surer than the golden tensor
+            right = cut(parts, reference.params, name, {**made, name: tensors[name]}, judged=False).result
+            found = _found(tensors[name], right, known)
+        if (far and found is None) or (bool(known) != far and not arrays):  # which only layers with arrays can do
+            return tensors, []
+        if found is not None:
+            held[name], made[name] = found, found.undone(tensors[name])
+    return made, _told(graph, held, tensors)
+
+
+def _apart(y: Array, golden: Array) -> float:
+    """How far a tensor is from the golden one, relative; nowhere where it has another shape."""
+    if y.shape != golden.shape or y.dtype.kind != "f" or not np.isfinite(y).all():
+        return 0.0
+    step = (..., slice(None, None, _EVERY), slice(None, None, _EVERY)) if min(y.shape[2:], default=0) > _FEWEST else ...
+    y, golden = y[step], golden[step]
+    size = float(np.linalg.norm(golden))
+    return float(np.linalg.norm(y - golden)) / size if size else 0.0
+
+
+def _is_a_readers(graph: Graph, name: str, tensors: Mapping[str, Array]) -> bool:
+    """Whether a tensor holds what is made of it."""
+    made = (tensors[node.name] for node in graph.readers()[name] if node.name in tensors)
+    return any(np.array_equal(tensors[name], y) for y in made)
+
+
+def _behind(graph: Graph, name: str, tensors: Collection[str]) -> tuple[set[str], bool]:
+    """The nearest tensors of a port that a node is made of, and whether a node on the way has arrays."""
+    found, waiting, arrays = set(), list(graph[name].inputs), bool(graph[name].params)
+    while waiting:
+        each = waiting.pop()
+        if each in tensors or each not in graph:
+            found.add(each)
+        else:
+            waiting += graph[each].inputs
+            arrays = arrays or bool(graph[each].params)
+    return found, arrays
+
+
+def _found(y: Array, golden: Array, known: list[_Channels]) -> _Channels | None:
+    """How a tensor holds the golden one: as what it was made of is held, or in a way of its own."""
+    mine, right = (np.moveaxis(each.astype(np.float64), 1, 0).reshape(each.shape[1], -1) for each in (y, golden))
+    size = float(np.abs(right).max())
+    for each in known:
+        if len(each.order) == len(mine) and _fits(mine, right, each, size):
+            return each
+    for order in _orders(mine, right):
+        for channels in _ways(mine, right[order], order):
+            if channels.factor.all() and _fits(mine, right, channels, size):
+                return channels
+    return None
+
+
+def _fits(mine: Array, right: Array, channels: _Channels, size: float) -> bool:
+    made = channels.factor[:, None] * right[channels.order] + channels.offset[:, None]
+    own = np.maximum(np.abs(made).max(axis=1), np.abs(channels.factor) * size)
+    return bool((np.abs(mine - made).max(axis=1) <= _FITS * own).all())
+
+
+def _ways(mine: Array, right: Array, order: Array) -> Iterator[_Channels]:
+    """Channels in an order, also scaled, also moved, by least squares; of a constant the factor is 1."""
+    ones, zeros = np.ones(len(order)), np.zeros(len(order))
+    yield _Channels(order, ones, zeros)
+    if mine.shape[1] >= _FEWEST:
+        yield _Channels(order, _factors(mine, right), zeros)
+        means = mine.mean(axis=1), right.mean(axis=1)
+        factor = _factors(mine - means[0][:, None], right - means[1][:, None])
+        offset = means[0] - factor * means[1]
+        moved = np.abs(offset) > _PLAIN * np.abs(factor) * np.abs(right).max()
+        yield _Channels(order, factor, np.where(moved, offset, 0.0))
+
+
+def _factors(mine: Array, right: Array) -> Array:
+    square = (right**2).sum(axis=1)
+    factor = np.where(square > 0, (mine * right).sum(axis=1) / np.where(square > 0, square, 1.0), 1.0)
+    return np.where(np.abs(factor - 1) > _PLAIN, factor, 1.0)
+
+
+def _orders(mine: Array, right: Array) -> list[Array]:
+    """The orders that channels may be in: as they are, each where its numbers are nearest, or where they are alike."""
+    along = np.arange(len(mine))
+    nearest = 2 * (mine @ right.T) - (right**2).sum(axis=1)
+    one, other = (y - y.mean(axis=1, keepdims=True) for y in (mine, right))
+    with np.errstate(all="ignore"):
+        one, other = (np.nan_to_num(y / np.linalg.norm(y, axis=1, keepdims=True)) for y in (one, other))
+    found = [along]
+    for like in (nearest, np.abs(one @ other.T)):
+        order = _each_once(like)
+        if order is not None:
+            found.append(order)
+    return found
+
+
+def _each_once(like: Array) -> Array | None:
+    """Each channel's most alike one; what is alike to none takes those that are left, in order."""
+    count = len(like)
+    best, sure = like.argmax(axis=1), np.ptp(like, axis=1) > 0
+    if len(np.unique(best[sure])) < sure.sum():
+        return None
+    order = np.arange(count)
+    order[sure] = best[sure]
+    order[~sure] = np.setdiff1d(np.arange(count), best[sure])
+    return order
+
+
+def _told(graph: Graph, held: Mapping[str, _Channels], tensors: Collection[str]) -> list[HeldOtherwise]:
+    """Those that are made of one another, together."""
+    groups: list[list[str]] = []
+    for name in held:
+        sources, _ = _behind(graph, name, tensors)
+        joined = [group for group in groups if sources & {*group}]
+        groups = [group for group in groups if group not in joined] + [[*(each for g in joined for each in g), name]]
+    return [_group(group, [held[name] for name in group]) for group in groups]
+
+
+def _group(nodes: list[str], held: list[_Channels]) -> HeldOtherwise:
+    order = held[0].order
+    form, facts = rule_of(order) if not np.array_equal(order, np.arange(len(order))) else ("", {})
+    sizes = np.abs(np.concatenate([each.factor for each in held]))
+    factors = (float(sizes.min()), float(sizes.max()))
+    return HeldOtherwise(
+        nodes=tuple(nodes),
+        form=form,
+        facts=facts,
+        factors=factors,
+        negated=max(int((each.factor < 0).sum()) for each in held),
+        moved=max(int((each.offset != 0).sum()) for each in held),
+        channels=len(order),
+    )

@@ -1,0 +1,1 @@
+"""Ports of quantised networks: integers on the port's own integers."""

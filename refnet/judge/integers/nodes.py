@@ -1,0 +1,339 @@
+"""A port of a quantised network against a pack of integers: each node on the port's own inputs, exact or by which rule.
+
+There is no tolerance: integers are equal or they are not. Where they are not, the wrong rules of `bugs.integers` and
+the kernels of other runtimes are tried on the port's own inputs; a rule that makes every integer of the port is what
+the port does. Where several do, all are told, and in how many elements of an input of noise they would differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.integers.catalogue import INTEGER_BUGS, other_kernels
+from refnet.bugs.integers.node import IntegerNode
+from refnet.errors import RefnetError, RequestError
+from refnet.graph import SOURCE, Node
+from refnet.judge.integers.tensors import GoldenIntegers, HeldIntegers, integers_in_order, match_integers
+from refnet.network.quantised import QuantisedNetwork
+from refnet.pack.candidate import read_candidate
+from refnet.pack.integers import IntegerPack, read_integer_pack
+from refnet.readings.integer.quantisation import QuantisedTensor
+from refnet.readings.quantised import run_node
+from refnet.threads import on_one_thread
+
+__all__ = ["IntegerCause", "IntegerComparison", "IntegerFinding", "compare_integers"]
+
+Array = npt.NDArray[Any]
+
+_KERNELS = "kernels:"
+_MANY = 3  # tensors by which kernels are told
+_NEAR = 10  # a rule that leaves less than one in so many of the differences is told, though it does not fit
+
+
+class IntegerCause(NamedTuple):
+    """A rule that makes a port's integers of its own inputs.
+
+    Attributes
+    ----------
+    rule : a bug of `bugs.integers`, or 'kernels:' and the name of other kernels
+    left : how many elements it leaves different; 0 where it fits
+    changes : how many elements it changes on these inputs
+    on_noise : how many elements of an input of noise it makes otherwise than the first that fits; None for that one
+    """
+
+    rule: str
+    left: int
+    changes: int
+    on_noise: int | None = None
+
+
+class IntegerFinding(NamedTuple):
+    """One node.
+
+    Attributes
+    ----------
+    node, op : of the graph
+    source : the candidate's name of the tensor; '' where it has none
+    verdict : 'exact', 'wrong', 'inside' (the candidate has no such tensor), 'shape', 'dtype' or 'missing'
+    different, elements : how many integers, of how many
+    most : the largest difference, in steps
+    found, known : an integer of the candidate and the reference's, at `place`
+    causes : rules that fit, the likeliest first; where none does, those that are near
+    """
+
+    node: str
+    op: str
+    source: str
+    verdict: str
+    different: int = 0
+    elements: int = 0
+    most: int = 0
+    place: tuple[int, ...] = ()
+    found: float = 0
+    known: float = 0
+    causes: tuple[IntegerCause, ...] = ()
+
+
+@dataclass(frozen=True)
+class IntegerComparison:
+    """What was found.
+
+    Attributes
+    ----------
+    kernels : whose arithmetic the findings are in: the pack's, but for `instead`
+    findings : one for each node, in order
+    unmatched : the candidate's names that are no node's
+    everywhere : the rules that fit at every wrong node that any rule fits, the likeliest first; those that change no
+        node that is exact, if there are such
+    whole : whether the first of them changes no node that is exact
+    instead : the pack's arithmetic, where the port is of other kernels and most of its tensors are exact in those; ''
+    """
+
+    kernels: str
+    findings: tuple[IntegerFinding, ...]
+    unmatched: tuple[str, ...]
+    everywhere: tuple[str, ...] = ()
+    instead: str = ""
+    whole: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether every integer of the candidate is the reference's on its own inputs."""
+        return not self.instead and all(finding.verdict in ("exact", "inside") for finding in self.findings)
+
+    def wrong(self) -> list[str]:
+        """Names of the nodes that are not exact, in order."""
+        return [each.node for each in self.findings if each.verdict not in ("exact", "inside")]
+
+
+Tensors = Mapping[str, Array]
+Candidate = str | Path | Tensors | QuantisedNetwork | Callable[[Array], Tensors]
+
+
+@on_one_thread
+def compare_integers(
+    pack: str | Path | IntegerPack,
+    candidate: Candidate,
+    *,
+    names: Mapping[str, str] | None = None,
+    explain: bool = True,
+) -> IntegerComparison:
+    """Judge a port's integers, node by node, each on the port's own inputs.
+
+    Parameters
+    ----------
+    pack : a pack of integers or its path
+    candidate : a folder of .npy or raw files, an .npz or .safetensors file; a dict {name: integers}; a network of
+        integers, which is run; or a callable that is given the pack's input (N, C, H, W) and returns such a dict
+    names : candidate's name -> node name; other names are matched by equality, then by content
+    explain : look for rules
+
+    Raises
+    ------
+    RequestError, FormatError
+        if nothing matches, or a file is unreadable.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import refnet
+    >>> x = refnet.probe(refnet.load().graph)[1:]
+    >>> net = refnet.quantise(refnet.load(), [x])
+    >>> with TemporaryDirectory() as folder:
+    ...     refnet.write_integer_pack(net, x, f"{folder}/pack")
+    ...     right = compare_integers(f"{folder}/pack", net.trace)
+    ...     other = compare_integers(f"{folder}/pack", net.under("xnnpack"))
+    >>> right.holds, other.holds, "kernels:xnnpack" in other.everywhere
+    (True, False, True)
+    """
+    pack = pack if isinstance(pack, IntegerPack) else read_integer_pack(pack)
+    net, x = pack.net, pack.tensor(SOURCE)
+    if isinstance(candidate, QuantisedNetwork):
+        candidate = candidate.trace(x)
+    elif callable(candidate):
+        candidate = candidate(x)
+    tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
+    golden = GoldenIntegers(pack)
+    found, unmatched = match_integers(tensors, golden, names or {})
+    if not names:
+        found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _exact(net, golden, way))
+    if not found:
+        raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
+    made = _judged(_Judge(net, golden, found, explain), unmatched)
+    if made.everywhere:
+        return made
+    for kernels in _kernels_of(made.findings):
+        other = _judged(_Judge(net.under(kernels), golden, found, explain), unmatched, net.kernels)
+        if 2 * len(other.wrong()) <= len(made.wrong()):
+            return other
+    return made
+
+
+def _judged(judge: _Judge, unmatched: Iterable[str], instead: str = "") -> IntegerComparison:
+    """What is found in one arithmetic."""
+    findings = tuple(judge.findings())
+    everywhere = tuple(judge.everywhere(findings))
+    whole = judge.leaves_exact(everywhere[:1])
+    return IntegerComparison(judge.net.kernels, findings, tuple(unmatched), everywhere, instead, whole)
+
+
+def _exact(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:
+    """How many tensors are exact."""
+    return sum(each.verdict == "exact" for each in _Judge(net, golden, found, False).findings())
+
+
+def _kernels_of(findings: Iterable[IntegerFinding]) -> list[str]:
+    """The kernels that make most of the tensors that are not exact, where there are many: a bug may lie beside."""
+    wrong = [each for each in findings if each.verdict == "wrong"]
+    counts = Counter(
+        cause.rule.removeprefix(_KERNELS)
+        for each in wrong
+        for cause in each.causes
+        if not cause.left and cause.rule.startswith(_KERNELS)
+    )
+    return [name for name, count in counts.most_common(2) if count >= _MANY and 2 * count >= len(wrong)]
+
+
+class _Judge:
+    """Goes through the nodes with the candidate's tensors, and the reference's of them where it has none."""
+
+    def __init__(
+        self, net: QuantisedNetwork, golden: GoldenIntegers, found: Mapping[str, tuple[str, Array]], explain: bool
+    ) -> None:
+        self.net, self.golden, self.found, self.explain = net, golden, found, explain
+        self.values: dict[str, Any] = {}
+        self.exact: list[IntegerNode] = []
+
+    def everywhere(self, findings: tuple[IntegerFinding, ...]) -> list[str]:
+        """The rules that fit at every wrong node; of several those that make the exact nodes what they are, too."""
+        wrong = [each for each in findings if each.verdict == "wrong" and each.causes]
+        if not wrong or not self.explain:
+            return []
+        common = set.intersection(*({cause.rule for cause in each.causes if not cause.left} for each in wrong))
+        rules = [cause.rule for cause in wrong[0].causes if cause.rule in common]
+        return [rule for rule in rules if self.leaves_exact((rule,))] or rules
+
+    def leaves_exact(self, rules: Iterable[str]) -> bool:
+        """Whether rules change no node that is exact."""
+        return all(_agrees(rule, node) for rule in rules for node in self.exact)
+
+    def findings(self) -> Iterable[IntegerFinding]:
+        """One for each node, in order."""
+        self.values[SOURCE] = self._tensor(SOURCE, self._own(SOURCE, self.golden.tensors[SOURCE]))
+        last = {name for name in self.found if name != SOURCE}
+        for node in self.net.graph.nodes:
+            inputs = [self.values[name] for name in node.inputs]
+            q = self.net.quantised.get(node.name)
+            y = run_node(node, inputs, self.net.params, q, self.net.kernels)
+            reference = y.values if isinstance(y, QuantisedTensor) else np.asarray(y)
+            finding = self._finding(node, inputs, reference)
+            fits = finding.verdict in ("exact", "wrong")
+            self.values[node.name] = self._tensor(node.name, self.found[node.name][1]) if fits else y
+            last.discard(node.name)
+            if finding.verdict == "inside" and not last and node.name in self.net.graph.outputs:
+                finding = finding._replace(verdict="missing")
+            yield finding
+
+    def _own(self, name: str, otherwise: Array) -> Array:
+        array = self.found[name][1] if name in self.found else otherwise
+        return array if (array.shape, array.dtype) == (otherwise.shape, otherwise.dtype) else otherwise
+
+    def _tensor(self, name: str, array: Array) -> Any:
+        q = self.net.quantised.get(name)
+        return array if q is None else QuantisedTensor(np.ascontiguousarray(array), q)
+
+    def _finding(self, node: Node, inputs: list[Any], reference: Array) -> IntegerFinding:
+        if node.name not in self.found:
+            return IntegerFinding(node.name, node.op, "", "inside", elements=reference.size)
+        source, mine = self.found[node.name]
+        finding = IntegerFinding(node.name, node.op, source, "exact", elements=reference.size)
+        if mine.shape != reference.shape:
+            return finding._replace(verdict="shape")
+        if mine.dtype != reference.dtype:
+            return finding._replace(verdict="dtype")
+        apart = mine != reference
+        work = self._work(node, inputs)
+        if not apart.any():
+            if work is not None:
+                self.exact.append(work)
+            return finding
+        steps = np.abs(mine.astype(np.float64) - reference.astype(np.float64))
+        place = tuple(map(int, np.unravel_index(int(steps.argmax()), steps.shape)))
+        causes = tuple(_causes(work, mine)) if work is not None else ()
+        return finding._replace(
+            verdict="wrong", different=int(apart.sum()), most=int(steps.max()), place=place,
+            found=float(mine[place]), known=float(reference[place]), causes=causes,
+        )  # fmt: skip
+
+    def _work(self, node: Node, inputs: list[Any]) -> IntegerNode | None:
+        """A node for rules to be tried on; None where it makes floats, or none are looked for."""
+        q = self.net.quantised.get(node.name)
+        if not self.explain or q is None:
+            return None
+        held = {slot: self.net.params[f"{node.name}.{slot}"] for slot in node.params}
+        return IntegerNode(node, tuple(inputs), held, q, self.net.kernels)
+
+
+def _agrees(rule: str, node: IntegerNode) -> bool:
+    """Whether a rule makes of a node what the reference does."""
+    try:
+        kernels = rule.removeprefix(_KERNELS)
+        y = node.under(kernels) if kernels != rule else INTEGER_BUGS[rule](node)
+    except (RefnetError, ValueError):
+        return True
+    return y is None or np.array_equal(y, node.reference)
+
+
+def _tried(node: IntegerNode) -> dict[str, Array]:
+    """What each rule makes of a node, where that is something else than the reference."""
+    made: dict[str, Array] = {}
+    for name, bug in INTEGER_BUGS.items() if node.of_integers else ():
+        try:
+            y = bug(node)
+        except (RefnetError, ValueError):
+            continue
+        if y is not None and y.shape == node.reference.shape and not np.array_equal(y, node.reference):
+            made[name] = y
+    return made | {_KERNELS + name: y for name, y in other_kernels(node).items()}
+
+
+def _causes(node: IntegerNode, mine: Array) -> list[IntegerCause]:
+    """The rules that make a port's integers; where none does, those that come near."""
+    different = int((mine != node.reference).sum())
+    tried = {
+        rule: IntegerCause(rule, int((y != mine).sum()), int((y != node.reference).sum()))
+        for rule, y in _tried(node).items()
+    }
+    fits = [cause for cause in tried.values() if not cause.left]
+    if not fits:
+        near = sorted(tried.values(), key=lambda cause: cause.left)
+        return [cause for cause in near[:2] if cause.left * _NEAR <= different]
+    return fits if len(fits) == 1 else _told_apart(node, fits)
+
+
+def _told_apart(node: IntegerNode, fits: list[IntegerCause]) -> list[IntegerCause]:
+    """In how many elements the rules that fit differ from the first of them on an input of noise."""
+    rng = np.random.default_rng(0)
+    if not node.of_integers:
+        return fits
+    noise = tuple(
+        QuantisedTensor(
+            rng.integers(x.quantisation.low, x.quantisation.high + 1, x.values.shape).astype(x.values.dtype),
+            x.quantisation,
+        )
+        for x in node.inputs
+    )
+    noisy = replace(node, inputs=noise)
+    made = _tried(noisy)
+    first = made.get(fits[0].rule, noisy.reference)
+    others = [
+        cause._replace(on_noise=int((made.get(cause.rule, noisy.reference) != first).sum())) for cause in fits[1:]
+    ]
+    return [fits[0], *others]

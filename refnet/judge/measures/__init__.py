@@ -1,0 +1,1 @@
+"""How far a tensor is from what it should be, and how far it may be."""

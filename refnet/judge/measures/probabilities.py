@@ -1,0 +1,73 @@
+"""Probabilities: how far from one they may add up, whether they tell anything, and how they are looked at as logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.segments import Segment
+from refnet.readings.carried import LAMBDA
+from refnet.readings.orders import rounded
+from refnet.readings.precision import FLOATS
+
+__all__ = ["apart_from_one", "as_it_is", "is_saturated", "lens"]
+
+Array = npt.NDArray[Any]
+
+_LEAST = FLOATS["float32"].normal  # of a smaller number float32 does not keep all digits, so its logarithm says little
+
+
+def apart_from_one(p: Array) -> float:
+    """How far from one the probabilities of an image may add up, (N, classes), by the format that holds them.
+
+    A softmax is p = e / s with s the sum of all e: whatever is wrong with an e is wrong with s too. What is left are
+    the roundings of that sum, by the expected bound, and of the division, in float32, and of the store.
+    """
+    u, count = FLOATS["float32"].u, int(p.shape[1])
+    store = next((name for name in ("bfloat16", "float16") if np.array_equal(rounded(p, name), p)), "float32")
+    return FLOATS[store].u + u * (1 + min(LAMBDA * math.sqrt(count), count))
+
+
+def is_saturated(segment: Segment) -> bool:
+    """Whether a port's probabilities are zeros and ones, which mistakes of any kind may make."""
+    y, last = segment.candidate, segment.graph.nodes[-1]
+    if y is None or last.op != "softmax" or y.ndim != 2 or y.min(initial=1.0) < 0:
+        return False
+    slack = apart_from_one(y)
+    if y.max(initial=0.0) > 1 + slack:
+        return False
+    return int(np.count_nonzero((y > _LEAST) & (y < 1 - slack))) < len(y)
+
+
+def lens(segment: Segment) -> Callable[[Array], Array]:
+    """How the result of a long segment is looked at: probabilities as logits, up to a constant; all else as it is.
+
+    In probabilities nearly all of an error lies in the likeliest classes; undone, the softmax shows it in each. Their
+    logarithms are logits up to a constant as they are.
+    """
+    if segment.centred:
+        return _centred
+    y, last = segment.candidate, segment.whole.by_name.get(segment.end)
+    if y is None or last is None or last.op != "softmax" or y.ndim != 2 or not y.min(initial=1.0) > _LEAST:
+        return as_it_is
+    off = np.abs(y.sum(axis=1, dtype=np.float64) - 1)
+    return _logits if bool((off <= apart_from_one(y)).all()) else as_it_is
+
+
+def as_it_is(y: Array) -> Array:
+    """A result that is looked at as it is."""
+    return y
+
+
+def _centred(z: Array) -> Array:
+    made: Array = z - z.mean(axis=1, keepdims=True)
+    return made
+
+
+def _logits(p: Array) -> Array:
+    """What a softmax made these probabilities of, less its mean."""
+    return _centred(np.log(np.maximum(p.astype(np.float64), _LEAST)))

@@ -1,0 +1,218 @@
+"""By what a segment is judged: by its bound, or where that says nothing by refnet's own spread; never by neither.
+
+Comparison and diagnosis use the same yardstick, so that a cause is held to what the verdict was.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.inputs.pixels import room
+from refnet.bugs.language.narrow import first_channels
+from refnet.bugs.language.segments import Segment, limit, run
+from refnet.graph import SOURCE
+from refnet.judge.measures.probabilities import lens
+from refnet.judge.measures.sure import sure_verdict
+from refnet.judge.verdicts import Judgement, judge, root_mean_square
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.readings import fast
+from refnet.readings.bounds import Bound, Precision
+from refnet.readings.orders import ORDERS, rounded, short_rules
+from refnet.readings.precision import FLOATS
+
+__all__ = ["NEAR", "fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "says", "surely"]
+
+Array = npt.NDArray[Any]
+
+_FLOAT32 = Precision.of("float32")
+# Until when a segment is judged by its bound. Tuned: a bound is a proof, a spread a measurement, so the bound is kept
+# for as long as it finds 97 of 100 of the mistakes that the spread finds. On the table in tests/judge/test_yardstick.py
+# each figure is the largest power of two, or of ten, for which that is so.
+_SHORT = 8  # nodes: segments with fewer are always judged by their bound
+_WIDE = 1000.0  # times the finest rounding: a bound as wide says nothing
+_PART = 0.1  # of the result: nor does one as wide as that, in short formats
+
+# How many times beyond what honest runs so far allow a cause is given up without more of them. Tuned, on the table in
+# tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the first of them.
+_FAR = 4.0
+# What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
+# that leaves out no mistake that shows.
+NEAR = 1e-2
+# Where a library rounds pixels in its own way: which part of them lies a level away in runs that stand for a port's.
+_MOVED = (1 / 64, 1 / 8, 2 / 3)
+_ROUNDED = 4  # times the rounding of one input: what an input made of another may have of it, which is larger
+_QUICK = ("fast", "lanes", "pairwise")
+# Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
+# many at least; and how much wider its bound may be in all of it, where BLAS sums in another order.
+_LARGE, _FIRST, _FRACTION, _CHANNELS, _ALIKE = 1 << 15, 2, 8, 16, 1 + 1e-9
+
+
+def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True) -> Judgement:
+    """The verdict on a segment's tensor.
+
+    Parameters
+    ----------
+    dumped : whether a port wrote the tensors, and may have computed wider than it wrote; not so for refnet's own runs
+
+    A bound grows with every node that it is carried through. Where it says nothing, the yardstick is how far honest
+    runs of the segment in the declared precision lie apart, in several orders of summation, folded and not; a
+    candidate may be as far beyond the outermost of them as that: twice the distance is allowed. Where refnet has no
+    such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect.
+    """
+    assert segment.candidate is not None
+    own, made = segment.precision or precision, limit(segment, precision)
+    found = judge(segment.candidate, made)
+    if says(len(segment.graph), made, own):
+        if found.holds or not dumped or segment.candidate.shape != made.shape:
+            return found
+        # A port may compute wider than it dumps: then its own inputs are known to half a unit only.
+        wider = judge(segment.candidate, limit(segment, precision, rounded=True))
+        return wider if wider.holds else found
+    runs = [made() for made in _runs(segment, own)]
+    if not runs or made.shape != segment.candidate.shape:
+        return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
+    seen = lens(segment)
+    return judge(seen(segment.candidate), _apart(seen(made.y), list(map(seen, runs))))._replace(yardstick="spread")
+
+
+def surely(segment: Segment, precision: Precision) -> str:
+    """The verdict on a short segment in float32 that is right beyond doubt, else ''; see `sure`."""
+    own = segment.precision or precision
+    if len(segment.graph) >= _SHORT or own != _FLOAT32 or segment.slack or segment.view is not None:
+        return ""
+    assert segment.candidate is not None
+    return sure_verdict(segment.graph, segment.params, segment.given, segment.candidate)
+
+
+def fits(segment: Segment, precision: Precision) -> bool:
+    """Whether the verdict on a segment holds: where its first channels alone say no, the others are not looked at."""
+    return not is_refuted(segment, precision) and judge_segment(segment, precision).holds
+
+
+def is_refuted(segment: Segment, precision: Precision) -> bool:
+    """Whether an element of the first channels is beyond the widest bound that it can be judged by.
+
+    Most of what is wrong shows in the very first ones; then no more are looked at.
+    """
+    y = segment.candidate
+    if len(segment.graph) >= _SHORT or y is None or y.ndim != 4 or y.size < _LARGE or y.shape[1] < 2 * _CHANNELS:
+        return False
+    counts = _FIRST, max(_CHANNELS, y.shape[1] // _FRACTION)
+    return any(_is_beyond(first_channels(segment, count), y[:, :count], precision) for count in counts)
+
+
+def _is_beyond(part: Segment | None, seen: Array, precision: Precision) -> bool:
+    """Whether an element is beyond the widest bound of the part of a segment that makes it."""
+    if part is None:
+        return False
+    made = limit(part, precision, rounded=True)
+    if made.shape != seen.shape or np.array_equal(made.y.astype(seen.dtype), seen):
+        return False
+    beyond = np.abs(seen.astype(np.float64) - made.y) > made.expected * _ALIKE
+    return bool(beyond.any())
+
+
+def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement | None:
+    """The verdict on a segment run in another way, by the yardstick of the verdict on it; None if it is refuted.
+
+    Where that is the spread, one honest run tells most ways apart: the others are made where it leaves that open.
+
+    Parameters
+    ----------
+    yardstick : of the verdict
+    check : called before each run; may end the search
+    """
+    if yardstick != "spread" or segment.precision is not None:
+        return None if is_refuted(segment, precision) else judge_segment(segment, precision)
+    assert segment.candidate is not None
+    runs, y = list[Array](), run(segment)
+    seen = lens(segment)
+    y = seen(y)
+    found = Judgement("suspect" if y.shape == segment.candidate.shape else "shape", yardstick="none")
+    if found.verdict == "shape":
+        return found
+    coarse = is_coarse(segment)
+    for made in _runs(segment, precision):
+        check()
+        with np.errstate(all="ignore"):
+            runs.append(seen(made()))
+        found = judge(seen(segment.candidate), _apart(y, runs))._replace(yardstick="spread")
+        if found.holds or not (coarse or max(found.rms, found.expected) < _FAR):
+            return found
+        if coarse and len(runs) == len(_MOVED):
+            break
+    return found
+
+
+def says(nodes: int, made: Bound, precision: Precision) -> bool:
+    """Whether a bound is narrow enough to tell honest from wrong."""
+    if not np.isfinite(made.rms) or nodes < _SHORT:
+        return bool(np.isfinite(made.rms))
+    size = root_mean_square(made.y)
+    finest = max(precision.u, precision.u_store) * size + precision.step
+    return made.rms < min(_WIDE * finest, _PART * size)
+
+
+def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array]]:
+    """Honest runs in the declared precision, the quickest first; none where refnet cannot compute in it."""
+    formats = ("float64", "float32", "float16", "bfloat16")
+    store = next((name for name in formats if precision.u_store < 2.5 * FLOATS[name].u), "")
+    if precision.step or precision.levels or precision.u > 2 * FLOATS["float32"].u or precision.u_factor or not store:
+        return
+    short = store in ("float16", "bfloat16")
+    dtype = np.float64 if store == "float64" else np.float32
+    folded_graph, folded = fold_batch_norm(segment.graph, segment.params)
+    ways = [(segment.graph, segment.params), (folded_graph, {**segment.params, **folded})]
+    if short:
+        ways = [
+            (graph, {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()})
+            for graph, params in ways
+        ]
+    if is_coarse(segment):
+        yield from _moved(segment)
+    for order in sorted(ORDERS, key=lambda name: (name not in _QUICK, name)):
+        rules = ORDERS[order]
+        for graph, params in ways:
+            one = replace(segment, graph=graph, params=params)
+            yield partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
+
+
+def is_coarse(segment: Segment) -> bool:
+    """Whether a port's own input may lie farther from the segment's than sums and products of pixels round.
+
+    It does where a library rounds pixels, or places of pixels, in its own way, which no order of sums explains.
+    """
+    far, x = segment.slack.get(SOURCE), segment.given.get(SOURCE)
+    if far is None or x is None:
+        return False
+    near = room(x, x, segment.whole.recipe.preprocessing).max(initial=0.0)
+    return bool(far.max(initial=0.0) > _ROUNDED * near)
+
+
+def _moved(segment: Segment) -> Iterator[Callable[[], Array]]:
+    """Runs on inputs of which ever more pixels are as far away as a port's own may be."""
+    x, far = np.asarray(segment.given[SOURCE], np.float64), segment.slack[SOURCE]
+    for seed, share in enumerate(_MOVED):
+        drawn = np.random.Generator(np.random.PCG64(seed))
+        signs = drawn.choice((-1.0, 1.0), x.shape) * (drawn.random(x.shape) < share)
+        given = {**segment.given, SOURCE: x + far * signs}
+        yield partial(_widely, replace(segment, given=given), np.float32, fast)
+
+
+def _widely(segment: Segment, dtype: npt.DTypeLike, rules: Any) -> Array:
+    return run(segment, dtype, rules).astype(np.float64)
+
+
+def _apart(y: Array, runs: list[Array]) -> Bound:
+    """The distances between runs, and to the exact result, as a bound without a worst case."""
+    pairs = list(itertools.combinations([y, *runs], 2))
+    apart = max(float(np.abs(one - other).max()) for one, other in pairs)
+    rms = max(root_mean_square(one - other) for one, other in pairs)
+    return Bound.given(y, np.full_like(y, np.inf), np.full_like(y, 2 * apart), 2 * rms)
