@@ -116,7 +116,8 @@ def _compare_integers(options: argparse.Namespace) -> int:
             raise RequestError(f"--{name} goes with a pack of floats: integers are equal or not")
     pack = read_integer_pack(options.pack)
     candidate = _integers_of(options, pack)
-    found = compare_integers(pack, candidate, names=_names(options.map), explain=not options.no_causes)
+    explain = not options.no_causes
+    found = compare_integers(pack, candidate, names=_names(options.map), partial=options.partial, explain=explain)
     made = integer_document(found, pack=options.pack, candidate=options.candidate)
     if options.json:
         print_json(made)

@@ -34,12 +34,12 @@ def by_map(
 
 
 def by_equal_names(sources: set[str], nodes: set[str]) -> list[tuple[str, str]]:
-    """Pairs of equal names: exactly, then but for separators and case."""
+    """Pairs of equal names: exactly, then but for case and which separators, and for those at the ends."""
     exact = sources & nodes
     pairs = [(name, name) for name in exact]
 
     def alike(names: set[str]) -> dict[str, str]:
-        plain = {name: name.translate(str.maketrans("/_:", "...")).casefold() for name in names - exact}
+        plain = {name: name.translate(str.maketrans("/_:", "...")).casefold().strip(".") for name in names - exact}
         count = Counter(plain.values())
         return {form: name for name, form in plain.items() if count[form] == 1}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from refnet.judge.integers.nodes import RIGHT
 from refnet.report.integers import integer_table
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.page import layer_strip, listed, page_of
@@ -28,7 +29,7 @@ def integer_page(document: Mapping[str, Any]) -> str:
         *layer_strip(tensors),
         *(f'<div class="cause"><span class="verdict">{_rule(rule)}</span></div>' for rule in document["everywhere"]),
         "<h2>Tensors</h2>",
-        *(_finding(each) for each in document["tensors"] if each["verdict"] not in ("exact", "inside")),
+        *(_finding(each) for each in document["tensors"] if each["verdict"] not in RIGHT),
         f"<pre>{escape(integer_table(dict(document), verbose=True))}</pre>",
     ]
     head = f"arithmetic of {document['arithmetic']}: {document['candidate']} against {document['pack']}"
@@ -54,8 +55,8 @@ def integer_junit(document: Mapping[str, Any]) -> str:
 
 
 def _case(each: Mapping[str, Any]) -> JUnitCase:
-    if each["verdict"] == "exact":
-        return JUnitCase(each["node"], "", "exact")
+    if each["verdict"] in RIGHT:
+        return JUnitCase(each["node"], "", each["verdict"])
     rules = [cause["rule"] for cause in each.get("causes", []) if not cause["left"]]
     said = f"{each['different']} of {each.get('elements', 0)} integers differ" if each["different"] else each["verdict"]
     sentences = "\n".join(f"{cause['rule']}: {cause['sentence']}" for cause in each.get("causes", []))

@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Any
 
 from refnet.bugs.integers.catalogue import INTEGER_BUGS
-from refnet.judge.integers.nodes import IntegerCause, IntegerComparison, IntegerFinding
+from refnet.judge.integers.nodes import RIGHT, IntegerCause, IntegerComparison, IntegerFinding
 from refnet.text import plain, table
 
 __all__ = ["arithmetic_sentence", "integer_document", "integer_sentence", "integer_table"]
 
 _VERDICTS = {
     "exact": "exact",
+    "rounding": "as rounding of floats may be",
     "wrong": "wrong",
     "inside": "",
     "shape": "has another shape",
@@ -60,6 +61,7 @@ def integer_document(found: IntegerComparison, *, pack: str, candidate: str) -> 
         "instead_of": found.instead,
         "verdict": "holds" if found.holds else "differs",
         "counts": {verdict: count for verdict, count in counts.items() if count},
+        "partial": found.partial,
         "everywhere": [_rule(rule) for rule in found.everywhere],
         "whole": found.whole,
         "tensors": [_finding(finding) for finding in found.findings],
@@ -84,7 +86,7 @@ def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
     """A comparison for people: what is not exact, and why."""
     rows = []
     for each in document["tensors"]:
-        if each["verdict"] in ("exact", "inside") and not verbose:
+        if each["verdict"] in RIGHT and not verbose:
             continue
         share = f"{each['different']:,} of {each.get('elements', 0):,}" if each["different"] else ""
         most = f"{each['most']:g}" if each.get("most") else ""
@@ -95,7 +97,8 @@ def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
         lines.append("")
     counts = document["counts"]
     judged = sum(count for verdict, count in counts.items() if verdict != "inside")
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    accepted = {"missing": " (accepted)"} if document["partial"] else {}
+    said = ", ".join(f"{count} {verdict}{accepted.get(verdict, '')}" for verdict, count in counts.items())
     kernels, instead = document["arithmetic"], document["instead_of"]
     if instead:
         lines.append(f"The port is of the kernels {kernels}, not of {instead}; it is judged in their arithmetic.")

@@ -128,10 +128,41 @@ def test_channels_last_and_other_names_are_matched(packs):
 def test_integers_of_another_type_or_shape_are_said_to_be_so(packs):
     pack = packs["int8"]
     tensors, _ = port(pack)
-    tensors["pool"] = tensors["pool"].astype(np.int16)
+    tensors["pool"] = tensors["pool"].astype(np.int16) + 256
     tensors["depth"] = tensors["depth"][:, :, :2]
     verdicts = {each.node: each.verdict for each in compare_integers(pack, tensors).findings}
     assert (verdicts["pool"], verdicts["depth"], verdicts["point"]) == ("dtype", "shape", "exact")
+
+
+def test_integers_in_longer_arrays_are_the_same_integers(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack)
+    assert compare_integers(pack, {name: y.astype(np.int64) for name, y in tensors.items()}).holds
+    assert compare_integers(pack, {name: y.astype(np.float32) for name, y in tensors.items()}).holds
+
+
+def test_real_numbers_that_integers_stand_for_are_judged_as_those_integers(packs):
+    pack = packs["int8"]
+    tensors, changed = port(pack, "sum", INTEGER_BUGS["integers-added-as-they-are"])
+    real = {f"t{i}": pack_real(pack, name, y) for i, (name, y) in enumerate(tensors.items())}
+    found = compare_integers(pack, real)
+    assert (found.wrong(), found.everywhere[0]) == (changed, "integers-added-as-they-are")
+    real["t2"] = real["t2"] + np.float32(0.3 * pack.net.quantised["depth"].scale)  # between two integers
+    assert {each.node: each.verdict for each in compare_integers(pack, real).findings}["depth"] == "dtype"
+
+
+def pack_real(pack, name, integers):
+    """The real numbers that a tensor's integers stand for, in float32."""
+    scale, zero = pack.net.quantised[name].single()
+    return (integers.astype(np.float32) - np.float32(zero)) * scale
+
+
+def test_a_missing_end_is_accepted_where_that_is_asked_for(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack)
+    del tensors["output"]
+    assert compare_integers(pack, tensors).wrong() == ["output"]
+    assert compare_integers(pack, tensors, partial=True).holds
 
 
 def test_a_candidate_of_nothing_known_is_refused(packs):

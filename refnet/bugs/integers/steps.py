@@ -105,7 +105,8 @@ def input_zero_point_added(node: IntegerNode) -> Array | None:
 
 def input_zero_point_of_output(node: IntegerNode) -> Array | None:
     """The zero point of the output is taken off the input."""
-    return _with_input_zero(node, node.to.single()[1]) if node.sums else None
+    zero = node.to.single()[1]
+    return _with_input_zero(node, zero) if node.sums and zero else None  # none taken off is a rule of its own
 
 
 def output_zero_point_taken_off(node: IntegerNode) -> Array | None:

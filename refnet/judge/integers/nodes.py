@@ -20,6 +20,7 @@ from refnet.bugs.integers.catalogue import INTEGER_BUGS, other_kernels
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RefnetError, RequestError
 from refnet.graph import SOURCE, Node
+from refnet.judge.integers.floats import real_limits
 from refnet.judge.integers.tensors import GoldenIntegers, HeldIntegers, integers_in_order, match_integers
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.candidate import read_candidate
@@ -28,11 +29,14 @@ from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 from refnet.threads import on_one_thread
 
-__all__ = ["IntegerCause", "IntegerComparison", "IntegerFinding", "compare_integers"]
+__all__ = ["RIGHT", "IntegerCause", "IntegerComparison", "IntegerFinding", "compare_integers"]
 
 Array = npt.NDArray[Any]
 
+RIGHT = ("exact", "rounding", "inside")  # verdicts that fail nothing
+
 _KERNELS = "kernels:"
+_IN_FLOATS = ("onnxruntime", "onnxruntime_avx2")  # whose QDQ files may run as they stand, in floats
 _MANY = 3  # tensors by which kernels are told
 _NEAR = 10  # a rule that leaves less than one in so many of the differences is told, though it does not fit
 
@@ -61,7 +65,8 @@ class IntegerFinding(NamedTuple):
     ----------
     node, op : of the graph
     source : the candidate's name of the tensor; '' where it has none
-    verdict : 'exact', 'wrong', 'inside' (the candidate has no such tensor), 'shape', 'dtype' or 'missing'
+    verdict : 'exact', 'rounding' (floats, or integers that floats were rounded to, as another order of sums makes
+        them), 'wrong', 'inside' (the candidate has no such tensor), 'shape', 'dtype' or 'missing'
     different, elements : how many integers, of how many
     most : the largest difference, in steps
     found, known : an integer of the candidate and the reference's, at `place`
@@ -93,6 +98,7 @@ class IntegerComparison:
     everywhere : the rules that fit at every wrong node that any rule fits, the likeliest first; those that change no
         node that is exact, if there are such
     whole : whether the first of them changes no node that is exact
+    partial : whether tensors that are missing are accepted
     instead : the pack's arithmetic, where the port is of other kernels and most of its tensors are exact in those; ''
     """
 
@@ -102,15 +108,17 @@ class IntegerComparison:
     everywhere: tuple[str, ...] = ()
     instead: str = ""
     whole: bool = True
+    partial: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether every integer of the candidate is the reference's on its own inputs."""
-        return not self.instead and all(finding.verdict in ("exact", "inside") for finding in self.findings)
+        return not self.instead and not self.wrong()
 
     def wrong(self) -> list[str]:
         """Names of the nodes that are not exact, in order."""
-        return [each.node for each in self.findings if each.verdict not in ("exact", "inside")]
+        right = (*RIGHT, "missing") if self.partial else RIGHT
+        return [each.node for each in self.findings if each.verdict not in right]
 
 
 Tensors = Mapping[str, Array]
@@ -123,6 +131,7 @@ def compare_integers(
     candidate: Candidate,
     *,
     names: Mapping[str, str] | None = None,
+    partial: bool = False,
     explain: bool = True,
 ) -> IntegerComparison:
     """Judge a port's integers, node by node, each on the port's own inputs.
@@ -133,6 +142,7 @@ def compare_integers(
     candidate : a folder of .npy or raw files, an .npz or .safetensors file; a dict {name: integers}; a network of
         integers, which is run; or a callable that is given the pack's input (N, C, H, W) and returns such a dict
     names : candidate's name -> node name; other names are matched by equality, then by content
+    partial : accept that the last tensors are missing
     explain : look for rules
 
     Raises
@@ -160,17 +170,18 @@ def compare_integers(
     elif callable(candidate):
         candidate = candidate(x)
     tensors = read_candidate(candidate) if isinstance(candidate, str | Path) else candidate
-    golden = GoldenIntegers(pack)
+    golden = GoldenIntegers(pack, tensors)
     found, unmatched = match_integers(tensors, golden, names or {})
     if not names:
         found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _exact(net, golden, way))
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
-    made = _judged(_Judge(net, golden, found, explain), unmatched)
+    made = replace(_judged(_Judge(net, golden, found, explain), unmatched), partial=partial)
     if made.everywhere:
         return made
     for kernels in _kernels_of(made.findings):
-        other = _judged(_Judge(net.under(kernels), golden, found, explain), unmatched, net.kernels)
+        judge = _Judge(net.under(kernels), golden, found, explain)
+        other = replace(_judged(judge, unmatched, net.kernels), partial=partial)
         if 2 * len(other.wrong()) <= len(made.wrong()):
             return other
     return made
@@ -210,6 +221,7 @@ class _Judge:
         self.net, self.golden, self.found, self.explain = net, golden, found, explain
         self.values: dict[str, Any] = {}
         self.exact: list[IntegerNode] = []
+        self.made: set[str] = set()  # nodes of floats that the candidate does not have
 
     def everywhere(self, findings: tuple[IntegerFinding, ...]) -> list[str]:
         """The rules that fit at every wrong node; of several those that make the exact nodes what they are, too."""
@@ -234,8 +246,10 @@ class _Judge:
             y = run_node(node, inputs, self.net.params, q, self.net.kernels)
             reference = y.values if isinstance(y, QuantisedTensor) else np.asarray(y)
             finding = self._finding(node, inputs, reference)
-            fits = finding.verdict in ("exact", "wrong")
+            fits = finding.verdict in ("exact", "rounding", "wrong")
             self.values[node.name] = self._tensor(node.name, self.found[node.name][1]) if fits else y
+            if not fits and q is None:
+                self.made.add(node.name)
             last.discard(node.name)
             if finding.verdict == "inside" and not last and node.name in self.net.graph.outputs:
                 finding = finding._replace(verdict="missing")
@@ -264,6 +278,8 @@ class _Judge:
             if work is not None:
                 self.exact.append(work)
             return finding
+        if self._is_rounding(node, mine):
+            return finding._replace(verdict="rounding", different=int(apart.sum()))
         steps = np.abs(mine.astype(np.float64) - reference.astype(np.float64))
         place = tuple(map(int, np.unravel_index(int(steps.argmax()), steps.shape)))
         causes = tuple(_causes(work, mine)) if work is not None else ()
@@ -271,6 +287,12 @@ class _Judge:
             verdict="wrong", different=int(apart.sum()), most=int(steps.max()), place=place,
             found=float(mine[place]), known=float(reference[place]), causes=causes,
         )  # fmt: skip
+
+    def _is_rounding(self, node: Node, mine: Array) -> bool:
+        """Whether a tensor is what floats make of it in some order: its own, or those that were rounded to integers."""
+        floats = node.name not in self.net.quantised or node.op == "quantize" or self.net.kernels in _IN_FLOATS
+        limits = real_limits(self.net, node, self.values, self.made) if floats else None
+        return limits is not None and limits.hold(mine)
 
     def _work(self, node: Node, inputs: list[Any]) -> IntegerNode | None:
         """A node for rules to be tried on; None where it makes floats, or none are looked for."""

@@ -12,6 +12,7 @@ from refnet.graph import SOURCE, Node
 from refnet.pack.integers import IntegerPack
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import match_tensors
+from refnet.pack.names import by_equal_names
 from refnet.pack.sequence import by_order
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
@@ -27,25 +28,57 @@ _LEFT = 0.1  # of a candidate's tensors that may be left over before their order
 
 
 class GoldenIntegers:
-    """The tensors of a pack; those that it does not store are computed, once."""
+    """The tensors of a pack; those that it does not store are computed, once.
 
-    def __init__(self, pack: IntegerPack) -> None:
+    Attributes
+    ----------
+    pack : of integers
+    real : whether a candidate's floats are the real numbers that its integers stand for
+    tensors : by node
+    """
+
+    def __init__(self, pack: IntegerPack, candidate: Tensors) -> None:
         self.pack = pack
         self.tensors = {SOURCE: pack.tensor(SOURCE), **pack.net.trace(pack.tensor(SOURCE))}
+        floats = [y for y in map(np.asarray, candidate.values()) if y.dtype.kind == "f"]
+        self.real = 2 * len(floats) > len(candidate) and not all(np.array_equal(y, np.rint(y)) for y in floats)
 
     def tensor(self, name: str) -> Array:
         """One tensor as floats, by which it is recognised."""
-        return self.tensors[name].astype(np.float32)
+        q = self.pack.net.quantised.get(name) if self.real else None
+        y = self.tensors[name].astype(np.float32)
+        return y if q is None else (y - q.zero_point.astype(np.float32)) * q.scale
+
+    def as_stored(self, name: str, array: Array) -> Array:
+        """A candidate's array as the integers of a tensor, if it holds such in a longer type or as real numbers.
+
+        A real number went through three roundings of float32 at most, of a product and a sum: it is that far from a
+        whole number of steps. What is beyond the type's range stays in a longer one; all else stays as it was found.
+        """
+        q = self.pack.net.quantised.get(name)
+        if q is None or array.dtype == q.dtype or array.dtype.kind not in "fiu":
+            return array
+        scale, zero = q.single() if self.real and array.dtype.kind == "f" else (1.0, 0)
+        steps = array.astype(np.float64) / float(scale)
+        whole = np.rint(steps)
+        most = 3 * np.finfo(np.float32).eps * (q.high - q.low + np.abs(steps)) * (scale != 1)
+        if not (np.abs(steps - whole) <= most).all():
+            return array
+        integers = whole.astype(np.int64) + zero
+        return integers.astype(q.dtype) if q.low <= integers.min() and integers.max() <= q.high else integers
 
 
 def match_integers(
     tensors: Tensors, golden: GoldenIntegers, names: Mapping[str, str]
 ) -> tuple[HeldIntegers, list[str]]:
     """By node the candidate's name and its array as (N, C, H, W); the names that are no node's."""
-    keys = {entry.get("key"): node for node, entry in golden.pack.manifest["tensors"].items() if entry.get("key")}
+    keys = {entry["key"]: node for node, entry in golden.pack.manifest["tensors"].items() if entry.get("key")}
+    if golden.real:  # as onnxruntime's quantiser calls the real numbers of integers
+        keys = {key.replace("_QuantizeLinear_Output", "_DequantizeLinear_Output"): keys[key] for key in keys} | keys
     # A name may be one node's and the file's of another node's tensor: a candidate has mostly the ones or the others.
-    ours = sum(name in golden.tensors for name in tensors) >= sum(name in keys for name in tensors)
-    theirs = {name: keys[name] for name in tensors if name in keys and not (ours and name in golden.tensors)}
+    named = {name: keys[key] for name, key in by_equal_names({*tensors}, {*keys})}
+    ours = sum(name in golden.tensors for name in tensors) >= len(named)
+    theirs = {name: node for name, node in named.items() if not (ours and name in golden.tensors)}
     told = {name: node for name, node in theirs.items() if node not in names.values()} | dict(names)
     shapes = {name: y.shape for name, y in golden.tensors.items()}
     matching = match_tensors(_Floats(tensors), shapes, golden.tensor, names=told)
@@ -53,7 +86,8 @@ def match_integers(
     for node, each in matching.tensors.items():
         whole = each.array
         dtype = np.asarray(tensors[each.source]).dtype
-        found[node] = (each.source, whole.astype(dtype) if dtype.kind in "iu" else whole)
+        array = whole.astype(dtype) if dtype.kind in "iu" else whole
+        found[node] = (each.source, golden.as_stored(node, array))
     return found, matching.unmatched
 
 
@@ -150,8 +184,10 @@ class _Following:
 
     def _as_of(self, source: str, node: str) -> Iterator[Array]:
         """A tensor in a node's shape, if it has that or a layout of it, and its type."""
-        full, array = self.golden.tensors[node].shape, self.free[source]
-        for order in axis_orders(array.shape, full) if array.dtype == self.golden.tensors[node].dtype else ():
+        full, own = self.golden.tensors[node].shape, self.free[source]
+        orders = axis_orders(own.shape, full)
+        array = self.golden.as_stored(node, own) if orders else own
+        for order in orders if array.dtype == self.golden.tensors[node].dtype else ():
             yield np.ascontiguousarray(order.nchw(array, full))
 
     def _taken(self, node: str, source: str | None) -> Array | None:

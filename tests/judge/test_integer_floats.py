@@ -1,0 +1,58 @@
+"""Networks of integers that compute in floats between them: what rounding explains, and no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet.graph import Graph, Node, Recipe
+from refnet.judge.integers.nodes import compare_integers
+from refnet.network.quantised import QuantisedNetwork
+from refnet.pack.integers import write_integer_pack
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+
+ATTRS = {"kernel": (2, 1), "stride": (2, 1), "pad": ((0, 0), (0, 0))}
+Q = Quantisation(0.1, 3, None, "uint8")
+
+
+def network(size, nodes, params, quantised):
+    graph = Graph(Recipe("", 1.0, size, classes=1, channels=1), nodes)
+    return QuantisedNetwork(graph, params, dict.fromkeys(quantised, Q), "onnxruntime")
+
+
+def pooled():
+    """Means of two, in floats between integers: 5.5 and 10."""
+    nodes = (
+        Node("real", "dequantize", ("input",)),
+        Node("pool", "avg_pool2d", ("real",), {}, ATTRS),
+        Node("out", "quantize", ("pool",)),
+    )
+    return network((4, 1), nodes, {}, ("input", "out")), np.array([4, 7, 9, 11], np.uint8).reshape(1, 1, 4, 1)
+
+
+def layer():
+    """A layer of one weight that makes 5.5 and 6."""
+    w = QuantisedTensor(np.array([[1]], np.int8), Quantisation([0.05], [0], 0, "int8"))
+    node = Node("out", "pointwise_conv2d", ("input",), {"w": (1, 1)})
+    x = np.array([53, 63], np.uint8).reshape(1, 1, 2, 1)
+    return network((2, 1), (node,), {"out.w": w}, ("input", "out")), x
+
+
+@pytest.mark.parametrize("make", [pooled, layer])
+def test_an_integer_beside_a_tie_of_floats_is_right_and_any_other_is_not(make, tmp_path):
+    net, x = make()
+    write_integer_pack(net, x, tmp_path / "pack")
+    y = net.trace(x)["out"]
+    halfway, other = y.copy(), y.copy()
+    halfway.flat[0] = 11 - y.flat[0]  # 5 for 6, or 6 for 5
+    other.flat[1] += 1
+    found = [compare_integers(tmp_path / "pack", {"input": x, "out": each}).findings[-1] for each in (halfway, other)]
+    assert [each.verdict for each in found] == ["rounding", "wrong"]
+
+
+def test_floats_are_judged_within_what_their_order_of_sums_may_do(tmp_path):
+    net, x = pooled()
+    write_integer_pack(net, x, tmp_path / "pack")
+    pool = np.nextafter(net.trace(x)["pool"], np.float32(9))
+    assert compare_integers(tmp_path / "pack", {"pool": pool}, partial=True).holds
+    assert compare_integers(tmp_path / "pack", {"pool": pool + np.float32(1e-5)}, partial=True).wrong() == ["pool"]
