@@ -19,7 +19,6 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Grid, Segment, cut
 from refnet.bugs.memory.stored import manners_of
-from refnet.errors import GraphError
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.judge.causes.cause import Cause
@@ -30,7 +29,7 @@ from refnet.judge.causes.infinite import overflown
 from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
-from refnet.judge.causes.sizes import as_map, misshapen, of_all, of_sizes
+from refnet.judge.causes.sizes import agree, as_map, misshapen, of_all, of_sizes, with_sizes
 from refnet.judge.causes.stores import is_stored, of_common_store
 from refnet.judge.dumps.dumped import Mended, mended, with_mended
 from refnet.judge.dumps.fed import input_segment, made_by
@@ -38,7 +37,6 @@ from refnet.judge.measures.accumulated import Accumulated, accumulated_error
 from refnet.judge.measures.yardstick import fits, judge_segment, surely
 from refnet.judge.reference import Reference
 from refnet.judge.verdicts import FAILING, Judgement
-from refnet.networks.resize import following
 from refnet.ops import WINDOWED
 from refnet.readings.bounds import Precision
 from refnet.shares import at_once
@@ -269,7 +267,7 @@ class _Judging:
         self.covered |= {node.name for node in segment.graph.nodes}
         nodes = tuple(node.name for node in segment.graph.nodes)
         first = next((self.broken[each] for each in segment.given if each in self.broken), "")
-        if y.shape != (self.batch, *self.parts.sizes[name]):
+        if y.shape != (self.batch, *self.parts.sizes[name]) or not agree(self.parts, name):
             self.findings[name] = Finding(name, Judgement("shape"), nodes)
             self.misshapen.append((segment, self._own(name)))
             self._gone_on(name, y)
@@ -288,13 +286,11 @@ class _Judging:
         """Take a tensor of another size for what it is, if what follows can read it."""
         if not (y.ndim == 4 and y.shape[:2] == (self.batch, self.parts.sizes[name][0]) and np.isfinite(y).all()):
             return
-        known = {**self.known, name: y.shape[1:]}
-        try:
-            parts = Parts(following(self.reference.graph, known), known)
-        except GraphError:
-            return
-        if all(min(shape) > 0 for shape in parts.sizes.values()):
-            self.parts, self.known, self.given[name] = parts, known, y
+        sums = [node.name for node in self.reference.graph.nodes if node.op == "add" and node.name in self.tensors]
+        own = {each: self.tensors[each].shape[1:] for each in sums}
+        parts = with_sizes(self.reference.graph, {**self.known, name: y.shape[1:]}, own)
+        if parts is not None:
+            self.parts, self.known, self.given[name] = parts, dict(parts.known), y
 
     def _looked_at(self, name: str, segment: Segment) -> tuple[Judgement, Accumulated | None]:
         """The verdict on a segment by itself, and how far its tensor is from the golden one."""

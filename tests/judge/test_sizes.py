@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
-from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.changes import Mistake, without
 from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.sizes import of_all
@@ -125,3 +125,17 @@ def test_a_size_that_nothing_explains_follows_from_one_before_it(pack):
     port["head.flatten"] = np.tile(port["head.flatten"], 2) + 1
     found = compare(pack, port, partial=True)
     assert "head.flatten: it has another size, as head.act has, of which it is made." in notes(found)
+
+
+def test_behind_a_stride_that_is_moved_to_a_later_block_only_the_sum_that_it_takes_the_shortcut_from_is_wrong(pack):
+    """What reads the later block is right, though the terms of its sum do not agree any more."""
+    early, late, total = (GRAPH[name] for name in ("block4.depthwise", "block5.depthwise", "block5.add"))
+    moved = {n.name: (replace(n, attrs={**n.attrs, "stride": s}),) for n, s in ((early, (1, 1)), (late, (2, 2)))}
+    port = Network(GRAPH.rewritten({**moved, **without(total, source=1)}), NET.params).trace(X)
+    found = compare(pack, port)
+    assert found.wrong() == [early.name, late.name, total.name]
+    assert [found.causes[name][0].ids for name in found.wrong()] == [
+        ("stride-changed",),
+        ("stride-changed",),
+        ("shortcut-missing",),
+    ]

@@ -12,24 +12,55 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import REPLAYED
+from refnet.bugs.catalogue import BUGS, REPLAYED
+from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Segment
 from refnet.errors import GraphError, RequestError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.describe import Feature
 from refnet.judge.measures.yardstick import fits, judge_segment
-from refnet.networks.resize import resize
+from refnet.networks.resize import following, resize
 from refnet.readings.bounds import Precision
-from refnet.readings.shapes import shapes
+from refnet.readings.shapes import shape_after, shapes
 
-__all__ = ["as_map", "misshapen", "of_all", "of_sizes"]
+__all__ = ["agree", "as_map", "misshapen", "of_all", "of_sizes", "with_sizes"]
 
 Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
 
 _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
+_OF_SUMS = (BUGS["shortcut-missing"],)  # what leaves a sum without its terms of another size
 _BY_SIZE = ("pool-fixed",)  # bugs that a candidate's size tells the number of
 _STRIDE = 4  # the most points of the input for one of the first map
+
+
+def with_sizes(graph: Graph, known: Mapping[str, Shape], sums: Mapping[str, Shape]) -> Parts | None:
+    """A network in which some tensors have other sizes than it makes; None where that leaves nothing to go on with.
+
+    Parameters
+    ----------
+    known : those of the candidate's, without the batch axis
+    sums : those of its sums, which are taken where the terms of one do not agree any more
+    """
+    for own in (known, {**sums, **known}):
+        try:
+            parts = Parts(following(graph, own), own)
+        except GraphError:
+            continue
+        return parts if all(min(shape) > 0 for shape in parts.sizes.values()) else None
+    return None
+
+
+def agree(parts: Parts, name: str) -> bool:
+    """Whether the tensors that a node reads are such that it makes one of its size."""
+    if name not in parts.known:
+        return True
+    node = parts.graph[name]
+    try:
+        return shape_after(node, *(parts.sizes[each] for each in node.inputs)) == parts.sizes[name]
+    except GraphError:
+        return False
 
 
 def as_map(segment: Segment, precision: Precision) -> Array:
@@ -58,9 +89,10 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
     """Every cause of another shape than the reference's; one that can be replayed must give the values too."""
     assert segment.candidate is not None
     honest, found = replace(segment, candidate=None), []
-    for bug in REPLAYED:
+    apart = not agree(segment.parts, segment.end)  # then nothing can be run that reads all of them
+    for bug in _OF_SUMS if apart else REPLAYED:
         for change in bug.changes(segment if bug.id in _BY_SIZE else honest):
-            if change.shape == segment.candidate.shape:
+            if apart or change.shape == segment.candidate.shape:
                 changed = replace(honest.changed(change), candidate=segment.candidate)
                 judgement = judge_segment(changed, precision)
                 if judgement.holds or judgement.verdict == "shape":
@@ -156,8 +188,8 @@ def _sizes(
 
 def _part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     """Whether a dump without a shape holds fewer numbers than the tensor, or more, and whether these are right."""
-    y, made = segment.candidate, segment.result
-    if y is None or y.ndim != 1 or y.size == made.size:
+    y = segment.candidate
+    if y is None or y.ndim != 1 or y.size == (made := segment.result).size:
         return ()
     held = min(y.size, made.size)
     for order in ((0, 1, 2, 3), (0, 2, 3, 1)) if made.ndim == 4 else (tuple(range(made.ndim)),):
