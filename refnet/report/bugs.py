@@ -11,7 +11,7 @@ from refnet.bugs.language.changes import PART, Mistake
 from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
 from refnet.report.formulas import varying_words
 from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.late import LATE_WORDS, OTHER, curve_words, numbered, ordinal, part_words, pooled_words
+from refnet.report.late import LATE_WORDS, OTHER, curve_words, numbered, ordinal, part_words, pooled_words, terms_words
 from refnet.report.slips import SLIPS
 from refnet.report.stored import STORED
 
@@ -327,6 +327,8 @@ def _fact(key: str, value: Any) -> Any:
             return f"{', '.join(first)} and {last}"
         case "taken":
             return pooled_words(value)
+        case "terms":
+            return terms_words(value)
         case "shortcut" | "branch" | "filling" | "aside":
             return varying_words(value) if isinstance(value, tuple) else f"{value:g}"
         case "channels":

@@ -8,7 +8,7 @@ from typing import Any
 
 from refnet.report.formulas import formula_words, pieces_words
 
-__all__ = ["LATE_WORDS", "OTHER", "curve_words", "numbered", "ordinal", "part_words", "pooled_words"]
+__all__ = ["LATE_WORDS", "OTHER", "curve_words", "numbered", "ordinal", "part_words", "pooled_words", "terms_words"]
 
 OTHER = "other"  # of a row, the words of every form that it has no words of its own for
 _FEW = 5  # numbers of things that are said one by one
@@ -33,6 +33,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "deviation": "beta is divided by the root of the variance and eps",
         "both": "beta is multiplied by gamma and divided by the root of the variance and eps",
     },
+    "bn-bias-terms": {OTHER: "the folded bias is {terms}"},
     "fold-rounded": {
         f"{store} {manner} {what}": f"its folded {'weights and biases' if what == 'arrays' else what} are {words}"
         for store in ("float16", "bfloat16")
@@ -199,6 +200,21 @@ def curve_words(curve: tuple[str | float, ...]) -> str:
     words = _CURVES.get(str(name), str(name)).format(*numbers)
     capped = name == "leaky" and math.isfinite(float(numbers[1]))
     return f"{words}, and ends at {numbers[1]:g}" if capped else words
+
+
+def terms_words(counts: Sequence[int]) -> str:
+    """What a folded bias is summed from.
+
+    Examples
+    --------
+    >>> terms_words((2, 1, 0))
+    '2 beta - s mean, with s = gamma / sqrt(var + eps)'
+    """
+    names = "beta", "s mean", "s b"
+    signed = [(-n if name == "s mean" else n, name) for n, name in zip(counts, names, strict=True) if n]
+    made = [f"{'-' if n < 0 else '+'} {f'{abs(n)} ' if abs(n) > 1 else ''}{name}" for n, name in signed]
+    words = " ".join(made).removeprefix("+ ")
+    return f"{words}, with s = gamma / sqrt(var + eps)" if "s " in words else words
 
 
 def pooled_words(taken: tuple[str | int, ...]) -> str:

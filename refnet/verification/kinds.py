@@ -60,7 +60,7 @@ _TABLE = (
     Kind("eps", ("bn-eps", "bn-eps-outside"), (_FOLD,)),
     Kind("gamma-ignored", ("bn-fix-gamma",), (_LIES, _FOLD)),
     Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),
-    Kind("fold-bias", ("bn-fold-bias", "bn-beta-scaled"), (_FOLD,)),
+    Kind("fold-bias", ("bn-fold-bias", "bn-beta-scaled", "bn-bias-terms"), (_FOLD,)),
     Kind("var-std", ("bn-var-std",), (_FOLD,)),
     Kind("formula", ("norm-parts",), (_FOLD,), _PARTS),
     Kind("fold-again", ("fold-repeated",), (_FOLD,)),

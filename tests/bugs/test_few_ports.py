@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.systematic import Scope
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
@@ -58,6 +59,7 @@ CASES = {
     "gamma one back": (NORM, {"gamma": np.roll(held(NORM, "gamma"), -1)}, "gamma of each channel is in the place of"),
     "a bias in reverse": (SE, {"b": held(SE, "b")[::-1]}, "bias is in reverse order of channels"),
     "beta by gamma": (NORM, {"beta": held(NORM, "beta") * held(NORM, "gamma")}, "beta is multiplied by gamma"),
+    "beta twice": (NORM, {"beta": 2 * held(NORM, "beta")}, "the folded bias is 2 beta - s mean, with s = gamma"),
     "beta by the root": (NORM, {"beta": held(NORM, "beta") / ROOT}, "beta is divided by the root"),
     "mean of the batch": (NORM, {"mean": BATCH.mean((0, 2, 3))}, "the mean is that of the batch"),
     "variance of the batch": (NORM, {"var": BATCH.var((0, 2, 3))}, "the variance is that of the batch"),
@@ -216,6 +218,22 @@ def test_batch_norm_behind_convolutions_whose_weights_hold_it_is_one_pattern():
     (pattern,) = found.patterns
     assert (pattern.mistake.bug, pattern.mistake.form, pattern.nodes) == ("bn-twice", "between", tuple(acts))
     assert "is normalised already (folded weights)" in of_port(pattern.mistake)
+
+
+def test_a_bias_of_its_own_that_alone_is_left_of_a_fold_is_told_of_all_layers_of_a_kind():
+    """As a runtime that fuses dumps them; the convolutions have biases, as those of some files do."""
+    convs = [node for node in GRAPH.nodes if node.op == "depthwise_conv2d"]
+    graph = GRAPH.rewritten({n.name: (replace(n, params={**n.params, "b": n.params["w"][:1]}),) for n in convs})
+    own = {f"{n.name}.b": np.cos(np.arange(n.params["w"][0])).astype(np.float32) for n in convs}
+    lost = [f"{n.name}.bn.{slot}" for n in convs for slot in ("beta", "mean")]
+    params = {**NET.params, **own}
+    made = Network(graph, {**params, **{name: np.zeros_like(params[name]) for name in lost}}).trace(X)
+    golden = {SOURCE: X, **Network(graph, params).trace(X)}
+    fused = {node.name: made[node.name] for node in graph.nodes if node.op not in (*CONVOLUTIONS, "batch_norm")}
+    found = judge_tensors(Reference.of(graph, params, golden), fused, partial=True)
+    (pattern,) = found.patterns
+    assert (pattern.mistake.bug, pattern.mistake.facts["terms"]) == ("bn-bias-terms", (0, 0, 1))
+    assert (pattern.scope, pattern.of, len(pattern.nodes)) == (Scope("part", "depthwise"), len(convs), len(convs))
 
 
 def test_statistics_scaled_everywhere_are_one_pattern():

@@ -517,6 +517,7 @@ def folding(
             104,
         ),
         (folding(offset=lambda beta, mean, s: beta - 0.9 * mean * s), "bn-statistics-scaled", "mean", 52),
+        (folding(offset=lambda beta, mean, s: 2 * beta - mean * s), "bn-bias-terms", "2 1 0", 52),
         (folding(offset=lambda beta, mean, s: beta - mean), "norm-parts", "mean unscaled", 52),
         (folding(factor=lambda gamma, divisor: 1 / gamma / divisor), "norm-parts", "gamma divides", 104),
     ],

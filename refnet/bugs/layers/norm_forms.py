@@ -27,6 +27,9 @@ _SHOWN = 1e-5  # relative: how far from 1 a factor is that arrays in float32 sho
 # power of ten that keeps 19 of 20 factors of a variance, as a port in float16 shows them.
 _ALIKE = 1e-3
 _KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}  # what an activation leaves as it is
+# How often beta, the mean and the convolution's own bias are in a folded bias, where that is right or a bug by itself.
+_BIASES = ((1, 1, 1), (1, 0, 1), (0, 0, 0), (1, 1, 0), (0, 1, 1), (1, -1, 1), (-1, 1, 1))
+_MOST_TERMS = 3  # times that one of them may be in it
 _ROUNDINGS = 6  # of a batch norm
 _FEW = 4  # points of a channel that its line is told from
 
@@ -190,6 +193,61 @@ def _scaled_in_fold(unit: UnitArrays) -> Iterator[Change]:
         yield _with(unit, "var", {"var": unit["var"] * var}, times=var)
     elif np.isfinite(mean) and abs(mean - 1) > _SHOWN:
         yield _with(unit, "mean", {"mean": unit["mean"] * mean}, times=mean)
+
+
+def bn_bias_terms(part: Segment | UnitArrays) -> Iterator[Change]:
+    """terms of the folded bias left out, or added more than once.
+
+    The bias is beta - s mean + s b, with s the factor and b the convolution's own bias; how often each is in it is
+    solved for.
+    """
+    for unit in part.units if isinstance(part, Segment) else (part,):
+        if unit.norm is None or not all(slot in unit for slot in ("gamma", "beta", "mean", "var")):
+            continue
+        shown = _bias_shown(part, unit) if isinstance(part, Segment) else unit.seen.get(FOLDED_BIAS)
+        own = unit["b"] if unit.foldable and "b" in unit else np.zeros_like(unit["mean"])
+        terms = np.stack([unit["beta"], -unit.factor * unit["mean"], unit.factor * own])
+        if shown is None or shown.shape != own.shape:
+            continue
+        counts = _counted(terms, shown)
+        if counts is None or counts in _BIASES:
+            continue
+        arrays = {slot: unit[slot] * n for slot, n in zip(("beta", "mean", "b"), counts, strict=True) if slot in unit}
+        said = tuple(n if any(term) else 0 for n, term in zip(counts, terms, strict=True))
+        yield _with(unit, " ".join(map(str, said)), arrays, terms=said)
+
+
+def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
+    """How often each of some terms is in a bias, of those that are not zero; None where it is not made of them."""
+    there, counts = terms.any(axis=1), np.ones(len(terms), int)
+    known = np.isfinite(bias) & np.isfinite(terms).all(axis=0)
+    if known.sum() <= len(terms) or not there.any():
+        return None
+    found, *_ = np.linalg.lstsq(terms[there][:, known].T, bias[known], rcond=None)
+    if not np.isfinite(found).all() or np.abs(found).max() > _MOST_TERMS:
+        return None
+    counts[there] = np.rint(found)
+    left = np.linalg.norm((bias - counts @ terms)[known])
+    return tuple(map(int, counts)) if left <= _ALIKE * np.linalg.norm(terms[:, known]) else None
+
+
+def _bias_shown(segment: Segment, unit: UnitArrays) -> Array | None:
+    """By channel what is added to a convolution without its own bias, once it is scaled; NaN where nothing shows it."""
+    t, norm, act = segment.candidate, unit.norm, unit.unit.act
+    if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
+        return None
+    low, high = -np.inf, np.inf
+    if act is not None and segment.end == act.name:
+        low, high = _KEPT.get(act.op, (np.inf, np.inf))
+    ((_, x),) = segment.values({norm.inputs[0]})
+    if x.shape != t.shape:
+        return None
+    own = unit["b"] if unit.foldable and "b" in unit else np.zeros_like(unit["mean"])
+    with np.errstate(all="ignore"):
+        kept = np.isfinite(t) & (t > low) & (t < high)
+        rest = np.where(kept, t - channel(unit.factor) * (x - channel(own)), 0)
+        bias: Array = np.einsum("nchw->c", rest) / np.einsum("nchw->c", kept.astype(np.float64))
+    return bias
 
 
 def bn_limited(segment: Segment) -> Iterator[Change]:

@@ -97,7 +97,9 @@ def _of_places(
     forms = changes_by_place(BUGS[bug], whole)
     # A form that was solved for is none of the network's own: it could be wherever another form is.
     known = {*(forms.get(form) or (node for places in forms.values() for node in places))}
-    known = {*judged} if known <= {whole.end} else known
+    if known <= {whole.end}:
+        ops = {whole.graph[name].op for name in found.keys() - {*judged} if name in whole.graph}
+        known = {*judged, *(node.name for node in whole.nodes(*ops))}  # inside what was judged, any of these could be
     every = tuple(node.name for node in whole.graph.nodes if node.name in known or node.name in found)
     first, multiple = varying(found, whole.parts), _multiple_of(found, every, whole)
     if multiple:
