@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refnet.bugs.language.changes import Mistake
+from refnet.bugs.memory.channel_maps import ChannelsHeld
 from refnet.judge.dumps.otherwise import HeldOtherwise
 from refnet.report.bugs import of_file
 from refnet.verification.rearranged import Rearrangement
@@ -19,26 +20,27 @@ def rearrangement_words(found: Rearrangement) -> str:
     if found.made == found.undone:
         return f"the weights of {found.made[0]} are scaled, which its own batch norm takes back"
     made, undone = (_names(names) for names in (found.made, found.undone))
-    return f"of {made} {_changed(found)}, which {undone} take{'s' if len(found.undone) == 1 else ''} back"
+    return f"of {made} {_changed(found.how)}, which {undone} take{'s' if len(found.undone) == 1 else ''} back"
 
 
 def otherwise_words(found: HeldOtherwise) -> str:
     """Which tensors of a port stand for the reference's by other numbers, and which."""
     nodes = found.nodes[0] if len(found.nodes) == 1 else f"{found.nodes[0]} to {found.nodes[-1]}"
-    return f"In {nodes} {_changed(found)}, which what follows takes back: the port computes the same, and is judged so."
+    back = "which what follows takes back: the port computes the same, and is judged so."
+    return f"In {nodes} {_changed(found.how)}, {back}"
 
 
-def _changed(found: Rearrangement | HeldOtherwise) -> str:
+def _changed(how: ChannelsHeld) -> str:
     words = []
-    if found.form:
-        order = Mistake("channel-permute", "", found.form, {"side": "output", **found.facts})
+    if how.form:
+        order = Mistake("channel-permute", "", how.form, {"side": "output", **how.facts})
         words.append(of_file(order))
-    if found.factors != (1.0, 1.0):
-        words.append("channels are scaled, by {:.4g} to {:.4g}".format(*found.factors))
-    if found.negated:
-        words.append(f"{found.negated} of {found.channels} channels have the opposite sign")
-    if found.moved:
-        words.append(f"{found.moved} of {found.channels} channels have something added")
+    if how.factors != (1.0, 1.0):
+        words.append("channels are scaled, by {:.4g} to {:.4g}".format(*how.factors))
+    if how.negated:
+        words.append(f"{how.negated} of {how.channels} channels have the opposite sign")
+    if how.moved:
+        words.append(f"{how.moved} of {how.channels} channels have something added")
     return " and ".join(words)
 
 

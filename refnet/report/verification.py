@@ -61,7 +61,16 @@ def verification_document(found: Verified) -> dict[str, Any]:
 
 def _rearrangements(found: Verified) -> list[dict[str, Any]]:
     made = [] if found.rearranged is None else found.rearranged.found
-    return [{**each._asdict(), "facts": dict(each.facts), "sentence": rearrangement_words(each)} for each in made]
+    return [
+        {
+            "made": each.made,
+            "undone": each.undone,
+            **each.how._asdict(),
+            "facts": dict(each.how.facts),
+            "sentence": rearrangement_words(each),
+        }
+        for each in made
+    ]
 
 
 def _pattern_document(found: Verified) -> dict[str, Any] | None:

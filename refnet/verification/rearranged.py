@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
-from refnet.bugs.memory.channel_orders import rule_of
+from refnet.bugs.memory.channel_maps import ChannelMap, ChannelsHeld, held_as
 from refnet.graph import SOURCE, Graph, Node
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, RESIZES
 from refnet.readings.precision import FLOATS
@@ -44,20 +44,12 @@ class Rearrangement(NamedTuple):
     Attributes
     ----------
     made, undone : the convolutions; the same one where its batch norm takes back what its weights do
-    form, facts : of the channels' order, '' where they keep it, see `channel_orders.rule_of`
-    factors : the least and the largest size of a channel's factor, (1, 1) where there are none
-    negated, moved : how many channels have the opposite sign, and how many something added
-    channels : how many there are
+    how : the channels of what is made are held
     """
 
     made: tuple[str, ...]
     undone: tuple[str, ...]
-    form: str = ""
-    facts: Mapping[str, Any] = {}
-    factors: tuple[float, float] = (1.0, 1.0)
-    negated: int = 0
-    moved: int = 0
-    channels: int = 0
+    how: ChannelsHeld = ChannelsHeld()
 
 
 class Rearranged(NamedTuple):
@@ -83,22 +75,15 @@ class _Stream:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
-    """How the copy holds a tensor: y'[k] = factor[k] * y[order[k]] + offset[k]; factors are `loose` off, relative."""
+class _Held(ChannelMap):
+    """How the copy holds a tensor; factors may be `loose` off, relative."""
 
-    order: Array
-    factor: Array
-    offset: Array
     loose: Array
     stream: _Stream | None = None
 
     @classmethod
     def plain(cls, count: int) -> _Held:
         return cls(np.arange(count), np.ones(count), np.zeros(count), np.zeros(count))
-
-    @property
-    def ordered(self) -> bool:
-        return not np.array_equal(self.order, np.arange(len(self.order)))
 
     @property
     def scaled(self) -> bool:
@@ -360,17 +345,4 @@ def _taken(array: Expected, order: Array, factor: Array) -> Expected:
 
 def _described(stream: _Stream) -> Rearrangement:
     """What a stream is, by what its units make."""
-    held = list(stream.made.values())
-    order = held[0].order
-    form, facts = rule_of(order) if held[0].ordered else ("", {})
-    sizes = np.abs(np.concatenate([each.factor for each in held if each.scaled] or [np.ones(1)]))
-    return Rearrangement(
-        made=tuple(stream.made),
-        undone=tuple(stream.undone),
-        form=form,
-        facts=facts,
-        factors=(float(sizes.min()), float(sizes.max())),
-        negated=max(int((each.factor < 0).sum()) for each in held),
-        moved=max(int((each.offset != 0).sum()) for each in held),
-        channels=len(order),
-    )
+    return Rearrangement(tuple(stream.made), tuple(stream.undone), held_as([*stream.made.values()]))

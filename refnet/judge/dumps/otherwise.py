@@ -7,7 +7,6 @@ of y. What it holds so is told, and the tensors are judged as the ones that they
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
-from refnet.bugs.memory.channel_orders import rule_of
+from refnet.bugs.memory.channel_maps import ChannelMap, ChannelsHeld, held_as
 from refnet.graph import SOURCE, Graph
 from refnet.judge.reference import Reference
 
@@ -37,35 +36,11 @@ class HeldOtherwise(NamedTuple):
     Attributes
     ----------
     nodes : in order of execution, each made of others of them but for the first
-    form, facts : of the channels' order, '' where they keep it, see `channel_orders.rule_of`
-    factors : the least and the largest size of a channel's factor, (1, 1) where there are none
-    negated, moved : how many channels have the opposite sign, and how many something added
-    channels : how many there are
+    how : their channels are held
     """
 
     nodes: tuple[str, ...]
-    form: str
-    facts: Mapping[str, Any]
-    factors: tuple[float, float]
-    negated: int
-    moved: int
-    channels: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Channels:
-    """y'[k] = factor[k] * y[order[k]] + offset[k]."""
-
-    order: Array
-    factor: Array
-    offset: Array
-
-    def undone(self, y: Array) -> Array:
-        """What a tensor stands for, in its own format."""
-        along = (1, -1, *(1,) * (y.ndim - 2))
-        made = np.empty_like(y)
-        made[:, self.order] = (y.astype(np.float64) - self.offset.reshape(along)) / self.factor.reshape(along)
-        return made
+    how: ChannelsHeld
 
 
 def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mapping[str, Array], list[HeldOtherwise]]:
@@ -80,7 +55,7 @@ def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mappin
     if not ends or any(_apart(tensors[name], reference.golden(name)) > _RIGHT for name in ends):
         return tensors, []
     stored = [node.name for node in graph.nodes if node.name in tensors and node.name in reference.stored]
-    held: dict[str, _Channels] = {}
+    held: dict[str, ChannelMap] = {}
     made, parts = {SOURCE: reference.golden(SOURCE), **tensors}, Parts(graph)
     for name in stored:
         sources, arrays = _behind(graph, name, tensors)
@@ -95,7 +70,7 @@ def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mappin
         if (far and found is None) or (bool(known) != far and not arrays):  # which only layers with arrays can do
             return tensors, []
         if found is not None:
-            held[name], made[name] = found, found.undone(tensors[name])
+            held[name], made[name] = found, _undone(tensors[name], found)
     return made, _told(graph, held, tensors)
 
 
@@ -107,6 +82,14 @@ def _apart(y: Array, golden: Array) -> float:
     y, golden = y[step], golden[step]
     size = float(np.linalg.norm(golden))
     return float(np.linalg.norm(y - golden)) / size if size else 0.0
+
+
+def _undone(y: Array, held: ChannelMap) -> Array:
+    """What a tensor stands for, in its own format."""
+    along = (1, -1, *(1,) * (y.ndim - 2))
+    made = np.empty_like(y)
+    made[:, held.order] = (y.astype(np.float64) - held.offset.reshape(along)) / held.factor.reshape(along)
+    return made
 
 
 def _is_a_readers(graph: Graph, name: str, tensors: Mapping[str, Array]) -> bool:
@@ -128,7 +111,7 @@ def _behind(graph: Graph, name: str, tensors: Collection[str]) -> tuple[set[str]
     return found, arrays
 
 
-def _found(y: Array, golden: Array, known: list[_Channels]) -> _Channels | None:
+def _found(y: Array, golden: Array, known: list[ChannelMap]) -> ChannelMap | None:
     """How a tensor holds the golden one: as what it was made of is held, or in a way of its own."""
     mine, right = (np.moveaxis(each.astype(np.float64), 1, 0).reshape(each.shape[1], -1) for each in (y, golden))
     size = float(np.abs(right).max())
@@ -142,23 +125,23 @@ def _found(y: Array, golden: Array, known: list[_Channels]) -> _Channels | None:
     return None
 
 
-def _fits(mine: Array, right: Array, channels: _Channels, size: float) -> bool:
+def _fits(mine: Array, right: Array, channels: ChannelMap, size: float) -> bool:
     made = channels.factor[:, None] * right[channels.order] + channels.offset[:, None]
     own = np.maximum(np.abs(made).max(axis=1), np.abs(channels.factor) * size)
     return bool((np.abs(mine - made).max(axis=1) <= _FITS * own).all())
 
 
-def _ways(mine: Array, right: Array, order: Array) -> Iterator[_Channels]:
+def _ways(mine: Array, right: Array, order: Array) -> Iterator[ChannelMap]:
     """Channels in an order, also scaled, also moved, by least squares; of a constant the factor is 1."""
     ones, zeros = np.ones(len(order)), np.zeros(len(order))
-    yield _Channels(order, ones, zeros)
+    yield ChannelMap(order, ones, zeros)
     if mine.shape[1] >= _FEWEST:
-        yield _Channels(order, _factors(mine, right), zeros)
+        yield ChannelMap(order, _factors(mine, right), zeros)
         means = mine.mean(axis=1), right.mean(axis=1)
         factor = _factors(mine - means[0][:, None], right - means[1][:, None])
         offset = means[0] - factor * means[1]
         moved = np.abs(offset) > _PLAIN * np.abs(factor) * np.abs(right).max()
-        yield _Channels(order, factor, np.where(moved, offset, 0.0))
+        yield ChannelMap(order, factor, np.where(moved, offset, 0.0))
 
 
 def _factors(mine: Array, right: Array) -> Array:
@@ -194,27 +177,11 @@ def _each_once(like: Array) -> Array | None:
     return order
 
 
-def _told(graph: Graph, held: Mapping[str, _Channels], tensors: Collection[str]) -> list[HeldOtherwise]:
+def _told(graph: Graph, held: Mapping[str, ChannelMap], tensors: Collection[str]) -> list[HeldOtherwise]:
     """Those that are made of one another, together."""
     groups: list[list[str]] = []
     for name in held:
         sources, _ = _behind(graph, name, tensors)
         joined = [group for group in groups if sources & {*group}]
         groups = [group for group in groups if group not in joined] + [[*(each for g in joined for each in g), name]]
-    return [_group(group, [held[name] for name in group]) for group in groups]
-
-
-def _group(nodes: list[str], held: list[_Channels]) -> HeldOtherwise:
-    order = held[0].order
-    form, facts = rule_of(order) if not np.array_equal(order, np.arange(len(order))) else ("", {})
-    sizes = np.abs(np.concatenate([each.factor for each in held]))
-    factors = (float(sizes.min()), float(sizes.max()))
-    return HeldOtherwise(
-        nodes=tuple(nodes),
-        form=form,
-        facts=facts,
-        factors=factors,
-        negated=max(int((each.factor < 0).sum()) for each in held),
-        moved=max(int((each.offset != 0).sum()) for each in held),
-        channels=len(order),
-    )
+    return [HeldOtherwise((*group,), held_as([held[name] for name in group])) for group in groups]
