@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from refnet.cli.common import print_json, say
-from refnet.cli.summary import geometry
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
 from refnet.inputs import read_input
@@ -20,6 +19,7 @@ from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import write_integer_pack
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import DEFAULT_KERNELS, rules_of
+from refnet.report.geometry import geometry
 from refnet.report.integers import arithmetic_sentence
 from refnet.text import plain, table
 

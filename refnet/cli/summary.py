@@ -17,11 +17,12 @@ from refnet.cli.common import (
     quantised_of,
     say,
 )
-from refnet.graph import Graph, Node
+from refnet.graph import Graph
 from refnet.networks.dialects import MODELS
 from refnet.networks.random import random_params
 from refnet.readings.cost import Cost, cost
 from refnet.report.differences import grouped, line, standing_words, words
+from refnet.report.geometry import geometry
 from refnet.report.notes import note_document, note_lines
 from refnet.report.rows import rows_document, rows_table
 from refnet.session import Session
@@ -80,24 +81,6 @@ def _node_table(rows: list[Cost]) -> str:
     ]
     header = ("node", "operation", "geometry", "reads", "output", "parameters", "multiply-adds")
     return table(header, lines, left=4)
-
-
-def geometry(node: Node) -> str:
-    """Kernel, stride, padding, dilation: what changes the map's size, where it says anything."""
-    attrs, weights = node.attrs, node.params.get("w", ())
-    words = []
-    kernel = attrs.get("kernel", weights[-2:] if node.op in ("conv2d", "depthwise_conv2d") else None)
-    if kernel:
-        words.append("x".join(map(str, kernel)))
-    if attrs.get("stride", (1, 1)) != (1, 1):
-        words.append("s" + "x".join(map(str, dict.fromkeys(attrs["stride"]))))
-    if "pad" in attrs and any(map(any, attrs["pad"])):
-        sides = [*attrs["pad"][0], *attrs["pad"][1]]
-        words.append("p" + ",".join(map(str, sides if len(set(sides)) > 1 else sides[:1])))
-    if attrs.get("dilation", (1, 1)) != (1, 1):
-        words.append("d" + "x".join(map(str, dict.fromkeys(attrs["dilation"]))))
-    words += [f"{key} {attrs[key]:.6g}" for key in ("eps", "slope", "offset") if key in attrs]
-    return " ".join(words)
 
 
 def _figures(graph: Graph, rows: list[Cost]) -> dict[str, Any]:
