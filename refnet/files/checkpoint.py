@@ -7,7 +7,6 @@ two networks compute differently and the file cannot tell, the caller must say w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from refnet.alignment.differences import Difference, Standing, structural
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
 from refnet.files.identify import filters, names, structure
+from refnet.files.identify.beside import as_ours, read_beside
 from refnet.files.identify.heads import head_words
 from refnet.files.identify.notes import Note
 from refnet.files.identify.pixels import prepared_for
@@ -29,7 +29,6 @@ from refnet.files.identify.reading import Asked, read
 from refnet.files.identify.weights import in_one_precision, weights_in
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.labels import fitting_labels
-from refnet.files.schemes import Entry
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import find, image_size
 from refnet.networks.resize import resize
@@ -285,20 +284,21 @@ def _from_names(
         reading = read(arrays, asked, contents.submodules)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from None
+    if not reading.layouts and like is not None:
+        reading = read_beside(reading, like.models, like.graph, like.params, contents.submodules)
+        size = like.graph.recipe.size if size is None else size
     found, arrays = reading.layouts, reading.arrays
-    if not found and like is not None:
-        near = names.nearest_layout(arrays, like.models, like.graph.recipe)
-        found, size = ([] if near is None else [near]), like.graph.recipe.size if size is None else size
     if not found:
         why = filters.refusal(arrays, asked.model, asked.width, reading.own_name) + _ALONE * (contents.kind == "hdf5")
         raise FormatError(f"{path}: {names.instead(arrays, asked.model, asked.width)}{why}")
     layout = found[0]
     graph, shapes = layout.graph, layout.graph.params()
     graph = replace(graph, recipe=replace(graph.recipe, labels=fitting_labels(contents.labels, graph.recipe)))
-    standing, changes = _standing(layout, reading.notes)
-    other = [reading.own_name(key) for key in names.reshaped(arrays, layout)]
-    if other:
-        notes = (*notes, Note("reshaped", tuple(other[:4]), len(other)))
+    other = like if reading.as_other else None
+    standing, changes = (other.standing, other.differences) if other else _standing(layout, reading.notes)
+    moved = [reading.own_name(key) for key in names.reshaped(arrays, layout)]
+    if moved:
+        notes = (*notes, Note("reshaped", tuple(moved[:4]), len(moved)))
     theirs = {ours: (entry, arrays[key]) for key, (ours, entry) in layout.entries.items() if key in arrays}
     held = [ours for ours in shapes if ours in theirs]
     own = {ours: reading.own[theirs[ours][0].key] for ours in held}
@@ -308,10 +308,10 @@ def _from_names(
         scheme=layout.scheme,
         standing=standing,
         graph=graph if size is None else resize(graph, size),
-        params={ours: _ours(*theirs[ours], shapes[ours]) for ours in held},
+        params={ours: as_ours(*theirs[ours], shapes[ours]) for ours in held},
         stored={ours: str(contents.arrays[own[ours]].dtype) for ours in held},
         keys=own,
-        models=tuple(other.graph.recipe.model for other in found),
+        models=other.models[:1] if other else tuple(each.graph.recipe.model for each in found),
         apart=names.apart(found),
         folded=layout.folded,
         differences=changes,
@@ -328,14 +328,6 @@ def _standing(layout: names.NamedLayout, notes: Sequence[Note]) -> tuple[Standin
         found = structural(differences(structure.up_to(known, last), layout.graph))
         return Standing("beginning", recipe.model, recipe.width, until=last), found
     return Standing("almost" if found else "known", recipe.model, recipe.width), found
-
-
-def _ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """In refnet's layout; in the file's own order where the file's shape is another than the vendor's."""
-    if entry.holds(array):
-        return entry.ours(array, shape)
-    moved = array.transpose(entry.axes) if array.ndim == len(entry.axes) else array
-    return moved.reshape(shape) if moved.size == math.prod(shape) else moved
 
 
 def _from_structure(

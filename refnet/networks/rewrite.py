@@ -14,7 +14,7 @@ from refnet.errors import RequestError
 from refnet.graph import Graph, Node
 from refnet.ops import CONVOLUTIONS
 
-__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms", "norms_ahead", "returning"]
+__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms", "norms_ahead", "returning", "unfold_graph"]
 
 Params = Mapping[str, npt.NDArray[Any]]
 
@@ -77,6 +77,24 @@ def fold_graph(graph: Graph, keep: Collection[str] = ()) -> Graph:
         for conv, norm in folded.items()
     }
     return graph.rewritten(biased).without({norm.name: conv for conv, norm in folded.items()})
+
+
+def unfold_graph(graph: Graph, convs: Mapping[str, bool], eps: float) -> Graph:
+    """The nodes as they are before batch norm is folded: one behind each of some convolutions.
+
+    Parameters
+    ----------
+    convs : those that have no batch norm yet are given one; whether they have a bias beside it
+    """
+    has = norms(graph)
+    for conv, biased in convs.items():
+        if conv in has:
+            continue
+        node, vectors = graph[conv], dict.fromkeys(("gamma", "beta", "mean", "var"), graph[conv].params["w"][:1])
+        kept = {slot: shape for slot, shape in node.params.items() if slot != "b" or biased}
+        graph = graph.inserted(Node(f"{conv}.bn", "batch_norm", (conv,), vectors, {"eps": eps}), after=conv)
+        graph = graph.replaced(conv, replace(node, params=kept))
+    return graph
 
 
 def returning(graph: Graph, names: Sequence[str]) -> Graph:

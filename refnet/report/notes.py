@@ -48,6 +48,8 @@ def _line(note: Note) -> str:
             width, divisor = note.names
             how = "cut off" if divisor == "0" else f"rounded to multiples of {divisor}"
             return f"the channels are those of width {width}, {how}, which its vendor does otherwise"
+        case "unfolded":
+            return f"its batch norms are taken with eps {names}, which the file does not say"
         case "reshaped":
             return f"{note.total} arrays have their vendor's shape but for axes of length one: {names}"
         case "head":

@@ -29,7 +29,8 @@ __all__ = ["verification_document", "verification_junit", "verification_text"]
 _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
 _LONG = 60  # letters of a file's own name
-_TOLD = ("wrapper", "beside", "training", "words", "order")  # notes that say which weights were taken
+# Notes that say which weights were taken.
+_TOLD = ("wrapper", "beside", "training", "words", "order", "unfolded", "divisor")
 
 
 def verification_document(found: Verified) -> dict[str, Any]:

@@ -311,7 +311,7 @@ def _at(file: Checkpoint, size: Size) -> Checkpoint:
 
 def _readings(file: Checkpoint) -> Iterator[Checkpoint]:
     """A file as each of the networks that it may be."""
-    if len(file.models) == 1 or file.misfits or _tells(file):
+    if len(file.models) <= 1 or file.misfits or _tells(file):
         yield file
         return
     recipe = file.graph.recipe

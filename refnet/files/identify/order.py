@@ -24,7 +24,7 @@ from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_graph
 
-__all__ = ["SCHEME", "layouts_by_order"]
+__all__ = ["HABITS", "SCHEME", "Habit", "by_role", "keys_in_order", "layouts_by_order", "placed"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Shape = tuple[int, ...]
@@ -33,20 +33,20 @@ SCHEME = "nobody"  # whose names they are
 _FEWEST = 20  # arrays, without which an order proves nothing
 
 
-_Habit = Mapping[str, Shape]  # how a framework lays out filters: by operation, the axes that make them refnet's
-_TORCH: _Habit = {
+Habit = Mapping[str, Shape]  # how a framework lays out filters: by operation, the axes that make them refnet's
+_TORCH: Habit = {
     "conv2d": (0, 1, 2, 3),
     "depthwise_conv2d": (0, 1, 2, 3),
     "pointwise_conv2d": (0, 1, 2, 3),
     "dense": (0, 1),
 }
-_TF: _Habit = {
+_TF: Habit = {
     "conv2d": (3, 2, 0, 1),
     "depthwise_conv2d": (2, 3, 0, 1),
     "pointwise_conv2d": (3, 2, 0, 1),
     "dense": (1, 0),
 }
-_HABITS: tuple[_Habit, ...] = (_TORCH, {**_TORCH, "dense": (1, 0)}, _TF, {**_TF, "dense": (0, 1)})
+HABITS: tuple[Habit, ...] = (_TORCH, {**_TORCH, "dense": (1, 0)}, _TF, {**_TF, "dense": (0, 1)})
 
 # What a vector is of, by the last words of its name.
 _ROLES: tuple[tuple[str, str], ...] = (
@@ -64,19 +64,17 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
 
     Parameters
     ----------
-    arrays : in the file's order; if that fits nothing, in that of their names, numbers in them counted; if that fits
-        nothing either, with what is called as an end is at the end
+    arrays : in the order that fits first, see `keys_in_order`
     """
     if len(arrays) < _FEWEST:
         return []
-    counted = sorted(arrays, key=_counted)
-    for keys in (list(arrays), counted, sorted(counted, key=_of_end)):
-        filters, vectors = _parted(arrays, keys)
+    for keys in keys_in_order(arrays):
+        filters, vectors = by_role(arrays, keys)
         found: list[NamedLayout] = []
         shapes = [arrays[key].shape for key in filters]
         for graph, folded in _graphs(shapes, bool(vectors["mean"]), model, width):
-            for habit in _HABITS:
-                entries = _placed(arrays, graph, filters, vectors, habit)
+            for habit in HABITS:
+                entries = placed(arrays, graph, filters, vectors, habit)
                 if entries is not None:
                     found.append(NamedLayout(graph, SCHEME, folded, entries, {}))
                     break
@@ -90,6 +88,14 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
     return []
 
 
+def keys_in_order(arrays: Arrays) -> Iterator[list[str]]:
+    """The names in the file's order; as they are sorted, numbers in them counted; with those of an end at the end."""
+    yield list(arrays)
+    counted = sorted(arrays, key=_counted)
+    yield counted
+    yield sorted(counted, key=_of_end)
+
+
 def _counted(name: str) -> list[tuple[int, str]]:
     """A name whose numbers count as such: layer2 comes before layer10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
@@ -100,7 +106,7 @@ def _of_end(name: str) -> bool:
     return _END.search(name.casefold()) is not None
 
 
-def _parted(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+def by_role(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """The filters in order, and the vectors of each role in order."""
     filters = [key for key in keys if _is_filter(arrays[key].shape)]
     vectors: dict[str, list[str]] = {role: [] for role, _ in _ROLES}
@@ -161,8 +167,8 @@ def _graphs(
                     yield (graph, False) if norms else (fold_graph(graph), True)
 
 
-def _placed(
-    arrays: Arrays, graph: Graph, filters: Sequence[str], vectors: Mapping[str, Sequence[str]], habit: _Habit
+def placed(
+    arrays: Arrays, graph: Graph, filters: Sequence[str], vectors: Mapping[str, Sequence[str]], habit: Habit
 ) -> dict[str, tuple[str, Entry]] | None:
     """The arrays by their names with what each is; None where one has no place, or a place none."""
     left = {"w": list(filters), **{role: list(keys) for role, keys in vectors.items()}}
@@ -180,7 +186,7 @@ def _placed(
     return None if any(left.values()) else found
 
 
-def _entry(array: npt.NDArray[Any], op: str, shape: Shape, habit: _Habit, key: str) -> Entry | None:
+def _entry(array: npt.NDArray[Any], op: str, shape: Shape, habit: Habit, key: str) -> Entry | None:
     """A filter as a framework lays it out."""
     axes = habit.get("dense" if array.ndim == 2 and op == "pointwise_conv2d" else op, ())
     if len(axes) != array.ndim:

@@ -55,6 +55,7 @@ class Reading(NamedTuple):
     own : the file's name of each
     prefix : under which they were found
     notes : what was settled on the way
+    as_other : whether they are those of the network that another file tells
     """
 
     layouts: list[NamedLayout]
@@ -62,6 +63,7 @@ class Reading(NamedTuple):
     own: dict[str, str]
     prefix: Prefix
     notes: tuple[Note, ...] = ()
+    as_other: bool = False
 
     def own_name(self, key: str) -> str:
         """The file's name of an array, by the vendor's; what it would be of one that the file lacks."""
@@ -98,6 +100,7 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
     if not found.layouts:
         found = _by_order(_under(inside, NO_PREFIX), asked)
     if not found.layouts:
+        found = reading
         _refuse_outside(inside, prefix, asked, submodules)
     return _with_settings(found._replace(notes=(*notes, *found.notes)), asked, submodules)
 

@@ -44,7 +44,8 @@ def with_settings(layout: NamedLayout, own: Mapping[str, str], submodules: Mappi
         if a layer does what refnet's operations cannot, or makes maps that do not fit together: names it.
     """
     paths = {ours.rpartition(".")[0]: own[key].rpartition(".")[0] for key, (ours, _) in layout.entries.items()}
-    symmetric = MODELS[layout.graph.recipe.model].dialect.pad == "symmetric"
+    known = MODELS.get(layout.graph.recipe.model)  # none of a network of its own
+    symmetric = known is None or known.dialect.pad == "symmetric"
     nodes: list[Node] = []
     before = shapes(layout.graph)
     maps: dict[str, Shape] = {SOURCE: layout.graph.input_shape}

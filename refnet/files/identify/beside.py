@@ -1,0 +1,111 @@
+"""Arrays that are no known network by themselves -> the weights of the network that another file tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.files.containers.structure import Submodule
+from refnet.files.identify.names import NamedLayout, nearest_layout
+from refnet.files.identify.notes import Note
+from refnet.files.identify.order import HABITS, SCHEME, by_role, keys_in_order, placed
+from refnet.files.identify.reading import Reading
+from refnet.files.identify.settings import with_settings
+from refnet.files.schemes import Entry
+from refnet.graph import Graph
+from refnet.networks.rewrite import fold_graph, norms, unfold_graph
+
+__all__ = ["as_ours", "read_beside"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+# What frameworks have as eps, the commonest first: PyTorch and ONNX, Keras and TensorFlow, flax and papers.
+_EPS = (1e-5, 1e-3, 1e-6, 1e-4)
+_NEAR = 1e-5  # relative: within it are folds of one eps; another of these moves a fold of a variance below 1 farther
+
+
+def read_beside(
+    reading: Reading, models: Sequence[str], graph: Graph, params: Arrays, submodules: Mapping[str, Submodule]
+) -> Reading:
+    """Arrays that are no known network as those of the network that another file tells; a reading without layouts else.
+
+    Parameters
+    ----------
+    models, graph, params : the other file's, see `checkpoint.Checkpoint`
+    submodules : of a module saved whole, what each part is
+    """
+    near = nearest_layout(reading.arrays, models, graph.recipe) if models else None
+    if near is not None:
+        return reading._replace(layouts=[near])
+    found = _by_order(reading.arrays, graph)
+    if found is None:
+        return reading
+    layout, eps = _with_eps(found, graph, reading.arrays, params)
+    layout = with_settings(layout, reading.own, submodules) if submodules else layout
+    notes = [Note("order", tuple(reading.own.values())[:4], len(reading.own))]
+    notes += [Note("unfolded", (f"{eps:g}",))] if eps and not submodules else []
+    return reading._replace(layouts=[layout], notes=(*reading.notes, *notes), as_other=True)
+
+
+def as_ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """In refnet's layout; in the file's own order where the file's shape is another than the vendor's."""
+    if entry.holds(array):
+        return entry.ours(array, shape)
+    moved = array.transpose(entry.axes) if array.ndim == len(entry.axes) else array
+    return moved.reshape(shape) if moved.size == math.prod(shape) else moved
+
+
+def _by_order(arrays: Arrays, graph: Graph) -> NamedLayout | None:
+    """A graph with these arrays as its weights, folded as they are; None where they are not, one for one.
+
+    A batch norm stands behind each filter that the arrays have one behind.
+    """
+    convs = [node.name for node in graph.nodes if "w" in node.params]
+    for keys in keys_in_order(arrays):
+        filters, vectors = by_role(arrays, keys)
+        if len(filters) != len(convs):
+            return None
+        own = dict(zip(convs, _behind(keys, filters, vectors), strict=True))
+        normed = {conv: len(each["beta"]) > 1 for conv, each in own.items() if each["mean"]}
+        made = unfold_graph(graph, normed, _EPS[0]) if vectors["mean"] else fold_graph(graph)
+        for habit in HABITS:
+            if (entries := placed(arrays, made, filters, vectors, habit)) is not None:
+                return NamedLayout(made, SCHEME, not vectors["mean"], entries, {})
+    return None
+
+
+def _behind(
+    keys: Sequence[str], filters: Sequence[str], vectors: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, list[str]]]:
+    """The vectors of each role between each filter and the next one."""
+    starts = [keys.index(key) for key in filters]
+    for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+        own = {*keys[start:end]}
+        yield {role: [key for key in held if key in own] for role, held in vectors.items()}
+
+
+def _with_eps(layout: NamedLayout, told: Graph, arrays: Arrays, params: Arrays) -> tuple[NamedLayout, float]:
+    """A network whose norms that the other file has folded have the eps with which it folded them; 0 of none."""
+    new = {conv: norm for conv, norm in norms(layout.graph).items() if norm.name not in told}
+    shapes = layout.graph.params()
+    own = {ours: entry.ours(arrays[key], shapes[ours]) for key, (ours, entry) in layout.entries.items()}
+    apart = [_apart(own, params, conv, norm.name) for conv, norm in new.items()]
+    if not apart:
+        return layout, 0.0
+    off = np.median(apart, axis=0)
+    eps = _EPS[int(off.argmin())] if off.min() < _NEAR else _EPS[0]
+    nodes = {norm.name: (replace(norm, attrs={"eps": eps}),) for norm in new.values()}
+    return layout._replace(graph=layout.graph.rewritten(nodes)), eps
+
+
+def _apart(own: Arrays, params: Arrays, conv: str, norm: str) -> list[float]:
+    """How far folded filters are, relative, from what each eps makes of them; a dead one tells nothing."""
+    w, folded = (np.abs(each[f"{conv}.w"]).reshape(len(each[f"{conv}.w"]), -1).sum(axis=1) for each in (own, params))
+    with np.errstate(all="ignore"):
+        made = [np.abs(own[f"{norm}.gamma"]) / np.sqrt(own[f"{norm}.var"] + eps) * w for eps in _EPS]
+        return [float(np.median(np.abs(each / folded - 1)[folded > 0])) for each in made]

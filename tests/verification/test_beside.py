@@ -1,0 +1,95 @@
+"""Arrays alone of a network of one's own, beside an export that tells its structure: read as the weights of that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import FormatError, Graph, Network, Node, Recipe
+from refnet.files.checkpoint import identify
+from refnet.files.write import write_weights
+from refnet.networks.random import random_params
+from refnet.networks.rewrite import fold_batch_norm, fold_graph, unfold_graph
+from refnet.verification.verify import verify
+
+EPS = 1e-3
+WINDOW = {"stride": (2, 2), "pad": ((1, 1), (1, 1)), "dilation": (1, 1)}
+SLOTS = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def own() -> Graph:
+    """Three layers with batch norm, the second with a bias beside it, and two linear layers."""
+
+    def norm(name, count):
+        vectors = dict.fromkeys(("gamma", "beta", "mean", "var"), (count,))
+        return Node(f"{name}.bn", "batch_norm", (name,), vectors, {"eps": EPS})
+
+    nodes = (
+        Node("one", "conv2d", ("input",), {"w": (6, 3, 3, 3)}, WINDOW),
+        norm("one", 6),
+        Node("one.act", "relu", ("one.bn",)),
+        Node("two", "depthwise_conv2d", ("one.act",), {"w": (6, 3, 3), "b": (6,)}, WINDOW),
+        norm("two", 6),
+        Node("two.act", "relu", ("two.bn",)),
+        Node("three", "pointwise_conv2d", ("two.act",), {"w": (8, 6)}),
+        norm("three", 8),
+        Node("pool", "avg_pool2d", ("three.bn",), {}, {"kernel": (2, 2), "stride": (1, 1), "pad": ((0, 0), (0, 0))}),
+        Node("four", "pointwise_conv2d", ("pool",), {"w": (7, 8), "b": (7,)}),
+        Node("four.act", "relu", ("four",)),
+        Node("five", "pointwise_conv2d", ("four.act",), {"w": (4, 7), "b": (4,)}),
+        Node("flat", "flatten", ("five",)),
+    )
+    return Graph(Recipe("", 1.0, (8, 8), 4), nodes)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A state dict under names of its own, and an export that tells its structure, folded."""
+    graph = own()
+    params = random_params(graph)
+    made = {}
+    for name, array in params.items():
+        node, slot = name.rsplit(".", 1)
+        shape = (*array.shape, 1, 1) if node == "three" and slot == "w" else array.shape
+        shape = (6, 1, 3, 3) if node == "two" and slot == "w" else shape
+        made[f"net.{node.replace('.bn', 'n')}.{SLOTS[slot]}"] = array.reshape(shape)
+    np.savez(tmp_path / "state.npz", **made)
+    write_weights(graph, params, tmp_path / "export.npz", fold=True)
+    return made, tmp_path / "state.npz", tmp_path / "export.npz"
+
+
+def test_a_state_dict_of_nobodys_network_is_read_as_that_of_the_file_beside_it(files):
+    _, state, export = files
+    with pytest.raises(FormatError):
+        identify(state)
+    for pair in ((state, export), (export, state)):
+        found = verify(*pair)
+        assert found.holds
+        assert (found.sides.original.path, found.needs) == (str(state), ("folded",))
+        assert {norm.attrs["eps"] for norm in found.sides.original.graph.nodes if norm.op == "batch_norm"} == {EPS}
+
+
+def test_what_is_wrong_with_it_is_said_of_its_array_alone(files):
+    made, state, export = files
+    np.savez(state, **{**made, "net.three.weight": made["net.three.weight"] * np.float32(1.5)})
+    found = verify(state, export)
+    assert [(value.name, value.kind) for value in found.faults] == [("three.w", "scaled")]
+
+
+def test_arrays_of_another_network_stay_refused_beside_it(files):
+    made, state, export = files
+    np.savez(state, **{**made, "net.three.weight": np.ones((9, 6, 1, 1), np.float32)})
+    with pytest.raises(FormatError, match="no weight has a name and shape"):
+        verify(state, export)
+
+
+def test_an_unfolded_graph_computes_what_the_folded_one_did():
+    graph = own()
+    params = random_params(graph)
+    folded, arrays = fold_batch_norm(graph, params)
+    back = unfold_graph(folded, {"one": False, "two": True, "three": False}, EPS)
+    assert back.params() == graph.params()
+    assert fold_graph(back) == folded
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8))
+    y, wanted = (Network(*each).astype(np.float64)(x) for each in ((back, params), (folded, arrays)))
+    assert np.allclose(y, wanted, rtol=1e-5, atol=1e-6)
