@@ -51,7 +51,6 @@ _PORT: _Words = {
         "number": "the padding is filled with {filling} instead of zeros",
         "black": "the padding is black, -mean/std, instead of zeros",
     },
-    "kernel-flip": "the kernel is turned by 180 degrees",
     "kernel-transpose": "height and width of the kernel are exchanged",
     "depthwise-axes": {
         "RSC>CRS": "(R, S, C) weights are read as (C, R, S)",

@@ -38,7 +38,7 @@ _NOTHING = (LAMBDA * FLOATS["float32"].u) ** 2 * 10_000
 
 
 def kernel_flip(unit: UnitArrays) -> Iterator[Change]:
-    """the kernel turned by 180 degrees.
+    """the kernel turned or mirrored.
 
     Source: https://github.com/keras-team/keras/issues/3015
     """
