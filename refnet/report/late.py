@@ -143,9 +143,23 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "channel": f"{_BESIDE} neighbouring row or channel: only the index into the tensor's memory is checked",
         "channel columns": f"{_BESIDE} neighbouring channel: columns are checked, rows are not",
         "channel rows": f"{_BESIDE} neighbouring row or channel: rows are checked, columns are not",
+        "bounds": "rows are checked against the map's width, and columns against its height",
         "image": f"{_BESIDE} neighbouring row or image: only the index into the tensor's memory (NHWC) is checked",
         "image columns": f"{_BESIDE} neighbouring image: columns are checked, rows are not (NHWC)",
         "image rows": f"{_BESIDE} neighbouring row or image: rows are checked, columns are not (NHWC)",
+    },
+    "row-pitch": {"height": "rows are read as if they were as long as the map is high: H stands for W in the index"}
+    | {
+        f"{form} {many}": words.format(many)
+        for many in (4, 8, 16, 32, 64)
+        for form, words in (
+            ("filled", "rows that are filled up to a multiple of {} in memory are read without the filling"),
+            ("filled all", "maps whose rows are filled up to a multiple of {} in memory are read without the filling"),
+            ("bare", "rows are read as if they were filled up to a multiple of {} in memory"),
+            ("bare all", "maps are read as if their rows were filled up to a multiple of {} in memory"),
+            ("planes filled", "maps that are filled up to a multiple of {} numbers in memory are read without that"),
+            ("planes bare", "maps are read as if they were filled up to a multiple of {} numbers in memory"),
+        )
     },
     "answer-function": {
         "sigmoid": "a sigmoid follows the logits",
@@ -237,8 +251,13 @@ def part_words(kind: str, facts: Mapping[str, Any]) -> str:
         return f"the channels from number {facts['first']} on"
     if kind == "channels-until":
         return f"the first {facts['count']} channels"
+    if kind == "channels-square":
+        return "the numbers of an image beyond the first H H C, with H the shorter side of its C maps,"
     of = facts["of"]
     match kind:
+        case "channels-share":
+            share = "half" if of == 2 else f"{facts['held']}/{of}"
+            return f"the last {share} of the channels"
         case "images":
             return f"{numbered('image', facts['images'])} of {of}"
         case "channels":

@@ -297,6 +297,11 @@ def columns_checked(x, n, c, i, j):
     return x.ravel()[at] if 0 <= j < x.shape[3] and 0 <= at < x.size else 0
 
 
+def bounds_exchanged(x, n, c, i, j):
+    at = ((n * x.shape[1] + c) * x.shape[2] + i) * x.shape[3] + j
+    return x.ravel()[at] if 0 <= i < x.shape[3] and 0 <= j < x.shape[2] and at < x.size else 0
+
+
 def flat_in_nhwc(x, n, c, i, j):
     at = ((n * x.shape[2] + i) * x.shape[3] + j) * x.shape[1] + c
     return x.transpose(0, 2, 3, 1).ravel()[at] if 0 <= at < x.size else 0
@@ -309,6 +314,7 @@ def flat_in_nhwc(x, n, c, i, j):
         (clamped_in_channel, "neighbouring row: the index into the channel's memory is clamped"),
         (flat_in_tensor, "neighbouring row or channel: only the index into the tensor's memory is checked"),
         (columns_checked, "neighbouring channel: columns are checked, rows are not"),
+        (bounds_exchanged, "rows are checked against the map's width, and columns against its height"),
         (flat_in_nhwc, "neighbouring row or image: only the index into the tensor's memory (NHWC) is checked"),
     ],
 )
@@ -319,6 +325,43 @@ def test_points_beside_the_map_are_read_from_memory(place, words):
         wide = gathered(made[node.inputs[0]], node.attrs["pad"], place)
         inner = replace(node, attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
         return interpret(Graph(GRAPH.recipe, (inner,)), fast, PARAMS, {node.inputs[0]: wide})
+
+    (said,) = named(ran(change))
+    assert words in said
+
+
+def repitched(x, row, plane, found_row, found_plane):
+    """A map in memory with rows and channels so far apart, read with them as far apart as is found."""
+    N, C, H, W = x.shape
+    memory, y = np.zeros(N * C * (plane + found_plane) + H * (row + found_row), x.dtype), np.empty_like(x)
+    for n, c, i in np.ndindex(N, C, H):
+        begin = (n * C + c) * plane + i * row
+        memory[begin : begin + W] = x[n, c, i]
+    for n, c, i in np.ndindex(N, C, H):
+        begin = (n * C + c) * found_plane + i * found_row
+        y[n, c, i] = memory[begin : begin + W]
+    return y
+
+
+@pytest.mark.parametrize("name", ["block4.expand", "block4.depthwise"])
+@pytest.mark.parametrize(
+    ("pitches", "words"),
+    [
+        (lambda H, W: (W, H * W, H, H * W), "H stands for W in the index"),
+        (lambda H, W: (8, 8 * H, W, 8 * H), "rows that are filled up to a multiple of 4 in memory are read without"),
+        (lambda H, W: (8, 8 * H, W, H * W), "maps whose rows are filled up to a multiple of 4 in memory"),
+        (lambda H, W: (W, H * W, W, H * W + 2), "maps are read as if they were filled up to a multiple of 4 numbers"),
+    ],
+)
+def test_rows_that_are_read_by_another_pitch_than_they_were_written_by(name, pitches, words):
+    """Maps of 5 x 6."""
+
+    def change(node, made):
+        if node.name != name:
+            return None
+        x = made[node.inputs[0]]
+        given = {node.inputs[0]: repitched(x, *pitches(*x.shape[2:]))}
+        return interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
 
     (said,) = named(ran(change))
     assert words in said

@@ -1,4 +1,4 @@
-"""Bugs of indices: points outside of a map that are read from memory.
+"""Bugs of indices: points outside of a map that are read from memory, and rows that are read by another pitch.
 
 A map lies in memory as one run of numbers. Where only the index into that is checked, or one of both coordinates, a
 point beside the map is a point of a neighbouring row, channel or image. Tried where nothing else fits.
@@ -6,10 +6,11 @@ point beside the map is a point of a neighbouring row, channel or image. Tried w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,20 @@ from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment, limit_of
 from refnet.bugs.layers.padding import windowed
 from refnet.graph import Node
+from refnet.ops import CONVOLUTIONS
 
 Array = npt.NDArray[Any]
 
+
+class _Strides(NamedTuple):
+    """By how many numbers two rows are apart in memory, and two maps."""
+
+    row: int
+    plane: int
+
+
 _MOST = 1 << 22  # numbers of a map that is read so
+_MAP, _ROWS = 3, 2  # axes of a map, and the least rows and columns of which a pitch is told
 
 _PLANE, _NCHW, _NHWC = "plane", "nchw", "nhwc"
 # Where a map begins and ends in memory, and what is checked: the index alone, rows alone, or columns alone.
@@ -37,7 +48,9 @@ _WAYS: Mapping[str, tuple[str, str]] = {
     "image": (_NHWC, "index"),
     "image columns": (_NHWC, "columns"),
     "image rows": (_NHWC, "rows"),
+    "bounds": (_NCHW, "exchanged"),
 }
+_FILLED = (4, 8, 16, 32, 64)  # of which the numbers of a row in memory are a multiple
 
 
 def pad_flat_index(segment: Segment) -> Iterator[Change]:
@@ -53,9 +66,62 @@ def pad_flat_index(segment: Segment) -> Iterator[Change]:
         border, read = f"{node.name}.border", cache(partial(_read_by, segment, node))
         bare = replace(node, inputs=(border,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
         for form, way in _WAYS.items():
-            if way[0] != _NHWC or segment.batch > 1:  # of one image these are what planes make
+            # Of one image the last are what planes make; and of a square its sides may be exchanged.
+            H, W = segment.sizes[node.inputs[0]][1:]
+            if (way[0] != _NHWC or segment.batch > 1) and (form != "bounds" or H != W):
                 given = Deferred([border], partial(_bordered, node, read, way))
                 yield Change(node.name, form, nodes={node.name: (bare,)}, given=given, fed=True)
+
+
+def row_pitch(segment: Segment) -> Iterator[Change]:
+    """rows that are read by another pitch than they were written by.
+
+    The height stands in the place of the width; or rows are filled up to a multiple of some numbers where they are
+    written, or where they are read, and not in both.
+    """
+    for node in segment.nodes(*CONVOLUTIONS):
+        sizes = segment.sizes.get(node.inputs[0], ())
+        if not segment.asks(node) or len(sizes) != _MAP or min(sizes[1:]) < _ROWS:
+            continue
+        name, read = f"{node.name}.read", cache(partial(_read_by, segment, node))
+        if segment.batch * math.prod(sizes) > _MOST:
+            continue
+        for form, (written, found) in _pitches(*sizes[1:]).items():
+            given = Deferred([name], partial(_pitched, name, read, written, found))
+            facts = {"multiple": int(form.rpartition(" ")[2])} if " " in form else {}
+            nodes = {node.name: (replace(node, inputs=(name,)),)}
+            yield Change(node.name, form, facts, nodes=nodes, given=given, fed=True)
+
+
+def _pitches(H: int, W: int) -> dict[str, tuple[_Strides, _Strides]]:
+    """How far apart rows, and maps, are in memory where they are written and where they are read, by form."""
+    plain = _Strides(W, H * W)
+    ways = {"height": (plain, _Strides(H, H * W))} if H != W else {}
+    for pitch, many in {-(-W // many) * many: many for many in reversed(_FILLED) if W % many}.items():
+        filled = _Strides(pitch, H * pitch)
+        ways |= {f"filled {many}": (filled, plain._replace(plane=H * pitch)), f"filled all {many}": (filled, plain)}
+        ways |= {f"bare {many}": (plain, filled._replace(plane=H * W)), f"bare all {many}": (plain, filled)}
+    for plane, many in {-(-H * W // many) * many: many for many in reversed(_FILLED) if H * W % many}.items():
+        filled = plain._replace(plane=plane)
+        ways |= {f"planes filled {many}": (filled, plain), f"planes bare {many}": (plain, filled)}
+    return ways
+
+
+def _pitched(
+    name: str, read: Callable[[], tuple[Array, Array]], written: _Strides, found: _Strides
+) -> dict[str, Expected]:
+    """A map that was written in one way and is read in another: zeros are between rows, and behind the last map."""
+    x, off = read()
+    N, C, H, W = x.shape
+    maps, rows = np.arange(N * C).reshape(N, C, 1, 1), np.arange(H).reshape(-1, 1)
+    put, took = (maps * each.plane + rows * each.row + np.arange(W) for each in (written, found))
+    memory = np.zeros(1 + max(int(put.max()), int(took.max())))
+
+    def moved(y: Array) -> Array:
+        memory[put] = y
+        return memory[took]
+
+    return {name: Expected(moved(x), moved(np.broadcast_to(off, x.shape)))}
 
 
 def _read_by(segment: Segment, node: Node) -> tuple[Array, Array]:
@@ -92,6 +158,7 @@ def _read(x: Array, pad: Any, layout: str, checked: str) -> Array:
     elif checked == "clamp":
         index = index.clip(low, high - 1)
     inside = (index >= low) & (index < high)
-    inside &= {"rows": rows, "columns": columns}.get(checked, np.True_)
+    exchanged = (i >= 0) & (i < W) & (j >= 0) & (j < H)
+    inside &= {"rows": rows, "columns": columns, "exchanged": exchanged}.get(checked, np.True_)
     y: Array = np.where(inside, memory[index.clip(0, x.size - 1)], 0)
     return y
