@@ -311,6 +311,27 @@ def test_channels_beyond_a_multiple_that_lack_the_activation_are_one_sentence(ma
 
 
 @pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (lambda C, H, W: C // 2 * H * W, "the last half of the channels"),
+        (lambda C, H, W: C * H * H, "the numbers of an image beyond the first H H C, with H the shorter side"),
+    ],
+)
+def test_a_share_of_the_channels_that_lacks_the_activation_is_told_for_tensors_of_all_sizes(made, first, words):
+    net, x, path = made
+
+    def edit(name, y, given):
+        if name.endswith(".act") and "se" not in name and y.shape[2] > 2:
+            (before,) = given.values()
+            begin = first(*y.shape[1:])
+            y.reshape(len(y), -1)[:, begin:] = before.reshape(len(y), -1)[:, begin:]
+
+    found = compare(path, port(net, x, edit))
+    patterns = comparison_document(found, pack="", candidate="", precision="")["patterns"]
+    assert any(f"the activation is left out, in {words}" in each["sentence"] for each in patterns)
+
+
+@pytest.mark.parametrize(
     ("begin", "end", "words"),
     [(40, None, "in the channels from number 40 on alone"), (0, 40, "in the first 40 channels alone")],
 )

@@ -119,7 +119,8 @@ def _pitched(
 
     def moved(y: Array) -> Array:
         memory[put] = y
-        return memory[took]
+        made: Array = memory[took]
+        return made
 
     return {name: Expected(moved(x), moved(np.broadcast_to(off, x.shape)))}
 

@@ -16,6 +16,7 @@ from refnet.judge.causes.varying import kind_of, varying
 
 __all__ = ["Pattern", "patterns"]
 
+_SHARES = ((1, 2), (1, 3), (2, 3), (1, 4), (3, 4))  # of the channels, after which a mistake may begin
 _AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
 
 
@@ -173,7 +174,31 @@ def _part_of_all(
     parts = {each.facts.get(PART) for each in found.values()}
     if len(parts) == 1:
         return parts.pop(), None
-    return _one_bound(found, begins, sizes)
+    return _one_share(found, begins, whole) or _one_bound(found, begins, sizes)
+
+
+def _one_share(
+    found: Mapping[str, Mistake], begins: Mapping[str, int | None], whole: Segment
+) -> tuple[tuple[str, tuple[tuple[str, int], ...]], None] | None:
+    """The share of its channels that a mistake is in at all places: loops over half of them, or over squares of a map.
+
+    H H C numbers of an image, C maps of H x W, end in channel C H / W.
+    """
+    shapes = {name: whole.sizes[name] for name in found if len(whole.sizes.get(name, ())) == 3}
+    told = {name: begin for name, begin in begins.items() if begin and PART in found[name].facts and name in shapes}
+    if len(told) < len(found):
+        return None
+    flat = all(shapes[name][1] != shapes[name][2] for name in told)
+    squares = {name: C * min(H, W) // max(H, W) for name, (C, H, W) in shapes.items()} if flat else {}
+    rules: list[tuple[str, tuple[tuple[str, int], ...], dict[str, int]]] = [("channels-square", (), squares)]
+    for held, of in _SHARES:
+        share = {name: shape[0] * held // of for name, shape in shapes.items()}
+        rules.insert(0 if of == 2 else len(rules), ("channels-share", (("held", of - held), ("of", of)), share))
+    for kind, facts, first in rules:
+        later = first.keys() >= told.keys() and all(told[name] >= first[name] for name in told)
+        if later and _are_most(sum(told[name] == first[name] for name in told), len(told)):
+            return (kind, facts), None
+    return None
 
 
 def _one_bound(
