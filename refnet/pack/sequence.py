@@ -13,7 +13,7 @@ from refnet.ops import ACTIVATIONS, GATES, OPS
 from refnet.pack.layouts import axis_orders
 from refnet.pack.modules import block_ends, stem_end
 
-__all__ = ["by_order", "has_channels"]
+__all__ = ["by_order", "has_channels", "orders_of"]
 
 Shape = tuple[int, ...]
 
@@ -28,15 +28,19 @@ def by_order(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shap
     found : the candidate's shapes, in its order
     shapes : of every node and of 'input', in order of execution
     """
+    return next(orders_of(graph, found, shapes), {})
+
+
+def orders_of(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Iterator[dict[str, str]]:
+    """Every such telling, the likeliest first: tensors of equal shapes at the end may be these or those nodes'."""
     sources = list(found)
     if len(sources) < _FEWEST:
-        return {}
+        return
     ways = [dict(zip(nodes, sources, strict=True)) for nodes in _dumps(graph) if len(nodes) == len(sources)]
     for last in (None, False, True):
         for pairs in ways:
             if all(_fits(found[source], shapes[node], last) for node, source in pairs.items()):
-                return pairs
-    return {}
+                yield pairs
 
 
 def _fits(found: Shape, full: Shape, last: bool | None) -> bool:
@@ -60,9 +64,8 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
     every = tuple(graph.by_name)
     parts = _parts(graph) if all(node.op in OPS for node in graph.nodes) else ()
     for nodes in (every, *parts):
-        flat = tuple(name for name in nodes if graph[name].op != "flatten")
-        bare = tuple(name for name in flat if graph[name].op != "softmax")
-        for some in dict.fromkeys((nodes, flat, bare)):
+        for without in ((), ("flatten",), ("softmax",), ("flatten", "softmax")):
+            some = tuple(name for name in nodes if graph[name].op not in without)
             yield [*some]
             yield [SOURCE, *some]
 

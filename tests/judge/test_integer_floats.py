@@ -56,3 +56,15 @@ def test_floats_are_judged_within_what_their_order_of_sums_may_do(tmp_path):
     pool = np.nextafter(net.trace(x)["pool"], np.float32(9))
     assert compare_integers(tmp_path / "pack", {"pool": pool}, partial=True).holds
     assert compare_integers(tmp_path / "pack", {"pool": pool + np.float32(1e-5)}, partial=True).wrong() == ["pool"]
+
+
+def test_real_numbers_that_are_cut_off_where_they_become_integers_are_named(tmp_path):
+    net, x = pooled()
+    write_integer_pack(net, x, tmp_path / "pack")
+    y = np.floor(net.trace(x)["pool"] * np.float32(0.8) / 0.1) + 3
+    held = {"pool": net.trace(x)["pool"] * np.float32(0.8), "out": y.astype(np.uint8)}
+    last = compare_integers(tmp_path / "pack", held).findings[-1]
+    assert (last.verdict, [cause.rule for cause in last.causes][:2]) == (
+        "wrong",
+        ["cast-with-zero-point", "rounding-down"],
+    )

@@ -11,7 +11,7 @@ from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.sites import styles
 from refnet.graph import Graph, Node, interpret
 from refnet.pack.match import match_tensors
-from refnet.pack.sequence import by_order
+from refnet.pack.sequence import by_order, orders_of
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 
@@ -59,6 +59,14 @@ def test_nodes_of_integers_behind_a_layer_are_told_by_order():
     graph = Graph(GRAPH.recipe, (*nodes, Node("pool", "mean", ("n8",), attrs={"axes": (2, 3)})))
     sides = {node.name: (1, 8 + i, 4, 4) for i, node in enumerate(nodes)} | {"pool": (1, 16, 1, 1)}
     assert by_order(graph, {f"t{name}": side for name, side in sides.items()}, sides)["pool"] == "tpool"
+
+
+def test_where_the_last_tensor_may_be_one_of_two_both_are_told():
+    nodes = [*GRAPH.nodes, Node("output", "softmax", (GRAPH.output,))]
+    graph = Graph(GRAPH.recipe, tuple(nodes))
+    sides = {name: (1, *side) for name, side in shapes(GRAPH).items()} | {"output": (1, 10)}
+    found = {f"t{i}": side for i, side in enumerate([*sides.values()][:-1])}
+    assert [[*told][-1] for told in orders_of(graph, found, sides)][:2] == ["output", "head.flatten"]
 
 
 def test_other_channels_in_the_same_number_are_not_told():

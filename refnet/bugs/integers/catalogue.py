@@ -11,17 +11,20 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from refnet.bugs.integers import curves, pairs, steps, sums
+from refnet.bugs.integers import curves, pairs, roundings, steps, sums
 from refnet.bugs.integers.node import Array, IntegerNode
 from refnet.errors import RefnetError
 
-__all__ = ["INTEGER_BUGS", "IntegerBug", "other_kernels"]
+__all__ = ["INTEGER_BUGS", "OF_FLOATS", "IntegerBug", "other_kernels"]
 
 IntegerBug = Callable[[IntegerNode], Array | None]
 
 INTEGER_BUGS: Mapping[str, IntegerBug] = {
-    name.replace("_", "-"): getattr(module, name) for module in (sums, steps, pairs, curves) for name in module.__all__
+    name.replace("_", "-"): getattr(module, name)
+    for module in (sums, roundings, steps, pairs, curves)
+    for name in module.__all__
 }
+OF_FLOATS = tuple(name.replace("_", "-") for name in roundings.__all__)  # rules of nodes that read floats, too
 _SAME_FORMAT = {
     "tflite": (
         "tflite",

@@ -8,10 +8,10 @@ import numpy as np
 
 from refnet.bugs.integers.node import Array, IntegerNode
 from refnet.errors import RefnetError
-from refnet.readings.integer.fixedpoint import multiplier, rdp, round_away, sat16, srdhm16
+from refnet.readings.integer.fixedpoint import multiplier, rdp, sat16, srdhm16
 from refnet.readings.integer.quantisation import QuantisedTensor
 
-__all__ = ["curve_in_fixed_point", "curve_in_float", "hard_swish_in_float", "hard_swish_rounded", "hard_swish_wraps"]
+__all__ = ["curve_in_fixed_point", "hard_swish_rounded", "hard_swish_wraps"]
 
 
 def _wrap16(x: Array) -> Array:
@@ -46,17 +46,6 @@ def hard_swish_wraps(node: IntegerNode) -> Array | None:
     return _hard_swish(node, rounded=False, limit=_wrap16)
 
 
-def hard_swish_in_float(node: IntegerNode) -> Array | None:
-    """Hard swish is computed in real numbers and rounded once."""
-    return _in_float(node, lambda v: v * np.clip(v + 3, 0, 6) / 6) if node.node.op == "hard_swish" else None
-
-
-def _in_float(node: IntegerNode, formula: Callable[[Array], Array]) -> Array:
-    (s_x, z_x), (s_y, _) = node.x.quantisation.single(), node.to.single()
-    real = formula((node.x.values.astype(np.float64) - z_x) * float(s_x))
-    return node.finished(round_away(real / float(s_y)).astype(np.int64))
-
-
 def curve_in_fixed_point(node: IntegerNode) -> Array | None:
     """The logistic function is computed in fixed point, not looked up in a table of float32.
 
@@ -68,18 +57,3 @@ def curve_in_fixed_point(node: IntegerNode) -> Array | None:
         return node.under("tflite_micro")
     except RefnetError:
         return None
-
-
-def curve_in_float(node: IntegerNode) -> Array | None:
-    """Softmax or the logistic function is computed in real numbers and rounded once."""
-    if node.node.op == "sigmoid":
-        return _in_float(node, lambda v: 1 / (1 + np.exp(-v)))
-    if node.node.op != "softmax":
-        return None
-    beta = float(node.node.attrs.get("beta", 1.0))
-
-    def formula(v: Array) -> Array:
-        power = np.exp(beta * (v - v.max(axis=1, keepdims=True)))
-        return np.asarray(power / power.sum(axis=1, keepdims=True))
-
-    return _in_float(node, formula)

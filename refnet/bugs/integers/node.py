@@ -64,6 +64,7 @@ class IntegerNode:
     params : by slot, `QuantisedTensor` or arrays
     to : what its integers stand for
     kernels : whose arithmetic the reference is
+    port : the integers that a port has, by which a rule chooses among programs that are its own; None for the first
     """
 
     node: Node
@@ -71,6 +72,7 @@ class IntegerNode:
     params: Mapping[str, Any]
     to: Quantisation
     kernels: str
+    port: Array | None = None
 
     @property
     def of_integers(self) -> bool:
@@ -126,9 +128,15 @@ class IntegerNode:
         self, x: QuantisedTensor | None = None, w: QuantisedTensor | None = None, *, biased: bool = True
     ) -> Array:
         """The sums, int64, of other integers or weights than its own, or without its bias."""
+        if x is None and w is None and biased:
+            return self._totals
         b = self.params.get("b") if biased else None
         total = exact_sums(self.node.op, self.node.attrs, x or self.x, w or self.w, b, self.kernels)
         return total.astype(np.int64)
+
+    @cached_property
+    def _totals(self) -> Array:
+        return self.totals(self.x)
 
     @cached_property
     def rescaling(self) -> Rescaling:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refnet.bugs.integers.node import Array, IntegerNode, Rescaling, half_even, toward_zero
+from refnet.bugs.integers.node import Array, IntegerNode, Rescaling, half_even
 from refnet.readings.integer.fast import sums
 from refnet.readings.integer.fixedpoint import mbqm, mbqm64, mbqm_half_up, mbqm_single, round_away, sat16
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
@@ -23,7 +23,6 @@ __all__ = [
     "input_zero_point_left_out",
     "linear_by_multiplier",
     "mean_2_12",
-    "mean_truncated",
     "multiplier_of_16_bits",
     "multiplier_of_double",
     "multiplier_of_float32",
@@ -35,12 +34,9 @@ __all__ = [
     "padding_on_the_other_side",
     "pairs_saturate",
     "pool_counts_padding",
-    "pool_rounded_down",
     "relu_at_integer_zero",
     "rescaled_in_float32",
-    "rounding_down",
     "rounding_half_even",
-    "rounding_truncated",
     "scale_of_first_filter",
     "scale_of_largest_filter",
     "second_rounding_up",
@@ -68,16 +64,6 @@ def second_rounding_up(node: IntegerNode) -> Array | None:
 def rounding_half_even(node: IntegerNode) -> Array | None:
     """Sums are rounded once, ties to even."""
     return _rounded(node, half_even)
-
-
-def rounding_truncated(node: IntegerNode) -> Array | None:
-    """Rescaled sums lose what is behind the point instead of being rounded."""
-    return _rounded(node, toward_zero)
-
-
-def rounding_down(node: IntegerNode) -> Array | None:
-    """Sums are shifted to the right without rounding."""
-    return _rounded(node, lambda x, m, e: (x * m) >> (31 - e))
 
 
 def _rounded(node: IntegerNode, rounding: Any) -> Array | None:
@@ -135,27 +121,6 @@ def mean_2_12(node: IntegerNode) -> Array | None:
     return node.under("tflite_2_12") if node.node.op == "mean" else None
 
 
-def mean_truncated(node: IntegerNode) -> Array | None:
-    """MEAN divides the sum and loses what is behind the point."""
-    if node.node.op != "mean":
-        return None
-    total, count = _sum_over_map(node)
-    ratio = float(node.x.quantisation.single()[0]) / float(node.to.single()[0])
-    return node.finished(np.trunc(total * ratio / count).astype(np.int64), limits=(node.to.low, node.to.high))
-
-
-def _sum_over_map(node: IntegerNode) -> tuple[Array, int]:
-    axes = tuple(node.node.attrs["axes"])
-    count = int(np.prod([node.x.values.shape[axis] for axis in axes]))
-    total = node.x.values.sum(axis=axes, keepdims=True, dtype=np.int64)
-    return total - count * node.x.quantisation.single()[1], count
-
-
-def pool_rounded_down(node: IntegerNode) -> Array | None:
-    """The mean of a window is divided with floor, not to the nearest."""
-    return _pooled(node, lambda total, count: total // count)
-
-
 def pool_counts_padding(node: IntegerNode) -> Array | None:
     """Points outside of the image count in the mean of a window, as the zero point."""
     whole = np.full(1, np.prod(node.node.attrs["kernel"])) if node.node.op == "avg_pool2d" else None
@@ -165,18 +130,6 @@ def pool_counts_padding(node: IntegerNode) -> Array | None:
     view = sums.windows(sums.bordered(x, node.node.attrs["pad"]), node.node.attrs["kernel"], node.node.attrs["stride"])
     total = view.sum(axis=(3, 4), dtype=np.int64).transpose(0, 3, 1, 2) - zero * whole
     return node.finished(round_away(total / whole).astype(np.int64), zero=zero)
-
-
-def _pooled(node: IntegerNode, divide: Any) -> Array | None:
-    if node.node.op != "avg_pool2d":
-        return None
-    attrs, raw = node.node.attrs, Quantisation(1.0, 0, None, node.x.quantisation.dtype)
-    ones = np.ones((1, 1, *node.x.values.shape[2:]), node.x.values.dtype)
-    counted = [sums.bordered(QuantisedTensor(each, raw), attrs["pad"]) for each in (node.x.values, ones)]
-    total, count = (
-        sums.windows(each, attrs["kernel"], attrs["stride"]).sum(axis=(3, 4), dtype=np.int64) for each in counted
-    )
-    return node.finished(divide(total, count).transpose(0, 3, 1, 2), zero=0)
 
 
 def padding_of_zero(node: IntegerNode) -> Array | None:

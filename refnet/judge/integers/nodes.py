@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.integers.catalogue import INTEGER_BUGS, other_kernels
+from refnet.bugs.integers.catalogue import INTEGER_BUGS, OF_FLOATS, other_kernels
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RefnetError, RequestError
 from refnet.graph import SOURCE, Node
@@ -273,7 +273,7 @@ class _Judge:
         if mine.dtype != reference.dtype:
             return finding._replace(verdict="dtype")
         apart = mine != reference
-        work = self._work(node, inputs)
+        work = self._work(node, inputs, mine)
         if not apart.any():
             if work is not None:
                 self.exact.append(work)
@@ -294,13 +294,13 @@ class _Judge:
         limits = real_limits(self.net, node, self.values, self.made) if floats else None
         return limits is not None and limits.hold(mine)
 
-    def _work(self, node: Node, inputs: list[Any]) -> IntegerNode | None:
+    def _work(self, node: Node, inputs: list[Any], mine: Array) -> IntegerNode | None:
         """A node for rules to be tried on; None where it makes floats, or none are looked for."""
         q = self.net.quantised.get(node.name)
         if not self.explain or q is None:
             return None
         held = {slot: self.net.params[f"{node.name}.{slot}"] for slot in node.params}
-        return IntegerNode(node, tuple(inputs), held, q, self.net.kernels)
+        return IntegerNode(node, tuple(inputs), held, q, self.net.kernels, mine)
 
 
 def _agrees(rule: str, node: IntegerNode) -> bool:
@@ -316,9 +316,9 @@ def _agrees(rule: str, node: IntegerNode) -> bool:
 def _tried(node: IntegerNode) -> dict[str, Array]:
     """What each rule makes of a node, where that is something else than the reference."""
     made: dict[str, Array] = {}
-    for name, bug in INTEGER_BUGS.items() if node.of_integers else ():
+    for name in INTEGER_BUGS if node.of_integers else OF_FLOATS:
         try:
-            y = bug(node)
+            y = INTEGER_BUGS[name](node)
         except (RefnetError, ValueError):
             continue
         if y is not None and y.shape == node.reference.shape and not np.array_equal(y, node.reference):
@@ -352,7 +352,7 @@ def _told_apart(node: IntegerNode, fits: list[IntegerCause]) -> list[IntegerCaus
         )
         for x in node.inputs
     )
-    noisy = replace(node, inputs=noise)
+    noisy = replace(node, inputs=noise, port=None)
     made = _tried(noisy)
     first = made.get(fits[0].rule, noisy.reference)
     others = [

@@ -13,7 +13,7 @@ from refnet.pack.integers import IntegerPack
 from refnet.pack.layouts import axis_orders
 from refnet.pack.match import match_tensors
 from refnet.pack.names import by_equal_names
-from refnet.pack.sequence import by_order
+from refnet.pack.sequence import orders_of
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 
@@ -24,7 +24,7 @@ Tensors = Mapping[str, Array]
 HeldIntegers = dict[str, tuple[str, Array]]
 
 _APART = 0.1  # of a tensor's elements that may be more than a step from what a node makes
-_LEFT = 0.1  # of a candidate's tensors that may be left over before their order is asked
+_LEFT = 0.1  # of a candidate's tensors that may be left over before it is asked what nodes make of them
 
 
 class GoldenIntegers:
@@ -116,15 +116,15 @@ def integers_in_order(
     exact: Callable[[HeldIntegers], int],
 ) -> tuple[HeldIntegers, list[str]]:
     """The same by the order of the tensors or by what nodes make of them, if that makes no fewer of them exact."""
-    net = golden.pack.net
-    if len(unmatched) <= _LEFT * len(tensors):
-        return found, unmatched
     shapes = {name: y.shape for name, y in golden.tensors.items()}
-    told = by_order(net.graph, {name: np.shape(tensors[name]) for name in tensors}, shapes)
-    ways = [(found, unmatched), integers_followed(tensors, golden)]
-    if told:
-        ways.append(match_integers(tensors, golden, {source: node for node, source in told.items()}))
-    return max(reversed(ways), key=lambda way: exact(way[0]))
+    sides = {name: np.shape(tensors[name]) for name in tensors}
+    ways = [(found, unmatched)]
+    if len(unmatched) > _LEFT * len(tensors):
+        ways.append(integers_followed(tensors, golden))
+    for told in orders_of(golden.pack.net.graph, sides, shapes):
+        if any(node not in found or found[node][0] != source for node, source in told.items()):
+            ways.append(match_integers(tensors, golden, {source: node for node, source in told.items()}))
+    return max(ways, key=lambda way: (exact(way[0]), -len(way[1]))) if len(ways) > 1 else ways[0]
 
 
 def integers_followed(tensors: Tensors, golden: GoldenIntegers) -> tuple[HeldIntegers, list[str]]:
