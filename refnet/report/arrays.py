@@ -98,6 +98,10 @@ _HEALTH = {
         "",
     ): "gamma is 1, beta 0 in so many of {value:.0f} norms with trained statistics: never trained, or not loaded",
     ("equal-channels", ""): "so many channels, up to channel {value:.0f}, hold one and the same filter",
+    (
+        "untrained-part",
+        "",
+    ): "{value:.0f} layers, up to {other}, were never trained: all is as initialisers leave it",
     ("untrained-head", ""): "the classifier was never trained: its weights are spread as an initialiser spreads them",
     ("scale", ""): "no training leaves such a scale: root(fan in) times the rms is {value:.3g}",
     ("whole-numbers", ""): "whole numbers up to {value:.0f}, all of them: integers that no scale was multiplied to",

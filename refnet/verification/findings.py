@@ -18,8 +18,8 @@ class HealthFinding:
     key : the file's own name of it
     kind : 'nan', 'inf', 'negative-variance', 'zero-variance', 'denormal', 'float16-overflow', 'constant', 'absurd' of
         an array; 'dead-channel' and 'pruned' of a unit; 'untrained-norms', 'untrained', 'untrained-affine',
-        'untrained-head', 'equal-channels', 'scale', 'whole-numbers', 'repeated' of what training leaves;
-        'not-finite', 'float16-overflow' of a run
+        'untrained-head', 'untrained-part', 'equal-channels', 'scale', 'whole-numbers', 'repeated' of what training
+        leaves; 'not-finite', 'float16-overflow' of a run
     fails : whether the file cannot be used so
     count, first : of how many elements or channels, and the index of the first
     form : what of its kind, '' where there is one

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.files.checkpoint import Checkpoint
+from refnet.graph import SOURCE
+from refnet.readings.shapes import shapes
 from refnet.verification.findings import HealthFinding
 
 __all__ = ["never_loaded", "untrained"]
@@ -52,6 +54,7 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         elif not all((unit["gamma"] == 1).all() for unit in still):  # else they may have been folded, and left as ones
             yield _found(file, still[0], "mean", "untrained-norms", True, len(still))
     else:
+        yield from _part(file, units)
         part = [unit for unit in still if not (unit["gamma"] == 1).all()]
         if len(part) >= _SEVERAL:
             yield _found(file, part[0], "mean", "untrained-norms", True, len(part))
@@ -69,15 +72,44 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
 
 
 def never_loaded(wrong: Sequence[str], first: Mapping[str, UnitArrays], second: Mapping[str, UnitArrays]) -> list[str]:
-    """Those of some units whose weights the copy has as an initialiser spreads them, and the original has not.
+    """Those of some units whose arrays the copy has as initialisers leave them, and the original has not.
 
-    One at least has so many weights that they show it. Where all but a few are so, chance made the few look otherwise.
+    Weights may be spread alike in both where what is behind them is as it begins in the copy alone. One at least has so
+    many weights that they show it. Where all but a few are so, chance made the few look otherwise.
     """
     held = [name for name in wrong if all("w" in units[name] for units in (first, second))]
-    drawn = [name for name in held if _initialiser(second[name]) and not _initialiser(first[name])]
+    plain = {name for name in held if _is_plain(second[name]) and not _is_plain(first[name])}
+    drawn = [n for n in held if _initialiser(second[n]) and (n in plain or not _initialiser(first[n]))]
     if not any(second[name]["w"].size >= _FEWEST for name in drawn):
         return []
     return held if len(drawn) >= _ALIKE * len(held) else drawn
+
+
+def _part(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthFinding]:
+    """Layers that are as initialisers leave them, beside others that were trained: they were never loaded.
+
+    Layers on single points (gates, heads) tell nothing: training may leave their biases at zero.
+    """
+    maps = {SOURCE: file.graph.input_shape, **shapes(file.graph)}
+    wide = [unit for unit in units if "w" in unit and math.prod(maps[unit.unit.conv.inputs[0]][1:]) > 1]
+    plain = [unit for unit in wide if _is_plain(unit)]
+    drawn = [unit for unit in plain if unit["w"].size < _FEWEST or _initialiser(unit)]
+    begun = plain if len(drawn) >= _ALIKE * len(plain) else drawn  # chance made the few look otherwise
+    if len(begun) < _SEVERAL or not any(unit["w"].size >= _FEWEST for unit in begun):
+        return
+    if len(begun) >= _ALIKE * len(wide):
+        yield _found(file, begun[0], "w", "untrained", False, len(begun))
+    else:
+        found = _found(file, begun[0], "w", "untrained-part", True, len(begun), float(len(begun)))
+        yield replace(found, other=begun[-1].name)
+
+
+def _is_plain(unit: UnitArrays) -> bool:
+    """Whether what is behind a convolution's weights is as it begins: its batch norm, or a bias of zeros."""
+    if unit.norm is not None:
+        begin = {"gamma": 1, "beta": 0, "mean": 0, "var": 1}
+        return begin.keys() <= unit.tensors.keys() and all((unit[slot] == at).all() for slot, at in begin.items())
+    return "b" in unit and not unit.classifies and not unit["b"].any()
 
 
 def _half_written(norms: Sequence[UnitArrays]) -> dict[str, list[UnitArrays]]:
@@ -176,18 +208,27 @@ def _initialiser(unit: UnitArrays) -> bool:
     w = unit["w"].ravel()
     if not np.isfinite(w).all():
         return False
-    inputs, outputs = unit["w"][0].size, unit["w"].size // max(unit["w"][0].size, 1)
-    area = unit["w"][0, 0].size if unit["w"].ndim == 4 else (unit["w"][0].size if unit["w"].ndim == 3 else 1)
-    outputs = area if unit.op == "depthwise_conv2d" else outputs * area
+    fans = list(_fans(unit))
     edge, spread = float(np.abs(w).max()), float(w.std())
-    normals = (0.01, 0.02, math.sqrt(2 / outputs), math.sqrt(2 / inputs), math.sqrt(1 / inputs))
-    edges = (1 / math.sqrt(inputs), math.sqrt(6 / (inputs + outputs)), math.sqrt(6 / inputs), math.sqrt(3 / inputs))
+    normals = {0.01, 0.02, *(math.sqrt(gain / fan) for fan in {n for pair in fans for n in pair} for gain in (1, 2))}
+    edges = {math.sqrt(gain / inputs) for inputs, _ in fans for gain in (1, 3, 6)}
+    edges |= {math.sqrt(6 / (inputs + outputs)) for inputs, outputs in fans}
     centred = abs(float(w.mean())) < 4 * spread / math.sqrt(w.size)
     if not centred:
         return False
     if any(abs(spread / each - 1) < _NEAR for each in normals) and _is_spread(w / spread, _normal):
         return True  # else perhaps uniform: He's and LeCun's two draws have the same spread
     return any(abs(edge / each - 1) < _NEAR for each in edges) and _is_spread(w / edge, _uniform)
+
+
+def _fans(unit: UnitArrays) -> Iterator[tuple[int, int]]:
+    """What a weight has before it and behind it, as frameworks count; of depthwise filters they count in three ways."""
+    w = unit["w"]
+    inputs, area = w[0].size, math.prod(w.shape[2:] if w.ndim == 4 else w.shape[1:] if w.ndim == 3 else ())
+    yield inputs, area if unit.op == "depthwise_conv2d" else len(w) * area
+    if unit.op == "depthwise_conv2d":
+        yield inputs, len(w) * area  # PyTorch
+        yield len(w) * area, area  # Keras
 
 
 def _is_spread(values: Array, distribution: Callable[[Array], Array]) -> bool:

@@ -38,6 +38,7 @@ __all__ = ["Verified", "verify"]
 
 Array = npt.NDArray[Any]
 
+_OTHER = ("stale", "retrained")
 _ALIKE = 0.5  # correlation: weights that are more alike were trained on
 
 
@@ -233,7 +234,7 @@ def _rearranged(sides: Sides, steps: Mapping[str, Array], values: Sequence[Array
 
 def _unloaded(values: Sequence[ArrayFinding], sides: Sides) -> tuple[ArrayFinding, ...]:
     """Stale units whose weights are as initialisers draw them were never loaded, nor was what is constant in them."""
-    stale = {value.name: value.mistake.facts for value in values if value.kind == "stale" and value.mistake}
+    stale = {value.name: value.mistake.facts for value in values if value.kind in _OTHER and value.mistake}
     other = {name for name, facts in stale.items() if facts.get("alike", 1.0) <= _ALIKE}
     wrong = [name for name, unit in sides.second.items() if unit.names.get("w") in other and name in sides.first]
     drawn = never_loaded(wrong, sides.first, sides.second)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from exporting import checkpoint, network, trained
 
+from refnet.networks.rewrite import fold_batch_norm
 from refnet.report.verdict import sentence
 from refnet.report.verification import verification_document, verification_text
 from refnet.verification.verify import verify
@@ -101,6 +102,66 @@ def test_a_network_as_it_was_drawn_is_told():
     assert "untrained" in found
     assert not found["untrained"].fails
     assert "untrained-norms" not in found
+
+
+def begun(graph, params, beginnings):
+    """The arrays of layers whose names begin so, as initialisers leave them."""
+    plain = {
+        "gamma": np.ones_like,
+        "beta": np.zeros_like,
+        "mean": np.zeros_like,
+        "var": np.ones_like,
+        "b": np.zeros_like,
+    }
+    fresh = drawn(graph, params, 3)
+    held = {name: name.rpartition(".")[2] for name in params if name.startswith(beginnings)}
+    return {name: fresh[name] if slot == "w" else plain[slot](params[name]) for name, slot in held.items()}
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_layers_as_they_were_drawn_fail_a_file_of_trained_ones(fold):
+    graph, params = network("v2")
+    params = trained(params)
+    params |= begun(graph, params, ("block15.", "block16.", "block17.", "head.conv", "head.bn"))
+    if fold:
+        graph, params = fold_batch_norm(graph, params)
+    found = verify(checkpoint(graph, params))
+    (finding,) = [each for each in found.health if each.kind == "untrained-part"]
+    assert (finding.name, finding.count, finding.other, finding.fails) == ("block15.expand.w", 10, "head.conv", True)
+    assert "10 layers, up to head.conv, were never trained" in sentence(found)
+
+
+def test_gates_whose_biases_are_zero_fail_nothing():
+    graph, params = network("v3-small")
+    params = {**trained(params), **begun(graph, params, tuple(f"block{i}.se" for i in range(12)))}
+    assert not {"untrained-part", "untrained"} & {*kinds(*fold_batch_norm(graph, params))}
+
+
+def test_a_folded_network_as_it_was_drawn_is_told_and_fails_nothing():
+    graph, params = network("v2")
+    found = kinds(*fold_batch_norm(graph, begun(graph, params, ("",))))
+    assert not found["untrained"].fails
+    assert "untrained-part" not in found
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_of_two_networks_as_they_were_drawn_the_one_without_statistics_was_never_loaded(fold):
+    graph, params = network("v2")
+    params = drawn(graph, params)
+    copy = graph, begun(graph, params, ("",))
+    found = verify(checkpoint(graph, params), checkpoint(*(fold_batch_norm(*copy) if fold else copy), "copy"))
+    assert {value.kind for value in found.faults} == {"unloaded"}
+    assert sentence(found).endswith("never loaded, as at initialisation")
+
+
+@pytest.mark.parametrize("channels", [1, 336])
+def test_depthwise_filters_are_drawn_as_frameworks_count_what_is_behind_them(channels):
+    """timm counts a channel by itself, PyTorch all of them."""
+    graph, params = network("v2")
+    shape = params["block17.depthwise.w"].shape
+    w = np.sqrt(2 / (9 * channels)) * np.random.default_rng(2).standard_normal(shape)
+    rest = {**begun(graph, params, ("block17.",)), "block17.depthwise.w": w.astype(np.float32)}
+    assert (shape[0], kinds(graph, {**trained(params), **rest})["untrained-part"].count) == (336, 3)
 
 
 def test_a_head_as_it_was_drawn_is_told_beside_trained_weights():
