@@ -26,7 +26,7 @@ from refnet.judge.scorecard import FAMILIES, FLOAT32, Subject, false_alarms, pai
 from refnet.judge.sweep import DUMPS, SYSTEMATIC, sweep
 from refnet.judge.tensors import judge_tensors
 from refnet.readings import fast
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 
 HERE = Path(__file__).parent
 SAMPLE, PAIRS = 3, 20

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_rect, svg_text
+from refnet.report.pictures.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_rect, svg_text
 
 HERE = Path(__file__).resolve().parent
 COLOURS = {"refnet": POSITIVE, "torch": "#c3c8cf", "torch-channels-last": "#8d949e", "onnxruntime": NEGATIVE}

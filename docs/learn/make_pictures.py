@@ -19,9 +19,9 @@ from refnet.alignment.costs import diff_graphs
 from refnet.files import shipped
 from refnet.files.digits import digits
 from refnet.readings.cost import cost
+from refnet.report.pictures.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
 from refnet.report.rows import network_picture
 from refnet.report.side_by_side import diff_picture
-from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
 from refnet.study.rows import layer_rows
 
 INK, FAINT, BLUE, ORANGE, GREEN = "#1c1e21", "#bababa", "#1b6ca8", "#e08214", "#7fbf7b"

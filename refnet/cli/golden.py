@@ -36,7 +36,7 @@ from refnet.network.quantised import in_floats
 from refnet.networks.random import random_params
 from refnet.pack.pack import DTYPES, FORMATS, LAYOUTS, write_pack
 from refnet.pack.probe import probe
-from refnet.report.bugs import detectability_rows
+from refnet.report.mistakes.bugs import detectability_rows
 from refnet.shares import cores
 from refnet.text import plain
 

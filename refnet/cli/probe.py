@@ -26,7 +26,7 @@ from refnet.network import Network
 from refnet.network.quantised import in_floats
 from refnet.networks.random import random_params
 from refnet.pack.probe import probe
-from refnet.report.bugs import detectability_rows
+from refnet.report.mistakes.bugs import detectability_rows
 from refnet.text import table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from refnet.cli.common import Command, print_json, say
 from refnet.errors import RequestError
 from refnet.judge.scorecard import FAMILIES, Trial, false_alarms, pairs, subject, tally, trials
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 from refnet.text import table
 
 

@@ -16,8 +16,8 @@ from refnet.errors import RequestError
 from refnet.files.containers.atomic import writable
 from refnet.files.images import write_picture
 from refnet.network import Network
-from refnet.report.histograms import histogram_document, histogram_picture, histogram_pixels, histogram_table
-from refnet.report.tiles import tiles_document, tiles_picture, tiles_pixels, tiles_table
+from refnet.report.pictures.histograms import histogram_document, histogram_picture, histogram_pixels, histogram_table
+from refnet.report.pictures.tiles import tiles_document, tiles_picture, tiles_pixels, tiles_table
 from refnet.study.histograms import node_histogram
 from refnet.study.tiles import kernel_tiles, map_tiles
 

@@ -26,9 +26,9 @@ from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
 from refnet.pack.encodings import Encoding, bytes_of_a_kind, in_few_steps, raw_numbers, same_images, written_as
-from refnet.pack.extras import Extra, extras
-from refnet.pack.layouts import axis_orders
-from refnet.pack.match import Assignment, MatchedTensor, match_tensors
+from refnet.pack.matching.extras import Extra, extras
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.match import Assignment, MatchedTensor, match_tensors
 from refnet.pack.pack import Pack, read_pack
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import WEIGHTS

@@ -12,7 +12,7 @@ from refnet.judge.dumps.ends import PROBABILITIES
 from refnet.judge.dumps.real_tensors import RealTensors
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.encodings import Encoding
-from refnet.pack.match import Assignment
+from refnet.pack.matching.match import Assignment
 from refnet.readings.bounds import Precision
 
 __all__ = ["Declared"]

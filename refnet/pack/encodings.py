@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.pack.candidate import Tensors
-from refnet.pack.layouts import axis_orders
-from refnet.pack.likeness import Tables
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.likeness import Tables
 from refnet.pack.pack import Pack
 from refnet.readings.orders import whole_steps
 

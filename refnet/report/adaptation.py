@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from refnet.report.axes import Axes, axes_parts, spanned
-from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_text
+from refnet.report.pictures.axes import Axes, axes_parts, spanned
+from refnet.report.pictures.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_text
 from refnet.search.netadapt import AdaptStep, Scored
 from refnet.text import table
 

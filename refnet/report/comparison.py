@@ -13,10 +13,10 @@ from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.patterns import Pattern
 from refnet.judge.compare import Comparison
 from refnet.judge.tensors import Finding
-from refnet.pack.extras import Extra
-from refnet.pack.match import Assignment
-from refnet.report.bugs import of_port
+from refnet.pack.matching.extras import Extra
+from refnet.pack.matching.match import Assignment
 from refnet.report.comparison_notes import comparison_notes
+from refnet.report.mistakes.bugs import of_port
 from refnet.report.words import search_document, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence"]

@@ -8,9 +8,9 @@ from typing import Any
 
 from refnet.judge.compare import Comparison
 from refnet.judge.dumps.ends import LOGARITHMS
-from refnet.report.bugs import of_port
-from refnet.report.channels import otherwise_words
-from refnet.report.features import displaced_words, feature_sentence
+from refnet.report.mistakes.bugs import of_port
+from refnet.report.mistakes.channels import otherwise_words
+from refnet.report.mistakes.features import displaced_words, feature_sentence
 from refnet.report.words import evidence_words, unfinished
 
 __all__ = ["comparison_notes"]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
 from refnet.graph import SOURCE
-from refnet.report.bugs import of_reader
-from refnet.report.features import feature_sentence
-from refnet.report.programs import slip_lines, slip_words
+from refnet.report.mistakes.bugs import of_reader
+from refnet.report.mistakes.features import feature_sentence
+from refnet.report.mistakes.programs import slip_lines, slip_words
 from refnet.study.answers import Blemish
 from refnet.study.causes import NamedMistake
 from refnet.study.exercises import Exercise

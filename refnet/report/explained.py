@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
+from refnet.report.pictures.svg import NEGATIVE, POSITIVE, svg_document, svg_rect, svg_text
 from refnet.study.explain import Explanation, Term
 from refnet.text import table
 

@@ -9,7 +9,7 @@ from typing import Any
 from refnet.graph import Graph
 from refnet.ops import OPS
 from refnet.readings.cost import cost
-from refnet.report.svg import svg_document, svg_rect, svg_text
+from refnet.report.pictures.svg import svg_document, svg_rect, svg_text
 from refnet.study.rows import LayerRow
 from refnet.text import table
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from refnet.report.axes import Axes, axes_parts, spanned
-from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_rect, svg_text
+from refnet.report.pictures.axes import Axes, axes_parts, spanned
+from refnet.report.pictures.svg import NEGATIVE, POSITIVE, svg_document, svg_dot, svg_line, svg_rect, svg_text
 from refnet.search.objective import HARD, LARGE, SMALL, Exponents, worth
 from refnet.search.space import Space, StageChoice, stage_choices
 from refnet.search.trials import SearchRun, SearchTrial, best_trial, front

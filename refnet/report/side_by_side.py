@@ -13,8 +13,8 @@ from refnet.graph import Graph
 from refnet.ops import OPS
 from refnet.readings.cost import Cost
 from refnet.report.differences import line
+from refnet.report.pictures.svg import svg_document, svg_rect, svg_text
 from refnet.report.rows import op_looks
-from refnet.report.svg import svg_document, svg_rect, svg_text
 
 __all__ = ["diff_picture"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refnet.alignment.differences import STRUCTURE
-from refnet.report.arrays import KIND_SENTENCES, detail, health_detail
-from refnet.report.channels import rearrangement_words
 from refnet.report.differences import line
+from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail
+from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.words import where
 from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding

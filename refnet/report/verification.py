@@ -10,10 +10,10 @@ from typing import Any
 
 from refnet.alignment.differences import Difference
 from refnet.files.checkpoint import Checkpoint
-from refnet.report.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
-from refnet.report.channels import rearrangement_words
 from refnet.report.differences import grouped, line, words
 from refnet.report.junit import JUnitCase, suite
+from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
+from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.notes import note_lines
 from refnet.report.verdict import TELLING, entry_words, more_words, pattern_words, rearranged_lines, sentence
 from refnet.report.words import figure, search_document, unfinished, where

@@ -10,7 +10,7 @@ from refnet.bugs.systematic import Scope
 from refnet.judge.causes.budget import Search
 from refnet.judge.causes.search import Evidence
 from refnet.judge.verdicts import FAILING
-from refnet.report.bugs import ALONE
+from refnet.report.mistakes.bugs import ALONE
 
 __all__ = [
     "causes",

@@ -19,7 +19,7 @@ from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.scorecard import FAMILIES
 from refnet.readings import fast
 from refnet.readings.orders import rounded
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 from refnet.verification.kinds import KINDS
 
 SIZE = (40, 48)

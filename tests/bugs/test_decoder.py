@@ -11,7 +11,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 
 TORCHVISION, PAPER = "torchvision/lraspp_mobilenet_v3_large", "paper/lraspp_mobilenet_v3_small"
 

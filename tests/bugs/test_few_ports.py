@@ -14,8 +14,8 @@ from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
-from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence
+from refnet.report.mistakes.bugs import of_port
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(64, 96), classes=10)
 NET = Network(GRAPH, random_params(GRAPH))

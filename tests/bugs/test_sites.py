@@ -19,7 +19,7 @@ from refnet.networks.dialects import MODELS
 from refnet.pack.probe import probe
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
-from refnet.report.bugs import detectability_rows
+from refnet.report.mistakes.bugs import detectability_rows
 
 
 def reported(name, x=None, size=(48, 64), width=0.35):

@@ -9,7 +9,7 @@ from refnet import Network, build, probe, random_params
 from refnet.graph import SOURCE, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 40), classes=10)
 NET = Network(GRAPH, random_params(GRAPH))

@@ -12,7 +12,7 @@ from refnet.graph import SOURCE
 from refnet.judge import compare as module
 from refnet.judge.compare import Comparison, TensorScale, compare
 from refnet.judge.dumps.real_tensors import RealTensors
-from refnet.pack.match import MatchedTensor
+from refnet.pack.matching.match import MatchedTensor
 from refnet.pack.pack import read_pack
 from refnet.pack.probe import probe
 from refnet.readings.precision import WEIGHTS

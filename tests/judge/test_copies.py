@@ -10,7 +10,7 @@ from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(64, 48), classes=10)
 PARAMS, X = random_params(GRAPH), probe(GRAPH, 1)

@@ -20,9 +20,9 @@ from refnet.judge.scorecard import FAMILIES, false_alarms, inject, pairs, subjec
 from refnet.judge.tensors import judge_tensors
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
-from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence
-from refnet.report.features import feature_sentence
+from refnet.report.mistakes.bugs import of_port
+from refnet.report.mistakes.features import feature_sentence
 
 FLOAT32 = Precision.of("float32")
 

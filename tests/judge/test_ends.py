@@ -16,9 +16,9 @@ from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.starts import begun, begun_soon
 from refnet.judge.causes.ways import EXACT, Ways
-from refnet.pack.vendors import by_vendor
+from refnet.pack.matching.vendors import by_vendor
 from refnet.report.comparison import cause_sentence, comparison_document
-from refnet.report.features import feature_sentence
+from refnet.report.mistakes.features import feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 40), classes=12)
 NET = Network(GRAPH, random_params(GRAPH))

@@ -12,8 +12,8 @@ from refnet.bugs.language.segments import Grid, Segment, run
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import TensorScale, compare
 from refnet.readings import fast
-from refnet.report.bugs import of_port
 from refnet.report.comparison import comparison_document
+from refnet.report.mistakes.bugs import of_port
 
 
 @pytest.fixture(scope="module")

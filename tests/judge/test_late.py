@@ -14,7 +14,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.readings.precision import Precision
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=6)
 PARAMS = random_params(GRAPH)

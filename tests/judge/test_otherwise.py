@@ -10,8 +10,8 @@ from exporting import network
 from rearranging import both, copied, halves, moved, reversed_block, scaled
 
 from refnet import Network, compare, probe, write_pack
-from refnet.report.channels import otherwise_words
 from refnet.report.comparison import comparison_document
+from refnet.report.mistakes.channels import otherwise_words
 
 SAME = {
     "a block's channels": ("v2", False, reversed_block("block3"), "block3.expand to block3.depthwise.act the channels"),

@@ -16,7 +16,7 @@ from refnet.judge.causes.describe import describe
 from refnet.judge.causes.refit import refit
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
-from refnet.report.features import feature_sentence
+from refnet.report.mistakes.features import feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(64, 96), classes=10)
 PARAMS = random_params(GRAPH)

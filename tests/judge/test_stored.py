@@ -10,8 +10,8 @@ from refnet.bugs.language.regions import regions
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.compare import TensorScale, compare
 from refnet.readings import fast
-from refnet.report.bugs import of_port
 from refnet.report.comparison import comparison_document
+from refnet.report.mistakes.bugs import of_port
 
 MODEL, SIZE = "torchvision/mobilenet_v2", (56, 72)
 

@@ -17,7 +17,7 @@ from refnet.pack.probe import probe
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
-from refnet.report.features import feature_sentence
+from refnet.report.mistakes.features import feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=6)
 NET = Network(GRAPH, random_params(GRAPH))

@@ -17,8 +17,8 @@ from refnet.judge.causes.varying import kind_of, varying
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
 from refnet.readings import fast
-from refnet.report.bugs import of_port
 from refnet.report.comparison import cause_sentence
+from refnet.report.mistakes.bugs import of_port
 
 
 def judged(model, *mistakes, names=()):

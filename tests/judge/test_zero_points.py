@@ -14,7 +14,7 @@ from refnet.graph import SOURCE, interpret, walk
 from refnet.judge.compare import TensorScale, compare
 from refnet.ops import WINDOWED
 from refnet.readings import fast
-from refnet.report.bugs import of_port
+from refnet.report.mistakes.bugs import of_port
 
 
 @pytest.fixture(scope="module")

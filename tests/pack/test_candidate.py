@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refnet import FormatError
 from refnet.pack.candidate import read_candidate
-from refnet.pack.match import match_tensors
+from refnet.pack.matching.match import match_tensors
 
 DTYPES = ("<f2", "<f4", "<f8", ">f4", "<i1", "<u1", "<i4", "<i8")
 

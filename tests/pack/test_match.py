@@ -14,8 +14,8 @@ from refnet import Network, RequestError, build, random_input, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import walk
 from refnet.judge.dumps.ends import with_ends
-from refnet.pack.layouts import axis_orders
-from refnet.pack.match import Assignment, MatchedTensor, match_tensors
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.match import Assignment, MatchedTensor, match_tensors
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 

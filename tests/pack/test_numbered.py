@@ -9,9 +9,9 @@ from refnet import Network, build, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE
 from refnet.judge.dumps.ends import with_ends
-from refnet.pack.match import Assignment, match_tensors
-from refnet.pack.modules import block_ends
-from refnet.pack.numbered import by_numbers
+from refnet.pack.matching.match import Assignment, match_tensors
+from refnet.pack.matching.modules import block_ends
+from refnet.pack.matching.numbered import by_numbers
 from refnet.readings.shapes import shapes
 
 MODELS = {

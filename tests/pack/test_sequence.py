@@ -10,8 +10,8 @@ import pytest
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.sites import styles
 from refnet.graph import Graph, Node, interpret
-from refnet.pack.match import match_tensors
-from refnet.pack.sequence import by_order, orders_of
+from refnet.pack.matching.match import match_tensors
+from refnet.pack.matching.sequence import by_order, orders_of
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 

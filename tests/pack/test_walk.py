@@ -12,11 +12,11 @@ from refnet import Network, build, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.networks.rewrite import norms
-from refnet.pack import match
-from refnet.pack.extras import extras
-from refnet.pack.match import match_tensors
+from refnet.pack.matching import match
+from refnet.pack.matching.extras import extras
+from refnet.pack.matching.match import match_tensors
+from refnet.pack.matching.vendors import by_vendor
 from refnet.pack.probe import probe
-from refnet.pack.vendors import by_vendor
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 

@@ -12,10 +12,10 @@ from support import CHECKOUT
 import refnet
 from refnet.alignment.costs import diff_graphs
 from refnet.report.explained import explanation_picture
-from refnet.report.histograms import histogram_picture
+from refnet.report.pictures.histograms import histogram_picture
+from refnet.report.pictures.tiles import tiles_picture
 from refnet.report.rows import network_picture
 from refnet.report.side_by_side import diff_picture
-from refnet.report.tiles import tiles_picture
 from refnet.study.explain import explain_number
 from refnet.study.histograms import node_histogram
 from refnet.study.rows import layer_rows

@@ -9,8 +9,8 @@ from data.exercises.exam import ANSWERS, function_of, right_code, unnamed, wrong
 import refnet
 from refnet import RequestError
 from refnet.bugs.catalogue import BUGS, REPLAYED
-from refnet.report.bugs import of_reader
 from refnet.report.exercises import grade_document, grade_lines, task_lines
+from refnet.report.mistakes.bugs import of_reader
 from refnet.study.answers import answers_of
 from refnet.study.exercises import EXERCISES
 from refnet.study.grades import grade_of

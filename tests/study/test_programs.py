@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from data.exercises.exam import function_of, right_code
 
-from refnet.report.programs import slip_lines, slip_words
+from refnet.report.mistakes.programs import slip_lines, slip_words
 from refnet.study.answers import answers_of
 from refnet.study.exercises import EXERCISES
 from refnet.study.grades import grade_of

@@ -9,7 +9,7 @@ from integer_files import INTEGERS
 from onnx import numpy_helper
 
 import refnet
-from refnet.report.arrays import detail
+from refnet.report.mistakes.arrays import detail
 from refnet.verification.verify import verify
 
 MEANT = ("folded", "renamed", "int8")

@@ -13,9 +13,9 @@ import pytest
 from exporting import checkpoint, exported, network, put, textbook
 
 from refnet.graph import Graph
-from refnet.report.arrays import detail
 from refnet.report.differences import line
 from refnet.report.differences import words as texts
+from refnet.report.mistakes.arrays import detail
 from refnet.verification.sides import pair
 from refnet.verification.structure import structure_differences
 from refnet.verification.values import match_arrays

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rearranging import block_ordered, both, copied, halves, moved, ordered, reversed_block, scaled, taken_back
 
-from refnet.report.channels import rearrangement_words
+from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.verdict import sentence
 from refnet.report.verification import verification_document
 from refnet.verification.verify import verify

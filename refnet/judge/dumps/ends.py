@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node
-from refnet.pack.layouts import axis_orders
-from refnet.pack.match import Assignment, MatchedTensor
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.match import Assignment, MatchedTensor
 
 __all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "with_ends", "with_softmax"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import RequestError
-from refnet.pack.layouts import axis_orders
+from refnet.pack.matching.layouts import axis_orders
 
 __all__ = ["RealTensors", "TensorScale"]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.regions import lines_off
 from refnet.judge.verdicts import root_mean_square
-from refnet.pack.match import Assignment
+from refnet.pack.matching.match import Assignment
 
 __all__ = ["Unsteady", "unsteady"]
 

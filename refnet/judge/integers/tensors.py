@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from refnet.graph import SOURCE, Node
 from refnet.pack.integers import IntegerPack
-from refnet.pack.layouts import axis_orders
-from refnet.pack.match import match_tensors
-from refnet.pack.names import by_equal_names
-from refnet.pack.sequence import orders_of
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.match import match_tensors
+from refnet.pack.matching.names import by_equal_names
+from refnet.pack.matching.sequence import orders_of
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 

@@ -19,16 +19,16 @@ import numpy.typing as npt
 from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.network import Network
-from refnet.pack.claims import Known
-from refnet.pack.extras import Extra
-from refnet.pack.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
-from refnet.pack.likeness import CLEAR, CLOSE, Likeness, Tables
-from refnet.pack.names import by_equal_names, by_map, without_node
-from refnet.pack.numbered import in_order
-from refnet.pack.shifted import shift_of
-from refnet.pack.twins import folded_twins, unbiased
-from refnet.pack.vendors import by_other_names
-from refnet.pack.walk import walk_along
+from refnet.pack.matching.claims import Known
+from refnet.pack.matching.extras import Extra
+from refnet.pack.matching.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
+from refnet.pack.matching.likeness import CLEAR, CLOSE, Likeness, Tables
+from refnet.pack.matching.names import by_equal_names, by_map, without_node
+from refnet.pack.matching.numbered import in_order
+from refnet.pack.matching.shifted import shift_of
+from refnet.pack.matching.twins import folded_twins, unbiased
+from refnet.pack.matching.vendors import by_other_names
+from refnet.pack.matching.walk import walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 

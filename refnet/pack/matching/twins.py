@@ -40,7 +40,7 @@ def folded_twins(graph: Graph, tensors: Mapping[str, _DumpedTensor]) -> tuple[st
     Examples
     --------
     >>> from refnet import build
-    >>> from refnet.pack.match import MatchedTensor
+    >>> from refnet.pack.matching.match import MatchedTensor
     >>> y = MatchedTensor(lambda: np.ones(3), "y", "nchw", "name")
     >>> names = [f"block{i}.expand{end}" for i in (2, 3, 4) for end in ("", ".bn")]
     >>> folded_twins(build("torchvision/mobilenet_v2"), dict.fromkeys(names, y))

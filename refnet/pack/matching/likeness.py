@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.pack.layouts import AxisOrder, axis_orders
+from refnet.pack.matching.layouts import AxisOrder, axis_orders
 
 __all__ = ["CLEAR", "CLOSE", "Likeness", "Tables", "is_scaled"]
 

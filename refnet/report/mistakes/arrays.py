@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refnet.readings.precision import FLOATS
-from refnet.report.bugs import of_file
+from refnet.report.mistakes.bugs import of_file
 from refnet.verification.behaviour import Remark
 from refnet.verification.findings import HealthFinding
 from refnet.verification.roundings import Rounding

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from refnet.judge.causes.describe import Feature
-from refnet.report.late import part_words
+from refnet.report.mistakes.late import part_words
 
 __all__ = ["displaced_words", "feature_sentence"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from refnet.report.svg import svg_line, svg_text
+from refnet.report.pictures.svg import svg_line, svg_text
 
 __all__ = ["Axes", "axes_parts", "spanned"]
 

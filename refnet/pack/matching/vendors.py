@@ -20,10 +20,10 @@ from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import norms
 from refnet.ops import ACTIVATIONS
-from refnet.pack.layouts import axis_orders
-from refnet.pack.likeness import Tables
-from refnet.pack.modules import made_by_modules, sums
-from refnet.pack.names import by_equal_names, without_node
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.likeness import Tables
+from refnet.pack.matching.modules import made_by_modules, sums
+from refnet.pack.matching.names import by_equal_names, without_node
 
 __all__ = ["by_other_names", "by_vendor"]
 

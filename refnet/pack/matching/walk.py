@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from refnet.graph import SOURCE, Graph, Node, Unit, interpret
 from refnet.ops import ACTIVATIONS, GATES
-from refnet.pack.claims import EQUAL, Claims, Known
-from refnet.pack.likeness import CLEAR, Tables, is_scaled
+from refnet.pack.matching.claims import EQUAL, Claims, Known
+from refnet.pack.matching.likeness import CLEAR, Tables, is_scaled
 from refnet.readings import fast
 
 __all__ = ["Walked", "walk_along"]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from refnet.graph import Graph
 from refnet.ops import ACTIVATIONS
-from refnet.pack.layouts import AxisOrder
-from refnet.pack.likeness import Likeness, Tables
+from refnet.pack.matching.layouts import AxisOrder
+from refnet.pack.matching.likeness import Likeness, Tables
 
 __all__ = ["EQUAL", "Claims", "Known"]
 

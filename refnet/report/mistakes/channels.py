@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.memory.channel_maps import ChannelsHeld
 from refnet.judge.dumps.otherwise import HeldOtherwise
-from refnet.report.bugs import of_file
+from refnet.report.mistakes.bugs import of_file
 from refnet.verification.rearranged import Rearrangement
 
 __all__ = ["otherwise_words", "rearrangement_words"]

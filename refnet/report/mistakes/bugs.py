@@ -8,12 +8,21 @@ from typing import Any
 
 from refnet.bugs.detectability import Detectability
 from refnet.bugs.language.changes import PART, Mistake
-from refnet.report.damage import FILE_WORDS, FOLDED_WORDS
-from refnet.report.formulas import varying_words
-from refnet.report.inputs import PICTURE_FACTS, PREPROCESSING
-from refnet.report.late import LATE_WORDS, OTHER, curve_words, numbered, ordinal, part_words, pooled_words, terms_words
-from refnet.report.slips import SLIPS
-from refnet.report.stored import STORED
+from refnet.report.mistakes.damage import FILE_WORDS, FOLDED_WORDS
+from refnet.report.mistakes.formulas import varying_words
+from refnet.report.mistakes.inputs import PICTURE_FACTS, PREPROCESSING
+from refnet.report.mistakes.late import (
+    LATE_WORDS,
+    OTHER,
+    curve_words,
+    numbered,
+    ordinal,
+    part_words,
+    pooled_words,
+    terms_words,
+)
+from refnet.report.mistakes.slips import SLIPS
+from refnet.report.mistakes.stored import STORED
 
 __all__ = ["ALONE", "detectability_rows", "of_file", "of_port", "of_reader"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.report.svg import svg_document, svg_rect, svg_text
+from refnet.report.pictures.svg import svg_document, svg_rect, svg_text
 from refnet.study.tiles import Tile
 from refnet.text import table
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.report.svg import NEGATIVE, POSITIVE, svg_document, svg_line, svg_rect, svg_text
+from refnet.report.pictures.svg import NEGATIVE, POSITIVE, svg_document, svg_line, svg_rect, svg_text
 from refnet.study.histograms import Histogram
 from refnet.text import table
 

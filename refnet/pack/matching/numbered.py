@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from refnet.graph import Graph
-from refnet.pack.layouts import axis_orders
-from refnet.pack.likeness import Tables
-from refnet.pack.modules import block_ends, stem_end
-from refnet.pack.sequence import by_order, has_channels
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.likeness import Tables
+from refnet.pack.matching.modules import block_ends, stem_end
+from refnet.pack.matching.sequence import by_order, has_channels
 
 __all__ = ["by_numbers", "in_order"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
 from refnet.ops import ACTIVATIONS, GATES, OPS
-from refnet.pack.layouts import axis_orders
-from refnet.pack.modules import block_ends, stem_end
+from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.modules import block_ends, stem_end
 
 __all__ = ["by_order", "has_channels", "orders_of"]
 

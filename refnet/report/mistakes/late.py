@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refnet.report.formulas import formula_words, pieces_words
+from refnet.report.mistakes.formulas import formula_words, pieces_words
 
 __all__ = ["LATE_WORDS", "OTHER", "curve_words", "numbered", "ordinal", "part_words", "pooled_words", "terms_words"]
 

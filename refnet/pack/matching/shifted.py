@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from refnet.graph import SOURCE, Graph
-from refnet.pack.layouts import axis_orders
+from refnet.pack.matching.layouts import axis_orders
 
 __all__ = ["Shift", "shift_of"]
 

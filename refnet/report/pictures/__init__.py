@@ -1,0 +1,1 @@
+"""What pictures are drawn with: shapes, axes, matrices in colours."""
