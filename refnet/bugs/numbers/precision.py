@@ -36,14 +36,16 @@ _SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
     """weights rounded to float16 or bfloat16.
 
-    Weights, and only they; to the nearest, or toward zero.
+    Weights, and only they; to the nearest, or toward zero. A bias of a convolution may be left as it is.
     """
     for store in ("float16", "bfloat16"):
         for node in unit.unit.nodes:
             names = {slot: name for slot, name in unit.names.items() if slot in node.params and slot in unit}
+            every = {"": names} | ({" alone": {"w": names["w"]}} if {"w", "b"} <= names.keys() else {})
             for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
-                params = Deferred(names.values(), partial(_moved, unit, names, partial(move, store=store)))
-                yield Change(node.name, form, {"store": store}, params=params)
+                for whose, held in every.items():
+                    params = Deferred(held.values(), partial(_moved, unit, held, partial(move, store=store)))
+                    yield Change(node.name, form + whose, {"store": store}, params=params)
 
 
 def _moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:

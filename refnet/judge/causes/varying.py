@@ -23,8 +23,11 @@ _FEW = 3  # numbers that lie on a line by no chance
 def kind_of(mistake: Mistake) -> tuple[str, str]:
     """What places of a mistake have in common: its bug and form; of a sum with one weight, the side alone.
 
-    Of a pool whose divisor is one beside its points, that.
+    Of a pool whose divisor is one beside its points, that; of weights in a short format, whether or not the layer has a
+    bias that is left as it is.
     """
+    if mistake.bug == "weights-fp16":
+        return mistake.bug, mistake.form.removesuffix(" alone")
     sides = [side for side in _SIDES if mistake.facts.get(side, 1.0) != 1.0]
     if mistake.bug == "join-weights" and len(sides) == 1:
         return mistake.bug, sides[0]

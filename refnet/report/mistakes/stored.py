@@ -74,8 +74,12 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
         "back": "its table is read from the other end",
     },
     "zero-point": "the zero point of {tensor} is {steps:+d} off",
-    "weights-fp16": dict.fromkeys(("float16", "bfloat16"), "its weights are rounded to {store}")
-    | {f"{store} truncated": "its weights are cut off to {store}, toward zero" for store in ("float16", "bfloat16")},
+    "weights-fp16": {
+        f"{store}{manner}{whose}": f"its weights are {words}{bare}"
+        for store in ("float16", "bfloat16")
+        for manner, words in (("", f"rounded to {store}"), (" truncated", f"cut off to {store}, toward zero"))
+        for whose, bare in (("", ""), (" alone", ", and its bias is not"))
+    },
     "factors-tf32": dict.fromkeys(("tf32", "bfloat16"), "both factors of each product are rounded to {store}")
     | {
         f"{store} truncated": "both factors of each product are cut off to {store}, toward zero"
