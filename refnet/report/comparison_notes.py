@@ -37,6 +37,15 @@ _PERHAPS_OTHER = (
     "{count} layers have too few points to tell, but other weights would explain them: perhaps the port was given "
     "another file, or another state of training. {names}."
 )
+_SHORT_WEIGHTS = (
+    "{count} layers compute what they should with weights that are numbers of {store}, {alike:.0f} % like the pack's, "
+    "but not those to which the pack's, folded or not, are rounded: they were rounded on the way, as where batch norm "
+    "is folded in {store}. {names}."
+)
+_OTHER_BIASES = (
+    "{count} layers compute what they should with the pack's weights, folded or not, and other biases: those of "
+    "another file, or of another fold. {names}."
+)
 _FAST = (
     "{count} tensors, {first} first, are off by what {names} leaves of rounding, and by no bug that is known. If the "
     "port computes so, declare it with --algorithm {name}."
@@ -138,6 +147,10 @@ def _unexplained(found: Comparison) -> Iterator[str]:
     if len(weights) >= _MANY:
         yield _of_weights(found, weights)
         said += weights
+    biases = [name for name in features if _facts_of(found, name, "biases")]
+    if len(biases) >= _MANY:
+        yield _OTHER_BIASES.format(count=len(biases), names=_listed(found, biases))
+        said += biases
     fast = {name: own[0]["names"] for name in features if (own := _facts_of(found, name, "algorithm"))}
     if len(fast) >= _MANY:
         yield _of_algorithms(fast)
@@ -167,7 +180,9 @@ def _of_weights(found: Comparison, weights: Mapping[str, list[Mapping[str, Any]]
     alike = sorted(facts["alike"] for facts in seen if facts["alike"] is not None)
     share = 100 * alike[len(alike) // 2] if alike else 0
     words = _OTHER_WEIGHTS if alike else _PERHAPS_OTHER
-    return words.format(count=len(weights), names=_listed(found, weights), alike=share)
+    ((store, many),) = Counter(facts["store"] for facts in seen).most_common(1)
+    words = _SHORT_WEIGHTS if store and 2 * many > len(alike) else words
+    return words.format(count=len(weights), names=_listed(found, weights), alike=share, store=store)
 
 
 def _of_algorithms(fast: Mapping[str, Sequence[str]]) -> str:

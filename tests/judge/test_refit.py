@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.language.arrays import unit_arrays
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
@@ -87,7 +88,7 @@ def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_as_perh
     made = {name: dumped[name] for name in ("block17.depthwise.act", "block17.project")}
     alone = judge_tensors(reference, made, partial=True, budget=SearchBudget(0.1))
     (feature,) = alone.features["block17.project"]
-    assert (feature.kind, feature.facts) == ("weights", {"alike": None, "moved": None})
+    assert (feature.kind, feature.facts) == ("weights", {"alike": None, "moved": None, "store": ""})
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,36 @@ def test_gates_too_are_what_an_activation_makes_of_other_weights():
     kept = {name: tensors[name] for name in (SOURCE, "block4.se.reduce.act", "block4.se.gate")}
     made = cut(Parts(graph), params, "block4.se.gate", kept)
     assert refit(made).alike > 0.99
+
+
+def folded_in(dtype):
+    """Weights and beta of which the fold makes those that it makes in another format."""
+    made = dict(PARAMS)
+    for unit in unit_arrays(GRAPH, PARAMS):
+        if unit.norm is None:
+            continue
+        w, gamma, beta, mean, var = (unit[slot].astype(dtype) for slot in ("w", "gamma", "beta", "mean", "var"))
+        s = gamma / np.sqrt(var + dtype(unit.eps))
+        column = (-1, *(1,) * (w.ndim - 1))
+        made[unit.names["w"]] = (w * s.reshape(column)).astype(np.float64) / unit.factor.reshape(column)
+        bias = (beta - mean * s).astype(np.float64)
+        made[unit.names["beta"]] = bias + unit.factor * unit["mean"]
+    return {name: np.asarray(y, np.float32) for name, y in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("end", "given"), [("block2.expand.act", "block1.project.bn"), ("block2.depthwise.act", "block2.expand.act")]
+)
+def test_a_fold_in_float16_is_told_by_its_weights(end, given):
+    (feature,) = describe(segment(folded_in(np.float16), end, [given], probe(GRAPH, 2)), Precision.of("float32"))
+    assert (feature.kind, feature.facts["store"]) == ("weights", "float16")
+    assert "as where batch norm is folded in float16" in feature_sentence(feature)
+
+
+def test_other_biases_beside_the_layers_own_weights_are_told_as_such():
+    other = {**PARAMS, "block2.expand.bn.beta": np.sin(PARAMS["block2.expand.bn.beta"])}
+    (feature,) = describe(segment(other, "block2.expand.act", ["block1.project.bn"]), Precision.of("float32"))
+    assert feature.kind == "biases"
 
 
 def test_every_stale_layer_is_told_where_sums_are_not_dumped():

@@ -101,7 +101,9 @@ def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Featur
     left = root_mean_square(target[:, other.channels] - other.y)
     before = root_mean_square((target - made.y)[:, other.channels])
     fits = left <= made.rms + own and 2 * left < before
-    return Feature("weights", {"alike": other.alike, "moved": other.moved}) if fits else None
+    if fits and other.has_own:
+        return Feature("biases", {})
+    return Feature("weights", {"alike": other.alike, "moved": other.moved, "store": other.store}) if fits else None
 
 
 def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:
@@ -127,7 +129,7 @@ def of_other_weights(
     open_ = [name for name, found in features.items() if not found and too_few(failing[name])]
     if len(told) + len(open_) > len(coarse):
         open_ += [name for name in coarse if too_few(failing[name])]
-    return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None}),))}
+    return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None, "store": ""}),))}
 
 
 def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:

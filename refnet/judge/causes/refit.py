@@ -17,6 +17,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.graph import Graph, Node, interpret
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings import fast
+from refnet.readings.precision import FLOATS
 
 __all__ = ["Refitted", "refit", "too_few"]
 
@@ -28,6 +29,9 @@ _WORK = 5e8  # multiply-adds of fits channel by channel, and at most so many cha
 _CHANNELS = 64
 # Of filters that are told by their directions: so many weights at least, so near, and so many of all of them.
 _TELLING, _SAME, _MOST_OF = 4, 1e-3, 0.9
+_FINER = 16  # roundings to float16 leave rms errors of u / root 3 or u / root 12, by the place in a binade
+_LEAST = FLOATS["float16"].normal  # below it a step of float16 grows no finer
+_NEAR = 0.1  # of a step: so near to a number of a format lies a fifth of all numbers by chance
 
 
 class Refitted(NamedTuple):
@@ -40,12 +44,21 @@ class Refitted(NamedTuple):
     alike : the correlation of the weights as they act: with batch norm worked in, by the size of what they meet
     moved : by how many channels the filters are displaced, where each is another's; 0 where they are in no such order,
         None where they are not
+    apart : how far they are from its own, relative
+    store : the short format whose numbers the weights are, '' for none
     """
 
     y: Array
     channels: Array
     alike: float
     moved: int | None = None
+    apart: float = 1.0
+    store: str = ""
+
+    @property
+    def has_own(self) -> bool:
+        """Whether the weights are the layer's own, so that only biases differ: nearer than any short format's are."""
+        return self.apart < FLOATS["float16"].u / _FINER
 
 
 class _Layer(NamedTuple):
@@ -100,8 +113,10 @@ def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tu
     if layer.act is not None:
         y = interpret(Graph(segment.graph.recipe, (layer.act,)), fast, {}, {layer.act.inputs[0]: y})
     y = np.where(seen, y, np.asarray(segment.candidate, np.float64)[:, channels])
-    alike = _alike(segment, w, found, windows, channels, depthwise)
-    return Refitted(y, channels, alike, _moved(w.reshape(len(w), -1), found[whole], channels[whole]))
+    own, size = _acting(segment, w, windows, channels, depthwise)
+    alike, apart = _cosine(own * size, found * size), _apart(own * size, found * size)
+    moved = _moved(w.reshape(len(w), -1), found[whole], channels[whole])
+    return Refitted(y, channels, alike, moved, apart, _store(found[whole]))
 
 
 def _chain(segment: Segment) -> tuple[Node, ...]:
@@ -194,14 +209,29 @@ def _windows(x: Array, conv: Node, w: Array) -> Array | None:
     return wide.transpose(0, 2, 3, 1).reshape(-1, R * S, C).transpose(0, 2, 1)
 
 
-def _alike(segment: Segment, w: Array, found: Array, windows: Array, channels: Array, depthwise: bool) -> float:
-    """The correlation of a layer's own weights and those that were found, by the size of what they multiply."""
+def _acting(segment: Segment, w: Array, windows: Array, channels: Array, depthwise: bool) -> tuple[Array, Array]:
+    """A layer's own weights, with batch norm worked in; and the size of what they multiply."""
     own = w.reshape(len(w), -1)[channels]
     if segment.units[0].norm is not None:
         own = own * segment.units[0].factor[channels, None]
     size = np.sqrt(np.mean(np.square(windows), axis=0))  # (C, R S)
-    size = size[channels] if depthwise else size.reshape(1, -1)
-    return _cosine(own * size, found * size)
+    return own, size[channels] if depthwise else size.reshape(1, -1)
+
+
+def _apart(own: Array, found: Array) -> float:
+    """How far weights are from a layer's own, relative."""
+    size = float(np.linalg.norm(own))
+    return float(np.linalg.norm(found - own)) / size if size else 1.0
+
+
+def _store(found: Array) -> str:
+    """The shortest format whose numbers nearly all of some weights are, as near as fits leave them; not of zeros."""
+    found = found[np.abs(found) > _SAME * np.abs(found).max(initial=0.0)]
+    for store in ("bfloat16", "float16") if found.size >= _CHANNELS else ():
+        step = np.exp2(np.floor(np.log2(np.maximum(np.abs(found), _LEAST)))) * 2 * FLOATS[store].u
+        if np.mean(np.abs(found / step - np.rint(found / step)) < _NEAR) > _MOST_OF:
+            return store
+    return ""
 
 
 def _moved(w: Array, found: Array, channels: Array) -> int | None:

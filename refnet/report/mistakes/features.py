@@ -13,8 +13,13 @@ __all__ = ["displaced_words", "feature_sentence"]
 
 _Facts = Mapping[str, Any]
 
+_OF_STORE = (
+    "weights that are numbers of {store} explain it, but not those to which its own, or the folded ones, are rounded: "
+    "they were rounded on the way, as where batch norm is folded in {store}"
+)
 _SAID = {
     "affine": "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)",
+    "biases": "other biases explain it, with the layer's own weights",
     "input-size": "its size, and all behind it, are those of an input of {found[0]} x {found[1]}; the pack is of "
     "{known[0]} x {known[1]}",
     "permuted": "it holds the reference's values in another order",
@@ -80,6 +85,8 @@ def _weights(facts: _Facts) -> str:
         return "other weights would explain it, but it has too few points to tell"
     if facts["moved"] is not None:
         return displaced_words(facts["moved"])
+    if facts["store"]:
+        return _OF_STORE.format(store=facts["store"])
     return f"other weights and biases explain it, {100 * facts['alike']:.0f} % like the layer's own"
 
 
