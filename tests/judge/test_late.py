@@ -77,6 +77,19 @@ def test_another_curve_is_solved_for(op, f, words):
     assert any(words in each for each in named(ran(curved(op, f))))
 
 
+@pytest.mark.parametrize(
+    ("f", "bug"),
+    [(lambda x: np.clip(x, 0, 6), "act-swap"), (lambda x: x * np.clip(x, 0, 6) / np.float32(6), "act-curve")],
+)
+def test_the_hidden_layer_of_the_head_has_the_function_that_others_show(f, bug):
+    """As a runtime dumps its tensors that fuses the hidden layer with the last one."""
+    places = ("stem.act", "head.act", "head.hidden.act")
+    made = ran(lambda node, made: f(made[node.inputs[0]]) if node.name in places else None)
+    found = judged({name: y for name, y in made.items() if name not in ("head.hidden", "head.hidden.act")})
+    (pattern,) = found.patterns
+    assert (pattern.mistake.bug, pattern.nodes) == (bug, places)
+
+
 def test_weights_of_a_sum_are_solved_for():
     def change(node, made):
         return made[node.inputs[0]] + np.float32(0.85) * made[node.inputs[1]] if node.op == "add" else None

@@ -147,13 +147,13 @@ class Diagnosis:
                     for cause in step:
                         if not any(says_the_same(cause, other) for other in self.found):
                             self.found.append(cause)
+                self.found.sort(key=rank)  # other segments are told the first
                 yield
                 if self.found:
                     break
         except OverBudgetError:
             self.found += self._nearest(self.ways)
             raise
-        self.found.sort(key=rank)
         if not self.long:  # nothing more is asked of them, and other segments need the memory
             self.ways = None
 

@@ -24,8 +24,10 @@ def kind_of(mistake: Mistake) -> tuple[str, str]:
     """What places of a mistake have in common: its bug and form; of a sum with one weight, the side alone.
 
     Of a pool whose divisor is one beside its points, that; of weights in a short format, whether or not the layer has a
-    bias that is left as it is.
+    bias that is left as it is; of another activation, whether or not it is the hidden layer's.
     """
+    if mistake.bug == "head-hidden-act":
+        return "act-swap", mistake.form
     if mistake.bug == "weights-fp16":
         return mistake.bug, mistake.form.removesuffix(" alone")
     sides = [side for side in _SIDES if mistake.facts.get(side, 1.0) != 1.0]
