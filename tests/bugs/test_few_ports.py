@@ -138,6 +138,31 @@ def test_a_pool_in_a_strides_place_is_named(how, place):
     assert cause_sentence(found.causes[act.name][0]) == f"{words} of 2 x 2 points {place} takes the stride's place"
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_pool_in_a_strides_place_is_named_on_a_map_of_an_odd_side(cut):
+    """Of 18 x 25 points; the last column is averaged by itself, or left out, so that what is behind is smaller."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(72, 100), classes=10)
+    x, conv = probe(graph, 1), graph["block2.depthwise"]
+    golden, made = {SOURCE: x, **Network(graph, NET.params).trace(x)}, {SOURCE: x}
+    for node in graph.nodes:
+        other = replace(node, attrs={**node.attrs, "stride": (1, 1)}) if node is conv else node
+        other = (
+            replace(node, attrs={**node.attrs, "kernel": made[node.inputs[0]].shape[2:]})
+            if "pool" in node.name
+            else other
+        )
+        y = interpret(Graph(graph.recipe, (other,)), fast, NET.params, {name: made[name] for name in node.inputs})
+        if node is conv:
+            y = y[..., :-1] if cut else np.concatenate([y, y[..., -1:]], axis=3)
+            y = pooled(y, "mean")
+        made[node.name] = y.astype(np.float32)
+    found = judge_tensors(Reference.of(graph, NET.params, golden), made)
+    assert found.wrong() == [conv.name]
+    words = "a mean of 2 x 2 points behind it takes the stride's place"
+    words += ", and leaves out the last line of an odd side" if cut else ""
+    assert cause_sentence(found.causes[conv.name][0]) == words
+
+
 def test_gates_of_images_in_reverse_order_are_named():
     x = np.concatenate([X, X[:, :, ::-1]])
     trace = {SOURCE: x, **NET.trace(x)}

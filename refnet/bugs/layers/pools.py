@@ -12,6 +12,7 @@ import numpy.typing as npt
 from refnet.bugs.language.changes import Change, stood_for
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.joins import nearest
+from refnet.bugs.layers.shaping import resulting
 from refnet.graph import Node
 from refnet.ops import WINDOWED
 
@@ -25,34 +26,43 @@ _FEW = 1  # line that a pool misses, rather than has a window of its own
 def stride_pooled(segment: Segment) -> Iterator[Change]:
     """a pool in a stride's place.
 
-    A layer goes on point by point, and a pool of 2 x 2 behind it, behind its activation or before it halves the map.
+    A layer goes on point by point, and a pool of 2 x 2 behind it, behind its activation or before it halves the map. Of
+    an odd side the last line is pooled by itself, or left out.
 
     Source: https://arxiv.org/abs/1812.01187
     """
     for node in segment.nodes(*WINDOWED):
-        whole, own = segment.sizes.get(node.inputs[0], ()), segment.sizes.get(node.name, ())
-        if (
-            node.attrs["stride"] != (2, 2)
-            or node.attrs["dilation"] != (1, 1)
-            or whole[1:] != tuple(2 * n for n in own[1:])
-        ):
+        (C, H, W), (K, *own) = (segment.sizes.get(name, (0, 0, 0)) for name in (node.inputs[0], node.name))
+        strided = node.attrs["stride"] == (2, 2) and node.attrs["dilation"] == (1, 1)
+        if not strided or not C or own != [-(-H // 2), -(-W // 2)] or not segment.asks(node):
             continue
-        around = tuple(((side - 1) // 2, side // 2) for side in node.params["w"][-2:])
-        plain = {**node.attrs, "stride": (1, 1), "pad": around}
-        unit = segment.parts.unit(node.name)
-        act = None if unit is None or unit.act is None else segment.graph.by_name.get(unit.act.name)
-        for form, op in (("mean", "avg_pool2d"), ("largest", "max_pool2d")):
-            pool = {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))}
-            full = replace(node, name=f"{node.name}.full", attrs=plain)
-            yield Change(node.name, form, nodes={node.name: (full, Node(node.name, op, (full.name,), {}, pool))})
-            first = Node(f"{node.name}.half", op, node.inputs, {}, pool)
-            nodes = (first, replace(node, inputs=(first.name,), attrs=plain))
-            yield Change(node.name, f"{form} before", nodes={node.name: nodes})
-            if act is not None:
-                late = replace(act, name=f"{act.name}.full")
-                behind = (late, Node(act.name, op, (late.name,), {}, pool))
-                made = {node.name: (replace(node, attrs=plain),), act.name: behind}
-                yield Change(node.name, f"{form} behind", nodes=made)
+        yield from _halved(segment, node, "", ((0, H % 2), (0, W % 2)))
+        cut = resulting(segment, node, (K, H // 2, W // 2)) if H % 2 or W % 2 else None
+        if cut is not None:
+            pools, end = cut
+            shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+            for change in _halved(segment, node, " cut", ((0, 0), (0, 0))):
+                yield replace(change, nodes={**pools, **change.nodes}, shape=shape, fed=True)
+
+
+def _halved(segment: Segment, node: Node, odd: str, pad: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[Change]:
+    """The pools, before a layer and behind it, that treat the last line of an odd side in one way."""
+    around = tuple(((side - 1) // 2, side // 2) for side in node.params["w"][-2:])
+    plain = {**node.attrs, "stride": (1, 1), "pad": around}
+    unit = segment.parts.unit(node.name)
+    act = None if unit is None or unit.act is None else segment.graph.by_name.get(unit.act.name)
+    for form, op in (("mean", "avg_pool2d"), ("largest", "max_pool2d")):
+        pool = {"kernel": (2, 2), "stride": (2, 2), "pad": pad}
+        full = replace(node, name=f"{node.name}.full", attrs=plain)
+        yield Change(node.name, form + odd, nodes={node.name: (full, Node(node.name, op, (full.name,), {}, pool))})
+        first = Node(f"{node.name}.half", op, node.inputs, {}, pool)
+        nodes = (first, replace(node, inputs=(first.name,), attrs=plain))
+        yield Change(node.name, f"{form} before{odd}", nodes={node.name: nodes})
+        if act is not None:
+            late = replace(act, name=f"{act.name}.full")
+            behind = (late, Node(act.name, op, (late.name,), {}, pool))
+            made = {node.name: (replace(node, attrs=plain),), act.name: behind}
+            yield Change(node.name, f"{form} behind{odd}", nodes=made)
 
 
 def pool_elsewhere(segment: Segment) -> Iterator[Change]:

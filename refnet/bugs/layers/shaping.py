@@ -48,7 +48,7 @@ def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
     """A stride in a 1x1 convolution, which has none: every other row and column of what it reads."""
     channels, *sides = segment.sizes[node.name]
     kept = (channels, *(-(-side // 2) for side in sides))
-    made = _resulting(segment, node, kept) if segment.asks(node) and min(sides) > 1 else None
+    made = resulting(segment, node, kept) if segment.asks(node) and min(sides) > 1 else None
     if made is not None:
         pools, end = made
         attrs = {"kernel": (1, 1), "stride": (2, 2), "pad": _NO_PAD}
@@ -151,14 +151,14 @@ def _reshaped(
         return
     nodes = with_attrs(node, **attrs)
     (other,) = nodes[node.name]
-    made = _resulting(segment, other)
+    made = resulting(segment, other)
     if made is not None:
         pools, end = made
         shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
         yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape, fed=True)
 
 
-def _resulting(
+def resulting(
     segment: Segment, other: Node, own: tuple[int, ...] = ()
 ) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:
     """What follows from another node, of a shape of its own: global pools of other maps, and the shape of the end.

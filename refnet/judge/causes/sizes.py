@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
+_OF_SIZES = (*REPLAYED, BUGS["stride-pooled"])
 _OF_SUMS = (BUGS["shortcut-missing"],)  # what leaves a sum without its terms of another size
 _BY_SIZE = ("pool-fixed",)  # bugs that a candidate's size tells the number of
 _STRIDE = 4  # the most points of the input for one of the first map
@@ -90,7 +91,7 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
     assert segment.candidate is not None
     honest, found = replace(segment, candidate=None), []
     apart = not agree(segment.parts, segment.end)  # then nothing can be run that reads all of them
-    for bug in _OF_SUMS if apart else REPLAYED:
+    for bug in _OF_SUMS if apart else _OF_SIZES:
         for change in bug.changes(segment if bug.id in _BY_SIZE else honest):
             if apart or change.shape == segment.candidate.shape:
                 changed = replace(honest.changed(change), candidate=segment.candidate)

@@ -42,9 +42,10 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     }
     | {"int8 tensor weights": "its folded weights are quantised to 8 bits per tensor"},
     "stride-pooled": {
-        f"{form}{place}": f"{words} of 2 x 2 points {where} takes the stride's place"
+        f"{form}{place}{odd}": f"{words} of 2 x 2 points {where} takes the stride's place{cut}"
         for form, words in (("mean", "a mean"), ("largest", "the largest value"))
         for place, where in (("", "behind it"), (" before", "before it"), (" behind", "behind its activation"))
+        for odd, cut in (("", ""), (" cut", ", and leaves out the last line of an odd side"))
     },
     "pool-mixed": {
         "half": "half of the map's mean and half of its largest value are taken (avgmax), not the mean",
