@@ -50,7 +50,7 @@ class Fault(NamedTuple):
     before: bool
 
 
-_FORGOTTEN = ("mean", "own", "beta", "var")
+_FORGOTTEN = ("mean", "own", "unwritten", "beta", "var")
 _PARTS = ("mean unscaled", "gamma added", "gamma divides", "weights divided", "bias as it was")
 _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 

@@ -34,7 +34,7 @@ _LAST = np.nextafter(np.float32(_FLOAT.largest), np.float32(0))  # beyond it the
 _SAMPLE = 64  # differing elements that are looked at before whole tensors are
 _NOTHING = Expected.exactly(np.zeros(0))  # in place of a tensor that is not there
 
-_NEAR = ("eps",)  # kinds whose formulas may all fit one array: what most arrays show is said
+_NEAR = ("eps", "mean-forgotten")  # kinds whose formulas may all fit one array: what most arrays show is said
 
 _Made = Mapping[str, Callable[[], Mapping[str, Expected]]]
 

@@ -74,6 +74,19 @@ def test_one_statistic_that_was_never_written_fails_a_file(slot, begun):
     assert "untrained-norms" not in kinds(replace(graph, nodes=tuple(worked_out)), params)
 
 
+@pytest.mark.parametrize("slots", [("mean", "var"), ("mean",), ("var",)])
+@pytest.mark.parametrize("fold", [False, True])
+def test_statistics_that_a_copy_has_as_they_begin_are_one_sentence(slots, fold):
+    graph, params = network("v2")
+    begin = {"mean": np.zeros_like, "var": np.ones_like}
+    copy = graph, edited(**{slot: begin[slot] for slot in slots})[1]
+    copy = fold_batch_norm(*copy) if fold else copy
+    found = verify(checkpoint(graph, params), checkpoint(*copy, "copy"))
+    wanted = "unwritten" if len(slots) > 1 else slots[0]
+    assert {(value.kind, value.mistake.form) for value in found.faults} == {("mean-forgotten", wanted)}
+    assert found.pattern.same
+
+
 def test_arrays_that_a_training_step_left_near_are_retrained_with_the_others():
     graph, params = network("v2")
     rng = np.random.default_rng(1)

@@ -294,6 +294,8 @@ def bn_fold_bias(unit: UnitArrays) -> Iterator[Change]:
         yield _with(unit, "own", b=zero)
     yield _with(unit, "beta", rare=True, beta=zero)
     yield _with(unit, "var", rare=True, var=np.ones_like(mean))
+    if mean.any() and (unit["var"] != 1).any():
+        yield _with(unit, "unwritten", mean=zero, var=np.ones_like(mean))
     yield _with(unit, "mean-added", rare=True, mean=-mean)
     if unit.foldable:
         own = {"b": zero} if "b" in unit else {}

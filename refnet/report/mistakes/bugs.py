@@ -148,6 +148,7 @@ _PORT: _Words = {
         "mean": "the mean is forgotten (the folded bias is beta alone)",
         "no-root": "the folded bias is beta - gamma * mean, without the root",
         "lost": "the folded bias is lost: beta and mean are gone",
+        "unwritten": "the mean is 0 and the variance 1: the statistics were never loaded",
         "own": "the fold forgets the convolution's own bias",
     },
     "bn-swapped": {

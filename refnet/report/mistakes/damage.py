@@ -54,6 +54,7 @@ FILE_WORDS: _Words = {
         "mean-added": "the mean is added instead of taken away",
         "no-root": "the folded bias is beta - gamma mean, without the root",
         "lost": "the folded bias is lost",
+        "unwritten": "mean 0 and variance 1 are taken for the statistics, which were never loaded",
         "mean-alone": "the folded bias is the mean taken away, unscaled",
         "own-unscaled": "the convolution's own bias is added unscaled",
         "beta-first": "beta is added before the scaling",
