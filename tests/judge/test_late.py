@@ -190,6 +190,16 @@ def test_the_gate_of_the_first_image_used_for_all():
     assert named(ran(change)) == {"the gate of the first image scales every image"}
 
 
+def test_the_shortcut_of_the_first_image_added_to_all():
+    def change(node, made):
+        if node.op != "add":
+            return None
+        shortcut, branch = (made[name] for name in node.inputs)
+        return shortcut[:1] + branch
+
+    assert named(ran(change)) == {"the shortcut of the first image is added to every image"}
+
+
 def test_the_tail_of_a_sum_over_channels_left_out():
     place = next(n for n in GRAPH.nodes if n.op == "pointwise_conv2d" and n.params["w"][1] % 16)
     w = PARAMS[f"{place.name}.w"].copy()
@@ -354,6 +364,19 @@ def repitched(x, row, plane, found_row, found_plane):
         begin = (n * C + c) * found_plane + i * found_row
         y[n, c, i] = memory[begin : begin + W]
     return y
+
+
+def test_a_map_within_a_border_that_is_read_as_if_it_was_bare():
+    def change(node, made):
+        if node.name != "block3.depthwise":
+            return None
+        x = made[node.inputs[0]]
+        wide = np.pad(x, ((0, 0), (0, 0), *node.attrs["pad"])).reshape(*x.shape[:2], -1)
+        given = {node.inputs[0]: wide[..., : x[0, 0].size].reshape(x.shape)}
+        return interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
+
+    (said,) = named(ran(change))
+    assert said == "the map lies within a border in memory, and its rows are read as if they did not"
 
 
 @pytest.mark.parametrize("name", ["block4.expand", "block4.depthwise"])

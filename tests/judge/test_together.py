@@ -65,6 +65,15 @@ def test_divisors_that_are_one_less_than_the_points_are_one_mistake_whatever_the
     assert of_port(varying(alike, parts)) == "the pool's sum is divided by 49, not by its 480 points"
 
 
+def test_divisors_that_are_squares_of_the_heights_are_said_to_be_that():
+    def squares(*sides):
+        facts = [{"found": height * height, "known": height * width} for height, width in sides]
+        return {f"pool{index}": Mistake("pool-divisor", "", "height", each) for index, each in enumerate(facts)}
+
+    assert varying(squares((4, 6), (2, 3)), None).form == "height of each"
+    assert varying(squares((4, 6), (4, 6)), None).form == "height"
+
+
 def test_a_border_whose_innermost_line_alone_repeats_the_edge_is_named():
     attrs = {"stride": (1, 1), "pad": ((2, 2), (2, 2)), "dilation": (1, 1)}
     graph = Graph(Recipe("", 1.0, (4, 6), 2, 1), (Node("a", "depthwise_conv2d", (SOURCE,), {"w": (1, 5, 5)}, attrs),))

@@ -27,8 +27,8 @@ _SHOWN = 1e-5  # relative: how far from 1 a factor is that arrays in float32 sho
 # power of ten that keeps 19 of 20 factors of a variance, as a port in float16 shows them.
 _ALIKE = 1e-3
 _KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}  # what an activation leaves as it is
-# How often beta, the mean and the convolution's own bias are in a folded bias, where that is right or a bug by itself.
-_BIASES = ((1, 1, 1), (1, 0, 1), (0, 0, 0), (1, 1, 0), (0, 1, 1), (1, -1, 1), (-1, 1, 1))
+# How often beta, the mean and the convolution's own bias are in a folded bias, where that is a bug by itself.
+_BIASES = ((0, 0, 0), (1, 1, 0), (0, 1, 1), (-1, 1, 1))
 _MOST_TERMS = 3  # times that one of them may be in it
 _ROUNDINGS = 6  # of a batch norm
 _FEW = 4  # points of a channel that its line is told from
@@ -210,7 +210,7 @@ def bn_bias_terms(part: Segment | UnitArrays) -> Iterator[Change]:
         if shown is None or shown.shape != own.shape:
             continue
         counts = _counted(terms, shown)
-        if counts is None or counts in _BIASES:
+        if counts is None or counts in _BIASES or counts[0] == counts[2] == 1:  # the last is a mean that is scaled
             continue
         arrays = {slot: unit[slot] * n for slot, n in zip(("beta", "mean", "b"), counts, strict=True) if slot in unit}
         said = tuple(n if any(term) else 0 for n, term in zip(counts, terms, strict=True))

@@ -67,8 +67,8 @@ def _by_rows(x: Array, w: Array, bias: Array, node: Node) -> tuple[Array, Array]
 def image_kept(segment: Segment) -> Iterator[Change]:
     """what one image made used for another one.
 
-    The tensor, or the gate that it is scaled by, is that of the first image, or of the one before; or all of them are
-    in reverse order.
+    The tensor, the gate that it is scaled by or the shortcut that is added to it is that of the first image, or of the
+    one before; or all of them are in reverse order.
     """
     if segment.batch < 2:
         return
@@ -82,6 +82,20 @@ def image_kept(segment: Segment) -> Iterator[Change]:
             x, gate = (found[name] for name in node.inputs)
             for form, order in orders.items():
                 yield Change(node.name, f"gate {form}", **stood_for(node, x * gate[order], 2), fed=True)
+    for node, entry in _shortcuts(segment):
+        found = dict(segment.values({*node.inputs}))
+        (made,) = (y for name, y in found.items() if name != entry)
+        for form, order in orders.items():
+            y, size = made + found[entry][order], np.abs(made) + np.abs(found[entry][order])
+            yield Change(node.name, f"shortcut {form}", **stood_for(node, y, 2, size), fed=True)
+
+
+def _shortcuts(segment: Segment) -> Iterator[tuple[Node, str]]:
+    """Sums of two tensors, with the one that is a block's entry."""
+    entries = {block.add.name: block.entry for block in segment.parts.blocks if block.add is not None}
+    for node in segment.nodes("add"):
+        if segment.asks(node) and node.name in entries and len({*node.inputs}) > 1:
+            yield node, entries[node.name]
 
 
 def channels_left(segment: Segment) -> Iterator[Change]:

@@ -20,16 +20,17 @@ from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment, limit_of
 from refnet.bugs.layers.padding import windowed
 from refnet.graph import Node
-from refnet.ops import CONVOLUTIONS
+from refnet.ops import CONVOLUTIONS, WINDOWED
 
 Array = npt.NDArray[Any]
 
 
 class _Strides(NamedTuple):
-    """By how many numbers two rows are apart in memory, and two maps."""
+    """By how many numbers two rows are apart in memory, and two maps; and how many lie before the first of a map."""
 
     row: int
     plane: int
+    before: int = 0
 
 
 _MOST = 1 << 22  # numbers of a map that is read so
@@ -86,17 +87,22 @@ def row_pitch(segment: Segment) -> Iterator[Change]:
         name, read = f"{node.name}.read", cache(partial(_read_by, segment, node))
         if segment.batch * math.prod(sizes) > _MOST:
             continue
-        for form, (written, found) in _pitches(*sizes[1:]).items():
+        around = node.attrs["pad"] if node.op in WINDOWED else ((0, 0), (0, 0))
+        for form, (written, found) in _pitches(sizes[1], sizes[2], around).items():
             given = Deferred([name], partial(_pitched, name, read, written, found))
-            facts = {"multiple": int(form.rpartition(" ")[2])} if " " in form else {}
+            facts = {"multiple": int(form.rpartition(" ")[2])} if form[-1].isdigit() else {}
             nodes = {node.name: (replace(node, inputs=(name,)),)}
             yield Change(node.name, form, facts, nodes=nodes, given=given, fed=True)
 
 
-def _pitches(H: int, W: int) -> dict[str, tuple[_Strides, _Strides]]:
+def _pitches(H: int, W: int, pad: tuple[tuple[int, int], tuple[int, int]]) -> dict[str, tuple[_Strides, _Strides]]:
     """How far apart rows, and maps, are in memory where they are written and where they are read, by form."""
     plain = _Strides(W, H * W)
     ways = {"height": (plain, _Strides(H, H * W))} if H != W else {}
+    if any(map(any, pad)):
+        row, before = W + sum(pad[1]), pad[0][0] * (W + sum(pad[1])) + pad[1][0]
+        within = _Strides(row, row * (H + sum(pad[0])), before)
+        ways |= {"border": (within, plain._replace(plane=within.plane)), "border all": (within, plain)}
     for pitch, many in {-(-W // many) * many: many for many in reversed(_FILLED) if W % many}.items():
         filled = _Strides(pitch, H * pitch)
         ways |= {f"filled {many}": (filled, plain._replace(plane=H * pitch)), f"filled all {many}": (filled, plain)}
@@ -114,7 +120,7 @@ def _pitched(
     x, off = read()
     N, C, H, W = x.shape
     maps, rows = np.arange(N * C).reshape(N, C, 1, 1), np.arange(H).reshape(-1, 1)
-    put, took = (maps * each.plane + rows * each.row + np.arange(W) for each in (written, found))
+    put, took = (maps * way.plane + rows * way.row + np.arange(W) + way.before for way in (written, found))
     memory = np.zeros(1 + max(int(put.max()), int(took.max())))
 
     def moved(y: Array) -> Array:

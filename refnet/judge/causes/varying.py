@@ -14,6 +14,7 @@ __all__ = ["kind_of", "varying"]
 
 _SIDES = ("shortcut", "branch")  # of a sum, in the facts of its weights
 _BESIDE = {-1: "less", 1: "more"}  # than the points of a pool
+_SQUARES = ("height", "width")  # of a map, by whose square a pool divides
 _FILLED = ("filling", "aside")  # what a border is filled with, in its facts
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
 _LINE = 32 * FLOATS["float32"].u
@@ -42,6 +43,8 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     """The mistake of several places: that of the first, or where its number differs, one with all of the numbers."""
     first = next(iter(by_node.values()))
     bug, side = kind_of(first)
+    if bug == "pool-divisor" and side in _SQUARES and len({each.facts["found"] for each in by_node.values()}) > 1:
+        return first._replace(form=f"{side} of each")
     if bug == "pool-divisor" and side in _BESIDE.values() and len({each.form for each in by_node.values()}) > 1:
         return first._replace(form=side)
     side = (

@@ -114,6 +114,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pool-divisor": {
         "less": "the pool's sum is divided by one less than its points",
         "more": "the pool's sum is divided by one more than its points",
+        "height of each": "the pool's sum is divided by the square of its map's height, not by its points",
+        "width of each": "the pool's sum is divided by the square of its map's width, not by its points",
         OTHER: "the pool's sum is divided by {found:g}, not by its {known:g} points",
     },
     "channels-rolled": {"rolled": "its {of} channels lie {by} places on, the last ones first"},
@@ -124,6 +126,9 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "before": "every image has what the one before made",
         "gate first": "the gate of the first image scales every image",
         "gate before": "the gate of the image before scales each",
+        "shortcut first": "the shortcut of the first image is added to every image",
+        "shortcut before": "the shortcut of the image before is added to each",
+        "shortcut reversed": "the shortcuts of the images are in reverse order: each is added to another image",
         "reversed": "the images are in reverse order",
         "gate reversed": "the gates of the images are in reverse order: each scales another image",
     },
@@ -149,7 +154,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "image columns": f"{_BESIDE} neighbouring image: columns are checked, rows are not (NHWC)",
         "image rows": f"{_BESIDE} neighbouring row or image: rows are checked, columns are not (NHWC)",
     },
-    "row-pitch": {"height": "rows are read as if they were as long as the map is high: H stands for W in the index"}
+    "row-pitch": {
+        "height": "rows are read as if they were as long as the map is high: H stands for W in the index",
+        "border": "the map lies within a border in memory, and its rows are read as if they did not",
+        "border all": "the maps lie within a border in memory, and are read as if they did not",
+    }
     | {
         f"{form} {many}": words.format(many)
         for many in (4, 8, 16, 32, 64)
