@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.files.stored_weights import grids
-from refnet.bugs.language.arrays import Expected
+from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
-__all__ = ["Rounding", "on_grid", "roundings"]
+__all__ = ["Rounding", "on_grid", "roundings", "short_folds"]
 
 Array = npt.NDArray[Any]
 
@@ -32,8 +32,9 @@ class Rounding(NamedTuple):
     Attributes
     ----------
     needs : what a policy must allow for it
-    form : '' for none, 'float', 'grid' of 8 bits, 'integers' with steps of their own; 'moved' of a bias that was larger
-        by a constant, and so is coarser than the bias itself would be
+    form : '' for none, 'float', 'grid' of 8 bits, 'integers' with steps of their own; 'fold' of a float format in which
+        batch norm was worked in; 'moved' of a bias that was larger by a constant, and so is coarser than the bias
+        itself would be
     facts : the float format, what a grid is per, the constant
     fine : whether it is so small beside the tensor that a few elements show whether it explains a difference
     """
@@ -62,7 +63,7 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
     constant : of the activation behind a bias, the 3 of a hard sigmoid, which exporters add to the bias
     """
     if steps is not None:
-        yield Rounding(("int8",), "integers", {}, partial(_stepped, more=steps / 2, by=0.0))
+        yield Rounding(("int8",), "integers", {}, partial(_stepped, more=_half(copy, steps), by=0.0))
         if constant:
             facts = {"constant": constant, "store": "int8"}
             yield Rounding(("int8",), "moved", facts, partial(_stepped, more=steps / 2, by=constant))
@@ -80,7 +81,29 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
                 facts = {"constant": constant, "store": store}
                 yield Rounding(needs, "moved", facts, partial(_moved, by=constant, store=store), store == "float32")
     for per, step in _grids(copy):
-        yield Rounding(("int8",), "grid", {"per": per}, partial(_within, more=step / 2))
+        yield Rounding(("int8",), "grid", {"per": per}, partial(_within, more=_half(copy, step)))
+
+
+def _half(copy: Array, steps: Array) -> Array:
+    """Half a step; a whole one of weights at the end of the integers: a scale of the largest / 128 cuts 128 to 127."""
+    end = 2.0 ** (_BITS - 1) - 1
+    whole = np.abs(copy - end * steps) < steps / 2 if copy.ndim > 1 else np.zeros(copy.shape, bool)
+    made: Array = np.where(whole, steps, steps / 2)
+    return made
+
+
+def short_folds(copy: Array, unit: UnitArrays | None, slot: str) -> Iterator[Rounding]:
+    """The short formats that a tensor may have been folded in, as casting a module before its fold does.
+
+    Parameters
+    ----------
+    unit : before the fold, None where there is none
+    """
+    # The shorter fraction first: its numbers may be numbers of the other too, which explains as much of a large sum.
+    for store in ("bfloat16", "float16") if unit is not None and unit.foldable else ():
+        if unit is not None and on_grid(copy, store):
+            made = unit.folded_in(store).tensors[slot]
+            yield Rounding((store,), "fold", {"store": store}, partial(_replaced, by=made))
 
 
 def _short(made: Expected, *, store: str) -> Expected:
@@ -101,6 +124,10 @@ def _moved(made: Expected, *, by: float, store: str) -> Expected:
     with np.errstate(invalid="ignore"):
         more = FLOATS[store].u * np.abs(made.value + by) + FLOATS["float32"].u * np.abs(made.value)
         return _within(made, more=more)
+
+
+def _replaced(made: Expected, by: Expected) -> Expected:
+    return by
 
 
 def _within(made: Expected, more: Array | float) -> Expected:

@@ -20,7 +20,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.readings.precision import FLOATS
 from refnet.verification.agreement import FittingFormula, most_shown, way_of
 from refnet.verification.kinds import EITHER, KINDS, Fault, Kind, faults
-from refnet.verification.roundings import Rounding, roundings
+from refnet.verification.roundings import Rounding, roundings, short_folds
 from refnet.verification.sides import Sides
 
 __all__ = ["EQUAL", "REARRANGED", "ArrayFinding", "match_arrays", "taken_back"]
@@ -266,7 +266,7 @@ def _explained(
         return ArrayFinding(name, EQUAL)
     pairing = replace(pairing, roundings=tuple(roundings(copy, steps, constant)))
     ulps, at = _apart(pairing)
-    for rounding in pairing.roundings:
+    for rounding in (*pairing.roundings, *short_folds(copy, pairing.unfolded, pairing.lies.slot)):
         if _agrees(copy, rounding.widen(wanted)):
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
             return ArrayFinding(name, "+".join(needs) or EQUAL, False, needs, rounding=rounding, ulps=ulps, at=at)

@@ -123,6 +123,20 @@ PLAIN = {
         "stepped",
         "rounded to 4 bits, with a step for each channel",
     ),
+    "a bias of eight bits": (
+        "v2",
+        "head.logits.b",
+        lambda b: np.rint(b / (step := np.abs(b).max() / np.float32(127))) * step,
+        "stepped",
+        "rounded to 8 bits, with one step for all",
+    ),
+    "a bias of multiples of 1/64": (
+        "v2",
+        "head.logits.b",
+        lambda b: np.rint(b * 64) / np.float32(64),
+        "stepped",
+        "with one step for all",
+    ),
     "three bits from the smallest on": (
         "v1",
         "block4.project.w",

@@ -12,6 +12,8 @@ from exporting import checkpoint, exported, network
 from refnet import FormatError, RequestError
 from refnet.bugs.language.arrays import Expected
 from refnet.networks.resize import resize
+from refnet.networks.rewrite import fold_batch_norm, fold_graph, norms
+from refnet.readings.orders import rounded
 from refnet.verification import behaviour, health, sides, values, verify
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
 from refnet.verification.policy import DEFAULT, policy
@@ -200,7 +202,9 @@ def test_weights_on_a_grid_of_8_bits_are_seen_by_channel_or_as_a_whole():
     grid = of("grid", whole)
     slack = grid.widen(Expected.exactly(np.zeros((2, 3)))).slack
     assert slack.shape == (2, 3)
-    assert slack == pytest.approx(np.full((2, 3), 0.5 / 127 * (1 + 6 * 2.0**-24 * 127)), rel=1e-9)  # and two products
+    half = np.full((2, 3), 0.5 / 127 * (1 + 6 * 2.0**-24 * 127))  # and two products
+    half[0, 0] *= 2  # a scale of the largest / 128 cuts 128 to 127
+    assert slack == pytest.approx(half, rel=1e-9)
     assert grid.needs == ("int8",)
 
 
@@ -217,6 +221,39 @@ def test_a_grid_of_128_steps_is_one_too_and_a_vector_or_what_is_not_finite_lies_
     assert of("grid", steps).widen(Expected.exactly(steps)).slack == pytest.approx(half, rel=1e-9)
     for none in (steps[0], np.where(steps == 1, np.nan, steps), steps + 1e-3):
         assert not [each for each in roundings(none) if each.form == "grid"]
+
+
+@pytest.mark.parametrize("store", ["float16", "bfloat16"])
+def test_a_fold_that_was_made_in_a_short_format_is_no_fault(store):
+    graph, params = network("v2")
+    cast = {name: rounded(array, store) for name, array in params.items()}
+    arrays = dict(fold_batch_norm(graph, params)[1])
+    for conv, norm in norms(graph).items():
+        gamma, beta, mean, var = (cast[f"{norm.name}.{slot}"] for slot in ("gamma", "beta", "mean", "var"))
+        root = rounded(1 / np.sqrt(rounded(var + np.float32(norm.attrs["eps"]), store)), store)
+        s = rounded(gamma * root, store)
+        w = cast[f"{conv}.w"]
+        arrays[f"{conv}.w"] = rounded(w * s.reshape(-1, *(1,) * (w.ndim - 1)), store)
+        arrays[f"{conv}.b"] = rounded(beta - rounded(mean * s, store), store)
+    arrays |= {name: cast[name] for name in arrays if name in cast and name.startswith("head.logits")}
+    folded = checkpoint(fold_graph(graph), arrays, "copy")
+    found = verify.verify(checkpoint(graph, params), folded, allow=("folded", store))
+    assert found.holds
+    off = {**arrays, "block3.project.w": rounded(arrays["block3.project.w"] * np.float32(1.05), store)}
+    found = verify.verify(checkpoint(graph, params), replace(folded, params=off), allow=("folded", store))
+    assert [value.name for value in found.faults] == ["block3.project.w"]
+
+
+def test_weights_whose_scale_is_the_largest_by_128_are_cut_at_127():
+    graph, params = network("v2")
+    w = params["block3.project.w"]
+    step = np.abs(w).max(axis=1, keepdims=True) / np.float32(128)
+    copy = np.clip(np.rint(w / step), -128, 127) * step
+    found = verify.verify(
+        checkpoint(graph, params), checkpoint(graph, {**params, "block3.project.w": copy}, "copy"), allow=("int8",)
+    )
+    assert found.holds
+    assert found.needs == ("int8",)
 
 
 # ----------------------------------------------------------------------------------------------------------- behaviour

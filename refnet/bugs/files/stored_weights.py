@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 _U = FLOATS["float32"].u
 _MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
 _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+_BITS_OF_BIAS = (*_BITS[_BITS.index(4) :], 14, 16)  # fewer are told from a few numbers by chance
 _MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
 _LEAST = 4  # levels beside each other that show a step
 
@@ -47,9 +48,12 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     """rounded to few bits.
 
     Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
-    toward zero, down or up; what lies beyond the largest is cut off there.
+    toward zero, down or up; what lies beyond the largest is cut off there. Of a bias those of
+    the largest number or of a power of two, which a file of integers has rounded before and after.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if unit.slot == "b" and comparable(unit):
+        yield from _bias_stepped(unit)
     if unit.slot != "w" or not comparable(unit) or copy.ndim < 2:
         return
     for per, bits, step in grids(copy):
@@ -68,6 +72,23 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
         if np.all(np.abs(copy) <= most) and _is_whole(copy / _spacing(copy, fraction, least), 1.0):
             value = np.clip(wanted.value, -most, most)
             yield made_so(unit, form, Expected(value, wanted.slack + _spacing(value, fraction, least) / 2))
+
+
+def _bias_stepped(unit: UnitArrays) -> Iterator[Change]:
+    """A bias in so many bits, the most first; an element on a tie may be either neighbour."""
+    wanted = unit.tensors[unit.slot]
+    slack = wanted.slack + unit.steps.get(unit.names[unit.slot], np.zeros(1)) / 2
+    largest = float(np.abs(wanted.value).max(initial=0.0))
+    if not largest:
+        return
+    for bits in sorted(_BITS_OF_BIAS, reverse=True):
+        half = 1 << (bits - 1)
+        for step in (largest / (half - 1), largest / half, 2.0 ** np.ceil(np.log2(largest / half))):
+            steps = wanted.value / step
+            made = np.clip(np.rint(steps), -half, half - 1) * step
+            tie = np.abs(np.abs(steps - np.trunc(steps)) - 0.5) * step <= slack + _MOST * _U * np.abs(made)
+            left = slack + 3 * _U * np.abs(made) + np.where(tie, step, 0.0)  # of a quotient, and the product with it
+            yield made_so(unit, "tensor nearest", Expected(made, left), bits=bits)
 
 
 def _spacing(values: Array, fraction: int, least: int) -> Array:

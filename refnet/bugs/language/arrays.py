@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node, Unit
+from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
 __all__ = ["FOLDED_BIAS", "MADE_OF", "Expected", "UnitArrays", "unit_arrays"]
 
 Array = npt.NDArray[Any]
 
-_U = FLOATS["float32"].u  # an exporter's arithmetic is float32, or wider
 _TINY = FLOATS["float32"].underflow
 _WEIGHT, _BIAS = 7, 9  # roundings on the longest path, see `UnitArrays.folded`
 _FACTOR, _ADDEND = 6, 8  # and see `UnitArrays.worked_out`
@@ -160,10 +160,10 @@ class UnitArrays:
             norm, made = None, {slot: each for slot, each in made.items() if slot not in gone}
         return replace(self, unit=self.unit._replace(norm=norm), tensors=made)
 
-    def folded(self) -> UnitArrays:
+    def folded(self, store: str = "float32") -> UnitArrays:
         """The convolution alone, with the batch norm worked in: w' = s w and b' = s (b - mean) + beta.
 
-        Here s = gamma / sqrt(var + eps). Every order of working this out in float32 leaves each term multiplied by at
+        Here s = gamma / sqrt(var + eps). Every order of working this out in a format leaves each term multiplied by at
         most K factors 1 + d, abs(d) <= u, and so within gamma_K = K u / (1 - K u) times the sum of absolute terms
         (Higham, Accuracy and Stability of Numerical Algorithms, sec. 3.1). eps as a float32 and var + eps round once
         each, half as much after the root; the root, its reciprocal and the product with gamma once each: 4. A
@@ -181,11 +181,18 @@ class UnitArrays:
             bias = s * (self.bias - mean) + beta
             terms = np.abs(s * self.bias) + np.abs(s * mean) + np.abs(beta)
             before = [np.abs((self.tensors[slot].slack.T * s).T) for slot in ("w", "b") if slot in self]  # of `behind`
+        tiny = FLOATS[store].underflow
         made = {
-            "w": Expected(weight, _gamma(_WEIGHT) * np.abs(weight) + _TINY + before[0]),
-            "b": Expected(bias, _gamma(_BIAS) * terms + 3 * _TINY + sum(before[1:])),
+            "w": Expected(weight, _gamma(_WEIGHT, store) * np.abs(weight) + tiny + before[0]),
+            "b": Expected(bias, _gamma(_BIAS, store) * terms + 3 * tiny + sum(before[1:])),
         }
         return replace(self, unit=alone, tensors={**made, **self.slopes})
+
+    def folded_in(self, store: str) -> UnitArrays:
+        """The same in a shorter format, to which the arrays are rounded first, as casting a module to it does."""
+        with np.errstate(over="ignore"):
+            cast = {slot: each._replace(value=rounded(each.value, store)) for slot, each in self.tensors.items()}
+        return replace(self, tensors=cast).folded(store)
 
     @property
     def _biased(self) -> Unit:
@@ -275,8 +282,10 @@ class UnitArrays:
         return replace(self, seen=kept, tensors={**self.tensors, "w": weights})
 
 
-def _gamma(K: int) -> float:
-    return K * _U / (1 - K * _U)
+def _gamma(K: int, store: str = "float32") -> float:
+    """Of an exporter's arithmetic, which is float32 or wider if nothing else is said."""
+    u = FLOATS[store].u
+    return K * u / (1 - K * u)
 
 
 def unit_arrays(graph: Graph, params: Mapping[str, Array], classifier: str = "") -> Iterator[UnitArrays]:

@@ -69,6 +69,7 @@ _ROUNDING = {
     "": "",
     "float": "rounded to {store}",
     "integers": "quantised",
+    "fold": "folded in {store}",
     "grid": "quantised to 8 bits {per}",
     "moved": "stored with the {constant:g} of the activation behind it added{store}",
 }
