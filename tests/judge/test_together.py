@@ -7,15 +7,18 @@ import pytest
 
 from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.changes import PART, Mistake
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE, Graph, Node, Recipe, walk
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.patterns import patterns
 from refnet.judge.causes.varying import kind_of, varying
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
+from refnet.judge.verdicts import Judgement
 from refnet.readings import fast
 from refnet.report.comparison import cause_sentence
 from refnet.report.mistakes.bugs import of_port
@@ -72,6 +75,28 @@ def test_divisors_that_are_squares_of_the_heights_are_said_to_be_that():
 
     assert varying(squares((4, 6), (2, 3)), None).form == "height of each"
     assert varying(squares((4, 6), (4, 6)), None).form == "height"
+
+
+@pytest.mark.parametrize(
+    ("kind", "runs", "words"),
+    [
+        ("row-run", [(25, 31, 32), (1, 7, 8)], "a part of each tensor, of the first the last 7 of 32 rows,"),
+        ("row-run", [(16, 31, 32), (4, 7, 8)], "the last half of the rows"),
+        ("row-run", [(21, 31, 32), (5, 7, 8)], "the numbers of an image beyond the first H H C, with H the shorter"),
+        ("channel-run", [(32, 47, 48), (64, 95, 96)], "the numbers of an image beyond the first H H C, with H the"),
+        ("channel-run", [(36, 47, 48), (72, 95, 96)], "the last 1/4 of the channels"),
+    ],
+)
+def test_parts_of_tensors_of_all_sizes_are_told_by_the_rule_that_they_have_in_common(kind, runs, words):
+    """Of maps of 32 x 48 and 8 x 12."""
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=(64, 96), classes=10)
+    whole = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)
+    found = {}
+    for name, held in zip(("block2.expand.act", "block5.expand.act"), runs, strict=True):
+        part = kind, tuple(zip(("first", "last", "of"), held, strict=True))
+        found[name] = [Cause((Mistake("act-missing", name, "", {PART: part}),), Judgement("exact"))]
+    (pattern,) = patterns(found, whole, graph.by_name, {})
+    assert of_port(pattern.mistake).startswith(f"the activation is left out, in {words}")
 
 
 def test_a_border_whose_innermost_line_alone_repeats_the_edge_is_named():

@@ -21,7 +21,7 @@ from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "share_off"]
+__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "part_off"]
 
 Array = npt.NDArray[Any]
 
@@ -59,7 +59,7 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     target = np.empty_like(made.y)
     target[...] = segment.candidate  # which lies in memory as the exact result does
     beyond = np.abs(target - made.y) > made.expected
-    part = share_off(beyond)
+    part = _share_off(beyond)
     found = [_cut_off(beyond, target, made.y), part, _lines(beyond, target) or _border(beyond)]
     found += _forms(segment, precision, made, target, whole=part is None)
     found.append(looked_up(segment, precision))
@@ -173,7 +173,18 @@ def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
     return Feature("cut-off", ends | ({"below": least} if under.any() else {}))
 
 
-def share_off(beyond: Array) -> Feature | None:
+def part_off(beyond: Array) -> Feature | None:
+    """The images that are off, the channels, or the lines at an end, if some are while all others are right."""
+    found = _share_off(beyond)
+    for axis, kind in ((2, "row-run"), (3, "column-run")) if found is None and beyond.ndim == 4 else ():
+        lines, of = lines_off(beyond, axis), beyond.shape[axis]
+        first, last = (int(lines[0]), int(lines[-1])) if len(lines) else (0, of - 1)
+        if (first == 0) != (last == of - 1) and len(lines) > RUN * (last + 1 - first):
+            return Feature(kind, {"first": first, "last": last, "of": of})
+    return found
+
+
+def _share_off(beyond: Array) -> Feature | None:
     """The images that are off, or the channels, if some are while all others are right."""
     return _images(beyond) or _channels(beyond)
 

@@ -26,7 +26,7 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.layers.knobs import KNOBS
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank, says_the_same
-from refnet.judge.causes.describe import Feature, describe, share_off
+from refnet.judge.causes.describe import Feature, describe, part_off
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.starts import begun, begun_soon
 from refnet.judge.causes.together import beside, both_ways, likely_pairs, varied
@@ -297,7 +297,7 @@ class Diagnosis:
         yield from self._fitting(closest(tried, self.ways.before, NEAR))
 
     def _in_part(self, ways: Ways, told: Callable[[], Iterable[Mistake]]) -> Iterator[Cause]:
-        """What some images or channels fit that all others are right without: tails of loops, buffers of one image.
+        """What some images, channels or lines fit that others are right without: tails of loops, buffers of one image.
 
         Which channels these are other tensors may show better, of which the same mistake explains a part.
         """
@@ -306,11 +306,13 @@ class Diagnosis:
         if honest.shape != target.shape:
             return
         beyond = np.abs(target - honest.y) > honest.expected
-        part = share_off(beyond)
+        part = part_off(beyond)
         own = {} if part is None or part.kind == "channels" else {(part.kind, tuple(part.facts.items())): beyond}
         shown = {(each.bug, each.form): each.facts[PART] for each in told() if PART in each.facts}
         for way in ways.nearly(honest.expected):
             self.budget.check()
+            if self.found and not _exact(way):  # what few ports do comes after all else here, too
+                return
             made = limit(ways.changed(way), self.precision)
             run = _run_like(shown.get((way.mistake.bug, way.mistake.form)), target)
             for said, where in (own | run).items() if made.shape == target.shape else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.changes import PART, Mistake
@@ -16,8 +16,12 @@ from refnet.judge.causes.varying import kind_of, varying
 
 __all__ = ["Pattern", "patterns"]
 
+_RUNS = {"channel-run": 0, "row-run": 1, "column-run": 2}  # by kind of part, the axis of a map
 _SHARES = ((1, 2), (1, 3), (2, 3), (1, 4), (3, 4))  # of the channels, after which a mistake may begin
 _AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
+
+
+_Part = tuple[str, tuple[tuple[str, Any], ...]]  # what is said of a part of a tensor: its kind, and facts
 
 
 class Pattern(NamedTuple):
@@ -146,7 +150,7 @@ def _multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segm
 
 def _part_of_all(
     found: Mapping[str, Mistake], every: Iterable[str], whole: Segment
-) -> tuple[tuple[str, tuple[tuple[str, int], ...]] | None, _Multiple | None]:
+) -> tuple[_Part | None, _Multiple | None]:
     """In which part of its tensors a mistake is at all places: what is said of it, and the number that leaves it over.
 
     The channels beyond the last whole multiple of a number are the rest of a vectorised loop. Where fewer channels than
@@ -174,28 +178,33 @@ def _part_of_all(
     parts = {each.facts.get(PART) for each in found.values()}
     if len(parts) == 1:
         return parts.pop(), None
-    return _one_share(found, begins, whole) or _one_bound(found, begins, sizes)
+    part, multiple = _one_share(found, whole) or _one_bound(found, begins, sizes)
+    if part is None and all(PART in each.facts for each in found.values()):
+        part = "each", (("part", next(iter(found.values())).facts[PART]),)
+    return part, multiple
 
 
-def _one_share(
-    found: Mapping[str, Mistake], begins: Mapping[str, int | None], whole: Segment
-) -> tuple[tuple[str, tuple[tuple[str, int], ...]], None] | None:
-    """The share of its channels that a mistake is in at all places: loops over half of them, or over squares of a map.
+def _one_share(found: Mapping[str, Mistake], whole: Segment) -> tuple[_Part, None] | None:
+    """The last share of its channels or rows that a mistake is in at all places: loops over half, or over squares.
 
-    H H C numbers of an image, C maps of H x W, end in channel C H / W.
+    H H C numbers of an image, C maps of H x W, end in channel C H / W, or in row H H / W where channels lie last.
     """
     shapes = {name: whole.sizes[name] for name in found if len(whole.sizes.get(name, ())) == 3}
-    told = {name: begin for name, begin in begins.items() if begin and PART in found[name].facts and name in shapes}
-    if len(told) < len(found):
+    runs = {each.facts.get(PART, ("",))[0] for each in found.values()}
+    if len(runs) > 1 or not runs <= _RUNS.keys() or len(shapes) < len(found):
         return None
-    flat = all(shapes[name][1] != shapes[name][2] for name in told)
-    squares = {name: C * min(H, W) // max(H, W) for name, (C, H, W) in shapes.items()} if flat else {}
-    rules: list[tuple[str, tuple[tuple[str, int], ...], dict[str, int]]] = [("channels-square", (), squares)]
+    axis = _RUNS[runs.pop()]
+    told = {name: dict(each.facts[PART][1])["first"] for name, each in found.items()}
+    flat = axis < 2 and all(H != W for _, H, W in shapes.values())
+    squares = {name: shape[axis] * min(shape[1:]) // max(shape[1:]) for name, shape in shapes.items()}
+    rules: list[tuple[str, tuple[tuple[str, Any], ...], dict[str, int]]] = []
+    rules += [("square", (), squares)] if flat else []
     for held, of in _SHARES:
-        share = {name: shape[0] * held // of for name, shape in shapes.items()}
-        rules.insert(0 if of == 2 else len(rules), ("channels-share", (("held", of - held), ("of", of)), share))
+        share = {name: shape[axis] * held // of for name, shape in shapes.items()}
+        facts: tuple[tuple[str, Any], ...] = (("held", of - held), ("of", of), ("axis", AXES[1 + axis]))
+        rules.insert(0 if of == 2 else len(rules), ("share", facts, share))
     for kind, facts, first in rules:
-        later = first.keys() >= told.keys() and all(told[name] >= first[name] for name in told)
+        later = all(told[name] >= first[name] > 0 for name in told)
         if later and _are_most(sum(told[name] == first[name] for name in told), len(told)):
             return (kind, facts), None
     return None
@@ -203,7 +212,7 @@ def _one_share(
 
 def _one_bound(
     found: Mapping[str, Mistake], begins: Mapping[str, int | None], sizes: Mapping[str, int]
-) -> tuple[tuple[str, tuple[tuple[str, int], ...]] | None, _Multiple | None]:
+) -> tuple[_Part | None, _Multiple | None]:
     """The channel from which on a mistake is at all places, or up to which: buffers of so many, loops that end early.
 
     Of a place that begins later the first ones may be right by chance; and of few a whole tensor may fit as well.

@@ -261,22 +261,25 @@ def part_words(kind: str, facts: Mapping[str, Any]) -> str:
         return f"the channels from number {facts['first']} on"
     if kind == "channels-until":
         return f"the first {facts['count']} channels"
-    if kind == "channels-square":
+    if kind == "each":
+        (one, held) = facts["part"]
+        return f"a part of each tensor, of the first {part_words(one, dict(held))},"
+    if kind == "square":
         return "the numbers of an image beyond the first H H C, with H the shorter side of its C maps,"
     of = facts["of"]
     match kind:
-        case "channels-share":
+        case "share":
             share = "half" if of == 2 else f"{facts['held']}/{of}"
-            return f"the last {share} of the channels"
+            return f"the last {share} of the {facts['axis']}"
         case "images":
             return f"{numbered('image', facts['images'])} of {of}"
         case "channels":
             return f"{numbered('channel', facts['channels'])} of {of}"
         case "channel-step":
             return f"every {ordinal(facts['step'])} of {of} channels"
-    first, last = facts["first"], facts["last"]
-    few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} channels"
-    return few if first == 0 or last == of - 1 else f"channels {first} to {last} of {of}"
+    first, last, things = facts["first"], facts["last"], f"{kind.removesuffix('-run')}s"
+    few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} {things}"
+    return few if first == 0 or last == of - 1 else f"{things} {first} to {last} of {of}"
 
 
 def numbered(what: str, numbers: Sequence[int]) -> str:
