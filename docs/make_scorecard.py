@@ -160,7 +160,7 @@ def _by(one: Subject, algorithm: str) -> list[str]:
 
 
 _COLUMNS = {"all": "everywhere", "fused": "everywhere, fused", "logits": "end only"}
-INPUTS = ("preprocessing", "raster", "pictures", "solved", "decoding", "pitch", "pipelines")
+INPUTS = ("preprocessing", "raster", "pictures", "solved", "decoding", "colour_spaces", "pitch", "pipelines")
 
 
 def systematic(name: str, dump: str) -> dict[str, Any]:

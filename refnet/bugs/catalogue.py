@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import get_args, get_type_hints
 
 from refnet.bugs.files import damage, refolds, scales, stored_weights
-from refnet.bugs.inputs import decoding, pictures, pipelines, pitch, preprocessing, raster, solved
+from refnet.bugs.inputs import colour_spaces, decoding, pictures, pipelines, pitch, preprocessing, raster, solved
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Mistake
 from refnet.bugs.language.segments import Segment
@@ -37,14 +37,15 @@ from refnet.bugs.layers import (
     pools,
     sampling,
     shaping,
+    shared,
 )
 from refnet.bugs.memory import buffers, channel_orders, flat_reads, leftovers, stored, vectors, weights
 from refnet.bugs.numbers import overflow, precision
 from refnet.bugs.readers import formulas, pad_rules, rules, slips
 
-__all__ = ["BUGS", "LATE", "REPLAYED", "Bug", "bug_of"]
+__all__ = ["BUGS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
 
-_INPUTS = (preprocessing, raster, decoding, pitch, pictures, pipelines, solved)
+_INPUTS = (preprocessing, raster, decoding, colour_spaces, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights, scales, refolds)
@@ -110,8 +111,11 @@ def _collected(module: ModuleType) -> Iterator[Bug]:
         )
 
 
-BUGS: Mapping[str, Bug] = {bug.id: bug for module in (*_PORTS, *_ODD, *_FILES, *_READERS) for bug in _collected(module)}
+BUGS: Mapping[str, Bug] = {
+    bug.id: bug for module in (*_PORTS, shared, *_ODD, *_FILES, *_READERS) for bug in _collected(module)
+}
 REPLAYED = tuple(bug for module in _PORTS for bug in _collected(module))
+SHARED = tuple(_collected(shared))  # made at all of their places, and nowhere alone
 
 # What explains few ports: replayed where nothing else fits.
 _RARE = {bug.id: replace(bug, rare=True) for bug in REPLAYED if bug.takes == (UnitArrays,)}

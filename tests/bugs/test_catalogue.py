@@ -57,7 +57,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "vectors",
     }
     files = {"damage": 14, "stored_weights": 2, "scales": 2, "refolds": 3}
-    assert set(apart) == {*files, "slips", "formulas", "pad_rules", "rules", *late}
+    assert set(apart) == {*files, "slips", "formulas", "pad_rules", "rules", "shared", *late}
     assert {group: apart[group] for group in files} == files
     for bug in BUGS.values():
         assert bug.id == bug.function.__name__.replace("_", "-")

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language import segments
+from refnet.bugs.language.parts import Parts
 from refnet.bugs.systematic import Scope
 from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.measures.yardstick import judge_cause
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
@@ -188,6 +192,14 @@ def test_a_pool_of_a_part_of_the_map_is_named(words):
     y = PARTS[words](TRACE[pool.inputs[0]]).mean(axis=(2, 3), keepdims=True)
     found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**TRACE, pool.name: y})
     assert [cause_sentence(cause) for cause in found.causes[pool.name]] == [f"the pool {words}"]
+
+
+def test_a_pool_of_a_part_of_the_map_is_held_to_the_spread_of_an_embedding_alone():
+    y = TRACE["head.act"][..., :-1].mean(axis=(2, 3), keepdims=True)
+    segment = segments.cut(Parts(GRAPH), NET.params, "head.pool", {SOURCE: X, "head.pool": y})
+    (change,) = (each for each in BUGS["pool-part"].changes(segment) if each.node == "head.pool")
+    judgement = judge_cause(segment.changed(change), Precision.of("float32"), "spread", lambda: None)
+    assert judgement.holds
 
 
 OTHER = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import replace
 from functools import cache
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
+from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.files.images import decodings, prepare, read_image
@@ -123,7 +125,30 @@ MADE = {
     "alpha first": (
         V2,
         lambda p, x, own: own.apply(np.concatenate([np.full_like(p[:, :1], 255), p[:, :2]], axis=1)),
-        "the pixels' red, green and blue are 255 throughout, red and green",
+        "the pixels are the first three of alpha (255), red, green, blue",
+    ),
+    "colours in the next one's place": (
+        V2,
+        lambda p, x, own: own.apply(p[:, [1, 2, 0]]),
+        "the colours are in the order green, blue, red, under constants for red, green, blue",
+    ),
+    "shares of hue": (
+        V2,
+        lambda p, x, own: own.apply(255 * by_pixel(colorsys.rgb_to_hsv, p / 255).astype("f")),
+        "the pixels are hue, saturation and value, each a share of 255, taken for red, green, blue",
+    ),
+    "whole numbers of hue": (
+        V2,
+        lambda p, x, own: own.apply(np.floor(255 * by_pixel(colorsys.rgb_to_hsv, p / 255)).astype("f")),
+        "the pixels are hue, saturation and value, each a share of 255, cut off to whole numbers (Pillow), taken for "
+        "red, green, blue",
+    ),
+    "lightness": (
+        KERAS,
+        lambda p, x, own: own.apply(
+            np.rint(column(180, 255, 255) * by_pixel(colorsys.rgb_to_hls, p / 255)).astype("f")
+        ),
+        "the pixels are OpenCV's hue, lightness and saturation, taken for red, green, blue",
     ),
     "red twice": (
         V2,
@@ -220,6 +245,12 @@ MADE = {
 }
 
 
+def by_pixel(change, pixels):
+    """Another space of colours, by a function of one pixel."""
+    planes = [change(*map(float, pixel)) for pixel in pixels[0].reshape(3, -1).T]
+    return np.array(planes).T.reshape(1, 3, *SIZE)
+
+
 def of_video(pixels, change):
     """Pixels as bytes of luma and two colours, and back, by the figures of JPEG's standard."""
     red, green, blue = (pixels[:, index].astype(np.float64) for index in range(3))
@@ -243,6 +274,36 @@ def of_video(pixels, change):
 def test_what_was_done_to_the_input_is_said(case, ends):
     model, made, words = MADE[case]
     assert said(model, made, ends)[:1] == [words]
+
+
+# Red, green, blue; then what OpenCV 4 makes of it: HSV of 180 and of 256 steps of hue, and Lab.
+OPENCV = np.array(
+    [
+        [193, 54, 192, 150, 184, 193, 214, 184, 193, 126, 197, 85],
+        [88, 85, 76, 23, 35, 88, 32, 35, 88, 92, 128, 134],
+        [51, 70, 25, 43, 164, 70, 61, 164, 70, 69, 112, 152],
+        [35, 54, 224, 117, 215, 224, 166, 215, 224, 89, 182, 42],
+        [17, 152, 194, 97, 233, 194, 138, 233, 194, 149, 110, 97],
+        [98, 77, 203, 125, 158, 203, 178, 158, 203, 106, 169, 65],
+        [114, 129, 63, 37, 130, 129, 52, 130, 129, 131, 112, 162],
+        [180, 154, 121, 17, 84, 180, 24, 84, 180, 166, 133, 149],
+        [86, 7, 252, 130, 248, 252, 184, 248, 252, 93, 207, 29],
+        [216, 36, 39, 179, 213, 216, 255, 213, 216, 120, 194, 173],
+        [245, 125, 127, 0, 125, 245, 255, 125, 245, 169, 174, 148],
+        [64, 64, 64, 0, 0, 64, 0, 0, 64, 69, 128, 128],
+    ]
+)
+
+
+def test_tables_of_hue_are_those_of_opencv():
+    colours, hsv, full, lab = (OPENCV[:, first : first + 3].T[None, :, :, None] for first in (0, 3, 6, 9))
+    net, own = network(V2)
+    x = own.apply(colours.astype(np.float32))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x}, judged=False)
+    made = {change.form: change.given[SOURCE] for change in BUGS["input-space"].changes(segment)}
+    for form, wanted in (("HSV", hsv), ("HSV 256", full), ("Lab", lab)):
+        off = np.abs(made[form].value - own.apply(wanted.astype(np.float32)))
+        assert (off <= made[form].slack).all()
 
 
 def test_images_of_a_batch_in_another_order_are_said():
@@ -364,6 +425,11 @@ PLACED = {
         lambda own: own,
         lambda pixels, shape: resized_pixels(pixels, shape, "bilinear")[:64, :64],
         "the crop begins at the picture's corner, not in its middle",
+    ),
+    "a larger side": (
+        lambda own: own,
+        lambda pixels, shape: resized_pixels(pixels, (74, 74 * 210 // 150), "bilinear"),
+        "the picture is resized to a pixel more on its shorter side before the crop",
     ),
     "bars": (lambda own: replace(own, resize=None), boxed, "the whole picture lies between grey (114) bars"),
     "aslant": (

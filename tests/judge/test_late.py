@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from refnet import build, probe, random_params
-from refnet.bugs.catalogue import LATE, REPLAYED
+from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
+from refnet.bugs.systematic import ALL, Scope
 from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.ways import Ways
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.readings.precision import Precision
@@ -506,3 +510,49 @@ def test_weights_of_four_bits_are_told():
 
     dumped = with_arrays("w", on_grid, ["block2.expand", "block3.expand", "block4.expand"])
     assert named(dumped) == {"its weights are quantised to 4 bits per channel"}
+
+
+def swish(x):
+    return x * (0.5 + 0.5 * np.tanh(x / 2))
+
+
+SHARED = {
+    ("hsigmoid-shared", "fifth"): {
+        "hard_sigmoid": lambda x: (0.2 * x + 0.5).clip(0, 1),
+        "hard_swish": lambda x: x * (0.2 * x + 0.5).clip(0, 1),
+    },
+    ("hsigmoid-shared", "true"): {
+        "hard_sigmoid": lambda x: 0.5 + 0.5 * np.tanh(x / 2),
+        "hard_swish": swish,
+    },
+    ("act-exchanged", "all"): {
+        "relu": lambda x: x * (x + 3).clip(0, 6) / 6,
+        "hard_swish": lambda x: x.clip(0),
+    },
+    ("act-throughout", ""): dict.fromkeys(("relu", "hard_swish"), swish),
+}
+
+
+@pytest.mark.parametrize("what", SHARED)
+def test_what_layers_of_two_kinds_share_is_named_from_the_logits_alone(what):
+    rules = SHARED[what]
+    made = ran(
+        lambda node, made: (
+            rules[node.op](made[node.inputs[0]]) if node.op in rules and ".se.reduce" not in node.name else None
+        )
+    )
+    found = judged({GRAPH.output: made[GRAPH.output]})
+    assert [(each.mistake.bug, each.mistake.form, each.scope) for each in found.patterns] == [(*what, ALL)]
+
+
+def test_the_pools_of_squeezes_are_pools_of_a_kind():
+    made = ran(
+        lambda node, made: (
+            made[node.inputs[0]].max(axis=(2, 3), keepdims=True) if node.name.endswith("se.pool") else None
+        )
+    )
+    segment = cut(Parts(GRAPH), PARAMS, GRAPH.output, {SOURCE: X, GRAPH.output: made[GRAPH.output]})
+    ways = Ways(segment, SearchBudget(), long=True)
+    best = min(ways.of_kinds([BUGS["pool-other"]]), key=lambda way: way.residual)
+    assert (best.mistake.form, best.extent.scope) == ("largest", Scope("part", "squeeze"))
+    assert best.residual < 1e-3 * ways.before

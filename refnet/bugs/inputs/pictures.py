@@ -122,6 +122,7 @@ def _cut_elsewhere(segment: Segment, own: Preprocessing, image: Array, size: tup
     yield from fed(segment, "corner", partial(prepare, image, own, size, partial(_cornered, own, size)))
     for form, more in (("row", (1, 0)), ("column", (0, 1))):
         yield from fed(segment, form, partial(prepare, image, own, size, partial(_wider, own, more)))
+    yield from fed(segment, "side", partial(prepare, image, own, size, partial(_larger, own)))
 
 
 def _in_bars(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
@@ -158,6 +159,13 @@ def _cornered(own: Preprocessing, size: tuple[int, int], pixels: Array, shape: t
 
 def _wider(own: Preprocessing, more: tuple[int, int], pixels: Array, shape: tuple[int, int]) -> Array:
     return resized(pixels, (shape[0] + more[0], shape[1] + more[1]), own.interpolation)
+
+
+def _larger(own: Preprocessing, pixels: Array, shape: tuple[int, int]) -> Array:
+    """The picture resized to one more on its shorter side, and to as much more in proportion on the other."""
+    least = min(pixels.shape[:2])
+    H, W = (side * (min(shape) + 1) // least for side in pixels.shape[:2])
+    return resized(pixels, (H, W), own.interpolation)
 
 
 def kernel_of(own: Preprocessing, name: str) -> Callable[[Array, tuple[int, int]], Array]:

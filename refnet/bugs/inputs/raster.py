@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.inputs.pixels import column, fed, normalised, pixels_of
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.graph import SOURCE
+from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
 
+_ALPHA = 255.0
+_ORDERS = tuple("".join(order) for order in itertools.permutations("RGB"))[1:-1]  # neither their own nor the reverse
+_OF_FOUR = ("ARG", "ABG", "GBA", "GRA")
+ARRANGED = (*_ORDERS, *_OF_FOUR)
 _USUAL = ("CHW", "HWC")
 _ODD = ("CWH", "WHC", "HCW")  # columns first, as MATLAB and (x, y) have it; the colours of a row one after another
 
@@ -73,11 +79,28 @@ def input_hw(segment: Segment) -> Iterator[Change]:
 def input_planes(segment: Segment) -> Iterator[Change]:
     """colours in another order, which is not the reverse.
 
-    Two of them exchanged, or each in the next one's place.
+    Two of them exchanged, or each in the next one's place; behind mean and standard deviation, or before. Or the first
+    or the last three of four, one of which is full.
     """
     if SOURCE not in segment.given or segment.given[SOURCE].shape[1] != 3:
         return
-    for order in itertools.permutations(range(3)):
-        if order not in ((0, 1, 2), (2, 1, 0)):
-            form = "".join("RGB"[index] for index in order)
-            yield Change(SOURCE, form, given={SOURCE: segment.given[SOURCE][:, list(order)]})
+    own = segment.whole.recipe.preprocessing
+    for order in _ORDERS:
+        x = segment.given[SOURCE][:, ["RGB".index(colour) for colour in order]]
+        yield Change(SOURCE, order, given={SOURCE: x})
+    if own is None:
+        return
+    for order in _OF_FOUR if len({*zip(own.mean, own.std, strict=True)}) == 1 else ARRANGED:
+        form = f"{order} first" if order in _ORDERS else order
+        yield from fed(segment, form, partial(_arranged, segment, order, own))
+
+
+def _arranged(segment: Segment, order: str, own: Preprocessing) -> Array:
+    matrix, offset = arranging(order)
+    return normalised(np.einsum("ij,njhw->nihw", matrix, pixels_of(segment, own)) + column(tuple(offset)), own)
+
+
+def arranging(order: str) -> tuple[Array, Array]:
+    """The matrix that puts pixels of red, green and blue in an order, and what is added: A is an alpha that is full."""
+    matrix = np.array([[float(colour == one) for one in "RGB"] for colour in order])
+    return matrix, np.array([_ALPHA * (colour == "A") for colour in order])

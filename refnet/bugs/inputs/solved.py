@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.inputs.preprocessing import GREY, RULES
+from refnet.bugs.inputs.raster import ARRANGED, arranging
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment, run
 from refnet.graph import SOURCE, Graph
@@ -204,6 +205,10 @@ def _listed(own: Preprocessing | None) -> Iterator[ColourMap]:
             yield _of_rule(own, rule, order)
     if own is not None:
         yield _of_pixels(own, own.scale, own.mean, own.std, slice(None, None, -1))
+        unit, begin = np.array(own.std) * own.scale, np.array(own.mean) * own.scale
+        for arranged in ARRANGED:
+            chosen, more = arranging(arranged)
+            yield ColourMap(chosen * unit / unit[:, None], (chosen @ begin + more - begin) / unit)
         mean, std = np.array(own.mean), np.array(own.std)
         for weights in (np.array(GREY), np.array((1.0, 0.0, 0.0))):
             yield ColourMap(np.outer(1 / std, weights * std), (weights @ mean - mean) / std)

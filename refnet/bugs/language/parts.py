@@ -188,7 +188,10 @@ class Parts:
         return self._unit_of.get(name)
 
     def part_of(self, conv: str) -> str:
-        """What a convolution is in its network: 'expand', 'depthwise', 'project', 'squeeze', 'head', or ''."""
+        """What a convolution is in its network: 'expand', 'depthwise', 'project', 'squeeze', 'head', or ''.
+
+        The pool of a squeeze is a part of that, too.
+        """
         return self._part_of.get(conv, "")
 
     def block_of(self, name: str) -> int:
@@ -218,7 +221,7 @@ class Parts:
     def _part_of(self) -> dict[str, str]:
         found = {node.name: "head" for node in self.dense}
         for squeeze in self.squeezes:
-            found |= {squeeze.reduce.name: "squeeze", squeeze.expand.name: "squeeze"}
+            found |= dict.fromkeys((squeeze.pool.name, squeeze.reduce.name, squeeze.expand.name), "squeeze")
         for block in self.blocks:
             found |= {block.depthwise.name: "depthwise", self._units[block.exit].conv.name: "project"}
             found |= {block.expand.name: "expand"} if block.expand is not None else {}

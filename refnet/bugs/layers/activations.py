@@ -56,7 +56,7 @@ def gate_hswish(segment: Segment) -> Iterator[Change]:
 def gate_bare(segment: Segment) -> Iterator[Change]:
     """a gate without its curve.
 
-    Squeeze-and-excite multiplies by what its last layer makes; or by x / 6 + 0.5, not cut off at 0 and 1.
+    Squeeze-and-excite multiplies by what its last layer makes; or by its hard sigmoid, not cut off at 0 and 1.
     """
     for node in _gates(segment):
         if node.op in GATES:

@@ -127,8 +127,12 @@ def pool_part(segment: Segment) -> Iterator[Change]:
             continue
         for part in dict.fromkeys((_FIXED, (rows - 1, columns - 1), (rows - 1, columns), (rows, columns - 1))):
             if 0 < part[0] <= rows and 0 < part[1] <= columns and part != of:
-                own = replace(node, attrs={**node.attrs, "kernel": part, "stride": of})
-                yield _pooled(node, _taken(part, (0, 0), of), nodes={node.name: (own,)})
+                yield _pooled(node, _taken(part, (0, 0), of), nodes={node.name: (_windowed(node, part),)})
+
+
+def _windowed(node: Node, part: tuple[int, int]) -> Node:
+    """A pool that takes in the first lines of its map alone."""
+    return replace(node, attrs={**node.attrs, "kernel": part, "stride": node.attrs["kernel"]})
 
 
 def _pooled(node: Node, taken: tuple[str | int, ...], **made: Any) -> Change:
@@ -161,8 +165,12 @@ def _part_shown(segment: Segment, node: Node) -> Iterator[Change]:
         window = x[:, :, top:bottom, first:last]
         count = H * W if whole else window[0, 0].size
         y, size = (each.sum(axis=(2, 3), keepdims=True) / count for each in (window, np.abs(window)))
-        if window.shape != x.shape:
-            taken = (*_taken(window.shape[2:], (top, first), (H, W)), *(("whole",) if whole else ()))
+        if window.shape == x.shape:
+            continue
+        taken = (*_taken(window.shape[2:], (top, first), (H, W)), *(("whole",) if whole else ()))
+        if (top, first, whole) == (0, 0, False):  # which is a pool, too, and runs in any order of sums
+            yield _pooled(node, taken, nodes={node.name: (_windowed(node, (bottom, last)),)}, lone=True)
+        else:
             yield _pooled(node, taken, **stood_for(node, y, window[0, 0].size + 1, size), lone=True)
 
 

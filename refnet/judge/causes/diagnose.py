@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import BUGS, LATE, Bug
+from refnet.bugs.catalogue import BUGS, LATE, SHARED, Bug
 from refnet.bugs.language.changes import PART, Mistake
 from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.layers.knobs import KNOBS
@@ -46,6 +46,7 @@ _PAIRED = 15
 # In a long segment, what share of the error two effects must explain together to be run as a pair. Tuned, on the table
 # in tests/judge/test_long.py: the largest tenth that keeps 19 of 20.
 _PLANE = 0.4
+_POOLS = tuple(bug for bug in LATE if bug.id.startswith("pool-"))  # those of squeezes are written apart from the head's
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 400  # pairs that are run
 
@@ -212,7 +213,7 @@ class Diagnosis:
         yield self._close([*ways.ends(("pictures",))])
         last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
         yield self._close([*ways.singles(EXACT, at=last)])
-        yield self._everywhere(ways, first := [*first, *ways.everywhere(FREQUENT)])
+        yield self._everywhere(ways, first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         kinds = [*ways.of_kinds(FREQUENT)]
         yield self._close(kinds)
         yield self._one_by_one(ways, FREQUENT, RARER)
@@ -223,7 +224,7 @@ class Diagnosis:
         yield from map(self._close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
-        yield self._close([*self._solved(ways), *ways.everywhere(LATE)])
+        yield self._close([*self._solved(ways), *ways.everywhere(LATE), *ways.of_kinds(_POOLS)])
         yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])

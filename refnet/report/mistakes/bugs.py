@@ -173,7 +173,7 @@ _PORT: _Words = {
     "gate-hswish": "the gate is hard swish",
     "gate-bare": {
         "none": "the gate is what its last layer makes, without a sigmoid",
-        "uncut": "the gate is x / 6 + 0.5, not cut off at 0 and 1",
+        "uncut": "the gate is not cut off at 0 and 1",
     },
     "hswish-swish": "the activation is the true swish",
     "hswish-nodiv": {"none": "the division by 6 is left out"}
@@ -181,6 +181,16 @@ _PORT: _Words = {
     "hswish-divisor": "x * relu6(x + 3) is divided by {found:g}, not by 6",
     "relu6-relu": _OTHER_ACT,
     "act-swap": _OTHER_ACT,
+    "hsigmoid-shared": {
+        "fifth": "the hard sigmoid, of gates and in hard swish, is clip(0.2 x + 0.5, 0, 1)",
+        "half": "the hard sigmoid, of gates and in hard swish, is clip((x + 1) / 2, 0, 1)",
+        "true": "the sigmoid, of gates and in swish, is the true one",
+    },
+    "act-exchanged": {
+        "blocks": "ReLU and hard swish are exchanged in the blocks",
+        "all": "ReLU and hard swish are exchanged in all layers",
+    },
+    "act-throughout": "the activation is swish",
     "act-missing": "the activation is left out",
     "act-on-linear": {f"{act} made": "{act} follows the linear bottleneck" for act in _ACTS}
     | {f"{act} read": "{act} is put on the linear bottleneck that it reads" for act in _ACTS},

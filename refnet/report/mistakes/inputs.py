@@ -67,6 +67,7 @@ _PLACED = {
     "corner": "the crop begins at the picture's corner, not in its middle",
     "row": "the picture is resized to a row more before the crop",
     "column": "the picture is resized to a column more before the crop",
+    "side": "the picture is resized to a pixel more on its shorter side before the crop",
     "left": "the picture is turned by 90 degrees to the left before it is resized",
     "right": "the picture is turned by 90 degrees to the right before it is resized",
 }
@@ -74,6 +75,22 @@ _MOVED = {
     f"moved {down:+d} {right:+d}": "the crop begins {down:+d} pixels down and {right:+d} to the right of its place"
     for down in (-1, 0, 1)
     for right in (-1, 0, 1)
+}
+
+_ORDERS = {
+    "RBG": "red, blue, green",
+    "GRB": "green, red, blue",
+    "GBR": "green, blue, red",
+    "BRG": "blue, red, green",
+}
+_HSV = "hue, saturation and value"
+_SPACES = {
+    "HSV": f"OpenCV's {_HSV} (hue of 0 to 179)",
+    "HSV 256": f"OpenCV's {_HSV} (hue of 0 to 255)",
+    "HSV share": f"{_HSV}, each a share of 255",
+    "HSV cut": f"{_HSV}, each a share of 255, cut off to whole numbers (Pillow)",
+    "HLS": "OpenCV's hue, lightness and saturation",
+    "Lab": "OpenCV's CIE Lab",
 }
 
 _CLASSES = {
@@ -161,14 +178,21 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "tight shown planes": "rows of planes, {gap} numbers longer in memory, are read without the rest",
         "wide shown planes": "rows of planes are read as if they were {gap} numbers longer than they are",
     },
-    "input-planes": {
-        form: f"the colours are in the order {words}"
-        for form, words in (
-            ("RBG", "red, blue, green"),
-            ("GRB", "green, red, blue"),
-            ("GBR", "green, blue, red"),
-            ("BRG", "blue, red, green"),
-        )
+    "input-space": {
+        f"{form}{order}": f"the pixels are {words}{whose}, taken for red, green, blue"
+        for form, words in _SPACES.items()
+        for order, whose in (("", ""), (" bgr", " of colours in reverse order"))
+    },
+    "input-planes": {form: f"the colours are in the order {words}" for form, words in _ORDERS.items()}
+    | {
+        f"{form} first": f"the colours are in the order {words}, under constants for red, green, blue"
+        for form, words in _ORDERS.items()
+    }
+    | {
+        "ARG": "the pixels are the first three of alpha (255), red, green, blue",
+        "ABG": "the pixels are the first three of alpha (255), blue, green, red",
+        "GBA": "the pixels are the last three of red, green, blue, alpha (255)",
+        "GRA": "the pixels are the last three of blue, green, red, alpha (255)",
     },
     "input-resize": {
         "half": "the image is resampled half a pixel away",
