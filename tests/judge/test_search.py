@@ -8,15 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from refnet import Network
+from refnet import Network, build, random_input, random_params
 from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.changes import Change
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
-from refnet.graph import SOURCE, walk
+from refnet.graph import SOURCE, Node, walk
 from refnet.judge.causes import diagnose as diagnosing
-from refnet.judge.causes import replays
+from refnet.judge.causes import replays, ways
 from refnet.judge.causes import search as searching
 from refnet.judge.causes.budget import OverBudgetError, Search, SearchBudget
 from refnet.judge.causes.diagnose import Diagnosis
@@ -178,6 +179,42 @@ def test_only_what_a_change_reaches_is_run_again(small):
     y = runs.run(changed)
     assert len(checks) == len(names) - names.index("block3.depthwise.bn")
     np.testing.assert_array_equal(y, run(changed, np.float32))
+
+
+def two_images(classes):
+    """Two images through a network, of which the logits of the second are twice as far off; and their segment."""
+    graph = build("timm/mobilenetv1_100", width=0.25, size=32, classes=classes)
+    given = {SOURCE: random_input(graph, 2)}
+    segment = cut(Parts(graph), random_params(graph), graph.output, given, judged=False)
+    off = np.arange(1, 1 + classes) * [[1e-3], [2e-3]]
+    return replace(segment, candidate=(run(segment) + off).astype(np.float32))
+
+
+@pytest.mark.parametrize(("classes", "images"), [(200, slice(1, 2)), (10, slice(None))])
+def test_a_network_is_run_on_the_image_that_tells_most_if_its_numbers_are_enough(classes, images):
+    segment = two_images(classes)
+    found = ways.Ways(segment, SearchBudget(), long=True)
+    np.testing.assert_allclose(found.runs.y, run(segment, np.float32)[images], rtol=1e-3, atol=1e-5)
+    assert found.target.shape == found.honest.shape == found.runs.y.shape
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(SOURCE, view=lambda y: y[::-1]),  # images in another order
+        Change(SOURCE, given={SOURCE: np.ones((2, 3, 32, 32), np.float32)}),
+        Change(
+            "stem.act",  # numbers that are the same for every image
+            nodes={"stem.act": (Node("stem.more", "relu6", ("stem.bn",)), Node("stem.act", "add", ("stem.more", "b")))},
+            given={"b": np.ones((1, 8, 1, 1), np.float32)},
+        ),
+    ],
+)
+def test_one_image_of_a_batch_is_what_it_is_beside_the_others(change):
+    segment = two_images(200)
+    changed = segment.changed(change)
+    alone = replays.Replays(segment, SearchBudget(), np.float32, slice(1, 2)).run(changed)
+    np.testing.assert_allclose(alone, run(changed, np.float32)[1:], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

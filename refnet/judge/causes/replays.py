@@ -1,7 +1,11 @@
-"""Runs of one segment with changes: only what a change reaches is run again; between two nodes time is asked for."""
+"""Runs of one segment with changes: only what a change reaches is run again; between two nodes time is asked for.
+
+No operation mixes the images of a batch, so that some of them can be run without the others.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from operator import is_
 from typing import Any
@@ -9,15 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.language.segments import Segment
+from refnet.bugs.language.segments import Segment, run
 from refnet.graph import Node
 from refnet.judge.causes.budget import SearchBudget
 from refnet.ops import OPS
 from refnet.readings import fast
 
-__all__ = ["Replays"]
+__all__ = ["EVERY", "Replays", "elements"]
 
 Array = npt.NDArray[Any]
+
+EVERY = slice(None)
 
 
 class Replays:
@@ -27,10 +33,13 @@ class Replays:
     ----------
     segment : unchanged
     dtype : of the arithmetic: float32 where only what comes closest is asked for
+    images : of the batch, those that are run
     """
 
-    def __init__(self, segment: Segment, budget: SearchBudget, dtype: npt.DTypeLike = np.float64) -> None:
-        self.segment, self.budget, self.dtype = segment, budget, np.dtype(dtype)
+    def __init__(
+        self, segment: Segment, budget: SearchBudget, dtype: npt.DTypeLike = np.float64, images: slice = EVERY
+    ) -> None:
+        self.segment, self.budget, self.dtype, self.images = segment, budget, np.dtype(dtype), images
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
         self._values: dict[str, Array] = {}
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
@@ -40,7 +49,7 @@ class Replays:
         self.y = self._run(segment, {})
 
     def run(self, changed: Segment) -> Array:
-        """What the segment makes when it is changed.
+        """What the segment makes of its images when it is changed.
 
         Raises
         ------
@@ -49,9 +58,10 @@ class Replays:
         ValueError, IndexError
             where shapes do not fit each other: two bugs at once may leave such.
         """
-        own = self.segment
-        kept = {name: y for name, y in self._values.items() if name not in own.given}
-        moved = {name for name, array in changed.given.items() if own.given.get(name) is not array}
+        if changed.view is not None and self.images != EVERY:  # which may be about all images
+            return run(changed, self.dtype)[self.images]
+        moved = {name for name, array in changed.given.items() if self.segment.given.get(name) is not array}
+        kept = {name: y for name, y in self._values.items() if name not in moved}
         for node in changed.graph.nodes:
             if not self._is_same(node, changed) or not moved.isdisjoint(node.inputs):
                 moved.add(node.name)
@@ -87,7 +97,11 @@ class Replays:
         return made
 
     def _given(self, changed: Segment, name: str) -> Array:
-        return self._values[name] if name in self._values else self._array(changed.given[name])
+        return self._values[name] if name in self._values else self._read_in(changed.given[name])
+
+    def _read_in(self, array: Array) -> Array:
+        """An input of the images that are run; one that is the same of all images is so of these."""
+        return self._array(array[self.images] if len(array) == self.segment.batch else array)
 
     def _weights(self, segment: Segment, node: Node) -> list[Array | None]:
         return [
@@ -105,7 +119,7 @@ class Replays:
             self.budget.check()
             for name in node.inputs:
                 if name not in values:
-                    values[name] = self._array(segment.given[name])
+                    values[name] = self._read_in(segment.given[name])
             rule = getattr(fast, node.op)
             values[node.name] = rule(
                 *(values[name] for name in node.inputs), *self._weights(segment, node), **node.attrs
@@ -134,3 +148,8 @@ class Replays:
 
 def _keys(node: Node) -> list[str]:
     return [f"{node.name}.{slot}" for slot in node.params]
+
+
+def elements(segment: Segment) -> int:
+    """Of all tensors that are made: how long a run takes goes with it."""
+    return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)

@@ -22,7 +22,7 @@ from refnet.bugs.systematic import ALL, Scope, by_place, changed_at, changes_by_
 from refnet.graph import SOURCE, Node
 from refnet.judge.causes.affine import scaled_inputs
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.replays import Replays
+from refnet.judge.causes.replays import EVERY, Replays, elements
 from refnet.judge.causes.sketch import first_order
 from refnet.judge.measures.probabilities import as_it_is, lens
 from refnet.judge.measures.yardstick import is_coarse
@@ -56,6 +56,9 @@ _FOREMOST = 128
 # Of the rms of an error, what may be left of it at each element. Tuned, on the table there: the smallest power of ten
 # that keeps nineteen of twenty.
 _NEARLY = 1e-2
+# Numbers of one image's result by which effects are told apart: by chance one explains one part in so many of an error,
+# which is little beside the least share that is looked at.
+_ENOUGH = 10 / SHARE
 
 
 class Extent(NamedTuple):
@@ -90,15 +93,17 @@ class Ways:
 
     Parameters
     ----------
-    long : whether the segment is long: it is run in float32, and ways are made again instead of kept
+    long : whether the segment is long: it is run in float32, on one image if that tells enough, and ways are made again
+        instead of kept
     """
 
     def __init__(self, segment: Segment, budget: SearchBudget, *, long: bool) -> None:
         assert segment.candidate is not None
         self.segment, self.budget, self.long = segment, budget, long
         self.lens = lens(segment) if long else as_it_is
-        target = self.lens(segment.candidate)
-        self.runs = Replays(segment, budget, np.float32 if long else np.float64)
+        images = _telling(segment, self.lens) if long else EVERY
+        self.runs = Replays(segment, budget, np.float32 if long else np.float64, images)
+        target = self.lens(segment.candidate)[images]
         self.honest = self.lens(self.runs.y)
         self.target = np.empty_like(self.honest, dtype=np.float64, shape=target.shape)  # as runs lie in memory
         self.target[...] = target
@@ -108,7 +113,7 @@ class Ways:
         self._picked = np.unravel_index(some, target.shape)
         self.error = self.target[self._picked] - self.honest[self._picked]
         self.looked: list[Way] = []
-        self._own = _elements(segment)
+        self._own = elements(segment)
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
         self._by_place: dict[tuple[str, bool], dict[str, dict[str, Change]]] = {}
         self.counts = self._counted()
@@ -327,11 +332,11 @@ class Ways:
         """Whether a run of it takes far longer than one of the segment as it is."""
         own, nodes = self.segment.graph.nodes, changed.graph.nodes
         alike = len(nodes) == len(own) and all(map(_sized_alike, own, nodes))
-        return not alike and _elements(changed) > _SLOW * self._own
+        return not alike and elements(changed) > _SLOW * self._own
 
     def slow(self) -> Iterator[Way]:
         """What was left out until now because it takes long: strides left out everywhere; the shortest first."""
-        for mistake, extent, changed in sorted(self._slow, key=lambda each: _elements(each[2])):
+        for mistake, extent, changed in sorted(self._slow, key=lambda each: elements(each[2])):
             yield from self._kept(self.run(mistake, extent, changed))
             self.budget.passed()
 
@@ -364,6 +369,16 @@ class Ways:
         return [y if y.shape == self.target.shape and np.isfinite(y).all() else None for y in made]
 
 
+def _telling(segment: Segment, lens: Callable[[Array], Array]) -> slice:
+    """The image whose error is largest, if its numbers are enough; else all of them."""
+    target, honest = lens(np.asarray(segment.candidate)), lens(segment.result)
+    if target.shape != honest.shape or len(target) != segment.batch or target[:1].size < _ENOUGH:
+        return EVERY
+    error = np.square(target - honest).reshape(len(target), -1).sum(axis=1)
+    image = int(error.argmax())
+    return slice(image, image + 1)
+
+
 def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
     """Those that leave less than a share of the error, the closest first; a vague one where none is closer."""
     left = [way for way in tried if way.residual < (_VAGUE if way.vague else near) * before]
@@ -374,11 +389,6 @@ def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
 def _sized_alike(own: Node, node: Node) -> bool:
     """Whether a node in another one's place makes a map of the same size."""
     return own is node or (own.op == node.op == "batch_norm" and own.inputs == node.inputs)
-
-
-def _elements(segment: Segment) -> int:
-    """Of all tensors that are made: how long a run takes goes with it."""
-    return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)
 
 
 def explained(error: Array, effect: Array) -> float:
