@@ -76,6 +76,7 @@ _TABLE = (
     Kind("turned", ("kernel-flip",), (_LIES, _FOLD)),
     Kind("permuted", ("channel-permute",), (_LIES, _FOLD, _STEPS)),
     Kind("misplaced", ("weights-misplaced",), (_LIES, _STEPS)),
+    Kind("shifted", ("weights-shifted",), (_LIES, _STEPS)),
     Kind("scales", ("scales-moved",)),
     # Numbers
     Kind("misread", ("bytes-misread", "integers-misread")),

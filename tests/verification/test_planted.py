@@ -116,6 +116,24 @@ PLAIN = {
         "misread",
         "what was stored as float16 is read as bfloat16",
     ),
+    "read from the second number on": (
+        "v2",
+        "block8.project.w",
+        lambda w: np.append(w.ravel()[1:], np.float32(3)).reshape(w.shape),
+        "shifted",
+        "lies 1 further on",
+    ),
+    "read with a header of TensorFlow's layout": (
+        "v1",
+        "block8.depthwise.w",
+        lambda w: (
+            np.append(noise(w[:5, 0, 0], 1), w.transpose(1, 2, 0).ravel()[:-5])
+            .reshape(*w.shape[1:], -1)
+            .transpose(2, 0, 1)
+        ),
+        "shifted",
+        "lies 5 before it",
+    ),
     "four bits by channel": (
         "v1",
         "block4.project.w",

@@ -87,6 +87,20 @@ def test_statistics_that_a_copy_has_as_they_begin_are_one_sentence(slots, fold):
     assert found.pattern.same
 
 
+def test_all_that_is_read_behind_an_array_with_a_number_too_few_is_one_sentence():
+    graph, params = network("v2")
+    blob = np.concatenate([*(trained(params)[name].ravel() for name in params), np.zeros(1, np.float32)])
+    sizes = np.cumsum([0, *(array.size for array in params.values())])
+    first = list(params).index("block7.depthwise.w")
+    copy = {
+        name: blob[at + (i >= first) :][: array.size].reshape(array.shape)
+        for i, (at, (name, array)) in enumerate(zip(sizes, params.items(), strict=False))
+    }
+    found = verify(checkpoint(graph, trained(params)), checkpoint(graph, copy, "copy"))
+    assert {value.kind for value in found.faults} == {"shifted"}
+    assert ", from block7.depthwise on: each number is the one that lies 1 further on" in sentence(found)
+
+
 def test_arrays_that_a_training_step_left_near_are_retrained_with_the_others():
     graph, params = network("v2")
     rng = np.random.default_rng(1)

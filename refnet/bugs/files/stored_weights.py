@@ -15,17 +15,19 @@ import numpy.typing as npt
 from refnet.bugs.files.damage import comparable, made_so
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change
+from refnet.bugs.language.shifts import flat_shift
 from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.orders import rounded, whole_steps
 from refnet.readings.precision import FLOATS
 
-__all__ = ["bytes_misread", "grids", "weights_stepped"]
+__all__ = ["bytes_misread", "grids", "weights_shifted", "weights_stepped"]
 
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
 _MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
 _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+_IN_MEMORY = {2: ((0, 1), (1, 0)), 3: ((0, 1, 2), (1, 2, 0)), 4: ((0, 1, 2, 3), (2, 3, 1, 0))}  # PyTorch, TensorFlow
 _BITS_OF_BIAS = (*_BITS[_BITS.index(4) :], 14, 16)  # fewer are told from a few numbers by chance
 _MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
 _LEAST = 4  # levels beside each other that show a step
@@ -42,6 +44,39 @@ def bytes_misread(unit: UnitArrays) -> Iterator[Change]:
     for form, read in _READINGS.items():
         with np.errstate(all="ignore"):
             yield made_so(unit, form, Expected.exactly(read(wanted.value)))
+
+
+def weights_shifted(unit: UnitArrays) -> Iterator[Change]:
+    """numbers read from the wrong place on.
+
+    Each stands a few places too early or too late in memory, as it does behind a header of another length than is
+    thought, or behind an array that has a number more or fewer. What stands at the end may be of anything.
+
+    Source: https://github.com/eriklindernoren/PyTorch-YOLOv3/pull/842
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if copy.shape != wanted.value.shape:
+        return
+    found = [
+        (by, axes)
+        for axes in _IN_MEMORY.get(copy.ndim, ((0,),))
+        if (by := flat_shift(_flat(copy, axes), _flat(wanted.value, axes)))
+    ]
+    for by, axes in sorted(found, key=lambda each: abs(each[0])):
+        flat, own = copy.transpose(axes), wanted.map(partial(_flat, axes=axes))
+        here, there = slice(max(-by, 0), copy.size - max(by, 0)), slice(max(by, 0), copy.size - max(-by, 0))
+        made = Expected(flat.copy().ravel(), np.zeros(copy.size))
+        made.value[here], made.slack[here] = own.value[there], own.slack[there]
+        lying = made.map(partial(_laid, like=flat, axes=np.argsort(axes)))
+        yield made_so(unit, "early" if by > 0 else "late", lying, by=abs(by))
+
+
+def _flat(y: Array, axes: tuple[int, ...]) -> Array:
+    return y.transpose(axes).ravel()
+
+
+def _laid(y: Array, like: Array, axes: Array) -> Array:
+    return y.reshape(like.shape).transpose(axes)
 
 
 def weights_stepped(unit: UnitArrays) -> Iterator[Change]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, without
 from refnet.bugs.language.segments import Segment
+from refnet.bugs.language.shifts import flat_shift
 from refnet.graph import Node
 
 Array = npt.NDArray[Any]
@@ -72,7 +73,7 @@ def _moved_classes(unit: UnitArrays) -> Iterator[Change]:
         rolled = wanted.map(partial(np.roll, shift=-by, axis=0))
         yield change("earlier" if by > 0 else "later", rolled, known=max(by, 0), found=max(-by, 0))
     more = len(copy) - len(wanted.value)
-    for by in (1, -1) if more == 0 else ():  # shifted, with something else in the free place
+    for by in (1, -1) if more == 0 and not _is_read_so(unit) else ():  # shifted, with something else in the free place
         made = wanted.map(partial(np.roll, shift=-by, axis=0))
         end = -1 if by > 0 else 0
         made.value[end] = copy[end]
@@ -84,6 +85,12 @@ def _moved_classes(unit: UnitArrays) -> Iterator[Change]:
             yield change(f"more {where}", made)
         else:
             yield change(f"fewer {where}", wanted.map(partial(_part, rest=rest)))
+
+
+def _is_read_so(unit: UnitArrays) -> bool:
+    """Whether the weights are shifted in memory by less than a class, so that the bias behind them is by a number."""
+    copy, wanted = unit.seen.get("w"), unit["w"]
+    return copy is not None and copy.shape == wanted.shape and abs(flat_shift(copy.ravel(), wanted.ravel())) > 0
 
 
 def _part(y: Array, rest: slice) -> Array:

@@ -34,6 +34,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "turned": "kernels turned or mirrored",
     "permuted": "channels in another order",
     "misplaced": "the weights of another layer",
+    "shifted": "numbers read from the wrong place on",
     "scales": "right integers under other scales",
     "sign": "the opposite sign",
     "scaled": "a constant factor",

@@ -115,6 +115,10 @@ FILE_WORDS: _Words = {
         "unsigned": "signed bytes are read as unsigned ones",
     },
     "weights-misplaced": {"": "it holds {layer}.{slot}", "transposed": "it holds {layer}.{slot}, transposed"},
+    "weights-shifted": {
+        "early": "each number is the one that lies {by} further on: it is read from too far on",
+        "late": "each number is the one that lies {by} before it: it is read from too early on",
+    },
     "weights-negated": {
         "all": "every sign is the opposite",
         "channels": "the signs of {channels} are the opposite",
