@@ -17,7 +17,7 @@ from refnet.files.images import decodings, prepare, read_image
 from refnet.graph import SOURCE, Graph
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
-from refnet.judge.declared import Declared
+from refnet.judge.declared import Declared, ShownArithmetic
 from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
@@ -47,16 +47,16 @@ Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Ar
 class Comparison(NamedTuple):
     """What was found, and which of the candidate's tensors was taken for which node.
 
-    `narrow` says whether the candidate has float64 arrays whose numbers were computed in float32; `unsteady` which of
-    its tensors were others when it was run again; `encodings` how its files hold numbers, where they do not say it;
-    `stepped` which of its wrong tensors are what integers of 8 bits stand for; `otherwise` which it holds in another
-    order of channels, scaled or moved, and takes back.
+    `shown` says what its arrays show of its arithmetic; `unsteady` which of its tensors were others when it was run
+    again; `encodings` how its files hold numbers, where they do not say it; `stepped` which of its wrong tensors are
+    what integers of 8 bits stand for, where most are not; `otherwise` which it holds in another order of channels,
+    scaled or moved, and takes back.
     """
 
     judged: Judged
     matching: Assignment
     reference: Reference
-    narrow: bool = False
+    shown: ShownArithmetic
     unsteady: tuple[Unsteady, ...] = ()
     encodings: tuple[Encoding, ...] = ()
     stepped: tuple[str, ...] = ()
@@ -162,19 +162,19 @@ def compare(
     made = [y for node, y in plain.items() if node != SOURCE and y.shape == full[node]]  # another may be far larger
     printed = written_as(made)
     declared = Declared(precision, accumulate, algorithm or "", WEIGHTS[port.weights] if port.weights else 0, printed)
-    own, narrow = declared.of(reference, matching, arrays, real)
+    shown = declared.of(reference, matching, arrays, real)
     budget = SearchBudget(seconds, tell)
-    meant, otherwise = (arrays, []) if port.scales else as_meant(reference, arrays)
-    found = judge_tensors(reference, meant, precision=own, partial=partial, explain=explain, budget=budget)
+    meant, otherwise = (arrays, []) if port.scales or shown.steps else as_meant(reference, arrays)
+    found = judge_tensors(reference, meant, precision=shown.precision, partial=partial, explain=explain, budget=budget)
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(port.tensors, other, matching)) if other is not None else ()
-    encodings += [printed] if printed is not None else []
-    wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong"]
+    encodings += [printed] if printed is not None and not shown.steps else []
+    wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
-    return Comparison(found, matching, reference, narrow, moved, tuple(encodings), stepped, tuple(otherwise))
+    return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise))
 
 
 class _Port(NamedTuple):

@@ -9,15 +9,35 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.judge.dumps.ends import PROBABILITIES
+from refnet.judge.dumps.in_steps import InSteps, steps_of
 from refnet.judge.dumps.real_tensors import RealTensors
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.encodings import Encoding
 from refnet.pack.matching.match import Assignment
 from refnet.readings.bounds import Precision
+from refnet.readings.precision import WEIGHTS
 
-__all__ = ["Declared"]
+__all__ = ["Declared", "ShownArithmetic"]
 
 Array = npt.NDArray[Any]
+
+
+class ShownArithmetic(NamedTuple):
+    """What the arrays of a port show of its arithmetic.
+
+    Attributes
+    ----------
+    precision : by node
+    narrow : whether arrays of float64 hold what float32 arithmetic makes
+    steps : the tensors of real numbers that integers of 8 bits stand for, and that are judged so
+    weights : 'judged' where its weights are judged as integers of 8 bits, though nobody says so; 'told' where most of
+        what is wrong would hold if they were declared so; ''
+    """
+
+    precision: dict[str, Precision]
+    narrow: bool = False
+    steps: tuple[str, ...] = ()
+    weights: str = ""
 
 
 class Declared(NamedTuple):
@@ -39,18 +59,27 @@ class Declared(NamedTuple):
 
     def of(
         self, reference: Reference, matching: Assignment, arrays: Mapping[str, Array], real: RealTensors
-    ) -> tuple[dict[str, Precision], bool]:
-        """The precision of each node's tensor; and whether arrays of float64 hold what float32 arithmetic makes."""
-        found, narrow = self._stored(matching, arrays, real), False
-        if self.precision is None:
-            narrow = self.printed is None and _is_narrow(reference, arrays, found)
-            if narrow or self.printed is not None:
-                found = self._replace(precision="float32")._stored(matching, arrays, real)
-        if self.printed is not None:
-            found = {node: _printed(each, self.printed) for node, each in found.items()}
-        return {node: each._replace(algorithm=self.algorithm) for node, each in found.items()}, narrow
+    ) -> ShownArithmetic:
+        """The precision of each node's tensor, and what else the arrays show."""
+        steps = steps_of(reference.graph, arrays) if self.precision is None and not real.scales else {}
+        own = self._replace(printed=None) if steps else self
+        found, narrow = own._stored(matching, arrays, real, steps), False
+        if own.precision is None:
+            narrow = own.printed is None and not steps and _is_narrow(reference, arrays, found)
+            if narrow or own.printed is not None:
+                found = own._replace(precision="float32")._stored(matching, arrays, real, steps)
+        if own.printed is not None:
+            found = {node: _printed(each, own.printed) for node, each in found.items()}
+        found = {node: each._replace(algorithm=self.algorithm) for node, each in found.items()}
+        levels = WEIGHTS["int8"] if (steps or real.scales) and not self.levels else 0
+        coarse = {node: each._replace(levels=levels) for node, each in found.items()}
+        better = bool(levels) and _is_better(reference, arrays, found, coarse)
+        weights = ("judged" if steps else "told") if better else ""
+        return ShownArithmetic(coarse if weights == "judged" else found, narrow, tuple(steps), weights)
 
-    def _stored(self, matching: Assignment, arrays: Mapping[str, Array], real: RealTensors) -> dict[str, Precision]:
+    def _stored(
+        self, matching: Assignment, arrays: Mapping[str, Array], real: RealTensors, steps: Mapping[str, InSteps]
+    ) -> dict[str, Precision]:
         """By node: the declared precision, or that of the stored tensor; steps and range of integers on top."""
         found = {}
         for node, matched in matching.tensors.items():
@@ -59,6 +88,8 @@ class Declared(NamedTuple):
             own = Precision.of(self.precision or str(dtype), self.accumulate)._replace(levels=self.levels)
             if matched.source in real.scales:
                 own = own._replace(step=real.scales[matched.source].scale / 2, span=real.span(matched.source))
+            if node in steps:
+                own = own._replace(step=steps[node].step / 2, span=steps[node].span)
             found[node] = own
         return found
 
@@ -82,9 +113,18 @@ def _is_narrow(reference: Reference, arrays: Mapping[str, Array], declared: Mapp
     with np.errstate(over="ignore"):
         if all(np.array_equal(y.astype(np.float32), y, equal_nan=True) for y in wide.values()):
             return True
-    single = Precision.of("float32")
+    return _is_better(reference, arrays, declared, Precision.of("float32"))
+
+
+def _is_better(
+    reference: Reference,
+    arrays: Mapping[str, Array],
+    one: Mapping[str, Precision],
+    other: Mapping[str, Precision] | Precision,
+) -> bool:
+    """Whether most of what is wrong in one precision is right in another."""
     wrong, left = (
         len(judge_tensors(reference, arrays, precision=each, partial=True, explain=False).wrong())
-        for each in (declared, single)
+        for each in (one, other)
     )
     return 2 * left < wrong

@@ -233,23 +233,28 @@ ORDERS: Mapping[str, Any] = MappingProxyType(
 )
 
 
-def whole_steps(values: Array, most: int) -> tuple[int, float] | None:
+def whole_steps(values: Array, most: int, *, apart: int = 1) -> tuple[int, float] | None:
     """How many steps lie between the least and the largest number, and how large they are; None of other numbers.
 
-    All numbers lie whole steps apart, but for what float32 leaves of a step and of a product with it, and two lie one
-    apart.
+    All numbers lie whole steps apart, but for what float32 leaves of a step and of a product with it, and no two nearer
+    than so many steps as are asked for.
 
     Parameters
     ----------
     values : finite
     most : steps, from which on there are too many
+    apart : the most steps that the two nearest numbers may lie apart
     """
     levels = np.unique(values.astype(np.float64))
     if not 2 < len(levels) <= most + 1:
         return None
     reach = float(levels[-1] - levels[0])
-    count = round(reach / float(np.diff(levels).min()))
-    if count > most:
-        return None
-    steps = (levels - levels[0]) * (count / reach)
-    return (count, reach / count) if np.all(np.abs(steps - np.rint(steps)) <= 8 * count * FLOATS["float32"].u) else None
+    least = float(np.diff(levels).min())
+    for each in range(1, apart + 1):
+        count = round(each * reach / least)
+        if count > most:
+            return None
+        steps = (levels - levels[0]) * (count / reach)
+        if np.all(np.abs(steps - np.rint(steps)) <= 8 * count * FLOATS["float32"].u):
+            return count, reach / count
+    return None

@@ -88,6 +88,15 @@ _LOGS = (
     "{} holds logarithms of probabilities, as of log_softmax: it is taken for {} up to a number for each image. If it "
     "is meant to be logits, the port has a log_softmax too many."
 )
+_STEPS = (
+    "{count} tensors, {first} first, have at most 256 values, steps apart: they are what integers of 8 bits stand for, "
+    "and are judged so."
+)
+_OF_8_BITS = {
+    "judged": "Most of it is right only if the port's weights are integers of 8 bits, and is judged so, as with "
+    "--weights int8.",
+    "told": "With --weights int8 most of it holds: declare that if the port's weights are integers of 8 bits.",
+}
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
 _LONG = (
@@ -204,8 +213,12 @@ def _of_dump(found: Comparison) -> Iterator[str]:
         yield _ENCODING[encoding.kind].format(**encoding.facts)
     logs = ((node, each.source) for node, each in found.matching.tensors.items() if each.layout == LOGARITHMS)
     yield from (_LOGS.format(source, node) for node, source in logs)
-    if found.narrow:
+    if found.shown.narrow:
         yield _NARROW
+    if steps := found.shown.steps:
+        yield _STEPS.format(count=len(steps), first=steps[0])
+    if found.shown.weights:
+        yield _OF_8_BITS[found.shown.weights]
     if count := len(found.matching.unmatched):
         yield f"{count} of the candidate's tensors may be what is missing: name them with --map or leave them out."
 

@@ -75,19 +75,19 @@ def test_the_user_is_told_how_the_search_goes_on(pack):
 def test_arrays_of_float64_that_hold_float32_arithmetic_are_judged_as_float32(pack):
     """In float64 nothing of it is right; whether it is so is asked without looking for causes."""
     assert compare(pack, wide(TRACE)).holds
-    assert compare(pack, wide(TRACE)).narrow
+    assert compare(pack, wide(TRACE)).shown.narrow
     assert not compare(pack, wide(TRACE), precision="float64", explain=False).holds
 
 
 def test_one_array_of_another_type_says_what_the_port_computes_in(pack):
     mixed = {**wide(TRACE), "stem.conv": TRACE["stem.conv"]}
-    assert not compare(pack, mixed, explain=False).narrow
+    assert not compare(pack, mixed, explain=False).shown.narrow
 
 
 def test_a_number_that_is_none_is_one_of_float32_too(pack):
     y = TRACE["stem.conv"].astype(np.float64)
     y[0, 0, 0, 0] = np.nan
-    assert compare(pack, {"stem.conv": y}, partial=True, explain=False).narrow
+    assert compare(pack, {"stem.conv": y}, partial=True, explain=False).shown.narrow
 
 
 def test_causes_are_looked_for_once(pack, monkeypatch):
