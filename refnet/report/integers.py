@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from typing import Any
 
-from refnet.bugs.integers.catalogue import INTEGER_BUGS
+from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS
 from refnet.judge.integers.nodes import RIGHT, IntegerCause, IntegerComparison, IntegerFinding
 from refnet.text import plain, table
 
@@ -45,7 +45,7 @@ def integer_sentence(rule: str) -> str:
     """What a rule does, in one sentence."""
     if rule.startswith("kernels:"):
         return f"These are the integers of the kernels {rule.removeprefix('kernels:')}."
-    text = inspect.getdoc(INTEGER_BUGS[rule]) or ""
+    text = inspect.getdoc(INPUT_BUGS[rule] if rule in INPUT_BUGS else INTEGER_BUGS[rule]) or ""
     return " ".join(text.partition("\n\n")[0].split())
 
 

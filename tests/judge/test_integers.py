@@ -157,6 +157,26 @@ def pack_real(pack, name, integers):
     return (integers.astype(np.float32) - np.float32(zero)) * scale
 
 
+INPUTS = {
+    "input-channels-reversed": lambda x: x[:, ::-1],
+    "input-of-other-bytes": lambda x: x ^ np.int8(-128),
+    "input-moved": lambda x: np.clip(x.astype(int) + 90, -128, 127),
+    "input-laid-out-otherwise": lambda x: x.transpose(0, 2, 3, 1).reshape(x.shape),
+    "input-scaled": lambda x: np.rint(0.5 * x + 3),
+    "input-rounded-otherwise": lambda x: np.maximum(x - (x % 3 == 0), -128),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_port_that_was_given_another_input_is_wrong_there_alone(packs, name):
+    pack = packs["int8"]
+    other = INPUTS[name](pack.tensor("input")).astype(np.int8)
+    tensors = {"input": other, **pack.net.trace(other)}
+    found = compare_integers(pack, tensors)
+    assert found.wrong() == ["input"]
+    assert [cause.rule for cause in found.findings[0].causes] == [name]
+
+
 def test_a_missing_end_is_accepted_where_that_is_asked_for(packs):
     pack = packs["int8"]
     tensors, _ = port(pack)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.integers.catalogue import INTEGER_BUGS, OF_FLOATS, other_kernels
+from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS, OF_FLOATS, other_kernels
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RefnetError, RequestError
 from refnet.graph import SOURCE, Node
@@ -225,7 +225,7 @@ class _Judge:
 
     def everywhere(self, findings: tuple[IntegerFinding, ...]) -> list[str]:
         """The rules that fit at every wrong node; of several those that make the exact nodes what they are, too."""
-        wrong = [each for each in findings if each.verdict == "wrong" and each.causes]
+        wrong = [each for each in findings if each.verdict == "wrong" and each.causes and each.node != SOURCE]
         if not wrong or not self.explain:
             return []
         common = set.intersection(*({cause.rule for cause in each.causes if not cause.left} for each in wrong))
@@ -237,7 +237,9 @@ class _Judge:
         return all(_agrees(rule, node) for rule in rules for node in self.exact)
 
     def findings(self) -> Iterable[IntegerFinding]:
-        """One for each node, in order."""
+        """One for each node, in order; before them one for the input, if a port has another."""
+        if (given := self._given()) is not None:
+            yield given
         self.values[SOURCE] = self._tensor(SOURCE, self._own(SOURCE, self.golden.tensors[SOURCE]))
         last = {name for name in self.found if name != SOURCE}
         for node in self.net.graph.nodes:
@@ -254,6 +256,18 @@ class _Judge:
             if finding.verdict == "inside" and not last and node.name in self.net.graph.outputs:
                 finding = finding._replace(verdict="missing")
             yield finding
+
+    def _given(self) -> IntegerFinding | None:
+        """What a port was given, if that is not what it should be."""
+        source, mine = self.found.get(SOURCE, ("", self.golden.tensors[SOURCE]))
+        x = self.golden.tensors[SOURCE]
+        if (mine.shape, mine.dtype) != (x.shape, x.dtype) or _is_same(mine, x):
+            return None
+        finding = IntegerFinding(SOURCE, "", source, "wrong", elements=x.size)
+        tried = {rule: bug(x, mine) for rule, bug in INPUT_BUGS.items()} if self.explain else {}
+        changes = int((mine != x).sum())
+        fits = [IntegerCause(rule, 0, changes) for rule, y in tried.items() if y is not None and _is_same(y, mine)]
+        return _apart(finding, mine, x, tuple(fits[:1]))
 
     def _own(self, name: str, otherwise: Array) -> Array:
         array = self.found[name][1] if name in self.found else otherwise
@@ -280,13 +294,7 @@ class _Judge:
             return finding
         if self._is_rounding(node, mine):
             return finding._replace(verdict="rounding", different=int(apart.sum()))
-        steps = np.abs(mine.astype(np.float64) - reference.astype(np.float64))
-        place = tuple(map(int, np.unravel_index(int(steps.argmax()), steps.shape)))
-        causes = tuple(_causes(work, mine)) if work is not None else ()
-        return finding._replace(
-            verdict="wrong", different=int(apart.sum()), most=int(steps.max()), place=place,
-            found=float(mine[place]), known=float(reference[place]), causes=causes,
-        )  # fmt: skip
+        return _apart(finding, mine, reference, tuple(_causes(work, mine)) if work is not None else ())
 
     def _is_rounding(self, node: Node, mine: Array) -> bool:
         """Whether a tensor is what floats make of it in some order: its own, or those that were rounded to integers."""
@@ -301,6 +309,23 @@ class _Judge:
             return None
         held = {slot: self.net.params[f"{node.name}.{slot}"] for slot in node.params}
         return IntegerNode(node, tuple(inputs), held, q, self.net.kernels, mine)
+
+
+def _apart(finding: IntegerFinding, mine: Array, known: Array, causes: tuple[IntegerCause, ...]) -> IntegerFinding:
+    """A finding of a tensor that is wrong: how far, and where most."""
+    steps = np.abs(mine.astype(np.float64) - known.astype(np.float64))
+    place = tuple(map(int, np.unravel_index(int(steps.argmax()), steps.shape)))
+    return finding._replace(
+        verdict="wrong", different=int((mine != known).sum()), most=int(steps.max()), place=place,
+        found=float(mine[place]), known=float(known[place]), causes=causes,
+    )  # fmt: skip
+
+
+def _is_same(x: Array, y: Array) -> bool:
+    """Whether integers are equal, or floats but for a rounding of each."""
+    if x.dtype.kind in "iu":
+        return np.array_equal(x, y)
+    return bool((np.abs(x - y) <= np.finfo(np.float32).eps * np.abs(y)).all())
 
 
 def _agrees(rule: str, node: IntegerNode) -> bool:

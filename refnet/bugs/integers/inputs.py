@@ -1,0 +1,71 @@
+"""Wrong integers that a network is given: of another picture's layout, range or zero point.
+
+A function takes the integers that the network should be given and those that a port has, and returns what the mistake
+makes of the first, None where it cannot be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refnet.bugs.integers.node import Array
+
+__all__ = [
+    "input_channels_reversed",
+    "input_height_and_width_exchanged",
+    "input_laid_out_otherwise",
+    "input_moved",
+    "input_of_other_bytes",
+    "input_rounded_otherwise",
+    "input_scaled",
+]
+
+
+def input_channels_reversed(x: Array, port: Array) -> Array | None:
+    """The channels of the input are in reverse order."""
+    return x[:, ::-1] if x.shape[1] > 1 else None
+
+
+def input_of_other_bytes(x: Array, port: Array) -> Array | None:
+    """The bytes of the input are signed for unsigned ones, or the reverse: each is 128 off, and wraps around."""
+    return np.asarray(x ^ x.dtype.type(-128 if x.dtype.kind == "i" else 128)) if x.dtype.itemsize == 1 else None
+
+
+def input_moved(x: Array, port: Array) -> Array | None:
+    """The integers of the input are a constant off, as under another zero point."""
+    if x.dtype.kind not in "iu":
+        return None
+    limits, wide = np.iinfo(x.dtype), x.astype(np.int64)
+    inside = (port > limits.min) & (port < limits.max)
+    apart = int(np.median((port - wide)[inside])) if inside.any() else 0
+    return np.asarray(np.clip(wide + apart, limits.min, limits.max).astype(x.dtype))
+
+
+def input_height_and_width_exchanged(x: Array, port: Array) -> Array | None:
+    """Height and width of the input are exchanged."""
+    return x.swapaxes(2, 3) if x.shape[2] == x.shape[3] else None
+
+
+def input_laid_out_otherwise(x: Array, port: Array) -> Array | None:
+    """The input is laid out channels last, and read channels first, or the reverse."""
+    last = x.transpose(0, 2, 3, 1).reshape(x.shape)
+    N, C, H, W = x.shape
+    first = x.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+    return last if np.array_equal(last, port) else first
+
+
+def input_scaled(x: Array, port: Array) -> Array | None:
+    """The input is the same picture in another range: a factor and a constant away, but for a step."""
+    limits = (np.iinfo if x.dtype.kind in "iu" else np.finfo)(x.dtype)
+    inside = (port > limits.min) & (port < limits.max)
+    if np.unique(x[inside]).size < 2:
+        return None
+    slope, offset = np.polyfit(x[inside].astype(np.float64), port[inside].astype(np.float64), 1)
+    step = 1.0 if x.dtype.kind in "iu" else 1e-5 * float(np.ptp(port))
+    near = np.abs(np.clip(slope * x + offset, limits.min, limits.max) - port) <= step
+    return np.where(near, port, x) if near.all() else None
+
+
+def input_rounded_otherwise(x: Array, port: Array) -> Array | None:
+    """The integers of the input are a step off in places: real numbers were rounded otherwise."""
+    return port if x.dtype.kind in "iu" and (np.abs(port.astype(np.int64) - x) <= 1).all() else None
