@@ -80,6 +80,24 @@ def test_a_batch_norm_alone_has_other_arrays():
     assert (feature.kind, round(feature.facts["alike"], 4)) == ("weights", 1)
 
 
+@pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small"])
+def test_a_batch_norm_has_other_arrays_behind_an_activation(model):
+    """As modules are dumped that hold both; a channel that is dead says nothing."""
+    graph = build(model, width=0.35, size=(48, 64), classes=10)
+    params = random_params(graph)
+    rng = np.random.default_rng(0)
+    norm = "block3.expand.bn."
+    other = {n: (y * rng.uniform(0.9, 1.1, y.shape)).astype(y.dtype) for n, y in params.items() if n.startswith(norm)}
+    other[f"{norm}beta"][0] = -1e3
+    x = probe(graph, 1)
+    kept = Network(graph, {**params, **other}).trace(x)
+    tensors = {SOURCE: x, **{name: kept[name] for name in ("block3.expand", "block3.expand.act")}}
+    made = cut(Parts(graph), params, "block3.expand.act", tensors)
+    (feature,) = describe(made, Precision.of("float32"))
+    assert feature.kind == "weights"
+    assert 0.98 < feature.facts["alike"] < 1
+
+
 def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_as_perhaps_such():
     dumped = {SOURCE: X, **Network(GRAPH, stale()).trace(X)}
     reference = Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)})

@@ -71,12 +71,13 @@ class _Layer(NamedTuple):
 
 
 def refit(segment: Segment) -> Refitted | None:
-    """The best weights of a convolution, with what follows it, or of a batch norm alone; None where points are few."""
+    """The best weights of a convolution, with what follows it, or of a batch norm without one; None of few points."""
     target, nodes = segment.candidate, _chain(segment)
     if target is None or segment.view is not None or target.ndim != 4 or not nodes:
         return None
-    if [node.op for node in nodes] == ["batch_norm"]:
-        return _renormed(segment, nodes[0], target.astype(np.float64))
+    norm, *behind = nodes
+    if norm.op == "batch_norm" and len(behind) <= 1 and all(node.op in _UNDONE for node in behind):
+        return _renormed(segment, norm, behind[0] if behind else None, target.astype(np.float64))
     layer = _layer(nodes, target)
     if layer is None or _is_small(layer):
         return None
@@ -110,8 +111,7 @@ def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tu
         z[:, place], found[place] = A @ solved, solved[:-1].T
         seen[used, place] = True
     y, seen = (each.reshape(shape[0], *shape[2:], -1).transpose(0, 3, 1, 2) for each in (z, seen))
-    if layer.act is not None:
-        y = interpret(Graph(segment.graph.recipe, (layer.act,)), fast, {}, {layer.act.inputs[0]: y})
+    y = _activated(segment, layer.act, y)
     y = np.where(seen, y, np.asarray(segment.candidate, np.float64)[:, channels])
     own, size = _acting(segment, w, windows, channels, depthwise)
     alike, apart = _cosine(own * size, found * size), _apart(own * size, found * size)
@@ -181,18 +181,32 @@ _UNDONE: Mapping[str, Callable[[Array, Node], tuple[Array, npt.NDArray[np.bool_]
 }
 
 
-def _renormed(segment: Segment, norm: Node, wanted: Array) -> Refitted | None:
-    """A slope and an offset for each channel."""
+def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> Refitted | None:
+    """A slope and an offset for each channel, of the points whose activation can be undone."""
     x = segment.given[norm.inputs[0]].astype(np.float64)
-    if x.shape != wanted.shape or wanted.size // wanted.shape[1] < 2 + _FREE:
+    if x.shape != wanted.shape:
         return None
     axes = (0, 2, 3)
-    centred = x - x.mean(axis=axes, keepdims=True)
+    z, kept = (wanted, np.ones(wanted.shape, bool)) if act is None else _UNDONE[act.op](wanted, act)
+    channels = np.flatnonzero(kept.sum(axis=axes) >= 2 + _FREE)
+    if not channels.size:
+        return None
+    x, z, kept = x[:, channels], z[:, channels], kept[:, channels]
+    count = kept.sum(axis=axes, keepdims=True)
+    at, mean = ((each * kept).sum(axis=axes, keepdims=True) / count for each in (x, z))
+    centred = (x - at) * kept
     square = (centred**2).sum(axis=axes, keepdims=True)
-    slope = (wanted * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
-    found, own = slope.ravel()[:, None], segment.units[0].factor
-    y = slope * centred + wanted.mean(axis=axes, keepdims=True)
-    return Refitted(y, np.arange(y.shape[1]), _cosine(own[:, None], found))
+    slope = (z * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
+    y = _activated(segment, act, slope * (x - at) + mean)
+    found, own = slope.ravel()[:, None], segment.units[0].factor[channels]
+    return Refitted(y, channels, _cosine(own[:, None], found))
+
+
+def _activated(segment: Segment, act: Node | None, y: Array) -> Array:
+    if act is None:
+        return y
+    made: Array = interpret(Graph(segment.graph.recipe, (act,)), fast, {}, {act.inputs[0]: y})
+    return made
 
 
 def _windows(x: Array, conv: Node, w: Array) -> Array | None:
