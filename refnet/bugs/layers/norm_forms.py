@@ -231,8 +231,8 @@ def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
     return tuple(map(int, counts)) if left <= _ALIKE * np.linalg.norm(terms[:, known]) else None
 
 
-def _bias_shown(segment: Segment, unit: UnitArrays) -> Array | None:
-    """By channel what is added to a convolution without its own bias, once it is scaled; NaN where nothing shows it."""
+def _shown(segment: Segment, unit: UnitArrays) -> tuple[Array, Array, Array] | None:
+    """What a batch norm reads, what the port has behind it, and where that tells what the norm makes, (N, C, H, W)."""
     t, norm, act = segment.candidate, unit.norm, unit.unit.act
     if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
         return None
@@ -242,9 +242,17 @@ def _bias_shown(segment: Segment, unit: UnitArrays) -> Array | None:
     ((_, x),) = segment.values({norm.inputs[0]})
     if x.shape != t.shape:
         return None
+    return x, t, np.isfinite(t) & (t > low) & (t < high)
+
+
+def _bias_shown(segment: Segment, unit: UnitArrays) -> Array | None:
+    """By channel what is added to a convolution without its own bias, once it is scaled; NaN where nothing shows it."""
+    shown = _shown(segment, unit)
+    if shown is None:
+        return None
+    x, t, kept = shown
     own = unit["b"] if unit.foldable and "b" in unit else np.zeros_like(unit["mean"])
     with np.errstate(all="ignore"):
-        kept = np.isfinite(t) & (t > low) & (t < high)
         rest = np.where(kept, t - channel(unit.factor) * (x - channel(own)), 0)
         bias: Array = np.einsum("nchw->c", rest) / np.einsum("nchw->c", kept.astype(np.float64))
     return bias
@@ -323,17 +331,11 @@ def _factors(segment: Segment, unit: UnitArrays) -> tuple[float, float] | None:
 
 def _lines_of(segment: Segment, unit: UnitArrays) -> _Lines | None:
     """Mean and variance from the line of each channel, t = gamma (x - mean) / root + beta."""
-    t, norm, act = segment.candidate, unit.norm, unit.unit.act
-    if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
+    shown = _shown(segment, unit)
+    if shown is None:
         return None
-    low, high = -np.inf, np.inf
-    if act is not None and segment.end == act.name:
-        low, high = _KEPT.get(act.op, (np.inf, np.inf))
-    ((_, x),) = segment.values({norm.inputs[0]})
-    if x.shape != t.shape:
-        return None
-    kept = (np.isfinite(t) & (t > low) & (t < high)).astype(np.float64)
-    y = np.where(kept > 0, t, 0).astype(np.float64)
+    x, t, those = shown
+    kept, y = those.astype(np.float64), np.where(those, t, 0).astype(np.float64)
     with np.errstate(all="ignore"):
         n, sx, sy = (np.einsum("nchw->c", each) for each in (kept, kept * x, y))
         sxx, sxy = np.einsum("nchw,nchw->c", kept * x, x), np.einsum("nchw,nchw->c", x, y)
