@@ -367,6 +367,7 @@ def _from_structure(
         models=found.models,
         folded=found.named.folded,
         differences=found.differences,
+        notes=() if found.divisor is None else (Note("divisor", (f"{found.standing.width:g}", f"{found.divisor}")),),
         names=found.named.names,
     )
 

@@ -10,6 +10,7 @@ import pytest
 from refnet import FormatError, RequestError, build, load, random_params
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
+from refnet.files.identify.order import keys_in_order
 from refnet.files.schemes import entries, schemes_of, unused
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_batch_norm
@@ -128,6 +129,21 @@ def test_axes_of_length_one_may_be_there_or_not(tmp_path, model):
     assert all(np.array_equal(y, random_params(found.graph)[name]) for name, y in found.params.items())
     (note,) = (note for note in found.notes if note.kind == "reshaped")
     assert note.total == sum(bare[key].shape != y.shape for key, y in arrays.items())
+
+
+def test_linear_layers_of_gates_are_not_put_at_the_end_with_the_classifier():
+    arrays = dict.fromkeys(
+        (
+            "net.classifier.0.weight",
+            "net.features.2.fc.0.weight",
+            "net.features.10.weight",
+            "net.features.2.conv.weight",
+        ),
+        np.zeros(1),
+    )
+    *_, counted, by_part, _ = keys_in_order(arrays)
+    assert counted[0] == by_part[-1] == "net.classifier.0.weight"
+    assert by_part[:-1] == counted[1:]
 
 
 @pytest.mark.parametrize("divisor", [0, 1, 4, 16])

@@ -47,6 +47,16 @@ def test_every_network_is_recognised_without_its_names(model, folded):
     assert (fold_graph(computing) if folded else computing).nodes == known.nodes
 
 
+@pytest.mark.parametrize("divisor", [0, 1, 4, 16])
+@pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small"])
+def test_of_a_structure_too_widths_that_are_rounded_otherwise_are_solved_for(model, divisor):
+    graph = build(model, width=0.55, size=(64, 48), classes=7, divisor=divisor)
+    found = found_in(fold_graph(graph))
+    assert found.standing.kind == "almost"
+    again = build(model, width=found.standing.width, size=(64, 48), classes=7, divisor=found.divisor)
+    assert again.nodes == graph.nodes  # the first of those that give the same channels
+
+
 @pytest.mark.parametrize(
     ("model", "width"),
     [

@@ -25,6 +25,7 @@ from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import matters
 
 __all__ = [
+    "DIVISORS",
     "ROUNDING",
     "WIDTHS",
     "NamedLayout",
@@ -51,7 +52,7 @@ _HEAD = ("head.hidden.", "head.logits.")
 _OF_CLASSES = ("head.logits.b", "head.low.b")  # a number for each class
 _OF_NORMS = (".gamma", ".beta", ".mean", ".var")
 ROUNDING = 8  # no vendor rounds a number of channels further
-_DIVISORS = (1, 0, 4, 16, 2, 32)  # of ports that round otherwise than their vendor; 0 cuts off
+DIVISORS = (1, 0, 4, 16, 2, 32)  # of ports that round otherwise than their vendor; 0 cuts off
 
 
 class _Form(NamedTuple):
@@ -122,7 +123,7 @@ def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) ->
             folded = _is_folded(arrays, name, scheme)
             if not _has_names(arrays, _layout(name, 1.0, 1000, _Form(scheme, folded))):  # no width changes a name
                 continue
-            for divisor in _DIVISORS:
+            for divisor in DIVISORS:
                 for layout in _at_widths(arrays, name, width, _Form(scheme, folded, divisor)):
                     if _difference(arrays, layout) is None:
                         return [layout]

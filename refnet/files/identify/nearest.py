@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 from refnet.alignment.align import cheapest
-from refnet.files.identify.names import ROUNDING, WIDTHS
+from refnet.errors import RequestError
+from refnet.files.identify.names import DIVISORS, ROUNDING, WIDTHS
 from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import Plan, plan
+from refnet.networks.plan import Plan, plan, rounding_to
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
-__all__ = ["beginnings", "convolution_rows", "likely"]
+__all__ = ["beginnings", "convolution_rows", "likely", "rounded_otherwise"]
 
 # Convolutions that a beginning must have. Tuned: six are the first two or three blocks, where detectors cut first. They
 # tell V1, V2 and V3 from one another but for V1 at its narrowest; MnasNet, whose blocks are V2's and V3's, is told by
@@ -92,6 +94,26 @@ def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tup
     if most < _FEWEST or 2 * most < len(rows):
         return []
     return [one for one in found if one[2] == most]
+
+
+def rounded_otherwise(graph: Graph, model: str) -> tuple[float, int] | None:
+    """The width of a known network, and the number to whose multiples it is rounded, with a graph's channels.
+
+    A number that its vendor does not take; 0 where channels are cut off. None where no width has these channels.
+    """
+    rows, own = tuple(_rows_of(graph)), find(model)
+    full, behind = plan(own, 1.0).blocks[-1].out, len(_head(plan(own, 1.0)))
+    if len(rows) <= behind:
+        return None
+    for divisor in DIVISORS:
+        for width in (
+            at for at in _widths(model, None) if abs(at * full - rows[-1 - behind][2]) <= max(ROUNDING, divisor)
+        ):
+            with suppress(RequestError):  # a layer without channels
+                known = _rows_planned(plan(rounding_to(own, divisor), width))
+                if _of_classes(known, rows[-1][2]) == rows:
+                    return width, divisor
+    return None
 
 
 def _common(known: Sequence[_Row], rows: Sequence[_Row]) -> int:
@@ -178,7 +200,10 @@ def _counted(name: str, width: float) -> tuple[tuple[tuple[_Row, int], ...], int
 @lru_cache(maxsize=16384)
 def convolution_rows(name: str, width: float) -> tuple[_Row, ...]:
     """The convolutions of a known network in order; those that make as many channels as there are classes, here 0."""
-    widths = plan(find(name), width)
+    return _rows_planned(plan(find(name), width))
+
+
+def _rows_planned(widths: Plan) -> tuple[_Row, ...]:
     rows: list[_Row] = [("conv2d", (3, 3), widths.stem)]
     pointwise: list[int]
     for block in widths.blocks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy.typing as npt
@@ -89,10 +90,17 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
 
 
 def keys_in_order(arrays: Arrays) -> Iterator[list[str]]:
-    """The names in the file's order; as they are sorted, numbers in them counted; with those of an end at the end."""
+    """The names in the file's order; as they are sorted, numbers in them counted; with those of an end at the end.
+
+    Of an end are those whose part of the module that holds all says so, else those of which any word does: gates too
+    have layers that are called `fc`.
+    """
     yield list(arrays)
     counted = sorted(arrays, key=_counted)
     yield counted
+    first, last = (name.split(".") for name in (min(arrays), max(arrays)))
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    yield sorted(counted, key=lambda name: _of_end(".".join([*name.split(".")[shared : shared + 1], ""])))
     yield sorted(counted, key=_of_end)
 
 

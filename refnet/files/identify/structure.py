@@ -17,7 +17,7 @@ from refnet.alignment.diff import differences
 from refnet.alignment.differences import Difference, Standing, structural
 from refnet.alignment.naming import NamedGraph, named_after
 from refnet.errors import FormatError, RequestError
-from refnet.files.identify.nearest import beginnings, likely
+from refnet.files.identify.nearest import beginnings, likely, rounded_otherwise
 from refnet.files.schemes import entries
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import build, find
@@ -46,12 +46,14 @@ class Recognised(NamedTuple):
     models : the networks that it is, or almost is, or begins as; none of an own one
     named : the graph under the first one's names, an own one under its own
     differences : from that one, at the width, size and classes of the graph's recipe; of a beginning, as far as it goes
+    divisor : to whose multiples its channels are rounded, where its vendor does it otherwise; 0 where they are cut off
     """
 
     standing: Standing
     models: tuple[str, ...]
     named: NamedGraph
     differences: tuple[Difference, ...]
+    divisor: int | None = None
 
 
 class _Candidate(NamedTuple):
@@ -100,6 +102,11 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
             share = f": only {best.share:.0%} of the convolutions are the same" if best is not None else ""
             raise FormatError(f"is no {model or f'known network of width {width:g}'}{share}")
         return _own(graph)
+    if width is None and not best.until and any(each.key == "channels" for each in best.differences):
+        names = dict.fromkeys(one.known.recipe.model for one in found)
+        rounded = next(filter(None, (rounded_otherwise(graph, name) for name in names)), None)
+        if rounded is not None:
+            return recognise(graph, keys, model, rounded[0])._replace(divisor=rounded[1])
     models: list[_Candidate] = []
     for candidate in found:
         if MODELS[candidate.known.recipe.model].variant and models:
