@@ -7,7 +7,7 @@ two networks compute differently and the file cannot tell, the caller must say w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -246,6 +246,8 @@ def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False
             f"{found.path}: {' and '.join(found.models)} share every name and shape but compute differently "
             f"({', '.join(found.apart)}); say which with model="
         )
+    if strict and any(note.kind == "end" for note in found.notes):
+        raise FormatError(f"{found.path}: does not end with the network: behind it are operations that refnet lacks")
     if found.standing.kind != "known" and (strict or (model is not None and found.scheme == "structure")):
         way = "strict=" if strict else "model="
         raise FormatError(f"{found.path}: {_almost(found)}; it is taken as it is without {way}")
@@ -367,9 +369,16 @@ def _from_structure(
         models=found.models,
         folded=found.named.folded,
         differences=found.differences,
-        notes=() if found.divisor is None else (Note("divisor", (f"{found.standing.width:g}", f"{found.divisor}")),),
+        notes=tuple(_structure_notes(found, own)),
         names=found.named.names,
     )
+
+
+def _structure_notes(found: structure.Recognised, own: ImportedGraph) -> Iterator[Note]:
+    if found.divisor is not None:
+        yield Note("divisor", (f"{found.standing.width:g}", f"{found.divisor}"))
+    if own.left_out:
+        yield Note("end", own.left_out[:4], len(own.left_out))
 
 
 def _recipe(own: ImportedGraph, recipe: Recipe, contents: containers.Contents) -> Recipe:

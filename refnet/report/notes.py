@@ -54,6 +54,8 @@ def _line(note: Note) -> str:
             return f"{note.total} arrays have their vendor's shape but for axes of length one: {names}"
         case "head":
             return f"the head is the file's own: {names}"
+        case "end":
+            return f"the network ends before {names}: operations behind its last layer that refnet does not read"
         case "headless":
             return "the file has no head: the network ends before it"
     own, vendor = (repr(plain(name)[:60]) for name in note.names)

@@ -21,12 +21,14 @@ class ImportedGraph(NamedTuple):
     params : by 'node.slot', in refnet's layout; float16 widened to float32, integers dequantised in float32
     keys : by 'node.slot', the file's own name of the array; none for what no file holds, such as a factor of 1
     stored : by 'node.slot', the dtype in the file: 'float32', 'float16', 'int8', ...
+    left_out : the operations behind the last that is one of refnet's, in order
     """
 
     graph: Graph
     params: dict[str, npt.NDArray[Any]]
     keys: dict[str, str]
     stored: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from refnet.errors import FormatError, RequestError
@@ -14,6 +14,7 @@ from refnet.files.importers.imported import ImportedGraph
 __all__ = ["Rule", "Source", "begin", "follow", "image_source", "translated"]
 
 _SMALL = 32 << 20  # bytes that may be computed whatever the file holds
+_FEW = 8  # numbers of a constant that says where numbers lie, for four axes: weights are more
 _MOST = 10_000  # operations: the longest graphs, whose paddings are computed, have two thousand
 
 # (builder, operation, *inputs) -> its first output, or a list of all of them; an absent input is None
@@ -77,14 +78,48 @@ def image_source(contents: Contents, size: tuple[int, int] | None, axes: str | N
 def follow(
     structure: Structure, builder: GraphBuilder, constants: Mapping[str, Value], rules: Mapping[str, Rule]
 ) -> ImportedGraph:
-    """Translate the operations that lead to the outputs; see `translated`."""
-    return builder.finish(translated(structure, builder, constants, rules))
+    """Translate the operations that lead to the outputs; see `translated`.
+
+    An end is left out that begins with an operation that has no rule, if no weights are in it: an embedding is often
+    divided by its length.
+    """
+    kept, left_out, maybe = _without_end(structure, constants, rules)
+    made = builder.finish(translated(kept, builder, constants, rules, maybe))
+    return made._replace(left_out=left_out)
+
+
+def _without_end(
+    structure: Structure, constants: Mapping[str, Value], rules: Mapping[str, Rule]
+) -> tuple[Structure, tuple[str, ...], frozenset[str]]:
+    """A structure that returns what its end reads, the operations of that end, and what of it may be a constant."""
+    operations = _leading_to(structure.outputs, structure.operations)
+    first = next((n for n, each in enumerate(operations) if each.op not in rules), len(operations))
+    end, behind = list[Operation](), set[str]()
+    for each in operations[first:]:
+        if not end or behind.intersection(each.inputs):
+            end.append(each)
+            behind.update(each.outputs)
+    weights = {n for n, x in constants.items() if getattr(getattr(x, "array", None), "size", 0) > _FEW}
+    if not any(weights.intersection(each.inputs) for each in operations[:first]):
+        return structure, (), frozenset()
+    read = dict.fromkeys(name for each in end for name in each.inputs if name and name not in behind)
+    if not end or weights.intersection(read):
+        return structure, (), frozenset()
+    before = tuple(name for name in read if name not in constants)
+    outputs = (*(name for name in structure.outputs if name not in behind), *before)
+    return structure._replace(outputs=outputs), tuple(each.op for each in end), frozenset(before)
 
 
 def translated(
-    structure: Structure, builder: GraphBuilder, constants: Mapping[str, Value], rules: Mapping[str, Rule]
+    structure: Structure,
+    builder: GraphBuilder,
+    constants: Mapping[str, Value],
+    rules: Mapping[str, Rule],
+    maybe: Collection[str] = (),
 ) -> dict[str, Map]:
     """Have each operation that leads to the outputs appended to a builder; the outputs, by the vendor's names.
+
+    Outputs in `maybe` are passed over if they are constants.
 
     Raises
     ------
@@ -117,9 +152,13 @@ def translated(
     outputs: dict[str, Map] = {}
     for name in structure.outputs:
         output = values.get(name)
+        if name in maybe and not isinstance(output, Map):
+            continue
         if not isinstance(output, Map):
             raise FormatError(f"nothing makes its output {shown(name)}")
         outputs[name] = output
+    if not outputs:
+        raise FormatError("makes nothing of its input: no network")
     return outputs
 
 
