@@ -227,6 +227,17 @@ MADE = {
         lambda p, x, own: (p.astype(np.uint8) - np.uint8(127)) / np.float32(127.5),
         "the mean is subtracted in bytes, so that what is below it wraps at 256",
     ),
+    "a division of whole numbers": (
+        V2,
+        lambda p, x, own: (p // 255 - column(*own.mean)) / column(*own.std),
+        "the pixels are divided as whole numbers, and the rest is dropped",
+    ),
+    "negatives": (V2, lambda p, x, own: own.apply(255 - p), "the pixels are negatives: 255 less each"),
+    "a mean of pixels": (
+        V2,
+        lambda p, x, own: (p / 255 - 255 * column(*own.mean)) / column(*own.std),
+        "the mean is in units of a pixel, and subtracted from pixels that are divided",
+    ),
     "a camera of 16 bits": (
         V2,
         lambda p, x, own: own.apply((p.astype(np.uint8) & np.array([[[0xF8]], [[0xFC]], [[0xF8]]])).astype(np.float32)),

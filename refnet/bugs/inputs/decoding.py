@@ -24,7 +24,8 @@ Array = npt.NDArray[Any]
 def input_bytes(segment: Segment) -> Iterator[Change]:
     """pixels of another sign, or of fewer bits.
 
-    Bytes taken for signed ones, a difference that wraps at 256, or the 5, 6 and 5 bits of a camera.
+    Bytes taken for signed ones, a difference that wraps at 256, a division of whole numbers, or the 5, 6 and 5 bits of
+    a camera.
 
     Source: https://github.com/espressif/esp-tflite-micro/issues/18
     """
@@ -74,6 +75,7 @@ _OF_BYTES: Mapping[str, Callable[[Array, Preprocessing], Array]] = {
     "wrapped": lambda pixels, own: _wrapped(pixels, own, np.floor),
     "wrapped up": lambda pixels, own: _wrapped(pixels, own, np.ceil),
     "wrapped nearest": lambda pixels, own: _wrapped(pixels, own, np.rint),
+    "whole": lambda pixels, own: normalised(np.floor(pixels / own.scale) * own.scale, own),
     "565": _cut,
     "565 spread": _spread,
 }

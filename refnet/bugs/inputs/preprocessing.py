@@ -22,7 +22,8 @@ from refnet.networks.preprocessing import Preprocessing
 Array = npt.NDArray[Any]
 Rule = Callable[[Array, Preprocessing], Array]
 
-_BLACK_TO_WHITE = np.array([0.0, 255.0]).reshape(1, 2)
+_WHITE = 255.0
+_BLACK_TO_WHITE = np.array([0.0, _WHITE]).reshape(1, 2)
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601: what Pillow and OpenCV make of colours
 
 
@@ -59,6 +60,8 @@ RULES: Mapping[str, Rule] = {
     "scaled constants": lambda pixels, own: (
         (pixels / own.scale - column(own.mean) * own.scale) / (column(own.std) * own.scale)
     ),
+    "scaled mean": lambda pixels, own: (pixels / own.scale - column(own.mean) * own.scale) / column(own.std),
+    "negative": lambda pixels, own: _normalised((_WHITE - pixels) / own.scale, own),
     "std first": lambda pixels, own: pixels / own.scale / column(own.std) - column(own.mean),
     "std times": lambda pixels, own: (pixels / own.scale - column(own.mean)) * column(own.std),
     "mean added": lambda pixels, own: (pixels / own.scale + column(own.mean)) / column(own.std),
