@@ -203,7 +203,7 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
         "stride-dilated",
         "sum-overflow",
     }  # of shapes and formats
-    elsewhere |= {"input-bytes", "input-decoded", "input-pipeline"}  # of whole pixels and of pictures
+    elsewhere |= {"input-bytes", "input-space", "input-decoded", "input-pipeline"}  # of whole pixels and of pictures
     elsewhere |= {"never-written", "zero-point", "left-over"}  # that a port's own tensor alone shows
     elsewhere |= {"store-rounding", "store-scale", "store-wraps", "table-entry"}  # of integers
     assert {bug.id for bug in REPLAYED} - applied <= elsewhere

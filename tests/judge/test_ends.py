@@ -14,9 +14,11 @@ from refnet.bugs.language.segments import cut, run
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.starts import begun, begun_soon
 from refnet.judge.causes.ways import EXACT, Ways
 from refnet.pack.matching.vendors import by_vendor
+from refnet.readings.precision import Precision
 from refnet.report.comparison import cause_sentence, comparison_document
 from refnet.report.mistakes.features import feature_sentence
 
@@ -190,3 +192,11 @@ def test_the_block_that_a_mistake_begins_at_is_searched_for_before_all_are_run(e
     assert (best.mistake.bug, best.extent.nodes) == ("relu6-relu", nodes)
     assert best.residual < 1e-3 * ways.before
     assert len(ways.looked) - before < 9 * len(made)
+
+
+def test_the_input_comes_first_where_a_whole_network_has_a_narrow_bound():
+    segment = cut(Parts(GRAPH), NET.params, GRAPH.output, {SOURCE: X, GRAPH.output: logits(x=X[::-1].copy())})
+    one = Diagnosis(segment, Precision.of("float32"), SearchBudget(), "bound")
+    next(one.steps())
+    assert [cause.ids for cause in one.found] == [("input-batch",)]
+    assert len(one.ways.looked) < len(GRAPH)

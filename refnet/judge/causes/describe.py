@@ -21,7 +21,7 @@ from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "part_off"]
+__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "part_off", "run_like"]
 
 Array = npt.NDArray[Any]
 
@@ -297,3 +297,18 @@ def _permuted(moved: Array, target: Array, y: Array) -> Iterator[_Undone]:
     own, other = target[moved].ravel(), y[moved].ravel()
     before, apart = root_mean_square(own - other), root_mean_square(np.sort(own) - np.sort(other))
     yield _Undone(Feature("permuted", {}), before, apart)
+
+
+def run_like(part: Any, target: Array) -> dict[Any, Array]:
+    """The channels of a tensor that are a run as another tensor has one: from as many on to the end, or up to it."""
+    kind, facts = part or ("", ())
+    if kind != "channel-run" or target.ndim < 2:
+        return {}
+    run, count = dict(facts), target.shape[1]
+    from_start = run["first"] == 0
+    first, last = (0, min(run["last"], count - 1)) if from_start else (run["first"], count - 1)
+    if first > last or (from_start and last == count - 1):
+        return {}
+    where = np.zeros(target.shape, bool)
+    where[:, first : last + 1] = True
+    return {(kind, (("first", first), ("last", last), ("of", count))): where}

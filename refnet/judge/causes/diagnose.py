@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import starmap
@@ -24,9 +24,10 @@ from refnet.bugs.catalogue import BUGS, LATE, SHARED, Bug
 from refnet.bugs.language.changes import PART, Mistake
 from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.layers.knobs import KNOBS
+from refnet.graph import SOURCE
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank, says_the_same
-from refnet.judge.causes.describe import Feature, describe, part_off
+from refnet.judge.causes.describe import Feature, describe, part_off, run_like
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.starts import begun, begun_soon
 from refnet.judge.causes.together import beside, both_ways, likely_pairs, varied
@@ -47,6 +48,8 @@ _PAIRED = 15
 # in tests/judge/test_long.py: the largest tenth that keeps 19 of 20.
 _PLANE = 0.4
 _POOLS = tuple(bug for bug in LATE if bug.id.startswith("pool-"))  # those of squeezes are written apart from the head's
+# Not those that read maps by other indices: of these each place takes a run of all that is before it.
+_QUICK = tuple(bug for bug in LATE if bug.group != "flat_reads")
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 _MOST = 400  # pairs that are run
 
@@ -168,6 +171,12 @@ class Diagnosis:
         self, ways: Ways, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]
     ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
+        if (
+            SOURCE in self.segment.given and len(self.segment.graph) > _TAIL
+        ):  # as of the end alone: the input comes first
+            self.ways = Ways(self.segment, self.budget, long=True)
+            yield from self._likely(self.ways)
+            self.ways = ways
         # That integers lie on one side of what they are made of, or follow another entry of a table, is no chance; and
         # much fits such an error by chance.
         rounding = BUGS["store-rounding"], BUGS["table-entry"]
@@ -203,35 +212,40 @@ class Diagnosis:
         whole = self.segment.whole.by_name
         yield from ((each.facts["curve"], whole[each.node].op) for each in found.values() if each.node in whole)
 
-    def _long(self, ways: Ways, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
-        """Many nodes: the ends and the last nodes, which run in no time; what is everywhere; then all the rest.
-
-        That is at a kind of places, at one, from one on; beside what explains other tensors; and the likeliest pairs.
-        """
+    def _likely(self, ways: Ways) -> Generator[Iterable[Cause], None, tuple[list[Way], list[Way]]]:
+        """Many nodes: the ends, what is everywhere, the likeliest at one place; gives what was run at more than one."""
         first = [*ways.ends()]
         yield self._close(first)
         yield self._close([*ways.ends(("pictures",))])
-        last = {node.name for node in self.segment.graph.nodes[-_TAIL:]}
-        yield self._close([*ways.singles(EXACT, at=last)])
+        yield self._close([*ways.singles(EXACT, at=self._last)])
         yield self._everywhere(ways, first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         kinds = [*ways.of_kinds(FREQUENT)]
         yield self._close(kinds)
         yield self._one_by_one(ways, FREQUENT, RARER)
         yield self._foremost(ways)
-        yield self._close([*ways.singles(LATE, at=last)])
+        return first, kinds
+
+    @property
+    def _last(self) -> set[str]:
+        return {node.name for node in self.segment.graph.nodes[-_TAIL:]}
+
+    def _long(self, ways: Ways, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
+        """Many nodes: what is likely; then the rest, beside what explains other tensors, and the likeliest pairs."""
+        first, kinds = yield from self._likely(ways)
+        yield self._close([*ways.singles(LATE, at=self._last)])
         first += [*ways.everywhere(bug for bug in EXACT if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield self._everywhere(ways, first)
         yield from map(self._close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
         yield self._everywhere(ways, first)
-        yield self._close([*self._solved(ways), *ways.everywhere(LATE), *ways.of_kinds(_POOLS)])
-        yield self._close([*ways.ends(("pipelines",))])
         yield self._close(list(ways.scaled()))
+        yield self._close([*self._solved(ways), *ways.everywhere(_QUICK), *ways.of_kinds(_POOLS)])
+        yield self._close([*ways.ends(("pipelines",))])
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
         yield self._close([*rarer, *self._solved(ways, kinds=True)])
         yield self._one_by_one(ways, RARER, FREQUENT)
         yield self._close(list(ways.singles(LOOSE)))
-        first += [*ways.slow()]
+        first += [*ways.everywhere(bug for bug in LATE if bug not in _QUICK), *ways.slow()]
         yield self._close(first)
         yield self._beside(ways, told())
         yield from map(self._close, begun(ways, [*first, *kinds]))
@@ -315,7 +329,7 @@ class Diagnosis:
             if self.found and not _exact(way):  # what few ports do comes after all else here, too
                 return
             made = limit(ways.changed(way), self.precision)
-            run = _run_like(shown.get((way.mistake.bug, way.mistake.form)), target)
+            run = run_like(shown.get((way.mistake.bug, way.mistake.form)), target)
             for said, where in (own | run).items() if made.shape == target.shape else ():
                 if (np.abs(target - made.y) <= made.expected)[where].all() and not (beyond & ~where).any():
                     share = root_mean_square((target - made.y)[where]) / max(made.rms, 1e-300)
@@ -383,18 +397,3 @@ def _first_found(tried: Iterable[Iterable[Iterable[Cause]]]) -> Iterator[Cause]:
 
 def _exact(way: Way) -> bool:
     return any(bug.id == way.mistake.bug for bug in EXACT)
-
-
-def _run_like(part: Any, target: Array) -> dict[Any, Array]:
-    """The channels of a tensor that are a run as another tensor has one: from as many on to the end, or up to it."""
-    kind, facts = part or ("", ())
-    if kind != "channel-run" or target.ndim < 2:
-        return {}
-    run, count = dict(facts), target.shape[1]
-    from_start = run["first"] == 0
-    first, last = (0, min(run["last"], count - 1)) if from_start else (run["first"], count - 1)
-    if first > last or (from_start and last == count - 1):
-        return {}
-    where = np.zeros(target.shape, bool)
-    where[:, first : last + 1] = True
-    return {(kind, (("first", first), ("last", last), ("of", count))): where}
