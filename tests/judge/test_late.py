@@ -370,6 +370,22 @@ def repitched(x, row, plane, found_row, found_plane):
     return y
 
 
+@pytest.mark.parametrize("name", ["stem.conv", "block4.depthwise"])
+def test_a_layer_whose_height_and_width_are_exchanged(name):
+    """Whatever it is: a loop goes on in memory as if the map was one of W x H."""
+
+    def change(node, made):
+        if node.name != name:
+            return None
+        x = made[node.inputs[0]]
+        given = {node.inputs[0]: x.reshape(*x.shape[:2], x.shape[3], x.shape[2])}
+        y = interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
+        return y.reshape(*y.shape[:2], y.shape[3], y.shape[2])
+
+    (said,) = named(ran(change))
+    assert "height and width are exchanged" in said
+
+
 def test_a_map_within_a_border_that_is_read_as_if_it_was_bare():
     def change(node, made):
         if node.name != "block3.depthwise":

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected
-from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.changes import Change, Deferred, stood_for
 from refnet.bugs.language.segments import Segment, limit_of
 from refnet.bugs.layers.padding import windowed
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.readings import fast
 
 Array = npt.NDArray[Any]
 
@@ -93,6 +94,29 @@ def row_pitch(segment: Segment) -> Iterator[Change]:
             facts = {"multiple": int(form.rpartition(" ")[2])} if form[-1].isdigit() else {}
             nodes = {node.name: (replace(node, inputs=(name,)),)}
             yield Change(node.name, form, facts, nodes=nodes, given=given, fed=True)
+
+
+def sides_exchanged(segment: Segment) -> Iterator[Change]:
+    """height and width exchanged in a layer.
+
+    It takes the memory of a map for that of one as wide as this is high, and so is what it makes.
+    """
+    for node in windowed(segment):
+        sizes = segment.sizes[node.inputs[0]]
+        if segment.asks(node) and sizes[1] != sizes[2] and segment.batch * math.prod(sizes) <= _MOST:
+            ((_, x),) = segment.values({node.inputs[0]})
+            y, size = (_turned(segment, node, x, move) for move in (np.asarray, np.abs))
+            terms = math.prod(node.params["w"][1:]) + 1
+            yield Change(node.name, "sides", **stood_for(node, y, terms, size), fed=True)
+
+
+def _turned(segment: Segment, node: Node, x: Array, move: Callable[[Array], Array]) -> Array:
+    """What a layer makes of a map of which height and width are exchanged, of numbers that are moved."""
+    N, C, H, W = x.shape
+    w, b = (move(segment.param(node, slot).astype(np.float64)) if slot in node.params else None for slot in ("w", "b"))
+    attrs = {key: tuple(reversed(value)) if isinstance(value, tuple) else value for key, value in node.attrs.items()}
+    y: Array = getattr(fast, node.op)(move(x).reshape(N, C, W, H), w, b, **attrs)
+    return y.reshape(N, y.shape[1], y.shape[3], y.shape[2])
 
 
 def _pitches(H: int, W: int, pad: tuple[tuple[int, int], tuple[int, int]]) -> dict[str, tuple[_Strides, _Strides]]:

@@ -154,6 +154,9 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "image columns": f"{_BESIDE} neighbouring image: columns are checked, rows are not (NHWC)",
         "image rows": f"{_BESIDE} neighbouring row or image: rows are checked, columns are not (NHWC)",
     },
+    "sides-exchanged": {
+        "sides": "height and width are exchanged: the layer takes the map for one as wide as it is high"
+    },
     "row-pitch": {
         "height": "rows are read as if they were as long as the map is high: H stands for W in the index",
         "border": "the map lies within a border in memory, and its rows are read as if they did not",
