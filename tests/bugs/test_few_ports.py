@@ -273,6 +273,16 @@ def test_a_bias_of_its_own_that_alone_is_left_of_a_fold_is_told_of_all_layers_of
     assert (pattern.scope, pattern.of, len(pattern.nodes)) == (Scope("part", "depthwise"), len(convs), len(convs))
 
 
+def test_beta_that_is_added_twice_is_named_where_the_block_alone_is_dumped():
+    norm, end = "block2.depthwise.bn", "block2.project.bn"
+    params = {**NET.params, f"{norm}.beta": 2 * held(norm, "beta")}
+    made = {SOURCE: X, **Network(GRAPH, params).trace(X)}
+    tensors = {name: made[name] for name in (SOURCE, "block1.project.bn", end)}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), tensors, partial=True)
+    words = "the folded bias is 2 beta - s mean, with s = gamma / sqrt(var + eps)"
+    assert cause_sentence(found.causes[end][0]) == words
+
+
 def test_statistics_scaled_everywhere_are_one_pattern():
     params = {n: y * np.float32(999.982) if n.endswith((".mean", ".var")) else y for n, y in NET.params.items()}
     tensors = {SOURCE: X, **Network(GRAPH, params).trace(X)}

@@ -29,6 +29,7 @@ _ALIKE = 1e-3
 _KEPT = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, np.inf)}  # what an activation leaves as it is
 # How often beta, the mean and the convolution's own bias are in a folded bias, where that is a bug by itself.
 _BIASES = ((0, 0, 0), (1, 1, 0), (0, 1, 1), (-1, 1, 1))
+_TWICE, _OWN = (2, 1, 1), (0, 0, 1)  # of others the likeliest: beta twice, and the convolution's own bias alone
 _MOST_TERMS = 3  # times that one of them may be in it
 _ROUNDINGS = 6  # of a batch norm
 _FEW = 4  # points of a channel that its line is told from
@@ -207,14 +208,15 @@ def bn_bias_terms(part: Segment | UnitArrays) -> Iterator[Change]:
         shown = _bias_shown(part, unit) if isinstance(part, Segment) else unit.seen.get(FOLDED_BIAS)
         own = unit["b"] if unit.foldable and "b" in unit else np.zeros_like(unit["mean"])
         terms = np.stack([unit["beta"], -unit.factor * unit["mean"], unit.factor * own])
-        if shown is None or shown.shape != own.shape:
-            continue
-        counts = _counted(terms, shown)
-        if counts is None or counts in _BIASES or counts[0] == counts[2] == 1:  # the last is a mean that is scaled
-            continue
-        arrays = {slot: unit[slot] * n for slot, n in zip(("beta", "mean", "b"), counts, strict=True) if slot in unit}
-        said = tuple(n if any(term) else 0 for n, term in zip(counts, terms, strict=True))
-        yield _with(unit, " ".join(map(str, said)), arrays, terms=said)
+        found = [_counted(terms, shown)] if shown is not None and shown.shape == own.shape else []
+        within = [_TWICE] + [_OWN] * bool(own.any())  # where nothing shows them
+        for counts in within if shown is None and isinstance(part, Segment) else found:
+            # One factor of the mean alone is a mean that is scaled.
+            if counts is not None and counts not in _BIASES and not counts[0] == counts[2] == 1:
+                scaled = zip(("beta", "mean", "b"), counts, strict=True)
+                arrays = {slot: unit[slot] * n for slot, n in scaled if slot in unit}
+                said = tuple(n if any(term) else 0 for n, term in zip(counts, terms, strict=True))
+                yield _with(unit, " ".join(map(str, said)), arrays, terms=said)
 
 
 def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
