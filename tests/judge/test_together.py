@@ -99,6 +99,29 @@ def test_parts_of_tensors_of_all_sizes_are_told_by_the_rule_that_they_have_in_co
     assert of_port(pattern.mistake).startswith(f"the activation is left out, in {words}")
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_pools_of_sides_that_are_rounded_down_are_one_mistake_whatever_the_map(whole):
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(75, 97), classes=10)
+    whole_net = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)
+    tensors = dict(whole_net.values({node.name for node in graph.nodes}))
+    for name in (pools := ("block1.se.pool", "block5.se.pool", "head.pool")):  # of 19 x 25, 5 x 7 and 3 x 4 points
+        x = tensors[graph[name].inputs[0]]
+        H, W = (side // 2 * 2 for side in x.shape[2:])
+        y = x[:, :, :H, :W].sum(axis=(2, 3), keepdims=True) / (x[0, 0].size if whole else H * W)
+        tensors[name] = y
+    golden = {SOURCE: probe(graph, 1), **dict(whole_net.values({node.name for node in graph.nodes}))}
+    dumped = {name: np.float32(y) for name, y in tensors.items() if name in pools or name in inputs_of(graph, pools)}
+    found = judge_tensors(Reference.of(graph, random_params(graph), golden), dumped, partial=True)
+    (pattern,) = found.patterns
+    words = "the pool takes in whole multiples of 2 rows and columns alone"
+    assert of_port(pattern.mistake) == words + (", and divides by the points of the whole map" if whole else "")
+    assert pattern.nodes == pools
+
+
+def inputs_of(graph, names):
+    return {name for each in names for name in graph[each].inputs}
+
+
 def test_a_border_whose_innermost_line_alone_repeats_the_edge_is_named():
     attrs = {"stride": (1, 1), "pad": ((2, 2), (2, 2)), "dilation": (1, 1)}
     graph = Graph(Recipe("", 1.0, (4, 6), 2, 1), (Node("a", "depthwise_conv2d", (SOURCE,), {"w": (1, 5, 5)}, attrs),))

@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 
 _LEAST = 1e-6  # what GeM raises to a power
 _FIXED, _TELLING = (7, 7), 16  # of a pool for images of 224 x 224; channels that show which part of a map is pooled
+_AT_A_TIME = (2, 4, 8, 16)  # lines that programs work through at once
 _FEW = 1  # line that a pool misses, rather than has a window of its own
 
 
@@ -127,7 +128,8 @@ def pool_part(segment: Segment) -> Iterator[Change]:
             continue
         for part in dict.fromkeys((_FIXED, (rows - 1, columns - 1), (rows - 1, columns), (rows, columns - 1))):
             if 0 < part[0] <= rows and 0 < part[1] <= columns and part != of:
-                yield _pooled(node, _taken(part, (0, 0), of), nodes={node.name: (_windowed(node, part),)})
+                made = {node.name: (_windowed(node, part),)}
+                yield _pooled(node, _taken(part, (0, 0), of), _multiple(part, of), nodes=made)
 
 
 def _windowed(node: Node, part: tuple[int, int]) -> Node:
@@ -135,8 +137,15 @@ def _windowed(node: Node, part: tuple[int, int]) -> Node:
     return replace(node, attrs={**node.attrs, "kernel": part, "stride": node.attrs["kernel"]})
 
 
-def _pooled(node: Node, taken: tuple[str | int, ...], **made: Any) -> Change:
-    return Change(node.name, " ".join(map(str, taken)), {"taken": taken}, **made)
+def _pooled(node: Node, taken: tuple[str | int, ...], multiple: int, **made: Any) -> Change:
+    facts = {"taken": taken} | ({"multiple": multiple} if multiple else {})
+    return Change(node.name, " ".join(map(str, taken)), facts, **made)
+
+
+def _multiple(window: tuple[int, ...], of: tuple[int, ...]) -> int:
+    """The number of which a window has as many multiples of rows and columns as the map has; 0 where there is none."""
+    rounded = (n for n in _AT_A_TIME if all(part == whole // n * n for part, whole in zip(window, of, strict=True)))
+    return next(rounded, 0)
 
 
 def _taken(window: tuple[int, ...], begin: tuple[int, ...], of: tuple[int, ...]) -> tuple[str | int, ...]:
@@ -168,10 +177,12 @@ def _part_shown(segment: Segment, node: Node) -> Iterator[Change]:
         if window.shape == x.shape:
             continue
         taken = (*_taken(window.shape[2:], (top, first), (H, W)), *(("whole",) if whole else ()))
+        multiple = _multiple(window.shape[2:], (H, W)) if top == first == 0 else 0
         if (top, first, whole) == (0, 0, False):  # which is a pool, too, and runs in any order of sums
-            yield _pooled(node, taken, nodes={node.name: (_windowed(node, (bottom, last)),)}, lone=True)
+            made = {node.name: (_windowed(node, (bottom, last)),)}
+            yield _pooled(node, taken, multiple, nodes=made, lone=True)
         else:
-            yield _pooled(node, taken, **stood_for(node, y, window[0, 0].size + 1, size), lone=True)
+            yield _pooled(node, taken, multiple, **stood_for(node, y, window[0, 0].size + 1, size), lone=True)
 
 
 def _runs(length: int) -> npt.NDArray[np.intp]:

@@ -25,8 +25,12 @@ def kind_of(mistake: Mistake) -> tuple[str, str]:
     """What places of a mistake have in common: its bug and form; of a sum with one weight, the side alone.
 
     Of a pool whose divisor is one beside its points, that; of weights in a short format, whether or not the layer has a
-    bias that is left as it is; of another activation, whether or not it is the hidden layer's.
+    bias that is left as it is; of another activation, whether or not it is the hidden layer's; of a pool of sides that
+    are rounded down to whole multiples, of which number.
     """
+    if mistake.bug == "pool-part" and "multiple" in mistake.facts:
+        whole = " of all" if mistake.facts["taken"][-1] == "whole" else ""
+        return mistake.bug, f"multiple{whole} {mistake.facts['multiple']}"
     if mistake.bug == "head-hidden-act":
         return "act-swap", mistake.form
     if mistake.bug == "weights-fp16":
@@ -45,6 +49,8 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     bug, side = kind_of(first)
     if bug == "pool-divisor" and side in _SQUARES and len({each.facts["found"] for each in by_node.values()}) > 1:
         return first._replace(form=f"{side} of each")
+    if bug == "pool-part" and len({each.form for each in by_node.values()}) > 1:
+        return first._replace(form=side.rpartition(" ")[0])
     if bug == "pool-divisor" and side in _BESIDE.values() and len({each.form for each in by_node.values()}) > 1:
         return first._replace(form=side)
     side = (

@@ -52,7 +52,12 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "sum": "the map's largest value is added to its mean",
         "cubes": "the generalised mean of cubes is taken (GeM), not the mean",
     },
-    "pool-part": "the pool {taken}",
+    "pool-part": {
+        "multiple": "the pool takes in whole multiples of {multiple} rows and columns alone",
+        "multiple of all": "the pool takes in whole multiples of {multiple} rows and columns alone, and divides by the "
+        "points of the whole map",
+        OTHER: "the pool {taken}",
+    },
     "bn-twice": {
         "again": "batch norm is applied twice",
         "between": "batch norm is applied twice: the convolution's result is normalised already (folded weights), and "
