@@ -257,20 +257,28 @@ def test_batch_norm_behind_convolutions_whose_weights_hold_it_is_one_pattern():
     assert "is normalised already (folded weights)" in of_port(pattern.mistake)
 
 
-def test_a_bias_of_its_own_that_alone_is_left_of_a_fold_is_told_of_all_layers_of_a_kind():
-    """As a runtime that fuses dumps them; the convolutions have biases, as those of some files do."""
-    convs = [node for node in GRAPH.nodes if node.op == "depthwise_conv2d"]
-    graph = GRAPH.rewritten({n.name: (replace(n, params={**n.params, "b": n.params["w"][:1]}),) for n in convs})
-    own = {f"{n.name}.b": np.cos(np.arange(n.params["w"][0])).astype(np.float32) for n in convs}
-    lost = [f"{n.name}.bn.{slot}" for n in convs for slot in ("beta", "mean")]
-    params = {**NET.params, **own}
-    made = Network(graph, {**params, **{name: np.zeros_like(params[name]) for name in lost}}).trace(X)
-    golden = {SOURCE: X, **Network(graph, params).trace(X)}
-    fused = {node.name: made[node.name] for node in graph.nodes if node.op not in (*CONVOLUTIONS, "batch_norm")}
-    found = judge_tensors(Reference.of(graph, params, golden), fused, partial=True)
+def test_terms_of_a_folded_bias_are_told_of_all_layers_of_a_kind():
+    """As a runtime that fuses dumps them."""
+    norms = [f"{node.name}.bn" for node in GRAPH.nodes if node.op == "depthwise_conv2d"]
+    made = Network(GRAPH, {**NET.params, **{f"{name}.beta": 3 * held(name, "beta") for name in norms}}).trace(X)
+    fused = {node.name: made[node.name] for node in GRAPH.nodes if node.op not in (*CONVOLUTIONS, "batch_norm")}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), fused, partial=True)
     (pattern,) = found.patterns
-    assert (pattern.mistake.bug, pattern.mistake.facts["terms"]) == ("bn-bias-terms", (0, 0, 1))
-    assert (pattern.scope, pattern.of, len(pattern.nodes)) == (Scope("part", "depthwise"), len(convs), len(convs))
+    assert (pattern.mistake.bug, pattern.mistake.facts["terms"]) == ("bn-bias-terms", (3, 1, 0))
+    assert (pattern.scope, pattern.of, pattern.nodes) == (Scope("part", "depthwise"), len(norms), tuple(norms))
+
+
+def test_a_bias_of_its_own_that_alone_is_left_of_a_fold_is_told():
+    conv = GRAPH["block5.depthwise"]
+    graph = GRAPH.replaced(conv.name, replace(conv, params={**conv.params, "b": conv.params["w"][:1]}))
+    params = {**NET.params, f"{conv.name}.b": np.cos(np.arange(conv.params["w"][0])).astype(np.float32)}
+    lost = {f"{conv.name}.bn.{slot}": np.zeros_like(params[f"{conv.name}.bn.{slot}"]) for slot in ("beta", "mean")}
+    made = Network(graph, {**params, **lost}).trace(X)
+    fused = {name: y for name, y in made.items() if name not in (conv.name, f"{conv.name}.bn")}
+    golden = {SOURCE: X, **Network(graph, params).trace(X)}
+    found = judge_tensors(Reference.of(graph, params, golden), fused, partial=True)
+    words = "the folded bias is s b, with s = gamma / sqrt(var + eps)"
+    assert cause_sentence(found.causes[f"{conv.name}.act"][0]) == words
 
 
 def test_beta_that_is_added_twice_is_named_where_the_block_alone_is_dumped():

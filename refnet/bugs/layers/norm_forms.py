@@ -226,7 +226,7 @@ def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
     if known.sum() <= len(terms) or not there.any():
         return None
     found, *_ = np.linalg.lstsq(terms[there][:, known].T, bias[known], rcond=None)
-    if not np.isfinite(found).all() or np.abs(found).max() > _MOST_TERMS:
+    if not np.isfinite(found).all() or np.abs(np.rint(found)).max() > _MOST_TERMS:
         return None
     counts[there] = np.rint(found)
     left = np.linalg.norm((bias - counts @ terms)[known])
@@ -234,7 +234,10 @@ def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
 
 
 def _shown(segment: Segment, unit: UnitArrays) -> tuple[Array, Array, Array] | None:
-    """What a batch norm reads, what the port has behind it, and where that tells what the norm makes, (N, C, H, W)."""
+    """What a batch norm reads, what it makes as the port shows that, and where it is shown, (N, C, H, W).
+
+    Of a hard swish t above zero x (x + 3) / 6 is undone.
+    """
     t, norm, act = segment.candidate, unit.norm, unit.unit.act
     if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
         return None
@@ -244,6 +247,9 @@ def _shown(segment: Segment, unit: UnitArrays) -> tuple[Array, Array, Array] | N
     ((_, x),) = segment.values({norm.inputs[0]})
     if x.shape != t.shape:
         return None
+    if act is not None and segment.end == act.name and act.op == "hard_swish":
+        t = np.where(t < low, (np.sqrt(9 + 24 * np.maximum(t.astype(np.float64), 0)) - 3) / 2, t)
+        low, high = 0.0, np.inf
     return x, t, np.isfinite(t) & (t > low) & (t < high)
 
 
