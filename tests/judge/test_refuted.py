@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refnet import build, random_params
-from refnet.bugs.catalogue import REPLAYED
+from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.graph import SOURCE
 from refnet.judge.measures import yardstick
-from refnet.judge.measures.yardstick import fits, judge_segment
+from refnet.judge.measures.yardstick import fits, judge_cause, judge_segment
+from refnet.judge.verdicts import root_mean_square
 from refnet.network import Network
 from refnet.pack.probe import probe
 from refnet.readings.bounds import Precision
@@ -50,6 +53,24 @@ def test_a_cause_is_refuted_only_where_the_verdict_on_it_does_not_hold(start, en
                 assert fits(made, FLOAT32) == judge_segment(made, FLOAT32).holds
                 refuted += yardstick.is_refuted(made, FLOAT32)
     assert refuted > 10
+
+
+@pytest.mark.parametrize("bug", ["bn-eps", "act-missing", "kernel-flip"])
+def test_what_leaves_too_much_of_a_block_is_refuted_only_where_the_verdict_on_it_does_not_hold(bug):
+    honest, far = segment("block2.project.bn", "block1.project.bn", TENSORS["block2.project.bn"]), 0
+    assert len(honest.graph) >= yardstick._SHORT
+    right = next(BUGS[bug].changes(honest))
+    made = replace(honest, candidate=run(honest.changed(right), np.float32))
+    for change in (right, *(change for other in REPLAYED[:40] for change in other.changes(honest))):
+        way = made.changed(change)
+        if change.shape is None and change.view is None:
+            leaves = root_mean_square(made.candidate - run(way))
+            if yardstick._is_far(way, FLOAT32, leaves):
+                assert not judge_segment(way, FLOAT32).holds
+                far += 1
+    assert far > 10
+    assert judge_cause(made.changed(right), FLOAT32, "bound", lambda: None, 1e-7).holds
+    assert judge_cause(made.changed(right), FLOAT32, "bound", lambda: None, 1.0) is None  # nothing more is run
 
 
 def test_one_wrong_element_behind_the_first_channels_is_seen():

@@ -277,7 +277,7 @@ class Diagnosis:
     def _judged(self, way: Way, check: Callable[[], None]) -> Iterator[Cause]:
         assert self.ways is not None
         changed = replace(self.ways.changed(way), candidate=self.segment.candidate)
-        judgement = judge_cause(changed, self.precision, self.yardstick, check)
+        judgement = judge_cause(changed, self.precision, self.yardstick, check, way.residual)
         if judgement is not None and judgement.holds:
             yield Cause((way.mistake,), judgement, (way.extent,))
 
@@ -370,7 +370,7 @@ class Diagnosis:
         """Several ways at once, where the yardstick accepts what they make together."""
         assert self.ways is not None
         own = replace(self.ways.changed(together), candidate=self.segment.candidate)
-        judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check)
+        judgement = judge_cause(own, self.precision, self.yardstick, self.budget.check, together.residual)
         if judgement is not None and judgement.holds:
             yield Cause(tuple(way.mistake for way in several), judgement, tuple(way.extent for way in several))
 

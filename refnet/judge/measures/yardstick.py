@@ -119,7 +119,9 @@ def _is_beyond(part: Segment | None, seen: Array, precision: Precision) -> bool:
     return bool(beyond.any())
 
 
-def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None]) -> Judgement | None:
+def judge_cause(
+    segment: Segment, precision: Precision, yardstick: str, check: Callable[[], None], residual: float = 0.0
+) -> Judgement | None:
     """The verdict on a segment run in another way, by the yardstick of the verdict on it; None if it is refuted.
 
     Where that is the spread, one honest run tells most ways apart: the others are made where it leaves that open.
@@ -128,9 +130,11 @@ def judge_cause(segment: Segment, precision: Precision, yardstick: str, check: C
     ----------
     yardstick : of the verdict
     check : called before each run; may end the search
+    residual : the rms of the error that the way leaves, where that is known
     """
     if yardstick != "spread" or segment.precision is not None:
-        return None if is_refuted(segment, precision) else judge_segment(segment, precision)
+        refuted = _is_far(segment, precision, residual) or is_refuted(segment, precision)
+        return None if refuted else judge_segment(segment, precision)
     assert segment.candidate is not None
     runs, y = list[Array](), run(segment)
     seen = lens(segment)
@@ -155,9 +159,24 @@ def says(nodes: int, made: Bound, precision: Precision) -> bool:
     """Whether a bound is narrow enough to tell honest from wrong."""
     if not np.isfinite(made.rms) or nodes < _SHORT:
         return bool(np.isfinite(made.rms))
-    size = root_mean_square(made.y)
+    return made.rms < _widest(root_mean_square(made.y), precision)
+
+
+def _widest(size: float, precision: Precision) -> float:
+    """The rms of the widest bound that says anything of a tensor that many nodes make, by the tensor's own."""
     finest = max(precision.u, precision.u_store) * size + precision.step
-    return made.rms < min(_WIDE * finest, _PART * size)
+    return min(_WIDE * finest, _PART * size)
+
+
+def _is_far(segment: Segment, precision: Precision, residual: float) -> bool:
+    """Whether a run of many nodes leaves so much that no bound which says anything has room for it.
+
+    Twice as much is allowed: so far beyond honest runs a port may be where a bound says nothing.
+    """
+    if len(segment.graph) < _SHORT or segment.precision is not None or segment.slack:
+        return False
+    assert segment.candidate is not None
+    return residual > 2 * _widest(root_mean_square(segment.candidate) + residual, precision)
 
 
 def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array]]:
