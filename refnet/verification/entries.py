@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-import numpy as np
-
 from refnet.errors import FormatError, RequestError
 from refnet.files.checkpoint import Checkpoint, identify
 from refnet.files.containers import pth
-from refnet.verification.sides import Sides
+from refnet.judge.causes.budget import SearchBudget
+from refnet.verification.sides import Sides, pair
+from refnet.verification.values import match_arrays
 
 __all__ = ["OtherEntry", "entry_of"]
 
@@ -32,7 +32,7 @@ class OtherEntry(NamedTuple):
 
 
 def entry_of(sides: Sides) -> OtherEntry | None:
-    """The entry of either file that was passed over and holds what the other file holds, bit for bit."""
+    """The entry of either file that was passed over and holds what the other file holds, folded or not."""
     for file, other in ((sides.copy, sides.original), (sides.original, sides.copy)):
         for name in _passed_over(file):
             with suppress(FormatError, RequestError):
@@ -49,7 +49,6 @@ def _passed_over(file: Checkpoint) -> Iterator[str]:
 
 
 def _same(one: Checkpoint, other: Checkpoint) -> bool:
-    if one.params.keys() != other.params.keys():
-        return False
-    names = sorted(one.params, key=lambda name: one.params[name].size)
-    return all(np.array_equal(one.params[name], other.params[name]) for name in names)
+    """Whether no array of two files is another, but for what is meant; it is not asked what happened to one that is."""
+    values = match_arrays(pair(one, other), budget=SearchBudget(0.0))
+    return not any(value.fault for value in values)

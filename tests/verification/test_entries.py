@@ -52,6 +52,13 @@ def test_the_entry_that_the_other_file_holds_is_told(checkpoint):
         assert verification_document(found)["entry"]["entry"] == "state_dict_ema"
 
 
+def test_the_entry_that_a_folded_export_holds_is_told(checkpoint, tmp_path):
+    raw, average = checkpoint
+    held = identify(average)
+    write_weights(held.graph, held.params, tmp_path / "export.npz", fold=True)
+    assert verify(raw, tmp_path / "export.npz").entry.entry == "state_dict_ema"
+
+
 def test_an_entry_that_holds_other_weights_is_not_told(checkpoint, tmp_path):
     write_weights(GRAPH, {name: noisy(noisy(y)) for name, y in AVERAGE.items()}, tmp_path / "later.pth")
     assert verify(checkpoint[0], tmp_path / "later.pth").entry is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from importing import VECTOR, W, only, onnx, op, ops, refused, run, scalar, tflite, x64
 
+from refnet.errors import FormatError
 from refnet.files.containers.structure import Operation
 from refnet.files.importers import import_graph
 from refnet.files.importers.builder import decimal
@@ -157,3 +158,11 @@ def test_three_comes_back_from_the_bias_only_where_nothing_is_lost():
     for imported, bias in ((moved, b), (kept, fine)):
         a = np.einsum("kc,nchw->nkhw", W.astype(float), x64()) + bias.astype(float).reshape(-1, 1, 1)
         assert np.abs(run(imported) - np.clip(a, 0, 6) / 6).max() < 1e-14
+
+
+def test_operations_that_stand_before_what_they_read_are_put_behind_it():
+    """As converters leave them that add operations at the end; those that read one another are refused."""
+    made, read = op("Relu", "x", "a"), op("Sigmoid", "a", "y")
+    assert ops(import_graph(onnx(read, made))) == ops(import_graph(onnx(made, read))) == ["relu", "sigmoid"]
+    with pytest.raises(FormatError, match="which nothing before it makes"):
+        import_graph(onnx(op("Add", "x b", "a"), op("Relu", "a", "b"), op("Sigmoid", "a", "y")))
