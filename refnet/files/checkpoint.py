@@ -7,7 +7,7 @@ two networks compute differently and the file cannot tell, the caller must say w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from refnet.files import containers
 from refnet.files.identify import filters, names, structure
 from refnet.files.identify.beside import as_ours, read_beside
 from refnet.files.identify.heads import head_words
-from refnet.files.identify.notes import Note
+from refnet.files.identify.notes import Note, structure_notes
 from refnet.files.identify.pixels import prepared_for
 from refnet.files.identify.reading import Asked, read
 from refnet.files.identify.weights import in_one_precision, weights_in
@@ -369,16 +369,9 @@ def _from_structure(
         models=found.models,
         folded=found.named.folded,
         differences=found.differences,
-        notes=tuple(_structure_notes(found, own)),
+        notes=tuple(structure_notes(found.standing.width, found.divisor, own.left_out)),
         names=found.named.names,
     )
-
-
-def _structure_notes(found: structure.Recognised, own: ImportedGraph) -> Iterator[Note]:
-    if found.divisor is not None:
-        yield Note("divisor", (f"{found.standing.width:g}", f"{found.divisor}"))
-    if own.left_out:
-        yield Note("end", own.left_out[:4], len(own.left_out))
 
 
 def _recipe(own: ImportedGraph, recipe: Recipe, contents: containers.Contents) -> Recipe:

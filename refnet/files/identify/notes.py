@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Note"]
+__all__ = ["Note", "structure_notes"]
 
 
 class Note(NamedTuple):
@@ -28,3 +29,11 @@ class Note(NamedTuple):
     kind: str
     names: tuple[str, ...]
     total: int = 0
+
+
+def structure_notes(width: float | None, divisor: int | None, left_out: tuple[str, ...]) -> Iterator[Note]:
+    """Of a file that tells its structure: by what its channels are rounded, and operations behind its network."""
+    if divisor is not None:
+        yield Note("divisor", (f"{width:g}", f"{divisor}"))
+    if left_out:
+        yield Note("end", left_out[:4], len(left_out))
