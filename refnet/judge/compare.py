@@ -39,6 +39,7 @@ from refnet.threads import on_one_thread
 __all__ = ["Comparison", "TensorScale", "compare"]
 
 Array = npt.NDArray[Any]
+_FEW = 2  # tensors that nothing explains, without which weights need not be of 8 bits
 _MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
 
 Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
@@ -165,7 +166,12 @@ def compare(
     shown = declared.of(reference, matching, arrays, real)
     budget = SearchBudget(seconds, tell)
     meant, otherwise = (arrays, []) if port.scales or shown.steps else as_meant(reference, arrays)
-    found = judge_tensors(reference, meant, precision=shown.precision, partial=partial, explain=explain, budget=budget)
+    options: dict[str, Any] = {"partial": partial, "explain": explain, "budget": budget}
+    found = judge_tensors(reference, meant, precision=shown.precision, **options)
+    if shown.weights and explain and _is_explained(found):
+        shown = shown._replace(weights="")
+    elif shown.weights == "judged":
+        found = judge_tensors(reference, meant, precision=shown.coarse, **options)
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
@@ -175,6 +181,13 @@ def compare(
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
     return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise))
+
+
+def _is_explained(found: Judged) -> bool:
+    """Whether other mistakes than coarse weights explain what is wrong, but for a tensor or two."""
+    causes = [[cause.ids for cause in found.causes.get(name, ())] for name in found.wrong()]
+    coarse = any(("weights-int8",) in ids for ids in causes)
+    return not coarse and sum(not ids for ids in causes) <= _FEW
 
 
 class _Port(NamedTuple):

@@ -28,13 +28,15 @@ class ShownArithmetic(NamedTuple):
     Attributes
     ----------
     precision : by node
+    coarse : the same with weights that are integers of 8 bits, where most of what is wrong is right so; else nothing
     narrow : whether arrays of float64 hold what float32 arithmetic makes
     steps : the tensors of real numbers that integers of 8 bits stand for, and that are judged so
     weights : 'judged' where its weights are judged as integers of 8 bits, though nobody says so; 'told' where most of
-        what is wrong would hold if they were declared so; ''
+        what is wrong would hold if they were declared so; '' where nothing is, or mistakes explain it
     """
 
     precision: dict[str, Precision]
+    coarse: dict[str, Precision]
     narrow: bool = False
     steps: tuple[str, ...] = ()
     weights: str = ""
@@ -75,7 +77,8 @@ class Declared(NamedTuple):
         coarse = {node: each._replace(levels=levels) for node, each in found.items()}
         better = bool(levels) and _is_better(reference, arrays, found, coarse)
         weights = ("judged" if steps else "told") if better else ""
-        return ShownArithmetic(coarse if weights == "judged" else found, narrow, tuple(steps), weights)
+        coarse = coarse if better else {}
+        return ShownArithmetic(found, coarse, narrow, tuple(steps), weights)
 
     def _stored(
         self, matching: Assignment, arrays: Mapping[str, Array], real: RealTensors, steps: Mapping[str, InSteps]

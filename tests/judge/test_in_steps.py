@@ -55,6 +55,12 @@ def test_a_wrong_gate_is_all_that_is_wrong(pack):
     assert found.judged.patterns[0].mistake.bug == "gate-sigmoid"
 
 
+def test_one_wrong_layer_is_not_taken_for_one_of_weights_of_8_bits(pack):
+    act = GRAPH["block5.expand.act"]
+    found = compare(pack, port(GRAPH.replaced(act.name, replace(act, op="relu"))))
+    assert (found.wrong(), found.shown.weights) == ([act.name], "")
+
+
 def test_weights_of_8_bits_are_told_by_what_they_make_right(pack):
     def coarse(w):
         step = np.abs(w).max(axis=tuple(range(1, w.ndim)), keepdims=True) / 127
