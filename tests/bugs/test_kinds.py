@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.causes.diagnose import diagnose
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
@@ -212,3 +215,10 @@ def test_a_bias_of_the_classes_along_the_batch_is_said():
     found = judge_tensors(Reference.of(graph, net.params, honest), wrong, precision=FLOAT32)
     (cause,) = found.causes["head.flatten"]
     assert cause_sentence(cause) == "numbers that are one for each channel run along the batch instead"
+
+
+def test_of_activations_that_a_map_does_not_tell_apart_the_networks_own_is_said_first():
+    name, scale = "block3.add", np.float32(5 / TRACE["block3.add"].max())  # nothing is beyond 6
+    given = {each: TRACE[each] * scale for each in GRAPH[name].inputs}
+    segment = cut(Parts(GRAPH), NET.params, name, {**given, name: (TRACE[name] * scale).clip(0)})
+    assert [cause.mistakes[0].form for cause in diagnose(segment, FLOAT32)] == ["relu6 after", "relu after"]

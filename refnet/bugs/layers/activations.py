@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -131,7 +132,7 @@ def act_on_linear(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/tensorflow/tensorflow/issues/50835
     """
-    acts, linear = ("relu", "relu6", "hard_swish"), segment.parts.linear
+    acts, linear = acts_by_use(segment), segment.parts.linear
     for node in segment.graph.nodes:
         if node.op != "add" and node.name in linear:
             for act in acts:
@@ -144,6 +145,12 @@ def act_on_linear(segment: Segment) -> Iterator[Change]:
                 first = Node(f"{node.name}.acted", act, node.inputs)
                 reader = replace(node, inputs=(first.name,))
                 yield Change(node.name, f"{act} read", {"act": act}, nodes={node.name: (first, reader)})
+
+
+def acts_by_use(segment: Segment) -> list[str]:
+    """What may stand where no activation should, that first which the network has most: what few numbers tell apart."""
+    used = Counter(node.op for node in segment.whole.nodes)
+    return sorted(("relu", "relu6", "hard_swish"), key=lambda act: -used[act])
 
 
 def exchanged(node: Node, other: str) -> Change:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.changes import Change, without
 from refnet.bugs.language.segments import Segment, from_elsewhere
-from refnet.bugs.layers.activations import plain_activations
+from refnet.bugs.layers.activations import acts_by_use, plain_activations
 from refnet.graph import Node
 from refnet.networks.dialects import Dialect
 from refnet.networks.plan import round_width
@@ -170,12 +170,13 @@ def shortcut_extra(segment: Segment) -> Iterator[Change]:
 
 def shortcut_late(segment: Segment) -> Iterator[Change]:
     """an activation around the shortcut's sum."""
+    acts = acts_by_use(segment)
     for node in segment.nodes("add"):
-        for act in ("relu", "relu6", "hard_swish"):
+        for act in acts:
             acted = Node(f"{node.name}.acted", act, (node.inputs[1],))
             summed = replace(node, inputs=(node.inputs[0], acted.name))
             yield Change(node.name, f"{act} before", {"act": act}, nodes={node.name: (acted, summed)})
-        for act in ("relu", "relu6"):
+        for act in (act for act in acts if act != "hard_swish"):
             summed = replace(node, name=f"{node.name}.sum")
             after = Node(node.name, act, (summed.name,))
             yield Change(node.name, f"{act} after", {"act": act}, nodes={node.name: (summed, after)})
