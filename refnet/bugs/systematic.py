@@ -175,11 +175,13 @@ def _joined(changes: Sequence[Change]) -> Change | None:
     """Several changes as one, if they touch nothing in common and follow from no values or sizes."""
     if len(changes) == 1:
         return changes[0]
-    nodes: dict[str, Any] = {}
-    params: dict[str, Any] = {}
-    for change in changes:
-        if change.fed or change.given or change.view or nodes.keys() & change.nodes or params.keys() & change.params:
-            return None
-        nodes |= change.nodes
-        params |= change.params
-    return replace(changes[0], nodes=nodes, params=params)
+    if any(change.fed or change.view for change in changes):
+        return None
+    joined: dict[str, dict[str, Any]] = {"nodes": {}, "params": {}, "given": {}}
+    for what, made in joined.items():
+        for change in changes:
+            more = getattr(change, what)
+            if made.keys() & more.keys():
+                return None
+            made |= more
+    return replace(changes[0], nodes=joined["nodes"], params=joined["params"], given=joined["given"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 from refnet import Network, build, random_input, random_params
 from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.language.arrays import UnitArrays
+from refnet.bugs.language.changes import Deferred
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import sites, styles
@@ -181,3 +183,23 @@ def test_everywhere_leaves_out_what_shows_as_a_shape():
     part = cut(Parts(graph), params, "block1.se.reduce", {SOURCE: x}, judged=False)
     assert list(BUGS["se-width"].changes(part))
     assert not list(everywhere(BUGS["se-width"], part))
+
+
+def test_arrays_of_a_change_are_made_when_they_are_asked_for_and_handed_out_for_good():
+    """Of thousands of changes of a network, all those that were run would fill the memory."""
+    made = []
+    arrays = Deferred(["a", "b"], lambda: made.append(1) or {"a": np.zeros(1), "b": np.ones(1)})
+    assert (set(arrays), len(arrays), made) == ({"a", "b"}, 2, [])
+    assert {name: y.tolist() for name, y in arrays.items()} == {"a": [0.0], "b": [1.0]}
+    assert made == [1]
+    kept = weakref.ref(arrays["a"])
+    assert kept() is None
+    assert made == [1, 1]
+
+
+def test_weights_of_few_bits_are_not_made_before_they_are_run():
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=32, classes=10)
+    whole = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: random_input(graph, 1)}, judged=False)
+    changes = [*BUGS["weights-few-bits"].changes(whole)]
+    assert len(changes) > 1000
+    assert all(isinstance(change.params, Deferred) for change in changes)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -30,7 +29,9 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Deferred(Mapping[str, "Array | Expected"]):
-    """Arrays by name that are made, once, when one is asked for: a change that is only counted makes none.
+    """Arrays by name that are made when one is asked for: a change that is only counted makes none.
+
+    What was handed out is not kept, and made again when it is asked for again: thousands of changes are at hand.
 
     Parameters
     ----------
@@ -40,15 +41,14 @@ class Deferred(Mapping[str, "Array | Expected"]):
 
     def __init__(self, names: Iterable[str], make: Callable[[], Mapping[str, Array | Expected]]) -> None:
         self._names, self._make = tuple(names), make
-
-    @cached_property
-    def _made(self) -> Mapping[str, Array | Expected]:
-        return self._make()
+        self._made: dict[str, Array | Expected] = {}
 
     def __getitem__(self, name: str) -> Array | Expected:
         if name not in self._names:
             raise KeyError(name)
-        return self._made[name]
+        if name not in self._made:
+            self._made = dict(self._make())
+        return self._made.pop(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

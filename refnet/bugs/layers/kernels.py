@@ -6,14 +6,15 @@ Tried where nothing else fits.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
-from refnet.bugs.language.changes import Change
+from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import grid_steps, in_steps
 from refnet.judge.verdicts import root_mean_square
@@ -86,20 +87,45 @@ def weights_few_bits(unit: UnitArrays) -> Iterator[Change]:
     """
     if "w" not in unit:
         return
-    w = unit["w"].astype(np.float64)
-    folded = w * unit.factor.reshape(-1, *(1,) * (w.ndim - 1)) if unit.foldable and unit.factor.all() else None
-    low, high = float(w.min()), float(w.max())
+    low, high = float(unit["w"].min()), float(unit["w"].max())
     for bits in _FEW_BITS:
         levels = 2 ** (bits - 1) - 1
         for per in ("tensor", "channel") if bits < 8 else ():
-            yield _with(unit, f"{bits} {per}", "w", in_steps(w, grid_steps(w, per, levels)), bits=bits, per=per)
-        if folded is not None:
-            made = in_steps(folded, grid_steps(folded, "tensor", levels)) / folded * w
-            yield _with(unit, f"{bits} folded", "w", np.nan_to_num(made), bits=bits, per="tensor, after the fold")
+            yield _rounded(unit, f"{bits} {per}", partial(_around_zero, per=per, levels=levels), bits=bits, per=per)
+        if unit.foldable and unit.factor.all():
+            made = partial(_unfolded, factor=_along(unit.factor, unit["w"]), levels=levels)
+            yield _rounded(unit, f"{bits} folded", made, bits=bits, per="tensor, after the fold")
         step = (high - low) / (2**bits - 1)
         if step:
             ends = f"tensor, from {low:.4g} to {high:.4g}"
-            yield _with(unit, f"{bits} ends", "w", np.rint((w - low) / step) * step + low, bits=bits, per=ends)
+            yield _rounded(unit, f"{bits} ends", partial(_between, low=low, step=step), bits=bits, per=ends)
+
+
+def _rounded(unit: UnitArrays, form: str, made: Callable[[Array], Array], **facts: Any) -> Change:
+    name = unit.names["w"]
+    return Change(unit.name, form, facts, params=Deferred([name], lambda: {name: made(unit["w"].astype(np.float64))}))
+
+
+def _along(factor: Array, w: Array) -> Array:
+    """A number for each output channel of weights."""
+    return factor.reshape(-1, *(1,) * (w.ndim - 1))
+
+
+def _around_zero(w: Array, per: str, levels: int) -> Array:
+    return in_steps(w, grid_steps(w, per, levels))
+
+
+def _unfolded(w: Array, factor: Array, levels: int) -> Array:
+    """Weights that were rounded with batch norm worked in, without it again."""
+    folded = w * factor
+    made: Array = np.nan_to_num(_around_zero(folded, "tensor", levels) / folded * w)
+    return made
+
+
+def _between(w: Array, low: float, step: float) -> Array:
+    """Weights rounded to steps from the least of them on."""
+    made: Array = np.rint((w - low) / step) * step + low
+    return made
 
 
 def _bits(segment: Segment, unit: UnitArrays) -> tuple[int, ...]:
