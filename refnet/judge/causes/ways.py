@@ -56,9 +56,7 @@ _FOREMOST = 128
 # Of the rms of an error, what may be left of it at each element. Tuned, on the table there: the smallest power of ten
 # that keeps nineteen of twenty.
 _NEARLY = 1e-2
-# Numbers of one image's result by which effects are told apart: by chance one explains one part in so many of an error,
-# which is little beside the least share that is looked at.
-_ENOUGH = 10 / SHARE
+_ENOUGH = 10 / SHARE  # numbers that tell effects apart: by chance one explains one part in so many of an error
 
 
 class Extent(NamedTuple):
@@ -113,6 +111,7 @@ class Ways:
         self._picked = np.unravel_index(some, target.shape)
         self.error = self.target[self._picked] - self.honest[self._picked]
         self.looked: list[Way] = []
+        self._seen: set[tuple[str, str, str]] = set()
         self._own = elements(segment)
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
         self._by_place: dict[tuple[str, bool], dict[str, dict[str, Change]]] = {}
@@ -129,8 +128,6 @@ class Ways:
                     found[change.node] = found.get(change.node, 0) + 1
         return found
 
-    # ------------------------------------------------------------------------------------------------ ways, by kind
-
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""
         for bug in bugs:
@@ -140,8 +137,8 @@ class Ways:
                 if change.shape is None and (not at or change.node in at):
                     yield from self._at(bug, change)
                     self.budget.passed()
-            if segment is self.segment:  # then these are all that there are, and are not made again
-                self._by_place.setdefault((bug.id, bug.rare), by_place(every))
+            if segment is self.segment:  # then these are all that there are
+                self._keep(bug, by_place(every))
 
     def ends(self, groups: Collection[str] = _ENDS) -> Iterator[Way]:
         """What is wrong with the input, or with how the result is laid out; or what some rooms of bugs are about."""
@@ -182,11 +179,14 @@ class Ways:
                     )
 
     def placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
-        """The changes of a bug by form and place, made once."""
-        key = bug.id, bug.rare
-        if key not in self._by_place:
-            self._by_place[key] = changes_by_place(bug, self.segment)
-        return self._by_place[key]
+        """The changes of a bug by form and place, made once; but again those that hold what follows from whole maps."""
+        known = self._by_place.get((bug.id, bug.rare))
+        return self._keep(bug, changes_by_place(bug, self.segment)) if known is None else known
+
+    def _keep(self, bug: Bug, found: dict[str, dict[str, Change]]) -> dict[str, dict[str, Change]]:
+        if not any(change.fed for changes in found.values() for change in changes.values()):
+            self._by_place[bug.id, bug.rare] = found
+        return found
 
     def solved(self, knob: Knob, *, kinds: bool = False) -> Iterator[Way]:
         """Another number in all nodes that have it and in the last of them, or in those of each kind, solved for."""
@@ -308,10 +308,12 @@ class Ways:
         found = changes_by_place(bug, segment).get(form, {})
         return changed_at(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
 
-    # ---------------------------------------------------------------------------------------------------- one by one
-
     def _at(self, bug: Bug, change: Change) -> Iterator[Way]:
-        yield from self._kept(self.run(change.of(bug.id), None, self.segment.changed(change)))
+        """A change at one place: of a long segment, whose steps have places in common, once."""
+        key = bug.id, change.form, change.node
+        if not self.long or key not in self._seen:
+            self._seen.add(key)
+            yield from self._kept(self.run(change.of(bug.id), None, self.segment.changed(change)))
 
     def at_scopes(
         self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
