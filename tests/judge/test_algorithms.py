@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from data.ports.fast_convolution import PORTS
 
 from refnet import Network, RequestError, build, probe, random_params, write_pack
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, limit, run
 from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.causes import describe
 from refnet.judge.compare import compare
+from refnet.judge.scorecard import FLOAT32
 from refnet.readings import fast
 from refnet.report.comparison import comparison_document
 
@@ -58,3 +64,16 @@ def test_a_bug_beside_a_declared_algorithm_is_seen(pack):
 def test_an_unknown_algorithm_is_refused(pack):
     with pytest.raises(RequestError, match="take one of winograd-f2"):
         compare(pack, {SOURCE: X}, algorithm="karatsuba")
+
+
+def test_an_algorithm_that_the_first_channels_refute_is_not_bounded_whole(monkeypatch):
+    """But Strassen's, which adds up channels before it multiplies."""
+    node = GRAPH["block3.depthwise"]
+    x = np.ones((1, len(NET.params[f"{node.name}.w"]), 24, 32), np.float32)
+    segment = cut(Parts(GRAPH), NET.params, node.name, {node.inputs[0]: x}, judged=False)
+    bounded = []
+    monkeypatch.setattr(describe, "limit", lambda segment, own: bounded.append(own.algorithm) or limit(segment, own))
+    for off, count in ((1.1, 0), (1.0, 1)):  # the second is right, so that its plain bound is looked at
+        y = (off * run(segment)).astype(np.float32)
+        assert describe.fast_algorithms(replace(segment, candidate=y), FLOAT32) == ()
+        assert len(bounded) == count

@@ -15,7 +15,7 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.lookup_table import Feature, looked_up
 from refnet.judge.causes.refit import refit, too_few
 from refnet.judge.measures.probabilities import is_saturated
-from refnet.judge.measures.yardstick import says
+from refnet.judge.measures.yardstick import is_refuted, says
 from refnet.judge.verdicts import judge, root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Bound, Precision
@@ -134,7 +134,7 @@ def of_other_weights(
 
 def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:
     """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
-    names = {name: fast_algorithms(*each) for name, each in failing.items()}
+    names = {name: fast_algorithms(*each) for name, each in failing.items()} if len(failing) >= _SAME else {}
     counts = Counter(algorithm for found in names.values() for algorithm in found)
     return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
 
@@ -144,14 +144,24 @@ def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
     assert segment.candidate is not None
     if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
         return ()
+    open_ = [name for name in ALGORITHMS if _is_open(segment, precision._replace(algorithm=name))]
+    if not open_:
+        return ()
     plain, found = limit(segment, precision), []
     if judge(segment.candidate, plain).holds or not says(len(segment.graph), plain, precision):
         return ()  # within such a bound lies anything
-    for name in ALGORITHMS:
+    for name in open_:
         made = limit(segment, precision._replace(algorithm=name))
         if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:
             found.append(name)
     return tuple(found)
+
+
+def _is_open(segment: Segment, precision: Precision) -> bool:
+    """Whether an algorithm may explain a tensor: by its first channels, but of one that adds up those of several."""
+    if precision.algorithm == "strassen":
+        return any(segment.nodes("pointwise_conv2d"))
+    return not is_refuted(segment, precision)
 
 
 class _Undone(NamedTuple):
