@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from refnet.files.containers.json_text import bounded
 from refnet.graph import SOURCE
 from refnet.judge.compare import TensorScale, compare
 from refnet.judge.integers.nodes import compare_integers
+from refnet.judge.tensors import Judged
 from refnet.network import load
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import FLOATS, WEIGHTS
-from refnet.report.comparison import comparison_document, comparison_pictures
+from refnet.report.comparison import comparison_document, comparison_pictures, verdict_line
 from refnet.report.integer_page import integer_junit, integer_page
 from refnet.report.integers import integer_document, integer_table
 from refnet.report.junit import JUNIT_MARK
@@ -93,6 +95,7 @@ def _run(options: argparse.Namespace) -> int:
             again=options.again,
             seconds=options.seconds,
             tell=tell,
+            verdicts=_say_verdicts,
         )
     precision = options.precision or "as stored"
     made = comparison_document(found, pack=options.pack, candidate=options.candidate, precision=precision)
@@ -107,6 +110,12 @@ def _run(options: argparse.Namespace) -> int:
     if found.judged.search.ended == "interrupted":
         return 130
     return 0 if made["verdict"] == "holds" else 1
+
+
+def _say_verdicts(found: Judged) -> None:
+    """Tell who waits at a terminal for causes what is wrong, at once."""
+    if sys.stderr.isatty() and (line := verdict_line(found)):
+        say(line, aside=True)
 
 
 def _compare_integers(options: argparse.Namespace) -> int:

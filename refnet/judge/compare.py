@@ -100,6 +100,7 @@ def compare(
     again: str | Path | Mapping[str, Array] | None = None,
     seconds: float = 60.0,
     tell: Callable[[int, int], object] | None = None,
+    verdicts: Callable[[Judged], object] = lambda _: None,
 ) -> Comparison:
     """Judge every tensor of a port on its own inputs, and say why the wrong ones are.
 
@@ -120,9 +121,10 @@ def compare(
     explain : look for causes
     image : the picture that the pack's input was made of, to tell how a port resizes it
     again : a second dump of the same port on the same input; what differs between both is in `Comparison.unsteady`
-    seconds : for how long causes are looked for; verdicts are given in any case. Ctrl-C ends the search too. How far it
-        got is in `judged.search`
+    seconds : until when causes are looked for, from the start on; verdicts are given in any case. Ctrl-C ends the
+        search too. How far it got is in `judged.search`
     tell : is given how many ways were looked at and how many there are, as the search goes on
+    verdicts : is given the verdicts, without causes, before these are looked for
 
     Returns
     -------
@@ -153,6 +155,7 @@ def compare(
         raise RequestError(f"seconds is {seconds}: take a number above 0")
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise RequestError(f"algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}")
+    budget = SearchBudget(seconds, tell)
     pack = pack if isinstance(pack, Pack) else read_pack(pack)
     port = _opened(candidate, pack.tensor(SOURCE), scales or {}, weights)
     pack, real, encodings = _as_numbers(port, pack, names or {})
@@ -164,10 +167,9 @@ def compare(
     printed = written_as(made)
     declared = Declared(precision, accumulate, algorithm or "", WEIGHTS[port.weights] if port.weights else 0, printed)
     shown = declared.of(reference, matching, arrays, real)
-    budget = SearchBudget(seconds, tell)
     meant, otherwise = (arrays, []) if port.scales or shown.steps else as_meant(reference, arrays)
     options: dict[str, Any] = {"partial": partial, "explain": explain, "budget": budget}
-    found = judge_tensors(reference, meant, precision=shown.precision, **options)
+    found = judge_tensors(reference, meant, precision=shown.precision, tell=verdicts, **options)
     if shown.weights and explain and _is_explained(found):
         shown = shown._replace(weights="")
     elif shown.weights == "judged":

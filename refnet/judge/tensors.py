@@ -7,7 +7,7 @@ tensors: the nodes between two tensors that it has are one segment.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -103,6 +103,7 @@ def judge_tensors(
     explain: bool = True,
     dumped: bool = True,
     budget: SearchBudget | None = None,
+    tell: Callable[[Judged], object] = lambda _: None,
 ) -> Judged:
     """Judge every tensor of a candidate and say why the wrong ones are.
 
@@ -113,51 +114,53 @@ def judge_tensors(
     partial : accept that some golden tensors are covered by no segment
     explain : look for causes
     dumped : whether a port wrote the tensors: perhaps rounded from wider ones, perhaps channels last. False for runs
-        of refnet's own, where neither can be, and where looking for it would take three quarters of the time; then
-        what is surely right has a verdict and no figures
+        of refnet's own, where neither can be: then what is surely right has a verdict, in far less time, and no figures
     budget : of the search for causes, begun before the verdicts, which are given in any case; by default endless
+    tell : is given the verdicts before causes are looked for
 
     Returns
     -------
     Judged
     """
+    budget = budget or SearchBudget()
     judging = _Judging(reference, tensors, precision, dumped)
     judging.all()
     findings = tuple(judging.findings[name] for name in (SOURCE, *reference.graph.by_name) if name in judging.findings)
-    accepted = ("missing",) if partial else ()
-    bad = [each for each in findings if each.judgement.verdict in FAILING and each.judgement.verdict not in accepted]
+    bad = {each.judgement.verdict for each in findings} & {*FAILING} - ({"missing"} if partial else set())
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
     judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored)
-    return _explained(judged, judging, budget or SearchBudget()) if explain else judged
+    if not explain:
+        return judged
+    tell(judged)
+    budget.keep_as_much()  # what can be seen in the errors takes about as long as the verdicts
+    return _explained(judged, judging, budget)
 
 
 def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
-    yardsticks = {each.name: each.judgement.yardstick for each in judged.findings}
-    fast = by_fast_algorithms({made_by(s): (s, p) for s, p in judging.failing})
-    found = {
-        made_by(s): Diagnosis(s, p, budget, yardsticks[made_by(s)])
-        for s, p in judging.failing
-        if made_by(s) not in fast
-    }
+    failing = {made_by(s): (s, p) for s, p in judging.failing}
+    fast = by_fast_algorithms(failing)
+    sticks = {name: judging.findings[name].judgement.yardstick for name in failing}
+    found = {name: Diagnosis(*own, budget, sticks[name]) for name, own in failing.items() if name not in fast}
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
-    causes = of_common_store(causes, {made_by(s): (s, p) for s, p in judging.failing})
+    causes = of_common_store(causes, failing)
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
     features = {
-        made_by(s): found[made_by(s)].features if made_by(s) in found else describe(s, p)
-        for s, p in judging.failing
-        if not causes.get(made_by(s))
+        name: found[name].features if name in found else describe(*own)
+        for name, own in failing.items()
+        if not causes.get(name)
     }
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
-    features = of_other_weights(features, coarse, {made_by(s): s for s, _ in judging.failing})
+    features = of_other_weights(features, coarse, {name: segment for name, (segment, _) in failing.items()})
     causes |= {name: [] for name in coarse if name in features}
-    inner = inner_stores({made_by(s): (s, p) for s, p in judging.failing}, causes)
+    inner = inner_stores(failing, causes)
     features, causes = features | inner, causes | {name: [] for name in inner}
     features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
-    reference, own = judging.reference, [each.name for each in judged.findings if each.name in judging.tensors]
-    whole = cut(judging.parts, judging.params, reference.graph.output, judging.sources, judged=False)
+    own = [each.name for each in judged.findings if each.name in judging.tensors]
+    source = {SOURCE: judging.given[SOURCE]}
+    whole = cut(judging.parts, judging.params, judging.reference.graph.output, source, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
     return replace(
@@ -211,11 +214,6 @@ class _Judging:
         self.ahead: set[str] = set()  # tensors that hold what is made of them later
         self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
         self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
-
-    @property
-    def sources(self) -> dict[str, Array]:
-        """The input."""
-        return {SOURCE: self.given[SOURCE]}
 
     def all(self) -> None:
         """Judge every tensor; what the candidate lacks is inside a segment or missing."""

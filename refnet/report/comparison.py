@@ -12,14 +12,14 @@ from refnet.bugs.catalogue import BUGS
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.patterns import Pattern
 from refnet.judge.compare import Comparison
-from refnet.judge.tensors import Finding
+from refnet.judge.tensors import Finding, Judged
 from refnet.pack.matching.extras import Extra
 from refnet.pack.matching.match import Assignment
 from refnet.report.comparison_notes import comparison_notes
 from refnet.report.mistakes.bugs import of_port
 from refnet.report.words import search_document, where
 
-__all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence"]
+__all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "verdict_line"]
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +52,14 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "unsteady": [each._asdict() for each in found.unsteady],
         "extras": [{**extra._asdict(), "sentence": extra_sentence(extra)} for extra in found.matching.extras],
     }
+
+
+def verdict_line(found: Judged) -> str:
+    """What is known before causes are: how many tensors are off, and which is the first; '' where none is."""
+    if not (off := found.wrong()):
+        return ""
+    count = f"{off[0]} is off" if len(off) == 1 else f"{len(off)} tensors are off, {off[0]} first"
+    return f"{count}; looking for causes (Ctrl-C ends that)"
 
 
 def _pattern(pattern: Pattern) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -325,3 +326,15 @@ def test_an_archive_with_masks_and_objects_is_read(pack, tensors, tmp_path, caps
     status, found = compared(capsys, str(pack), str(port))
     assert status == 0
     assert {"mask", "names", "odd"} <= {each["source"] for each in found["extras"] if each["kind"] == "unread"}
+
+
+def test_who_waits_at_a_terminal_is_told_at_once_what_is_off(pack, tensors, tmp_path, capsys, monkeypatch):
+    wrong = {**tensors, "stem.act": tensors["stem.act"] + 1, "block3.add": tensors["block3.add"] + 1}
+    port = dumped(tmp_path / "port", wrong)
+    for terminal, line in (
+        (True, "2 tensors are off, stem.act first; looking for causes (Ctrl-C ends that)"),
+        (False, ""),
+    ):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        assert main(["compare", str(pack), port]) == 1
+        assert capsys.readouterr().err.strip().splitlines()[:1] == ([line] if line else [])

@@ -16,6 +16,7 @@ from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, Node, walk
+from refnet.judge.causes import budget as budgets
 from refnet.judge.causes import diagnose as diagnosing
 from refnet.judge.causes import replays, ways
 from refnet.judge.causes import search as searching
@@ -198,6 +199,36 @@ def test_a_network_is_run_on_the_image_that_tells_most_if_its_numbers_are_enough
     assert found.target.shape == found.honest.shape == found.runs.y.shape
 
 
+def test_a_way_at_one_place_of_a_network_is_run_once(small):
+    segment = replace(whole(small), candidate=small.tensors[small.graph.output] + np.float32(0.1))
+    found = ways.Ways(segment, SearchBudget(), long=True)
+    assert [*found.singles([BUGS["bn-eps"]], at={"stem.bn"})]
+    assert "stem.bn" not in {way.mistake.node for way in found.singles([BUGS["bn-eps"]])}
+    assert len({way.key for way in found.looked}) == len(found.looked)
+
+
+def test_changes_that_hold_what_follows_from_whole_maps_are_not_kept(small):
+    segment = replace(whole(small), candidate=small.tensors[small.graph.output] + np.float32(0.1))
+    found = ways.Ways(segment, SearchBudget(), long=True)
+    for bug, kept in (("bn-eps", True), ("bn-image-stats", False)):
+        assert (found.placed(BUGS[bug]) is found.placed(BUGS[bug])) == kept
+
+
+def test_numbers_of_other_channels_at_all_places_are_looked_for_once(small):
+    """They are arrays beside the nodes: made at every place at once, and not at one after another."""
+    bug, asked = BUGS["vector-index"], []
+    counted = replace(bug, function=lambda segment: asked.append(1) or bug.function(segment))
+    segment = whole(small)
+    form, changes = next(iter(changes_by_place(bug, segment).items()))
+    done, changed = changed_at(counted, segment, form, changes)
+    assert not asked
+    assert len(done) == len(changes) > 1
+    one_by_one = segment
+    for change in changes.values():
+        one_by_one = one_by_one.changed(change)
+    np.testing.assert_array_equal(changed.result, one_by_one.result)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -309,6 +340,28 @@ def test_a_budget_tells_how_much_was_looked_at_of_how_much_there_is():
     budget.passed(3)
     assert told == [(0, 2), (1, 2), (1, 3), (4, 4)]
     assert budget.search == Search(4, 4, float("inf"), "all")
+
+
+@pytest.mark.parametrize(("passed", "ends"), [(2.0, 8.0), (6.0, 8.0), (11.0, 10.0)])
+def test_a_budget_keeps_as_much_time_as_has_passed_or_half_of_the_rest(passed, ends, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(budgets.time, "monotonic", lambda: clock[0])
+    budget = SearchBudget(10)
+    clock[0] = passed
+    budget.keep_as_much()
+    over = []
+    for clock[0] in (ends - 1e-6, ends + 1e-6):
+        budget.ended = "all"
+        over.append(budget.over)
+    assert over == [False, True]
+
+
+def test_verdicts_are_told_before_causes_are_looked_for(small):
+    tensors, _ = wrong(small, "bn-eps", "0.001", ["stem.bn"])
+    told, budget = [], SearchBudget()
+    judge_tensors(small.reference, tensors, budget=budget, tell=lambda found: told.append((found, budget.looked)))
+    ((found, looked),) = told
+    assert (found.wrong(), dict(found.causes), looked) == (["stem.bn"], {}, 0)
 
 
 def test_a_budget_ends_at_its_time():

@@ -49,9 +49,15 @@ class SearchBudget:
 
     def __init__(self, seconds: float = float("inf"), tell: Callable[[int, int], object] | None = None) -> None:
         self.seconds, self._tell = seconds, tell
-        self._end = time.monotonic() + seconds
+        self._begun = time.monotonic()
+        self._end = self._begun + seconds
         self.looked = self.ways = 0
         self.ended = "all"
+
+    def keep_as_much(self) -> None:
+        """Keep as much time as has passed for what is done behind the search; of what is left half at most."""
+        now = time.monotonic()
+        self._end -= min(now - self._begun, max(self._end - now, 0.0) / 2)
 
     def expect(self, ways: int) -> None:
         """There are so many more ways."""
