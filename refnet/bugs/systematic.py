@@ -7,6 +7,7 @@ layers are chosen by operation, stride, kernel and part, never by name.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,10 +18,8 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import Bug
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.parts import Parts
-from refnet.bugs.language.segments import Segment
-from refnet.graph import Node, walk
+from refnet.bugs.language.segments import Segment, run
 from refnet.ops import ACTIVATIONS, GATES, WINDOWED
-from refnet.readings import fast
 
 __all__ = ["ALL", "Scope", "by_place", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
 
@@ -135,8 +134,10 @@ def changed_at(
         return (), segment
     if (at_once := _joined(changes)) is not None:
         return changes, segment.changed(at_once)
-    if all(change.fed and change.params and not (change.nodes or change.given or change.view) for change in changes):
-        return _fed_on(bug, segment, form, found, dtype)
+    if all(map(_is_of_its_node, changes)):
+        fed = _fed_on(bug, segment, form, found, dtype)
+        if len(fed) == len(changes) and (at_once := _merged(fed)) is not None:
+            return fed, segment.changed(at_once)
     changed, done = segment, list[Change]()
     for node in found:
         there = bug.changes(changed.asked([node]))
@@ -146,37 +147,52 @@ def changed_at(
     return tuple(done), changed
 
 
+def _is_of_its_node(change: Change) -> bool:
+    """Whether a change follows from what flows through the network, and touches nothing but its node."""
+    touched = {*change.nodes, *(name.rpartition(".")[0] for name in change.params)}
+    return change.fed and change.view is None and touched == {change.node}
+
+
 def _fed_on(
     bug: Bug, segment: Segment, form: str, found: Mapping[str, Change], dtype: npt.DTypeLike
-) -> tuple[tuple[Change, ...], Segment]:
-    """Changes of params that follow from what their nodes are given: one run makes each before its node is run."""
+) -> tuple[Change, ...]:
+    """Changes that follow from what their nodes are given, as far as these alone tell them.
+
+    One run makes each before its node is run.
+    """
     params: dict[str, Any] = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
-    given = {name: np.asarray(y, dtype) for name, y in segment.given.items()}
-    readers: dict[str, list[Node]] = {}
-    there = segment.graph.by_name  # a change before may have taken a node away
-    for node in (there[name] for name in found if name in there):
-        readers.setdefault(node.inputs[0], []).append(node)
+    values = {name: np.asarray(y, dtype) for name, y in segment.given.items()}
+    inside = replace(segment, params=params, span=(-math.inf, math.inf))
+    last = {name: node.name for node in segment.graph.nodes for name in node.inputs}
     done: list[Change] = []
-    run = ((node.name, y) for node, y in walk(segment.graph, fast, params, given))
-    for name, y in itertools.chain(given.items(), run):
-        for node in readers.get(name, ()):
-            alone = replace(segment, graph=replace(segment.graph, nodes=(node,)), given={name: y})
-            made = [each for each in bug.changes(alone) if (each.form, each.node) == (form, node.name)]
-            for change in made[:1]:
-                params.update({key: np.asarray(array, dtype) for key, array in change.params.items()})
-                done.append(change)
-    if not done:
-        return (), segment
-    arrays = {key: array for change in done for key, array in change.params.items()}
-    return tuple(done), segment.changed(replace(done[0], params=arrays))
+    for node in segment.graph.nodes:
+        given = {name: values[name] for name in node.inputs}
+        alone = replace(inside, graph=replace(segment.graph, nodes=(node,)), given=given)
+        if node.name in found:
+            made = (each for each in bug.changes(alone) if (each.form, each.node) == (form, node.name))
+            if (change := next(made, None)) is None:
+                break
+            done.append(change)
+            alone = alone.changed(change)
+        try:
+            values[node.name] = run(alone, dtype)
+        except (ValueError, IndexError):  # so changed, maps may have sizes that nothing runs on
+            break
+        for name in given:
+            if last[name] == node.name:
+                del values[name]
+    return tuple(done)
 
 
 def _joined(changes: Sequence[Change]) -> Change | None:
     """Several changes as one, if they touch nothing in common and follow from no values or sizes."""
     if len(changes) == 1:
         return changes[0]
-    if any(change.fed or change.view for change in changes):
-        return None
+    return None if any(change.fed or change.view for change in changes) else _merged(changes)
+
+
+def _merged(changes: Sequence[Change]) -> Change | None:
+    """Several changes as one, if they touch nothing in common."""
     joined: dict[str, dict[str, Any]] = {"nodes": {}, "params": {}, "given": {}}
     for what, made in joined.items():
         for change in changes:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_input, random_params
+from refnet.bugs import systematic
 from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Deferred
 from refnet.bugs.language.parts import Parts
-from refnet.bugs.language.segments import cut, run
+from refnet.bugs.language.segments import Segment, cut, run
 from refnet.bugs.sites import sites, styles
 from refnet.bugs.systematic import changed_at, changes_by_place, everywhere
 from refnet.graph import SOURCE, Graph, interpret
@@ -203,3 +204,18 @@ def test_weights_of_few_bits_are_not_made_before_they_are_run():
     changes = [*BUGS["weights-few-bits"].changes(whole)]
     assert len(changes) > 1000
     assert all(isinstance(change.params, Deferred) for change in changes)
+
+
+@pytest.mark.parametrize(("bug", "form"), [("pad-flat-index", "row"), ("bn-image-stats", ""), ("pool-other", "batch")])
+def test_what_follows_from_the_maps_of_a_network_is_made_at_all_places_in_one_run(bug, form, monkeypatch):
+    """And it is what is made at one place after another."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(32, 48), classes=10)
+    whole = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: random_input(graph, 2)}, judged=False)
+    changes, ran = changes_by_place(BUGS[bug], whole)[form], []
+    monkeypatch.setattr(Segment, "_walked", lambda *_: ran.append(1) or iter(()))
+    done, changed = changed_at(BUGS[bug], whole, form, changes)
+    assert (len(done), ran) == (len(changes), [])
+    monkeypatch.undo()
+    monkeypatch.setattr(systematic, "_fed_on", lambda *_: ())
+    _, one_by_one = changed_at(BUGS[bug], whole, form, changes)
+    np.testing.assert_array_equal(changed.result, one_by_one.result)
