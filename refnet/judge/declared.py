@@ -126,8 +126,9 @@ def _is_better(
     other: Mapping[str, Precision] | Precision,
 ) -> bool:
     """Whether most of what is wrong in one precision is right in another."""
-    wrong, left = (
-        len(judge_tensors(reference, arrays, precision=each, partial=True, explain=False).wrong())
-        for each in (one, other)
-    )
-    return 2 * left < wrong
+
+    def count(precision: Mapping[str, Precision] | Precision) -> int:
+        return len(judge_tensors(reference, arrays, precision=precision, partial=True, explain=False).wrong())
+
+    wrong = count(one)
+    return wrong > 0 and 2 * count(other) < wrong

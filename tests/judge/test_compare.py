@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from refnet import Network, RequestError, build, random_params, write_pack, write_weights
 from refnet.graph import SOURCE
 from refnet.judge import compare as module
+from refnet.judge import declared as arithmetic
 from refnet.judge.compare import Comparison, TensorScale, compare
 from refnet.judge.dumps.real_tensors import RealTensors
 from refnet.pack.matching.match import MatchedTensor
@@ -260,3 +262,18 @@ def test_tensors_of_a_recognised_file_are_told_by_its_structure(pack, tmp_path, 
     found = compare(pack, path, explain=False).matching
     assert {each.how for each in found.tensors.values()} == {"structure"}
     assert {node: each.source for node, each in found.tensors.items()} == {node: names[node] for node in TRACE}
+
+
+@pytest.mark.parametrize(("wrong", "judged", "better"), [((0, 0), 1, False), ((4, 1), 2, True), ((4, 2), 2, False)])
+def test_where_nothing_is_wrong_no_other_precision_is_tried(wrong, judged, better, monkeypatch):
+    counts = iter(wrong)
+    asked = []
+
+    def judge(*_, precision, **__):
+        asked.append(precision)
+        names = ["y"] * next(counts)
+        return SimpleNamespace(wrong=lambda: names)
+
+    monkeypatch.setattr(arithmetic, "judge_tensors", judge)
+    assert arithmetic._is_better(None, {}, "one", "other") == better
+    assert asked == ["one", "other"][:judged]
