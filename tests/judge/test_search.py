@@ -308,9 +308,9 @@ def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_caus
         name = one.mistake + other.mistake
         return SimpleNamespace(residual=0.01 if name == "ab" else 0.0099, changed=Changed(name))
 
-    def judged(own, precision, yardstick, check):
+    def judged(own, precision, yardstick, check, residual):
         asked.append(own)
-        assert (precision, yardstick, check) == (FLOAT32, "spread", budget.check)
+        assert (precision, yardstick, check, residual) == (FLOAT32, "spread", budget.check, 0.0099)
         return SimpleNamespace(holds=own.name == "ef")
 
     monkeypatch.setattr(diagnosing, "judge_cause", judged)
