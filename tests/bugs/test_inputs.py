@@ -437,6 +437,11 @@ PLACED = {
         lambda pixels, shape: resized_pixels(pixels, shape, "bilinear")[:64, :64],
         "the crop begins at the picture's corner, not in its middle",
     ),
+    "not resized": (
+        lambda own: own,
+        lambda pixels, shape: pixels,
+        "the crop is cut from the picture as it is, not resized",
+    ),
     "a larger side": (
         lambda own: own,
         lambda pixels, shape: resized_pixels(pixels, (74, 74 * 210 // 150), "bilinear"),

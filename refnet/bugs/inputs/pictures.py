@@ -123,6 +123,7 @@ def _cut_elsewhere(segment: Segment, own: Preprocessing, image: Array, size: tup
     for form, more in (("row", (1, 0)), ("column", (0, 1))):
         yield from fed(segment, form, partial(prepare, image, own, size, partial(_wider, own, more)))
     yield from fed(segment, "side", partial(prepare, image, own, size, partial(_larger, own)))
+    yield from fed(segment, "unresized", partial(prepare, image, own, size, lambda pixels, shape: pixels))
 
 
 def _in_bars(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:

@@ -70,6 +70,7 @@ _PLACED = {
     "row": "the picture is resized to a row more before the crop",
     "column": "the picture is resized to a column more before the crop",
     "side": "the picture is resized to a pixel more on its shorter side before the crop",
+    "unresized": "the crop is cut from the picture as it is, not resized",
     "left": "the picture is turned by 90 degrees to the left before it is resized",
     "right": "the picture is turned by 90 degrees to the right before it is resized",
 }
