@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from heapq import heappop, heappush
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from refnet.errors import FormatError, RequestError
@@ -129,7 +129,7 @@ def translated(
     if not structure.outputs:
         raise FormatError("returns nothing: no network")
     values: dict[str, Value] = {**constants, builder.source: builder.input}
-    operations = _leading_to(structure.outputs, _in_order(structure.operations))
+    operations = _leading_to(structure.outputs, structure.operations)
     if len(operations) > _MOST:
         raise FormatError(f"has {len(operations)} operations: no network of this family does")
     for operation in operations:
@@ -169,25 +169,17 @@ def _in_order(operations: Sequence[Operation]) -> Sequence[Operation]:
     reads = [{makers[name] for name in operation.inputs if name in makers} for operation in operations]
     if all(i < reader for reader, made in enumerate(reads) for i in made):
         return operations
-    readers: dict[int, list[int]] = {}
-    for reader, made in enumerate(reads):
-        for i in made:
-            readers.setdefault(i, []).append(reader)
-    left = [len(made) for made in reads]
-    ready, order = [i for i, count in enumerate(left) if not count], dict[int, None]()
-    while ready:
-        order[first := heappop(ready)] = None
-        for reader in readers.get(first, []):
-            left[reader] -= 1
-            if not left[reader]:
-                heappush(ready, reader)
-    return [operations[i] for i in (*order, *(i for i in range(len(operations)) if i not in order))]
+    try:
+        return [operations[i] for i in TopologicalSorter(dict(enumerate(reads))).static_order()]
+    except CycleError:
+        return operations
 
 
 def _leading_to(outputs: Sequence[str], operations: Sequence[Operation]) -> list[Operation]:
+    """The operations that outputs need, in order."""
     wanted = set(outputs)
     kept: list[Operation] = []
-    for operation in reversed(operations):
+    for operation in reversed(_in_order(operations)):
         if wanted.intersection(filter(None, operation.outputs)):
             wanted.update(operation.inputs)
             kept.append(operation)
