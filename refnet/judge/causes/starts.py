@@ -25,7 +25,7 @@ _SOON, _LEAST, _MOST = 20, 0.3, 30.0
 # Of how many it is looked for at all; and what the right block's neighbours explain of the error, or it is not looked
 # at: every other block is. Tuned, on the table in tests/judge/test_long.py: the least power of two within which
 # seventeen of twenty of the right ones are, and the largest tenth that keeps nineteen of twenty.
-_MANY, _NEXT = 32, 0.4
+_MANY, _NEXT = 32, 0.3
 
 
 def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
