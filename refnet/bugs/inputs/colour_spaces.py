@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pixels import WHOLE, bytes_of, fed, normalised, pixels_of
+from refnet.bugs.inputs.pixels import WHITE, WHOLE, bytes_of, fed, normalised, pixels_of
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
 from refnet.graph import SOURCE
@@ -20,7 +20,6 @@ from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
 
-_WHITE = 255.0
 _BITS = 4096.0  # by which OpenCV multiplies its tables of reciprocals, which are whole
 # IEC 61966-2-1: linear red, green, blue to X, Y, Z under D65, over the white's own.
 _XYZ = np.array([[0.412453, 0.35758, 0.180423], [0.212671, 0.71516, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -59,30 +58,30 @@ def _by_table(pixels: Array, turn: float) -> Array:
     reciprocal = np.rint(_share(np.full_like(hue.chroma, turn * _BITS / 6), hue.chroma))
     sixths = np.rint(hue.sixths * hue.chroma)
     steps = np.floor(sixths * reciprocal / _BITS + 0.5)
-    part = hue.chroma * np.rint(_share(np.full_like(hue.high, _WHITE * _BITS), hue.high))
+    part = hue.chroma * np.rint(_share(np.full_like(hue.high, WHITE * _BITS), hue.high))
     return _stacked(np.where(steps < 0, steps + turn, steps), np.floor(part / _BITS + 0.5), hue.high)
 
 
 def _by_share(pixels: Array) -> Array:
     """Hue, saturation and value of 0 to 255, not rounded."""
     hue = _hue(pixels)
-    return _stacked(hue.sixths / 6 % 1 * _WHITE, _share(hue.chroma, hue.high) * _WHITE, hue.high)
+    return _stacked(hue.sixths / 6 % 1 * WHITE, _share(hue.chroma, hue.high) * WHITE, hue.high)
 
 
 def _by_lightness(pixels: Array) -> Array:
     """OpenCV's hue (of 180 steps), lightness and saturation."""
     hue, total = _hue(pixels), pixels.max(axis=1) + pixels.min(axis=1)
-    share = _share(hue.chroma, np.where(total < _WHITE, total, 2 * _WHITE - total))
-    return np.rint(_stacked(hue.sixths / 6 % 1 * 180, total / 2, share * _WHITE))
+    share = _share(hue.chroma, np.where(total < WHITE, total, 2 * WHITE - total))
+    return np.rint(_stacked(hue.sixths / 6 % 1 * 180, total / 2, share * WHITE))
 
 
 def _lab(pixels: Array) -> Array:
     """CIE 1976: lightness of 0 to 255, and a and b, to which 128 is added."""
-    stored = pixels / _WHITE
+    stored = pixels / WHITE
     light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
     xyz = np.einsum("ij,njhw->inhw", _XYZ, light)
     x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.rint(_stacked((116 * y - 16) * _WHITE / 100, 500 * (x - y) + 128, 200 * (y - z) + 128))
+    return np.rint(_stacked((116 * y - 16) * WHITE / 100, 500 * (x - y) + 128, 200 * (y - z) + 128))
 
 
 class _Space(NamedTuple):
@@ -115,7 +114,7 @@ def input_space(segment: Segment) -> Iterator[Change]:
     if SOURCE not in segment.given or own is None or segment.given[SOURCE].shape[1] != 3:
         return
     pixels = pixels_of(segment, own)
-    if pixels.min(initial=0.0) < -WHOLE or pixels.max(initial=0.0) > _WHITE + WHOLE:
+    if pixels.min(initial=0.0) < -WHOLE or pixels.max(initial=0.0) > WHITE + WHOLE:
         return
     whole = bytes_of(segment.given[SOURCE], own) is not None
     for form, space in _SPACES.items():
@@ -126,6 +125,6 @@ def input_space(segment: Segment) -> Iterator[Change]:
 
 
 def _taken(segment: Segment, space: _Space, own: Preprocessing, step: int, *, whole: bool) -> Array:
-    pixels = bytes_of(segment.given[SOURCE], own) if whole else pixels_of(segment, own).clip(0, _WHITE)
+    pixels = bytes_of(segment.given[SOURCE], own) if whole else pixels_of(segment, own).clip(0, WHITE)
     assert pixels is not None
     return normalised(space.made(pixels[:, ::step]), own)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pixels import fed, normalised, pixels_of, room
+from refnet.bugs.inputs.pixels import WHITE, fed, normalised, pixels_of, room
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment, run
 from refnet.graph import SOURCE
@@ -24,7 +24,6 @@ from refnet.ops import ACTIVATIONS
 Array = npt.NDArray[Any]
 
 _ALIGNED = (4, 8, 16, 32, 64)  # bytes: BMP and Windows' bitmaps, then what cameras and processors ask of a row
-_WHITE = 255.0
 _ROWS, _SEEN = 12, 4  # of an input and of the first layer's tensor, by which the length of its rows is solved for
 _LONGEST = 3  # rows: how much longer a row is looked for in the port's own input
 _AT_ONCE = 256  # beginnings of inputs that are run together
@@ -135,7 +134,7 @@ def _by_fours(segment: Segment, form: str) -> Array:
         flat = np.pad(pixels.reshape(N, -1), ((0, 0), (0, H * W)))
         made = flat.reshape(N, H, W, C + 1)[..., :C]
     else:
-        full = np.full((N, H, W, 1), _WHITE if segment.whole.recipe.preprocessing is not None else 1.0)
+        full = np.full((N, H, W, 1), WHITE if segment.whole.recipe.preprocessing is not None else 1.0)
         both = (full, pixels) if form == "four first" else (pixels, full)
         made = np.concatenate(both, axis=3).reshape(N, -1)[:, : H * W * C].reshape(pixels.shape)
     return _input(made.transpose(0, 3, 1, 2), segment)

@@ -19,9 +19,11 @@ from refnet.networks.preprocessing import Preprocessing
 from refnet.readings.carried import gamma
 from refnet.readings.precision import FLOATS
 
-__all__ = ["WHOLE", "bytes_of", "column", "fed", "normalised", "pixels_of", "room"]
+__all__ = ["WHITE", "WHOLE", "bytes_of", "column", "fed", "normalised", "pixels_of", "room"]
 
 Array = npt.NDArray[Any]
+
+WHITE = 255.0  # the largest of a pixel, and of an alpha
 
 _U = FLOATS["float32"].u
 # Of a pixel, what float32 leaves of a whole one: three roundings, of terms that are as large as it and twice the mean
@@ -48,7 +50,7 @@ def bytes_of(x: Array, own: Preprocessing) -> Array | None:
     """The pixels that an input was made of, whole; None where they are no bytes."""
     pixels = _undone(x, own)
     whole = np.rint(pixels)
-    if np.abs(pixels - whole).max(initial=0.0) > WHOLE or whole.min(initial=0.0) < 0 or whole.max(initial=0.0) > 255:
+    if np.abs(pixels - whole).max(initial=0.0) > WHOLE or whole.min(initial=0.0) < 0 or whole.max(initial=0.0) > WHITE:
         return None
     return whole
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pixels import WHOLE, bytes_of, column, fed, pixels_of
+from refnet.bugs.inputs.pixels import WHITE, WHOLE, bytes_of, column, fed, pixels_of
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.graph import SOURCE
@@ -22,8 +22,7 @@ from refnet.networks.preprocessing import Preprocessing
 Array = npt.NDArray[Any]
 Rule = Callable[[Array, Preprocessing], Array]
 
-_WHITE = 255.0
-_BLACK_TO_WHITE = np.array([0.0, _WHITE]).reshape(1, 2)
+_BLACK_TO_WHITE = np.array([0.0, WHITE]).reshape(1, 2)
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601: what Pillow and OpenCV make of colours
 
 
@@ -61,7 +60,7 @@ RULES: Mapping[str, Rule] = {
         (pixels / own.scale - column(own.mean) * own.scale) / (column(own.std) * own.scale)
     ),
     "scaled mean": lambda pixels, own: (pixels / own.scale - column(own.mean) * own.scale) / column(own.std),
-    "negative": lambda pixels, own: _normalised((_WHITE - pixels) / own.scale, own),
+    "negative": lambda pixels, own: _normalised((WHITE - pixels) / own.scale, own),
     "std first": lambda pixels, own: pixels / own.scale / column(own.std) - column(own.mean),
     "std times": lambda pixels, own: (pixels / own.scale - column(own.mean)) * column(own.std),
     "mean added": lambda pixels, own: (pixels / own.scale + column(own.mean)) / column(own.std),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pixels import column, fed, normalised, pixels_of
+from refnet.bugs.inputs.pixels import WHITE, column, fed, normalised, pixels_of
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.graph import SOURCE
@@ -18,7 +18,6 @@ from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
 
-_ALPHA = 255.0
 _ORDERS = tuple("".join(order) for order in itertools.permutations("RGB"))[1:-1]  # neither their own nor the reverse
 _OF_FOUR = ("ARG", "ABG", "GBA", "GRA")
 ARRANGED = (*_ORDERS, *_OF_FOUR)
@@ -103,4 +102,4 @@ def _arranged(segment: Segment, order: str, own: Preprocessing) -> Array:
 def arranging(order: str) -> tuple[Array, Array]:
     """The matrix that puts pixels of red, green and blue in an order, and what is added: A is an alpha that is full."""
     matrix = np.array([[float(colour == one) for one in "RGB"] for colour in order])
-    return matrix, np.array([_ALPHA * (colour == "A") for colour in order])
+    return matrix, np.array([WHITE * (colour == "A") for colour in order])
