@@ -205,18 +205,33 @@ def bn_bias_terms(part: Segment | UnitArrays) -> Iterator[Change]:
     for unit in part.units if isinstance(part, Segment) else (part,):
         if unit.norm is None or not all(slot in unit for slot in ("gamma", "beta", "mean", "var")):
             continue
-        shown = _bias_shown(part, unit) if isinstance(part, Segment) else unit.seen.get(FOLDED_BIAS)
-        own = unit["b"] if unit.foldable and "b" in unit else np.zeros_like(unit["mean"])
+        own = _own_bias(unit)
         terms = np.stack([unit["beta"], -unit.factor * unit["mean"], unit.factor * own])
-        found = [_counted(terms, shown)] if shown is not None and shown.shape == own.shape else []
-        within = [_TWICE] + [_OWN] * bool(own.any())  # where nothing shows them
-        for counts in within if shown is None and isinstance(part, Segment) else found:
-            # One factor of the mean alone is a mean that is scaled.
-            if counts is not None and counts not in _BIASES and not counts[0] == counts[2] == 1:
-                scaled = zip(("beta", "mean", "b"), counts, strict=True)
-                arrays = {slot: unit[slot] * n for slot, n in scaled if slot in unit}
-                said = tuple(n if any(term) else 0 for n, term in zip(counts, terms, strict=True))
-                yield _with(unit, " ".join(map(str, said)), arrays, terms=said)
+        shown = _bias_shown(part, unit) if isinstance(part, Segment) else unit.seen.get(FOLDED_BIAS)
+        if shown is not None:
+            counted = _counted(terms, shown) if shown.shape == own.shape else None
+            found = [] if counted is None else [counted]
+        else:  # of a port the likeliest, where nothing shows them
+            found = [_TWICE, *[_OWN] * bool(own.any())] if isinstance(part, Segment) else []
+        yield from (_summed(unit, terms, counts) for counts in found if _is_a_bug(counts))
+
+
+def _own_bias(unit: UnitArrays) -> Array:
+    """The convolution's own bias, by channel of the batch norm; zeros where it has none, or where there is none."""
+    return unit["b"] if "b" in unit else np.zeros_like(unit["mean"])
+
+
+def _is_a_bug(counts: tuple[int, ...]) -> bool:
+    """Whether terms so often in a folded bias have no other name: with the mean's alone changed, that is scaled."""
+    return counts not in _BIASES and not counts[0] == counts[2] == 1
+
+
+def _summed(unit: UnitArrays, terms: Array, counts: tuple[int, ...]) -> Change:
+    """A folded bias that has each of its terms so often."""
+    scaled = zip(("beta", "mean", "b"), counts, strict=True)
+    arrays = {slot: unit[slot] * n for slot, n in scaled if slot in unit}
+    said = tuple(n if any(term) else 0 for n, term in zip(counts, terms, strict=True))
+    return _with(unit, " ".join(map(str, said)), arrays, terms=said)
 
 
 def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
@@ -236,20 +251,19 @@ def _counted(terms: Array, bias: Array) -> tuple[int, ...] | None:
 def _shown(segment: Segment, unit: UnitArrays) -> tuple[Array, Array, Array] | None:
     """What a batch norm reads, what it makes as the port shows that, and where it is shown, (N, C, H, W).
 
-    Of a hard swish t above zero x (x + 3) / 6 is undone.
+    Of a hard swish that is above zero x (x + 3) / 6 is undone, where it is not x itself.
     """
     t, norm, act = segment.candidate, unit.norm, unit.unit.act
     if t is None or norm is None or t.ndim != 4 or segment.end not in (norm.name, act.name if act else ""):
         return None
-    low, high = -np.inf, np.inf
-    if act is not None and segment.end == act.name:
-        low, high = _KEPT.get(act.op, (np.inf, np.inf))
     ((_, x),) = segment.values({norm.inputs[0]})
     if x.shape != t.shape:
         return None
-    if act is not None and segment.end == act.name and act.op == "hard_swish":
+    op = act.op if act is not None and segment.end == act.name else ""
+    low, high = _KEPT.get(op, (np.inf, np.inf)) if op else (-np.inf, np.inf)
+    if op == "hard_swish":
         t = np.where(t < low, (np.sqrt(9 + 24 * np.maximum(t.astype(np.float64), 0)) - 3) / 2, t)
-        low, high = 0.0, np.inf
+        low = 0.0
     return x, t, np.isfinite(t) & (t > low) & (t < high)
 
 
@@ -259,9 +273,8 @@ def _bias_shown(segment: Segment, unit: UnitArrays) -> Array | None:
     if shown is None:
         return None
     x, t, kept = shown
-    own = unit["b"] if unit.foldable and "b" in unit else np.zeros_like(unit["mean"])
     with np.errstate(all="ignore"):
-        rest = np.where(kept, t - channel(unit.factor) * (x - channel(own)), 0)
+        rest = np.where(kept, t - channel(unit.factor) * (x - channel(_own_bias(unit))), 0)
         bias: Array = np.einsum("nchw->c", rest) / np.einsum("nchw->c", kept.astype(np.float64))
     return bias
 
