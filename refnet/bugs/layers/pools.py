@@ -40,8 +40,7 @@ def stride_pooled(segment: Segment) -> Iterator[Change]:
         yield from _halved(segment, node, "", ((0, H % 2), (0, W % 2)))
         cut = resulting(segment, node, (K, H // 2, W // 2)) if H % 2 or W % 2 else None
         if cut is not None:
-            pools, end = cut
-            shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+            pools, shape = cut
             for change in _halved(segment, node, " cut", ((0, 0), (0, 0))):
                 yield replace(change, nodes={**pools, **change.nodes}, shape=shape, fed=True)
 

@@ -50,10 +50,9 @@ def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
     kept = (channels, *(-(-side // 2) for side in sides))
     made = resulting(segment, node, kept) if segment.asks(node) and min(sides) > 1 else None
     if made is not None:
-        pools, end = made
+        pools, shape = made
         attrs = {"kernel": (1, 1), "stride": (2, 2), "pad": _NO_PAD}
         first = Node(f"{node.name}.kept", "avg_pool2d", node.inputs, {}, attrs)
-        shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
         facts = {"found": (2, 2), "known": (1, 1), "padded": ()}
         nodes = {**pools, node.name: (first, replace(node, inputs=(first.name,)))}
         yield Change(node.name, "pointwise", facts, nodes=nodes, shape=shape, fed=True)
@@ -153,15 +152,14 @@ def _reshaped(
     (other,) = nodes[node.name]
     made = resulting(segment, other)
     if made is not None:
-        pools, end = made
-        shape = None if end == segment.sizes[segment.end] else (segment.batch, *end)
+        pools, shape = made
         yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape, fed=True)
 
 
 def resulting(
     segment: Segment, other: Node, own: tuple[int, ...] = ()
-) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...]] | None:
-    """What follows from another node, of a shape of its own: global pools of other maps, and the shape of the end.
+) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...] | None] | None:
+    """What follows from another node, of a shape of its own: global pools of other maps, and the result's other shape.
 
     None where it makes a map of the same size, or where a later node does not go on with the one that it makes.
     """
@@ -184,4 +182,5 @@ def resulting(
                 moved[node.name] = shape
     except (GraphError, KeyError):
         return None
-    return pools, moved.get(segment.end, segment.sizes[segment.end])
+    end = moved.get(segment.end, segment.sizes[segment.end])
+    return pools, None if end == segment.sizes[segment.end] else (segment.batch, *end)
