@@ -174,6 +174,8 @@ def _fed_on(
                 break
             done.append(change)
             alone = alone.changed(change)
+        if len(done) == len(found):  # nothing asks for what lies behind
+            break
         try:
             values[node.name] = run(alone, dtype)
         except (ValueError, IndexError):  # so changed, maps may have sizes that nothing runs on
