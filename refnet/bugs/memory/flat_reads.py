@@ -62,14 +62,13 @@ def pad_flat_index(segment: Segment) -> Iterator[Change]:
     stands where zeros should.
     """
     for node in windowed(segment):
-        size = segment.batch * int(np.prod(segment.sizes[node.inputs[0]]))
-        if not segment.asks(node) or not any(map(any, node.attrs["pad"])) or size > _MOST:
+        if not segment.asks(node) or not any(map(any, node.attrs["pad"])) or not _has_room(segment, node):
             continue
+        H, W = segment.sizes[node.inputs[0]][1:]
         border, read = f"{node.name}.border", cache(partial(_read_by, segment, node))
         bare = replace(node, inputs=(border,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
         for form, way in _WAYS.items():
             # Of one image the last are what planes make; and of a square its sides may be exchanged.
-            H, W = segment.sizes[node.inputs[0]][1:]
             if (way[0] != _NHWC or segment.batch > 1) and (form != "bounds" or H != W):
                 given = Deferred([border], partial(_bordered, node, read, way))
                 yield Change(node.name, form, nodes={node.name: (bare,)}, given=given, fed=True)
@@ -83,11 +82,9 @@ def row_pitch(segment: Segment) -> Iterator[Change]:
     """
     for node in segment.nodes(*CONVOLUTIONS):
         sizes = segment.sizes.get(node.inputs[0], ())
-        if not segment.asks(node) or len(sizes) != _MAP or min(sizes[1:]) < _ROWS:
+        if not segment.asks(node) or len(sizes) != _MAP or min(sizes[1:]) < _ROWS or not _has_room(segment, node):
             continue
         name, read = f"{node.name}.read", cache(partial(_read_by, segment, node))
-        if segment.batch * math.prod(sizes) > _MOST:
-            continue
         around = node.attrs["pad"] if node.op in WINDOWED else ((0, 0), (0, 0))
         for form, (written, found) in _pitches(sizes[1], sizes[2], around).items():
             given = Deferred([name], partial(_pitched, name, read, written, found))
@@ -103,11 +100,16 @@ def sides_exchanged(segment: Segment) -> Iterator[Change]:
     """
     for node in windowed(segment):
         sizes = segment.sizes[node.inputs[0]]
-        if segment.asks(node) and sizes[1] != sizes[2] and segment.batch * math.prod(sizes) <= _MOST:
+        if segment.asks(node) and sizes[1] != sizes[2] and _has_room(segment, node):
             ((_, x),) = segment.values({node.inputs[0]})
             y, size = (_turned(segment, node, x, move) for move in (np.asarray, np.abs))
             terms = math.prod(node.params["w"][1:]) + 1
             yield Change(node.name, "sides", **stood_for(node, y, terms, size), fed=True)
+
+
+def _has_room(segment: Segment, node: Node) -> bool:
+    """Whether the map that a node reads is small enough to be read so."""
+    return segment.batch * math.prod(segment.sizes[node.inputs[0]]) <= _MOST
 
 
 def _turned(segment: Segment, node: Node, x: Array, move: Callable[[Array], Array]) -> Array:
