@@ -190,6 +190,12 @@ def test_a_candidate_of_nothing_known_is_refused(packs):
         compare_integers(packs["int8"], {"a": np.zeros((1, 2), np.int8)})
 
 
+def test_a_tensor_without_elements_has_another_shape(packs):
+    tensors, _ = port(packs["int8"])
+    found = compare_integers(packs["int8"], {**tensors, "sum": np.zeros(0, np.float32)})
+    assert {each.node: each.verdict for each in found.findings}["sum"] == "shape"
+
+
 def test_other_kernels_are_named_on_a_network(tmp_path):
     path, golden = write_vww(tmp_path)
     net = refnet.load(path)

@@ -65,7 +65,7 @@ class GoldenIntegers:
         if not (np.abs(steps - whole) <= most).all():
             return array
         integers = whole.astype(np.int64) + zero
-        return integers.astype(q.dtype) if q.low <= integers.min() and integers.max() <= q.high else integers
+        return integers.astype(q.dtype) if ((q.low <= integers) & (integers <= q.high)).all() else integers
 
 
 def match_integers(
