@@ -107,6 +107,8 @@ class IntegerNode:
 
     def rounded(self, rounding: Rounding) -> Array | None:
         """The integers with another rounding of multipliers; None where its rule has no such choice."""
+        if self.sums:
+            return self.finished(Rescaling(self.rescaling.ratios, rounding)(self.totals()))
         try:
             return self.under(self.kernels, rounding=rounding)
         except (RefnetError, TypeError):

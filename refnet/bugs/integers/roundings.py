@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from refnet.bugs.integers.node import Array, IntegerNode, Rescaling, Rounding, toward_zero
+from refnet.bugs.integers.node import Array, IntegerNode, Rounding, toward_zero
 from refnet.readings.integer.fast import sums
 from refnet.readings.integer.fixedpoint import round_away
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.precision import FLOATS
 
 __all__ = [
     "cast_with_zero_point",
@@ -25,7 +26,8 @@ __all__ = [
     "rounding_up",
 ]
 
-_FINE = 2.0**-22  # four roundings of float32: of two scales, their ratio, and a product as large as the range
+# Four roundings: of two scales, their ratio, and a product as large as the range.
+_FINE = 4 * FLOATS["float32"].u
 
 Cut = Callable[[Array], Array]
 
@@ -72,9 +74,7 @@ def mean_divided_first(node: IntegerNode) -> Array | None:
 def _cut(node: IntegerNode, cut: Cut, rounding: Rounding | None) -> Array | None:
     """A node with every product in fixed point rounded in a way, or with its real numbers rounded so once."""
     made: list[Array | None] = []
-    if rounding is not None and node.sums:
-        made.append(node.finished(Rescaling(node.rescaling.ratios, rounding)(node.totals())))
-    elif rounding is not None and node.of_integers:
+    if rounding is not None and node.of_integers:
         made.append(node.rounded(rounding))
     if (steps := _steps(node)) is not None:
         made.append(_either(node, cut, steps))

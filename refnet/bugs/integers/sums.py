@@ -6,7 +6,6 @@ Order decides which of several rules that fit is named first.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -53,24 +52,17 @@ def single_rounding(node: IntegerNode) -> Array | None:
 
     Source: CMSIS_NN_USE_SINGLE_ROUNDING, TFLITE_SINGLE_ROUNDING.
     """
-    return _rounded(node, mbqm_single)
+    return node.rounded(mbqm_single)
 
 
 def second_rounding_up(node: IntegerNode) -> Array | None:
     """The second of two roundings sends ties up, not away from zero."""
-    return _rounded(node, mbqm_half_up)
+    return node.rounded(mbqm_half_up)
 
 
 def rounding_half_even(node: IntegerNode) -> Array | None:
     """Sums are rounded once, ties to even."""
-    return _rounded(node, half_even)
-
-
-def _rounded(node: IntegerNode, rounding: Any) -> Array | None:
-    if node.sums:
-        ratios = node.rescaling.ratios
-        return node.finished(Rescaling(ratios, rounding)(node.totals()))
-    return node.rounded(rounding)
+    return node.rounded(half_even)
 
 
 def rescaled_in_float32(node: IntegerNode) -> Array | None:
