@@ -18,17 +18,14 @@ from refnet.errors import RefnetError
 __all__ = ["INPUT_BUGS", "INTEGER_BUGS", "OF_FLOATS", "IntegerBug", "other_kernels"]
 
 IntegerBug = Callable[[IntegerNode], Array | None]
+InputBug = Callable[[Array, Array], Array | None]  # of what the network is given, and what a port has
 
 INTEGER_BUGS: Mapping[str, IntegerBug] = {
     name.replace("_", "-"): getattr(module, name)
     for module in (sums, roundings, steps, pairs, curves)
     for name in module.__all__
 }
-INPUT_BUGS: Mapping[
-    str, Callable[[Array, Array], Array | None]
-] = {  # of what the network is given, and what a port has
-    name.replace("_", "-"): getattr(inputs, name) for name in inputs.__all__
-}
+INPUT_BUGS: Mapping[str, InputBug] = {name.replace("_", "-"): getattr(inputs, name) for name in inputs.__all__}
 OF_FLOATS = tuple(name.replace("_", "-") for name in roundings.__all__)  # rules of nodes that read floats, too
 _SAME_FORMAT = {
     "tflite": (

@@ -18,13 +18,13 @@ from refnet.network.quantised import QuantisedNetwork
 from refnet.ops import OPS
 from refnet.readings.bounds import bound
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
-from refnet.readings.precision import Precision
+from refnet.readings.precision import FLOATS, Precision
 
 __all__ = ["RealLimits", "real_limits"]
 
 Array = npt.NDArray[Any]
 
-_UNIT = 2.0**-24  # roundoff of float32
+_UNIT = FLOATS["float32"].u
 _STORES = ("quantize", "dequantize")
 
 
