@@ -17,9 +17,8 @@ from refnet.judge.causes.varying import kind_of, varying
 __all__ = ["Pattern", "patterns"]
 
 _RUNS = {"channel-run": 0, "row-run": 1, "column-run": 2}  # by kind of part, the axis of a map
-_SHARES = ((1, 2), (1, 3), (2, 3), (1, 4), (3, 4))  # of the channels, after which a mistake may begin
+_SHARES = ((1, 3), (2, 3), (1, 4), (3, 4))  # of the channels, after which a mistake may begin, besides half of them
 _AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
-
 
 _Part = tuple[str, tuple[tuple[str, Any], ...]]  # what is said of a part of a tensor: its kind, and facts
 
@@ -178,13 +177,14 @@ def _part_of_all(
     parts = {each.facts.get(PART) for each in found.values()}
     if len(parts) == 1:
         return parts.pop(), None
-    part, multiple = _one_share(found, whole) or _one_bound(found, begins, sizes)
+    share = _one_share(found, whole)
+    part, multiple = (share, None) if share else _one_bound(found, begins, sizes)
     if part is None and all(PART in each.facts for each in found.values()):
         part = "each", (("part", next(iter(found.values())).facts[PART]),)
     return part, multiple
 
 
-def _one_share(found: Mapping[str, Mistake], whole: Segment) -> tuple[_Part, None] | None:
+def _one_share(found: Mapping[str, Mistake], whole: Segment) -> _Part | None:
     """The last share of its channels or rows that a mistake is in at all places: loops over half, or over squares.
 
     H H C numbers of an image, C maps of H x W, end in channel C H / W, or in row H H / W where channels lie last.
@@ -197,17 +197,18 @@ def _one_share(found: Mapping[str, Mistake], whole: Segment) -> tuple[_Part, Non
     told = {name: dict(each.facts[PART][1])["first"] for name, each in found.items()}
     flat = axis < 2 and all(H != W for _, H, W in shapes.values())
     squares = {name: shape[axis] * min(shape[1:]) // max(shape[1:]) for name, shape in shapes.items()}
-    rules: list[tuple[str, tuple[tuple[str, Any], ...], dict[str, int]]] = []
-    rules += [("square", (), squares)] if flat else []
-    for held, of in _SHARES:
-        share = {name: shape[axis] * held // of for name, shape in shapes.items()}
-        facts: tuple[tuple[str, Any], ...] = (("held", of - held), ("of", of), ("axis", AXES[1 + axis]))
-        rules.insert(0 if of == 2 else len(rules), ("share", facts, share))
-    for kind, facts, first in rules:
+    half, *others = (_share(shapes, axis, *share) for share in ((1, 2), *_SHARES))
+    for part, first in (half, *((("square", ()), squares),) * flat, *others):
         later = all(told[name] >= first[name] > 0 for name in told)
         if later and _are_most(sum(told[name] == first[name] for name in told), len(told)):
-            return (kind, facts), None
+            return part
     return None
+
+
+def _share(shapes: Mapping[str, tuple[int, ...]], axis: int, held: int, of: int) -> tuple[_Part, dict[str, int]]:
+    """What is said of all behind a share of an axis, and where that begins, by place."""
+    part: _Part = "share", (("held", of - held), ("of", of), ("axis", AXES[1 + axis]))
+    return part, {name: shape[axis] * held // of for name, shape in shapes.items()}
 
 
 def _one_bound(
