@@ -83,8 +83,8 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     """rounded to few bits.
 
     Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
-    toward zero, down or up; what lies beyond the largest is cut off there. Of a bias those of
-    the largest number or of a power of two, which a file of integers has rounded before and after.
+    toward zero, down or up; what lies beyond the largest is cut off there. Of a bias the step is a share of its largest
+    number, or a power of two, and it is rounded to the nearest.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if unit.slot == "b" and comparable(unit):

@@ -90,7 +90,7 @@ def _moved_classes(unit: UnitArrays) -> Iterator[Change]:
 def _is_read_so(unit: UnitArrays) -> bool:
     """Whether the weights are shifted in memory by less than a class, so that the bias behind them is by a number."""
     copy, wanted = unit.seen.get("w"), unit["w"]
-    return copy is not None and copy.shape == wanted.shape and abs(flat_shift(copy.ravel(), wanted.ravel())) > 0
+    return copy is not None and copy.shape == wanted.shape and flat_shift(copy.ravel(), wanted.ravel()) != 0
 
 
 def _part(y: Array, rest: slice) -> Array:

@@ -171,9 +171,7 @@ class Diagnosis:
         self, ways: Ways, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]
     ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
-        if (
-            SOURCE in self.segment.given and len(self.segment.graph) > _TAIL
-        ):  # as of the end alone: the input comes first
+        if SOURCE in self.segment.given and len(self.segment.graph) > _TAIL:  # as of the end alone: the input first
             self.ways = Ways(self.segment, self.budget, long=True)
             yield from self._likely(self.ways)
             self.ways = ways

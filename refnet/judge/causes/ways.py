@@ -141,7 +141,7 @@ class Ways:
                 self._keep(bug, by_place(every))
 
     def ends(self, groups: Collection[str] = _ENDS) -> Iterator[Way]:
-        """What is wrong with the input, or with how the result is laid out; or what some rooms of bugs are about."""
+        """What is wrong with the input, or with how the result is laid out; or what some modules of bugs are about."""
         for bug in EXACT:
             for change in bug.changes(self.segment) if bug.group in groups else ():
                 if change.shape is None:

@@ -262,30 +262,29 @@ def pooled_words(taken: tuple[str | int, ...]) -> str:
 
 
 def part_words(kind: str, facts: Mapping[str, Any]) -> str:
-    """Some images or channels of all: 'the last 16 of 48 channels'; or those that a loop leaves over, of any number."""
-    if kind == "channel-multiple":
-        return f"the channels beyond the last multiple of {facts['multiple']}"
-    if kind == "channels-from":
-        return f"the channels from number {facts['first']} on"
-    if kind == "channels-until":
-        return f"the first {facts['count']} channels"
-    if kind == "each":
-        (one, held) = facts["part"]
-        return f"a part of each tensor, of the first {part_words(one, dict(held))},"
-    if kind == "square":
-        return "the numbers of an image beyond the first H H C, with H the shorter side of its C maps,"
-    of = facts["of"]
+    """Some images, channels or lines of all: 'the last 16 of 48 channels'; or those that a loop leaves over, of any."""
     match kind:
+        case "channel-multiple":
+            return f"the channels beyond the last multiple of {facts['multiple']}"
+        case "channels-from":
+            return f"the channels from number {facts['first']} on"
+        case "channels-until":
+            return f"the first {facts['count']} channels"
+        case "each":
+            one, held = facts["part"]
+            return f"a part of each tensor, of the first {part_words(one, dict(held))},"
+        case "square":
+            return "the numbers of an image beyond the first H H C, with H the shorter side of its C maps,"
         case "share":
-            share = "half" if of == 2 else f"{facts['held']}/{of}"
+            share = "half" if facts["of"] == 2 else f"{facts['held']}/{facts['of']}"
             return f"the last {share} of the {facts['axis']}"
         case "images":
-            return f"{numbered('image', facts['images'])} of {of}"
+            return f"{numbered('image', facts['images'])} of {facts['of']}"
         case "channels":
-            return f"{numbered('channel', facts['channels'])} of {of}"
+            return f"{numbered('channel', facts['channels'])} of {facts['of']}"
         case "channel-step":
-            return f"every {ordinal(facts['step'])} of {of} channels"
-    first, last, things = facts["first"], facts["last"], f"{kind.removesuffix('-run')}s"
+            return f"every {ordinal(facts['step'])} of {facts['of']} channels"
+    first, last, of, things = facts["first"], facts["last"], facts["of"], f"{kind.removesuffix('-run')}s"
     few = f"the {'first' if first == 0 else 'last'} {last - first + 1} of {of} {things}"
     return few if first == 0 or last == of - 1 else f"{things} {first} to {last} of {of}"
 
