@@ -84,13 +84,13 @@ def follow(
     An end is left out that begins with an operation that has no rule, if no weights are in it: an embedding is often
     divided by its length.
     """
-    kept, left_out, maybe = _without_end(structure, constants, rules)
+    kept, left_out, maybe = _without_end(structure, builder.source, constants, rules)
     made = builder.finish(translated(kept, builder, constants, rules, maybe))
     return made._replace(left_out=left_out)
 
 
 def _without_end(
-    structure: Structure, constants: Mapping[str, Value], rules: Mapping[str, Rule]
+    structure: Structure, source: str, constants: Mapping[str, Value], rules: Mapping[str, Rule]
 ) -> tuple[Structure, tuple[str, ...], frozenset[str]]:
     """A structure that returns what its end reads, the operations of that end, and what of it may be a constant."""
     operations = _leading_to(structure.outputs, structure.operations)
@@ -106,7 +106,7 @@ def _without_end(
     read = dict.fromkeys(name for each in end for name in each.inputs if name and name not in behind)
     if not end or weights.intersection(read):
         return structure, (), frozenset()
-    before = tuple(name for name in read if name not in constants)
+    before = tuple(name for name in read if name not in constants and name != source)
     outputs = (*(name for name in structure.outputs if name not in behind), *before)
     return structure._replace(outputs=outputs), tuple(each.op for each in end), frozenset(before)
 

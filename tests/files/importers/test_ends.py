@@ -113,6 +113,8 @@ def test_a_network_ends_before_what_has_no_weights_and_is_not_read():
         imported = import_graph(onnx(*operations, **arrays))
         assert imported.left_out == ("ReduceL2", "Clip", "Div")
         assert np.abs(run(imported) - x64().mean((2, 3)) @ W.T.astype(float) - VECTOR).max() < 1e-13
+    of_input = import_graph(onnx(*layer, op("ReduceL2", "x", "c"), LENGTH[2], **arrays))
+    assert ops(of_input) == ops(imported)
     refused(onnx(*layer, *LENGTH[:2], op("Div", "f c", "d"), op("MatMul", "d v"), v=W, **arrays), "ReduceL2")
     refused(onnx(op("Flatten", "x", "f"), *LENGTH, **arrays), "ReduceL2")
 
