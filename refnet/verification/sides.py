@@ -186,8 +186,8 @@ def both(
     except FormatError as error:
         try:
             second = side(other)
-        except FormatError:
-            raise error from None
+        except FormatError as too:  # it may be the one that tells what the first one is
+            raise FormatError(f"{error}; {too}") from None
         return side(one, second), second
     return first, side(other, first)
 

@@ -83,6 +83,13 @@ def test_arrays_of_another_network_stay_refused_beside_it(files):
         verify(state, export)
 
 
+def test_why_the_file_beside_it_is_no_network_is_said_too(files):
+    _, state, export = files
+    np.savez(export, **{**np.load(export), "one.w": np.ones((5, 3, 3, 3), np.float32)})
+    with pytest.raises(FormatError, match=r"no weight has a name and shape.*export\.npz: 'one\.w' has shape"):
+        verify(state, export)
+
+
 def test_an_unfolded_graph_computes_what_the_folded_one_did():
     graph = own()
     params = random_params(graph)
