@@ -176,23 +176,22 @@ def compare_integers(
         found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _exact(net, golden, way))
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
-    made = replace(_judged(_Judge(net, golden, found, explain), unmatched), partial=partial)
+    made = _judged(_Judge(net, golden, found, explain), unmatched, partial=partial)
     if made.everywhere:
         return made
     for kernels in _kernels_of(made.findings):
-        judge = _Judge(net.under(kernels), golden, found, explain)
-        other = replace(_judged(judge, unmatched, net.kernels), partial=partial)
+        other = _judged(_Judge(net.under(kernels), golden, found, explain), unmatched, net.kernels, partial=partial)
         if 2 * len(other.wrong()) <= len(made.wrong()):
             return other
     return made
 
 
-def _judged(judge: _Judge, unmatched: Iterable[str], instead: str = "") -> IntegerComparison:
+def _judged(judge: _Judge, unmatched: Iterable[str], instead: str = "", *, partial: bool) -> IntegerComparison:
     """What is found in one arithmetic."""
     findings = tuple(judge.findings())
     everywhere = tuple(judge.everywhere(findings))
     whole = judge.leaves_exact(everywhere[:1])
-    return IntegerComparison(judge.net.kernels, findings, tuple(unmatched), everywhere, instead, whole)
+    return IntegerComparison(judge.net.kernels, findings, tuple(unmatched), everywhere, instead, whole, partial)
 
 
 def _exact(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:
