@@ -52,7 +52,7 @@ _WAYS: Mapping[str, tuple[str, str]] = {
     "image rows": (_NHWC, "rows"),
     "bounds": (_NCHW, "exchanged"),
 }
-_FILLED = (4, 8, 16, 32, 64)  # of which the numbers of a row in memory are a multiple
+FILLED = (4, 8, 16, 32, 64)  # of which the numbers of a row in memory are a multiple
 
 
 def pad_flat_index(segment: Segment) -> Iterator[Change]:
@@ -86,9 +86,9 @@ def row_pitch(segment: Segment) -> Iterator[Change]:
             continue
         name, read = f"{node.name}.read", cache(partial(_read_by, segment, node))
         around = node.attrs["pad"] if node.op in WINDOWED else ((0, 0), (0, 0))
-        for form, (written, found) in _pitches(sizes[1], sizes[2], around).items():
+        for (way, multiple), (written, found) in _pitches(sizes[1], sizes[2], around).items():
             given = Deferred([name], partial(_pitched, name, read, written, found))
-            facts = {"multiple": int(form.rpartition(" ")[2])} if form[-1].isdigit() else {}
+            form, facts = (f"{way} {multiple}", {"multiple": multiple}) if multiple else (way, {})
             nodes = {node.name: (replace(node, inputs=(name,)),)}
             yield Change(node.name, form, facts, nodes=nodes, given=given, fed=True)
 
@@ -121,21 +121,26 @@ def _turned(segment: Segment, node: Node, x: Array, move: Callable[[Array], Arra
     return y.reshape(N, y.shape[1], y.shape[3], y.shape[2])
 
 
-def _pitches(H: int, W: int, pad: tuple[tuple[int, int], tuple[int, int]]) -> dict[str, tuple[_Strides, _Strides]]:
-    """How far apart rows, and maps, are in memory where they are written and where they are read, by form."""
+def _pitches(
+    H: int, W: int, pad: tuple[tuple[int, int], tuple[int, int]]
+) -> dict[tuple[str, int], tuple[_Strides, _Strides]]:
+    """How far apart rows, and maps, are in memory where they are written and where they are read.
+
+    By what was done to them, and up to a multiple of which number; 0 of none.
+    """
     plain = _Strides(W, H * W)
-    ways = {"height": (plain, _Strides(H, H * W))} if H != W else {}
+    ways = {("height", 0): (plain, _Strides(H, H * W))} if H != W else {}
     if any(map(any, pad)):
         row, before = W + sum(pad[1]), pad[0][0] * (W + sum(pad[1])) + pad[1][0]
         within = _Strides(row, row * (H + sum(pad[0])), before)
-        ways |= {"border": (within, plain._replace(plane=within.plane)), "border all": (within, plain)}
-    for pitch, many in {-(-W // many) * many: many for many in reversed(_FILLED) if W % many}.items():
+        ways |= {("border", 0): (within, plain._replace(plane=within.plane)), ("border all", 0): (within, plain)}
+    for pitch, many in {-(-W // many) * many: many for many in reversed(FILLED) if W % many}.items():
         filled = _Strides(pitch, H * pitch)
-        ways |= {f"filled {many}": (filled, plain._replace(plane=H * pitch)), f"filled all {many}": (filled, plain)}
-        ways |= {f"bare {many}": (plain, filled._replace(plane=H * W)), f"bare all {many}": (plain, filled)}
-    for plane, many in {-(-H * W // many) * many: many for many in reversed(_FILLED) if H * W % many}.items():
+        ways |= {("filled", many): (filled, plain._replace(plane=H * pitch)), ("filled all", many): (filled, plain)}
+        ways |= {("bare", many): (plain, filled._replace(plane=H * W)), ("bare all", many): (plain, filled)}
+    for plane, many in {-(-H * W // many) * many: many for many in reversed(FILLED) if H * W % many}.items():
         filled = plain._replace(plane=plane)
-        ways |= {f"planes filled {many}": (filled, plain), f"planes bare {many}": (plain, filled)}
+        ways |= {("planes filled", many): (filled, plain), ("planes bare", many): (plain, filled)}
     return ways
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refnet.bugs.memory.flat_reads import FILLED
 from refnet.report.mistakes.formulas import formula_words, pieces_words
 
 __all__ = ["LATE_WORDS", "OTHER", "curve_words", "numbered", "ordinal", "part_words", "pooled_words", "terms_words"]
@@ -168,15 +169,21 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "border all": "the maps lie within a border in memory, and are read as if they did not",
     }
     | {
-        f"{form} {many}": words.format(many)
-        for many in (4, 8, 16, 32, 64)
+        f"{form} {many}": words
+        for many in FILLED
         for form, words in (
-            ("filled", "rows that are filled up to a multiple of {} in memory are read without the filling"),
-            ("filled all", "maps whose rows are filled up to a multiple of {} in memory are read without the filling"),
-            ("bare", "rows are read as if they were filled up to a multiple of {} in memory"),
-            ("bare all", "maps are read as if their rows were filled up to a multiple of {} in memory"),
-            ("planes filled", "maps that are filled up to a multiple of {} numbers in memory are read without that"),
-            ("planes bare", "maps are read as if they were filled up to a multiple of {} numbers in memory"),
+            ("filled", "rows that are filled up to a multiple of {multiple} in memory are read without the filling"),
+            (
+                "filled all",
+                "maps whose rows are filled up to a multiple of {multiple} in memory are read without the filling",
+            ),
+            ("bare", "rows are read as if they were filled up to a multiple of {multiple} in memory"),
+            ("bare all", "maps are read as if their rows were filled up to a multiple of {multiple} in memory"),
+            (
+                "planes filled",
+                "maps that are filled up to a multiple of {multiple} numbers in memory are read without that",
+            ),
+            ("planes bare", "maps are read as if they were filled up to a multiple of {multiple} numbers in memory"),
         )
     },
     "answer-function": {
