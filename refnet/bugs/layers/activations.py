@@ -13,6 +13,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, GATES
 
+ACTS = ("relu", "relu6", "hard_swish")  # of layers, in all networks
 _HARD = {"slope": 1 / 6, "offset": 0.5}
 
 
@@ -113,7 +114,7 @@ def relu6_relu(segment: Segment) -> Iterator[Change]:
 
 def act_swap(segment: Segment) -> Iterator[Change]:
     """ReLU for hard swish, or the reverse."""
-    for node in plain_activations(segment, "relu", "relu6", "hard_swish"):
+    for node in plain_activations(segment, *ACTS):
         if node.name not in segment.parts.hidden:  # that is a bug of its own
             for other in ("relu", "relu6") if node.op == "hard_swish" else ("hard_swish",):
                 yield exchanged(node, other)
@@ -150,7 +151,7 @@ def act_on_linear(segment: Segment) -> Iterator[Change]:
 def acts_by_use(segment: Segment) -> list[str]:
     """What may stand where no activation should, that first which the network has most: what few numbers tell apart."""
     used = Counter(node.op for node in segment.whole.nodes)
-    return sorted(("relu", "relu6", "hard_swish"), key=lambda act: -used[act])
+    return sorted(ACTS, key=lambda act: -used[act])
 
 
 def exchanged(node: Node, other: str) -> Change:

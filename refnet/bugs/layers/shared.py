@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from refnet.bugs.language.changes import Change, with_op
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.activations import plain_activations
+from refnet.bugs.layers.activations import ACTS, plain_activations
 from refnet.graph import Node
 
 # Slope and offset of the line that is cut off at 0 and 1; None of a true sigmoid.
@@ -66,7 +66,7 @@ def act_throughout(segment: Segment) -> Iterator[Change]:
 
 def _acts(segment: Segment) -> list[Node]:
     """The activations of layers, but for those inside squeeze-and-excite."""
-    acts = plain_activations(segment, "relu", "relu6", "hard_swish")
+    acts = plain_activations(segment, *ACTS)
     return [node for node in acts if _part(segment, node) != "squeeze"]
 
 
