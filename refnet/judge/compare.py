@@ -170,10 +170,8 @@ def compare(
     meant, otherwise = (arrays, []) if port.scales or shown.steps else as_meant(reference, arrays)
     options: dict[str, Any] = {"partial": partial, "explain": explain, "budget": budget}
     found = judge_tensors(reference, meant, precision=shown.precision, tell=verdicts, **options)
-    if shown.weights and explain and _is_explained(found):
-        shown = shown._replace(weights="")
-    elif shown.weights == "judged":
-        found = judge_tensors(reference, meant, precision=shown.coarse, **options)
+    if shown.coarse and not (explain and _is_explained(found)):
+        shown, found = _with_coarse_weights(shown, found, reference, meant, options)
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
@@ -190,6 +188,18 @@ def _is_explained(found: Judged) -> bool:
     causes = [[cause.ids for cause in found.causes.get(name, ())] for name in found.wrong()]
     coarse = any(("weights-int8",) in ids for ids in causes)
     return not coarse and sum(not ids for ids in causes) <= _FEW
+
+
+def _with_coarse_weights(
+    shown: ShownArithmetic, found: Judged, reference: Reference, tensors: Mapping[str, Array], options: dict[str, Any]
+) -> tuple[ShownArithmetic, Judged]:
+    """Weights as integers of 8 bits, if most of what is wrong is right so: judged so, or told."""
+    alone = judge_tensors(reference, tensors, precision=shown.coarse, partial=True, explain=False)
+    if 2 * len(alone.wrong()) >= len(found.wrong()):
+        return shown, found
+    if not shown.steps:
+        return shown._replace(weights="told"), found
+    return shown._replace(weights="judged"), judge_tensors(reference, tensors, precision=shown.coarse, **options)
 
 
 class _Port(NamedTuple):

@@ -28,7 +28,7 @@ class ShownArithmetic(NamedTuple):
     Attributes
     ----------
     precision : by node
-    coarse : the same with weights that are integers of 8 bits, where most of what is wrong is right so; else nothing
+    coarse : the same with weights that are integers of 8 bits, where tensors are such and nobody says so of weights
     narrow : whether arrays of float64 hold what float32 arithmetic makes
     steps : the tensors of real numbers that integers of 8 bits stand for, and that are judged so
     weights : 'judged' where its weights are judged as integers of 8 bits, though nobody says so; 'told' where most of
@@ -75,10 +75,7 @@ class Declared(NamedTuple):
         found = {node: each._replace(algorithm=self.algorithm) for node, each in found.items()}
         levels = WEIGHTS["int8"] if (steps or real.scales) and not self.levels else 0
         coarse = {node: each._replace(levels=levels) for node, each in found.items()}
-        better = bool(levels) and _is_better(reference, arrays, found, coarse)
-        weights = ("judged" if steps else "told") if better else ""
-        coarse = coarse if better else {}
-        return ShownArithmetic(found, coarse, narrow, tuple(steps), weights)
+        return ShownArithmetic(found, coarse if levels else {}, narrow, tuple(steps))
 
     def _stored(
         self, matching: Assignment, arrays: Mapping[str, Array], real: RealTensors, steps: Mapping[str, InSteps]

@@ -254,7 +254,7 @@ def test_what_nothing_explains_says_where_it_is_farthest_off_and_by_how_much(mon
     monkeypatch.setattr(values, "KINDS", {})
     monkeypatch.setattr(values, "_backward", lambda pairing: ())
     exact = values.Expected.exactly(np.array([1.0, 1]))
-    pairing = values._Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), None, None)
+    pairing = values._Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), SimpleNamespace(slot="b"), None)
     found = values._explained(pairing, "a.b", None, 0.0, None)
     assert (found.kind, found.fault, found.ulps, found.at) == ("stale", True, 3, (1,))
 
