@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
+from refnet.bugs.layers.norms import already_normalised
 from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
+from refnet.readings.shapes import shapes
 
 
 @pytest.mark.parametrize(
@@ -26,3 +31,15 @@ def test_what_a_later_layer_wrote_over_a_tensor_is_named(model, op, form, side):
     told = {cause.mistakes[0][:3:2] for name in late for cause in found.causes[name][:1]}
     assert told == {("already-normalised", form)}
     assert set(found.misdumped) == set(late)
+
+
+def test_a_map_is_no_gate_that_was_overwritten():
+    """It has another shape."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.25, size=32, classes=10)
+    scale = next(node for node in graph.nodes if node.op == "scale")
+    given = {name: np.ones((1, *shapes(graph)[name]), np.float32) for name in (*scale.inputs, scale.name)}
+    for end, forms in zip(scale.inputs, (["gate"], []), strict=True):
+        source = {graph[end].inputs[0]: np.ones((1, *shapes(graph)[graph[end].inputs[0]]), np.float32)}
+        segment = cut(Parts(graph), random_params(graph), end, {**given, **source}, judged=False)
+        found = [change.form for change in already_normalised(segment)]
+        assert [form for form in found if form == "gate"] == forms

@@ -146,7 +146,9 @@ def already_normalised(segment: Segment) -> Iterator[Change]:
     made = [replace(node, name=f"{node.name}.bare")]
     params = {f"{made[0].name}.{slot}": segment.param(node, slot) for slot in node.params}
     last = own[-1]
-    joined = [each for each in segment.whole.nodes if each.op in ("add", "scale") and last in each.inputs]
+    # In place: so what is scaled is the map, not its gate.
+    sides = {"add": slice(None), "scale": slice(1)}
+    joined = [each for each in segment.whole.nodes if each.op in sides and last in each.inputs[sides[each.op]]]
     for index, later in enumerate([*unit.nodes[own.index(node.name) + 1 :], *joined[:1]]):
         before = own[-1] if later in joined else later.inputs[0]
         given = {name: segment.available[name] for name in later.inputs if name != before and name in segment.available}
