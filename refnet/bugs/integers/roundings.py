@@ -107,12 +107,7 @@ def _steps(node: IntegerNode) -> Array | None:
     if formula is None or not node.of_integers:
         return None
     sides = [*node.inputs, *(param for param in node.params.values() if isinstance(param, QuantisedTensor))]
-    return np.asarray(formula(node, *map(_real, sides)) / scale).reshape(node.reference.shape)
-
-
-def _real(x: QuantisedTensor) -> Array:
-    scale, zero = x.quantisation.single()
-    return np.asarray((x.values.astype(np.float64) - zero) * float(scale))
+    return np.asarray(formula(node, *(each.reals for each in sides)) / scale).reshape(node.reference.shape)
 
 
 def _softmax(node: IntegerNode, x: Array) -> Array:

@@ -77,12 +77,7 @@ def _is_plain(nodes: Collection[Node]) -> bool:
 
 def _real(x: Any) -> Array:
     """What integers stand for, or floats as they are."""
-    if not isinstance(x, QuantisedTensor):
-        return np.asarray(x, np.float64)
-    q, axes = x.quantisation, [1] * x.values.ndim
-    if q.axis is not None:
-        axes[q.axis] = -1
-    return np.asarray((x.values - q.zero_point.reshape(axes)) * q.scale.astype(np.float64).reshape(axes))
+    return x.reals if isinstance(x, QuantisedTensor) else np.asarray(x, np.float64)
 
 
 def _param(net: QuantisedNetwork, node: Node, slot: str, x: Any) -> Array:

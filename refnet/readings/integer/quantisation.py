@@ -128,6 +128,15 @@ class QuantisedTensor:
                 f"scales along axis {q.axis}: filters are the first axis of weights, and have the scales"
             )
 
+    @property
+    def reals(self) -> Array:
+        """The real numbers that the integers stand for, float64."""
+        q, along = self.quantisation, [1] * self.values.ndim
+        if q.axis is not None:
+            along[q.axis] = -1
+        steps = self.values - q.zero_point.reshape(along)
+        return np.asarray(steps * q.scale.astype(np.float64).reshape(along))
+
     def symmetric(self) -> QuantisedTensor:
         """The same integers with zero points of zero, as kernels read weights that are symmetric by agreement."""
         q = self.quantisation
