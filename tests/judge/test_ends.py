@@ -199,4 +199,4 @@ def test_the_input_comes_first_where_a_whole_network_has_a_narrow_bound():
     one = Diagnosis(segment, Precision.of("float32"), SearchBudget(), "bound")
     next(one.steps())
     assert [cause.ids for cause in one.found] == [("input-batch",)]
-    assert len(one.ways.looked) < len(GRAPH)
+    assert not one.ways.looked  # none of the changes at each place was run before

@@ -15,7 +15,7 @@ from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import VISIBLE
 from refnet.bugs.systematic import changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE
-from refnet.judge.causes import affine, describe, diagnose, starts, ways
+from refnet.judge.causes import acceptance, affine, describe, starts, ways
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.verdicts import judge
@@ -223,7 +223,7 @@ def planes(long, count):
 
 def test_two_effects_that_are_run_as_a_pair_explain_four_tenths_of_the_error():
     shares = np.array([share for family in ("V1", "V3 Small") for share in planes(long(family), 100)])
-    assert (shares >= diagnose._PLANE).mean() >= 0.95 > (shares >= diagnose._PLANE + 0.1).mean()
+    assert (shares >= acceptance._PLANE).mean() >= 0.95 > (shares >= acceptance._PLANE + 0.1).mean()
 
 
 def left_by_scalings(long):

@@ -1,4 +1,4 @@
-"""How many bugs are tried as the first of two: the table on which `diagnose._PAIRED` was tuned, and still is best.
+"""How many bugs are tried as the first of two: the table on which `acceptance._PAIRED` was tuned, and still is best.
 
 A row is two bugs in one convolution, batch norm and activation, fused by a runtime; each of them would show alone.
 """
@@ -14,7 +14,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, limit, ported
 from refnet.bugs.sites import VISIBLE, Site, styles, visibility
 from refnet.graph import SOURCE
-from refnet.judge.causes import diagnose
+from refnet.judge.causes import acceptance, together
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.ways import EXACT, Ways
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
@@ -46,7 +46,7 @@ def ranks(family, pairs=12):
             if y.shape == honest.y.shape and np.isfinite(y).all():
                 ways = Ways(replace(segment, candidate=y), SearchBudget(), long=False)
                 closer = (way for way in ways.singles(EXACT) if way.residual < ways.before)
-                tried = diagnose.varied(closer)
+                tried = together.varied(closer)
                 wanted = {(bug.id, change.form, change.node), (other.id, second.form, second.node)}
                 found = [(each.mistake.bug, each.mistake.form, each.mistake.node) in wanted for each in tried]
                 yield found.index(True) if any(found) else len(found)
@@ -59,8 +59,8 @@ def table():
 
 def test_one_of_two_bugs_is_among_those_that_are_tried_first(table):
     assert len(table) > 200
-    assert max(table) < diagnose._PAIRED
+    assert max(table) < acceptance._PAIRED
 
 
 def test_half_as_many_would_not_do(table):
-    assert max(table) >= diagnose._PAIRED // 2
+    assert max(table) >= acceptance._PAIRED // 2

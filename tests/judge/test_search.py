@@ -10,18 +10,17 @@ import pytest
 
 from refnet import Network, build, random_input, random_params
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.language.changes import Change
+from refnet.bugs.language.changes import Change, Mistake
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, Node, walk
+from refnet.judge.causes import acceptance, replays, ways
 from refnet.judge.causes import budget as budgets
-from refnet.judge.causes import diagnose as diagnosing
-from refnet.judge.causes import replays, ways
 from refnet.judge.causes import search as searching
+from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import OverBudgetError, Search, SearchBudget
-from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
@@ -283,10 +282,10 @@ def test_a_cause_that_gives_another_shape_is_run_no_further(monkeypatch):
 
 def test_every_pair_that_is_looked_at_is_counted(monkeypatch):
     budget = SearchBudget()
-    monkeypatch.setattr(diagnosing, "likely_pairs", lambda error, alone, least, most: iter([("one", "other")] * 3))
-    monkeypatch.setattr(diagnosing, "both_ways", lambda ways, one, other: SimpleNamespace(residual=1.0))
-    ways = SimpleNamespace(error=None, before=1.0)
-    assert list(Diagnosis(None, FLOAT32, budget, "spread")._likeliest(ways, [])) == []
+    monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter([("one", "other")] * 3))
+    monkeypatch.setattr(acceptance, "both_ways", lambda ways, one, other: SimpleNamespace(residual=1.0))
+    ways = SimpleNamespace(segment=None, budget=budget, error=None, before=1.0)
+    assert list(Acceptance(ways, FLOAT32, "spread").likeliest([])) == []
     assert (budget.looked, budget.ways) == (3, 3)
 
 
@@ -313,19 +312,21 @@ def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_caus
         assert (precision, yardstick, check, residual) == (FLOAT32, "spread", budget.check, 0.0099)
         return SimpleNamespace(holds=own.name == "ef")
 
-    monkeypatch.setattr(diagnosing, "judge_cause", judged)
-    monkeypatch.setattr(diagnosing, "likely_pairs", lambda error, alone, least, most: iter(pairs))
-    monkeypatch.setattr(diagnosing, "both_ways", both)
-    one = Diagnosis(SimpleNamespace(candidate="y"), FLOAT32, budget, "spread")
-    one.ways = SimpleNamespace(error=None, before=1.0, changed=lambda together: together.changed)
-    (cause,) = one._likeliest(one.ways, [])
+    monkeypatch.setattr(acceptance, "judge_cause", judged)
+    monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter(pairs))
+    monkeypatch.setattr(acceptance, "both_ways", both)
+    segment = SimpleNamespace(candidate="y")
+    ways = SimpleNamespace(
+        segment=segment, budget=budget, error=None, before=1.0, changed=lambda together: together.changed
+    )
+    (cause,) = Acceptance(ways, FLOAT32, "spread").likeliest([])
     assert asked == [Changed("cd", "y"), Changed("ef", "y")]
     assert (cause.mistakes, cause.extents) == (("e", "f"), ("where e is", "where f is"))
     assert (budget.looked, budget.ways) == (3, 4)
 
 
 def test_the_first_of_two_bugs_is_never_one_of_precision():
-    exact = {bug: diagnosing._exact(SimpleNamespace(mistake=SimpleNamespace(bug=bug))) for bug in BUGS}
+    exact = {bug: ways.Way(Mistake(bug, "", "", {}), None, 1.0, None, None).is_exact for bug in BUGS}
     assert exact["bn-eps"]
     assert not exact["weights-fp16"]
     assert not exact["fp16-accumulate"]
@@ -387,7 +388,6 @@ def test_places_of_a_kind_are_told_apart_once(small):
 
 def test_ties_are_settled_by_the_other_tensors():
     """Of two causes that fit alike, the one that explains another tensor too comes first."""
-    from refnet.bugs.language.changes import Mistake
     from refnet.judge.causes.cause import Cause
     from refnet.judge.verdicts import Judgement
 

@@ -20,11 +20,11 @@ from refnet.graph import SOURCE
 from refnet.judge import compare as comparing
 from refnet.judge import declared
 from refnet.judge.causes import search
+from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
-from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.together import likely_pairs
-from refnet.judge.causes.ways import Extent, Ways
+from refnet.judge.causes.ways import Extent, Way, Ways
 from refnet.judge.integers import nodes
 from refnet.judge.integers.nodes import IntegerCause
 from refnet.judge.measures import yardstick
@@ -232,7 +232,12 @@ def test_a_bound_of_floats_says_something_up_to_a_thousand_roundings():
 
 
 def way(bug, residual, extent=None):
-    return SimpleNamespace(mistake=Mistake(bug, "there", "", {}), residual=residual, extent=extent, vague=False)
+    return Way(Mistake(bug, "there", "", {}), extent, residual, None, None)
+
+
+def accepting(budget=None, yardstick="spread", **ways):
+    """Ways that are not those of a segment, held to a yardstick."""
+    return Acceptance(SimpleNamespace(segment=None, budget=budget, **ways), FLOAT32, yardstick)
 
 
 def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(monkeypatch):
@@ -250,10 +255,9 @@ def test_two_bugs_are_looked_for_on_top_of_each_that_comes_closer_and_said_once(
         tried.append(first)
         return looked[:2]
 
-    ways = SimpleNamespace(looked=looked, before=1.0, on_top=on_top)
     holds = Judgement("rounding")
-    monkeypatch.setattr(Diagnosis, "_fitting", lambda self, some: (Cause((each.mistake,), holds) for each in some))
-    causes = list(Diagnosis(None, FLOAT32, budget, "bound")._pairs(ways))
+    monkeypatch.setattr(Acceptance, "fitting", lambda self, some: (Cause((each.mistake,), holds) for each in some))
+    causes = list(accepting(budget, "bound", looked=looked, before=1.0, on_top=on_top).pairs())
     assert [each.mistake.bug for each in tried] == ["kernel-flip", "bn-eps"]
     assert [cause.ids for cause in causes] == [("kernel-flip", "bn-eps")]
     assert (budget.looked, budget.ways) == (2, 2)
@@ -272,9 +276,8 @@ def test_once_one_change_fits_only_others_at_its_place_are_tried(monkeypatch):
     def close(self, some):
         return (Cause((each.mistake,), Judgement("rounding"), (None,)) for each in some if not each.residual)
 
-    monkeypatch.setattr(Diagnosis, "_close", close)
-    one, ways = Diagnosis(None, FLOAT32, SearchBudget(), "spread"), SimpleNamespace(singles=singles)
-    found = list(one._one_by_one(ways, bugs, others))
+    monkeypatch.setattr(Acceptance, "close", close)
+    found = list(accepting(singles=singles).one_by_one(bugs, others))
     assert [cause.ids for cause in found] == [("bn-eps",)]
     assert asked == [
         ("act-missing", ()),
@@ -285,11 +288,9 @@ def test_once_one_change_fits_only_others_at_its_place_are_tried(monkeypatch):
 
 
 def test_of_a_long_segment_what_leaves_less_than_a_hundredth_is_held_to_the_spread_the_closest_first(monkeypatch):
-    monkeypatch.setattr(Diagnosis, "_fitting", lambda self, tried: iter(tried))
-    one = Diagnosis(None, FLOAT32, SearchBudget(), "spread")
-    one.ways = SimpleNamespace(before=2.0)
+    monkeypatch.setattr(Acceptance, "fitting", lambda self, tried: iter(tried))
     tried = [way("act-missing", 0.019), way("bn-eps", 0.02), way("kernel-flip", 0.001), way("pad-same", 0.01)]
-    assert [each.residual for each in one._close(tried)] == [0.001, 0.01, 0.019]
+    assert [each.residual for each in accepting(before=2.0).close(tried)] == [0.001, 0.01, 0.019]
 
 
 def long_segment(causes, counts=None, start=SOURCE):

@@ -19,11 +19,23 @@ from refnet.bugs.language.arrays import Expected
 from refnet.graph import Node
 from refnet.readings.precision import FLOATS, Precision
 
-__all__ = ["PART", "Change", "Deferred", "Mistake", "identity", "stood_for", "with_attrs", "with_op", "without"]
+__all__ = [
+    "PART",
+    "Change",
+    "Deferred",
+    "Mistake",
+    "TensorPart",
+    "identity",
+    "stood_for",
+    "with_attrs",
+    "with_op",
+    "without",
+]
 
 Array = npt.NDArray[Any]
 
 PART = "part"  # of the facts of a mistake: in which part of a tensor it is, where it is not in all of it
+TensorPart = tuple[str, tuple[tuple[str, Any], ...]]  # what is said there: its kind, and its facts
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.language.regions import FILLED, RUN, lines_off
+from refnet.bugs.language.regions import FILLED, lines_off
 from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.lookup_table import Feature, looked_up
+from refnet.judge.causes.parts_off import share_off
 from refnet.judge.causes.refit import refit, too_few
 from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import is_refuted, says
@@ -21,14 +22,11 @@ from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights", "part_off", "run_like"]
+__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights"]
 
 Array = npt.NDArray[Any]
 
 _SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
-_FEW = 3  # channels that are named one by one
-_NEARLY = 0.9  # of all channels, from which on a run is no run
-_CHANCE = 1e-3  # that the channels beside a run are right by chance: beyond that it is none
 # Of an error that no bound holds: what a form may leave of it. Tuned, on the table in tests/judge/test_long.py: the
 # smallest power of ten that no right form leaves more than.
 _FORM = 1e-3
@@ -59,7 +57,7 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     target = np.empty_like(made.y)
     target[...] = segment.candidate  # which lies in memory as the exact result does
     beyond = np.abs(target - made.y) > made.expected
-    part = _share_off(beyond)
+    part = share_off(beyond)
     found = [_cut_off(beyond, target, made.y), part, _lines(beyond, target) or _border(beyond)]
     found += _forms(segment, precision, made, target, whole=part is None)
     found.append(looked_up(segment, precision))
@@ -183,51 +181,6 @@ def _cut_off(beyond: Array, target: Array, y: Array) -> Feature | None:
     return Feature("cut-off", ends | ({"below": least} if under.any() else {}))
 
 
-def part_off(beyond: Array) -> Feature | None:
-    """The images that are off, the channels, or the lines at an end, if some are while all others are right."""
-    found = _share_off(beyond)
-    for axis, kind in ((2, "row-run"), (3, "column-run")) if found is None and beyond.ndim == 4 else ():
-        lines, of = lines_off(beyond, axis), beyond.shape[axis]
-        first, last = (int(lines[0]), int(lines[-1])) if len(lines) else (0, of - 1)
-        if (first == 0) != (last == of - 1) and len(lines) > RUN * (last + 1 - first):
-            return Feature(kind, {"first": first, "last": last, "of": of})
-    return found
-
-
-def _share_off(beyond: Array) -> Feature | None:
-    """The images that are off, or the channels, if some are while all others are right."""
-    return _images(beyond) or _channels(beyond)
-
-
-def _images(beyond: Array) -> Feature | None:
-    off = beyond.reshape(len(beyond), -1).any(axis=1)
-    if off.all() or not off.any():
-        return None
-    return Feature("images", {"images": tuple(map(int, np.flatnonzero(off))), "of": len(beyond)})
-
-
-def _channels(beyond: Array) -> Feature | None:
-    """A few channels that are off, or a run of them while the others are not."""
-    if beyond.ndim < 2 or beyond.shape[1] < 2:
-        return None
-    count = beyond.shape[1]
-    channels = lines_off(beyond, 1)
-    if 0 < len(channels) <= min(_FEW, count - 1):
-        return Feature("channels", {"channels": tuple(map(int, channels)), "of": count})
-    if not len(channels):
-        return None
-    first, last = int(channels[0]), int(channels[-1])
-    steps = np.diff(channels)
-    if len(channels) > _FEW and steps[0] > 1 and (steps == steps[0]).all():
-        return Feature("channel-step", {"first": first, "step": int(steps[0]), "of": count})
-    run = beyond[:, first : last + 1]
-    by_chance = float(1 - run.mean()) ** (beyond.size - run.size)  # that no element is off in the other channels
-    some = run.shape[1] < _NEARLY * count  # else the others are right by chance: nothing reaches them
-    if some and by_chance < _CHANCE and len(channels) > RUN * run.shape[1]:  # one may be right by chance
-        return Feature("channel-run", {"first": first, "last": last, "of": count})
-    return None
-
-
 def _lines(beyond: Array, target: Array) -> Feature | None:
     """The first or last rows, or columns, that are off while no other is: many, or any that all hold one number."""
     if beyond.ndim != 4:
@@ -307,18 +260,3 @@ def _permuted(moved: Array, target: Array, y: Array) -> Iterator[_Undone]:
     own, other = target[moved].ravel(), y[moved].ravel()
     before, apart = root_mean_square(own - other), root_mean_square(np.sort(own) - np.sort(other))
     yield _Undone(Feature("permuted", {}), before, apart)
-
-
-def run_like(part: Any, target: Array) -> dict[Any, Array]:
-    """The channels of a tensor that are a run as another tensor has one: from as many on to the end, or up to it."""
-    kind, facts = part or ("", ())
-    if kind != "channel-run" or target.ndim < 2:
-        return {}
-    run, count = dict(facts), target.shape[1]
-    from_start = run["first"] == 0
-    first, last = (0, min(run["last"], count - 1)) if from_start else (run["first"], count - 1)
-    if first > last or (from_start and last == count - 1):
-        return {}
-    where = np.zeros(target.shape, bool)
-    where[:, first : last + 1] = True
-    return {(kind, (("first", first), ("last", last), ("of", count))): where}

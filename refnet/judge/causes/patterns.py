@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refnet.bugs.catalogue import BUGS
-from refnet.bugs.language.changes import PART, Mistake
+from refnet.bugs.language.changes import PART, Mistake, TensorPart
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.regions import AXES
 from refnet.bugs.language.segments import Segment
@@ -19,8 +19,6 @@ __all__ = ["Pattern", "patterns"]
 _RUNS = {"channel-run": 0, "row-run": 1, "column-run": 2}  # by kind of part, the axis of a map
 _SHARES = ((1, 3), (2, 3), (1, 4), (3, 4))  # of the channels, after which a mistake may begin, besides half of them
 _AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
-
-_Part = tuple[str, tuple[tuple[str, Any], ...]]  # what is said of a part of a tensor: its kind, and facts
 
 
 class Pattern(NamedTuple):
@@ -149,7 +147,7 @@ def _multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segm
 
 def _part_of_all(
     found: Mapping[str, Mistake], every: Iterable[str], whole: Segment
-) -> tuple[_Part | None, _Multiple | None]:
+) -> tuple[TensorPart | None, _Multiple | None]:
     """In which part of its tensors a mistake is at all places: what is said of it, and the number that leaves it over.
 
     The channels beyond the last whole multiple of a number are the rest of a vectorised loop. Where fewer channels than
@@ -184,7 +182,7 @@ def _part_of_all(
     return part, multiple
 
 
-def _one_share(found: Mapping[str, Mistake], whole: Segment) -> _Part | None:
+def _one_share(found: Mapping[str, Mistake], whole: Segment) -> TensorPart | None:
     """The last share of its channels or rows that a mistake is in at all places: loops over half, or over squares.
 
     H H C numbers of an image, C maps of H x W, end in channel C H / W, or in row H H / W where channels lie last.
@@ -205,15 +203,15 @@ def _one_share(found: Mapping[str, Mistake], whole: Segment) -> _Part | None:
     return None
 
 
-def _share(shapes: Mapping[str, tuple[int, ...]], axis: int, held: int, of: int) -> tuple[_Part, dict[str, int]]:
+def _share(shapes: Mapping[str, tuple[int, ...]], axis: int, held: int, of: int) -> tuple[TensorPart, dict[str, int]]:
     """What is said of all behind a share of an axis, and where that begins, by place."""
-    part: _Part = "share", (("held", of - held), ("of", of), ("axis", AXES[1 + axis]))
+    part: TensorPart = "share", (("held", of - held), ("of", of), ("axis", AXES[1 + axis]))
     return part, {name: shape[axis] * held // of for name, shape in shapes.items()}
 
 
 def _one_bound(
     found: Mapping[str, Mistake], begins: Mapping[str, int | None], sizes: Mapping[str, int]
-) -> tuple[_Part | None, _Multiple | None]:
+) -> tuple[TensorPart | None, _Multiple | None]:
     """The channel from which on a mistake is at all places, or up to which: buffers of so many, loops that end early.
 
     Of a place that begins later the first ones may be right by chance; and of few a whole tensor may fit as well.

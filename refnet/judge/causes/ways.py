@@ -37,6 +37,7 @@ LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 SHOWN = (*EXACT, BUGS["bn-order"])  # with what few ports have and the channels of most tensors show without a run
 SHORT = (*LOOSE, BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
+_EXACT_IDS = frozenset(bug.id for bug in EXACT)
 
 _ENDS = ("ends", "preprocessing", "raster", "decoding", "colour_spaces", "pitch", "solved")  # modules of the catalogue
 # Of an error, what the right way leaves less than where a library rounds a few pixels in its own way. Tuned, on the
@@ -84,6 +85,11 @@ class Way(NamedTuple):
     def key(self) -> tuple[str, str, Extent | str]:
         """What tells it from all others."""
         return self.mistake.bug, self.mistake.form, self.extent or self.mistake.node
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its bug makes other numbers, and none that are only coarser; nor is it one of few ports."""
+        return self.mistake.bug in _EXACT_IDS
 
 
 class Ways:
