@@ -60,7 +60,8 @@ def test_two_mistakes_in_every_block_are_told_by_layers_that_have_one_of_them():
 def test_divisors_that_are_one_less_than_the_points_are_one_mistake_whatever_the_map():
     parts, pools = Parts(build("torchvision/mobilenet_v3_small")), {"block1.se.pool": 480, "block9.se.pool": 9}
     places = {
-        name: Mistake("pool-divisor", name, f"{n - 1}", {"found": n - 1, "known": n}) for name, n in pools.items()
+        name: Mistake("pool-divisor", name, f"{n - 1}", {"found": n - 1, "known": n}, "less")
+        for name, n in pools.items()
     }
     assert {kind_of(each) for each in places.values()} == {("pool-divisor", "less")}
     assert of_port(varying(places, parts)) == "the pool's sum is divided by one less than its points"

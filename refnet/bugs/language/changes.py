@@ -78,12 +78,14 @@ class Mistake(NamedTuple):
     node : where
     form : which spelling of the bug, the same at every place; '' where it has one
     facts : the values of this place
+    kind : what it has in common with places of other forms; '' where only its form counts
     """
 
     bug: str
     node: str
     form: str
     facts: Mapping[str, Any]
+    kind: str = ""
 
     @property
     def what(self) -> tuple[str, str, tuple[tuple[str, Any], ...]]:
@@ -97,7 +99,7 @@ class Change:
 
     Attributes
     ----------
-    node, form, facts : as in `Mistake`
+    node, form, facts, kind : as in `Mistake`
     nodes : by the name of a node, those that stand in its place; the last one is called as it is
     params : by 'node.slot', other arrays
     given : other inputs of the segment, by name; exact, or with how far a port's own may lie from them
@@ -113,6 +115,7 @@ class Change:
     node: str
     form: str = ""
     facts: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    kind: str = field(default="", kw_only=True)
     nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=lambda: _NONE)
     params: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
     given: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
@@ -125,7 +128,7 @@ class Change:
 
     def of(self, bug: str) -> Mistake:
         """The change as the mistake of a bug."""
-        return Mistake(bug, self.node, self.form, dict(self.facts))
+        return Mistake(bug, self.node, self.form, dict(self.facts), self.kind)
 
 
 def with_attrs(node: Node, **attrs: Any) -> dict[str, tuple[Node, ...]]:

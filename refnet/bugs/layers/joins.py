@@ -34,7 +34,7 @@ def join_unscaled(segment: Segment) -> Iterator[Change]:
         for form, weights in _unscaled(segment, node).items():
             if weights not in seen:
                 seen.add(weights)
-                yield replace(weighted(node, *weights), form=form, facts={})
+                yield replace(weighted(node, *weights), form=form, facts={}, kind="")
 
 
 def _unscaled(segment: Segment, node: Node) -> dict[str, tuple[float, float]]:
@@ -118,8 +118,14 @@ def weighted(node: Node, shortcut: float, branch: float) -> Change:
         attrs = {"slope": slope, "offset": 0.0}
         terms.append(Node(f"{node.name}.{side}", "affine", (source,), {}, attrs))
     added = Node(node.name, "add", tuple(term.name for term in terms))
-    facts = {"shortcut": shortcut, "branch": branch}
-    return Change(node.name, f"{shortcut:g} {branch:g}", facts, nodes={node.name: (*terms, added)})
+    facts, side = {"shortcut": shortcut, "branch": branch}, side_of(shortcut, branch)
+    return Change(node.name, f"{shortcut:g} {branch:g}", facts, kind=side, nodes={node.name: (*terms, added)})
+
+
+def side_of(shortcut: float, branch: float) -> str:
+    """The one term of a sum that has a weight: 'shortcut' or 'branch'; '' where both have one, or none."""
+    sides = [side for side, weight in (("shortcut", shortcut), ("branch", branch)) if weight != 1]
+    return sides[0] if len(sides) == 1 else ""
 
 
 def _terms(segment: Segment, node: Node) -> tuple[Array, Array, Array] | None:

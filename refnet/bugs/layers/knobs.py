@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from refnet.bugs.language.changes import Change, Mistake, with_factor
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.joins import weighted
+from refnet.bugs.layers.joins import side_of, weighted
 from refnet.bugs.layers.norms import round_eps
 from refnet.bugs.layers.padding import bordered
 from refnet.graph import Node
@@ -108,7 +108,7 @@ _NONE = 1e-6  # of a block's result, what is nothing of it in float32
 def _branches(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
     for branch in _figures(found) if abs(found) > _NONE else ():  # else the block is left out
         facts = {"shortcut": 1.0, "branch": branch}
-        yield branch, Mistake("join-weights", node.name, f"1 {branch:g}", facts)
+        yield branch, Mistake("join-weights", node.name, f"1 {branch:g}", facts, side_of(1.0, branch))
 
 
 def _branch(node: Node, branch: float) -> tuple[Node, ...]:
@@ -118,7 +118,7 @@ def _branch(node: Node, branch: float) -> tuple[Node, ...]:
 def _shortcuts(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
     for shortcut in _figures(found):
         facts = {"shortcut": shortcut, "branch": 1.0}
-        yield shortcut, Mistake("join-weights", node.name, f"{shortcut:g} 1", facts)
+        yield shortcut, Mistake("join-weights", node.name, f"{shortcut:g} 1", facts, side_of(shortcut, 1.0))
 
 
 def _shortcut(node: Node, shortcut: float) -> tuple[Node, ...]:
@@ -135,7 +135,12 @@ def _divided(segment: Segment, node: Node, found: float) -> Iterator[tuple[float
     divisor = round(count / found) if found > 0 and math.isfinite(count / found) else 0
     if divisor and divisor != count:
         facts = {"found": divisor, "known": count}
-        yield count / divisor, Mistake("pool-divisor", node.name, f"{divisor}", facts)
+        yield count / divisor, Mistake("pool-divisor", node.name, f"{divisor}", facts, _beside(divisor, count))
+
+
+def _beside(divisor: int, count: int) -> str:
+    """Whether a divisor is one beside the number of points, whatever the map's size; '' where it is not."""
+    return {-1: "less", 1: "more"}.get(divisor - count, "")
 
 
 def _swish_divisors(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
@@ -191,7 +196,8 @@ def pool_divisor(segment: Segment) -> Iterator[Change]:
             if found not in seen:
                 seen.add(found)
                 facts = {"found": found, "known": rows * columns}
-                yield Change(node.name, form, facts, nodes={node.name: _pooled(node, rows * columns / found)})
+                nodes = {node.name: _pooled(node, rows * columns / found)}
+                yield Change(node.name, form, facts, kind=_beside(found, rows * columns), nodes=nodes)
 
 
 def _shown(segment: Segment, node: Node) -> Mapping[str, int]:

@@ -137,8 +137,10 @@ def _windowed(node: Node, part: tuple[int, int]) -> Node:
 
 
 def _pooled(node: Node, taken: tuple[str | int, ...], multiple: int, **made: Any) -> Change:
+    """A pool of a part of its map; parts that are rounded down to whole multiples of one number are of one kind."""
     facts = {"taken": taken} | ({"multiple": multiple} if multiple else {})
-    return Change(node.name, " ".join(map(str, taken)), facts, **made)
+    kind = f"multiple{' of all' if taken[-1] == 'whole' else ''} {multiple}" if multiple else ""
+    return Change(node.name, " ".join(map(str, taken)), facts, kind=kind, **made)
 
 
 def _multiple(window: tuple[int, ...], of: tuple[int, ...]) -> int:

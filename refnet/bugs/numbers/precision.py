@@ -45,7 +45,7 @@ def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
             for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
                 for whose, held in every.items():
                     params = Deferred(held.values(), partial(_moved, unit, held, partial(move, store=store)))
-                    yield Change(node.name, form + whose, {"store": store}, params=params)
+                    yield Change(node.name, form + whose, {"store": store}, kind=form, params=params)
 
 
 def _moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:
