@@ -136,7 +136,10 @@ def manifest_object(folder: Path) -> dict[str, Any]:
 def _entries(manifest: dict[str, Any]) -> dict[str, Any]:
     found = manifest.get("format")
     if found == INTEGER_FORMAT:
-        raise FormatError("is a pack of integers, which compare_integers and read_integer_pack take")
+        raise FormatError(
+            "is a pack of integers: refnet compare holds ports against it (compare_integers in Python); elsewhere give "
+            "the file of integers that it was made of"
+        )
     if found != FORMAT:
         raise FormatError(f"is of the format {str(found)[:60]!r}; this refnet reads {FORMAT!r}")
     for key, known in (("storage", FORMATS), ("dtype", DTYPES), ("layout", LAYOUTS)):

@@ -131,3 +131,8 @@ def test_a_pattern_that_no_tensor_has_is_refused(vww, tmp_path):
     with pytest.raises(RequestError, match="no tensor matches 'nothing'"):
         write_integer_pack(net, x, tmp_path / "pack", only="nothing")
     assert not (tmp_path / "pack").exists()
+
+
+def test_verify_says_which_command_takes_a_pack_of_integers(pack, capsys):
+    assert main(["verify", str(pack.path)]) == 2
+    assert "refnet compare holds ports against it" in capsys.readouterr().err
