@@ -81,7 +81,7 @@ def run_batch(net: AnyNetwork, inputs: Iterable[Array | str]) -> BatchResult:
         y = net(np.stack([images[row] for row in readable]))  # (readable, C, H, W) -> (readable, classes)
         if y.shape != (len(readable), classes):
             shape = " x ".join(map(str, y.shape[1:]))
-            raise RequestError(f"{net.graph.recipe.model}: makes {shape} of an image, not {classes} numbers")
+            raise RequestError(f"{net.graph.recipe}: makes {shape} of an image, not {classes} numbers")
         outputs[readable] = y
     for row in np.flatnonzero(~np.isfinite(outputs).all(axis=1)):
         if row not in failures:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from refnet.alignment.differences import Difference, Standing
 from refnet.ops import OPS
 
-__all__ = ["Words", "grouped", "line", "matters", "standing_words", "what", "words"]
+__all__ = ["Words", "grouped", "line", "matters", "network_words", "standing_words", "what", "words"]
 
 # Of operations whose name does not say all.
 _CALLED = {"resize_legacy": "resize_legacy (asymmetric: pixels by their corners)"}
@@ -100,7 +100,12 @@ def standing_words(standing: Standing) -> str:
             beyond = len(standing.beyond)
             rest = f", and {beyond} node{'s' if beyond > 1 else ''} of its own" if beyond else ""
             return f"the beginning of {known}, as far as {standing.until}{rest}"
-    return "a network of its own"
+    return network_words("")
+
+
+def network_words(model: str) -> str:
+    """The name of a known network, or what one without a name is called."""
+    return model or "a network of its own"
 
 
 def grouped(differences: Iterable[Difference], most: int | None = None) -> list[str]:

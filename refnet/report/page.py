@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.judge.verdicts import FAILING
+from refnet.report.differences import network_words
 from refnet.report.words import causes, figure, origin, summary, systematic
 from refnet.text import plain_document
 
@@ -84,7 +85,7 @@ def comparison_page(
     """
     document, maps, histograms = plain_document(document), maps or {}, histograms or {}
     bad = [tensor for tensor in document["tensors"] if tensor["verdict"] in FAILING]
-    head = "{model}, {precision}: {candidate} against {pack}".format(**document)
+    head = "{}, {precision}: {candidate} against {pack}".format(network_words(document["model"]), **document)
     parts = [
         *layer_strip(document["tensors"]),
         f"<small>{_CELLS}</small>",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from refnet.judge.verdicts import FAILING
+from refnet.report.differences import network_words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.words import causes, figure, origin, summary, systematic
 from refnet.text import plain_document, table
@@ -54,7 +55,7 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
     shown = [t for t in tensors if verbose or (t["verdict"] in FAILING and t["verdict"] != accepted)]
     shown = [t for t in shown if verbose or not t.get("follows")]
     fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
-    parts = ["{candidate} against {pack}: {model}, {precision}".format(**document)]
+    parts = ["{candidate} against {pack}: {}, {precision}".format(network_words(document["model"]), **document)]
     if shown:
         parts.append(table(_HEADER, map(_row, shown), _LEFT))
     if fine and not verbose:
@@ -106,7 +107,7 @@ def comparison_junit(document: Mapping[str, Any]) -> str:
     What lies inside a judged segment counts as passed.
     """
     document = plain_document(document)
-    return suite(f"refnet compare {document['candidate']}", document["model"], _cases(document))
+    return suite(f"refnet compare {document['candidate']}", network_words(document["model"]), _cases(document))
 
 
 def _cases(document: Mapping[str, Any]) -> Iterator[JUnitCase]:

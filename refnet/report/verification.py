@@ -10,7 +10,7 @@ from typing import Any
 
 from refnet.alignment.differences import Difference
 from refnet.files.checkpoint import Checkpoint
-from refnet.report.differences import grouped, line, words
+from refnet.report.differences import grouped, line, network_words, words
 from refnet.report.junit import JUnitCase, suite
 from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
 from refnet.report.mistakes.channels import rearrangement_words
@@ -286,7 +286,7 @@ def _few(lines: Sequence[str], most: int = _MANY) -> list[str]:
 def verification_junit(found: Verified, more: Sequence[JUnitCase] = ()) -> str:
     """JUnit XML: a case for the structure, every tensor, the behaviour and the health of each file; and `more`."""
     name = f"refnet verify {found.file.path}"
-    return suite(name, found.file.graph.recipe.model or "network", [*_cases(found), *more])
+    return suite(name, network_words(found.file.graph.recipe.model), [*_cases(found), *more])
 
 
 def _cases(found: Verified) -> Iterator[JUnitCase]:
