@@ -22,6 +22,7 @@ from refnet.text import plain_lines
 
 if TYPE_CHECKING:
     from refnet.files.checkpoint import Checkpoint
+    from refnet.files.identify.notes import Note
     from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "kernels_argument",
     "model_of",
     "network_arguments",
+    "network_in",
     "part_arguments",
     "part_of",
     "positive_argument",
@@ -42,6 +44,7 @@ __all__ = [
     "seconds_argument",
     "size_argument",
     "strict_argument",
+    "tell_note",
     "weights_arguments",
     "with_kernels",
     "write_array",
@@ -227,14 +230,27 @@ def part_of(options: argparse.Namespace) -> dict[str, Any]:
     return {"prefix": options.prefix, "head": options.head, "output": output}
 
 
+def network_in(path: str | Path | None, **asked: Any) -> AnyNetwork:
+    """The network in a file, as `load` takes it; in what it may be another than the file's is said aside."""
+    from refnet.network import load
+
+    return load(path, **asked, tell=tell_note)
+
+
+def tell_note(note: Note) -> None:
+    """Say aside in what the network that was read may be another than the file's."""
+    from refnet.report.notes import UNSURE, note_lines
+
+    if note.kind in UNSURE:
+        say(f"note: {note_lines([note])[0]}", aside=True)
+
+
 def checkpoint_of(options: argparse.Namespace) -> AnyNetwork | None:
     """The network in the checkpoint that `options.network` is the path of; None where it is the name of a model."""
     asked = _asked(options)
     if asked is None:
         return None
-    from refnet.network import load
-
-    return load(options.network, **asked, strict=options.strict)
+    return network_in(options.network, **asked, strict=options.strict)
 
 
 def identified(options: argparse.Namespace) -> Checkpoint | None:

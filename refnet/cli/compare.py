@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from refnet.cli.common import Command, print_json, progress, say, seconds_argument, write_text
+from refnet.cli.common import Command, network_in, print_json, progress, say, seconds_argument, write_text
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import small_text
 from refnet.files.containers.atomic import writable
@@ -18,7 +18,6 @@ from refnet.graph import SOURCE
 from refnet.judge.compare import TensorScale, compare
 from refnet.judge.integers.nodes import compare_integers
 from refnet.judge.tensors import Judged
-from refnet.network import load
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import IntegerPack, is_integer_pack, read_integer_pack
 from refnet.readings.bounds.algorithms import ALGORITHMS
@@ -156,7 +155,7 @@ def _integers_of(options: argparse.Namespace, pack: IntegerPack) -> Any:
                 f"--kernels {kernels} runs .tflite files; refnet's own arithmetic runs {path.suffix} files"
             )
         return run_in_litert(path, pack.tensor(SOURCE), kernels or _IN_LITERT.get(pack.net.kernels, "xnnpack"))
-    net = load(path)
+    net = network_in(path)
     if not isinstance(net, QuantisedNetwork):
         raise RequestError(f"{path}: is no file of integers")
     return net if kernels is None else net.under(kernels)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from refnet.cli.common import Command, part_arguments, part_of, print_json, say, size_argument, strict_argument
+from refnet.cli.common import (
+    Command,
+    part_arguments,
+    part_of,
+    print_json,
+    say,
+    size_argument,
+    strict_argument,
+    tell_note,
+)
 from refnet.files.schemes import SCHEMES
 from refnet.files.write import DTYPES, SUFFIXES, Converted, convert
-from refnet.report.differences import grouped, line
+from refnet.report.differences import grouped, line, network_words
 from refnet.text import plain
 
 _MOST_LINES = 6
@@ -50,15 +59,16 @@ def _run(options: argparse.Namespace) -> int:
         size=options.size,
         **part_of(options),
     )
+    for each in made.notes:
+        tell_note(each)
     if options.json:
         print_json(_document(made, Path(options.target)))
         return 0
     written = made.written
     folded = ", batch norm folded" if written.folded else ""
-    model = written.model or "a network of its own"
     say(
-        f"{model}, {written.arrays} arrays in {made.dtype} by the names of {written.scheme}{folded}: "
-        f"{plain(Path(options.target))}"
+        f"{network_words(written.model)}, {written.arrays} arrays in {made.dtype} by the names of "
+        f"{written.scheme}{folded}: {plain(Path(options.target))}"
     )
     for note in _notes(made):
         say(plain(note))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from refnet.cli.common import Command, kernels_argument, print_json, say, weights_arguments, with_kernels
+from refnet.cli.common import Command, kernels_argument, network_in, print_json, say, weights_arguments, with_kernels
 from refnet.cli.masks import run_masks
 from refnet.errors import RequestError
 from refnet.evaluation.dataset import Dataset, scans
@@ -19,7 +19,7 @@ from refnet.evaluation.run import BATCH, Evaluation, evaluate, fitted, read_data
 from refnet.evaluation.scores import ClassScore
 from refnet.files.containers.atomic import writable
 from refnet.files.labels import names_of_classes
-from refnet.network import Network, load
+from refnet.network import Network
 from refnet.network.quantised import AnyNetwork
 from refnet.text import plain, table
 
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     """Print how often the network is right; 1 if an image has no output."""
     if options.out is not None:
         writable(options.out, options.data, options.weights, options.labels, options.classes_file)
-    net = load(options.weights, model=options.model, width=options.width, size=options.size)
+    net = network_in(options.weights, model=options.model, width=options.width, size=options.size)
     net = with_kernels(net, options.kernels)
     if isinstance(net, Network) and gives_masks(net.graph):
         return run_masks(options, net, _progress)

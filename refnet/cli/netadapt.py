@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refnet.cli.common import Command, print_json, progress, say, weights_arguments, write_text
+from refnet.cli.common import Command, network_in, print_json, progress, say, weights_arguments, write_text
 from refnet.errors import RequestError
 from refnet.text import plain
 
@@ -52,7 +52,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Shrink the network, write it, its log and the picture, and print the way there."""
-    from refnet.network import Network, load
+    from refnet.network import Network
     from refnet.search.scan_task import reads_scans
     from refnet.shares import cores
 
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     jobs = cores() if options.jobs is None else options.jobs
     if jobs < 1:
         raise RequestError(f"--jobs {jobs}: take at least 1")
-    net = load(options.weights, model=options.model, width=options.width, size=options.size)
+    net = network_in(options.weights, model=options.model, width=options.width, size=options.size)
     if not isinstance(net, Network):
         raise RequestError("the network is one of integers: shrink that of floats which it was made of")
     reads_scans(net)

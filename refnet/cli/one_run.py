@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from refnet.cli.common import part_arguments, part_of, strict_argument, weights_arguments
+from refnet.cli.common import network_in, part_arguments, part_of, strict_argument, weights_arguments
 from refnet.errors import RequestError
 from refnet.files.digits import digits
 from refnet.inputs import read_input
-from refnet.network import Network, load
+from refnet.network import Network
 from refnet.network.quantised import QuantisedNetwork
 
 __all__ = ["look_arguments", "looked_at"]
@@ -34,7 +34,7 @@ def looked_at(options: argparse.Namespace) -> tuple[Network, npt.NDArray[Any]]:
         if the network is one of integers, or no image is given for weights of the user's own.
     """
     which = {"model": options.model, "width": options.width, "size": options.size, "strict": options.strict}
-    loaded = load(options.weights, **which, **part_of(options))
+    loaded = network_in(options.weights, **which, **part_of(options))
     if isinstance(loaded, QuantisedNetwork):
         raise RequestError("take a network of floats: this is one of integers")
     net: Network = loaded

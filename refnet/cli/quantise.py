@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.cli.common import Command, part_arguments, part_of, print_json, say, size_argument
+from refnet.cli.common import Command, network_in, part_arguments, part_of, print_json, say, size_argument
 from refnet.errors import RequestError
 from refnet.files.containers.atomic import free, writable
 from refnet.files.digits import digits
 from refnet.files.integers_npz import write_integers_npz
 from refnet.inputs import input_of, read_input
-from refnet.network import load
 from refnet.network.quantised import QuantisedNetwork, in_floats
 from refnet.network.quantising import RANGES, quantise, signal_to_noise
 from refnet.pack.integer_arrays import INTEGER_FORMATS
@@ -64,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     else:
         free(options.target)
     which = {"model": options.model, "width": options.width, "size": options.size, **part_of(options)}
-    net = in_floats(load(options.weights, **which)).astype(np.float32)
+    net = in_floats(network_in(options.weights, **which)).astype(np.float32)
     images = _images(options, net)
     integers = quantise(net, images, ranges=options.ranges, by_filter=not options.per_tensor)
     x = images[0]

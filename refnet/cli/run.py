@@ -12,6 +12,7 @@ import numpy.typing as npt
 from refnet.cli.common import (
     Command,
     kernels_argument,
+    network_in,
     part_arguments,
     part_of,
     print_json,
@@ -30,7 +31,6 @@ from refnet.files.digits import digits
 from refnet.files.images import write_picture
 from refnet.files.labels import names_of_classes, read_names
 from refnet.inputs import read_input
-from refnet.network import load
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork
 from refnet.networks.preprocessing import NAMED, UNIT, Preprocessing
 from refnet.report.answers import answer_document, answer_lines, map_pixels, mask_pixels, ranked
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.write:
         _writable(options.write, options.input, options.weights, options.labels)
     which = {"model": options.model, "width": options.width, "size": options.size, "strict": options.strict}
-    net = with_kernels(load(options.weights, **which, **part_of(options)), options.kernels)
+    net = with_kernels(network_in(options.weights, **which, **part_of(options)), options.kernels)
     net = _as_asked(options, net)
     net, x, what, prepared = _input(options, net)
     found = answers(net, x)

@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refnet.cli.common import Command, print_json, progress, say, seconds_argument, size_argument, write_text
+from refnet.cli.common import (
+    Command,
+    network_in,
+    print_json,
+    progress,
+    say,
+    seconds_argument,
+    size_argument,
+    write_text,
+)
 from refnet.errors import RequestError
 from refnet.files import containers
 from refnet.files.containers import Contents
 from refnet.files.containers.atomic import writable
 from refnet.files.quantised import read_quantised
-from refnet.network import Network, load
+from refnet.network import Network
 from refnet.network.quantised import QuantisedNetwork, in_floats
 from refnet.pack.probe import probe
 from refnet.report.integer_page import quantisation_cases, quantisation_page
@@ -119,7 +128,7 @@ def _of_refnet(options: argparse.Namespace, contents: Mapping[str, Contents]) ->
             continue
         if other is None:
             raise RequestError(f"{path}: holds integers alone: hold them --against the network that they are of")
-        real = in_floats(load(other, model=options.model, width=options.width, size=options.size))
+        real = in_floats(network_in(other, model=options.model, width=options.width, size=options.size))
         return examine_quantisation(QuantisedNetwork(*held), real, probe(real.graph)[1:])
     return None
 

@@ -36,7 +36,7 @@ from refnet.networks.rewrite import returning
 from refnet.readings.shapes import shapes
 from refnet.report.differences import line, standing_words
 
-__all__ = ["Checkpoint", "identify", "read_checkpoint", "settled"]
+__all__ = ["Checkpoint", "identify", "settled"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Params = dict[str, npt.NDArray[Any]]
@@ -190,26 +190,13 @@ def _identified(
     return _from_structure(path, contents, model, width, size)
 
 
-def read_checkpoint(
-    path: str | Path,
-    *,
-    model: str | None = None,
-    width: float | None = None,
-    size: tuple[int, int] | int | None = None,
-    head: str | Sequence[str] | None = None,
-    prefix: str | None = None,
-    output: str | Sequence[str] | None = None,
-    strict: bool = False,
-    contents: containers.Contents | None = None,
-) -> tuple[Graph, Params]:
-    """Read trained weights and the network that they belong to.
+def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False) -> tuple[Graph, Params]:
+    """The network of a file that has been identified, if it is one network and its weights are numbers.
 
     Parameters
     ----------
-    path, model, width, size, head, prefix, output : as for `identify`; what tells its structure must be exactly
-        the model that is given
+    model : what was asked for; what tells its structure must be exactly that
     strict : refuse whatever is not exactly a known network
-    contents : what is in the file, where it has been read
 
     Returns
     -------
@@ -218,28 +205,10 @@ def read_checkpoint(
     Raises
     ------
     FormatError
-        as `identify` does; if a weight is NaN or infinite, or a variance negative; if the network is not exactly the
-        known one that was asked for.
+        if a weight is NaN or infinite, or a variance negative; if the network is not exactly the known one that was
+        asked for.
     RequestError
-        as `identify` does; if several networks fit that compute differently; names them.
-    """
-    found = identify(
-        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, contents=contents
-    )
-    return settled(found, model=model, strict=strict)
-
-
-def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False) -> tuple[Graph, Params]:
-    """The network of a file that has been identified, if it is one network and its weights are numbers.
-
-    Parameters
-    ----------
-    model, strict : what was asked for, see `read_checkpoint`
-
-    Raises
-    ------
-    FormatError, RequestError
-        as `read_checkpoint` does.
+        if several networks fit that compute differently; names them.
     """
     if found.apart:
         raise RequestError(

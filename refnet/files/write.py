@@ -25,6 +25,7 @@ from refnet.files.containers import hdf5, npz, pth_write, safetensors
 from refnet.files.containers.atomic import atomic_path, writable
 from refnet.files.exporters.onnx import export_onnx, initialisers
 from refnet.files.graph_text import graph_text
+from refnet.files.identify.notes import Note
 from refnet.files.schemes import SCHEMES, counters, entries, schemes_of, unused
 from refnet.graph import Graph
 from refnet.networks.build import build
@@ -83,11 +84,13 @@ class Converted(NamedTuple):
     written : what is in it
     dtype : of its arrays
     differences : in which ways the original's network is not the known one, where the new file tells none of them
+    notes : what was settled while the original was read
     """
 
     written: Written
     dtype: str
     differences: tuple[Difference, ...]
+    notes: tuple[Note, ...]
 
 
 class _Target(NamedTuple):
@@ -121,7 +124,7 @@ def convert(
     destination, names, fold, dtype : as for `write_weights`; dtype by default the precision that the source is read in
     force : give a vendor's names to a network that this vendor's own computes otherwise
     strict, model, width, size, head, prefix, output : which network the source is or must be, as for
-        `read_checkpoint`
+        `identify` and `settled`
 
     Returns
     -------
@@ -130,7 +133,7 @@ def convert(
     Raises
     ------
     FormatError, RequestError, RefnetError
-        as `read_checkpoint` and `write_weights` do; if source and destination are one file.
+        as `identify`, `settled` and `write_weights` do; if source and destination are one file.
 
     Examples
     --------
@@ -151,7 +154,7 @@ def convert(
     graph, params = settled(found, model=model, strict=strict)
     written = write_weights(graph, params, target, names=names, fold=fold, dtype=dtype, force=force)
     lost = () if written.graph else found.differences  # a graph tells in what it is another one
-    return Converted(written, dtype or str(next(iter(params.values())).dtype), lost)
+    return Converted(written, dtype or str(next(iter(params.values())).dtype), lost, found.notes)
 
 
 def write_weights(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from refnet.readings.shapes import well_formed
 from refnet.session import Session
 
 if TYPE_CHECKING:
+    from refnet.files.identify.notes import Note
     from refnet.network.quantised import AnyNetwork
 
 __all__ = ["Network", "images_for", "load"]
@@ -198,18 +199,20 @@ def load(
     prefix: str | None = None,
     output: str | Sequence[str] | None = None,
     strict: bool = False,
+    tell: Callable[[Note], object] | None = None,
 ) -> AnyNetwork:
     """Load trained weights; without a path the network that ships with refnet, which reads handwritten digits.
 
     Parameters
     ----------
-    path : a checkpoint, see `files.checkpoint.read_checkpoint`
+    path : a checkpoint, see `files.checkpoint.identify`
     model, width : which network it is, where names and shapes cannot tell
     size : (height, width) of the images; by default the file's or else the vendor's
     head : layers of a head of the file's own, where the file cannot tell; 'linear,relu,linear'
     prefix : take only what the file holds under names that begin so
     output : the tensor, or tensors, that the network is to return; it ends there
     strict : refuse whatever is not exactly a known network
+    tell : is given each note of what was settled while a file of floats was read
 
     Returns
     -------
@@ -227,7 +230,7 @@ def load(
     """
     # Only here: running a network needs no parser of files, and importing refnet is quick.
     from refnet.files import containers, shipped
-    from refnet.files.checkpoint import read_checkpoint
+    from refnet.files.checkpoint import identify, settled
     from refnet.files.quantised import read_quantised
 
     if path is None:
@@ -241,8 +244,11 @@ def load(
 
         net = QuantisedNetwork(*integers)
         return net if output is None else net.returning([output] if isinstance(output, str) else output)
-    graph, params = read_checkpoint(
-        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, strict=strict,
-        contents=contents,
-    )  # fmt: skip
+    found = identify(
+        path, model=model, width=width, size=size, head=head, prefix=prefix, output=output, contents=contents
+    )
+    graph, params = settled(found, model=model, strict=strict)
+    if tell is not None:
+        for note in found.notes:
+            tell(note)
     return Network(graph, params)

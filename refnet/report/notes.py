@@ -8,7 +8,11 @@ from typing import Any
 from refnet.files.identify.notes import Note
 from refnet.text import plain
 
-__all__ = ["note_document", "note_lines"]
+__all__ = ["UNSURE", "note_document", "note_lines"]
+
+# Notes after which the network may compute something else than the file: an end is left out; arrays told by their
+# order; an eps that nobody has said.
+UNSURE = ("order", "unfolded", "end")
 
 
 def note_lines(notes: Iterable[Note]) -> list[str]:

@@ -268,3 +268,35 @@ def test_what_is_timed_of_a_file_is_its_network_up_to_its_first_output(tmp_path)
     assert graph.outputs == ("prob",)
     assert params.keys() == graph.params().keys()
     assert np.array_equal(params["fc.w"], load(path).params["fc.w"])
+
+
+def test_an_end_that_is_left_out_is_said_by_every_command_that_reads_the_file(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    path = saved(tmp_path, *NETWORKS["classes"], name="net.onnx")
+    model = onnx.load(path)
+    model.graph.node.append(onnx.helper.make_node("Erf", [model.graph.output[0].name], ["e"]))
+    model.graph.output[0].name = "e"
+    onnx.save(model, path)
+    size = ("--input", str(tmp_path / "x.npy"))
+    np.save(tmp_path / "x.npy", np.zeros((1, 1, 28, 28), np.float32))
+    for command in (
+        ("run", str(tmp_path / "x.npy"), "--weights", str(path)),
+        ("golden", str(path), "-o", str(tmp_path / "pack"), "--no-detectability", *size),
+        ("convert", str(path), str(tmp_path / "net.npz")),
+    ):
+        assert main([*command, "--json"]) == 0
+        said = capsys.readouterr()
+        assert (
+            said.err
+            == "note: the network ends before Erf: operations behind its last layer that refnet does not read\n"
+        )
+        json.loads(said.out)
+
+
+def test_a_comparison_of_a_network_without_a_name_says_so_at_its_head(tmp_path, capsys):
+    path, pack = saved(tmp_path, *NETWORKS["classes"]), str(tmp_path / "pack")
+    assert main(["golden", str(path), "-o", pack, "--no-detectability"]) == 0
+    capsys.readouterr()
+    assert main(["compare", pack, pack, "--junit", str(tmp_path / "j.xml")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{pack} against {pack}: a network of its own, as stored"
+    assert 'classname="a network of its own' in (tmp_path / "j.xml").read_text()

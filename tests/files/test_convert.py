@@ -18,7 +18,7 @@ from refnet.cli import main
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files import containers
 from refnet.files import write as writing
-from refnet.files.checkpoint import identify, read_checkpoint
+from refnet.files.checkpoint import identify, settled
 from refnet.files.containers import npz, safetensors
 from refnet.files.containers.atomic import atomic_file, atomic_path
 from refnet.files.schemes import entries, schemes_of
@@ -101,7 +101,7 @@ def test_layers_that_the_article_never_runs_are_written(tmp_path: Path) -> None:
 def test_a_network_that_another_vendor_computes_alike_takes_its_names(tmp_path: Path) -> None:
     written = write_weights(*V2, tmp_path / "w.safetensors", names="timm")
     assert (written.model, written.differences) == ("timm/mobilenetv2_100", ())
-    graph, params = read_checkpoint(tmp_path / "w.safetensors", model="timm/mobilenetv2_100", size=64)
+    graph, params = settled(identify(tmp_path / "w.safetensors", model="timm/mobilenetv2_100", size=64))
     x = refnet.random_input(graph)
     assert np.array_equal(refnet.Network(graph, params)(x), refnet.Network(*V2)(x))
 

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import refnet
 from refnet.cli import main
 from refnet.errors import FormatError
-from refnet.files.checkpoint import identify, read_checkpoint
+from refnet.files.checkpoint import identify, settled
 from refnet.files.schemes import entries
 from refnet.verification.verify import verify
 
@@ -71,7 +71,7 @@ def test_what_strict_loading_refuses_is_one_finding_beside_another_file(what, ot
     made, name, kind = REFUSED[what]
     path = written(tmp_path / "refused.safetensors", made)
     with pytest.raises(FormatError):
-        read_checkpoint(path)
+        settled(identify(path))
     pair = (path, opened[other]) if first else (opened[other], path)
     found = verify(*pair, size=(48, 40))
     assert [(value.name, value.kind) for value in found.faults] == [(name, kind)]

@@ -56,7 +56,7 @@ def read_quantised(
 
     Parameters
     ----------
-    path, model, width, size, strict, contents : as for `read_checkpoint`
+    path, model, width, size, strict, contents : as for `identify` and `settled`
 
     Raises
     ------
