@@ -1,0 +1,55 @@
+"""How the two files of a comparison are read: as models or packs, at which size, as which network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from exporting import checkpoint, network
+
+from refnet import FormatError, RequestError
+from refnet.networks.resize import resize
+from refnet.verification import sides
+from refnet.verification.sides import pair
+
+
+@pytest.mark.parametrize("inside", ["model.json", "saved_model.pb"])
+def test_a_folder_that_is_a_model_is_read_as_one_and_any_other_as_a_pack(inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(sides, "identify", lambda path, **how: (path, how))
+    with pytest.raises(FormatError, match="manifest"):
+        sides.read_side(tmp_path)
+    (tmp_path / inside).write_text("{}")
+    how = {"model": "m", "width": 0.5, "size": (3, 4), "like": "another"}
+    assert sides.read_side(tmp_path, **how) == (tmp_path, {**how, "contents": None})
+
+
+@pytest.mark.parametrize("how", [{"model": "m"}, {"width": 1.0}, {"size": (3, 4)}])
+def test_a_pack_is_told_nothing(how, tmp_path):
+    with pytest.raises(RequestError, match="a golden pack knows its own model, width and size"):
+        sides.read_side(tmp_path, **how)
+
+
+def test_a_file_of_arrays_alone_is_taken_at_the_size_of_the_other_unless_a_size_is_given():
+    graph, params = network("v2")
+    one, other = checkpoint(graph, params), checkpoint(resize(graph, (64, 96)), params, "other")
+    for size, sizes in ((None, [(64, 96)] * 2), ((48, 40), [(48, 40), (64, 96)])):
+        two = pair(one, other, size=size)
+        assert [two.original.graph.recipe.size, two.copy.graph.recipe.size] == sizes
+
+
+def test_where_neither_of_two_files_can_tell_both_are_taken_for_the_first_network():
+    graph, params = network("v2")
+    one, other = (checkpoint(graph, params, path, models=("a", "b"), apart=("a pad",)) for path in ("one", "other"))
+    (choice,) = pair(one, other).choices
+    assert choice == sides.Choice(None, ("a", "b"), ("a pad",), "a")
+    assert pair(one, replace(other, apart=())).choices == pair(other, one).choices
+    assert pair(replace(one, apart=()), other).choices == ()
+
+
+def test_of_two_files_that_which_tells_its_structure_decides_the_size():
+    graph, params = network("v2")
+    one = checkpoint(graph, params, scheme="structure")
+    other = checkpoint(resize(graph, (64, 96)), params, "other")
+    for first, second in ((one, other), (other, one)):
+        two = pair(first, second)
+        assert two.original.graph.recipe.size == two.copy.graph.recipe.size == (48, 40)
