@@ -12,7 +12,7 @@ __all__ = ["UNSURE", "note_document", "note_lines"]
 
 # Notes after which the network may compute something else than the file: an end is left out; arrays told by their
 # order; an eps that nobody has said.
-UNSURE = ("order", "unfolded", "end")
+UNSURE = ("order", "alike", "unfolded", "end")
 
 
 def note_lines(notes: Iterable[Note]) -> list[str]:
@@ -48,6 +48,8 @@ def _line(note: Note) -> str:
             return f"{note.total} arrays outside the prefix are left out: {names}"
         case "order":
             return f"the names are nobody's: {note.total} arrays are told by their order and shapes: {names}"
+        case "alike":
+            return f"the names are nobody's: {note.total} arrays are told by what they are most like: {names}"
         case "divisor":
             width, divisor = note.names
             how = "cut off" if divisor == "0" else f"rounded to multiples of {divisor}"

@@ -30,7 +30,7 @@ _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
 _LONG = 60  # letters of a file's own name
 # Notes that say which weights were taken.
-_TOLD = ("wrapper", "beside", "training", "words", "order", "unfolded", "divisor", "end")
+_TOLD = ("wrapper", "beside", "training", "words", "order", "alike", "unfolded", "divisor", "end")
 
 
 def verification_document(found: Verified) -> dict[str, Any]:

@@ -100,3 +100,37 @@ def test_an_unfolded_graph_computes_what_the_folded_one_did():
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8))
     y, wanted = (Network(*each).astype(np.float64)(x) for each in ((back, params), (folded, arrays)))
     assert np.allclose(y, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_state_dict_whose_names_are_sorted_is_told_by_what_its_arrays_are_like(files, tmp_path, fold, wrong):
+    made, state, export = files
+    graph = own()
+    write_weights(graph, random_params(graph), export, fold=fold)
+    layers = {"one": "z", "onen": "a", "two": "m", "twon": "l", "three": "c", "threen": "b", "four": "x", "five": "k"}
+    renamed = {f"net.{layers[name.split('.')[1]]}.{name.split('.')[2]}": array for name, array in made.items()}
+    if wrong:
+        renamed["net.c.weight"] = renamed["net.c.weight"] * np.float32(1.5)
+    np.savez(state, **dict(sorted(renamed.items())))
+    found = verify(state, export)
+    assert [value.name for value in found.faults] == (["three.w"] if wrong else [])
+    assert found.sides is not None
+    assert found.holds is not wrong
+
+
+def test_layers_of_one_shape_that_sorting_exchanged_are_told_by_what_they_are_like(tmp_path):
+    """layers.10 stands before layers.2, and no number of the name says where which layer is."""
+    window = {"stride": (1, 1), "pad": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    names = [f"n{place}" for place in range(6)]
+    nodes = tuple(
+        Node(name, "conv2d", (before,), {"w": (3, 3, 3, 3), "b": (3,)}, window)
+        for before, name in zip(["input", *names], names, strict=False)
+    )
+    graph = Graph(Recipe("", 1.0, (8, 8), 3), nodes)
+    params = random_params(graph)
+    write_weights(graph, params, tmp_path / "export.npz")
+    letters = dict(zip(names, "fbeadc", strict=True))
+    made = {f"{letters[key.split('.')[0]]}.{SLOTS[key.split('.')[1]]}": array for key, array in params.items()}
+    np.savez(tmp_path / "state.npz", **dict(sorted(made.items())))
+    assert verify(tmp_path / "state.npz", tmp_path / "export.npz").holds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.files.containers.structure import Submodule
+from refnet.files.identify.alike import filters_alike, keys_alike
 from refnet.files.identify.names import NamedLayout, nearest_layout
 from refnet.files.identify.notes import Note
 from refnet.files.identify.order import HABITS, SCHEME, by_role, keys_in_order, placed
@@ -26,6 +27,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 # What frameworks have as eps, the commonest first: PyTorch and ONNX, Keras and TensorFlow, flax and papers.
 _EPS = (1e-5, 1e-3, 1e-6, 1e-4)
+_ALIKE = 0.5  # of a cosine: that of unrelated filters of 9 weights is half the time below 0.25, of one layer's it is 1
 _NEAR = 1e-5  # relative: within it are folds of one eps; another of these moves a fold of a variance below 1 farther
 
 
@@ -42,12 +44,12 @@ def read_beside(
     near = nearest_layout(reading.arrays, models, graph.recipe) if models else None
     if near is not None:
         return reading._replace(layouts=[near])
-    found = _by_order(reading.arrays, graph)
+    found, told = _by_order(reading.arrays, graph, params)
     if found is None:
         return reading
     layout, eps = _with_eps(found, graph, reading.arrays, params)
     layout = with_settings(layout, reading.own, submodules) if submodules else layout
-    notes = [Note("order", tuple(reading.own.values())[:4], len(reading.own))]
+    notes = [Note(told, tuple(reading.own.values())[:4], len(reading.own))]
     notes += [Note("unfolded", (f"{eps:g}",))] if eps and not submodules else []
     return reading._replace(layouts=[layout], notes=(*reading.notes, *notes), as_other=True)
 
@@ -60,23 +62,46 @@ def as_ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> np
     return moved.reshape(shape) if moved.size == math.prod(shape) else moved
 
 
-def _by_order(arrays: Arrays, graph: Graph) -> NamedLayout | None:
-    """A graph with these arrays as its weights, folded as they are; None where they are not, one for one.
+def _by_order(arrays: Arrays, graph: Graph, params: Arrays) -> tuple[NamedLayout | None, str]:
+    """A graph with these arrays as its weights, folded as they are, and by what they are told; None if by nothing.
+
+    By an order of names, or by what the arrays are most like: where no order fits, or what fits is like other layers.
+    """
+    orders = list(_fitting(arrays, graph, keys_in_order(arrays)))
+    if any(_is_alike(each, graph, arrays, params) for each in orders):
+        return next(each for each in orders if _is_alike(each, graph, arrays, params)), "order"
+    keys = keys_alike(arrays, *by_role(arrays, list(arrays)), graph, params)
+    for layout in _fitting(arrays, graph, [keys] if keys else []):
+        if _is_alike(layout, graph, arrays, params):
+            return layout, "alike"
+    return next(iter(orders), None), "order"
+
+
+def _is_alike(layout: NamedLayout, graph: Graph, arrays: Arrays, params: Arrays) -> bool:
+    """Whether most filters are like the other file's, and not retrained, or those of other layers."""
+    shapes = graph.params()
+    filters = [(key, ours, entry) for key, (ours, entry) in layout.entries.items() if ours.endswith(".w")]
+    found = [filters_alike(entry.ours(arrays[key], shapes[ours]), params[ours]) for key, ours, entry in filters]
+    return float(np.median(found)) > _ALIKE
+
+
+def _fitting(arrays: Arrays, graph: Graph, orders: Iterable[Sequence[str]]) -> Iterator[NamedLayout]:
+    """A graph with the arrays in an order as its weights, for each order in which they fit one for one.
 
     A batch norm stands behind each filter that the arrays have one behind.
     """
     convs = [node.name for node in graph.nodes if "w" in node.params]
-    for keys in keys_in_order(arrays):
+    for keys in orders:
         filters, vectors = by_role(arrays, keys)
         if len(filters) != len(convs):
-            return None
+            return
         own = dict(zip(convs, _behind(keys, filters, vectors), strict=True))
         normed = {conv: len(each["beta"]) > 1 for conv, each in own.items() if each["mean"]}
         made = unfold_graph(graph, normed, _EPS[0]) if vectors["mean"] else fold_graph(graph)
         for habit in HABITS:
             if (entries := placed(arrays, made, filters, vectors, habit)) is not None:
-                return NamedLayout(made, SCHEME, not vectors["mean"], entries, {})
-    return None
+                yield NamedLayout(made, SCHEME, not vectors["mean"], entries, {})
+                break
 
 
 def _behind(

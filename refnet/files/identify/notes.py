@@ -19,7 +19,8 @@ class Note(NamedTuple):
         before the vendor's names), 'outside' (arrays outside the prefix that was asked for, dropped), 'headless'
         (the network ends before its head), 'head' (a head of its own, by its layers), 'reshaped' (arrays whose
         shape is the vendor's but for axes of length one), 'divisor' (the width, and to whose multiples its channels
-        are rounded: 0 where they are cut off), 'order' (arrays that were told by their order and shapes),
+        are rounded: 0 where they are cut off), 'order' (arrays that were told by their order and shapes), 'alike' (by
+        what another file's are most like),
         'unfolded' (the eps that batch norms are taken with, where the file does not say it), 'end' (the operations
         behind the last that is one of refnet's, left out)
     names : of the file

@@ -1,0 +1,113 @@
+"""Arrays whose order says nothing, beside a network with arrays of its own: in the order of what they are most like.
+
+A file that sorts its names holds the norm `bn1` before the convolution `conv1` that it follows, and `act10` before
+`act2`. Where its arrays are those of the other file, changed or not, a filter is the most like its own one; and a norm
+is that which makes the other file's filter of it, or is the most like the other file's norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.graph import Graph
+from refnet.networks.rewrite import norms
+
+__all__ = ["filters_alike", "keys_alike"]
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+_NONE = -np.inf  # of two that cannot be one: their shapes differ
+
+
+def keys_alike(
+    arrays: Arrays, filters: Sequence[str], vectors: Mapping[str, Sequence[str]], graph: Graph, params: Arrays
+) -> list[str]:
+    """The names of arrays, layer by layer, as the graph has its layers; [] where layers and arrays do not pair off.
+
+    Parameters
+    ----------
+    filters, vectors : of the arrays, see `order.by_role`
+    graph, params : of the other file
+    """
+    modules = {module: list(keys) for module, keys in groupby(arrays, _module)}
+    if sum(map(len, modules.values())) != len(arrays):
+        return []
+    convs = [node.name for node in graph.nodes if "w" in node.params]
+    own = _pairs([[filters_alike(arrays[key], params[f"{conv}.w"]) for key in filters] for conv in convs])
+    if len(own) != len(convs) or len(filters) != len(convs):
+        return []
+    made = [(conv, filters[own[place]]) for place, conv in enumerate(convs)]
+    gammas, variances = ({_module(key): arrays[key] for key in vectors[role]} for role in ("gamma", "var"))
+    behind, named = norms(graph), [module for module in variances if module in gammas]
+    theirs = [_scales(arrays[key], conv, behind[conv].name if conv in behind else "", params) for conv, key in made]
+    held = [_norm_scales(gammas[module], variances[module]) for module in named]
+    normed = _pairs([[_scales_alike(one, other) for other in theirs] for one in held])
+    if len(normed) != len(named):
+        return []
+    of = {place: named[index] for index, place in normed.items()}
+    return [
+        key
+        for place, (_, weights) in enumerate(made)
+        for key in (
+            weights,
+            *(each for each in modules[_module(weights)] if each != weights),
+            *modules.get(of.get(place, ""), ()),
+        )
+    ]
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _pairs(scores: Sequence[Sequence[float]]) -> dict[int, int]:
+    """One column for each row, each of one row alone, the most alike first."""
+    ranked = sorted(
+        ((score, row, column) for row, line in enumerate(scores) for column, score in enumerate(line) if score > _NONE),
+        key=lambda each: (-each[0], *each[1:]),
+    )
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, row, column in ranked:
+        if row not in found and column not in taken:
+            found[row] = column
+            taken.add(column)
+    return found
+
+
+def filters_alike(one: Array, other: Array) -> float:
+    """The cosine of two layers' filters, its median over them; a norm that is worked in leaves it as it is."""
+    if one.ndim == 1 or len(one) != len(other) or one.size != other.size:
+        return _NONE
+    a, b = (each.reshape(len(each), -1).astype(np.float64) for each in (one, other))
+    with np.errstate(all="ignore"):
+        cosines = np.abs((a * b).sum(axis=1)) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return float(np.median(np.nan_to_num(cosines)))
+
+
+def _scales(w: Array, conv: str, norm: str, params: Arrays) -> Array:
+    """By what a norm multiplies the channels of a layer: the other file's norm, or what it has made of the filters."""
+    if norm:
+        return _norm_scales(params[f"{norm}.gamma"], params[f"{norm}.var"])
+    a, b = (np.linalg.norm(each.reshape(len(each), -1), axis=1) for each in (w, params[f"{conv}.w"]))
+    with np.errstate(all="ignore"):
+        return np.asarray(b / a)
+
+
+def _norm_scales(gamma: Array, var: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return np.asarray(np.abs(gamma) / np.sqrt(var))
+
+
+def _scales_alike(one: Array, other: Array) -> float:
+    """How near two layers' factors are, as the median of channels; the eps that nobody says moves them little."""
+    if one.shape != other.shape:
+        return _NONE
+    with np.errstate(all="ignore"):
+        off = np.abs(np.log(one / other))
+    return -float(np.median(np.nan_to_num(off, nan=np.inf, posinf=1e9)))
