@@ -1,11 +1,10 @@
-"""What few ports do is tried where nothing else fits, and is named: curves, joins, buffers, slips."""
+"""What few ports do is tried where nothing else fits, and is named: curves, joins, numbers, slips."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from few_ports import GRAPH, PARAMS, X, is_short, judged, named, ran
 
 from refnet import build, probe, random_params
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
@@ -20,38 +19,7 @@ from refnet.readings import fast
 from refnet.readings.precision import Precision
 from refnet.report.mistakes.bugs import of_port
 
-GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=6)
-PARAMS = random_params(GRAPH)
-X = probe(GRAPH, 2)
 TRACED = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
-
-
-def ran(change):
-    """What a port dumps, in float32, some of whose nodes are computed otherwise."""
-    made = {SOURCE: X}
-    for node in GRAPH.nodes:
-        y = change(node, made)
-        if y is None:
-            y = interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, {name: made[name] for name in node.inputs})
-        made[node.name] = np.asarray(y, np.float32)
-    return made
-
-
-def judged(dumped):
-    golden = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
-    return judge_tensors(Reference.of(GRAPH, PARAMS, golden), dumped, partial=True, budget=SearchBudget(60))
-
-
-def named(dumped):
-    """The first cause of each wrong tensor, in words."""
-    found = judged(dumped)
-    assert found.wrong()
-    return {of_port(causes[0].mistakes[0]) for causes in found.causes.values() if causes}
-
-
-def is_short(node):
-    """Of the first blocks, so that little is searched."""
-    return node.name.startswith(("stem", "block1.", "block2.", "block3.", "block4."))
 
 
 def curved(op, f):
@@ -163,88 +131,6 @@ def test_integers_that_are_added_without_their_scales(weights, words):
     assert words in of_port(found.patterns[0].mistake)
 
 
-def test_a_shortcut_from_elsewhere_is_found_among_the_tensors():
-    def change(node, made):
-        return made["block5.add"] + made[node.inputs[1]] if node.name == "block8.add" else None
-
-    assert named(ran(change)) == {"what is added is block5.add, not block7.add"}
-
-
-def test_a_depthwise_convolution_computed_in_place():
-    place = next(n for n in GRAPH.nodes if n.op == "depthwise_conv2d" and n.attrs["stride"] == (1, 1))
-
-    def change(node, made):
-        if node is not place:
-            return None
-        y, w = made[node.inputs[0]].copy(), PARAMS[f"{node.name}.w"]
-        (top, _), (left, _) = node.attrs["pad"]
-        for row in range(y.shape[2]):
-            wide = np.pad(y, ((0, 0), (0, 0), (top, top), (left, left)))
-            taps = ((r, s) for r in range(w.shape[1]) for s in range(w.shape[2]))
-            y[:, :, row] = sum(wide[:, :, row + r, s : s + y.shape[3]] * w[None, :, r, s, None] for r, s in taps)
-        return y
-
-    assert named(ran(change)) == {"it is computed in place: rows are made of rows that were overwritten before"}
-
-
-def test_the_gate_of_the_first_image_used_for_all():
-    def change(node, made):
-        return made[node.inputs[0]] * made[node.inputs[1]][:1] if node.op == "scale" and is_short(node) else None
-
-    assert named(ran(change)) == {"the gate of the first image scales every image"}
-
-
-def test_the_shortcut_of_the_first_image_added_to_all():
-    def change(node, made):
-        if node.op != "add":
-            return None
-        shortcut, branch = (made[name] for name in node.inputs)
-        return shortcut[:1] + branch
-
-    assert named(ran(change)) == {"the shortcut of the first image is added to every image"}
-
-
-def test_the_tail_of_a_sum_over_channels_left_out():
-    place = next(n for n in GRAPH.nodes if n.op == "pointwise_conv2d" and n.params["w"][1] % 16)
-    w = PARAMS[f"{place.name}.w"].copy()
-    w[:, w.shape[1] // 16 * 16 :] = 0
-
-    def change(node, made):
-        if node is place:
-            return interpret(Graph(GRAPH.recipe, (node,)), fast, {**PARAMS, f"{node.name}.w": w}, made)
-        return None
-
-    if w.any():
-        assert any("in steps of 16" in each for each in named(ran(change)))
-
-
-def test_batch_norm_of_each_image_by_itself():
-    def change(node, made):
-        if node.op != "batch_norm" or not is_short(node):
-            return None
-        x = made[node.inputs[0]].astype(float)
-        gamma, beta = (PARAMS[f"{node.name}.{slot}"][:, None, None] for slot in ("gamma", "beta"))
-        centred = x - x.mean(axis=(2, 3), keepdims=True)
-        return gamma * centred / np.sqrt(x.var(axis=(2, 3), keepdims=True) + node.attrs["eps"]) + beta
-
-    assert named(ran(change)) == {"mean and variance are those of each image"}
-
-
-def test_an_activation_missing_in_the_tail_of_the_channels():
-    place = next(
-        n for n in GRAPH.nodes if n.op == "relu" and GRAPH[n.inputs[0]].op == "batch_norm" and "block2" in n.name
-    )
-
-    def change(node, made):
-        if node is not place:
-            return None
-        y = made[node.inputs[0]]
-        return np.concatenate([np.maximum(y[:, :16], 0), y[:, 16:]], axis=1)
-
-    count = PARAMS[f"{place.inputs[0]}.gamma"].size
-    assert named(ran(change)) == {f"the activation is left out, in the last {count - 16} of {count} channels alone"}
-
-
 def test_a_table_in_an_activations_place_is_seen():
     table = np.arange(-64, 64) / 16
     table = (table * (table + 3).clip(0, 6) / 6).astype(np.float32)
@@ -293,146 +179,6 @@ def test_a_weight_of_all_sums_is_solved_for_from_the_logits_alone():
     assert named({SOURCE: X, GRAPH.output: end}) == {
         "the sum is 1 times the shortcut plus 0.7 times the block's result"
     }
-
-
-def gathered(x, pad, place):
-    """A padded map whose points are read from where `place` finds them: an index into memory, -1 for zero."""
-    (top, bottom), (left, right) = pad
-    N, C, H, W = x.shape
-    y = np.zeros((N, C, H + top + bottom, W + left + right), x.dtype)
-    for n, c, i, j in np.ndindex(y.shape):
-        y[n, c, i, j] = place(x, n, c, i - top, j - left)
-    return y
-
-
-def flat_in_channel(x, n, c, i, j):
-    at = i * x.shape[3] + j
-    return x[n, c].ravel()[at] if 0 <= at < x[n, c].size else 0
-
-
-def clamped_in_channel(x, n, c, i, j):
-    return x[n, c].ravel()[min(max(i * x.shape[3] + j, 0), x[n, c].size - 1)]
-
-
-def flat_in_tensor(x, n, c, i, j):
-    at = ((n * x.shape[1] + c) * x.shape[2] + i) * x.shape[3] + j
-    return x.ravel()[at] if 0 <= at < x.size else 0
-
-
-def columns_checked(x, n, c, i, j):
-    at = ((n * x.shape[1] + c) * x.shape[2] + i) * x.shape[3] + j
-    return x.ravel()[at] if 0 <= j < x.shape[3] and 0 <= at < x.size else 0
-
-
-def bounds_exchanged(x, n, c, i, j):
-    at = ((n * x.shape[1] + c) * x.shape[2] + i) * x.shape[3] + j
-    return x.ravel()[at] if 0 <= i < x.shape[3] and 0 <= j < x.shape[2] and at < x.size else 0
-
-
-def flat_in_nhwc(x, n, c, i, j):
-    at = ((n * x.shape[2] + i) * x.shape[3] + j) * x.shape[1] + c
-    return x.transpose(0, 2, 3, 1).ravel()[at] if 0 <= at < x.size else 0
-
-
-@pytest.mark.parametrize(
-    ("place", "words"),
-    [
-        (flat_in_channel, "neighbouring row: only the index into the channel's memory is checked"),
-        (clamped_in_channel, "neighbouring row: the index into the channel's memory is clamped"),
-        (flat_in_tensor, "neighbouring row or channel: only the index into the tensor's memory is checked"),
-        (columns_checked, "neighbouring channel: columns are checked, rows are not"),
-        (bounds_exchanged, "rows are checked against the map's width, and columns against its height"),
-        (flat_in_nhwc, "neighbouring row or image: only the index into the tensor's memory (NHWC) is checked"),
-    ],
-)
-def test_points_beside_the_map_are_read_from_memory(place, words):
-    def change(node, made):
-        if node.op != "depthwise_conv2d" or not node.name.startswith(("block2.", "block3.")):
-            return None
-        wide = gathered(made[node.inputs[0]], node.attrs["pad"], place)
-        inner = replace(node, attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
-        return interpret(Graph(GRAPH.recipe, (inner,)), fast, PARAMS, {node.inputs[0]: wide})
-
-    (said,) = named(ran(change))
-    assert words in said
-
-
-def repitched(x, row, plane, found_row, found_plane):
-    """A map in memory with rows and channels so far apart, read with them as far apart as is found."""
-    N, C, H, W = x.shape
-    memory, y = np.zeros(N * C * (plane + found_plane) + H * (row + found_row), x.dtype), np.empty_like(x)
-    for n, c, i in np.ndindex(N, C, H):
-        begin = (n * C + c) * plane + i * row
-        memory[begin : begin + W] = x[n, c, i]
-    for n, c, i in np.ndindex(N, C, H):
-        begin = (n * C + c) * found_plane + i * found_row
-        y[n, c, i] = memory[begin : begin + W]
-    return y
-
-
-@pytest.mark.parametrize("name", ["stem.conv", "block4.depthwise"])
-def test_a_layer_whose_height_and_width_are_exchanged(name):
-    """Whatever it is: a loop goes on in memory as if the map was one of W x H."""
-
-    def change(node, made):
-        if node.name != name:
-            return None
-        x = made[node.inputs[0]]
-        given = {node.inputs[0]: x.reshape(*x.shape[:2], x.shape[3], x.shape[2])}
-        y = interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
-        return y.reshape(*y.shape[:2], y.shape[3], y.shape[2])
-
-    (said,) = named(ran(change))
-    assert "height and width are exchanged" in said
-
-
-def test_a_map_within_a_border_that_is_read_as_if_it_was_bare():
-    def change(node, made):
-        if node.name != "block3.depthwise":
-            return None
-        x = made[node.inputs[0]]
-        wide = np.pad(x, ((0, 0), (0, 0), *node.attrs["pad"])).reshape(*x.shape[:2], -1)
-        given = {node.inputs[0]: wide[..., : x[0, 0].size].reshape(x.shape)}
-        return interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
-
-    (said,) = named(ran(change))
-    assert said == "the map lies within a border in memory, and its rows are read as if they did not"
-
-
-@pytest.mark.parametrize("name", ["block4.expand", "block4.depthwise"])
-@pytest.mark.parametrize(
-    ("pitches", "words"),
-    [
-        (lambda H, W: (W, H * W, H, H * W), "H stands for W in the index"),
-        (lambda H, W: (8, 8 * H, W, 8 * H), "rows that are filled up to a multiple of 4 in memory are read without"),
-        (lambda H, W: (8, 8 * H, W, H * W), "maps whose rows are filled up to a multiple of 4 in memory"),
-        (lambda H, W: (W, H * W, W, H * W + 2), "maps are read as if they were filled up to a multiple of 4 numbers"),
-    ],
-)
-def test_rows_that_are_read_by_another_pitch_than_they_were_written_by(name, pitches, words):
-    """Maps of 5 x 6."""
-
-    def change(node, made):
-        if node.name != name:
-            return None
-        x = made[node.inputs[0]]
-        given = {node.inputs[0]: repitched(x, *pitches(*x.shape[2:]))}
-        return interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, given)
-
-    (said,) = named(ran(change))
-    assert words in said
-
-
-def test_coordinates_kept_inside_the_map_at_two_sides():
-    def change(node, made):
-        if node.op != "depthwise_conv2d" or not is_short(node) or node.attrs["stride"] != (1, 1):
-            return None
-        (top, bottom), (left, right) = node.attrs["pad"]
-        wide = np.pad(made[node.inputs[0]], ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
-        inner = replace(node, attrs={**node.attrs, "pad": ((top, 0), (left, 0))})
-        return interpret(Graph(GRAPH.recipe, (inner,)), fast, PARAMS, {node.inputs[0]: wide})
-
-    assert named(ran(change)) == {"the padding below and on the right is of mode edge instead of zeros"}
 
 
 @pytest.mark.parametrize(
