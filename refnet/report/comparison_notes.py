@@ -8,9 +8,10 @@ from typing import Any
 
 from refnet.judge.compare import Comparison
 from refnet.judge.dumps.ends import LOGARITHMS
+from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.report.mistakes.bugs import of_port
 from refnet.report.mistakes.channels import otherwise_words
-from refnet.report.mistakes.features import displaced_words, feature_sentence
+from refnet.report.mistakes.features import algorithm_words, displaced_words, feature_sentence
 from refnet.report.words import evidence_words, unfinished
 
 __all__ = ["comparison_notes"]
@@ -47,8 +48,8 @@ _OTHER_BIASES = (
     "another file, or of another fold. {names}."
 )
 _FAST = (
-    "{count} tensors, {first} first, are off by what {names} leaves of rounding, and by no bug that is known. If the "
-    "port computes so, declare it with --algorithm {name}."
+    "{count} tensors, {first} first, are off by what {names}, and by no bug that is known. If the port computes so, "
+    "declare it with --algorithm {name}."
 )
 _UNSTEADY = {
     "dropped": "what is zero in one run is not in the other, so dropout is on",
@@ -197,8 +198,9 @@ def _of_weights(found: Comparison, weights: Mapping[str, list[Mapping[str, Any]]
 def _of_algorithms(fast: Mapping[str, Sequence[str]]) -> str:
     """Many tensors that a fast algorithm of convolution explains: all of them, if any does."""
     first, every = next(iter(fast)), [name for names in fast.values() for name in names]
-    names = [name for name in fast[first] if every.count(name) == len(fast)] or sorted({*every})
-    return _FAST.format(count=len(fast), first=first, names=" or ".join(names), name=names[0])
+    open_ = [name for name in ALGORITHMS if name in every]
+    names = [name for name in open_ if every.count(name) == len(fast)] or open_
+    return _FAST.format(count=len(fast), first=first, names=algorithm_words(names), name=names[0])
 
 
 def _of_dump(found: Comparison) -> Iterator[str]:

@@ -138,7 +138,11 @@ def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[
 
 
 def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
-    """The algorithms of convolution within whose rounding a tensor lies that plain sums do not explain."""
+    """The algorithms of convolution within whose rounding a tensor lies that plain sums do not explain.
+
+    They stand as in `ALGORITHMS`, by how much of the map reaches an element: a tile, a larger one, all. A port of one
+    that reaches farther is off where nothing near is large, which a smaller tile refutes; so the first is the closest.
+    """
     assert segment.candidate is not None
     if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
         return ()

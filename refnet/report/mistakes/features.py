@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from refnet.judge.causes.describe import Feature
 from refnet.report.mistakes.late import part_words
 
-__all__ = ["displaced_words", "feature_sentence"]
+__all__ = ["algorithm_words", "displaced_words", "feature_sentence"]
 
 _Facts = Mapping[str, Any]
 
@@ -77,7 +77,13 @@ def _inner_store(facts: _Facts) -> str:
 
 def _algorithm(facts: _Facts) -> str:
     names = facts["names"]
-    return f"it is what {' or '.join(names)} leaves of rounding: if the port computes so, --algorithm {names[0]}"
+    return f"it is what {algorithm_words(names)}: if the port computes so, --algorithm {names[0]}"
+
+
+def algorithm_words(names: Sequence[str]) -> str:
+    """What the closest of the algorithms that fit leaves, and which others have room for it."""
+    rest = f" ({' and '.join(names[1:])}, in which more reaches an element, would too)" if names[1:] else ""
+    return f"{names[0]} leaves of rounding{rest}"
 
 
 def _weights(facts: _Facts) -> str:
