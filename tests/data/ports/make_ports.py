@@ -2,7 +2,8 @@
 
 Usage: python make_ports.py. Needs PyTorch and a C compiler. This is the exam for refnet's diagnosis, so it was written
 without looking at it: refnet gives the graph (names, order), random weights, a random input and, for the assertions,
-the float64 trace. Every layer of the ports, and every mistake, is written here in PyTorch or in layers.c.
+the float64 trace. Every layer of the ports is written in honest_ports.py, and every mistake in port_mistakes.py, in
+PyTorch or in layers.c.
 
 A port is a class with one method per kind of layer. A mistake is a function that takes a port and gives a subclass with
 one method written wrongly, for the layers called `here`; two mistakes are one such function after the other.
@@ -28,617 +29,61 @@ holds a wrong node must disagree, and segments without a wrong node must agree. 
 network is right.)
 """
 
-import ctypes
 import json
 import platform
-import subprocess
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from honest_ports import CLASSES, HERE, LIMIT, OWN, V2, V2_MODEL, V3, V3_MODEL, folded, in_c
+from port_checks import WEIGHTED, check_honest, check_wrong, chosen, fused_names, setting
+from port_mistakes import (
+    MEAN,
+    STD,
+    act_after_pool,
+    activated_by,
+    background_first,
+    black_border,
+    channels_swapped,
+    dilated,
+    eps_is,
+    fold_gamma_only,
+    fold_without_mean,
+    gated_by,
+    halves_swapped,
+    input_is,
+    kernel_transposed,
+    loaded,
+    matrix_transposed,
+    nhwc,
+    no_act,
+    no_bn,
+    no_gamma,
+    no_se,
+    no_shortcut,
+    one_based,
+    one_in_c,
+    option_a_shortcut,
+    read_as_rsc,
+    reflect,
+    relu_after_add,
+    relu_before,
+    relu_on,
+    se_before_act,
+    stored_as,
+    stride_in_expand,
+    swapped,
+    tf_same,
+    training_mode,
+    training_mode_at,
+    var_for_std,
+    weights_as,
+    weights_int8,
+    with_softmax,
+    without,
+)
 
 import refnet
-from refnet.graph import walk
-from refnet.readings import fast
-
-HERE = Path(__file__).parent
-V3_MODEL, V2_MODEL = ("torchvision/mobilenet_v3_small", 0.35), ("torchvision/mobilenet_v2", 0.25)
-CLASSES = 10
-LIMIT = 3_000_000  # bytes
-
-
-# ---------------------------------------------------------------------------------------------- the honest ports
-
-
-class Port:
-    """Layers; each dumps what it makes under its name."""
-
-    def __init__(self, params):
-        self.p = {name: torch.from_numpy(array.copy()) for name, array in params.items()}
-        self.out = {}
-        self.load()
-
-    def load(self):
-        """What is done to the weights once."""
-
-    def prepare(self, x):
-        """What is done to the input."""
-        return x
-
-    def __call__(self, x):
-        self.out = {}
-        self.network(self.prepare(torch.from_numpy(x.copy())))
-        return {name: y.numpy().astype(np.float32) for name, y in self.out.items()}
-
-    def dump(self, name, y):
-        self.out[name] = y.clone()
-        return y
-
-    # arithmetic, without names
-    def conv_(self, x, w, b, stride):
-        return F.conv2d(x, w, b, stride=stride, padding=w.shape[-1] // 2)
-
-    def depthwise_(self, x, w, b, stride):
-        return F.conv2d(x, w.unsqueeze(1), b, stride=stride, padding=w.shape[-1] // 2, groups=x.shape[1])
-
-    def pointwise_(self, x, w, b, stride=1):
-        return F.conv2d(x, w[:, :, None, None], b)
-
-    def hard_swish_(self, x):
-        return x * F.relu6(x + 3) / 6
-
-    def hard_sigmoid_(self, x):
-        return F.relu6(x + 3) / 6
-
-    # layers
-    def filter(self, kind, name, x, stride=1):
-        y = getattr(self, kind + "_")(x, self.p[name + ".w"], self.p.get(name + ".b"), stride)
-        return self.dump(name, y)
-
-    def bn(self, name, x):
-        gamma, beta, mean, var = (self.p[f"{name}.{slot}"] for slot in ("gamma", "beta", "mean", "var"))
-        return self.dump(name, F.batch_norm(x, mean, var, gamma, beta, False, 0.0, self.eps))
-
-    def filter_bn(self, kind, name, bn, x, stride=1):
-        return self.bn(bn, self.filter(kind, name, x, stride))
-
-    def act(self, name, x, kind):
-        match kind:
-            case "relu":
-                y = F.relu(x)
-            case "relu6":
-                y = F.relu6(x)
-            case "hswish":
-                y = self.hard_swish_(x)
-        return self.dump(name, y)
-
-    def gate(self, name, x):
-        return self.dump(name, self.hard_sigmoid_(x))
-
-    def se(self, name, x):
-        s = self.dump(f"{name}.pool", x.mean((2, 3), keepdim=True))
-        s = self.act(f"{name}.reduce.act", self.filter("pointwise", f"{name}.reduce", s), "relu")
-        s = self.gate(f"{name}.gate", self.filter("pointwise", f"{name}.expand", s))
-        return self.dump(f"{name}.scale", x * s)
-
-    def add(self, name, x, y):
-        return self.dump(name, x + y)
-
-    # parts
-    def stem(self, x, kind):
-        return self.act("stem.act", self.filter_bn("conv", "stem.conv", "stem.bn", x, 2), kind)
-
-    def expand(self, name, x, kind):
-        x = self.filter_bn("pointwise", f"{name}.expand", f"{name}.expand.bn", x)
-        return self.act(f"{name}.expand.act", x, kind)
-
-    def spatial(self, name, x, kind, stride, se):
-        x = self.filter_bn("depthwise", f"{name}.depthwise", f"{name}.depthwise.bn", x, stride)
-        x = self.act(f"{name}.depthwise.act", x, kind)
-        return self.se(f"{name}.se", x) if se else x
-
-    def project(self, name, x):
-        return self.filter_bn("pointwise", f"{name}.project", f"{name}.project.bn", x)
-
-    def block(self, name, x, kind, stride, se):
-        entry = x
-        if f"{name}.expand.w" in self.p:
-            x = self.expand(name, x, kind)
-        x = self.project(name, self.spatial(name, x, kind, stride, se))
-        return self.shortcut(name, entry, x, stride)
-
-    def shortcut(self, name, entry, x, stride):
-        return self.add(f"{name}.add", entry, x) if stride == 1 and entry.shape[1] == x.shape[1] else x
-
-    def last(self, x, kind):
-        x = self.act("head.act", self.filter_bn("pointwise", "head.conv", "head.bn", x), kind)
-        return self.dump("head.pool", x.mean((2, 3), keepdim=True))
-
-    def classify(self, x):
-        return self.dump("head.flatten", self.filter("pointwise", "head.logits", x).flatten(1))
-
-
-class V2(Port):
-    model, width = V2_MODEL
-    eps = 1e-5
-
-    def network(self, x):
-        x = self.stem(x, "relu6")
-        number = 0
-        for repeats, first_stride in ((1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1)):
-            for i in range(repeats):
-                number += 1
-                x = self.block(f"block{number}", x, "relu6", first_stride if i == 0 else 1, False)
-        self.classify(self.last(x, "relu6"))
-
-
-class V3(Port):
-    model, width = V3_MODEL
-    eps = 1e-3
-
-    def network(self, x):
-        x = self.stem(x, "hswish")
-        x = self.block("block1", x, "relu", 2, True)
-        x = self.block("block2", x, "relu", 2, False)
-        x = self.block("block3", x, "relu", 1, False)
-        for number in range(4, 12):
-            x = self.block(f"block{number}", x, "hswish", 2 if number in (4, 9) else 1, True)
-        x = self.last(x, "hswish")
-        self.classify(self.hidden(x))
-
-    def hidden(self, x):
-        return self.act("head.hidden.act", self.filter("pointwise", "head.hidden", x), "hswish")
-
-
-def compiled():
-    with tempfile.TemporaryDirectory() as folder:
-        so = str(Path(folder) / "layers.so")
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", so, str(HERE / "layers.c")], check=True)
-        return ctypes.CDLL(so)
-
-
-LIB = compiled()
-
-
-def pointer(x):
-    return None if x is None else ctypes.c_void_p(x.data_ptr())
-
-
-def in_c(base, pointwise="pointwise", depthwise="depthwise", hard_swish="hard_swish"):
-    """The port with its layers in C; the arguments are names of functions in layers.c."""
-
-    class InC(base):
-        def pointwise_(self, x, w, b, stride=1, function=pointwise):
-            x, w = x.contiguous(), w.contiguous()
-            y = torch.empty((x.shape[0], w.shape[0], *x.shape[2:]))
-            for i in range(len(x)):
-                sizes = (x.shape[1], w.shape[0], x.shape[2] * x.shape[3])
-                getattr(LIB, function)(pointer(x[i]), pointer(w), pointer(b), pointer(y[i]), *sizes)
-            return y
-
-        def depthwise_(self, x, w, b, stride, function=depthwise):
-            x, w = x.contiguous(), w.contiguous()
-            _, c, h, width = x.shape
-            n = w.shape[-1]
-            oh, ow = ((side + 2 * (n // 2) - n) // stride + 1 for side in (h, width))
-            y = torch.empty((len(x), c, oh, ow))
-            for i in range(len(x)):
-                sizes = (c, h, width, n, stride, n // 2, oh, ow)
-                getattr(LIB, function)(pointer(x[i]), pointer(w), pointer(b), pointer(y[i]), *sizes)
-            return y
-
-        def hard_swish_(self, x):
-            x = x.contiguous()
-            y = torch.empty_like(x)
-            getattr(LIB, hard_swish)(pointer(x), pointer(y), x.numel())
-            return y
-
-    return InC
-
-
-def fold_right(w, gamma, beta, mean, var, eps):
-    scale = gamma / torch.sqrt(var + eps)
-    return w * scale.view(-1, *[1] * (w.ndim - 1)), beta - mean * scale
-
-
-def folded(base, wrong=fold_right, here=()):
-    """The port with every batch norm folded into the filter before it; has no tensor before the batch norm."""
-
-    class Folded(base):
-        def filter_bn(self, kind, name, bn, x, stride=1):
-            slots = (self.p[f"{bn}.{slot}"] for slot in ("gamma", "beta", "mean", "var"))
-            w, b = (wrong if bn in here else fold_right)(self.p[name + ".w"], *slots, self.eps)
-            return self.dump(bn, getattr(self, kind + "_")(x, w, b, stride))
-
-    return Folded
-
-
-# ---------------------------------------------------------------------------------- mistakes: geometry and weights
-
-
-def tf_same(base, *here):
-    """TF's SAME: all that is needed, the odd one at the end."""
-
-    class Wrong(base):
-        def filter(self, kind, name, x, stride=1):
-            if name not in here:
-                return super().filter(kind, name, x, stride)
-            w = self.p[name + ".w"]
-            n = w.shape[-1]
-            total_h, total_w = (max((-(-side // stride) - 1) * stride + n - side, 0) for side in x.shape[2:])
-            x = F.pad(x, (total_w // 2, total_w - total_w // 2, total_h // 2, total_h - total_h // 2))
-            w, groups = (w, 1) if kind == "conv" else (w.unsqueeze(1), w.shape[0])
-            return self.dump(name, F.conv2d(x, w, stride=stride, groups=groups))
-
-    return Wrong
-
-
-def reflect(base, *here):
-    class Wrong(base):
-        def filter(self, kind, name, x, stride=1):
-            if name not in here:
-                return super().filter(kind, name, x, stride)
-            w = self.p[name + ".w"]
-            m = w.shape[-1] // 2
-            x = F.pad(x, (m, m, m, m), mode="reflect")
-            return self.dump(name, F.conv2d(x, w.unsqueeze(1), stride=stride, groups=w.shape[0]))
-
-    return Wrong
-
-
-MEAN, STD = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-
-def black_border(base):
-    """The image is padded before it is normalised: the border is black, not mean."""
-
-    class Wrong(base):
-        def conv_(self, x, w, b, stride):
-            pixels = F.pad(x * STD + MEAN, (1, 1, 1, 1))
-            return F.conv2d((pixels - MEAN) / STD, w, b, stride=stride)
-
-    return Wrong
-
-
-def dilated(base, here, rate=2):
-    class Wrong(base):
-        def filter(self, kind, name, x, stride=1):
-            if name != here:
-                return super().filter(kind, name, x, stride)
-            w = self.p[name + ".w"]
-            pad = rate * (w.shape[-1] // 2)
-            return self.dump(name, F.conv2d(x, w.unsqueeze(1), None, stride, pad, rate, w.shape[0]))
-
-    return Wrong
-
-
-def loaded(base, change):
-    """`change(params)` is what the import of the weights gets wrong."""
-
-    class Wrong(base):
-        def load(self):
-            super().load()
-            change(self.p)
-
-    return Wrong
-
-
-def kernel_transposed(*here):
-    return lambda p: p.update({f"{name}.w": p[f"{name}.w"].transpose(-1, -2).contiguous() for name in here})
-
-
-def read_as_rsc(here):
-    """The bytes of (C, R, S) taken for TF's (R, S, C)."""
-
-    def change(p):
-        w = p[f"{here}.w"]
-        c, r, s = w.shape
-        p[f"{here}.w"] = w.reshape(r, s, c).permute(2, 0, 1).contiguous()
-
-    return change
-
-
-def matrix_transposed(here):
-    return lambda p: p.update({f"{here}.w": p[f"{here}.w"].t().contiguous()})
-
-
-def channels_swapped(here, i, j):
-    def change(p):
-        w = p[f"{here}.w"].clone()
-        w[[i, j]] = w[[j, i]]
-        p[f"{here}.w"] = w
-
-    return change
-
-
-def halves_swapped(here):
-    return lambda p: p.update({f"{here}.w": torch.cat(p[f"{here}.w"].chunk(2)[::-1])})
-
-
-def one_in_c(function, *here):
-    """One wrong C function in a port whose other layers are PyTorch's."""
-
-    def make(base):
-        wrong_c = in_c(base)
-
-        class Wrong(wrong_c):
-            def filter(self, kind, name, x, stride=1):
-                if name not in here:
-                    return super().filter(kind, name, x, stride)
-                w, b = self.p[name + ".w"], self.p.get(name + ".b")
-                return self.dump(name, getattr(self, kind + "_")(x, w, b, stride, function=function))
-
-        return Wrong
-
-    return make
-
-
-def stride_in_expand(base, here):
-    """The stride on the block's first layer, as in the older ResNet."""
-
-    class Wrong(base):
-        def block(self, name, x, kind, stride, se):
-            if name != here:
-                return super().block(name, x, kind, stride, se)
-            x = self.expand(name, x[:, :, ::stride, ::stride], kind)
-            return self.project(name, self.spatial(name, x, kind, 1, se))
-
-    return Wrong
-
-
-# --------------------------------------------------------------------------------------------- mistakes: batch norm
-
-
-def eps_is(base, value, *here):
-    class Wrong(base):
-        def bn(self, name, x):
-            saved, self.eps = self.eps, value if name in here else self.eps
-            y = super().bn(name, x)
-            self.eps = saved
-            return y
-
-    return Wrong
-
-
-def no_gamma(here):
-    return lambda p: p[f"{here}.gamma"].fill_(1)
-
-
-def swapped(here, one, two):
-    def change(p):
-        p[f"{here}.{one}"], p[f"{here}.{two}"] = p[f"{here}.{two}"], p[f"{here}.{one}"]
-
-    return change
-
-
-def training_mode(base):
-    class Wrong(base):
-        def bn(self, name, x):
-            gamma, beta = self.p[f"{name}.gamma"], self.p[f"{name}.beta"]
-            return self.dump(name, F.batch_norm(x, None, None, gamma, beta, True, 0.1, self.eps))
-
-    return Wrong
-
-
-def training_mode_at(base, here):
-    class Wrong(base):
-        def bn(self, name, x):
-            if name != here:
-                return super().bn(name, x)
-            mean = x.mean((0, 2, 3), keepdim=True)
-            var = x.var((0, 2, 3), keepdim=True, unbiased=False)
-            gamma, beta = (self.p[f"{name}.{slot}"].view(1, -1, 1, 1) for slot in ("gamma", "beta"))
-            return self.dump(name, (x - mean) / torch.sqrt(var + self.eps) * gamma + beta)
-
-    return Wrong
-
-
-def var_for_std(base, here):
-    class Wrong(base):
-        def bn(self, name, x):
-            if name != here:
-                return super().bn(name, x)
-            gamma, beta, mean, std = (self.p[f"{name}.{s}"].view(1, -1, 1, 1) for s in ("gamma", "beta", "mean", "var"))
-            return self.dump(name, (x - mean) / (std + self.eps) * gamma + beta)
-
-    return Wrong
-
-
-def no_bn(base, here, *, named=False):
-    """`named`: a fused runtime, whose layer has the same name with and without batch norm."""
-
-    class Wrong(base):
-        def bn(self, name, x):
-            if name != here:
-                return super().bn(name, x)
-            return self.dump(name, x) if named else x
-
-    return Wrong
-
-
-def fold_without_mean(w, gamma, beta, mean, var, eps):
-    scale = gamma / torch.sqrt(var + eps)
-    return w * scale.view(-1, *[1] * (w.ndim - 1)), beta
-
-
-def fold_gamma_only(w, gamma, beta, mean, var, eps):
-    scale = gamma / torch.sqrt(var + eps)
-    return w * scale.view(-1, *[1] * (w.ndim - 1)), beta - mean * gamma
-
-
-# ---------------------------------------------------------------------------------- mistakes: blocks and activations
-
-
-def gated_by(base, function, *here):
-    class Wrong(base):
-        def gate(self, name, x):
-            return self.dump(name, function(x)) if name in here else super().gate(name, x)
-
-    return Wrong
-
-
-def activated_by(base, function, *here):
-    class Wrong(base):
-        def act(self, name, x, kind):
-            return self.dump(name, function(x)) if name in here else super().act(name, x, kind)
-
-    return Wrong
-
-
-def no_act(base, here):
-    class Wrong(base):
-        def act(self, name, x, kind):
-            return x if name == here else super().act(name, x, kind)
-
-    return Wrong
-
-
-def relu_on(base, here):
-    """In place: the batch norm's tensor is dumped with the ReLU in it."""
-
-    class Wrong(base):
-        def bn(self, name, x):
-            y = super().bn(name, x)
-            return self.dump(name, F.relu(y)) if name == here else y
-
-    return Wrong
-
-
-def relu_before(base, here):
-    class Wrong(base):
-        def filter(self, kind, name, x, stride=1):
-            return super().filter(kind, name, F.relu(x) if name == here else x, stride)
-
-    return Wrong
-
-
-def relu_after_add(base, *here):
-    class Wrong(base):
-        def add(self, name, x, y):
-            return self.dump(name, F.relu(x + y)) if name in here else super().add(name, x, y)
-
-    return Wrong
-
-
-def no_se(base, here):
-    class Wrong(base):
-        def se(self, name, x):
-            return x if name == here else super().se(name, x)
-
-    return Wrong
-
-
-def se_before_act(base, *here):
-    class Wrong(base):
-        def spatial(self, name, x, kind, stride, se):
-            if name not in here:
-                return super().spatial(name, x, kind, stride, se)
-            x = self.filter_bn("depthwise", f"{name}.depthwise", f"{name}.depthwise.bn", x, stride)
-            return self.act(f"{name}.depthwise.act", self.se(f"{name}.se", x), kind)
-
-    return Wrong
-
-
-def without(*names):
-    return lambda p: [p.pop(name) for name in names]
-
-
-def no_shortcut(base, here):
-    class Wrong(base):
-        def shortcut(self, name, entry, x, stride):
-            return x if name == here else super().shortcut(name, entry, x, stride)
-
-    return Wrong
-
-
-def option_a_shortcut(base, here):
-    """ResNet's shortcut without weights: every second pixel, missing channels zero. Added in place."""
-
-    class Wrong(base):
-        def shortcut(self, name, entry, x, stride):
-            if name != here:
-                return super().shortcut(name, entry, x, stride)
-            entry = F.pad(entry[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, x.shape[1] - entry.shape[1]))
-            return self.dump(f"{name}.project.bn", x + entry)
-
-    return Wrong
-
-
-def act_after_pool(base):
-    class Wrong(base):
-        def last(self, x, kind):
-            x = self.filter_bn("pointwise", "head.conv", "head.bn", x)
-            return self.act("head.pool", x.mean((2, 3), keepdim=True), kind)
-
-    return Wrong
-
-
-# ----------------------------------------------------------------------- mistakes: input, output, precision, layout
-
-
-def input_is(base, function):
-    class Wrong(base):
-        def prepare(self, x):
-            return function(x)
-
-    return Wrong
-
-
-def with_softmax(base):
-    class Wrong(base):
-        def classify(self, x):
-            return self.dump("head.flatten", super().classify(x).softmax(1))
-
-    return Wrong
-
-
-def one_based(p):
-    """for i in range(n): new[i] = old[i - 1]"""
-    for slot in ("w", "b"):
-        p[f"head.logits.{slot}"] = torch.stack([p[f"head.logits.{slot}"][i - 1] for i in range(CLASSES)])
-
-
-def background_first(p):
-    """A row of zeros for a background class, cut to the number of classes that the output has room for."""
-    for slot in ("w", "b"):
-        old = p[f"head.logits.{slot}"]
-        p[f"head.logits.{slot}"] = torch.cat([torch.zeros_like(old[:1]), old])[:CLASSES]
-
-
-def stored_as(base, dtype):
-    class Wrong(base):
-        def dump(self, name, y):
-            return super().dump(name, y.to(dtype).float())
-
-    return Wrong
-
-
-def weights_as(dtype):
-    return lambda p: p.update({name: w.to(dtype).float() for name, w in p.items() if name.endswith(".w")})
-
-
-def weights_int8(p):
-    for name, w in p.items():
-        if name.endswith(".w"):
-            step = w.abs().max() / 127
-            p[name] = (w / step).round().clamp(-128, 127) * step
-
-
-def nhwc(base, here=None):
-    """Computed and dumped in NHWC, read back under the shape of NCHW."""
-
-    class Wrong(base):
-        def __call__(self, x):
-            out = super().__call__(x)
-            for name, y in out.items():
-                if y.ndim == 4 and here in (None, name):
-                    out[name] = np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(y.shape)
-            return out
-
-    return Wrong
-
 
 # ------------------------------------------------------------------------------------------------------- the ports
 
@@ -653,7 +98,6 @@ def strided(graph):
     return [node.name for node in graph.nodes if node.attrs.get("stride") == (2, 2)]
 
 
-WEIGHTED = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 DW2 = nodes(G2, "depthwise_conv2d")
 HSWISH, GATES = nodes(G3, "hard_swish"), nodes(G3, "hard_sigmoid")
 HAS_SE = [f"block{i}" for i in (1, *range(4, 12))]
@@ -864,108 +308,10 @@ port("v2_bgr_and_eps", eps_is(input_is(V2, lambda x: x.flip(1)), 1e-3, "block2.e
 # fmt: on
 
 
-# ---------------------------------------------------------------------------------------------- dumping and checking
-
-
-def fused_names(graph):
-    """What is left when a convolution, its batch norm and its activation are one kernel."""
-    readers = graph.readers()
-    kept = []
-    for node in graph.nodes:
-        after = [reader.op for reader in readers[node.name]]
-        absorbed = any(op in ("batch_norm", "relu", "relu6", "hard_swish", "hard_sigmoid") for op in after)
-        if node.op not in (*WEIGHTED, "batch_norm") or not absorbed:
-            kept.append(node.name)
-    return kept
-
-
-def feeds(graph, name, dumped):
-    """The dumped tensors that a tensor is computed from, through any that were not dumped."""
-    found, stack = set(), list(graph[name].inputs)
-    while stack:
-        source = stack.pop()
-        if source in dumped:
-            found.add(source)
-        elif source != "input":
-            stack.extend(graph[source].inputs)
-    return found
-
-
-def chosen(graph, dumped, mistakes, after, whole):
-    """The names to save, in order."""
-    order = [node.name for node in graph.nodes]
-    if whole:
-        return [name for name in order if name in dumped]
-    parts = list(dict.fromkeys(name.split(".")[0] for name in order))
-    window = set()
-    for places, _ in mistakes:
-        first = min(map(order.index, places))
-        stop = parts.index(order[first].split(".")[0]) + after
-        window |= {name for name in order[first:] if parts.index(name.split(".")[0]) <= stop and name in dumped}
-    saved = window.union(*(feeds(graph, name, dumped) for name in window))
-    return [name for name in order if name in saved]
-
-
-def exact(graph, params, given, x, wanted):
-    """Each wanted tensor in float64 from the given ones nearest before it; yields (name, nodes on the way, array)."""
-    x = x.astype(np.float64)
-    given = {name: y.astype(np.float64) for name, y in given.items()}
-    for name in wanted:
-        part = graph.leading_to(name, starts={"input", *given})
-        start = {source: given[source] for node in part.nodes for source in node.inputs if source in given}
-        try:
-            with np.errstate(all="ignore"):
-                *_, (_, y) = walk(part, fast, params, {**start, "input": x})
-        except ValueError:  # the given tensors do not fit each other
-            y = None
-        yield name, {node.name for node in part.nodes}, y
-
-
-def distance(y, z):
-    if z is None or y.shape != z.shape:
-        return np.inf
-    return float(np.abs(y - z).max() / max(np.abs(z).max(), 1e-30))
-
-
-def setting(cls, size, batch):
-    graph = refnet.build(cls.model, width=cls.width, size=size, classes=CLASSES)
-    return graph, refnet.random_params(graph), refnet.random_input(graph, batch)
-
-
-def check_honest(base, size, batch):
-    graph, params, x = setting(base, size, batch)
-    doubles = {name: array.astype(np.float64) for name, array in params.items()}
-    trace = {node.name: y for node, y in walk(graph, fast, doubles, {"input": x.astype(np.float64)})}
-    for kind in (base, in_c(base), folded(base), folded(in_c(base))):
-        out = kind(params)(x)
-        missing = set(trace) - set(out)
-        assert kind.__name__ == "Folded" or not missing, missing
-        for name, y in out.items():
-            assert distance(y, trace[name]) < 4e-5, (kind.__name__, name, distance(y, trace[name]))
-    return trace
-
-
-def check_wrong(graph, params, x, saved, mistakes, free):
-    """Every mistake shows in a segment of its own, nothing else shows. Returns the shown tensors."""
-    doubles = {name: array.astype(np.float64) for name, array in params.items()}
-    wrong, nearest = {}, {}
-    for name, on_the_way, y in exact(graph, doubles, saved, x, saved):
-        nearest[name] = distance(saved[name], y)
-        if nearest[name] > (2e-6 if len(on_the_way) < 8 else 4e-5):  # float32 noise grows from layer to layer
-            wrong[name] = on_the_way
-    if not free:
-        for places, _ in mistakes:
-            assert any(on_the_way & set(places) for on_the_way in wrong.values()), ("does not show", places, nearest)
-        every = {place for places, _ in mistakes for place in places}
-        for name, on_the_way in wrong.items():
-            assert on_the_way & every, ("wrong elsewhere", name, nearest[name])
-    return {name: nearest[name] for name in wrong}
-
-
 def main():
     torch.set_num_threads(2)
     honest, entries = {}, []
-    for old in HERE.glob("*.npz"):
+    for old in HERE.glob(OWN):
         old.unlink()
     with torch.no_grad():
         for base in (V2, V3):
@@ -1020,7 +366,7 @@ def main():
     lines = ",\n  ".join(json.dumps(entry) for entry in entries)
     text = json.dumps(header, indent=1).removesuffix("\n}") + f',\n "ports": [\n  {lines}\n ]\n}}\n'
     (HERE / "ports.json").write_text(text)
-    total = sum(file.stat().st_size for file in HERE.iterdir() if file.is_file())
+    total = sum(file.stat().st_size for file in HERE.glob(OWN))
     assert total < LIMIT, total
     print(f"{len(entries)} ports, {total / 1e6:.2f} MB")
 
