@@ -22,6 +22,7 @@ from refnet.network import Network
 from refnet.network.quantised import AnyNetwork, QuantisedNetwork, in_floats
 from refnet.readings.integer.fixedpoint import round_away
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.precision import BYTE_STEPS
 from refnet.readings.quantised import DEFAULT_KERNELS, rules_of
 from refnet.readings.shapes import shapes
 
@@ -30,7 +31,6 @@ __all__ = ["RANGES", "Ranges", "calibrated", "quantise", "signal_to_noise"]
 Array = npt.NDArray[Any]
 
 _SAMPLE = 1 << 16  # numbers of each tensor and batch that percentiles and errors are taken of
-_LEVELS = 255
 _LARGEST = float(np.finfo(np.float32).max)
 _FUSED = ("relu", "relu6")
 _KEEP = ("flatten", "max_pool2d", "pad", "resize_bilinear")  # whose integers are those that they read
@@ -50,7 +50,7 @@ class Ranges(NamedTuple):
             raise RequestError(f"{name}: its numbers leave float32: calibrate on images as the network takes them")
         if high - low < 1e-30:  # nothing but zeros
             return Quantisation(1.0, 0, None, "int8")
-        scale = np.float32((high - low) / _LEVELS)
+        scale = np.float32((high - low) / BYTE_STEPS)
         zero = int(np.clip(round_away(np.float64(-128 - low / float(scale))), -128, 127))
         return Quantisation(scale, zero, None, "int8")
 
@@ -69,7 +69,7 @@ def _least_error(y: Array) -> tuple[float, float]:
     low, high = min(float(y.min()), 0.0), max(float(y.max()), 0.0)
     best = (np.inf, low, high)
     for part in np.linspace(0.3, 1.0, 36):
-        step = max((high - low) * part / _LEVELS, 1e-30)
+        step = max((high - low) * part / BYTE_STEPS, 1e-30)
         cut = np.clip(np.rint(y / step), np.floor(low * part / step), np.ceil(high * part / step)) * step
         best = min(best, (float(np.mean((cut - y) ** 2)), low * part, high * part))
     return best[1], best[2]

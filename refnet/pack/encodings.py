@@ -18,6 +18,7 @@ from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.pack import Pack
 from refnet.readings.orders import whole_steps
+from refnet.readings.precision import BYTE_STEPS
 
 __all__ = ["Encoding", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images", "written_as"]
 
@@ -90,9 +91,8 @@ def _strange(place: Any, dtype: str) -> float:
 
 
 _OTHER = {"uint8": np.int8, "int8": np.uint8}
-_LEVELS = 256  # values of 8 bits
 _ABOUT = 8  # steps from zero
-_MANY = 2 * _LEVELS  # numbers by which steps are told
+_MANY = 2 * (BYTE_STEPS + 1)  # numbers by which steps are told
 
 
 def bytes_of_a_kind(
@@ -140,7 +140,7 @@ def in_few_steps(y: Array) -> bool:
     """Whether real numbers are what integers of 8 bits stand for: at most 256 values, all of them steps apart."""
     if y.dtype.kind != "f" or y.size < _MANY or not np.isfinite(y).all():
         return False
-    return whole_steps(y, _LEVELS - 1) is not None
+    return whole_steps(y, BYTE_STEPS) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------- the images

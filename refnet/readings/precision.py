@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FLOATS", "WEIGHTS", "FloatFormat", "Precision"]
+__all__ = ["BYTE_STEPS", "FLOATS", "WEIGHTS", "FloatFormat", "Precision"]
 
 Array = npt.NDArray[np.float64]
+
+BYTE_STEPS = 255  # from the first integer of 8 bits to the last
 
 
 class FloatFormat(NamedTuple):

@@ -16,7 +16,7 @@ from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.carried import gamma
 from refnet.readings.orders import factor, rounded, truncated
-from refnet.readings.precision import FLOATS, Precision
+from refnet.readings.precision import BYTE_STEPS, FLOATS, Precision
 
 Array = npt.NDArray[Any]
 
@@ -230,7 +230,7 @@ def _in_bytes(x: Array, ends: str) -> Expected:
         zero = np.zeros_like(step)
     else:
         low = np.minimum(x.min(axis=axes, keepdims=True), 0)
-        step = np.maximum((x.max(axis=axes, keepdims=True) - low) / 255, _TINY)
+        step = np.maximum((x.max(axis=axes, keepdims=True) - low) / BYTE_STEPS, _TINY)
         zero = np.rint(-128 - low / step)
     q = x / step + zero
     tie = np.abs(np.abs(q - np.rint(q)) - 0.5) < _TIE

@@ -21,13 +21,12 @@ from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.describe import Feature
 from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.ops import ACTIVATIONS
-from refnet.readings.precision import Precision
+from refnet.readings.precision import BYTE_STEPS, Precision
 
 __all__ = ["inner_stores", "stored_otherwise"]
 
 _SEVERAL = 3  # tensors whose integers are rounded alike: one or two may be so by chance
 _FEW = 256  # numbers, of which several causes explain fewer by chance
-_LEVELS = 255  # steps of 8 bits
 _CALIBRATED = 1.25  # times the range of one input: what a port is calibrated on has more
 _LOOKED = 3  # segments in which no curve fits, after which no more are looked at
 _CURVES = ("activations", "curves")
@@ -108,7 +107,7 @@ def _stored_inside(segment: Segment, precision: Precision) -> str:
     if len(inside) != 1 or segment.view is not None or segment.candidate is None:
         return ""
     ((name, y),) = segment.values({inside[0]})
-    step = _CALIBRATED * (max(float(y.max()), 0.0) - min(float(y.min()), 0.0)) / _LEVELS
+    step = _CALIBRATED * (max(float(y.max()), 0.0) - min(float(y.min()), 0.0)) / BYTE_STEPS
     slack = {**segment.slack, name: np.broadcast_to(step / 2, y.shape) + limit_of(segment, name)}
     given = {each: array for each, array in segment.given.items() if each in last.inputs} | {name: y}
     alone = replace(segment, graph=Graph(segment.graph.recipe, (last,)), given=given, slack=slack)

@@ -12,15 +12,15 @@ from refnet.graph import SOURCE, Graph
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.pack.encodings import in_few_steps
 from refnet.readings.orders import whole_steps
+from refnet.readings.precision import BYTE_STEPS
 from refnet.readings.shapes import shapes
 
 __all__ = ["InSteps", "steps_of"]
 
 Array = npt.NDArray[Any]
 
-_MOST = 255  # steps of 8 bits
 _FEWEST = 3  # tensors that show that a port stores integers
-_ENDS = (-128, -127, 127, 255)  # integers, from zero on, at which a range ends
+_ENDS = (-128, -127, 127, BYTE_STEPS)  # integers, from zero on, at which a range ends
 
 
 class InSteps(NamedTuple):
@@ -37,7 +37,7 @@ def steps_of(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, InSteps]:
     """
     sides = shapes(graph)
     read = {name: y for name, y in arrays.items() if y.shape[1:] == sides[name]}
-    large = [in_few_steps(y) for name, y in read.items() if name != SOURCE and y.size > 2 * _MOST]
+    large = [in_few_steps(y) for name, y in read.items() if name != SOURCE and y.size > 2 * BYTE_STEPS]
     if sum(large) < _FEWEST or 2 * sum(large) <= len(large):
         return {}
     curves = {node.name for node in graph.nodes if node.op in (*ACTIVATIONS, *GATES)}
@@ -54,15 +54,17 @@ def _steps(y: Array, *, curved: bool) -> InSteps | None:
     there are steps left.
     """
     low, high = float(y.min()), float(y.max())
-    made = whole_steps(y, _MOST, apart=_MOST)
+    made = whole_steps(y, BYTE_STEPS, apart=BYTE_STEPS)
     if made is None and len(np.unique(y)) > 2:
         return None
-    count, step = made or (_MOST, (max(high, 0.0) - min(low, 0.0)) / _MOST)
+    count, step = made or (BYTE_STEPS, (max(high, 0.0) - min(low, 0.0)) / BYTE_STEPS)
     if step == 0:
         return None
     at = [_is_near(end / step, _ENDS) or (not curved and not _is_near(end / step, (0,))) for end in (low, high)]
-    closed = [count == _MOST or each for each in at]
-    return InSteps(step, (low if closed[0] else high - _MOST * step, high if closed[1] else low + _MOST * step))
+    closed = [count == BYTE_STEPS or each for each in at]
+    return InSteps(
+        step, (low if closed[0] else high - BYTE_STEPS * step, high if closed[1] else low + BYTE_STEPS * step)
+    )
 
 
 def _is_near(integer: float, others: Collection[int]) -> bool:
