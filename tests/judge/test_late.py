@@ -274,6 +274,22 @@ def test_weights_of_four_bits_are_told():
     assert named(dumped) == {"its weights are quantised to 4 bits per channel"}
 
 
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        (["block2.expand"], "0.0625 is added to all of its weights"),
+        (["block2.depthwise", "block3.depthwise"], "one number is added to all weights of a layer, another in each"),
+    ],
+)
+def test_another_zero_point_of_weights_is_solved_for(nodes, words):
+    numbers = iter((0.0625, -0.125))
+    found = judged(with_arrays("w", lambda w: w + np.float32(next(numbers)), nodes))
+    told = [pattern.mistake for pattern in found.patterns] or [
+        causes[0].mistakes[0] for causes in found.causes.values()
+    ]
+    assert of_port(told[0]).startswith(words)
+
+
 def swish(x):
     return x * (0.5 + 0.5 * np.tanh(x / 2))
 

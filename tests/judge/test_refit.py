@@ -191,3 +191,10 @@ def test_filters_that_are_those_of_other_channels_are_told(step):
     assert (feature.kind, feature.facts["moved"]) == ("weights", step)
     sign = "+" if step > 0 else "-"
     assert feature_sentence(feature).endswith(f"that of channel k is at channel k {sign} {abs(step)}")
+
+
+def test_other_biases_are_told_where_the_maps_are_too_small_for_a_fit_of_weights():
+    other = {**PARAMS, "block16.expand.bn.beta": np.sin(3 * PARAMS["block16.expand.bn.beta"])}
+    x = probe(GRAPH, 2)
+    (feature,) = describe(segment(other, "block16.expand.act", ["block15.add"], x), Precision.of("float32"))
+    assert feature.kind == "biases"

@@ -1,4 +1,4 @@
-"""Bugs of the arrays of a convolution that few ports have: a part of a kernel, a bias twice, weights of few bits.
+"""Bugs of the arrays of a convolution that few ports have: a part of a kernel, a bias twice, weights that are moved.
 
 Tried where nothing else fits.
 """
@@ -18,13 +18,16 @@ from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import grid_steps, in_steps
 from refnet.judge.verdicts import root_mean_square
-from refnet.ops import WINDOWED
+from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.readings import fast
 
 Array = npt.NDArray[Any]
 
 _SMALL = 3  # points of the kernel that a loop is written for
 _BITS = (4, 6, 8)  # behind the point, where the numbers do not tell how many
 _MOST_BITS = 14
+_ANY = (-math.inf, math.inf)
+_HANDED_ON = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, math.inf)}  # what is handed on as read
 _FEW_BITS = (4, 8, 2, 3, 5, 6, 7)  # of weights on a grid of their own, the likeliest first
 
 
@@ -68,6 +71,20 @@ def bias_twice(unit: UnitArrays) -> Iterator[Change]:
         yield _with(unit, "taken", "b", -unit["b"])
 
 
+def weights_zero_point(segment: Segment) -> Iterator[Change]:
+    """one number added to all weights of a layer.
+
+    Weights of 8 bits whose zero point is taken for another, such as 128: the number is solved for.
+
+    Source: Jacob et al. 2018, section 2.3
+    """
+    for unit in segment.units:
+        offset = _offset(segment, unit) if "w" in unit and unit.op in CONVOLUTIONS else None
+        if offset:
+            w = unit["w"].astype(np.float64) + offset
+            yield Change(unit.name, f"{offset:.7g}", {"addend": offset}, kind="moved", params={unit.names["w"]: w})
+
+
 def weights_fixed_point(segment: Segment) -> Iterator[Change]:
     """weights in fixed point.
 
@@ -99,6 +116,38 @@ def weights_few_bits(unit: UnitArrays) -> Iterator[Change]:
         if step:
             ends = f"tensor, from {low:.4g} to {high:.4g}"
             yield _rounded(unit, f"{bits} ends", partial(_between, low=low, step=step), bits=bits, per=ends)
+
+
+def _offset(segment: Segment, unit: UnitArrays) -> float | None:
+    """What is added to all weights, by least squares; None where it explains little.
+
+    A layer with c added to its weights makes c times the sum of a window more, times the factor of batch norm. That is
+    seen where the activation hands on what it reads. Where there is no port, c is what 128 in place of the zero point
+    makes of weights between their least and their largest.
+    """
+    t, conv = segment.candidate, unit.unit.conv
+    if t is None:
+        low, high = float(unit["w"].min()), float(unit["w"].max())
+        step = (high - low) / 255
+        return (round(-low / step) - 128) * step if step else None
+    act = unit.unit.act
+    through = _HANDED_ON.get(act.op) if act is not None and act.name == segment.end else _ANY
+    ends = [node.name for node in unit.unit.nodes]
+    if through is None or segment.end not in ends or conv.inputs[0] not in segment.given or t.ndim != 4:
+        return None
+    linear = conv.name if unit.norm is None or segment.end == conv.name else unit.norm.name
+    known = dict(segment.values({conv.inputs[0], linear}))
+    if t.shape != known[linear].shape:
+        return None
+    ones = np.ones_like(unit["w"] if conv.op == "depthwise_conv2d" else unit["w"][:1])  # one sum for all channels
+    sums = getattr(fast, conv.op)(known[conv.inputs[0]], ones, None, **conv.attrs)
+    moved = sums * (unit.factor[:, None, None] if linear != conv.name else 1.0)
+    seen = (t > through[0]) & (t < through[1])
+    error, moved = (t - known[linear])[seen], np.broadcast_to(moved, t.shape)[seen]
+    square = float(moved @ moved)
+    offset = float(error @ moved) / square if square else 0.0
+    explains = 2 * root_mean_square(error - offset * moved) < root_mean_square(error) if error.size else False
+    return offset if explains else None
 
 
 def _rounded(unit: UnitArrays, form: str, made: Callable[[Array], Array], **facts: Any) -> Change:

@@ -14,7 +14,7 @@ from refnet.bugs.language.regions import FILLED, lines_off
 from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.lookup_table import Feature, looked_up
 from refnet.judge.causes.parts_off import share_off
-from refnet.judge.causes.refit import refit, too_few
+from refnet.judge.causes.refit import rebiased, refit, too_few
 from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import is_refuted, says
 from refnet.judge.verdicts import judge, root_mean_square
@@ -93,15 +93,16 @@ def _stored(precision: Precision, target: Array) -> float:
 
 
 def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Feature | None:
-    """Other weights, where a layer with them leaves no more than rounding does."""
-    if (other := refit(segment)) is None:
-        return None
-    left = root_mean_square(target[:, other.channels] - other.y)
-    before = root_mean_square((target - made.y)[:, other.channels])
-    fits = left <= made.rms + own and 2 * left < before
-    if fits and other.has_own:
-        return Feature("biases", {})
-    return Feature("weights", {"alike": other.alike, "moved": other.moved, "store": other.store}) if fits else None
+    """Other biases, or other weights, where a layer with them leaves no more than rounding does."""
+    for fit in (rebiased, refit):
+        if (other := fit(segment)) is None:
+            continue
+        left = root_mean_square(target[:, other.channels] - other.y)
+        before = root_mean_square((target - made.y)[:, other.channels])
+        if left <= made.rms + own and 2 * left < before:
+            facts = {"alike": other.alike, "moved": other.moved, "store": other.store}
+            return Feature("biases", {}) if other.has_own else Feature("weights", facts)
+    return None
 
 
 def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:

@@ -19,7 +19,7 @@ from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["Refitted", "refit", "too_few"]
+__all__ = ["Refitted", "rebiased", "refit", "too_few"]
 
 Array = npt.NDArray[Any]
 
@@ -70,10 +70,29 @@ class _Layer(NamedTuple):
     kept: npt.NDArray[np.bool_]  # where that can be told
 
 
+def rebiased(segment: Segment) -> Refitted | None:
+    """A convolution with its own weights and the best biases; None of no convolution, or of few points."""
+    nodes = _fittable(segment)
+    if not nodes or nodes[0].op not in CONVOLUTIONS:
+        return None
+    target = np.asarray(segment.candidate, np.float64)
+    layer = _layer(nodes, target)
+    channels = np.flatnonzero(layer.kept.sum(axis=0) > _FREE) if layer is not None else np.empty(0, int)
+    if layer is None or not channels.size:
+        return None
+    linear = layer.conv.name if segment.units[0].norm is None else segment.units[0].norm.name
+    ((_, own),) = segment.values({linear})
+    z = own.transpose(0, 2, 3, 1).reshape(layer.z.shape)[:, channels]
+    kept, wanted = layer.kept[:, channels], layer.z[:, channels]
+    z = z + np.mean(wanted - z, axis=0, where=kept)
+    y, seen = (each.reshape(len(target), *target.shape[2:], -1).transpose(0, 3, 1, 2) for each in (z, kept))
+    return Refitted(np.where(seen, _activated(segment, layer.act, y), target[:, channels]), channels, 1.0, apart=0.0)
+
+
 def refit(segment: Segment) -> Refitted | None:
     """The best weights of a convolution, with what follows it, or of a batch norm without one; None of few points."""
-    target, nodes = segment.candidate, _chain(segment)
-    if target is None or segment.view is not None or target.ndim != 4 or not nodes:
+    target, nodes = segment.candidate, _fittable(segment)
+    if target is None or not nodes:
         return None
     norm, *behind = nodes
     if norm.op == "batch_norm" and len(behind) <= 1 and all(node.op in _UNDONE for node in behind):
@@ -117,6 +136,14 @@ def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tu
     alike, apart = _cosine(own * size, found * size), _apart(own * size, found * size)
     moved = _moved(w.reshape(len(w), -1), found[whole], channels[whole])
     return Refitted(y, channels, alike, moved, apart, _store(found[whole]))
+
+
+def _fittable(segment: Segment) -> tuple[Node, ...]:
+    """The nodes whose arrays are fitted to the port's map; none where it has no such map."""
+    target = segment.candidate
+    if target is None or segment.view is not None or target.ndim != 4 or target.shape != segment.result.shape:
+        return ()
+    return _chain(segment)
 
 
 def _chain(segment: Segment) -> tuple[Node, ...]:

@@ -94,6 +94,12 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "bias-twice": {"twice": "its bias is added twice", "taken": "its bias is taken away, not added"},
     "weights-few-bits": "its weights are quantised to {bits} bits per {per}",
+    "weights-zero-point": {
+        "moved": "one number is added to all weights of a layer, another in each: of weights of 8 bits another zero "
+        "point is taken than theirs",
+        OTHER: "{addend:.4g} is added to all of its weights: of weights of 8 bits another zero point is taken than "
+        "theirs",
+    },
     "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
     "join-zero-points": {
         f"{form} {lowest}": words
