@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from refnet.graph import Graph, Node, Recipe
+from refnet.judge.integers import nodes as judging
 from refnet.judge.integers.nodes import compare_integers
+from refnet.judge.integers.tensors import GoldenIntegers
 from refnet.network.quantised import QuantisedNetwork
-from refnet.pack.integers import write_integer_pack
+from refnet.pack.integers import read_integer_pack, write_integer_pack
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 ATTRS = {"kernel": (2, 1), "stride": (2, 1), "pad": ((0, 0), (0, 0))}
@@ -48,6 +50,16 @@ def test_an_integer_beside_a_tie_of_floats_is_right_and_any_other_is_not(make, t
     other.flat[1] += 1
     found = [compare_integers(tmp_path / "pack", {"input": x, "out": each}).findings[-1] for each in (halfway, other)]
     assert [each.verdict for each in found] == ["rounding", "wrong"]
+
+
+def test_of_two_ways_to_match_names_that_counts_which_makes_more_tensors_right_if_only_but_for_rounding(tmp_path):
+    net, x = layer()
+    write_integer_pack(net, x, tmp_path / "pack")
+    y = net.trace(x)["out"]
+    y.flat[0] = 11 - y.flat[0]  # beside a tie
+    golden = GoldenIntegers(read_integer_pack(tmp_path / "pack"), {"out": y})
+    assert judging._right(net, golden, {"out": ("out", y)}) == 1
+    assert judging._right(net, golden, {"out": ("out", y + np.uint8(1))}) == 0
 
 
 def test_floats_are_judged_within_what_their_order_of_sums_may_do(tmp_path):

@@ -173,7 +173,7 @@ def compare_integers(
     golden = GoldenIntegers(pack, tensors)
     found, unmatched = match_integers(tensors, golden, names or {})
     if not names:
-        found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _exact(net, golden, way))
+        found, unmatched = integers_in_order(tensors, golden, found, unmatched, lambda way: _right(net, golden, way))
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
     made = _judged(_Judge(net, golden, found, explain), unmatched, partial=partial)
@@ -194,9 +194,9 @@ def _judged(judge: _Judge, unmatched: Iterable[str], instead: str = "", *, parti
     return IntegerComparison(judge.net.kernels, findings, tuple(unmatched), everywhere, instead, whole, partial)
 
 
-def _exact(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:
-    """How many tensors are exact."""
-    return sum(each.verdict == "exact" for each in _Judge(net, golden, found, False).findings())
+def _right(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:
+    """How many of the candidate's tensors are right, exactly or but for rounding."""
+    return sum(each.verdict in ("exact", "rounding") for each in _Judge(net, golden, found, False).findings())
 
 
 def _kernels_of(findings: Iterable[IntegerFinding]) -> list[str]:

@@ -113,9 +113,9 @@ def integers_in_order(
     golden: GoldenIntegers,
     found: HeldIntegers,
     unmatched: list[str],
-    exact: Callable[[HeldIntegers], int],
+    right: Callable[[HeldIntegers], int],
 ) -> tuple[HeldIntegers, list[str]]:
-    """The same by the order of the tensors or by what nodes make of them, if that makes no fewer of them exact."""
+    """The same by the order of the tensors or by what nodes make of them, if that makes no fewer of them right."""
     shapes = {name: y.shape for name, y in golden.tensors.items()}
     sides = {name: np.shape(tensors[name]) for name in tensors}
     ways = [(found, unmatched)]
@@ -124,7 +124,7 @@ def integers_in_order(
     for told in orders_of(golden.pack.net.graph, sides, shapes):
         if any(node not in found or found[node][0] != source for node, source in told.items()):
             ways.append(match_integers(tensors, golden, {source: node for node, source in told.items()}))
-    return max(ways, key=lambda way: (exact(way[0]), -len(way[1]))) if len(ways) > 1 else ways[0]
+    return max(ways, key=lambda way: (right(way[0]), -len(way[1]))) if len(ways) > 1 else ways[0]
 
 
 def integers_followed(tensors: Tensors, golden: GoldenIntegers) -> tuple[HeldIntegers, list[str]]:
