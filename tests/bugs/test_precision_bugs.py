@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.language import segments
+from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
@@ -194,3 +196,11 @@ def test_what_is_rounded_once_batch_norm_is_folded_is_said(name, words):
     tensors = {key: value for key, value in TRACE.items() if key not in (name, norm.name)}
     found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {**tensors, act.name: y.astype(np.float32)})
     assert [cause_sentence(cause) for cause in found.causes[act.name]] == [words]
+
+
+def test_how_far_a_tensor_may_be_off_is_told_beside_inputs_that_it_is_not_made_of():
+    norm, act = "block2.expand.bn", "block2.expand.act"
+    reader = next(node.name for node in GRAPH.nodes if node.inputs == (act,))
+    segment = segments.cut(Parts(GRAPH), NET.params, reader, {norm: TRACE[norm]}, judged=False)
+    beside = replace(segment, given={**segment.given, "head.conv": TRACE["head.conv"]})
+    assert np.array_equal(segments.limit_of(beside, act), segments.limit_of(segment, act))

@@ -252,7 +252,9 @@ def limit_of(segment: Segment, name: str, precision: Precision | None = None) ->
     nodes = () if name in segment.given else segment.graph.leading_to(name, starts=set(segment.given)).nodes
     if not 0 < len(nodes) <= _MANY:
         return np.broadcast_to(0.0, (segment.batch, *segment.sizes[name]))
-    own = replace(segment, graph=Graph(segment.graph.recipe, nodes), candidate=None, view=None)
+    read = {name for node in nodes for name in node.inputs}
+    given = {name: x for name, x in segment.given.items() if name in read}  # the others may be of any shape
+    own = replace(segment, graph=Graph(segment.graph.recipe, nodes), given=given, candidate=None, view=None)
     return np.asarray(limit(own, precision or Precision.of("float32")).expected)
 
 
