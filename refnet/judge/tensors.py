@@ -22,8 +22,10 @@ from refnet.bugs.memory.stored import manners_of
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.judge.causes.cause import Cause
-from refnet.judge.causes.describe import Feature, by_fast_algorithms, describe, of_other_weights
+from refnet.judge.causes.describe import describe, of_other_weights
 from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.fast_algorithms import by_fast_algorithms
+from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.fused_stores import inner_stores, stored_otherwise
 from refnet.judge.causes.infinite import overflown
 from refnet.judge.causes.patterns import Pattern, patterns

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from refnet.judge.causes.describe import Feature, describe
+from refnet.judge.causes.describe import describe
+from refnet.judge.causes.feature import Feature
 from refnet.study.answers import Blemish, Returned, answers_of, check_call
 from refnet.study.cases import Case
 from refnet.study.causes import Faced, NamedMistake, mistakes_in

@@ -12,7 +12,7 @@ from refnet import Network, RequestError, build, probe, random_params, write_pac
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, limit, run
 from refnet.graph import SOURCE, Graph, interpret
-from refnet.judge.causes import describe
+from refnet.judge.causes import fast_algorithms
 from refnet.judge.compare import compare
 from refnet.judge.scorecard import FLOAT32
 from refnet.readings import fast
@@ -72,8 +72,10 @@ def test_an_algorithm_that_the_first_channels_refute_is_not_bounded_whole(monkey
     x = np.ones((1, len(NET.params[f"{node.name}.w"]), 24, 32), np.float32)
     segment = cut(Parts(GRAPH), NET.params, node.name, {node.inputs[0]: x}, judged=False)
     bounded = []
-    monkeypatch.setattr(describe, "limit", lambda segment, own: bounded.append(own.algorithm) or limit(segment, own))
+    monkeypatch.setattr(
+        fast_algorithms, "limit", lambda segment, own: bounded.append(own.algorithm) or limit(segment, own)
+    )
     for off, count in ((1.1, 0), (1.0, 1)):  # the second is right, so that its plain bound is looked at
         y = (off * run(segment)).astype(np.float32)
-        assert describe.fast_algorithms(replace(segment, candidate=y), FLOAT32) == ()
+        assert fast_algorithms.fast_algorithms(replace(segment, candidate=y), FLOAT32) == ()
         assert len(bounded) == count

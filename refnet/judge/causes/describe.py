@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,21 +11,20 @@ import numpy.typing as npt
 
 from refnet.bugs.language.regions import FILLED, lines_off
 from refnet.bugs.language.segments import Segment, limit
-from refnet.judge.causes.lookup_table import Feature, looked_up
+from refnet.judge.causes.fast_algorithms import fast_algorithms
+from refnet.judge.causes.feature import Feature
+from refnet.judge.causes.lookup_table import looked_up
 from refnet.judge.causes.parts_off import share_off
 from refnet.judge.causes.refit import rebiased, refit, too_few
 from refnet.judge.measures.probabilities import is_saturated
-from refnet.judge.measures.yardstick import is_refuted, says
-from refnet.judge.verdicts import judge, root_mean_square
-from refnet.ops import CONVOLUTIONS
+from refnet.judge.measures.yardstick import says
+from refnet.judge.verdicts import root_mean_square
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["Feature", "by_fast_algorithms", "describe", "of_other_weights"]
+__all__ = ["describe", "of_other_weights"]
 
 Array = npt.NDArray[Any]
 
-_SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
 # Of an error that no bound holds: what a form may leave of it. Tuned, on the table in tests/judge/test_long.py: the
 # smallest power of ten that no right form leaves more than.
 _FORM = 1e-3
@@ -129,42 +127,6 @@ def of_other_weights(
     if len(told) + len(open_) > len(coarse):
         open_ += [name for name in coarse if too_few(failing[name])]
     return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None, "store": ""}),))}
-
-
-def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:
-    """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
-    names = {name: fast_algorithms(*each) for name, each in failing.items()} if len(failing) >= _SAME else {}
-    counts = Counter(algorithm for found in names.values() for algorithm in found)
-    return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
-
-
-def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
-    """The algorithms of convolution within whose rounding a tensor lies that plain sums do not explain.
-
-    They stand as in `ALGORITHMS`, by how much of the map reaches an element: a tile, a larger one, all. A port of one
-    that reaches farther is off where nothing near is large, which a smaller tile refutes; so the first is the closest.
-    """
-    assert segment.candidate is not None
-    if precision.algorithm or not any(segment.nodes(*CONVOLUTIONS)):
-        return ()
-    open_ = [name for name in ALGORITHMS if _is_open(segment, precision._replace(algorithm=name))]
-    if not open_:
-        return ()
-    plain, found = limit(segment, precision), []
-    if judge(segment.candidate, plain).holds or not says(len(segment.graph), plain, precision):
-        return ()  # within such a bound lies anything
-    for name in open_:
-        made = limit(segment, precision._replace(algorithm=name))
-        if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:
-            found.append(name)
-    return tuple(found)
-
-
-def _is_open(segment: Segment, precision: Precision) -> bool:
-    """Whether an algorithm may explain a tensor: by its first channels, but of one that adds up those of several."""
-    if precision.algorithm == "strassen":
-        return any(segment.nodes("pointwise_conv2d"))
-    return not is_refuted(segment, precision)
 
 
 class _Undone(NamedTuple):

@@ -22,7 +22,8 @@ from refnet.graph import SOURCE
 from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank, says_the_same
-from refnet.judge.causes.describe import Feature, describe
+from refnet.judge.causes.describe import describe
+from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.starts import begun, begun_soon

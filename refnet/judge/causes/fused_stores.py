@@ -18,7 +18,7 @@ from refnet.bugs.catalogue import BUGS, Bug
 from refnet.bugs.language.segments import Segment, limit_of
 from refnet.graph import Graph
 from refnet.judge.causes.cause import Cause
-from refnet.judge.causes.describe import Feature
+from refnet.judge.causes.feature import Feature
 from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.ops import ACTIVATIONS
 from refnet.readings.precision import BYTE_STEPS, Precision

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import fraction_bits
+from refnet.judge.causes.feature import Feature
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 
-__all__ = ["Feature", "looked_up"]
+__all__ = ["looked_up"]
 
 Array = npt.NDArray[Any]
 
 _LEAST = 3  # entries: two are the ends of a function
-
-
-class Feature(NamedTuple):
-    """One thing that can be seen, in values; `report` words it.
-
-    Attributes
-    ----------
-    kind : 'cut-off', 'images', 'channels', 'channel-step', 'channel-run', 'lines', 'border', 'ratio', 'affine',
-        'shift', 'permuted', 'offset', 'table', 'saturated', 'weights', or 'algorithm' where a fast algorithm of
-        convolution rounds so
-    facts : its figures
-    """
-
-    kind: str
-    facts: Mapping[str, Any]
 
 
 def looked_up(segment: Segment, precision: Precision) -> Feature | None:

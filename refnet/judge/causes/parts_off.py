@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.regions import RUN, lines_off
-from refnet.judge.causes.lookup_table import Feature
+from refnet.judge.causes.feature import Feature
 
 __all__ = ["part_off", "share_off"]
 

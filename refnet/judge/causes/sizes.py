@@ -18,7 +18,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.errors import GraphError, RequestError
 from refnet.graph import SOURCE, Graph
 from refnet.judge.causes.cause import Cause
-from refnet.judge.causes.describe import Feature
+from refnet.judge.causes.feature import Feature
 from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.networks.resize import following, resize
 from refnet.readings.bounds import Precision

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from refnet.judge.causes.describe import Feature
+from refnet.judge.causes.feature import Feature
 from refnet.report.mistakes.late import part_words
 
 __all__ = ["algorithm_words", "displaced_words", "feature_sentence"]
