@@ -79,3 +79,14 @@ def test_an_algorithm_that_the_first_channels_refute_is_not_bounded_whole(monkey
         y = (off * run(segment)).astype(np.float32)
         assert fast_algorithms.fast_algorithms(replace(segment, candidate=y), FLOAT32) == ()
         assert len(bounded) == count
+
+
+def test_an_algorithm_whose_bound_says_nothing_of_a_long_segment_explains_no_noise():
+    graph = build("torchvision/mobilenet_v3_small", width=0.5, size=(64, 64), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    given = {"block3.add": net.trace(x)["block3.add"]}
+    segment = cut(Parts(graph), net.params, "block6.expand", given, judged=False)
+    y = run(segment)
+    noise = np.random.default_rng(0).standard_normal(y.shape) * y.std() / 10
+    port = replace(segment, candidate=(y + noise).astype(np.float32))
+    assert fast_algorithms.fast_algorithms(port, FLOAT32) == ()

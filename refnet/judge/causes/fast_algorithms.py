@@ -42,8 +42,10 @@ def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
     if judge(segment.candidate, plain).holds or not says(len(segment.graph), plain, precision):
         return ()  # within such a bound lies anything
     for name in open_:
-        made = limit(segment, precision._replace(algorithm=name))
-        if not np.array_equal(made.worst, plain.worst) and judge(segment.candidate, made).holds:
+        own = precision._replace(algorithm=name)
+        made = limit(segment, own)
+        told = says(len(segment.graph), made, own) and not np.array_equal(made.worst, plain.worst)
+        if told and judge(segment.candidate, made).holds:
             found.append(name)
     return tuple(found)
 
