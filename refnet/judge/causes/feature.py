@@ -13,9 +13,10 @@ class Feature(NamedTuple):
 
     Attributes
     ----------
-    kind : 'cut-off', 'images', 'channels', 'channel-step', 'channel-run', 'lines', 'border', 'ratio', 'affine',
-        'shift', 'permuted', 'offset', 'table', 'saturated', 'weights', or 'algorithm' where a fast algorithm of
-        convolution rounds so
+    kind : where an error is: 'cut-off', 'images', 'channels', 'channel-step', 'channel-run', 'row-run', 'column-run',
+        'lines', 'border'; of what form: 'ratio', 'offset', 'shift', 'permuted', 'affine'; where it is from: 'table',
+        'weights', 'biases', 'algorithm', 'inner-store', 'saturated'; of a tensor of another size: 'input-size',
+        'size-follows', 'length'
     facts : its figures
     """
 
