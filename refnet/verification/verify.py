@@ -26,6 +26,7 @@ from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inpu
 from refnet.verification.entries import OtherEntry, entry_of
 from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine, of_twin
+from refnet.verification.moved_on import shifted_too
 from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
 from refnet.verification.rearranged import Rearranged, rearranged
@@ -188,7 +189,7 @@ def verify(
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)
     values = taken_back(values, sides, moved.units) if moved is not None else values
-    values = _unloaded(values, sides)
+    values = _unloaded(shifted_too(values, sides), sides)
     x, twins = inputs(sides.original), sides.twins
     first, second = _traces(sides, x)
     behaviour = behave(

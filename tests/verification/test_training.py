@@ -101,6 +101,22 @@ def test_all_that_is_read_behind_an_array_with_a_number_too_few_is_one_sentence(
     assert ", from block7.depthwise on: each number is the one that lies 1 further on" in sentence(found)
 
 
+@pytest.mark.parametrize("by", [3, 16])
+def test_vectors_too_short_to_tell_are_read_from_as_far_on_as_the_rest_of_the_file(by):
+    graph, params = network("v2")
+    params = trained(params)
+    blob = np.concatenate([*(array.ravel() for array in params.values())])
+    sizes = np.cumsum([0, *(array.size for array in params.values())])
+    blob = np.concatenate([blob[by:], blob[:by]])
+    copy = {
+        name: blob[at:][: array.size].reshape(array.shape)
+        for at, (name, array) in zip(sizes, params.items(), strict=False)
+    }
+    found = verify(checkpoint(graph, params), checkpoint(graph, copy, "copy"))
+    assert {value.kind for value in found.faults} == {"shifted"}
+    assert f"each number is the one that lies {by} further on" in sentence(found)
+
+
 def test_arrays_that_a_training_step_left_near_are_retrained_with_the_others():
     graph, params = network("v2")
     rng = np.random.default_rng(1)
