@@ -39,7 +39,7 @@ from refnet.bugs.layers import (
     shaping,
     shared,
 )
-from refnet.bugs.memory import buffers, channel_orders, flat_reads, leftovers, stored, vectors, weights
+from refnet.bugs.memory import buffers, channel_orders, flat_reads, in_place, leftovers, stored, vectors, weights
 from refnet.bugs.numbers import overflow, precision
 from refnet.bugs.readers import formulas, pad_rules, rules, slips
 
@@ -49,7 +49,21 @@ _INPUTS = (preprocessing, raster, decoding, colour_spaces, pitch, pictures, pipe
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights, scales, refolds)
-_ODD = (vectors, joins, pools, norm_forms, kernels, curves, buffers, flat_reads, channel_orders, knobs, answers, folds)
+_ODD = (
+    vectors,
+    joins,
+    pools,
+    norm_forms,
+    kernels,
+    curves,
+    in_place,
+    buffers,
+    flat_reads,
+    channel_orders,
+    knobs,
+    answers,
+    folds,
+)
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network
 

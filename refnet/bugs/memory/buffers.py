@@ -1,4 +1,4 @@
-"""Bugs of buffers and lanes: computed in place, kept from one image to the next, tails left out.
+"""Bugs of buffers and lanes: kept from one image to the next, tails left out.
 
 Tried where nothing else fits.
 """
@@ -22,46 +22,6 @@ from refnet.ops import CONVOLUTIONS
 Array = npt.NDArray[Any]
 
 _LANES = (4, 8, 16, 32, 64)
-_MOST = 1 << 22  # numbers of a map that is gone over row by row
-
-
-def computed_in_place(segment: Segment) -> Iterator[Change]:
-    """a depthwise convolution computed in place.
-
-    It writes over the map that it reads, row by row, so that later rows are made of what earlier ones left.
-    """
-    for node in segment.nodes("depthwise_conv2d"):
-        own = segment.sizes.get(node.inputs[0], ())
-        if (
-            not segment.asks(node)
-            or node.attrs["stride"] != (1, 1)
-            or own != segment.sizes.get(node.name)
-            or segment.batch * np.prod(own) > _MOST
-        ):
-            continue
-        w = segment.param(node, "w").astype(np.float64)
-        bias = segment.param(node, "b").astype(np.float64) if "b" in node.params else np.zeros(len(w))
-        for _, x in segment.values({node.inputs[0]}):
-            y, size = _by_rows(x, w, bias, node)
-            yield Change(node.name, "rows", **stood_for(node, y, w[0].size + 1, size), fed=True)
-
-
-def _by_rows(x: Array, w: Array, bias: Array, node: Node) -> tuple[Array, Array]:
-    """Each row made of those above it, as they are by then, and of those below; and the sums of absolute terms."""
-    (top, bottom), (left, right) = node.attrs["pad"]
-    down, along = node.attrs["dilation"]
-    R, S = w.shape[-2:]
-    W = x.shape[3]
-    wide = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    size = np.abs(wide)
-    for p in range(x.shape[2]):
-        taps = [(r, s, w[:, r, s, None]) for r in range(R) for s in range(S)]
-        row = sum(wide[:, :, p + r * down, s * along : s * along + W] * tap for r, s, tap in taps)
-        most = sum(size[:, :, p + r * down, s * along : s * along + W] * np.abs(tap) for r, s, tap in taps)
-        wide[:, :, p + top, left : left + W] = row + bias[:, None]
-        size[:, :, p + top, left : left + W] = most + np.abs(bias)[:, None]
-    inner = (..., slice(top, top + x.shape[2]), slice(left, left + W))
-    return wide[inner], size[inner]
 
 
 def image_kept(segment: Segment) -> Iterator[Change]:

@@ -132,7 +132,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "channels-rolled": {"rolled": "its {of} channels lie {by} places on, the last ones first"},
     "result-shifted": dict.fromkeys(("2", "0.5", "4", "0.25"), "its result is {factor} times what it should be"),
-    "computed-in-place": {"rows": "it is computed in place: rows are made of rows that were overwritten before"},
+    "computed-in-place": {
+        f"{step}{fused}": f"it is computed in place: {step} are made of {step} that were overwritten before{how}"
+        for step in ("rows", "points")
+        for fused, how in (("", ""), (" fused", ", normalised and activated"))
+    },
     "image-kept": {
         "first": "every image has what the first one made",
         "before": "every image has what the one before made",
