@@ -50,6 +50,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "kernels",
         "norm_forms",
         "curves",
+        "in_place",
         "buffers",
         "flat_reads",
         "channel_orders",
