@@ -6,19 +6,13 @@ tensors: the nodes between two tensors that it has are one segment.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import BUGS
-from refnet.bugs.language.parts import Parts
-from refnet.bugs.language.segments import Grid, Segment, cut
-from refnet.bugs.memory.stored import manners_of
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.judge.causes.cause import Cause
@@ -26,41 +20,24 @@ from refnet.judge.causes.describe import describe, of_other_weights
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.fast_algorithms import by_fast_algorithms
 from refnet.judge.causes.feature import Feature
-from refnet.judge.causes.fused_stores import inner_stores, stored_otherwise
+from refnet.judge.causes.fused_stores import inner_stores
 from refnet.judge.causes.infinite import overflown
 from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
-from refnet.judge.causes.sizes import agree, as_map, misshapen, of_all, of_sizes, with_sizes
+from refnet.judge.causes.sizes import misshapen, of_all, of_sizes
 from refnet.judge.causes.stores import is_stored, of_common_store
-from refnet.judge.dumps.dumped import Mended, mended, with_mended
-from refnet.judge.dumps.fed import input_segment, made_by
-from refnet.judge.measures.accumulated import Accumulated, accumulated_error
-from refnet.judge.measures.yardstick import fits, judge_segment, surely
+from refnet.judge.dumps.fed import made_by
+from refnet.judge.judging import Finding, Judging
 from refnet.judge.reference import Reference
-from refnet.judge.verdicts import FAILING, Judgement
-from refnet.ops import WINDOWED
+from refnet.judge.verdicts import FAILING
 from refnet.readings.bounds import Precision
-from refnet.shares import at_once
 
 __all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
 
 _ROOM = ("algorithm", "inner-store")  # what can be seen that has room for an error
 
 Array = npt.NDArray[Any]
-
-
-class Finding(NamedTuple):
-    """One golden tensor: its verdict, the nodes of its segment, and how far it is from the golden one.
-
-    `follows` is the first tensor that is not finite, where this one was made of it and so cannot be judged.
-    """
-
-    name: str
-    judgement: Judgement
-    segment: tuple[str, ...] = ()
-    accumulated: Accumulated | None = None
-    follows: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +55,7 @@ class Judged:
     stored : by the name of a tensor of integers, how its numbers may be rounded where that is not to the nearest
     misdumped : tensors, in order, that are wrong in the dump alone: what follows was made of the right numbers
     search : how far the search for causes got
+    apart : tensors, in order, that are right of what stands before their inputs, but not of these: runs of their own
     """
 
     findings: tuple[Finding, ...]
@@ -89,6 +67,7 @@ class Judged:
     misdumped: tuple[str, ...] = ()
     stored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
+    apart: tuple[str, ...] = ()
 
     def wrong(self) -> list[str]:
         """Names of the candidate's tensors that rounding does not explain, in order; not those that only follow."""
@@ -125,12 +104,12 @@ def judge_tensors(
     Judged
     """
     budget = budget or SearchBudget()
-    judging = _Judging(reference, tensors, precision, dumped)
+    judging = Judging(reference, tensors, precision, dumped)
     judging.all()
     findings = tuple(judging.findings[name] for name in (SOURCE, *reference.graph.by_name) if name in judging.findings)
     bad = {each.judgement.verdict for each in findings} & {*FAILING} - ({"missing"} if partial else set())
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
-    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored)
+    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored, apart=judging.apart)
     if not explain:
         return judged
     tell(judged)
@@ -138,7 +117,7 @@ def judge_tensors(
     return _explained(judged, judging, budget)
 
 
-def _explained(judged: Judged, judging: _Judging, budget: SearchBudget) -> Judged:
+def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
     failing = {made_by(s): (s, p) for s, p in judging.failing}
     fast = by_fast_algorithms(failing)
@@ -182,215 +161,3 @@ def _softened(finding: Finding, features: tuple[Feature, ...]) -> Finding:
     if finding.judgement.verdict != "wrong" or not any(each.kind in _ROOM for each in features):
         return finding
     return finding._replace(judgement=finding.judgement._replace(verdict="suspect"))
-
-
-class _Judging:
-    """Goes down the graph and judges what the candidate has; keeps the segments that fail.
-
-    A tensor of another size is gone on with: what lies behind it is judged at the candidate's own sizes. Behind
-    one that is not finite nothing can be judged.
-    """
-
-    def __init__(
-        self,
-        reference: Reference,
-        tensors: Mapping[str, Array],
-        precision: Precision | Mapping[str, Precision] | None,
-        dumped: bool,
-    ) -> None:
-        self.reference, self.tensors, self.precision, self.dumped = reference, tensors, precision, dumped
-        self.params = dict(reference.params)  # read once: changes are made of them thousands of times
-        self.parts = Parts(reference.graph)
-        self.batch = len(reference.golden(SOURCE))
-        self.given: dict[str, Array] = {}  # what segments start from: the candidate's tensors so far
-        self.findings: dict[str, Finding] = {}
-        self.failing: list[tuple[Segment, Precision]] = []
-        self.misshapen: list[tuple[Segment, Precision]] = []
-        self.overflown: list[tuple[Segment, Precision]] = []
-        self.finite: dict[str, Segment] = {}  # those whose tensors have the right shape and can be judged
-        self.stored: dict[str, tuple[str, ...]] = {}  # by integers how they may be rounded, if not to the nearest
-        self.covered: set[str] = set()
-        self.doubted: dict[str, Segment] = {}  # those of wrong tensors, which a port may only have dumped wrongly
-        self.mended: dict[str, Mended | None] = {}  # what it may have instead
-        self.misdumped: set[str] = set()  # those of which what follows shows that
-        self.ahead: set[str] = set()  # tensors that hold what is made of them later
-        self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
-        self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
-
-    def all(self) -> None:
-        """Judge every tensor; what the candidate lacks is inside a segment or missing."""
-        self._source()
-        for node in self.reference.graph.nodes:
-            if node.name in self.tensors:
-                self._node(node.name)
-        self.finite = {name: replace(segment, available=self.given) for name, segment in self.finite.items()}
-        looked = at_once([partial(self._looked_at, name, segment) for name, segment in self.finite.items()])
-        for (name, segment), (judgement, accumulated) in zip(self.finite.items(), looked, strict=True):
-            self._finite(name, segment, judgement, accumulated)
-        if self.dumped:
-            self._of_integers()
-        for name in self.reference.stored:
-            if name not in self.findings:
-                self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
-
-    def _of_integers(self) -> None:
-        """Integers that are suspect though what was stored inside a layer, or wider than dumped, might explain them."""
-        self.stored = {name: manners_of(each) for name, each in self.finite.items() if name in each.grids}
-        right = {name: segment for name, segment in self.finite.items() if self.findings[name].judgement.holds}
-        for name, precision in stored_otherwise(right, self.stored, self._own):
-            found = self.findings[name]
-            self.findings[name] = found._replace(judgement=found.judgement._replace(verdict="suspect"))
-            self.failing.append((right[name], precision))
-
-    def _source(self) -> None:
-        """The input: the golden one is taken where the candidate has none that can be used."""
-        golden = self.reference.golden(SOURCE)
-        self.given[SOURCE] = golden
-        x = self.tensors.get(SOURCE)
-        if x is None:
-            self.findings[SOURCE] = Finding(SOURCE, Judgement("inside"))
-        elif x.shape != golden.shape:
-            self.findings[SOURCE] = Finding(SOURCE, Judgement("shape"))
-            self._gone_on(SOURCE, x)
-        elif not np.isfinite(x).all():
-            self.findings[SOURCE] = Finding(SOURCE, Judgement("nonfinite"))
-        else:
-            self.given[SOURCE] = x
-            segment = self._with_pack(input_segment(self.reference, x, self.parts), SOURCE)
-            self._judged(SOURCE, segment, *self._looked_at(SOURCE, segment))
-
-    def _node(self, name: str) -> None:
-        given = {**self.given, name: self.tensors[name]}
-        segment = self._with_pack(cut(self.parts, self.params, name, given), name)
-        y = as_map(segment, self._own(name))
-        segment = segment if y is segment.candidate else replace(segment, candidate=y)
-        self.covered |= {node.name for node in segment.graph.nodes}
-        nodes = tuple(node.name for node in segment.graph.nodes)
-        first = next((self.broken[each] for each in segment.given if each in self.broken), "")
-        if y.shape != (self.batch, *self.parts.sizes[name]) or not agree(self.parts, name):
-            self.findings[name] = Finding(name, Judgement("shape"), nodes)
-            self.misshapen.append((segment, self._own(name)))
-            self._gone_on(name, y)
-        elif first or not np.isfinite(y).all():
-            self.broken[name] = first or name
-            verdict = "inside" if np.isfinite(y).all() else "nonfinite"
-            self.findings[name] = Finding(name, Judgement(verdict), nodes if not first else (), follows=first)
-            self.given[name] = y
-            if not first:
-                self.overflown.append((segment, self._own(name)))
-        else:
-            self.given[name] = y
-            self.finite[name] = segment
-
-    def _gone_on(self, name: str, y: Array) -> None:
-        """Take a tensor of another size for what it is, if what follows can read it."""
-        if not (y.ndim == 4 and y.shape[:2] == (self.batch, self.parts.sizes[name][0]) and np.isfinite(y).all()):
-            return
-        sums = [node.name for node in self.reference.graph.nodes if node.op == "add" and node.name in self.tensors]
-        own = {each: self.tensors[each].shape[1:] for each in sums}
-        parts = with_sizes(self.reference.graph, {**self.known, name: y.shape[1:]}, own)
-        if parts is not None:
-            self.parts, self.known, self.given[name] = parts, dict(parts.known), y
-
-    def _looked_at(self, name: str, segment: Segment) -> tuple[Judgement, Accumulated | None]:
-        """The verdict on a segment by itself, and how far its tensor is from the golden one."""
-        assert segment.candidate is not None
-        stored = name in self.reference.stored
-        accumulated = accumulated_error(segment.candidate, self.reference.golden(name)) if stored else None
-        return self._judgement(segment, self._own(name)), accumulated
-
-    def _finite(self, name: str, segment: Segment, judgement: Judgement, accumulated: Accumulated | None) -> None:
-        own, first = self._own(name), segment
-        if self.dumped and not judgement.holds:
-            segment = next((each for each in self._others(name, segment) if fits(each, own)), segment)
-            if judgement.verdict == "wrong":  # a suspect one may be fitted by chance, which tells nothing of its inputs
-                self.misdumped |= {each for each, y in segment.given.items() if y is not first.given.get(each, y)}
-            if self._is_ahead(segment, own):
-                self.ahead.add(name)
-            elif set(segment.given) & self.ahead:
-                beyond = self._from(segment, self.ahead)
-                segment = beyond if self._is_ahead(beyond, own) else segment
-        judgement = judgement if segment is first else self._judgement(segment, own)
-        if not self._judged(name, segment, judgement, accumulated) and self.dumped:
-            self.doubted[name] = segment
-
-    def _mended(self, name: str) -> Mended | None:
-        """What a port may have where its dump is wrong: made once something that follows is wrong on that dump.
-
-        What was dumped wrongly before it is none of its inputs.
-        """
-        if name in self.doubted and name not in self.mended:
-            segment = self.doubted[name]
-            known = {each: made for each in segment.given if each in self.misdumped and (made := self._mended(each))}
-            self.mended[name] = mended(with_mended(segment, known) if known else segment, self._own(name))
-        return self.mended.get(name)
-
-    def _judgement(self, segment: Segment, precision: Precision) -> Judgement:
-        """The verdict on a segment; on refnet's own runs, of which no figures are asked for, in less time."""
-        if not self.dumped and (verdict := surely(segment, precision)):
-            return Judgement(verdict)
-        return judge_segment(segment, precision, dumped=self.dumped)
-
-    def _others(self, name: str, segment: Segment) -> Iterator[Segment]:
-        """The segment as a port may have run it though its dump says otherwise."""
-        made = {each: self._mended(each) for each in segment.given}
-        if known := {each: other for each, other in made.items() if other is not None}:
-            yield with_mended(segment, known)
-        if set(segment.given) & self.ahead:  # what it dumped as an input holds a later tensor
-            yield self._from(segment, self.ahead)
-        if segment.parts.known:  # its paddings are numbers, which do not follow the sizes of its maps
-            whole = self.reference.graph
-            nodes = tuple(whole[node.name] if node.op in WINDOWED else node for node in segment.graph.nodes)
-            yield replace(segment, graph=replace(segment.graph, nodes=nodes))
-
-    def _from(self, segment: Segment, without: Set[str]) -> Segment:
-        """The segment from earlier tensors on, some being passed over."""
-        given = {each: y for each, y in segment.available.items() if each not in without or each == segment.end}
-        return self._with_pack(cut(segment.parts, self.params, segment.end, given), segment.end)
-
-    def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
-        """Whether a tensor holds what is made of it later."""
-        ways = (segment.changed(change) for change in BUGS["already-normalised"].changes(segment))
-        return any(fits(way, precision) for way in ways)
-
-    def _judged(self, name: str, segment: Segment, judgement: Judgement, accumulated: Accumulated | None) -> bool:
-        """Take down the verdict on a segment; whether it holds."""
-        nodes = tuple(node.name for node in segment.graph.nodes)
-        self.findings[name] = Finding(name, judgement, nodes, accumulated)
-        if not judgement.holds:
-            self.failing.append((segment, self._own(name)))
-        return judgement.holds
-
-    def beside(self, name: str) -> Iterator[tuple[Segment, Precision]]:
-        """The segments of right tensors that have nodes in common with that of a wrong one."""
-        own = {*self.findings[name].segment}
-        for each in self.findings.values():
-            judged = each.name in self.tensors and each.judgement.yardstick == "bound"
-            if judged and each.judgement.holds and own & {*each.segment}:
-                segment = cut(self.parts, self.params, each.name, self.given)
-                yield self._with_pack(segment, each.name), self._own(each.name)
-
-    def _with_pack(self, segment: Segment, name: str) -> Segment:
-        """A segment with what is known of the port and of the pack besides."""
-        known = self.reference
-        own = self._own(name)
-        grids = {each: grid for each in (name, *segment.given) if (grid := self._grid(each)) is not None}
-        slack = {**known.slack, **segment.slack} if segment.slack else known.slack
-        centred = name in known.centred
-        return replace(
-            segment, span=own.span, image=known.image, decoded=known.decoded, centred=centred, slack=slack, grids=grids
-        )
-
-    def _grid(self, name: str) -> Grid | None:
-        """The numbers that a tensor of integers stands for; None of any other."""
-        if name not in self.tensors or not (own := self._own(name)).step or not math.isfinite(own.span[0]):
-            return None
-        return Grid(2 * own.step, own.span[0])
-
-    def _own(self, name: str) -> Precision:
-        """The precision declared for a tensor, or that of its dtype."""
-        if isinstance(self.precision, Precision):
-            return self.precision
-        if self.precision is not None and name in self.precision:
-            return self.precision[name]
-        return Precision.of(str(self.tensors[name].dtype))

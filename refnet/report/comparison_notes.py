@@ -47,6 +47,10 @@ _OTHER_BIASES = (
     "{count} layers compute what they should with the pack's weights, folded or not, and other biases: those of "
     "another file, or of another fold. {names}."
 )
+_APART = (
+    "{count} tensors, {first} first, agree with what stands before their convolutions, but to the last digits not with "
+    "what is dumped of these: they are of runs of their own, as of a runtime that is asked for one tensor at a time."
+)
 _FAST = (
     "{count} tensors, {first} first, are off by what {names}, and by no bug that is known. If the port computes so, "
     "declare it with --algorithm {name}."
@@ -116,6 +120,8 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
     yield from _of_places(found)
     yield from _of_integers(found)
     yield from _unexplained(found)
+    if judged.apart:
+        yield _APART.format(count=len(judged.apart), first=judged.apart[0])
     if judged.misdumped:
         more = len(judged.misdumped) - _MANY
         some = ", ".join(judged.misdumped[:_MANY]) + (f" and {more} more" if more > 0 else "")
