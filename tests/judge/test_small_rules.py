@@ -27,8 +27,9 @@ from refnet.judge.causes.together import likely_pairs
 from refnet.judge.causes.ways import Extent, Way, Ways
 from refnet.judge.integers import nodes
 from refnet.judge.integers.nodes import IntegerCause
+from refnet.judge.judging import Judging
 from refnet.judge.measures import yardstick
-from refnet.judge.tensors import Reference, _Judging, judge_tensors
+from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Bound, Precision
 
@@ -184,7 +185,7 @@ def test_elements_that_are_no_numbers_of_no_pattern_have_no_cause():
 
 def test_the_picture_of_a_pack_goes_with_every_segment():
     image = np.zeros((4, 4, 3), np.uint8)
-    judging = _Judging(replace(REFERENCE, image=image, slack={"a": 1}), TRACE, FLOAT32._replace(span=(0.0, 6.0)), True)
+    judging = Judging(replace(REFERENCE, image=image, slack={"a": 1}), TRACE, FLOAT32._replace(span=(0.0, 6.0)), True)
     segment = judging._with_pack(cut(Parts(GRAPH), NET.params, "stem.conv", {SOURCE: X, **TRACE}), "stem.conv")
     assert segment.image is image
     assert (segment.slack, segment.span) == ({"a": 1}, (0.0, 6.0))

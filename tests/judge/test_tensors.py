@@ -11,7 +11,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, interpret
-from refnet.judge import tensors as module
+from refnet.judge.measures.accumulated import accumulated_error
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.probe import probe
 from refnet.readings import fast
@@ -203,14 +203,14 @@ def test_logits_of_another_scale_have_no_cause_but_are_described():
 
 def test_the_distance_from_the_golden_tensor_is_rms_largest_and_relative():
     """Errors of 3, -4, 0, 0 beside values of 5: rms 2.5, half the values' own."""
-    found = module.accumulated_error(np.array([[8.0, 1.0], [5.0, -5.0]]), np.array([[5.0, 5.0], [5.0, -5.0]]))
+    found = accumulated_error(np.array([[8.0, 1.0], [5.0, -5.0]]), np.array([[5.0, 5.0], [5.0, -5.0]]))
     assert (found.rms, found.max, found.relative) == (2.5, 4.0, 0.5)
     assert found.border is found.interior is None
     assert found.channels == pytest.approx((3 / 5 / 2**0.5, 4 / 5 / 2**0.5))
 
 
 def test_the_distance_from_zeros_is_absolute():
-    found = module.accumulated_error(np.array([[3.0, 0.0]]), np.zeros((1, 2)))
+    found = accumulated_error(np.array([[3.0, 0.0]]), np.zeros((1, 2)))
     assert found.relative == found.rms == pytest.approx(3 / 2**0.5)
     assert found.channels == (3.0, 0.0)
 
@@ -219,24 +219,24 @@ def test_two_rows_and_columns_are_the_border_and_the_rest_is_the_interior():
     """Of a map of 5 x 6 two points are inside. An error of 2 is in each of them and 1/2 in all others."""
     y = np.full((1, 1, 5, 6), 0.5, np.float32)
     y[0, 0, 2, 2:4] = 2
-    found = module.accumulated_error(y, np.zeros_like(y))
+    found = accumulated_error(y, np.zeros_like(y))
     assert (found.border, found.interior) == (0.5, 2)
 
 
 def test_an_error_inside_alone_leaves_a_border_of_zero():
     y = np.zeros((1, 1, 5, 5), np.float32)
     y[0, 0, 2, 2] = 0.1
-    found = module.accumulated_error(y, np.zeros_like(y))
+    found = accumulated_error(y, np.zeros_like(y))
     assert (found.border, found.interior) == (0, pytest.approx(0.1))
 
 
 def test_a_map_of_four_rows_has_no_interior():
-    assert module.accumulated_error(np.ones((1, 1, 4, 9)), np.zeros((1, 1, 4, 9))).border is None
-    assert module.accumulated_error(np.ones((1, 1, 9, 4)), np.zeros((1, 1, 9, 4))).interior is None
+    assert accumulated_error(np.ones((1, 1, 4, 9)), np.zeros((1, 1, 4, 9))).border is None
+    assert accumulated_error(np.ones((1, 1, 9, 4)), np.zeros((1, 1, 9, 4))).interior is None
 
 
 def test_a_tensor_of_another_shape_has_no_distance():
-    assert module.accumulated_error(np.ones((1, 4)), np.ones((1, 5))) is None
+    assert accumulated_error(np.ones((1, 4)), np.ones((1, 5))) is None
 
 
 # ---------------------------------------------------------------------------------------------- what is looked for when
