@@ -113,3 +113,31 @@ def test_a_memory_that_has_fewer_numbers_than_channels_is_named(what, move, chan
     (pattern,) = found.patterns
     assert said == {f"channels from number 64 on have the {what} of channel {channel}"}
     assert set(pattern.nodes) == own
+
+
+@pytest.mark.parametrize(
+    ("width", "move", "words"),
+    [
+        (32, lambda gate, x: gate.swapaxes(1, 3), "the gate runs along the width instead of the channels"),
+        (
+            48,
+            lambda gate, x: gate.ravel()[np.arange(x.size) % x.shape[1]].reshape(x.shape),
+            "the gate is read as b[i % C] of a flat NCHW buffer, as if it was NHWC",
+        ),
+    ],
+)
+def test_a_gate_that_meets_its_map_otherwise_is_told(width, move, words):
+    """Of 8 channels of 10 x 8 points, or 10 x 12."""
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, width), classes=6)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    trace, made = {SOURCE: x, **net.trace(x)}, {SOURCE: x}
+    for node in graph.nodes:
+        given = {name: made[name] for name in node.inputs}
+        if node.name == "block1.se.scale":
+            y, gate = given.values()
+            made[node.name] = y * move(gate, y)
+        else:
+            made[node.name] = interpret(graph.leading_to(node.name, starts=set(given)), fast, net.params, given)
+    found = judge_tensors(Reference.of(graph, net.params, trace), made)
+    assert found.wrong() == ["block1.se.scale"]
+    assert of_port(found.causes["block1.se.scale"][0].mistakes[0]) == words

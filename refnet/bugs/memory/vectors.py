@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
-from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.changes import Change, Deferred, stood_for
 from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.readings.precision import FLOATS
 
-__all__ = ["by_channel", "vectors_met"]
+__all__ = ["by_channel", "gated", "scaled", "vectors_met"]
 
 Array = npt.NDArray[Any]
 _Layout = Callable[[Array], Array]
@@ -83,18 +83,53 @@ def vector_index(segment: Segment) -> Iterator[Change]:
         C, *plane = segment.sizes.get(node.name, ())
         if len(plane) != 2 or C < _LEAST:
             continue
-        c, h, w = np.ogrid[:C, : plane[0], : plane[1]]
-        plain = np.broadcast_to(c, (C, *plane))
-        seen: list[Array] = []
-        for form, rule in _INDICES.items():
-            index = np.broadcast_to(rule(c, h, w, C, *plane) % C, plain.shape)
-            if any(np.array_equal(index, other) for other in (plain, *seen)):
-                continue
-            seen.append(index)
+        for form, index in _indices(C, *plane):
             move = partial(_taken, index=index)
             if unit.norm is not None:
                 yield vectors_met(unit, node, form, move, move)
             yield vectors_met(unit, node, form if unit.norm is None else f"bias {form}", None, move)
+    for node in scaled(segment):
+        indices = _indices(*segment.sizes[node.name])
+        yield from gated(segment, node, {form: partial(_spread, index=index) for form, index in indices})
+
+
+def _indices(C: int, H: int, W: int) -> Iterator[tuple[str, Array]]:
+    """The channel whose number each point has by the index of another layout, (C, H, W): each once."""
+    c, h, w = np.ogrid[:C, :H, :W]
+    seen = [np.broadcast_to(c, (C, H, W))]
+    for form, rule in _INDICES.items():
+        index = np.broadcast_to(rule(c, h, w, C, H, W) % C, seen[0].shape)
+        if not any(np.array_equal(index, other) for other in seen):
+            seen.append(index)
+            yield form, index
+
+
+def scaled(segment: Segment) -> Iterator[Node]:
+    """The products of a map with a gate of each channel."""
+    for node in segment.nodes("scale"):
+        sizes = [segment.sizes.get(name, ()) for name in node.inputs]
+        if segment.asks(node) and len(sizes[0]) == 3 and sizes[1] == (sizes[0][0], 1, 1):
+            yield node
+
+
+def gated(segment: Segment, node: Node, moves: Mapping[str, _Layout]) -> tuple[Change, ...]:
+    """A map times a gate that meets it in other ways.
+
+    Parameters
+    ----------
+    moves : by form, from the gate, (N, C, 1, 1), to what the map is multiplied by
+    """
+    if not moves:
+        return ()
+    found = dict(segment.values({*node.inputs}))
+    x, gate = (found[name] for name in node.inputs)
+    made = {f"gate {form}": stood_for(node, x * move(gate), 2) for form, move in moves.items()}
+    return tuple(Change(node.name, form, **each, fed=True) for form, each in made.items())
+
+
+def _spread(gate: Array, index: Array) -> Array:
+    y: Array = gate[:, :, 0, 0][:, index]
+    return y
 
 
 def _taken(vector: Array, index: Array) -> Array:

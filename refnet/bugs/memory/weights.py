@@ -18,7 +18,7 @@ from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.memory.channel_orders import rule_of
-from refnet.bugs.memory.vectors import by_channel, vectors_met
+from refnet.bugs.memory.vectors import by_channel, gated, scaled, vectors_met
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.carried import LAMBDA
@@ -126,9 +126,14 @@ def _relaid(unit: UnitArrays, form: str, move: Callable[[Array], Array], rare: b
 def vector_axis(segment: Segment) -> Iterator[Change]:
     """a vector along the wrong axis.
 
-    The numbers of batch norm, or of a bias alone, one for each channel, run along the width, the height or the batch:
-    where a map is as wide, or as high, as it has channels, arrays of (C,) and of (C, 1) meet it so.
+    The numbers of batch norm, of a bias alone, or of a gate, one for each channel, run along the width, the height or
+    the batch: where a map is as wide, or as high, as it has channels, arrays of (C,) and of (C, 1) meet it so.
     """
+    for node in scaled(segment):
+        C, H, W = segment.sizes[node.name]
+        axes = {form: axis for form, points, axis in (("width", W, 3), ("height", H, 2)) if points == C > 1}
+        moves = {form: partial(np.swapaxes, axis1=1, axis2=axis) for form, axis in axes.items()}
+        yield from gated(segment, node, moves)
     for unit in segment.units:
         node = unit.norm or unit.unit.conv
         shape = segment.sizes.get(node.name, ())

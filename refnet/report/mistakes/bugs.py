@@ -74,6 +74,8 @@ _PORT: _Words = {
         "width": "numbers that are one for each channel run along the width instead",
         "height": "numbers that are one for each channel run along the height instead",
         "batch": "numbers that are one for each channel run along the batch instead",
+        "gate width": "the gate runs along the width instead of the channels",
+        "gate height": "the gate runs along the height instead of the channels",
         "bias width": "the folded bias runs along the width instead of the channels",
         "bias height": "the folded bias runs along the height instead of the channels",
         "bias batch": "the folded bias runs along the batch instead of the channels",

@@ -18,7 +18,11 @@ _ENDS = ("first", "last")
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "vector-index": {
         form: f"{numbers} read as {read}"
-        for what, numbers in (("", "numbers that are one for each channel are"), ("bias ", "the folded bias is"))
+        for what, numbers in (
+            ("", "numbers that are one for each channel are"),
+            ("bias ", "the folded bias is"),
+            ("gate ", "the gate is"),
+        )
         for way, read in (
             ("modulo", "b[i % C] of a flat NCHW buffer, as if it was NHWC"),
             ("planes", "b[i / (H W)] of a flat NHWC buffer, as if it was NCHW"),
