@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
+from refnet.bugs.detectability import detectability
 from refnet.bugs.sites import sites
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, walk
 from refnet.judge.tensors import Reference, judge_tensors
@@ -158,3 +159,11 @@ def test_a_squeeze_width_that_no_rule_gives_has_no_cause(small):
     found = judge_tensors(reference, dumped, partial=True)
     assert found.wrong() == ["block1.se.reduce"]
     assert not found.causes
+
+
+def test_a_kernel_as_large_as_its_map_is_not_dilated():
+    """As of a global depthwise convolution: a wider kernel would leave nothing of the map."""
+    attrs = {"stride": (1, 1), "pad": ((0, 0), (0, 0)), "dilation": (1, 1)}
+    net = graph(Node("last", "depthwise_conv2d", (SOURCE,), {"w": (3, *SIDES)}, attrs))
+    found = detectability(Network(net, {"last.w": np.ones((3, *SIDES), np.float32)}), X)
+    assert "dilation" not in {each.bug.id for each in found if each.places}

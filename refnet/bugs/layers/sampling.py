@@ -72,6 +72,8 @@ def stride_phase(segment: Segment) -> Iterator[Change]:
 def dilation(segment: Segment) -> Iterator[Change]:
     """dilation dropped or added.
 
+    The padding follows it, so that the map keeps its size; where it would not, `dilation_alone` is what is seen.
+
     Source: https://github.com/pytorch/vision/issues/7956
     """
     for node in segment.nodes("depthwise_conv2d"):
@@ -81,6 +83,11 @@ def dilation(segment: Segment) -> Iterator[Change]:
         other = 1 if now > 1 else 2
         pad = tuple((before * other // now, after * other // now) for before, after in node.attrs["pad"])
         changed = with_attrs(node, dilation=(other, other), pad=pad)
+        wider = [(points - 1) * (other - now) for points in node.params["w"][-2:]]
+        if [sum(sides) for sides in pad] != [
+            sum(sides) + by for sides, by in zip(node.attrs["pad"], wider, strict=True)
+        ]:
+            continue
         yield Change(node.name, str(other), {"found": other, "known": now}, nodes=changed)
 
 
