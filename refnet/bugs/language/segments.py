@@ -131,6 +131,11 @@ class Segment:
         """What the segment makes, in float64."""
         return run(self)
 
+    @cached_property
+    def bounds(self) -> dict[tuple[Precision, bool, str], Bound]:
+        """Bounds that were made of all of it, by precision, whether its inputs are rounded copies, and dtype."""
+        return {}
+
     def values(self, names: Set[str]) -> Iterator[tuple[str, Array]]:
         """Some tensors given to the segment or inside it, in float64: each once, in order, and kept if small."""
         yield from ((name, np.asarray(y, np.float64)) for name, y in self.given.items() if name in names)
@@ -237,11 +242,25 @@ def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtyp
 
     `rounded` takes the segment's inputs for rounded copies of what the port went on with; `dtype` as in `bound`.
     """
-    own = segment.precision or precision
-    made = bound(segment.graph, segment.params, segment.given, own, rounded=rounded, slack=segment.slack, dtype=dtype)
+    made = _bound(segment, segment.precision or precision, np.dtype(dtype), rounded=rounded)
     if segment.view is None:
         return made
     return Bound.given(segment.view(made.y), segment.view(made.worst), segment.view(made.expected), made.rms)
+
+
+def _bound(segment: Segment, precision: Precision, dtype: np.dtype[Any], *, rounded: bool) -> Bound:
+    """Its bound; through many nodes that takes as long as several runs, and the verdict's own serves causes too."""
+
+    def made() -> Bound:
+        own = segment
+        return bound(own.graph, own.params, own.given, precision, rounded=rounded, slack=own.slack, dtype=dtype)
+
+    if len(segment.graph) <= _MANY:
+        return made()
+    key, known = (precision, rounded, dtype.name), segment.bounds
+    if key not in known:
+        known[key] = made()
+    return known[key]
 
 
 def limit_of(segment: Segment, name: str, precision: Precision | None = None) -> Array:
