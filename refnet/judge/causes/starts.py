@@ -57,7 +57,7 @@ def begun_soon(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
     among them in any case: what explodes where it is everywhere is nothing like what it is from one block on.
     """
     size = float(np.linalg.norm(ways.error))
-    moved = [(way, float(np.linalg.norm(way.effect)) / size) for way in whole if size]
+    moved = [(way, float(np.linalg.norm(way.effect.astype(np.float64))) / size) for way in whole if size]
     kinds = [[way for way, share in moved if _LEAST <= share <= most] for most in (math.inf, _MOST)]
     both = itertools.chain(*(itertools.islice(_likely(ways, kind), _SOON) for kind in kinds))
     every = (*both, *_frequent(ways))

@@ -96,7 +96,7 @@ def likely_pairs(error: Array, ways: list[Way], least: float, most: int) -> Iter
     """
     if not ways:
         return
-    effects = np.array([way.effect for way in ways])
+    effects = np.array([way.effect for way in ways], np.float64)
     usable = np.isfinite(effects).all(axis=1) & (np.abs(effects).max(axis=1, initial=0) > 0)
     kept = [way for way, use in zip(ways, usable, strict=True) if use]
     unit = effects[usable] / np.linalg.norm(effects[usable], axis=1, keepdims=True)

@@ -401,5 +401,6 @@ def _sized_alike(own: Node, node: Node) -> bool:
 
 def explained(error: Array, effect: Array) -> float:
     """How much of an error an effect could explain, whatever its size: the square of the cosine between them."""
-    scale = float(error @ error) * float(effect @ effect)
-    return float(error @ effect) ** 2 / scale if scale > 0 else 0.0
+    r, d = error.astype(np.float64), effect.astype(np.float64)  # what explodes has squares beyond float32
+    scale = float(r @ r) * float(d @ d)
+    return float(r @ d) ** 2 / scale if scale > 0 else 0.0
