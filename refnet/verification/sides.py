@@ -198,14 +198,17 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
     Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone
     is taken at the size of one that tells its structure. Of two such files neither holds the softmax at an end.
     Where either is a network of its own, or goes on as one, the second file's nodes are called after those of the
-    first, by their place. Both end at the tensors `output`, called as in either file or as refnet calls them, if
-    any are given.
+    first, by their place; also where each has layers that the other lacks by name, if fewer then differ. Both end
+    at the tensors `output`, called as in either file or as refnet calls them, if any are given.
     """
     one, other, choices = _settled(one, other, size)
     if not (_tells(one) or _tells(other)):
         one, other = _ended_alike(one, other), _ended_alike(other, one)
     if any(file.standing.kind == "own" or file.standing.beyond for file in (one, other)):
         one, other = _named_alike(*(replace(file, graph=in_reading_order(_once(file))) for file in (one, other)))
+    elif _lacks(one, other) and _lacks(other, one):
+        namings = [(one, other), _named_alike(one, other)]
+        one, other = min(namings, key=lambda each: len(structure_differences(*each)))
     if output:
         ends = [one.names.get(name, other.names.get(name, name)) for name in output]
         one, other = one.returning(ends), other.returning(ends)
@@ -213,6 +216,11 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
     first, ahead = _units(original, copy)
     second, other_ahead = _units(copy, original)
     return Sides(original, copy, first, second, choices, ahead, other_ahead)
+
+
+def _lacks(file: Checkpoint, other: Checkpoint) -> bool:
+    """Whether the other file has layers by name that this one has not; a batch norm may be folded, and is none."""
+    return any(node.name not in file.graph for node in other.graph.nodes if node.params and node.op != "batch_norm")
 
 
 def _ended_alike(file: Checkpoint, other: Checkpoint) -> Checkpoint:

@@ -53,3 +53,12 @@ def test_of_two_files_that_which_tells_its_structure_decides_the_size():
     for first, second in ((one, other), (other, one)):
         two = pair(first, second)
         assert two.original.graph.recipe.size == two.copy.graph.recipe.size == (48, 40)
+
+
+def test_a_layer_under_another_name_in_the_same_place_has_the_name_of_the_first_file():
+    graph, params = network("v2")
+    own = {"head.conv": "head.pointwise"}
+    moved = {name.replace("head.conv.", "head.pointwise."): array for name, array in params.items()}
+    two = pair(checkpoint(graph, params), checkpoint(graph.renamed(own), moved, "other", scheme="structure"))
+    assert [*two.second] == [*two.first]
+    assert two.copy.params.keys() == params.keys()
