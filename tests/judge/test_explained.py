@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refnet.judge.causes.ways import explained
+from refnet.judge.causes.sketch import explained
 
 
 def test_an_effect_whose_squares_float32_cannot_hold_explains_what_lies_along_it() -> None:

@@ -19,7 +19,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.judge.causes.replays import Replays
 from refnet.readings import adjoint
 
-__all__ = ["first_order"]
+__all__ = ["explained", "first_order"]
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +32,13 @@ class _Front(NamedTuple):
 
     segment: Segment
     names: tuple[str, ...]
+
+
+def explained(error: Array, effect: Array) -> float:
+    """How much of an error an effect could explain, whatever its size: the square of the cosine between them."""
+    r, d = error.astype(np.float64), effect.astype(np.float64)  # what explodes has squares beyond float32
+    scale = float(r @ r) * float(d @ d)
+    return float(r @ d) ** 2 / scale if scale > 0 else 0.0
 
 
 def first_order(runs: Replays, changes: Sequence[Change], error: Array, end: str) -> list[float]:

@@ -13,7 +13,8 @@ from refnet.bugs.catalogue import BUGS, Bug
 from refnet.bugs.language.changes import Change
 from refnet.bugs.systematic import Scope, runs_of
 from refnet.judge.causes.likely import FREQUENT
-from refnet.judge.causes.ways import SHARE, Way, Ways, explained
+from refnet.judge.causes.sketch import explained
+from refnet.judge.causes.ways import SHARE, Way, Ways
 
 __all__ = ["begun", "begun_soon"]
 

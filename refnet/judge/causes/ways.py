@@ -23,12 +23,12 @@ from refnet.graph import SOURCE, Node
 from refnet.judge.causes.affine import scaled_inputs
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.replays import EVERY, Replays, elements
-from refnet.judge.causes.sketch import first_order
+from refnet.judge.causes.sketch import explained, first_order
 from refnet.judge.measures.probabilities import as_it_is, lens
 from refnet.judge.measures.yardstick import is_coarse
 from refnet.judge.verdicts import root_mean_square
 
-__all__ = ["EXACT", "LAST", "LOOSE", "SHARE", "SHORT", "SHOWN", "Extent", "Way", "Ways", "closest", "explained"]
+__all__ = ["EXACT", "LAST", "LOOSE", "SHARE", "SHORT", "SHOWN", "Extent", "Way", "Ways", "closest"]
 
 Array = npt.NDArray[Any]
 
@@ -397,10 +397,3 @@ def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
 def _sized_alike(own: Node, node: Node) -> bool:
     """Whether a node in another one's place makes a map of the same size."""
     return own is node or (own.op == node.op == "batch_norm" and own.inputs == node.inputs)
-
-
-def explained(error: Array, effect: Array) -> float:
-    """How much of an error an effect could explain, whatever its size: the square of the cosine between them."""
-    r, d = error.astype(np.float64), effect.astype(np.float64)  # what explodes has squares beyond float32
-    scale = float(r @ r) * float(d @ d)
-    return float(r @ d) ** 2 / scale if scale > 0 else 0.0
