@@ -8,7 +8,7 @@ import pytest
 from refnet.graph import Graph, Node, Recipe
 from refnet.judge.integers import nodes as judging
 from refnet.judge.integers.nodes import compare_integers
-from refnet.judge.integers.tensors import GoldenIntegers
+from refnet.judge.integers.tensors import GoldenIntegers, match_integers
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integers import read_integer_pack, write_integer_pack
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
@@ -80,3 +80,15 @@ def test_real_numbers_that_are_cut_off_where_they_become_integers_are_named(tmp_
         "wrong",
         ["cast-with-zero-point", "rounding-down"],
     )
+
+
+def test_integers_whose_place_the_order_tells_are_not_a_node_that_makes_real_numbers_of_them(tmp_path):
+    """A copy of the integers that the node reads, under a name of its own."""
+    values = np.arange(40, dtype=np.uint8).reshape(1, 1, 40, 1)
+    nodes = (Node("real", "dequantize", ("input",)), Node("out", "quantize", ("real",)))
+    write_integer_pack(network((40, 1), nodes, {}, ("input", "out")), values, tmp_path / "pack")
+    tensors = {"input": values, "copy": values}
+    golden = GoldenIntegers(read_integer_pack(tmp_path / "pack"), tensors)
+    found, unmatched = match_integers(tensors, golden, {"copy": "real"})
+    assert {*found} == {"input"}
+    assert unmatched == ["copy"]

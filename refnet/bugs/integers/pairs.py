@@ -17,12 +17,14 @@ __all__ = [
     "first_scale_of_both",
     "first_side_twice",
     "first_zero_point_left_out",
+    "first_zero_point_of_both",
     "integers_added_as_they_are",
     "scales_of_a_sum_exchanged",
     "second_scale_of_both",
     "second_side_left_out",
     "second_side_twice",
     "second_zero_point_left_out",
+    "second_zero_point_of_both",
     "sum_without_output_zero_point",
     "sum_without_shift",
     "sum_wraps",
@@ -143,17 +145,31 @@ def scales_of_a_sum_exchanged(node: IntegerNode) -> Array | None:
 
 def second_scale_of_both(node: IntegerNode) -> Array | None:
     """Both sides of a sum are taken to have the second one's scale."""
-    if node.node.op not in _SUMS or len(node.inputs) != 2:
-        return None
-    first, second = node.inputs
-    q = Quantisation(second.quantisation.scale, first.quantisation.zero_point, None, first.quantisation.dtype)
-    return replace(node, inputs=(QuantisedTensor(first.values, q), second)).under(node.kernels)
+    return _borrowed(node, 0, scale=True) if node.node.op in _SUMS else None
 
 
 def first_scale_of_both(node: IntegerNode) -> Array | None:
     """Both sides of a sum are taken to have the first one's scale."""
-    if node.node.op not in _SUMS or len(node.inputs) != 2:
+    return _borrowed(node, 1, scale=True) if node.node.op in _SUMS else None
+
+
+def first_zero_point_of_both(node: IntegerNode) -> Array | None:
+    """Both sides of a sum or product are taken to have the first one's zero point."""
+    return _borrowed(node, 1, scale=False)
+
+
+def second_zero_point_of_both(node: IntegerNode) -> Array | None:
+    """Both sides of a sum or product are taken to have the second one's zero point."""
+    return _borrowed(node, 0, scale=False)
+
+
+def _borrowed(node: IntegerNode, place: int, *, scale: bool) -> Array | None:
+    """What two sides make if one has the scale of the other, or its zero point."""
+    if node.node.op not in _OF_TWO or len(node.inputs) != 2:
         return None
-    first, second = node.inputs
-    q = Quantisation(first.quantisation.scale, second.quantisation.zero_point, None, second.quantisation.dtype)
-    return replace(node, inputs=(first, QuantisedTensor(second.values, q))).under(node.kernels)
+    inputs = list(node.inputs)
+    mine, other = (inputs[each].quantisation for each in (place, 1 - place))
+    of_scale, of_zero = (other, mine) if scale else (mine, other)
+    q = Quantisation(of_scale.scale, of_zero.zero_point, None, mine.dtype)
+    inputs[place] = QuantisedTensor(inputs[place].values, q)
+    return replace(node, inputs=tuple(inputs)).under(node.kernels)

@@ -82,13 +82,16 @@ def match_integers(
     told = {name: node for name, node in theirs.items() if node not in names.values()} | dict(names)
     shapes = {name: y.shape for name, y in golden.tensors.items()}
     matching = match_tensors(_Floats(tensors), shapes, golden.tensor, names=told)
-    found = {}
+    found, unmatched = {}, list(matching.unmatched)
     for node, each in matching.tensors.items():
         whole = each.array
         dtype = np.asarray(tensors[each.source]).dtype
+        if dtype.kind in "iu" and golden.tensors[node].dtype.kind == "f" and each.source not in {node, *theirs}:
+            unmatched.append(each.source)  # a copy of the integers that the node reads is like what it makes of them
+            continue
         array = whole.astype(dtype) if dtype.kind in "iu" else whole
         found[node] = (each.source, golden.as_stored(node, array))
-    return found, matching.unmatched
+    return found, unmatched
 
 
 class _Floats(Mapping[str, Array]):
