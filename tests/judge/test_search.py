@@ -18,9 +18,11 @@ from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, run
 from refnet.graph import SOURCE, Node, walk
 from refnet.judge.causes import acceptance, replays, ways
 from refnet.judge.causes import budget as budgets
+from refnet.judge.causes import diagnose as diagnosing
 from refnet.judge.causes import search as searching
 from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import OverBudgetError, Search, SearchBudget
+from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
@@ -287,6 +289,38 @@ def test_every_pair_that_is_looked_at_is_counted(monkeypatch):
     ways = SimpleNamespace(segment=None, budget=budget, error=None, before=1.0)
     assert list(Acceptance(ways, FLOAT32, "spread").likeliest([])) == []
     assert (budget.looked, budget.ways) == (3, 3)
+
+
+class NoneAccepted:
+    """In place of what accepts ways, where there are none but pairs."""
+
+    looked = ()
+
+    @property
+    def ways(self):
+        return self
+
+    def close(self, tried):
+        return tried
+
+    def likeliest(self, alone):
+        return ["pairs"]
+
+    def __getattr__(self, name):
+        return lambda *_, **__: ()
+
+
+def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_no_other_is_left_out(monkeypatch):
+    monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
+    monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ([f"start {index}"] for index in range(100)))
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
+    seen = [each for step in one._long(NoneAccepted(), tuple) for each in step]
+    assert seen == [
+        *(f"start {index}" for index in range(32)),
+        "pairs",
+        *(f"start {index}" for index in range(32, 100)),
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from refnet.judge.causes.describe import describe
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
-from refnet.judge.causes.starts import begun, begun_soon
+from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import NEAR, judge_segment
@@ -239,9 +240,11 @@ class Diagnosis:
         first += [*ways.everywhere(bug for bug in LATE if bug not in _QUICK), *ways.slow()]
         yield close(first)
         yield accepted.beside(told())
-        yield from map(close, begun(ways, [*first, *kinds]))
+        starts = map(close, begun(ways, [*first, *kinds]))
+        yield from islice(starts, MANY)
         some = (way for way in ways.looked if way.extent is None or way.extent.scope.kind not in ("from", "until"))
         yield accepted.likeliest([way for way in some if way.is_exact])
+        yield from starts
 
 
 def _solved(ways: Ways, *, kinds: bool = False) -> Iterator[Way]:

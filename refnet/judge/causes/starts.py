@@ -16,17 +16,18 @@ from refnet.judge.causes.likely import FREQUENT
 from refnet.judge.causes.sketch import explained
 from refnet.judge.causes.ways import SHARE, Way, Ways
 
-__all__ = ["begun", "begun_soon"]
+__all__ = ["MANY", "begun", "begun_soon"]
 
 # Of how many mistakes the block is looked for early: of those that move enough when they are all over, and of those
 # that do not move far too much either. From one block on a mistake moves less, in most cases not much less. Tuned, on
 # the table in tests/judge/test_long.py: the largest tenth that leaves out no mistake; of 1 or 3 times a power of ten
 # the least that keeps 19 of 20; the least number of tens that has 7 of 8 among them.
 _SOON, _LEAST, _MOST = 20, 0.3, 30.0
-# Of how many it is looked for at all; and what the right block's neighbours explain of the error, or it is not looked
-# at: every other block is. Tuned, on the table in tests/judge/test_long.py: the least power of two within which
-# seventeen of twenty of the right ones are, and the largest tenth that keeps nineteen of twenty.
-_MANY, _NEXT = 32, 0.3
+# Of how many it is looked for before two mistakes are, and of all others behind these; and what the right block's
+# neighbours explain of the error, or it is not looked at: every other block is. Tuned, on the table in
+# tests/judge/test_long.py, of all of a network: the least power of two within which seven of ten of the right ones are,
+# and the largest tenth that keeps eleven of twelve.
+MANY, _NEXT = 32, 0.3
 
 
 def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
@@ -35,7 +36,7 @@ def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
     The likeliest first, by how much it explains at all of these; what is of one kind, together. Every other block is
     looked at, and those beside one that explains some of the error.
     """
-    for bug, form, changes in itertools.islice(_likely(ways, whole), _MANY):
+    for bug, form, changes in _likely(ways, whole):
         yield [way for kind in ("from", "until") for way in _around(ways, BUGS[bug], form, changes, kind)]
 
 
