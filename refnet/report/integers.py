@@ -7,7 +7,8 @@ from collections import Counter
 from typing import Any
 
 from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS
-from refnet.judge.integers.nodes import RIGHT, IntegerCause, IntegerComparison, IntegerFinding
+from refnet.judge.integers.nodes import RIGHT, IntegerComparison, IntegerFinding
+from refnet.judge.integers.rules import IntegerCause
 from refnet.text import plain, table
 
 __all__ = ["arithmetic_sentence", "integer_document", "integer_sentence", "integer_table"]

@@ -13,12 +13,13 @@ from some_integers import int8_network, uint8_network
 
 import refnet
 from refnet.bugs.integers.catalogue import INTEGER_BUGS
+from refnet.bugs.integers.inputs import guesses
 from refnet.bugs.integers.node import IntegerNode
 from refnet.cli import main
 from refnet.errors import RequestError
 from refnet.judge.integers.nodes import compare_integers
 from refnet.pack.integers import read_integer_pack, write_integer_pack
-from refnet.readings.integer.quantisation import QuantisedTensor
+from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import run_node
 from refnet.report.integers import integer_document, integer_sentence, integer_table
 
@@ -175,6 +176,33 @@ def test_a_port_that_was_given_another_input_is_wrong_there_alone(packs, name):
     found = compare_integers(pack, tensors)
     assert found.wrong() == ["input"]
     assert [cause.rule for cause in found.findings[0].causes] == [name]
+
+
+@pytest.mark.parametrize("name", ["input-channels-reversed", "input-of-other-bytes", "input-laid-out-otherwise"])
+def test_another_input_that_is_not_dumped_is_told_by_the_first_layer(packs, name):
+    pack = packs["int8"]
+    tensors = pack.net.trace(INPUTS[name](pack.tensor("input")).astype(np.int8))
+    found = {each.node: each for each in compare_integers(pack, tensors).findings}
+    assert found["stem"].verdict == "wrong"
+    assert name in [cause.rule for cause in found["stem"].causes]
+    assert found["depth"].verdict == "exact"
+
+
+@pytest.mark.parametrize(
+    ("q", "right", "other"),
+    [
+        (Quantisation(1 / 128, 0, None, "int8"), (-1, 1), (0, 1)),
+        (Quantisation(1 / 255, -128, None, "int8"), (0, 1), (-1, 1)),
+        (Quantisation(1 / 128, 128, None, "uint8"), (-1, 1), (0, 255)),
+    ],
+)
+def test_pixels_in_another_range_are_guessed_from_those_in_the_right_one(q, right, other):
+    def integers(low, high):
+        real = low + np.arange(256.0).reshape(1, 1, 16, 16) / 255 * (high - low)
+        return np.rint(real / q.single()[0] + q.single()[1]).clip(q.low, q.high).astype(q.dtype)
+
+    made = [x for rule, x in guesses(integers(*right), q) if rule == "input-scaled"]
+    assert any(np.array_equal(x, integers(*other)) for x in made)
 
 
 def test_a_missing_end_is_accepted_where_that_is_asked_for(packs):

@@ -25,8 +25,8 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.together import likely_pairs
 from refnet.judge.causes.ways import Extent, Way, Ways
-from refnet.judge.integers import nodes
-from refnet.judge.integers.nodes import IntegerCause
+from refnet.judge.integers import rules
+from refnet.judge.integers.rules import IntegerCause
 from refnet.judge.judging import Judging
 from refnet.judge.measures import yardstick
 from refnet.judge.tensors import Reference, judge_tensors
@@ -390,6 +390,6 @@ def test_a_rule_that_leaves_a_tenth_of_what_differs_comes_near(left, near, monke
     """Of ten integers that differ from the reference; one that leaves none is the cause."""
     mine = np.arange(10)
     made = {"rule": np.where(np.arange(10) < left, 99, mine)}
-    monkeypatch.setattr(nodes, "_tried", lambda node: made)
-    found = nodes._causes(SimpleNamespace(reference=mine + 1), mine)
+    monkeypatch.setattr(rules, "_tried", lambda node: made)
+    found = rules.causes_of(SimpleNamespace(reference=mine + 1), mine)
     assert found == [IntegerCause("rule", left, 10)] * near

@@ -6,9 +6,17 @@ makes of the first, None where it cannot be.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from refnet.bugs.integers.node import Array
+from refnet.readings.integer.quantisation import Quantisation
+from refnet.readings.precision import BYTE_STEPS
+
+_TIE = 2.0**-10  # of a step: more than float32 leaves of 256 of them, and less than lies between numbers of pixels
+# Ranges that people bring pixels to.
+_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 127.0))
 
 __all__ = [
     "input_channels_reversed",
@@ -48,10 +56,14 @@ def input_height_and_width_exchanged(x: Array, port: Array) -> Array | None:
 
 def input_laid_out_otherwise(x: Array, port: Array) -> Array | None:
     """The input is laid out channels last, and read channels first, or the reverse."""
-    last = x.transpose(0, 2, 3, 1).reshape(x.shape)
-    N, C, H, W = x.shape
-    first = x.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+    last, first = _laid_out(x)
     return last if np.array_equal(last, port) else first
+
+
+def _laid_out(x: Array) -> tuple[Array, Array]:
+    """(N, C, H, W) whose numbers lie channels last, and whose numbers are read so."""
+    N, C, H, W = x.shape
+    return x.transpose(0, 2, 3, 1).reshape(x.shape), x.reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
 def input_scaled(x: Array, port: Array) -> Array | None:
@@ -69,3 +81,31 @@ def input_scaled(x: Array, port: Array) -> Array | None:
 def input_rounded_otherwise(x: Array, port: Array) -> Array | None:
     """The integers of the input are a step off in places: real numbers were rounded otherwise."""
     return port if x.dtype.kind in "iu" and (np.abs(port.astype(np.int64) - x) <= 1).all() else None
+
+
+def guesses(x: Array, q: Quantisation) -> Iterator[tuple[str, Array]]:
+    """What a port may have been given that does not say it: by rule, the integers that these mistakes make.
+
+    Parameters
+    ----------
+    x : (N, C, H, W), what the network should be given
+    q : how its integers are read
+    """
+    for bug in (input_of_other_bytes, input_channels_reversed, input_height_and_width_exchanged):
+        if (y := bug(x, x)) is not None:
+            yield bug.__name__.replace("_", "-"), y
+    for y in _laid_out(x):
+        yield "input-laid-out-otherwise", y
+    scale, zero = float(q.single()[0]), int(q.single()[1])
+    yield "input-moved", _clipped(x.astype(np.float64) - zero, q)
+    ends = [scale * (end - zero) for end in (q.low, q.high)]
+    low, high = min(_RANGES, key=lambda each: abs(each[0] - ends[0]) + abs(each[1] - ends[1]))
+    pixels = np.rint((scale * (x.astype(np.float64) - zero) - low) / (high - low) * BYTE_STEPS)
+    for least, most in _RANGES:
+        steps = (least + pixels / BYTE_STEPS * (most - least)) / scale + zero
+        for tie in (-_TIE, 0.0, _TIE):  # half of all numbers lie between two steps where a range is halved
+            yield "input-scaled", _clipped(steps + tie, q)
+
+
+def _clipped(steps: Array, q: Quantisation) -> Array:
+    return np.clip(np.rint(steps), q.low, q.high).astype(q.dtype)

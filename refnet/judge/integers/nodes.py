@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS, OF_FLOATS, other_kernels
+from refnet.bugs.integers.catalogue import INPUT_BUGS
 from refnet.bugs.integers.node import IntegerNode
-from refnet.errors import RefnetError, RequestError
+from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
 from refnet.judge.integers.floats import real_limits
+from refnet.judge.integers.rules import KERNELS, IntegerCause, agrees, causes_of, causes_of_input
 from refnet.judge.integers.tensors import GoldenIntegers, HeldIntegers, integers_in_order, match_integers
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.candidate import read_candidate
@@ -29,33 +30,14 @@ from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 from refnet.threads import on_one_thread
 
-__all__ = ["RIGHT", "IntegerCause", "IntegerComparison", "IntegerFinding", "compare_integers"]
+__all__ = ["RIGHT", "IntegerComparison", "IntegerFinding", "compare_integers"]
 
 Array = npt.NDArray[Any]
 
 RIGHT = ("exact", "rounding", "inside")  # verdicts that fail nothing
 
-_KERNELS = "kernels:"
 _IN_FLOATS = ("onnxruntime", "onnxruntime_avx2")  # whose QDQ files may run as they stand, in floats
 _MANY = 3  # tensors by which kernels are told
-_NEAR = 10  # a rule that leaves less than one in so many of the differences is told, though it does not fit
-
-
-class IntegerCause(NamedTuple):
-    """A rule that makes a port's integers of its own inputs.
-
-    Attributes
-    ----------
-    rule : a bug of `bugs.integers`, or 'kernels:' and the name of other kernels
-    left : how many elements it leaves different; 0 where it fits
-    changes : how many elements it changes on these inputs
-    on_noise : how many elements of an input of noise it makes otherwise than the first that fits; None for that one
-    """
-
-    rule: str
-    left: int
-    changes: int
-    on_noise: int | None = None
 
 
 class IntegerFinding(NamedTuple):
@@ -203,10 +185,10 @@ def _kernels_of(findings: Iterable[IntegerFinding]) -> list[str]:
     """The kernels that make most of the tensors that are not exact, where there are many: a bug may lie beside."""
     wrong = [each for each in findings if each.verdict == "wrong"]
     counts = Counter(
-        cause.rule.removeprefix(_KERNELS)
+        cause.rule.removeprefix(KERNELS)
         for each in wrong
         for cause in each.causes
-        if not cause.left and cause.rule.startswith(_KERNELS)
+        if not cause.left and cause.rule.startswith(KERNELS)
     )
     return [name for name, count in counts.most_common(2) if count >= _MANY and 2 * count >= len(wrong)]
 
@@ -233,7 +215,7 @@ class _Judge:
 
     def leaves_exact(self, rules: Iterable[str]) -> bool:
         """Whether rules change no node that is exact."""
-        return all(_agrees(rule, node) for rule in rules for node in self.exact)
+        return all(agrees(rule, node) for rule in rules for node in self.exact)
 
     def findings(self) -> Iterable[IntegerFinding]:
         """One for each node, in order; before them one for the input, if a port has another."""
@@ -293,7 +275,11 @@ class _Judge:
             return finding
         if self._is_rounding(node, mine):
             return finding._replace(verdict="rounding", different=int(apart.sum()))
-        return _apart(finding, mine, reference, tuple(_causes(work, mine)) if work is not None else ())
+        causes = causes_of(work, mine) if work is not None else []
+        q, fits = self.net.quantised.get(SOURCE), any(not cause.left for cause in causes)
+        if work is not None and not fits and q is not None and node.inputs == (SOURCE,) and SOURCE not in self.found:
+            causes = causes_of_input(work, QuantisedTensor(self.golden.tensors[SOURCE], q), mine) or causes
+        return _apart(finding, mine, reference, tuple(causes))
 
     def _is_rounding(self, node: Node, mine: Array) -> bool:
         """Whether a tensor is what floats make of it in some order: its own, or those that were rounded to integers."""
@@ -325,61 +311,3 @@ def _is_same(x: Array, y: Array) -> bool:
     if x.dtype.kind in "iu":
         return np.array_equal(x, y)
     return bool((np.abs(x - y) <= np.finfo(np.float32).eps * np.abs(y)).all())
-
-
-def _agrees(rule: str, node: IntegerNode) -> bool:
-    """Whether a rule makes of a node what the reference does."""
-    try:
-        kernels = rule.removeprefix(_KERNELS)
-        y = node.under(kernels) if kernels != rule else INTEGER_BUGS[rule](node)
-    except (RefnetError, ValueError):
-        return True
-    return y is None or np.array_equal(y, node.reference)
-
-
-def _tried(node: IntegerNode) -> dict[str, Array]:
-    """What each rule makes of a node, where that is something else than the reference."""
-    made: dict[str, Array] = {}
-    for name in INTEGER_BUGS if node.of_integers else OF_FLOATS:
-        try:
-            y = INTEGER_BUGS[name](node)
-        except (RefnetError, ValueError):
-            continue
-        if y is not None and y.shape == node.reference.shape and not np.array_equal(y, node.reference):
-            made[name] = y
-    return made | {_KERNELS + name: y for name, y in other_kernels(node).items()}
-
-
-def _causes(node: IntegerNode, mine: Array) -> list[IntegerCause]:
-    """The rules that make a port's integers; where none does, those that come near."""
-    different = int((mine != node.reference).sum())
-    tried = {
-        rule: IntegerCause(rule, int((y != mine).sum()), int((y != node.reference).sum()))
-        for rule, y in _tried(node).items()
-    }
-    fits = [cause for cause in tried.values() if not cause.left]
-    if not fits:
-        near = sorted(tried.values(), key=lambda cause: cause.left)
-        return [cause for cause in near[:2] if cause.left * _NEAR <= different]
-    return fits if len(fits) == 1 else _told_apart(node, fits)
-
-
-def _told_apart(node: IntegerNode, fits: list[IntegerCause]) -> list[IntegerCause]:
-    """In how many elements the rules that fit differ from the first of them on an input of noise."""
-    rng = np.random.default_rng(0)
-    if not node.of_integers:
-        return fits
-    noise = tuple(
-        QuantisedTensor(
-            rng.integers(x.quantisation.low, x.quantisation.high + 1, x.values.shape).astype(x.values.dtype),
-            x.quantisation,
-        )
-        for x in node.inputs
-    )
-    noisy = replace(node, inputs=noise, port=None)
-    made = _tried(noisy)
-    first = made.get(fits[0].rule, noisy.reference)
-    others = [
-        cause._replace(on_noise=int((made.get(cause.rule, noisy.reference) != first).sum())) for cause in fits[1:]
-    ]
-    return [fits[0], *others]
