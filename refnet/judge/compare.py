@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.catalogue import BUGS
 from refnet.errors import RefnetError, RequestError
 from refnet.files.checkpoint import identify
 from refnet.files.images import decodings, prepare, read_image
@@ -177,10 +178,20 @@ def compare(
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(port.tensors, other, matching)) if other is not None else ()
+    found = _without_precision(found, {each.node for each in moved if each.kind != "order"})
     encodings += [printed] if printed is not None and not shown.steps else []
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
     return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise))
+
+
+def _without_precision(found: Judged, nodes: Set[str]) -> Judged:
+    """The same without causes that explain errors of any kind, at tensors that are others in each run."""
+    kept = {
+        name: [one for one in causes if not (name in nodes and all(BUGS[bug].group == "precision" for bug in one.ids))]
+        for name, causes in found.causes.items()
+    }
+    return replace(found, causes=kept) if kept != found.causes else found
 
 
 def _is_explained(found: Judged) -> bool:

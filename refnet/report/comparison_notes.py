@@ -59,7 +59,7 @@ _UNSTEADY = {
     "dropped": "what is zero in one run is not in the other, so dropout is on",
     "part": "only in {part}: memory that was not set, or written while it was read (a race, a buffer that is shared)",
     "order": "by what another order of sums leaves (threads, atomics)",
-    "other": "it is not computed from the input alone (training mode, memory that was not set, a race)",
+    "other": "it is not computed from the input alone (training mode such as dropout, memory that was not set, a race)",
 }
 _SHIFTED = {
     "input": "Each tensor holds the layer's input, not what the layer makes of it: it is judged where it belongs.",

@@ -50,6 +50,16 @@ def test_dropout_that_was_left_on_is_told(pack):
     assert "dropout is on" in note
 
 
+def test_sums_in_float16_are_no_cause_of_what_is_another_in_each_run(pack):
+    rng, y = np.random.default_rng(1), TRACE["head.logits"]
+    noise = (1e-3 * rms(y) * rng.standard_normal(y.shape).astype(np.float32) for _ in range(2))
+    one, other = ({**TRACE, "head.logits": y + each} for each in noise)
+    alone, found = compare(pack, one), compare(pack, one, again=other)
+    assert ("fp16-accumulate",) in {cause.ids for cause in alone.judged.causes["head.logits"]}
+    assert not found.judged.causes["head.logits"]
+    assert "training mode such as dropout" in " ".join(notes(found))
+
+
 def test_another_order_of_sums_is_told(pack):
     y = TRACE["stem.conv"]
     found = again(pack, stem_conv=np.nextafter(y, np.float32(9)))
