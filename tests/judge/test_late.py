@@ -10,6 +10,7 @@ from refnet import build, probe, random_params
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
+from refnet.bugs.layers.curves import _curves
 from refnet.bugs.systematic import ALL, Scope
 from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.causes.budget import SearchBudget
@@ -334,3 +335,9 @@ def test_the_pools_of_squeezes_are_pools_of_a_kind():
     best = min(ways.of_kinds([BUGS["pool-other"]]), key=lambda way: way.residual)
     assert (best.mistake.form, best.extent.scope) == ("largest", Scope("part", "squeeze"))
     assert best.residual < 1e-3 * ways.before
+
+
+def test_a_slope_below_zero_has_no_end_where_nothing_is_so_large():
+    x = np.linspace(-2, 1.5, 99)
+    leaky = [curve for curve in _curves(x, np.where(x < 0, 0.25 * x, x)) if curve[0] == "leaky"]
+    assert {high for *_, high in leaky} == {np.inf}

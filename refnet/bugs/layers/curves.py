@@ -159,7 +159,9 @@ def _curves(x: Array, t: Array) -> Iterator[Curve]:
     yield from ((name,) for name in _NAMED)
     yield from (("sigmoid", 1.0), ("swish", 1.0), ("swish", _GELU), ("clip", -1.0, 1.0))
     least, most = (float(str(np.float32(end))) for end in (t.min(), t.max()))  # as they are written
-    lows, highs = (0.0, -math.inf, least), (6.0, math.inf, most)
+    first, last = np.float32(x.min()), np.float32(x.max())  # an end that nothing passes is none
+    lows = [low for low in (0.0, -math.inf, least) if low == -math.inf or first < np.float32(low)]
+    highs = [high for high in (6.0, math.inf, most) if high == math.inf or last > np.float32(high)]
     yield from (("clip", low, high) for low in lows for high in highs if low < high)
     below = x < 0
     if np.count_nonzero(below) >= _FEW:

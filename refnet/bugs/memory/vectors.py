@@ -89,7 +89,7 @@ def vector_index(segment: Segment) -> Iterator[Change]:
                 yield vectors_met(unit, node, form, move, move)
             yield vectors_met(unit, node, form if unit.norm is None else f"bias {form}", None, move)
     for node in scaled(segment):
-        indices = _indices(*segment.sizes[node.name])
+        indices = _indices(*segment.sizes[node.inputs[0]])
         yield from gated(segment, node, {form: partial(_spread, index=index) for form, index in indices})
 
 

@@ -130,7 +130,7 @@ def vector_axis(segment: Segment) -> Iterator[Change]:
     the batch: where a map is as wide, or as high, as it has channels, arrays of (C,) and of (C, 1) meet it so.
     """
     for node in scaled(segment):
-        C, H, W = segment.sizes[node.name]
+        C, H, W = segment.sizes[node.inputs[0]]
         axes = {form: axis for form, points, axis in (("width", W, 3), ("height", H, 2)) if points == C > 1}
         moves = {form: partial(np.swapaxes, axis1=1, axis2=axis) for form, axis in axes.items()}
         yield from gated(segment, node, moves)
