@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug
-from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.changes import Change, Mistake
 from refnet.study.subjects import Sought
 
 __all__ = ["Faced", "NamedMistake", "mistakes_in"]
@@ -131,8 +131,16 @@ def _steps(subject: Sought, bugs: Iterable[Bug] = _TRIED) -> Iterator[tuple[_Ste
             made = _made(subject, change)
             if made is not None:
                 yield _Step(bug.id, change.form, change.node), made
-        for change, changed in subject.throughout(bug):
+        for change, changed in _throughout(subject, bug):
             yield _Step(bug.id, change.form, ""), changed
+
+
+def _throughout(subject: Sought, bug: Bug) -> Iterator[tuple[Change, Sought]]:
+    """A bug at all of its places at once; nothing where another one before it has left shapes that nothing runs on."""
+    try:
+        yield from subject.throughout(bug)
+    except (ValueError, IndexError, KeyError):
+        return
 
 
 def _made(subject: Sought, change: object) -> Sought | None:
@@ -198,7 +206,7 @@ def _applied(way: _Way, subject: Sought) -> Iterator[tuple[tuple[Mistake, ...], 
             if change.node == step.node and step.form in (None, change.form)
         )
     else:
-        here = ((change, made) for change, made in subject.throughout(bug) if step.form in (None, change.form))
+        here = ((change, made) for change, made in _throughout(subject, bug) if step.form in (None, change.form))
     for change, made in here:
         if made is not None:
             for mistakes, last in _applied(tuple(rest), made):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
-from refnet.bugs.language.changes import Change, Deferred, stood_for
+from refnet.bugs.language.changes import Change, Deferred, identity, stood_for
 from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.memory.stored import masks_off
@@ -119,12 +119,19 @@ def gated(segment: Segment, node: Node, moves: Mapping[str, _Layout]) -> tuple[C
     ----------
     moves : by form, from the gate, (N, C, 1, 1), to what the map is multiplied by
     """
-    if not moves:
-        return ()
-    found = dict(segment.values({*node.inputs}))
-    x, gate = (found[name] for name in node.inputs)
-    made = {f"gate {form}": stood_for(node, x * move(gate), 2) for form, move in moves.items()}
-    return tuple(Change(node.name, form, **each, fed=True) for form, each in made.items())
+    name = f"{node.name}.values"
+    nodes = {node.name: (identity(node.name, name, 4),)}
+
+    def made(move: _Layout) -> Mapping[str, Expected]:
+        found = dict(segment.values({*node.inputs}))
+        x, gate = (found[each] for each in node.inputs)
+        given: Mapping[str, Expected] = stood_for(node, x * move(gate), 2)["given"]
+        return given
+
+    return tuple(
+        Change(node.name, f"gate {form}", nodes=nodes, given=Deferred([name], partial(made, move)), fed=True)
+        for form, move in moves.items()
+    )
 
 
 def _spread(gate: Array, index: Array) -> Array:
