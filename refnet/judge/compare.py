@@ -178,7 +178,8 @@ def compare(
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(port.tensors, other, matching)) if other is not None else ()
-    found = _without_precision(found, {each.node for each in moved if each.kind != "order"})
+    if others := {each.node for each in moved if each.kind != "order"}:
+        found = _without_precision(found, others)
     encodings += [printed] if printed is not None and not shown.steps else []
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
@@ -191,7 +192,7 @@ def _without_precision(found: Judged, nodes: Set[str]) -> Judged:
         name: [one for one in causes if not (name in nodes and all(BUGS[bug].group == "precision" for bug in one.ids))]
         for name, causes in found.causes.items()
     }
-    return replace(found, causes=kept) if kept != found.causes else found
+    return replace(found, causes=kept)
 
 
 def _is_explained(found: Judged) -> bool:

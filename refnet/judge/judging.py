@@ -106,12 +106,14 @@ class Judging:
         mistake would have to be smaller than the rounding of all these convolutions to look so.
         """
         wrong = [name for name in self.finite if self.findings[name].judgement.verdict in ("wrong", "suspect")]
-        made = {name: self._from(self.finite[name], self._of_convolutions(name)) for name in wrong}
-        longer = all(len(made[name].graph) > len(self.finite[name].graph) for name in wrong)
-        if len(wrong) < _SEVERAL or not longer:
+        if len(wrong) < _SEVERAL:
             return
+        made: dict[str, Segment] = {}
         judged: dict[str, Judgement] = {}
-        for name, segment in made.items():
+        for name in wrong:
+            made[name] = segment = self._from(self.finite[name], self._of_convolutions(name))
+            if len(segment.graph) == len(self.finite[name].graph):
+                return
             judged[name] = self._judgement(segment, self._own(name))
             if not judged[name].holds or judged[name].yardstick != "bound":
                 return

@@ -20,6 +20,7 @@ from refnet.bugs.numbers.precision import grid_steps, in_steps
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings import fast
+from refnet.readings.precision import BYTE_STEPS
 
 Array = npt.NDArray[Any]
 
@@ -128,7 +129,7 @@ def _offset(segment: Segment, unit: UnitArrays) -> float | None:
     t, conv = segment.candidate, unit.unit.conv
     if t is None:
         low, high = float(unit["w"].min()), float(unit["w"].max())
-        step = (high - low) / 255
+        step = (high - low) / BYTE_STEPS
         return (round(-low / step) - 128) * step if step else None
     act = unit.unit.act
     through = _HANDED_ON.get(act.op) if act is not None and act.name == segment.end else _ANY

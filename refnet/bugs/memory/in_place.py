@@ -6,7 +6,6 @@ Tried where nothing else fits.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, stood_for
 from refnet.bugs.language.segments import Segment
-from refnet.graph import Graph, Node, interpret
+from refnet.graph import Node
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
@@ -30,7 +29,6 @@ _STEEP = {"hard_swish": 1.5}  # what an activation multiplies errors by at most,
 class _Kernel(NamedTuple):
     """What is made of a window: its sum, with batch norm worked in, and the activation behind it."""
 
-    graph: Graph
     conv: Node
     w: Expected  # (C, R, S)
     b: Expected  # (C,)
@@ -40,8 +38,7 @@ class _Kernel(NamedTuple):
         """The activation of (N, C, rows, columns)."""
         if self.act is None:
             return y
-        graph = replace(self.graph, nodes=(self.act,), returns=())
-        made: Array = interpret(graph, fast, {}, {self.act.inputs[0]: y})
+        made: Array = getattr(fast, self.act.op)(y, **self.act.attrs)
         return made
 
 
@@ -81,12 +78,12 @@ def _kernels(segment: Segment, unit: UnitArrays) -> Iterator[tuple[str, tuple[No
     """The nodes that are computed at once, by the name of their form: the convolution alone, or all of its unit."""
     conv, norm, act = unit.unit
     w, b = Expected.of(unit["w"]), Expected.of(unit["b"] if "b" in unit else np.zeros(len(unit["w"])))
-    yield "", (conv,), _Kernel(segment.graph, conv, w, b, None)
+    yield "", (conv,), _Kernel(conv, w, b, None)
     nodes = tuple(node for node in unit.unit.nodes if node.name in segment.graph.by_name)
     if len(nodes) > 1 and (act is None or not act.params):
         if norm is not None:
             w, b = (unit.folded().tensors[slot] for slot in ("w", "b"))
-        yield " fused", nodes, _Kernel(segment.graph, conv, w, b, act)
+        yield " fused", nodes, _Kernel(conv, w, b, act)
 
 
 def _overwritten(x: Array, kernel: _Kernel, columns: int) -> tuple[Array, Array]:

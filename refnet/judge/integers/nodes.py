@@ -275,11 +275,15 @@ class _Judge:
             return finding
         if self._is_rounding(node, mine):
             return finding._replace(verdict="rounding", different=int(apart.sum()))
-        causes = causes_of(work, mine) if work is not None else []
-        q, fits = self.net.quantised.get(SOURCE), any(not cause.left for cause in causes)
-        if work is not None and not fits and q is not None and node.inputs == (SOURCE,) and SOURCE not in self.found:
-            causes = causes_of_input(work, QuantisedTensor(self.golden.tensors[SOURCE], q), mine) or causes
-        return _apart(finding, mine, reference, tuple(causes))
+        return _apart(finding, mine, reference, tuple(self._causes(work, mine)) if work is not None else ())
+
+    def _causes(self, work: IntegerNode, mine: Array) -> list[IntegerCause]:
+        """The rules that make a node's integers; where none fits, and the input is not dumped, what is wrong in it."""
+        causes, q = causes_of(work, mine), self.net.quantised.get(SOURCE)
+        told = any(not cause.left for cause in causes) or SOURCE in self.found
+        if told or q is None or work.node.inputs != (SOURCE,):
+            return causes
+        return causes_of_input(work, QuantisedTensor(self.golden.tensors[SOURCE], q), mine) or causes
 
     def _is_rounding(self, node: Node, mine: Array) -> bool:
         """Whether a tensor is what floats make of it in some order: its own, or those that were rounded to integers."""

@@ -68,11 +68,7 @@ def _tried(node: IntegerNode) -> dict[str, Array]:
 def causes_of(node: IntegerNode, mine: Array) -> list[IntegerCause]:
     """The rules that make a port's integers; where none does, those that come near."""
     different = int((mine != node.reference).sum())
-    tried = {
-        rule: IntegerCause(rule, int((y != mine).sum()), int((y != node.reference).sum()))
-        for rule, y in _tried(node).items()
-    }
-    found = _closest(tried.values(), different)
+    found = _closest([_cause(rule, y, node, mine) for rule, y in _tried(node).items()], different)
     return found if len(found) < 2 or found[0].left else _told_apart(node, found)
 
 
@@ -88,10 +84,15 @@ def causes_of_input(node: IntegerNode, x: QuantisedTensor, mine: Array) -> list[
     for rule, other in guesses(x.values, x.quantisation):
         given = QuantisedTensor(np.ascontiguousarray(other), x.quantisation)
         y = replace(node, inputs=(given,)).under(node.kernels)
-        cause = IntegerCause(rule, int((y != mine).sum()), int((y != node.reference).sum()))
+        cause = _cause(rule, y, node, mine)
         if cause.changes and (rule not in made or cause.left < made[rule].left):
             made[rule] = cause
     return _closest(made.values(), int((mine != node.reference).sum()))
+
+
+def _cause(rule: str, y: Array, node: IntegerNode, mine: Array) -> IntegerCause:
+    """A rule that makes integers of a node, beside the port's."""
+    return IntegerCause(rule, int((y != mine).sum()), int((y != node.reference).sum()))
 
 
 def _closest(tried: Iterable[IntegerCause], different: int) -> list[IntegerCause]:
