@@ -23,6 +23,7 @@ import numpy as np
 from refnet.errors import FormatError, RequestError
 from refnet.evaluation.batches import BatchResult
 from refnet.files.containers.appended import append, lock_alone
+from refnet.files.containers.atomic import is_no_file
 
 __all__ = ["Journal", "journal_path"]
 
@@ -53,7 +54,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any], *, restart: bool = False) -> None:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
+        if path.is_symlink() or is_no_file(path):
             raise RequestError(f"{path}: exists and is no file; choose another output")
         self.path = path
         self._places: dict[int, tuple[int, int]] = {}  # number -> where the content begins, its length

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from refnet.errors import FormatError, RequestError
 from refnet.files import containers
-from refnet.files.containers.atomic import writable
+from refnet.files.containers.atomic import is_no_file, writable
 from refnet.files.published import Published, find_published
 from refnet.interrupts import taking_place
 
@@ -95,7 +95,7 @@ def fetch(
     path = (folder() if to is None else Path(to)) / published.file
     part = path.with_name(f"{path.name}.part")
     for each in (path, part):
-        if each.exists() and not each.is_file():  # a pipe would never end
+        if is_no_file(each):
             raise RequestError(f"{each}: exists and is no file; take it away, or fetch to another folder")
     if _is_there(path, published):
         return path
@@ -150,10 +150,17 @@ def _alone(part: Path, path: Path) -> Iterator[BinaryIO]:
             if not _locks(file):
                 if time.monotonic() > until:
                     raise RequestError(f"{path}: another process has been fetching it for an hour; stop that one")
-            elif part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
+            elif _is_at(file, part):
                 yield file
                 return
         time.sleep(0.05)  # what was locked has got its name, or is locked by another one
+
+
+def _is_at(file: BinaryIO, part: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), part.stat())
+    except FileNotFoundError:  # another process has just given it its name
+        return False
 
 
 def _locks(file: BinaryIO) -> bool:

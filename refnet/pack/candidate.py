@@ -19,6 +19,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers import npy, npz, safetensors
 from refnet.files.containers.archive import widened
+from refnet.files.containers.atomic import is_no_file
 
 __all__ = ["TensorPlace", "Tensors", "read_candidate"]
 
@@ -108,7 +109,7 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
     try:
         if path.is_dir():
             return Tensors(*_folder(path))
-        if path.exists() and not path.is_file():  # a pipe would never end
+        if is_no_file(path):
             raise FormatError("is neither a file nor a folder")
         with open(path, "rb") as file:
             start = file.read(9)

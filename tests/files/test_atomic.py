@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,30 @@ import pytest
 from refnet import RequestError
 from refnet.cli import main
 from refnet.files import shipped
-from refnet.files.containers.atomic import atomic_file, atomic_folder, free, writable
+from refnet.files.containers.atomic import atomic_file, atomic_folder, free, is_no_file, writable
 
 JUNIT = b'<?xml version="1.0" encoding="utf-8"?><testsuites></testsuites>'
 
 
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_that_another_process_renames_meanwhile_is_a_file_or_is_not_there(tmp_path):
+    part = tmp_path / "x.part"
+
+    def rename() -> None:
+        for _ in range(3000):
+            part.touch()
+            part.replace(tmp_path / "x")
+
+    with ThreadPoolExecutor() as pool:
+        renaming = pool.submit(rename)
+        while not renaming.done():
+            assert not is_no_file(part)
+    os.mkfifo(part)
+    assert is_no_file(part)
+    assert is_no_file(tmp_path)
 
 
 @pytest.fixture

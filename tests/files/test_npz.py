@@ -234,7 +234,7 @@ def test_a_member_that_ends_before_its_declared_size_is_refused(path: Path) -> N
 
 
 def test_a_name_that_is_there_twice_is_refused(path: Path) -> None:
-    with zipfile.ZipFile(path, "a") as file:
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr("n.npy", b"")
     refuses(path, r"'n\.npy' is there twice")
 

@@ -121,7 +121,7 @@ def edited(index, extra=False, **changes):
         (edited(2, name="w"), "node 'w' is there twice"),
         (edited(1, name="v"), "refers to 'w'"),
         (edited(2, attr={"padding": {"s": "*"}}), "no base64"),
-        (edited(2, attr={"strides": {"list": {"list": {}}}}), ""),
+        (edited(2, attr={"strides": {"list": {"list": {}}}}), "an attribute that is no list"),
         (edited(2, attr={"strides": {"i": "1" * 30}}), "no whole number"),
     ],
 )

@@ -190,7 +190,7 @@ def fixed_point(segment: Segment) -> Iterator[Change]:
         return
     step, target = 2.0**-bits, segment.candidate.astype(np.float64)
     ends = float(target.min()), float(target.max())
-    whole = np.log2([max(-ends[0] / step, 1), ends[1] / step + 1])
+    whole = np.log2([max(-ends[0] / step, 1), max(ends[1] / step + 1, 1)])
     cut = (whole >= 7) & (whole == np.rint(whole))
     low, high = (end if is_end else far for end, is_end, far in zip(ends, cut, (-np.inf, np.inf), strict=True))
     between = segment.result / step != np.rint(segment.result / step)

@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows, where what a killed process leaves behind stays
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_file", "atomic_folder", "atomic_path", "free", "writable"]
+__all__ = ["atomic_file", "atomic_folder", "atomic_path", "free", "is_no_file", "writable"]
 
 _SUFFIX = ".part"
 _START = 1000  # bytes of a file that tell what it is
@@ -107,6 +107,17 @@ def free(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def is_no_file(path: str | os.PathLike[str]) -> bool:
+    """Whether something else than a file has a path, such as a folder or a pipe, which reading would never end.
+
+    The path is asked once, since another process may give the file its last name between two questions.
+    """
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def writable(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None, mark: bytes = b"") -> Path:
     """Where a file would be written, links followed; to be asked before the work that makes it.
 
@@ -125,7 +136,7 @@ def writable(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | Non
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise RequestError(f"{path}: is a link that leads in a circle; choose another name")
-    if target.exists() and not target.is_file():
+    if is_no_file(target):
         raise RequestError(f"{path}: exists and is no file; choose another name")
     _refuse_parent(target)
     for each in inputs:

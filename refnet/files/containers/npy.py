@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import threading
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.errors import FormatError
+from refnet.files.containers.atomic import is_no_file
 
 __all__ = ["Header", "read", "read_header"]
 
@@ -57,7 +57,7 @@ def read(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     FileNotFoundError
         if there is no such file.
     """
-    if Path(path).exists() and not Path(path).is_file():
+    if is_no_file(path):
         raise FormatError(f"{path}: is no file")
     with open(path, "rb") as file:
         try:
