@@ -9,9 +9,10 @@ from refnet import Network, build, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE
 from refnet.judge.dumps.ends import with_ends
+from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.match import Assignment, match_tensors
 from refnet.pack.matching.modules import block_ends
-from refnet.pack.matching.numbered import by_numbers
+from refnet.pack.matching.numbered import by_numbers, in_order
 from refnet.readings.shapes import shapes
 
 MODELS = {
@@ -120,3 +121,23 @@ def test_a_map_that_may_be_several_layers_is_not_taken_for_the_last():
     made = dumped({"a": "block9.add", "b": "head.act"}, sides)
     found = with_ends(graph, Assignment({}, [*made]), made, {name: y.shape for name, y in made.items()}, sides, {}.get)
     assert {each.source: node for node, each in found.tensors.items()} == {"b": "head.act"}
+
+
+def test_of_contents_and_order_that_is_believed_which_leaves_more_layers_right():
+    """Blocks of equal shapes whose numbers explode are like each other's; what their layers make tells them apart."""
+    graph = build("keras/MobileNet", width=0.25, size=(32, 32), classes=5)
+    net = Network(graph, random_params(graph))
+    x = np.random.default_rng(0).random((1, *graph.input_shape), np.float32)
+    made = net.trace(x)
+    candidate = {f"t{index:02}": y for index, y in enumerate(made.values())}
+    sides = {SOURCE: (1, *graph.input_shape), **{name: y.shape for name, y in made.items()}}
+    right = dict(zip(made, candidate, strict=True))
+    changed = {}
+    for name, source in right.items():
+        place = name.replace("block8", "#").replace("block7", "block8").replace("#", "block7")
+        changed[place] = source, "content"
+    golden = {SOURCE: x, **made}.__getitem__
+    tables = Tables(candidate, {name: y.shape for name, y in candidate.items()}, sides, golden)
+    told = in_order(tables, net, changed)
+    assert {node: source for node, (source, _) in told.items()} == right
+    assert not in_order(tables, net, {node: (source, "content") for node, source in right.items()})

@@ -149,7 +149,7 @@ def match_tensors(
     free = [node for node in shapes if node not in pairs and node not in vouched and node not in same]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    if network is not None and not shift and (told := in_order(tables, network.graph, pairs)):
+    if network is not None and not shift and (told := in_order(tables, network, pairs)):
         pairs = told
         layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from refnet.graph import Graph
+from refnet.network import Network
+from refnet.pack.matching.layers_right import layers_right
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import block_ends, stem_end
@@ -24,16 +26,17 @@ _FEWEST, _KINDS = 3, 2  # tensors, and counts of channels, without which numbers
 _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
 
 
-def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     """Tensors by node as their order tells them, if some are left over and the others agree; else nothing.
 
     Where few are left over all others must agree, and none of them is moved numbers of another one: such a tensor would
-    be told by its content.
+    be told by its content. Where none is left over, and contents tell otherwise, more layers must be right in order.
 
     Parameters
     ----------
     pairs : by node, the candidate's name of its tensor and how it was found
     """
+    graph = network.graph
     own = {node: source for node, (source, _) in pairs.items()}
     rest = [source for source in tables.candidate if source not in own.values()]
     if rest:
@@ -44,6 +47,8 @@ def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]])
         agrees = alike >= (1 - _LEFT) * len(own) if many else alike == len(own) and not moved & (ordered.keys() - own)
         if ordered and agrees:
             return {node: (source, "order") for node, source in ordered.items()}
+    elif better := _more_explained(tables, network, pairs):
+        return better
     guessed = {source for source, how in pairs.values() if how == "content"}
     told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}
     free = {node: source for source, node in told.items() if own.get(node, "") in ("", *guessed)}
@@ -52,6 +57,20 @@ def in_order(tables: Tables, graph: Graph, pairs: Mapping[str, tuple[str, str]])
         return {}
     kept = {node: pair for node, pair in pairs.items() if pair[0] not in free.values()}
     return kept | {node: (source, "order") for node, source in free.items()}
+
+
+def _more_explained(
+    tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Tensors by node in their order, where contents tell some otherwise, and fewer layers are right with that."""
+    told = {node: source for node, (source, how) in pairs.items() if how != "content"}
+    own = {node: source for node, (source, _) in pairs.items()}
+    ordered = by_order(network.graph, tables.found, tables.shapes) if len(told) < len(own) else {}
+    if not ordered or ordered == own or any(ordered.get(node) != source for node, source in told.items()):
+        return {}
+    if layers_right(tables, network, ordered) <= layers_right(tables, network, own):
+        return {}
+    return {node: pairs[node] if own.get(node) == source else (source, "order") for node, source in ordered.items()}
 
 
 def by_numbers(
