@@ -134,7 +134,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
         if not causes.get(name)
     }
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
-    features = of_other_weights(features, coarse, {name: segment for name, (segment, _) in failing.items()})
+    features = of_other_weights(features, coarse, failing)
     causes |= {name: [] for name in coarse if name in features}
     inner = inner_stores(failing, causes)
     features, causes = features | inner, causes | {name: [] for name in inner}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from refnet.bugs.language.changes import Mistake
 from refnet.judge.compare import Comparison
 from refnet.judge.dumps.ends import LOGARITHMS
 from refnet.readings.bounds.algorithms import ALGORITHMS
-from refnet.report.mistakes.bugs import of_port
+from refnet.report.mistakes.bugs import of_file, of_port
 from refnet.report.mistakes.channels import otherwise_words
 from refnet.report.mistakes.features import algorithm_words, displaced_words, feature_sentence
 from refnet.report.words import evidence_words, unfinished
@@ -29,6 +30,7 @@ _DECLARED = {
 }
 
 _OF_SIZE = ("input-size", "length", "size-follows")  # what is seen of a tensor of another size, which explains it
+_ENDS: Mapping[str, Callable[[Iterable[float]], float]] = {"least": min, "most": max}
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (
     "{count} layers compute what they should with other weights, {alike:.0f} % like the pack's: the port was given "
@@ -43,6 +45,7 @@ _SHORT_WEIGHTS = (
     "but not those to which the pack's, folded or not, are rounded: they were rounded on the way, as where batch norm "
     "is folded in {store}. {names}."
 )
+_OWN_WEIGHTS = "{count} layers compute what they should with their own weights, but {words}. {names}."
 _OTHER_BIASES = (
     "{count} layers compute what they should with the pack's weights, folded or not, and other biases: those of "
     "another file, or of another fold. {names}."
@@ -159,6 +162,9 @@ def _of_integers(found: Comparison) -> Iterator[str]:
 def _unexplained(found: Comparison) -> Iterator[str]:
     """What no hypothesis explains: what many tensors have in common in one sentence, then each of the others."""
     features, said = found.judged.features, list[str]()
+    for words, names in _of_own_weights(found):
+        yield _OWN_WEIGHTS.format(count=len(names), words=words, names=_listed(found, names))
+        said += names
     weights = {name: own for name in features if (own := _facts_of(found, name, "weights"))}
     if len(weights) >= _MANY:
         yield _of_weights(found, weights)
@@ -199,6 +205,19 @@ def _of_weights(found: Comparison, weights: Mapping[str, list[Mapping[str, Any]]
     ((store, many),) = Counter(facts["store"] for facts in seen).most_common(1)
     words = _SHORT_WEIGHTS if store and 2 * many > len(alike) else words
     return words.format(count=len(weights), names=_listed(found, weights), alike=share, store=store)
+
+
+def _of_own_weights(found: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """How the weights of many layers are taken, and of which; what differs from layer to layer as far as it reaches."""
+    taken: dict[tuple[str, str, int], dict[str, Mistake]] = {}
+    for name in found.judged.features:
+        for mistake in (facts["mistake"] for facts in _facts_of(found, name, "own-weights")):
+            taken.setdefault((mistake.bug, mistake.form, mistake.facts.get("by", 0)), {})[name] = mistake
+    for each in taken.values():
+        first, every = next(iter(each.values())), [mistake.facts for mistake in each.values()]
+        ends = {end: pick(facts[end] for facts in every) for end, pick in _ENDS.items() if end in first.facts}
+        if len(each) >= _MANY:
+            yield of_file(first._replace(facts={**first.facts, **ends})), [*each]
 
 
 def _of_algorithms(fast: Mapping[str, Sequence[str]]) -> str:

@@ -112,7 +112,8 @@ def framed(y):
     ("spoil", "words"),
     [
         (lambda y: y * np.float32(1.25), "it is 1.25 times the reference throughout"),
-        (lambda y: y * np.linspace(0.5, 2, y.shape[1], dtype=np.float32)[:, None, None], "a slope and an offset"),
+        (lambda y: y * np.linspace(0.5, 2, y.shape[1])[:, None, None], "every channel is scaled, by 0.5 to 2"),
+        (lambda y: (y + 1) * np.linspace(0.5, 2, y.shape[1])[:, None, None], "a slope and an offset"),
         (lambda y: np.where(np.arange(y.shape[1])[:, None, None] == 3, y + 1, y), "only channel 3 of"),
         (lambda y: np.where(np.isin(np.arange(y.shape[1]), (1, 4))[:, None, None], y + 1, y), "only channels 1, 4 of"),
         (lambda y: np.roll(y, (1, -1), axis=(2, 3)), "shifted by (1, -1)"),
@@ -120,7 +121,7 @@ def framed(y):
         (lambda y: y + framed(y), "only the border is off"),
         (lambda y: y.clip(-0.5, y.max() / 2), "below -0.5 is cut off"),
     ],
-    ids=["ratio", "channels", "channel", "two channels", "shift", "order", "border", "cut off"],
+    ids=["ratio", "factors", "channels", "channel", "two channels", "shift", "order", "border", "cut off"],
 )
 def test_where_nothing_fits_it_says_what_can_be_seen(small, spoil, words):
     name = "block1.depthwise"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.files.stored_weights import READINGS
 from refnet.bugs.language.arrays import unit_arrays
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
@@ -198,3 +199,45 @@ def test_other_biases_are_told_where_the_maps_are_too_small_for_a_fit_of_weights
     x = probe(GRAPH, 2)
     (feature,) = describe(segment(other, "block16.expand.act", ["block15.add"], x), Precision.of("float32"))
     assert feature.kind == "biases"
+
+
+def kernels(change, of="depthwise.w"):
+    return {name: np.asarray(change(y), np.float32) if name.endswith(of) else y for name, y in PARAMS.items()}
+
+
+def told(params, end, *given, images=2):
+    (feature,) = describe(segment(params, end, given, probe(GRAPH, images)), Precision.of("float32"))
+    assert feature.kind == "own-weights"
+    return feature_sentence(feature)
+
+
+@pytest.mark.parametrize(("end", "given"), [("expand.bn", "block4.project.bn"), ("depthwise.act", "block5.expand.act")])
+@pytest.mark.parametrize("form", ["bfloat16 as float16", "float16 as bfloat16"])
+def test_bytes_that_are_read_as_other_numbers_are_told(form, end, given):
+    read = READINGS[form]
+    said = told(kernels(read, f"block5.{end.split('.')[0]}.w"), f"block5.{end}", given)
+    assert "what was stored as {} is read as {}".format(*form.split(" as ")) in said
+
+
+@pytest.mark.parametrize("by", [2, -3])
+@pytest.mark.parametrize(("end", "given"), [("depthwise.bn", "expand.act"), ("project", "depthwise.act")])
+def test_weights_that_are_read_from_the_wrong_place_on_are_told(end, given, by):
+    off = kernels(lambda y: np.roll(y.ravel(), by).reshape(y.shape), f"block3.{end.split('.')[0]}.w")
+    said = told(off, f"block3.{end}", f"block3.{given}")
+    assert f"the one that lies {abs(by)} {'before it' if by > 0 else 'further on'}" in said
+
+
+def test_one_scale_for_all_channels_is_told_by_the_largest_weight_of_each():
+    def one(y):
+        largest = np.abs(y).max(axis=(1, 2), keepdims=True)
+        return np.rint(y / largest * 127) / 127 * largest[0]
+
+    before = kernels(lambda y: np.rint(127 * y / (top := np.abs(y).max(axis=(1, 2), keepdims=True))) / 127 * top)
+    made = segment(kernels(one), "block3.depthwise", ["block3.expand.act"], probe(GRAPH, 2))
+    (feature,) = describe(replace(made, params={**before}), Precision.of("float32"))
+    assert "all channels have one scale" in feature_sentence(feature)
+
+
+def test_a_factor_for_each_channel_beside_right_biases_is_told():
+    scaled = kernels(lambda y: y * np.linspace(0.5, 2, len(y)).reshape(-1, 1, 1))
+    assert "every channel is scaled, by 0.5 to 2" in told(scaled, "block3.depthwise.act", "block3.expand.act")

@@ -20,7 +20,7 @@ from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.orders import rounded, whole_steps
 from refnet.readings.precision import FLOATS
 
-__all__ = ["bytes_misread", "grids", "weights_shifted", "weights_stepped"]
+__all__ = ["READINGS", "bytes_misread", "grids", "weights_shifted", "weights_stepped"]
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +41,7 @@ def bytes_misread(unit: UnitArrays) -> Iterator[Change]:
     wanted = unit.tensors[unit.slot]
     if unit.seen[unit.slot].shape != wanted.value.shape:
         return
-    for form, read in _READINGS.items():
+    for form, read in READINGS.items():
         with np.errstate(all="ignore"):
             yield made_so(unit, form, Expected.exactly(read(wanted.value)))
 
@@ -187,7 +187,7 @@ def _other_brain(values: Array) -> Array:
     return bits.view(np.float32).astype(np.float64)
 
 
-_READINGS: dict[str, Callable[[Array], Array]] = {
+READINGS: dict[str, Callable[[Array], Array]] = {
     "swapped": partial(_swapped, dtype="float32"),
     "swapped float16": partial(_swapped, dtype="float16"),
     "bfloat16 as float16": _other_half,

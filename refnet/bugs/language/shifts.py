@@ -17,12 +17,19 @@ _LOOKED = 32  # numbers that a shift is told from
 _CLOSER = 0.5  # of how far the numbers are apart where they are, within which those of a shift lie
 
 
-def flat_shift(copy: Array, wanted: Array) -> int:
-    """The shift with which `copy[i]` is nearest to `wanted[i + shift]`, both flat; 0 where none is near."""
+def flat_shift(copy: Array, wanted: Array, known: Array | None = None) -> int:
+    """The shift with which `copy[i]` is nearest to `wanted[i + shift]`, both flat; 0 where none is near.
+
+    Parameters
+    ----------
+    known : the places of `copy` that say something; None for all
+    """
     reach = min(_FARTHEST, copy.size // _SHARE)
-    if not reach:
+    known = np.arange(copy.size) if known is None else known
+    known = known[(known >= reach) & (known < copy.size - reach)]
+    if not reach or not known.size:
         return 0
-    places = np.unique(np.linspace(reach, copy.size - 1 - reach, _LOOKED).astype(int))
+    places = np.unique(known[np.linspace(0, known.size - 1, _LOOKED).astype(int)])
     shifts = np.arange(-reach, reach + 1)
     apart = np.abs(copy[places, None] - wanted[places[:, None] + shifts]).mean(axis=0)
     best = int(apart.argmin())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,9 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.fast_algorithms import fast_algorithms
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.lookup_table import looked_up
+from refnet.judge.causes.own_weights import own_weights
 from refnet.judge.causes.parts_off import share_off
-from refnet.judge.causes.refit import rebiased, refit, too_few
+from refnet.judge.causes.refit import refit, too_few
 from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import says
 from refnet.judge.verdicts import root_mean_square
@@ -28,6 +29,7 @@ Array = npt.NDArray[Any]
 # Of an error that no bound holds: what a form may leave of it. Tuned, on the table in tests/judge/test_long.py: the
 # smallest power of ten that no right form leaves more than.
 _FORM = 1e-3
+_CHANNELS = ("channels", "channel-step", "channel-run")
 _FRACTION = 8  # of the channels: such a part is looked at first
 _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at most
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
@@ -59,9 +61,23 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
     found = [_cut_off(beyond, target, made.y), part, _lines(beyond, target) or _border(beyond)]
     found += _forms(segment, precision, made, target, whole=part is None)
     found.append(looked_up(segment, precision))
-    if not any(found) and says(len(segment.graph), made, precision):
-        found.append(_weights(segment, made, target, _stored(precision, target)))
+    if says(len(segment.graph), made, precision):
+        found = _told_by_weights([*filter(None, found)], segment, made, target, _stored(precision, target))
     return tuple(feature for feature in found if feature is not None)
+
+
+def _told_by_weights(
+    found: Sequence[Feature], segment: Segment, made: Bound, target: Array, own: float
+) -> list[Feature | None]:
+    """The same, or what a layer's weights say instead: of a part that is off, only what explains why it is that."""
+    kinds = {feature.kind for feature in found}
+    if not kinds <= {"affine", *_CHANNELS}:
+        return [*found]
+    told = _own_weights(segment, made, target, own)
+    mistake = told.facts.get("mistake") if told is not None else None
+    if told is not None and (not kinds & {*_CHANNELS} or (mistake is not None and mistake.bug == "scales-moved")):
+        return [told]
+    return [*found] or [_weights(segment, made, target, own)]
 
 
 def _forms(
@@ -90,17 +106,37 @@ def _stored(precision: Precision, target: Array) -> float:
     return max(precision.u, precision.u_store) * root_mean_square(target)
 
 
+def _own_weights(
+    segment: Segment, made: Bound, target: Array, own: float, shifts: Collection[int] = ()
+) -> Feature | None:
+    """How a layer's own weights are taken, where they leave no more than rounding does so; or that its biases are.
+
+    Nothing where one rounding of so large numbers is as large as what weights make.
+    """
+
+    def undone() -> Iterator[_Undone]:
+        for way in own_weights(segment, shifts):
+            before = root_mean_square((target - made.y)[:, way.channels])
+            if own < _FORM * way.size:
+                yield _Undone(way.feature, before, root_mean_square(target[:, way.channels] - way.y), way.slope)
+
+    return _undoing(undone(), made.rms, own)
+
+
 def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Feature | None:
-    """Other biases, or other weights, where a layer with them leaves no more than rounding does."""
-    for fit in (rebiased, refit):
-        if (other := fit(segment)) is None:
-            continue
-        left = root_mean_square(target[:, other.channels] - other.y)
-        before = root_mean_square((target - made.y)[:, other.channels])
-        if left <= made.rms + own and 2 * left < before:
-            facts = {"alike": other.alike, "moved": other.moved, "store": other.store}
-            return Feature("biases", {}) if other.has_own else Feature("weights", facts)
-    return None
+    """Other weights, where a layer with them leaves no more than rounding does."""
+    if (other := refit(segment)) is None:
+        return None
+    left = root_mean_square(target[:, other.channels] - other.y)
+    before = root_mean_square((target - made.y)[:, other.channels])
+    if left > made.rms + own or 2 * left >= before:
+        return None
+    if other.moved is None and other.shift:
+        told = _own_weights(segment, made, target, own, [other.shift])
+        if told is not None:
+            return told
+    facts = {"alike": other.alike, "moved": other.moved, "store": other.store}
+    return Feature("biases", {}) if other.has_own else Feature("weights", facts)
 
 
 def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:
@@ -110,23 +146,44 @@ def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature |
 
 
 def of_other_weights(
-    features: Mapping[str, tuple[Feature, ...]], coarse: Collection[str], failing: Mapping[str, Segment]
+    features: Mapping[str, tuple[Feature, ...]],
+    coarse: Collection[str],
+    failing: Mapping[str, tuple[Segment, Precision]],
 ) -> dict[str, tuple[Feature, ...]]:
     """The same with layers that have too few points to tell by themselves: other weights would explain them.
 
-    Where sums in float16 would too, those count that are more.
+    Where sums in float16 would too, those count that are more. Weights that stand as far from their places as those of
+    another layer do are told first, where that explains them.
 
     Parameters
     ----------
     features : by the name of a tensor that no bug explains
     coarse : names of tensors that sums in float16 explain, which errors of any kind do
-    failing : the segments of all
+    failing : the segments of all, and what they are computed in
     """
-    told = [name for name, found in features.items() if any(each.kind == "weights" for each in found)]
-    open_ = [name for name, found in features.items() if not found and too_few(failing[name])]
+    features = dict(features) | dict(_shifted_alike(features, failing))
+    told = [name for name, found in features.items() if any(each.kind in ("weights", "own-weights") for each in found)]
+    open_ = [name for name, found in features.items() if not found and too_few(failing[name][0])]
     if len(told) + len(open_) > len(coarse):
-        open_ += [name for name in coarse if too_few(failing[name])]
+        open_ += [name for name in coarse if too_few(failing[name][0])]
     return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None, "store": ""}),))}
+
+
+def _shifted_alike(
+    features: Mapping[str, tuple[Feature, ...]], failing: Mapping[str, tuple[Segment, Precision]]
+) -> Iterator[tuple[str, tuple[Feature, ...]]]:
+    """Layers whose weights stand as far from their places as those of another one."""
+    mistakes = [each.facts["mistake"] for found in features.values() for each in found if each.kind == "own-weights"]
+    shifted = [mistake for mistake in mistakes if mistake.bug == "weights-shifted"]
+    shifts = {mistake.facts["by"] * (1 if mistake.form == "early" else -1) for mistake in shifted}
+    for name in features if shifts else ():
+        segment, precision = failing[name]
+        made = limit(segment, precision)
+        if segment.candidate is None or segment.candidate.shape != made.y.shape:
+            continue
+        told = _own_weights(segment, made, segment.candidate, _stored(precision, segment.candidate), shifts)
+        if told is not None:
+            yield name, (told,)
 
 
 class _Undone(NamedTuple):

@@ -6,24 +6,23 @@ explain within rounding is right but for these.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.segments import Segment
-from refnet.graph import Graph, Node, interpret
-from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.bugs.language.shifts import flat_shift
+from refnet.graph import Node
+from refnet.judge.causes.linear_layers import FREE, UNDONE, LinearLayer, activated, chain, fittable, is_small, layer_of
+from refnet.ops import WINDOWED
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["Refitted", "rebiased", "refit", "too_few"]
+__all__ = ["Refitted", "refit", "too_few"]
 
 Array = npt.NDArray[Any]
 
-_FREE = 2  # points more than weights and a bias: what they fit within rounding is no accident
 _MOST = 1 << 24  # numbers of the windows that are laid out
 _WORK = 5e8  # multiply-adds of fits channel by channel, and at most so many channels
 _CHANNELS = 64
@@ -46,6 +45,7 @@ class Refitted(NamedTuple):
         None where they are not
     apart : how far they are from its own, relative
     store : the short format whose numbers the weights are, '' for none
+    shift : how many numbers on those of its own lie that the weights are nearest to; 0 for none
     """
 
     y: Array
@@ -54,6 +54,7 @@ class Refitted(NamedTuple):
     moved: int | None = None
     apart: float = 1.0
     store: str = ""
+    shift: int = 0
 
     @property
     def has_own(self) -> bool:
@@ -61,44 +62,16 @@ class Refitted(NamedTuple):
         return self.apart < FLOATS["float16"].u / _FINER
 
 
-class _Layer(NamedTuple):
-    """A convolution and what follows it; and what it made, as far as what follows can be undone."""
-
-    conv: Node
-    act: Node | None
-    z: Array  # before the activation, (N P Q, K)
-    kept: npt.NDArray[np.bool_]  # where that can be told
-
-
-def rebiased(segment: Segment) -> Refitted | None:
-    """A convolution with its own weights and the best biases; None of no convolution, or of few points."""
-    nodes = _fittable(segment)
-    if not nodes or nodes[0].op not in CONVOLUTIONS:
-        return None
-    target = np.asarray(segment.candidate, np.float64)
-    layer = _layer(nodes, target)
-    channels = np.flatnonzero(layer.kept.sum(axis=0) > _FREE) if layer is not None else np.empty(0, int)
-    if layer is None or not channels.size:
-        return None
-    linear = layer.conv.name if segment.units[0].norm is None else segment.units[0].norm.name
-    ((_, own),) = segment.values({linear})
-    z = own.transpose(0, 2, 3, 1).reshape(layer.z.shape)[:, channels]
-    kept, wanted = layer.kept[:, channels], layer.z[:, channels]
-    z = z + np.mean(wanted - z, axis=0, where=kept)
-    y, seen = (each.reshape(len(target), *target.shape[2:], -1).transpose(0, 3, 1, 2) for each in (z, kept))
-    return Refitted(np.where(seen, _activated(segment, layer.act, y), target[:, channels]), channels, 1.0, apart=0.0)
-
-
 def refit(segment: Segment) -> Refitted | None:
     """The best weights of a convolution, with what follows it, or of a batch norm without one; None of few points."""
-    target, nodes = segment.candidate, _fittable(segment)
+    target, nodes = segment.candidate, fittable(segment)
     if target is None or not nodes:
         return None
     norm, *behind = nodes
-    if norm.op == "batch_norm" and len(behind) <= 1 and all(node.op in _UNDONE for node in behind):
+    if norm.op == "batch_norm" and len(behind) <= 1 and all(node.op in UNDONE for node in behind):
         return _renormed(segment, norm, behind[0] if behind else None, target.astype(np.float64))
-    layer = _layer(nodes, target)
-    if layer is None or _is_small(layer):
+    layer = layer_of(nodes, target)
+    if layer is None or is_small(layer):
         return None
     ((_, x),) = segment.values({layer.conv.inputs[0]})
     w = segment.param(layer.conv, "w").astype(np.float64)
@@ -108,10 +81,10 @@ def refit(segment: Segment) -> Refitted | None:
     return _fitted(segment, layer, windows, w, target.shape)
 
 
-def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tuple[int, ...]) -> Refitted:
+def _fitted(segment: Segment, layer: LinearLayer, windows: Array, w: Array, shape: tuple[int, ...]) -> Refitted:
     """Weights and a bias of each channel by least squares, of some channels where each has points of its own."""
     terms, depthwise = w[0].size, layer.conv.op == "depthwise_conv2d"
-    channels = np.flatnonzero(layer.kept.sum(axis=0) > terms + _FREE)
+    channels = np.flatnonzero(layer.kept.sum(axis=0) > terms + FREE)
     shared = layer.act is None and not depthwise
     if not shared:
         rows = min(len(windows), 4 * terms + _CHANNELS)
@@ -130,82 +103,20 @@ def _fitted(segment: Segment, layer: _Layer, windows: Array, w: Array, shape: tu
         z[:, place], found[place] = A @ solved, solved[:-1].T
         seen[used, place] = True
     y, seen = (each.reshape(shape[0], *shape[2:], -1).transpose(0, 3, 1, 2) for each in (z, seen))
-    y = _activated(segment, layer.act, y)
+    y = activated(segment, layer.act, y)
     y = np.where(seen, y, np.asarray(segment.candidate, np.float64)[:, channels])
     own, size = _acting(segment, w, windows, channels, depthwise)
     alike, apart = _cosine(own * size, found * size), _apart(own * size, found * size)
     moved = _moved(w.reshape(len(w), -1), found[whole], channels[whole])
-    return Refitted(y, channels, alike, moved, apart, _store(found[whole]))
-
-
-def _fittable(segment: Segment) -> tuple[Node, ...]:
-    """The nodes whose arrays are fitted to the port's map; none where it has no such map."""
-    target = segment.candidate
-    if target is None or segment.view is not None or target.ndim != 4 or target.shape != segment.result.shape:
-        return ()
-    return _chain(segment)
-
-
-def _chain(segment: Segment) -> tuple[Node, ...]:
-    """From the first node with arrays on, if what lies before it has none: sums and gates that a port does not dump."""
-    nodes = segment.graph.nodes
-    first = next((index for index, node in enumerate(nodes) if node.params), len(nodes))
-    return nodes[first:] if all(len(node.inputs) == 1 for node in nodes[first:]) else ()
-
-
-def _layer(nodes: tuple[Node, ...], target: Array) -> _Layer | None:
-    """A convolution with a batch norm and an activation, or without; None where there is anything else."""
-    conv, *rest = nodes
-    act = rest.pop() if rest and rest[-1].op in _UNDONE else None
-    if conv.op not in CONVOLUTIONS or [node.op for node in rest] not in ([], ["batch_norm"]):
-        return None
-    t = target.astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, target.shape[1])
-    z, kept = (t, np.ones(t.shape, bool)) if act is None else _UNDONE[act.op](t, act)
-    return _Layer(conv, act, z, kept)
-
-
-def _is_small(layer: _Layer) -> bool:
-    """Whether no channel has points enough for its weights."""
-    return int(layer.kept.sum(axis=0).max(initial=0)) <= math.prod(layer.conv.params["w"][1:]) + _FREE
+    shift = _shift(segment, w, found, channels)
+    return Refitted(y, channels, alike, moved, apart, _store(found[whole]), shift)
 
 
 def too_few(segment: Segment) -> bool:
     """Whether a layer has fewer points than a fit of its weights takes, so that some weights explain anything."""
-    nodes, target = _chain(segment), segment.candidate
-    layer = _layer(nodes, target) if target is not None and target.ndim == 4 and nodes else None
-    return layer is not None and _is_small(layer)
-
-
-def _relu(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
-    return t, t > 0
-
-
-def _relu6(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
-    return t, (t > 0) & (t < 6)
-
-
-def _hard_swish(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """t = x (x + 3) / 6 of x between 0 and 3, and x itself above."""
-    return np.where(t < 3, (np.sqrt(9 + 24 * np.maximum(t, 0)) - 3) / 2, t), t > 0
-
-
-def _sigmoid(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
-    kept = (t > 0) & (t < 1)
-    inside = np.where(kept, t, 0.5)
-    return np.log(inside / (1 - inside)), kept
-
-
-def _hard_sigmoid(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:
-    return (t - act.attrs["offset"]) / act.attrs["slope"], (t > 0) & (t < 1)
-
-
-_UNDONE: Mapping[str, Callable[[Array, Node], tuple[Array, npt.NDArray[np.bool_]]]] = {
-    "relu": _relu,
-    "relu6": _relu6,
-    "hard_swish": _hard_swish,
-    "hard_sigmoid": _hard_sigmoid,
-    "sigmoid": _sigmoid,
-}
+    nodes, target = chain(segment), segment.candidate
+    layer = layer_of(nodes, target) if target is not None and target.ndim == 4 and nodes else None
+    return layer is not None and is_small(layer)
 
 
 def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> Refitted | None:
@@ -214,8 +125,8 @@ def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> 
     if x.shape != wanted.shape:
         return None
     axes = (0, 2, 3)
-    z, kept = (wanted, np.ones(wanted.shape, bool)) if act is None else _UNDONE[act.op](wanted, act)
-    channels = np.flatnonzero(kept.sum(axis=axes) >= 2 + _FREE)
+    z, kept = (wanted, np.ones(wanted.shape, bool)) if act is None else UNDONE[act.op](wanted, act)
+    channels = np.flatnonzero(kept.sum(axis=axes) >= 2 + FREE)
     if not channels.size:
         return None
     x, z, kept = x[:, channels], z[:, channels], kept[:, channels]
@@ -224,16 +135,9 @@ def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> 
     centred = (x - at) * kept
     square = (centred**2).sum(axis=axes, keepdims=True)
     slope = (z * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
-    y = _activated(segment, act, slope * (x - at) + mean)
+    y = activated(segment, act, slope * (x - at) + mean)
     found, own = slope.ravel()[:, None], segment.units[0].factor[channels]
     return Refitted(y, channels, _cosine(own[:, None], found))
-
-
-def _activated(segment: Segment, act: Node | None, y: Array) -> Array:
-    if act is None:
-        return y
-    made: Array = interpret(Graph(segment.graph.recipe, (act,)), fast, {}, {act.inputs[0]: y})
-    return made
 
 
 def _windows(x: Array, conv: Node, w: Array) -> Array | None:
@@ -289,6 +193,19 @@ def _moved(w: Array, found: Array, channels: Array) -> int | None:
     steps, counts = np.unique((channels - nearest)[others & same] % len(w), return_counts=True)
     step = int(steps[counts.argmax()])
     return (step if 2 * step <= len(w) else step - len(w)) if counts.max() > 0.5 * counts.sum() else 0
+
+
+def _shift(segment: Segment, w: Array, found: Array, channels: Array) -> int:
+    """How many numbers on those lie that the weights of some channels are nearest to; 0 for none.
+
+    Channels last in memory, every filter is another one's then: `_moved` says so.
+    """
+    norm, copy, known = segment.units[0].norm, np.zeros(w.shape), np.zeros(w.shape, bool)
+    factor = np.ones(len(w)) if norm is None else segment.units[0].factor
+    with np.errstate(all="ignore"):
+        copy[channels] = np.nan_to_num(found / factor[channels, None]).reshape(-1, *w.shape[1:])
+    known[channels] = True
+    return flat_shift(copy.ravel(), w.ravel(), np.flatnonzero(known))
 
 
 def _directions(rows: Array) -> Array:

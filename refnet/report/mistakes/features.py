@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from refnet.judge.causes.feature import Feature
+from refnet.report.mistakes.bugs import of_file
 from refnet.report.mistakes.late import part_words
 
 __all__ = ["algorithm_words", "displaced_words", "feature_sentence"]
@@ -114,5 +115,6 @@ _WORDED: Mapping[str, Callable[[_Facts], str]] = {
     "length": _length,
     "lines": _lines,
     "offset": _offset,
+    "own-weights": lambda facts: f"the layer's own weights explain it, but {of_file(facts['mistake'])}",
     "weights": _weights,
 }
