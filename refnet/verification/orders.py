@@ -11,7 +11,7 @@ import numpy.typing as npt
 from refnet.bugs.files.damage import nearest_factors
 from refnet.bugs.language.arrays import UnitArrays
 
-__all__ = ["orders_tried"]
+__all__ = ["nearest_rows", "orders_tried"]
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +54,11 @@ def _factors(mine: Array, right: Array) -> Array:
     square = (right**2).sum(axis=1)
     factor = np.where(square > 0, (mine * right).sum(axis=1) / np.where(square > 0, square, 1.0), 1.0)
     return nearest_factors(mine, right, factor)
+
+
+def nearest_rows(mine: Array, right: Array) -> Array | None:
+    """Which row of the right ones each one is nearest to; None where two are nearest to the same."""
+    return _matching(mine, right, _nearness)
 
 
 def _nearness(mine: Array, right: Array) -> Array:

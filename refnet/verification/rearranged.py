@@ -8,18 +8,29 @@ and an offset through what is linear. Told from the arrays, unit by unit, with b
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
-from refnet.bugs.memory.channel_maps import ChannelMap, ChannelsHeld, held_as
+from refnet.bugs.memory.channel_maps import ChannelsHeld, held_as
 from refnet.graph import SOURCE, Graph, Node
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, RESIZES
 from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import shapes
+from refnet.verification.held_tensors import (
+    SAME,
+    Held,
+    Stream,
+    UnfitError,
+    is_held_alike,
+    is_ordered_alike,
+    is_pure,
+    one_stream,
+)
+from refnet.verification.left_behind import left_behind
 from refnet.verification.orders import orders_tried
 from refnet.verification.roundings import roundings
 from refnet.verification.sides import Sides
@@ -30,7 +41,6 @@ Array = npt.NDArray[Any]
 Units = Mapping[str, tuple[UnitArrays, UnitArrays]]
 
 _ROUNDED = 8 * FLOATS["float32"].u  # relative: of a factor, an estimate of it, a product with it and a quotient by it
-_SAME = 1e-5  # relative: what is nearer to 1 is no factor
 _LOOKED = 8  # units of which one at least must fit: else all weights are others
 _STARTS = 64  # of the walk: each lets go of rearrangements that nothing takes back
 _FITTED = ("conv2d", "pointwise_conv2d", "depthwise_conv2d")
@@ -53,53 +63,21 @@ class Rearrangement(NamedTuple):
 
 
 class Rearranged(NamedTuple):
-    """All that was found, the units whose arrays are right so, and the nodes whose tensors are not the original's."""
+    """What was found.
+
+    Attributes
+    ----------
+    found : all of it
+    units : those whose arrays are right so
+    nodes : those whose tensors are not the original's
+    left : the copy's 'node.slot' of arrays that were left in the original's order, while all others of their channels
+        are in another one
+    """
 
     found: tuple[Rearrangement, ...]
     units: frozenset[str]
     nodes: frozenset[str]
-
-
-@dataclass(eq=False)
-class _Stream:
-    """The tensors from where something is made otherwise to where that is taken back."""
-
-    made: dict[str, _Held] = field(default_factory=dict)
-    undone: list[str] = field(default_factory=list)
-    joined: _Stream | None = None
-
-    @property
-    def first(self) -> _Stream:
-        """The one that this was joined with, if any."""
-        return self if self.joined is None else self.joined.first
-
-
-@dataclass(frozen=True, eq=False)
-class _Held(ChannelMap):
-    """How the copy holds a tensor; factors may be `loose` off, relative."""
-
-    loose: Array
-    stream: _Stream | None = None
-
-    @classmethod
-    def plain(cls, count: int) -> _Held:
-        return cls(np.arange(count), np.ones(count), np.zeros(count), np.zeros(count))
-
-    @property
-    def scaled(self) -> bool:
-        return bool((np.abs(self.factor - 1) > _SAME).any())
-
-    @property
-    def is_plain(self) -> bool:
-        return not (self.ordered or self.scaled or self.offset.any())
-
-
-class _UnfitError(Exception):
-    """Something that is made otherwise is not taken back; of these streams."""
-
-    def __init__(self, *given: _Held) -> None:
-        super().__init__()
-        self.made = {name for held in given if held.stream is not None for name in held.stream.first.made}
+    left: frozenset[str] = frozenset()
 
 
 def rearranged(sides: Sides, steps: Mapping[str, Array], wrong: Collection[str]) -> Rearranged | None:
@@ -118,7 +96,7 @@ def rearranged(sides: Sides, steps: Mapping[str, Array], wrong: Collection[str])
         walk = _Passage(sides.original.graph, units, steps, refused)
         try:
             walk.run()
-        except _UnfitError as error:
+        except UnfitError as error:
             refused |= error.made
         else:
             return walk.result(wrong)
@@ -142,13 +120,15 @@ class _Passage:
     def __init__(self, graph: Graph, units: Units, steps: Mapping[str, Array], refused: Collection[str]) -> None:
         self.graph, self.units, self.steps, self.refused = graph, units, steps, refused
         self.sizes = {SOURCE: graph.input_shape, **shapes(graph)}
-        self.held = {SOURCE: _Held.plain(graph.input_shape[0])}
-        self.streams: list[_Stream] = []
+        self.held = {SOURCE: Held.plain(graph.input_shape[0])}
+        self.streams: list[Stream] = []
         self.fit: set[str] = set()
+        self.left: set[str] = set()
+        self.makers: dict[str, str] = {}  # by the nodes of a unit but its activation, the unit
         self.seen = 0
 
     def run(self) -> None:
-        """Go through all nodes; raises `_UnfitError`."""
+        """Go through all nodes; raises `UnfitError`."""
         for node in self.graph.nodes:
             given = [self.held[name] for name in node.inputs]
             if node.name in self.units:
@@ -160,7 +140,7 @@ class _Passage:
                 self.held[node.name] = self._through(node, given)
         for name in self.graph.outputs:
             if not self.held[name].is_plain:
-                raise _UnfitError(self.held[name])
+                raise UnfitError(self.held[name])
 
     def result(self, wrong: Collection[str]) -> Rearranged | None:
         """What was found."""
@@ -171,39 +151,82 @@ class _Passage:
         found = (*map(_described, streams), *(Rearrangement((name,), (name,)) for name in alone))
         moved = {name for name, held in self.held.items() if not held.is_plain}
         inner = {name for name in self.fit & set(wrong) if self.units[name][0].foldable}
-        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner)) if found else None
+        if not found:
+            return None
+        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner), frozenset(self.left))
 
-    def _through_unit(self, node: Node, given: _Held) -> None:
+    def _through_unit(self, node: Node, given: Held) -> None:
         """A convolution with its batch norm, or either alone."""
         one, two = self.units[node.name]
         if node.op in _FITTED and "w" in one:
-            held = self._fitted(node, one, two, given)
+            held = self._fitted(node, one, two, given) or self._partly(node, one, two, given)
         else:
             same = given.is_plain and all(np.array_equal(two[slot], one[slot]) for slot in one.tensors if slot in two)
-            held = _Held.plain(self.sizes[node.name][0]) if same else None
+            held = Held.plain(self.sizes[node.name][0]) if same else None
         if held is None and not given.is_plain:
-            raise _UnfitError(given)
+            raise UnfitError(given)
         if held is not None:
             self.fit.add(node.name)
-        own = held or _Held.plain(self.sizes[node.name][0])
-        self.held |= {each.name: own for each in one.unit.nodes if each is not one.unit.act}
+        own = held or Held.plain(self.sizes[node.name][0])
+        nodes = [each.name for each in one.unit.nodes if each is not one.unit.act]
+        self.held |= dict.fromkeys(nodes, own)
+        self.makers |= dict.fromkeys(nodes, node.name)
 
-    def _fitted(self, node: Node, one: UnitArrays, two: UnitArrays, given: _Held) -> _Held | None:
+    def _fitted(self, node: Node, one: UnitArrays, two: UnitArrays, given: Held) -> Held | None:
         """How the copy holds what a unit makes, given how it holds what the unit reads; None where nothing fits."""
         base, copy, by_channel = _undone(node, one.folded(), given), two.folded(), node.op == "depthwise_conv2d"
         if base is None:
             return None
         manner = "none" if node.name in self.refused else self._manner(one)
         for order, factor in orders_tried(base, copy, manner, by_channel):
-            if (np.abs(factor - 1) <= _SAME).all():
+            if (np.abs(factor - 1) <= SAME).all():
                 factor = np.ones(len(factor))  # so small a factor is no rearrangement, which something would take back
             found = self._found(base, copy, two, order, factor, manner)
             if found is not None:
-                held = _Held(given.order[order] if by_channel else order, factor, *found)
+                held = Held(given.order[order] if by_channel else order, factor, *found)
                 return self._in_stream(node, given, held, by_channel)
         return None
 
-    def _in_stream(self, node: Node, given: _Held, held: _Held, by_channel: bool) -> _Held:
+    def _partly(self, node: Node, one: UnitArrays, two: UnitArrays, given: Held) -> Held | None:
+        """How the copy holds what a unit makes that has some arrays in another order, and others as they were.
+
+        Of a unit that has all as they were what is read must be taken back behind it; weights that do not take back
+        what they read must be behind a unit whose arrays show that it is meant.
+        """
+        by_channel = node.op == "depthwise_conv2d"
+        if not is_pure(given) or node.name in self.refused:
+            return None
+        left = left_behind(one, two, given.order, by_channel)
+        if left is None:
+            return None
+        names = {two.names[slot] for slot in left.slots if slot in two.names}
+        if by_channel and given.is_plain and not left.slots:
+            made = self._only_maker(node)
+            names = {*self.units[made][1].names.values()} if made else set()
+        elif not by_channel and left.slots == ("w",) and not self._is_meant(given):
+            return None
+        if not names:
+            return None
+        self.left |= names
+        held = replace(Held.plain(len(left.order)), order=left.order)
+        return self._in_stream(node, given, held, by_channel)
+
+    def _only_maker(self, node: Node) -> str:
+        """The unit that makes what a node reads, for it alone; '' where there is none."""
+        while node.inputs[0] in self.graph and self.graph.only_reader(node.inputs[0]) is node:
+            node = self.graph[node.inputs[0]]
+            if node.name in self.makers:
+                return self.makers[node.name]
+        return ""
+
+    def _is_meant(self, given: Held) -> bool:
+        """Whether a depthwise unit works in the order in which a tensor is held."""
+        stream = given.stream.first if given.stream is not None else None
+        fit = (self.units[name][1] for name in self.fit if self.units[name][0].op == "depthwise_conv2d")
+        own = (unit for unit in fit if not {*unit.names.values()} <= self.left)
+        return any((held := self.held[unit.name]).stream is not None and held.stream.first is stream for unit in own)
+
+    def _in_stream(self, node: Node, given: Held, held: Held, by_channel: bool) -> Held:
         """The same, in the stream that it begins or goes on; that of what was read may end here."""
         stream = given.stream.first if given.stream is not None else None
         if stream is not None and (held.is_plain or not by_channel):
@@ -211,13 +234,9 @@ class _Passage:
         if held.is_plain:
             return held
         if stream is None or not by_channel:
-            stream = _Stream()
+            stream = Stream()
             self.streams.append(stream)
-        if (
-            not by_channel
-            or given.is_plain
-            or (np.abs(held.factor - given.factor) > _SAME * np.abs(given.factor)).any()
-        ):
+        if not by_channel or given.is_plain or (np.abs(held.factor - given.factor) > SAME * np.abs(given.factor)).any():
             stream.made[node.name] = held
         return replace(held, stream=stream)
 
@@ -256,19 +275,18 @@ class _Passage:
             stored = self.steps.get(unit.names.get(slot, ""))
             yield from (way.widen(wide) for way in roundings(copy.value, stored))
 
-    def _through(self, node: Node, given: list[_Held]) -> _Held:
-        """How the copy holds what a node without arrays makes; `_UnfitError` where nothing like that passes."""
+    def _through(self, node: Node, given: list[Held]) -> Held:
+        """How the copy holds what a node without arrays makes; `UnfitError` where nothing like that passes."""
         count = self.sizes[node.name][0]
         if all(held.is_plain for held in given):
-            return _Held.plain(count)
+            return Held.plain(count)
         first, *others = given
         match node.op:
-            case "add" if all(_is_held_alike(first, other) for other in others):
-                joined = _joined(given)
+            case "add" if all(is_held_alike(first, other) for other in others):
                 offset = np.sum([held.offset for held in given], axis=0)
-                return replace(first, offset=offset, stream=joined)
-            case "scale" if _is_pure(others[0]) and not first.offset.any() and _is_ordered_alike(first, others[0]):
-                return replace(first, stream=_joined(given))
+                return replace(first, offset=offset, stream=one_stream(given))
+            case "scale" if is_pure(others[0]) and not first.offset.any() and is_ordered_alike(first, others[0]):
+                return replace(first, stream=one_stream(given))
             case "flatten" if len(first.order) == count:
                 return first
             case "avg_pool2d" if not first.offset.any() or not np.any(node.attrs["pad"]):
@@ -277,9 +295,9 @@ class _Passage:
                 return first
             case op if op in _POSITIVE and not node.params and (first.factor > 0).all() and not first.offset.any():
                 return first
-            case op if op in (*ACTIVATIONS, *GATES) and not node.params and _is_pure(first):
+            case op if op in (*ACTIVATIONS, *GATES) and not node.params and is_pure(first):
                 return first
-        raise _UnfitError(*given)
+        raise UnfitError(*given)
 
 
 def _agree(copy: Expected, made: Expected, loose: Array) -> bool:
@@ -288,30 +306,7 @@ def _agree(copy: Expected, made: Expected, loose: Array) -> bool:
     return bool((np.abs(copy.value - made.value) <= made.slack + more).all())
 
 
-def _is_pure(held: _Held) -> bool:
-    """Whether nothing but the order is another one."""
-    return not held.scaled and not held.offset.any()
-
-
-def _is_ordered_alike(one: _Held, other: _Held) -> bool:
-    return np.array_equal(one.order, other.order)
-
-
-def _is_held_alike(one: _Held, other: _Held) -> bool:
-    return _is_ordered_alike(one, other) and np.allclose(one.factor, other.factor, rtol=_SAME, atol=0)
-
-
-def _joined(given: Collection[_Held]) -> _Stream | None:
-    """One stream of all that are read."""
-    streams = list(dict.fromkeys(held.stream.first for held in given if held.stream is not None))
-    for stream in streams[1:]:
-        streams[0].made |= stream.made
-        streams[0].undone += stream.undone
-        stream.joined = streams[0]
-    return streams[0] if streams else None
-
-
-def _undone(node: Node, unit: UnitArrays, given: _Held) -> UnitArrays | None:
+def _undone(node: Node, unit: UnitArrays, given: Held) -> UnitArrays | None:
     """The right arrays of a convolution that reads a tensor as the copy holds it; None where no arrays would do."""
     w, b = unit.tensors["w"], unit.tensors["b"]
     if given.is_plain:
@@ -343,6 +338,6 @@ def _taken(array: Expected, order: Array, factor: Array) -> Expected:
     return Expected(value, array.slack[order] * np.abs(along) + np.where(along != 1, _ROUNDED, 0.0) * np.abs(value))
 
 
-def _described(stream: _Stream) -> Rearrangement:
+def _described(stream: Stream) -> Rearrangement:
     """What a stream is, by what its units make."""
     return Rearrangement(tuple(stream.made), tuple(stream.undone), held_as([*stream.made.values()]))

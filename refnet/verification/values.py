@@ -48,8 +48,8 @@ class ArrayFinding:
     name : refnet's, as the copy has it
     kind : 'bit-equal'; what it is equal after, joined by '+' ('folded', 'float16', 'folded+int8'); 'rearranged' where
         the network computes the same with it; or the id of what is wrong, from `kinds.KINDS`, or 'stale' (this
-        layer alone differs), 'unloaded' (and is as initialisers leave it), 'retrained' (most do), 'missing', 'extra',
-        'shape'
+        layer alone differs), 'unloaded' (and is as initialisers leave it), 'retrained' (most do), 'left-behind' (in the
+        old order, while its channels are in another), 'missing', 'extra', 'shape'
     fault : whether something is wrong with it
     needs : what a policy must allow for it
     mistake : the bug that made it, where one fits; else what is to be said of it, of a bug ''
@@ -139,15 +139,21 @@ def match_arrays(
     return _settled(_agreed(found))
 
 
-def taken_back(values: Sequence[ArrayFinding], sides: Sides, units: Collection[str]) -> tuple[ArrayFinding, ...]:
-    """The findings, where those units' arrays differ only in what the network takes back."""
+def taken_back(
+    values: Sequence[ArrayFinding], sides: Sides, units: Collection[str], left: Collection[str] = ()
+) -> tuple[ArrayFinding, ...]:
+    """The findings, where those units' arrays differ only in what the network takes back; `left` should, and do not."""
     names = {name for unit in units for name in sides.second[unit].names.values()}
 
     def taken(value: ArrayFinding) -> ArrayFinding:
+        if value.name in left:
+            return replace(value, kind="left-behind", fault=True, mistake=None, rounding=None)
+        if not (value.fault and value.name in names):
+            return value
         needs = tuple(dict.fromkeys((*value.needs, REARRANGED)))
         return replace(value, kind="+".join(needs), fault=False, needs=needs, mistake=None, backward=False)
 
-    return tuple(taken(value) if value.fault and value.name in names else value for value in values)
+    return tuple(map(taken, values))
 
 
 def _said(name: str, form: str, **facts: Any) -> Mistake:

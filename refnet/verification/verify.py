@@ -188,7 +188,7 @@ def verify(
     steps, others = (_steps(side, held) for side in (sides.copy, sides.original))
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)
-    values = taken_back(values, sides, moved.units) if moved is not None else values
+    values = taken_back(values, sides, moved.units, moved.left) if moved is not None else values
     values = _unloaded(shifted_too(values, sides), sides)
     x, twins = inputs(sides.original), sides.twins
     first, second = _traces(sides, x)

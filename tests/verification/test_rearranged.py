@@ -97,3 +97,36 @@ def test_a_fault_elsewhere_stays_one():
     found = verify(*copied("v2", edit))
     assert [value.name for value in found.faults] == ["block9.depthwise.w"]
     assert [each.made for each in found.rearranged.found] == [("block3.expand",)]
+
+
+def without(name, *slots):
+    """The channels of a block in reverse order, but for some arrays."""
+
+    def edit(p):
+        own = {f"{name}.{slot}": p[f"{name}.{slot}"] for slot in slots}
+        reversed_block("block3")(p)
+        p |= own
+
+    return edit
+
+
+NORM = ("gamma", "beta", "mean", "var")
+LEFT = {
+    "a norm": (False, "block3.depthwise.bn", NORM),
+    "a first norm": (False, "block3.expand.bn", NORM),
+    "statistics": (False, "block3.depthwise.bn", ("mean", "var")),
+    "a bias": (True, "block3.depthwise", ("b",)),
+    "weights beside a bias": (True, "block3.depthwise", ("w",)),
+    "a middle layer": (True, "block3.depthwise", ("w", "b")),
+    "a first layer": (True, "block3.expand", ("w", "b")),
+    "a last layer": (False, "block3.project", ("w",)),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_arrays_that_were_left_in_the_old_order_are_named_and_no_others(name):
+    fold, layer, slots = LEFT[name]
+    found = verify(*copied("v2", without(layer, *slots), fold=fold))
+    assert {value.name for value in found.faults} == {f"{layer}.{slot}" for slot in slots}
+    assert {value.kind for value in found.faults} == {"left-behind"}
+    assert "left" in sentence(found)

@@ -51,6 +51,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "truncated": "cut off to a short format",
     "coarse": "rounded further",
     "stale": "of another training step, or of another network",
+    "left-behind": "left in the original's order, though its channels are in another one",
     "unloaded": "never loaded, as at initialisation",
     "retrained": "of another training step, or of another network",
 }
