@@ -20,10 +20,21 @@ SAME = 1e-5  # relative: what is nearer to 1 is no factor
 
 @dataclass(eq=False)
 class Stream:
-    """The tensors from where something is made otherwise to where that is taken back."""
+    """The tensors from where something is made otherwise to where that is taken back.
+
+    Attributes
+    ----------
+    made : by unit, how what it makes is held
+    undone : the units that take it back
+    moved : how many arrays are others for it
+    left : arrays that should be others for it, and are not
+    joined : the one that this was joined with
+    """
 
     made: dict[str, Held] = field(default_factory=dict)
     undone: list[str] = field(default_factory=list)
+    moved: int = 0
+    left: set[str] = field(default_factory=set)
     joined: Stream | None = None
 
     @property
@@ -58,9 +69,9 @@ class Held(ChannelMap):
 class UnfitError(Exception):
     """Something that is made otherwise is not taken back; of these streams."""
 
-    def __init__(self, *given: Held) -> None:
+    def __init__(self, *streams: Stream | None) -> None:
         super().__init__()
-        self.made = {name for held in given if held.stream is not None for name in held.stream.first.made}
+        self.made = {name for stream in streams if stream is not None for name in stream.first.made}
 
 
 def is_pure(held: Held) -> bool:
@@ -84,5 +95,7 @@ def one_stream(given: Collection[Held]) -> Stream | None:
     for stream in streams[1:]:
         streams[0].made |= stream.made
         streams[0].undone += stream.undone
+        streams[0].moved += stream.moved
+        streams[0].left |= stream.left
         stream.joined = streams[0]
     return streams[0] if streams else None

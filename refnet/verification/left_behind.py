@@ -14,7 +14,7 @@ from refnet.bugs.language.arrays import UnitArrays
 from refnet.readings.precision import FLOATS
 from refnet.verification.orders import nearest_rows
 
-__all__ = ["Left", "left_behind"]
+__all__ = ["Left", "count_changed", "left_behind"]
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +43,7 @@ def left_behind(one: UnitArrays, two: UnitArrays, read: Array, by_channel: bool)
     read : the order of the channels that it reads
     by_channel : whether a channel of the result is made of the same one of what is read
     """
-    if one.tensors.keys() != two.tensors.keys():
-        one, two = one.folded(), two.folded()
+    one, two = _comparable(one, two)
     right = {slot: one[slot] for slot in one.tensors}
     if not by_channel:
         right["w"] = np.take(right["w"], read, axis=1)
@@ -59,6 +58,17 @@ def left_behind(one: UnitArrays, two: UnitArrays, read: Array, by_channel: bool)
     if _moves(order) or (_moves(read) and left == ("w",)):
         return Left(order, left)
     return None
+
+
+def count_changed(one: UnitArrays, two: UnitArrays) -> int:
+    """How many arrays of a copy's unit are others than the original's."""
+    one, two = _comparable(one, two)
+    return sum(not _is_same(two[slot], one[slot]) for slot in one.tensors)
+
+
+def _comparable(one: UnitArrays, two: UnitArrays) -> tuple[UnitArrays, UnitArrays]:
+    """Two units with the same arrays: folded, where one is."""
+    return (one, two) if one.tensors.keys() == two.tensors.keys() else (one.folded(), two.folded())
 
 
 def _moves(order: Array) -> bool:

@@ -30,7 +30,7 @@ from refnet.verification.held_tensors import (
     is_pure,
     one_stream,
 )
-from refnet.verification.left_behind import left_behind
+from refnet.verification.left_behind import count_changed, left_behind
 from refnet.verification.orders import orders_tried
 from refnet.verification.roundings import roundings
 from refnet.verification.sides import Sides
@@ -123,7 +123,6 @@ class _Passage:
         self.held = {SOURCE: Held.plain(graph.input_shape[0])}
         self.streams: list[Stream] = []
         self.fit: set[str] = set()
-        self.left: set[str] = set()
         self.makers: dict[str, str] = {}  # by the nodes of a unit but its activation, the unit
         self.seen = 0
 
@@ -140,11 +139,18 @@ class _Passage:
                 self.held[node.name] = self._through(node, given)
         for name in self.graph.outputs:
             if not self.held[name].is_plain:
-                raise UnfitError(self.held[name])
+                raise UnfitError(self.held[name].stream)
+        # What fewer arrays have than have not is no order that the others should be in.
+        if few := [stream for stream in self._whole if stream.left and len(stream.left) >= stream.moved]:
+            raise UnfitError(*few)
+
+    @property
+    def _whole(self) -> list[Stream]:
+        return [stream for stream in self.streams if stream.joined is None]
 
     def result(self, wrong: Collection[str]) -> Rearranged | None:
         """What was found."""
-        streams = [stream for stream in self.streams if stream.joined is None]
+        streams = self._whole
         passed = {name for stream in streams for name in (*stream.made, *stream.undone)}
         passed |= {name for name in self.fit if not self.held[name].is_plain}
         alone = [name for name in self.units if name in self.fit & set(wrong) - passed]
@@ -153,7 +159,8 @@ class _Passage:
         inner = {name for name in self.fit & set(wrong) if self.units[name][0].foldable}
         if not found:
             return None
-        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner), frozenset(self.left))
+        left = frozenset().union(*(stream.left for stream in streams))
+        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner), left)
 
     def _through_unit(self, node: Node, given: Held) -> None:
         """A convolution with its batch norm, or either alone."""
@@ -164,9 +171,11 @@ class _Passage:
             same = given.is_plain and all(np.array_equal(two[slot], one[slot]) for slot in one.tensors if slot in two)
             held = Held.plain(self.sizes[node.name][0]) if same else None
         if held is None and not given.is_plain:
-            raise UnfitError(given)
+            raise UnfitError(given.stream)
         if held is not None:
             self.fit.add(node.name)
+            for stream in {each.stream.first for each in (given, held) if each.stream is not None}:
+                stream.moved += count_changed(one, two)
         own = held or Held.plain(self.sizes[node.name][0])
         nodes = [each.name for each in one.unit.nodes if each is not one.unit.act]
         self.held |= dict.fromkeys(nodes, own)
@@ -207,9 +216,10 @@ class _Passage:
             return None
         if not names:
             return None
-        self.left |= names
-        held = replace(Held.plain(len(left.order)), order=left.order)
-        return self._in_stream(node, given, held, by_channel)
+        held = self._in_stream(node, given, replace(Held.plain(len(left.order)), order=left.order), by_channel)
+        for stream in {each.stream.first for each in (given, held) if each.stream is not None}:
+            stream.left |= names
+        return held
 
     def _only_maker(self, node: Node) -> str:
         """The unit that makes what a node reads, for it alone; '' where there is none."""
@@ -222,8 +232,9 @@ class _Passage:
     def _is_meant(self, given: Held) -> bool:
         """Whether a depthwise unit works in the order in which a tensor is held."""
         stream = given.stream.first if given.stream is not None else None
+        left = stream.left if stream is not None else set()
         fit = (self.units[name][1] for name in self.fit if self.units[name][0].op == "depthwise_conv2d")
-        own = (unit for unit in fit if not {*unit.names.values()} <= self.left)
+        own = (unit for unit in fit if not {*unit.names.values()} <= left)
         return any((held := self.held[unit.name]).stream is not None and held.stream.first is stream for unit in own)
 
     def _in_stream(self, node: Node, given: Held, held: Held, by_channel: bool) -> Held:
@@ -297,7 +308,7 @@ class _Passage:
                 return first
             case op if op in (*ACTIVATIONS, *GATES) and not node.params and is_pure(first):
                 return first
-        raise UnfitError(*given)
+        raise UnfitError(*(held.stream for held in given))
 
 
 def _agree(copy: Expected, made: Expected, loose: Array) -> bool:

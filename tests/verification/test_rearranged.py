@@ -77,6 +77,12 @@ NOT_BACK = {
         "block3.expand",
     ),
     "classes": ("v2", lambda p: ordered(p, np.arange(10)[::-1], ("head.logits",), ()), "head.logits.w is permuted"),
+    "a kernel alone": (
+        "v2",
+        lambda p: p.update({"block3.depthwise.w": p["block3.depthwise.w"][::-1]}),
+        "block3.depthwise.w is permuted",
+    ),
+    "a layer alone": ("v2", lambda p: ordered(p, np.arange(48)[::-1], ("block3.expand",), ()), "5 arrays of 2"),
     "colours": ("v2", lambda p: ordered(p, np.arange(3)[::-1], (), ("stem.conv",)), "stem.conv.w is permuted"),
 }
 
