@@ -11,22 +11,23 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from refnet.bugs.integers import curves, inputs, pairs, roundings, steps, sums
+from refnet.bugs.integers import curves, inputs, pairs, roundings, steps, stored, sums
 from refnet.bugs.integers.node import Array, IntegerNode
 from refnet.errors import RefnetError
 
-__all__ = ["INPUT_BUGS", "INTEGER_BUGS", "OF_FLOATS", "IntegerBug", "other_kernels"]
+__all__ = ["INPUT_BUGS", "INTEGER_BUGS", "OF_ARRAYS", "OF_FLOATS", "IntegerBug", "other_kernels"]
 
 IntegerBug = Callable[[IntegerNode], Array | None]
 InputBug = Callable[[Array, Array], Array | None]  # of what the network is given, and what a port has
 
 INTEGER_BUGS: Mapping[str, IntegerBug] = {
     name.replace("_", "-"): getattr(module, name)
-    for module in (sums, roundings, steps, pairs, curves)
+    for module in (sums, roundings, steps, pairs, curves, stored)
     for name in module.__all__
 }
 INPUT_BUGS: Mapping[str, InputBug] = {name.replace("_", "-"): getattr(inputs, name) for name in inputs.__all__}
 OF_FLOATS = tuple(name.replace("_", "-") for name in roundings.__all__)  # rules of nodes that read floats, too
+OF_ARRAYS = tuple(name.replace("_", "-") for name in stored.__all__)  # tried where no rule of arithmetic fits
 _SAME_FORMAT = {
     "tflite": (
         "tflite",

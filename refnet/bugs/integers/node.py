@@ -136,6 +136,15 @@ class IntegerNode:
         total = exact_sums(self.node.op, self.node.attrs, x or self.x, w or self.w, b, self.kernels)
         return total.astype(np.int64)
 
+    def of_input_zero(self, zero: int) -> Array | None:
+        """The integers as if the input had another zero point than the border of its map."""
+        own = self.x.quantisation
+        if zero == own.single()[1]:
+            return None
+        ones = QuantisedTensor(np.ones_like(self.x.values), Quantisation(own.scale, 0, None, own.dtype))
+        over = self.totals(ones, biased=False) * (own.single()[1] - zero)
+        return self.finished(self.rescaling(self.totals() + over))
+
     @cached_property
     def _totals(self) -> Array:
         return self.totals(self.x)

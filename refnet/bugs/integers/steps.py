@@ -11,7 +11,7 @@ import numpy as np
 
 from refnet.bugs.integers.node import Array, IntegerNode, Rescaling, Rounding
 from refnet.readings.integer.fixedpoint import rdp, srdhm, wrap32
-from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.integer.quantisation import QuantisedTensor
 
 __all__ = [
     "clipped_before_zero_point",
@@ -88,25 +88,15 @@ def multiplier_of_a_power_of_two(node: IntegerNode) -> Array | None:
     return node.finished(replace(node.rescaling, ratios=near)(node.totals()))
 
 
-def _with_input_zero(node: IntegerNode, zero: int) -> Array | None:
-    """The sums as if the input had another zero point than the border of its map."""
-    if not node.sums or zero == node.x.quantisation.single()[1]:
-        return None
-    own = node.x.quantisation
-    ones = QuantisedTensor(np.ones_like(node.x.values), Quantisation(own.scale, 0, None, own.dtype))
-    over = node.totals(ones, biased=False) * (own.single()[1] - zero)
-    return node.finished(node.rescaling(node.totals() + over))
-
-
 def input_zero_point_added(node: IntegerNode) -> Array | None:
     """The zero point of the input is added, not taken off."""
-    return _with_input_zero(node, -node.x.quantisation.single()[1]) if node.sums else None
+    return node.of_input_zero(-node.x.quantisation.single()[1]) if node.sums else None
 
 
 def input_zero_point_of_output(node: IntegerNode) -> Array | None:
     """The zero point of the output is taken off the input."""
     zero = node.to.single()[1]
-    return _with_input_zero(node, zero) if node.sums and zero else None  # none taken off is a rule of its own
+    return node.of_input_zero(zero) if node.sums and zero else None  # none taken off is a rule of its own
 
 
 def output_zero_point_taken_off(node: IntegerNode) -> Array | None:

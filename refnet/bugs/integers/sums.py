@@ -38,6 +38,7 @@ __all__ = [
     "rounding_half_even",
     "scale_of_first_filter",
     "scale_of_largest_filter",
+    "scale_of_last_filter",
     "second_rounding_up",
     "single_rounding",
     "six_in_steps_of_input",
@@ -215,6 +216,12 @@ def scale_of_first_filter(node: IntegerNode) -> Array | None:
     """All filters are rescaled by the scale of the first."""
     ratios = node.rescaling.ratios if node.sums else np.zeros(1)
     return None if len(ratios) == 1 else _with_ratios(node, np.full_like(ratios, ratios[0]))
+
+
+def scale_of_last_filter(node: IntegerNode) -> Array | None:
+    """All filters are rescaled by the scale of the last."""
+    ratios = node.rescaling.ratios if node.sums else np.zeros(1)
+    return None if len(ratios) == 1 else _with_ratios(node, np.full_like(ratios, ratios[-1]))
 
 
 def scale_of_largest_filter(node: IntegerNode) -> Array | None:

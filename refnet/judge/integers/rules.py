@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS, OF_FLOATS, other_kernels
+from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS, OF_ARRAYS, OF_FLOATS, other_kernels
 from refnet.bugs.integers.inputs import guesses
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RefnetError
@@ -52,23 +52,27 @@ def agrees(rule: str, node: IntegerNode) -> bool:
     return y is None or np.array_equal(y, node.reference)
 
 
-def _tried(node: IntegerNode) -> dict[str, Array]:
-    """What each rule makes of a node, where that is something else than the reference."""
+def _tried(node: IntegerNode, names: Iterable[str] = ()) -> dict[str, Array]:
+    """What each rule makes of a node, where that is something else than the reference; all of arithmetic, or some."""
     made: dict[str, Array] = {}
-    for name in INTEGER_BUGS if node.of_integers else OF_FLOATS:
+    arithmetic = (name for name in INTEGER_BUGS if name not in OF_ARRAYS)
+    for name in names or (arithmetic if node.of_integers else OF_FLOATS):
         try:
             y = INTEGER_BUGS[name](node)
         except (RefnetError, ValueError):
             continue
         if y is not None and y.shape == node.reference.shape and not np.array_equal(y, node.reference):
             made[name] = y
-    return made | {KERNELS + name: y for name, y in other_kernels(node).items()}
+    return made if names else made | {KERNELS + name: y for name, y in other_kernels(node).items()}
 
 
 def causes_of(node: IntegerNode, mine: Array) -> list[IntegerCause]:
     """The rules that make a port's integers; where none does, those that come near."""
     different = int((mine != node.reference).sum())
-    found = _closest([_cause(rule, y, node, mine) for rule, y in _tried(node).items()], different)
+    tried = [_cause(rule, y, node, mine) for rule, y in _tried(node).items()]
+    if node.of_integers and all(cause.left for cause in tried):
+        tried += [_cause(rule, y, node, mine) for rule, y in _tried(node, OF_ARRAYS).items()]
+    found = _closest(tried, different)
     return found if len(found) < 2 or found[0].left else _told_apart(node, found)
 
 
@@ -115,7 +119,7 @@ def _told_apart(node: IntegerNode, fits: list[IntegerCause]) -> list[IntegerCaus
         for x in node.inputs
     )
     noisy = replace(node, inputs=noise, port=None)
-    made = _tried(noisy)
+    made = _tried(noisy, [cause.rule for cause in fits if cause.rule in OF_ARRAYS])
     first = made.get(fits[0].rule, noisy.reference)
     others = [
         cause._replace(on_noise=int((made.get(cause.rule, noisy.reference) != first).sum())) for cause in fits[1:]
