@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS
 from refnet.judge.integers.nodes import RIGHT, IntegerComparison, IntegerFinding
 from refnet.judge.integers.rules import IntegerCause
+from refnet.judge.integers.through import ALL
 from refnet.text import plain, table
 
 __all__ = ["arithmetic_sentence", "integer_document", "integer_sentence", "integer_table"]
@@ -80,18 +82,19 @@ def _finding(finding: IntegerFinding) -> dict[str, Any]:
 
 
 def _cause(cause: IntegerCause) -> dict[str, Any]:
-    return _rule(cause.rule) | {"left": cause.left, "changes": cause.changes, "on_noise": cause.on_noise}
+    made = _rule(cause.rule) | {"left": cause.left, "changes": cause.changes, "on_noise": cause.on_noise}
+    return made | ({"at": cause.at} if cause.at else {})
 
 
 def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
     """A comparison for people: what is not exact, and why."""
-    rows = []
+    rows, nodes = [], [each["node"] for each in document["tensors"]]
     for each in document["tensors"]:
         if each["verdict"] in RIGHT and not verbose:
             continue
         share = f"{each['different']:,} of {each.get('elements', 0):,}" if each["different"] else ""
         most = f"{each['most']:g}" if each.get("most") else ""
-        rows.append((plain(each["node"]), each.get("op", ""), each["verdict"], share, most, _why(each)))
+        rows.append((plain(each["node"]), each.get("op", ""), each["verdict"], share, most, _why(each, nodes)))
     lines = []
     if rows:
         lines.append(table(("node", "operation", "verdict", "differ", "most", "rule"), rows, left=3))
@@ -125,15 +128,22 @@ def _scope(document: dict[str, Any]) -> str:
     return "everywhere" if document["whole"] else "in all wrong"
 
 
-def _why(each: dict[str, Any]) -> str:
+def _why(each: dict[str, Any], nodes: Collection[str]) -> str:
     """The rules that fit a node, or come near."""
     causes = each.get("causes", [])
-    fits = [cause["rule"] for cause in causes if not cause["left"]]
+    fits = [cause["rule"] + _at(cause.get("at", ""), nodes) for cause in causes if not cause["left"]]
     if fits:
         rest = f" (or {', '.join(fits[1:4])}{', ...' if len(fits) > 4 else ''})" if len(fits) > 1 else ""
         return str(fits[0]) + rest
     near = [f"near: {cause['rule']}, but for {cause['left']:,}" for cause in causes]
     return str(near[0]) if near else ("none fits" if each["verdict"] == "wrong" else _VERDICTS[each["verdict"]])
+
+
+def _at(at: str, nodes: Collection[str]) -> str:
+    """Where among nodes that are not dumped."""
+    if at in ("", ALL):
+        return f" {at}".rstrip()
+    return f" at {plain(at)}" if at in nodes else f" in all of {at}"
 
 
 def _by_rule(document: dict[str, Any]) -> list[str]:

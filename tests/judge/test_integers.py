@@ -340,3 +340,40 @@ def test_tensors_in_no_order_are_matched_by_what_nodes_make_of_them(packs):
     found = compare_integers(pack, mixed)
     assert (found.wrong(), found.unmatched) == (changed, ())
     assert found.everywhere[0] == "zero-points-left-out"
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "at"),
+    [
+        ("six-left-out", None, "everywhere"),
+        ("kernel-turned", "depthwise_conv2d", "depthwise_conv2d"),
+    ],
+)
+def test_a_rule_inside_what_is_not_dumped_is_told_with_its_place(packs, name, where, at):
+    pack = packs["int8"]
+    node = next((node.name for node in pack.net.graph.nodes if where in (node.op, node.name)), None)
+    tensors, _ = port(pack, node, INTEGER_BUGS[name])
+    found = compare_integers(pack, {key: tensors[key] for key in ("input", "swish")}, partial=True)
+    (finding,) = [each for each in found.findings if each.verdict == "wrong"]
+    causes = {(cause.rule, cause.at) for cause in finding.causes if not cause.left}
+    assert (name, at) in causes
+    document = integer_document(found, pack="pack", candidate="port")
+    assert f"{name} {'' if where is None else 'in all of '}{at}" in integer_table(document, verbose=False)
+
+
+@pytest.mark.parametrize("end", ["output", "flat"])
+def test_a_lone_end_under_any_name_is_judged(packs, end):
+    pack = packs["int8"]
+    tensors, _ = port(pack, None, INTEGER_BUGS["bias-left-out"])
+    found = compare_integers(pack, {"input": tensors["input"], "y": tensors[end]}, partial=True)
+    assert found.wrong() == [end]
+
+
+def test_integers_on_which_kernels_abort_are_wrong_and_no_error(packs):
+    pack = packs["int8"]
+    tensors, _ = port(pack)
+    tensors["flat"] = np.full_like(tensors["flat"], 127)
+    fine = {**pack.net.quantised, "flat": Quantisation(1e-5, 4, None, "int8")}
+    wide = replace(pack, net=replace(pack.net, quantised=fine))
+    found = compare_integers(wide, {name: y for name, y in tensors.items() if name != "output"}, partial=True)
+    assert "flat" in found.wrong()

@@ -15,7 +15,7 @@ from refnet.bugs.integers import curves, inputs, pairs, roundings, steps, stored
 from refnet.bugs.integers.node import Array, IntegerNode
 from refnet.errors import RefnetError
 
-__all__ = ["INPUT_BUGS", "INTEGER_BUGS", "OF_ARRAYS", "OF_FLOATS", "IntegerBug", "other_kernels"]
+__all__ = ["INPUT_BUGS", "INTEGER_BUGS", "OF_ARRAYS", "OF_FLOATS", "IntegerBug", "kernels_beside", "other_kernels"]
 
 IntegerBug = Callable[[IntegerNode], Array | None]
 InputBug = Callable[[Array, Array], Array | None]  # of what the network is given, and what a port has
@@ -43,13 +43,16 @@ _SAME_FORMAT = {
 }
 
 
+def kernels_beside(kernels: str) -> tuple[str, ...]:
+    """The other kernels of the same format."""
+    mine = next((each for each in _SAME_FORMAT.values() if kernels in each), _SAME_FORMAT["tflite"])
+    return tuple(name for name in mine if name != kernels)
+
+
 def other_kernels(node: IntegerNode) -> dict[str, Array]:
     """By the name of kernels of the same format, what they make of a node where it is something else."""
-    mine = next((each for each in _SAME_FORMAT.values() if node.kernels in each), _SAME_FORMAT["tflite"])
     found: dict[str, Array] = {}
-    for kernels in mine:
-        if kernels == node.kernels:
-            continue
+    for kernels in kernels_beside(node.kernels):
         try:
             y = node.under(kernels)
         except RefnetError:

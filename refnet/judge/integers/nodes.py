@@ -22,7 +22,14 @@ from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
 from refnet.judge.integers.floats import real_limits
 from refnet.judge.integers.rules import KERNELS, IntegerCause, agrees, causes_of, causes_of_input
-from refnet.judge.integers.tensors import GoldenIntegers, HeldIntegers, integers_in_order, match_integers
+from refnet.judge.integers.tensors import (
+    GoldenIntegers,
+    HeldIntegers,
+    before_softmax,
+    integers_in_order,
+    match_integers,
+)
+from refnet.judge.integers.through import ALL, causes_through
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.candidate import read_candidate
 from refnet.pack.integers import IntegerPack, read_integer_pack
@@ -159,6 +166,9 @@ def compare_integers(
     if not found:
         raise RequestError(f"nothing in the candidate is any tensor of the pack ({', '.join(list(tensors)[:4])} ...)")
     made = _judged(_Judge(net, golden, found, explain), unmatched, partial=partial)
+    if not _is_told(made) and (logits := before_softmax(golden, found)) is not None:
+        moved = _judged(_Judge(net, golden, logits, explain), unmatched, partial=partial)
+        made, found = (moved, logits) if _is_told(moved) else (made, found)
     if made.everywhere:
         return made
     for kernels in _kernels_of(made.findings):
@@ -174,6 +184,12 @@ def _judged(judge: _Judge, unmatched: Iterable[str], instead: str = "", *, parti
     everywhere = tuple(judge.everywhere(findings))
     whole = judge.leaves_exact(everywhere[:1])
     return IntegerComparison(judge.net.kernels, findings, tuple(unmatched), everywhere, instead, whole, partial)
+
+
+def _is_told(made: IntegerComparison) -> bool:
+    """Whether every tensor is right, or is explained by a rule."""
+    wrong = [each for each in made.findings if each.verdict == "wrong"]
+    return all(any(not cause.left for cause in each.causes) for each in wrong)
 
 
 def _right(net: QuantisedNetwork, golden: GoldenIntegers, found: HeldIntegers) -> int:
@@ -209,8 +225,9 @@ class _Judge:
         wrong = [each for each in findings if each.verdict == "wrong" and each.causes and each.node != SOURCE]
         if not wrong or not self.explain:
             return []
-        common = set.intersection(*({cause.rule for cause in each.causes if not cause.left} for each in wrong))
-        rules = [cause.rule for cause in wrong[0].causes if cause.rule in common]
+        fits = ({cause.rule for cause in each.causes if not cause.left and cause.at in ("", ALL)} for each in wrong)
+        common = set.intersection(*fits)
+        rules = list(dict.fromkeys(cause.rule for cause in wrong[0].causes if cause.rule in common))
         return [rule for rule in rules if self.leaves_exact((rule,))] or rules
 
     def leaves_exact(self, rules: Iterable[str]) -> bool:
@@ -226,7 +243,7 @@ class _Judge:
         for node in self.net.graph.nodes:
             inputs = [self.values[name] for name in node.inputs]
             q = self.net.quantised.get(node.name)
-            y = run_node(node, inputs, self.net.params, q, self.net.kernels)
+            y = self._made(node, inputs)
             reference = y.values if isinstance(y, QuantisedTensor) else np.asarray(y)
             finding = self._finding(node, inputs, reference)
             fits = finding.verdict in ("exact", "rounding", "wrong")
@@ -237,6 +254,13 @@ class _Judge:
             if finding.verdict == "inside" and not last and node.name in self.net.graph.outputs:
                 finding = finding._replace(verdict="missing")
             yield finding
+
+    def _made(self, node: Node, inputs: list[Any]) -> Any:
+        """What a node makes; what the reference has where kernels abort on such integers."""
+        try:
+            return run_node(node, inputs, self.net.params, self.net.quantised.get(node.name), self.net.kernels)
+        except RequestError:
+            return self._tensor(node.name, self.golden.tensors[node.name])
 
     def _given(self) -> IntegerFinding | None:
         """What a port was given, if that is not what it should be."""
@@ -280,10 +304,19 @@ class _Judge:
     def _causes(self, work: IntegerNode, mine: Array) -> list[IntegerCause]:
         """The rules that make a node's integers; where none fits, and the input is not dumped, what is wrong in it."""
         causes, q = causes_of(work, mine), self.net.quantised.get(SOURCE)
-        told = any(not cause.left for cause in causes) or SOURCE in self.found
-        if told or q is None or work.node.inputs != (SOURCE,):
+        if any(not cause.left for cause in causes):
+            return causes
+        if len(span := self._span(work.node)) > 1:
+            values = {**self.values, work.node.name: QuantisedTensor(work.reference, work.to)}
+            return causes_through(self.net, span, values, mine) or causes
+        if SOURCE in self.found or q is None or work.node.inputs != (SOURCE,):
             return causes
         return causes_of_input(work, QuantisedTensor(self.golden.tensors[SOURCE], q), mine) or causes
+
+    def _span(self, node: Node) -> tuple[Node, ...]:
+        """A node with those before it that the candidate does not have."""
+        starts = {name for name in self.found if name in self.values and name != node.name}
+        return self.net.graph.leading_to(node.name, starts=starts | {SOURCE}).nodes
 
     def _is_rounding(self, node: Node, mine: Array) -> bool:
         """Whether a tensor is what floats make of it in some order: its own, or those that were rounded to integers."""

@@ -32,12 +32,15 @@ class IntegerCause(NamedTuple):
     left : how many elements it leaves different; 0 where it fits
     changes : how many elements it changes on these inputs
     on_noise : how many elements of an input of noise it makes otherwise than the first that fits; None for that one
+    at : where among nodes that are not dumped: 'everywhere', at all of an operation, or at one node; '' at the node
+        itself
     """
 
     rule: str
     left: int
     changes: int
     on_noise: int | None = None
+    at: str = ""
 
 
 def agrees(rule: str, node: IntegerNode) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Node
+from refnet.errors import RequestError
+from refnet.graph import SOURCE, Graph, Node
 from refnet.pack.integers import IntegerPack
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.match import match_tensors
@@ -17,7 +18,14 @@ from refnet.pack.matching.sequence import orders_of
 from refnet.readings.integer.quantisation import QuantisedTensor
 from refnet.readings.quantised import run_node
 
-__all__ = ["GoldenIntegers", "HeldIntegers", "integers_followed", "integers_in_order", "match_integers"]
+__all__ = [
+    "GoldenIntegers",
+    "HeldIntegers",
+    "before_softmax",
+    "integers_followed",
+    "integers_in_order",
+    "match_integers",
+]
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -91,7 +99,59 @@ def match_integers(
             continue
         array = whole.astype(dtype) if dtype.kind in "iu" else whole
         found[node] = (each.source, golden.as_stored(node, array))
+    if (end := _end_of(tensors, golden, found, unmatched)) is not None:
+        node, source = end
+        found[node] = (source, golden.as_stored(node, np.asarray(tensors[source]).reshape(golden.tensors[node].shape)))
+        unmatched.remove(source)
     return found, unmatched
+
+
+def _end_of(
+    tensors: Tensors, golden: GoldenIntegers, found: HeldIntegers, unmatched: list[str]
+) -> tuple[str, str] | None:
+    """What a lone tensor of the network's last size is, and its name: probabilities add up to 1, and logits do not."""
+    graph = golden.pack.net.graph
+    softmax = graph[graph.output]
+    if softmax.op != "softmax" or softmax.name in found:
+        return None
+    full = golden.tensors[softmax.name].shape
+    fits = [name for name in unmatched if any(order for order in axis_orders(np.shape(tensors[name]), full))]
+    before = next((name for name in _behind_layers(graph, softmax) if name in found), None)
+    if len(fits) != 1 or before is not None:
+        return None
+    q = golden.pack.net.quantised.get(softmax.name)
+    y = golden.as_stored(softmax.name, np.asarray(tensors[fits[0]])).astype(np.float64)
+    step = 1.0 if q is None else float(q.single()[0])
+    total = ((y - (0 if q is None else q.single()[1])) * step).reshape(full[0], -1).sum(axis=1)
+    adds_up = bool((np.abs(total - 1) <= step * full[-1] / 2 + _APART).all())
+    return (softmax.name if adds_up else softmax.inputs[0]), fits[0]
+
+
+def before_softmax(golden: GoldenIntegers, found: HeldIntegers) -> HeldIntegers | None:
+    """The same where a lone end is taken for logits, not probabilities; None where that cannot be.
+
+    Two classes' logits may be each other's opposite: their integers add up as probabilities do.
+    """
+    graph = golden.pack.net.graph
+    softmax = graph[graph.output]
+    if softmax.op != "softmax" or softmax.name not in found or found.keys() & set(_behind_layers(graph, softmax)):
+        return None
+    before = softmax.inputs[0]
+    source, array = found[softmax.name]
+    own = golden.tensors[before]
+    if (array.size, array.dtype) != (own.size, own.dtype):
+        return None
+    return {
+        **{node: each for node, each in found.items() if node != softmax.name},
+        before: (source, array.reshape(own.shape)),
+    }
+
+
+def _behind_layers(graph: Graph, node: Node) -> Iterator[str]:
+    """What a node reads, and what that is a reshaping of."""
+    while not node.params and node.inputs[0] in graph:
+        node = graph[node.inputs[0]]
+        yield node.name
 
 
 class _Floats(Mapping[str, Array]):
@@ -163,7 +223,10 @@ class _Following:
 
     def _made(self, node: Node, values: Mapping[str, Any]) -> Array:
         inputs = [values[name] for name in node.inputs]
-        y = run_node(node, inputs, self.net.params, self.net.quantised.get(node.name), self.net.kernels)
+        try:
+            y = run_node(node, inputs, self.net.params, self.net.quantised.get(node.name), self.net.kernels)
+        except RequestError:  # kernels abort on such integers
+            return self.golden.tensors[node.name]
         return y.values if isinstance(y, QuantisedTensor) else np.asarray(y)
 
     def _leads_on(self, source: str, node: str, readers: list[Node]) -> bool:
