@@ -26,11 +26,12 @@ from refnet.judge.dumps.second_dump import Unsteady, unsteady
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
-from refnet.pack.encodings import Encoding, bytes_of_a_kind, in_few_steps, raw_numbers, same_images, written_as
+from refnet.pack.encodings import Encoding, bytes_of_a_kind, in_few_steps, raw_numbers, same_images
 from refnet.pack.matching.extras import Extra, extras
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor, match_tensors
 from refnet.pack.pack import Pack, read_pack
+from refnet.pack.printed import written_as
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.readings.precision import WEIGHTS
 from refnet.readings.shapes import shapes
@@ -165,8 +166,8 @@ def compare(
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
     plain = {node: y for node, y in arrays.items() if matching.tensors[node].source not in port.scales}
     made = [y for node, y in plain.items() if node != SOURCE and y.shape == full[node]]  # another may be far larger
-    printed = written_as(made)
-    declared = Declared(precision, accumulate, algorithm or "", WEIGHTS[port.weights] if port.weights else 0, printed)
+    levels = WEIGHTS[port.weights] if port.weights else 0
+    declared = Declared(precision, accumulate, algorithm or "", levels, written_as(made))
     shown = declared.of(reference, matching, arrays, real)
     meant, otherwise = (arrays, []) if port.scales or shown.steps else as_meant(reference, arrays)
     options: dict[str, Any] = {"partial": partial, "explain": explain, "budget": budget}
@@ -180,7 +181,8 @@ def compare(
     moved = tuple(unsteady(port.tensors, other, matching)) if other is not None else ()
     if others := {each.node for each in moved if each.kind != "order"}:
         found = _without_precision(found, others)
-    encodings += [printed] if printed is not None and not shown.steps else []
+    written = {each.printed for each in shown.precision.values() if each.printed is not None}
+    encodings += [Encoding(each.kind, {"count": each.places}) for each in written]
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
     return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise))

@@ -12,10 +12,10 @@ from refnet.judge.dumps.ends import PROBABILITIES
 from refnet.judge.dumps.in_steps import InSteps, steps_of
 from refnet.judge.dumps.real_tensors import RealTensors
 from refnet.judge.tensors import Reference, judge_tensors
-from refnet.pack.encodings import Encoding
 from refnet.pack.matching.match import Assignment
+from refnet.pack.printed import in_levels
 from refnet.readings.bounds import Precision
-from refnet.readings.precision import WEIGHTS
+from refnet.readings.precision import WEIGHTS, Printed
 
 __all__ = ["Declared", "ShownArithmetic"]
 
@@ -50,14 +50,14 @@ class Declared(NamedTuple):
     precision, accumulate : as declared, or None
     algorithm : of its convolutions, or ''
     levels : of its weights, where they are integers, else 0
-    printed : with how many decimals its numbers were printed, or None
+    printed : how its numbers were printed, or None
     """
 
     precision: str | None
     accumulate: str | None
     algorithm: str
     levels: int
-    printed: Encoding | None
+    printed: Printed | None
 
     def of(
         self, reference: Reference, matching: Assignment, arrays: Mapping[str, Array], real: RealTensors
@@ -70,8 +70,12 @@ class Declared(NamedTuple):
             narrow = own.printed is None and not steps and _is_narrow(reference, arrays, found)
             if narrow or own.printed is not None:
                 found = own._replace(precision="float32")._stored(matching, arrays, real, steps)
-        if own.printed is not None:
-            found = {node: _printed(each, own.printed) for node, each in found.items()}
+        if not steps:
+            ends = {node.name for node in reference.graph.nodes if node.op == "softmax"}
+            found = {
+                name: each._replace(printed=own.printed or (in_levels(arrays[name]) if name in ends else None))
+                for name, each in found.items()
+            }
         found = {node: each._replace(algorithm=self.algorithm) for node, each in found.items()}
         levels = WEIGHTS["int8"] if (steps or real.scales) and not self.levels else 0
         coarse = {node: each._replace(levels=levels) for node, each in found.items()}
@@ -92,14 +96,6 @@ class Declared(NamedTuple):
                 own = own._replace(step=steps[node].step / 2, span=steps[node].span)
             found[node] = own
         return found
-
-
-def _printed(own: Precision, printed: Encoding) -> Precision:
-    """A precision of tensors that were printed: half a unit of the last decimal joins the store."""
-    count = printed.facts["count"]
-    if printed.kind == "decimals":
-        return own._replace(step=own.step + 0.5 * 10.0**-count)
-    return own._replace(u_store=max(own.u_store, 0.5 * 10.0 ** (1 - count)))
 
 
 def _is_narrow(reference: Reference, arrays: Mapping[str, Array], declared: Mapping[str, Precision]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from refnet.pack.pack import Pack
 from refnet.readings.orders import whole_steps
 from refnet.readings.precision import BYTE_STEPS
 
-__all__ = ["Encoding", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images", "written_as"]
+__all__ = ["Encoding", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -33,8 +33,6 @@ _FILES = 16  # files by which the order of bytes is told
 _WIDTHS = {8: "<f8", 2: "<f2"}
 _IMAGES = 64  # a port may have run at a time
 _TOLD = 6  # tensors by which images are told apart
-_SINGLE = 2.0**-24  # of float32, relative
-_FEWEST = 200  # numbers by which decimals are told: such as a format without them holds one of four of
 
 
 class Encoding(NamedTuple):
@@ -216,42 +214,3 @@ class _First(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.tensors)
-
-
-# -------------------------------------------------------------------------------------------------------- the decimals
-
-
-def written_as(arrays: Iterable[Array]) -> Encoding | None:
-    """How many decimals a port printed its numbers with; None where all are there.
-
-    Of a number of float32 six decimals say nothing if it is large: those count that are finer than float32 would round.
-    """
-    floats = [np.asarray(y) for y in arrays if y.dtype in (np.float32, np.float64)]
-    some = [y.ravel()[:: max(1, y.size // _SAMPLE)] for y in floats]
-    x = np.concatenate([y[np.isfinite(y) & (y != 0)].astype(np.float64) for y in some]) if some else np.zeros(0)
-    if len(x) < _FEWEST:
-        return None
-    single = any(y.dtype == np.float32 for y in floats)
-    own = _SINGLE if single else 2.0**-52
-    forms: list[tuple[str, Callable[[Array, int], Array], Callable[[Array, int], Array], range]] = [
-        ("decimals", _decimals, lambda v, k: np.full(v.shape, 10.0**-k), range(1, 8)),
-        ("digits", _digits, lambda v, k: 10.0 ** (np.floor(np.log10(np.abs(v))) + 1 - k), range(3, 9)),
-    ]
-    for kind, rounded, unit, counts in forms:
-        for count in counts:
-            steps = unit(x, count)
-            telling = steps > 16 * own * np.abs(x)
-            if telling.sum() < _FEWEST:
-                break
-            if np.all(np.abs(x - rounded(x, count)) <= 2 * own * np.abs(x)):
-                return Encoding(kind, {"count": count})
-    return None
-
-
-def _decimals(x: Array, count: int) -> Array:
-    return np.asarray(np.rint(x * 10.0**count) / 10.0**count)
-
-
-def _digits(x: Array, count: int) -> Array:
-    shift = 10.0 ** (count - 1 - np.floor(np.log10(np.abs(x))))
-    return np.asarray(np.rint(x * shift) / shift)

@@ -1,4 +1,4 @@
-"""What arithmetic a port computes in: unit roundoffs of sums and of stores, underflow, steps of integers.
+"""What arithmetic a port computes in: unit roundoffs of sums and of stores, underflow, steps of integers; its dumps.
 
 The name of a floating-point format becomes numbers here and nowhere else. Knows no tensors.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BYTE_STEPS", "FLOATS", "WEIGHTS", "FloatFormat", "Precision"]
+__all__ = ["BYTE_STEPS", "FLOATS", "WEIGHTS", "FloatFormat", "Precision", "Printed"]
 
 Array = npt.NDArray[np.float64]
 
@@ -72,6 +72,58 @@ _REFERENCE = FLOATS["float64"].u  # the reference's own
 _SHORT = 2 * FLOATS["float32"].u  # a format with a larger unit roundoff is shorter than float32
 
 
+class Printed(NamedTuple):
+    """How numbers are rounded when a dump is written: printed, or as bytes. The port goes on with what it computed.
+
+    Attributes
+    ----------
+    kind : 'decimals' (so many behind the point), 'digits' (so many significant ones), or 'levels' (so many in one, as
+        LiteRT stores probabilities: whole ones in bytes, so that the last of 256 is missing)
+    places : how many of them
+
+    Examples
+    --------
+    >>> Printed("decimals", 2).rounded(np.array([0.126, 12.3456]))
+    array([ 0.13, 12.35])
+    >>> Printed("digits", 2).rounded(np.array([0.126, 12.3456]))
+    array([ 0.13, 12.  ])
+    >>> Printed("levels", 256).rounded(np.array([0.126, 1.0])) * 256
+    array([ 32., 255.])
+    """
+
+    kind: str
+    places: int
+
+    @property
+    def step(self) -> float:
+        """How far a number may be moved, whatever its size: half a unit, or a level, since the last one is missing."""
+        return {"decimals": 0.5 * 10.0**-self.places, "levels": 1.0 / self.places}.get(self.kind, 0.0)
+
+    @property
+    def u(self) -> float:
+        """How far a number may be moved, of its size."""
+        return 0.5 * 10.0 ** (1 - self.places) if self.kind == "digits" else 0.0
+
+    def unit(self, x: Array) -> Array:
+        """How far apart the numbers about each of x lie."""
+        return np.asarray(1 / self._per_one(x))
+
+    def rounded(self, x: Array) -> Array:
+        """The numbers as they are written."""
+        per = self._per_one(x)
+        whole = np.rint(x * per)
+        return np.asarray((np.minimum(whole, 255) if self.kind == "levels" else whole) / per)
+
+    def _per_one(self, x: Array) -> Array:
+        """How many numbers lie between two whole ones, about each of x."""
+        if self.kind == "levels":
+            return np.full(np.shape(x), float(self.places))
+        if self.kind == "decimals":
+            return np.full(np.shape(x), 10.0**self.places)
+        size = np.abs(np.where(x == 0, 1.0, x))
+        return np.asarray(10.0 ** (self.places - 1 - np.floor(np.log10(size))))
+
+
 class Precision(NamedTuple):
     """What a candidate computes in: unit roundoff of its arithmetic and of its stored tensors.
 
@@ -81,7 +133,7 @@ class Precision(NamedTuple):
     else 0; `span` is the least and the largest number that a stored tensor can hold: integers saturate there;
     `algorithm` is how convolutions are computed where they are no plain sums, one of `bounds.algorithms.ALGORITHMS`;
     `drifts` is whether sums are kept in a short format, in which like terms err in one direction; `fused` whether no
-    integer is stored between the tensors that are there.
+    integer is stored between the tensors that are there; `printed` is how a dump rounds what was computed.
     """
 
     u: float
@@ -94,6 +146,7 @@ class Precision(NamedTuple):
     algorithm: str = ""
     drifts: bool = False
     fused: bool = False
+    printed: Printed | None = None
 
     @classmethod
     def of(cls, store: str, accumulate: str | None = None) -> Precision:
@@ -111,6 +164,14 @@ class Precision(NamedTuple):
     def short(self) -> bool:
         """Whether tensors are stored in a format shorter than float32: then params are too."""
         return self.u_store > _SHORT
+
+    @property
+    def dumped(self) -> Precision:
+        """That of tensors as a dump holds them: what it rounds joins the store."""
+        if self.printed is None:
+            return self
+        own = self.printed
+        return self._replace(u_store=self.u_store + own.u, step=self.step + own.step, printed=None)
 
     def rounded(self, param: Array) -> Array:
         """How far storing a param in a short format may move each of its elements."""

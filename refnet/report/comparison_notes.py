@@ -79,6 +79,7 @@ _ENCODING = {
     "width": "The raw files hold {dtype}, not float32, and are read so.",
     "decimals": "The numbers were printed with {count} decimals: half a unit of the last one is allowed.",
     "digits": "The numbers were printed with {count} significant digits: half a unit of the last one is allowed.",
+    "levels": "Its probabilities are of {count} levels, as bytes hold them: a level is allowed.",
     "images": "The port has {images} of the pack's {of} images, from image {first} on: they alone are judged.",
     "bytes": "The integers are said to be {found}, but their zero points are of {known}: they are read so.",
     "bytes-shifted": "The integers are {found}, but their zero points are of {known}, 128 away: they are read so.",

@@ -21,7 +21,7 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.together import beside, both_ways, likely_pairs, varied
 from refnet.judge.causes.ways import EXACT, Way, Ways, closest
-from refnet.judge.measures.yardstick import NEAR, is_refuted, judge_cause
+from refnet.judge.measures.yardstick import is_refuted, judge_cause, near
 from refnet.readings.bounds import Precision
 
 __all__ = ["Acceptance"]
@@ -69,6 +69,11 @@ class Acceptance:
                 yield from self.judged((way,), way)
 
     @cached_property
+    def near(self) -> float:
+        """What share of the error of a long segment a way may leave."""
+        return near(self.segment, self.precision, self.ways.before)
+
+    @cached_property
     def _is_unrounded(self) -> bool:
         """Whether a short segment makes exact numbers, of which any error is too much."""
         return self.yardstick == "bound" and limit(self.segment, self.precision).rms == 0
@@ -87,7 +92,7 @@ class Acceptance:
 
     def close(self, tried: list[Way]) -> Iterator[Cause]:
         """Of the ways in which a long segment may be run, only the closest are held to the spread."""
-        yield from self.fitting(closest(tried, self.ways.before, NEAR))
+        yield from self.fitting(closest(tried, self.ways.before, self.near))
 
     def everywhere(self, tried: list[Way]) -> Iterator[Cause]:
         """What is close at all places; and where that fits, at all of a kind."""
@@ -140,7 +145,7 @@ class Acceptance:
     def beside(self, told: Iterable[Mistake]) -> Iterator[Cause]:
         """What explains other tensors, and more: of the first attempt that gives any cause, all of its causes."""
         known = Counter((mistake.bug, mistake.form) for mistake in told)
-        most = NEAR * self.ways.before if self.ways.long else math.inf
+        most = self.near * self.ways.before if self.ways.long else math.inf
         for some in beside(self.ways, known, self._is_open, most):
             if found := [*itertools.chain.from_iterable(starmap(self.judged, some))]:
                 yield from found
@@ -153,7 +158,7 @@ class Acceptance:
         for one, other in pairs:
             self.budget.passed()
             both = both_ways(self.ways, one, other)
-            near = both is not None and both.residual < NEAR * self.ways.before
-            if both is not None and near and (found := [*self.judged((one, other), both)]):
+            is_near = both is not None and both.residual < self.near * self.ways.before
+            if both is not None and is_near and (found := [*self.judged((one, other), both)]):
                 yield from found
                 return

@@ -93,7 +93,7 @@ def _forms(
     # Where a bound says nothing, a form takes away all but a part of the error that tells it from chance.
     rounding = made.rms if sure else _FORM * before
     ratio = _undoing(_ratio(target, made.y, before), rounding, own)
-    offset = _undoing(_offset(2 * precision.step, target, made.y, before), rounding, own)
+    offset = _undoing(_offset(2 * precision.dumped.step, target, made.y, before), rounding, own)
     yield from (ratio, offset, _undoing(_shift(target, made.y), rounding, own))
     moved = beyond if sure and beyond.any() else np.ones_like(beyond)
     yield _undoing(_permuted(moved, target, made.y), rounding, own)
@@ -103,7 +103,8 @@ def _forms(
 
 def _stored(precision: Precision, target: Array) -> float:
     """The rms of one rounding: what gave an error its form may have rounded once more than the layer does."""
-    return max(precision.u, precision.u_store) * root_mean_square(target)
+    held = precision.dumped
+    return max(held.u, held.u_store) * root_mean_square(target)
 
 
 def _own_weights(

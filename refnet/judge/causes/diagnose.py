@@ -30,7 +30,7 @@ from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.probabilities import is_saturated
-from refnet.judge.measures.yardstick import NEAR, judge_segment
+from refnet.judge.measures.yardstick import judge_segment
 from refnet.readings.bounds import Precision
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -154,7 +154,7 @@ class Diagnosis:
 
     def _nearest(self, accepted: Acceptance) -> Iterator[Cause]:
         """Where time is over before what was looked at has been judged, the nearest of it still is."""
-        near = [way for way in accepted.ways.looked if way.residual < NEAR * accepted.ways.before]
+        near = [way for way in accepted.ways.looked if way.residual < accepted.near * accepted.ways.before]
         if self.long and not self.found and near:
             best = min(near, key=lambda way: way.residual)
             yield from accepted.judged((best,), best, check=lambda: None)

@@ -29,7 +29,7 @@ def looked_up(segment: Segment, precision: Precision) -> Feature | None:
     looks so too, and is none.
     """
     node, target = segment.graph.nodes[-1], segment.candidate
-    if precision.step or target is None or node.op not in (*ACTIVATIONS, *GATES) or node.params:
+    if precision.step or precision.printed or target is None or node.op not in (*ACTIVATIONS, *GATES) or node.params:
         return None
     ((_, x),) = segment.values({node.inputs[0]})
     entries = np.unique(target).size

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from refnet.graph import Graph, Node
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor
+from refnet.pack.printed import in_levels
 
 __all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "with_ends", "with_softmax"]
 
@@ -27,14 +28,17 @@ LOGARITHMS = "log"  # how logarithms of probabilities are laid out
 PROBABILITIES = "output"  # as the vendors' own softmax is called
 _FEW = 4  # tensors that a candidate has which dumps its ends alone
 _ABOVE = 1e-3  # the same of their logarithms, which are no whole steps: zero at most, and one in all
-_SUM = 0.02  # how far probabilities may be from a sum of one: those in 8 bits have steps of 1/256
+_SUM = 0.02  # how far probabilities may be from a sum of one, as those of tables and quick exponentials are
 
 
 def is_distribution(y: Array) -> bool:
     """Whether each image's numbers are probabilities: none negative, one in all."""
     rows = np.asarray(y, np.float64).reshape(len(y), -1)
     with np.errstate(all="ignore"):
-        return bool(rows.shape[1] > 1 and (rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) <= _SUM).all())
+        off = np.abs(rows.sum(axis=1) - 1)
+    levels = in_levels(rows)  # of which each is off by half a one
+    slack = _SUM if levels is None else max(_SUM, rows.shape[1] * levels.step / 2)
+    return bool(rows.shape[1] > 1 and (rows >= 0).all() and (off <= slack).all())
 
 
 def is_log_distribution(y: Array) -> bool:

@@ -25,9 +25,9 @@ from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
-from refnet.readings.precision import FLOATS
+from refnet.readings.precision import FLOATS, Printed
 
-__all__ = ["NEAR", "fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "says", "surely"]
+__all__ = ["NEAR", "fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "near", "says", "surely"]
 
 Array = npt.NDArray[Any]
 
@@ -155,6 +155,17 @@ def judge_cause(
     return found
 
 
+def near(segment: Segment, precision: Precision, before: float) -> float:
+    """What share of its error a way of running a long segment may leave to be held to the spread.
+
+    Of an error that is hardly larger than what printing takes, that is left by every way.
+    """
+    if precision.printed is None or not before:
+        return NEAR
+    seen, y = lens(segment), segment.result
+    return max(NEAR, 2 * root_mean_square(seen(precision.printed.rounded(y)) - seen(y)) / before)
+
+
 def says(nodes: int, made: Bound, precision: Precision) -> bool:
     """Whether a bound is narrow enough to tell honest from wrong."""
     if not np.isfinite(made.rms) or nodes < _SHORT:
@@ -164,7 +175,8 @@ def says(nodes: int, made: Bound, precision: Precision) -> bool:
 
 def _widest(size: float, precision: Precision) -> float:
     """The rms of the widest bound that says anything of a tensor that many nodes make, by the tensor's own."""
-    finest = max(precision.u, precision.u_store) * size + precision.step
+    held = precision.dumped
+    finest = max(held.u, held.u_store) * size + held.step
     return min(_WIDE * finest, _PART * size)
 
 
@@ -200,7 +212,8 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
         rules = ORDERS[order]
         for graph, params in ways:
             one = replace(segment, graph=graph, params=params)
-            yield partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
+            made = partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
+            yield made if precision.printed is None else partial(_written, made, precision.printed)
 
 
 def is_coarse(segment: Segment) -> bool:
@@ -227,6 +240,10 @@ def _moved(segment: Segment) -> Iterator[Callable[[], Array]]:
 
 def _widely(segment: Segment, dtype: npt.DTypeLike, rules: Any) -> Array:
     return run(segment, dtype, rules).astype(np.float64)
+
+
+def _written(made: Callable[[], Array], printed: Printed) -> Array:
+    return printed.rounded(made())
 
 
 def _apart(y: Array, runs: list[Array]) -> Bound:

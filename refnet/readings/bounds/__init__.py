@@ -124,7 +124,10 @@ def source(x: Array, precision: Precision, *, rounded: bool = False, slack: Arra
     """
     zero = nothing(x)
     worst, var = (zero, zero) if slack is None else (slack, slack**2 / 3)
-    return stored(x, None, worst, worst, var, precision) if rounded else Value(x, (worst, worst, var), precision)
+    if not rounded:
+        return Value(x, (worst, worst, var), precision)
+    found = stored(x, None, worst, worst, var, precision.dumped)
+    return found if precision.printed is None else Value(x, found.held, precision)
 
 
 def bound(
@@ -166,7 +169,7 @@ def bound(
         laid = {n: np.asarray(x, dtype) if plain else _channels_last(x, dtype) for n, x in inputs.items()}
         sources = {n: source(x, inner, rounded=rounded, slack=loose.get(n)) for n, x in laid.items()}
         found: Value = interpret(graph, rules, arrays, sources)
-        return found if inner is precision else found.held_in(precision)
+        return found if inner is precision.dumped else found.held_in(precision.dumped)
 
     shape = None if loose else by_element(graph, given)
     if shape is not None:
