@@ -76,7 +76,7 @@ def steps() -> None:
         without = {
             "the session": {},
             "... without tiles: whole maps": {f"{name}__TILE": HUGE for name in ("program", "residual", "stem")},
-            "... without long runs: channels only": {"taps__RUN": 1},
+            "... without long runs: channels only": {"taps__KERNEL": 1},
             "... without columns by phase at stride 2": {"taps__PHASED": 0},
             "... without clip: maximum, then minimum": {"writer__clip": maximum_and_minimum},
             "... without rows by themselves": {f"{name}__LONG": HUGE for name in ("residual", "stem", "writer")},

@@ -104,9 +104,10 @@ class Session:
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
         kept = set(names.values())
-        self._folded, self._arrays = folded, arrays
+        self._folded = folded
         self.steps = steps(folded, sizes, kept)
         self._programs = Programs(self.steps, arrays, sizes, kept)
+        del arrays  # so that weights are let go when they are packed
         self._programs.of(1, halved=self._halved)
         self._sizes, self._dtype = sizes, self._programs.dtype
         self._names, self._outputs = names, graph.outputs
@@ -207,7 +208,7 @@ class Session:
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
     def _start_workers(self) -> None:
-        self._take_workers(lambda: WorkerPool(self.threads - 1, self._folded, self._arrays))
+        self._take_workers(lambda: WorkerPool(self.threads - 1, self._folded, self._programs.params))
 
     def _take_workers(self, made: Callable[[], WorkerPool]) -> None:
         """Have workers, unless those of another session are at work."""
@@ -266,7 +267,7 @@ class Session:
         """A worker to run half of an image, if there is one or its time has come."""
         if self._pool is None:
             if self._start is None and self._pace.wants_worker:
-                self._start = Start(self._folded, self._arrays)
+                self._start = Start(self._folded, self._programs.params)
             if self._start is not None and self._start.pool is not None:
                 self._take_workers(partial(_same, self._start.pool))
         if self._pool is not None and self._pair is None:

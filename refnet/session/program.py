@@ -112,12 +112,16 @@ class Programs:
     params : of the nodes that they stand for, of one dtype; float32 is taken where there are none
     shapes : of every tensor, without the batch axis
     keep : names of tensors that outlive the run
+
+    Attributes
+    ----------
+    params : those, as far as weights are not packed, in memory that they share with the packed ones
     """
 
     def __init__(
         self, steps: Sequence[Step], params: Mapping[str, Array], shapes: Mapping[str, Shape], keep: Collection[str]
     ) -> None:
-        self._steps, self._params, self._shapes, self._keep = steps, params, shapes, keep
+        self._steps, self.params, self._shapes, self._keep = steps, dict(params), shapes, keep
         self.dtype = next((array.dtype for array in params.values()), np.dtype(np.float32))
         self._packed: dict[tuple[Any, ...], Array] = {}
         self._memory: Arena | None = None
@@ -159,14 +163,14 @@ class Programs:
     ) -> Program:
         if half is not None:
             half.meetings = 0
-        early = CallWriter(self._params, self._shapes, arena, self._packed, halved=halved, half=half, shared=shared)
+        early = CallWriter(self.params, self._shapes, arena, self._packed, halved=halved, half=half, shared=shared)
         if images == 1 or self._late == len(self._steps):
             if not self._laid_out:
                 early.new(SOURCE)
             begins, _ = _write(early, self._steps, self._keep)
             return Program(early, early, begins, self._keep)
         first, last = self._steps[: self._late], self._steps[self._late :]
-        late = CallWriter(self._params, self._shapes, arena, self._packed, images)
+        late = CallWriter(self.params, self._shapes, arena, self._packed, images)
         made = {step.end for step in first}
         carried = sorted({name for step in last for name in sources(step)} & made)
         for name in carried:

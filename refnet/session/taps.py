@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 # np.einsum goes through two Python functions to reach this, which has no public name.
 einsum: Callable[..., Any] = getattr(getattr(np, "_core", np), "multiarray", np).c_einsum
 
-RUN = 1000  # numbers that einsum's innermost loop should run over: with more, the kernel falls out of the first cache
+KERNEL = 36_000  # numbers that a repeated kernel should have: with more, it takes too much of a second cache
 PHASED = 192  # channels up to which columns lie by phase at stride 2
 SAVED = 15_000  # multiply-adds with zeros above or below a map that are worth a call of its own to leave them out
 
@@ -73,7 +73,7 @@ class Taps:
         left = conv.attrs["pad"][1][0]
         self.phases = [self._phase(index, apart, W, left) for index in range(apart)]
         self.step = self.sw // apart  # columns of a phase between the windows of neighbouring outputs
-        self.columns = repetitions(Q, self.C) if self.step == 1 else 1
+        self.columns = repetitions(Q, self.R * self.S * self.C) if self.step == 1 else 1
         w = writer.params[f"{conv.name}.w"][own]
         packed = writer.pack(
             (conv.name, "taps", own.start, self.C), lambda: self._packed(w / writer.number(6) if six else w)
@@ -144,6 +144,6 @@ class Taps:
 
 
 def repetitions(columns: int, length: int) -> int:
-    """Over how many columns a kernel of so many numbers is repeated: a divisor of theirs, for a run close to `RUN`."""
+    """Over how many columns a kernel of so many numbers is repeated: a divisor of theirs, for a size near `KERNEL`."""
     divisors = [number for number in range(1, columns + 1) if columns % number == 0]
-    return min(divisors, key=lambda number: abs(math.log(max(1, number * length) / RUN)))
+    return min(divisors, key=lambda number: abs(math.log(max(1, number * length) / KERNEL)))

@@ -53,11 +53,12 @@ class CallWriter:
     loads : (a buffer, which part of an image it takes)
     values : the memory of each tensor
     packed : weights as the calls read them, by (node, what)
+    params : of the nodes; weights that are packed as they are take the place of what was there
     """
 
     def __init__(
         self,
-        params: Mapping[str, Array],
+        params: dict[str, Array],
         shapes: Mapping[str, Shape],
         arena: Arena,
         packed: dict[tuple[Any, ...], Array],
@@ -165,7 +166,7 @@ class CallWriter:
             if whole < K:
                 self.call(np.matmul, x, w[whole:].T, z[:, whole:])
         else:
-            self.call(np.matmul, x, self.weights(unit), z)
+            self.call(np.matmul, x, self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T)), z)
         own = slice(parts[0].start, parts[-1].stop)
         b = self.bias(unit, 1, own)
         if b is not None:
@@ -263,8 +264,12 @@ class CallWriter:
 
     def weights(self, unit: Unit, *, six: bool = False) -> Array:
         """(C, K); a sixth of them, where what they multiply is six times as large."""
-        w = self.params[f"{unit.conv.name}.w"]
-        return self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T / self.number(6) if six else w.T))
+        name = f"{unit.conv.name}.w"
+        w = self.params[name]
+        packed = self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T / self.number(6) if six else w.T))
+        if not six:
+            self.params[name] = packed.T  # the same numbers: no second copy of them is held
+        return packed
 
     def bias(self, unit: Unit, W: int, own: slice | None = None) -> Array | None:
         """(W*K,): the bias, or some of it, repeated along a row, so that it is added in long runs."""

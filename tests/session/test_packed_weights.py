@@ -23,16 +23,25 @@ def test_a_kernel_of_stride_2_is_repeated_along_the_row_too():
     assert made(*block()).weights == 4 * (148 + 256 + 9 * 64 * 4 + 256)
 
 
-def test_a_kernel_is_repeated_along_a_row_until_einsum_runs_over_about_a_thousand_numbers():
-    """Over as many columns as divide the row: all 14, 7 or 1 of them, and one where the channels suffice."""
-    assert [repetitions(14, C) for C in (16, 72, 120, 200, 480, 960)] == [14, 14, 7, 7, 2, 1]
-    assert [repetitions(columns, 64) for columns in (1, 13, 112)] == [1, 13, 16]
+def test_a_kernel_is_repeated_along_a_row_until_it_has_about_so_many_numbers():
+    """Over as many columns as divide the row: all 14, 7 or 1 of them, and one where a kernel is large."""
+    assert [repetitions(14, 9 * C) for C in (16, 200, 480, 960, 2000)] == [14, 14, 7, 7, 2]
+    assert [repetitions(14, 25 * C) for C in (120, 240, 2000)] == [14, 7, 1]
+    assert [repetitions(columns, 9 * 64) for columns in (1, 13, 112)] == [1, 13, 56]
+
+
+def test_weights_that_are_packed_as_they_are_are_held_once():
+    one = programs(STEM, pointwise("a", "stem", 10, 4))
+    one.of(1)
+    w, packed = one.params["a.w"], one._packed["a", "w"]
+    assert np.shares_memory(w, packed)
+    assert np.array_equal(w, packed.T)
 
 
 def test_a_kernel_is_packed_as_it_is_repeated(monkeypatch):
     """9 taps of 64 channels for 8 columns, or for one of them."""
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 * 8 + 256)
-    monkeypatch.setattr(sys.modules["refnet.session.taps"], "RUN", 1)
+    monkeypatch.setattr(sys.modules["refnet.session.taps"], "KERNEL", 1)
     assert made(*block(stride=(1, 1))).weights == 4 * (148 + 256 + 9 * 64 + 256)
 
 
