@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 Rule = Callable[[IntegerNode], Array | None]
 
 ALL = "everywhere"
+_DENSE = ("conv2d", "pointwise_conv2d")  # one operation in files
 _WORK = 1e10  # multiply-adds of rules at one node each: some seconds
 _CHANCE = 1e-2  # that any of the ways tried makes a port's integers though it is none of its
 
@@ -50,10 +51,10 @@ def causes_through(
     telling = float(256 ** min(int(((mine > q.low) & (mine < q.high)).sum()), 8)) * _CHANCE
     rules = {**INTEGER_BUGS, **{KERNELS + name: _under(name) for name in kernels_beside(net.kernels)}}
     ops = list(dict.fromkeys(node.op for node in span if node.params))
-    scopes: list[list[tuple[str, Sequence[Node]]]] = [
-        [(ALL, span)],
-        [(op, [node for node in span if node.op == op]) for op in ops],
-    ]
+    kinds: list[tuple[str, Sequence[Node]]] = [(op, [node for node in span if node.op == op]) for op in ops]
+    if {*_DENSE} <= {*ops}:
+        kinds.append((" and ".join(_DENSE), [node for node in span if node.op in _DENSE]))
+    scopes: list[list[tuple[str, Sequence[Node]]]] = [[(ALL, span)], kinds]
     if len(rules) * len(span) * replay.work <= _WORK:
         scopes.append([(node.name, [node]) for node in span[:-1]])
     for each in scopes:
