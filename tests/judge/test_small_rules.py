@@ -391,5 +391,5 @@ def test_a_rule_that_leaves_a_tenth_of_what_differs_comes_near(left, near, monke
     mine = np.arange(10)
     made = {"rule": np.where(np.arange(10) < left, 99, mine)}
     monkeypatch.setattr(rules, "_tried", lambda node: made)
-    found = rules.causes_of(SimpleNamespace(reference=mine + 1), mine)
+    found = rules.causes_of(SimpleNamespace(reference=mine + 1, of_integers=False), mine)
     assert found == [IntegerCause("rule", left, 10)] * near
