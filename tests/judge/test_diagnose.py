@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data.ports.exam import PORTS, marks
 
-from refnet import build, random_params
+from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
@@ -220,3 +220,13 @@ def test_an_activation_that_only_rounds_what_a_relu_keeps_is_named():
     assert (tensors[act] != np.maximum(x, 0)).any()
     segment = cut(Parts(graph), random_params(graph), act, tensors)
     assert {cause.ids for cause in diagnose(segment, FLOAT32)} >= {("act-swap",)}
+
+
+def test_what_an_activation_has_cut_off_throughout_is_no_memory_that_was_never_written():
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=5)
+    net, name = Network(graph, random_params(graph)), "block2.expand.act"
+    tensors = {SOURCE: probe(graph, 1), **net.trace(probe(graph, 1))}
+    ends = np.where(np.arange(tensors[name].shape[1]) % 2, np.float32(6), np.float32(0))[:, None, None]
+    segment = cut(Parts(graph), net.params, name, tensors | {name: np.broadcast_to(ends, tensors[name].shape)})
+    assert not diagnose(segment, FLOAT32)
+    assert [feature.kind for feature in describe(segment, FLOAT32)] == ["limits"]

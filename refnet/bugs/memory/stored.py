@@ -24,6 +24,7 @@ from refnet.readings.carried import LAMBDA
 from refnet.readings.precision import FLOATS, Precision
 
 __all__ = [
+    "is_at_limits",
     "manners_of",
     "masks_off",
     "never_written",
@@ -53,6 +54,7 @@ _NEAR_SCALE = 1.05  # of what the best factor leaves: what a scale that another 
 _ENTRIES = 256  # of a table of bytes
 _MOSTLY = 0.1  # of an error, what another entry may leave
 _HALF = 128  # bytes are from -128 or from 0 on
+_UPPER = {"relu6": 6.0, "hard_sigmoid": 1.0, "sigmoid": 1.0}
 _ENDS = ("first", "last", "border", "tail", "all")  # where a part lies that a saturated activation is not taken for
 
 
@@ -326,10 +328,19 @@ def _held(target: Array, region: Region) -> Mapping[str, float] | None:
 
 
 def _is_saturated(segment: Segment, region: Region, held: Mapping[str, float]) -> bool:
-    """Whether a part inside a tensor may well be what an activation has cut off."""
+    """Whether a part may well be what an activation has cut off: inside a tensor, or anywhere at its upper end."""
     last = segment.graph.nodes[-1].op
+    if last not in (*ACTIVATIONS, *GATES) or segment.candidate is None:
+        return False
     within = region.form.rpartition(" ")[2] not in _ENDS
-    return within and last in (*ACTIVATIONS, *GATES) and held.get("value") in (0.0, 1.0, 6.0)
+    if within and held.get("value") in (0.0, 1.0, 6.0):
+        return True
+    return is_at_limits(last, segment.candidate[region.mask])
+
+
+def is_at_limits(act: str, values: Array) -> bool:
+    """Whether an activation has cut off every number, some at its upper end, to which memory is not set."""
+    return act in _UPPER and bool(np.isin(values, (0.0, _UPPER[act])).all() and (values == _UPPER[act]).any())
 
 
 def written(y: Array, mask: npt.NDArray[np.bool_], held: Array) -> Array:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.regions import FILLED, lines_off
 from refnet.bugs.language.segments import Segment, limit
+from refnet.bugs.memory.stored import is_at_limits
 from refnet.judge.causes.fast_algorithms import fast_algorithms
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.lookup_table import looked_up
@@ -52,6 +53,8 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
         return ()
     if is_saturated(segment):
         return (Feature("saturated", {}),)
+    if is_at_limits(segment.graph.nodes[-1].op, segment.candidate):
+        return (Feature("limits", {}),)
     if names := fast_algorithms(segment, precision):
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)

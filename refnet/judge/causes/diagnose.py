@@ -19,6 +19,7 @@ from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.layers.curves import Curve
 from refnet.bugs.layers.knobs import KNOBS
+from refnet.bugs.memory.stored import is_at_limits
 from refnet.graph import SOURCE
 from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
@@ -164,6 +165,11 @@ class Diagnosis:
     ) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
         ways, fitting = accepted.ways, accepted.fitting
+        assert self.segment.candidate is not None
+        if is_at_limits(self.segment.graph.nodes[-1].op, self.segment.candidate):  # which much would make
+            yield ()
+            yield fitting(ways.singles(dict.fromkeys(BUGS[each.bug] for each in told())))
+            return
         if SOURCE in self.segment.given and len(self.segment.graph) > _TAIL:  # as of the end alone: the input first
             yield from self._likely(self._accepted(Ways(self.segment, self.budget, long=True)))
         # That integers lie on one side of what they are made of, or follow another entry of a table, is no chance; and

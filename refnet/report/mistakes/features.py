@@ -25,6 +25,7 @@ _SAID = {
     "{known[0]} x {known[1]}",
     "permuted": "it holds the reference's values in another order",
     "ratio": "it is {factor:.7g} times the reference throughout",
+    "limits": "its activation has cut off every number, which mistakes of many kinds make",
     "saturated": "its probabilities are zeros and ones, which mistakes of many kinds make: dump the logits",
     "shift": "it is the reference shifted by {pixels} pixels",
     "size-follows": "it has another size, as {before} has, of which it is made",
