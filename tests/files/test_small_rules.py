@@ -16,6 +16,7 @@ from refnet.files.containers.structure import Contents, Submodule
 from refnet.files.graph_text import graph_text
 from refnet.files.identify import head_layers, heads, settings
 from refnet.files.identify.prefixes import Prefix, prefixes
+from refnet.files.identify.weights import weights_in
 from refnet.files.importers import builder, onnx
 from refnet.files.importers.operations import image_source
 from refnet.files.importers.stored import import_stored
@@ -270,3 +271,10 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(tmp_path
         atomic.writable(tmp_path / "x.npz")
     assert asked[0][0] == tmp_path
     assert asked[0][1] & os.W_OK
+
+
+def test_a_lone_integer_beside_weights_counts_something_and_is_no_weight():
+    """How many models were averaged, as PyTorch's `AveragedModel` writes it."""
+    kept, notes = weights_in(Contents("pth", {"n_averaged": np.array(7), "module.w": np.ones((2, 2), np.float32)}))
+    assert list(kept) == ["module.w"]
+    assert [(note.kind, note.names) for note in notes] == [("counters", ("n_averaged",))]

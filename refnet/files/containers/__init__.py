@@ -14,6 +14,9 @@ from typing import BinaryIO
 from refnet.errors import FormatError
 from refnet.files.containers.archive import Archive, is_legacy_torch, is_zip, opened, shown
 from refnet.files.containers.class_texts import class_texts
+from refnet.files.containers.json_text import LARGEST
+from refnet.files.containers.shards import index_in, is_index
+from refnet.files.containers.shards import read as read_shards
 from refnet.files.containers.structure import GRAPH, Contents
 
 __all__ = ["Contents", "is_folder", "kind", "read"]
@@ -34,8 +37,8 @@ def read(path: str | PathLike[str]) -> Contents:
     ----------
     path : a PyTorch checkpoint, an .npz archive, a safetensors, HDF5, Keras, ONNX or TFLite file, a TensorFlow.js model
         or a SavedModel (its folder, or model.json or saved_model.pb in it), a frozen TensorFlow graph, the index of a
-        TensorFlow checkpoint or what stands before '.index', OpenVINO's .xml or ncnn's
-        .param
+        TensorFlow checkpoint or what stands before '.index', OpenVINO's .xml, ncnn's .param, or the index of a
+        checkpoint in several files (model.safetensors.index.json), or their folder
 
     Returns
     -------
@@ -49,6 +52,8 @@ def read(path: str | PathLike[str]) -> Contents:
         if the parser of this kind of file is not installed: says how to install it.
     """
     name = kind(path)
+    if name == "shards":
+        return read_shards(path, _read_part)
     # Imported only here: a network in an .npz needs no reader of graphs.
     module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
     held = module.read(path)
@@ -56,6 +61,13 @@ def read(path: str | PathLike[str]) -> Contents:
         graph = held.pop(GRAPH, None)
         held = Contents(name, held, graph="" if graph is None else graph.tobytes().decode("utf-8", "replace"))
     return held._replace(labels={**held.labels, **class_texts(Path(path), name)})
+
+
+def _read_part(path: Path) -> Contents:
+    """A file of a checkpoint in parts: an index names no other one."""
+    if kind(path) == "shards":
+        raise FormatError(f"{path}: an index that an index names: refused")
+    return read(path)
 
 
 _PICKLES = range(2, 6)  # protocols of Python's pickle
@@ -76,6 +88,8 @@ def kind(path: str | PathLike[str]) -> str:
     where = Path(path)
     if where.is_dir():
         held = [kind for name, kind in _FOLDERS.items() if (where / name).is_file()]
+        if not held and index_in(where) is not None:
+            return "shards"
         if len(held) != 1:
             what = "and both" if held else "and none"
             raise FormatError(f"{where}: is a folder, not a file of weights, {what} of {' and '.join(_FOLDERS)} in it")
@@ -87,8 +101,9 @@ def kind(path: str | PathLike[str]) -> str:
 
 
 def is_folder(path: str | PathLike[str]) -> bool:
-    """Whether a path is a folder that is a model itself: TensorFlow.js', or a SavedModel."""
-    return any((Path(path) / name).is_file() for name in _FOLDERS)
+    """Whether a path is a folder that is a model itself: TensorFlow.js', a SavedModel, or a checkpoint in parts."""
+    folder = Path(path)
+    return any((folder / name).is_file() for name in _FOLDERS) or (folder.is_dir() and index_in(folder) is not None)
 
 
 def _kind(file: BinaryIO) -> str:
@@ -101,6 +116,7 @@ def _kind(file: BinaryIO) -> str:
     file.seek(max(os.fstat(file.fileno()).st_size - len(_TABLE), 0))
     if file.read() == _TABLE:
         return "checkpoint"
+    file.seek(len(start))
     if start.startswith(_HDF5):
         return "hdf5"
     if start[4:8] == b"TFL3":
@@ -108,7 +124,7 @@ def _kind(file: BinaryIO) -> str:
     if start[8:9] == b"{" and start[4:8] == bytes(4):  # behind the length of the header
         return "safetensors"
     if start[:1] == b"{":
-        return "tfjs"
+        return "shards" if is_index(start + file.read(LARGEST)) else "tfjs"
     if start.lstrip().startswith((b"<?xml", b"<net")):
         return "openvino"
     if start.startswith(b"7767517\n"):

@@ -38,7 +38,8 @@ def weights_in(contents: Contents) -> tuple[Params, tuple[Note, ...]]:
     for key, array in contents.arrays.items():
         if key.endswith(_COUNTERS) or key.startswith("__"):
             continue
-        if key.rpartition(".")[2] in _PROFILERS and array.size <= 1:
+        counts = array.dtype.kind in "iu" or key.rpartition(".")[2] in _PROFILERS
+        if counts and array.size <= 1:  # such as how many models were averaged
             counted.append(key)
             continue
         if is_aside(key) or _WATCHERS.search(key):
