@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from refnet.child import keep_to_one_thread
+from refnet.child import age, keep_to_one_thread
 from refnet.memory import keep_freed_memory
 
 __all__ = ["command"]
@@ -27,7 +27,7 @@ def command() -> NoReturn:
 
     status = 1
     try:
-        status = main()
+        status = main(spent=age())
     finally:
         for number in numbers:  # its answer is given: what is left is to end
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Another Python that imports what this one would: how it is called, and with what environment.
+"""Another Python that imports what this one would: how it is called, and with what environment; and how old this is.
 
 Nothing is imported from the folder that happens to be current. How many threads BLAS takes is told by the environment
 too, here and there: it is read once, when NumPy is imported.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
-__all__ = ["ONE_THREAD", "environment", "is_startable", "keep_to_one_thread", "python", "threads_are_set"]
+__all__ = ["ONE_THREAD", "age", "environment", "is_startable", "keep_to_one_thread", "python", "threads_are_set"]
 
 # One thread of BLAS, whichever NumPy was built with.
 ONE_THREAD = dict.fromkeys(
@@ -51,6 +52,16 @@ def keep_to_one_thread() -> None:
 def threads_are_set() -> bool:
     """Whether the user's environment says how many threads BLAS is to take."""
     return any(name in os.environ and name not in _ours for name in ONE_THREAD)
+
+
+def age() -> float:
+    """Seconds since this process began; where the system does not tell, those of a processor that it took."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            began = int(file.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - began, time.process_time())
+    except (OSError, AttributeError, ValueError, IndexError):
+        return time.process_time()
 
 
 def is_startable() -> bool:

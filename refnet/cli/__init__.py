@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -60,14 +61,21 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {plain(message)}; see {self.prog} --help\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status."""
+def main(argv: Sequence[str] | None = None, *, spent: float = 0.0) -> int:
+    """Run a command; return its exit status.
+
+    Parameters
+    ----------
+    argv : the words behind the command's name, by default those of the process
+    spent : seconds that have passed since the user called it
+    """
+    since = time.monotonic() - spent
     _open_streams()
     with warnings.catch_warnings(), ending_in_order():
         warnings.simplefilter("ignore")  # what is wrong with numbers or headers a verdict or an error tells
         logging.disable()  # Dask's and asyncio's pages about a lost worker
         try:
-            return _answered(list(sys.argv[1:] if argv is None else argv))
+            return _answered(list(sys.argv[1:] if argv is None else argv), since)
         finally:
             logging.disable(logging.NOTSET)
 
@@ -85,10 +93,10 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _answered(argv: list[str]) -> int:
+def _answered(argv: list[str], since: float) -> int:
     """Run a command; say its errors in a line; return its exit status."""
     try:
-        status = _main(argv)
+        status = _main(argv, since)
         sys.stdout.flush()
         return status
     except RefnetError as error:
@@ -112,7 +120,7 @@ def _answered(argv: list[str]) -> int:
     return 2
 
 
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], since: float) -> int:
     if argv[:1] == ["--version"]:
         print(plain_lines(_versions()))
         return 0
@@ -126,7 +134,7 @@ def _main(argv: list[str]) -> int:
     for name, command in commands.items():
         line = command.line
         command.declare(subparsers.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}."))
-    options = parser.parse_args(argv)
+    options = parser.parse_args(argv, argparse.Namespace(since=since))
     if options.command is None:
         parser.print_help()
         return 2

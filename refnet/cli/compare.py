@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algorithm", choices=ALGORITHMS, help="the fast algorithm that the port's convolutions use")
     parser.add_argument("--image", metavar="FILE", help="the picture that the pack's input was made of")
     parser.add_argument("--partial", action="store_true", help="accept golden tensors that no segment covers")
-    seconds_argument(parser, "after how many seconds, verdicts included, the search for causes ends (60)")
+    seconds_argument(parser, "how long it may take: causes are looked for in what time verdicts leave (60)")
     parser.add_argument("--no-causes", action="store_true", help="do not look for causes")
     parser.add_argument("--verbose", action="store_true", help="a line for every tensor")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -93,6 +94,7 @@ def _run(options: argparse.Namespace) -> int:
             image=options.image,
             again=options.again,
             seconds=options.seconds,
+            spent=time.monotonic() - options.since,
             tell=tell,
             verdicts=_say_verdicts,
         )

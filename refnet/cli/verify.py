@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def _run(options: argparse.Namespace) -> int:
             output=() if options.output is None else options.output.split(","),
             contents=contents,
             seconds=options.seconds,
+            spent=time.monotonic() - options.since,
             tell=tell,
         )
     integers = None if options.output else _integers(options, found, contents)

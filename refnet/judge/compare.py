@@ -101,6 +101,7 @@ def compare(
     image: str | Path | None = None,
     again: str | Path | Mapping[str, Array] | None = None,
     seconds: float = 60.0,
+    spent: float = 0.0,
     tell: Callable[[int, int], object] | None = None,
     verdicts: Callable[[Judged], object] = lambda _: None,
 ) -> Comparison:
@@ -123,8 +124,8 @@ def compare(
     explain : look for causes
     image : the picture that the pack's input was made of, to tell how a port resizes it
     again : a second dump of the same port on the same input; what differs between both is in `Comparison.unsteady`
-    seconds : until when causes are looked for, from the start on; verdicts are given in any case. Ctrl-C ends the
-        search too. How far it got is in `judged.search`
+    seconds, spent : how long it may take, and how much of that has passed before; verdicts are given in any case, and
+        causes are looked for while there is time. Ctrl-C ends the search too. How far it got is in `judged.search`
     tell : is given how many ways were looked at and how many there are, as the search goes on
     verdicts : is given the verdicts, without causes, before these are looked for
 
@@ -157,7 +158,7 @@ def compare(
         raise RequestError(f"seconds is {seconds}: take a number above 0")
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise RequestError(f"algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}")
-    budget = SearchBudget(seconds, tell)
+    budget = SearchBudget(seconds, tell, spent=spent)
     pack = pack if isinstance(pack, Pack) else read_pack(pack)
     port = _opened(candidate, pack.tensor(SOURCE), scales or {}, weights)
     pack, real, encodings = _as_numbers(port, pack, names or {})

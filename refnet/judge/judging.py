@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from functools import partial
@@ -81,6 +82,7 @@ class Judging:
         self.broken: dict[str, str] = {}  # tensors that are not finite, and the first one that was not before them
         self.known: dict[str, tuple[int, ...]] = {}  # shapes that are the candidate's own
         self.apart: tuple[str, ...] = ()  # tensors of runs of their own
+        self.took: dict[str, float] = {}  # seconds of the clock, of each verdict
 
     def all(self) -> None:
         """Judge every tensor; what the candidate lacks is inside a segment or missing."""
@@ -190,9 +192,11 @@ class Judging:
     def _looked_at(self, name: str, segment: Segment) -> tuple[Judgement, Accumulated | None]:
         """The verdict on a segment by itself, and how far its tensor is from the golden one."""
         assert segment.candidate is not None
-        stored = name in self.reference.stored
+        begun, stored = time.monotonic(), name in self.reference.stored
         accumulated = accumulated_error(segment.candidate, self.reference.golden(name)) if stored else None
-        return self._judgement(segment, self._own(name)), accumulated
+        judgement = self._judgement(segment, self._own(name))
+        self.took[name] = time.monotonic() - begun
+        return judgement, accumulated
 
     def _finite(self, name: str, segment: Segment, judgement: Judgement, accumulated: Accumulated | None) -> None:
         own, first = self._own(name), segment

@@ -6,19 +6,20 @@ tensors: the nodes between two tensors that it has are one segment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy.typing as npt
 
-from refnet.bugs.language.segments import cut
+from refnet.bugs.language.segments import Segment, cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.describe import describe, of_other_weights
 from refnet.judge.causes.diagnose import Diagnosis
-from refnet.judge.causes.fast_algorithms import by_fast_algorithms
+from refnet.judge.causes.fast_algorithms import alike, by_fast_algorithms
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.fused_stores import inner_stores
 from refnet.judge.causes.infinite import overflown
@@ -35,6 +36,11 @@ from refnet.readings.bounds import Precision
 
 __all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
 
+# Of the time until verdicts are out, how much it takes to write them: 0.05 to 0.08 on networks at 224 x 224.
+_WRITING = 0.1
+# Of the time of a verdict, how much what follows the search takes: 0.8 to 1.0 of many errors, and half of that more for
+# other programs; two or three of a dozen runs and a bound.
+_SEEN, _NEAREST = 1.5, 0.25
 _ROOM = ("algorithm", "inner-store")  # what can be seen that has room for an error
 
 Array = npt.NDArray[Any]
@@ -113,26 +119,25 @@ def judge_tensors(
     if not explain:
         return judged
     tell(judged)
-    budget.keep_as_much()  # what can be seen in the errors takes about as long as the verdicts
+    budget.keep(sum(_behind(judging, made_by(s)) for s, _ in judging.failing), _WRITING * budget.spent)
     return _explained(judged, judging, budget)
 
 
 def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
     failing = {made_by(s): (s, p) for s, p in judging.failing}
-    fast = by_fast_algorithms(failing)
+    algorithms = by_fast_algorithms(failing, budget)
+    fast = alike(algorithms)
     sticks = {name: judging.findings[name].judgement.yardstick for name in failing}
-    found = {name: Diagnosis(*own, budget, sticks[name]) for name, own in failing.items() if name not in fast}
+    searched = {name: own for name, own in failing.items() if name not in fast}
+    found = {name: Diagnosis(*own, budget, sticks[name], algorithms.get(name)) for name, own in searched.items()}
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes = of_common_store(causes, failing)
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
-    features = {
-        name: found[name].features if name in found else describe(*own)
-        for name, own in failing.items()
-        if not causes.get(name)
-    }
+    open_ = {name: own for name, own in failing.items() if not causes.get(name)}
+    features = dict(_seen(open_, found, algorithms, judging, budget))
     coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
     features = of_other_weights(features, coarse, failing)
     causes |= {name: [] for name in coarse if name in features}
@@ -154,6 +159,36 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
         evidence=sure,
         search=budget.search,
     )
+
+
+def _behind(judging: Judging, name: str) -> float:
+    """Seconds for what is done of a wrong tensor behind the search, by those of the verdict on it.
+
+    To say what can be seen in an error takes about as long; of a long segment what is nearest is judged, by a few of
+    the runs that the verdict took.
+    """
+    return judging.took[name] * (_SEEN if judging.findings[name].judgement.yardstick == "bound" else _NEAREST)
+
+
+def _seen(
+    unexplained: Mapping[str, tuple[Segment, Precision]],
+    found: Mapping[str, Diagnosis],
+    algorithms: Mapping[str, tuple[str, ...]],
+    judging: Judging,
+    budget: SearchBudget,
+) -> Iterator[tuple[str, tuple[Feature, ...]]]:
+    """What can be seen in errors, of as many of them as there is time for.
+
+    Each is taken to last as long as its verdict did; or longer, as those before it did together.
+    """
+    begun, judged = time.monotonic(), 0.0
+    for name, own in unexplained.items():
+        pace = max((time.monotonic() - begun) / judged, 1.0) if judged else 1.0
+        if judging.findings[name].judgement.yardstick == "bound" and not budget.has(pace * judging.took[name]):
+            budget.leave_unseen()
+            continue
+        yield name, found[name].features if name in found else describe(*own, algorithms=algorithms[name])
+        judged += judging.took[name]
 
 
 def _softened(finding: Finding, features: tuple[Feature, ...]) -> Finding:

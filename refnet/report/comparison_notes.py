@@ -163,6 +163,7 @@ def _of_integers(found: Comparison) -> Iterator[str]:
 def _unexplained(found: Comparison) -> Iterator[str]:
     """What no hypothesis explains: what many tensors have in common in one sentence, then each of the others."""
     features, said = found.judged.features, list[str]()
+    none = "no hypothesis" if found.judged.search.finished else "nothing that was looked at"
     for words, names in _of_own_weights(found):
         yield _OWN_WEIGHTS.format(count=len(names), words=words, names=_listed(found, names))
         said += names
@@ -187,7 +188,7 @@ def _unexplained(found: Comparison) -> Iterator[str]:
         if words and all(each.kind in _OF_SIZE for each in features[name]):
             yield f"{name}: {words}."
         else:
-            yield f"{name}: no hypothesis explains it{': ' + words if words else ''}."
+            yield f"{name}: {none} explains it{': ' + words if words else ''}."
 
 
 def _facts_of(found: Comparison, name: str, kind: str) -> list[Mapping[str, Any]]:

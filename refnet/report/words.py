@@ -116,10 +116,12 @@ def where(scope: Scope | None) -> str:
 
 def unfinished(search: Search, what: str = "ways") -> str:
     """How far a search got that did not end by itself."""
-    looked = f"looked at {search.looked:,} of {search.ways:,} {what}"
+    looked = f"looked at {search.looked:,} of {search.ways:,} {what}" if search.ways > search.looked else ""
+    looked = looked or (f"looked at {search.looked:,} {what}" if search.looked else f"looked at no {what} yet")
     if search.ended == "interrupted":
         return f"Interrupted: {looked}."
-    return f"Causes: {looked}, not finished: more with --seconds {10 * search.seconds:g}."
+    unseen = f", {search.unseen} errors not described" if search.unseen else ""
+    return f"Causes: {looked}, not finished{unseen}: more with --seconds {10 * search.seconds:g}."
 
 
 def search_document(search: Search, what: str = "ways") -> dict[str, Any]:

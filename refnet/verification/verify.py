@@ -137,6 +137,7 @@ def verify(
     output: Sequence[str] = (),
     contents: Mapping[str, containers.Contents] | None = None,
     seconds: float = 60.0,
+    spent: float = 0.0,
     tell: Callable[[int, int], object] | None = None,
 ) -> Verified:
     """Look at a file, and hold another one against it.
@@ -149,7 +150,8 @@ def verify(
     model, width, size : for files that cannot tell, see `files.checkpoint.identify`
     output : the tensors at which both networks are to end; what does not lead there is not looked at
     contents : by path, what is in the files that have been read
-    seconds : for how long it is looked for what happened to tensors that are wrong; what is wrong is said in any case
+    seconds, spent : how long it may take, and how much of that has passed before; what is wrong is said in any case,
+        and it is looked for what happened to it while there is time
     tell : is given how many tensors were looked at and how many there are, as that goes on
 
     Returns
@@ -173,6 +175,7 @@ def verify(
     >>> found.holds, found.needs
     (True, ('folded',))
     """
+    budget = SearchBudget(seconds, tell, spent=spent)
     held = _held([path] if against is None else [path, against], contents or {})
     if against is None:
         file = read_side(path, model=model, width=width, size=size, contents=held.get(str(path)))
@@ -184,7 +187,7 @@ def verify(
     files = both(path, against, model=model, width=width, size=size, contents=held)
     sides = pair(*files, size=size, output=output)
     structure = structure_differences(sides.original, sides.copy)
-    budget = SearchBudget(seconds, tell)
+    budget.keep(budget.spent)  # what follows takes less than reading both files does
     steps, others = (_steps(side, held) for side in (sides.copy, sides.original))
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)

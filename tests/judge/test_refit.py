@@ -99,13 +99,20 @@ def test_a_batch_norm_has_other_arrays_behind_an_activation(model):
     assert 0.98 < feature.facts["alike"] < 1
 
 
+def ended():
+    """A search that has ended before it began, with as much time as it takes for what can be seen in errors."""
+    budget = SearchBudget()
+    budget.ended = "time"
+    return budget
+
+
 def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_as_perhaps_such():
     dumped = {SOURCE: X, **Network(GRAPH, stale()).trace(X)}
     reference = Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)})
-    found = judge_tensors(reference, dumped, budget=SearchBudget(0.1))
+    found = judge_tensors(reference, dumped, budget=ended())
     assert {each.kind for each in found.features["block17.project"]} == {"weights"}
     made = {name: dumped[name] for name in ("block17.depthwise.act", "block17.project")}
-    alone = judge_tensors(reference, made, partial=True, budget=SearchBudget(0.1))
+    alone = judge_tensors(reference, made, partial=True, budget=ended())
     (feature,) = alone.features["block17.project"]
     assert (feature.kind, feature.facts) == ("weights", {"alike": None, "moved": None, "store": ""})
 
@@ -171,7 +178,7 @@ def test_every_stale_layer_is_told_where_sums_are_not_dumped():
     dumped = {SOURCE: X, **Network(GRAPH, stale(0.01)).trace(X)}
     kept = {name: y for name, y in dumped.items() if name == SOURCE or GRAPH[name].op != "add"}
     golden = {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)}
-    found = judge_tensors(Reference.of(GRAPH, PARAMS, golden), kept, partial=True, budget=SearchBudget(0.1))
+    found = judge_tensors(Reference.of(GRAPH, PARAMS, golden), kept, partial=True, budget=ended())
     told = {name for name, features in found.features.items() if {each.kind for each in features} == {"weights"}}
     convolutions = {name for name in found.wrong() if "w" in GRAPH[name].params and name != "head.logits"}
     assert len(convolutions) > 40

@@ -1,11 +1,13 @@
 """How long causes are looked for, how far that got, and how it ended.
 
-A search asks its budget before each thing that takes time, and stops where that says so: what was found until then is
-the answer. Where time suffices the answer does not depend on time.
+A search asks its budget before each step that takes time, and stops where that would pass the end: what was found until
+then is the answer. How long steps take is measured as they are made. Where time suffices the answer does not depend on
+time.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,12 +27,14 @@ class Search(NamedTuple):
     looked, ways : how many ways of running a segment were looked at, and how many there are to look at
     seconds : the budget, infinite for none
     ended : 'all' where all was looked at, 'time' where time ended, 'interrupted' where the user stopped it
+    unseen : how many wrong tensors there was no time for to say what can be seen in their errors
     """
 
     looked: int = 0
     ways: int = 0
     seconds: float = float("inf")
     ended: str = "all"
+    unseen: int = 0
 
     @property
     def finished(self) -> bool:
@@ -43,21 +47,53 @@ class SearchBudget:
 
     Parameters
     ----------
-    seconds : of the clock on the wall, from now on; infinite for no limit
+    seconds : of the clock on the wall; infinite for no limit
     tell : is given how many ways were looked at, and how many there are, whenever that changes
+    spent : how many of the seconds have passed by now
     """
 
-    def __init__(self, seconds: float = float("inf"), tell: Callable[[int, int], object] | None = None) -> None:
+    def __init__(
+        self,
+        seconds: float = float("inf"),
+        tell: Callable[[int, int], object] | None = None,
+        *,
+        spent: float = 0.0,
+    ) -> None:
         self.seconds, self._tell = seconds, tell
-        self._begun = time.monotonic()
-        self._end = self._begun + seconds
-        self.looked = self.ways = 0
+        self._begun = time.monotonic() - spent
+        self._end = self._last = self._begun + seconds  # of the search, and of what follows it
+        self._asked, self._said = math.inf, 0.0  # when it was asked last, and how long the step was to take
+        self._longer = 0.0  # than was said steps took, at most
+        self.looked = self.ways = self.unseen = 0
         self.ended = "all"
 
-    def keep_as_much(self) -> None:
-        """Keep as much time as has passed for what is done behind the search; of what is left half at most."""
+    @property
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._begun
+
+    def keep(self, behind: float, writing: float = 0.0) -> None:
+        """Keep so many seconds for what is done behind the search, and for writing; of what is left half at most."""
         now = time.monotonic()
-        self._end -= min(now - self._begun, max(self._end - now, 0.0) / 2)
+        left = max(self._last - now, 0.0)
+        self._end = self._last - min(behind + writing, left / 2)
+        self._last -= min(writing, left / 2)
+        self._asked = math.inf  # what was done until now was no step of the search
+
+    def has(self, seconds: float) -> bool:
+        """Whether what is done behind the search, and takes so long, ends in time."""
+        return self.seconds == math.inf or time.monotonic() + seconds <= self._last
+
+    def leave_unseen(self) -> None:
+        """There is no time to say what can be seen in one more error."""
+        self.unseen += 1
+        if self.ended == "all":
+            self.ended = "time"
+
+    def check_behind(self) -> None:
+        """Go on with what is done behind the search, if there is time left; else raise as `check` does."""
+        if not self.has(0.0):
+            raise OverBudgetError
 
     def expect(self, ways: int) -> None:
         """There are so many more ways."""
@@ -69,28 +105,38 @@ class SearchBudget:
         self.looked += ways
         self._say()
 
-    def check(self) -> None:
-        """Go on, if there is time left.
+    def check(self, seconds: float = 0.0) -> None:
+        """Go on, if the next step is likely to end in time.
+
+        Parameters
+        ----------
+        seconds : how long it takes, where that is known. As much is allowed for as one took longer than was said.
 
         Raises
         ------
         OverBudgetError
-            where there is none.
+            where it is not.
         """
-        if self.over:
+        if self._is_over(seconds):
             raise OverBudgetError
 
     @property
     def over(self) -> bool:
         """Whether the search is to end."""
-        if self.ended == "all" and time.monotonic() > self._end:
+        return self._is_over(0.0)
+
+    def _is_over(self, seconds: float) -> bool:
+        now = time.monotonic()
+        self._longer = max(self._longer, now - self._asked - self._said)
+        self._asked, self._said = now, seconds
+        if self.ended == "all" and now + seconds + self._longer > self._end:
             self.ended = "time"
         return self.ended != "all"
 
     @property
     def search(self) -> Search:
         """How far it got."""
-        return Search(self.looked, max(self.ways, self.looked), self.seconds, self.ended)
+        return Search(self.looked, max(self.ways, self.looked), self.seconds, self.ended, self.unseen)
 
     def _say(self) -> None:
         if self._tell is not None:

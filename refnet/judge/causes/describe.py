@@ -36,12 +36,15 @@ _REACH = 2  # points to each side that the kernels of the family see, 5 x 5 at m
 _INNER = (..., slice(_REACH, -_REACH), slice(_REACH, -_REACH))
 
 
-def describe(segment: Segment, precision: Precision, honest: Bound | None = None) -> tuple[Feature, ...]:
+def describe(
+    segment: Segment, precision: Precision, honest: Bound | None = None, algorithms: Sequence[str] | None = None
+) -> tuple[Feature, ...]:
     """What can be seen in the error of a segment's tensor; nothing where nothing stands out.
 
     Parameters
     ----------
     honest : the segment's `limit`, where that is known
+    algorithms : the fast algorithms that explain it, where that is known
 
     An error has a form (a factor, a line for each channel, a shift, another order) if undoing it takes away most of the
     error and leaves no more than rounding does, by the same rms as for verdicts. Neither a fit by least squares nor a
@@ -55,7 +58,7 @@ def describe(segment: Segment, precision: Precision, honest: Bound | None = None
         return (Feature("saturated", {}),)
     if is_at_limits(segment.graph.nodes[-1].op, segment.candidate):
         return (Feature("limits", {}),)
-    if names := fast_algorithms(segment, precision):
+    if names := fast_algorithms(segment, precision) if algorithms is None else tuple(algorithms):
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)
     target[...] = segment.candidate  # which lies in memory as the exact result does

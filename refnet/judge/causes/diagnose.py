@@ -8,7 +8,7 @@ A segment is looked at in steps, the likeliest mistakes first: `search` takes al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -68,6 +68,7 @@ class Diagnosis:
     segment : with the candidate's tensor
     yardstick : of the verdict on it; a segment that is not judged by its bound is long: what is everywhere in it, and
         what is at its ends, is looked at before what is at one place
+    algorithms : the fast algorithms that explain it, where that is known
 
     Attributes
     ----------
@@ -75,8 +76,16 @@ class Diagnosis:
     ways : all that was run; None before the first step, and of a short segment behind the last one
     """
 
-    def __init__(self, segment: Segment, precision: Precision, budget: SearchBudget, yardstick: str) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        precision: Precision,
+        budget: SearchBudget,
+        yardstick: str,
+        algorithms: Sequence[str] | None = None,
+    ) -> None:
         self.segment, self.precision, self.budget, self.yardstick = segment, precision, budget, yardstick
+        self._algorithms = algorithms
         self.found: list[Cause] = []
         self.ways: Ways | None = None
 
@@ -96,7 +105,7 @@ class Diagnosis:
         error[...] = self.segment.candidate
         error = np.abs(error - made.y)
         suspect, off = int(np.count_nonzero(error > made.expected)), int(np.count_nonzero(error))
-        return describe(self.segment, self.precision, made), 2 * suspect > off
+        return describe(self.segment, self.precision, made, self._algorithms), 2 * suspect > off
 
     @property
     def is_coarse(self) -> bool:
@@ -158,7 +167,7 @@ class Diagnosis:
         near = [way for way in accepted.ways.looked if way.residual < accepted.near * accepted.ways.before]
         if self.long and not self.found and near:
             best = min(near, key=lambda way: way.residual)
-            yield from accepted.judged((best,), best, check=lambda: None)
+            yield from accepted.judged((best,), best, check=self.budget.check_behind)
 
     def _short(
         self, accepted: Acceptance, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]

@@ -8,20 +8,32 @@ from collections.abc import Mapping
 import numpy as np
 
 from refnet.bugs.language.segments import Segment, limit
+from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.measures.yardstick import is_refuted, says
 from refnet.judge.verdicts import judge
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.bounds.algorithms import ALGORITHMS
 
-__all__ = ["by_fast_algorithms", "fast_algorithms"]
+__all__ = ["alike", "by_fast_algorithms", "fast_algorithms"]
 
 _SAME = 3  # tensors that one fast algorithm explains, so that no bug is looked for in them
 
 
-def by_fast_algorithms(failing: Mapping[str, tuple[Segment, Precision]]) -> set[str]:
-    """The tensors that are wrong as a fast algorithm of convolution would leave them, where that is so of several."""
-    names = {name: fast_algorithms(*each) for name, each in failing.items()} if len(failing) >= _SAME else {}
+def by_fast_algorithms(
+    failing: Mapping[str, tuple[Segment, Precision]], budget: SearchBudget
+) -> dict[str, tuple[str, ...]]:
+    """By the names of wrong tensors, the fast algorithms that explain each: of several, as far as time goes."""
+    names: dict[str, tuple[str, ...]] = {}
+    for name, each in failing.items() if len(failing) >= _SAME else ():
+        if budget.over:
+            break
+        names[name] = fast_algorithms(*each)
+    return names
+
+
+def alike(names: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """The tensors that are wrong as a fast algorithm would leave them, where that is so of several."""
     counts = Counter(algorithm for found in names.values() for algorithm in found)
     return {name for name, found in names.items() if any(counts[algorithm] >= _SAME for algorithm in found)}
 

@@ -6,7 +6,8 @@ No operation mixes the images of a batch, so that some of them can be run withou
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any
 
@@ -42,6 +43,7 @@ class Replays:
         self.segment, self.budget, self.dtype, self.images = segment, budget, np.dtype(dtype), images
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
         self._values: dict[str, Array] = {}
+        self._pace: dict[str, tuple[float, float]] = {}  # by operation, seconds that it took, and its work
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
         for node in segment.graph.nodes:
             keys = _keys(node)
@@ -110,20 +112,22 @@ class Replays:
         ]
 
     def _run(self, segment: Segment, kept: Mapping[str, Array]) -> Array:
-        values = {**kept}
-        first = not self._values
+        values, first = {**kept}, not self._values
         last = {name: node.name for node in segment.graph.nodes for name in node.inputs}
         for node in segment.graph.nodes:
             if node.name in values:
                 continue
-            self.budget.check()
             for name in node.inputs:
                 if name not in values:
                     values[name] = self._read_in(segment.given[name])
-            rule = getattr(fast, node.op)
-            values[node.name] = rule(
-                *(values[name] for name in node.inputs), *self._weights(segment, node), **node.attrs
-            )
+            read = [*(values[name] for name in node.inputs), *self._weights(segment, node)]
+            work = _work(node, read)
+            self.budget.check(self._seconds(node, work))
+            begun = time.monotonic()
+            values[node.name] = getattr(fast, node.op)(*read, **node.attrs)
+            if first:
+                seconds, done = self._pace.get(node.op, (0.0, 0.0))
+                self._pace[node.op] = seconds + time.monotonic() - begun, done + work
             if not first:  # what no later node reads is let go: a change may make maps that are many times as large
                 for name in {*node.inputs} - {segment.end}:
                     if last[name] == node.name:
@@ -133,6 +137,14 @@ class Replays:
         y = values[segment.end]
         y = y if segment.view is None else segment.view(y)
         return y if np.isinf(segment.span).all() else y.clip(*segment.span)
+
+    def _seconds(self, node: Node, work: float) -> float:
+        """How long a node takes, by what its operation did where nothing was changed; or by all of them."""
+        if not self._values:
+            return 0.0
+        some = [self._pace[node.op]] if node.op in self._pace else [*self._pace.values()]
+        seconds, done = map(sum, zip(*some, strict=True))
+        return float(work * seconds / done)
 
     def _array(self, array: Array) -> Array:
         """In the dtype of the arithmetic; what belongs to the unchanged segment is converted once."""
@@ -148,6 +160,15 @@ class Replays:
 
 def _keys(node: Node) -> list[str]:
     return [f"{node.name}.{slot}" for slot in node.params]
+
+
+def _work(node: Node, read: Sequence[Array | None]) -> float:
+    """Multiply-adds of a node with weights, elements that it reads of another."""
+    x = next(array for array in read if array is not None)
+    if "w" not in node.params:
+        return sum(array.size for array in read if array is not None)
+    w = next(array for array in read[len(node.inputs) :] if array is not None)
+    return float(x.size / x.shape[1] * w.size / math.prod(node.attrs.get("stride", (1, 1))))
 
 
 def elements(segment: Segment) -> int:

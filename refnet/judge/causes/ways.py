@@ -7,6 +7,7 @@ explain at all: of an error r and an effect d, <r, d>^2 / (<d, d> <r, r>).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -126,13 +127,12 @@ class Ways:
 
     def _counted(self) -> dict[str, int]:
         """How many changes there are at each place."""
-        found: dict[str, int] = {}
+        found = set[tuple[str, str, str]]()
         for bug in (*EXACT, *LOOSE):
             self.budget.check()
-            for change in bug.changes(self.segment):
-                if change.shape is None:
-                    found[change.node] = found.get(change.node, 0) + 1
-        return found
+            changes = (change for change in bug.changes(self.segment) if change.shape is None)
+            found |= {(bug.id, change.form, change.node) for change in changes}
+        return Counter(node for *_, node in found)
 
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""
@@ -142,7 +142,6 @@ class Ways:
                 every.append(change)
                 if change.shape is None and (not at or change.node in at):
                     yield from self._at(bug, change)
-                    self.budget.passed()
             if segment is self.segment:  # then these are all that there are
                 self._keep(bug, by_place(every))
 
@@ -317,9 +316,13 @@ class Ways:
     def _at(self, bug: Bug, change: Change) -> Iterator[Way]:
         """A change at one place: of a long segment, whose steps have places in common, once."""
         key = bug.id, change.form, change.node
-        if not self.long or key not in self._seen:
-            self._seen.add(key)
-            yield from self._kept(self.run(change.of(bug.id), None, self.segment.changed(change)))
+        if (known := key in self._seen) and self.long:
+            return
+        self._seen.add(key)
+        way = self.run(change.of(bug.id), None, self.segment.changed(change))
+        if not known:
+            self.budget.passed()
+        yield from self._kept(way)
 
     def at_scopes(
         self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
@@ -379,6 +382,8 @@ class Ways:
 
 def _telling(segment: Segment, lens: Callable[[Array], Array]) -> slice:
     """The image whose error is largest, if its numbers are enough; else all of them."""
+    if segment.batch == 1:
+        return EVERY
     target, honest = lens(np.asarray(segment.candidate)), lens(segment.result)
     if target.shape != honest.shape or len(target) != segment.batch or target[:1].size < _ENOUGH:
         return EVERY
