@@ -200,3 +200,16 @@ def test_the_input_comes_first_where_a_whole_network_has_a_narrow_bound():
     next(one.steps())
     assert [cause.ids for cause in one.found] == [("input-batch",)]
     assert not one.ways.looked  # none of the changes at each place was run before
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda z: 100 * softmax(z), "the probabilities are given in percent"),
+        (lambda z: log_softmax(z) / np.log(10), "to the base 10"),
+        (lambda z: -np.sort(-softmax(z), axis=1), "the answers are sorted, the largest first"),
+    ],
+)
+def test_what_was_made_of_the_logits_is_named(pack, answer, words):
+    (cause, *_) = said(compare(pack, {"y": answer(logits()).astype(np.float32)}))
+    assert words in cause

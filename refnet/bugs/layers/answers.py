@@ -5,6 +5,7 @@ Tried where nothing else fits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -29,14 +30,19 @@ _NEAR = 1e-2  # of an error, what a factor may leave: a batch norm that does nex
 _ROUNDINGS = 16
 
 
+def _above(z: Array) -> Array:
+    made: Array = z - z.max(axis=1, keepdims=True)
+    return made
+
+
 def _log(z: Array) -> Array:
-    above = z - z.max(axis=1, keepdims=True)
+    above = _above(z)
     made: Array = above - np.log(np.exp(above).sum(axis=1, keepdims=True))
     return made
 
 
-def _soft(z: Array, base: float) -> Array:
-    e = base ** (z - z.max(axis=1, keepdims=True))
+def _soft(z: Array, base: float = math.e) -> Array:
+    e = base ** _above(z)
     made: Array = e / e.sum(axis=1, keepdims=True)
     return made
 
@@ -44,7 +50,14 @@ def _soft(z: Array, base: float) -> Array:
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "log": _log,
+    "log 2": lambda z: _log(z) / math.log(2),
+    "log 10": lambda z: _log(z) / math.log(10),
     "base 2": lambda z: _soft(z, 2.0),
+    "percent": lambda z: 100 * _soft(z),
+    "bytes": lambda z: 255 * _soft(z),
+    "exp": np.exp,
+    "exp above": lambda z: np.exp(_above(z)),
+    "above": _above,
     "length": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=1, keepdims=True)), 1e-12),
     "length over images": lambda z: z / np.maximum(np.sqrt((z * z).sum(axis=0, keepdims=True)), 1e-12),
     "sizes": lambda z: z / np.abs(z).sum(axis=1, keepdims=True),
@@ -52,8 +65,13 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "centred": lambda z: z - z.mean(axis=1, keepdims=True),
     "sum": lambda z: z / z.sum(axis=1, keepdims=True),
     "largest": lambda z: z / np.abs(z).max(axis=1, keepdims=True),
+    "abs": np.abs,
     "relu": lambda z: np.maximum(z, 0),
     "tanh": np.tanh,
+}
+_SORTED: Mapping[str, Callable[[Array], Array]] = {  # what the network answers, as lists of the likeliest classes are
+    "falling": lambda y: -np.sort(-y, axis=1),
+    "rising": lambda y: np.sort(y, axis=1),
 }
 
 
@@ -69,21 +87,23 @@ def _answers(segment: Segment) -> bool:
 def answer_function(segment: Segment) -> Iterator[Change]:
     """another function at the end.
 
-    A sigmoid or the logarithm of a softmax in its place; an embedding of length one.
+    A sigmoid or the logarithm of a softmax in its place; percentages; an embedding of length one; answers by size.
     """
     node = segment.graph.nodes[-1]
     if not _answers(segment):
         return
-    for form, function in _FUNCTIONS.items():
-        if form in ("log", "centred") and segment.centred:  # which are the logits, up to a number for each image
+    for form, function in {**_FUNCTIONS, **_SORTED}.items():
+        if form in ("log", "centred", "above") and segment.centred:  # the logits, up to a number for each image
             continue
-        nodes = without(node) if node.op == "softmax" else {}
+        replaced = node.op == "softmax" and form in _FUNCTIONS
+        nodes = without(node) if replaced else {}
         if len(segment.graph) > _SHORT:
             yield Change(node.name, form, nodes=nodes, view=function, lone=True)
             continue
-        source = node.inputs[0] if node.op == "softmax" else ""
+        source = node.inputs[0] if replaced else ""
         z = dict(segment.values({source}))[source] if source else segment.result
-        y = function(z)
+        with np.errstate(over="ignore"):
+            y = function(z)
         yield Change(node.name, form, **stood_for(node, y, _ROUNDINGS, np.abs(y) + np.abs(z) * np.abs(y)), lone=True)
 
 

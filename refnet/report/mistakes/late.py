@@ -203,6 +203,16 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "answer-function": {
         "sigmoid": "a sigmoid follows the logits",
         "log": "the logarithm of the softmax is taken",
+        "log 2": "the logarithm of the softmax is taken to the base 2",
+        "log 10": "the logarithm of the softmax is taken to the base 10",
+        "percent": "the probabilities are given in percent",
+        "bytes": "the probabilities are multiplied by 255",
+        "exp": "exp follows the logits, which the softmax would divide by its sum",
+        "exp above": "the softmax does not divide by its sum: exp of the logits less the largest of them",
+        "above": "the largest of the numbers is taken from each, as a softmax begins",
+        "abs": "the numbers lose their signs",
+        "falling": "the answers are sorted, the largest first",
+        "rising": "the answers are sorted, the smallest first",
         "base 2": "the softmax raises 2, not e, to the logits",
         "length": "the numbers are divided by their length (L2)",
         "length over images": "the numbers are divided by their length (L2) over the images of the batch, not over "
