@@ -29,7 +29,8 @@ _DECLARED = {
     ("weights-int8", "channel"): "--weights int8",
 }
 
-_OF_SIZE = ("input-size", "length", "size-follows")  # what is seen of a tensor of another size, which explains it
+# What is seen of a tensor of another size, which explains it.
+_OF_SIZE = ("input-size", "length", "more-channels", "fewer-channels", "size-follows")
 _ENDS: Mapping[str, Callable[[Iterable[float]], float]] = {"least": min, "most": max}
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (

@@ -213,3 +213,25 @@ def test_the_input_comes_first_where_a_whole_network_has_a_narrow_bound():
 def test_what_was_made_of_the_logits_is_named(pack, answer, words):
     (cause, *_) = said(compare(pack, {"y": answer(logits()).astype(np.float32)}))
     assert words in cause
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "where"),
+    [
+        (lambda z: np.concatenate([z[:, :1] - 3, z], axis=1), "more-channels", "before"),
+        (lambda z: np.concatenate([z, z[:, :1] - 3], axis=1), "more-channels", "behind"),
+        (lambda z: softmax(np.concatenate([z[:, :1] - 3, z], axis=1)), "more-channels", "before"),
+        (lambda z: z[:, 1:], "fewer-channels", "before"),
+        (lambda z: softmax(z[:, :5]), "fewer-channels", "behind"),
+    ],
+)
+def test_which_classes_are_more_or_fewer_is_told(pack, answer, kind, where):
+    found = compare(pack, {"y": answer(logits())})
+    (feature,) = next(iter(found.judged.features.values()))
+    assert not found.holds
+    assert (feature.kind, feature.facts["where"]) == (kind, where)
+
+
+def test_other_numbers_of_more_classes_are_not_called_right(pack):
+    y = np.concatenate([logits()[:, :1], 1.01 * logits()], axis=1)
+    assert not compare(pack, {"y": y}).judged.features

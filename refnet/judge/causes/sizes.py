@@ -128,7 +128,7 @@ def of_sizes(
     causes : what explains them
     """
     left = [each for each in misshapen if not causes.get(each[0].end)]
-    found = {s.end: parts for s, p in left if (parts := _part_of_dump(s, p))}
+    found = {s.end: parts for s, p in left if (parts := _part_of_dump(s, p) or _other_channels(s, p))}
     x = tensors.get(SOURCE)
     fed = x is not None and x.shape[1:] != graph.input_shape
     first = SOURCE if fed else misshapen[0][0].end if misshapen else ""
@@ -200,3 +200,26 @@ def _part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]
         if fits(replace(segment, candidate=np.ascontiguousarray(back).astype(y.dtype)), precision):
             return (Feature("length", {"held": y.size, "of": made.size, "right": True}),)
     return (Feature("length", {"held": y.size, "of": made.size, "right": False}),)
+
+
+def _other_channels(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
+    """Whether a tensor has channels, or classes, more or fewer than the node at one end, and the others are right.
+
+    Of probabilities, which all classes share, those that are left add up to one in their turn.
+    """
+    y, shape = segment.candidate, (segment.batch, *segment.sizes[segment.end])
+    if y is None or y.ndim != len(shape) or (len(y), *y.shape[2:]) != (shape[0], *shape[2:]):
+        return ()
+    held, known = y.shape[1], shape[1]
+    shared = segment.graph.nodes[-1].op == "softmax"
+    for where, first in (("before", abs(held - known)), ("behind", 0)):
+        own = slice(first, first + min(held, known))
+        if held > known:
+            whole = y[:, own] / y[:, own].sum(axis=1, keepdims=True) if shared else y[:, own]
+        else:
+            whole = segment.result.copy()
+            whole[:, own] = y * whole[:, own].sum(axis=1, keepdims=True) if shared else y
+        if fits(replace(segment, candidate=np.ascontiguousarray(whole, y.dtype)), precision):
+            kind = "more-channels" if held > known else "fewer-channels"
+            return (Feature(kind, {"found": held, "known": known, "where": where}),)
+    return ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,11 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
     if last.op != "flatten" or graph.output != last.name or PROBABILITIES in graph:
         return graph
     for name, shape in shapes.items():
-        if (
-            name not in graph
-            and not says_logits(name)
-            and axis_orders(shape, (batch, classes))
-            and math.prod(shape) == batch * classes
-        ):
+        of_others = len(shapes) == 1 and len(shape) == 2 and shape[0] == batch  # perhaps of more classes, or fewer
+        of_these = bool(axis_orders(shape, (batch, classes))) and math.prod(shape) == batch * classes
+        if name not in graph and not says_logits(name) and (of_these or of_others):
             y = np.asarray(candidate[name])
-            rows = y.reshape(batch, classes)
+            rows = y.reshape(batch, -1)
             logs = len(shapes) > 1 and is_log_distribution(rows)  # those alone are looked at as logits
             if y.dtype.kind == "f" and (is_distribution(rows) or logs):
                 return replace(graph, nodes=(*graph.nodes, Node(PROBABILITIES, "softmax", (last.name,))))
@@ -119,8 +117,20 @@ def with_ends(
             if node == PROBABILITIES and not is_distribution(candidate[source]):
                 load = _undone(load)
             tensors[node] = MatchedTensor(load, source, layout.label, "shape")
+    if not tensors and len(left) == 1 and (node := _with_other_classes(graph, found[left[0]], shapes)):
+        tensors[node] = MatchedTensor(partial(_raw, candidate, source := left.pop()), source, "unknown", "shape")
     made = matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
     return _recentred(made, shapes, golden)
+
+
+def _with_other_classes(graph: Graph, found: Shape, shapes: Mapping[str, Shape]) -> str:
+    """The node of the answer, if a tensor of no node's shape holds numbers for each image, as of other classes."""
+    node = PROBABILITIES if PROBABILITIES in shapes else graph.output
+    return node if len(found) == len(shapes[node]) == 2 and found[0] == shapes[node][0] else ""
+
+
+def _raw(candidate: Mapping[str, Array], source: str) -> Array:
+    return np.asarray(candidate[source])
 
 
 def _recentred(matching: Assignment, shapes: Mapping[str, Shape], golden: Callable[[str], Array]) -> Assignment:

@@ -28,6 +28,10 @@ _SAID = {
     "limits": "its activation has cut off every number, which mistakes of many kinds make",
     "saturated": "its probabilities are zeros and ones, which mistakes of many kinds make: dump the logits",
     "shift": "it is the reference shifted by {pixels} pixels",
+    "fewer-channels": "it has {found} channels or classes, not {known}: those {where} the others, which are right, are "
+    "left out",
+    "more-channels": "it has {found} channels or classes, not {known}: what is more comes {where} the "
+    "reference's, which are right",
     "size-follows": "it has another size, as {before} has, of which it is made",
     "table": "it takes {entries} values, in steps of {step:.2g} of its input from {low:.3g} to {high:.3g}, as a table "
     "does",
