@@ -22,7 +22,7 @@ from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.fast_algorithms import alike, by_fast_algorithms
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.fused_stores import inner_stores
-from refnet.judge.causes.infinite import overflown
+from refnet.judge.causes.infinite import beginning, overflown
 from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
@@ -144,6 +144,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     inner = inner_stores(failing, causes)
     features, causes = features | inner, causes | {name: [] for name in inner}
     features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
+    features |= {segment.end: (beginning(segment),) for segment, _ in judging.overflown}
     own = [each.name for each in judged.findings if each.name in judging.tensors]
     source = {SOURCE: judging.given[SOURCE]}
     whole = cut(judging.parts, judging.params, judging.reference.graph.output, source, judged=False)

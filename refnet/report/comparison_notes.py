@@ -29,8 +29,8 @@ _DECLARED = {
     ("weights-int8", "channel"): "--weights int8",
 }
 
-# What is seen of a tensor of another size, which explains it.
-_OF_SIZE = ("input-size", "length", "more-channels", "fewer-channels", "size-follows")
+# What is seen of a tensor that is compared with nothing, which explains it.
+_PLAIN = ("input-size", "length", "more-channels", "fewer-channels", "not-finite", "size-follows")
 _ENDS: Mapping[str, Callable[[Iterable[float]], float]] = {"least": min, "most": max}
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (
@@ -186,7 +186,7 @@ def _unexplained(found: Comparison) -> Iterator[str]:
         said += inner
     for name in (each for each in features if each not in said):
         words = "; ".join(map(feature_sentence, features[name]))
-        if words and all(each.kind in _OF_SIZE for each in features[name]):
+        if words and all(each.kind in _PLAIN for each in features[name]):
             yield f"{name}: {words}."
         else:
             yield f"{name}: {none} explains it{': ' + words if words else ''}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,20 +15,32 @@ from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.regions import regions
 from refnet.bugs.language.segments import Segment, ported
 from refnet.bugs.layers.norm_forms import bn_root
-from refnet.bugs.numbers.overflow import overflows, sizes_of_sums
+from refnet.bugs.numbers.overflow import Overflow, overflows, sizes_of_sums
 from refnet.bugs.systematic import ALL, everywhere
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.feature import Feature
+from refnet.judge.causes.search import halving
 from refnet.judge.causes.ways import EXACT, Extent
 from refnet.judge.measures.yardstick import fits
 from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Precision
 
-__all__ = ["overflown"]
+__all__ = ["beginning", "overflown"]
 
 _LONG = 8  # nodes, through which a mistake at all places may make numbers grow
 _CHANCE = 1e-4  # that elements drawn at random are those of the largest sums
 _LIKELIEST = ("pool", "product", "exponential", "result", "above", "below")  # what leaves a format, in this order
+
+
+def beginning(segment: Segment) -> Feature:
+    """How many elements of a tensor are not finite though its inputs are, and among which nodes that begins."""
+    y, nodes = np.asarray(segment.candidate), segment.graph.nodes
+    odd = ~np.isfinite(y)
+    first = tuple(int(place) for place in np.unravel_index(int(odd.argmax()), y.shape))
+    facts = {"count": int(odd.sum()), "nan": int(np.isnan(y).sum()), "of": y.size, "first": first}
+    dump = halving(segment, Counter(range(len(nodes))))
+    return Feature("not-finite", {**facts, "nodes": len(nodes), "from": nodes[0].name, "dump": dump})
 
 
 def overflown(segment: Segment, precision: Precision, budget: SearchBudget | None = None) -> list[Cause]:
@@ -48,7 +61,7 @@ def overflown(segment: Segment, precision: Precision, budget: SearchBudget | Non
         those = (
             each.change
             for each in overflows(segment, store)
-            if (each.surely <= infinite).all() and (infinite <= each.perhaps).all()
+            if (each.surely <= infinite).all() and (infinite <= each.perhaps).all() and _tells(each, segment, infinite)
         )
         first = {change.node: change for change in reversed([*those])}  # by each node in the likeliest way
         if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in first.values()]:
@@ -57,10 +70,22 @@ def overflown(segment: Segment, precision: Precision, budget: SearchBudget | Non
     return next((found[:1] for way in ways if (found := [*way])), [])
 
 
+def _tells(overflow: Overflow, segment: Segment, infinite: npt.NDArray[np.bool_]) -> bool:
+    """Whether an overflow in a long segment tells of each image that it is sure, or which elements it spares."""
+    surely, perhaps, off = (each.reshape(len(each), -1) for each in (overflow.surely, overflow.perhaps, infinite))
+    told = np.logical_or(surely.any(axis=1), ~perhaps.all(axis=1))
+    return len(segment.graph) < _LONG or bool((told | ~off.any(axis=1)).all())
+
+
 def _grown(segment: Segment, budget: SearchBudget) -> Iterator[Cause]:
-    """A mistake at all of its places by which numbers grow beyond float32, in exactly those elements."""
+    """A mistake at all of its places by which numbers grow beyond float32, in exactly those elements.
+
+    Of elements that are all the same, such as NaN, that would say nothing.
+    """
     target = segment.candidate
-    if target is None or len(segment.graph) < _LONG or not np.isfinite(ported(segment)).all():
+    if target is None or len(segment.graph) < _LONG or np.unique(target).size < 2:
+        return
+    if not np.isfinite(ported(segment)).all():
         return
     for bug in EXACT:
         for changes, changed in everywhere(bug, segment):

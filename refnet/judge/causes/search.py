@@ -21,7 +21,7 @@ from refnet.judge.causes.varying import kind_of
 from refnet.judge.measures.yardstick import fits
 from refnet.readings.bounds import Precision
 
-__all__ = ["Evidence", "agreed", "evidence", "explain"]
+__all__ = ["Evidence", "agreed", "evidence", "explain", "halving"]
 
 _Own = tuple[Segment, Precision]
 
@@ -113,15 +113,25 @@ def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
 
 
 def _dump(one: Diagnosis, causes: Sequence[Cause]) -> str:
-    """The tensor inside a segment before and behind which there are most nearly as many of the ways that are left.
+    """What halves the ways that are left: the causes that fit, or where none does all ways.
 
-    Left are the causes that fit, or where none does all ways. A cause at many places shows from the first of them on.
+    A cause at many places shows from the first of them on.
     """
     assert one.ways is not None
-    graph, parts = one.segment.graph, one.segment.parts
-    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    order = {node.name: index for index, node in enumerate(one.segment.graph.nodes)}
     firsts = [min((order.get(node, 0) for node in cause.nodes), default=0) for cause in causes]
     counts = Counter(firsts) if causes else Counter({order.get(name, 0): n for name, n in one.ways.counts.items()})
+    return halving(one.segment, counts)
+
+
+def halving(segment: Segment, counts: Counter[int]) -> str:
+    """The tensor inside a segment before and behind which there is most nearly as much; '' where there is none.
+
+    Parameters
+    ----------
+    counts : by the index of a node in the segment, how much there is
+    """
+    graph, parts = segment.graph, segment.parts
     total, passed, best = sum(counts.values()), 0, (float("inf"), "")
     between = {block.exit if block.add is None else block.add.name for block in parts.blocks}
     for index, node in enumerate(graph.nodes[:-1]):

@@ -108,6 +108,15 @@ def _length(facts: _Facts) -> str:
     return f"the dump is {state}: it has {facts['held']:,} numbers of {facts['of']:,}{right}"
 
 
+def _not_finite(facts: _Facts) -> str:
+    kind = {0: "infinite", facts["count"]: "NaN"}.get(facts["nan"], f"not finite, {facts['nan']:,} of them NaN")
+    many, first = f"{facts['count']:,} of {facts['of']:,} values are", ", ".join(map(str, facts["first"]))
+    if not facts["dump"]:
+        return f"{many} {kind}, the first at [{first}]; what it is made of is finite, so that they begin here"
+    where = f"they begin somewhere among the {facts['nodes']} nodes from {facts['from']} on"
+    return f"{many} {kind}, the first at [{first}]; {where}: dump {facts['dump']} next, and see whether it is finite"
+
+
 _WORDED: Mapping[str, Callable[[_Facts], str]] = {
     "algorithm": _algorithm,
     "inner-store": _inner_store,
@@ -119,6 +128,7 @@ _WORDED: Mapping[str, Callable[[_Facts], str]] = {
     "images": lambda facts: f"{_few('images', facts)}: something is kept from one image to the next",
     "length": _length,
     "lines": _lines,
+    "not-finite": _not_finite,
     "offset": _offset,
     "own-weights": lambda facts: f"the layer's own weights explain it, but {of_file(facts['mistake'])}",
     "weights": _weights,
