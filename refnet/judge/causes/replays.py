@@ -25,6 +25,7 @@ __all__ = ["EVERY", "Replays", "elements"]
 Array = npt.NDArray[Any]
 
 EVERY = slice(None)
+_SLOW = 4  # times as many elements as the segment has: what makes more is looked at late
 
 
 class Replays:
@@ -74,6 +75,12 @@ class Replays:
         """Whether a node of a changed segment is one of the unchanged segment, with the same params."""
         own, keys, arrays = self._read.get(node.name, (None, [], []))
         return own is node and all(map(is_, map(changed.params.get, keys), arrays))
+
+    def is_slow(self, changed: Segment) -> bool:
+        """Whether a run of it takes far longer than one of the segment as it is."""
+        own, nodes = self.segment.graph.nodes, changed.graph.nodes
+        alike = len(nodes) == len(own) and all(map(_sized_alike, own, nodes))
+        return not alike and elements(changed) > _SLOW * elements(self.segment)
 
     @property
     def values(self) -> Mapping[str, Array]:
@@ -174,3 +181,8 @@ def _work(node: Node, read: Sequence[Array | None]) -> float:
 def elements(segment: Segment) -> int:
     """Of all tensors that are made: how long a run takes goes with it."""
     return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)
+
+
+def _sized_alike(own: Node, node: Node) -> bool:
+    """Whether a node in another one's place makes a map of the same size."""
+    return own is node or (own.op == node.op == "batch_norm" and own.inputs == node.inputs)

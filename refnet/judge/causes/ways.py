@@ -48,7 +48,6 @@ _POINTS = 2048  # elements by which effects are told apart
 _STEPS, _NEARBY = 6, 0.1  # of solving for a number; from one of a grid, which is near, by that share of it
 _ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
 _TOGETHER = 1 << 18  # numbers of inputs that are run together: of larger ones no two are quicker than one by one
-_SLOW = 4  # times as many elements as the segment has: what makes more in a long one is looked at late
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
 SHARE = 0.05
@@ -119,7 +118,6 @@ class Ways:
         self.error = self.target[self._picked] - self.honest[self._picked]
         self.looked: list[Way] = []
         self._seen: set[tuple[str, str, str]] = set()
-        self._own = elements(segment)
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
         self._by_place: dict[tuple[str, bool], dict[str, dict[str, Change]]] = {}
         self.counts = self._counted()
@@ -332,18 +330,12 @@ class Ways:
         for scope, nodes in found.items():
             done, changed = changed_at(bug, self.segment, form, {node: changes[node] for node in nodes})
             extent = Extent(scope, tuple(each.node for each in done))
-            if len(done) > 1 and self.long and self._is_slow(changed):
+            if len(done) > 1 and self.long and self.runs.is_slow(changed):
                 self._slow.append((done[0].of(bug.id), extent, changed))
                 continue
             if len(done) > 1:
                 yield from self._kept(self.run(done[0].of(bug.id), extent, changed))
             self.budget.passed()
-
-    def _is_slow(self, changed: Segment) -> bool:
-        """Whether a run of it takes far longer than one of the segment as it is."""
-        own, nodes = self.segment.graph.nodes, changed.graph.nodes
-        alike = len(nodes) == len(own) and all(map(_sized_alike, own, nodes))
-        return not alike and elements(changed) > _SLOW * self._own
 
     def slow(self) -> Iterator[Way]:
         """What was left out until now because it takes long: strides left out everywhere; the shortest first."""
@@ -397,8 +389,3 @@ def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
     left = [way for way in tried if way.residual < (_VAGUE if way.vague else near) * before]
     ordered = sorted(left, key=lambda way: way.residual)
     return [way for index, way in enumerate(ordered) if not (index and way.vague)]
-
-
-def _sized_alike(own: Node, node: Node) -> bool:
-    """Whether a node in another one's place makes a map of the same size."""
-    return own is node or (own.op == node.op == "batch_norm" and own.inputs == node.inputs)
