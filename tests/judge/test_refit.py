@@ -248,3 +248,20 @@ def test_one_scale_for_all_channels_is_told_by_the_largest_weight_of_each():
 def test_a_factor_for_each_channel_beside_right_biases_is_told():
     scaled = kernels(lambda y: y * np.linspace(0.5, 2, len(y)).reshape(-1, 1, 1))
     assert "every channel is scaled, by 0.5 to 2" in told(scaled, "block3.depthwise.act", "block3.expand.act")
+
+
+def test_a_norm_whose_numbers_are_in_another_order_is_told():
+    name = "block3.depthwise.bn"
+    turned = {f"{name}.{slot}": PARAMS[f"{name}.{slot}"][::-1] for slot in ("gamma", "beta", "mean", "var")}
+    (feature,) = describe(
+        segment({**PARAMS, **turned}, name, ["block3.depthwise"], probe(GRAPH, 2)), Precision.of("float32")
+    )
+    assert (feature.kind, feature.facts["moved"]) == ("weights", 0)
+
+
+def test_integers_of_8_bits_under_one_scale_are_told_beside_weights_that_are_none():
+    def one(y):
+        largest = np.abs(y).max(axis=(1, 2), keepdims=True)
+        return np.rint(y / largest * 127) / 127 * largest.max()
+
+    assert "all channels have one scale" in told(kernels(one), "block3.depthwise", "block3.expand.act")

@@ -26,7 +26,8 @@ __all__ = ["OwnWeights", "own_weights"]
 
 Array = npt.NDArray[Any]
 
-_ONE_SCALE = 1 / 127  # what rounding to integers leaves of the largest of a channel, which is 127 of its steps
+_MOST = 127  # steps that the largest weight of a channel has in 8 bits
+_ONE_SCALE = 1 / _MOST  # what rounding to integers leaves of it
 
 
 class OwnWeights(NamedTuple):
@@ -77,7 +78,9 @@ class _Taken:
 
     def ways(self) -> Iterator[OwnWeights]:
         yield self._with_biases(self.own, Feature("biases", {}))
-        yield from self._scaled()
+        yield from self._scaled(self.own)
+        steps = np.abs(self.w).max(axis=tuple(range(1, self.w.ndim)), keepdims=True) / _MOST
+        yield from self._scaled(self._made(np.rint(self.w / np.where(steps > 0, steps, 1)) * steps), integers=True)
         norm = self.segment.units[0].norm
         column = (-1, *(1,) * (self.w.ndim - 1))
         for factor in (None,) if norm is None else (None, self.segment.units[0].factor.reshape(column)):
@@ -109,9 +112,9 @@ class _Taken:
     def _with_biases(self, z: Array, feature: Feature, of: Array | slice = slice(None)) -> OwnWeights:
         return self._way(z + np.mean(self.wanted - z, axis=0, where=self.kept), feature, of)
 
-    def _scaled(self) -> Iterator[OwnWeights]:
-        """A factor for each channel; nothing is known of one that is silent."""
-        centred = np.where(self.kept, self.own - self.at, 0)
+    def _scaled(self, own: Array, *, integers: bool = False) -> Iterator[OwnWeights]:
+        """A factor for each channel, of integers one scale; nothing is known of a channel that is silent."""
+        centred = np.where(self.kept, own - self.at, 0)
         square = np.square(centred).sum(axis=0)
         factor = ((self.wanted - self.at) * centred).sum(axis=0) / np.where(square > 0, square, 1)
         factor = np.where(square > 0, factor, 1)
@@ -119,7 +122,8 @@ class _Taken:
         mistake = Mistake("channels-scaled", node, "all", facts)
         if self._is_of_one_scale(factor[square > 0], self.channels[square > 0]):
             mistake = Mistake("scales-moved", node, "one", {})
-        yield self._way(self.at + factor * (self.own - self.at), Feature("own-weights", {"mistake": mistake}))
+        if mistake.form == "one" or not integers:
+            yield self._way(self.at + factor * (own - self.at), Feature("own-weights", {"mistake": mistake}))
 
     def _is_of_one_scale(self, factor: Array, channels: Array) -> bool:
         """Whether the largest weight of each channel becomes the same: as many steps of one scale."""

@@ -137,7 +137,10 @@ def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> 
     slope = (z * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
     y = activated(segment, act, slope * (x - at) + mean)
     found, own = slope.ravel()[:, None], segment.units[0].factor[channels]
-    return Refitted(y, channels, _cosine(own[:, None], found))
+    unit = segment.units[0]
+    lines = np.stack([unit.factor, unit["beta"] - unit["mean"] * unit.factor], axis=1)
+    held = np.stack([slope.ravel(), (mean - slope * at).ravel()], axis=1)
+    return Refitted(y, channels, _cosine(own[:, None], found), _lines_moved(lines, held, channels))
 
 
 def _windows(x: Array, conv: Node, w: Array) -> Array | None:
@@ -206,6 +209,15 @@ def _shift(segment: Segment, w: Array, found: Array, channels: Array) -> int:
         copy[channels] = np.nan_to_num(found / factor[channels, None]).reshape(-1, *w.shape[1:])
     known[channels] = True
     return flat_shift(copy.ravel(), w.ravel(), np.flatnonzero(known))
+
+
+def _lines_moved(lines: Array, held: Array, channels: Array) -> int | None:
+    """0 where slopes and offsets of channels are a batch norm's own in another order; None where they are not."""
+    apart = np.linalg.norm(held[:, None] - lines[None], axis=2)
+    nearest = apart.argmin(axis=1)
+    same = apart.min(axis=1) <= _SAME * np.linalg.norm(lines, axis=1)[nearest]
+    told = np.mean(same) >= _MOST_OF and np.mean(nearest != channels) >= 0.5 and len(channels) >= _TELLING
+    return 0 if told and len(np.unique(nearest)) >= _MOST_OF * len(channels) else None
 
 
 def _directions(rows: Array) -> Array:
