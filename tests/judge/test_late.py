@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from few_ports import GRAPH, PARAMS, X, is_short, judged, named, ran
+from scipy.special import ndtr
 
 from refnet import build, probe, random_params
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
@@ -295,6 +296,10 @@ def swish(x):
     return x * (0.5 + 0.5 * np.tanh(x / 2))
 
 
+def gelu(x):
+    return x * ndtr(x)
+
+
 SHARED = {
     ("hsigmoid-shared", "fifth"): {
         "hard_sigmoid": lambda x: (0.2 * x + 0.5).clip(0, 1),
@@ -308,7 +313,9 @@ SHARED = {
         "relu": lambda x: x * (x + 3).clip(0, 6) / 6,
         "hard_swish": lambda x: x.clip(0),
     },
-    ("act-throughout", ""): dict.fromkeys(("relu", "hard_swish"), swish),
+    ("act-throughout", "swish"): dict.fromkeys(("relu", "hard_swish"), swish),
+    ("act-throughout", "gelu"): dict.fromkeys(("relu", "hard_swish"), gelu),
+    ("act-throughout", "gelu hard_swish"): {"hard_swish": gelu},
 }
 
 

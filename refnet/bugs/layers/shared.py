@@ -5,7 +5,8 @@ They are made at all of their places at once; at one place they are bugs with ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 from refnet.bugs.language.changes import Change, with_op
 from refnet.bugs.language.segments import Segment
@@ -54,14 +55,62 @@ def act_exchanged(segment: Segment) -> Iterator[Change]:
 
 
 def act_throughout(segment: Segment) -> Iterator[Change]:
-    """swish for every activation.
+    """one other function for every activation, or for every one of a kind.
 
-    Networks that came later have it in all layers.
+    Networks that came later have swish or GELU in all layers.
 
     Source: https://arxiv.org/abs/1905.11946
     """
-    for node in _acts(segment):
-        yield Change(node.name, nodes=with_op(node, "swish"))
+    every, layers = [*plain_activations(segment, *ACTS)], _acts(segment)
+    of = {"": layers} | {op: [node for node in layers if node.op == op] for op in ACTS}
+    if layers != every:
+        of |= {"all": every} | {f"all {op}": [node for node in every if node.op == op] for op in ACTS}
+    own = list(of.values())
+    for function, made in _FUNCTIONS.items():
+        for place, (kind, nodes) in enumerate(of.items()):
+            if nodes not in own[:place] and (function, kind) != ("swish", "hard_swish"):  # that is a bug of its own
+                for node in nodes:
+                    yield Change(node.name, f"{function} {kind}".strip(), nodes={node.name: made(node)})
+
+
+def _swish(node: Node) -> tuple[Node, ...]:
+    return (Node(node.name, "swish", node.inputs),)
+
+
+def _gated(node: Node, powers: tuple[float, ...]) -> tuple[Node, ...]:
+    """x sigmoid(x p(x^2)), p by its coefficients, the constant first."""
+    (x,), name = node.inputs, node.name
+    square, value = Node(f"{name}.square", "scale", (x, x)), x
+    made = [square] if len(powers) > 1 else []
+    for place, (above, power) in enumerate(zip(powers[:0:-1], powers[-2::-1], strict=True)):
+        source, slope = (square.name, above) if not place else (value, 1.0)
+        made.append(Node(f"{name}.sum{place}", "affine", (source,), {}, {"slope": slope, "offset": power}))
+        factor = square.name if place < len(powers) - 2 else x
+        value = f"{name}.product{place}"
+        made.append(Node(value, "scale", (made[-1].name, factor)))
+    if len(powers) == 1:
+        value = f"{name}.product"
+        made.append(Node(value, "affine", (x,), {}, {"slope": powers[0], "offset": 0.0}))
+    return (*made, Node(f"{name}.gate", "sigmoid", (value,)), Node(name, "scale", (x, f"{name}.gate")))
+
+
+_OF_TANH = 2 * math.sqrt(2 / math.pi)
+# The logit of the normal distribution at x, by x: the least error of GELU with so many powers is 7e-8, as of float32.
+_OF_NORMAL = (
+    1.59576843,
+    7.26685684e-2,
+    -6.62610208e-5,
+    -1.10479983e-4,
+    7.93816827e-6,
+    -2.66889313e-7,
+    3.61114470e-9,
+)
+_FUNCTIONS: Mapping[str, Callable[[Node], tuple[Node, ...]]] = {
+    "swish": _swish,
+    "gelu": lambda node: _gated(node, _OF_NORMAL),
+    "gelu tanh": lambda node: _gated(node, (_OF_TANH, 0.044715 * _OF_TANH)),
+    "gelu sigmoid": lambda node: _gated(node, (1.702,)),
+}
 
 
 def _acts(segment: Segment) -> list[Node]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.bugs.language.segments import Segment, run
 from refnet.graph import Node
 from refnet.judge.causes.budget import SearchBudget
-from refnet.ops import OPS
+from refnet.ops import BY_ELEMENT, OPS
 from refnet.readings import fast
 
 __all__ = ["EVERY", "Replays", "elements"]
@@ -179,8 +179,9 @@ def _work(node: Node, read: Sequence[Array | None]) -> float:
 
 
 def elements(segment: Segment) -> int:
-    """Of all tensors that are made: how long a run takes goes with it."""
-    return sum(math.prod(segment.sizes.get(node.name, ())) for node in segment.graph.nodes)
+    """Of all tensors that are made of several elements each: how long a run takes goes with it."""
+    made = (node.name for node in segment.graph.nodes if node.op not in BY_ELEMENT)
+    return sum(math.prod(segment.sizes.get(name, ())) for name in made)
 
 
 def _sized_alike(own: Node, node: Node) -> bool:

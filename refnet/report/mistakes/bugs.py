@@ -192,7 +192,6 @@ _PORT: _Words = {
         "blocks": "ReLU and hard swish are exchanged in the blocks",
         "all": "ReLU and hard swish are exchanged in all layers",
     },
-    "act-throughout": "the activation is swish",
     "act-missing": "the activation is left out",
     "act-on-linear": {f"{act} made": "{act} follows the linear bottleneck" for act in _ACTS}
     | {f"{act} read": "{act} is put on the linear bottleneck that it reads" for act in _ACTS},

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refnet.bugs.layers.activations import ACTS
 from refnet.bugs.memory.flat_reads import FILLED
 from refnet.report.mistakes.formulas import formula_words, pieces_words
 
@@ -15,6 +16,12 @@ OTHER = "other"  # of a row, the words of every form that it has no words of its
 _FEW = 5  # numbers of things that are said one by one
 _BESIDE = "points beside the map are read from the"
 _ENDS = ("first", "last")
+_FUNCTIONS = {
+    "swish": "swish",
+    "gelu": "GELU",
+    "gelu tanh": "GELU by its formula with tanh",
+    "gelu sigmoid": "x sigmoid(1.702 x), which stands for GELU,",
+}
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "vector-index": {
         form: f"{numbers} read as {read}"
@@ -30,6 +37,12 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
             ("pixels", "b[p % C], by the number p of the point in its map"),
         )
         for form in (what + way,)
+    },
+    "act-throughout": {
+        f"{function} {squeezes}{kind}".strip(): f"the activation is {words}{known}{inner}"
+        for function, words in _FUNCTIONS.items()
+        for kind, known in {"": "", **{act: f" instead of {act}" for act in ACTS}}.items()
+        for squeezes, inner in {"": "", "all ": ", in squeeze-and-excite too"}.items()
     },
     "vector-memory": "channels from number {entries} on have {vectors} of channel {at}",
     "pool-elsewhere": "{found} is pooled instead of {known}",
