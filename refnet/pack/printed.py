@@ -32,7 +32,8 @@ def written_as(arrays: Iterable[Array]) -> Printed | None:
     floats = [np.asarray(y) for y in arrays if y.dtype in (np.float32, np.float64)]
     some = [y.ravel()[:: max(1, y.size // _SAMPLE)].astype(np.float64) for y in floats]
     x = np.unique(np.abs(np.concatenate([np.zeros(1), *(y[np.isfinite(y)] for y in some)])))[1:]
-    own = FLOATS["float32" if any(y.dtype == np.float32 for y in floats) else "float64"].u
+    with np.errstate(over="ignore"):
+        own = FLOATS["float32" if np.array_equal(x.astype(np.float32), x) else "float64"].u
     fitting = [form for form in _FORMS if _told(x, form, own) >= _BITS and _are(x, form, own)]
     return max(fitting, key=lambda form: _told(x, form, own), default=None)
 

@@ -81,6 +81,7 @@ _TABLE = (
     # Numbers
     Kind("misread", ("bytes-misread", "integers-misread")),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
+    Kind("printed", ("weights-printed",)),
     # Size
     Kind("variance", ("bn-variance-stored", "bn-statistics-scaled"), (_LIES, _FOLD)),
     Kind("sign", ("weights-negated",)),
@@ -99,7 +100,10 @@ _TABLE = (
 KINDS: Mapping[str, Kind] = {kind.id: kind for kind in _TABLE}
 
 # What may as well have happened to the original, so that the copy is right: told from the array alone.
-_EITHER = ("lost", "zeroed", "misread", "truncated", "overflow", "clipped", "flushed", "pruned", "stepped", "coarse")
+_EITHER = (
+    *("lost", "zeroed", "misread", "truncated", "printed", "overflow", "clipped", "flushed", "pruned", "stepped"),
+    "coarse",
+)
 EITHER: Mapping[str, Kind] = {name: KINDS[name]._replace(stages=(_LIES,)) for name in _EITHER}
 
 

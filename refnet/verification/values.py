@@ -277,7 +277,12 @@ def _explained(
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
             return ArrayFinding(name, "+".join(needs) or EQUAL, False, needs, rounding=rounding, ulps=ulps, at=at)
     known = ArrayFinding(name, "", True, folds, empty=not copy.any(), ulps=ulps, at=at)
-    for way, held, kinds in ((False, pairing, KINDS), *_backward(pairing)):
+    # A copy that has more digits than a printed original looks as if it were rounded: the original is asked first.
+    for way, held, kinds in (
+        *_backward(pairing, {"printed": EITHER["printed"]}),
+        (False, pairing, KINDS),
+        *_backward(pairing, EITHER),
+    ):
         if (fault := _first_fault(held, kinds.values(), budget)) is not None:
             return replace(known, backward=way, **fault)
     if copy.shape != wanted.value.shape:
@@ -302,15 +307,17 @@ def _first_fault(pairing: _Pairing, kinds: Iterable[Kind], budget: SearchBudget)
     return None
 
 
-def _backward(pairing: _Pairing) -> Iterator[tuple[bool, _Pairing, Mapping[str, Kind]]]:
+def _backward(pairing: _Pairing, kinds: Mapping[str, Kind]) -> Iterator[tuple[bool, _Pairing, Mapping[str, Kind]]]:
     """The original beside the copy as what it should be, where both have the same arrays."""
     copy, wanted, slot = pairing.copy, pairing.wanted, pairing.lies.slot
     if pairing.needs or copy.shape != wanted.value.shape:
         return
     right = Expected(copy, wanted.slack)
-    lies = replace(pairing.lies, tensors={**pairing.lies.tensors, slot: right}, seen={slot: wanted.value}, others={})
+    tensors = pairing.lies.tensors
+    seen = {**{each: own.value for each, own in tensors.items()}, slot: wanted.value}
+    lies = replace(pairing.lies, tensors={**tensors, slot: right}, seen=seen, others={})
     rounds = tuple(roundings(wanted.value))
-    yield True, _Pairing(right, wanted.value, lies, None, roundings=rounds), EITHER
+    yield True, _Pairing(right, wanted.value, lies, None, roundings=rounds), kinds
 
 
 def _agrees(copy: Array, made: Expected) -> bool:

@@ -49,6 +49,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "misread": "bytes read as other numbers",
     "stepped": "rounded to few bits",
     "truncated": "cut off to a short format",
+    "printed": "written with few digits",
     "coarse": "rounded further",
     "stale": "of another training step, or of another network",
     "left-behind": "left in the original's order, though its channels are in another one",

@@ -184,6 +184,10 @@ FILE_WORDS: _Words = {
         for how, done in _MANNERS.items()
     }
     | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
+    "weights-printed": {
+        "decimals": "it was written as text with {places} decimals",
+        "digits": "it was written as text with {places} significant digits",
+    },
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
 }
 
