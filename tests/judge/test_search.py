@@ -407,14 +407,23 @@ def test_a_step_that_would_pass_the_end_is_not_begun(seconds, over, clock):
 
 @pytest.mark.parametrize(("said", "over"), [(0.0, True), (2.0, False)])
 def test_a_step_may_take_longer_than_was_said_by_as_much_as_another_one_did(said, over, clock):
-    """The first step took two seconds."""
+    """Two steps took two seconds each."""
     budget = SearchBudget(10)
-    budget.check(said)
-    clock[0] = 2.0
+    for clock[0] in (0.0, 2.0):
+        budget.check(said)
+    clock[0] = 4.0
     budget.check()
     clock[0] = 8.5
     budget._asked = np.inf
     assert budget.over == over
+
+
+def test_a_machine_that_stands_still_once_says_nothing_of_the_next_step(clock):
+    budget = SearchBudget(10)
+    for clock[0] in (0.0, 4.0, 4.1, 9.0):
+        budget._asked = np.inf if clock[0] == 9.0 else budget._asked
+        budget.check()
+    assert budget.search.finished
 
 
 def test_what_passed_before_a_search_is_no_step_of_it(clock):

@@ -63,7 +63,10 @@ class SearchBudget:
         self._begun = time.monotonic() - spent
         self._end = self._last = self._begun + seconds  # of the search, and of what follows it
         self._asked, self._said = math.inf, 0.0  # when it was asked last, and how long the step was to take
-        self._longer = 0.0  # than was said steps took, at most
+        self._longer: tuple[float, ...] = (
+            0.0,
+            0.0,
+        )  # than was said two steps took, at most; a machine may stand still once
         self.looked = self.ways = self.unseen = 0
         self.ended = "all"
 
@@ -110,7 +113,7 @@ class SearchBudget:
 
         Parameters
         ----------
-        seconds : how long it takes, where that is known. As much is allowed for as one took longer than was said.
+        seconds : how long it takes, where that is known. As much is allowed for as two took longer than was said.
 
         Raises
         ------
@@ -127,9 +130,9 @@ class SearchBudget:
 
     def _is_over(self, seconds: float) -> bool:
         now = time.monotonic()
-        self._longer = max(self._longer, now - self._asked - self._said)
+        self._longer = tuple(sorted((*self._longer, now - self._asked - self._said))[-2:])
         self._asked, self._said = now, seconds
-        if self.ended == "all" and now + seconds + self._longer > self._end:
+        if self.ended == "all" and now + seconds + self._longer[0] > self._end:
             self.ended = "time"
         return self.ended != "all"
 
