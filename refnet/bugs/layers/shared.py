@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from refnet.bugs.language.changes import Change, with_op
 from refnet.bugs.language.segments import Segment
@@ -62,19 +63,27 @@ def act_throughout(segment: Segment) -> Iterator[Change]:
     Source: https://arxiv.org/abs/1905.11946
     """
     every, layers = [*plain_activations(segment, *ACTS)], _acts(segment)
-    of = {"": layers} | {op: [node for node in layers if node.op == op] for op in ACTS}
+    of = {op: [node for node in layers if node.op == op] for op in ACTS} | {"": layers}
     if layers != every:
-        of |= {"all": every} | {f"all {op}": [node for node in every if node.op == op] for op in ACTS}
-    own = list(of.values())
+        of |= {f"all {op}": [node for node in every if node.op == op] for op in ACTS} | {"all": every}
     for function, made in _FUNCTIONS.items():
-        for place, (kind, nodes) in enumerate(of.items()):
-            if nodes not in own[:place] and (function, kind) != ("swish", "hard_swish"):  # that is a bug of its own
-                for node in nodes:
+        seen = [[node for node in every if _is_plain(segment, node, function)]]  # of which there are bugs of their own
+        for kind, nodes in of.items():
+            if (other := [node for node in nodes if node.op != function]) not in seen:
+                seen.append(other)
+                for node in other:
                     yield Change(node.name, f"{function} {kind}".strip(), nodes={node.name: made(node)})
 
 
-def _swish(node: Node) -> tuple[Node, ...]:
-    return (Node(node.name, "swish", node.inputs),)
+def _is_plain(segment: Segment, node: Node, function: str) -> bool:
+    """Whether a function in an activation's place is a bug at one place too."""
+    if function == "swish":
+        return node.op == "hard_swish"
+    return function in ACTS and node.op != function and node.name not in segment.parts.hidden
+
+
+def _as(node: Node, op: str) -> tuple[Node, ...]:
+    return (Node(node.name, op, node.inputs),)
 
 
 def _gated(node: Node, powers: tuple[float, ...]) -> tuple[Node, ...]:
@@ -94,6 +103,11 @@ def _gated(node: Node, powers: tuple[float, ...]) -> tuple[Node, ...]:
     return (*made, Node(f"{name}.gate", "sigmoid", (value,)), Node(name, "scale", (x, f"{name}.gate")))
 
 
+def _leaky(node: Node, slope: float) -> tuple[Node, ...]:
+    return (Node(node.name, "leaky_relu", node.inputs, {}, {"slope": slope}),)
+
+
+_SLOPES = (0.01, 0.1, 0.2, 0.3)  # PyTorch's, Darknet's, TensorFlow's and Keras'
 _OF_TANH = 2 * math.sqrt(2 / math.pi)
 # The logit of the normal distribution at x, by x: the least error of GELU with so many powers is 7e-8, as of float32.
 _OF_NORMAL = (
@@ -106,10 +120,12 @@ _OF_NORMAL = (
     3.61114470e-9,
 )
 _FUNCTIONS: Mapping[str, Callable[[Node], tuple[Node, ...]]] = {
-    "swish": _swish,
+    "swish": partial(_as, op="swish"),
     "gelu": lambda node: _gated(node, _OF_NORMAL),
     "gelu tanh": lambda node: _gated(node, (_OF_TANH, 0.044715 * _OF_TANH)),
     "gelu sigmoid": lambda node: _gated(node, (1.702,)),
+    **{f"leaky {slope:g}": partial(_leaky, slope=slope) for slope in _SLOPES},
+    **{op: partial(_as, op=op) for op in (*ACTS, "tanh", "sigmoid")},
 }
 
 

@@ -21,6 +21,8 @@ _FUNCTIONS = {
     "gelu": "GELU",
     "gelu tanh": "GELU by its formula with tanh",
     "gelu sigmoid": "x sigmoid(1.702 x), which stands for GELU,",
+    **{f"leaky {slope}": f"a leaky relu that lets {slope} x through below zero" for slope in (0.01, 0.1, 0.2, 0.3)},
+    **{op: op for op in (*ACTS, "tanh", "sigmoid")},
 }
 LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "vector-index": {
