@@ -230,12 +230,3 @@ def test_what_an_activation_has_cut_off_throughout_is_no_memory_that_was_never_w
     segment = cut(Parts(graph), net.params, name, tensors | {name: np.broadcast_to(ends, tensors[name].shape)})
     assert not diagnose(segment, FLOAT32)
     assert [feature.kind for feature in describe(segment, FLOAT32)] == ["limits"]
-
-
-def test_classes_in_another_order_are_told_by_two_images():
-    graph = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=12)
-    params, order = random_params(graph), np.random.default_rng(1).permutation(12)
-    other = {**params, **{f"head.logits.{slot}": params[f"head.logits.{slot}"][order] for slot in "wb"}}
-    tensors = {SOURCE: probe(graph, 2), **Network(graph, other).trace(probe(graph, 2))}
-    (cause,) = diagnose(cut(Parts(graph), params, "head.logits", tensors), FLOAT32)
-    assert cause_sentence(cause) == "12 of 12 channels hold other ones, channel 0 that of 8 first"

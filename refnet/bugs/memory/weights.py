@@ -32,7 +32,6 @@ _LAYERS = 3  # of squeeze-and-excite with a layer behind it
 # Cosine of two channels of which one is the other. Tuned, on the table in tests/bugs/test_tables.py: of 0.9, 0.99, ...
 # the nearest to 1 that keeps 19 of 20 channels of ports in 8 bits.
 _LIKE = 0.99
-_FEW = 2  # points of a channel
 _PRODUCTS = 2**31  # that are worked out to tell which channel is which
 # Of the square error of the worst channel: what rounding leaves in the others, of sums of ten thousand terms.
 _NOTHING = (LAMBDA * FLOATS["float32"].u) ** 2 * 10_000
@@ -243,11 +242,8 @@ def _held(segment: Segment, K: int) -> Array | None:
     mine, theirs = (
         np.moveaxis(y.astype(np.float64), 1, 0).reshape(y.shape[1], -1) for y in (segment.candidate, segment.result)
     )
-    if len(mine) != K:
+    if len(mine) != K or mine.shape[1] <= 2:
         return None
-    if mine.shape[1] <= _FEW:  # too few to be like another one but for a factor and an offset
-        order = _nearest_channels(mine, theirs)
-        return order if (order != np.arange(K)).sum() > 2 else None
     errors = np.square(mine - theirs).sum(axis=1)
     off = np.flatnonzero(errors > _NOTHING * errors.max())
     one, other = (y - y.mean(axis=1, keepdims=True) for y in (mine[off], theirs))
