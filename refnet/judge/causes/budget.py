@@ -63,10 +63,8 @@ class SearchBudget:
         self._begun = time.monotonic() - spent
         self._end = self._last = self._begun + seconds  # of the search, and of what follows it
         self._asked, self._said = math.inf, 0.0  # when it was asked last, and how long the step was to take
-        self._longer: tuple[float, ...] = (
-            0.0,
-            0.0,
-        )  # than was said two steps took, at most; a machine may stand still once
+        # By how much two steps took longer than was said, at most: a machine may stand still once.
+        self._longer: tuple[float, ...] = (0.0, 0.0)
         self.looked = self.ways = self.unseen = 0
         self.ended = "all"
 
