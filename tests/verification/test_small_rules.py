@@ -252,7 +252,7 @@ def test_an_array_that_the_copy_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
 def test_what_nothing_explains_says_where_it_is_farthest_off_and_by_how_much(monkeypatch):
     """The second of two numbers is off by 3 units in the last place of float32 at 1."""
     monkeypatch.setattr(values, "KINDS", {})
-    monkeypatch.setattr(values, "_backward", lambda pairing: ())
+    monkeypatch.setattr(values, "_backward", lambda *_: ())
     exact = values.Expected.exactly(np.array([1.0, 1]))
     pairing = values._Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), SimpleNamespace(slot="b"), None)
     found = values._explained(pairing, "a.b", None, 0.0, None)
