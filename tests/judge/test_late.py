@@ -15,6 +15,7 @@ from refnet.bugs.layers.curves import _curves
 from refnet.bugs.systematic import ALL, Scope
 from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.ways import Ways
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
@@ -331,6 +332,22 @@ def test_what_layers_of_two_kinds_share_is_named_from_the_logits_alone(what):
     )
     found = judged({GRAPH.output: made[GRAPH.output]})
     assert [(each.mistake.bug, each.mistake.form, each.scope) for each in found.patterns] == [(*what, ALL)]
+
+
+@pytest.mark.parametrize(("weights", "form"), [((1, -1), "1 -1"), ((0.5, 0.5), "0.5 0.5")])
+def test_weights_of_all_sums_are_looked_for_before_anything_at_one_place(weights, form):
+    def added(node, made):
+        one, other = (made[name] for name in node.inputs)
+        return weights[0] * one + weights[1] * other
+
+    made = ran(lambda node, made: added(node, made) if node.op == "add" else None)
+    segment = cut(Parts(GRAPH), PARAMS, GRAPH.output, {SOURCE: X, GRAPH.output: made[GRAPH.output]})
+    one = Diagnosis(segment, Precision.of("float32"), SearchBudget(), "spread")
+    for _ in one.steps():
+        pass
+    assert [(cause.mistakes[0].bug, cause.mistakes[0].form) for cause in one.found] == [("join-weights", form)]
+    looked = [way for way in one.ways.looked if way.extent is None]
+    assert {way.mistake.bug for way in looked}.isdisjoint({"block-missing", "shortcut-extra"})
 
 
 def test_the_pools_of_squeezes_are_pools_of_a_kind():

@@ -18,8 +18,8 @@ from refnet.graph import Node
 
 Array = npt.NDArray[Any]
 
-# Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth.
-_WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9))
+# Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth, a difference.
+_WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9), (1.0, -1.0), (-1.0, 1.0))
 _LOWEST = (-128, 0)  # of integers of 8 bits, with a sign and without
 _ALIKE = 0.03  # relative: weights that integers of 8 bits do not tell apart
 

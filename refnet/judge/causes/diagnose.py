@@ -39,6 +39,8 @@ __all__ = ["Diagnosis", "diagnose"]
 _POOLS = tuple(bug for bug in LATE if bug.id.startswith("pool-"))  # those of squeezes are written apart from the head's
 # Not those that read maps by other indices: of these each place takes a run of all that is before it.
 _QUICK = tuple(bug for bug in LATE if bug.group != "flat_reads")
+# What is written once for all gates, all squeezes or all sums: at all of their places it takes a run for each form.
+_ONCE = (*(bug for bug in EXACT if bug.id.startswith(("gate-", "hsigmoid-", "hswish-"))), *_POOLS, BUGS["join-weights"])
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 
 
@@ -225,8 +227,11 @@ class Diagnosis:
         yield close([*ways.ends(("pictures",))])
         yield close([*ways.singles(EXACT, at=self._last)])
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
-        kinds = [*ways.of_kinds(FREQUENT)]
-        yield close(kinds)
+        once = [bug for bug in _ONCE if bug not in FREQUENT]
+        yield accepted.everywhere(more := [*ways.everywhere(once)])
+        kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
+        yield close([*kinds, *_solved(ways)])
+        first += more
         yield accepted.one_by_one(FREQUENT, RARER)
         yield accepted.foremost()
         return first, kinds
@@ -240,13 +245,13 @@ class Diagnosis:
         ways, close = accepted.ways, accepted.close
         first, kinds = yield from self._likely(accepted)
         yield close([*ways.singles(LATE, at=self._last)])
-        first += [*ways.everywhere(bug for bug in EXACT if bug not in FREQUENT), *ways.solved(KNOBS[0])]
+        first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE)), *ways.solved(KNOBS[0])]
         yield accepted.everywhere(first)
         yield from map(close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
         yield accepted.everywhere(first)
         yield close(list(ways.scaled()))
-        yield close([*_solved(ways), *ways.everywhere(_QUICK), *ways.of_kinds(_POOLS)])
+        yield close([*ways.everywhere(bug for bug in _QUICK if bug not in _ONCE)])
         yield close([*ways.ends(("pipelines",))])
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
         yield close([*rarer, *_solved(ways, kinds=True)])
