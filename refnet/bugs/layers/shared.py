@@ -89,6 +89,19 @@ def act_throughout(segment: Segment) -> Iterator[Change]:
                     yield Change(node.name, f"{function} {kind}".strip(), nodes={node.name: made(node)})
 
 
+def gate_throughout(segment: Segment) -> Iterator[Change]:
+    """all gates that are applied twice, or are a softmax over the channels or a tanh."""
+    for op in ("softmax", "tanh"):
+        for node in segment.graph.nodes:
+            if node.name in segment.parts.gates:
+                yield Change(node.name, op, nodes={node.name: _as(node, op)})
+    for node in segment.nodes("scale"):
+        if node.inputs[1] in segment.parts.gates:
+            once = Node(f"{node.name}.once", "scale", node.inputs)
+            again = Node(node.name, "scale", (once.name, node.inputs[1]))
+            yield Change(node.name, "twice", nodes={node.name: (once, again)})
+
+
 def _is_plain(segment: Segment, node: Node, function: str) -> bool:
     """Whether a function in an activation's place is a bug at one place too."""
     if function == "swish":

@@ -40,6 +40,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         )
         for form in (what + way,)
     },
+    "gate-throughout": {
+        "softmax": "the gate is a softmax over the channels",
+        "tanh": "the gate is tanh",
+        "twice": "the gate is applied twice",
+    },
     "act-throughout": {
         f"{function} {squeezes}{kind}".strip(): f"the activation is {words}{known}{inner}"
         for function, words in _FUNCTIONS.items()
