@@ -228,7 +228,7 @@ def test_a_bad_map_gets_one_line(pack, tensors, tmp_path, capsys, content, compl
 
 
 def test_bad_requests_get_one_line(pack, tensors, tmp_path, capsys):
-    nothing = dumped(tmp_path / "nothing", {"a": np.ones((2, 2), np.float32)})
+    nothing = dumped(tmp_path / "nothing", {"a": np.ones((2, 2, 2), np.float32)})
     assert "nothing in the candidate is any tensor" in refused(capsys, str(pack), nothing)
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(capsys, str(pack), str(tmp_path / "empty"))
