@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 
 from refnet.bugs.language.changes import Change, with_op
@@ -33,19 +32,6 @@ def hsigmoid_shared(segment: Segment) -> Iterator[Change]:
             gate = _sigmoid(f"{node.name}.gate", node, line)
             product = Node(node.name, "scale", (*node.inputs, gate.name))
             yield Change(node.name, form, nodes={node.name: (gate, product)})
-
-
-def gate_shared(segment: Segment) -> Iterator[Change]:
-    """one gate, of all squeezes, that is a softmax, or that is multiplied by twice."""
-    for node in segment.nodes("scale"):
-        if node.inputs[1] in segment.parts.gates:
-            once = Node(f"{node.name}.once", "scale", node.inputs)
-            yield Change(
-                node.name, "twice", nodes={node.name: (once, replace(node, inputs=(once.name, node.inputs[1])))}
-            )
-    for node in segment.graph.nodes:
-        if node.name in segment.parts.gates:
-            yield Change(node.name, "softmax", nodes=with_op(node, "softmax"))
 
 
 def _sigmoid(name: str, node: Node, line: tuple[float, float] | None) -> Node:

@@ -188,10 +188,6 @@ _PORT: _Words = {
         "half": "the hard sigmoid, of gates and in hard swish, is clip((x + 1) / 2, 0, 1)",
         "true": "the sigmoid, of gates and in swish, is the true one",
     },
-    "gate-shared": {
-        "twice": "the gate is multiplied by twice",
-        "softmax": "the gate is a softmax over the channels",
-    },
     "act-exchanged": {
         "blocks": "ReLU and hard swish are exchanged in the blocks",
         "all": "ReLU and hard swish are exchanged in all layers",
