@@ -235,3 +235,11 @@ def test_which_classes_are_more_or_fewer_is_told(pack, answer, kind, where):
 def test_other_numbers_of_more_classes_are_not_called_right(pack):
     y = np.concatenate([logits()[:, :1], 1.01 * logits()], axis=1)
     assert not compare(pack, {"y": y}).judged.features
+
+
+def test_a_sum_of_the_right_size_whose_terms_are_not_is_no_answer_of_other_channels(pack):
+    t = NET.trace(X)
+    names = ("block2.project.bn", "block3.project.bn", "block3.add")
+    dump = {name: t[name] for name in names} | {"block2.project.bn": t["block2.project.bn"][:, :, :-2]}
+    found = compare(pack, dump, names={name: name for name in names})
+    assert [each.kind for each in found.judged.features["block3.add"]] == ["size-follows"]

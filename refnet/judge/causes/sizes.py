@@ -211,6 +211,8 @@ def _other_channels(segment: Segment, precision: Precision) -> tuple[Feature, ..
     if y is None or y.ndim != len(shape) or (len(y), *y.shape[2:]) != (shape[0], *shape[2:]):
         return ()
     held, known = y.shape[1], shape[1]
+    if held == known or not agree(segment.parts, segment.end):  # then nothing can be run that reads all of them
+        return ()
     shared = segment.graph.nodes[-1].op == "softmax"
     for where, first in (("before", abs(held - known)), ("behind", 0)):
         own = slice(first, first + min(held, known))
