@@ -34,8 +34,10 @@ def written_as(arrays: Iterable[Array]) -> Printed | None:
     x = np.unique(np.abs(np.concatenate([np.zeros(1), *(y[np.isfinite(y)] for y in some)])))[1:]
     with np.errstate(over="ignore"):
         own = FLOATS["float32" if np.array_equal(x.astype(np.float32), x) else "float64"].u
-    fitting = [form for form in _FORMS if _told(x, form, own) >= _BITS and _are(x, form, own)]
-    return max(fitting, key=lambda form: _told(x, form, own), default=None)
+    told = {form: _told(x, form, own) for form in _FORMS}
+    return max(
+        (form for form in _FORMS if told[form] >= _BITS and _are(x, form, own)), key=told.__getitem__, default=None
+    )
 
 
 def _told(x: Array, form: Printed, own: float) -> float:
