@@ -18,7 +18,7 @@ from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["ORDERS", "factor", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
+__all__ = ["ORDERS", "factor", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -210,6 +210,16 @@ def factor(y: Array) -> Array:
     """Round to tf32's 11 significant bits, half to even, and back to the dtype of y."""
     bits = y.astype(np.float32).view(np.uint32)
     bits = (bits + np.uint32(0xFFF) + ((bits >> np.uint32(13)) & np.uint32(1))) & np.uint32(0xFFFFE000)
+    return bits.view(np.float32).astype(y.dtype)
+
+
+def half_away(y: Array, store: str) -> Array:
+    """Round to bfloat16 or tf32, half away from zero, and back to the dtype of y.
+
+    As the conversion that processors have for tf32 does: PTX ISA, `cvt.rna.tf32.f32`.
+    """
+    kept = np.uint32(_KEPT[store])
+    bits = (y.astype(np.float32).view(np.uint32) + (~kept + np.uint32(1) >> np.uint32(1))) & kept
     return bits.view(np.float32).astype(y.dtype)
 
 

@@ -15,7 +15,7 @@ from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
-from refnet.readings.orders import factor, rounded, truncated
+from refnet.readings.orders import factor, half_away, rounded, truncated
 from refnet.report.comparison import cause_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(48, 64), classes=10)
@@ -117,6 +117,21 @@ def test_cutting_off_goes_toward_zero_and_keeps_what_fits(store):
     assert (np.abs(cut_off) <= np.abs(y)).all()
     np.testing.assert_array_equal(truncated(cut_off, store), cut_off)
     assert (np.abs(rounded(y, store) - y) <= np.abs(cut_off - y)).all()
+
+
+@pytest.mark.parametrize("store", ["tf32", "bfloat16"])
+def test_a_tie_of_factors_that_goes_away_from_zero_is_the_same_rounding(store):
+    move = factor if store == "tf32" else partial(rounded, store=store)
+    away = partial(half_away, store=store)
+    w = NET.params[f"{NODE}.w"].copy()
+    w[3, 1] = 1 + (2**-11 if store == "tf32" else 2**-8)  # a tie whose even neighbour is 1
+    params = {**NET.params, f"{NODE}.w": w}
+    golden, (source,) = {SOURCE: X, **Network(GRAPH, params).trace(X)}, GRAPH[NODE].inputs
+    assert (away(w) != move(w)).sum() == 1
+    own = {f"{NODE}.w": away(w)}, {source: away(golden[source])}
+    y = interpret(Graph(GRAPH.recipe, (GRAPH[NODE],)), fast, *own).astype(np.float32)
+    found = judge_tensors(Reference.of(GRAPH, params, golden), {**golden, NODE: y}, precision=Precision.of("float32"))
+    assert cause_sentence(found.causes[NODE][0]) == f"both factors of each product are rounded to {store}"
 
 
 def test_tf32_keeps_eleven_bits():

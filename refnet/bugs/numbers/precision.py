@@ -15,7 +15,7 @@ from refnet.bugs.language.segments import Segment, limit, limit_of
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.carried import gamma
-from refnet.readings.orders import factor, rounded, truncated
+from refnet.readings.orders import factor, half_away, rounded, truncated
 from refnet.readings.precision import BYTE_STEPS, FLOATS, Precision
 
 Array = npt.NDArray[Any]
@@ -243,6 +243,7 @@ _FACTORS: Mapping[str, Callable[[Array], Array]] = {
     "bfloat16": partial(rounded, store="bfloat16"),
     "bfloat16 truncated": partial(truncated, store="bfloat16"),
 }
+_TIES = ("tf32", "bfloat16")  # of which graphics processors and short programs round half away from zero
 _READ: Mapping[str, Callable[[Array], Array]] = {
     "float16": partial(rounded, store="float16"),  # of which tf32 is the same where no number is too small for it
     "float16 truncated": partial(truncated, store="float16"),
@@ -264,14 +265,23 @@ def factors_tf32(segment: Segment) -> Iterator[Change]:
             continue
         nodes = {} if source in segment.given else {source: ()}
         for form, move in _FACTORS.items() if node.op in CONVOLUTIONS else ():
-            params = {f"{node.name}.w": move(segment.param(node, "w").astype(np.float64))}
-            facts, given = {"store": form.partition(" ")[0]}, {source: _shortened(x, move)}
-            yield Change(node.name, form, facts, nodes=nodes, params=params, given=given)
+            facts, w = {"store": form.partition(" ")[0]}, segment.param(node, "w").astype(np.float64)
+            for each in (move, *_on_ties(form, move, w, x.value)):
+                given, params = {source: _shortened(x, each)}, {f"{node.name}.w": each(w)}
+                yield Change(node.name, form, facts, nodes=nodes, params=params, given=given)
         for form, move in _READ.items():
             read = _shortened(x, move)
             if not np.array_equal(read.value, x.value):
                 facts = {"store": form.partition(" ")[0]}
                 yield Change(node.name, f"read {form}", facts, nodes=nodes, given={source: read})
+
+
+def _on_ties(form: str, move: Callable[[Array], Array], *factors: Array) -> Iterator[Callable[[Array], Array]]:
+    """The same rounding with ties away from zero, where some factor is on a tie of which that makes another number."""
+    if form in _TIES:
+        away = partial(half_away, store=form)
+        if not all(np.array_equal(move(y), away(y)) for y in factors):
+            yield away
 
 
 def _read(segment: Segment, source: str) -> Expected | None:
