@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
+from refnet.readings import fast
 from refnet.report.mistakes.bugs import of_port
 
 TORCHVISION, PAPER = "torchvision/lraspp_mobilenet_v3_large", "paper/lraspp_mobilenet_v3_small"
@@ -98,6 +101,77 @@ def test_a_port_whose_classifier_stands_behind_the_last_enlargement_is_told_so()
     found = judge_tensors(Reference.of(graph, net.params, tensors), port, partial=True)
     assert found.wrong()[0] == "head.high"
     assert found.causes["head.high"][0].ids == ("lraspp-order",)
+
+
+@pytest.fixture(scope="module")
+def masks():
+    """A network for masks, and what it makes."""
+    graph = build(TORCHVISION, width=0.1, size=(64, 96), classes=3)
+    params, x = random_params(graph), probe(graph, 1)
+    return graph, params, {SOURCE: x, **Network(graph, params).trace(x)}
+
+
+def said(masks, port):
+    graph, params, golden = masks
+    found = judge_tensors(Reference.of(graph, params, golden), {SOURCE: golden[SOURCE], "head.resize": port})
+    return [of_port(cause.mistakes[0]) for cause in found.causes["head.resize"]]
+
+
+def softmax(z):
+    return np.exp(z - z.max(1, keepdims=True)) / np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda low, full: softmax(full), "softmax is applied where logits are expected"),
+        (lambda low, full: low, "it is not resized: the map stays of (8, 12) points instead of (64, 96)"),
+        (lambda low, full: enlarged(low, (32, 48)), "it is resized to (32, 48) points instead of (64, 96)"),
+        (
+            lambda low, full: cubic(low, (64, 96)),
+            "a bicubic kernel (a = -0.75) makes it, not the bilinear one",
+        ),
+    ],
+)
+def test_what_is_done_to_a_mask_is_told_from_it_alone(masks, made, words):
+    golden = masks[2]
+    assert said(masks, made(golden["head.add"], golden["head.resize"]).astype(np.float32)) == [words]
+
+
+def enlarged(x, size):
+    return fast.resize_bilinear(x, size=size, align_corners=False)
+
+
+def cubic(x, size, a=-0.75):
+    """Keys' kernel, tap by tap."""
+    for axis, outputs in ((2, size[0]), (3, size[1])):
+        n, place = x.shape[axis], (np.arange(outputs) + 0.5) * x.shape[axis] / outputs - 0.5
+        y = 0.0
+        for tap in range(-1, 3):
+            at = np.floor(place).astype(int) + tap
+            d = np.abs(place - at)
+            near, far = (a + 2) * d**3 - (a + 3) * d**2 + 1, a * (d**3 - 5 * d**2 + 8 * d - 4)
+            weight = np.where(d <= 1, near, far)
+            y = y + x.take(at.clip(0, n - 1), axis) * (weight[:, None] if axis == 2 else weight)
+        x = y
+    return x
+
+
+def test_a_network_for_masks_that_is_built_as_one_for_classes_is_told_from_its_masks_alone(masks):
+    graph, params, golden = masks
+    nodes = []
+    for node in graph.nodes:
+        step = node.attrs.get("dilation", (1, 1))
+        if step != (1, 1):
+            stride = step if node.name == "block13.depthwise" else (1, 1)
+            node = replace(node, attrs={"stride": stride, "dilation": (1, 1), "pad": ((2, 2), (2, 2))})
+        if node.op == "avg_pool2d" and node.attrs["kernel"] == (4, 6) and node.name >= "block13":
+            node = replace(node, attrs={**node.attrs, "kernel": (2, 3)})
+        nodes.append(node)
+    port = Network(replace(graph, nodes=tuple(nodes)), params)(golden[SOURCE])
+    assert said(masks, port) == [
+        "block13.depthwise has a stride of 2, and no kernel from there on is spread by a dilation of 2"
+    ]
 
 
 def test_a_network_without_the_head_has_none_of_them():

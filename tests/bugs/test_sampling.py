@@ -133,6 +133,30 @@ def test_a_resize_by_a_whole_factor_that_is_cropped_and_a_cubic_one_are_named():
     assert "a bicubic kernel (a = -0.5) makes it" in cause_sentence(cause)
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (lambda at, n, P: np.floor(at * (n - 1) / (P - 1) + 0.5), "the nearest pixel is taken, with corners aligned"),
+        (None, "zeros are mixed in at the border, as by a transposed convolution"),
+    ],
+)
+def test_the_nearest_pixel_with_corners_aligned_and_zeros_at_the_border_are_named(rule, words):
+    size = (3 * X.shape[2], 3 * X.shape[3])
+    net = graph(Node("up", "resize_bilinear", (SOURCE,), {}, {"size": size, "align_corners": False}))
+    if rule is None:
+        wide = by_kernel(np.pad(X.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1))), *_around(size))
+        y = wide[:, :, 3:-3, 3:-3]
+    else:
+        rows, columns = (rule(np.arange(P), n, P).astype(int) for n, P in zip(X.shape[2:], size, strict=True))
+        y = X[:, :, rows][..., columns]
+    (cause,) = found_in(net, y.astype(np.float32)).causes["up"]
+    assert words in cause_sentence(cause)
+
+
+def _around(size):
+    return tuple(side + 6 for side in size), (1 / 3, 1 / 3), lambda d: max(1 - d, 0.0)
+
+
 @pytest.fixture(scope="module")
 def small():
     net = build("torchvision/mobilenet_v3_small", width=0.5, size=(32, 40), classes=10)

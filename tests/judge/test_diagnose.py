@@ -200,6 +200,7 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
         "dilation-alone",
         "pad-amount",
         "pool-fixed",
+        "resize-size",
         "stride-changed",
         "stride-dilated",
         "sum-overflow",

@@ -21,6 +21,7 @@ from refnet.readings.precision import FLOATS, Precision
 
 __all__ = [
     "PART",
+    "SHORT",
     "Change",
     "Deferred",
     "Mistake",
@@ -34,6 +35,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
+SHORT = 7  # nodes of a segment that is judged by its bound, in which values stand in the place of a node's
 PART = "part"  # of the facts of a mistake: in which part of a tensor it is, where it is not in all of it
 TensorPart = tuple[str, tuple[tuple[str, Any], ...]]  # what is said there: its kind, and its facts
 

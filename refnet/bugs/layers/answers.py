@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.language.changes import Change, stood_for, without
+from refnet.bugs.language.changes import SHORT, Change, stood_for, without
 from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers.ends import makes_scores
 from refnet.graph import Node
 from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
 
-_SHORT = 7  # nodes of a segment that is judged by its bound, in which values stand in the place of a node's
 _CLASSES = 5  # that an order is told from
 # Of an error, what the same numbers in another order leave of it once both are sorted. Tuned, on the table in
 # tests/bugs/test_tables.py: the power of ten between right numbers in another order and wrong ones in any.
@@ -76,9 +76,13 @@ _SORTED: Mapping[str, Callable[[Array], Array]] = {  # what the network answers,
 
 
 def _answers(segment: Segment) -> bool:
-    """Whether a segment ends in what the network answers: its classes, or a vector for each image (an embedding)."""
+    """Whether a segment ends in what the network answers: classes, of an image or its points, or an embedding."""
     node = segment.graph.nodes[-1]
-    if node.op in ("softmax", "flatten", "avg_pool2d") or node.name == segment.parts.classifier:
+    if (
+        node.op in ("softmax", "flatten", "avg_pool2d")
+        or node.name == segment.parts.classifier
+        or makes_scores(segment)
+    ):
         return True
     shape = segment.sizes.get(node.name, ())
     return node.name in segment.whole.outputs and (len(shape) == 1 or shape[1:] == (1, 1))
@@ -97,7 +101,7 @@ def answer_function(segment: Segment) -> Iterator[Change]:
             continue
         replaced = node.op == "softmax" and form in _FUNCTIONS
         nodes = without(node) if replaced else {}
-        if len(segment.graph) > _SHORT:
+        if len(segment.graph) > SHORT:
             yield Change(node.name, form, nodes=nodes, view=function, lone=True)
             continue
         source = node.inputs[0] if replaced else ""
@@ -129,7 +133,7 @@ def _factors(segment: Segment) -> Iterator[float]:
     node, t = segment.graph.nodes[-1], segment.candidate
     if t is None or not _answers(segment) or t.ndim not in (2, 4):
         return
-    if node.op != "softmax" and len(segment.graph) <= _SHORT:  # there a factor is seen in the error
+    if node.op != "softmax" and len(segment.graph) <= SHORT:  # there a factor is seen in the error
         return
     z = dict(segment.values({node.inputs[0]}))[node.inputs[0]] if node.op == "softmax" else segment.result
     y = (

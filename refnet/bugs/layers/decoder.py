@@ -1,4 +1,4 @@
-"""Bugs of the LR-ASPP head: what its gate pools, which earlier map it reads, where its classifiers stand."""
+"""Bugs of the LR-ASPP head: what its gate pools, which earlier map it reads, how large its maps are made, and where."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from refnet.bugs.language.changes import Change, with_attrs
 from refnet.bugs.language.segments import Segment, from_elsewhere
+from refnet.bugs.layers.shaping import resulting
 from refnet.graph import Node, is_global
+from refnet.ops import RESIZES
 
 _KERNEL, _STRIDE = (49, 49), (16, 20)  # of the paper's pool, which is meant for
 _MAP = (64, 128)  # the map of Cityscapes' images
@@ -73,6 +75,25 @@ def lraspp_branch(segment: Segment) -> Iterator[Change]:
                 nodes = {join.low.name: (*made, replace(join.low, inputs=(other,)))}
                 later = segment.parts.block_of(other) - segment.parts.block_of(source)
                 yield Change(join.low.name, f"{later:+d}", {"found": other, "known": source}, nodes=nodes, given=given)
+
+
+def resize_size(segment: Segment) -> Iterator[Change]:
+    """a map that is not enlarged, or to another size.
+
+    Masks are often left as small as they are made, or as a half of the image.
+    """
+    for node in segment.nodes(*RESIZES):
+        known, y = node.attrs["size"], segment.candidate
+        sizes = {"out": segment.sizes.get(node.inputs[0], ())[1:]}
+        if y is not None and y.ndim == 4 and node.name == segment.end:
+            sizes["other"] = y.shape[2:]
+        for form, size in sizes.items():
+            if len(size) == 2 and size != known and (form == "out" or size != sizes["out"]):
+                other = replace(node, attrs={**node.attrs, "size": size})  # to its own size it changes nothing
+                made = resulting(segment, other)
+                if made is not None:
+                    nodes = {**made[0], node.name: (other,)}
+                    yield Change(node.name, form, {"found": size, "known": known}, nodes=nodes, shape=made[1])
 
 
 def lraspp_order(segment: Segment) -> Iterator[Change]:

@@ -15,6 +15,7 @@ from refnet.bugs.language.changes import Change, without
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.language.shifts import flat_shift
 from refnet.graph import Node
+from refnet.ops import RESIZES
 
 Array = npt.NDArray[Any]
 
@@ -106,12 +107,21 @@ def softmax_twice(segment: Segment) -> Iterator[Change]:
         yield Change(node.name, "out", nodes=without(node))
         if segment.batch > 1:
             yield Change(node.name, "batch", nodes=without(node), view=partial(_softmax, axis=0))
-    elif node.op == "flatten":
+    elif node.op == "flatten" or makes_scores(segment):
         logits = replace(node, name=f"{node.name}.logits")
         yield Change(node.name, "extra", nodes={node.name: (logits, Node(node.name, "softmax", (logits.name,)))})
+        if node.op in RESIZES:
+            soft = Node(f"{node.name}.soft", "softmax", node.inputs)
+            yield Change(node.name, "before", nodes={node.name: (soft, replace(node, inputs=(soft.name,)))})
         if segment.batch > 1:
             yield Change(node.name, "batch", view=partial(_softmax, axis=0))
             yield Change(node.name, "all", view=partial(_softmax, axis=None))
+
+
+def makes_scores(segment: Segment) -> bool:
+    """Whether a segment ends in what a network answers for each point of a map, as masks are made of."""
+    shape = segment.sizes.get(segment.end, ())
+    return segment.end in segment.whole.outputs and len(shape) == 3 and shape[1:] != (1, 1)
 
 
 def _softmax(z: Array, axis: int | None) -> Array:

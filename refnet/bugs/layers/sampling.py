@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.language.changes import Change, stood_for, with_attrs, with_op
+from refnet.bugs.language.changes import SHORT, Change, stood_for, with_attrs, with_op, without
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.padding import Pad, windowed, windows
 from refnet.graph import Node, is_global
@@ -175,7 +175,8 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
     """another way of resizing.
 
     Corners are aligned where they are not, or the reverse; or neither corners nor centres, as TensorFlow 1 has it; or
-    nothing is mixed at all; or more is, by a cubic kernel; or the factor is another than that of the sizes.
+    nothing is mixed at all; or more is, by a cubic kernel; or the factor is another than that of the sizes; or zeros
+    are mixed in at the border, as by a transposed convolution.
 
     Source: https://github.com/pytorch/pytorch/issues/10604
     """
@@ -185,52 +186,79 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
         yield Change(node.name, str(other), {"found": other, "known": not other}, nodes=nodes)
         legacy = with_op(node, "resize_legacy", size=node.attrs["size"])
         yield Change(node.name, "asymmetric", nodes=legacy)
-        for form, centre in (("nearest", False), ("nearest centre", True)):
-            attrs = {"size": node.attrs["size"], "align_corners": False, "half_pixel": centre}
+        for form, corners, centre in (
+            ("nearest", False, False),
+            ("nearest centre", False, True),
+            ("nearest corners", True, False),
+        ):
+            attrs = {"size": node.attrs["size"], "align_corners": corners, "half_pixel": centre}
             yield Change(node.name, form, nodes=with_op(node, "resize_nearest", **attrs))
         if segment.candidate is not None:
             yield from _resampled(segment, node)
 
 
 def _resampled(segment: Segment, node: Node) -> Iterator[Change]:
-    """A resize by a factor of its own, of which what is over is cut off; or by a wider kernel than the bilinear one."""
-    ((_, x),) = segment.values({node.inputs[0]})
-    sides, size = x.shape[2:], node.attrs["size"]
-    ratios = [outputs / side for side, outputs in zip(sides, size, strict=True)]
-    if x.ndim != 4 or max(x.shape[2:]) == 1:
+    """A resize by a factor of its own, of which what is over is cut off; or by another kernel than the bilinear one."""
+    sides, size = segment.sizes.get(node.inputs[0], ())[1:], node.attrs["size"]
+    if len(sides) != 2 or max(sides) == 1:
         return
+    ratios = [outputs / side for side, outputs in zip(sides, size, strict=True)]
     whole = {float(round_(ratio)) for ratio in ratios for round_ in (math.floor, math.ceil)}
     factors = {*whole, *(2.0 ** round(math.log2(ratio)) for ratio in ratios)}
+    own = [1 / ratio for ratio in ratios]
     for factor in sorted(each for each in factors if 1 <= each <= _LARGEST and set(ratios) != {each}):
-        yield _by_taps(node, x, f"factor {factor:g}", {"times": factor}, [1 / factor] * 2, _tent)
+        yield from _by_taps(
+            segment, node, f"factor {factor:g}", {"times": factor}, _taps(node, sides, [1 / factor] * 2)
+        )
     for a in _CUBIC:
-        kernel = partial(_cubic, a=a)
-        yield _by_taps(node, x, f"cubic {a:g}", {"a": a}, [1 / ratio for ratio in ratios], kernel)
+        yield from _by_taps(segment, node, f"cubic {a:g}", {"a": a}, _taps(node, sides, own, partial(_cubic, a=a)))
+    yield from _by_taps(segment, node, "border", {}, _taps(node, sides, own, beyond=False))
 
 
-def _by_taps(
-    node: Node, x: Array, form: str, facts: dict[str, Any], steps: list[float], kernel: Callable[[Array], Array]
-) -> Change:
-    """What a kernel makes at centres of pixels so many steps apart; beyond the map lie its last rows and columns."""
+def _taps(
+    node: Node,
+    sides: Sequence[int],
+    steps: Sequence[float],
+    kernel: Callable[[Array], Array] | None = None,
+    *,
+    beyond: bool = True,
+) -> list[Array]:
+    """What of each row, and of each column, is in each of the result: by a kernel at centres of pixels so far apart.
+
+    Parameters
+    ----------
+    kernel : None for the bilinear one
+    beyond : whether the last rows and columns go on beyond the map; if not, zeros lie there
+    """
     taps = []
-    for side, outputs, step in zip(x.shape[2:], node.attrs["size"], steps, strict=True):
+    for side, outputs, step in zip(sides, node.attrs["size"], steps, strict=True):
         place = (np.arange(outputs) + 0.5) * step - 0.5
-        place = np.clip(place, 0, side - 1) if kernel is _tent else place
+        place = np.clip(place, 0, side - 1) if kernel is None and beyond else place
         weights = np.zeros((outputs, side))
         for tap in range(-1, 3):
             at = np.floor(place).astype(int) + tap
-            np.add.at(weights, (np.arange(outputs), np.clip(at, 0, side - 1)), kernel(place - at))
+            share = (kernel or _tent)(place - at) * (beyond | ((at >= 0) & (at < side)))
+            np.add.at(weights, (np.arange(outputs), np.clip(at, 0, side - 1)), share)
         taps.append(weights)
-    y, size = (
-        np.einsum("ph,nchw,qw->ncpq", rows, each, columns, optimize=True)
-        for rows, each, columns in (
-            (taps[0], x.astype(np.float64), taps[1]),
-            (np.abs(taps[0]), np.abs(x.astype(np.float64)), np.abs(taps[1])),
-        )
-    )
+    return taps
+
+
+def _by_taps(segment: Segment, node: Node, form: str, facts: dict[str, Any], taps: Sequence[Array]) -> Iterator[Change]:
+    """What such taps make of a map; behind many nodes at the end alone, where what they make of a run is seen."""
+    if len(segment.graph) > SHORT:
+        if node.name == segment.end:
+            yield Change(node.name, form, facts, nodes=without(node), view=partial(_tapped, *taps), lone=True)
+        return
+    ((_, x),) = segment.values({node.inputs[0]})
+    y, size = (_tapped(of(taps[0]), of(taps[1]), of(x.astype(np.float64))) for of in (np.asarray, np.abs))
     # A place is rounded in float32, and by as much of itself the weights of its neighbours.
     terms = _PLACE * max(node.attrs["size"])
-    return Change(node.name, form, facts, **stood_for(node, y, terms, size), lone=True)
+    yield Change(node.name, form, facts, **stood_for(node, y, terms, size), lone=True)
+
+
+def _tapped(rows: Array, columns: Array, x: Array) -> Array:
+    made: Array = np.einsum("ph,nchw,qw->ncpq", rows, x, columns, optimize=True)
+    return made
 
 
 def _tent(x: Array) -> Array:

@@ -101,7 +101,7 @@ def dilation_alone(segment: Segment) -> Iterator[Change]:
 
 
 def stride_dilated(segment: Segment) -> Iterator[Change]:
-    """a dilation in a stride's place.
+    """a dilation in a stride's place, or a stride in a dilation's.
 
     A network for dense prediction keeps its maps large: the stride is left out, and kernels are spread by it.
 
@@ -109,11 +109,16 @@ def stride_dilated(segment: Segment) -> Iterator[Change]:
     """
     for node in windowed(segment):
         stride, now = node.attrs["stride"], node.attrs["dilation"]
-        if stride == (1, 1) or now != (1, 1) or node.params["w"][-1] == 1:
-            continue
-        pad = tuple((step * (kernel // 2),) * 2 for step, kernel in zip(stride, node.params["w"][-2:], strict=True))
-        facts = {"found": stride[0], "known": stride}
-        yield from _reshaped(segment, node, "", facts, stride=(1, 1), dilation=stride, pad=pad)
+        if (stride == (1, 1)) != (now == (1, 1)) and node.params["w"][-1] > 1:
+            form = "undone" if stride == (1, 1) else ""
+            facts = {"stride": max(stride, now), "dilation": max(stride, now)[0]}
+            yield from _reshaped(segment, node, form, facts, **respread(node, now, stride).attrs)
+
+
+def respread(node: Node, stride: tuple[int, int], step: tuple[int, int]) -> Node:
+    """The same kernel at other strides, with its points so far apart, and padded as far as it reaches."""
+    pad = tuple((each * (side // 2),) * 2 for each, side in zip(step, node.params["w"][-2:], strict=True))
+    return replace(node, attrs={**node.attrs, "stride": stride, "dilation": step, "pad": pad})
 
 
 def pool_fixed(segment: Segment) -> Iterator[Change]:

@@ -12,6 +12,7 @@ from functools import partial
 from refnet.bugs.language.changes import Change, with_op
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
+from refnet.bugs.layers.shaping import respread, resulting
 from refnet.graph import Node
 
 # Slope and offset of the line that is cut off at 0 and 1; None of a true sigmoid.
@@ -86,6 +87,33 @@ def gate_throughout(segment: Segment) -> Iterator[Change]:
             once = Node(f"{node.name}.once", "scale", node.inputs)
             again = Node(node.name, "scale", (once.name, node.inputs[1]))
             yield Change(node.name, "twice", nodes={node.name: (once, again)})
+
+
+def output_stride(segment: Segment) -> Iterator[Change]:
+    """a network for dense prediction built as one for classes, or the reverse.
+
+    Of the latter the last stride is left out, and all kernels from there on are spread by it.
+
+    Source: https://github.com/pytorch/vision/blob/main/torchvision/models/mobilenetv3.py
+    """
+    every = [node for node in segment.nodes("depthwise_conv2d") if node.inputs[0] in segment.sizes]
+    dilated = [node for node in every if node.attrs["dilation"] != (1, 1)]
+    strided = [node for node in every if node.attrs["stride"] != (1, 1)]
+    for form, first in (("classes", dilated[:1]), ("dense", strided[-1:] if not dilated else [])):
+        for node in first:
+            yield from _restrided(segment, form, node, every[every.index(node) :])
+
+
+def _restrided(segment: Segment, form: str, first: Node, later: list[Node]) -> Iterator[Change]:
+    """A stride for a dilation at the first of some kernels, or the reverse, and no dilation for one at the others."""
+    stride, step = (first.attrs[each] for each in ("stride", "dilation"))
+    facts = {"layer": first.name, "rate": max(stride + step)}
+    for node in later:
+        own = respread(node, step if node is first else node.attrs["stride"], stride)
+        made = resulting(segment, own) if node is first else ({}, None)
+        if made is None or made[1] is not None:
+            return
+        yield Change(node.name, form, facts, nodes={**made[0], node.name: (own,)})
 
 
 def _is_plain(segment: Segment, node: Node, function: str) -> bool:

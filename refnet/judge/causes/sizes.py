@@ -32,7 +32,7 @@ Shape = tuple[int, ...]
 _ALIKE = 0.9  # of the maps that must have the sizes that another input gives
 _OF_SIZES = (*REPLAYED, BUGS["stride-pooled"])
 _OF_SUMS = (BUGS["shortcut-missing"],)  # what leaves a sum without its terms of another size
-_BY_SIZE = ("pool-fixed",)  # bugs that a candidate's size tells the number of
+_BY_SIZE = ("pool-fixed", "resize-size")  # bugs that a candidate's size tells the number of
 _STRIDE = 4  # the most points of the input for one of the first map
 
 

@@ -96,7 +96,14 @@ _PORT: _Words = {
     "stride-phase": "sampling starts one pixel later",
     "dilation": "the dilation is {found} instead of {known}",
     "pool-count": "the average counts one row of padding on each side",
-    "stride-dilated": "the kernel is spread by a dilation of {found}, and the stride {known} is left out",
+    "stride-dilated": {
+        "": "the kernel is spread by a dilation of {dilation}, and the stride {stride} is left out",
+        "undone": "the stride is {stride}, and the dilation of {dilation} is left out",
+    },
+    "output-stride": {
+        "dense": "the stride of {layer} is left out, and kernels from there on are spread by a dilation of {rate}",
+        "classes": "{layer} has a stride of {rate}, and no kernel from there on is spread by a dilation of {rate}",
+    },
     "stride-changed": "the stride is {found} instead of {known}{padded}",
     "pad-amount": "the padding is {found} instead of {known}",
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
@@ -115,8 +122,14 @@ _PORT: _Words = {
         "asymmetric": "it is sampled asymmetrically: at p n / P, not at centres of pixels",
         "nearest": "the nearest pixel is taken, at floor(p n / P)",
         "nearest centre": "the nearest pixel is taken",
+        "nearest corners": "the nearest pixel is taken, with corners aligned",
+        "border": "zeros are mixed in at the border, as by a transposed convolution",
         OTHER: "it is enlarged {times:g} times, and what is over is cut off, not to the size",
         **dict.fromkeys(("cubic -0.75", "cubic -0.5"), "a bicubic kernel (a = {a:g}) makes it, not the bilinear one"),
+    },
+    "resize-size": {
+        "out": "it is not resized: the map stays of {found} points instead of {known}",
+        "other": "it is resized to {found} points instead of {known}",
     },
     "lraspp-pool": {
         "fixed": "the gate pools {windows} points at strides of {steps}, not the whole map",
@@ -229,6 +242,7 @@ _PORT: _Words = {
         "twice": "softmax is applied twice",
         "out": "softmax is left out",
         "extra": "softmax is applied where logits are expected",
+        "before": "softmax is applied before the map is resized, where logits are expected",
         "batch": "softmax runs over the images of the batch, not over the classes",
         "all": "softmax runs over the images of the batch and the classes at once",
     },
