@@ -12,7 +12,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language import segments
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.systematic import Scope
-from refnet.graph import SOURCE, Graph, interpret
+from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.measures.yardstick import judge_cause
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
@@ -165,6 +165,19 @@ def test_a_pool_in_a_strides_place_is_named_on_a_map_of_an_odd_side(cut):
     words = "a mean of 2 x 2 points behind it takes the stride's place"
     words += ", and leaves out the last line of an odd side" if cut else ""
     assert cause_sentence(found.causes[conv.name][0]) == words
+
+
+@pytest.mark.parametrize(("axis", "mode", "words"), [("rows", "edge", "of mode edge"), ("columns", "wrap", "circular")])
+def test_a_border_of_one_axis_alone_is_named(axis, mode, words):
+    node = GRAPH[LARGE]
+    rows, columns = node.attrs["pad"]
+    along = {"rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
+    border = Node("border", "pad", node.inputs, {}, {"pad": along.pop(axis), "mode": mode, "value": 0.0})
+    (rest,) = along.values()
+    conv = replace(node, inputs=("border",), attrs={**node.attrs, "pad": rest})
+    index = GRAPH.nodes.index(node)
+    port = replace(GRAPH, nodes=(*GRAPH.nodes[:index], border, conv, *GRAPH.nodes[index + 1 :]))
+    assert f"the padding of {axis} is {words} instead of zeros" in said(LARGE, port)[0]
 
 
 def test_gates_of_images_in_reverse_order_are_named():

@@ -68,7 +68,12 @@ def pixels(b, shape):
     return np.broadcast_to(b[np.arange(H * W) % C].reshape(H, W), (C, H, W))
 
 
+def columns(b, shape):
+    return np.broadcast_to(b[np.arange(shape[3]) % len(b)], shape[1:])
+
+
 INDICES = {
+    columns: "b[w % C], along the width instead of the channels",
     modulo: "b[i % C] of a flat NCHW buffer, as if it was NHWC",
     planes: "b[i / (H W)] of a flat NHWC buffer, as if it was NCHW",
     rows: "b[i / W % C] of a flat NCHW buffer, not b[i / (H W)]",

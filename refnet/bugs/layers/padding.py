@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from refnet.bugs.language.changes import Change, with_attrs
+from refnet.bugs.language.changes import SHORT, Change, with_attrs
 from refnet.bugs.language.segments import Grid, Segment
 from refnet.graph import SOURCE, Node
 from refnet.networks.plan import padding
@@ -97,6 +97,8 @@ def pad_value(segment: Segment) -> Iterator[Change]:
             for form, mode, value in fillings:
                 if not rule or mode != "constant":
                     yield _filled(node, f"{form}{rule}", pad, mode, value)
+        if len(segment.graph) <= SHORT:
+            yield from _filled_along(node, segment.sizes[node.inputs[0]][1:])
         if node.inputs[0] == SOURCE and node.op == "conv2d" and segment.whole.recipe.preprocessing is not None:
             yield _black_border(segment, node)
 
@@ -117,6 +119,18 @@ def _stored(grid: Grid | None, result: Grid | None) -> dict[str, float]:
 def _filled(node: Node, form: str, pad: Pad, mode: str, value: float) -> Change:
     """A border of its own before a convolution that pads nothing."""
     return Change(node.name, form, {"found": pad}, nodes={node.name: bordered(node, pad, mode, value)})
+
+
+def _filled_along(node: Node, sides: tuple[int, ...]) -> Iterator[Change]:
+    """A border of its own along one axis: the columns of a panorama go round."""
+    rows, columns = node.attrs["pad"]
+    axes = {"rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
+    for (form, pad), rest, side in zip(axes.items(), reversed(axes.values()), sides, strict=True):
+        for mode in ("edge", "reflect", "wrap") if any(map(any, pad)) and any(map(any, rest)) else ():
+            if mode == "edge" or side > max(map(max, pad)):
+                border, conv = bordered(node, pad, mode, 0.0)
+                own = replace(conv, attrs={**conv.attrs, "pad": rest})
+                yield Change(node.name, f"{mode} {form}", {"found": pad}, nodes={node.name: (border, own)})
 
 
 def bordered(node: Node, pad: Pad, mode: str, value: float) -> tuple[Node, Node]:

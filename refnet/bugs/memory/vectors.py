@@ -28,12 +28,15 @@ _Layout = Callable[[Array], Array]
 
 _NORM = 6 * FLOATS["float32"].u  # the roundings of a batch norm
 _LEAST = 2  # numbers that a memory has
-# The channel whose number each point has, of an index into a flat buffer of (c, h, w), or of (h, w, c).
+# The channel whose number each point has, of an index into a flat buffer of (c, h, w), or of (h, w, c); or of a column,
+# or of a line, of which there are others than channels (of as many, a bug of its own says it).
 _INDICES: Mapping[str, Callable[..., Array]] = {
     "modulo": lambda c, h, w, C, H, W: (c * H + h) * W + w,
     "planes": lambda c, h, w, C, H, W: ((h * W + w) * C + c) // (H * W),
     "rows": lambda c, h, w, C, H, W: c * H + h,
     "pixels": lambda c, h, w, C, H, W: h * W + w,
+    "width": lambda c, h, w, C, H, W: c if W == C else w,
+    "height": lambda c, h, w, C, H, W: c if H == C else h,
 }
 
 
@@ -77,7 +80,8 @@ def by_channel(vector: Array, axis: int = 1) -> Array:
 def vector_index(segment: Segment) -> Iterator[Change]:
     """numbers of the channels read by the index of another layout.
 
-    A loop over a flat buffer takes the bias i modulo C, as if the map was NHWC, or i / (H W), as if it was NCHW.
+    A loop over a flat buffer takes the bias i modulo C, as if the map was NHWC, or i / (H W), as if it was NCHW; or the
+    loop of another axis gives it.
     """
     for unit, node in _places(segment):
         C, *plane = segment.sizes.get(node.name, ())

@@ -51,6 +51,11 @@ _PORT: _Words = {
         "edge same": "the padding is {found} of mode edge instead of zeros",
         "reflect same": "the padding is {found} of mode reflect instead of zeros",
         "wrap same": "the padding is {found} and circular instead of zeros",
+        **{
+            f"{mode} {axis}": f"the padding of {axis} is {words} instead of zeros"
+            for mode, words in (("edge", "of mode edge"), ("reflect", "of mode reflect"), ("wrap", "circular"))
+            for axis in ("rows", "columns")
+        },
         "-1": "the padding is filled with -1 instead of zeros",
         "1": "the padding is filled with 1 instead of zeros",
         "integer 0": "the padding is the stored integer 0, not the zero point",

@@ -37,6 +37,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
             ("planes", "b[i / (H W)] of a flat NHWC buffer, as if it was NCHW"),
             ("rows", "b[i / W % C] of a flat NCHW buffer, not b[i / (H W)]"),
             ("pixels", "b[p % C], by the number p of the point in its map"),
+            ("width", "b[w % C], along the width instead of the channels"),
+            ("height", "b[h % C], along the height instead of the channels"),
         )
         for form in (what + way,)
     },
