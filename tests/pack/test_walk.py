@@ -107,19 +107,37 @@ def test_a_product_without_its_bias_is_not_taken_for_the_layer():
         np.testing.assert_array_equal(found.tensors["head.flatten"].array, golden["head.flatten"])
 
 
+def before_bias(net, golden, unit):
+    """What a convolution makes whose batch norm is folded, before the bias is added."""
+    gamma, var = (net.params[f"{unit.norm.name}.{slot}"] for slot in ("gamma", "var"))
+    return golden[unit.conv.name] * (gamma / np.sqrt(var + np.float32(unit.norm.attrs["eps"]))).reshape(-1, 1, 1)
+
+
 def test_sums_of_folded_layers_before_their_biases_are_not_taken_for_the_convolutions():
     """A frozen graph of TensorFlow has Conv2D, BiasAdd and Relu6."""
     net, _, golden = network()
     tensors = {}
     for unit in net.graph.units():
         if unit.norm is not None:
-            gamma, var = (net.params[f"{unit.norm.name}.{slot}"] for slot in ("gamma", "var"))
-            s = gamma / np.sqrt(var + np.float32(unit.norm.attrs["eps"]))
-            tensors[f"{unit.conv.name}/Conv2D"] = golden[unit.conv.name] * s.reshape(-1, 1, 1)
+            tensors[f"{unit.conv.name}/Conv2D"] = before_bias(net, golden, unit)
             tensors[f"{unit.conv.name}/BiasAdd"] = golden[unit.norm.name]
     found = matched(net, golden, tensors)
     assert {each.source.partition("/")[2] for each in found.tensors.values()} == {"BiasAdd"}
     assert {name.partition("/")[2] for name in found.unmatched} == {"Conv2D"}
+
+
+@pytest.mark.parametrize(("dtype", "bias"), [(np.float32, 1.0), (np.float16, 1.0), (np.float32, 3.0)])
+def test_of_as_many_tensors_as_nodes_those_without_biases_are_not_layers(dtype, bias):
+    """There is a sum before a bias for each convolution, and none that is flattened: a right bias and a wrong one."""
+    net, _, golden = network()
+    tensors = {unit.conv.name: before_bias(net, golden, unit) for unit in net.graph.units() if unit.norm is not None}
+    product = golden["head.flatten"] - net.params["head.logits.b"]
+    whole = product + np.float32(bias) * net.params["head.logits.b"]
+    tensors = {**golden, **tensors, "head.logits": product, "head.flatten": whole}
+    candidate = {name: y.astype(dtype) for name, y in nameless(tensors).items()}
+    found = matched(net, golden, candidate)
+    assert mistaken(found, tensors) == {}
+    assert not found.tensors.keys() & {unit.conv.name for unit in net.graph.units() if unit.norm is not None}
 
 
 def test_what_is_not_the_last_layers_is_not_what_flattens_it():
@@ -226,6 +244,20 @@ def test_vendors_names_of_layers_are_known(model, scheme, prefix):
     assert {name: found.get(name) for name in called} == called
     behind = {f"{name}/Conv2D:0" if scheme == "keras" else f"{name}.output": node for name, node in called.items()}
     assert {name: by_vendor(graph, behind).get(name) for name in behind} == behind
+
+
+@pytest.mark.parametrize(
+    ("model", "scheme", "ops"),
+    [
+        ("keras/MobileNetV2", "keras", ("Conv2D", "BiasAdd")),
+        ("torchvision/mnasnet0_5", "torchvision", ("MatMul_output_0", "Add_output_0")),
+    ],
+)
+def test_of_the_operations_of_a_layer_the_one_with_its_bias_is_its_output(model, scheme, ops):
+    graph = network(model, 0.5)[0].graph
+    convs = {node: name for node, name in SCHEMES[scheme].modules(graph).items() if "conv" in graph[node].op}
+    names = [f"model/{name}/{op}" for name in convs.values() for op in ops]
+    assert by_vendor(graph, names) == {f"model/{name}/{ops[1]}": node for node, name in convs.items()}
 
 
 def test_names_with_other_separators_are_a_vendors():

@@ -26,7 +26,7 @@ from refnet.pack.matching.likeness import CLEAR, CLOSE, Likeness, Tables
 from refnet.pack.matching.names import by_equal_names, by_map, without_node
 from refnet.pack.matching.numbered import in_order
 from refnet.pack.matching.shifted import shift_of
-from refnet.pack.matching.twins import folded_twins, unbiased
+from refnet.pack.matching.twins import biased, folded_twins, unbiased
 from refnet.pack.matching.vendors import by_other_names
 from refnet.pack.matching.walk import walk_along
 
@@ -152,10 +152,12 @@ def match_tensors(
     if network is not None and not shift and (told := in_order(tables, network, pairs)):
         pairs = told
         layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
+    if network is not None:
+        _with_biases(tables, network, pairs, layouts)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     if network is None:
         return Assignment(tensors, without_node(candidate, pairs))
-    sums = unbiased(network.graph, tensors, {node for node, each in tensors.items() if each.how in _GUESSED})
+    sums = unbiased(network.graph, tensors, _guessed(pairs))
     tensors = _flattened(tables, network.graph, {node: each for node, each in tensors.items() if node not in sums})
     twins = folded_twins(network.graph, tensors)
     tensors = {node: each for node, each in tensors.items() if node not in twins}
@@ -182,6 +184,23 @@ def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) ->
     pairs.clear()
     pairs.update({**kept, **moved})
     return shift.kind
+
+
+def _guessed(pairs: Mapping[str, tuple[str, str]]) -> set[str]:
+    """The nodes that may have been given a sum before its bias."""
+    return {node for node, (_, how) in pairs.items() if how in _GUESSED}
+
+
+def _with_biases(
+    tables: Tables, network: Network, pairs: dict[str, tuple[str, str]], layouts: dict[str, AxisOrder]
+) -> None:
+    """Give layers that have a sum before its bias the tensor with the bias; none where what flattens them has it."""
+    known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
+    others = {each.source for each in known.values()}
+    for node, each in biased(tables, network, known, _guessed(pairs)):
+        _, how = pairs.pop(node)
+        if each.source not in others:
+            pairs[node], layouts[node] = (each.source, how), each.layout
 
 
 def _by_structure(

@@ -1,21 +1,25 @@
 """A port that folds batch norm and dumps what it has under both names, the convolution's and the batch norm's.
 
 Where batch norm is folded there is no tensor between both. Code that replaces the batch norm by nothing, as PyTorch's
-fusion does, hands over the same numbers again, and so does an activation that was fused.
+fusion does, hands over the same numbers again, and so does an activation that was fused. Where a bias is an operation
+of its own there is one tensor more: the sum before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph
+from refnet.network import Network
+from refnet.pack.matching.claims import Known
+from refnet.pack.matching.likeness import CLEAR, Tables
 from refnet.readings.precision import FLOATS
 
-__all__ = ["folded_twins", "unbiased"]
+__all__ = ["biased", "folded_twins", "unbiased"]
 
 _FIRST = 4  # channels that are looked at before all are
 _ROUNDED = 8 * FLOATS["float32"].u  # a batch norm rounds six times, a sum with a bias once; and it is stored
@@ -28,6 +32,9 @@ class _DumpedTensor(Protocol):
 
     @property
     def layout(self) -> str: ...
+
+    @property
+    def how(self) -> str: ...
 
 
 def folded_twins(graph: Graph, tensors: Mapping[str, _DumpedTensor]) -> tuple[str, ...]:
@@ -67,7 +74,8 @@ def unbiased(graph: Graph, tensors: Mapping[str, _DumpedTensor], guessed: Set[st
     """The nodes under whose names is a sum before its bias is added, where what has the bias is there, too.
 
     A runtime that folds batch norm, and adds a bias by itself, has such sums: that of a batch norm but for one number
-    in each channel. That of a last layer is not what flattens the last layer.
+    in each channel. That of a last layer is not what flattens the last layer: of two that are told by their order, the
+    first is the sum.
 
     Parameters
     ----------
@@ -89,8 +97,52 @@ def unbiased(graph: Graph, tensors: Mapping[str, _DumpedTensor], guessed: Set[st
             y, flat = before.array, whole[node.name].array
             store = min(y.dtype, flat.dtype, key=lambda dtype: dtype.itemsize)
             if y.size == flat.size and not np.array_equal(y.ravel().astype(store), flat.ravel().astype(store)):
-                found.append(node.name)
+                ordered = {before.how, whole[node.name].how} == {"order"}
+                found.append(node.inputs[0] if ordered else node.name)
     return tuple(found)
+
+
+def biased(
+    tables: Tables, network: Network, known: Mapping[str, Known], guessed: Set[str]
+) -> Iterator[tuple[str, Known]]:
+    """The layers that were given their sum before the bias, each with the tensor that has the bias.
+
+    That is a tensor which is no node's, or that of what flattens the layer.
+
+    Parameters
+    ----------
+    known : by node, the candidate's tensors
+    guessed : the nodes that may have been given such a sum
+    """
+    flats = [node for node in network.graph.nodes if node.op == "flatten" and node.name in known]
+    flat = {node.inputs[0]: known[node.name].source for node in flats}
+    taken = {each.source for each in known.values()}
+    for node in network.graph.nodes:
+        own = known.get(node.name)
+        if "b" not in node.params or node.name not in guessed or own is None or not tables.fits(own.source, node.name):
+            continue
+        free = [name for name in tables.candidate if name not in taken and tables.fits(name, node.name)]
+        others = [*([flat[node.name]] if node.name in flat else []), *free]
+        found = _with_bias(tables, node.name, own, network.params[f"{node.name}.b"], others) if others else None
+        if found is not None:
+            taken.add(found.source)
+            yield node.name, found
+
+
+def _with_bias(tables: Tables, node: str, own: Known, b: npt.NDArray[Any], others: Sequence[str]) -> Known | None:
+    """The first tensor that is a layer's with its bias, if its own lacks that."""
+    y = tables.array(own.source, node, own.layout)
+    rounded = _rounding(y)
+    right = tables.sample(node, y.astype(np.float64) + b.reshape(1, -1, *[1] * (y.ndim - 2)))
+    if tables.like(own.source, node, right).distance <= CLEAR * rounded:
+        return None  # no bias that could be seen
+    likes = {name: tables.like(name, node, right) for name in others}
+    return next((Known(name, like.layout) for name, like in likes.items() if like.distance <= rounded), None)
+
+
+def _rounding(y: npt.NDArray[Any]) -> float:
+    """How far rounding may move a sum with a bias, relative to its size, in what it is stored in."""
+    return _ROUNDED if y.dtype.kind != "f" else max(_ROUNDED, 4 * float(np.finfo(y.dtype).eps))
 
 
 def _is_shifted(y: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
@@ -99,8 +151,9 @@ def _is_shifted(y: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
         return False
     if y.shape[1] > _FIRST and not _is_shifted(y[:, :_FIRST], other[:, :_FIRST]):
         return False
+    rounded = max(_rounding(y), _rounding(other))
     y, other = (each.astype(np.float64) for each in (y, other))
     apart = y - other
     left = float(np.linalg.norm(apart - apart.mean(axis=(0, 2, 3), keepdims=True)))
     size = float(np.linalg.norm(y) + np.linalg.norm(other))
-    return size > 0 and left <= _ROUNDED * size
+    return size > 0 and left <= rounded * size

@@ -32,9 +32,9 @@ _LEAST = 4
 # What files and hooks put behind a layer's name, innermost last.
 _BEHIND = re.compile(
     r"([/.:_]+(Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
-    r"output|out|0|convolution_output|Conv_output_0|BatchNormalization_output_0|Gemm_output_0|FusedBatchNorm))+$"
+    r"output|out|0|convolution_output|(Conv|BatchNormalization|Gemm|MatMul|Add)_output_0|FusedBatchNorm))+$"
 )
-
+_BIASED = re.compile(r"[/.:_](BiasAdd|Add_output_0)(:0)?$")  # the last operation of a layer that makes its sum before
 
 _BETWEEN = re.compile(r"[/:.\-_]+")
 _PARTS = re.compile(r"[./]")
@@ -79,7 +79,11 @@ def by_vendor(
             continue
         modules = {node: module for node, module in modules.items() if node in graph and module != node}
         for called in (modules, _without_root(modules)):
-            found = _with_modules(graph, called, _found({**_of_activations(graph, called), **called}, plain), plain)
+            hits = _hits({**_of_activations(graph, called), **called}, plain)
+            layers = _outputs(hits)
+            found = _with_modules(
+                graph, called, layers, {name: form for name, form in plain.items() if name not in hits}
+            )
             few = vendor in own and len(names) < 2 * _LEAST and all(fits(*each) for each in found.items())
             least = max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names)))
             if len(found) > len(best) and len(found) >= least:
@@ -112,8 +116,8 @@ def _whole(name: str) -> str:
     return _BETWEEN.sub("_", name).strip("_").casefold()
 
 
-def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
-    """Names that are a module's, under the prefix that most have."""
+def _hits(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
+    """Names that are a module's, under the prefix that most have: those of all its operations."""
     node_of = {_plain(module): node for node, module in modules.items()}
     whole = {_plain(module): _whole(module) for module in modules.values()}
     prefixes: Counter[str] = Counter()
@@ -123,7 +127,7 @@ def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, st
         return {}
     (prefix, _), *_ = prefixes.most_common(1)
     ahead = f"{prefix}_" if prefix else ""
-    hits = {
+    return {
         source: node_of[name[len(ahead) :]]
         for source, name in plain.items()
         if name.startswith(ahead)
@@ -131,8 +135,15 @@ def _found(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, st
         # A name that lacks what the module's ends in is that of a container: 'conv.1', not 'conv.1.0'.
         and _whole(source).removeprefix(ahead).startswith(whole[name[len(ahead) :]])
     }
-    count = Counter(hits.values())
-    return {source: node for source, node in hits.items() if count[node] == 1}
+
+
+def _outputs(hits: Mapping[str, str]) -> dict[str, str]:
+    """The names of layers' last operations: the only ones, or of several those that say that a bias is added."""
+    names: dict[str, list[str]] = {}
+    for source, node in hits.items():
+        names.setdefault(node, []).append(source)
+    last = {node: each if len(each) == 1 else [*filter(_BIASED.search, each)] for node, each in names.items()}
+    return {each[0]: node for node, each in last.items() if len(each) == 1}
 
 
 def _with_modules(
