@@ -28,6 +28,7 @@ FLOORS = (
         "readings/integer",
         "files/containers",
         "files/published",
+        "files/resample",
         "files/shipped",
     ),
     (
@@ -43,7 +44,7 @@ FLOORS = (
         "files/images",
         "files/fetch",
     ),
-    ("networks/plan", "files/resample"),
+    ("networks/plan",),
     ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds"),
     ("files/schemes", "files/importers", "files/exporters", "files/integers_npz", "networks/resize", "session"),
     ("alignment",),

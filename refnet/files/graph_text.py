@@ -10,12 +10,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 
 from refnet.errors import FormatError, GraphError
 from refnet.files.containers.json_text import bounded
 from refnet.graph import Graph, Node, Recipe
-from refnet.networks.preprocessing import Interpolation, Preprocessing
+from refnet.networks.preprocessing import INTERPOLATIONS, Preprocessing
 from refnet.readings.shapes import well_formed
 
 __all__ = ["graph_document", "graph_of", "graph_text", "json_field", "json_object", "positive_shape", "read_graph_text"]
@@ -171,7 +171,7 @@ def _preprocessing(entry: Any) -> Preprocessing:
     if not scale or not all(std):
         raise FormatError(f"{where}: divides by zero")
     interpolation = json_field(entry, "interpolation", str, where)
-    if interpolation not in get_args(Interpolation):
+    if interpolation not in INTERPOLATIONS:
         raise FormatError(f"{where}: no interpolation is called {interpolation[:60]!r}")
     kept = _pair(json_field(entry, "keep", list, where), f"{where}: 'keep'")
     return Preprocessing(

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refnet.errors import FormatError, RefnetError, RequestError
+from refnet.errors import FormatError, RequestError
 from refnet.files.containers.atomic import atomic_file
+from refnet.files.resample import import_pillow, resized
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["cover", "decodings", "prepare", "prepare_mask", "read_image", "read_mask", "resized"]
+__all__ = ["cover", "decodings", "prepare", "prepare_mask", "read_image", "read_mask"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -31,8 +32,6 @@ _MOST_BYTES = 200 << 20, 4  # so many bytes of memory, and so many times the fil
 _BYTES = 7  # of a pixel while it is read: four of Pillow's, three of the array
 _BAND = 1 << 20  # pixels that are brought into colour at a time
 _MOST_SCANS = 1 << 30  # pixels of a JPEG times its scans: encoders make a dozen, and each goes over all pixels
-_MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
-
 
 _ORIENTATION = 0x0112
 # How to turn (H, W, 3), by the value of the orientation; 1 is upright.
@@ -145,7 +144,7 @@ def read_mask(path: str | PathLike[str]) -> NDArray[np.uint8]:
 
 
 def _read(file: Path, decode: Callable[[ModuleType, Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    pillow = _pillow()
+    pillow = import_pillow()
     try:
         _refuse_unless_file(file)
         return decode(pillow, file)
@@ -166,7 +165,7 @@ def write_picture(path: str | PathLike[str], pixels: NDArray[np.uint8]) -> None:
     RequestError : the file cannot be written
     RefnetError : Pillow is missing
     """
-    image = _pillow().Image.fromarray(pixels)
+    image = import_pillow().Image.fromarray(pixels)
     with atomic_file(path) as file:
         image.save(file, format="PNG")
 
@@ -253,45 +252,6 @@ def cover(shape: tuple[int, ...], least: tuple[int, int]) -> tuple[int, int]:
     return least[1] * height // width, least[1]
 
 
-def resized(pixels: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
-    """Pixels of another size, (h, w, 3) -> (*shape, 3), as a recipe's interpolation makes them.
-
-    Raises
-    ------
-    RequestError : `shape` is empty or enormous, or no interpolation is called so
-    RefnetError : Pillow is missing
-    """
-    if min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
-        height, width = pixels.shape[:2]
-        raise RequestError(f"an image of {height} x {width} pixels cannot be resized to {shape[0]} x {shape[1]}")
-    if interpolation == "bilinear-tf1":
-        return _resize_tf1(pixels, shape)
-    if interpolation not in ("nearest", "bilinear", "bicubic"):
-        raise RequestError(f"no interpolation is called {interpolation!r}: nearest, bilinear, bicubic, bilinear-tf1")
-    return resized_by_pillow(interpolation, pixels, shape)
-
-
-def resized_by_pillow(kernel: str, pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pixels of another size, (h, w, 3) -> (*shape, 3), by one of Pillow's kernels: 'lanczos', 'hamming', 'box'."""
-    image = _pillow().Image
-    method = getattr(image.Resampling, kernel.upper())
-    return np.asarray(image.fromarray(np.ascontiguousarray(pixels)).resize((shape[1], shape[0]), method))
-
-
-def _resize_tf1(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """TensorFlow 1's resize_bilinear: corners, not centres, of pixels coincide, and shrinking skips pixels."""
-    image = pixels.astype(np.float32)
-    for axis in (1, 0):  # TensorFlow mixes along the rows first
-        n, p = image.shape[axis], shape[axis]
-        at = np.arange(p, dtype=np.float32) * (np.float32(n) / np.float32(p))  # its coordinates are float32
-        before = np.minimum(at.astype(np.intp), n - 1)
-        after = np.minimum(before + 1, n - 1)
-        rest = (at - np.floor(at)).reshape((p, 1, 1) if axis == 0 else (p, 1))
-        low, high = image.take(before, axis), image.take(after, axis)
-        image = low + (high - low) * rest
-    return image
-
-
 def _centre_crop(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """(h, w, 3) -> (*size, 3), zeros around an image that is smaller."""
     lacking = [max(0, wanted - n) for wanted, n in zip(size, image.shape[:2], strict=True)]
@@ -369,12 +329,3 @@ def _in_colour(image: Any) -> NDArray[np.uint8]:
         end = min(top + rows, image.height)
         pixels[top:end] = np.asarray(image.crop((0, top, image.width, end)).convert("RGB"))
     return pixels
-
-
-def _pillow() -> ModuleType:
-    try:
-        import PIL.Image
-        import PIL.ImageOps
-    except ImportError as error:
-        raise RefnetError("images need Pillow: pip install 'refnet[tools]'") from error
-    return PIL

@@ -1,25 +1,28 @@
-"""How other people's libraries resize a picture: as sums of pixels along rows, then along columns.
+"""How libraries resize a picture: as sums of pixels along rows, then along columns.
 
 Kernels are what their libraries state: OpenCV's and PyTorch's read the pixels around (p + 1/2) n / P - 1/2 however much
 they shrink the picture; those that are called antialiased widen their kernel by the factor, as Pillow does. Pillow's
-own are run by it; the vendors' are in `images`.
+own are run by it. The vendors of networks use Pillow's, or TensorFlow 1's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.files.images import resized_by_pillow
+from refnet.errors import RefnetError, RequestError
 
-__all__ = ["KERNELS", "ResizeKernel"]
+__all__ = ["KERNELS", "ResizeKernel", "import_pillow", "resized"]
 
 Array = npt.NDArray[Any]
 _Kernel = Callable[[Array], Array]
+
+_MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
 
 
 class ResizeKernel(NamedTuple):
@@ -44,6 +47,41 @@ class ResizeKernel(NamedTuple):
         away lies another one, by 255 levels at most.
         """
         return self.levels + (255 * 3 * 2.0**-24 * sum(sides) if self.places else 0.0)
+
+
+def import_pillow() -> ModuleType:
+    """Pillow, once it is needed.
+
+    Raises
+    ------
+    RefnetError : it is missing
+    """
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError as error:
+        raise RefnetError("images need Pillow: pip install 'refnet[tools]'") from error
+    return PIL
+
+
+def _by_pillow(kernel: str, pixels: Array, shape: tuple[int, int]) -> Array:
+    image = import_pillow().Image
+    method = getattr(image.Resampling, kernel.upper())
+    return np.asarray(image.fromarray(np.ascontiguousarray(pixels)).resize((shape[1], shape[0]), method))
+
+
+def _corners_apart(pixels: Array, shape: tuple[int, int]) -> Array:
+    """TensorFlow 1's resize_bilinear: corners, not centres, of pixels coincide, and shrinking skips pixels."""
+    image = pixels.astype(np.float32)
+    for axis in (1, 0):  # TensorFlow mixes along the rows first
+        n, p = image.shape[axis], shape[axis]
+        at = np.arange(p, dtype=np.float32) * (np.float32(n) / np.float32(p))  # its coordinates are float32
+        before = np.minimum(at.astype(np.intp), n - 1)
+        after = np.minimum(before + 1, n - 1)
+        rest = (at - np.floor(at)).reshape((p, 1, 1) if axis == 0 else (p, 1))
+        low, high = image.take(before, axis), image.take(after, axis)
+        image = low + (high - low) * rest
+    return image
 
 
 def _triangle(x: Array) -> Array:
@@ -182,7 +220,11 @@ def _first(pixels: Array, shape: tuple[int, int]) -> Array:
     return made
 
 
-KERNELS: Mapping[str, ResizeKernel] = {
+KERNELS: Mapping[str, ResizeKernel] = {  # by name; the networks' vendors have the first four
+    "nearest": ResizeKernel(partial(_by_pillow, "nearest"), 0.0),
+    "bilinear": ResizeKernel(partial(_by_pillow, "bilinear"), 0.0),
+    "bicubic": ResizeKernel(partial(_by_pillow, "bicubic"), 0.0),
+    "bilinear-tf1": ResizeKernel(_corners_apart, 0.0),
     "opencv-bilinear": ResizeKernel(_fixed_bilinear, 1.0),
     "opencv-exact": ResizeKernel(_exact_bilinear, 0.0),
     "opencv-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2, whole=True), 1.0),
@@ -195,7 +237,23 @@ KERNELS: Mapping[str, ResizeKernel] = {
     "corners-bilinear": ResizeKernel(_separable(_triangle, 1, corners=True), 0.0, places=True),
     "antialiased-lanczos": ResizeKernel(_separable(_lanczos, 3, wide=True), 0.0, places=True),
     "opencv-lanczos": ResizeKernel(_fixed_lanczos, 0.0),
-    "lanczos": ResizeKernel(partial(resized_by_pillow, "lanczos"), 0.0),
-    "hamming": ResizeKernel(partial(resized_by_pillow, "hamming"), 0.0),
-    "box": ResizeKernel(partial(resized_by_pillow, "box"), 0.0),
+    "lanczos": ResizeKernel(partial(_by_pillow, "lanczos"), 0.0),
+    "hamming": ResizeKernel(partial(_by_pillow, "hamming"), 0.0),
+    "box": ResizeKernel(partial(_by_pillow, "box"), 0.0),
 }
+
+
+def resized(pixels: Array, shape: tuple[int, int], kernel: str) -> Array:
+    """Pixels of another size, (h, w, 3) uint8 -> (*shape, 3), by one of `KERNELS`.
+
+    Raises
+    ------
+    RequestError : `shape` is empty or enormous, or no kernel is called so
+    RefnetError : Pillow is missing, and the kernel is its
+    """
+    if min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
+        height, width = pixels.shape[:2]
+        raise RequestError(f"an image of {height} x {width} pixels cannot be resized to {shape[0]} x {shape[1]}")
+    if kernel not in KERNELS:
+        raise RequestError(f"no interpolation is called {kernel!r}: {', '.join(KERNELS)}")
+    return KERNELS[kernel].resize(pixels, shape)

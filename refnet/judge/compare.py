@@ -14,7 +14,7 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import BUGS
 from refnet.errors import RefnetError, RequestError
 from refnet.files.checkpoint import identify
-from refnet.files.images import decodings, prepare, read_image
+from refnet.files.images import decodings, read_image
 from refnet.graph import SOURCE, Graph
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
@@ -23,6 +23,7 @@ from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
 from refnet.judge.dumps.second_dump import Unsteady, unsteady
+from refnet.judge.prepared import preprocessing_of, scale_of
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
@@ -282,10 +283,17 @@ def _matched(
 def _reference(pack: Pack, graph: Graph, matching: Assignment, image: str | Path | None) -> Reference:
     """What the tensors are judged by."""
     centred = frozenset(node for node, each in matching.tensors.items() if each.layout == LOGARITHMS)
-    reference = replace(Reference.of_pack(pack), graph=graph, centred=centred)
-    if image is None:
-        return reference
-    return replace(reference, image=_picture(pack, Path(image)), decoded=decodings(image))
+    x, recipe = pack.tensor(SOURCE), graph.recipe
+    pixels = None if image is None else read_image(image)
+    rule = scale_of(x, recipe.preprocessing) if pixels is None else preprocessing_of(pixels, x, recipe.preprocessing)
+    if pixels is not None and rule is None:
+        raise RequestError(
+            f"{image}: refnet knows no way in which the pack's input was made of this picture; "
+            "give the one that it was made of, or leave --image out"
+        )
+    reference = replace(Reference.of_pack(pack), graph=replace(graph, recipe=replace(recipe, preprocessing=rule)))
+    decoded = {} if image is None else decodings(image)
+    return replace(reference, centred=centred, image=pixels, decoded=decoded)
 
 
 def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
@@ -315,17 +323,6 @@ def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mappin
     unmatched += [each.source for each in unread if each.source in lacking]
     kept = tuple(each for each in (*beside, *unread) if each.source not in unmatched)
     return matching._replace(unmatched=unmatched, extras=kept)
-
-
-def _picture(pack: Pack, path: Path) -> Array:
-    """The pixels of a picture, of which the pack's input must have been made."""
-    recipe, pixels = pack.graph.recipe, read_image(path)
-    if recipe.preprocessing is None:
-        raise RequestError(f"{path}: nobody has said how images are prepared for this network; leave --image out")
-    x, made = pack.tensor(SOURCE), prepare(pixels, recipe.preprocessing, recipe.size)
-    if len(x) != 1 or not np.allclose(x, made, rtol=0, atol=1e-5 * float(np.abs(made).max(initial=1.0))):
-        raise RequestError(f"{path}: the pack's input was not made of this picture; give the one it was made of")
-    return pixels
 
 
 class _Golden:

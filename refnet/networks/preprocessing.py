@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 __all__ = [
     "ARTICLE",
     "DIGITS",
+    "INTERPOLATIONS",
     "KERAS",
     "KERAS_RAW",
     "NAMED",
@@ -32,11 +33,10 @@ __all__ = [
     "TORCHVISION_V1",
     "TORCHVISION_V2",
     "UNIT",
-    "Interpolation",
     "Preprocessing",
 ]
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "bilinear-tf1"]
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "bilinear-tf1")  # of those who publish networks
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Preprocessing:
         the centre is cropped. None: the image is resized to the network's size at once, whatever its aspect ratio
     interpolation : 'nearest', 'bilinear' and 'bicubic' as Pillow has them: the last two widen their kernel when
         they shrink an image ("antialias") and round to whole pixel values. 'bilinear-tf1' mixes the four pixels
-        around (p * H / P, q * W / Q), however much it shrinks the image, and rounds nothing
+        around (p * H / P, q * W / Q), however much it shrinks the image, and rounds nothing. Or one of
+        `files.resample.KERNELS`, where somebody else made the input
     scale : what a pixel, 0 to 255, is divided by
     mean, std : of the three channels (red, green, blue), in units of pixel / scale
     keep : (kept, of): the central part of each side that is kept before the resize, a fraction; (1, 1) is all
@@ -68,7 +69,7 @@ class Preprocessing:
 
     origin: str
     resize: tuple[int, int] | None
-    interpolation: Interpolation
+    interpolation: str
     scale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

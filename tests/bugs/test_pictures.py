@@ -11,7 +11,7 @@ from feeding import FLOAT32, V2, network, picture, resized
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.files.images import decodings, prepare, read_image
-from refnet.files.images import resized as resized_pixels
+from refnet.files.resample import resized as resized_pixels
 from refnet.graph import SOURCE
 from refnet.judge.causes.diagnose import diagnose
 from refnet.report.comparison import cause_sentence

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,13 @@ from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
 from refnet.errors import RequestError
-from refnet.files.images import prepare, resized
-from refnet.files.resample import KERNELS, ResizeKernel
+from refnet.files.images import prepare
+from refnet.files.resample import KERNELS, resized
 from refnet.graph import SOURCE
-from refnet.networks.preprocessing import Interpolation, Preprocessing
+from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
 
-_VENDORS: tuple[Interpolation, ...] = get_args(Interpolation)
 _LEAST = 8  # pixels of a side, of which a picture is moved
 _Rule = tuple[tuple[int, int] | None, tuple[int, int]]
 
@@ -51,24 +50,28 @@ def input_resample(segment: Segment) -> Iterator[Change]:
     own = segment.whole.recipe.preprocessing
     if segment.image is None or SOURCE not in segment.given or own is None:
         return
-    own_cut = (own.resize, own.keep)
-    others = {name: cut for name, cut in _CUTS.items() if not _alike(cut, own_cut)}
-    kernels: dict[str, ResizeKernel | None] = {name: None for name in _VENDORS if name != own.interpolation}
-    kernels |= KERNELS
-    tried = [(kernel, "") for kernel in kernels] + [("", cut) for cut in others]
-    for kernel, cut in [*tried, *((kernel, cut) for cut in others for kernel in kernels)]:
-        made = kernels.get(kernel)
-        resize, keep = others.get(cut, own_cut)
-        interpolation = next((name for name in _VENDORS if name == kernel), own.interpolation)
-        rule = replace(own, resize=resize, keep=keep, interpolation=interpolation)
+    for kernel, cut, rule in other_rules(own):
         try:
-            x = prepare(segment.image, rule, size_of(segment), made and made.resize)
+            x = prepare(segment.image, rule, size_of(segment))
         except RequestError:  # a picture of a few pixels
             continue
-        levels = made.room(segment.image.shape[:2]) if made else 0.0
         facts = {"kernel": kernel, "join": bool(kernel and cut), "cut": cut}
         form = f"{kernel} {cut}".strip()
-        yield from fed(segment, form, x.astype(np.float64), levels, **facts)
+        yield from fed(segment, form, x.astype(np.float64), _room(segment.image, kernel), **facts)
+
+
+def other_rules(own: Preprocessing) -> Iterator[tuple[str, str, Preprocessing]]:
+    """The same with another kernel, or cut in another way, or both: the names of what is other, and the rule."""
+    cuts = {name: cut for name, cut in _CUTS.items() if not _alike(cut, (own.resize, own.keep))}
+    kernels = [name for name in KERNELS if name != own.interpolation]
+    for kernel, cut in [*((name, "") for name in kernels), *itertools.product(("", *kernels), cuts)]:
+        resize, keep = cuts.get(cut, (own.resize, own.keep))
+        yield kernel, cut, replace(own, resize=resize, keep=keep, interpolation=kernel or own.interpolation)
+
+
+def _room(image: Array, kernel: str) -> float:
+    """How far, in levels of a pixel, a library's own result may lie from a kernel's; the network's own is exact."""
+    return KERNELS[kernel].room(image.shape[:2]) if kernel else 0.0
 
 
 def input_decoded(segment: Segment) -> Iterator[Change]:
@@ -132,8 +135,7 @@ def _in_bars(segment: Segment, own: Preprocessing, image: Array, size: tuple[int
     for bars, corner, kernel in itertools.product(_BARS, (False, True), _BOXED):
         boxed = partial(_boxed, own, _BARS[bars], corner, kernel_of(own, kernel))
         form = " ".join(filter(None, (bars, "corner" if corner else "", kernel)))
-        levels = KERNELS[kernel].room(image.shape[:2]) if kernel else 0.0
-        yield from fed(segment, form, partial(prepare, image, whole, size, boxed), levels)
+        yield from fed(segment, form, partial(prepare, image, whole, size, boxed), _room(image, kernel))
 
 
 def _cut_before(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
@@ -171,11 +173,7 @@ def _larger(own: Preprocessing, pixels: Array, shape: tuple[int, int]) -> Array:
 
 def kernel_of(own: Preprocessing, name: str) -> Callable[[Array, tuple[int, int]], Array]:
     """How pixels are resized: by a kernel of a name, or by the network's own."""
-    return KERNELS[name].resize if name else partial(_resized, own)
-
-
-def _resized(own: Preprocessing, pixels: Array, shape: tuple[int, int]) -> Array:
-    return resized(pixels, shape, own.interpolation)
+    return KERNELS[name or own.interpolation].resize
 
 
 def _boxed(

@@ -61,9 +61,9 @@ def column(figures: tuple[float, ...]) -> Array:
 
 
 def fed(
-    segment: Segment, form: str, x: Array | Callable[[], Array], levels: float = 0.0, **facts: Any
+    segment: Segment, form: str, x: Array | Callable[[], Array], levels: float | Array = 0.0, **facts: Any
 ) -> Iterator[Change]:
-    """The segment on another input; a port's own may be some levels of a pixel away from it.
+    """The segment on another input; a port's own may be some levels of a pixel away from it, or from some of it.
 
     x was made from the reference's input, which was rounded when the pixels became it, three times, of terms that are
     as large as pixel / scale and mean, over the standard deviation; and so is the port's own. What gives an x of the
@@ -73,10 +73,10 @@ def fed(
         yield Change(SOURCE, form, facts, given=Deferred([SOURCE], lambda: {SOURCE: _expected(segment, x, levels)}))
 
 
-def _expected(segment: Segment, x: Array | Callable[[], Array], levels: float) -> Expected:
+def _expected(segment: Segment, x: Array | Callable[[], Array], levels: float | Array) -> Expected:
     x = x() if callable(x) else x
     slack, own = _slack(segment, x), segment.whole.recipe.preprocessing
-    if levels and own is not None:
+    if np.any(levels) and own is not None:
         slack = slack + levels / own.scale / column(own.std)
     return Expected(x, slack)
 

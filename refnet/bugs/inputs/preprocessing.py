@@ -226,7 +226,8 @@ def _without_colours(segment: Segment, grey: Callable[[Array], Array], own: Prep
 
 _COARSER: Mapping[str, Callable[[Array], Array]] = {
     "rounded": np.rint,
-    "truncated": lambda pixels: np.floor(pixels + WHOLE),
+    "rounded up": lambda pixels: np.floor(pixels + 0.5),
+    "truncated": np.floor,
     "cut": lambda pixels: pixels.clip(0, 255),
 }
 
@@ -240,8 +241,11 @@ def input_quantised(segment: Segment) -> Iterator[Change]:
     if SOURCE not in segment.given or own is None:
         return
     if bytes_of(segment.given[SOURCE], own) is None:
+        pixels = pixels_of(segment, own)
+        pixels = np.where(np.abs(pixels - np.rint(2 * pixels) / 2) <= WHOLE, np.rint(2 * pixels) / 2, pixels)
         for form, coarse in _COARSER.items():
-            yield from fed(segment, form, partial(_coarsened, segment, coarse, own))
+            turns = coarse(pixels + WHOLE) - coarse(pixels - WHOLE) > 2 * WHOLE  # by what the port's own sums round
+            yield from fed(segment, form, partial(_coarsened, pixels, coarse, own), turns.astype(np.float64))
     x = segment.given[SOURCE]
     for form, low, high in (("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0)):
         if x.min(initial=0.0) < low or x.max(initial=0.0) > high:
@@ -252,8 +256,8 @@ def _clipped(x: Array, low: float, high: float) -> Array:
     return x.astype(np.float64).clip(low, high)
 
 
-def _coarsened(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
-    return _normalised(coarse(pixels_of(segment, own)) / own.scale, own)
+def _coarsened(pixels: Array, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return _normalised(coarse(pixels) / own.scale, own)
 
 
 def _srgb(light: Array) -> Array:

@@ -217,7 +217,7 @@ def _listed(own: Preprocessing | None) -> Iterator[ColourMap]:
 def _of_rule(own: Any, rule: Callable[[Array, Preprocessing], Array], order: slice) -> ColourMap:
     with np.errstate(all="ignore"):  # where a mean of zero divides there is no such rule
         low, high = (np.broadcast_to(rule(np.full((3, 1, 1), each), own), (3, 1, 1)).ravel() for each in (0.0, 1.0))
-    slope = high - low
+        slope = high - low
     back = np.diag(np.array(own.std) * own.scale)[order]
     return ColourMap(back * slope[:, None], (np.array(own.mean) * own.scale)[order] * slope + low)
 
@@ -257,7 +257,8 @@ def _by_channel(
 ) -> Iterator[_Said]:
     """Each channel by itself: one constant of the network's rule, one factor for all, else what takes fewest digits."""
     o, eye = solved.map.offset, np.eye(3)[:, order]
-    factor, offset = _round(float(a.mean()), float(e.max())), _round(float(o.mean()), float(solved.off.offset.max()))
+    factor = fewest_digits(float(a.mean()), float(e.max()))
+    offset = fewest_digits(float(o.mean()), float(solved.off.offset.max()))
     times = f"{name}times", {"factor": factor, "offset": offset}, ColourMap(factor * eye, np.full(3, offset))
     slopes, offsets = _each(a, e), _each(o, solved.off.offset)
     facts = {"slopes": slopes, "offsets": offsets}
@@ -282,7 +283,7 @@ def _in_pixels(name: str, order: slice, a: Array, solved: SolvedMap, own: Prepro
     begin, unit = (np.array(own.mean) * own.scale)[order], (np.array(own.std) * own.scale)[order]
     slope = a / unit  # of x' over pixels
     scales = 1 / (slope * np.array(own.std))
-    scale = _round(float(scales.mean()), float(np.abs(scales).max()) * rel)
+    scale = fewest_digits(float(scales.mean()), float(np.abs(scales).max()) * rel)
     if scale:
         facts = {"found": scale, "known": own.scale}
         yield f"{name}divisor", facts, _of_pixels(own, scale, own.mean, own.std, order)
@@ -330,17 +331,17 @@ def _numbers(made: ColourMap) -> Array:
 
 def _alike(values: Array, errors: Array) -> tuple[float, ...]:
     """Three numbers made round, and one number three times where they may be the same."""
-    middle = _round(float(values.mean()), float(errors.min()))
+    middle = fewest_digits(float(values.mean()), float(errors.min()))
     if (np.abs(values - middle) <= errors).all():
         return (middle,) * 3
     return _each(values, errors)
 
 
 def _each(values: Array, errors: Array) -> tuple[float, ...]:
-    return tuple(_round(float(value), float(error)) for value, error in zip(values, errors, strict=True))
+    return tuple(fewest_digits(float(value), float(error)) for value, error in zip(values, errors, strict=True))
 
 
-def _round(value: float, error: float) -> float:
+def fewest_digits(value: float, error: float) -> float:
     """The number of fewest digits that is as near as the error."""
     tried = (0.0, *(float(f"{value:.{digits}g}") for digits in range(1, 12)))
     return next((near for near in tried if abs(near - value) <= error), value)

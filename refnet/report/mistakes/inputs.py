@@ -230,6 +230,7 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     },
     "input-quantised": {
         "rounded": "the resized pixels are rounded to whole numbers",
+        "rounded up": "the resized pixels are rounded to whole numbers, halves up",
         "truncated": "the resized pixels are cut off to whole numbers",
         "cut": "the resized pixels are clipped to [0, 255]",
         "0..1": "the input is clipped to [0, 1]",
