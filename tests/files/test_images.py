@@ -216,8 +216,8 @@ def test_impossible_sizes_are_refused() -> None:
 
 
 def test_unknown_interpolation_is_refused() -> None:
-    with pytest.raises(RequestError, match="no interpolation is called 'lanczos'"):
-        prepare(noise(4, 4), replace(pre.KERAS, interpolation="lanczos"), (2, 2))  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="no interpolation is called 'magic'"):
+        prepare(noise(4, 4), replace(pre.KERAS, interpolation="magic"), (2, 2))
 
 
 # --- prepare, against the vendors' own code --------------------------------------------------------------------------

@@ -123,21 +123,43 @@ def test_a_map_that_may_be_several_layers_is_not_taken_for_the_last():
     assert {each.source: node for node, each in found.tensors.items()} == {"b": "head.act"}
 
 
-def test_of_contents_and_order_that_is_believed_which_leaves_more_layers_right():
-    """Blocks of equal shapes whose numbers explode are like each other's; what their layers make tells them apart."""
+@pytest.fixture(scope="module")
+def alike():
+    """Blocks of equal shapes, whose numbers are like each other's: what their layers make tells them apart."""
     graph = build("keras/MobileNet", width=0.25, size=(32, 32), classes=5)
     net = Network(graph, random_params(graph))
     x = np.random.default_rng(0).random((1, *graph.input_shape), np.float32)
-    made = net.trace(x)
-    candidate = {f"t{index:02}": y for index, y in enumerate(made.values())}
-    sides = {SOURCE: (1, *graph.input_shape), **{name: y.shape for name, y in made.items()}}
-    right = dict(zip(made, candidate, strict=True))
+    made = {SOURCE: x, **net.trace(x)}
+    right = {node: f"t{index:02}" for index, node in enumerate(made) if node != SOURCE}
+    candidate = {source: made[node] for node, source in right.items()}
+    sides = {node: y.shape for node, y in made.items()}
+    tables = Tables(candidate, {name: y.shape for name, y in candidate.items()}, sides, made.__getitem__)
+    return tables, net, right
+
+
+def sources(found):
+    return {node: source for node, (source, _) in found.items()}
+
+
+def test_of_contents_and_order_that_is_believed_which_leaves_more_layers_right(alike):
+    tables, net, right = alike
     changed = {}
     for name, source in right.items():
         place = name.replace("block8", "#").replace("block7", "block8").replace("#", "block7")
         changed[place] = source, "content"
-    golden = {SOURCE: x, **made}.__getitem__
-    tables = Tables(candidate, {name: y.shape for name, y in candidate.items()}, sides, golden)
-    told = in_order(tables, net, changed)
-    assert {node: source for node, (source, _) in told.items()} == right
+    assert sources(in_order(tables, net, changed)) == right
     assert not in_order(tables, net, {node: (source, "content") for node, source in right.items()})
+
+
+def test_an_order_that_leaves_more_layers_right_is_believed_where_contents_leave_some_tensors_over(alike):
+    tables, net, right = alike
+    told = {node: (source, "content") for node, source in right.items() if not node.startswith("block8.")}
+    told["block9.project"] = right["block8.project"], "content"
+    assert sources(in_order(tables, net, told)) == right
+
+
+def test_a_word_with_numbers_is_no_vendors_name_where_some_shapes_are_others():
+    graph, sides = network("keras/MobileNet")
+    nodes = [node.name for node in graph.nodes if node.op == "relu6" or node.name == graph.output]
+    names = {f"layer_{index:02d}": node for index, node in enumerate(nodes, 1)}
+    assert matched(graph, sides, names, last=True) == names

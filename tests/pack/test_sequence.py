@@ -121,3 +121,12 @@ def test_a_single_tensor_that_is_left_over_is_told_by_the_order_of_all_others():
     found = match_tensors(numbered, shapes, golden.__getitem__, network=NET)
     assert not found.unmatched
     assert found.tensors[dumped[0]].source == "0"
+
+
+@pytest.mark.parametrize("joins", [("add", "scale", "flatten"), ("add",)])
+def test_hooks_of_modules_which_see_no_sum_or_product_are_told_by_order(joins):
+    graph = build("torchvision/mobilenet_v3_small", width=0.25, size=(64, 96), classes=10)
+    sides = {name: (1, *side) for name, side in shapes(graph).items()}
+    nodes = [node.name for node in graph.nodes if node.op not in joins]
+    found = {f"t{index}": sides[node] for index, node in enumerate(nodes)}
+    assert list(by_order(graph, found, sides)) == nodes

@@ -27,10 +27,10 @@ _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's i
 
 
 def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Tensors by node as their order tells them, if some are left over and the others agree; else nothing.
+    """Tensors by node as their order tells them, if the others agree or it explains more; else nothing.
 
     Where few are left over all others must agree, and none of them is moved numbers of another one: such a tensor would
-    be told by its content. Where none is left over, and contents tell otherwise, more layers must be right in order.
+    be told by its content. Where contents tell otherwise, more layers must be right in order.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, st
         agrees = alike >= (1 - _LEFT) * len(own) if many else alike == len(own) and not moved & (ordered.keys() - own)
         if ordered and agrees:
             return {node: (source, "order") for node, source in ordered.items()}
-    elif better := _more_explained(tables, network, pairs):
+    if better := _more_explained(tables, network, pairs):
         return better
     guessed = {source for source, how in pairs.values() if how == "content"}
     told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}

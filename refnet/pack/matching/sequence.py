@@ -6,6 +6,7 @@ dump is in the order of execution all the same, and the channels of a network, o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
@@ -17,6 +18,7 @@ __all__ = ["by_order", "has_channels", "orders_of"]
 
 Shape = tuple[int, ...]
 
+_NO_MODULES = ((), ("add", "scale"), ("add",))  # operations that are functions where layers are modules
 _FEWEST = 10  # tensors, without which an order proves nothing
 
 
@@ -59,13 +61,14 @@ def has_channels(found: Shape, full: Shape, last: bool) -> bool:
 def _dumps(graph: Graph) -> Iterator[list[str]]:
     """What ports dump: every node or the ends of fused layers, with the input or without, flattened or not.
 
-    Nodes of integers are what a runtime runs, with all that is fused: of those there is every node alone.
+    Hooks of modules see no sum or product that a module's own function makes. Nodes of integers are what a runtime
+    runs, with all that is fused: of those there is every node alone.
     """
     every = tuple(graph.by_name)
     parts = _parts(graph) if all(node.op in OPS for node in graph.nodes) else ()
     for nodes in (every, *parts):
-        for without in ((), ("flatten",), ("softmax",), ("flatten", "softmax")):
-            some = tuple(name for name in nodes if graph[name].op not in without)
+        for joins, ends in itertools.product(_NO_MODULES, ((), ("flatten",), ("softmax",), ("flatten", "softmax"))):
+            some = tuple(name for name in nodes if graph[name].op not in (*joins, *ends))
             yield [*some]
             yield [SOURCE, *some]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -86,10 +86,17 @@ def by_vendor(
             )
             few = vendor in own and len(names) < 2 * _LEAST and all(fits(*each) for each in found.items())
             least = max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names)))
+            if _only_counted(plain[name] for name in found) and not all(fits(*each) for each in found.items()):
+                continue
             if len(found) > len(best) and len(found) >= least:
                 best = _with_activations(graph, called, found, plain)
     others = {_module_of(name) for name, node in best.items() if is_other(name, node)}
     return {name: node for name, node in best.items() if not (_module_of(name) in others or is_other(name, node))}
+
+
+def _only_counted(names: Iterable[str]) -> bool:
+    """Whether names are one word with a number each, as anybody's are."""
+    return len({name.rstrip("0123456789") for name in names}) == 1
 
 
 def _module_of(name: str) -> str | None:
