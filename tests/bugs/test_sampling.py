@@ -8,7 +8,7 @@ import pytest
 from refnet import Network, build, random_params
 from refnet.bugs.detectability import detectability
 from refnet.bugs.sites import sites
-from refnet.graph import SOURCE, Graph, Node, Recipe, check, walk
+from refnet.graph import SOURCE, Graph, Node, Recipe, check, interpret, walk
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.pack.probe import probe
 from refnet.readings import fast
@@ -74,6 +74,32 @@ def test_ceil_mode_does_not_apply_where_it_changes_nothing():
         net = graph(Node("pool", "max_pool2d", (SOURCE,), {}, {**POOL, "kernel": kernel}))
         tensors = {SOURCE: X, "pool": np.zeros((2, 3, *shapes(net)["pool"][1:]), np.float32)}
         assert "pool-ceil" not in {site.bug for site in sites(net, {}, tensors.items())}
+
+
+def padded(op, pad, kernel=3, *, counted=False):
+    """A pool with a padding that counts for nothing, or of zeros."""
+    border = Node("border", "pad", (SOURCE,), {}, {"pad": pad, "mode": "constant", "value": 0.0})
+    attrs = {"kernel": (kernel, kernel), "stride": (1, 1), "pad": ((0, 0), (0, 0)) if counted else pad}
+    pool = Node("pool", op, ("border" if counted else SOURCE,), {}, attrs)
+    return graph(border, pool) if counted else graph(pool)
+
+
+AROUND, BEHIND, BEFORE = ((1, 1), (1, 1)), ((0, 1), (0, 1)), ((1, 0), (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("net", "port", "bug"),
+    [
+        (padded("avg_pool2d", AROUND), padded("avg_pool2d", AROUND, counted=True), "pool-count"),
+        (padded("max_pool2d", AROUND), padded("max_pool2d", AROUND, counted=True), "pool-count"),
+        (padded("avg_pool2d", AROUND, counted=True), padded("avg_pool2d", AROUND), "pool-count"),
+        (padded("max_pool2d", BEHIND, 2), padded("max_pool2d", BEFORE, 2), "pad-lower"),
+        (padded("avg_pool2d", BEFORE, 2), padded("avg_pool2d", BEHIND, 2), "pad-same"),
+    ],
+)
+def test_another_padding_of_a_pool_is_named(net, port, bug):
+    found = found_in(net, interpret(port, fast, {}, {SOURCE: X}))
+    assert found.causes["pool"][0].ids == (bug,)
 
 
 @pytest.mark.parametrize("last", ["flatten", "softmax"])

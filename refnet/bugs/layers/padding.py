@@ -10,9 +10,9 @@ import numpy as np
 
 from refnet.bugs.language.changes import SHORT, Change, with_attrs
 from refnet.bugs.language.segments import Grid, Segment
-from refnet.graph import SOURCE, Node
+from refnet.graph import SOURCE, Node, is_global
 from refnet.networks.plan import padding
-from refnet.ops import WINDOWED
+from refnet.ops import POOLS, WINDOWED
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
 
@@ -24,7 +24,7 @@ def pad_same(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/taehoonlee/tensornets/issues/25
     """
-    for node in windowed(segment):
+    for node in sliding(segment):
         yield from _repadded(segment, node, _padded(segment, node, "same"), "same")
         yield from _repadded(segment, node, _padded(segment, node, "symmetric"), "symmetric")
 
@@ -36,7 +36,7 @@ def pad_lower(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/microsoft/onnxruntime/issues/9370
     """
-    for node in windowed(segment):
+    for node in sliding(segment):
         rows, columns = _padded(segment, node, "same")
         lower = ((rows[1], rows[0]), (columns[1], columns[0]))
         if lower != (rows, columns):
@@ -48,7 +48,7 @@ def pad_split(segment: Segment) -> Iterator[Change]:
 
     Rows or columns alone, or each by itself: as many points in all, more of them before or after.
     """
-    for node in windowed(segment):
+    for node in sliding(segment):
         own = node.attrs["pad"]
         seen = {_before(_padded(segment, node, rule)) for rule in ("same", "symmetric")}
         rows, columns = _padded(segment, node, "same")
@@ -134,7 +134,7 @@ def _filled_along(node: Node, sides: tuple[int, ...]) -> Iterator[Change]:
 
 
 def bordered(node: Node, pad: Pad, mode: str, value: float) -> tuple[Node, Node]:
-    """What stands in a convolution's place: a border, and the convolution, which pads nothing."""
+    """What stands in a convolution's or pool's place: a border, and the same, which pads nothing."""
     border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": pad, "mode": mode, "value": value})
     return border, replace(node, inputs=(border.name,), attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
 
@@ -164,24 +164,33 @@ def windowed(segment: Segment) -> Iterator[Node]:
     return (node for node in segment.nodes(*WINDOWED) if node.inputs[0] in segment.sizes)
 
 
+def sliding(segment: Segment) -> Iterator[Node]:
+    """These and the pools whose windows are smaller than their map."""
+    nodes = (node for node in segment.nodes(*WINDOWED, *POOLS) if node.inputs[0] in segment.sizes)
+    return (node for node in nodes if node.op in WINDOWED or not is_global(node, segment.sizes[node.inputs[0]]))
+
+
 def windows(segment: Segment, node: Node, pad: Pad) -> tuple[int, ...]:
-    """How large the output of a convolution would be with these pads."""
-    sides = segment.sizes[node.inputs[0]][1:]
-    kernel, stride, dilation = node.params["w"][-2:], node.attrs["stride"], node.attrs["dilation"]
-    axes = zip(sides, pad, kernel, stride, dilation, strict=True)
+    """How large the output of a convolution or pool would be with these pads."""
+    axes = zip(segment.sizes[node.inputs[0]][1:], pad, *_window(node), strict=True)
     return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in axes)
 
 
+def _window(node: Node) -> tuple[tuple[int, ...], ...]:
+    """Kernel, stride and dilation of a convolution or pool."""
+    kernel = node.attrs["kernel"] if node.op in POOLS else node.params["w"][-2:]
+    return kernel, node.attrs["stride"], node.attrs.get("dilation", (1, 1))
+
+
 def _padded(segment: Segment, node: Node, rule: str) -> Pad:
-    """The pads that a convention gives this convolution."""
-    sides = segment.sizes[node.inputs[0]][1:]
-    kernel, stride, dilation = node.params["w"][-2:], node.attrs["stride"], node.attrs["dilation"]
-    rows, columns = (padding(rule, *each) for each in zip(sides, kernel, stride, dilation, strict=True))
+    """The pads that a convention gives this convolution or pool."""
+    axes = zip(segment.sizes[node.inputs[0]][1:], *_window(node), strict=True)
+    rows, columns = (padding(rule, *each) for each in axes)
     return rows, columns
 
 
 def _repadded(segment: Segment, node: Node, pad: Pad, form: str) -> Iterator[Change]:
-    """The same convolution with other pads, if it samples elsewhere and the output keeps its size."""
+    """The same convolution or pool with other pads, if it samples elsewhere and the output keeps its size."""
     own = node.attrs["pad"]
     elsewhere = any(other[0] != mine[0] for other, mine in zip(pad, own, strict=True))  # pads after only add room
     if elsewhere and windows(segment, node, pad) == windows(segment, node, own):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.changes import SHORT, Change, stood_for, with_attrs, with_op, without
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.padding import Pad, windowed, windows
+from refnet.bugs.layers.padding import Pad, bordered, sliding, windows
 from refnet.graph import Node, is_global
 from refnet.ops import OPS, POOLS, RESIZES
 
@@ -59,7 +59,7 @@ def stride_place(segment: Segment) -> Iterator[Change]:
 
 def stride_phase(segment: Segment) -> Iterator[Change]:
     """sampling starts at pixel 1, not 0."""
-    for node in windowed(segment):
+    for node in sliding(segment):
         if node.attrs["stride"] == (1, 1):
             continue
         (top, bottom), (left, right) = node.attrs["pad"]
@@ -92,11 +92,22 @@ def dilation(segment: Segment) -> Iterator[Change]:
 
 
 def pool_count(segment: Segment) -> Iterator[Change]:
-    """an average that counts padding.
+    """a pool that takes in the zeros around its map, or that leaves them out.
+
+    An average that counts its padding (count_include_pad), or a row more of it; a largest value that is none below 0.
 
     Source: https://github.com/onnx/onnx-tensorrt/issues/663
     """
-    for node in segment.nodes("avg_pool2d"):
+    for node in segment.nodes(*POOLS):
+        pad, zeros = node.attrs["pad"], segment.graph.by_name.get(node.inputs[0])
+        if pad != _NO_PAD:
+            yield Change(node.name, node.op, nodes={node.name: bordered(node, pad, "constant", 0.0)})
+            continue
+        if node.op != "avg_pool2d":
+            continue
+        if zeros is not None and zeros.op == "pad" and (zeros.attrs["mode"], zeros.attrs["value"]) == ("constant", 0.0):
+            alone = replace(node, inputs=zeros.inputs, attrs={**node.attrs, "pad": zeros.attrs["pad"]})
+            yield Change(node.name, "alone", nodes={node.name: (alone,)})
         kernel, around = node.attrs["kernel"], ((1, 1), (1, 1))
         border = Node(f"{node.name}.border", "pad", node.inputs, {}, {"pad": around, "mode": "constant", "value": 0.0})
         wide = replace(node, inputs=(border.name,), attrs={**node.attrs, "kernel": (kernel[0] + 2, kernel[1] + 2)})

@@ -297,11 +297,13 @@ class GraphBuilder:
 
     # ------------------------------------------------------------------------------------------------- pools, shapes
 
-    def pool(self, name: str, op: str, x: Map, *, kernel: Pair, stride: Pair, pad: Pad) -> Map:
-        """'avg_pool2d' or 'max_pool2d'; padding counts for neither."""
+    def pool(self, name: str, op: str, x: Map, *, kernel: Pair, stride: Pair, pad: Pad, counted: bool = False) -> Map:
+        """'avg_pool2d' or 'max_pool2d'; padding counts for neither, unless zeros are said to be counted."""
         _positive(*kernel, *stride)
         if any(sum(ends) and max(ends) >= side for ends, side in zip(pad, kernel, strict=True)):
             raise FormatError(f"a window of {kernel} with the padding {pad}: some would lie outside")
+        if counted and pad != _NONE:
+            x, pad = self.pad(f"{name}.border", x, dict(zip("HW", pad, strict=True)), "constant", 0.0), _NONE
         attrs: dict[str, Any] = {"kernel": kernel, "stride": stride, "pad": pad}
         if is_global(Node(name, op, (x.node,), attrs=attrs), x.shape):
             attrs["stride"] = (1, 1)

@@ -243,9 +243,8 @@ def _pooling(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     rest = [(side + sum(ends) - k) % s for side, ends, k, s in zip(_size(x), pad, kernel, stride, strict=True)]
     if mode == 0 and any(rest):
         raise FormatError("windows that reach beyond the padding")
-    if kind == "avg_pool2d" and _whole(op, 6, 0) and any(map(any, pad)):
-        raise FormatError("a mean over the padding too")
-    return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad)
+    counted = kind == "avg_pool2d" and bool(_whole(op, 6, 0))
+    return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad, counted=counted)
 
 
 def _size(x: Map) -> Pair:

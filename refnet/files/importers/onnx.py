@@ -179,12 +179,11 @@ def _pool(kind: str) -> Rule:
         pad = onnx_pads(builder, op, _channels_first(x), kernel, stride, (1, 1))
         if tuple(op.attrs.get("dilations", (1, 1))) != (1, 1):
             raise FormatError("a dilated window")
-        if kind == "avg_pool2d" and op.attrs.get("count_include_pad", 0) and any(map(any, pad)):
-            raise FormatError("a mean over the padding too")
+        counted = kind == "avg_pool2d" and bool(op.attrs.get("count_include_pad", 0))
         rest = [(side + sum(ends) - k) % s for side, ends, k, s in zip(x.shape[1:], pad, kernel, stride, strict=True)]
         if op.attrs.get("ceil_mode", 0) and any(rest):
             raise FormatError("windows that reach beyond the padding (ceil_mode)")
-        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad)
+        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad, counted=counted)
 
     return pool
 

@@ -145,12 +145,11 @@ def _pool(kind: str) -> Rule:
         pad = _pad_of(builder, op, _image(x), kernel, stride, (1, 1))
         if "dilations" in op.attrs and _numbers(op, "dilations") != (1, 1):
             raise FormatError("a dilated window")
-        if kind == "avg_pool2d" and not _flag(op, "exclude-pad") and any(map(any, pad)):
-            raise FormatError("a mean over the padding too")
+        counted = kind == "avg_pool2d" and not _flag(op, "exclude-pad")
         rest = [(side + sum(ends) - k) % s for side, ends, k, s in zip(x.shape[1:], pad, kernel, stride, strict=True)]
         if op.attrs.get("rounding_type", "floor") != "floor" and any(rest):
             raise FormatError("windows that reach beyond the padding (rounding_type)")
-        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad)
+        return builder.pool(op.outputs[0], kind, x, kernel=kernel, stride=stride, pad=pad, counted=counted)
 
     return pool
 

@@ -100,7 +100,12 @@ _PORT: _Words = {
     "stride-place": "the stride {stride} is taken before this layer, not in it",
     "stride-phase": "sampling starts one pixel later",
     "dilation": "the dilation is {found} instead of {known}",
-    "pool-count": "the average counts one row of padding on each side",
+    "pool-count": {
+        "": "the average counts one row of padding on each side",
+        "avg_pool2d": "the average counts its padding (count_include_pad), as zeros",
+        "max_pool2d": "the largest value is taken over a padding of zeros, too",
+        "alone": "the average leaves out its padding (count_include_pad is False)",
+    },
     "stride-dilated": {
         "": "the kernel is spread by a dilation of {dilation}, and the stride {stride} is left out",
         "undone": "the stride is {stride}, and the dilation of {dilation} is left out",

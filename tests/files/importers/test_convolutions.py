@@ -132,9 +132,17 @@ def test_the_mean_over_the_map_is_one_node(pool):
     assert (node.op, node.attrs["kernel"], node.attrs["stride"]) == ("avg_pool2d", (6, 5), (1, 1))
 
 
+def test_a_mean_that_counts_its_padding_reads_a_border_of_zeros():
+    window = {"kernel_shape": (2, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}
+    imported = import_graph(onnx(op("AveragePool", "x", count_include_pad=1, **window)))
+    assert ops(imported) == ["pad", "avg_pool2d"]
+    wide = np.pad(x64(), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    views = np.lib.stride_tricks.sliding_window_view(wide, (2, 3), axis=(2, 3))[:, :, ::2, ::2]
+    assert np.abs(run(imported) - views.mean((4, 5))).max() < 1e-14
+
+
 def test_pools_that_refnet_does_not_have():
     window = {"kernel_shape": (2, 2), "strides": (2, 2)}
-    refused(onnx(op("AveragePool", "x", pads=(1, 1, 1, 1), count_include_pad=1, **window)), "the padding too")
     refused(onnx(op("MaxPool", "x", ceil_mode=1, **window)), "ceil_mode")
     refused(onnx(op("ReduceMean", "x", axes=(1,))), "only that over H and W")
 
