@@ -287,7 +287,7 @@ def test_every_pair_that_is_looked_at_is_counted(monkeypatch):
     budget = SearchBudget()
     monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter([("one", "other")] * 3))
     monkeypatch.setattr(acceptance, "both_ways", lambda ways, one, other: SimpleNamespace(residual=1.0))
-    ways = SimpleNamespace(segment=None, budget=budget, error=None, before=1.0)
+    ways = SimpleNamespace(segment=None, budget=budget, error=None, before=1.0, rounding=0.0)
     assert list(Acceptance(ways, FLOAT32, "spread").likeliest([])) == []
     assert (budget.looked, budget.ways) == (3, 3)
 
@@ -352,7 +352,7 @@ def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_caus
     monkeypatch.setattr(acceptance, "both_ways", both)
     segment = SimpleNamespace(candidate="y")
     ways = SimpleNamespace(
-        segment=segment, budget=budget, error=None, before=1.0, changed=lambda together: together.changed
+        segment=segment, budget=budget, error=None, before=1.0, rounding=0.0, changed=lambda together: together.changed
     )
     (cause,) = Acceptance(ways, FLOAT32, "spread").likeliest([])
     assert asked == [Changed("cd", "y"), Changed("ef", "y")]

@@ -71,7 +71,7 @@ class Acceptance:
     @cached_property
     def near(self) -> float:
         """What share of the error of a long segment a way may leave."""
-        return near(self.segment, self.precision, self.ways.before)
+        return near(self.segment, self.precision, self.ways.before, self.ways.rounding)
 
     @cached_property
     def _is_unrounded(self) -> bool:

@@ -112,6 +112,7 @@ class Ways:
         self.target = np.empty_like(self.honest, dtype=np.float64, shape=target.shape)  # as runs lie in memory
         self.target[...] = target
         self.before = root_mean_square(self.target - self.honest)
+        self.rounding = root_mean_square(self.lens(segment.result)[images] - self.honest) if long else 0.0
         flat, size = np.arange(target.size), target.size
         some = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
         self._picked = np.unravel_index(some, target.shape)

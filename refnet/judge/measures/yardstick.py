@@ -155,15 +155,23 @@ def judge_cause(
     return found
 
 
-def near(segment: Segment, precision: Precision, before: float) -> float:
+def near(segment: Segment, precision: Precision, before: float, rounding: float = 0.0) -> float:
     """What share of its error a way of running a long segment may leave to be held to the spread.
 
-    Of an error that is hardly larger than what printing takes, that is left by every way.
+    Of an error that is hardly larger than what sums round, or than what printing takes, that is left by every way.
+
+    Parameters
+    ----------
+    before : rms of the error
+    rounding : rms of what refnet's own run of the segment rounds; the port's rounds as much again
     """
-    if precision.printed is None or not before:
+    if not before:
         return NEAR
-    seen, y = lens(segment), segment.result
-    return max(NEAR, 2 * root_mean_square(seen(precision.printed.rounded(y)) - seen(y)) / before)
+    left = rounding
+    if precision.printed is not None:
+        seen, y = lens(segment), segment.result
+        left = max(left, root_mean_square(seen(precision.printed.rounded(y)) - seen(y)))
+    return max(NEAR, 2 * left / before)
 
 
 def says(nodes: int, made: Bound, precision: Precision) -> bool:
