@@ -80,8 +80,8 @@ def test_a_pool_by_itself_shows_its_shape():
 
 def test_the_fine_branch_may_read_any_block_of_the_same_shape():
     assert words("lraspp-branch", whole(TORCHVISION, (32, 48))) == [
-        "the fine branch reads block5.add, not block4.project.bn",
-        "the fine branch reads block6.add, not block4.project.bn",
+        f"the fine branch reads {other}, not block4.project.bn"
+        for other in ("block5.project.bn", "block5.add", "block6.project.bn", "block6.add")
     ]
 
 
@@ -106,7 +106,7 @@ def test_a_port_whose_classifier_stands_behind_the_last_enlargement_is_told_so()
 @pytest.fixture(scope="module")
 def masks():
     """A network for masks, and what it makes."""
-    graph = build(TORCHVISION, width=0.1, size=(64, 96), classes=3)
+    graph = build(TORCHVISION, width=0.1, size=(64, 96), classes=5)
     params, x = random_params(graph), probe(graph, 1)
     return graph, params, {SOURCE: x, **Network(graph, params).trace(x)}
 
@@ -125,6 +125,7 @@ def softmax(z):
     ("made", "words"),
     [
         (lambda low, full: softmax(full), "softmax is applied where logits are expected"),
+        (lambda low, full: full[..., ::-1], "the map is mirrored left to right"),
         (lambda low, full: low, "it is not resized: the map stays of (8, 12) points instead of (64, 96)"),
         (lambda low, full: enlarged(low, (32, 48)), "it is resized to (32, 48) points instead of (64, 96)"),
         (
@@ -136,6 +137,14 @@ def softmax(z):
 def test_what_is_done_to_a_mask_is_told_from_it_alone(masks, made, words):
     golden = masks[2]
     assert said(masks, made(golden["head.add"], golden["head.resize"]).astype(np.float32)) == [words]
+
+
+def test_the_order_of_the_classes_of_a_mask_is_that_of_their_maps(masks):
+    graph, params, golden = masks
+    port = {SOURCE: golden[SOURCE], "head.resize": golden["head.resize"][:, [0, 2, 1, 4, 3]]}
+    (change,) = changes("classes-shown", cut(Parts(graph), params, "head.resize", port))
+    assert of_port(change.of("classes-shown")) == "the classes are in another order: class 2 is at 1 first"
+    np.testing.assert_array_equal(change.view(golden["head.resize"]), port["head.resize"])
 
 
 def enlarged(x, size):

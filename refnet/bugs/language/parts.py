@@ -180,8 +180,9 @@ class Parts:
         return self.dense[-1].name if self.dense else ""
 
     def twins(self, name: str) -> list[str]:
-        """The other ends of blocks that are of the shape of a tensor."""
-        return [one.end for one in self.blocks if one.end != name and self.sizes[one.end] == self.sizes[name]]
+        """The other ends of blocks, before their sums too, that are of the shape of a tensor."""
+        ends = dict.fromkeys(each for one in self.blocks for each in (one.exit, one.end))
+        return [each for each in ends if each != name and self.sizes[each] == self.sizes[name]]
 
     def unit(self, name: str) -> Unit | None:
         """The unit that a node is of; None for a node that the graph does not have."""

@@ -155,9 +155,10 @@ def _factors(segment: Segment) -> Iterator[float]:
 def classes_shown(segment: Segment) -> Iterator[Change]:
     """classes in the order that the port's numbers show."""
     node, t = segment.graph.nodes[-1], segment.candidate
-    if node.op not in ("flatten", "softmax") or t is None or t.shape != segment.result.shape:
+    if not (node.op in ("flatten", "softmax") or makes_scores(segment)) or t is None or t.shape != segment.result.shape:
         return
-    mine, own, classes = t.astype(np.float64), segment.result, t.shape[1]
+    mine, own = (y.astype(np.float64).reshape(*y.shape[:2], -1).mean(axis=2) for y in (t, segment.result))
+    classes = t.shape[1]
     apart = np.linalg.norm(np.sort(mine, axis=1) - np.sort(own, axis=1))
     if classes < _CLASSES or not apart < _ALIKE * np.linalg.norm(mine - own):
         return

@@ -73,8 +73,7 @@ def lraspp_branch(segment: Segment) -> Iterator[Change]:
             if other in segment.graph or segment.available:
                 made, given = ((), {}) if other in segment.graph else from_elsewhere(segment, other)
                 nodes = {join.low.name: (*made, replace(join.low, inputs=(other,)))}
-                later = segment.parts.block_of(other) - segment.parts.block_of(source)
-                yield Change(join.low.name, f"{later:+d}", {"found": other, "known": source}, nodes=nodes, given=given)
+                yield Change(join.low.name, other, {"found": other, "known": source}, nodes=nodes, given=given)
 
 
 def resize_size(segment: Segment) -> Iterator[Change]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -116,6 +116,20 @@ def softmax_twice(segment: Segment) -> Iterator[Change]:
         if segment.batch > 1:
             yield Change(node.name, "batch", view=partial(_softmax, axis=0))
             yield Change(node.name, "all", view=partial(_softmax, axis=None))
+
+
+def mask_turned(segment: Segment) -> Iterator[Change]:
+    """a mask mirrored, or with its axes exchanged under its own shape."""
+    for form, move in _TURNS.items() if makes_scores(segment) else ():
+        yield Change(segment.end, form, view=move)
+
+
+_TURNS: Mapping[str, Callable[[Array], Array]] = {
+    "columns": lambda y: y[..., ::-1],
+    "rows": lambda y: y[..., ::-1, :],
+    "both": lambda y: y[..., ::-1, ::-1],
+    "exchanged": lambda y: np.ascontiguousarray(y.swapaxes(2, 3)).reshape(y.shape),
+}
 
 
 def makes_scores(segment: Segment) -> bool:

@@ -248,6 +248,12 @@ _PORT: _Words = {
         "earlier": "class k is where class k + 1 should be",
         "background": "a background class that is always zero comes first, and the last class is cut",
     },
+    "mask-turned": {
+        "columns": "the map is mirrored left to right",
+        "rows": "the map is mirrored top to bottom",
+        "both": "the map is turned upside down",
+        "exchanged": "height and width of the map are exchanged under its own shape",
+    },
     "softmax-twice": {
         "twice": "softmax is applied twice",
         "out": "softmax is left out",
