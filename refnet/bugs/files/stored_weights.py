@@ -138,23 +138,27 @@ def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
     if len(np.unique(copy)) >= _LEAST and (found := whole_steps(copy, _MOST)) is not None:
         count, size = found
         yield "tensor", max(2, count.bit_length()), np.broadcast_to(size, (1,) * copy.ndim)
-    axes = tuple(range(1, copy.ndim))
-    low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+    first = copy[:2]  # channels, of which most grids are none
     for bits in _BITS:
-        if any(len(np.unique(row)) > 1 << bits for row in copy[:2]):
+        if any(len(np.unique(row)) > 1 << bits for row in first) or _steps_by_channel(first, bits) is None:
             continue
-        half = 1 << (bits - 1)
-        own = _steps_by_channel(copy, half)
-        if own is not None:
-            yield "channel", bits, own
-            return
-        step = np.maximum((high - low) / (2 * half - 1), FLOATS["float32"].subnormal)
-        if _is_whole((copy - low) / step, 2 * half):
+        if (step := _steps_by_channel(copy, bits)) is not None:
             yield "channel", bits, step
             return
 
 
-def _steps_by_channel(copy: Array, half: int) -> Array | None:
+def _steps_by_channel(copy: Array, bits: int) -> Array | None:
+    """A step for each channel on whose grid of so many bits it lies, around zero or from its least weight on."""
+    half = 1 << (bits - 1)
+    if (own := _around_zero(copy, half)) is not None:
+        return own
+    axes = tuple(range(1, copy.ndim))
+    low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+    step: Array = np.maximum((high - low) / (2 * half - 1), FLOATS["float32"].subnormal)
+    return step if _is_whole((copy - low) / step, 2 * half) else None
+
+
+def _around_zero(copy: Array, half: int) -> Array | None:
     """A step for each channel whose largest weight is as many of them as its bits have; one fewer where it is cut."""
     found, left = np.ones((len(copy), *(1,) * (copy.ndim - 1))), np.ones(len(copy), bool)
     for most in (half - 1, half, half - 2):
