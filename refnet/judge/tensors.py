@@ -39,8 +39,8 @@ __all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
 # Of the time until verdicts are out, how much it takes to write them: 0.05 to 0.08 on networks at 224 x 224.
 _WRITING = 0.1
 # Of the time of a verdict, how much what follows the search takes: 0.8 to 1.0 of many errors, and half of that more for
-# other programs; two or three of a dozen runs and a bound.
-_SEEN, _NEAREST = 1.5, 0.25
+# other programs; of a long segment one or two runs, of three and a part of a bound.
+_SEEN, _NEAREST = 1.5, 1.0
 _ROOM = ("algorithm", "inner-store")  # what can be seen that has room for an error
 
 Array = npt.NDArray[Any]
@@ -165,8 +165,8 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
 def _behind(judging: Judging, name: str) -> float:
     """Seconds for what is done of a wrong tensor behind the search, by those of the verdict on it.
 
-    To say what can be seen in an error takes about as long; of a long segment what is nearest is judged, by a few of
-    the runs that the verdict took.
+    To say what can be seen in an error takes about as long; of a long segment what is nearest is judged, by no more
+    runs than the verdict took.
     """
     return judging.took[name] * (_SEEN if judging.findings[name].judgement.yardstick == "bound" else _NEAREST)
 

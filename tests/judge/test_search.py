@@ -386,8 +386,9 @@ def clock(monkeypatch):
     return now
 
 
-@pytest.mark.parametrize(("passed", "ends"), [(2.0, 7.0), (6.0, 8.0), (11.0, 10.0)])
+@pytest.mark.parametrize(("passed", "ends"), [(2.0, 7.0), (6.0, 8.0), (9.5, 10.0), (11.0, 11.5)])
 def test_a_budget_keeps_the_time_of_what_follows_or_half_of_the_rest(passed, ends, clock):
+    """Of which there is a tenth of the budget in any case, for the likeliest."""
     budget = SearchBudget(10, spent=passed)
     budget.keep(3)
     over = []

@@ -95,3 +95,36 @@ def test_the_bound_finds_nearly_all_that_the_spread_finds_where_it_is_asked(tabl
 def test_a_threshold_is_the_largest_for_which_that_is_so(table, threshold, next_one, monkeypatch):
     monkeypatch.setattr(yardstick, threshold, next_one)
     assert any(kept(table, store) < WITHIN for store in table)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return subject(FAMILIES["V3 Small"], 2)
+
+
+def test_what_the_first_image_says_of_a_bound_all_of_it_says(small, monkeypatch):
+    """At every depth; where it says nothing on one image, nothing is made of the others."""
+    monkeypatch.setattr(yardstick, "_DEEP", yardstick._SHORT)
+    precision, parts, without = Precision.of("float32"), Parts(small.graph), set()
+    for unit in list(small.graph.units())[::4]:
+        given = {SOURCE: small.tensors[SOURCE]}
+        segment = cut(parts, small.net.params, unit.output, given, judged=False)
+        whole, made = limit(segment, precision), yardstick.useful_limit(segment, precision)
+        says = yardstick.says(len(segment.graph), whole, precision)
+        assert says == yardstick.says(len(segment.graph), made, precision)
+        assert made.rms in (whole.rms, np.inf)
+        without.add((bool(says), bool(np.isinf(made.rms))))
+    assert without >= {(True, False), (False, True)}
+    assert (True, True) not in without
+
+
+@pytest.mark.parametrize(("off", "runs"), [(1e3, 1), (0.0, 10)])
+def test_a_tensor_far_beyond_the_first_honest_run_is_held_to_no_other(off, runs, small, monkeypatch):
+    end, made = small.graph.output, []
+    candidate = small.tensors[end] + off
+    given = {SOURCE: small.tensors[SOURCE], end: candidate.astype(np.float32)}
+    segment = cut(Parts(small.graph), small.net.params, end, given)
+    widely = yardstick._widely
+    monkeypatch.setattr(yardstick, "_widely", lambda *each: made.append(each) or widely(*each))
+    assert yardstick.judge_segment(segment, Precision.of("float32")).holds == (runs > 1)
+    assert len(made) == runs

@@ -132,6 +132,16 @@ class Segment:
         return run(self)
 
     @cached_property
+    def first(self) -> Segment:
+        """The segment of the first image alone; not of one whose view may be about all images."""
+
+        def of_one(arrays: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: y[:1] if name in self.given and len(y) == self.batch else y for name, y in arrays.items()}
+
+        candidate = None if self.candidate is None else self.candidate[:1]
+        return replace(self, given=of_one(self.given), slack=of_one(self.slack), candidate=candidate)
+
+    @cached_property
     def bounds(self) -> dict[tuple[Precision, bool, str], Bound]:
         """Bounds that were made of all of it, by precision, whether its inputs are rounded copies, and dtype."""
         return {}

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 __all__ = ["OverBudgetError", "Search", "SearchBudget"]
 
+_LEAST = 0.1  # of the budget, what is for the search and for what follows in any case
+
 
 class OverBudgetError(Exception):
     """The time is over; caught by whoever has begun the search."""
@@ -74,9 +76,13 @@ class SearchBudget:
         return time.monotonic() - self._begun
 
     def keep(self, behind: float, writing: float = 0.0) -> None:
-        """Keep so many seconds for what is done behind the search, and for writing; of what is left half at most."""
+        """Keep so many seconds for what is done behind the search, and for writing; of what is left half at most.
+
+        Where what was done before took all of the time, the likeliest is looked at anyway.
+        """
         now = time.monotonic()
-        left = max(self._last - now, 0.0)
+        left = max(self._last - now, _LEAST * self.seconds)
+        self._last = now + left
         self._end = self._last - min(behind + writing, left / 2)
         self._last -= min(writing, left / 2)
         self._asked = math.inf  # what was done until now was no step of the search

@@ -19,7 +19,7 @@ from refnet.judge.causes.own_weights import own_weights
 from refnet.judge.causes.parts_off import share_off
 from refnet.judge.causes.refit import refit, too_few
 from refnet.judge.measures.probabilities import is_saturated
-from refnet.judge.measures.yardstick import says
+from refnet.judge.measures.yardstick import says, useful_limit
 from refnet.judge.verdicts import root_mean_square
 from refnet.readings.bounds import Bound, Precision
 
@@ -51,7 +51,7 @@ def describe(
     sort can leave more of an honest error than there is: a projection and a sort move no two tensors apart.
     """
     assert segment.candidate is not None
-    made = honest or limit(segment, precision)
+    made = honest or useful_limit(segment, precision)
     if made.y.shape != segment.candidate.shape:
         return ()
     if is_saturated(segment):

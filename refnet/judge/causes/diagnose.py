@@ -16,7 +16,7 @@ import numpy as np
 
 from refnet.bugs.catalogue import BUGS, LATE, SHARED
 from refnet.bugs.language.changes import Mistake
-from refnet.bugs.language.segments import Segment, limit
+from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.curves import Curve
 from refnet.bugs.layers.knobs import KNOBS
 from refnet.bugs.memory.stored import is_at_limits
@@ -31,7 +31,7 @@ from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.probabilities import is_saturated
-from refnet.judge.measures.yardstick import judge_segment
+from refnet.judge.measures.yardstick import judge_segment, useful_limit
 from refnet.readings.bounds import Precision
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -100,7 +100,7 @@ class Diagnosis:
     def _looked(self) -> tuple[tuple[Feature, ...], bool]:
         """That, and whether of the elements that are off most are suspect."""
         assert self.segment.candidate is not None
-        made = limit(self.segment, self.precision)
+        made = useful_limit(self.segment, self.precision)
         if made.shape != self.segment.candidate.shape:
             return (), False
         error = np.empty_like(made.y)

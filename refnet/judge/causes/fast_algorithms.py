@@ -9,7 +9,7 @@ import numpy as np
 
 from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.measures.yardstick import is_refuted, says
+from refnet.judge.measures.yardstick import is_refuted, says, useful_limit
 from refnet.judge.verdicts import judge
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
@@ -50,7 +50,7 @@ def fast_algorithms(segment: Segment, precision: Precision) -> tuple[str, ...]:
     open_ = [name for name in ALGORITHMS if _is_open(segment, precision._replace(algorithm=name))]
     if not open_:
         return ()
-    plain, found = limit(segment, precision), []
+    plain, found = useful_limit(segment, precision), []
     if judge(segment.candidate, plain).holds or not says(len(segment.graph), plain, precision):
         return ()  # within such a bound lies anything
     for name in open_:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.segments import Segment, limit
-from refnet.judge.measures.yardstick import fits, says
+from refnet.judge.measures.yardstick import fits, says, useful_limit
 from refnet.readings.bounds import Precision
 
 __all__ = ["Mended", "mended", "with_mended"]
@@ -41,7 +41,7 @@ def mended(segment: Segment, precision: Precision) -> Mended | None:
         for change in BUGS[bug].changes(segment):
             if change.view is not None and fits(segment.changed(change), precision):
                 return _undone(segment, precision, change.view)
-    made = limit(segment, precision)
+    made = useful_limit(segment, precision)
     if (
         segment.candidate is None
         or made.shape != segment.candidate.shape

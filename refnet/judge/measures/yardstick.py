@@ -6,6 +6,7 @@ Comparison and diagnosis use the same yardstick, so that a cause is held to what
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,18 @@ from refnet.readings.bounds import Bound, Precision
 from refnet.readings.orders import ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS, Printed
 
-__all__ = ["NEAR", "fits", "is_coarse", "is_refuted", "judge_cause", "judge_segment", "near", "says", "surely"]
+__all__ = [
+    "NEAR",
+    "fits",
+    "is_coarse",
+    "is_refuted",
+    "judge_cause",
+    "judge_segment",
+    "near",
+    "says",
+    "surely",
+    "useful_limit",
+]
 
 Array = npt.NDArray[Any]
 
@@ -39,8 +51,12 @@ _SHORT = 8  # nodes: segments with fewer are always judged by their bound
 _WIDE = 1000.0  # times the finest rounding: a bound as wide says nothing
 _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 
-# How many times beyond what honest runs so far allow a cause is given up without more of them. Tuned, on the table in
-# tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the first of them.
+# Nodes from which on one image is asked first whether a bound says anything: only how long that takes depends on it.
+_DEEP = 64
+_SURE = 0.9  # of an rms that is made in float32; as of `sure`
+# How many times beyond what honest runs so far allow a tensor or a cause is given up without more of them. Tuned, on
+# the table in tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the
+# first of them.
 _FAR = 4.0
 # What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
 # that leaves out no mistake that shows.
@@ -67,7 +83,7 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect.
     """
     assert segment.candidate is not None
-    own, made = segment.precision or precision, limit(segment, precision)
+    own, made = segment.precision or precision, useful_limit(segment, precision)
     found = judge(segment.candidate, made)
     if says(len(segment.graph), made, own):
         if found.holds or not dumped or segment.candidate.shape != made.shape:
@@ -75,11 +91,15 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
         # A port may compute wider than it dumps: then its own inputs are known to half a unit only.
         wider = judge(segment.candidate, limit(segment, precision, rounded=True))
         return wider if wider.holds else found
-    runs = [made() for made in _runs(segment, own)]
-    if not runs or made.shape != segment.candidate.shape:
+    ways = list(_runs(segment, own))
+    if not ways or made.shape != segment.candidate.shape:
+        found = judge(segment.candidate, limit(segment, precision))
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
-    seen = lens(segment)
-    return judge(seen(segment.candidate), _apart(seen(made.y), list(map(seen, runs))))._replace(yardstick="spread")
+    runs = [ways[0]()]
+    found = _by_runs(segment, made.y, runs)
+    if _is_open(found) or is_coarse(segment):
+        found = _by_runs(segment, made.y, [*runs, *(way() for way in ways[1:])])
+    return found
 
 
 def surely(segment: Segment, precision: Precision) -> str:
@@ -137,8 +157,6 @@ def judge_cause(
         return None if refuted else judge_segment(segment, precision)
     assert segment.candidate is not None
     runs, y = list[Array](), run(segment)
-    seen = lens(segment)
-    y = seen(y)
     found = Judgement("suspect" if y.shape == segment.candidate.shape else "shape", yardstick="none")
     if found.verdict == "shape":
         return found
@@ -146,13 +164,42 @@ def judge_cause(
     for made in _runs(segment, precision):
         check()
         with np.errstate(all="ignore"):
-            runs.append(seen(made()))
-        found = judge(seen(segment.candidate), _apart(y, runs))._replace(yardstick="spread")
-        if found.holds or not (coarse or max(found.rms, found.expected) < _FAR):
+            runs.append(made())
+        found = _by_runs(segment, y, runs)
+        if found.holds or not (coarse or _is_open(found)):
             return found
         if coarse and len(runs) == len(_MOVED):
             break
     return found
+
+
+def _by_runs(segment: Segment, y: Array, runs: list[Array]) -> Judgement:
+    """The verdict by how far honest runs lie apart, and from the exact result."""
+    assert segment.candidate is not None
+    seen = lens(segment)
+    with np.errstate(all="ignore"):
+        bound = _apart(seen(y), list(map(seen, runs)))
+    return judge(seen(segment.candidate), bound)._replace(yardstick="spread")
+
+
+def _is_open(found: Judgement) -> bool:
+    """Whether more runs may say something else than the first ones."""
+    return max(found.rms, found.expected) < _FAR
+
+
+def useful_limit(segment: Segment, precision: Precision) -> Bound:
+    """The segment's bound; of many nodes one without limits, which takes a part of the time, if it would say nothing.
+
+    It would not where that of the first image is too wide, even if the others had none.
+    """
+    if len(segment.graph) < _DEEP or segment.view is not None:
+        return limit(segment, precision)
+    y = segment.result
+    least = limit(segment.first, precision, dtype=np.float32).rms / math.sqrt(segment.batch)
+    if not _widest(root_mean_square(y), segment.precision or precision) <= _SURE * least < math.inf:
+        return limit(segment, precision)
+    endless = np.full_like(y, np.inf)
+    return Bound.given(y, endless, endless, math.inf)
 
 
 def near(segment: Segment, precision: Precision, before: float, rounding: float = 0.0) -> float:
