@@ -23,6 +23,7 @@ from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
 from refnet.judge.dumps.second_dump import Unsteady, unsteady
+from refnet.judge.measures.probabilities import are_saturated
 from refnet.judge.prepared import preprocessing_of, scale_of
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
@@ -54,7 +55,8 @@ class Comparison(NamedTuple):
     `shown` says what its arrays show of its arithmetic; `unsteady` which of its tensors were others when it was run
     again; `encodings` how its files hold numbers, where they do not say it; `stepped` which of its wrong tensors are
     what integers of 8 bits stand for, where most are not; `otherwise` which it holds in another order of channels,
-    scaled or moved, and takes back.
+    scaled or moved, and takes back; `saturated` which are probabilities of 0 and 1 alone, behind nodes that no other
+    tensor shows.
     """
 
     judged: Judged
@@ -65,6 +67,7 @@ class Comparison(NamedTuple):
     encodings: tuple[Encoding, ...] = ()
     stepped: tuple[str, ...] = ()
     otherwise: tuple[HeldOtherwise, ...] = ()
+    saturated: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -187,7 +190,9 @@ def compare(
     encodings += [Encoding(each.kind, {"count": each.places}) for each in written]
     wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
     stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
-    return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise))
+    long = [each.name for each in found.findings if each.judgement.yardstick != "bound" and len(each.segment) > 1]
+    soft = tuple(name for name in long if graph[name].op == "softmax" and are_saturated(arrays[name]))
+    return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise), soft)
 
 
 def _without_precision(found: Judged, nodes: Set[str]) -> Judged:

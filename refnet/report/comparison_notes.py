@@ -109,6 +109,10 @@ _OF_8_BITS = {
 }
 _NARROW = "The arrays are float64, but what they hold was computed in float32, and is judged so."
 
+_SATURATED = (
+    "{name}: its probabilities are 0 and 1 alone, which tell the likeliest class and nothing else: dump the logits, or "
+    "take another input."
+)
 _LONG = (
     "{name}: so many nodes lie before it ({count}) that its bound says nothing; the yardstick is refnet's own spread "
     "over orders of summation. Dump a tensor between to have it judged."
@@ -135,6 +139,7 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
         for each in judged.findings:
             if each.judgement.yardstick == yardstick:
                 yield words.format(name=each.name, count=len(each.segment))
+    yield from (_SATURATED.format(name=name) for name in found.saturated)
     yield from (evidence_words(name, each) for name, each in judged.evidence.items())
     if not judged.search.finished:
         yield unfinished(judged.search)

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from refnet import build
+from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.judge.measures.probabilities import apart_from_one, as_it_is, is_saturated, lens
 from refnet.readings.orders import ORDERS, rounded
+from refnet.report.comparison_notes import comparison_notes
 
 GRAPH = build("keras/MobileNet", width=0.25, size=(32, 32), classes=10)
 STORES = ("float32", "float16", "bfloat16")
@@ -79,3 +80,16 @@ def test_a_tensor_that_no_node_of_the_network_makes_is_looked_at_as_it_is():
 def test_zeros_and_ones_within_what_float32_tells_are_saturated(p, told):
     segment = SimpleNamespace(candidate=np.float32(p), graph=SimpleNamespace(nodes=[GRAPH[GRAPH.output]]))
     assert is_saturated(segment) is told
+
+
+@pytest.mark.parametrize(("times", "told"), [(1e6, ("output",)), (1e-3, ())])
+def test_a_lone_answer_of_zeros_and_ones_is_said_to_tell_little(times, told, tmp_path):
+    graph = build("keras/MobileNet", width=0.25, size=(32, 32), classes=5)
+    params = random_params(graph)
+    params["head.logits.w"] = params["head.logits.w"] * np.float32(times)
+    net = Network(graph, params)
+    x = probe(graph, 1)
+    write_pack(net, x, tmp_path / "pack")
+    found = compare(tmp_path / "pack", {"output": net.trace(x)["output"]}, partial=True)
+    assert found.saturated == told
+    assert any("dump the logits" in note for note in comparison_notes(found)) is bool(told)

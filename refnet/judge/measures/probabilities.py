@@ -14,7 +14,7 @@ from refnet.readings.carried import LAMBDA
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
-__all__ = ["apart_from_one", "as_it_is", "is_saturated", "lens"]
+__all__ = ["apart_from_one", "are_saturated", "as_it_is", "is_saturated", "lens"]
 
 Array = npt.NDArray[Any]
 
@@ -32,15 +32,20 @@ def apart_from_one(p: Array) -> float:
     return FLOATS[store].u + u * (1 + min(LAMBDA * math.sqrt(count), count))
 
 
+def are_saturated(p: Array) -> bool:
+    """Whether the probabilities of every image, (N, classes), are zeros and a one, as far as float32 tells."""
+    if p.ndim != 2 or p.min(initial=1.0) < 0:
+        return False
+    slack = apart_from_one(p)
+    if p.max(initial=0.0) > 1 + slack:
+        return False
+    return int(np.count_nonzero((p > _LEAST) & (p < 1 - slack))) < len(p)
+
+
 def is_saturated(segment: Segment) -> bool:
     """Whether a port's probabilities are zeros and ones, which mistakes of any kind may make."""
-    y, last = segment.candidate, segment.graph.nodes[-1]
-    if y is None or last.op != "softmax" or y.ndim != 2 or y.min(initial=1.0) < 0:
-        return False
-    slack = apart_from_one(y)
-    if y.max(initial=0.0) > 1 + slack:
-        return False
-    return int(np.count_nonzero((y > _LEAST) & (y < 1 - slack))) < len(y)
+    y = segment.candidate
+    return y is not None and segment.graph.nodes[-1].op == "softmax" and are_saturated(y)
 
 
 def lens(segment: Segment) -> Callable[[Array], Array]:
