@@ -183,7 +183,7 @@ def compare(
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     matching = _beside(matching, real, found, full)
     other = read_candidate(again) if isinstance(again, str | Path) else again
-    moved = tuple(unsteady(port.tensors, other, matching)) if other is not None else ()
+    moved = tuple(unsteady(port.tensors, other, matching, graph)) if other is not None else ()
     if others := {each.node for each in moved if each.kind != "order"}:
         found = _without_precision(found, others)
     written = {each.printed for each in shown.precision.values() if each.printed is not None}

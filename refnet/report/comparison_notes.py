@@ -61,6 +61,9 @@ _FAST = (
 )
 _UNSTEADY = {
     "dropped": "what is zero in one run is not in the other, so dropout is on",
+    "path": "in each image the sum has another multiple of the block's result, so stochastic depth (drop path) is on",
+    "images": "only in whole images, {part}: a branch that is left out of some (stochastic depth, drop path), or "
+    "memory that was not set",
     "part": "only in {part}: memory that was not set, or written while it was read (a race, a buffer that is shared)",
     "order": "by what another order of sums leaves (threads, atomics)",
     "other": "it is not computed from the input alone (training mode such as dropout, memory that was not set, a race)",

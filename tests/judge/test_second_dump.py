@@ -76,6 +76,22 @@ def test_a_part_that_alone_is_other_is_told(pack):
     assert f"only in [0, 4:20, 2, 0:{y.shape[3]}]: memory that was not set" in notes(found)[0]
 
 
+@pytest.mark.parametrize("dumped", [True, False])
+def test_stochastic_depth_is_told_by_what_two_runs_have_of_a_branch(tmp_path, dumped):
+    x = probe(GRAPH, 2)
+    write_pack(NET, x, tmp_path / "pack")
+    made = NET.trace(x)
+    before, branch = (made[name] for name in GRAPH["block3.add"].inputs)
+    sums = [before + branch * np.float32(each).reshape(2, 1, 1, 1) for each in ([1.25, 0], [1.25, 1.25])]
+    kept = {name: y for name, y in made.items() if dumped or name != "block3.project.bn"}
+    one, other = ({**kept, "block3.add": y} for y in sums)
+    found = compare(tmp_path / "pack", one, again=other)
+    assert [(each.node, each.kind) for each in found.unsteady] == [("block3.add", "path" if dumped else "images")]
+    assert "stochastic depth" in notes(found)[-1]
+    (cause,) = found.causes["block3.add"]
+    assert (cause.ids, cause.mistakes[0].form) == (("join-weights",), "images")
+
+
 @pytest.mark.parametrize("family", ["MnasNet A1", "V3 Large"])
 def test_other_orders_of_sums_leave_less_than_a_ten_thousandth_through_a_network(family):
     """And in these deep ones more than a hundred-thousandth."""

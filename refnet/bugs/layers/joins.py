@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 # Of the shortcut and of the block's result: overwritten, a mean, a branch of stochastic depth, a difference.
 _WEIGHTS = ((0.0, 2.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 0.8), (1.0, 0.9), (1.0, -1.0), (-1.0, 1.0))
 _LOWEST = (-128, 0)  # of integers of 8 bits, with a sign and without
+_NONE = 1e-3  # of a block's result: what is less of it is none, which the bound then judges
 _ALIKE = 0.03  # relative: weights that integers of 8 bits do not tell apart
 
 
@@ -96,7 +97,8 @@ def block_missing(segment: Segment) -> Iterator[Change]:
 def join_weights(segment: Segment) -> Iterator[Change]:
     """a sum with a shortcut whose terms are weighted.
 
-    A buffer that the block's result has overwritten gives it twice; stochastic depth scales it.
+    A buffer that the block's result has overwritten gives it twice; stochastic depth scales it, or leaves it out of
+    some images.
     """
     for node in segment.nodes("add"):
         unscaled = [*_unscaled(segment, node).values()]
@@ -104,6 +106,7 @@ def join_weights(segment: Segment) -> Iterator[Change]:
         for shortcut, branch in dict.fromkeys((*_WEIGHTS, *solved)):
             if (shortcut, branch) != (1.0, 0.0):  # the block is left out
                 yield weighted(node, shortcut, branch)
+        yield from _of_images(segment, node)
 
 
 def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -151,6 +154,24 @@ def _solved(segment: Segment, node: Node) -> Iterator[tuple[float, float]]:
     for first, second in dict.fromkeys((rounded, exact)):
         if (first, second) != (1.0, 1.0):
             yield first, second
+
+
+def _of_images(segment: Segment, node: Node) -> Iterator[Change]:
+    """The block's result left out of some images, and as many times as they show in the others."""
+    if (terms := _terms(segment, node)) is None:
+        return
+    one, other, t = terms
+    whole = [float(np.linalg.norm(y)) for y in other]
+    kept = np.array([float(np.linalg.norm(y)) > _NONE * size for y, size in zip(t - one, whole, strict=True)])
+    solved = None if kept.all() or not kept.any() else two_factors(*(y[kept].ravel() for y in terms))
+    if solved is None or _weight(*solved[0]) != 1.0:
+        return
+    name = f"{node.name}.kept"
+    gate = np.zeros((*t.shape[:2], 1, 1))
+    gate[kept] = _weight(*solved[1])
+    branch = Node(f"{node.name}.branch", "scale", (node.inputs[1], name))
+    added = Node(node.name, "add", (node.inputs[0], branch.name))
+    yield Change(node.name, "images", nodes={node.name: (branch, added)}, given={name: gate}, lone=True)
 
 
 def _weight(number: float, off: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.regions import lines_off
+from refnet.graph import Graph
 from refnet.judge.verdicts import root_mean_square
 from refnet.pack.matching.match import Assignment
 
@@ -42,7 +43,9 @@ class Unsteady(NamedTuple):
     part: tuple[tuple[int, int], ...] = ()
 
 
-def unsteady(first: Mapping[str, Array], second: Mapping[str, Array], matching: Assignment) -> Iterator[Unsteady]:
+def unsteady(
+    first: Mapping[str, Array], second: Mapping[str, Array], matching: Assignment, graph: Graph
+) -> Iterator[Unsteady]:
     """The tensors of both dumps that are not the same, those of nodes first, in order of execution."""
     nodes = {each.source: node for node, each in reversed(matching.tensors.items())}
     known = [each.source for each in matching.tensors.values()]
@@ -51,7 +54,26 @@ def unsteady(first: Mapping[str, Array], second: Mapping[str, Array], matching: 
             continue
         y, z = (np.asarray(each[source]) for each in (first, second))
         if y.shape != z.shape or not np.array_equal(y, z, equal_nan=True):
-            yield Unsteady(source, nodes.get(source, ""), *_kind(y, z))
+            node = nodes.get(source, "")
+            kind, relative, part = _kind(y, z)
+            terms = graph[node].inputs if node in graph and graph[node].op == "add" else ()
+            branches = [first[matching.tensors[each].source] for each in terms if each in matching.tensors]
+            if kind != "order" and any(_is_multiple(y, z, term) for term in branches):
+                kind, part = "path", ()
+            yield Unsteady(source, node, kind, relative, part)
+
+
+def _is_multiple(y: Array, z: Array, branch: Array) -> bool:
+    """Whether two sums differ by a multiple of one of their terms in each image."""
+    if not y.shape == z.shape == np.shape(branch) or y.ndim < 2:
+        return False
+    rows = (np.asarray(each, np.float64).reshape(len(y), -1) for each in (y, z, branch))
+    for one, other, term in zip(*rows, strict=True):
+        size = float(term @ term)
+        apart = one - other - (float((one - other) @ term) / size if size else 0.0) * term
+        if not float(np.linalg.norm(apart)) <= _ORDER * float(np.linalg.norm(one)):
+            return False
+    return True
 
 
 def _kind(y: Array, z: Array) -> tuple[str, float, tuple[tuple[int, int], ...]]:
@@ -61,7 +83,8 @@ def _kind(y: Array, z: Array) -> tuple[str, float, tuple[tuple[int, int], ...]]:
     size, apart = root_mean_square(y), root_mean_square(y - z)
     relative = apart / size if size else float("inf")
     if part := _part(y != z):
-        return "part", relative, part
+        whole = all(place == (0, side) for place, side in zip(part[1:], y.shape[1:], strict=True))
+        return "images" if whole else "part", relative, part
     lost = (y == 0) ^ (z == 0)
     both = (y != 0) & (z != 0)
     if lost.any() and np.allclose(y[both], z[both], rtol=_ORDER):

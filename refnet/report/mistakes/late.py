@@ -146,7 +146,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "exchanged": "each side of the sum is taken to have the scale of the other",
     },
     "block-missing": "the block is left out: what it reads is handed on",
-    "join-weights": "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
+    "join-weights": {
+        "images": "the block's result is left out of some images, and scaled in the others: stochastic depth (drop "
+        "path) is on",
+        OTHER: "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
+    },
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",
     "pool-divisor": {
