@@ -248,9 +248,12 @@ class Judging:
         return self._with_pack(cut(segment.parts, self.params, segment.end, given), segment.end)
 
     def _is_ahead(self, segment: Segment, precision: Precision) -> bool:
-        """Whether a tensor holds what is made of it later."""
-        ways = (segment.changed(change) for change in BUGS["already-normalised"].changes(segment))
-        return any(fits(way, precision) for way in ways)
+        """Whether a tensor holds what is made of it later; what was not dumped of that is there with it."""
+        changes = BUGS["already-normalised"].changes(segment)
+        held = next((each.facts["held"] for each in changes if fits(segment.changed(each), precision)), "")
+        if held and segment.candidate is not None:
+            self.given.setdefault(held, segment.candidate)
+        return bool(held)
 
     def _judged(self, name: str, segment: Segment, judgement: Judgement, accumulated: Accumulated | None) -> bool:
         """Take down the verdict on a segment; whether it holds."""

@@ -33,6 +33,20 @@ def test_what_a_later_layer_wrote_over_a_tensor_is_named(model, op, form, side):
     assert set(found.misdumped) == set(late)
 
 
+def test_sums_that_were_written_over_their_blocks_results_are_there_for_the_sums_behind_them():
+    """Hooks on layers alone see no sum."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=32, classes=10)
+    params, x = random_params(graph), probe(graph, 1)
+    golden = {SOURCE: x, **Network(graph, params).trace(x)}
+    sums = [node for node in graph.nodes if node.op == "add"]
+    late = {node.inputs[1]: golden[node.name] for node in sums}
+    dumped = {name: y for name, y in golden.items() if name not in {node.name for node in sums}}
+    found = judge_tensors(Reference.of(graph, params, golden), {**dumped, **late}, partial=True)
+    assert {name: [cause.mistakes[0][:3:2] for cause in found.causes[name]] for name in found.wrong()} == {
+        name: [("already-normalised", "sum")] for name in late
+    }
+
+
 def test_a_map_is_no_gate_that_was_overwritten():
     """It has another shape."""
     graph = build("torchvision/mobilenet_v3_small", width=0.25, size=32, classes=10)

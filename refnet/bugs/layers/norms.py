@@ -160,7 +160,8 @@ def already_normalised(segment: Segment) -> Iterator[Change]:
         changed = {f"{node.name}.{slot}": segment.param(later, slot) for slot in later.params}
         form = {"batch_norm": "norm", "add": "sum", "scale": "gate"}.get(later.op, "act")
         nodes = {node.name: (*made[:-1], replace(made[-1], name=node.name))}
-        yield Change(node.name, form, nodes=nodes, params={**params, **changed}, given=given, lone=True)
+        facts = {"held": later.name}
+        yield Change(node.name, form, facts, nodes=nodes, params={**params, **changed}, given=given, lone=True)
 
 
 def _shown(unit: UnitArrays, rule: Callable[[Array, Array], Array]) -> Iterator[float]:
