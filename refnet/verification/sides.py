@@ -123,6 +123,7 @@ def read_side(
 
     Parameters
     ----------
+    model, width, size : of a file that cannot tell; of a golden pack its own
     contents : what is in the file, where it has been read
     like : what the file should be a copy of, see `identify`
 
@@ -135,23 +136,26 @@ def read_side(
         return path
     if not Path(path).is_dir() or is_folder(path):
         return identify(path, model=model, width=width, size=size, like=like, contents=contents)
-    if model is not None or width is not None or size is not None:
-        raise RequestError(f"{path}: a golden pack knows its own model, width and size")
     pack = read_pack(path)
+    own = pack.graph.recipe
+    for what, value in {"model": model, "width": width, "size": size}.items():
+        known = getattr(own, what)
+        if value is not None and value != known:
+            shown = ",".join(map(str, known)) if what == "size" else known or "one of its own"
+            raise RequestError(
+                f"{path}: a golden pack knows its own {what}, {shown}: leave {what} out, or ask for that"
+            )
     params = {name: np.asarray(array) for name, array in pack.params.items()}
-    model, width = pack.graph.recipe.model, pack.graph.recipe.width
     return Checkpoint(
         path=str(path),
         kind="pack",
         scheme="refnet",
-        standing=Standing(
-            "known" if pack.graph.recipe.model else "own", pack.graph.recipe.model, pack.graph.recipe.width
-        ),
+        standing=Standing("known" if own.model else "own", own.model, own.width),
         graph=pack.graph,
         params=params,
         stored={name: str(array.dtype) for name, array in params.items()},
         keys={name: name for name in params},
-        models=(model,) if model else (),
+        models=(own.model,) if own.model else (),
         folded=all(node.op != "batch_norm" for node in pack.graph.nodes),
     )
 

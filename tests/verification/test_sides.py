@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from exporting import checkpoint, network
 
-from refnet import FormatError, RequestError
+from refnet import FormatError, Network, RequestError, write_pack
+from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.resize import resize
 from refnet.verification import sides
 from refnet.verification.sides import pair
@@ -23,10 +25,16 @@ def test_a_folder_that_is_a_model_is_read_as_one_and_any_other_as_a_pack(inside,
     assert sides.read_side(tmp_path, **how) == (tmp_path, {**how, "contents": None})
 
 
-@pytest.mark.parametrize("how", [{"model": "m"}, {"width": 1.0}, {"size": (3, 4)}])
-def test_a_pack_is_told_nothing(how, tmp_path):
-    with pytest.raises(RequestError, match="a golden pack knows its own model, width and size"):
-        sides.read_side(tmp_path, **how)
+@pytest.mark.parametrize(
+    ("how", "own"),
+    [({"model": "m"}, "model, one of its own"), ({"width": 0.5}, "width, 1.0"), ({"size": (3, 4)}, "size, 4,6")],
+)
+def test_a_pack_is_told_nothing_but_what_it_knows(how, own, tmp_path):
+    graph = Graph(Recipe("", 1.0, (4, 6), 10), (Node("act", "relu", (SOURCE,)),))
+    write_pack(Network(graph, {}), np.ones((1, 3, 4, 6), np.float32), tmp_path / "pack")
+    assert sides.read_side(tmp_path / "pack", width=1.0, size=(4, 6)).graph.recipe.size == (4, 6)
+    with pytest.raises(RequestError, match=f"a golden pack knows its own {own}: leave {next(iter(how))} out"):
+        sides.read_side(tmp_path / "pack", **how)
 
 
 def test_a_file_of_arrays_alone_is_taken_at_the_size_of_the_other_unless_a_size_is_given():
