@@ -15,6 +15,7 @@ from refnet.networks.rewrite import norms
 from refnet.pack.matching import match
 from refnet.pack.matching.extras import extras
 from refnet.pack.matching.match import match_tensors
+from refnet.pack.matching.modules import made_by_modules
 from refnet.pack.matching.vendors import by_vendor
 from refnet.pack.probe import probe
 from refnet.readings import fast
@@ -272,6 +273,16 @@ def test_other_names_are_no_vendors():
 
 
 # Beside the nodes' tensors
+
+
+def test_modules_of_the_head_for_masks_make_what_they_read_or_make_themselves_joined():
+    graph = build("torchvision/lraspp_mobilenet_v3_large", width=0.25, size=(32, 48), classes=3)
+    layers = SCHEMES["torchvision"].modules(graph)
+    made = made_by_modules(graph, layers)
+    names = ("classifier.cbr", "classifier.scale", "classifier", "backbone.4.block.2")
+    assert [made[name] for name in names] == ["head.reduce.act", "head.gate", "head.add", "block4.se.scale"]
+    pool = "classifier.scale.0"  # beside a convolution that is numbered 1
+    assert pool not in by_vendor(graph, [*layers.values(), pool])
 
 
 def test_what_adds_nothing_is_told_apart():

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from refnet.graph import Graph
-from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES, POOLS
 
 __all__ = ["block_ends", "made_by_modules", "stem_end", "sums"]
 
@@ -57,16 +57,20 @@ def _is_depthwise(graph: Graph, node: str) -> bool:
 
 
 def _behind(graph: Graph, nodes: list[str], *, adds: bool) -> Iterator[str]:
-    """The last of some nodes, and what follows it in their module."""
-    read = {name for node in nodes for name in graph[node].inputs}
+    """The last of some nodes, and what follows it in their module.
+
+    What that joins to it, the module reads or makes, or pools.
+    """
+    read = {name for node in nodes for name in (node, *graph[node].inputs)}
+    read |= {graph[name].inputs[0] for name in read if name in graph and graph[name].op in POOLS}
     name = nodes[-1]
     yield name
     while (reader := graph.only_reader(name)) is not None:
         if reader.op == "add":
-            if adds and all(other == name or other in read for other in reader.inputs):
+            if adds and read >= {*reader.inputs} - {name}:
                 yield reader.name
             return
-        if reader.op not in (*ACTIVATIONS, *GATES, "scale"):
+        if reader.op not in (*ACTIVATIONS, *GATES) and not (reader.op == "scale" and read >= {*reader.inputs} - {name}):
             return
         name = reader.name
         yield name

@@ -164,7 +164,7 @@ def _with_modules(
     prefixes: Counter[str] = Counter()
     hits: dict[str, list[tuple[str, str]]] = {}
     for source, form in plain.items():
-        endings = _endings(_whole(source), made) or _endings(form, made)
+        endings = _endings(_whole(source), made) or ([] if _is_numbered(source, modules) else _endings(form, made))
         for prefix, path in endings if source not in found else ():
             prefixes[prefix] += 1
             hits.setdefault(prefix, []).append((source, path))
@@ -175,6 +175,13 @@ def _with_modules(
         if node not in found.values() and len(path) > lengths.get(node, 0) and source not in ends.values():
             ends[node], lengths[node] = source, len(path)
     return {**found, **{source: node for node, source in ends.items()}}
+
+
+def _is_numbered(name: str, modules: Mapping[str, str]) -> bool:
+    """Whether a name is that of a layer without weights which has a number beside those of layers in its module."""
+    beside = {head for head, _, number in (each.rpartition(".") for each in modules.values()) if number.isdecimal()}
+    head, _, number = name.rpartition(".")
+    return number.isdecimal() and any(f".{head}".endswith(f".{each}") for each in beside)
 
 
 def _endings(name: str, known: Mapping[str, str]) -> list[tuple[str, str]]:
