@@ -130,3 +130,9 @@ def test_hooks_of_modules_which_see_no_sum_or_product_are_told_by_order(joins):
     nodes = [node.name for node in graph.nodes if node.op not in joins]
     found = {f"t{index}": sides[node] for index, node in enumerate(nodes)}
     assert list(by_order(graph, found, sides)) == nodes
+
+
+def test_names_that_a_folder_sorts_by_their_letters_are_told_by_their_numbers():
+    sides = {name: (1, *side) for name, side in shapes(GRAPH).items()}
+    found = {f"t{i}": side for i, side in enumerate(sides.values())}
+    assert by_order(GRAPH, dict(sorted(found.items())), sides) == by_order(GRAPH, found, sides) != {}

@@ -7,7 +7,8 @@ dump is in the order of execution all the same, and the channels of a network, o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from refnet.graph import SOURCE, Graph
 from refnet.ops import ACTIVATIONS, GATES, OPS
@@ -19,6 +20,7 @@ __all__ = ["by_order", "has_channels", "orders_of"]
 Shape = tuple[int, ...]
 
 _NO_MODULES = ((), ("add", "scale"), ("add",))  # operations that are functions where layers are modules
+_NUMBERS = re.compile(r"(\d+)")
 _FEWEST = 10  # tensors, without which an order proves nothing
 
 
@@ -35,14 +37,21 @@ def by_order(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shap
 
 def orders_of(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Iterator[dict[str, str]]:
     """Every such telling, the likeliest first: tensors of equal shapes at the end may be these or those nodes'."""
-    sources = list(found)
-    if len(sources) < _FEWEST:
+    if len(found) < _FEWEST:
         return
-    ways = [dict(zip(nodes, sources, strict=True)) for nodes in _dumps(graph) if len(nodes) == len(sources)]
+    dumps = [nodes for nodes in _dumps(graph) if len(nodes) == len(found)]
+    ways = [dict(zip(nodes, sources, strict=True)) for sources in _orders(found) for nodes in dumps]
     for last in (None, False, True):
         for pairs in ways:
             if all(_fits(found[source], shapes[node], last) for node, source in pairs.items()):
                 yield pairs
+
+
+def _orders(names: Iterable[str]) -> list[list[str]]:
+    """Names as they come; and by the numbers in them, where a file or a folder sorts t10 before t2."""
+    given = list(names)
+    counted = sorted(given, key=lambda name: [int(part) if part.isdecimal() else part for part in _NUMBERS.split(name)])
+    return [given] if counted == given else [given, counted]
 
 
 def _fits(found: Shape, full: Shape, last: bool | None) -> bool:
