@@ -217,3 +217,24 @@ def test_a_kernel_as_large_as_its_map_is_not_dilated():
     net = graph(Node("last", "depthwise_conv2d", (SOURCE,), {"w": (3, *SIDES)}, attrs))
     found = detectability(Network(net, {"last.w": np.ones((3, *SIDES), np.float32)}), X)
     assert "dilation" not in {each.bug.id for each in found if each.places}
+
+
+@pytest.mark.parametrize(
+    ("step", "pad", "words"),
+    [
+        ((2, 1), ((2, 2), (1, 1)), "the dilation is (2, 1) instead of 2"),
+        ((1, 2), ((1, 1), (2, 2)), "the dilation is (1, 2) instead of 2"),
+        ((1, 1), ((1, 1), (1, 1)), "the dilation is 1 instead of 2"),
+        ((4, 4), ((4, 4), (4, 4)), "the dilation is 4 instead of 2"),
+    ],
+)
+def test_a_dilation_of_one_axis_or_by_another_number_is_named(step, pad, words):
+    attrs = {"stride": (1, 1), "pad": ((2, 2), (2, 2)), "dilation": (2, 2)}
+    params = {"wide.w": np.random.default_rng(0).standard_normal((3, 3, 3)).astype(np.float32)}
+    made = []
+    for own in (attrs, {**attrs, "pad": pad, "dilation": step}):
+        net = graph(Node("wide", "depthwise_conv2d", (SOURCE,), {"w": (3, 3, 3)}, own))
+        made.append((net, Network(net, params).trace(X)["wide"]))
+    (net, right), (_, wrong) = made
+    found = judge_tensors(Reference.of(net, params, {SOURCE: X, "wide": right}), {"wide": wrong})
+    assert words in [cause_sentence(cause) for cause in found.causes["wide"]]

@@ -79,16 +79,26 @@ def dilation(segment: Segment) -> Iterator[Change]:
     for node in segment.nodes("depthwise_conv2d"):
         if node.attrs["stride"] != (1, 1) or node.params["w"][-1] == 1:
             continue
-        now = node.attrs["dilation"][0]
-        other = 1 if now > 1 else 2
-        pad = tuple((before * other // now, after * other // now) for before, after in node.attrs["pad"])
-        changed = with_attrs(node, dilation=(other, other), pad=pad)
-        wider = [(points - 1) * (other - now) for points in node.params["w"][-2:]]
-        if [sum(sides) for sides in pad] != [
-            sum(sides) + by for sides, by in zip(node.attrs["pad"], wider, strict=True)
-        ]:
-            continue
-        yield Change(node.name, str(other), {"found": other, "known": now}, nodes=changed)
+        for form, facts, step in other_dilations(node):
+            now, own = node.attrs["dilation"], node.attrs["pad"]
+            pad = tuple(
+                (before * to // of, after * to // of) for (before, after), to, of in zip(own, step, now, strict=True)
+            )
+            wider = [(points - 1) * (to - of) for points, to, of in zip(node.params["w"][-2:], step, now, strict=True)]
+            if [sum(sides) for sides in pad] == [sum(sides) + by for sides, by in zip(own, wider, strict=True)]:
+                yield Change(node.name, form, facts, nodes=with_attrs(node, dilation=step, pad=pad))
+
+
+def other_dilations(node: Node) -> Iterator[tuple[str, dict[str, Any], tuple[int, int]]]:
+    """A form and its facts with each: none, or one of 2 where there is none; along one axis alone, or twice as much."""
+    now = node.attrs["dilation"]
+    most = max(now)
+    steps = [(2, 2)] if most == 1 else [(1, 1), (now[0], 1), (1, now[1]), (2 * now[0], 2 * now[1])]
+    for step in dict.fromkeys(steps):
+        if step != now:
+            even = step[0] == step[1] and now[0] == now[1]
+            found, known = (step[0], now[0]) if even else (step, now)
+            yield str(found), {"found": found, "known": known}, step
 
 
 def pool_count(segment: Segment) -> Iterator[Change]:

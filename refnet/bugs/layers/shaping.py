@@ -14,6 +14,7 @@ from dataclasses import replace
 from refnet.bugs.language.changes import Change, with_attrs
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.padding import windowed
+from refnet.bugs.layers.sampling import other_dilations
 from refnet.errors import GraphError
 from refnet.graph import Node, is_global
 from refnet.readings.shapes import shape_after
@@ -93,11 +94,8 @@ def dilation_alone(segment: Segment) -> Iterator[Change]:
     for node in segment.nodes("depthwise_conv2d"):
         if node.inputs[0] not in segment.sizes or node.params["w"][-1] == 1:
             continue
-        now = node.attrs["dilation"][0]
-        for other in (1, 2) if now > 1 else (2,):
-            if other != now:
-                facts = {"found": other, "known": now}
-                yield from _reshaped(segment, node, f"{other}", facts, dilation=(other, other))
+        for form, facts, step in other_dilations(node):
+            yield from _reshaped(segment, node, form, facts, dilation=step)
 
 
 def stride_dilated(segment: Segment) -> Iterator[Change]:
