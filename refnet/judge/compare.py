@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,11 +188,29 @@ def compare(
         found = _without_precision(found, others)
     written = {each.printed for each in shown.precision.values() if each.printed is not None}
     encodings += [Encoding(each.kind, {"count": each.places}) for each in written]
-    wrong = [each.name for each in found.findings if each.judgement.verdict == "wrong" and not shown.steps]
-    stepped = tuple(name for name in wrong if name in plain and in_few_steps(arrays[name]))
-    long = [each.name for each in found.findings if each.judgement.yardstick != "bound" and len(each.segment) > 1]
-    soft = tuple(name for name in long if graph[name].op == "softmax" and are_saturated(arrays[name]))
-    return Comparison(found, matching, reference, shown, moved, tuple(encodings), stepped, tuple(otherwise), soft)
+    return Comparison(
+        found,
+        matching,
+        reference,
+        shown,
+        unsteady=moved,
+        encodings=tuple(encodings),
+        stepped=() if shown.steps else tuple(_in_steps(found, plain)),
+        otherwise=tuple(otherwise),
+        saturated=tuple(_saturated(found, graph, arrays)),
+    )
+
+
+def _in_steps(found: Judged, plain: Mapping[str, Array]) -> Iterator[str]:
+    """The wrong tensors, of those that are no integers, that are what integers of 8 bits stand for."""
+    wrong = (each.name for each in found.findings if each.judgement.verdict == "wrong")
+    return (name for name in wrong if name in plain and in_few_steps(plain[name]))
+
+
+def _saturated(found: Judged, graph: Graph, arrays: Mapping[str, Array]) -> Iterator[str]:
+    """The probabilities of 0 and 1 alone, of which no other tensor shows what lies before them."""
+    alone = (each for each in found.findings if each.judgement.yardstick != "bound" and len(each.segment) > 1)
+    return (each.name for each in alone if graph[each.name].op == "softmax" and are_saturated(arrays[each.name]))
 
 
 def _without_precision(found: Judged, nodes: Set[str]) -> Judged:
