@@ -52,6 +52,18 @@ def test_another_curve_is_solved_for(op, f, words):
     assert any(words in each for each in named(ran(curved(op, f))))
 
 
+def test_an_end_that_only_rounding_passes_is_none():
+    """Of a gate that is fused with the layer before it, whose sums a port rounds otherwise."""
+    gate = next(node.name for node in GRAPH.nodes if node.op == "hard_sigmoid")
+    (source,) = GRAPH[gate].inputs
+    (before,) = GRAPH[source].inputs
+    made = np.maximum(TRACED[source], 0) * np.float32(1 - 2**-23)
+    segment = cut(Parts(GRAPH), PARAMS, gate, {before: TRACED[before], gate: made})
+    fitting = {change.facts["curve"] for change in BUGS["act-curve"].changes(segment)}
+    assert ("clip", 0.0, np.inf) in fitting
+    assert not [curve for curve in fitting if curve[0] == "clip" and 0 < curve[2] < np.inf]
+
+
 @pytest.mark.parametrize(
     ("f", "bug"),
     [(lambda x: np.clip(x, 0, 6), "act-swap"), (lambda x: x * np.clip(x, 0, 6) / np.float32(6), "act-curve")],
@@ -366,5 +378,5 @@ def test_the_pools_of_squeezes_are_pools_of_a_kind():
 
 def test_a_slope_below_zero_has_no_end_where_nothing_is_so_large():
     x = np.linspace(-2, 1.5, 99)
-    leaky = [curve for curve in _curves(x, np.where(x < 0, 0.25 * x, x)) if curve[0] == "leaky"]
+    leaky = [curve for curve in _curves(x, np.where(x < 0, 0.25 * x, x), np.zeros_like(x)) if curve[0] == "leaky"]
     assert {high for *_, high in leaky} == {np.inf}

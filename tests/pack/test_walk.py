@@ -272,9 +272,6 @@ def test_other_names_are_no_vendors():
     assert by_vendor(graph, [f"{name}.copy" for name in ("stem.conv", "x", "1")]) == {}
 
 
-# Beside the nodes' tensors
-
-
 def test_modules_of_the_head_for_masks_make_what_they_read_or_make_themselves_joined():
     graph = build("torchvision/lraspp_mobilenet_v3_large", width=0.25, size=(32, 48), classes=3)
     layers = SCHEMES["torchvision"].modules(graph)
@@ -283,6 +280,9 @@ def test_modules_of_the_head_for_masks_make_what_they_read_or_make_themselves_jo
     assert [made[name] for name in names] == ["head.reduce.act", "head.gate", "head.add", "block4.se.scale"]
     pool = "classifier.scale.0"  # beside a convolution that is numbered 1
     assert pool not in by_vendor(graph, [*layers.values(), pool])
+
+
+# Beside the nodes' tensors
 
 
 def test_what_adds_nothing_is_told_apart():

@@ -55,7 +55,7 @@ def act_curve(segment: Segment) -> Iterator[Change]:
     told: set[str] = set()
     seen: list[Array] = []  # what those that fit make: the same in other words is said once
     flat = np.unique(t).size <= _LEVELS  # then many formulas are alike, and other tensors tell which it is
-    for curve in itertools.chain(dict.fromkeys(_curves(x, t)), _fitted(x, t)):
+    for curve in itertools.chain(dict.fromkeys(_curves(x, t, slack)), _fitted(x, t)):
         if ("formula" in told and not flat) or (told and curve[0] == "piecewise"):
             return
         with np.errstate(all="ignore"):
@@ -154,12 +154,18 @@ def _fitted(x: Array, t: Array) -> Iterator[Curve]:
         yield "piecewise", *numbers
 
 
-def _curves(x: Array, t: Array) -> Iterator[Curve]:
-    """Curves that a port may have: known ones, and those whose numbers its tensor shows."""
+def _curves(x: Array, t: Array, slack: Array) -> Iterator[Curve]:
+    """Curves that a port may have: known ones, and those whose numbers its tensor shows.
+
+    Parameters
+    ----------
+    slack : how far the port's x may be from this one
+    """
     yield from ((name,) for name in _NAMED)
     yield from (("sigmoid", 1.0), ("swish", 1.0), ("swish", _GELU), ("clip", -1.0, 1.0))
     least, most = (float(str(np.float32(end))) for end in (t.min(), t.max()))  # as they are written
-    first, last = np.float32(x.min()), np.float32(x.max())  # an end that nothing passes is none
+    # An end that nothing is sure to pass is none.
+    first, last = np.float32((x + slack).min()), np.float32((x - slack).max())
     lows = [low for low in (0.0, -math.inf, least) if low == -math.inf or first < np.float32(low)]
     highs = [high for high in (6.0, math.inf, most) if high == math.inf or last > np.float32(high)]
     yield from (("clip", low, high) for low in lows for high in highs if low < high)
