@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
+from refnet.bugs.catalogue import BUGS
 from refnet.bugs.detectability import detectability
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import sites
 from refnet.graph import SOURCE, Graph, Node, Recipe, check, interpret, walk
 from refnet.judge.tensors import Reference, judge_tensors
@@ -186,15 +189,25 @@ def _around(size):
 @pytest.fixture(scope="module")
 def small():
     net = build("torchvision/mobilenet_v3_small", width=0.5, size=(32, 40), classes=10)
-    run = Network(net, random_params(net))
+    own = Network(net, random_params(net))
     x = probe(net, 1)
-    golden = {SOURCE: x, **run.trace(x)}
-    return run, golden, Reference.of(net, run.params, golden)
+    golden = {SOURCE: x, **own.trace(x)}
+    return own, golden, Reference.of(net, own.params, golden)
+
+
+def test_a_stride_that_is_left_out_beside_a_pool_that_stands_elsewhere_is_run():
+    net = build("torchvision/mobilenet_v2", width=0.1, size=(32, 40), classes=4)
+    segment = cut(Parts(net), random_params(net), net.output, {SOURCE: probe(net, 1)}, judged=False)
+    (early,) = BUGS["head-act-pool"].changes(segment)
+    both = segment.changed(early)
+    strides = [each for each in BUGS["stride-changed"].changes(both) if each.node == "block14.depthwise"]
+    assert strides
+    assert {run(both.changed(each)).shape for each in strides} == {(1, 4)}
 
 
 def test_a_squeeze_width_taken_from_the_blocks_input_is_named(small):
-    run, golden, reference = small
-    inputs, own = shapes(run.graph)["stem.act"][0], shapes(run.graph)["block1.se.reduce"][0]
+    net, golden, reference = small
+    inputs, own = shapes(net.graph)["stem.act"][0], shapes(net.graph)["block1.se.reduce"][0]
     assert inputs // 4 != own
     dumped = golden | {"block1.se.reduce": np.ones((1, inputs // 4, 1, 1), np.float32)}
     found = judge_tensors(reference, dumped, partial=True)

@@ -175,7 +175,7 @@ def resulting(
         for node in segment.graph.nodes:
             if node.name in moved or not moved.keys() & set(node.inputs):
                 continue
-            if segment.parts.pools_all(node.name):
+            if is_global(node, segment.sizes.get(node.inputs[0], ())):
                 node = replace(node, attrs={**node.attrs, "kernel": moved[node.inputs[0]][1:]})
                 pools[node.name] = (node,)
             shape = shape_after(node, *(moved.get(name) or segment.sizes[name] for name in node.inputs))
