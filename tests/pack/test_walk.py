@@ -10,7 +10,7 @@ import pytest
 
 from refnet import Network, build, random_params
 from refnet.files.schemes import SCHEMES
-from refnet.graph import SOURCE, Graph, interpret
+from refnet.graph import SOURCE, Graph, Node, Recipe, interpret
 from refnet.networks.rewrite import norms
 from refnet.pack.matching import match
 from refnet.pack.matching.extras import extras
@@ -280,6 +280,24 @@ def test_modules_of_the_head_for_masks_make_what_they_read_or_make_themselves_jo
     assert [made[name] for name in names] == ["head.reduce.act", "head.gate", "head.add", "block4.se.scale"]
     pool = "classifier.scale.0"  # beside a convolution that is numbered 1
     assert pool not in by_vendor(graph, [*layers.values(), pool])
+
+
+@pytest.mark.parametrize("order", ["nchw", "nhwc"])
+def test_what_is_called_as_a_module_of_an_onnx_file_is_what_that_makes_whatever_its_size(order):
+    names = ["down.MaxPool_output_0", "act.Clip_output_0", "head.fc.Gemm_output_0", "mean.1.AveragePool_output_0"]
+    pool = {"kernel": (2, 2), "stride": (2, 2), "pad": ((0, 0), (0, 0))}
+    nodes = [Node(names[0], "max_pool2d", (SOURCE,), {}, pool), Node(names[1], "relu6", (names[0],))]
+    nodes.append(Node(names[2], "pointwise_conv2d", (names[1],), {"w": (6, 3), "b": (6,)}))
+    nodes.append(Node(names[3], "avg_pool2d", (names[2],), {}, pool))
+    net = Network(graph := Graph(Recipe("", 1.0, (16, 20), 6), tuple(nodes)), random_params(graph))
+    golden = {SOURCE: (x := probe(graph, 1)), **net.trace(x)}
+    sides = {"m.down": (3, 9, 10), "act": (3, 9, 10), "fc": (6, 9, 10), "1": (6, 4, 6), "other": (3, 7, 7)}
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.random((1, *side)) for name, side in sides.items()}
+    last = {name: y.transpose(0, 2, 3, 1) if order == "nhwc" else y for name, y in tensors.items()}
+    found = matched(net, golden, last)
+    assert {node: each.source for node, each in found.tensors.items()} == {names[0]: "m.down", names[1]: "act"}
+    assert [each.layout for each in found.tensors.values()] == ["unknown"] * 2
 
 
 # Beside the nodes' tensors

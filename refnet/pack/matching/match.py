@@ -27,7 +27,7 @@ from refnet.pack.matching.names import by_equal_names, by_map, without_node
 from refnet.pack.matching.numbered import in_order
 from refnet.pack.matching.shifted import shift_of
 from refnet.pack.matching.twins import biased, folded_twins, unbiased
-from refnet.pack.matching.vendors import by_other_names
+from refnet.pack.matching.vendors import by_modules, by_other_names
 from refnet.pack.matching.walk import walk_along
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
@@ -153,6 +153,7 @@ def match_tensors(
         pairs = told
         layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     if network is not None:
+        _named_late(tables, network.graph, pairs, layouts, shapes.keys() - pairs.keys() - vouched - same)
         _with_biases(tables, network, pairs, layouts)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     if network is None:
@@ -184,6 +185,19 @@ def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) ->
     pairs.clear()
     pairs.update({**kept, **moved})
     return shift.kind
+
+
+def _named_late(
+    tables: Tables,
+    graph: Graph,
+    pairs: dict[str, tuple[str, str]],
+    layouts: dict[str, AxisOrder],
+    lacking: Collection[str],
+) -> None:
+    """Give nodes that still lack a tensor what is called as they are: of another size, or like nothing."""
+    called = dict(by_modules(graph, tables, without_node(tables.candidate, pairs), lacking))
+    pairs |= {node: (source, "vendor") for node, source in called.items()}
+    layouts |= _layouts_of(tables, called)
 
 
 def _guessed(pairs: Mapping[str, tuple[str, str]]) -> set[str]:

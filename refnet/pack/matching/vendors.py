@@ -10,22 +10,23 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from refnet.files.schemes import SCHEMES, schemes_of
-from refnet.graph import SOURCE, Graph
+from refnet.graph import SOURCE, Graph, Node
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import norms
-from refnet.ops import ACTIVATIONS
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import made_by_modules, sums
 from refnet.pack.matching.names import by_equal_names, without_node
+from refnet.pack.matching.sequence import has_channels
 
-__all__ = ["by_other_names", "by_vendor"]
+__all__ = ["by_modules", "by_other_names", "by_vendor"]
 
 _ENOUGH = 0.5  # of a scheme's layers, and at least
 _LEAST = 4
@@ -35,7 +36,7 @@ _BEHIND = re.compile(
     r"output|out|0|convolution_output|(Conv|BatchNormalization|Gemm|MatMul|Add)_output_0|FusedBatchNorm))+$"
 )
 _BIASED = re.compile(r"[/.:_](BiasAdd|Add_output_0)(:0)?$")  # the last operation of a layer that makes its sum before
-
+_OPERATION = re.compile(r"[./][A-Z][A-Za-z]*(_\d+)?_output_\d+$")  # what ONNX files have behind a module's name
 _BETWEEN = re.compile(r"[/:.\-_]+")
 _PARTS = re.compile(r"[./]")
 _FLOORS = {"relu": 0.0, "relu6": 0.0, "hard_swish": -0.376}  # below which activations make nothing
@@ -258,6 +259,45 @@ def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str
     pairs |= {
         _activated(graph, tables, pairs.keys() | found.keys(), *pair): (pair[1], "vendor") for pair in found.items()
     }
+
+
+def by_modules(
+    graph: Graph, tables: Tables, left: Collection[str], lacking: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """(node, tensor) where a tensor is called as the module whose only operation the node is, in an ONNX file.
+
+    For a network of one's own, of which no scheme knows the names. A convolution that has a bias may hold a batch norm,
+    which was a module of its own.
+
+    Parameters
+    ----------
+    left : tensors that nothing else tells
+    lacking : nodes without a tensor
+    """
+    if graph.recipe.model in MODELS:
+        return
+    modules: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        modules.setdefault(_whole(_OPERATION.sub("", node.name)), []).append(node)
+    called: dict[str, list[str]] = {}
+    for name in left:
+        form = _whole(name)
+        made = [modules[form]] if form in modules else [each for key, each in modules.items() if _is_ending(form, key)]
+        nodes = made[0] if len(made) == 1 else []
+        folded = any(node.op in CONVOLUTIONS and "b" in node.params for node in nodes)
+        if len(nodes) == 1 and nodes[0].name in lacking and not folded:
+            called.setdefault(nodes[0].name, []).append(name)
+    for place, names in called.items():
+        found, full = tables.found[names[0]], tables.shapes[place]
+        same = bool(axis_orders(found, full)) or any(has_channels(found, full, last) for last in (False, True))
+        if len(names) == 1 and same:
+            yield place, names[0]
+
+
+def _is_ending(name: str, module: str) -> bool:
+    """Whether one of two names is the end of the other; a number alone says nothing."""
+    one, other = f"_{name}", f"_{module}"
+    return name[:1].isalpha() and module[:1].isalpha() and (one.endswith(other) or other.endswith(one))
 
 
 def _is_copy(graph: Graph, tables: Tables, found: Mapping[str, str], node: str) -> bool:
