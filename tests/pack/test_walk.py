@@ -149,6 +149,22 @@ def test_what_is_not_the_last_layers_is_not_what_flattens_it():
     assert found.unmatched == ["MatMul"]
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+def test_of_a_network_of_ones_own_that_is_folded_the_batch_norm_is_what_the_convolution_makes(wrong):
+    """Both have the convolution's name in the same file, exported with its batch norm and without."""
+    net = network()[0].fold()
+    net = Network(replace(net.graph, recipe=replace(net.graph.recipe, model="")), net.params)
+    unfolded, x, tensors = network()
+    if wrong:  # a batch norm whose eps is another one
+        nodes = (
+            replace(each, attrs={"eps": 1e-3}) if each.op == "batch_norm" else each for each in unfolded.graph.nodes
+        )
+        tensors = {SOURCE: x, **Network(replace(unfolded.graph, nodes=tuple(nodes)), unfolded.params).trace(x)}
+    found = matched(net, {SOURCE: x, **net.trace(x)}, tensors)
+    folded = {conv: norm.name for conv, norm in norms(unfolded.graph).items() if tensors[conv][0, 0].size >= 4}
+    assert {conv: found.tensors[conv].source for conv in folded} == folded
+
+
 def test_a_folded_convolution_is_its_batch_norm_under_any_name():
     net, x, golden = network()
     folded = net.fold().trace(x)

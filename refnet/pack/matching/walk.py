@@ -19,7 +19,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Graph, Node, Unit, interpret
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.pack.matching.claims import EQUAL, Claims, Known
-from refnet.pack.matching.likeness import CLEAR, Tables, is_scaled
+from refnet.pack.matching.likeness import CLEAR, Tables, is_affine, is_scaled
 from refnet.readings import fast
 
 __all__ = ["Walked", "walk_along"]
@@ -121,6 +121,7 @@ class _Going:
     def unit(self, unit: Unit) -> None:
         """Run a unit, find its tensors, and go on with what the candidate has of it."""
         made = dict(self._made(unit.nodes, self.have))
+        self._unfold(unit, made)
         self._move(unit, made)
         near = {**made, **dict(self._made(self._scaled(unit), {**self.have, **made}))}
         self.claims.claim([name for name in near if name not in self.known and name not in self.found], near)
@@ -167,6 +168,33 @@ class _Going:
                 self.known[best] = self.known.pop(name)
             elif likes[name] > _RIGHT and (y := self._usable(name, None)) is not None:
                 own = dict(self._made(unit.nodes[index + 1 :], {**self.have, **made, name: y}))
+
+    def _unfold(self, unit: Unit, made: Mapping[str, Array]) -> None:
+        """Where a batch norm was folded into a convolution, its name may be on what one has that was not.
+
+        Then another tensor, which is that times a number and one more in each channel, is what the convolution makes.
+        """
+        name, each = unit.conv.name, self.known.get(unit.conv.name)
+        if (
+            each is None
+            or name in self.fixed
+            or name not in made
+            or unit.norm is not None
+            or "b" not in unit.conv.params
+        ):
+            return
+        if not self.tables.fits(each.source, name) or (own := self._distance(each, name, made)) <= _RIGHT:
+            return
+        y, sample = self.tables.array(each.source, name, each.layout), self.tables.sample(name, made[name])
+        if y.ndim != 4 or y[:, 0].size < _POINTS or not np.isfinite(y).all():
+            return
+        likes = {other: self.tables.like(other, name, sample) for other in self.free if self.tables.fits(other, name)}
+        other = min(likes, key=lambda source: likes[source].distance, default=None)
+        if other is None or CLEAR * likes[other].distance > own:
+            return
+        if is_affine(self.tables.array(other, name, likes[other].layout), y, _RIGHT):
+            del self.known[name]
+            self.claims.take(name, other, likes[other])
 
     def _distance(self, each: Known, node: str, made: Mapping[str, Array]) -> float:
         return self.tables.like(each.source, node, self.tables.sample(node, made[node])).distance
