@@ -9,11 +9,11 @@ from refnet.report.differences import line
 from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.words import where
+from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
 from refnet.verification.patterns import FaultPattern
 from refnet.verification.rearranged import Rearranged
-from refnet.verification.values import ArrayFinding
 from refnet.verification.verify import Verified
 
 __all__ = ["TELLING", "entry_words", "more_words", "pattern_words", "rearranged_lines", "sentence"]

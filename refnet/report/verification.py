@@ -18,10 +18,10 @@ from refnet.report.notes import note_lines
 from refnet.report.verdict import TELLING, entry_words, more_words, pattern_words, rearranged_lines, sentence
 from refnet.report.words import figure, search_document, unfinished, where
 from refnet.text import plain
+from refnet.verification.array_findings import EQUAL, ArrayFinding
 from refnet.verification.findings import HealthFinding
 from refnet.verification.policy import WORDS
 from refnet.verification.sides import Choice
-from refnet.verification.values import EQUAL, ArrayFinding
 from refnet.verification.verify import Verified
 
 __all__ = ["verification_document", "verification_junit", "verification_text"]

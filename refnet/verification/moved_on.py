@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.sides import Sides
-from refnet.verification.values import ArrayFinding
 
 __all__ = ["shifted_too"]
 

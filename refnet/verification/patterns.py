@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.systematic import Scope, runs_of, scopes
 from refnet.graph import Graph
-from refnet.verification.values import ArrayFinding
+from refnet.verification.array_findings import ArrayFinding
 
 __all__ = ["FaultPattern", "common"]
 

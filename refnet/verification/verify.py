@@ -22,6 +22,7 @@ from refnet.files.importers import in_real_numbers
 from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.shares import at_once
 from refnet.threads import on_one_thread
+from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inputs, traced
 from refnet.verification.entries import OtherEntry, entry_of
 from refnet.verification.findings import HealthFinding
@@ -33,7 +34,7 @@ from refnet.verification.rearranged import Rearranged, rearranged
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
 from refnet.verification.training import never_loaded
-from refnet.verification.values import ArrayFinding, match_arrays, taken_back
+from refnet.verification.values import match_arrays, taken_back
 
 __all__ = ["Verified", "verify"]
 

@@ -14,13 +14,13 @@ from refnet import Network, random_input, write_pack
 from refnet.bugs.systematic import Scope
 from refnet.networks.resize import resize
 from refnet.readings.shapes import shapes
-from refnet.verification import behaviour, quantisation, training, values
+from refnet.verification import array_findings, behaviour, quantisation, training
+from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Behaviour, Remark, inputs
 from refnet.verification.patterns import common
 from refnet.verification.roundings import Rounding, roundings
 from refnet.verification.sides import Sides, pair, read_side
 from refnet.verification.structure import structure_differences
-from refnet.verification.values import ArrayFinding
 from refnet.verification.verify import Verified, verify
 
 # ----------------------------------------------------------------------------------------------------------- behaviour
@@ -232,46 +232,46 @@ def test_a_finding_of_training_names_the_array_as_its_file_does():
 
 def lone(copy, wanted):
     pairing = SimpleNamespace(copy=copy, wanted=wanted)
-    return values._explained(pairing, "a.b", None, 0.0, None)
+    return array_findings.array_finding(pairing, "a.b", None, 0.0, None)
 
 
 def test_an_array_that_the_original_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
-    found = lone(np.array([0.0, 1.0]), values._NOTHING)
+    found = lone(np.array([0.0, 1.0]), array_findings.NOTHING)
     assert (found.kind, found.fault, found.mistake.form) == ("extra", True, "not-in-original")
-    found = lone(np.zeros(2), values._NOTHING)
-    assert (found.kind, found.fault, found.mistake.form) == (values.EQUAL, False, "bias-of-zeros")
+    found = lone(np.zeros(2), array_findings.NOTHING)
+    assert (found.kind, found.fault, found.mistake.form) == (array_findings.EQUAL, False, "bias-of-zeros")
 
 
 def test_an_array_that_the_copy_lacks_is_a_fault_unless_it_is_a_bias_of_zeros():
-    found = lone(values._NOTHING.value, values.Expected.exactly(np.ones(2)))
+    found = lone(array_findings.NOTHING.value, array_findings.Expected.exactly(np.ones(2)))
     assert (found.kind, found.fault, found.mistake.form) == ("lost", True, "not-in-copy")
-    found = lone(values._NOTHING.value, values.Expected.exactly(np.zeros(2)))
-    assert (found.kind, found.fault, found.mistake.form) == (values.EQUAL, False, "bias-left-out")
+    found = lone(array_findings.NOTHING.value, array_findings.Expected.exactly(np.zeros(2)))
+    assert (found.kind, found.fault, found.mistake.form) == (array_findings.EQUAL, False, "bias-left-out")
 
 
 def test_what_nothing_explains_says_where_it_is_farthest_off_and_by_how_much(monkeypatch):
     """The second of two numbers is off by 3 units in the last place of float32 at 1."""
-    monkeypatch.setattr(values, "KINDS", {})
-    monkeypatch.setattr(values, "_backward", lambda *_: ())
-    exact = values.Expected.exactly(np.array([1.0, 1]))
-    pairing = values._Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), SimpleNamespace(slot="b"), None)
-    found = values._explained(pairing, "a.b", None, 0.0, None)
+    monkeypatch.setattr(array_findings, "KINDS", {})
+    monkeypatch.setattr(array_findings, "_backward", lambda *_: ())
+    exact = array_findings.Expected.exactly(np.array([1.0, 1]))
+    pairing = array_findings.Pairing(exact, np.array([1.0, 1 + 3 * 2.0**-23]), SimpleNamespace(slot="b"), None)
+    found = array_findings.array_finding(pairing, "a.b", None, 0.0, None)
     assert (found.kind, found.fault, found.ulps, found.at) == ("stale", True, 3, (1,))
 
 
 def test_a_rounding_by_steps_is_asked_of_the_whole_tensor_and_not_of_a_few_elements():
     """Steps of a shape that a sample has not."""
     copy = np.arange(400.0).reshape(20, 20)
-    fault = SimpleNamespace(made=values.Expected.exactly(copy))
+    fault = SimpleNamespace(made=array_findings.Expected.exactly(copy))
     steps = Rounding(("int8",), "grid", {}, lambda made: made._replace(slack=made.slack + np.ones((20, 20))))
-    pairing = values._Pairing(values.Expected.exactly(copy + 9), copy, None, None, roundings=(steps,))
-    assert list(values._fits(pairing, [fault])) == [(fault, steps)]
+    pairing = array_findings.Pairing(array_findings.Expected.exactly(copy + 9), copy, None, None, roundings=(steps,))
+    assert list(array_findings._fits(pairing, [fault])) == [(fault, steps)]
 
 
 def test_integers_of_a_bias_that_was_larger_by_a_constant_lie_within_half_a_step_of_it():
     plain, moved = roundings(np.zeros(2), steps=np.array([0.5, 0.25]), constant=3.0)
     assert (plain.form, moved.form, moved.facts) == ("integers", "moved", {"constant": 3.0, "store": "int8"})
-    slack = moved.widen(values.Expected.exactly(np.zeros(2))).slack
+    slack = moved.widen(array_findings.Expected.exactly(np.zeros(2))).slack
     assert slack == pytest.approx([0.25, 0.125], abs=1e-5)
     assert (slack > [0.25, 0.125]).all()  # by what float32 leaves of six
 
@@ -305,7 +305,7 @@ def faults(*names, kind="stale"):
 )
 def test_what_three_faults_have_in_common_is_told(found, pattern):
     graph = network("v2")[0]
-    made = common(graph, [ArrayFinding("stem.conv.w", values.EQUAL), *found])
+    made = common(graph, [ArrayFinding("stem.conv.w", array_findings.EQUAL), *found])
     assert (made and (made.kind, made.arrays, made.layers, made.fault)) == pattern
 
 

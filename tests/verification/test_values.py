@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from refnet.bugs.language.arrays import Expected
-from refnet.verification import values
-from refnet.verification.values import ArrayFinding
+from refnet.verification import array_findings, values
+from refnet.verification.array_findings import ArrayFinding
 
 ULP = 2.0**-23  # of float32 at 1
 
@@ -34,58 +34,58 @@ def side_by_side(copy, wanted):
     ],
 )
 def test_two_arrays_are_apart_by_units_in_the_last_place_of_what_should_be_there(copy, wanted, ulps, at):
-    assert values._apart(side_by_side(copy, wanted)) == (ulps, at)
+    assert array_findings._apart(side_by_side(copy, wanted)) == (ulps, at)
 
 
 def test_what_is_larger_than_float32_is_measured_by_its_last_unit():
-    (ulps, at) = values._apart(side_by_side([2e39, 1], [1e39, 1]))
+    (ulps, at) = array_findings._apart(side_by_side([2e39, 1], [1e39, 1]))
     assert at == (0,)
     assert ulps == pytest.approx(1e39 / 2.0**104)
 
 
 def test_arrays_of_other_shapes_and_empty_ones_are_nowhere_apart():
-    assert values._apart(side_by_side([1, 2], [1, 2, 3])) == (0, ())
-    assert values._apart(side_by_side([], [])) == (0, ())
+    assert array_findings._apart(side_by_side([1, 2], [1, 2, 3])) == (0, ())
+    assert array_findings._apart(side_by_side([], [])) == (0, ())
 
 
 def test_an_array_that_is_unlike_says_how_much_of_it_is_off_and_how_much_alike():
     """An error of 1 beside 3 and 4: rms 1/5 of theirs; and the cosine of the angle between the two."""
-    said = values._likeness(side_by_side([3, 5], [3, 4]), "a.w")
+    said = array_findings._likeness(side_by_side([3, 5], [3, 4]), "a.w")
     assert (said.bug, said.node, said.form) == ("", "a.w", "unlike")
     assert said.facts["relative"] == pytest.approx(1 / 5)
     assert said.facts["alike"] == pytest.approx(29 / (34**0.5 * 5))
-    assert values._likeness(side_by_side([3, 5], [0, 0]), "a.w").facts == {"relative": None, "alike": 0.0}
-    assert values._likeness(side_by_side([-3, -4], [3, 4]), "a.w").facts["alike"] == pytest.approx(-1)
+    assert array_findings._likeness(side_by_side([3, 5], [0, 0]), "a.w").facts == {"relative": None, "alike": 0.0}
+    assert array_findings._likeness(side_by_side([-3, -4], [3, 4]), "a.w").facts["alike"] == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(("copy", "wanted"), [([np.inf, 1], [1, 1]), ([1, 1], [np.nan, 1])])
 def test_of_what_is_not_finite_no_likeness_is_told(copy, wanted):
-    assert values._likeness(side_by_side(copy, wanted), "a.w").form == "not-finite"
+    assert array_findings._likeness(side_by_side(copy, wanted), "a.w").form == "not-finite"
 
 
 def test_an_array_agrees_within_its_slack_element_by_element():
     made = Expected(np.array([1.0, 2.0]), np.array([0.5, 0.0]))
     for copy, agrees in (([1.5, 2], True), ([0.5, 2], True), ([1.6, 2], False), ([1, 2.001], False), ([1], False)):
-        assert values._agrees(np.array(copy, float), made) is agrees
+        assert array_findings._agrees(np.array(copy, float), made) is agrees
 
 
 def test_nan_and_infinity_agree_with_the_same_and_with_nothing_else():
     made = Expected.exactly(np.array([np.nan, np.inf]))
     for copy, agrees in (([np.nan, np.inf], True), ([1, np.inf], False), ([np.nan, -np.inf], False)):
-        assert values._agrees(np.array(copy, float), made) is agrees
+        assert array_findings._agrees(np.array(copy, float), made) is agrees
 
 
 def test_the_elements_that_are_looked_at_first_are_those_that_are_off():
     copy = np.arange(12.0).reshape(3, 4)
     wanted = copy.copy()
     wanted[1, 2] = wanted[2, 0] = 99
-    assert [index.tolist() for index in values._telling(side_by_side(copy, wanted))] == [[1, 2], [2, 0]]
-    off = values._telling(side_by_side(copy, wanted[:2]))
+    assert [index.tolist() for index in array_findings._telling(side_by_side(copy, wanted))] == [[1, 2], [2, 0]]
+    off = array_findings._telling(side_by_side(copy, wanted[:2]))
     assert len(off[0]) == 12
 
 
 def test_of_many_that_are_off_some_are_looked_at_from_all_over():
-    (index,) = values._telling(side_by_side(np.ones(1000), np.zeros(1000)))
+    (index,) = array_findings._telling(side_by_side(np.ones(1000), np.zeros(1000)))
     assert len(index) == 64
     assert (index[0], index[1], index[-1]) == (0, 15, 945)
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from exporting import checkpoint, network
 
 from refnet.verification import verify
+from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Behaviour
 from refnet.verification.roundings import Rounding
 from refnet.verification.sides import pair
-from refnet.verification.values import ArrayFinding
 
 
 def verified(**fields):

@@ -7,10 +7,10 @@ from typing import Any
 
 from refnet.readings.precision import FLOATS
 from refnet.report.mistakes.bugs import of_file
+from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Remark
 from refnet.verification.findings import HealthFinding
 from refnet.verification.roundings import Rounding
-from refnet.verification.values import ArrayFinding
 
 __all__ = ["KIND_SENTENCES", "detail", "health_detail", "remark_sentence"]
 
