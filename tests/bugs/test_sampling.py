@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.detectability import detectability
+from refnet.bugs.language.changes import identity
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import sites
@@ -203,6 +206,21 @@ def test_a_stride_that_is_left_out_beside_a_pool_that_stands_elsewhere_is_run():
     strides = [each for each in BUGS["stride-changed"].changes(both) if each.node == "block14.depthwise"]
     assert strides
     assert {run(both.changed(each)).shape for each in strides} == {(1, 4)}
+
+
+def test_a_stride_in_a_later_block_of_a_stage_is_named_by_the_end_alone():
+    net = build("torchvision/mobilenet_v2", width=0.25, size=(64, 80), classes=7)
+    strides = {"block4.depthwise": (1, 1), "block6.depthwise": (2, 2)}
+    nodes = []
+    for node in net.nodes:
+        if node.name in strides:
+            node = replace(node, attrs={**node.attrs, "stride": strides[node.name]})
+        nodes.append(identity(node.name, "block6.project.bn", 4) if node.name == "block6.add" else node)
+    params, x = random_params(net), probe(net, 1)
+    golden, port = ({SOURCE: x, **Network(own, params).trace(x)} for own in (net, replace(net, nodes=tuple(nodes))))
+    found = judge_tensors(Reference.of(net, params, golden), {SOURCE: x, net.output: port[net.output]})
+    (cause,) = found.causes[net.output]
+    assert "the stride is left to block6.depthwise in the last block of the stage" in cause_sentence(cause)
 
 
 def test_a_squeeze_width_taken_from_the_blocks_input_is_named(small):

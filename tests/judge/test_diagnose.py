@@ -201,6 +201,7 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
         "pad-amount",
         "pool-fixed",
         "resize-size",
+        "stride-moved",
         "stride-changed",
         "stride-dilated",
         "sum-overflow",

@@ -38,7 +38,7 @@ def stride_pooled(segment: Segment) -> Iterator[Change]:
         if not strided or not C or own != [-(-H // 2), -(-W // 2)] or not segment.asks(node):
             continue
         yield from _halved(segment, node, "", ((0, H % 2), (0, W % 2)))
-        cut = resulting(segment, node, (K, H // 2, W // 2)) if H % 2 or W % 2 else None
+        cut = resulting(segment, node, own=(K, H // 2, W // 2)) if H % 2 or W % 2 else None
         if cut is not None:
             pools, shape = cut
             for change in _halved(segment, node, " cut", ((0, 0), (0, 0))):

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from refnet.bugs.language.changes import Change, with_attrs
+from refnet.bugs.language.changes import Change, identity, with_attrs
+from refnet.bugs.language.parts import BlockNodes
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.padding import windowed
 from refnet.bugs.layers.sampling import other_dilations
@@ -49,7 +50,7 @@ def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
     """A stride in a 1x1 convolution, which has none: every other row and column of what it reads."""
     channels, *sides = segment.sizes[node.name]
     kept = (channels, *(-(-side // 2) for side in sides))
-    made = resulting(segment, node, kept) if segment.asks(node) and min(sides) > 1 else None
+    made = resulting(segment, node, own=kept) if segment.asks(node) and min(sides) > 1 else None
     if made is not None:
         pools, shape = made
         attrs = {"kernel": (1, 1), "stride": (2, 2), "pad": _NO_PAD}
@@ -57,6 +58,39 @@ def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
         facts = {"found": (2, 2), "known": (1, 1), "padded": ()}
         nodes = {**pools, node.name: (first, replace(node, inputs=(first.name,)))}
         yield Change(node.name, "pointwise", facts, nodes=nodes, shape=shape, fed=True)
+
+
+def stride_moved(segment: Segment) -> Iterator[Change]:
+    """the stride of a stage in a later block.
+
+    The first block of as many channels leaves the map as it is, and the next or the last halves it, without a shortcut.
+
+    Source: https://github.com/shaoshengsong/MobileNetV3-SSD/issues/23
+    """
+    blocks = [block for block in segment.parts.blocks if block.depthwise.name in segment.graph]
+    for index, first in enumerate(blocks):
+        if first.depthwise.attrs["stride"] != (1, 1):
+            _, same = next(itertools.groupby(blocks[index:], key=lambda block: segment.sizes[block.exit][0]))
+            stage = [*same]
+            for form, later in {"next": stage[1:2], "last": stage[2:][-1:]}.items():
+                for block in later:
+                    yield from _restaged(segment, form, first, block)
+
+
+def _restaged(segment: Segment, form: str, first: BlockNodes, later: BlockNodes) -> Iterator[Change]:
+    """The stride of one block in another, whose sum with a shortcut is none then."""
+    one, other = (segment.graph.by_name[block.depthwise.name] for block in (first, later))
+    rows, columns = (side // 2 for side in one.params["w"][-2:])
+    same = one.params["w"][-2:] == other.params["w"][-2:]
+    kept = replace(one, attrs={**one.attrs, "stride": (1, 1), "pad": ((rows, rows), (columns, columns))})
+    pad = one.attrs["pad"] if same else other.attrs["pad"]
+    nodes = [kept, replace(other, attrs={**other.attrs, "stride": one.attrs["stride"], "pad": pad})]
+    if later.add is not None and later.add.name in segment.graph:
+        nodes.append(identity(later.add.name, later.exit, 4))
+    made = resulting(segment, *nodes) if segment.asks(one) else None
+    if made is not None:
+        changed = made[0] | {node.name: (node,) for node in nodes}
+        yield Change(one.name, form, {"layer": other.name}, nodes=changed, shape=made[1], fed=True, lone=True)
 
 
 def pad_amount(segment: Segment) -> Iterator[Change]:
@@ -160,25 +194,29 @@ def _reshaped(
 
 
 def resulting(
-    segment: Segment, other: Node, own: tuple[int, ...] = ()
+    segment: Segment, *others: Node, own: tuple[int, ...] = ()
 ) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...] | None] | None:
-    """What follows from another node, of a shape of its own: global pools of other maps, and the result's other shape.
+    """What follows from other nodes: global pools of other maps, and the result's shape if that is another.
 
-    None where it makes a map of the same size, or where a later node does not go on with the one that it makes.
+    None where they make maps of the same size, or where a later node does not go on with those that they make.
+
+    Parameters
+    ----------
+    own : the shape that the first of them makes, if that is none of its own
     """
     moved: dict[str, tuple[int, ...]] = {}
     pools: dict[str, tuple[Node, ...]] = {}
+    changed = {each.name: each for each in others}
     try:
-        moved[other.name] = own or shape_after(other, segment.sizes[other.inputs[0]])
-        if moved[other.name] == segment.sizes.get(other.name) or min(moved[other.name]) < 1:
-            return None
-        for node in segment.graph.nodes:
-            if node.name in moved or not moved.keys() & set(node.inputs):
+        for known in segment.graph.nodes:
+            node = changed.get(known.name, known)
+            if known.name not in changed and not moved.keys() & set(node.inputs):
                 continue
-            if is_global(node, segment.sizes.get(node.inputs[0], ())):
+            if node.inputs[0] in moved and is_global(node, segment.sizes.get(node.inputs[0], ())):
                 node = replace(node, attrs={**node.attrs, "kernel": moved[node.inputs[0]][1:]})
                 pools[node.name] = (node,)
-            shape = shape_after(node, *(moved.get(name) or segment.sizes[name] for name in node.inputs))
+            stated = own if node is others[0] else ()
+            shape = stated or shape_after(node, *(moved.get(name) or segment.sizes[name] for name in node.inputs))
             if min(shape) < 1:
                 return None
             if shape != segment.sizes.get(node.name):
@@ -186,4 +224,4 @@ def resulting(
     except (GraphError, KeyError):
         return None
     end = moved.get(segment.end, segment.sizes[segment.end])
-    return pools, None if end == segment.sizes[segment.end] else (segment.batch, *end)
+    return (pools, None if end == segment.sizes[segment.end] else (segment.batch, *end)) if moved else None

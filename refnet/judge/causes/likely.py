@@ -25,6 +25,7 @@ _AT_ONCE = (
     "bn-eps",
     "bn-fix-gamma",
     "pad-same",
+    "stride-moved",
     "kernel-flip",
 )
 FREQUENT = (BUGS["block-missing"], *(bug for bug in _LIKELY if bug.id in _AT_ONCE))

@@ -115,6 +115,10 @@ _PORT: _Words = {
         "classes": "{layer} has a stride of {rate}, and no kernel from there on is spread by a dilation of {rate}",
     },
     "stride-changed": "the stride is {found} instead of {known}{padded}",
+    "stride-moved": {
+        "next": "the stride is left to {layer} in the next block",
+        "last": "the stride is left to {layer} in the last block of the stage",
+    },
     "pad-amount": "the padding is {found} instead of {known}",
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
     "pool-fixed": {
