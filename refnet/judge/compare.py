@@ -332,6 +332,11 @@ def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
     return told
 
 
+def _may_be(shape: tuple[int, ...], node: tuple[int, ...]) -> bool:
+    """Whether a tensor has a node's numbers, and no more, as where channels lie in blocks."""
+    return any(not order.block for order in axis_orders(shape, node))
+
+
 def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
     """What is left over, told apart: what adds nothing, and what may be a tensor that is missing."""
     lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
@@ -340,7 +345,7 @@ def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mappin
     unmatched = [
         each.source
         for each in beside
-        if each.kind == "unknown" and any(axis_orders(real.shapes[each.source], full[node]) for node in lacking)
+        if each.kind == "unknown" and any(_may_be(real.shapes[each.source], full[node]) for node in lacking)
     ]
     unread = [Extra(name, "unread", reason=reason) for name, reason in real.unread.items()]
     unmatched += [each.source for each in unread if each.source in lacking]

@@ -22,6 +22,7 @@ from refnet.bugs.layers.padding import windowed
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings import fast
+from refnet.readings.shapes import shape_after
 
 Array = npt.NDArray[Any]
 
@@ -100,7 +101,7 @@ def sides_exchanged(segment: Segment) -> Iterator[Change]:
     """
     for node in windowed(segment):
         sizes = segment.sizes[node.inputs[0]]
-        if segment.asks(node) and sizes[1] != sizes[2] and _has_room(segment, node):
+        if segment.asks(node) and sizes[1] != sizes[2] and _has_room(segment, node) and _fits_turned(node, sizes):
             ((_, x),) = segment.values({node.inputs[0]})
             y, size = (_turned(segment, node, x, move) for move in (np.asarray, np.abs))
             terms = math.prod(node.params["w"][1:]) + 1
@@ -112,12 +113,20 @@ def _has_room(segment: Segment, node: Node) -> bool:
     return segment.batch * math.prod(segment.sizes[node.inputs[0]]) <= _MOST
 
 
+def _turned_attrs(node: Node) -> dict[str, Any]:
+    return {key: tuple(reversed(value)) if isinstance(value, tuple) else value for key, value in node.attrs.items()}
+
+
+def _fits_turned(node: Node, sizes: tuple[int, ...]) -> bool:
+    """Whether a layer's kernel, which is not turned, lies within a map that is."""
+    return min(shape_after(replace(node, attrs=_turned_attrs(node)), (sizes[0], sizes[2], sizes[1]))) > 0
+
+
 def _turned(segment: Segment, node: Node, x: Array, move: Callable[[Array], Array]) -> Array:
     """What a layer makes of a map of which height and width are exchanged, of numbers that are moved."""
     N, C, H, W = x.shape
     w, b = (move(segment.param(node, slot).astype(np.float64)) if slot in node.params else None for slot in ("w", "b"))
-    attrs = {key: tuple(reversed(value)) if isinstance(value, tuple) else value for key, value in node.attrs.items()}
-    y: Array = getattr(fast, node.op)(move(x).reshape(N, C, W, H), w, b, **attrs)
+    y: Array = getattr(fast, node.op)(move(x).reshape(N, C, W, H), w, b, **_turned_attrs(node))
     return y.reshape(N, y.shape[1], y.shape[3], y.shape[2])
 
 

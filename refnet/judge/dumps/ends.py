@@ -86,7 +86,7 @@ def with_ends(
     shapes: Mapping[str, Shape],
     golden: Callable[[str], Array],
 ) -> Assignment:
-    """The same with what is left of a few tensors taken for the last nodes that have such shapes.
+    """The same with what is left of a few tensors taken for the last nodes that have such shapes; of many, for answers.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def with_ends(
     """
     matching = _softened(matching, candidate, shapes)
     if len(found) > _FEW or not matching.unmatched:
-        return _recentred(matching, shapes, golden)
+        return _recentred(_with_answers(graph, matching, candidate, found, shapes), shapes, golden)
     tensors, left = dict(matching.tensors), []
     place = {node.name: unit.output for unit in graph.units() for node in unit.nodes}
     for source in matching.unmatched:
@@ -121,6 +121,31 @@ def with_ends(
         tensors[node] = MatchedTensor(partial(_raw, candidate, source := left.pop()), source, "unknown", "shape")
     made = matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
     return _recentred(made, shapes, golden)
+
+
+def _with_answers(
+    graph: Graph,
+    matching: Assignment,
+    candidate: Mapping[str, Array],
+    found: Mapping[str, Shape],
+    shapes: Mapping[str, Shape],
+) -> Assignment:
+    """The same with what alone can be a network's answer that is missing: numbers for each image, in its shape."""
+    tensors, left = dict(matching.tensors), list(matching.unmatched)
+    flat = {node.name: node.inputs[0] for node in graph.nodes if node.op == "flatten"}
+    for answer in graph.outputs:
+        if len(shapes[answer]) != 2 or {answer, flat.get(answer)} & tensors.keys():
+            continue
+        fits = [(source, axis_orders(found[source], shapes[answer])) for source in left]
+        plain = [(source, orders[0]) for source, orders in fits if orders and not orders[0].block]
+        rivals = (node for node in shapes if node not in tensors and node not in (answer, flat.get(answer)))
+        if len(plain) == 1 and _plays(answer, candidate[plain[0][0]]):
+            (source, layout), *_ = plain
+            if not any(axis_orders(found[source], shapes[node]) for node in rivals):
+                load = _loading(candidate, source, layout.nchw, shapes[answer])
+                tensors[answer] = MatchedTensor(load, source, layout.label, "shape")
+                left.remove(source)
+    return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
 
 
 def _with_other_classes(graph: Graph, found: Shape, shapes: Mapping[str, Shape]) -> str:
