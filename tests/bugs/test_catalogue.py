@@ -96,10 +96,19 @@ def test_bugs_are_found_in_a_network_of_other_names(family):
     other = replace(graph.renamed(names), recipe=recipe)
     keys = {f"{n.name}.{slot}": f"{names[n.name]}.{slot}" for n in graph.nodes for slot in n.params}
     renamed = {other_name: params[name] for name, other_name in keys.items()}
-    known = [(s.bug, names.get(s.change.node, SOURCE), s.mistake.what, s.style) for s in applied(graph, params, x)]
+    known = [
+        (s.bug, names.get(s.change.node, SOURCE), renamed_in(s.mistake.what, names), s.style)
+        for s in applied(graph, params, x)
+    ]
     found = [(s.bug, s.change.node, s.mistake.what, s.style) for s in applied(other, renamed, x)]
     assert found == known
     assert styles(other) == {style: tuple(names[n] for n in kept) for style, kept in styles(graph).items()}
+
+
+def renamed_in(what, names):
+    """What is wrong, with the other names of nodes in its facts."""
+    bug, form, facts = what
+    return bug, form, tuple((key, names.get(fact, fact) if isinstance(fact, str) else fact) for key, fact in facts)
 
 
 def made_everywhere(bug, form, graph, params, x):

@@ -61,7 +61,7 @@ def column(figures: tuple[float, ...]) -> Array:
 
 
 def fed(
-    segment: Segment, form: str, x: Array | Callable[[], Array], levels: float | Array = 0.0, **facts: Any
+    segment: Segment, form: str, x: Array | Callable[[], Array], levels: float | Callable[[], Array] = 0.0, **facts: Any
 ) -> Iterator[Change]:
     """The segment on another input; a port's own may be some levels of a pixel away from it, or from some of it.
 
@@ -73,11 +73,11 @@ def fed(
         yield Change(SOURCE, form, facts, given=Deferred([SOURCE], lambda: {SOURCE: _expected(segment, x, levels)}))
 
 
-def _expected(segment: Segment, x: Array | Callable[[], Array], levels: float | Array) -> Expected:
-    x = x() if callable(x) else x
+def _expected(segment: Segment, x: Array | Callable[[], Array], levels: float | Callable[[], Array]) -> Expected:
+    x, away = x() if callable(x) else x, levels() if callable(levels) else levels
     slack, own = _slack(segment, x), segment.whole.recipe.preprocessing
-    if np.any(levels) and own is not None:
-        slack = slack + levels / own.scale / column(own.std)
+    if np.any(away) and own is not None:
+        slack = slack + away / own.scale / column(own.std)
     return Expected(x, slack)
 
 

@@ -241,11 +241,10 @@ def input_quantised(segment: Segment) -> Iterator[Change]:
     if SOURCE not in segment.given or own is None:
         return
     if bytes_of(segment.given[SOURCE], own) is None:
-        pixels = pixels_of(segment, own)
-        pixels = np.where(np.abs(pixels - np.rint(2 * pixels) / 2) <= WHOLE, np.rint(2 * pixels) / 2, pixels)
         for form, coarse in _COARSER.items():
-            turns = coarse(pixels + WHOLE) - coarse(pixels - WHOLE) > 2 * WHOLE  # by what the port's own sums round
-            yield from fed(segment, form, partial(_coarsened, pixels, coarse, own), turns.astype(np.float64))
+            yield from fed(
+                segment, form, partial(_coarsened, segment, coarse, own), partial(_turned, segment, coarse, own)
+            )
     x = segment.given[SOURCE]
     for form, low, high in (("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0)):
         if x.min(initial=0.0) < low or x.max(initial=0.0) > high:
@@ -256,8 +255,21 @@ def _clipped(x: Array, low: float, high: float) -> Array:
     return x.astype(np.float64).clip(low, high)
 
 
-def _coarsened(pixels: Array, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
-    return _normalised(coarse(pixels) / own.scale, own)
+def _coarsened(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return _normalised(coarse(_halves(segment, own)) / own.scale, own)
+
+
+def _turned(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
+    """Of which pixels what the port's own sums round decides a level."""
+    pixels = _halves(segment, own)
+    return (coarse(pixels + WHOLE) - coarse(pixels - WHOLE) > 2 * WHOLE).astype(np.float64)
+
+
+def _halves(segment: Segment, own: Preprocessing) -> Array:
+    """The pixels, those that are whole or half but for rounding made so."""
+    pixels = pixels_of(segment, own)
+    near = np.rint(2 * pixels) / 2
+    return np.where(np.abs(pixels - near) <= WHOLE, near, pixels)
 
 
 def _srgb(light: Array) -> Array:
