@@ -291,7 +291,7 @@ def test_once_one_change_fits_only_others_at_its_place_are_tried(monkeypatch):
 def test_of_a_long_segment_what_leaves_less_than_a_hundredth_is_held_to_the_spread_the_closest_first(monkeypatch):
     monkeypatch.setattr(Acceptance, "fitting", lambda self, tried: iter(tried))
     tried = [way("act-missing", 0.019), way("bn-eps", 0.02), way("kernel-flip", 0.001), way("pad-same", 0.01)]
-    assert [each.residual for each in accepting(before=2.0).close(tried)] == [0.001, 0.01, 0.019]
+    assert [each.residual for each in accepting(before=2.0, rounding=0.0).close(tried)] == [0.001, 0.01, 0.019]
 
 
 def long_segment(causes, counts=None, start=SOURCE):
