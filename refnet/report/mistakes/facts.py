@@ -1,0 +1,90 @@
+"""The facts of a mistake as they stand in its sentence: numbers, places and curves, by their keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from refnet.report.mistakes.formulas import varying_words
+from refnet.report.mistakes.inputs import PICTURE_FACTS
+from refnet.report.mistakes.late import curve_words, numbered, ordinal, pooled_words, terms_words
+
+__all__ = ["fact_words"]
+
+_SAID: Mapping[str, Mapping[Any, str]] = {
+    "side": {
+        "output": "channels",
+        "input": "input channels",
+        "scales": "scales of its channels",
+        "conv": "channels of its weights",
+        "norm": "channels of its batch norm",
+        "conv+norm": "channels of its weights and batch norm",
+    },
+    "whose": {"expanded": "expanded channels", "entry": "block's input"},
+    "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
+    "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"},
+    "vectors": {
+        "bias": "the bias",
+        "norm": "all numbers of batch norm",
+        "factors": "the factor",
+        **{slot: f"the {slot}" for slot in ("beta", "gamma", "mean")},
+        "var": "the variance",
+    },
+    "empty": {True: " and all zero", False: ""},
+    "finite": {True: "", False: ", not finite"},
+    **PICTURE_FACTS,
+}
+
+
+def fact_words(key: str, value: Any) -> Any:
+    """A value as it stands in a sentence."""
+    if key in _SAID:
+        return _SAID[key][value]
+    match key:
+        case "factor":
+            return _factor(value)
+        case "factors":
+            return ", ".join(map(_factor, value[:3]))
+        case "ends_at":
+            return f", and end at {value:.7g}" if math.isfinite(value) else ""
+        case "at":
+            return f"c modulo {value[1]}, not c" if value[0] == "wrapped" else f"{value[1] - 1}"
+        case "every":
+            return ordinal(value)
+        case "curve":
+            return curve_words(value)
+        case "planes":
+            *first, last = (each if isinstance(each, str) else f"{each:g} throughout" for each in value)
+            return f"{', '.join(first)} and {last}"
+        case "taken":
+            return pooled_words(value)
+        case "terms":
+            return terms_words(value)
+        case "shortcut" | "branch" | "filling" | "aside":
+            return varying_words(value) if isinstance(value, tuple) else f"{value:g}"
+        case "channels":
+            return numbered("channel", value)
+        case "found" | "known" | "mean" | "std" | "slopes" | "offsets" if isinstance(value, tuple) and all(
+            isinstance(each, float) for each in value
+        ):
+            return f"{value[0]:.6g}" if len(set(value)) == 1 else f"({', '.join(f'{each:.6g}' for each in value)})"
+        case "rows":
+            return f"[{'; '.join(' '.join(f'{each:.4g}' for each in row) for row in value)}]"
+        case "offset":
+            return f" {'plus' if value > 0 else 'minus'} {abs(value):.6g}" if value else ""
+        case "padded":
+            return f", padded {fact_words('known', value)} as such a layer is" if value else ""
+        case "first":
+            return f"[{', '.join(map(str, value))}]"
+        case "found" | "known" if isinstance(value, tuple) and value[0] == value[1]:
+            return value[0]  # pads that are the same along both axes
+    return value
+
+
+def _factor(factor: float) -> str:
+    """A factor as people write it: 255, 1/255, 1.0234."""
+    for number, form in ((factor, "{:g}"), (1 / factor if factor else 0.0, "1/{:g}")):
+        if abs(number) >= 1 and abs(number - round(2 * number) / 2) < 1e-5 * abs(number):
+            return form.format(round(2 * number) / 2)
+    return f"{factor:.6g}"
