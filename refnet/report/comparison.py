@@ -11,13 +11,14 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import BUGS
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.patterns import Pattern
+from refnet.judge.causes.search import Evidence
 from refnet.judge.compare import Comparison
 from refnet.judge.tensors import Finding, Judged
 from refnet.pack.matching.extras import Extra
 from refnet.pack.matching.match import Assignment
 from refnet.report.comparison_notes import comparison_notes
 from refnet.report.mistakes.bugs import of_port
-from refnet.report.words import search_document, where
+from refnet.report.words import made_words, search_document, where
 
 __all__ = ["cause_sentence", "comparison_document", "comparison_pictures", "extra_sentence", "verdict_line"]
 
@@ -45,7 +46,7 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "tensors": [_entry(finding, found.matching) for finding in findings],
         "causes": [entry for finding in findings for entry in _causes(found, finding)],
         "patterns": [_pattern(pattern) for pattern in found.judged.patterns],
-        "evidence": [{"name": name, **sure._asdict()} for name, sure in found.judged.evidence.items()],
+        "evidence": [_evidence(name, sure) for name, sure in found.judged.evidence.items()],
         "search": search_document(found.judged.search),
         "notes": list(comparison_notes(found)),
         "unmatched": unmatched,
@@ -80,6 +81,11 @@ def extra_sentence(extra: Extra) -> str:
     return _EXTRAS[extra.kind].format(node=extra.node, reason=extra.reason)
 
 
+def _evidence(name: str, sure: Evidence) -> dict[str, Any]:
+    nearest = "" if sure.nearest is None else made_words(*sure.nearest)
+    return {"name": name, **sure._asdict(), "nearest": nearest}
+
+
 def _causes(found: Comparison, finding: Finding) -> Iterator[dict[str, Any]]:
     for index, cause in enumerate(found.causes.get(finding.name, [])):
         bugs = [BUGS[bug] for bug in cause.ids]
@@ -99,8 +105,8 @@ def cause_sentence(cause: Cause) -> str:
     """What a port does, one mistake or two, and where, if one of them is at many places."""
     said = []
     for mistake, extent in cause.parts:
-        place = where(extent.scope) if extent is not None else f"at {mistake.node}" if any(cause.extents) else ""
-        said.append(f"{of_port(mistake)}, {place}" if place else of_port(mistake))
+        alone = extent is None and any(cause.extents)
+        said.append(made_words(mistake, extent) + (f", at {mistake.node}" if alone else ""))
     return ", and ".join(said)
 
 

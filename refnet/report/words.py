@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from refnet.bugs.language.changes import Mistake
 from refnet.bugs.systematic import Scope
 from refnet.judge.causes.budget import Search
 from refnet.judge.causes.search import Evidence
+from refnet.judge.causes.ways import Extent
 from refnet.judge.verdicts import FAILING
-from refnet.report.mistakes.bugs import ALONE
+from refnet.report.mistakes.bugs import ALONE, of_port
 
 __all__ = [
     "causes",
     "evidence_words",
     "figure",
+    "made_words",
     "origin",
     "search_document",
     "summary",
@@ -114,6 +117,11 @@ def where(scope: Scope | None) -> str:
     return "everywhere"
 
 
+def made_words(mistake: Mistake, extent: Extent | None) -> str:
+    """What a port does, and where, if it does so at many places."""
+    return f"{of_port(mistake)}, {where(extent.scope)}" if extent is not None else of_port(mistake)
+
+
 def unfinished(search: Search, what: str = "ways") -> str:
     """How far a search got that did not end by itself."""
     looked = f"looked at {search.looked:,} of {search.ways:,} {what}" if search.ways > search.looked else ""
@@ -145,5 +153,7 @@ def evidence_words(name: str, sure: Evidence) -> str:
     rest = f"the best of the others leaves {100 * sure.rest:.3g}% of the error"
     if sure.left >= sure.rest:
         rest = f"none of {sure.looked} ways fits, the best leaves {100 * sure.rest:.3g}% of the error"
+    if sure.nearest is not None:
+        rest += f": {made_words(*sure.nearest)}, and a little more is wrong or is rounded in another way"
     more = f"; dump {sure.dump} next, it tells most" if sure.dump else ""
     return f"{name}: {rest}{more}."

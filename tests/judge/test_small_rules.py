@@ -236,6 +236,16 @@ def way(bug, residual, extent=None):
     return Way(Mistake(bug, "there", "", {}), extent, residual, None, None)
 
 
+@pytest.mark.parametrize(("least", "told"), [(0.004, "relu6-relu"), (0.011, None)])
+def test_what_leaves_a_hundredth_of_the_error_is_told_though_it_is_no_cause(least, told):
+    """The likelier of two that leave about as little."""
+    segment = SimpleNamespace(graph=GRAPH, parts=Parts(GRAPH))
+    looked = [way("bn-eps", 0.5), way("relu6-relu", 1.5 * least), way("act-curve", least)]
+    one = SimpleNamespace(long=True, segment=segment, ways=SimpleNamespace(looked=looked, before=1.0, counts={}))
+    nearest = search.evidence(one, []).nearest
+    assert (nearest and nearest[0].bug) == told
+
+
 def accepting(budget=None, yardstick="spread", **ways):
     """Ways that are not those of a segment, held to a yardstick."""
     return Acceptance(SimpleNamespace(segment=None, budget=budget, **ways), FLOAT32, yardstick)

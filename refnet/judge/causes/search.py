@@ -18,7 +18,8 @@ from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.varying import kind_of
-from refnet.judge.measures.yardstick import fits
+from refnet.judge.causes.ways import Extent
+from refnet.judge.measures.yardstick import NEAR, fits
 from refnet.readings.bounds import Precision
 
 __all__ = ["Evidence", "agreed", "evidence", "explain", "halving"]
@@ -34,12 +35,15 @@ class Evidence(NamedTuple):
     looked : how many ways were run
     left, rest : the share of the error that the best cause leaves, and the least that a way which does not fit leaves
     dump : the tensor whose dump would tell most: it halves what is left; '' where none would
+    nearest : of a segment without a cause the mistake that leaves least of the error, and at which places, where that
+        is as little as a cause may leave; it is not all, or was not made as refnet makes it
     """
 
     looked: int
     left: float
     rest: float
     dump: str
+    nearest: tuple[Mistake, Extent | None] | None = None
 
 
 def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
@@ -108,8 +112,11 @@ def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
     fit = {mistake.what for cause in causes for mistake in cause.mistakes}
     looked, before = one.ways.looked, one.ways.before or 1.0
     left = min((way.residual for way in looked if way.mistake.what in fit), default=before)
-    rest = min((way.residual for way in looked if way.mistake.what not in fit), default=before)
-    return Evidence(len(looked), min(left / before, 1.0), min(rest / before, 1.0), _dump(one, causes))
+    others = [way for way in looked if way.mistake.what not in fit]
+    rest = min((way.residual for way in others), default=before)
+    close = (way for way in others if way.residual <= 2 * rest < 2 * NEAR * before and not causes)  # the likeliest
+    nearest = next(((way.mistake, way.extent) for way in close), None)
+    return Evidence(len(looked), min(left / before, 1.0), min(rest / before, 1.0), _dump(one, causes), nearest)
 
 
 def _dump(one: Diagnosis, causes: Sequence[Cause]) -> str:
