@@ -40,7 +40,7 @@ from refnet.bugs.layers import (
     shared,
 )
 from refnet.bugs.memory import buffers, channel_orders, flat_reads, in_place, leftovers, stored, vectors, weights
-from refnet.bugs.numbers import overflow, precision
+from refnet.bugs.numbers import digits, overflow, precision
 from refnet.bugs.readers import formulas, pad_rules, rules, slips
 
 __all__ = ["BUGS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
@@ -63,6 +63,7 @@ _ODD = (
     knobs,
     answers,
     folds,
+    digits,
 )
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from refnet.readings.precision import BYTE_STEPS, FLOATS, Printed
 
-__all__ = ["in_levels", "written_as"]
+__all__ = ["FORMS", "in_levels", "written_as"]
 
 Array = npt.NDArray[Any]
 
 _SAMPLE = 4096  # numbers of a tensor
 _TELLING = 1 / 4  # of a format's numbers that are decimals by accident: where more are, one tells little
 _BITS = 64  # how often accident must be halved for decimals to be none
-_FORMS = (*(Printed("decimals", count) for count in range(1, 8)), *(Printed("digits", count) for count in range(3, 9)))
+FORMS = (*(Printed("decimals", count) for count in range(1, 8)), *(Printed("digits", count) for count in range(3, 9)))
 _LEVELS = (Printed("levels", BYTE_STEPS + 1), Printed("levels", BYTE_STEPS))
 
 
@@ -34,9 +34,9 @@ def written_as(arrays: Iterable[Array]) -> Printed | None:
     x = np.unique(np.abs(np.concatenate([np.zeros(1), *(y[np.isfinite(y)] for y in some)])))[1:]
     with np.errstate(over="ignore"):
         own = FLOATS["float32" if np.array_equal(x.astype(np.float32), x) else "float64"].u
-    told = {form: _told(x, form, own) for form in _FORMS}
+    told = {form: _told(x, form, own) for form in FORMS}
     return max(
-        (form for form in _FORMS if told[form] >= _BITS and _are(x, form, own)), key=told.__getitem__, default=None
+        (form for form in FORMS if told[form] >= _BITS and _are(x, form, own)), key=told.__getitem__, default=None
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,11 @@ class Printed(NamedTuple):
     places: int
 
     @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a mistake says of it."""
+        return {"places": self.places, "figures": self.kind}
+
+    @property
     def step(self) -> float:
         """How far a number may be moved, whatever its size: half a unit, or a level, since the last one is missing."""
         return {"decimals": 0.5 * 10.0**-self.places, "levels": 1.0 / self.places}.get(self.kind, 0.0)
@@ -113,6 +118,10 @@ class Printed(NamedTuple):
         per = self._per_one(x)
         whole = np.rint(x * per)
         return np.asarray((np.minimum(whole, 255) if self.kind == "levels" else whole) / per)
+
+    def read(self, x: Array) -> Array:
+        """What a program in float32 reads of the numbers as they are written, in float64."""
+        return self.rounded(x).astype(np.float32).astype(np.float64)
 
     def _per_one(self, x: Array) -> Array:
         """How many numbers lie between two whole ones, about each of x."""

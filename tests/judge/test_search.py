@@ -134,6 +134,21 @@ def test_of_logits_alone_a_mistake_from_a_layer_on_is_named(small):
     assert places[9:] in [extent.nodes for extent in extents if extent is not None]
 
 
+def test_weights_that_were_written_with_few_digits_are_one_mistake_everywhere(small):
+    tensors, places = wrong(small, "weights-printed", "4 decimals")
+    (pattern,) = judged(small, tensors).patterns
+    assert (pattern.mistake.bug, pattern.mistake.form) == ("weights-printed", "4 decimals")
+    assert len(pattern.tensors) > len(places)  # batch norms are dumped apart
+
+
+def test_folded_weights_that_were_written_with_few_digits_are_named_from_the_end_alone(small):
+    tensors, places = wrong(small, "fold-rounded", "3 decimals arrays")
+    found = judged(small, {"head.flatten": tensors["head.flatten"]})
+    first = found.causes["head.flatten"][0]
+    assert (first.ids, first.nodes) == (("fold-rounded",), places)
+    assert {"stem.bn", "head.logits"} <= {*places}
+
+
 def test_what_to_dump_next_lies_inside_the_segment(small):
     noise = np.random.default_rng(0).standard_normal(small.tensors["head.flatten"].shape).astype(np.float32)
     found = judged(small, {"head.flatten": small.tensors["head.flatten"] + noise}, seconds=1)

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.regions import lines_off
-from refnet.pack.printed import written_as
 from refnet.readings.precision import FLOATS
 
 Array = npt.NDArray[Any]
@@ -319,20 +318,6 @@ def weights_coarse(unit: UnitArrays) -> Iterator[Change]:
     if bits is not None:
         slack = wanted.slack + 2.0**-bits * np.abs(wanted.value)
         yield made_so(unit, "", Expected(wanted.value, slack), bits=bits)
-
-
-def weights_printed(unit: UnitArrays) -> Iterator[Change]:
-    """written with few digits.
-
-    As text with so many decimals, or significant digits: how many, all arrays of the layer show, or this one alone.
-    """
-    if not comparable(unit):
-        return
-    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
-    form = written_as(unit.seen.values()) or written_as([copy])
-    if form is not None and copy.any():
-        half = form.step + (form.u + _U) * np.abs(wanted.value)
-        yield made_so(unit, form.kind, Expected(wanted.value, wanted.slack + half), places=form.places)
 
 
 def made_so(unit: UnitArrays, form: str, made: Expected, **facts: Any) -> Change:

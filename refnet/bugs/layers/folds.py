@@ -19,6 +19,8 @@ from refnet.bugs.language.changes import Change, Deferred, stood_for
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import grid_steps, in_steps
 from refnet.graph import Graph, interpret
+from refnet.ops import CONVOLUTIONS
+from refnet.pack.printed import FORMS
 from refnet.readings import fast
 from refnet.readings.orders import rounded, truncated
 
@@ -31,19 +33,22 @@ _STEP = 2.0**-20  # relative: how far a step of integers may be off, of a larges
 
 
 class _Format(NamedTuple):
-    store: str
-    manner: str
+    words: str
+    facts: Mapping[str, Any]
     move: Callable[[Array], Array]
+    parts: tuple[str, ...] = _PARTS
 
 
 def _by_tensor(w: Array) -> Array:
     return in_steps(w, grid_steps(w, "tensor", 127))
 
 
+_STORES = ("float16", "bfloat16")
 _FORMATS = (
-    *(_Format(store, "rounded", partial(rounded, store=store)) for store in ("float16", "bfloat16")),
-    *(_Format(store, "truncated", partial(truncated, store=store)) for store in ("float16", "bfloat16")),
-    _Format("int8", "tensor", _by_tensor),
+    *(_Format(f"{store} rounded", {"store": store}, partial(rounded, store=store)) for store in _STORES),
+    *(_Format(f"{store} truncated", {"store": store}, partial(truncated, store=store)) for store in _STORES),
+    _Format("int8 tensor", {"store": "int8"}, _by_tensor, ("weights",)),
+    *(_Format(f"{form.places} {form.kind}", form.facts, form.read, ("arrays",)) for form in FORMS),
 )
 
 
@@ -51,24 +56,44 @@ def fold_rounded(segment: Segment) -> Iterator[Change]:
     """folded weights in a short format.
 
     Batch norm is worked in, then weights, biases or both are rounded to float16 or bfloat16 or cut off to them; or
-    weights are quantised to 8 bits with one step for the tensor.
+    weights are quantised to 8 bits with one step for the tensor; or both are written as text with few digits.
 
     Source: https://github.com/Tencent/ncnn/wiki/quantized-int8-inference
     """
     for unit in segment.units:
         norm = unit.norm
-        if norm is None or not unit.foldable or not {norm.name, unit.name} <= segment.graph.by_name.keys():
+        if norm is None or not unit.foldable:
+            yield from _bare(segment, unit)
+            continue
+        if not {norm.name, unit.name} <= segment.graph.by_name.keys():
             continue
         alone = segment.candidate is not None and len(segment.units) == 1 and unit.unit.conv.inputs[0] in segment.given
         for form in _FORMATS:
-            for part in _PARTS if form.store != "int8" else ("weights",):
-                facts = {"what": part, "store": form.store}
-                words = f"{form.store} {form.manner} {part}"
+            for part in form.parts:
+                facts, words = {"what": part, **form.facts}, f"{form.words} {part}"
                 if not alone:
                     names = [f"{unit.name}.w", f"{norm.name}.beta"]
                     yield Change(norm.name, words, facts, params=Deferred(names, partial(_params, unit, form, part)))
                 elif _is_closer(segment, unit, form, part):
                     yield Change(norm.name, words, facts, **_made(segment, unit, form, part))
+
+
+def _bare(segment: Segment, unit: UnitArrays) -> Iterator[Change]:
+    """Beside others, a layer without batch norm, whose arrays are brought to the same format as they are."""
+    if unit.op not in CONVOLUTIONS or not any(each.foldable for each in segment.units):
+        return
+    for form in _FORMATS:
+        for part in form.parts:
+            slots = {"arrays": "wb", "weights": "w", "biases": "b"}[part]
+            names = {slot: f"{unit.name}.{slot}" for slot in slots if slot in unit}
+            make = partial(_moved_as_they_are, unit, names, form)
+            if names:
+                facts = {"what": part, **form.facts}
+                yield Change(unit.name, f"{form.words} {part}", facts, params=Deferred(names.values(), make))
+
+
+def _moved_as_they_are(unit: UnitArrays, names: Mapping[str, str], form: _Format) -> Mapping[str, Array]:
+    return {name: form.move(unit[slot]) for slot, name in names.items()}
 
 
 def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expected]:
@@ -83,7 +108,7 @@ def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expect
 def _moved(array: Expected, form: _Format) -> Expected:
     y, slack = array.value, array.slack
     made = form.move(y)
-    if form.store == "int8":  # what a fold moves the largest weight by moves the step, and what is near a tie by one
+    if form.move is _by_tensor:  # what a fold moves the largest weight by moves the step, and what is near a tie by one
         step = float(np.abs(y).max()) / 127
         tie = np.abs(np.abs(y / step - np.rint(y / step)) - 0.5) * step <= slack + _STEP * np.abs(y)
         return Expected(made, _STEP * np.abs(made) + tie * step)

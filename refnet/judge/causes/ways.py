@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflow", "leftovers"))
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 SHOWN = (*EXACT, BUGS["bn-order"])  # with what few ports have and the channels of most tensors show without a run
-SHORT = (*LOOSE, BUGS["fold-rounded"])
+SHORT = (*LOOSE, BUGS["weights-printed"], BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 _EXACT_IDS = frozenset(bug.id for bug in EXACT)
 

@@ -184,10 +184,7 @@ FILE_WORDS: _Words = {
         for how, done in _MANNERS.items()
     }
     | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
-    "weights-printed": {
-        "decimals": "it was written as text with {places} decimals",
-        "digits": "it was written as text with {places} significant digits",
-    },
+    "weights-printed": "it was written as text with {places} {figures}",
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
 }
 

@@ -31,6 +31,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         **{slot: f"the {slot}" for slot in ("beta", "gamma", "mean")},
         "var": "the variance",
     },
+    "figures": {"decimals": "decimals", "digits": "significant digits"},
     "empty": {True: " and all zero", False: ""},
     "finite": {True: "", False: ", not finite"},
     **PICTURE_FACTS,

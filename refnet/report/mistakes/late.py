@@ -67,7 +67,10 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         for manner, words in (("rounded", f"rounded to {store}"), ("truncated", f"cut off to {store}, toward zero"))
         for what in ("arrays", "weights", "biases")
     }
-    | {"int8 tensor weights": "its folded weights are quantised to 8 bits per tensor"},
+    | {
+        "int8 tensor weights": "its folded weights are quantised to 8 bits per tensor",
+        OTHER: "its folded weights and biases were written as text with {places} {figures}",
+    },
     "stride-pooled": {
         f"{form}{place}{odd}": f"{words} of 2 x 2 points {where} takes the stride's place{cut}"
         for form, words in (("mean", "a mean"), ("largest", "the largest value"))

@@ -93,6 +93,7 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
     "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
     "weights-int8": "its weights are quantised to {bits} bits per {per}",
+    "weights-printed": "its weights were written as text with {places} {figures}",
     "fp16-storage": dict.fromkeys(("float16", "bfloat16"), "its values are rounded to {store}")
     | {f"{store} truncated": "its values are cut off to {store}, toward zero" for store in ("float16", "bfloat16")}
     | {

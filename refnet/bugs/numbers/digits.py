@@ -1,0 +1,54 @@
+"""Bugs of weights that were written as text with few decimals or digits, as arrays of C headers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.segments import Segment
+from refnet.pack.printed import FORMS, written_as
+from refnet.readings.precision import FLOATS, Printed
+
+__all__ = ["weights_printed"]
+
+Array = npt.NDArray[Any]
+
+_U = FLOATS["float32"].u
+
+
+def weights_printed(part: Segment | UnitArrays) -> Iterator[Change]:
+    """weights written with few digits.
+
+    As text with so many decimals, or significant digits: all arrays of a layer; of a file the one that is to be
+    explained. How many a file's arrays show, those of the layer or the one alone.
+    """
+    if isinstance(part, UnitArrays):
+        yield from _of_file(part)
+        return
+    for unit in part.units:
+        names = {slot: name for slot, name in unit.names.items() if slot in unit}
+        for form in FORMS if names else ():
+            yield _change(unit, form, Deferred(names.values(), partial(_written, unit, names, form)))
+
+
+def _written(unit: UnitArrays, names: Mapping[str, str], form: Printed) -> Mapping[str, Array]:
+    return {name: form.read(unit[slot]) for slot, name in names.items()}
+
+
+def _of_file(unit: UnitArrays) -> Iterator[Change]:
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    form = written_as(unit.seen.values()) or written_as([copy])
+    if form is not None and copy.any() and copy.shape == wanted.value.shape:
+        half = form.step + (form.u + _U) * np.abs(wanted.value)
+        made = Expected(wanted.value, wanted.slack + half)
+        yield _change(unit, form, {unit.names[unit.slot]: made}, rare=True)
+
+
+def _change(unit: UnitArrays, form: Printed, params: Mapping[str, Array | Expected], **how: Any) -> Change:
+    return Change(unit.name, f"{form.places} {form.kind}", form.facts, params=params, **how)
