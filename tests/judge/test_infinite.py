@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params
+from refnet.bugs.language.changes import Mistake
 from refnet.graph import SOURCE
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import Judged, judge_tensors
+from refnet.report.mistakes.bugs import of_port
 from refnet.report.mistakes.features import feature_sentence
 
 
@@ -67,3 +69,11 @@ def test_it_is_said_where_what_is_not_finite_begins(grown):
         "1 of 4,096 values are infinite, the first at [0, 1, 2, 3]; what it is made of is finite"
         in feature_sentence(feature)
     )
+
+
+@pytest.mark.parametrize(
+    ("past", "words"), [(True, "70000 is beyond float16"), (False, "63100 may be rounded on its way")]
+)
+def test_a_sum_that_rounding_takes_out_of_a_format_is_not_called_beyond_it(past, words):
+    facts = {"store": "float16", "most": 70000.0 if past else 63100.0, "largest": 65504.0, "past": past}
+    assert words in of_port(Mistake("sum-overflow", "n", "result", facts))

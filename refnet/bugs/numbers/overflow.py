@@ -68,7 +68,7 @@ def overflows(segment: Segment, store: str) -> Iterator[Overflow]:
                         *((each, largest * (1 - near), largest * (1 - near)) for each in either),
                     )
                 )
-                facts = {"store": store, "most": most, "largest": largest}
+                facts = {"store": store, "most": most, "largest": largest, "past": most > largest}
                 change = Change(node.name, form, facts, view=partial(_spoilt, here))
                 yield Overflow(change, surely, np.logical_or.reduce(perhaps))
         values[node.name] = y

@@ -32,6 +32,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         "var": "the variance",
     },
     "figures": {"decimals": "decimals", "digits": "significant digits"},
+    "past": {True: "is beyond", False: "may be rounded on its way beyond"},
     "empty": {True: " and all zero", False: ""},
     "finite": {True: "", False: ", not finite"},
     **PICTURE_FACTS,

@@ -13,7 +13,7 @@ _OTHER_ACT = "the activation is {found} instead of {known}"
 _PAD_RULES = {"same": "TF SAME", "symmetric": "symmetric"}
 _NO_BIAS = "its bias is left out"
 _FROM = "leaves the port's format, scaled as it is there: up to {most:.4g} it is finite, from {least:.4g} on it is not"
-_BEYOND = "{most:.4g} is beyond {store}, whose largest number is {largest:g}"
+_BEYOND = "{most:.5g} {past} {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
 LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
