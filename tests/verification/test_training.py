@@ -134,6 +134,16 @@ def test_of_two_files_the_pruned_one_is_the_copy():
     assert {value.kind for value in found.faults} == {"pruned"}
 
 
+def test_which_channels_are_empty_is_told_where_they_are_a_run():
+    graph, params = network("v2")
+    empty = {
+        n: np.where(np.arange(len(y))[:, None] < 16, y, 0) if n == "block8.project.w" else y for n, y in params.items()
+    }
+    (wrong,) = verify(checkpoint(graph, params), checkpoint(graph, empty, "copy")).faults
+    of = len(params["block8.project.w"])
+    assert (wrong.kind, wrong.mistake.facts) == ("pruned", {"first_of": 16, "last_of": of - 1, "of": of})
+
+
 def test_batch_norms_that_were_folded_and_left_as_ones_are_no_fault():
     graph, params = edited(mean=np.zeros_like, var=np.ones_like, gamma=np.ones_like)
     assert "untrained-norms" not in kinds(graph, trained(params))

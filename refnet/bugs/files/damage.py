@@ -232,6 +232,10 @@ def weights_pruned(unit: UnitArrays) -> Iterator[Change]:
         return
     made = Expected(np.where(gone, 0.0, wanted.value), np.where(gone, 0.0, wanted.slack))
     form, size, share = _pruning(gone, np.abs(wanted.value))
+    lines = lines_off(gone, 0)
+    if form == "channels" and lines[-1] - lines[0] + 1 == len(lines):
+        yield made_so(unit, "run", made, first_of=int(lines[0]), last_of=int(lines[-1]), of=len(gone))
+        return
     yield made_so(unit, form, made, percent=100 * count / gone.size, group=size, kept=share)
 
 
