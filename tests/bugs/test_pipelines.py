@@ -60,7 +60,7 @@ def test_a_kernel_that_rounds_a_few_pixels_otherwise_is_said_from_the_end_alone(
     ]
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != network(V2)[1].interpolation])
 def test_the_kernel_of_another_library_is_said(name):
     found = resized(lambda own: own, KERNELS[name].resize)
     assert found

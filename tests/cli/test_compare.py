@@ -112,9 +112,9 @@ def test_a_tensor_that_may_be_a_missing_one_fails(pack, tensors, tmp_path, capsy
     last = tensors["head.flatten"]
     some = {name: y for name, y in tensors.items() if not name.startswith("head.logits") and name != "head.flatten"}
     other = np.random.default_rng(0).standard_normal(last.shape).astype(np.float32)
-    port = dumped(tmp_path / "port", {**some, "mystery": other})
+    port = dumped(tmp_path / "port", {**some, "mystery": other, "riddle": -other})
     status, found = compared(capsys, str(pack), port, "--partial")
-    assert (status, found["unmatched"]) == (1, ["mystery"])
+    assert (status, found["unmatched"]) == (1, ["mystery", "riddle"])
 
 
 def test_one_bad_file_does_not_refuse_the_others(pack, tensors, tmp_path, capsys):

@@ -135,7 +135,8 @@ _TURNS: Mapping[str, Callable[[Array], Array]] = {
 def makes_scores(segment: Segment) -> bool:
     """Whether a segment ends in what a network answers for each point of a map, as masks are made of."""
     shape = segment.sizes.get(segment.end, ())
-    return segment.end in segment.whole.outputs and len(shape) == 3 and shape[1:] != (1, 1)
+    is_map = len(shape) == 3 and shape[1:] != (1, 1)
+    return segment.end in segment.whole.outputs and is_map and 1 < shape[0] == segment.whole.recipe.classes
 
 
 def _softmax(z: Array, axis: int | None) -> Array:
