@@ -17,7 +17,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, limit, run
 from refnet.graph import SOURCE
 from refnet.judge.measures import yardstick
-from refnet.judge.scorecard import FAMILIES, subject
+from refnet.judge.scorecard import FAMILIES, false_alarms, subject
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded, rules, short_rules
@@ -128,3 +128,18 @@ def test_a_tensor_far_beyond_the_first_honest_run_is_held_to_no_other(off, runs,
     monkeypatch.setattr(yardstick, "_widely", lambda *each: made.append(each) or widely(*each))
     assert yardstick.judge_segment(segment, Precision.of("float32")).holds == (runs > 1)
     assert len(made) == runs
+
+
+def test_what_is_suspect_after_one_honest_run_is_honest_nowhere(monkeypatch):
+    """Every block of an honest port, in other orders of sums, folded or not."""
+    far, by_runs = [], yardstick._by_runs
+
+    def kept(segment, y, runs):
+        found = by_runs(segment, y, runs)
+        if len(runs) == 1:
+            far.append(max(found.rms, found.expected))
+        return found
+
+    monkeypatch.setattr(yardstick, "_by_runs", kept)
+    assert not any(false_alarms(subject(FAMILIES["MnasNet A1"])).values())
+    assert yardstick._HOPELESS / 16 < max(far) < yardstick._HOPELESS / 8

@@ -164,7 +164,8 @@ def _fillings(segment: Segment, node: Node, found: float) -> Iterator[tuple[floa
             yield steps * grid.step, Mistake("pad-value", node.name, "integer", {"aside": steps})
         return
     for value in dict.fromkeys((*_figures(found), found)):
-        yield value, Mistake("pad-value", node.name, "number", {"filling": value})
+        form = f"{value:g}" if abs(value) == 1 else "number"  # as the catalogue has it
+        yield value, Mistake("pad-value", node.name, form, {"filling": value})
 
 
 KNOBS = (

@@ -54,10 +54,12 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 # Nodes from which on one image is asked first whether a bound says anything: only how long that takes depends on it.
 _DEEP = 64
 _SURE = 0.9  # of an rms that is made in float32; as of `sure`
-# How many times beyond what honest runs so far allow a tensor or a cause is given up without more of them. Tuned, on
-# the table in tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the
-# first of them.
+# How many times beyond what honest runs so far allow a cause is given up without more of them. Tuned, on the table in
+# tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the first of them.
 _FAR = 4.0
+# The same of a verdict, which nothing asks again: the smallest power of two of which no honest run of a block, folded
+# or not, in any order of sums, is an eighth as far beyond the first of them.
+_HOPELESS = 64.0
 # What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
 # that leaves out no mistake that shows.
 NEAR = 1e-2
@@ -97,7 +99,7 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
     runs = [ways[0]()]
     found = _by_runs(segment, made.y, runs)
-    if _is_open(found) or is_coarse(segment):
+    if _is_open(found, _HOPELESS) or is_coarse(segment):
         found = _by_runs(segment, made.y, [*runs, *(way() for way in ways[1:])])
     return found
 
@@ -166,7 +168,7 @@ def judge_cause(
         with np.errstate(all="ignore"):
             runs.append(made())
         found = _by_runs(segment, y, runs)
-        if found.holds or not (coarse or _is_open(found)):
+        if found.holds or not (coarse or _is_open(found, _FAR)):
             return found
         if coarse and len(runs) == len(_MOVED):
             break
@@ -182,9 +184,9 @@ def _by_runs(segment: Segment, y: Array, runs: list[Array]) -> Judgement:
     return judge(seen(segment.candidate), bound)._replace(yardstick="spread")
 
 
-def _is_open(found: Judgement) -> bool:
-    """Whether more runs may say something else than the first ones."""
-    return max(found.rms, found.expected) < _FAR
+def _is_open(found: Judgement, far: float) -> bool:
+    """Whether more runs may say something else than the first ones, by how far beyond those they can be."""
+    return max(found.rms, found.expected) < far
 
 
 def useful_limit(segment: Segment, precision: Precision) -> Bound:
