@@ -58,7 +58,6 @@ def import_pillow() -> ModuleType:
     """
     try:
         import PIL.Image
-        import PIL.ImageOps
     except ImportError as error:
         raise RefnetError("images need Pillow: pip install 'refnet[tools]'") from error
     return PIL

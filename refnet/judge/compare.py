@@ -30,7 +30,7 @@ from refnet.network import Network
 from refnet.pack.candidate import read_candidate
 from refnet.pack.encodings import Encoding, bytes_of_a_kind, in_few_steps, raw_numbers, same_images
 from refnet.pack.matching.extras import Extra, extras
-from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.layouts import plain_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor, match_tensors
 from refnet.pack.pack import Pack, read_pack
 from refnet.pack.printed import written_as
@@ -332,11 +332,6 @@ def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
     return told
 
 
-def _may_be(shape: tuple[int, ...], node: tuple[int, ...]) -> bool:
-    """Whether a tensor has a node's numbers, and no more, as where channels lie in blocks."""
-    return any(not order.block for order in axis_orders(shape, node))
-
-
 def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
     """What is left over, told apart: what adds nothing, and what may be a tensor that is missing."""
     lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
@@ -345,7 +340,7 @@ def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mappin
     unmatched = [
         each.source
         for each in beside
-        if each.kind == "unknown" and any(_may_be(real.shapes[each.source], full[node]) for node in lacking)
+        if each.kind == "unknown" and any(plain_orders(real.shapes[each.source], full[node]) for node in lacking)
     ]
     unread = [Extra(name, "unread", reason=reason) for name, reason in real.unread.items()]
     unmatched += [each.source for each in unread if each.source in lacking]

@@ -66,8 +66,7 @@ def scale_of(x: Array, known: Preprocessing | None) -> Preprocessing | None:
     """
     if x.shape[1] != len(RAW.mean) or (known is not None and bytes_of(x, known) is not None):
         return known
-    fits = (rule for rule in NAMED.values() if bytes_of(x, rule) is not None)
-    other = next(fits, None)
+    other = next((rule for rule in NAMED.values() if bytes_of(x, rule) is not None), None)
     if other is None:
         return known
     return other if known is None else replace(known, origin=_ORIGIN, scale=other.scale, mean=other.mean, std=other.std)

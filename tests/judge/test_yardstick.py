@@ -134,8 +134,8 @@ def test_what_is_suspect_after_one_honest_run_is_honest_nowhere(monkeypatch):
     """Every block of an honest port, in other orders of sums, folded or not."""
     far, by_runs = [], yardstick._by_runs
 
-    def kept(segment, y, runs):
-        found = by_runs(segment, y, runs)
+    def kept(target, y, runs):
+        found = by_runs(target, y, runs)
         if len(runs) == 1:
             far.append(max(found.rms, found.expected))
         return found

@@ -57,7 +57,7 @@ def input_resample(segment: Segment) -> Iterator[Change]:
             continue
         facts = {"kernel": kernel, "join": bool(kernel and cut), "cut": cut}
         form = f"{kernel} {cut}".strip()
-        yield from fed(segment, form, x.astype(np.float64), _room(segment.image, kernel), **facts)
+        yield from fed(segment, form, x.astype(np.float64), room_of(segment.image, kernel), **facts)
 
 
 def other_rules(own: Preprocessing) -> Iterator[tuple[str, str, Preprocessing]]:
@@ -69,7 +69,7 @@ def other_rules(own: Preprocessing) -> Iterator[tuple[str, str, Preprocessing]]:
         yield kernel, cut, replace(own, resize=resize, keep=keep, interpolation=kernel or own.interpolation)
 
 
-def _room(image: Array, kernel: str) -> float:
+def room_of(image: Array, kernel: str) -> float:
     """How far, in levels of a pixel, a library's own result may lie from a kernel's; the network's own is exact."""
     return KERNELS[kernel].room(image.shape[:2]) if kernel else 0.0
 
@@ -135,7 +135,7 @@ def _in_bars(segment: Segment, own: Preprocessing, image: Array, size: tuple[int
     for bars, corner, kernel in itertools.product(_BARS, (False, True), _BOXED):
         boxed = partial(_boxed, own, _BARS[bars], corner, kernel_of(own, kernel))
         form = " ".join(filter(None, (bars, "corner" if corner else "", kernel)))
-        yield from fed(segment, form, partial(prepare, image, whole, size, boxed), _room(image, kernel))
+        yield from fed(segment, form, partial(prepare, image, whole, size, boxed), room_of(image, kernel))
 
 
 def _cut_before(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:

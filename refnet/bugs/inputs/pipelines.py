@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pictures import kernel_of, size_of
+from refnet.bugs.inputs.pictures import kernel_of, room_of, size_of
 from refnet.bugs.inputs.pixels import column, fed
 from refnet.bugs.inputs.preprocessing import by_rule, differs
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
 from refnet.files.images import prepare
-from refnet.files.resample import KERNELS
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
 
@@ -47,9 +46,8 @@ def input_pipeline(segment: Segment) -> Iterator[Change]:
         if (kernel or cut) and (reverse or name != "own"):
             form = " ".join(filter(None, (kernel, cut, "bgr" if reverse else "", name)))
             made = partial(_treated, segment.image, cuts[cut], own, size_of(segment), (kernel, name), reverse=reverse)
-            levels = KERNELS[kernel].room(segment.image.shape[:2]) if kernel else 0.0
             facts = {"kernel": kernel, "join": bool(kernel and cut), "cut": cut, "colours": reverse, "rule": name}
-            yield from fed(segment, form, made, levels, **facts)
+            yield from fed(segment, form, made, room_of(segment.image, kernel), **facts)
 
 
 def _treated(

@@ -7,7 +7,7 @@ no list can hold, because it is a number, is solved for in `solved`; how an imag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -241,10 +241,9 @@ def input_quantised(segment: Segment) -> Iterator[Change]:
     if SOURCE not in segment.given or own is None:
         return
     if bytes_of(segment.given[SOURCE], own) is None:
+        pixels = cache(partial(_halves, segment, own))
         for form, coarse in _COARSER.items():
-            yield from fed(
-                segment, form, partial(_coarsened, segment, coarse, own), partial(_turned, segment, coarse, own)
-            )
+            yield from fed(segment, form, partial(_coarsened, pixels, coarse, own), partial(_turned, pixels, coarse))
     x = segment.given[SOURCE]
     for form, low, high in (("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0)):
         if x.min(initial=0.0) < low or x.max(initial=0.0) > high:
@@ -255,14 +254,13 @@ def _clipped(x: Array, low: float, high: float) -> Array:
     return x.astype(np.float64).clip(low, high)
 
 
-def _coarsened(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
-    return _normalised(coarse(_halves(segment, own)) / own.scale, own)
+def _coarsened(pixels: Callable[[], Array], coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
+    return _normalised(coarse(pixels()) / own.scale, own)
 
 
-def _turned(segment: Segment, coarse: Callable[[Array], Array], own: Preprocessing) -> Array:
+def _turned(pixels: Callable[[], Array], coarse: Callable[[Array], Array]) -> Array:
     """Of which pixels what the port's own sums round decides a level."""
-    pixels = _halves(segment, own)
-    return (coarse(pixels + WHOLE) - coarse(pixels - WHOLE) > 2 * WHOLE).astype(np.float64)
+    return (coarse(pixels() + WHOLE) - coarse(pixels() - WHOLE) > 2 * WHOLE).astype(np.float64)
 
 
 def _halves(segment: Segment, own: Preprocessing) -> Array:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred, stood_for
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.numbers.precision import grid_steps, in_steps
+from refnet.bugs.numbers.precision import each_moved, grid_steps, in_steps
 from refnet.graph import Graph, interpret
 from refnet.ops import CONVOLUTIONS
 from refnet.pack.printed import FORMS
@@ -86,14 +86,10 @@ def _bare(segment: Segment, unit: UnitArrays) -> Iterator[Change]:
         for part in form.parts:
             slots = {"arrays": "wb", "weights": "w", "biases": "b"}[part]
             names = {slot: f"{unit.name}.{slot}" for slot in slots if slot in unit}
-            make = partial(_moved_as_they_are, unit, names, form)
+            make = partial(each_moved, unit, names, form.move)
             if names:
                 facts = {"what": part, **form.facts}
                 yield Change(unit.name, f"{form.words} {part}", facts, params=Deferred(names.values(), make))
-
-
-def _moved_as_they_are(unit: UnitArrays, names: Mapping[str, str], form: _Format) -> Mapping[str, Array]:
-    return {name: form.move(unit[slot]) for slot, name in names.items()}
 
 
 def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expected]:

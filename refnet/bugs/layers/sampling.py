@@ -92,8 +92,7 @@ def dilation(segment: Segment) -> Iterator[Change]:
 def other_dilations(node: Node) -> Iterator[tuple[str, dict[str, Any], tuple[int, int]]]:
     """A form and its facts with each: none, or one of 2 where there is none; along one axis alone, or twice as much."""
     now = node.attrs["dilation"]
-    most = max(now)
-    steps = [(2, 2)] if most == 1 else [(1, 1), (now[0], 1), (1, now[1]), (2 * now[0], 2 * now[1])]
+    steps = [(2, 2)] if max(now) == 1 else [(1, 1), (now[0], 1), (1, now[1]), (2 * now[0], 2 * now[1])]
     for step in dict.fromkeys(steps):
         if step != now:
             even = step[0] == step[1] and now[0] == now[1]

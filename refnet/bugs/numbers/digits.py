@@ -12,6 +12,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
+from refnet.bugs.numbers.precision import each_moved
 from refnet.pack.printed import FORMS, written_as
 from refnet.readings.precision import FLOATS, Printed
 
@@ -34,11 +35,7 @@ def weights_printed(part: Segment | UnitArrays) -> Iterator[Change]:
     for unit in part.units:
         names = {slot: name for slot, name in unit.names.items() if slot in unit}
         for form in FORMS if names else ():
-            yield _change(unit, form, Deferred(names.values(), partial(_written, unit, names, form)))
-
-
-def _written(unit: UnitArrays, names: Mapping[str, str], form: Printed) -> Mapping[str, Array]:
-    return {name: form.read(unit[slot]) for slot, name in names.items()}
+            yield _change(unit, form, Deferred(names.values(), partial(each_moved, unit, names, form.read)))
 
 
 def _of_file(unit: UnitArrays) -> Iterator[Change]:

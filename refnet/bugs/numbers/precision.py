@@ -44,11 +44,12 @@ def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
             every = {"": names} | ({" alone": {"w": names["w"]}} if {"w", "b"} <= names.keys() else {})
             for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
                 for whose, held in every.items():
-                    params = Deferred(held.values(), partial(_moved, unit, held, partial(move, store=store)))
+                    params = Deferred(held.values(), partial(each_moved, unit, held, partial(move, store=store)))
                     yield Change(node.name, form + whose, {"store": store}, kind=form, params=params)
 
 
-def _moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:
+def each_moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:
+    """Some arrays of a layer, by name, with their numbers moved; `names` has them by slot."""
     return {name: move(unit[slot]) for slot, name in names.items()}
 
 
@@ -62,7 +63,7 @@ def weights_int8(unit: UnitArrays) -> Iterator[Change]:
     if unit.op in CONVOLUTIONS:
         w = {"w": unit.names["w"]}
         for per in ("tensor", "channel"):
-            params = Deferred(w.values(), partial(_moved, unit, w, partial(_on_grid, per=per)))
+            params = Deferred(w.values(), partial(each_moved, unit, w, partial(_on_grid, per=per)))
             yield Change(unit.name, per, {"per": per, "bits": 8}, params=params)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node
-from refnet.pack.matching.layouts import axis_orders
+from refnet.pack.matching.layouts import axis_orders, plain_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor
 from refnet.pack.printed import in_levels
 
@@ -136,15 +136,15 @@ def _with_answers(
     for answer in graph.outputs:
         if len(shapes[answer]) != 2 or {answer, flat.get(answer)} & tensors.keys():
             continue
-        fits = [(source, axis_orders(found[source], shapes[answer])) for source in left]
-        plain = [(source, orders[0]) for source, orders in fits if orders and not orders[0].block]
-        rivals = (node for node in shapes if node not in tensors and node not in (answer, flat.get(answer)))
-        if len(plain) == 1 and _plays(answer, candidate[plain[0][0]]):
-            (source, layout), *_ = plain
-            if not any(axis_orders(found[source], shapes[node]) for node in rivals):
-                load = _loading(candidate, source, layout.nchw, shapes[answer])
-                tensors[answer] = MatchedTensor(load, source, layout.label, "shape")
-                left.remove(source)
+        fits = [source for source in left if plain_orders(found[source], shapes[answer])]
+        rivals = [node for node in shapes if node not in tensors and node not in (answer, flat.get(answer))]
+        if len(fits) != 1 or any(axis_orders(found[fits[0]], shapes[node]) for node in rivals):
+            continue
+        if _plays(answer, candidate[source := fits[0]]):
+            layout, *_ = plain_orders(found[source], shapes[answer])
+            load = _loading(candidate, source, layout.nchw, shapes[answer])
+            tensors[answer] = MatchedTensor(load, source, layout.label, "shape")
+            left.remove(source)
     return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
 
 

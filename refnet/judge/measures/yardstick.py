@@ -97,10 +97,12 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     if not ways or made.shape != segment.candidate.shape:
         found = judge(segment.candidate, limit(segment, precision))
         return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
-    runs = [ways[0]()]
-    found = _by_runs(segment, made.y, runs)
+    seen = lens(segment)
+    with np.errstate(all="ignore"):
+        target, y, runs = seen(segment.candidate), seen(made.y), [seen(ways[0]())]
+    found = _by_runs(target, y, runs)
     if _is_open(found, _HOPELESS) or is_coarse(segment):
-        found = _by_runs(segment, made.y, [*runs, *(way() for way in ways[1:])])
+        found = _by_runs(target, y, [*runs, *(seen(way()) for way in ways[1:])])
     return found
 
 
@@ -162,12 +164,13 @@ def judge_cause(
     found = Judgement("suspect" if y.shape == segment.candidate.shape else "shape", yardstick="none")
     if found.verdict == "shape":
         return found
-    coarse = is_coarse(segment)
+    seen, coarse = lens(segment), is_coarse(segment)
+    target, y = seen(segment.candidate), seen(y)
     for made in _runs(segment, precision):
         check()
         with np.errstate(all="ignore"):
-            runs.append(made())
-        found = _by_runs(segment, y, runs)
+            runs.append(seen(made()))
+        found = _by_runs(target, y, runs)
         if found.holds or not (coarse or _is_open(found, _FAR)):
             return found
         if coarse and len(runs) == len(_MOVED):
@@ -175,13 +178,11 @@ def judge_cause(
     return found
 
 
-def _by_runs(segment: Segment, y: Array, runs: list[Array]) -> Judgement:
-    """The verdict by how far honest runs lie apart, and from the exact result."""
-    assert segment.candidate is not None
-    seen = lens(segment)
+def _by_runs(target: Array, y: Array, runs: list[Array]) -> Judgement:
+    """The verdict by how far honest runs lie apart, and from the exact result; each as it is looked at."""
     with np.errstate(all="ignore"):
-        bound = _apart(seen(y), list(map(seen, runs)))
-    return judge(seen(segment.candidate), bound)._replace(yardstick="spread")
+        bound = _apart(y, runs)
+    return judge(target, bound)._replace(yardstick="spread")
 
 
 def _is_open(found: Judgement, far: float) -> bool:

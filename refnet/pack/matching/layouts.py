@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-__all__ = ["UNKNOWN", "UNKNOWN_LAST", "AxisOrder", "axis_orders"]
+__all__ = ["UNKNOWN", "UNKNOWN_LAST", "AxisOrder", "axis_orders", "plain_orders"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -92,6 +92,11 @@ def axis_orders(found: Shape, full: Shape) -> tuple[AxisOrder, ...]:
         alike = {_long(order, sizes): AxisOrder(f"flat {order}", order) for order in ("nhwc", "nchw")}
         return tuple(alike.values())[::-1]
     return ()
+
+
+def plain_orders(found: Shape, full: Shape) -> tuple[AxisOrder, ...]:
+    """Those in which a tensor has a node's numbers and no more, as it has where channels lie in blocks."""
+    return tuple(order for order in axis_orders(found, full) if not order.block)
 
 
 _BLOCKS = (4, 8, 16, 32)

@@ -39,17 +39,17 @@ def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, st
     graph = network.graph
     own = {node: source for node, (source, _) in pairs.items()}
     rest = [source for source in tables.candidate if source not in own.values()]
+    guessed = {source for source, how in pairs.values() if how == "content"}
+    ordered = by_order(graph, tables.found, tables.shapes) if rest or guessed else {}
     if rest:
-        ordered = by_order(graph, tables.found, tables.shapes)
         alike = sum(ordered.get(node) == source for node, source in own.items())
         many = len(rest) > _LEFT * len(tables.found)
         moved = {name for node in graph.nodes if node.op == "flatten" for name in (node.name, *node.inputs)}
         agrees = alike >= (1 - _LEFT) * len(own) if many else alike == len(own) and not moved & (ordered.keys() - own)
         if ordered and agrees:
             return {node: (source, "order") for node, source in ordered.items()}
-    if better := _more_explained(tables, network, pairs):
+    if guessed and (better := _more_explained(tables, network, pairs, ordered)):
         return better
-    guessed = {source for source, how in pairs.values() if how == "content"}
     told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}
     free = {node: source for source, node in told.items() if own.get(node, "") in ("", *guessed)}
     alike = sum(own.get(node) == source for node, source in free.items())
@@ -60,12 +60,11 @@ def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, st
 
 
 def _more_explained(
-    tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]
+    tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]], ordered: Mapping[str, str]
 ) -> dict[str, tuple[str, str]]:
     """Tensors by node in their order, where contents tell some otherwise, and fewer layers are right with that."""
     told = {node: source for node, (source, how) in pairs.items() if how != "content"}
     own = {node: source for node, (source, _) in pairs.items()}
-    ordered = by_order(network.graph, tables.found, tables.shapes) if len(told) < len(own) else {}
     if not ordered or ordered == own or any(ordered.get(node) != source for node, source in told.items()):
         return {}
     if layers_right(tables, network, ordered) <= layers_right(tables, network, own):
