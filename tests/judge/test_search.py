@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,13 +16,9 @@ from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place, runs_of, scopes
 from refnet.graph import SOURCE, Node, walk
-from refnet.judge.causes import acceptance, replays, ways
-from refnet.judge.causes import budget as budgets
-from refnet.judge.causes import diagnose as diagnosing
+from refnet.judge.causes import replays, ways
 from refnet.judge.causes import search as searching
-from refnet.judge.causes.acceptance import Acceptance
-from refnet.judge.causes.budget import OverBudgetError, Search, SearchBudget
-from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
@@ -290,192 +286,6 @@ def test_honest_runs_are_made_until_they_tell(off, count, verdict, monkeypatch):
     assert (found.verdict, found.yardstick, len(made)) == (verdict, "spread", count)
 
 
-def test_a_cause_that_gives_another_shape_is_run_no_further(monkeypatch):
-    monkeypatch.setattr(yardstick, "lens", lambda segment: lambda y: y)
-    monkeypatch.setattr(yardstick, "run", lambda segment: np.zeros((1, 5)))
-    segment = SimpleNamespace(precision=None, candidate=np.zeros((1, 4)))
-    found = yardstick.judge_cause(segment, FLOAT32, "spread", lambda: None)
-    assert (found.verdict, found.yardstick) == ("shape", "none")
-
-
-def test_every_pair_that_is_looked_at_is_counted(monkeypatch):
-    budget = SearchBudget()
-    monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter([("one", "other")] * 3))
-    monkeypatch.setattr(acceptance, "both_ways", lambda ways, one, other: SimpleNamespace(residual=1.0))
-    ways = SimpleNamespace(segment=None, budget=budget, error=None, before=1.0, rounding=0.0)
-    assert list(Acceptance(ways, FLOAT32, "spread").likeliest([])) == []
-    assert (budget.looked, budget.ways) == (3, 3)
-
-
-class NoneAccepted:
-    """In place of what accepts ways, where there are none but pairs."""
-
-    looked = ()
-
-    @property
-    def ways(self):
-        return self
-
-    def close(self, tried):
-        return tried
-
-    def likeliest(self, alone):
-        return ["pairs"]
-
-    def __getattr__(self, name):
-        return lambda *_, **__: ()
-
-
-def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_no_other_is_left_out(monkeypatch):
-    monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
-    monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ([f"start {index}"] for index in range(100)))
-    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
-    one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
-    seen = [each for step in one._long(NoneAccepted(), tuple) for each in step]
-    assert seen == [
-        *(f"start {index}" for index in range(32)),
-        "pairs",
-        *(f"start {index}" for index in range(32, 100)),
-    ]
-
-
-@dataclass(frozen=True)
-class Changed:
-    """In place of a segment."""
-
-    name: str
-    candidate: object = None
-
-
-def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_cause(monkeypatch):
-    """The first pair leaves too much, the second does not fit, the fourth is not looked at."""
-    asked, budget = [], SearchBudget()
-    way = {name: SimpleNamespace(mistake=name, extent=f"where {name} is") for name in "abcdefgh"}
-    pairs = [(way[one], way[other]) for one, other in ("ab", "cd", "ef", "gh")]
-
-    def both(_, one, other):
-        name = one.mistake + other.mistake
-        return SimpleNamespace(residual=0.01 if name == "ab" else 0.0099, changed=Changed(name))
-
-    def judged(own, precision, yardstick, check, residual):
-        asked.append(own)
-        assert (precision, yardstick, check, residual) == (FLOAT32, "spread", budget.check, 0.0099)
-        return SimpleNamespace(holds=own.name == "ef")
-
-    monkeypatch.setattr(acceptance, "judge_cause", judged)
-    monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter(pairs))
-    monkeypatch.setattr(acceptance, "both_ways", both)
-    segment = SimpleNamespace(candidate="y")
-    ways = SimpleNamespace(
-        segment=segment, budget=budget, error=None, before=1.0, rounding=0.0, changed=lambda together: together.changed
-    )
-    (cause,) = Acceptance(ways, FLOAT32, "spread").likeliest([])
-    assert asked == [Changed("cd", "y"), Changed("ef", "y")]
-    assert (cause.mistakes, cause.extents) == (("e", "f"), ("where e is", "where f is"))
-    assert (budget.looked, budget.ways) == (3, 4)
-
-
-def test_the_first_of_two_bugs_is_never_one_of_precision():
-    exact = {bug: ways.Way(Mistake(bug, "", "", {}), None, 1.0, None, None).is_exact for bug in BUGS}
-    assert exact["bn-eps"]
-    assert not exact["weights-fp16"]
-    assert not exact["fp16-accumulate"]
-
-
-def test_a_budget_tells_how_much_was_looked_at_of_how_much_there_is():
-    told = []
-    budget = SearchBudget(tell=lambda looked, ways: told.append((looked, ways)))
-    budget.expect(2)
-    budget.passed()
-    budget.expect(1)
-    budget.passed(3)
-    assert told == [(0, 2), (1, 2), (1, 3), (4, 4)]
-    assert budget.search == Search(4, 4, float("inf"), "all")
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that stands until it is set."""
-    now = [0.0]
-    monkeypatch.setattr(budgets.time, "monotonic", lambda: now[0])
-    return now
-
-
-@pytest.mark.parametrize(("passed", "ends"), [(2.0, 7.0), (6.0, 8.0), (9.5, 10.0), (11.0, 11.5)])
-def test_a_budget_keeps_the_time_of_what_follows_or_half_of_the_rest(passed, ends, clock):
-    """Of which there is a tenth of the budget in any case, for the likeliest."""
-    budget = SearchBudget(10, spent=passed)
-    budget.keep(3)
-    over = []
-    for each in (ends - 1e-6, ends + 1e-6):
-        clock[0], budget.ended = each - passed, "all"
-        budget._asked = np.inf
-        over.append(budget.over)
-    assert over == [False, True]
-
-
-@pytest.mark.parametrize(("seconds", "over"), [(1.0, False), (3.0, True)])
-def test_a_step_that_would_pass_the_end_is_not_begun(seconds, over, clock):
-    budget = SearchBudget(10)
-    clock[0] = 8.0
-    assert budget._is_over(seconds) == over
-
-
-@pytest.mark.parametrize(("said", "over"), [(0.0, True), (2.0, False)])
-def test_a_step_may_take_longer_than_was_said_by_as_much_as_another_one_did(said, over, clock):
-    """Two steps took two seconds each."""
-    budget = SearchBudget(10)
-    for clock[0] in (0.0, 2.0):
-        budget.check(said)
-    clock[0] = 4.0
-    budget.check()
-    clock[0] = 8.5
-    budget._asked = np.inf
-    assert budget.over == over
-
-
-def test_a_machine_that_stands_still_once_says_nothing_of_the_next_step(clock):
-    budget = SearchBudget(10)
-    for clock[0] in (0.0, 4.0, 4.1, 9.0):
-        budget._asked = np.inf if clock[0] == 9.0 else budget._asked
-        budget.check()
-    assert budget.search.finished
-
-
-def test_what_passed_before_a_search_is_no_step_of_it(clock):
-    budget = SearchBudget(10)
-    budget.check()
-    clock[0] = 6.0
-    budget.keep(0)
-    clock[0] = 7.0
-    assert not budget.over
-
-
-def test_what_follows_a_search_may_use_what_was_kept_but_for_writing(clock):
-    budget = SearchBudget(10)
-    budget.keep(3, 1)
-    clock[0] = 8.0
-    assert (budget.over, budget.has(0.9), budget.has(1.1)) == (True, True, False)
-    assert SearchBudget().has(1e9)
-
-
-def test_how_long_a_node_takes_is_known_from_the_unchanged_one(monkeypatch):
-    """A clock goes on by one with every look; of a map of four times the points a node takes four times as long."""
-    graph = build("torchvision/mobilenet_v2", width=0.25, size=32, classes=10)
-    segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: random_input(graph, 1)}, judged=False)
-    ticks, said, budget = iter(range(10**6)), [], SearchBudget()
-    monkeypatch.setattr(replays.time, "monotonic", lambda: float(next(ticks)))
-    runs = replays.Replays(segment, budget, np.float32)
-    budget.check = said.append
-    for stride in ((2, 2), (1, 1)):
-        attrs = {**graph["stem.conv"].attrs, "stride": stride, "pad": ((1, 1), (1, 1))}
-        stem = replace(graph["stem.conv"], attrs=attrs)
-        runs.run(segment.changed(Change("stem.conv", nodes={"stem.conv": (stem,)})))
-    once, larger = said[: len(said) // 2], said[len(said) // 2 :]
-    assert once[0] > 0
-    np.testing.assert_allclose(larger[1:5], 4 * np.array(once[1:5]), rtol=0.02)
-
-
 def test_errors_that_there_is_no_time_for_are_counted(small):
     tensors, _ = wrong(small, "bn-eps", "0.001")
     search = judged(small, tensors, seconds=1e-9).search
@@ -489,14 +299,6 @@ def test_verdicts_are_told_before_causes_are_looked_for(small):
     judge_tensors(small.reference, tensors, budget=budget, tell=lambda found: told.append((found, budget.looked)))
     ((found, looked),) = told
     assert (found.wrong(), dict(found.causes), looked) == (["stem.bn"], {}, 0)
-
-
-def test_a_budget_ends_at_its_time():
-    budget = SearchBudget(1e-9)
-    with pytest.raises(OverBudgetError):
-        budget.check()
-    assert budget.search.ended == "time"
-    SearchBudget().check()
 
 
 def test_places_of_a_kind_are_told_apart_once(small):

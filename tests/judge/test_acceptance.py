@@ -1,0 +1,110 @@
+"""What is accepted as a cause, and in what order ways are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.changes import Mistake
+from refnet.judge.causes import acceptance, ways
+from refnet.judge.causes import diagnose as diagnosing
+from refnet.judge.causes.acceptance import Acceptance
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.measures import yardstick
+from refnet.judge.scorecard import FLOAT32
+
+
+def test_a_cause_that_gives_another_shape_is_run_no_further(monkeypatch):
+    monkeypatch.setattr(yardstick, "lens", lambda segment: lambda y: y)
+    monkeypatch.setattr(yardstick, "run", lambda segment: np.zeros((1, 5)))
+    segment = SimpleNamespace(precision=None, candidate=np.zeros((1, 4)))
+    found = yardstick.judge_cause(segment, FLOAT32, "spread", lambda: None)
+    assert (found.verdict, found.yardstick) == ("shape", "none")
+
+
+def test_every_pair_that_is_looked_at_is_counted(monkeypatch):
+    budget = SearchBudget()
+    monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter([("one", "other")] * 3))
+    monkeypatch.setattr(acceptance, "both_ways", lambda ways, one, other: SimpleNamespace(residual=1.0))
+    ways = SimpleNamespace(segment=None, budget=budget, error=None, before=1.0, rounding=0.0)
+    assert list(Acceptance(ways, FLOAT32, "spread").likeliest([])) == []
+    assert (budget.looked, budget.ways) == (3, 3)
+
+
+class NoneAccepted:
+    """In place of what accepts ways, where there are none but pairs."""
+
+    looked = ()
+
+    @property
+    def ways(self):
+        return self
+
+    def close(self, tried):
+        return tried
+
+    def likeliest(self, alone):
+        return ["pairs"]
+
+    def __getattr__(self, name):
+        return lambda *_, **__: ()
+
+
+def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_no_other_is_left_out(monkeypatch):
+    monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
+    monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ([f"start {index}"] for index in range(100)))
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
+    seen = [each for step in one._long(NoneAccepted(), tuple) for each in step]
+    assert seen == [
+        *(f"start {index}" for index in range(32)),
+        "pairs",
+        *(f"start {index}" for index in range(32, 100)),
+    ]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """In place of a segment."""
+
+    name: str
+    candidate: object = None
+
+
+def test_of_the_pairs_that_leave_next_to_nothing_the_first_that_fits_is_the_cause(monkeypatch):
+    """The first pair leaves too much, the second does not fit, the fourth is not looked at."""
+    asked, budget = [], SearchBudget()
+    way = {name: SimpleNamespace(mistake=name, extent=f"where {name} is") for name in "abcdefgh"}
+    pairs = [(way[one], way[other]) for one, other in ("ab", "cd", "ef", "gh")]
+
+    def both(_, one, other):
+        name = one.mistake + other.mistake
+        return SimpleNamespace(residual=0.01 if name == "ab" else 0.0099, changed=Changed(name))
+
+    def judged(own, precision, yardstick, check, residual):
+        asked.append(own)
+        assert (precision, yardstick, check, residual) == (FLOAT32, "spread", budget.check, 0.0099)
+        return SimpleNamespace(holds=own.name == "ef")
+
+    monkeypatch.setattr(acceptance, "judge_cause", judged)
+    monkeypatch.setattr(acceptance, "likely_pairs", lambda error, alone, least, most: iter(pairs))
+    monkeypatch.setattr(acceptance, "both_ways", both)
+    segment = SimpleNamespace(candidate="y")
+    ways = SimpleNamespace(
+        segment=segment, budget=budget, error=None, before=1.0, rounding=0.0, changed=lambda together: together.changed
+    )
+    (cause,) = Acceptance(ways, FLOAT32, "spread").likeliest([])
+    assert asked == [Changed("cd", "y"), Changed("ef", "y")]
+    assert (cause.mistakes, cause.extents) == (("e", "f"), ("where e is", "where f is"))
+    assert (budget.looked, budget.ways) == (3, 4)
+
+
+def test_the_first_of_two_bugs_is_never_one_of_precision():
+    exact = {bug: ways.Way(Mistake(bug, "", "", {}), None, 1.0, None, None).is_exact for bug in BUGS}
+    assert exact["bn-eps"]
+    assert not exact["weights-fp16"]
+    assert not exact["fp16-accumulate"]
