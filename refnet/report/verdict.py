@@ -8,11 +8,12 @@ from refnet.alignment.differences import STRUCTURE
 from refnet.report.differences import line
 from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail
 from refnet.report.mistakes.channels import rearrangement_words
+from refnet.report.mistakes.facts import fact_words
 from refnet.report.words import where
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
-from refnet.verification.patterns import FaultPattern
+from refnet.verification.patterns import FaultPattern, Tails
 from refnet.verification.rearranged import Rearranged
 from refnet.verification.verify import Verified
 
@@ -107,7 +108,15 @@ def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
             own = "" if {"mean", "var"} & {*pattern.slots} else " and ".join(_SLOTS[slot] for slot in pattern.slots)
             rest = ", and no statistics" if own else ""
             return f"only {own and f'{own} of '}batch norms differ{rest}, {layers}{place}{f': {one}' if one else ''}"
-    return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {one}"
+    what = one if pattern.tails is None else _tail_words(pattern.tails)
+    return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {what}"
+
+
+def _tail_words(tails: Tails) -> str:
+    """Which last channels are off: 'the channels behind the last whole group of 16 are all zero'."""
+    side, how = fact_words("side", tails.side), "all zero" if tails.empty else "off"
+    which = f"behind the last whole group of {tails.group}" if tails.group else f"at the end, {tails.each} of each,"
+    return f"the {side} {which} are {how}"
 
 
 def rearranged_lines(found: Rearranged | None) -> list[str]:

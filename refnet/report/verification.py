@@ -78,7 +78,9 @@ def _pattern_document(found: Verified) -> dict[str, Any] | None:
     made = found.pattern
     if made is None:
         return None
-    return {**made._asdict(), "scope": where(made.scope), "sentence": pattern_words(made, found.faults)}
+    tails = None if made.tails is None else made.tails._asdict()
+    words = {"scope": where(made.scope), "sentence": pattern_words(made, found.faults)}
+    return {**made._asdict(), "tails": tails, **words}
 
 
 def _difference(found: Verified, each: Difference) -> dict[str, Any]:

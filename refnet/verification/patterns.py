@@ -5,16 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.systematic import Scope, runs_of, scopes
 from refnet.graph import Graph
 from refnet.verification.array_findings import ArrayFinding
 
-__all__ = ["FaultPattern", "common"]
+__all__ = ["FaultPattern", "Tails", "common"]
 
 _MANY = 3  # faults that have something in common
 _SLOTS = ("w", "b", "gamma", "beta", "mean", "var")
 _STATISTICS = ("mean", "var")
+_AT_A_TIME = (2, 4, 8, 16, 32, 64, 128)  # channels that programs work through at once
+
+
+class Tails(NamedTuple):
+    """The last channels of arrays, which are off: a program left out what is behind its last whole group of channels.
+
+    Attributes
+    ----------
+    side : 'output' or 'input'
+    group : channels at once, of which each array has as many whole groups as are right; 0 where no number fits
+    each : how many channels are off in each array; 0 where they are not as many
+    empty : whether they are all zero
+    """
+
+    side: str
+    group: int
+    each: int
+    empty: bool
 
 
 class FaultPattern(NamedTuple):
@@ -31,6 +50,7 @@ class FaultPattern(NamedTuple):
     scope : which nodes these are, where they are not all: of a kind, or from one on
     same : whether the same is to be said of each array
     slots : which arrays of those nodes differ: 'w', 'b', 'gamma', 'beta', 'mean', 'var'
+    tails : of arrays of which the last channels alone are off, which these are
     """
 
     kind: str
@@ -41,6 +61,7 @@ class FaultPattern(NamedTuple):
     scope: Scope | None = None
     same: bool = False
     slots: tuple[str, ...] = ()
+    tails: Tails | None = None
 
 
 def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = None) -> FaultPattern | None:
@@ -62,11 +83,12 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     found = {slots[value.name][1] for value in faults}
     said = {(value.mistake.bug, value.mistake.form, _figures(value.mistake.facts)) for value in faults if value.mistake}
     same = len(said) == 1 and bool(fault) and all(value.mistake and value.mistake.bug for value in faults)
+    tails = _tails([value.mistake for value in faults])
 
     def pattern(kind: str, kept: set[str]) -> FaultPattern:
         scope = _scope(graph, nodes, [name for name in graph.by_name if name in kept])
         held = tuple(slot for slot in _SLOTS if slot in found)
-        return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same, held)
+        return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same, held, tails)
 
     if not fault and all(value.empty for value in faults):
         return pattern("empty", {name for name, _ in slots.values()})
@@ -77,9 +99,25 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     foldable = {unit.conv.name for unit in graph.units() if unit.norm is not None}
     if fault and nodes <= foldable and all("folded" in value.needs for value in faults):
         return pattern("one", foldable)
-    if fault:
+    if fault or tails is not None:
         return pattern("one", {name for name, slot in slots.values() if slot in found})
     return None
+
+
+def _tails(said: Sequence[Mistake | None]) -> Tails | None:
+    """Which last channels alone are off, if that is so in each array."""
+    mistakes = [each for each in said if each is not None and each.form == "run"]
+    ends = [
+        (each.facts["first_of"], each.facts["of"]) for each in mistakes if each.facts["last_of"] + 1 == each.facts["of"]
+    ]
+    sides = {each.facts["side"] for each in mistakes}
+    if len(ends) < len(said) or len(sides) != 1:
+        return None
+    group = next((n for n in _AT_A_TIME if all(first == of // n * n for first, of in ends)), 0)
+    counts = {of - first for first, of in ends}
+    count = counts.pop() if len(counts) == 1 else 0
+    empty = all(each.bug == "weights-pruned" or each.facts["empty"] for each in mistakes)
+    return Tails(sides.pop(), group, count, empty) if group or count else None
 
 
 def _figures(facts: Mapping[str, Any]) -> str:

@@ -11,13 +11,14 @@ import pytest
 from exporting import checkpoint, network, put
 
 from refnet import Network, random_input, write_pack
+from refnet.bugs.language.changes import Mistake
 from refnet.bugs.systematic import Scope
 from refnet.networks.resize import resize
 from refnet.readings.shapes import shapes
 from refnet.verification import array_findings, behaviour, quantisation, training
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Behaviour, Remark, inputs
-from refnet.verification.patterns import common
+from refnet.verification.patterns import Tails, common
 from refnet.verification.roundings import Rounding, roundings
 from refnet.verification.sides import Sides, pair, read_side
 from refnet.verification.structure import structure_differences
@@ -344,6 +345,30 @@ def test_arrays_of_zeros_alone_are_one_pattern_whatever_each_is_called():
     found = [ArrayFinding(name, kind, True, empty=True) for name, kind in kinds.items()]
     assert (common(graph, found).kind, common(graph, found).fault) == ("empty", "")
     assert common(graph, [*found[:3], replace(found[3], empty=False)]) is None
+
+
+def cut_at(of, first, bug="weights-pruned", **more):
+    facts = {"side": "output", "first_of": first, "last_of": of - 1, "of": of, **more}
+    return ArrayFinding("stem.conv.w", "pruned", True, mistake=Mistake(bug, "stem.conv", "run", facts))
+
+
+@pytest.mark.parametrize(
+    ("ends", "tails"),
+    [
+        (((24, 16), (56, 48), (88, 80)), ("output", 16, 8, True)),
+        (((24, 16), (36, 32), (19, 16)), ("output", 16, 0, True)),
+        (((30, 20), (55, 45), (70, 60)), ("output", 0, 10, True)),  # as many in each, but no group of so many
+        (((24, 16), (56, 32), (88, 80)), None),
+    ],
+)
+def test_last_channels_that_are_empty_in_several_arrays_are_told_by_the_group_behind_which_they_lie(ends, tails):
+    found = common(network("v2")[0], [cut_at(*each) for each in ends])
+    assert found.tails == (tails and Tails(*tails))
+
+
+def test_last_channels_that_hold_other_numbers_in_one_of_the_arrays_are_not_said_to_be_empty():
+    found = [cut_at(24, 16), cut_at(56, 48), cut_at(130, 128, "weights-damaged", empty=False)]
+    assert not common(network("v2")[0], found).tails.empty
 
 
 # ------------------------------------------------------------------------------------------------------------ integers

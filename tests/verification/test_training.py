@@ -141,7 +141,10 @@ def test_which_channels_are_empty_is_told_where_they_are_a_run():
     }
     (wrong,) = verify(checkpoint(graph, params), checkpoint(graph, empty, "copy")).faults
     of = len(params["block8.project.w"])
-    assert (wrong.kind, wrong.mistake.facts) == ("pruned", {"first_of": 16, "last_of": of - 1, "of": of})
+    assert (wrong.kind, wrong.mistake.facts) == (
+        "pruned",
+        {"side": "output", "first_of": 16, "last_of": of - 1, "of": of},
+    )
 
 
 def test_batch_norms_that_were_folded_and_left_as_ones_are_no_fault():

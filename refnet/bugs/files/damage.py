@@ -232,10 +232,12 @@ def weights_pruned(unit: UnitArrays) -> Iterator[Change]:
         return
     made = Expected(np.where(gone, 0.0, wanted.value), np.where(gone, 0.0, wanted.slack))
     form, size, share = _pruning(gone, np.abs(wanted.value))
-    lines = lines_off(gone, 0)
-    if form == "channels" and lines[-1] - lines[0] + 1 == len(lines):
-        yield made_so(unit, "run", made, first_of=int(lines[0]), last_of=int(lines[-1]), of=len(gone))
-        return
+    for axis, side in ((0, "output"), (1, "input"))[: 1 if unit.op == "depthwise_conv2d" else 2]:
+        lines = lines_off(gone, axis)
+        first, last, of = int(lines[0]), int(lines[-1]), gone.shape[axis]
+        if len(lines) == last - first + 1 < of and not copy.take(lines, axis).any():
+            yield made_so(unit, "run", made, side=side, first_of=first, last_of=last, of=of)
+            return
     yield made_so(unit, form, made, percent=100 * count / gone.size, group=size, kept=share)
 
 

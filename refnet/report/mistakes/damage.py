@@ -156,7 +156,7 @@ FILE_WORDS: _Words = {
     "weights-clipped": "values are cut off at {low:.6g} and {high:.6g}",
     "weights-flushed": "values below float16's smallest normal number are zero",
     "weights-pruned": {
-        "run": "its channels {first_of} to {last_of} of {of} are all zero",
+        "run": "its {side} {first_of} to {last_of} of {of} are all zero",
         "channels": "{percent:.3g} % of its elements are pruned to 0, in whole channels",
         "groups": "it is pruned: {kept} of every {group} weights are left",
         "smallest": "it is pruned: the smallest {percent:.3g} % of its elements are 0",
