@@ -65,9 +65,12 @@ def causes(document: Mapping[str, Any], *, brief: bool = False) -> Iterator[tupl
     """
     verdicts = {tensor["name"]: tensor["verdict"] for tensor in document["tensors"]}
     said = {name for each in document.get("patterns", ()) for name in each["tensors"]} if brief else set()
+    same = set[tuple[str, str]]()  # what explains several tensors is said of the first
     for cause in document["causes"]:
-        if cause["node"] in said:
+        known = cause.get("place", cause["node"]), cause["sentence"]
+        if brief and (cause["node"] in said or known in same):
             continue
+        same.add(known)
         node, sentence = cause["node"], cause["sentence"].strip().rstrip(".")
         if cause.get("id") and cause["id"] not in ALONE:
             start = "It equals the reference just as well when" if cause.get("tie") else "It equals the reference when"

@@ -9,14 +9,17 @@ import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.language.changes import Mistake, without
+from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.sizes import of_all
+from refnet.judge.causes.strides import strides_joined
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.networks.resize import resize
 from refnet.readings import fast
 from refnet.report.comparison import comparison_document
+from refnet.report.words import causes
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(64, 96), classes=10)
 NET = Network(GRAPH, random_params(GRAPH))
@@ -76,8 +79,13 @@ def test_a_stride_in_a_convolution_that_has_none_is_told(pack, written, tmp_path
     found = compare(pack, written(port, tmp_path))
     assert found.wrong() == [early.name, late.name]
     assert not found.judged.features
-    first, *_ = found.causes[early.name]
-    assert (first.ids, first.mistakes[0].facts["found"]) == (("stride-changed",), (2, 2))
+    assert said(found) == {("stride-moved", early.name, "earlier", late.name)}
+
+
+def said(found):
+    """What is said of all wrong tensors: bug, place, form and the other layer."""
+    every = [found.causes[name][0].mistakes[0] for name in found.wrong()]
+    return {(each.bug, each.node, each.form, each.facts["layer"]) for each in every}
 
 
 def test_of_pads_that_are_alike_on_one_map_that_which_others_have_comes_first():
@@ -134,8 +142,52 @@ def test_behind_a_stride_that_is_moved_to_a_later_block_only_the_sum_that_it_tak
     port = Network(GRAPH.rewritten({**moved, **without(total, source=1)}), NET.params).trace(X)
     found = compare(pack, port)
     assert found.wrong() == [early.name, late.name, total.name]
-    assert [found.causes[name][0].ids for name in found.wrong()] == [
-        ("stride-changed",),
-        ("stride-changed",),
-        ("shortcut-missing",),
-    ]
+    assert said(found) == {("stride-moved", early.name, "next", late.name)}
+
+
+def strided(**strides):
+    """What explains depthwise layers of another size, by name: 'out' where a stride is left out, 'in' if added."""
+    made = {"out": {"found": (1, 1), "known": (2, 2)}, "in": {"found": (2, 2), "known": (1, 1)}}
+    nodes = {name: f"{name}.depthwise" for name in strides}
+    of = {nodes[name]: Mistake("stride-changed", nodes[name], "", made[how]) for name, how in strides.items()}
+    return {name: [Cause((mistake,), Judgement("exact"))] for name, mistake in of.items()}
+
+
+@pytest.mark.parametrize(
+    ("strides", "forms"),
+    [
+        ({"block2": "out", "block3": "in", "block4": "out", "block5": "in"}, ["next", "next"]),
+        ({"block4": "out", "block6": "in"}, ["later"]),
+        ({"block3": "in", "block4": "out"}, ["earlier"]),
+        ({"block2": "out", "block4": "out", "block5": "in"}, ["next"]),
+        ({"block2": "out", "block4": "out"}, []),
+    ],
+)
+def test_a_stride_that_is_left_out_and_one_that_is_added_next_are_one_that_is_moved(strides, forms):
+    made = strides_joined(strided(**strides), list(strided(**strides)), Parts(GRAPH))
+    moved = [each.mistakes[0] for (each,) in made.values() if each.ids == ("stride-moved",)]
+    assert [each.form for each in moved[::2]] == forms
+    assert moved[::2] == moved[1::2]
+
+
+def spread(name, by):
+    return {name: [Cause((Mistake("dilation", name, f"{by}", {"found": by, "known": 1}),), Judgement("exact"))]}
+
+
+@pytest.mark.parametrize(
+    ("by", "at", "is_dense"), [(2, (15, 16, 17), True), (2, (15, 17), False), (4, (15, 16, 17), False)]
+)
+def test_a_stride_that_is_left_out_where_all_later_kernels_are_spread_by_it_is_a_network_for_dense_prediction(
+    by, at, is_dense
+):
+    found = strided(block14="out")
+    for block in at:
+        found |= spread(f"block{block}.depthwise", by)
+    made = strides_joined(found, ["block14.depthwise"], Parts(GRAPH))
+    assert {each.ids == ("output-stride",) for (each,) in made.values()} == {is_dense}
+
+
+def test_what_explains_several_tensors_is_said_once():
+    of = {"place": "a", "sentence": "the stride is left to b", "id": "stride-moved"}
+    document = {"tensors": [], "causes": [{**of, "node": "a"}, {**of, "node": "b"}, {**of, "node": "c", "place": "c"}]}
+    assert [line.partition(":")[0] for line, _ in causes(document, brief=True)] == ["a", "c"]

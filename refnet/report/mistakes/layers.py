@@ -94,6 +94,11 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "stride-moved": {
         "next": "the stride is left to {layer} in the next block",
         "last": "the stride is left to {layer} in the last block of the stage",
+        "later": "the stride is left to {layer}",
+        "earlier": "the stride of {layer} is taken here",
+        "next of each": "the stride is left to the next block",
+        "later of each": "the stride is left to a later block",
+        "earlier of each": "the stride of a later layer is taken here",
     },
     "pad-amount": "the padding is {found} instead of {known}",
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",

@@ -1,0 +1,92 @@
+"""Strides of several layers that are other ones by one mistake: moved to another layer, or spread kernels instead."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.parts import Parts
+from refnet.judge.causes.cause import Cause
+
+__all__ = ["strides_joined"]
+
+_NONE, _SUM = (1, 1), ("shortcut-missing",)
+
+
+class _Changed(NamedTuple):
+    """A stride that a tensor of another size shows: at which node, and whether it is left out or added."""
+
+    tensor: str
+    node: str
+    stride: tuple[int, int]
+    is_added: bool
+
+
+def strides_joined(
+    causes: Mapping[str, list[Cause]], misshapen: Collection[str], parts: Parts
+) -> dict[str, list[Cause]]:
+    """The causes, those of tensors that one mistake of strides explains being that one.
+
+    Parameters
+    ----------
+    causes : by tensor, the likeliest first
+    misshapen : the tensors of another size, in order
+    """
+    found = [(name, causes[name][0]) for name in misshapen if causes.get(name)]
+    changed = [each for name, first in found if (each := _changed(name, first)) is not None]
+    made, taken = dict(causes), set[str]()
+
+    def say(mistake: Mistake, *tensors: str) -> None:
+        cause = Cause((mistake,), causes[tensors[0]][0].judgement)
+        made.update({name: [cause] for name in tensors})
+        taken.update(tensors)
+
+    for one, other in pairwise(changed):
+        if one.tensor not in taken and one.is_added != other.is_added and one.stride == other.stride:
+            form = "earlier" if one.is_added else _distance(parts, one.node, other.node)
+            sums = {b.add.name for b in parts.blocks if b.depthwise.name == other.node and b.add is not None}
+            odd = [each for each in sums & {*misshapen} if not causes.get(each) or causes[each][0].ids == _SUM]
+            say(Mistake("stride-moved", one.node, form, {"layer": other.node}), one.tensor, other.tensor, *odd)
+    for each in changed:
+        if each.tensor not in taken and not each.is_added and (spread := _spread(causes, parts, each)):
+            facts = {"layer": each.node, "rate": max(each.stride)}
+            say(Mistake("output-stride", each.node, "dense", facts), each.tensor, *spread)
+    return made
+
+
+def _changed(name: str, cause: Cause) -> _Changed | None:
+    """The stride that alone explains a tensor, if one does."""
+    if len(cause.mistakes) != 1 or cause.ids != ("stride-changed",):
+        return None
+    (mistake,) = cause.mistakes
+    found, known = mistake.facts["found"], mistake.facts["known"]
+    if _NONE not in (found, known):
+        return None
+    return _Changed(name, mistake.node, known if found == _NONE else found, known == _NONE)
+
+
+def _distance(parts: Parts, one: str, other: str) -> str:
+    """Whether the second of two layers is in the block behind that of the first."""
+    return "next" if parts.block_of(other) == parts.block_of(one) + 1 else "later"
+
+
+def _spread(causes: Mapping[str, list[Cause]], parts: Parts, left: _Changed) -> list[str]:
+    """The tensors whose kernels are spread by a stride that is left out, if all kernels from there on are."""
+    by_node = {m.node: (name, m) for name, found in causes.items() if found for m in found[0].mistakes}
+    later = list(_kernels_behind(parts, left.node))
+    shown = [by_node[node] for node in later if node in by_node]
+    if len(shown) < len(later) or any(
+        (m.bug, m.facts.get("found")) != ("dilation", max(left.stride)) for _, m in shown
+    ):
+        return []
+    return [name for name, _ in shown]
+
+
+def _kernels_behind(parts: Parts, first: str) -> Iterator[str]:
+    """The depthwise layers behind a node that have more than one point."""
+    names = [node.name for node in parts.graph.nodes]
+    for node in parts.graph.nodes[names.index(first) + 1 :]:
+        if node.op == "depthwise_conv2d" and node.params["w"][-1] > 1:
+            yield node.name
