@@ -30,7 +30,11 @@ NOTHING = Expected.exactly(np.zeros(0))  # in place of a tensor that is not ther
 _FLOAT = FLOATS["float32"]
 _LAST = np.nextafter(np.float32(_FLOAT.largest), np.float32(0))  # beyond it there is no next number to measure by
 _SAMPLE = 64  # differing elements that are looked at before whole tensors are
-_NEAR = ("eps", "mean-forgotten")  # kinds whose formulas may all fit one array: what most arrays show is said
+_NEAR = (
+    "eps",
+    "mean-forgotten",
+    "truncated",
+)  # kinds whose formulas may all fit one array: what most arrays show is said
 
 
 @dataclass(frozen=True)

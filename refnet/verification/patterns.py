@@ -121,8 +121,9 @@ def _tails(said: Sequence[Mistake | None]) -> Tails | None:
 
 
 def _figures(facts: Mapping[str, Any]) -> str:
-    """The facts of a mistake, numbers to five figures: each is solved for from the array that it is said of."""
-    return repr({key: f"{value:.5g}" if isinstance(value, float) else value for key, value in facts.items()})
+    """The facts of a mistake but the array's own shape, numbers to five figures: each is solved for from its array."""
+    said = {key: value for key, value in facts.items() if key != "shape"}
+    return repr({key: f"{value:.5g}" if isinstance(value, float) else value for key, value in said.items()})
 
 
 def _scope(graph: Graph, nodes: set[str], kept: Sequence[str]) -> Scope | None:

@@ -310,6 +310,14 @@ def test_what_three_faults_have_in_common_is_told(found, pattern):
     assert (made and (made.kind, made.arrays, made.layers, made.fault)) == pattern
 
 
+def test_one_mistake_in_arrays_of_several_shapes_is_the_same_one():
+    def transposed(*shape):
+        facts = {"written": "CSR", "read": "CRS", "shape": shape}
+        return ArrayFinding("stem.conv.w", "transposed", True, mistake=Mistake("kernel-transpose", "", "", facts))
+
+    assert common(network("v2")[0], [transposed(8, 3, 3), transposed(9, 5, 5), transposed(16, 3, 3)]).same
+
+
 def test_a_pattern_says_of_how_many_nodes():
     graph = network("v2")[0]
     norms = sum(node.op == "batch_norm" for node in graph.nodes)

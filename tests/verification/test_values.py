@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from refnet.bugs.language.arrays import Expected
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.arrays import Expected, UnitArrays
+from refnet.graph import Node, Unit
 from refnet.verification import array_findings, values
 from refnet.verification.array_findings import ArrayFinding
 
@@ -98,3 +100,15 @@ def test_where_more_than_half_is_unexplained_the_network_was_trained_otherwise()
     assert values._settled(stale("stale", "bit-equal")) == stale("stale", "bit-equal")
     kinds = [each.kind for each in values._settled(stale("stale", "stale", "bit-equal"))]
     assert kinds == ["retrained", "retrained", "bit-equal"]
+
+
+def test_a_factor_of_integers_that_were_made_from_right_integers_is_told():
+    """Both times by half a step."""
+    conv = Node("a", "pointwise_conv2d", ("input",), {"w": (7, 7), "b": (7,)}, {})
+    right, step = np.array([7.5, -3.5, 4.5, 8.4, 5.6, -9.5, 6.5]), np.full(7, 1.0)
+    twice = np.rint(0.78 * np.rint(right))
+    unit = UnitArrays(Unit(conv, None, None), {"b": Expected.exactly(right)}, {"b": twice}, "b", steps={"a.b": step})
+    (change,) = BUGS["weights-scaled"].of_arrays(unit)
+    made = change.params["a.b"]
+    assert np.abs(twice - made.value).max() > 0.5
+    assert (np.abs(twice - made.value) <= made.slack + 0.5).all()

@@ -80,6 +80,8 @@ def weights_scaled(unit: UnitArrays) -> Iterator[Change]:
         value = factor * wanted.value
         # The product rounds, and so do the factor itself and our estimate of it.
         slack = abs(factor) * wanted.slack + 3 * _U * np.abs(value)
+        # Integers may have been made from integers that were right.
+        slack += abs(factor) * unit.steps.get(unit.names[unit.slot], np.zeros(1)) / 2
         yield made_so(unit, "", Expected(value, slack), factor=factor)
 
 
