@@ -22,13 +22,13 @@ from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.fast_algorithms import alike, by_fast_algorithms
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.fused_stores import inner_stores
+from refnet.judge.causes.geometry import pads_joined, strides_joined
 from refnet.judge.causes.infinite import beginning, overflown
 from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
 from refnet.judge.causes.sizes import misshapen, of_all, of_sizes
 from refnet.judge.causes.stores import is_stored, of_common_store
-from refnet.judge.causes.strides import strides_joined
 from refnet.judge.dumps.fed import made_by
 from refnet.judge.judging import Finding, Judging
 from refnet.judge.reference import Reference
@@ -136,7 +136,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes = of_common_store(causes, failing)
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
-    causes = strides_joined(causes, [segment.end for segment, _ in judging.misshapen], judging.parts)
+    causes = strides_joined(pads_joined(causes), [segment.end for segment, _ in judging.misshapen], judging.parts)
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
     open_ = {name: own for name, own in failing.items() if not causes.get(name)}
     features = dict(_seen(open_, found, algorithms, judging, budget))

@@ -32,6 +32,8 @@ _LAYERS = {
     "pointwise_conv2d": "1 x 1 convolutions",
     "conv2d": "full convolutions",
     "batch_norm": "batch norms",
+    "avg_pool2d": "average pools",
+    "add": "sums",
 }
 _PARTS = {
     "expand": "expansions",

@@ -12,13 +12,14 @@ from refnet.bugs.language.changes import Mistake, without
 from refnet.bugs.language.parts import Parts
 from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.geometry import pads_joined, strides_joined
 from refnet.judge.causes.sizes import of_all
-from refnet.judge.causes.strides import strides_joined
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.networks.resize import resize
 from refnet.readings import fast
 from refnet.report.comparison import comparison_document
+from refnet.report.mistakes.bugs import of_port
 from refnet.report.words import causes
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(64, 96), classes=10)
@@ -168,6 +169,29 @@ def test_a_stride_that_is_left_out_and_one_that_is_added_next_are_one_that_is_mo
     moved = [each.mistakes[0] for (each,) in made.values() if each.ids == ("stride-moved",)]
     assert [each.form for each in moved[::2]] == forms
     assert moved[::2] == moved[1::2]
+
+
+def padded(bug, form, found, known):
+    return [Cause((Mistake(bug, "a", form, {"found": found, "known": known}),), Judgement("exact"))]
+
+
+COLUMNS = {  # by kernel, what TF's rule for columns alone makes of them; of an even map it is TF's rule
+    "three": padded("pad-split", "((1, 1), (0, 2))", ((1, 1), (0, 2)), ((1, 1), (1, 1))),
+    "five": padded("pad-split", "((2, 2), (1, 3))", ((2, 2), (1, 3)), ((2, 2), (2, 2))),
+    "even": padded("pad-same", "same", ((2, 2), (1, 2)), ((2, 2), (2, 2))),
+}
+
+
+def test_pads_of_several_rules_that_begin_elsewhere_by_as_much_are_one_mistake():
+    made = [each.mistakes[0] for (each,) in pads_joined(COLUMNS).values()]
+    assert {(each.bug, each.form, each.facts["later"]) for each in made} == {("pad-split", "shifted", (0, 1))}
+    assert of_port(made[0]).startswith("sampling begins 1 column later: the padding is ((1, 1), (0, 2))")
+
+
+@pytest.mark.parametrize("other", [COLUMNS["three"], padded("pad-split", "", ((0, 2), (1, 1)), ((1, 1), (1, 1)))])
+def test_pads_of_one_rule_or_of_other_shifts_are_left_as_they_are(other):
+    causes = {"three": COLUMNS["three"], "other": other}
+    assert pads_joined(causes) == causes
 
 
 def spread(name, by):

@@ -11,7 +11,7 @@ from refnet.bugs.language.changes import PART, Mistake
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.sites import styles
-from refnet.bugs.systematic import changed_at, changes_by_place
+from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place
 from refnet.graph import SOURCE, Graph, Node, Recipe, walk
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.patterns import patterns
@@ -100,6 +100,17 @@ def test_parts_of_tensors_of_all_sizes_are_told_by_the_rule_that_they_have_in_co
     assert of_port(pattern.mistake).startswith(f"the activation is left out, in {words}")
 
 
+def test_what_pools_alone_do_that_any_layer_could_do_is_not_said_to_be_everywhere():
+    graph = build("torchvision/mobilenet_v3_small", width=0.25, size=(32, 32), classes=5)
+    whole = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)
+    pools = [node.name for node in graph.nodes if node.op == "avg_pool2d"]
+    coarse = {name: Mistake("fp16-accumulate", name, "", {}) for name in graph.by_name}
+    for names, scope in ((pools, Scope("layers", "avg_pool2d")), (list(graph.by_name), ALL)):
+        found = {name: [Cause((coarse[name],), Judgement("exact"))] for name in names}
+        (pattern,) = patterns(found, whole, graph.by_name, {})
+        assert (pattern.scope, pattern.of) == (scope, len(names))
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_pools_of_sides_that_are_rounded_down_are_one_mistake_whatever_the_map(whole):
     graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(75, 97), classes=10)
@@ -145,3 +156,16 @@ def test_a_line_of_a_kernel_that_a_loop_leaves_out_is_a_mistake(form):
     lacking = np.delete(lines, 0 if form.startswith("first") else 2, axis=0)
     assert run(segment.changed(change)).max() == lacking.sum()
     assert of_port(change.of("kernel-cut")) == f"the {form} of the kernel is left out"
+
+
+def test_layers_that_have_the_numbers_of_the_same_layers_of_another_block_are_of_one_kind():
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=5)
+    parts, params, tensors = Parts(graph), random_params(graph), {SOURCE: probe(graph, 1)}
+    tensors |= Network(graph, params).trace(tensors[SOURCE])
+    mistakes = {}
+    for name in ("block9.expand", "block9.project", "block10.expand"):
+        segment = cut(parts, params, name, tensors)
+        changes = BUGS["weights-elsewhere"].changes(segment)
+        mistakes[name] = next(each.of("weights-elsewhere") for each in changes if each.kind == "before 1")
+    assert {kind_of(each) for each in mistakes.values()} == {("weights-elsewhere", "before 1")}
+    assert of_port(varying(mistakes, parts)) == "it has the numbers of the same layer one block before"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.memory.channel_orders import rule_of
 from refnet.bugs.memory.vectors import by_channel, gated, scaled, vectors_met
@@ -176,8 +177,18 @@ def _with_arrays(
             if (there := theirs[kind]) is not None
             for slot in own[kind].params
         }
-        facts = {"arrays": "+".join(kinds), "layer": layer}
-        yield Change(own[kinds[0]].name, f"{layer} {facts['arrays']}", facts, params=params, lone=True)
+        form, blocks = f"{layer} {'+'.join(kinds)}", _blocks_apart(segment.parts, own[kinds[0]].name, layer)
+        facts = {"arrays": "+".join(kinds), "layer": layer} | ({"blocks": abs(blocks)} if blocks else {})
+        kind = f"{'behind' if blocks > 0 else 'before'} {abs(blocks)}" if blocks else ""
+        yield Change(own[kinds[0]].name, form, facts, kind=kind, params=params, lone=True)
+
+
+def _blocks_apart(parts: Parts, name: str, layer: str) -> int:
+    """How many blocks lie from a layer to the same one of another block; 0 of other layers."""
+    unit, part = parts.unit(name), parts.part_of(layer)
+    same = unit is not None and part in ("expand", "depthwise", "project", "squeeze")
+    same = same and unit is not None and parts.part_of(unit.conv.name) == part
+    return parts.block_of(layer) - parts.block_of(name) if same else 0
 
 
 def _is_alike(node: Node, other: Node | None) -> bool:

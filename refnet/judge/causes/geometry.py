@@ -1,4 +1,4 @@
-"""Strides of several layers that are other ones by one mistake: moved to another layer, or spread kernels instead."""
+"""Strides and pads of several layers that are other ones by one mistake, which each layer shows in a way of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import NamedTuple
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.parts import Parts
 from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.varying import kind_of
 
-__all__ = ["strides_joined"]
+__all__ = ["pads_joined", "strides_joined"]
 
 _NONE, _SUM = (1, 1), ("shortcut-missing",)
+_PADS = ("pad-same", "pad-lower", "pad-split")
 
 
 class _Changed(NamedTuple):
@@ -54,6 +56,32 @@ def strides_joined(
             facts = {"layer": each.node, "rate": max(each.stride)}
             say(Mistake("output-stride", each.node, "dense", facts), each.tensor, *spread)
     return made
+
+
+def pads_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
+    """The causes, pads that begin elsewhere by as much in all layers being one mistake where their rules differ.
+
+    A rule of one axis alone has other numbers for each kernel, and on some maps those of another rule.
+    """
+    first = {name: found[0] for name, found in causes.items() if found and len(found[0].mistakes) == 1}
+    pads = {name: each for name, each in first.items() if each.mistakes[0].bug in _PADS}
+    shifts = {name: _shift(each.mistakes[0]) for name, each in pads.items()}
+    if len({kind_of(each.mistakes[0]) for each in pads.values()}) < 2 or len({*shifts.values()}) != 1:
+        return dict(causes)
+    made = dict(causes)
+    for name, each in pads.items():
+        (own,) = each.mistakes
+        shifted = Mistake("pad-split", own.node, "shifted", {**own.facts, "later": shifts[name]})
+        made[name] = [each._replace(mistakes=(shifted,))]
+    return made
+
+
+def _shift(mistake: Mistake) -> tuple[int, int]:
+    """By how many rows and columns sampling begins later."""
+    rows, columns = (
+        known[0] - found[0] for known, found in zip(mistake.facts["known"], mistake.facts["found"], strict=True)
+    )
+    return rows, columns
 
 
 def _changed(name: str, cause: Cause) -> _Changed | None:

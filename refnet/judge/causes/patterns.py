@@ -127,7 +127,8 @@ def _scope(
         if nodes.keys() <= own and are_most(len(nodes), len(own)):
             # Places that are right by chance are seldom all at one end.
             whole = (run for run in runs if run[1] == len(nodes) < len(own) - 1)
-            return next(whole, (scope, len(own)))
+            alone = scope == ALL and len(ops) == 1 and len(alike) < len(every)  # others could have it, and have not
+            return next(whole, (Scope("layers", *ops) if alone else scope, len(own)))
     return next(iter(runs), (None, max(len(applies & {*every}), len(nodes))))
 
 

@@ -14,7 +14,12 @@ __all__ = ["kind_of", "varying"]
 
 _SQUARES = (("pool-divisor", "height"), ("pool-divisor", "width"))  # of a map, by whose square a pool divides
 _FILLED = ("filling", "aside")  # what a border is filled with, in its facts
-_BY_KIND = ("pool-part", "pool-divisor", "weights-zero-point")  # bugs that are said by their kind where forms differ
+_BY_KIND = (
+    "pool-part",
+    "pool-divisor",
+    "weights-zero-point",
+    "weights-elsewhere",
+)  # bugs that are said by their kind where forms differ
 _ALIKE = {"head-hidden-act": "act-swap"}  # bugs of some places of another bug
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
 _LINE = 32 * FLOATS["float32"].u

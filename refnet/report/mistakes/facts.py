@@ -52,6 +52,10 @@ def fact_words(key: str, value: Any) -> Any:
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "at":
             return f"c modulo {value[1]}, not c" if value[0] == "wrapped" else f"{value[1] - 1}"
+        case "later":
+            return _later(*value)
+        case "blocks":
+            return "one block" if value == 1 else f"{value} blocks"
         case "every":
             return ordinal(value)
         case "curve":
@@ -90,3 +94,11 @@ def _factor(factor: float) -> str:
         if abs(number) >= 1 and abs(number - round(2 * number) / 2) < 1e-5 * abs(number):
             return form.format(round(2 * number) / 2)
     return f"{factor:.6g}"
+
+
+def _later(rows: int, columns: int) -> str:
+    """By how many rows and columns something begins later, or earlier: '1 column later'."""
+    words = (
+        (abs(by), what, "later" if by > 0 else "earlier") for by, what in ((rows, "row"), (columns, "column")) if by
+    )
+    return " and ".join(f"{by} {what}{'s' if by > 1 else ''} {when}" for by, what, when in words)

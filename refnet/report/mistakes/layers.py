@@ -19,7 +19,10 @@ _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){h
 LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pad-same": {form: f"the padding is {rule} {{found}} instead of {{known}}" for form, rule in _PAD_RULES.items()},
     "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
-    "pad-split": "the padding is {found} instead of {known}",
+    "pad-split": {
+        OTHER: "the padding is {found} instead of {known}",
+        "shifted": "sampling begins {later}: the padding is {found} instead of {known}, or as of other kernels",
+    },
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
         "reflect": "the padding is of mode reflect instead of zeros",
@@ -71,7 +74,11 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         side: "channels of its sums, from number {start} on in steps of {step}, are copies of those " + side + " them"
         for side in ("before", "behind")
     },
-    "weights-elsewhere": "it has the {arrays} of {layer}",
+    "weights-elsewhere": {
+        OTHER: "it has the {arrays} of {layer}",
+        "before": "it has the numbers of the same layer {blocks} before",
+        "behind": "it has the numbers of the same layer {blocks} behind",
+    },
     "channels-last": "the tensor is right but lies in NHWC order under an NCHW shape",
     "stride-place": "the stride {stride} is taken before this layer, not in it",
     "stride-phase": "sampling starts one pixel later",
