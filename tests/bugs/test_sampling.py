@@ -52,6 +52,28 @@ def test_a_pool_in_ceil_mode_shows_as_a_shape(op, reduce):
     assert "rounded up (ceil_mode), not down: (3, 4)" in cause_sentence(found.causes["pool"][0])
 
 
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ({"kernel": (3, 3), "pad": ((1, 1), (1, 1))}, "kernel is 2 instead of 3, padded (0, 0)"),
+        ({"kernel": (3, 3), "pad": ((0, 1), (0, 1))}, "kernel is 2 instead of 3, padded (0, 0)"),
+        ({"stride": (1, 1)}, "stride is 2 instead of 1"),
+        ({"pad": ((1, 1), (1, 1))}, "padding is (0, 0) instead of (1, 1)"),
+    ],
+)
+@pytest.mark.parametrize(("op", "reduce"), [("max_pool2d", np.max), ("avg_pool2d", np.mean)])
+def test_a_pool_with_another_window_is_named(op, reduce, reference, words):
+    net = graph(Node("pool", op, (SOURCE,), {}, POOL | reference))
+    (cause,) = found_in(net, windows(X, 2, 3, reduce)).causes["pool"]
+    assert cause_sentence(cause) == f"the pool's {words}"
+
+
+def test_a_pool_of_the_other_kind_is_named():
+    net = graph(Node("pool", "avg_pool2d", (SOURCE,), {}, POOL))
+    (cause,) = found_in(net, windows(X, 2, 3, np.max)).causes["pool"]
+    assert cause_sentence(cause) == "the pool takes the largest of its points, not the mean"
+
+
 def test_another_shape_with_other_numbers_is_no_pool_in_ceil_mode():
     net = graph(Node("pool", "max_pool2d", (SOURCE,), {}, POOL))
     assert not found_in(net, windows(X, 3, 4, np.min)).causes

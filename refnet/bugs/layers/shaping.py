@@ -10,18 +10,21 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from refnet.bugs.language.changes import Change, identity, with_attrs
 from refnet.bugs.language.parts import BlockNodes
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.padding import windowed
+from refnet.bugs.layers.padding import windowed, windows
 from refnet.bugs.layers.sampling import other_dilations
 from refnet.errors import GraphError
 from refnet.graph import Node, is_global
+from refnet.ops import POOLS
 from refnet.readings.shapes import shape_after
 
 _NO_PAD = ((0, 0), (0, 0))
 _UNIT = 3  # nodes: a convolution, its batch norm and its activation
+_KERNELS = (2, 3, 5, 7)  # of pools that are not global
 _FIXED = (7, 7)  # the kernel of the last pool at the papers' size of 224
 
 
@@ -168,6 +171,50 @@ def pool_fixed(segment: Segment) -> Iterator[Change]:
         for kernel in _kernels(segment, image[1:]):
             facts = {"found": kernel, "known": image[1:]}
             yield from _reshaped(segment, node, "kernel", facts, kernel=kernel, stride=(1, 1))
+
+
+def pool_window(segment: Segment) -> Iterator[Change]:
+    """a pool with another kernel, stride or padding, or of the other kind.
+
+    The kernel is padded by half of it, or not at all, as layers of most libraries are if nothing is said.
+
+    Source: https://github.com/keras-team/keras/issues/9582
+    """
+    for node in segment.nodes(*POOLS):
+        image = segment.sizes.get(node.inputs[0])
+        if image is None or is_global(node, image) or not segment.asks(node):
+            continue
+        for form, facts, attrs in _other_windows(node):
+            made = replace(node, attrs={**node.attrs, **attrs})
+            moved = resulting(segment, made)
+            if moved is None and windows(segment, made, made.attrs["pad"]) != segment.sizes[node.name][1:]:
+                continue  # a later node does not go on with that
+            pools, shape = moved or ({}, None)
+            yield Change(node.name, form, facts, nodes={**pools, node.name: (made,)}, shape=shape, fed=True)
+        other = "max_pool2d" if node.op == "avg_pool2d" else "avg_pool2d"
+        yield Change(node.name, other, nodes={node.name: (replace(node, op=other),)})
+
+
+def _other_windows(node: Node) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Other windows of a pool: a form, its facts, and attributes."""
+    own = {name: node.attrs[name] for name in ("kernel", "stride", "pad")}
+    for side in _KERNELS:
+        half = ((side // 2,) * 2,) * 2
+        for pad in dict.fromkeys((half, _NO_PAD, own["pad"])):
+            if (side, side) != own["kernel"] and max(map(max, pad)) < side:
+                facts = {"found": (side, side), "known": own["kernel"], "what": "kernel", "padding": pad}
+                yield f"kernel {side} {pad}", facts, {"kernel": (side, side), "pad": pad}
+    around = tuple((side // 2,) * 2 for side in own["kernel"])
+    for pad in dict.fromkeys((_NO_PAD, around)):
+        if any(one[0] != other[0] for one, other in zip(pad, own["pad"], strict=True)):  # else it is `pool_ceil`
+            yield f"pad {pad}", {"what": "padding", "found": pad, "known": own["pad"], "padding": ()}, {"pad": pad}
+    for stride in dict.fromkeys(((1, 1), (2, 2), own["kernel"])):
+        if stride != own["stride"]:
+            yield (
+                f"stride {stride}",
+                {"what": "stride", "found": stride, "known": own["stride"], "padding": ()},
+                {"stride": stride},
+            )
 
 
 def _kernels(segment: Segment, image: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -81,6 +81,8 @@ def fact_words(key: str, value: Any) -> Any:
             return f" {'plus' if value > 0 else 'minus'} {abs(value):.6g}" if value else ""
         case "padded":
             return f", padded {fact_words('known', value)} as such a layer is" if value else ""
+        case "padding":
+            return f", padded {fact_words('known', value)}" if value else ""
         case "first":
             return f"[{', '.join(map(str, value))}]"
         case "found" | "known" if isinstance(value, tuple) and value[0] == value[1]:

@@ -114,6 +114,11 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "strided": "the pool is of 7 x 7 points, side by side, instead of the whole map",
         "kernel": "the pool is of {found} points at a time instead of the whole map of {known}",
     },
+    "pool-window": {
+        OTHER: "the pool's {what} is {found} instead of {known}{padding}",
+        "avg_pool2d": "the pool takes the mean of its points, not the largest",
+        "max_pool2d": "the pool takes the largest of its points, not the mean",
+    },
     "pool-ceil": {
         "up": "the number of its windows is rounded up (ceil_mode), not down: {windows}",
         "down": "the number of its windows is rounded down, not up (ceil_mode): {windows}",
