@@ -20,6 +20,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
 from refnet.judge.declared import Declared, ShownArithmetic
 from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
+from refnet.judge.dumps.fitted import fitted_slack
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
 from refnet.judge.dumps.second_dump import Unsteady, unsteady
@@ -169,6 +170,8 @@ def compare(
     graph, full, matching = _matched(pack, real, names, port.structure)
     reference = _reference(pack, graph, matching, image)
     arrays = {node: _read(found, real.shapes[found.source], full[node]) for node, found in matching.tensors.items()}
+    fitted = fitted_slack(reference, arrays, matching.unfolded)
+    reference = replace(reference, slack={**reference.slack, **fitted})
     plain = {node: y for node, y in arrays.items() if matching.tensors[node].source not in port.scales}
     made = [y for node, y in plain.items() if node != SOURCE and y.shape == full[node]]  # another may be far larger
     levels = WEIGHTS[port.weights] if port.weights else 0
@@ -344,7 +347,7 @@ def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mappin
     ]
     unread = [Extra(name, "unread", reason=reason) for name, reason in real.unread.items()]
     unmatched += [each.source for each in unread if each.source in lacking]
-    kept = tuple(each for each in (*beside, *unread) if each.source not in unmatched)
+    kept = matching.extras + tuple(each for each in (*beside, *unread) if each.source not in unmatched)
     return matching._replace(unmatched=unmatched, extras=kept)
 
 

@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Node
-from refnet.networks.build import build
-from refnet.networks.dialects import MODELS
-from refnet.networks.rewrite import norms
-from refnet.ops import CONVOLUTIONS
+from refnet.graph import SOURCE
+from refnet.pack.matching.unfolded import folded_convolutions
 from refnet.pack.pack import Pack
 from refnet.readings.carried import gamma
 from refnet.readings.precision import FLOATS
-from refnet.readings.shapes import shapes
 
 __all__ = ["fold_slack"]
 
@@ -50,25 +46,9 @@ def fold_slack(pack: Pack) -> Mapping[str, Array]:
 
 def _likely_terms(pack: Pack) -> Iterator[tuple[str, Array]]:
     """How large the terms were that cancelled in the biases of a network that came folded."""
-    for conv in _came_folded(pack):
-        (source,) = conv.inputs
+    for conv in folded_convolutions(pack.graph):
+        (source,) = pack.graph[conv].inputs
         if source in pack.names:
-            w, b = (np.asarray(pack.params[f"{conv.name}.{slot}"], np.float64) for slot in ("w", "b"))
+            w, b = (np.asarray(pack.params[f"{conv}.{slot}"], np.float64) for slot in ("w", "b"))
             most = float(np.abs(pack.tensor(source)).max(initial=0.0))
-            yield conv.name, _TERMS * most * np.linalg.norm(w.reshape(len(w), -1), axis=1) + np.abs(b)
-
-
-def _came_folded(pack: Pack) -> Iterator[Node]:
-    """The convolutions that have a batch norm in the network as it is known; in any other those of maps."""
-    recipe, own = (
-        pack.graph.recipe,
-        [node for node in pack.graph.nodes if node.op in CONVOLUTIONS and "b" in node.params],
-    )
-    if any(node.op == "batch_norm" for node in pack.graph.nodes):
-        return
-    if recipe.model in MODELS:
-        known = norms(build(recipe.model, width=recipe.width, size=recipe.size, classes=recipe.classes))
-        yield from (node for node in own if node.name in known)
-    else:
-        sizes = shapes(pack.graph)
-        yield from (node for node in own if sizes[node.name][1:] != (1, 1))
+            yield conv, _TERMS * most * np.linalg.norm(w.reshape(len(w), -1), axis=1) + np.abs(b)

@@ -77,6 +77,10 @@ _TWINS = (
     "Everywhere, at {count} places, {first} first, the tensor is already normalised or activated: it is the same as "
     "that of the layer behind it, as where batch norm is folded. It is judged as that layer's."
 )
+_UNFOLDED = (
+    "{count} tensors, {first} first, are before batch norm, which the pack has folded: each is judged with the factor "
+    "and the offset of each channel that fit it best. To have batch norm itself judged, dump it, or its activation."
+)
 _MISDUMPED = "{names}: what follows was made of the right numbers, so that the dump errs here, not the port."
 _ENCODING = {
     "big-endian": "The raw files hold numbers with the highest byte first (big-endian), and are read so.",
@@ -161,6 +165,8 @@ def _of_places(found: Comparison) -> Iterator[str]:
         yield _SHIFTED[found.matching.shift]
     if twins := found.matching.twins:
         yield _TWINS.format(count=len(twins), first=twins[0])
+    if unfolded := found.matching.unfolded:
+        yield _UNFOLDED.format(count=len(unfolded), first=next(iter(unfolded)))
 
 
 def _of_integers(found: Comparison) -> Iterator[str]:

@@ -12,7 +12,7 @@ from refnet import Network, build, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import SOURCE, Graph, Node, Recipe, interpret
 from refnet.networks.rewrite import norms
-from refnet.pack.matching import match
+from refnet.pack.matching import walks as walks_of
 from refnet.pack.matching.extras import extras
 from refnet.pack.matching.match import match_tensors
 from refnet.pack.matching.modules import made_by_modules
@@ -71,13 +71,13 @@ def test_a_port_with_a_tensor_of_each_name_and_no_other_is_not_run(without, more
     without = without and net.graph.nodes[5].name
     tensors = {name: y for name, y in golden.items() if name not in (without, SOURCE)}
     tensors |= {more: np.ones((1, 3, 2, 2), np.float32)} if more else {}
-    seen, walk_along = [], match.walk_along
+    seen, walk_along = [], walks_of.walk_along
 
     def walk(*arguments, **options):
         seen.append(1)
         return walk_along(*arguments, **options)
 
-    monkeypatch.setattr(match, "walk_along", walk)
+    monkeypatch.setattr(walks_of, "walk_along", walk)
     found = matched(net, golden, tensors)
     assert {node: each.source for node, each in found.tensors.items()} == {
         name: name for name in tensors if name != more
@@ -214,7 +214,7 @@ def test_an_unfolded_port_beside_a_folded_network_is_matched_by_its_batch_norms(
     found = matched(folded, {SOURCE: x, **folded.trace(x)}, net.trace(x))
     names = {conv: norm.name for conv, norm in norms(net.graph).items()}
     assert {conv: found.tensors[conv].source for conv in names} == names
-    assert set(found.unmatched) == set(names)  # what was before the batch norm
+    assert {each.source for each in found.extras if each.kind == "before-norm"} == set(names)
 
 
 def test_a_layer_under_its_own_name_stays_that_layer_while_the_others_have_theirs():

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.pack.matching.layouts import AxisOrder, axis_orders
 
-__all__ = ["CLEAR", "CLOSE", "Likeness", "Tables", "is_affine", "is_scaled"]
+__all__ = ["CLEAR", "CLOSE", "Likeness", "Tables", "is_affine", "is_scaled", "slopes"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -115,25 +115,25 @@ def is_scaled(t: Array, y: Array, factors: Array, near: float, apart: float) -> 
     near : relative; how far the tensor, and most slopes, may be off
     apart : how far most factors must be from one
     """
-    slopes, square, left = _slopes(t, y)
+    found, square, left = slopes(t, y)
     with np.errstate(all="ignore"):
-        off, moved = (float(np.median(np.abs(slopes / each - 1)[square > 0])) for each in (factors, 1.0))
+        off, moved = (float(np.median(np.abs(found / each - 1)[square > 0])) for each in (factors, 1.0))
     return left <= near and off <= near and moved > apart
 
 
 def is_affine(t: Array, y: Array, near: float) -> bool:
     """Whether each channel of t is that of y times one number, and one number more."""
-    return _slopes(t, y)[2] <= near
+    return slopes(t, y)[2] <= near
 
 
-def _slopes(t: Array, y: Array) -> tuple[Array, Array, float]:
+def slopes(t: Array, y: Array) -> tuple[Array, Array, float]:
     """By channel what t is times y, and the square of y, both without their means; and what that leaves of t."""
     y, t = (each - each.mean(axis=(0, 2, 3), keepdims=True) for each in (y.astype(np.float64), t.astype(np.float64)))
     with np.errstate(all="ignore"):
         square = np.einsum("nchw,nchw->c", y, y)
-        slopes = np.einsum("nchw,nchw->c", y, t) / square  # no number of a channel that is silent
-        left = float(np.sqrt(np.nansum(np.square(t - slopes.reshape(-1, 1, 1) * y)) / np.square(t).sum()))
-    return slopes, square, left
+        found = np.einsum("nchw,nchw->c", y, t) / square  # no number of a channel that is silent
+        left = float(np.sqrt(np.nansum(np.square(t - found.reshape(-1, 1, 1) * y)) / np.square(t).sum()))
+    return found, square, left
 
 
 @lru_cache(128)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,9 @@ from refnet.pack.matching.names import by_equal_names, by_map, without_node
 from refnet.pack.matching.numbered import in_order
 from refnet.pack.matching.shifted import shift_of
 from refnet.pack.matching.twins import biased, folded_twins, unbiased
+from refnet.pack.matching.unfolded import ChannelLine
 from refnet.pack.matching.vendors import by_modules, by_other_names
-from refnet.pack.matching.walk import walk_along
+from refnet.pack.matching.walks import WalkedTwice, all_walks
 
 __all__ = ["Assignment", "MatchedTensor", "match_tensors", "shapes_of"]
 
@@ -69,9 +71,11 @@ class Assignment(NamedTuple):
     ----------
     tensors : by node, in order of execution
     unmatched : the candidate's names that match nothing
-    extras : once they have been told apart, those that add nothing
+    extras : those that add nothing; what is before batch norm, and others once they have been told apart
     shift : how the candidate's names are one off, see `Shift`; '' where they are not
     twins : nodes under whose names the candidate has what lies behind them once more, as where batch norm is folded
+    unfolded : by convolution whose tensor is before a batch norm that the network has no longer, the line on which it
+        is taken for that of the folded one, see `Unfolded`
     """
 
     tensors: dict[str, MatchedTensor]
@@ -79,6 +83,7 @@ class Assignment(NamedTuple):
     extras: tuple[Extra, ...] = ()
     shift: str = ""
     twins: tuple[str, ...] = ()
+    unfolded: Mapping[str, ChannelLine] = MappingProxyType({})
 
 
 def match_tensors(
@@ -141,21 +146,23 @@ def match_tensors(
         by_other_names(network.graph, tables, pairs)
         shift = _shifted(tables, network.graph, pairs)
     layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
-    vouched: frozenset[str] = frozenset()
-    if network is not None:
-        vouched = _on_the_way(tables, network, pairs, layouts)
-    rest = without_node(candidate, pairs)
+    way = WalkedTwice() if network is None else all_walks(tables, network, pairs, layouts)
+    rest = [source for source in without_node(candidate, pairs) if source not in way.beside]
     same = set() if network is None else _same_numbers(network.graph, pairs)
-    free = [node for node in shapes if node not in pairs and node not in vouched and node not in same]
+    free = [node for node in shapes if node not in pairs and node not in way.vouched and node not in same]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    if network is not None and not shift and (told := in_order(tables, network, pairs)):
+    if network is not None and not shift and (told := in_order(tables, network, pairs, way.beside)):
         pairs = told
         layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     if network is not None:
-        _named_late(tables, network.graph, pairs, layouts, shapes.keys() - pairs.keys() - vouched - same)
-        _with_biases(tables, network, pairs, layouts)
+        _named_late(tables, network.graph, pairs, layouts, shapes.keys() - pairs.keys() - way.vouched - same)
+        _with_biases(tables, network, pairs, layouts, way.lines)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
+    lines = {node: line for node, (source, line) in way.lines.items() if pairs.get(node, ("",))[0] == source}
+    tensors |= {
+        node: replace(tensors[node], load=partial(_on_line, tensors[node], line)) for node, line in lines.items()
+    }
     if network is None:
         return Assignment(tensors, without_node(candidate, pairs))
     sums = unbiased(network.graph, tensors, _guessed(pairs))
@@ -163,7 +170,9 @@ def match_tensors(
     twins = folded_twins(network.graph, tensors)
     tensors = {node: each for node, each in tensors.items() if node not in twins}
     rest = without_node(candidate, {node: pair for node, pair in pairs.items() if node not in (*twins, *sums)})
-    return Assignment(tensors, rest, shift=shift, twins=twins)
+    beside = tuple(Extra(source, "before-norm", way.beside[source]) for source in rest if source in way.beside)
+    rest = [source for source in rest if source not in way.beside]
+    return Assignment(tensors, rest, beside, shift, twins, lines)
 
 
 def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) -> str:
@@ -206,12 +215,16 @@ def _guessed(pairs: Mapping[str, tuple[str, str]]) -> set[str]:
 
 
 def _with_biases(
-    tables: Tables, network: Network, pairs: dict[str, tuple[str, str]], layouts: dict[str, AxisOrder]
+    tables: Tables,
+    network: Network,
+    pairs: dict[str, tuple[str, str]],
+    layouts: dict[str, AxisOrder],
+    without: Collection[str],
 ) -> None:
     """Give layers that have a sum before its bias the tensor with the bias; none where what flattens them has it."""
     known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
     others = {each.source for each in known.values()}
-    for node, each in biased(tables, network, known, _guessed(pairs)):
+    for node, each in biased(tables, network, known, _guessed(pairs) - {*without}):
         _, how = pairs.pop(node)
         if each.source not in others:
             pairs[node], layouts[node] = (each.source, how), each.layout
@@ -242,33 +255,12 @@ def _same_numbers(graph: Graph, pairs: Mapping[str, object]) -> set[str]:
     return {name for name, before in flat if before in pairs} | {before for name, before in flat if name in pairs}
 
 
+def _on_line(tensor: MatchedTensor, line: ChannelLine) -> Array:
+    return line.of(tensor.array)
+
+
 def _reshaped(tensor: MatchedTensor, shape: Shape) -> Array:
     return tensor.array.reshape(shape)
-
-
-def _on_the_way(
-    tables: Tables, network: Network, pairs: dict[str, tuple[str, str]], layouts: dict[str, AxisOrder]
-) -> frozenset[str]:
-    """What a walk through the network finds, and if that is not all, another one; the nodes that it vouches for.
-
-    Where every tensor is a node's and every node has one, there is nothing to find.
-    """
-    vouched: frozenset[str] = frozenset()
-    if not without_node(tables.candidate, pairs) and pairs.keys() >= network.graph.by_name.keys():
-        return vouched
-    for again in (False, True):
-        known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
-        fixed = frozenset(node for node, (_, how) in pairs.items() if how == "map")
-        if not again or (without_node(tables.candidate, pairs) and len(pairs) + len(vouched) < len(network.graph)):
-            walked = walk_along(
-                tables, network.graph, network.params, known, fixed=fixed, sure=vouched if again else None
-            )
-            for node, other in walked.moved.items():
-                pairs[other], layouts[other] = pairs.pop(node), layouts.pop(node)
-            for node, each in walked.found.items():
-                pairs[node], layouts[node] = (each.source, "content"), each.layout
-            vouched = walked.vouched
-    return vouched
 
 
 def _matched(tables: Tables, node: str, source: str, how: str, layout: AxisOrder) -> MatchedTensor:

@@ -7,7 +7,7 @@ where more than one number fits, nothing is told.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from refnet.graph import Graph
 from refnet.network import Network
@@ -26,7 +26,9 @@ _FEWEST, _KINDS = 3, 2  # tensors, and counts of channels, without which numbers
 _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
 
 
-def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+def in_order(
+    tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]], beside: Collection[str] = ()
+) -> dict[str, tuple[str, str]]:
     """Tensors by node as their order tells them, if the others agree or it explains more; else nothing.
 
     Where few are left over all others must agree, and none of them is moved numbers of another one: such a tensor would
@@ -35,15 +37,17 @@ def in_order(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, st
     Parameters
     ----------
     pairs : by node, the candidate's name of its tensor and how it was found
+    beside : tensors that are known to be no node's
     """
     graph = network.graph
+    found = {source: shape for source, shape in tables.found.items() if source not in beside}
     own = {node: source for node, (source, _) in pairs.items()}
-    rest = [source for source in tables.candidate if source not in own.values()]
+    rest = [source for source in found if source not in own.values()]
     guessed = {source for source, how in pairs.values() if how == "content"}
-    ordered = by_order(graph, tables.found, tables.shapes) if rest or guessed else {}
+    ordered = by_order(graph, found, tables.shapes) if rest or guessed else {}
     if rest:
         alike = sum(ordered.get(node) == source for node, source in own.items())
-        many = len(rest) > _LEFT * len(tables.found)
+        many = len(rest) > _LEFT * len(found)
         moved = {name for node in graph.nodes if node.op == "flatten" for name in (node.name, *node.inputs)}
         agrees = alike >= (1 - _LEFT) * len(own) if many else alike == len(own) and not moved & (ordered.keys() - own)
         if ordered and agrees:

@@ -252,7 +252,8 @@ def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str
     for name, norm in by_equal_names(set(without_node(candidate, pairs)), set(folded)):
         if pairs.get(folded[norm], ("", "name"))[1] == "name":
             pairs[folded[norm]] = name, "name"
-    found = {node: source for source, node in by_vendor(named, without_node(candidate, pairs), fits, is_other).items()}
+    rest = [name for name in without_node(candidate, pairs) if name not in graph]
+    found = {node: source for source, node in by_vendor(named, rest, fits, is_other).items()}
     found |= {folded[node]: source for node, source in found.items() if node in folded}
     found = {node: source for node, source in found.items() if node in graph and node not in pairs}
     found = {node: source for node, source in found.items() if not _is_copy(graph, tables, found, node)}

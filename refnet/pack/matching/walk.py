@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Graph, Node, Unit, interpret
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.pack.matching.claims import EQUAL, Claims, Known
-from refnet.pack.matching.likeness import CLEAR, Tables, is_affine, is_scaled
+from refnet.pack.matching.likeness import CLEAR, Tables, is_scaled
+from refnet.pack.matching.unfolded import ChannelLine, Unfolded
 from refnet.readings import fast
 
 __all__ = ["Walked", "walk_along"]
@@ -44,11 +46,15 @@ class Walked(NamedTuple):
     found : by node
     moved : nodes whose tensor is that of a later point of their unit: of a convolution that was dumped folded, or fused
     vouched : nodes without a tensor of the candidate's that are right, for what was made through them is there
+    lines : by convolution, what makes of a tensor before batch norm that of the folded one, see `Unfolded`
+    beside : {a tensor before batch norm that is not judged: its convolution}
     """
 
     found: dict[str, Known]
     moved: dict[str, str]
     vouched: frozenset[str]
+    lines: dict[str, ChannelLine]
+    beside: dict[str, str]
 
 
 def walk_along(
@@ -59,6 +65,7 @@ def walk_along(
     *,
     fixed: frozenset[str] = frozenset(),
     sure: frozenset[str] | None = None,
+    folded: tuple[str, ...] = (),
 ) -> Walked:
     """Go through the network once.
 
@@ -68,13 +75,16 @@ def walk_along(
     fixed : of these, those that are no other node's whatever they hold
     sure : nodes for which a walk before this one vouches; at another one where nothing is near, the tensor is looked
         for from which the next layer makes another one. None on the first walk
+    folded : convolutions into which batch norm was folded
     """
-    walk = _Going(tables, graph, params, known, fixed, sure)
+    walk = _Going(tables, graph, params, known, fixed, sure, folded)
     walk.begin()
     for unit in graph.units():
         walk.unit(unit)
     walk.habits()
-    return Walked(walk.found, walk.moved, frozenset(walk.vouched))
+    lines, beside = walk.unfolded.told({*walk.known, *walk.found})
+    found = {node: each for node, each in walk.found.items() if node in lines or node not in walk.unfolded.lines}
+    return Walked(found, walk.moved, frozenset(walk.vouched), lines, beside)
 
 
 def _slot(unit: Unit, name: str) -> str:
@@ -93,11 +103,13 @@ class _Going:
         known: Mapping[str, Known],
         fixed: frozenset[str],
         sure: frozenset[str] | None,
+        folded: tuple[str, ...],
     ) -> None:
         self.tables, self.graph, self.params, self.fixed, self.sure = tables, graph, params, fixed, sure
         self.known = dict(known)
         self.claims = Claims(tables, graph, self.known, _RIGHT if sure is None else TIGHT)
         self.found, self.free = self.claims.found, self.claims.free
+        self.unfolded = Unfolded(tables, self.claims, folded, _RIGHT)
         self.moved: dict[str, str] = {}
         self.slots: dict[str, list[str]] = {}  # by point of a kind of units, the points whose values were found there
         self.nearer: dict[str, str] = {}  # by point, the later one of its unit that its tensor is nearer to
@@ -125,6 +137,7 @@ class _Going:
         self._move(unit, made)
         near = {**made, **dict(self._made(self._scaled(unit), {**self.have, **made}))}
         self.claims.claim([name for name in near if name not in self.known and name not in self.found], near)
+        self._set_aside(unit, made)
         if self.sure is not None:
             self._look_ahead(unit)
         self._go_on(unit, made)
@@ -148,7 +161,7 @@ class _Going:
         for index, name in enumerate(names):
             later = list(itertools.takewhile(lambda other: other not in self.known, names[index + 1 :]))
             each = self.known.get(name)
-            if each is None or not self.tables.fits(each.source, name):
+            if each is None or name in self.unfolded.lines or not self.tables.fits(each.source, name):
                 continue
             likes = {
                 other: min(self._distance(each, other, way) for way in (made, own) if other in way)
@@ -170,31 +183,37 @@ class _Going:
                 own = dict(self._made(unit.nodes[index + 1 :], {**self.have, **made, name: y}))
 
     def _unfold(self, unit: Unit, made: Mapping[str, Array]) -> None:
-        """Where a batch norm was folded into a convolution, its name may be on what one has that was not.
-
-        Then another tensor, which is that times a number and one more in each channel, is what the convolution makes.
-        """
+        """Where batch norm was folded into a convolution, its name may be on what one has that was not."""
         name, each = unit.conv.name, self.known.get(unit.conv.name)
-        if (
-            each is None
-            or name in self.fixed
-            or name not in made
-            or unit.norm is not None
-            or "b" not in unit.conv.params
-        ):
+        if name not in self.unfolded.convs or name not in made or each is None or name in self.fixed:
             return
-        if not self.tables.fits(each.source, name) or (own := self._distance(each, name, made)) <= _RIGHT:
+        if not self.tables.fits(each.source, name):
             return
-        y, sample = self.tables.array(each.source, name, each.layout), self.tables.sample(name, made[name])
-        if y.ndim != 4 or y[:, 0].size < _POINTS or not np.isfinite(y).all():
+        own = self.unfolded.named(name, each, made[name], partial(self._behind, unit))
+        if own == each:
             return
-        likes = {other: self.tables.like(other, name, sample) for other in self.free if self.tables.fits(other, name)}
-        other = min(likes, key=lambda source: likes[source].distance, default=None)
-        if other is None or CLEAR * likes[other].distance > own:
+        del self.known[name]
+        if own is not None:
+            self.found[name] = own
+
+    def _behind(self, unit: Unit, y: Array) -> float:
+        """How far an activation that is there is from what is made of a tensor before it."""
+        if unit.act is None or (each := self.known.get(unit.act.name)) is None:
+            return 0.0
+        if not self.tables.fits(each.source, unit.act.name):
+            return 0.0
+        made = dict(self._made((unit.act,), {unit.conv.name: y.astype(np.float32)}))
+        return self._distance(each, unit.act.name, made)
+
+    def _set_aside(self, unit: Unit, made: Mapping[str, Array]) -> None:
+        """What a convolution has before its batch norm is no other node's, under whatever name it is."""
+        name = unit.conv.name
+        if name not in self.unfolded.convs or name not in made or name in self.unfolded.lines:
             return
-        if is_affine(self.tables.array(other, name, likes[other].layout), y, _RIGHT):
-            del self.known[name]
-            self.claims.take(name, other, likes[other])
+        each = self.known.get(name) or self.found.get(name)
+        y = made[name] if each is None else self._usable(name, made[name])
+        if y is not None and (own := self.unfolded.unnamed(name, y, lacking=each is None)) is not None:
+            self.found[name] = own
 
     def _distance(self, each: Known, node: str, made: Mapping[str, Array]) -> float:
         return self.tables.like(each.source, node, self.tables.sample(node, made[node])).distance
@@ -272,6 +291,8 @@ class _Going:
         return node.op not in (*GATES, "softmax") and y.size >= _ENOUGH and bool(np.ptp(y))
 
     def _right(self, each: Known, node: str, y: Array) -> bool:
+        if node in self.unfolded.lines:
+            return not self.unfolded.broken
         return self.tables.fits(each.source, node) and (
             self.tables.like(each.source, node, self.tables.sample(node, y)).distance <= _RIGHT
         )
@@ -280,7 +301,9 @@ class _Going:
         """The candidate's tensor of a node, where it has a good one; else what was made."""
         each = self.found.get(node) or self.known.get(node)
         if each is not None and self.tables.fits(each.source, node):
-            array = self.tables.array(*each[:1], node, each.layout)
+            array = self.tables.array(each.source, node, each.layout)
+            if node in self.unfolded.lines:
+                array = self.unfolded.lines[node].of(array)
             if np.isfinite(array).all():
                 return array.astype(np.float32)
         return made
