@@ -9,6 +9,7 @@ from scipy.special import ndtr
 
 from refnet import build, probe, random_params
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
+from refnet.bugs.catalogue import SHARED as SHARED_BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.bugs.layers.curves import _curves
@@ -345,6 +346,34 @@ def test_what_layers_of_two_kinds_share_is_named_from_the_logits_alone(what):
     )
     found = judged({GRAPH.output: made[GRAPH.output]})
     assert [(each.mistake.bug, each.mistake.form, each.scope) for each in found.patterns] == [(*what, ALL)]
+
+
+def test_an_eps_outside_the_root_is_each_layers_own():
+    """LR-ASPP's decoder has another one than what it stands on."""
+    graph = build("torchvision/lraspp_mobilenet_v3_large", width=0.25, size=(32, 32), classes=3)
+    params, x = random_params(graph), probe(graph, 1)
+    norms = [node for node in graph.nodes if node.op == "batch_norm"]
+    for node in norms:
+        var, eps = params[f"{node.name}.var"].astype(np.float64), node.attrs["eps"]
+        params[f"{node.name}.gamma"] *= (np.sqrt(var + eps) / (np.sqrt(var) + eps)).astype(np.float32)
+    y = interpret(graph, fast, params, {SOURCE: x})
+    segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: x, graph.output: y})
+    ways = Ways(segment, SearchBudget(), long=True)
+    best = min(ways.everywhere(SHARED_BUGS), key=lambda way: way.residual)
+    assert (best.mistake.bug, len(best.extent.nodes)) == ("bn-own-outside", len(norms))
+    assert best.residual < 1e-3 * ways.before
+
+
+def test_what_all_batch_norms_have_is_looked_for_before_what_is_at_one_place():
+    params = {name: np.zeros_like(array) if name.endswith(".mean") else array for name, array in PARAMS.items()}
+    y = interpret(GRAPH, fast, params, {SOURCE: X})
+    segment = cut(Parts(GRAPH), PARAMS, GRAPH.output, {SOURCE: X, GRAPH.output: y})
+    one = Diagnosis(segment, Precision.of("float32"), SearchBudget(), "spread")
+    for _ in one.steps():
+        pass
+    assert {cause.mistakes[0].bug for cause in one.found} == {"bn-fold-bias"}
+    looked = [way for way in one.ways.looked if way.extent is None]
+    assert {way.mistake.bug for way in looked}.isdisjoint({"block-missing", "shortcut-extra"})
 
 
 @pytest.mark.parametrize(("weights", "form"), [((1, -1), "1 -1"), ((0.5, 0.5), "0.5 0.5")])

@@ -124,12 +124,16 @@ def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
     for unit in part.units if isinstance(part, Segment) else (part,):
         if unit.norm is None:
             continue
-        root = np.sqrt(np.maximum(unit["var"], 0))
         found = _solved(part, unit, _outside) if isinstance(part, Segment) else _shown(part, _outside)
         for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *found)):
-            with np.errstate(all="ignore"):
-                gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (root + eps)
-            yield replace(_with(unit, f"{eps:g}", gamma=gamma), facts={"eps": eps})
+            yield replace(with_eps_outside(unit, f"{eps:g}", eps), facts={"eps": eps})
+
+
+def with_eps_outside(unit: UnitArrays, form: str, eps: float) -> Change:
+    """A batch norm that divides by sqrt(var) + eps."""
+    with np.errstate(all="ignore"):
+        gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (np.sqrt(np.maximum(unit["var"], 0)) + eps)
+    return _with(unit, form, gamma=gamma)
 
 
 def already_normalised(segment: Segment) -> Iterator[Change]:

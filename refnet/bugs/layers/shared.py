@@ -12,6 +12,7 @@ from functools import partial
 from refnet.bugs.language.changes import Change, with_op
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
+from refnet.bugs.layers.norms import with_eps_outside
 from refnet.bugs.layers.shaping import respread, resulting
 from refnet.graph import Node
 
@@ -87,6 +88,19 @@ def gate_throughout(segment: Segment) -> Iterator[Change]:
             once = Node(f"{node.name}.once", "scale", node.inputs)
             again = Node(node.name, "scale", (once.name, node.inputs[1]))
             yield Change(node.name, "twice", nodes={node.name: (once, again)})
+
+
+def bn_own_outside(segment: Segment) -> Iterator[Change]:
+    """eps outside the root, where layers have several.
+
+    sqrt(var) + eps divides instead of sqrt(var + eps), each layer's own eps.
+
+    Source: https://github.com/pjreddie/darknet/blob/master/src/blas.c
+    """
+    units = [unit for unit in segment.units if unit.norm is not None]
+    if len({unit.eps for unit in units}) > 1:
+        for unit in units:
+            yield with_eps_outside(unit, "", unit.eps)
 
 
 def output_stride(segment: Segment) -> Iterator[Change]:

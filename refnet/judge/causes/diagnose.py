@@ -39,8 +39,13 @@ __all__ = ["Diagnosis", "diagnose"]
 _POOLS = tuple(bug for bug in LATE if bug.id.startswith("pool-"))  # those of squeezes are written apart from the head's
 # Not those that read maps by other indices: of these each place takes a run of all that is before it.
 _QUICK = tuple(bug for bug in LATE if bug.group != "flat_reads")
-# What is written once for all gates, all squeezes or all sums: at all of their places it takes a run for each form.
-_ONCE = (*(bug for bug in EXACT if bug.id.startswith(("gate-", "hsigmoid-", "hswish-"))), *_POOLS, BUGS["join-weights"])
+# What is written once for all batch norms, gates, squeezes or sums: at all places it takes a run for each form.
+_FUNCTIONS = ("gate-", "hsigmoid-", "hswish-")
+_ONCE = (
+    *(bug for bug in EXACT if bug.group == "norms" or bug.id.startswith(_FUNCTIONS)),
+    *_POOLS,
+    BUGS["join-weights"],
+)
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 
 
@@ -228,7 +233,7 @@ class Diagnosis:
         yield close([*ways.singles(EXACT, at=self._last)])
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         once = [bug for bug in _ONCE if bug not in FREQUENT]
-        yield accepted.everywhere(more := [*ways.everywhere(once)])
+        yield accepted.everywhere(more := [*ways.everywhere(once), *ways.solved(KNOBS[0])])
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
         yield close([*kinds, *_solved(ways)])
         first += more
@@ -245,7 +250,7 @@ class Diagnosis:
         ways, close = accepted.ways, accepted.close
         first, kinds = yield from self._likely(accepted)
         yield close([*ways.singles(LATE, at=self._last)])
-        first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE)), *ways.solved(KNOBS[0])]
+        first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE))]
         yield accepted.everywhere(first)
         yield from map(close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
