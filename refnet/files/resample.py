@@ -22,6 +22,7 @@ __all__ = ["KERNELS", "ResizeKernel", "import_pillow", "resized"]
 Array = npt.NDArray[Any]
 _Kernel = Callable[[Array], Array]
 
+_FEW = 6  # pixels of a sum that are read one by one in less time than a product of matrices takes
 _MOST_PIXELS = 100_000_000  # of a resized image: one of 1 x 1,000,000 pixels would become 256 x 256,000,000
 
 
@@ -129,11 +130,21 @@ def _separable(kernel: _Kernel, reach: float, *, wide: bool = False, corners: bo
             _weights(n, p, kernel, reach, wide=wide, corners=corners)
             for n, p in zip(pixels.shape[:2], shape, strict=True)
         )
-        across = np.einsum("qw,hwc->hqc", columns, pixels.astype(np.float64), optimize=True)
-        made: Array = np.einsum("ph,hqc->pqc", rows, across, optimize=True)
+        made = _summed(rows, _summed(columns, pixels.astype(np.float64), 1), 0)
         return np.floor(made + 0.5).clip(0, 255) if whole else made
 
     return resize
+
+
+def _summed(weights: Array, pixels: Array, axis: int) -> Array:
+    """Sums of pixels along an axis, by weights of (P, n); where few of them count, only these are read."""
+    count = int(np.count_nonzero(weights, axis=1).max())
+    if count > _FEW:
+        return np.moveaxis(np.tensordot(weights, pixels, (1, axis)), 0, axis)
+    places = np.argsort(weights == 0, axis=1, kind="stable")[:, :count]
+    shape = [-1 if each == axis else 1 for each in range(pixels.ndim)]
+    taken = zip(places.T, np.take_along_axis(weights, places, 1).T, strict=True)
+    return np.asarray(sum(pixels.take(place, axis) * weight.reshape(shape) for place, weight in taken))
 
 
 def _area(pixels: Array, shape: tuple[int, int]) -> Array:
@@ -146,7 +157,7 @@ def _area(pixels: Array, shape: tuple[int, int]) -> Array:
         edges = np.arange(p + 1) * (n / p)
         low, high = np.maximum(edges[:-1, None], np.arange(n)), np.minimum(edges[1:, None], np.arange(n) + 1)
         share = (np.maximum(high - low, 0) * (p / n)).astype(np.float32)
-        made = np.moveaxis(np.tensordot(share, made, (1, axis)), 0, axis)
+        made = _summed(share, made, axis)
     return np.asarray(_nearest(made, pixels.shape[:2], shape))
 
 
@@ -169,7 +180,7 @@ def _ends(n: int, p: int, one: int, *, area: bool = False) -> tuple[Array, Array
     before = np.floor(at).astype(np.intp)
     rest = np.where((before < 0) | (before >= n - 1), 0.0, at - before)
     before = before.clip(0, n - 1)
-    return before, np.minimum(before + 1, n - 1), np.rint(rest * one).astype(np.int64)
+    return before, np.minimum(before + 1, n - 1), np.rint(rest * one).astype(np.int32)
 
 
 def _fixed_bilinear(pixels: Array, shape: tuple[int, int], *, area: bool = False) -> Array:
@@ -177,7 +188,7 @@ def _fixed_bilinear(pixels: Array, shape: tuple[int, int], *, area: bool = False
     (top, bottom, low), (left, right, late) = (
         _ends(n, p, 2048, area=area) for n, p in zip(pixels.shape[:2], shape, strict=True)
     )
-    wide, down, across = pixels.astype(np.int64), low[:, None, None], late[:, None]
+    wide, down, across = pixels.astype(np.int32), low[:, None, None], late[:, None]
     rows = (wide[:, left] * (2048 - across) + wide[:, right] * across) >> 4
     made = ((rows[top] * (2048 - down)) >> 16) + ((rows[bottom] * down) >> 16)
     return np.asarray(((made + 2) >> 2).clip(0, 255), np.float64)
@@ -186,7 +197,7 @@ def _fixed_bilinear(pixels: Array, shape: tuple[int, int], *, area: bool = False
 def _exact_bilinear(pixels: Array, shape: tuple[int, int]) -> Array:
     """OpenCV's INTER_LINEAR_EXACT of bytes: weights of 8 bits, and one rounding."""
     (top, bottom, low), (left, right, late) = (_ends(n, p, 256) for n, p in zip(pixels.shape[:2], shape, strict=True))
-    wide, down, across = pixels.astype(np.int64), low[:, None, None], late[:, None]
+    wide, down, across = pixels.astype(np.int32), low[:, None, None], late[:, None]  # sums stay below 2 ** 24
     rows = wide[:, left] * (256 - across) + wide[:, right] * across
     return np.asarray((rows[top] * (256 - down) + rows[bottom] * down + (1 << 15)) >> 16, np.float64)
 
@@ -194,8 +205,7 @@ def _exact_bilinear(pixels: Array, shape: tuple[int, int]) -> Array:
 def _fixed_lanczos(pixels: Array, shape: tuple[int, int]) -> Array:
     """OpenCV's INTER_LANCZOS4 of bytes: weights of 11 bits along both sides, and one rounding."""
     rows, columns = (_lanczos_bits(n, p) for n, p in zip(pixels.shape[:2], shape, strict=True))
-    across = np.einsum("qw,hwc->hqc", columns, pixels.astype(np.float64), optimize=True)
-    made = np.einsum("ph,hqc->pqc", rows, across, optimize=True)  # whole numbers below 2 ** 53
+    made = _summed(rows, _summed(columns, pixels.astype(np.float64), 1), 0)  # whole numbers below 2 ** 53
     return np.asarray(np.floor(made / 2**22 + 0.5).clip(0, 255))
 
 
