@@ -24,7 +24,7 @@ from refnet.judge.dumps.fed import input_segment
 from refnet.judge.measures.accumulated import Accumulated, accumulated_error
 from refnet.judge.measures.yardstick import fits, judge_segment, surely
 from refnet.judge.reference import Reference
-from refnet.judge.verdicts import Judgement
+from refnet.judge.verdicts import Judgement, is_left_off
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.bounds import Precision
 from refnet.shares import at_once
@@ -99,7 +99,8 @@ class Judging:
             self._of_integers()
         for name in self.reference.stored:
             if name not in self.findings:
-                self.findings[name] = Finding(name, Judgement("inside" if name in self.covered else "missing"))
+                there = name in self.covered or is_left_off(self.reference.graph, name, self.tensors)
+                self.findings[name] = Finding(name, Judgement("inside" if there else "missing"))
 
     def _of_other_runs(self) -> None:
         """Tensors that a runtime was asked for one by one: each run fuses other layers, so that last digits differ.

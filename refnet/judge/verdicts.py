@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet.graph import Graph
 from refnet.readings.bounds import Bound
 from refnet.readings.bounds.pieces import BoundPiece, like
 
-__all__ = ["FAILING", "Judgement", "is_exact", "judge", "root_mean_square"]
+__all__ = ["FAILING", "Judgement", "is_exact", "is_left_off", "judge", "root_mean_square"]
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +45,22 @@ class Judgement(NamedTuple):
     def holds(self) -> bool:
         """Whether rounding explains the tensor."""
         return self.verdict not in FAILING
+
+
+def is_left_off(graph: Graph, name: str, known: Collection[str]) -> bool:
+    """Whether a port ends before a softmax that makes the probabilities of what it has.
+
+    Parameters
+    ----------
+    name : of a node
+    known : the nodes of which the port has tensors
+    """
+    if name in known or name not in graph.outputs or graph[name].op != "softmax":
+        return False
+    (before,) = graph[name].inputs
+    while before in graph and before not in known and graph[before].op == "flatten":
+        (before,) = graph[before].inputs
+    return before in known
 
 
 def judge(candidate: npt.NDArray[Any], bound: Bound) -> Judgement:

@@ -9,6 +9,7 @@ from typing import Any
 from refnet.bugs.language.changes import Mistake
 from refnet.judge.compare import Comparison
 from refnet.judge.dumps.ends import LOGARITHMS
+from refnet.judge.verdicts import is_left_off
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.report.mistakes.bugs import of_file, of_port
 from refnet.report.mistakes.channels import otherwise_words
@@ -80,6 +81,10 @@ _TWINS = (
 _UNFOLDED = (
     "{count} tensors, {first} first, are before batch norm, which the pack has folded: each is judged with the factor "
     "and the offset of each channel that fit it best. To have batch norm itself judged, dump it, or its activation."
+)
+_LEFT_OFF = (
+    "{name}: the port ends before this softmax, and is judged without it. If it is meant to give probabilities, dump "
+    "them too."
 )
 _MISDUMPED = "{names}: what follows was made of the right numbers, so that the dump errs here, not the port."
 _ENCODING = {
@@ -167,6 +172,8 @@ def _of_places(found: Comparison) -> Iterator[str]:
         yield _TWINS.format(count=len(twins), first=twins[0])
     if unfolded := found.matching.unfolded:
         yield _UNFOLDED.format(count=len(unfolded), first=next(iter(unfolded)))
+    graph, known = found.reference.graph, found.matching.tensors
+    yield from (_LEFT_OFF.format(name=name) for name in graph.outputs if is_left_off(graph, name, known))
 
 
 def _of_integers(found: Comparison) -> Iterator[str]:

@@ -107,6 +107,10 @@ def integer_table(document: dict[str, Any], *, verbose: bool) -> str:
     if instead:
         lines.append(f"The port is of the kernels {kernels}, not of {instead}; it is judged in their arithmetic.")
     lines.append(f"{judged} tensors on their own inputs, arithmetic of {kernels}: {said}")
+    if (end := document["tensors"][-1])["verdict"] == "inside":
+        lines.append(
+            f"{'not there':<14} {plain(end['node'])}: the port ends before this softmax, and is judged without it"
+        )
     if document["everywhere"]:
         first, *others = document["everywhere"]
         lines.append(f"{_scope(document):<14} {first['rule']}: {first['sentence']}")

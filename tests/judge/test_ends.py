@@ -12,7 +12,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.systematic import changed_at, changes_by_place
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Node
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.starts import begun, begun_soon
@@ -20,6 +20,7 @@ from refnet.judge.causes.ways import EXACT, Ways
 from refnet.pack.matching.vendors import by_vendor
 from refnet.readings.precision import Precision
 from refnet.report.comparison import cause_sentence, comparison_document
+from refnet.report.comparison_notes import comparison_notes
 from refnet.report.mistakes.features import feature_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 40), classes=12)
@@ -243,3 +244,26 @@ def test_a_sum_of_the_right_size_whose_terms_are_not_is_no_answer_of_other_chann
     dump = {name: t[name] for name in names} | {"block2.project.bn": t["block2.project.bn"][:, :, :-2]}
     found = compare(pack, dump, names={name: name for name in names})
     assert [each.kind for each in found.judged.features["block3.add"]] == ["size-follows"]
+
+
+@pytest.fixture(scope="module")
+def of_probabilities(tmp_path_factory):
+    """A pack of the same network with a softmax behind it."""
+    folder = tmp_path_factory.mktemp("probabilities") / "pack"
+    graph = dataclasses.replace(GRAPH, nodes=(*GRAPH.nodes, Node("output", "softmax", ("head.flatten",))))
+    write_pack(Network(graph, NET.params), X, folder, origin={"input": "probe"})
+    return folder
+
+
+@pytest.mark.parametrize("end", ["head.flatten", "head.logits"])
+def test_a_port_that_ends_before_the_softmax_holds_with_a_sentence(of_probabilities, end):
+    tensors = {name: y for name, y in NET.trace(X).items() if end == "head.flatten" or name != "head.flatten"}
+    found = compare(of_probabilities, tensors)
+    assert found.holds
+    assert any(note.startswith("output: the port ends before this softmax") for note in comparison_notes(found))
+
+
+def test_a_port_that_ends_before_the_logits_lacks_the_softmax(of_probabilities):
+    tensors = {name: y for name, y in NET.trace(X).items() if name not in ("head.flatten", "head.logits")}
+    found = compare(of_probabilities, tensors)
+    assert [each.name for each in found.findings if each.judgement.verdict == "missing"][-1] == "output"

@@ -208,9 +208,19 @@ def test_pixels_in_another_range_are_guessed_from_those_in_the_right_one(q, righ
 def test_a_missing_end_is_accepted_where_that_is_asked_for(packs):
     pack = packs["int8"]
     tensors, _ = port(pack)
-    del tensors["output"]
+    for name in [node.name for node in pack.net.graph.nodes][-3:]:
+        del tensors[name]
     assert compare_integers(pack, tensors).wrong() == ["output"]
     assert compare_integers(pack, tensors, partial=True).holds
+
+
+@pytest.mark.parametrize("without", [("output",), ("flat", "output")])
+def test_a_port_that_ends_before_the_softmax_holds_with_a_word(packs, without):
+    tensors, _ = port(packs["int8"])
+    found = compare_integers(packs["int8"], {name: y for name, y in tensors.items() if name not in without})
+    assert found.holds
+    document = integer_document(found, pack="pack", candidate="port")
+    assert "output: the port ends before this softmax" in integer_table(document, verbose=False)
 
 
 def test_a_candidate_of_nothing_known_is_refused(packs):

@@ -30,6 +30,7 @@ from refnet.judge.integers.tensors import (
     match_integers,
 )
 from refnet.judge.integers.through import ALL, causes_through
+from refnet.judge.verdicts import is_left_off
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.candidate import read_candidate
 from refnet.pack.integers import IntegerPack, read_integer_pack
@@ -251,7 +252,8 @@ class _Judge:
             if not fits and q is None:
                 self.made.add(node.name)
             last.discard(node.name)
-            if finding.verdict == "inside" and not last and node.name in self.net.graph.outputs:
+            lacks = finding.verdict == "inside" and not last and node.name in self.net.graph.outputs
+            if lacks and not is_left_off(self.net.graph, node.name, self.found):
                 finding = finding._replace(verdict="missing")
             yield finding
 
