@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from refnet.alignment.differences import STRUCTURE
 from refnet.report.differences import line
-from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail
+from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, norm_words
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.mistakes.facts import fact_words
 from refnet.report.words import where
@@ -100,14 +100,19 @@ def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
             more = ": the file was cut off, or not written to its end" if cut else ""
             return f"{pattern.arrays} arrays of {layers} layers hold zeros alone{place}{more}"
         case "statistics":
-            what = detail(faults[0]) if pattern.same else pattern.fault or "mixed"
             slot, *others = pattern.slots
             which = "the running statistics" if others else _SLOTS[slot]
-            return f"only {which} differ, in {layers} batch norms{place} ({what})"
+            what = f" ({detail(faults[0]) if pattern.same else pattern.fault or 'mixed'})"
+            if {each.kind for each in faults} & {"stale", "retrained"}:
+                what = ": as after passes in training mode, or with another average"
+            return f"only {which} differ, in {layers} batch norms{place}{what}"
         case "norms":
             own = "" if {"mean", "var"} & {*pattern.slots} else " and ".join(_SLOTS[slot] for slot in pattern.slots)
             rest = ", and no statistics" if own else ""
             return f"only {own and f'{own} of '}batch norms differ{rest}, {layers}{place}{f': {one}' if one else ''}"
+        case "folded":
+            which, how = norm_words([each.mistake for each in faults if each.mistake])
+            return f"only {which} of batch norm differ, in {layers} folded layers{place}: {how}"
     what = one if pattern.tails is None else _tail_words(pattern.tails)
     return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {what}"
 

@@ -46,8 +46,9 @@ class ArrayFinding:
     name : refnet's, as the copy has it
     kind : 'bit-equal'; what it is equal after, joined by '+' ('folded', 'float16', 'folded+int8'); 'rearranged' where
         the network computes the same with it; or the id of what is wrong, from `kinds.KINDS`, or 'stale' (this
-        layer alone differs), 'unloaded' (and is as initialisers leave it), 'retrained' (most do), 'left-behind' (in the
-        old order, while its channels are in another), 'missing', 'extra', 'shape'
+        layer alone differs), 'unloaded' (and is as initialisers leave it), 'renormalised' (only batch norm's numbers,
+        folded in, differ), 'retrained' (most do), 'left-behind' (in the old order, while its channels are in another),
+        'missing', 'extra', 'shape'
     fault : whether something is wrong with it
     needs : what a policy must allow for it
     mistake : the bug that made it, where one fits; else what is to be said of it, of a bug ''

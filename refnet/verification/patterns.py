@@ -10,6 +10,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.systematic import Scope, runs_of, scopes
 from refnet.graph import Graph
 from refnet.verification.array_findings import ArrayFinding
+from refnet.verification.renormalised import RENORMALISED, folded_layers
 
 __all__ = ["FaultPattern", "Tails", "common"]
 
@@ -42,7 +43,8 @@ class FaultPattern(NamedTuple):
     Attributes
     ----------
     kind : 'empty' (all are of arrays that hold zeros alone), 'statistics' (only running means and variances differ),
-        'norms' (only arrays of batch norm), 'one' (all of one kind)
+        'norms' (only arrays of batch norm), 'folded' (only what they made of the layers that they are folded into),
+        'one' (all of one kind)
     arrays : how many are wrong
     layers : of how many nodes
     of : how many nodes have such arrays
@@ -96,6 +98,8 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
         return pattern("statistics", norms)
     if nodes <= norms:
         return pattern("norms", norms)
+    if fault == RENORMALISED:
+        return pattern("folded", {*folded_layers(graph, other or graph)})
     foldable = {unit.conv.name for unit in graph.units() if unit.norm is not None}
     if fault and nodes <= foldable and all("folded" in value.needs for value in faults):
         return pattern("one", foldable)

@@ -31,6 +31,7 @@ from refnet.verification.moved_on import shifted_too
 from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
 from refnet.verification.rearranged import Rearranged, rearranged
+from refnet.verification.renormalised import renormalised
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
 from refnet.verification.training import never_loaded
@@ -199,7 +200,7 @@ def verify(
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)
     values = taken_back(values, sides, moved.units, moved.left) if moved is not None else values
-    values = _unloaded(shifted_too(values, sides), sides)
+    values = renormalised(_unloaded(shifted_too(values, sides), sides), sides)
     behaviour = behave(
         sides, x, first, second, _short(values), _moved(values), moved.nodes if moved is not None else ()
     )

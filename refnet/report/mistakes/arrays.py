@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refnet.bugs.language.changes import Mistake
 from refnet.readings.precision import FLOATS
 from refnet.report.mistakes.bugs import of_file
 from refnet.verification.array_findings import ArrayFinding
@@ -12,7 +13,7 @@ from refnet.verification.behaviour import Remark
 from refnet.verification.findings import HealthFinding
 from refnet.verification.roundings import Rounding
 
-__all__ = ["KIND_SENTENCES", "detail", "health_detail", "remark_sentence"]
+__all__ = ["KIND_SENTENCES", "detail", "health_detail", "norm_words", "remark_sentence"]
 
 KIND_SENTENCES: Mapping[str, str] = {
     "lost": "a bias that is zero, or gone",
@@ -53,6 +54,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "coarse": "rounded further",
     "stale": "of another training step, or of another network",
     "left-behind": "left in the original's order, though its channels are in another one",
+    "renormalised": "other numbers of batch norm, folded in",
     "unloaded": "never loaded, as at initialisation",
     "retrained": "of another training step, or of another network",
 }
@@ -67,6 +69,22 @@ _ARRAY = {
     "shapes": "{found} instead of {known}",
     "not-finite": "not finite",
     "begun": "as an initialiser leaves it",
+}
+# Of folded layers: which numbers of batch norm are others, and how that shows.
+_NORMS = {
+    "both": (
+        "the running statistics",
+        "each channel of the weights is scaled, by {least:.4g} to {most:.4g}, and the bias moved, as after passes in "
+        "training mode, or with another average; other gammas and betas would look the same",
+    ),
+    "var": (
+        "the running variances, or gammas,",
+        "each channel of the weights is scaled, by {least:.4g} to {most:.4g}, and the bias with it about beta",
+    ),
+    "mean": (
+        "the running means, or betas,",
+        "the weights agree, and the bias does not; one that was corrected after the fold would look the same",
+    ),
 }
 _ROUNDING = {
     "": "",
@@ -145,12 +163,23 @@ def detail(finding: ArrayFinding) -> str:
 
 
 def _said(form: str, facts: Mapping[str, Any]) -> str:
+    if form in _NORMS:
+        return _NORMS[form][1].format(**facts)
     if form != "unlike":
         return _ARRAY[form].format(**facts)
     what = "of another training step" if facts["alike"] > 0.5 else "unrelated"
     if facts["relative"] is None:
         return what
     return f"{what}: {facts['relative']:.2g} of its size away, correlation {facts['alike']:.3g}"
+
+
+def norm_words(mistakes: Sequence[Mistake]) -> tuple[str, str]:
+    """Which numbers of batch norm are others in some folded layers, and how that shows."""
+    forms = {each.form for each in mistakes}
+    which, how = _NORMS[forms.pop() if len(forms) == 1 else "both"]
+    ends = [each.facts for each in mistakes if each.facts]
+    least, most = min((each["least"] for each in ends), default=1.0), max((each["most"] for each in ends), default=1.0)
+    return which, how.format(least=least, most=most)
 
 
 def _rounding(rounding: Rounding) -> str:
