@@ -108,3 +108,12 @@ def test_the_first_of_two_bugs_is_never_one_of_precision():
     assert exact["bn-eps"]
     assert not exact["weights-fp16"]
     assert not exact["fp16-accumulate"]
+
+
+def test_of_numbers_beyond_all_that_a_step_makes_nobody_is_warned():
+    def steps():
+        np.float32(3e38) * np.float32(10)
+        yield ()
+
+    with np.errstate(all="raise"):
+        assert Diagnosis(None, FLOAT32, SearchBudget(), "spread")._take(steps())

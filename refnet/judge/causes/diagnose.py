@@ -151,20 +151,23 @@ class Diagnosis:
         accepted = self._accepted(self.ways)
         steps = self._long(accepted, told) if self.long else self._short(accepted, shared(), told)
         try:
-            for step in steps:
-                with np.errstate(all="ignore"):
-                    for cause in step:
-                        if not any(says_the_same(cause, other) for other in self.found):
-                            self.found.append(cause)
-                self.found.sort(key=rank)  # other segments are told the first
+            while not self.found and self._take(steps):
                 yield
-                if self.found:
-                    break
         except OverBudgetError:
             self.found += self._nearest(accepted)
             raise
         if not self.long:  # nothing more is asked of them, and other segments need the memory
             self.ways = None
+
+    def _take(self, steps: Iterator[Iterable[Cause]]) -> bool:
+        """Take the next step, if there is one; of numbers beyond all that it makes nobody is warned."""
+        with np.errstate(all="ignore"):
+            step = next(steps, None)
+            for cause in step or ():
+                if not any(says_the_same(cause, other) for other in self.found):
+                    self.found.append(cause)
+        self.found.sort(key=rank)  # other segments are told the first
+        return step is not None
 
     def _accepted(self, ways: Ways) -> Acceptance:
         return Acceptance(ways, self.precision, self.yardstick)
