@@ -91,8 +91,8 @@ def relu(x: Array) -> Array:
 
 def relu6(x: Array) -> Array:
     """As `loops.relu6`."""
-    y = np.maximum(x, 0)
-    return np.minimum(y, 6, out=y)
+    y: Array = np.clip(x, 0, 6)  # in a part of the time that a maximum and a minimum take
+    return y
 
 
 def leaky_relu(x: Array, *, slope: float) -> Array:
@@ -115,7 +115,8 @@ def thresholded_relu(x: Array, *, threshold: float) -> Array:
 def clip(x: Array, *, low: float, high: float) -> Array:
     """As `loops.clip`."""
     number = x.dtype.type
-    return np.minimum(np.maximum(x, number(low)), number(high))
+    y: Array = np.clip(x, number(low), number(high))
+    return y
 
 
 def tanh(x: Array) -> Array:
@@ -128,15 +129,13 @@ def hard_sigmoid(x: Array, *, slope: float, offset: float) -> Array:
     """As `loops.hard_sigmoid`."""
     y = x * slope
     y += offset
-    np.maximum(y, 0, out=y)
-    return np.minimum(y, 1, out=y)
+    return np.clip(y, 0, 1, out=y)
 
 
 def hard_swish(x: Array) -> Array:
     """As `loops.hard_swish`."""
     y = x + 3
-    np.maximum(y, 0, out=y)
-    np.minimum(y, 6, out=y)
+    np.clip(y, 0, 6, out=y)
     y *= x
     y *= 1 / 6
     return y
