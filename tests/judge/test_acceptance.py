@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 
-from refnet.bugs.catalogue import BUGS
+from refnet import build, random_input, random_params
+from refnet.bugs.catalogue import BUGS, LATE
 from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut, run
+from refnet.graph import SOURCE
 from refnet.judge.causes import acceptance, ways
 from refnet.judge.causes import diagnose as diagnosing
 from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.diagnose import Diagnosis, diagnose
+from refnet.judge.causes.likely import RARER
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FLOAT32
 
@@ -108,6 +113,39 @@ def test_the_first_of_two_bugs_is_never_one_of_precision():
     assert exact["bn-eps"]
     assert not exact["weights-fp16"]
     assert not exact["fp16-accumulate"]
+
+
+def test_a_stride_that_one_layer_lacks_is_looked_for_among_what_is_most_frequent(monkeypatch):
+    graph = build("paper/mobilenet_v1", width=0.25, size=64, classes=30)
+    segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: random_input(graph, 1)}, judged=False)
+    wrong = segment.changed(
+        next(each for each in BUGS["stride-changed"].changes(segment) if each.node == "block4.depthwise")
+    )
+    monkeypatch.setattr(Acceptance, "foremost", None)
+    found = diagnose(replace(segment, candidate=run(wrong, np.float32)), FLOAT32)
+    assert [(cause.ids, cause.nodes) for cause in found] == [(("stride-changed",), ("block4.depthwise",))]
+
+
+class InOrder(NoneAccepted):
+    """What says which of its steps come when."""
+
+    def scaled(self):
+        return ["a scaled input"]
+
+    def one_by_one(self, bugs, others):
+        return ["one place"] if bugs is RARER else []
+
+    def everywhere(self, tried):
+        return ["many places, of few ports"] if {*LATE} & {*tried} else []
+
+
+def test_a_scaled_input_and_one_place_are_looked_at_before_what_few_ports_have_at_many(monkeypatch):
+    for name in ("begun_soon", "begun"):
+        monkeypatch.setattr(diagnosing, name, lambda ways, whole: iter(()))
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
+    seen = [each for step in one._long(InOrder(), tuple) for each in step]
+    assert [*dict.fromkeys(seen)] == ["a scaled input", "one place", "many places, of few ports", "pairs"]
 
 
 def test_of_numbers_beyond_all_that_a_step_makes_nobody_is_warned():

@@ -252,18 +252,18 @@ class Diagnosis:
         """Many nodes: what is likely; then the rest, beside what explains other tensors, and the likeliest pairs."""
         ways, close = accepted.ways, accepted.close
         first, kinds = yield from self._likely(accepted)
+        yield close(list(ways.scaled()))
         yield close([*ways.singles(LATE, at=self._last)])
         first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE))]
         yield accepted.everywhere(first)
         yield from map(close, begun_soon(ways, first))
         first += [*ways.everywhere(LOOSE)]
         yield accepted.everywhere(first)
-        yield close(list(ways.scaled()))
+        yield accepted.one_by_one(RARER, FREQUENT)
         yield close([*ways.everywhere(bug for bug in _QUICK if bug not in _ONCE)])
         yield close([*ways.ends(("pipelines",))])
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
         yield close([*rarer, *_solved(ways, kinds=True)])
-        yield accepted.one_by_one(RARER, FREQUENT)
         yield close(list(ways.singles(LOOSE)))
         first += [*ways.everywhere(bug for bug in LATE if bug not in _QUICK), *ways.slow()]
         yield close(first)

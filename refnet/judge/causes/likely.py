@@ -25,6 +25,7 @@ _AT_ONCE = (
     "bn-eps",
     "bn-fix-gamma",
     "pad-same",
+    "stride-changed",
     "stride-moved",
     "kernel-flip",
 )
