@@ -195,6 +195,25 @@ def test_only_what_a_change_reaches_is_run_again(small):
     np.testing.assert_array_equal(y, run(changed, np.float32))
 
 
+def test_a_batch_norm_that_nothing_changes_is_worked_into_its_convolution(small, monkeypatch):
+    segment, ran = whole(small), []
+    runs = replays.Replays(segment, SearchBudget(), np.float32, fold=True)
+    norm = fast.batch_norm
+    monkeypatch.setattr(fast, "batch_norm", lambda *read, **attrs: ran.append(attrs["eps"]) or norm(*read, **attrs))
+    changed = segment.changed(changes_by_place(BUGS["bn-eps"], segment)["0.001"]["block3.depthwise.bn"])
+    y = runs.run(changed)
+    assert ran == [0.001]
+    np.testing.assert_allclose(y, run(changed, np.float32), rtol=1e-3, atol=1e-5)
+
+
+def test_a_convolution_that_something_else_reads_too_keeps_its_batch_norm(small):
+    segment = whole(small)
+    runs = replays.Replays(segment, SearchBudget(), np.float32, fold=True)
+    bare = replace(segment.graph["block3.depthwise.act"], inputs=("block3.depthwise",))
+    changed = segment.changed(Change(bare.name, nodes={bare.name: (bare,)}))
+    np.testing.assert_allclose(runs.run(changed), run(changed, np.float32), rtol=1e-3, atol=1e-5)
+
+
 def two_images(classes):
     """Two images through a network, of which the logits of the second are twice as far off; and their segment."""
     graph = build("timm/mobilenetv1_100", width=0.25, size=32, classes=classes)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from refnet.bugs.language.segments import Segment, run
 from refnet.graph import Node
 from refnet.judge.causes.budget import SearchBudget
+from refnet.networks.rewrite import fold_batch_norm, norms
 from refnet.ops import BY_ELEMENT, OPS
 from refnet.readings import fast
 
@@ -28,6 +31,14 @@ EVERY = slice(None)
 _SLOW = 4  # times as many elements as the segment has: what makes more is looked at late
 
 
+class _Joined(NamedTuple):
+    """A batch norm and the convolution that it reads, as one node under the batch norm's name; and its weights."""
+
+    conv: str
+    node: Node
+    weights: list[Array | None]
+
+
 class Replays:
     """A segment as it should be, with every tensor in it, beside which changed ones are run.
 
@@ -36,10 +47,18 @@ class Replays:
     segment : unchanged
     dtype : of the arithmetic: float32 where only what comes closest is asked for
     images : of the batch, those that are run
+    fold : whether batch norm is worked into convolutions wherever nothing changes these, which is quicker and rounds
+        otherwise
     """
 
     def __init__(
-        self, segment: Segment, budget: SearchBudget, dtype: npt.DTypeLike = np.float64, images: slice = EVERY
+        self,
+        segment: Segment,
+        budget: SearchBudget,
+        dtype: npt.DTypeLike = np.float64,
+        images: slice = EVERY,
+        *,
+        fold: bool = False,
     ) -> None:
         self.segment, self.budget, self.dtype, self.images = segment, budget, np.dtype(dtype), images
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
@@ -49,7 +68,8 @@ class Replays:
         for node in segment.graph.nodes:
             keys = _keys(node)
             self._read[node.name] = node, keys, [segment.params[key] for key in keys]
-        self.y = self._run(segment, {})
+        self._folded = _folded(segment, self.dtype) if fold else {}
+        self.y = self._run(segment, {}, set())
 
     def run(self, changed: Segment) -> Array:
         """What the segment makes of its images when it is changed.
@@ -65,11 +85,12 @@ class Replays:
             return run(changed, self.dtype)[self.images]
         moved = {name for name, array in changed.given.items() if self.segment.given.get(name) is not array}
         kept = {name: y for name, y in self._values.items() if name not in moved}
+        own = {node.name for node in changed.graph.nodes if not self._is_same(node, changed)}
         for node in changed.graph.nodes:
-            if not self._is_same(node, changed) or not moved.isdisjoint(node.inputs):
+            if node.name in own or not moved.isdisjoint(node.inputs):
                 moved.add(node.name)
                 kept.pop(node.name, None)
-        return self._run(changed, kept)
+        return self._run(changed, kept, own)
 
     def _is_same(self, node: Node, changed: Segment) -> bool:
         """Whether a node of a changed segment is one of the unchanged segment, with the same params."""
@@ -113,17 +134,19 @@ class Replays:
         return self._array(array[self.images] if len(array) == self.segment.batch else array)
 
     def _weights(self, segment: Segment, node: Node) -> list[Array | None]:
+        if (joined := self._folded.get(node.name)) is not None and joined.node is node:
+            return joined.weights
         return [
             self._array(segment.params[f"{node.name}.{slot}"]) if slot in node.params else None
             for slot in OPS[node.op].params
         ]
 
-    def _run(self, segment: Segment, kept: Mapping[str, Array]) -> Array:
+    def _run(self, segment: Segment, kept: Mapping[str, Array], own: Collection[str]) -> Array:
+        """What a segment makes, some of whose tensors are known, and some of whose nodes are its own."""
         values, first = {**kept}, not self._values
-        last = {name: node.name for node in segment.graph.nodes for name in node.inputs}
-        for node in segment.graph.nodes:
-            if node.name in values:
-                continue
+        nodes = self._joined([node for node in segment.graph.nodes if node.name not in kept], own)
+        last = {name: node.name for node in nodes for name in node.inputs}
+        for node in nodes:
             for name in node.inputs:
                 if name not in values:
                     values[name] = self._read_in(segment.given[name])
@@ -145,6 +168,17 @@ class Replays:
         y = y if segment.view is None else segment.view(y)
         return y if np.isinf(segment.span).all() else y.clip(*segment.span)
 
+    def _joined(self, nodes: list[Node], own: Collection[str]) -> list[Node]:
+        """The nodes to run, each batch norm worked into the convolution that it reads where both are as they were.
+
+        Of the unchanged segment the convolutions are run by themselves too: changes read them.
+        """
+        there, read = {node.name for node in nodes} - {*own}, Counter(name for node in nodes for name in node.inputs)
+        found = {norm: joined for norm, joined in self._folded.items() if {norm, joined.conv} <= there}
+        found = {norm: joined for norm, joined in found.items() if read[joined.conv] == 1}
+        left_out = {joined.conv for joined in found.values()} if self._values else set()
+        return [found[node.name].node if node.name in found else node for node in nodes if node.name not in left_out]
+
     def _seconds(self, node: Node, work: float) -> float:
         """How long a node takes, by what its operation did where nothing was changed; or by all of them."""
         if not self._values:
@@ -163,6 +197,17 @@ class Replays:
                 return made
             self._arrays[id(array)] = array, made
         return self._arrays[id(array)][1]
+
+
+def _folded(segment: Segment, dtype: np.dtype[Any]) -> dict[str, _Joined]:
+    """By batch norm of a segment, what it is with the convolution that it reads, if nothing else reads that."""
+    graph, params = fold_batch_norm(segment.graph, segment.params)
+    found: dict[str, _Joined] = {}
+    for conv, norm in norms(segment.graph).items():
+        node = replace(graph[conv], name=norm.name, inputs=segment.graph[conv].inputs)
+        weights: list[Array | None] = [params[f"{conv}.{slot}"].astype(dtype) for slot in ("w", "b")]
+        found[norm.name] = _Joined(conv, node, weights)
+    return found
 
 
 def _keys(node: Node) -> list[str]:

@@ -106,7 +106,7 @@ class Ways:
         self.segment, self.budget, self.long = segment, budget, long
         self.lens = lens(segment) if long else as_it_is
         images = _telling(segment, self.lens) if long else EVERY
-        self.runs = Replays(segment, budget, np.float32 if long else np.float64, images)
+        self.runs = Replays(segment, budget, np.float32 if long else np.float64, images, fold=long)
         target = self.lens(segment.candidate)[images]
         self.honest = self.lens(self.runs.y)
         self.target = np.empty_like(self.honest, dtype=np.float64, shape=target.shape)  # as runs lie in memory
