@@ -291,3 +291,10 @@ def test_a_dilation_of_one_axis_or_by_another_number_is_named(step, pad, words):
     (net, right), (_, wrong) = made
     found = judge_tensors(Reference.of(net, params, {SOURCE: X, "wide": right}), {"wide": wrong})
     assert words in [cause_sentence(cause) for cause in found.causes["wide"]]
+
+
+def test_a_pool_that_another_bug_has_put_there_has_no_other_windows():
+    net = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
+    whole = cut(Parts(net), random_params(net), "block2.depthwise", {SOURCE: probe(net, 1)}, judged=False)
+    moved = whole.changed(next(BUGS["stride-place"].changes(whole)))
+    assert not list(BUGS["pool-window"].changes(moved))

@@ -181,13 +181,13 @@ def pool_window(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/keras-team/keras/issues/9582
     """
     for node in segment.nodes(*POOLS):
-        image = segment.sizes.get(node.inputs[0])
-        if image is None or is_global(node, image) or not segment.asks(node):
-            continue
+        image, own = (segment.sizes.get(name) for name in (node.inputs[0], node.name))
+        if image is None or own is None or is_global(node, image) or not segment.asks(node):
+            continue  # None: another bug has put it there
         for form, facts, attrs in _other_windows(node):
             made = replace(node, attrs={**node.attrs, **attrs})
             moved = resulting(segment, made)
-            if moved is None and windows(segment, made, made.attrs["pad"]) != segment.sizes[node.name][1:]:
+            if moved is None and windows(segment, made, made.attrs["pad"]) != own[1:]:
                 continue  # a later node does not go on with that
             pools, shape = moved or ({}, None)
             yield Change(node.name, form, facts, nodes={**pools, node.name: (made,)}, shape=shape, fed=True)
