@@ -99,13 +99,13 @@ def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
     if node.op in (*ACTIVATIONS, *GATES):
         yield Scope("act", node.op)
     conv = unit.conv
+    if conv.params:
+        yield Scope("layers", conv.op)
     if part := parts.part_of(conv.name):
         yield Scope("part", part)
     if conv.op in WINDOWED:
         yield Scope("strided", conv.attrs["stride"] != (1, 1))
         yield Scope("kernel", conv.params["w"][-1])
-    if conv.params:
-        yield Scope("layers", conv.op)
     if unit.act is not None and node.op not in (*ACTIVATIONS, *GATES):
         yield Scope("before", unit.act.op)
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _LAYERS = {
-    "depthwise_conv2d": "depthwise convolutions",
+    "depthwise_conv2d": "depthwise layers",
     "pointwise_conv2d": "1 x 1 convolutions",
     "conv2d": "full convolutions",
     "batch_norm": "batch norms",

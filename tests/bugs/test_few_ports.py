@@ -278,7 +278,7 @@ def test_terms_of_a_folded_bias_are_told_of_all_layers_of_a_kind():
     found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), fused, partial=True)
     (pattern,) = found.patterns
     assert (pattern.mistake.bug, pattern.mistake.facts["terms"]) == ("bn-bias-terms", (3, 1, 0))
-    assert (pattern.scope, pattern.of, pattern.nodes) == (Scope("part", "depthwise"), len(norms), tuple(norms))
+    assert (pattern.scope, pattern.of, pattern.nodes) == (Scope("layers", "depthwise_conv2d"), len(norms), tuple(norms))
 
 
 def test_a_bias_of_its_own_that_alone_is_left_of_a_fold_is_told():

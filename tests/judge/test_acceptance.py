@@ -72,6 +72,22 @@ def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_n
     ]
 
 
+def test_what_few_ports_have_is_looked_for_in_all_layers_of_an_operation_of_a_long_segment(monkeypatch):
+    monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
+    monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ())
+    asked = set()
+
+    class Asked(NoneAccepted):
+        def of_kinds(self, bugs, forms=None, kinds=("layers",)):
+            asked.update(bug.id for bug in bugs if "layers" in kinds)
+            return ()
+
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    for _ in Diagnosis(segment, FLOAT32, SearchBudget(), "spread")._long(Asked(), tuple):
+        pass
+    assert {"kernel-flip", "kernel-cut", "bn-order"} <= asked
+
+
 @dataclass(frozen=True)
 class Changed:
     """In place of a segment."""

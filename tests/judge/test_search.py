@@ -19,10 +19,12 @@ from refnet.graph import SOURCE, Node, walk
 from refnet.judge.causes import replays, ways
 from refnet.judge.causes import search as searching
 from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.cause import Cause
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
 from refnet.judge.tensors import judge_tensors
+from refnet.judge.verdicts import Judgement
 from refnet.readings import fast
 from refnet.report.words import unfinished
 
@@ -92,7 +94,7 @@ def test_an_eps_of_nobodys_is_told_of_the_layers_that_have_it_among_all_that_cou
     )
     tensors = Network(graph, small.net.params).trace(small.tensors[SOURCE])
     (pattern,) = judged(small, tensors).patterns
-    assert (pattern.scope, pattern.of) == (Scope("part", "depthwise"), len(norms))
+    assert (pattern.scope, pattern.of) == (Scope("layers", "depthwise_conv2d"), len(norms))
 
 
 def test_an_eps_outside_the_root_is_solved_for(small):
@@ -326,21 +328,29 @@ def test_places_of_a_kind_are_told_apart_once(small):
     found = scopes(parts, norms)
     assert found[ALL] == tuple(norms)
     assert len(set(found.values())) == len(found)
-    assert {Scope("part", "depthwise"), Scope("part", "project")} <= found.keys()
+    assert {Scope("layers", "depthwise_conv2d"), Scope("layers", "pointwise_conv2d")} <= found.keys()
     begun = runs_of(parts, norms)
     assert all(
         nodes == tuple(norms[norms.index(scope.value) :]) for scope, nodes in begun.items() if scope[0] == "from"
     )
 
 
+def cause(bug, rms):
+    return Cause((Mistake(bug, "there", "", {}),), Judgement("rounding", rms=rms))
+
+
+def test_causes_that_explain_the_same_tensors_come_in_one_order_in_all_of_them():
+    """At one place the one is a little closer, at the other the other one; over both it is one of them."""
+    found = {
+        "one": [cause("act-swap", 0.1), cause("relu6-relu", 0.2)],
+        "two": [cause("relu6-relu", 0.3), cause("act-swap", 0.5)],
+    }
+    settled = searching.agreed(found, lambda name: ())
+    assert [causes[0].ids for causes in settled.values()] == [("relu6-relu",)] * 2
+
+
 def test_ties_are_settled_by_the_other_tensors():
     """Of two causes that fit alike, the one that explains another tensor too comes first."""
-    from refnet.judge.causes.cause import Cause
-    from refnet.judge.verdicts import Judgement
-
-    def cause(bug, rms):
-        return Cause((Mistake(bug, "there", "", {}),), Judgement("rounding", rms=rms))
-
     found = {"one": [cause("act-swap", 0.1), cause("relu6-relu", 0.2)], "two": [cause("relu6-relu", 0.1)]}
     assert searching.agreed(found, lambda name: ())["one"][0].ids == ("relu6-relu",)
 

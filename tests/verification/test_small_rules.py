@@ -339,7 +339,7 @@ def test_a_grid_of_eight_bits_about_a_zero_point_is_one_of_integers_and_one_of_f
 def test_a_pattern_says_at_which_nodes_it_is():
     graph = network("v2")[0]
     depthwise = [f"{node.name}.w" for node in graph.nodes if node.op == "depthwise_conv2d"]
-    assert common(graph, faults(*depthwise)).scope == Scope("part", "depthwise")
+    assert common(graph, faults(*depthwise)).scope == Scope("layers", "depthwise_conv2d")
     weights = [f"{node.name}.w" for node in graph.nodes if "w" in node.params]
     assert common(graph, faults(*weights)).scope is None
     assert common(graph, faults(*weights[7:])).scope == Scope("from", weights[7].removesuffix(".w"))

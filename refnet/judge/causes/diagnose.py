@@ -46,6 +46,7 @@ _ONCE = (
     *_POOLS,
     BUGS["join-weights"],
 )
+_WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 
 
@@ -261,6 +262,7 @@ class Diagnosis:
         yield accepted.everywhere(first)
         yield accepted.one_by_one(RARER, FREQUENT)
         yield close([*ways.everywhere(bug for bug in _QUICK if bug not in _ONCE)])
+        yield close([*ways.of_kinds(_QUICK, kinds=_WRITTEN)])
         yield close([*ways.ends(("pipelines",))])
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
         yield close([*rarer, *_solved(ways, kinds=True)])

@@ -6,9 +6,10 @@ likeliest mistakes have been looked at everywhere.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 from refnet.bugs.catalogue import BUGS
@@ -73,16 +74,20 @@ def agreed(found: Mapping[str, list[Cause]], beside: Callable[[str], Iterable[_O
     """Of causes that one tensor cannot tell apart, those first that the others agree with.
 
     First come those by which no tensor that is right would be wrong, then those that explain most of the wrong ones.
+    Of those that explain the same ones, that comes first in all of them which leaves least.
 
     Parameters
     ----------
     beside : by the name of a wrong tensor, the segments of right ones that have nodes in common with its own
     """
     votes = Counter(kind for causes in found.values() for kind in {_kind(cause) for cause in causes})
+    left = defaultdict[object, float](float)
+    for cause in chain(*found.values()):
+        left[_kind(cause)] += cause.judgement.rms
 
-    def place(name: str, cause: Cause) -> tuple[bool, int, bool, int, int, float]:
+    def place(name: str, cause: Cause) -> tuple[bool, int, bool, int, int, float, float]:
         coarse, many, some, rms = rank(cause)
-        return coarse, many, _is_denied(cause, beside(name)), -votes[_kind(cause)], some, rms
+        return coarse, many, _is_denied(cause, beside(name)), -votes[_kind(cause)], some, left[_kind(cause)], rms
 
     tied = {name: causes for name, causes in found.items() if len(causes) > 1}
     return {**found, **{name: sorted(causes, key=partial(place, name)) for name, causes in tied.items()}}

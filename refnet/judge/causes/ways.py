@@ -172,15 +172,18 @@ class Ways:
             for form, changes in self.placed(bug).items():
                 yield from self.at_scopes(bug, form, changes, {ALL: tuple(changes)} if len(changes) > 1 else {})
 
-    def of_kinds(self, bugs: Iterable[Bug], forms: Collection[str] | None = None) -> Iterator[Way]:
-        """The same change at all of its places of a kind; of some forms alone, if they are given."""
+    def of_kinds(
+        self, bugs: Iterable[Bug], forms: Collection[str] | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Way]:
+        """The same change at all of its places of a kind; of some forms or by some kinds alone, if they are given."""
         for bug in bugs:
             for form, changes in self.placed(bug).items():
                 if forms is None or form in forms:
                     found = scopes(self.segment.parts, tuple(changes))
-                    yield from self.at_scopes(
-                        bug, form, changes, {kind: of for kind, of in found.items() if kind != ALL}
-                    )
+                    those = {
+                        scope: of for scope, of in found.items() if scope != ALL and scope.kind in (kinds or scope)
+                    }
+                    yield from self.at_scopes(bug, form, changes, those)
 
     def placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
         """The changes of a bug by form and place, made once; but again those that hold what follows from whole maps."""
