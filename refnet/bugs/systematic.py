@@ -29,9 +29,9 @@ class Scope(NamedTuple):
 
     Attributes
     ----------
-    kind : 'all'; 'layers' with the operation of the convolution; 'strided' with whether it has a stride; 'kernel' with
-        its side; 'part' with 'expand', 'depthwise', 'project', 'squeeze' or 'head'; 'act' with an activation, 'before'
-        with the one that follows; 'from' and 'until' with a node
+    kind : 'all'; 'convolutions', without what follows them; 'layers' with the operation of the convolution; 'strided'
+        with whether it has a stride; 'kernel' with its side; 'part' with 'expand', 'depthwise', 'project', 'squeeze' or
+        'head'; 'act' with an activation, 'before' with the one that follows; 'from' and 'until' with a node
     value : which
     """
 
@@ -106,6 +106,8 @@ def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
     if conv.op in WINDOWED:
         yield Scope("strided", conv.attrs["stride"] != (1, 1))
         yield Scope("kernel", conv.params["w"][-1])
+    if node is conv:
+        yield Scope("convolutions")
     if unit.act is not None and node.op not in (*ACTIVATIONS, *GATES):
         yield Scope("before", unit.act.op)
 

@@ -103,6 +103,8 @@ def where(scope: Scope | None) -> str:
     match scope:
         case None:
             return ""
+        case ("convolutions", _):
+            return "in all convolutions"
         case ("layers", op):
             return f"in all {_LAYERS.get(op, op)}"
         case ("part", part):

@@ -17,7 +17,10 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.starts import begun, begun_soon
 from refnet.judge.causes.ways import EXACT, Ways
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.ops import CONVOLUTIONS
 from refnet.pack.matching.vendors import by_vendor
+from refnet.readings.orders import rounded
 from refnet.readings.precision import Precision
 from refnet.report.comparison import cause_sentence, comparison_document
 from refnet.report.comparison_notes import comparison_notes
@@ -267,3 +270,28 @@ def test_a_port_that_ends_before_the_logits_lacks_the_softmax(of_probabilities):
     tensors = {name: y for name, y in NET.trace(X).items() if name not in ("head.flatten", "head.logits")}
     found = compare(of_probabilities, tensors)
     assert [each.name for each in found.findings if each.judgement.verdict == "missing"][-1] == "output"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A network of plain layers, and its pack."""
+    graph = build("timm/mobilenetv1_100", width=0.25, size=(32, 32), classes=12)
+    net, folder = Network(graph, random_params(graph)), tmp_path_factory.mktemp("plain") / "pack"
+    write_pack(net, probe(graph, 1), folder, origin={"input": "probe"})
+    return net, folder
+
+
+def test_folded_weights_in_a_short_format_are_told(plain):
+    net, folder = plain
+    graph, params = fold_batch_norm(net.graph, net.params)  # in float32: some of them lie beyond a tie
+    short = {name: rounded(y, "float16") if name.endswith(".w") else y for name, y in params.items()}
+    found = compare(folder, {"logits": logits(Network(graph, short), probe(graph, 1))})
+    assert said(found) == ["its folded weights are rounded to float16, everywhere"]
+
+
+def test_convolutions_alone_in_a_short_format_are_told(plain):
+    net, folder = plain
+    own = [f"{node.name}.{slot}" for node in net.graph.nodes if node.op in CONVOLUTIONS for slot in node.params]
+    short = {name: rounded(net.params[name], "bfloat16") for name in own}
+    found = compare(folder, {"logits": logits(Network(net.graph, net.params | short), probe(net.graph, 1))})
+    assert said(found) == ["its weights are rounded to bfloat16, in all convolutions"]

@@ -55,7 +55,7 @@ class Segment:
         where a bug is to be injected
     view : how the port lays out the result, or None
     precision : what the port computes in, where a bug is about that; None leaves the declared one
-    slack : by name, how far an input that a bug makes may lie from what a port makes of it
+    slack : by name, how far an input that a bug makes, or a convolution's param, may lie from what a port makes of it
     span : the least and the largest number that the candidate's tensor can hold; what is beyond is cut off
     image : the pixels that the input was made of, (H, W, 3) uint8, where they are known
     grids : by name, of tensors of integers that a port has: the numbers that they can hold
@@ -188,15 +188,16 @@ class Segment:
         for name, new in change.nodes.items():
             moved = {f"{node.name}.{slot}": f"{name}.{slot}" for node in new for slot in node.params}
             params |= {key: params[old] for key, old in moved.items() if old in params and key not in params}
-        arrays = {name: each.value if isinstance(each, Expected) else each for name, each in change.params.items()}
-        given = {name: each.value if isinstance(each, Expected) else each for name, each in change.given.items()}
-        slack = {name: each.slack for name, each in change.given.items() if isinstance(each, Expected)}
+        made = {**change.params, **change.given}  # which makes what is deferred once
+        exact = {name: each.value if isinstance(each, Expected) else each for name, each in made.items()}
+        known = {name for name in made if name in change.given or name.endswith(".w")}  # of which a bound knows it
+        slack = {name: each.slack for name, each in made.items() if isinstance(each, Expected) and name in known}
         nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]
         return replace(
             self,
             graph=replace(self.graph, nodes=tuple(nodes)),
-            params={**params, **arrays},
-            given={**self.given, **given},
+            params={**params, **{name: exact[name] for name in change.params}},
+            given={**self.given, **{name: exact[name] for name in change.given}},
             slack={**self.slack, **slack} if slack else self.slack,
             view=_then(self.view, change.view),
             precision=change.precision or self.precision,

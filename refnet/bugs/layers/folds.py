@@ -112,14 +112,16 @@ def _moved(array: Expected, form: _Format) -> Expected:
     return Expected(made, np.maximum(*sides))
 
 
-def _params(unit: UnitArrays, form: _Format, part: str) -> Mapping[str, Array]:
+def _params(unit: UnitArrays, form: _Format, part: str) -> Mapping[str, Array | Expected]:
     """Weights and a beta of which the fold makes those in a short format; a channel of factor 0 is left as it is."""
     assert unit.norm is not None
     (w, b), s = _short(unit, form, part), unit.factor
     column = s.reshape(-1, *(1,) * (unit["w"].ndim - 1))
     with np.errstate(all="ignore"):
         weights = np.where(column == 0, unit["w"], w.value / column)
-    return {f"{unit.name}.w": weights, f"{unit.norm.name}.beta": b.value - s * (unit.bias - unit["mean"])}
+        apart = np.where(column == 0, 0.0, w.slack / np.abs(column))
+    beta = b.value - s * (unit.bias - unit["mean"])
+    return {f"{unit.name}.w": Expected(weights, apart), f"{unit.norm.name}.beta": beta}
 
 
 def _made(segment: Segment, unit: UnitArrays, form: _Format, part: str) -> dict[str, Any]:

@@ -236,11 +236,13 @@ class Diagnosis:
         yield close([*ways.ends(("pictures",))])
         yield close([*ways.singles(EXACT, at=self._last)])
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
+        short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]
+        yield accepted.everywhere(short)
         once = [bug for bug in _ONCE if bug not in FREQUENT]
         yield accepted.everywhere(more := [*ways.everywhere(once), *ways.solved(KNOBS[0])])
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
         yield close([*kinds, *_solved(ways)])
-        first += more
+        first += [*short, *more]
         yield accepted.one_by_one(FREQUENT, RARER)
         yield accepted.foremost()
         return first, kinds
@@ -258,8 +260,6 @@ class Diagnosis:
         first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE))]
         yield accepted.everywhere(first)
         yield from map(close, begun_soon(ways, first))
-        first += [*ways.everywhere(LOOSE)]
-        yield accepted.everywhere(first)
         yield accepted.one_by_one(RARER, FREQUENT)
         yield close([*ways.everywhere(bug for bug in _QUICK if bug not in _ONCE)])
         yield close([*ways.of_kinds(_QUICK, kinds=_WRITTEN)])

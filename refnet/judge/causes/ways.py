@@ -358,7 +358,7 @@ class Ways:
         if y is None:
             return None
         effect = y[self._picked] - self.honest[self._picked]
-        vague, left = SOURCE in changed.slack and is_coarse(changed), root_mean_square(self.target - y)
+        vague, left = changed.slack is not self.segment.slack and is_coarse(changed), root_mean_square(self.target - y)
         kept = not self.long and (left < self.before or changed.precision is not None)
         return Way(mistake, extent, left, effect, changed if kept else None, vague)
 

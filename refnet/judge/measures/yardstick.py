@@ -65,6 +65,7 @@ _HOPELESS = 64.0
 NEAR = 1e-2
 # Where a library rounds pixels in its own way: which part of them lies a level away in runs that stand for a port's.
 _MOVED = (1 / 64, 1 / 8, 2 / 3)
+_FOLDED = 2.0**-20  # of a weight: how far a fold in float32 leaves it, by the nine units that a file may have and more
 _ROUNDED = 4  # times the rounding of one input: what an input made of another may have of it, which is larger
 _QUICK = ("fast", "lanes", "pairwise")
 # Elements of a tensor from which on its first channels are looked at first: so many, then which part of them and how
@@ -277,8 +278,11 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
 def is_coarse(segment: Segment) -> bool:
     """Whether a port's own input may lie farther from the segment's than sums and products of pixels round.
 
-    It does where a library rounds pixels, or places of pixels, in its own way, which no order of sums explains.
+    It does where a library rounds pixels, or places of pixels, in its own way, which no order of sums explains. So do
+    weights where a format rounds what a port's fold leaves near a tie.
     """
+    if _ties(segment):
+        return True
     far, x = segment.slack.get(SOURCE), segment.given.get(SOURCE)
     if far is None or x is None:
         return False
@@ -286,14 +290,27 @@ def is_coarse(segment: Segment) -> bool:
     return bool(far.max(initial=0.0) > _ROUNDED * near)
 
 
+def _ties(segment: Segment) -> dict[str, Array]:
+    """How far params may lie from a port's own, of those that may be farther than a fold in float32 leaves them."""
+    own = {name: far for name, far in segment.slack.items() if name in segment.params}
+    return {name: far for name, far in own.items() if (far > _FOLDED * np.abs(segment.params[name])).any()}
+
+
 def _moved(segment: Segment) -> Iterator[Callable[[], Array]]:
-    """Runs on inputs of which ever more pixels are as far away as a port's own may be."""
-    x, far = np.asarray(segment.given[SOURCE], np.float64), segment.slack[SOURCE]
+    """Runs on inputs, and with weights, of which ever more are as far away as a port's own may be."""
+    ties = _ties(segment)
     for seed, share in enumerate(_MOVED):
-        drawn = np.random.Generator(np.random.PCG64(seed))
-        signs = drawn.choice((-1.0, 1.0), x.shape) * (drawn.random(x.shape) < share)
-        given = {**segment.given, SOURCE: x + far * signs}
-        yield partial(_widely, replace(segment, given=given), np.float32, fast)
+        as_far = partial(_as_far, np.random.Generator(np.random.PCG64(seed)), share)
+        given = {SOURCE: as_far(segment.given[SOURCE], segment.slack[SOURCE])} if SOURCE in segment.slack else {}
+        params = {name: as_far(segment.params[name], far) for name, far in ties.items()}
+        one = replace(segment, given={**segment.given, **given}, params={**segment.params, **params})
+        yield partial(_widely, one, np.float32, fast)
+
+
+def _as_far(drawn: np.random.Generator, share: float, y: Array, far: Array) -> Array:
+    """An array of which a share of the numbers is as far away as it may be, to either side."""
+    signs = drawn.choice((-1.0, 1.0), y.shape) * (drawn.random(y.shape) < share)
+    return np.asarray(np.asarray(y, np.float64) + far * signs)
 
 
 def _widely(segment: Segment, dtype: npt.DTypeLike, rules: Any) -> Array:
