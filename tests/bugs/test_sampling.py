@@ -298,3 +298,19 @@ def test_a_pool_that_another_bug_has_put_there_has_no_other_windows():
     whole = cut(Parts(net), random_params(net), "block2.depthwise", {SOURCE: probe(net, 1)}, judged=False)
     moved = whole.changed(next(BUGS["stride-place"].changes(whole)))
     assert not list(BUGS["pool-window"].changes(moved))
+
+
+@pytest.mark.parametrize(
+    ("first", "form", "bug"),
+    [
+        ("pool-count", "", "pool-part"),
+        ("act-on-linear", "hard_swish made", "vector-index"),
+        ("stride-pooled", "mean cut", "stride-moved"),
+    ],
+)
+def test_what_another_bug_has_put_there_is_passed_over(first, form, bug):
+    net = build("torchvision/mobilenet_v3_small", width=0.25, size=(48, 64), classes=5)
+    whole = cut(Parts(net), random_params(net), net.output, {SOURCE: probe(net, 1)}, judged=False)
+    change = next(change for change in BUGS[first].changes(whole) if change.form == form)
+    places = [change.node for change in BUGS[bug].changes(whole.changed(change))]
+    assert {*places} <= {node.name for node in net.nodes}

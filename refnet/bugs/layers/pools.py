@@ -119,7 +119,8 @@ def pool_part(segment: Segment) -> Iterator[Change]:
     the port's numbers show; where the pool is not the last node a few windows in the first corner are tried.
     """
     for node in segment.nodes("avg_pool2d"):
-        if not segment.parts.pools_all(node.name) or node.attrs["kernel"] != segment.sizes[node.inputs[0]][1:]:
+        whole = segment.sizes.get(node.inputs[0], ())[1:]  # of no map that another bug has put there
+        if not segment.parts.pools_all(node.name) or node.attrs["kernel"] != whole:
             continue
         rows, columns = of = node.attrs["kernel"]
         if segment.end == node.name:

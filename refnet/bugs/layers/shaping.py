@@ -70,7 +70,8 @@ def stride_moved(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/shaoshengsong/MobileNetV3-SSD/issues/23
     """
-    blocks = [block for block in segment.parts.blocks if block.depthwise.name in segment.graph]
+    windowed = {node.name for node in segment.nodes("depthwise_conv2d")}  # but what another bug has put there
+    blocks = [block for block in segment.parts.blocks if block.depthwise.name in windowed]
     for index, first in enumerate(blocks):
         if first.depthwise.attrs["stride"] != (1, 1):
             _, same = next(itertools.groupby(blocks[index:], key=lambda block: segment.sizes[block.exit][0]))

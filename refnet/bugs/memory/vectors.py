@@ -84,7 +84,7 @@ def vector_index(segment: Segment) -> Iterator[Change]:
     loop of another axis gives it.
     """
     for unit, node in _places(segment):
-        C, *plane = segment.sizes.get(node.name, ())
+        C, *plane = segment.sizes.get(node.name, (0,))
         if len(plane) != 2 or C < _LEAST:
             continue
         for form, index in _indices(C, *plane):
