@@ -29,6 +29,7 @@ from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
 from refnet.judge.causes.sizes import misshapen, of_all, of_sizes
 from refnet.judge.causes.stores import is_stored, of_common_store
+from refnet.judge.dumps.dumped import OF_DUMPS
 from refnet.judge.dumps.fed import made_by
 from refnet.judge.judging import Finding, Judging
 from refnet.judge.reference import Reference
@@ -151,6 +152,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     source = {SOURCE: judging.given[SOURCE]}
     whole = cut(judging.parts, judging.params, judging.reference.graph.output, source, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
+    causes |= {name: _dumped_first(causes[name]) for name in judged.misdumped if name in causes}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
     return replace(
         judged,
@@ -162,6 +164,11 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
         evidence=sure,
         search=budget.search,
     )
+
+
+def _dumped_first(causes: list[Cause]) -> list[Cause]:
+    """The causes of a tensor of which the dump alone errs: first those that a dump has without the port."""
+    return sorted(causes, key=lambda cause: not {*cause.ids} <= {*OF_DUMPS})
 
 
 def _behind(judging: Judging, name: str) -> float:

@@ -42,7 +42,7 @@ def port(net, x, left_out=(), filled=None, ops=WINDOWED):
         if filled is not None:
             part = replace(part, nodes=tuple(each for node in part.nodes for each in framed(node, scales, filled, ops)))
         y = interpret(part, fast, net.params, real).astype(np.float64)
-        step = float(max(y.max(), 0) - min(y.min(), 0)) / 255
+        step = float(max(y.max(), 0) - min(y.min(), 0)) / 255 or 1 / 255
         zero = round(-128 - float(min(y.min(), 0)) / step)
         if graph[name].op == "add":
             for side in left_out:
@@ -152,3 +152,15 @@ def test_a_table_that_is_read_at_another_entry_is_named(tmp_path, entry, words):
     dump = {"stem.bn": before, "stem.act": table[entry(before.astype(int) + 128)]}
     found = compare(tmp_path / "pack", dump, scales=scales, partial=True)
     assert [of_port(cause.mistakes[0]).startswith(words) for cause in found.causes["stem.act"]] == [True]
+
+
+def test_of_a_layer_that_is_zero_all_over_another_zero_point_is_told_first(made, tmp_path):
+    net, x, _ = made
+    act, beta = "block4.depthwise.act", net.params["block4.depthwise.bn.beta"]
+    net = replace(net, params={**net.params, "block4.depthwise.bn.beta": np.full_like(beta, -50)})
+    write_pack(net, x, tmp_path / "pack")
+    stored, scales = port(net, x)
+    scales[act] = scales[act]._replace(zero_point=scales[act].zero_point + 3)
+    found = compare(tmp_path / "pack", stored, scales=scales, partial=True)
+    assert found.wrong() == [act]
+    assert of_port(found.causes[act][0].mistakes[0]) == f"the zero point of {act} is +3 off"

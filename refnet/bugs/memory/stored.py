@@ -71,11 +71,16 @@ def never_written(segment: Segment) -> Iterator[Change]:
         return
     for region in parts_off(segment):
         held = _held(target, region)
-        if held is not None and not _is_saturated(segment, region, held):
+        if held is not None and not (_is_saturated(segment, region, held) or _is_another_zero(segment, region)):
             form = f"{region.form} {'one' if 'value' in held else 'each'}"
             view = partial(written, mask=region.mask, held=target)
             yield Change(segment.end, form, {**region.facts, **held}, view=view, lone=True)
             return
+
+
+def _is_another_zero(segment: Segment, region: Region) -> bool:
+    """Whether all of a tensor of integers is one number, as it should be, but another: then its zero is elsewhere."""
+    return segment.end in segment.grids and bool(region.mask.all()) and not np.ptp(segment.result)
 
 
 def parts_off(segment: Segment) -> Iterator[Region]:

@@ -18,9 +18,11 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.measures.yardstick import fits, says, useful_limit
 from refnet.readings.bounds import Precision
 
-__all__ = ["Mended", "mended", "with_mended"]
+__all__ = ["OF_DUMPS", "Mended", "mended", "with_mended"]
 
 Array = npt.NDArray[Any]
+
+OF_DUMPS = ("never-written", "zero-point", "left-over")  # bugs that a dump may have of a port without them
 
 
 class Mended(NamedTuple):
@@ -37,7 +39,7 @@ def mended(segment: Segment, precision: Precision) -> Mended | None:
     """
     if (moved := _relaid(segment, precision)) is not None:
         return Mended(moved)
-    for bug in ("never-written", "zero-point", "left-over"):
+    for bug in OF_DUMPS:
         for change in BUGS[bug].changes(segment):
             if change.view is not None and fits(segment.changed(change), precision):
                 return _undone(segment, precision, change.view)
