@@ -25,6 +25,7 @@ from refnet.bugs.layers import (
     blocks,
     curves,
     decoder,
+    dropout,
     ends,
     folds,
     head,
@@ -46,7 +47,7 @@ from refnet.bugs.readers import formulas, pad_rules, rules, slips
 __all__ = ["BUGS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
 
 _INPUTS = (preprocessing, raster, decoding, colour_spaces, pitch, pictures, pipelines, solved)
-_LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, decoder)
+_LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, dropout, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
 _FILES = (damage, stored_weights, scales, refolds)
 _ODD = (

@@ -19,6 +19,7 @@ from refnet.graph import SOURCE, Graph
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
 from refnet.judge.declared import Declared, ShownArithmetic
+from refnet.judge.dumps.dropped import with_dropped
 from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
 from refnet.judge.dumps.fitted import fitted_slack
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
@@ -298,6 +299,7 @@ def _matched(
     golden, network = _Golden(pack, graph), Network(graph, pack.params)
     matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
     matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor)
+    matching = with_dropped(graph, matching, real, full)
     if not matching.tensors:
         if real.unread:
             raise RequestError(next(iter(real.unread.values())))

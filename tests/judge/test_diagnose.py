@@ -207,7 +207,13 @@ def test_every_bug_of_ports_has_a_sentence_and_a_place_in_some_family():
         "sum-overflow",
     }  # of shapes and formats
     elsewhere |= {"input-bytes", "input-space", "input-decoded", "input-pipeline"}  # of whole pixels and of pictures
-    elsewhere |= {"never-written", "zero-point", "left-over"}  # that a port's own tensor alone shows
+    elsewhere |= {
+        "never-written",
+        "zero-point",
+        "left-over",
+        "dropout-left-on",
+        "dropout-unseen",
+    }  # that a port's own tensor alone shows
     elsewhere |= {"store-rounding", "store-scale", "store-wraps", "table-entry"}  # of integers
     assert {bug.id for bug in REPLAYED} - applied <= elsewhere
     assert all(bug.sentence and (not bug.link or bug.link.startswith("https://")) for bug in BUGS.values())

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change
@@ -17,8 +14,6 @@ from refnet.bugs.layers.activations import exchanged, plain_activations
 from refnet.bugs.layers.blocks import no_bias
 from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS
-
-Array = npt.NDArray[Any]
 
 
 def head_bn(segment: Segment) -> Iterator[Change]:
@@ -37,8 +32,6 @@ def head_bn(segment: Segment) -> Iterator[Change]:
             yield Change(node.name, f"{eps:g}", {"eps": eps}, nodes={node.name: (bare, normed)})
 
 
-_FEWEST = 4  # numbers that dropout made zero, and that it left
-_SURE = 5.0  # standard deviations of how many it makes zero
 # What dropout keeps of its input's size where it scales when it should not, and its inverse.
 _KEPT = (0.8, 1.25, 0.5, 2.0, 0.9, 1 / 0.9, 0.7, 1 / 0.7)
 
@@ -46,40 +39,16 @@ _KEPT = (0.8, 1.25, 0.5, 2.0, 0.9, 1 / 0.9, 0.7, 1 / 0.7)
 def head_dropout(segment: Segment) -> Iterator[Change]:
     """dropout that scales what a linear layer reads.
 
-    By the share that it keeps, as it was first described, where training has scaled already; or by its inverse. Or it
-    was left on, so that some numbers of a vector in the head are zero and the others larger.
+    By the share that it keeps, as it was first described, where training has scaled already; or by its inverse.
 
     Source: https://github.com/keras-team/keras/issues/3305
     """
-    yield from _left_on(segment)
     dense = {node.name for node in segment.parts.dense}
     for node in segment.nodes("pointwise_conv2d"):
         for factor in _KEPT if node.name in dense and node.inputs[0] in segment.sizes else ():
             kept = Node(f"{node.name}.kept", "affine", node.inputs, {}, {"slope": factor, "offset": 0.0})
             read = replace(node, inputs=(kept.name,))
             yield Change(node.name, f"{factor:.3g}", {"factor": factor}, nodes={node.name: (kept, read)})
-
-
-def _left_on(segment: Segment) -> Iterator[Change]:
-    """Dropout that was left on, where as many numbers are zero as its rate says, by how much the others are larger."""
-    t = segment.candidate
-    if t is None or segment.end not in {node.name for node in segment.parts.head} or t.shape != segment.result.shape:
-        return
-    y = segment.result
-    dropped = (t == 0) & (y != 0)
-    kept = (t != 0) & (y != 0)
-    if min(dropped.sum(), kept.sum()) < _FEWEST:
-        return
-    rate = round(1 - 1 / float(np.median(t[kept] / y[kept])), 2)
-    count, of = int(dropped.sum()), int((y != 0).sum())
-    if 0 < rate < 1 and abs(count - rate * of) <= _SURE * np.sqrt(rate * (1 - rate) * of):
-        facts = {"rate": rate, "count": count, "of": of}
-        yield Change(segment.end, "on", facts, view=partial(_dropped, mask=dropped, kept=1 - rate), lone=True)
-
-
-def _dropped(y: Array, mask: Array, kept: float) -> Array:
-    made: Array = np.where(mask, 0.0, y / kept)
-    return made
 
 
 def head_act_pool(segment: Segment) -> Iterator[Change]:

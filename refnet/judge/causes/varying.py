@@ -37,7 +37,7 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     differ = len({each.form for each in by_node.values()}) > 1
     if first.bug in _BY_KIND and first.kind and differ:
         return first._replace(form=first.kind.rstrip(" 0123456789"))  # what number it is the facts say
-    if first.bug == "stride-moved" and len(by_node) > 1:
+    if first.bug in ("stride-moved", "dropout-left-on") and len(by_node) > 1:
         return first._replace(form=f"{first.form} of each")
     if kind_of(first) in _SQUARES and len({each.facts["found"] for each in by_node.values()}) > 1:
         return first._replace(form=f"{first.form} of each")

@@ -233,10 +233,14 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     | {f"{act} after": "{act} is applied after the shortcut is added" for act in _ACTS},
     "expand-extra": "an expansion's {act} is run in a block that has no expansion",
     "head-bn": "an untrained batch norm (eps {eps:g}) follows",
-    "head-dropout": {
-        OTHER: "what it reads is multiplied by {factor}, as by dropout that scales when it should not",
-        "on": "dropout is on, at a rate of {rate:g}: {count} of {of} numbers are zero, and the others are larger",
+    "head-dropout": "what it reads is multiplied by {factor}, as by dropout that scales when it should not",
+    "dropout-left-on": {
+        f"{what}{each}": f"dropout is on, at a rate of {{rate:g}}: {count} {what} are zero, and the others are larger"
+        for what in ("numbers", "channels")
+        for each, count in (("", "{count} of {of}"), (" of each", "some"))
     },
+    "dropout-unseen": "dropout is on before it, at a rate of {rate:g}: {count} of {of} numbers that it reads are zero, "
+    "and the others are larger",
     "head-act-pool": "the activation comes after the pool, not before it",
     "head-hidden-act": "the hidden layer's activation is {found} instead of {known}",
     "bias-missing": _NO_BIAS,
