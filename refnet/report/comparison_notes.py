@@ -50,7 +50,12 @@ _SHORT_WEIGHTS = (
 _OWN_WEIGHTS = "{count} layers compute what they should with their own weights, but {words}. {names}."
 _OTHER_BIASES = (
     "{count} layers compute what they should with the pack's weights, folded or not, and other biases: those of "
-    "another file, or of another fold. {names}."
+    "another file, or of another fold, or other means or betas of batch norm. {names}."
+)
+_OTHER_NORMS = (
+    "{count} layers compute what they should with the pack's weights and other numbers of batch norm, each channel "
+    "scaled, by {least:.4g} to {most:.4g}, and moved: other running statistics, as after passes in training mode, or "
+    "with another average, or other gammas and betas. {names}."
 )
 _APART = (
     "{count} tensors, {first} first, agree with what stands before their convolutions, but to the last digits not with "
@@ -193,8 +198,13 @@ def _unexplained(found: Comparison) -> Iterator[str]:
     if len(weights) >= _MANY:
         yield _of_weights(found, weights)
         said += weights
+    norms = {name: own[0] for name in features if (own := _facts_of(found, name, "norms"))}
     biases = [name for name in features if _facts_of(found, name, "biases")]
-    if len(biases) >= _MANY:
+    if len(norms) >= _MANY:
+        ends = {end: pick(facts[end] for facts in norms.values()) for end, pick in _ENDS.items()}
+        said += (told := [*norms, *biases])  # where a norm's slopes are right too
+        yield _OTHER_NORMS.format(count=len(told), names=_listed(found, told), **ends)
+    elif len(biases) >= _MANY:
         yield _OTHER_BIASES.format(count=len(biases), names=_listed(found, biases))
         said += biases
     fast = {name: own[0]["names"] for name in features if (own := _facts_of(found, name, "algorithm"))}

@@ -15,6 +15,7 @@ from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.describe import describe
+from refnet.judge.causes.linear_layers import varying_channels
 from refnet.judge.causes.refit import refit
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
@@ -78,7 +79,7 @@ def test_what_no_weights_explain_is_not_told():
 def test_a_batch_norm_alone_has_other_arrays():
     other = {**PARAMS, "block2.expand.bn.gamma": PARAMS["block2.expand.bn.gamma"] * np.float32(1.1)}
     (feature,) = describe(segment(other, "block2.expand.bn", ("block2.expand",)), Precision.of("float32"))
-    assert (feature.kind, round(feature.facts["alike"], 4)) == ("weights", 1)
+    assert (feature.kind, *(round(feature.facts[end], 3) for end in ("least", "most"))) == ("norms", 1.1, 1.1)
 
 
 @pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small"])
@@ -95,8 +96,27 @@ def test_a_batch_norm_has_other_arrays_behind_an_activation(model):
     tensors = {SOURCE: x, **{name: kept[name] for name in ("block3.expand", "block3.expand.act")}}
     made = cut(Parts(graph), params, "block3.expand.act", tensors)
     (feature,) = describe(made, Precision.of("float32"))
-    assert feature.kind == "weights"
-    assert 0.98 < feature.facts["alike"] < 1
+    assert feature.kind == "norms"
+    assert 0.85 < feature.facts["least"] < 0.95 < 1.05 < feature.facts["most"] < 1.17
+
+
+@pytest.mark.parametrize("end", ["block3.expand.bn", "block3.depthwise.act", "block3.project.bn"])
+@pytest.mark.parametrize(("slots", "kind"), [(("mean", "var"), "norms"), (("mean",), "biases")])
+def test_other_statistics_are_told_beside_the_layers_own_weights(end, slots, kind):
+    rng, norm = np.random.default_rng(0), f"{end.rpartition('.')[0]}.bn"
+    names = [f"{norm}.{slot}" for slot in slots]
+    other = {name: (PARAMS[name] * rng.uniform(0.8, 1.2, PARAMS[name].shape)).astype(np.float32) for name in names}
+    before = {"expand": "block2.project.bn", "depthwise": "block3.expand.act", "project": "block3.depthwise.act"}
+    made = segment({**PARAMS, **other}, end, (before[end.split(".")[1]],))
+    (feature,) = describe(made, Precision.of("float32"))
+    assert feature.kind == kind
+    assert kind != "norms" or "other numbers of batch norm explain it" in feature_sentence(feature)
+
+
+def test_of_a_channel_that_hardly_varies_no_slope_is_told():
+    rng = np.random.default_rng(0)
+    z = np.stack([rng.standard_normal(50), 7 + 1e-4 * rng.standard_normal(50), np.zeros(50)], axis=1)
+    assert varying_channels(z, np.ones(z.shape, bool), (0,)).tolist() == [True, False, False]
 
 
 def ended():

@@ -142,8 +142,11 @@ def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Featur
         told = _own_weights(segment, made, target, own, [other.shift])
         if told is not None:
             return told
-    facts = {"alike": other.alike, "moved": other.moved, "store": other.store}
-    return Feature("biases", {}) if other.has_own else Feature("weights", facts)
+    if other.has_own:
+        return Feature("biases", {})
+    if other.slopes is not None and other.moved is None and other.slopes.min(initial=1.0) > 0:
+        return Feature("norms", {"least": float(other.slopes.min()), "most": float(other.slopes.max())})
+    return Feature("weights", {"alike": other.alike, "moved": other.moved, "store": other.store})
 
 
 def _undoing(forms: Iterable[_Undone], rounding: float, own: float) -> Feature | None:

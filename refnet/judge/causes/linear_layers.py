@@ -14,11 +14,24 @@ from refnet.graph import Graph, Node, interpret
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 
-__all__ = ["FREE", "UNDONE", "LinearLayer", "activated", "chain", "fittable", "is_small", "layer_of"]
+__all__ = [
+    "FREE",
+    "UNDONE",
+    "LinearLayer",
+    "activated",
+    "chain",
+    "fittable",
+    "is_small",
+    "layer_of",
+    "varying_channels",
+]
 
 Array = npt.NDArray[Any]
 
 FREE = 2  # points more than weights and a bias: what they fit within rounding is no accident
+
+
+_STILL = 1e-3  # of a channel's size: one that varies by less is as it was but for what float16 may leave
 
 
 class LinearLayer(NamedTuple):
@@ -59,6 +72,14 @@ def layer_of(nodes: tuple[Node, ...], target: Array) -> LinearLayer | None:
 def is_small(layer: LinearLayer) -> bool:
     """Whether no channel has points enough for its weights."""
     return int(layer.kept.sum(axis=0).max(initial=0)) <= math.prod(layer.conv.params["w"][1:]) + FREE
+
+
+def varying_channels(z: Array, kept: npt.NDArray[np.bool_], axes: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which channels vary, so that a slope can be told of them."""
+    with np.errstate(invalid="ignore"):
+        size = np.sqrt(np.mean(np.square(z), axis=axes, where=kept))
+        told: npt.NDArray[np.bool_] = np.std(z, axis=axes, where=kept) > _STILL * size
+    return told
 
 
 def _relu(t: Array, act: Node) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -18,7 +18,7 @@ from refnet.bugs.files.stored_weights import READINGS
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment
 from refnet.judge.causes.feature import Feature
-from refnet.judge.causes.linear_layers import FREE, LinearLayer, activated, fittable, layer_of
+from refnet.judge.causes.linear_layers import FREE, LinearLayer, activated, fittable, layer_of, varying_channels
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 
@@ -50,7 +50,7 @@ class OwnWeights(NamedTuple):
 
 
 def own_weights(segment: Segment, shifts: Iterable[int] = ()) -> Iterator[OwnWeights]:
-    """With other biases; with a factor for each channel; with the weights' bytes read as other numbers'.
+    """With other biases; a factor for each channel, with or without those; the weights' bytes read as other numbers'.
 
     Parameters
     ----------
@@ -79,6 +79,7 @@ class _Taken:
     def ways(self) -> Iterator[OwnWeights]:
         yield self._with_biases(self.own, Feature("biases", {}))
         yield from self._scaled(self.own)
+        yield from self._renormed()
         steps = np.abs(self.w).max(axis=tuple(range(1, self.w.ndim)), keepdims=True) / _MOST
         yield from self._scaled(self._made(np.rint(self.w / np.where(steps > 0, steps, 1)) * steps), integers=True)
         norm = self.segment.units[0].norm
@@ -124,6 +125,18 @@ class _Taken:
             mistake = Mistake("scales-moved", node, "one", {})
         if mistake.form == "one" or not integers:
             yield self._way(self.at + factor * (own - self.at), Feature("own-weights", {"mistake": mistake}))
+
+    def _renormed(self) -> Iterator[OwnWeights]:
+        """A positive factor and an offset for each channel, as other numbers of batch norm leave; told of several."""
+        with np.errstate(invalid="ignore"):
+            at, mean = (np.mean(each, axis=0, where=self.kept) for each in (self.own, self.wanted))
+        own = np.where(self.kept, self.own - at, 0)
+        square = np.square(own).sum(axis=0)
+        factor = ((self.wanted - mean) * own).sum(axis=0) / np.where(square > 0, square, 1)
+        told = (self.kept.sum(axis=0) > FREE + 1) & varying_channels(self.wanted, self.kept, (0,)) & (square > 0)
+        if told.sum() > FREE and (factor[told] > 0).all():
+            facts = {"least": float(factor[told].min()), "most": float(factor[told].max())}
+            yield self._way(mean + factor * (self.own - at), Feature("norms", facts), np.flatnonzero(told))
 
     def _is_of_one_scale(self, factor: Array, channels: Array) -> bool:
         """Whether the largest weight of each channel becomes the same: as many steps of one scale."""

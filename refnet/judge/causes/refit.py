@@ -14,7 +14,17 @@ import numpy.typing as npt
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.language.shifts import flat_shift
 from refnet.graph import Node
-from refnet.judge.causes.linear_layers import FREE, UNDONE, LinearLayer, activated, chain, fittable, is_small, layer_of
+from refnet.judge.causes.linear_layers import (
+    FREE,
+    UNDONE,
+    LinearLayer,
+    activated,
+    chain,
+    fittable,
+    is_small,
+    layer_of,
+    varying_channels,
+)
 from refnet.ops import WINDOWED
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
@@ -46,6 +56,7 @@ class Refitted(NamedTuple):
     apart : how far they are from its own, relative
     store : the short format whose numbers the weights are, '' for none
     shift : how many numbers on those of its own lie that the weights are nearest to; 0 for none
+    slopes : of a batch norm without a convolution, how many times as steep as it should be each channel that varies is
     """
 
     y: Array
@@ -55,6 +66,7 @@ class Refitted(NamedTuple):
     apart: float = 1.0
     store: str = ""
     shift: int = 0
+    slopes: Array | None = None
 
     @property
     def has_own(self) -> bool:
@@ -136,11 +148,14 @@ def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> 
     square = (centred**2).sum(axis=axes, keepdims=True)
     slope = (z * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
     y = activated(segment, act, slope * (x - at) + mean)
-    found, own = slope.ravel()[:, None], segment.units[0].factor[channels]
-    unit = segment.units[0]
+    unit, told = segment.units[0], varying_channels(z, kept, axes)
     lines = np.stack([unit.factor, unit["beta"] - unit["mean"] * unit.factor], axis=1)
     held = np.stack([slope.ravel(), (mean - slope * at).ravel()], axis=1)
-    return Refitted(y, channels, _cosine(own[:, None], found), _lines_moved(lines, held, channels))
+    moved = _lines_moved(lines, held, channels)
+    own, found = unit.factor[channels][told], slope.ravel()[told]
+    slopes = found[own != 0] / own[own != 0]
+    alike, apart = (of(own[:, None], found[:, None]) for of in (_cosine, _apart))
+    return Refitted(y, channels, alike, moved, apart, slopes=slopes)
 
 
 def _windows(x: Array, conv: Node, w: Array) -> Array | None:

@@ -21,6 +21,8 @@ _OF_STORE = (
 _SAID = {
     "affine": "every channel is a slope and an offset away (batch norm, a bias, or weights scaled by channel)",
     "biases": "other biases explain it, with the layer's own weights",
+    "norms": "other numbers of batch norm explain it, with the layer's own weights: each channel is scaled, by "
+    "{least:.4g} to {most:.4g}, and moved",
     "input-size": "its size, and all behind it, are those of an input of {found[0]} x {found[1]}; the pack is of "
     "{known[0]} x {known[1]}",
     "permuted": "it holds the reference's values in another order",
