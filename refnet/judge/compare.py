@@ -20,7 +20,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
 from refnet.judge.declared import Declared, ShownArithmetic
 from refnet.judge.dumps.dropped import with_dropped
-from refnet.judge.dumps.ends import LOGARITHMS, with_ends, with_softmax
+from refnet.judge.dumps.ends import LOGARITHMS, labels_alone, with_ends, with_softmax
 from refnet.judge.dumps.fitted import fitted_slack
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
@@ -30,7 +30,7 @@ from refnet.judge.prepared import preprocessing_of, scale_of
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
-from refnet.pack.encodings import Encoding, bytes_of_a_kind, in_few_steps, raw_numbers, same_images
+from refnet.pack.encodings import Encoding, bytes_in_floats, bytes_of_a_kind, in_few_steps, raw_numbers, same_images
 from refnet.pack.matching.extras import Extra, extras
 from refnet.pack.matching.layouts import plain_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor, match_tensors
@@ -47,6 +47,11 @@ __all__ = ["Comparison", "TensorScale", "compare"]
 Array = npt.NDArray[Any]
 _FEW = 2  # tensors that nothing explains, without which weights need not be of 8 bits
 _MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
+
+_LABELS = (
+    "{}: holds the likeliest class of each {}, of which {:.4g} % are the pack's: that says little of how it was "
+    "computed; dump the numbers of all classes, and what lies before them"
+)
 
 Candidate = str | Path | Mapping[str, Array] | Callable[[Array], Mapping[str, Array]]
 
@@ -279,7 +284,8 @@ def _as_numbers(port: _Port, pack: Pack, names: Mapping[str, str]) -> tuple[Pack
     """A port's tensors as real numbers of the pack's images, and how its files hold them where they do not say it."""
     sides, batch = shapes(pack.graph), len(pack.tensor(SOURCE))
     meant = {**{name: (batch, *side) for name, side in sides.items()}, **dict.fromkeys(names, ())}
-    tensors, kinds = bytes_of_a_kind(port.tensors, {name: scale.zero_point for name, scale in port.scales.items()})
+    tensors = bytes_in_floats(port.tensors, port.scales)
+    tensors, kinds = bytes_of_a_kind(tensors, {name: scale.zero_point for name, scale in port.scales.items()})
     tensors, encodings = raw_numbers(tensors, [batch * math.prod(side) for side in sides.values()])
     real = RealTensors(tensors, port.scales, meant)
     pack, tensors, images = same_images(pack, tensors, real.shapes, sides)
@@ -301,6 +307,8 @@ def _matched(
     matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor)
     matching = with_dropped(graph, matching, real, full)
     if not matching.tensors:
+        if (labels := labels_alone(graph, real.tensors, golden.tensor)) is not None:
+            raise RequestError(_LABELS.format(*labels))
         if real.unread:
             raise RequestError(next(iter(real.unread.values())))
         first = ", ".join(list(real.tensors)[:4])

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet.errors import RequestError
 from refnet.pack.candidate import Tensors
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
@@ -20,7 +21,7 @@ from refnet.pack.pack import Pack
 from refnet.readings.orders import whole_steps
 from refnet.readings.precision import BYTE_STEPS
 
-__all__ = ["Encoding", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images"]
+__all__ = ["Encoding", "bytes_in_floats", "bytes_of_a_kind", "in_few_steps", "raw_numbers", "same_images"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -132,6 +133,49 @@ def _are_shifted(arrays: Iterable[Array], zeros: Iterable[int]) -> bool:
 def _hold(kind: npt.DTypeLike, numbers: Iterable[int]) -> bool:
     limits = np.iinfo(kind)
     return all(limits.min <= number <= limits.max for number in numbers)
+
+
+_FEWEST = 3  # tensors, of which whole numbers are no accident
+
+
+def bytes_in_floats(tensors: Mapping[str, Array], scaled: Collection[str]) -> Mapping[str, Array]:
+    """The tensors with bytes in place of floats that hold the integers of bytes, where most of them do.
+
+    Parameters
+    ----------
+    scaled : names of tensors whose scales are known
+
+    Raises
+    ------
+    RequestError
+        if most of these have no scale
+    """
+    names = [*tensors]
+    some = names[:: max(1, len(names) // _FILES)]
+    if len(names) < _FEWEST or 2 * sum(_spans(tensors[name]) is not None for name in some) <= len(some):
+        return tensors
+    whole = {name: ends for name in names if (ends := _spans(tensors[name])) is not None}
+    low, high = (pick(ends) for pick, ends in zip((min, max), zip(*whole.values(), strict=True), strict=True))
+    bare = [name for name in whole if name not in scaled]
+    if 2 * len(bare) > len(whole):
+        raise RequestError(
+            f"{bare[0]} and {len(bare) - 1} other tensors hold whole numbers from {low} to {high}, as integers of 8 "
+            "bits do: give their scales and zero points with --scales, or dump what they stand for"
+        )
+    kind = np.uint8 if low >= 0 else np.int8
+    kept = {name for name in whole if name in scaled and _hold(kind, whole[name])}
+    return {name: np.asarray(y).astype(kind) if name in kept else np.asarray(y) for name, y in tensors.items()}
+
+
+def _spans(y: Array) -> tuple[int, int] | None:
+    """The least and the largest of the whole numbers of 8 bits that an array of floats holds alone; no constant."""
+    y = np.asarray(y)
+    if y.dtype.kind != "f" or not y.size or not np.array_equal(y.ravel()[:_SAMPLE], np.rint(y.ravel()[:_SAMPLE])):
+        return None
+    low, high = float(y.min()), float(y.max())
+    if not (low < high and low >= -128 and high <= (127 if low < 0 else 255) and np.array_equal(y, np.rint(y))):
+        return None
+    return int(low), int(high)
 
 
 def in_few_steps(y: Array) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from refnet import Network, build, probe, random_params, write_pack
 from refnet.bugs.layers.padding import bordered
 from refnet.bugs.sites import styles
+from refnet.errors import RequestError
 from refnet.graph import SOURCE, interpret, walk
 from refnet.judge.compare import TensorScale, compare
 from refnet.ops import WINDOWED
@@ -164,3 +165,18 @@ def test_of_a_layer_that_is_zero_all_over_another_zero_point_is_told_first(made,
     found = compare(tmp_path / "pack", stored, scales=scales, partial=True)
     assert found.wrong() == [act]
     assert of_port(found.causes[act][0].mistakes[0]) == f"the zero point of {act} is +3 off"
+
+
+def test_integers_in_arrays_of_floats_are_read_as_integers_by_their_scales(made):
+    net, x, path = made
+    stored, scales = port(net, x)
+    found = compare(path, {name: y.astype(np.float32) for name, y in stored.items()}, scales=scales)
+    assert found.holds
+    assert found.reference.graph.output in found.judged.stored  # whose integers may be rounded otherwise
+
+
+def test_integers_in_arrays_of_floats_without_scales_are_refused_with_what_they_are(made):
+    net, x, path = made
+    stored, _ = port(net, x)
+    with pytest.raises(RequestError, match="whole numbers from -128 to 127, as integers of 8 bits"):
+        compare(path, {name: y.astype(np.float32) for name, y in stored.items()})
