@@ -12,6 +12,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.systematic import changed_at, changes_by_place
+from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.diagnose import Diagnosis
@@ -295,3 +296,9 @@ def test_convolutions_alone_in_a_short_format_are_told(plain):
     short = {name: rounded(net.params[name], "bfloat16") for name in own}
     found = compare(folder, {"logits": logits(Network(net.graph, net.params | short), probe(net.graph, 1))})
     assert said(found) == ["its weights are rounded to bfloat16, in all convolutions"]
+
+
+def test_classes_alone_are_refused_with_how_many_are_the_packs(pack):
+    classes = logits().argmax(axis=1)
+    with pytest.raises(RequestError, match=r"best: holds the likeliest class of each image, of which 50 % are"):
+        compare(pack, {"best": np.array([classes[0], (classes[1] + 1) % 12])})

@@ -20,7 +20,7 @@ from refnet.pack.matching.layouts import axis_orders, plain_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor
 from refnet.pack.printed import in_levels
 
-__all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "with_ends", "with_softmax"]
+__all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "labels_alone", "with_ends", "with_softmax"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -121,6 +121,29 @@ def with_ends(
         tensors[node] = MatchedTensor(partial(_raw, candidate, source := left.pop()), source, "unknown", "shape")
     made = matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
     return _recentred(made, shapes, golden)
+
+
+def labels_alone(
+    graph: Graph, candidate: Mapping[str, Array], golden: Callable[[str], Array]
+) -> tuple[str, str, float] | None:
+    """The first tensor that holds the number of a class for each point or image, and no more than these.
+
+    Returns
+    -------
+    its name, of what each number is the class, 'point' or 'image', and how many per cent are the golden tensor's
+    """
+    answer = golden(graph.output)
+    if answer.ndim < 2 or answer.shape[1] < 2:
+        return None
+    wanted = np.argmax(answer, axis=1)
+    for name, held in candidate.items():
+        y = np.asarray(held)
+        if y.dtype.kind not in "iuf" or np.squeeze(y).shape != np.squeeze(wanted).shape:
+            continue
+        if np.array_equal(y, np.rint(y)) and y.min() >= 0 and y.max() <= answer.shape[1]:
+            share = 100 * float(np.mean(y.reshape(wanted.shape) == wanted))
+            return name, "point" if wanted.size > len(wanted) else "image", share
+    return None
 
 
 def _with_answers(
