@@ -22,7 +22,7 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.files.resample import import_pillow, resized
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["cover", "decodings", "prepare", "prepare_mask", "read_image", "read_mask"]
+__all__ = ["cover", "decodings", "prepare", "prepare_mask", "read_image", "read_mask", "shape_to_crop"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -214,11 +214,7 @@ def prepare(
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise RequestError(f"pixels must be (H, W, 3) of uint8, not {pixels.shape} of {pixels.dtype}")
     part = _keep(pixels, preprocessing.keep)  # (H', W', 3) -> (kept, kept, 3)
-    if preprocessing.resize is None:
-        shape = size
-    else:
-        side, crop = preprocessing.resize
-        shape = cover(part.shape[:2], (size[0] * side // crop, size[1] * side // crop))
+    shape = shape_to_crop(pixels.shape[:2], preprocessing, size)
     made = resize(part, shape) if resize is not None else resized(part, shape, preprocessing.interpolation)
     image = _centre_crop(made, size)  # (H, W, 3)
     x = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)  # (1, 3, H, W)
@@ -227,20 +223,29 @@ def prepare(
 
 def prepare_mask(labels: NDArray[Any], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[Any]:
     """A mask, (H', W'), where `prepare` puts the pixels that it is of: (H, W), by the nearest ones."""
-    part = _keep(labels, preprocessing.keep)
-    if preprocessing.resize is None:
-        shape = size
-    else:
-        side, crop = preprocessing.resize
-        shape = cover(part.shape, (size[0] * side // crop, size[1] * side // crop))
+    part, shape = _keep(labels, preprocessing.keep), shape_to_crop(labels.shape, preprocessing, size)
     rows, columns = (((np.arange(n) + 0.5) * (m / n)).astype(int) for n, m in zip(shape, part.shape, strict=True))
     return _centre_crop(part[np.ix_(rows, columns)][..., np.newaxis], size)[..., 0]
 
 
-def _keep(pixels: NDArray[Any], fraction: tuple[int, int]) -> NDArray[Any]:
-    """The central kept/of of each side; what is cut off rounds down, so a side may stay a pixel or two longer."""
+def shape_to_crop(shape: tuple[int, ...], preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) to which `prepare` resizes a picture of some shape, and of which the centre is cropped."""
+    if preprocessing.resize is None:
+        return size
+    side, crop = preprocessing.resize
+    top, left = _cut_off(shape, preprocessing.keep)
+    kept = (shape[0] - 2 * top, shape[1] - 2 * left)
+    return cover(kept, (size[0] * side // crop, size[1] * side // crop))
+
+
+def _cut_off(shape: tuple[int, ...], fraction: tuple[int, int]) -> tuple[int, int]:
+    """What is cut off at each end for the central kept/of of a side, rounded down: one may stay a pixel or two more."""
     kept, of = fraction
-    top, left = (n * (of - kept) // (2 * of) for n in pixels.shape[:2])
+    return shape[0] * (of - kept) // (2 * of), shape[1] * (of - kept) // (2 * of)
+
+
+def _keep(pixels: NDArray[Any], fraction: tuple[int, int]) -> NDArray[Any]:
+    top, left = _cut_off(pixels.shape, fraction)
     return pixels[top : pixels.shape[0] - top, left : pixels.shape[1] - left]
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from refnet.errors import RefnetError, RequestError
 
-__all__ = ["KERNELS", "ResizeKernel", "import_pillow", "resized"]
+__all__ = ["KERNELS", "ResizeKernel", "import_pillow", "is_a_size", "resized"]
 
 Array = npt.NDArray[Any]
 _Kernel = Callable[[Array], Array]
@@ -229,6 +229,13 @@ def _first(pixels: Array, shape: tuple[int, int]) -> Array:
     return made
 
 
+def _middle(pixels: Array, shape: tuple[int, int]) -> Array:
+    """The pixel at floor((p + 1/2) n / P): PyTorch's nearest-exact and TensorFlow 2's; Pillow's rounds its places."""
+    rows, columns = ((2 * np.arange(p) + 1) * n // (2 * p) for n, p in zip(pixels.shape[:2], shape, strict=True))
+    made: Array = pixels[rows][:, columns]
+    return made
+
+
 KERNELS: Mapping[str, ResizeKernel] = {  # by name; the networks' vendors have the first four
     "nearest": ResizeKernel(partial(_by_pillow, "nearest"), 0.0),
     "bilinear": ResizeKernel(partial(_by_pillow, "bilinear"), 0.0),
@@ -239,6 +246,7 @@ KERNELS: Mapping[str, ResizeKernel] = {  # by name; the networks' vendors have t
     "opencv-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2, whole=True), 1.0),
     "opencv-area": ResizeKernel(_area, 1.0),
     "first-nearest": ResizeKernel(_first, 0.0),
+    "middle-nearest": ResizeKernel(_middle, 0.0),
     "float-bilinear": ResizeKernel(_separable(_triangle, 1), 0.0, places=True),
     "float-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2), 0.0, places=True),
     "antialiased-bilinear": ResizeKernel(_separable(_triangle, 1, wide=True), 0.0, places=True),
@@ -252,6 +260,11 @@ KERNELS: Mapping[str, ResizeKernel] = {  # by name; the networks' vendors have t
 }
 
 
+def is_a_size(shape: tuple[int, int]) -> bool:
+    """Whether an image may have such a height and width: it is neither empty nor enormous."""
+    return min(shape) >= 1 and shape[0] * shape[1] <= _MOST_PIXELS
+
+
 def resized(pixels: Array, shape: tuple[int, int], kernel: str) -> Array:
     """Pixels of another size, (h, w, 3) uint8 -> (*shape, 3), by one of `KERNELS`.
 
@@ -260,7 +273,7 @@ def resized(pixels: Array, shape: tuple[int, int], kernel: str) -> Array:
     RequestError : `shape` is empty or enormous, or no kernel is called so
     RefnetError : Pillow is missing, and the kernel is its
     """
-    if min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
+    if not is_a_size(shape):
         height, width = pixels.shape[:2]
         raise RequestError(f"an image of {height} x {width} pixels cannot be resized to {shape[0]} x {shape[1]}")
     if kernel not in KERNELS:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from feeding import FLOAT32, V2, network, picture, resized
 
+from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.files.images import decodings, prepare, read_image
 from refnet.files.resample import resized as resized_pixels
 from refnet.graph import SOURCE
+from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.diagnose import diagnose
+from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures
+from refnet.judge.causes.ways import Ways
 from refnet.report.comparison import cause_sentence
 
 CUT = {
@@ -38,13 +43,14 @@ def test_how_a_picture_is_cut_is_said(case):
     assert resized(lambda own: replace(own, **edits)) == [words]
 
 
-def boxed(pixels, shape):
-    """The whole picture in the middle of grey, as a detector wants it."""
-    made = np.full((*shape, 3), 114, np.float32)
-    height = round(shape[1] * pixels.shape[0] / pixels.shape[1])
-    top = (shape[0] - height) // 2
-    made[top : top + height] = resized_pixels(pixels, (height, shape[1]), "bilinear")
-    return made
+def whole(own):
+    return replace(own, resize=None)
+
+
+def boxed(pixels, shape, kernel="bilinear", **around):
+    """The whole picture, in the middle of what is around it; of 150 x 210 pixels in 64 x 64."""
+    made = resized_pixels(pixels, (46, 64), kernel)
+    return np.pad(made, [(9, 9), (0, 0), (0, 0)], **around)
 
 
 PLACED = {
@@ -68,7 +74,24 @@ PLACED = {
         lambda pixels, shape: resized_pixels(pixels, (74, 74 * 210 // 150), "bilinear"),
         "the picture is resized to a pixel more on its shorter side before the crop",
     ),
-    "bars": (lambda own: replace(own, resize=None), boxed, "the whole picture lies between grey (114) bars"),
+    "bars": (whole, partial(boxed, constant_values=114), "the whole picture lies between grey (114) bars"),
+    "edges": (
+        whole,
+        partial(boxed, kernel="opencv-area", mode="edge"),
+        "the picture is resized by OpenCV's INTER_AREA, and the whole picture lies between repetitions of its edge",
+    ),
+    "filled": (
+        whole,
+        lambda pixels, shape: resized_pixels(np.pad(pixels, [(0, 60), (0, 0), (0, 0)]), shape, "opencv-bilinear"),
+        "the picture is resized by OpenCV's bilinear kernel, which is not antialiased, and the whole picture lies "
+        "between black bars, in its corner, filled up so before it is resized",
+    ),
+    "middle": (
+        whole,
+        lambda pixels, shape: resized_pixels(np.ascontiguousarray(pixels[:, 30:180]), shape, "opencv-area"),
+        "the picture is resized by OpenCV's INTER_AREA, and the middle of the picture is cut to the input's "
+        "proportions before it is resized",
+    ),
     "aslant": (
         lambda own: own,
         lambda pixels, shape: read_on(resized_pixels(pixels, shape, "bilinear")),
@@ -84,6 +107,25 @@ def read_on(pixels):
     made = np.zeros((64 * 64, 3), pixels.dtype)
     made[: len(flat)] = flat[: 64 * 64]
     return made.reshape(64, 64, 3)
+
+
+def test_tensorflows_quotients_may_leave_a_side_a_pixel_short():
+    """Of 341 x 512 pixels in 224 x 224, a picture has 149 x 223: 512 over 512 / 224 is 223.99998 in float32."""
+    rules = {box.rule for box in boxes((341, 512), (224, 224)) if box.place is not None}
+    assert "37x0x149x223" in rules
+
+
+def test_kernels_are_tried_of_the_nearest_parts_of_a_picture_alone():
+    net, own = network(V2, (64, 64))
+    fed = prepare(picture(), whole(own), (64, 64), partial(boxed, kernel="opencv-area"))
+    x = prepare(picture(), own, (64, 64))
+    segment = replace(cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)}), image=picture())
+    ways = Ways(segment, SearchBudget(), long=False)
+    found = [*cuts_of_pictures(ways), *kernels_of_pictures(ways)]
+    tried = {way.mistake.facts["cut"] for way in found if way.mistake.facts["kernel"]}
+    assert "black" in tried
+    assert len(tried) <= 3  # with the network's own part
+    assert min(found, key=lambda way: way.residual).mistake.form == "opencv-area black"
 
 
 @pytest.mark.parametrize("case", PLACED)

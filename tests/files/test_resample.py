@@ -57,6 +57,11 @@ def test_the_first_nearest_pixel_is_taken_at_the_floor():
     assert row("first-nearest", 3) == [0.0, 10.0, 20.0]
 
 
+def test_the_nearest_pixel_to_a_middle_is_the_later_one_of_two():
+    assert row("middle-nearest", 2) == [10.0, 30.0]  # at 1 and 3, between two
+    assert row("middle-nearest", 3) == [0.0, 20.0, 30.0]
+
+
 def test_an_area_is_a_mean():
     assert row("opencv-area", 2) == [5.0, 25.0]
 

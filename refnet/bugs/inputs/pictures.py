@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.errors import RequestError
-from refnet.files.images import prepare
-from refnet.files.resample import KERNELS, resized
+from refnet.files.images import prepare, shape_to_crop
+from refnet.files.resample import KERNELS, is_a_size
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
+Resize = Callable[[Array, tuple[int, int]], Array]
+_Way = Callable[[Resize, Array, tuple[int, int]], Array]  # a kernel, pixels and a shape -> pixels
+_Placement = tuple[str, str, Callable[[Resize], Array]]
 
 _LEAST = 8  # pixels of a side, of which a picture is moved
 _Rule = tuple[tuple[int, int] | None, tuple[int, int]]
@@ -51,13 +54,11 @@ def input_resample(segment: Segment) -> Iterator[Change]:
     if segment.image is None or SOURCE not in segment.given or own is None:
         return
     for kernel, cut, rule in other_rules(own):
-        try:
-            x = prepare(segment.image, rule, size_of(segment))
-        except RequestError:  # a picture of a few pixels
+        if not is_a_size(shape_to_crop(segment.image.shape[:2], rule, size_of(segment))):  # of a picture of few pixels
             continue
         facts = {"kernel": kernel, "join": bool(kernel and cut), "cut": cut}
-        form = f"{kernel} {cut}".strip()
-        yield from fed(segment, form, x.astype(np.float64), room_of(segment.image, kernel), **facts)
+        made = partial(prepare, segment.image, rule, size_of(segment))
+        yield from fed(segment, f"{kernel} {cut}".strip(), made, room_of(segment.image, kernel), **facts)
 
 
 def other_rules(own: Preprocessing) -> Iterator[tuple[str, str, Preprocessing]]:
@@ -87,15 +88,11 @@ def input_decoded(segment: Segment) -> Iterator[Change]:
             yield from fed(segment, form, partial(prepare, image, own, size_of(segment)))
 
 
-# What lies around a whole picture: 114 is YOLO's; 'zero' is what becomes zero, where it is added behind.
-_BARS: Mapping[str, float | None] = {"black": 0.0, "grey": 128.0, "114": 114.0, "white": 255.0, "zero": None}
-_BOXED = ("", "opencv-bilinear")  # kernels of those who do so: the network's own, and YOLO's
-
-
 def input_placed(segment: Segment) -> Iterator[Change]:
     """another part of the picture.
 
-    A pixel away, from its corner, a row or a column more before the crop, all of it between bars, or on its side.
+    A pixel away, from its corner, a row or a column more before the crop, cut before it is resized, all of it between
+    bars, or on its side; by any kernel.
 
     Source: https://github.com/pytorch/vision/issues/6506
     """
@@ -103,94 +100,82 @@ def input_placed(segment: Segment) -> Iterator[Change]:
     if segment.image is None or SOURCE not in segment.given or own is None:
         return
     size, image = size_of(segment), segment.image
-    if min(image.shape[:2]) < _LEAST or min(size) < 2:
+    if min(image.shape[:2]) < _LEAST or min(size) < 2 or not is_a_size(shape_to_crop(image.shape[:2], own, size)):
         return
-    if own.resize is not None:
-        yield from _cut_elsewhere(segment, own, image, size)
-    yield from _in_bars(segment, own, image, size)
-    if own.resize is not None:
-        yield from _cut_before(segment, own, image, size)
-        for form, begin in (("pitch", True), ("pitch corner", False)):
-            yield from fed(segment, form, partial(prepare, image, own, size, partial(_read_on, own, size, begin)))
-    for form, turns in (("left", 1), ("right", 3)):
-        yield from fed(segment, form, partial(prepare, np.rot90(image, turns), own, size))
+    for cut, rule, made in _placements(own, image, size):
+        for kernel in ("", *(name for name in KERNELS if name != own.interpolation)):
+            facts = {"kernel": kernel, "join": bool(kernel), "cut": cut, "place": rule, "filled": rule == "first"}
+            form = " ".join(filter(None, (kernel, cut, rule)))
+            yield from fed(segment, form, partial(made, kernel_of(own, kernel)), room_of(image, kernel), **facts)
 
 
-def _cut_elsewhere(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
-    """Another part of the picture once it is resized: a pixel away, from its corner, a row or a column more."""
-    for dy, dx in itertools.product((-1, 0, 1), repeat=2):
-        if dy or dx:
-            made = partial(prepare, image, own, size, partial(_moved, own, (dy, dx)))
-            yield from fed(segment, f"moved {dy:+d} {dx:+d}", made, down=dy, right=dx)
-    yield from fed(segment, "corner", partial(prepare, image, own, size, partial(_cornered, own, size)))
-    for form, more in (("row", (1, 0)), ("column", (0, 1))):
-        yield from fed(segment, form, partial(prepare, image, own, size, partial(_wider, own, more)))
-    yield from fed(segment, "side", partial(prepare, image, own, size, partial(_larger, own)))
-    yield from fed(segment, "unresized", partial(prepare, image, own, size, lambda pixels, shape: pixels))
-
-
-def _in_bars(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
-    """All of the picture, between bars of some brightness or in a corner of them."""
+def _placements(own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[_Placement]:
+    """Each by its name, by the rule that tells it from what is called so too, and how a kernel makes it the input."""
     whole = replace(own, resize=None, keep=(1, 1))
-    for bars, corner, kernel in itertools.product(_BARS, (False, True), _BOXED):
-        boxed = partial(_boxed, own, _BARS[bars], corner, kernel_of(own, kernel))
-        form = " ".join(filter(None, (bars, "corner" if corner else "", kernel)))
-        yield from fed(segment, form, partial(prepare, image, whole, size, boxed), room_of(image, kernel))
+    if own.resize is not None:
+        yield from _cut_elsewhere(own, image, size)
+    for box in boxes((image.shape[0], image.shape[1]), size):
+        yield box.name, box.rule, partial(_by, whole, size, image, partial(box.made, own))
+    if own.resize is not None:
+        squared, part = _cut_first(image, size), _cut_first(image, size, own.resize)
+        if squared.shape != image.shape:
+            yield "cut first", "", partial(_by, whole, size, squared, _plainly)
+            if own.resize[0] > own.resize[1]:  # of a resize that leaves a margin
+                yield "part first", "", partial(_by, whole, size, part, _plainly)
+        for cut, begin in (("pitch", True), ("pitch corner", False)):
+            yield cut, "", partial(_by, own, size, image, partial(_read_on, size, begin))
+    for cut, turns in (("left", 1), ("right", 3)):
+        yield cut, "", partial(_by, own, size, np.rot90(image, turns), _plainly)
 
 
-def _cut_before(segment: Segment, own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[Change]:
-    """The picture cut before it is resized: to the shape of the input, or to the part that the network looks at."""
-    squared, whole = _cut_first(image, size), replace(own, resize=None, keep=(1, 1))
-    if squared.shape == image.shape:
-        return
-    yield from fed(segment, "cut first", partial(prepare, squared, whole, size))
-    if own.resize is not None and own.resize[0] > own.resize[1]:  # of a resize that leaves a margin
-        yield from fed(segment, "part first", partial(prepare, _cut_first(image, size, own.resize), whole, size))
+def _by(rule: Preprocessing, size: tuple[int, int], image: Array, way: _Way, resize: Resize) -> Array:
+    """The input that a rule makes of a picture, resized in some way by a kernel."""
+    return prepare(image, rule, size, partial(way, resize))
 
 
-def _moved(own: Preprocessing, by: tuple[int, int], pixels: Array, shape: tuple[int, int]) -> Array:
+def _plainly(resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
+    return resize(pixels, shape)
+
+
+def _cut_elsewhere(own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[_Placement]:
+    """Another part of the picture once it is resized: a pixel away, from its corner, a row or a column more."""
+    ways: dict[str, _Way] = {
+        f"moved {dy:+d} {dx:+d}": partial(_moved, (dy, dx))
+        for dy, dx in itertools.product((-1, 0, 1), repeat=2)
+        if dy or dx
+    }
+    ways |= {"corner": partial(_cornered, size), "row": partial(_wider, (1, 0)), "column": partial(_wider, (0, 1))}
+    ways |= {"side": _larger, "unresized": lambda resize, pixels, shape: pixels}
+    for cut, way in ways.items():
+        yield cut, "", partial(_by, own, size, image, way)
+
+
+def _moved(by: tuple[int, int], resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
     """The resized picture moved, so that a crop begins elsewhere; what leaves it is repeated on the other side."""
-    made = resized(pixels, shape, own.interpolation)
+    made = resize(pixels, shape)
     for axis, step in enumerate(by):
         made = made.take((np.arange(shape[axis]) + step).clip(0, shape[axis] - 1), axis)
     return made
 
 
-def _cornered(own: Preprocessing, size: tuple[int, int], pixels: Array, shape: tuple[int, int]) -> Array:
-    return resized(pixels, shape, own.interpolation)[: size[0], : size[1]]
+def _cornered(size: tuple[int, int], resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
+    return resize(pixels, shape)[: size[0], : size[1]]
 
 
-def _wider(own: Preprocessing, more: tuple[int, int], pixels: Array, shape: tuple[int, int]) -> Array:
-    return resized(pixels, (shape[0] + more[0], shape[1] + more[1]), own.interpolation)
+def _wider(more: tuple[int, int], resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
+    return resize(pixels, (shape[0] + more[0], shape[1] + more[1]))
 
 
-def _larger(own: Preprocessing, pixels: Array, shape: tuple[int, int]) -> Array:
+def _larger(resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
     """The picture resized to one more on its shorter side, and to as much more in proportion on the other."""
     least = min(pixels.shape[:2])
     H, W = (side * (min(shape) + 1) // least for side in pixels.shape[:2])
-    return resized(pixels, (H, W), own.interpolation)
+    return resize(pixels, (H, W))
 
 
-def kernel_of(own: Preprocessing, name: str) -> Callable[[Array, tuple[int, int]], Array]:
+def kernel_of(own: Preprocessing, name: str) -> Resize:
     """How pixels are resized: by a kernel of a name, or by the network's own."""
     return KERNELS[name or own.interpolation].resize
-
-
-def _boxed(
-    own: Preprocessing,
-    value: float | None,
-    corner: bool,
-    resize: Callable[[Array, tuple[int, int]], Array],
-    pixels: Array,
-    shape: tuple[int, int],
-) -> Array:
-    """The whole picture in its own proportions, in the middle or in the corner, the rest of one value."""
-    least = min(to / side for to, side in zip(shape, pixels.shape[:2], strict=True))
-    H, W = (max(1, min(to, round(side * least))) for to, side in zip(shape, pixels.shape[:2], strict=True))
-    top, left = (0, 0) if corner else ((shape[0] - H) // 2, (shape[1] - W) // 2)
-    made = np.full((*shape, 3), np.array(own.mean) * own.scale if value is None else value, np.float32)
-    made[top : top + H, left : left + W] = resize(pixels, (H, W))
-    return made
 
 
 def _cut_first(image: Array, size: tuple[int, int], of: tuple[int, int] = (1, 1)) -> Array:
@@ -201,9 +186,9 @@ def _cut_first(image: Array, size: tuple[int, int], of: tuple[int, int] = (1, 1)
     return image[top : top + H, left : left + W]
 
 
-def _read_on(own: Preprocessing, size: tuple[int, int], begin: bool, pixels: Array, shape: tuple[int, int]) -> Array:
+def _read_on(size: tuple[int, int], begin: bool, resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
     """The resized picture read on without end from where the crop begins, or from its first pixel: rows lie aslant."""
-    made = resized(pixels, shape, own.interpolation)
+    made = resize(pixels, shape)
     top, left = (round((n - to) / 2) if begin else 0 for n, to in zip(shape, size, strict=True))
     flat, count = made.reshape(-1, 3)[top * shape[1] + left :], size[0] * size[1]
     read = np.zeros((count, 3), made.dtype)

@@ -28,6 +28,7 @@ from refnet.judge.causes.describe import describe
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
+from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures, usual_pictures
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.probabilities import is_saturated
@@ -197,7 +198,12 @@ class Diagnosis:
         rounding = BUGS["store-rounding"], BUGS["table-entry"]
         found = list(fitting(ways.singles(rounding)))
         found = found or list(fitting(ways.everywhere([BUGS[bug] for bug in shared])))
-        yield found or fitting(ways.singles(bug for bug in SHOWN if bug not in rounding))
+        pipelines = [bug for bug in SHOWN if bug.group == "pipelines"]
+        yield found or fitting(ways.singles(bug for bug in SHOWN if bug not in (*rounding, *pipelines)))
+        yield fitting(cuts_of_pictures(ways))
+        yield fitting(kernels_of_pictures(ways))
+        yield fitting(usual_pictures(ways))
+        yield fitting(ways.singles(pipelines))
         loose = list(ways.singles(SHORT))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]
@@ -233,7 +239,8 @@ class Diagnosis:
         ways, close = accepted.ways, accepted.close
         first = [*ways.ends()]
         yield close(first)
-        yield close([*ways.ends(("pictures",))])
+        yield close([*cuts_of_pictures(ways)])
+        yield close([*kernels_of_pictures(ways)])
         yield close([*ways.singles(EXACT, at=self._last)])
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]
@@ -242,6 +249,7 @@ class Diagnosis:
         yield accepted.everywhere(more := [*ways.everywhere(once), *ways.solved(KNOBS[0])])
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
         yield close([*kinds, *_solved(ways)])
+        yield close([*usual_pictures(ways)])
         first += [*short, *more]
         yield accepted.one_by_one(FREQUENT, RARER)
         yield accepted.foremost()

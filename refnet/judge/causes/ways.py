@@ -29,18 +29,21 @@ from refnet.judge.measures.probabilities import as_it_is, lens
 from refnet.judge.measures.yardstick import is_coarse
 from refnet.judge.verdicts import root_mean_square
 
-__all__ = ["EXACT", "LAST", "LOOSE", "SHARE", "SHORT", "SHOWN", "Extent", "Way", "Ways", "closest"]
+__all__ = ["EXACT", "LAST", "LOOSE", "PICTURED", "SHARE", "SHORT", "SHOWN", "Extent", "Way", "Ways", "closest"]
 
 Array = npt.NDArray[Any]
 
-EXACT = tuple(bug for bug in REPLAYED if bug.group not in ("precision", "overflow", "leftovers"))
+PICTURED = (BUGS["input-resample"], BUGS["input-placed"])  # by steps of their own, since they are so many
+_OTHERS = ("precision", "overflow", "leftovers")
+EXACT = tuple(bug for bug in REPLAYED if bug.group not in _OTHERS and bug not in PICTURED)
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 SHOWN = (*EXACT, BUGS["bn-order"])  # with what few ports have and the channels of most tensors show without a run
 SHORT = (*LOOSE, BUGS["weights-printed"], BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
-_EXACT_IDS = frozenset(bug.id for bug in EXACT)
+_EXACT_IDS = frozenset(bug.id for bug in (*EXACT, *PICTURED))
 
-_ENDS = ("ends", "preprocessing", "raster", "decoding", "colour_spaces", "pitch", "solved")  # modules of the catalogue
+# Modules of the catalogue.
+_ENDS = ("ends", "preprocessing", "raster", "decoding", "pictures", "colour_spaces", "pitch", "solved")
 # Of an error, what the right way leaves less than where a library rounds a few pixels in its own way. Tuned, on the
 # table in tests/judge/test_shares.py: the tenth between right kernels and wrong ones.
 _VAGUE = 0.3
@@ -140,7 +143,7 @@ class Ways:
             for change in bug.changes(segment):
                 every.append(change)
                 if change.shape is None and (not at or change.node in at):
-                    yield from self._at(bug, change)
+                    yield from self.at_one(bug, change)
             if segment is self.segment:  # then these are all that there are
                 self._keep(bug, by_place(every))
 
@@ -149,7 +152,7 @@ class Ways:
         for bug in EXACT:
             for change in bug.changes(self.segment) if bug.group in groups else ():
                 if change.shape is None:
-                    yield from self._at(bug, change)
+                    yield from self.at_one(bug, change)
 
     def foremost(self, at: Collection[str]) -> Iterator[Way]:
         """Changes at one place, the first by what they could explain of the error; once `at` holds any, all at those.
@@ -164,7 +167,7 @@ class Ways:
         for rank, number in enumerate(sorted(range(len(own)), key=lambda number: -shares[number])):
             bug, change = own[number]
             if change.node in at or (not at and rank < _FOREMOST):
-                yield from self._at(bug, change)
+                yield from self.at_one(bug, change)
 
     def everywhere(self, bugs: Iterable[Bug]) -> Iterator[Way]:
         """The same change at all of its places."""
@@ -236,7 +239,7 @@ class Ways:
         for curve, op in curves:
             changes = curved(self.segment, curve, op)
             for change in changes.values():
-                yield from self._at(BUGS["act-curve"], change)
+                yield from self.at_one(BUGS["act-curve"], change)
             for form in {change.form for change in changes.values()} if len(changes) > 1 else ():
                 yield from self.at_scopes(BUGS["act-curve"], form, changes, {ALL: tuple(changes)})
 
@@ -246,7 +249,7 @@ class Ways:
         NaN where that is next to nothing.
         """
         start = knob.start(nodes[0])
-        number = min((start, *knob.grid), key=lambda each: self._left_at(knob, nodes, each)) if self.long else start
+        number = min((start, *knob.grid), key=lambda each: self._leftat_one(knob, nodes, each)) if self.long else start
         for index in range(_STEPS):
             step = max(abs(number) * (1 if number == start else _NEARBY), knob.step) if knob.grid else knob.step
             here, there = (self._made(self._turned(knob, nodes, each)) for each in (number, number + step))
@@ -260,7 +263,7 @@ class Ways:
             number = max(number, 0.0) if knob.grid and min(knob.grid) >= 0 else number
         return number if number != start else math.nan
 
-    def _left_at(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
+    def _leftat_one(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
         y = self._made(self._turned(knob, nodes, number))
         return math.inf if y is None else root_mean_square(self.target - y)
 
@@ -315,7 +318,7 @@ class Ways:
         found = changes_by_place(bug, segment).get(form, {})
         return changed_at(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
 
-    def _at(self, bug: Bug, change: Change) -> Iterator[Way]:
+    def at_one(self, bug: Bug, change: Change) -> Iterator[Way]:
         """A change at one place: of a long segment, whose steps have places in common, once."""
         key = bug.id, change.form, change.node
         if (known := key in self._seen) and self.long:

@@ -56,11 +56,23 @@ _SOLVED = {
     "planes": "the pixels' red, green and blue are {planes}",
 }
 
+_BARS = {
+    "black": "black bars",
+    "zero": "bars that are 0 behind mean and standard deviation",
+    "grey": "grey bars",
+    "114": "grey (114) bars",
+    "white": "white bars",
+    "mean": "bars of the colour that is the network's mean",
+    "average": "bars of the picture's mean colour",
+    "edge": "repetitions of its edge",
+    "reflect": "its reflections",
+    "symmetric": "its reflections, with its edge",
+}
 _BOXED = {
-    bars: f"the whole picture lies between {of} bars"
-    for bars, of in (("black", "black"), ("grey", "grey"), ("114", "grey (114)"), ("white", "white"))
-} | {"zero": "the whole picture lies between bars that are 0 behind mean and standard deviation"}
-_RESIZED = ", resized by OpenCV's bilinear kernel"
+    f"{bars}{corner}": f"the whole picture lies between {of}{', in its corner' if corner else ''}"
+    for bars, of in _BARS.items()
+    for corner in ("", " corner")
+}
 _PLACED = {
     "cut first": "the middle of the picture is cut to the input's proportions before it is resized",
     "part first": "the part of the picture that is kept is cut before it is resized",
@@ -75,7 +87,7 @@ _PLACED = {
     "right": "the picture is turned by 90 degrees to the right before it is resized",
 }
 _MOVED = {
-    f"moved {down:+d} {right:+d}": "the crop begins {down:+d} pixels down and {right:+d} to the right of its place"
+    f"moved {down:+d} {right:+d}": f"the crop begins {down:+d} pixels down and {right:+d} to the right of its place"
     for down in (-1, 0, 1)
     for right in (-1, 0, 1)
 }
@@ -243,14 +255,7 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "90": "the image is turned by 90 degrees to the left",
         "270": "the image is turned by 90 degrees to the right",
     },
-    "input-placed": _PLACED
-    | _MOVED
-    | {
-        f"{bars}{corner}{kernel}": f"{words}{', in its corner' if corner else ''}{_RESIZED if kernel else ''}"
-        for bars, words in _BOXED.items()
-        for corner in ("", " corner")
-        for kernel in ("", " opencv-bilinear")
-    },
+    "input-placed": "{kernel}{join}{cut}{filled}",
     "input-resample": "{kernel}{join}{cut}",
     "classes-order": _CLASSES,
     "input-solved": _SOLVED | {f"bgr {form}": f"{_BGR}, and {words}" for form, words in _SOLVED.items()},
@@ -266,6 +271,7 @@ _KERNELS = {
     "opencv-bicubic": "OpenCV's bicubic kernel, which is not antialiased",
     "opencv-area": "OpenCV's INTER_AREA",
     "first-nearest": "the nearest pixel at floor(p n / P) (OpenCV, TensorFlow 1)",
+    "middle-nearest": "the nearest pixel at floor((p + 1/2) n / P) (PyTorch's nearest-exact, TensorFlow 2)",
     "float-bilinear": "a bilinear kernel without antialiasing or rounding (PyTorch's interpolate, TensorFlow 2)",
     "float-bicubic": "a bicubic kernel without antialiasing or rounding (PyTorch's interpolate)",
     "antialiased-bilinear": "an antialiased bilinear kernel without rounding (PyTorch on tensors)",
@@ -291,7 +297,8 @@ _CUTS = {
 PICTURE_FACTS: Mapping[str, Mapping[Any, str]] = {
     "kernel": {"": ""} | {name: f"the picture is resized by {words}" for name, words in _KERNELS.items()},
     "join": {True: ", and ", False: ""},
-    "cut": {"": ""} | {name: f"the picture is {words}" for name, words in _CUTS.items()},
+    "cut": {"": "", **_PLACED, **_MOVED, **_BOXED} | {name: f"the picture is {words}" for name, words in _CUTS.items()},
+    "filled": {True: ", filled up so before it is resized", False: ""},
     "colours": {True: f", {_BGR}", False: ""},
     "rule": {"own": ""} | {name: f", and {words}" for name, words in _RULES.items()},
 }
