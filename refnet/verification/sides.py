@@ -23,15 +23,15 @@ from refnet.graph import Graph, Node
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
 from refnet.verification.roundings import on_grid
-from refnet.verification.structure import structure_differences, worked_ahead
+from refnet.verification.structure import is_worked_out, structure_differences, worked_ahead
 
-__all__ = ["Choice", "Sides", "both", "pair", "read_side"]
+__all__ = ["NORM", "Choice", "Sides", "both", "pair", "read_side"]
 
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
 
 _PRUNED = 0.05  # of a file's weights: so many are zero in no file that was only trained
-_NORM = {"gamma", "beta", "mean", "var"}
+NORM = {"gamma", "beta", "mean", "var"}
 
 
 class Choice(NamedTuple):
@@ -98,16 +98,17 @@ class Sides:
         )
 
     def worked_out(self, name: str) -> bool:
-        """Whether a batch norm that follows no convolution is held in other arrays: in one file as factor and addend.
+        """Whether a batch norm is held in other arrays: in one file as factor and addend.
 
         Converters write so what they can fold into nothing.
         """
         if name not in self.first or name not in self.second:
             return False
         files = ((self.original, self.first[name]), (self.copy, self.second[name]))
-        held = [{slot for slot, each in unit.names.items() if each in file.keys} for file, unit in files]
-        whole = all(unit.tensors.keys() >= _NORM and unit.op == "batch_norm" for _, unit in files)
-        return whole and held[0] != held[1]
+        if not all(unit.norm is not None and unit.tensors.keys() >= NORM for _, unit in files):
+            return False
+        held = [{slot for slot in NORM if unit.names[slot] in file.keys} for file, unit in files]
+        return held[0] != held[1] and any(unit.norm and is_worked_out(file, unit.norm.name) for file, unit in files)
 
 
 def read_side(

@@ -13,7 +13,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.graph import Graph
 from refnet.networks.rewrite import norms_ahead
 
-__all__ = ["folded_norms", "structure_differences", "worked_ahead"]
+__all__ = ["folded_norms", "is_worked_out", "structure_differences", "worked_ahead"]
 
 
 def structure_differences(one: Checkpoint, other: Checkpoint) -> tuple[Difference, ...]:
@@ -39,7 +39,7 @@ def _likened(file: Checkpoint, other: Checkpoint) -> Graph:
         twin, bias = other.graph.by_name.get(node.name), file.params.get(f"{node.name}.b")
         if twin is not None and "b" in node.params and "b" not in twin.params and bias is not None and not bias.any():
             node = replace(node, params={slot: shape for slot, shape in node.params.items() if slot != "b"})
-        if twin is not None and node.op == twin.op == "batch_norm" and _is_worked_out(file, node.name):
+        if twin is not None and node.op == twin.op == "batch_norm" and is_worked_out(file, node.name):
             node = replace(node, attrs=twin.attrs)
         nodes.append(node)
     return Graph(file.graph.recipe, tuple(nodes), file.graph.returns)
@@ -60,7 +60,6 @@ def worked_ahead(file: Checkpoint, other: Checkpoint) -> dict[str, tuple[str, ..
     }
 
 
-def _is_worked_out(file: Checkpoint, name: str) -> bool:
-    """Whether a batch norm has neither mean nor variance in the file, but what its factor and addend made of them."""
-    made = [f"{name}.{slot}" for slot in ("mean", "var")]
-    return not any(each in file.keys for each in made) and file.graph[name].attrs["eps"] == 0
+def is_worked_out(file: Checkpoint, name: str) -> bool:
+    """Whether a batch norm has no variance in the file, but what a factor and an addend made of it."""
+    return f"{name}.var" not in file.keys and file.graph[name].attrs["eps"] == 0

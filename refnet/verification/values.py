@@ -13,7 +13,7 @@ from refnet.bugs.language.arrays import Expected
 from refnet.judge.causes.budget import SearchBudget
 from refnet.verification.agreement import most_shown
 from refnet.verification.array_findings import EQUAL, NOTHING, ArrayFinding, Pairing, array_finding, said_of
-from refnet.verification.sides import Sides
+from refnet.verification.sides import NORM, Sides
 
 __all__ = ["REARRANGED", "match_arrays", "taken_back"]
 
@@ -129,9 +129,12 @@ def _pairings(sides: Sides, name: str, made: _Made, steps: Mapping[str, Array]) 
     if sides.unfolded(name):  # the copy of a folded network has its batch norm
         original, copy, folded = copy, original, True
         wanted = original.folded().tensors
-    elif name in sides.other_ahead:
-        original, copy = copy, original
-        wanted = original.tensors
+    elif name in sides.other_ahead:  # the copy alone has the batch norm ahead, and may have worked in the one behind
+        original, copy, folded = copy, original.folded() if folded else original, False
+        held = {slot: each.slack for slot, each in copy.tensors.items()}
+        wanted = {
+            slot: each._replace(slack=each.slack + held.get(slot, 0.0)) for slot, each in original.tensors.items()
+        }
     if sides.worked_out(name):
         original, copy = original.worked_out(), copy.worked_out()
     seen = {slot: tensor.value for slot, tensor in copy.tensors.items()}
@@ -140,15 +143,15 @@ def _pairings(sides: Sides, name: str, made: _Made, steps: Mapping[str, Array]) 
     lies = own.folded() if folded else own
     norms = {other: partial(_own, sides, other) for other in others}
     before = replace(own.unfolding(wanted["w"]), others=norms) if folded else None
-    moved = sides.worked_out(name) or name in sides.ahead | sides.other_ahead
-    needs = ("folded",) if folded or moved else ()
+    moved = {*wanted} if folded or name in sides.ahead | sides.other_ahead else set()
+    moved |= NORM if sides.worked_out(name) else set()
     for slot in dict.fromkeys([*wanted, *copy.tensors]):
         pairing = Pairing(
             wanted.get(slot, NOTHING),
             seen.get(slot, NOTHING.value),
             replace(lies, slot=slot),
             before and replace(before, slot=slot),
-            needs,
+            ("folded",) if slot in moved else (),
         )
         yield pairing, copy.names.get(slot, f"{name}.{slot}"), original.names.get(slot, "")
 

@@ -27,10 +27,10 @@ def own(graph, params, held=None, path="one"):
     return checkpoint(graph, params, path, standing=Standing("own"), models=(), scheme="structure", keys=keys)
 
 
-def normed() -> tuple[Graph, dict[str, np.ndarray]]:
-    """A batch norm that no convolution stands before."""
+def normed(first: Node | None = None) -> tuple[Graph, dict[str, np.ndarray]]:
+    """A batch norm that no convolution stands before, by default."""
     nodes = (
-        Node("act", "relu", ("input",)),
+        first or Node("act", "relu", ("input",)),
         Node("norm", "batch_norm", ("act",), NORM, {"eps": 1e-3}),
         Node("conv", "pointwise_conv2d", ("norm",), CONV),
     )
@@ -56,6 +56,15 @@ def test_a_batch_norm_alone_may_be_held_as_factor_and_addend():
     assert found.holds
     assert found.needs == ("folded",)
     assert {value.name for value in found.values if value.kind == "folded"} >= {"norm.gamma", "norm.beta"}
+
+
+def test_a_batch_norm_behind_a_convolution_may_be_held_as_factor_and_addend():
+    graph, params = normed(Node("act", "depthwise_conv2d", ("input",), {"w": (5, 3, 3)}, WINDOW))
+    found = verify(own(graph, params), worked_out(graph, params))
+    assert (found.holds, found.needs) == (True, ("folded",))
+    assert {value.name: value.kind for value in found.values if not value.needs}.keys() == {"act.w", "conv.w", "conv.b"}
+    spoilt = verify(own(graph, params), worked_out(graph, params, spoilt=1 + 2.0**-18))
+    assert [value.name for value in spoilt.faults] == ["norm.gamma"]
 
 
 def test_a_factor_that_the_batch_norm_does_not_make_is_wrong():
@@ -112,6 +121,19 @@ def test_a_batch_norm_may_be_worked_into_the_convolution_that_reads_it(kind, beh
     assert {value.name: value.kind for value in found.values} == {"conv.w": "folded", "conv.b": "folded"}
     back = verify(other, one)
     assert (back.holds, back.sides.original.path) == (True, "one")
+
+
+@pytest.mark.parametrize("kind", AHEAD)
+def test_of_two_batch_norms_around_a_convolution_each_file_may_have_worked_in_another(kind):
+    whole, _ = ahead(AHEAD[kind], behind=True)
+    bare, made = ahead(AHEAD[kind])
+    norm = {name: array for name, array in whole.params.items() if name.startswith("bn.")}
+    one = own(made.graph.inserted(whole.graph["bn"], after="conv"), {**made.params, **norm})
+    graph, params = fold_batch_norm(whole.graph, {**bare.params, **norm})
+    found = verify(one, own(graph, params, path="other"))
+    assert (found.holds, found.needs) == (True, ("folded",))
+    params["conv.b"] = params["conv.b"] * np.float32(1 + 2.0**-6)
+    assert [value.name for value in verify(one, own(graph, params, path="other")).faults] == ["conv.b"]
 
 
 @pytest.mark.parametrize("kind", AHEAD)

@@ -125,16 +125,21 @@ def test_a_layer_that_one_file_lacks_is_neither_folded_nor_worked_out():
     assert not any(ask("stem.conv") for ask in (lacking.folded, lacking.unfolded, lacking.worked_out))
 
 
-def test_a_batch_norm_alone_is_worked_out_where_the_files_hold_other_arrays_of_it():
-    """All four slots are known of both; one file has them all, the other a factor and an addend."""
+def test_a_batch_norm_is_worked_out_where_the_files_hold_other_arrays_of_it_and_one_holds_no_variance():
+    """All four slots are known of both; one file has them all, others a factor and an addend, or no gamma."""
     slots = ("gamma", "beta", "mean", "var")
-    unit = SimpleNamespace(op="batch_norm", tensors=dict.fromkeys(slots), names={slot: f"n.{slot}" for slot in slots})
-    whole, short = (SimpleNamespace(keys=dict.fromkeys(f"n.{slot}" for slot in held)) for held in (slots, slots[:2]))
-    conv = SimpleNamespace(**{**vars(unit), "op": "conv2d"})
+    node = SimpleNamespace(name="n", attrs={"eps": 0.0})
+    unit = SimpleNamespace(norm=node, tensors=dict.fromkeys(slots), names={slot: f"n.{slot}" for slot in slots})
+    whole, short, unscaled = (
+        SimpleNamespace(keys=dict.fromkeys(f"n.{slot}" for slot in held), graph={"n": node})
+        for held in (slots, slots[:2], slots[1:])
+    )
+    conv = SimpleNamespace(**{**vars(unit), "norm": None})
     for files, units, worked_out in (
         ((whole, short), (unit, unit), True),
         ((short, whole), (unit, unit), True),
         ((whole, whole), (unit, unit), False),
+        ((whole, unscaled), (unit, unit), False),
         ((whole, short), (conv, unit), False),
     ):
         assert Sides(*files, *({"n": each} for each in units)).worked_out("n") is worked_out

@@ -227,7 +227,7 @@ class UnitArrays:
         return replace(self, unit=self._biased, tensors={**self.tensors, **made})
 
     def worked_out(self) -> UnitArrays:
-        """A batch norm that follows no convolution as x s + (beta - mean s), s = gamma / sqrt(var + eps).
+        """The same with its batch norm as x s + (beta - mean s), s = gamma / sqrt(var + eps).
 
         Roundings as in `folded`: 6 of the factor; of the addend 6 of the factor, the product and the sum.
         """
@@ -241,9 +241,10 @@ class UnitArrays:
             "mean": Expected.exactly(np.zeros(K)),
             "var": Expected.exactly(np.ones(K)),
         }
-        conv = self.unit.conv
-        alone = self.unit._replace(conv=replace(conv, attrs={**conv.attrs, "eps": 0.0}))
-        return replace(self, unit=alone, tensors=made)
+        assert self.norm is not None
+        norm = replace(self.norm, attrs={**self.norm.attrs, "eps": 0.0})
+        unit = self.unit._replace(norm=norm) if self.foldable else self.unit._replace(conv=norm)
+        return replace(self, unit=unit, tensors={**self.tensors, **made})
 
     def in_steps(self) -> UnitArrays | None:
         """The unit with what is to be explained, and what should be there, as integers of the file's own steps.

@@ -6,14 +6,14 @@ Where a file's array had to be changed for it, its docstring says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from refnet.errors import FormatError, GraphError
 from refnet.files.importers.imported import ImportedGraph
+from refnet.files.importers.passes import Nodes, Rewrite, RewritePass
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.limits import check_sizes
@@ -21,8 +21,6 @@ from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import shapes, well_formed
 
 __all__ = ["canonicalise"]
-
-Nodes = tuple[Node, ...]
 
 _SIXTH = 1 / 6
 _HALF_U = FLOATS["float16"].u  # what rounding to float16 may change, relatively
@@ -42,7 +40,7 @@ def canonicalise(imported: ImportedGraph) -> ImportedGraph:
     for rewrite in _REWRITES:
         rewritten: ImportedGraph | None = imported
         while rewritten is not None:
-            imported, rewritten = rewritten, _Pass(rewritten).applied(rewrite)
+            imported, rewritten = rewritten, RewritePass(rewritten).applied(rewrite)
     try:
         well_formed(imported.graph)
     except GraphError as error:
@@ -54,59 +52,7 @@ def canonicalise(imported: ImportedGraph) -> ImportedGraph:
     return imported
 
 
-class _Pass:
-    """One look of a rewrite at every node of a graph, which stays as it is meanwhile.
-
-    A node that has been rewritten is no part of another rewrite before the next pass.
-    """
-
-    def __init__(self, imported: ImportedGraph) -> None:
-        self.graph = imported.graph
-        self.params, self.keys, self.stored = dict(imported.params), dict(imported.keys), dict(imported.stored)
-        self.rewritten: dict[str, Nodes] = {}
-
-    def applied(self, rewrite: Rewrite) -> ImportedGraph | None:
-        """The graph with a rewrite applied wherever it fits, without what nothing reads any more; None if nowhere."""
-        for node in self.graph.nodes:
-            if new := rewrite(self, node):
-                self.rewritten[node.name] = new
-        if not self.rewritten:
-            return None
-        graph = self.graph.rewritten(self.rewritten).leading_to(*self.graph.outputs)
-        return ImportedGraph.of(graph, self.params, self.keys, self.stored)
-
-    def before(self, node: Node, *ops: str, place: int = 0, shared: bool = False) -> Node | None:
-        """The node that makes an input, if it is of one of these operations and, unless `shared`, is read once."""
-        made = self.graph.by_name.get(node.inputs[place])
-        if made is None or made.op not in ops or made.name in self.rewritten:
-            return None
-        return made if shared or self.graph.only_reader(made.name) is not None else None
-
-    def ahead_of(self, node: Node) -> str:
-        """A name for a node that is put in front of one of the file's."""
-        name = f"{node.name}.unscaled"
-        if name in self.graph:
-            raise FormatError(f"{name}: a tensor of the file is called so too")
-        return name
-
-    def held(self, node: Node, slot: str) -> bool:
-        """Whether a parameter comes from the file."""
-        return f"{node.name}.{slot}" in self.keys
-
-    def carry(self, source: Node, slot: str, target: Node, into: str) -> None:
-        """Give a node a parameter of another."""
-        for table in (self.params, self.keys, self.stored):
-            value: Any = table.get(f"{source.name}.{slot}")
-            if value is None:
-                table.pop(f"{target.name}.{into}", None)
-            else:
-                table[f"{target.name}.{into}"] = value
-
-
-Rewrite = Callable[[_Pass, Node], Nodes]  # what takes the node's place; nothing where it does not fit
-
-
-def _affine_of_affine(work: _Pass, node: Node) -> Nodes:
+def _affine_of_affine(work: RewritePass, node: Node) -> Nodes:
     """(x s + o) t + p = x (s t) + (o t + p)."""
     first = work.before(node, "affine") if node.op == "affine" else None
     if first is None:
@@ -116,7 +62,7 @@ def _affine_of_affine(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs, attrs=attrs),)
 
 
-def _clipped_then_scaled(work: _Pass, node: Node) -> Nodes:
+def _clipped_then_scaled(work: RewritePass, node: Node) -> Nodes:
     """relu6(x) / 6 is a hard sigmoid of slope 1/6 and no offset; relu6(x) t is 6 t times one."""
     act = work.before(node, "relu6") if _is_sixth(node) else None
     return () if act is None else _sixfold(work, node, Node(node.name, "hard_sigmoid", act.inputs, attrs=_HALFWAY))
@@ -127,7 +73,7 @@ def _is_sixth(node: Node) -> bool:
     return node.op == "affine" and not node.attrs["offset"] and abs(6 * node.attrs["slope"] - 1) <= _HALF_U
 
 
-def _sixfold(work: _Pass, node: Node, made: Node) -> Nodes:
+def _sixfold(work: RewritePass, node: Node, made: Node) -> Nodes:
     """`made` in the place of `node`; what the factor of `node` is more or less than 1/6 stays behind it."""
     factor = 6 * node.attrs["slope"]
     if abs(factor - 1) <= _LAST:
@@ -136,7 +82,7 @@ def _sixfold(work: _Pass, node: Node, made: Node) -> Nodes:
     return unscaled, Node(node.name, "affine", (unscaled.name,), attrs={"slope": factor, "offset": 0.0})
 
 
-def _affine_then_hard_sigmoid(work: _Pass, node: Node) -> Nodes:
+def _affine_then_hard_sigmoid(work: RewritePass, node: Node) -> Nodes:
     """A hard sigmoid of x s + o."""
     first = work.before(node, "affine") if node.op == "hard_sigmoid" else None
     if first is None:
@@ -146,7 +92,7 @@ def _affine_then_hard_sigmoid(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs, attrs=attrs),)
 
 
-def _bias_in_hard_sigmoid(work: _Pass, node: Node) -> Nodes:
+def _bias_in_hard_sigmoid(work: RewritePass, node: Node) -> Nodes:
     """The 3 of relu6(x + 3) / 6, which converters add to the bias of the convolution before it, comes back from there.
 
     Changes the bias: b - 3, in float32. Done only where (b - 3) + 3 is the file's b, so that nothing is lost.
@@ -171,7 +117,7 @@ def _pairs(node: Node) -> Iterator[tuple[str, int]]:
         yield node.inputs[1], 0
 
 
-def _swish(work: _Pass, node: Node) -> Nodes:
+def _swish(work: RewritePass, node: Node) -> Nodes:
     """x times a sigmoid of x, hard or not, which stays where something else reads it."""
     for x, place in _pairs(node):
         gate = work.before(node, "sigmoid", "hard_sigmoid", place=place, shared=True)
@@ -184,7 +130,7 @@ def _swish(work: _Pass, node: Node) -> Nodes:
     return ()
 
 
-def _factor_of_swish(work: _Pass, node: Node) -> Nodes:
+def _factor_of_swish(work: RewritePass, node: Node) -> Nodes:
     """x times s times a hard sigmoid of x is s times a hard swish."""
     for x, place in _pairs(node):
         factor = work.before(node, "affine", place=place)
@@ -195,7 +141,7 @@ def _factor_of_swish(work: _Pass, node: Node) -> Nodes:
     return ()
 
 
-def _factor_of_product(work: _Pass, node: Node) -> Nodes:
+def _factor_of_product(work: RewritePass, node: Node) -> Nodes:
     """x s times relu6(x + 3) is s times their product, as TensorFlow's optimizer has it."""
     for _, place in _pairs(node):
         factor = work.before(node, "affine", place=place)
@@ -206,7 +152,7 @@ def _factor_of_product(work: _Pass, node: Node) -> Nodes:
     return ()
 
 
-def _product_then_sixth(work: _Pass, node: Node) -> Nodes:
+def _product_then_sixth(work: RewritePass, node: Node) -> Nodes:
     """x relu6(x + 3) / 6, in this order."""
     product = work.before(node, "scale") if _is_sixth(node) else None
     if product is None:
@@ -219,7 +165,7 @@ def _product_then_sixth(work: _Pass, node: Node) -> Nodes:
     return ()
 
 
-def _pad_then_window(work: _Pass, node: Node) -> Nodes:
+def _pad_then_window(work: RewritePass, node: Node) -> Nodes:
     """Zeros around a map are part of the convolution that reads it."""
     around = work.before(node, "pad") if node.op in WINDOWED else None
     if around is None or around.attrs["mode"] != "constant" or around.attrs["value"]:
@@ -229,7 +175,7 @@ def _pad_then_window(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=around.inputs, attrs={**node.attrs, "pad": pad}),)
 
 
-def _clip_of_clip(work: _Pass, node: Node) -> Nodes:
+def _clip_of_clip(work: RewritePass, node: Node) -> Nodes:
     """The larger of a number and the lesser of x and another, in either order: one clip."""
     ends = _ends(node)
     first = None if ends is None else work.before(node, "clip", "relu", "relu6")
@@ -254,7 +200,7 @@ def _ends(node: Node) -> tuple[float, float] | None:
     return {"relu": (0.0, most), "relu6": (0.0, 6.0)}.get(node.op)
 
 
-def _slopes_written_out(work: _Pass, node: Node) -> Nodes:
+def _slopes_written_out(work: RewritePass, node: Node) -> Nodes:
     """relu(x) - s relu(-x) is x, or s x where x is negative; s is one number, one for each channel, or for each point.
 
     Changes the slopes: their sign, where the file holds -s.
@@ -275,7 +221,9 @@ def _slopes_written_out(work: _Pass, node: Node) -> Nodes:
     return ()
 
 
-def _of_negative(work: _Pass, node: Node, place: int, x: tuple[str, ...]) -> tuple[float, Node | None, str] | None:
+def _of_negative(
+    work: RewritePass, node: Node, place: int, x: tuple[str, ...]
+) -> tuple[float, Node | None, str] | None:
     """What relu(-x) is multiplied by: a number, and the node and slot that hold slopes, if there are any."""
     parts = ("affine", "batch_norm", "prelu", "relu")
     factor, holder, slot, before_slopes = 1.0, None, "", 1.0
@@ -296,7 +244,7 @@ def _of_negative(work: _Pass, node: Node, place: int, x: tuple[str, ...]) -> tup
     return factor, holder, slot
 
 
-def _mean_of_means(work: _Pass, node: Node) -> Nodes:
+def _mean_of_means(work: RewritePass, node: Node) -> Nodes:
     """The mean over one axis, then over the other: over both."""
     first = work.before(node, "avg_pool2d") if node.op == "avg_pool2d" else None
     if first is None or any(any(map(any, each.attrs["pad"])) for each in (first, node)):
@@ -308,7 +256,7 @@ def _mean_of_means(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs, attrs={**node.attrs, "kernel": (h * kernel_h, w * kernel_w)}),)
 
 
-def _rows_then_columns(work: _Pass, node: Node) -> Nodes:
+def _rows_then_columns(work: RewritePass, node: Node) -> Nodes:
     """The nearest rows, then the nearest columns of the same map: both at once."""
     first = work.before(node, "resize_nearest") if node.op == "resize_nearest" else None
     if first is None or {**first.attrs, "size": ()} != {**node.attrs, "size": ()}:
@@ -319,7 +267,7 @@ def _rows_then_columns(work: _Pass, node: Node) -> Nodes:
     return () if any(map(all, zip(*changed, strict=True))) else (replace(node, inputs=first.inputs),)
 
 
-def _parts_of_norm(work: _Pass, node: Node) -> Nodes:
+def _parts_of_norm(work: RewritePass, node: Node) -> Nodes:
     """A factor for each channel, then an addend for each: one batch norm."""
     if not _is_part(work, node, "beta"):
         return ()
@@ -330,7 +278,7 @@ def _parts_of_norm(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs),)
 
 
-def _centred_then_scaled(work: _Pass, node: Node) -> Nodes:
+def _centred_then_scaled(work: RewritePass, node: Node) -> Nodes:
     """An addend for each channel, then a factor for each: one batch norm, whose mean is taken away.
 
     Changes the addend: the mean is its negative.
@@ -345,7 +293,7 @@ def _centred_then_scaled(work: _Pass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs),)
 
 
-def _bias(work: _Pass, node: Node) -> Nodes:
+def _bias(work: RewritePass, node: Node) -> Nodes:
     """An addend for each channel after a convolution without bias is its bias."""
     if not _is_part(work, node, "beta"):
         return ()
@@ -361,7 +309,24 @@ def _bias(work: _Pass, node: Node) -> Nodes:
     return (Node(node.name, conv.op, conv.inputs, params, conv.attrs),)
 
 
-def _is_part(work: _Pass, node: Node, slot: str) -> bool:
+def _bias_behind_sum(work: RewritePass, node: Node) -> Nodes:
+    """An addend for each channel after x + conv(y) is that convolution's bias, as TensorFlow's optimizer moves it."""
+    total = work.before(node, "add") if _is_part(work, node, "beta") else None
+    if total is None:
+        return ()
+    for place in (1, 0):
+        conv = work.before(total, *CONVOLUTIONS, place=place)
+        if conv is not None and "b" not in conv.params:
+            params = {"w": conv.params["w"], "b": node.params["beta"]}
+            biased = Node(work.ahead_of(node, "biased"), conv.op, conv.inputs, params, conv.attrs)
+            work.carry(conv, "w", biased, "w")
+            work.carry(node, "beta", biased, "b")
+            inputs = [biased.name if index == place else each for index, each in enumerate(total.inputs)]
+            return biased, Node(node.name, "add", tuple(inputs))
+    return ()
+
+
+def _is_part(work: RewritePass, node: Node, slot: str) -> bool:
     """Whether a batch norm is only a factor ('gamma') or an addend ('beta') for each channel."""
     if node.op != "batch_norm" or node.attrs["eps"]:
         return False
@@ -377,6 +342,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _slopes_written_out,
     _parts_of_norm,
     _bias,
+    _bias_behind_sum,
     _centred_then_scaled,
     _mean_of_means,
     _rows_then_columns,

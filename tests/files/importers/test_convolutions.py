@@ -78,6 +78,17 @@ def test_a_bias_added_by_itself_joins_the_convolution():
     assert np.array_equal(imported.params["y.b"], VECTOR[:3])
 
 
+def test_a_bias_added_behind_a_sum_joins_the_convolution_in_it():
+    conv = op("Conv", "x w", "z")
+    imported = import_graph(
+        onnx(conv, op("Add", "z x", "s"), op("Add", "s b"), w=W.reshape(4, 4, 1, 1), b=VECTOR[:, None, None])
+    )
+    assert ops(imported) == ["pointwise_conv2d", "add"]
+    biased, total = imported.graph.nodes
+    assert (total.name, total.inputs) == ("y", (biased.name, "input"))
+    assert imported.keys == {f"{biased.name}.w": "w", f"{biased.name}.b": "b"}
+
+
 def test_a_bias_that_the_exporter_made_up_goes_and_a_stored_one_of_zeros_stays():
     made_up = [op("Shape", "w", "s", start=0, end=1), op("Expand", "zero s", "b"), op("Conv", "x w b")]
     assert only(import_graph(onnx(*made_up, w=DENSE, zero=scalar(0)))).params.keys() == {"w"}
