@@ -8,7 +8,7 @@ from typing import Any
 from refnet.files.identify.notes import Note
 from refnet.text import plain
 
-__all__ = ["UNSURE", "note_document", "note_lines"]
+__all__ = ["UNSURE", "note_document", "note_lines", "rounded_words"]
 
 # Notes after which the network may compute something else than the file: an end is left out; arrays told by their
 # order; an eps that nobody has said.
@@ -29,6 +29,11 @@ def note_lines(notes: Iterable[Note]) -> list[str]:
 def note_document(note: Note) -> dict[str, Any]:
     """A note as documents have it."""
     return {"kind": note.kind, "names": list(note.names), "total": note.total}
+
+
+def rounded_words(divisor: int) -> str:
+    """How widths are rounded: 'rounded to multiples of 4'."""
+    return f"rounded to multiples of {divisor}" if divisor else "cut off"
 
 
 def _line(note: Note) -> str:
@@ -52,7 +57,7 @@ def _line(note: Note) -> str:
             return f"the names are nobody's: {note.total} arrays are told by what they are most like: {names}"
         case "divisor":
             width, divisor = note.names
-            how = "cut off" if divisor == "0" else f"rounded to multiples of {divisor}"
+            how = rounded_words(int(divisor))
             return f"the channels are those of width {width}, {how}, which its vendor does otherwise"
         case "unfolded":
             return f"its batch norms are taken with eps {names}, which the file does not say"

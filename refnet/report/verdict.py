@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refnet.alignment.differences import STRUCTURE
-from refnet.report.differences import line
+from refnet.alignment.differences import STRUCTURE, Difference
+from refnet.report.differences import grouped, line
 from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, norm_words
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.mistakes.facts import fact_words
+from refnet.report.notes import rounded_words
 from refnet.report.words import where
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
+from refnet.verification.other_networks import OtherNetwork
 from refnet.verification.patterns import FaultPattern, Tails
 from refnet.verification.rearranged import Rearranged
 from refnet.verification.verify import Verified
 
-__all__ = ["TELLING", "entry_words", "more_words", "pattern_words", "rearranged_lines", "sentence"]
+__all__ = ["TELLING", "entry_words", "more_words", "other_words", "pattern_words", "rearranged_lines", "sentence"]
 
+_NAMED = 4  # nodes in one line
 TELLING = (
     "pruned",
     "untrained",
@@ -52,12 +55,12 @@ def sentence(found: Verified) -> str:
     if found.holds:
         said = ", ".join(["same network", *_meant(found.needs)])
         return said if found.rearranged is None else f"{said}: {rearranged_lines(found.rearranged)[0]}"
-    why = []
+    why, other = list[str](), found.other if "structure" in found.unmeant else None
     if found.structure and "structure" in found.unmeant:
-        changes = [line(change) for change in found.structure if change.needs == STRUCTURE]
-        more = f", and {more_words(len(changes) - 1, 'difference')} of structure" if len(changes) > 1 else ""
-        why.append(f"{changes[0]}{more}")
-    if found.faults:
+        why.append(_structure(found.structure) if other is None else other_words(other))
+    if other is not None and any(each.kind == "shape" for each in found.faults):
+        why[-1] += ", so that their arrays cannot be held against each other"
+    elif found.faults:
         why.append(pattern_words(found.pattern, found.faults) if found.pattern else _faults(found.faults))
         if found.entry is not None:
             why[-1] = f"{entry_words(found.entry)}; {why[-1]}"
@@ -70,6 +73,30 @@ def sentence(found: Verified) -> str:
     if found.strange:
         why.append(f"{found.behaviour.wrong[0]} computes something else")
     return f"not the same network: {'; '.join(why)}"
+
+
+def _structure(structure: Sequence[Difference]) -> str:
+    """All differences where they are one and the same, else the first and how many more there are."""
+    changes = [each for each in structure if each.needs == STRUCTURE]
+    alike = grouped(changes, _NAMED)
+    if len(alike) == 1:
+        return alike[0]
+    return f"{line(changes[0])}, and {more_words(len(changes) - 1, 'difference')} of structure"
+
+
+def other_words(found: OtherNetwork) -> str:
+    """Which network the copy is: 'the copy is of width 0.5, the original of width 0.35'."""
+    match found.kind:
+        case "model":
+            return f"the copy is {found.found}, the original {found.known}"
+        case "width":
+            return f"the copy is of width {found.widths[1]:.6g}, the original of width {found.widths[0]:.6g}"
+        case "divisor":
+            own, copy = (rounded_words(each) for each in found.divisors)
+            return f"both are of width {found.widths[0]:.6g}, and the copy's channels are {copy}, the original's {own}"
+    sides = zip(found.widths, found.divisors, strict=True)
+    own, copy = (f"of width {width:.6g}, with channels {rounded_words(divisor)}" for width, divisor in sides)
+    return f"the copy is {copy}, the original {own}"
 
 
 def entry_words(found: OtherEntry) -> str:

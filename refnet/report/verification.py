@@ -15,7 +15,15 @@ from refnet.report.junit import JUnitCase, suite
 from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.notes import note_lines
-from refnet.report.verdict import TELLING, entry_words, more_words, pattern_words, rearranged_lines, sentence
+from refnet.report.verdict import (
+    TELLING,
+    entry_words,
+    more_words,
+    other_words,
+    pattern_words,
+    rearranged_lines,
+    sentence,
+)
 from refnet.report.words import figure, search_document, unfinished, where
 from refnet.text import plain
 from refnet.verification.array_findings import EQUAL, ArrayFinding
@@ -190,7 +198,8 @@ def _structure(found: Verified) -> str:
     head = f"structure: {count} difference{'s' if count > 1 else ''}"
     if found.sides is None:
         head += f" from {found.file.models[0] if found.file.models else 'any known network'}"
-    lines = [f"  {each}" for each in grouped(found.structure, _NAMED)]
+    lines = [] if found.other is None else [f"  {other_words(found.other)}"]
+    lines += [f"  {each}" for each in grouped(found.structure, _NAMED)]
     return _block([head, *_few(lines)])
 
 
@@ -208,7 +217,8 @@ def _values(found: Verified, verbose: bool) -> str:
     lines += _few([f"  {each}" for each in rearranged_lines(found.rearranged)])
     if found.pattern is not None:
         lines.append(f"  {pattern_words(found.pattern, found.faults)}")
-        rows = rows if verbose else rows[:1]
+    if not verbose and (found.pattern or found.other):
+        rows = rows[:1]
     lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
     for kind in dict.fromkeys(value.kind for value in found.faults):
         if kind in KIND_SENTENCES:

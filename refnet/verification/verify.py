@@ -28,6 +28,7 @@ from refnet.verification.entries import OtherEntry, entry_of
 from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine, of_twin
 from refnet.verification.moved_on import shifted_too
+from refnet.verification.other_networks import OtherNetwork, other_network
 from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
 from refnet.verification.rearranged import Rearranged, rearranged
@@ -106,6 +107,11 @@ class Verified:
         if self.sides is None:
             return None
         return common(self.sides.original.graph, self.values, self.sides.copy.graph)
+
+    @property
+    def other(self) -> OtherNetwork | None:
+        """Which network the copy is, where that explains all differences of structure."""
+        return None if self.sides is None else other_network(self.sides.original, self.sides.copy, self.structure)
 
     @property
     def unmeant(self) -> tuple[str, ...]:

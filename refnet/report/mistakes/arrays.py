@@ -56,6 +56,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "left-behind": "left in the original's order, though its channels are in another one",
     "renormalised": "other numbers of batch norm, folded in",
     "unloaded": "never loaded, as at initialisation",
+    "shape": "of other shapes",
     "retrained": "of another training step, or of another network",
 }
 
