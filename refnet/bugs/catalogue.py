@@ -22,6 +22,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers import (
     activations,
     answers,
+    batch_statistics,
     blocks,
     curves,
     decoder,
@@ -55,6 +56,7 @@ _ODD = (
     joins,
     pools,
     norm_forms,
+    batch_statistics,
     kernels,
     curves,
     in_place,

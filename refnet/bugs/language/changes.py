@@ -170,6 +170,13 @@ def stood_for(
     ----------
     slack : how far the values may be moved besides
     """
-    name, most, u = f"{node.name}.values", np.abs(y) if size is None else size, FLOATS["float32"].u
-    off = np.broadcast_to(terms * u / (1 - terms * u) * most + slack, y.shape)
+    name = f"{node.name}.values"
+    off = np.broadcast_to(rounded_off(terms, np.abs(y) if size is None else size) + slack, y.shape)
     return {"nodes": {node.name: (identity(node.name, name, y.ndim),)}, "given": {name: Expected(y, off)}}
+
+
+def rounded_off(terms: int, size: Array) -> Array:
+    """How far so many roundings in float32 move a number, of terms of a size."""
+    u = FLOATS["float32"].u
+    off: Array = terms * u / (1 - terms * u) * size
+    return off

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import FOLDED_BIAS, Expected, UnitArrays
-from refnet.bugs.language.changes import Change, Deferred, stood_for
+from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.norms import fold_divisors, moments
-from refnet.graph import Node
+from refnet.bugs.layers.norms import fold_divisors
 from refnet.readings.carried import channel
 from refnet.readings.precision import FLOATS
 
@@ -108,49 +106,6 @@ def bn_variance_stored(unit: UnitArrays) -> Iterator[Change]:
         if np.isfinite(value).all():
             held = Expected(value, _ROUNDINGS * FLOATS["float32"].u * np.abs(value))
             yield Change(unit.norm.name, form, params={unit.names["var"]: held})
-
-
-def bn_batch_half(segment: Segment) -> Iterator[Change]:
-    """one statistic of the batch.
-
-    The mean is that of what is normalised and the variance is the stored one, or the reverse.
-    """
-    readers = {node.inputs[0]: node for node in segment.nodes("batch_norm")}
-    made = cache(lambda: dict(moments(segment, readers)))
-    shown = segment.candidate is not None and len(readers) == 1  # few nodes, whose numbers say more than a run
-    for source, node in readers.items():
-        for slot in ("mean", "var"):
-            name = f"{node.name}.{slot}"
-            if shown:
-                ((_, x),) = segment.values({source})
-                yield Change(node.name, slot, **_stood_for(segment, node, x, slot, made()[name]), lone=True)
-            else:
-                yield Change(node.name, slot, params=Deferred([name], partial(_alone, made, name)), fed=True)
-
-
-def _alone(made: Callable[[], Mapping[str, Array]], name: str) -> Mapping[str, Array]:
-    return {name: made()[name]}
-
-
-def _stood_for(segment: Segment, node: Node, x: Array, slot: str, found: Array) -> dict[str, Any]:
-    """What a batch norm makes with one statistic of its input, and how far sums in float32 move that statistic.
-
-    Sums of n numbers one after another are mostly off by root(n) roundings.
-    """
-    held = {each: segment.param(node, each).astype(np.float64) for each in ("gamma", "beta", "mean", "var")}
-    held[slot] = found
-    axes = (0, *range(2, x.ndim))
-    off = 2 * math.sqrt(x.size / x.shape[1]) * FLOATS["float32"].u
-    square = np.mean(np.square(x), axis=axes)
-    with np.errstate(all="ignore"):
-        root = np.sqrt(np.maximum(held["var"], 0) + node.attrs["eps"])
-        s = channel(held["gamma"] / root)
-        centred = x - channel(held["mean"])
-        moved = off * np.sqrt(square) if slot == "mean" else off * square / (2 * root**2)
-        slack = np.abs(s) * (channel(moved) if slot == "mean" else np.abs(centred) * channel(moved))
-    y = s * centred + channel(held["beta"])
-    size = np.abs(s * x) + np.abs(s * channel(held["mean"])) + np.abs(channel(held["beta"]))
-    return stood_for(node, y, _ROUNDINGS, size, slack)
 
 
 def bn_statistics_scaled(part: Segment | UnitArrays) -> Iterator[Change]:

@@ -306,22 +306,6 @@ def act_early(segment: Segment) -> Iterator[Change]:
             yield Change(unit.act.name, nodes={unit.norm.name: (first,), unit.act.name: (last,)}, params=moved)
 
 
-def bn_image_stats(segment: Segment) -> Iterator[Change]:
-    """statistics of each image by itself."""
-    for node in segment.nodes("batch_norm"):
-        if not segment.asks(node):
-            continue
-        gamma, beta = (segment.param(node, slot).astype(np.float64)[:, None, None] for slot in ("gamma", "beta"))
-        for _, x in segment.values({node.inputs[0]}):
-            if x.ndim != 4:
-                continue
-            mean, var = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
-            factor = gamma / np.sqrt(var + node.attrs["eps"])
-            size = np.abs(factor) * (np.abs(x) + np.abs(mean)) + np.abs(beta)
-            terms = 6 + 2 * x.shape[2] * x.shape[3]  # of batch norm, and of the sums of both statistics
-            yield Change(node.name, **stood_for(node, factor * (x - mean) + beta, terms, size), fed=True)
-
-
 def pool_other(segment: Segment) -> Iterator[Change]:
     """another summary than the mean of the map."""
     for node in segment.nodes("avg_pool2d"):

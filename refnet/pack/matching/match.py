@@ -27,6 +27,7 @@ from refnet.pack.matching.likeness import CLEAR, CLOSE, Likeness, Tables
 from refnet.pack.matching.names import by_equal_names, by_map, without_node
 from refnet.pack.matching.numbered import in_order
 from refnet.pack.matching.shifted import shift_of
+from refnet.pack.matching.siblings import as_siblings_are
 from refnet.pack.matching.twins import biased, folded_twins, unbiased
 from refnet.pack.matching.unfolded import ChannelLine
 from refnet.pack.matching.vendors import by_modules, by_other_names
@@ -156,6 +157,8 @@ def match_tensors(
         pairs = told
         layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     if network is not None:
+        for node, place in as_siblings_are(tables, network, pairs).items():
+            pairs[place], layouts[place] = pairs.pop(node), layouts.pop(node)
         _named_late(tables, network.graph, pairs, layouts, shapes.keys() - pairs.keys() - way.vouched - same)
         _with_biases(tables, network, pairs, layouts, way.lines)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}

@@ -1,0 +1,48 @@
+"""Tensors whose names differ in numbers alone are of one kind: `06_dwconv` is of its layer what `10_dwconv` is of its.
+
+The tensor of a layer that is wrong may be nearest to another one of the same layer: to what lies before its batch norm,
+or behind its activation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from refnet.network import Network
+from refnet.pack.matching.layers_right import layers_right
+from refnet.pack.matching.likeness import Tables
+
+__all__ = ["as_siblings_are"]
+
+_SHARE = 2 / 3  # more than so many of a kind are the same of their layers; where all tensors are of one kind, none is
+
+
+def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """{node: another node of its layer}, for tensors that contents tell to be otherwise than most of their kind.
+
+    No fewer layers may be right for it.
+
+    Parameters
+    ----------
+    pairs : by node, the candidate's name of its tensor and how it was found
+    """
+    layer = {node.name: unit for unit in network.graph.units() for node in unit.nodes}
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for node, (source, _) in pairs.items():
+        if node in layer and (kind := re.sub(r"\d+", "#", source)) != source:
+            kinds[kind].append(node)
+    moved: dict[str, str] = {}
+    for nodes in kinds.values():
+        places = {node: [each and each.name for each in layer[node]].index(node) for node in nodes}
+        most, count = Counter(places.values()).most_common(1)[0]
+        for node, place in places.items() if count > _SHARE * len(nodes) else ():
+            there = layer[node][most]
+            if place != most and there is not None and there.name not in pairs and pairs[node][1] == "content":
+                moved[node] = there.name
+    if not moved:
+        return {}
+    own = {node: source for node, (source, _) in pairs.items()}
+    other = {moved.get(node, node): source for node, source in own.items()}
+    return moved if layers_right(tables, network, other) >= layers_right(tables, network, own) else {}

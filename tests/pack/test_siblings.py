@@ -1,0 +1,40 @@
+"""Tensors that are called alike but for numbers are of one kind, whatever their numbers are like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, random_params
+from refnet.graph import SOURCE
+from refnet.pack.matching.match import match_tensors
+
+GRAPH = build("paper/mobilenet_v1", width=0.25, size=(32, 48), classes=5)
+NET = Network(GRAPH, random_params(GRAPH))
+X = np.random.default_rng(1).normal(size=(1, *GRAPH.input_shape)).astype(np.float32)
+TRACE = {SOURCE: X, **NET.trace(X)}
+LAYERS = [unit for unit in GRAPH.units() if unit.norm is not None]
+
+
+def places(held):
+    """{the layer's number: the node}, of a port that dumps of each layer what `held` says, and the activations."""
+    names = {f"{index:02d}_layer": held(index, unit) for index, unit in enumerate(LAYERS)}
+    names |= {f"{index:02d}_relu": TRACE[unit.act.name] for index, unit in enumerate(LAYERS)}
+    shapes = {name: y.shape for name, y in TRACE.items()}
+    found = match_tensors(names, shapes, TRACE.__getitem__, network=NET)
+    return {int(each.source[:2]): node for node, each in found.tensors.items() if each.source.endswith("layer")}
+
+
+@pytest.mark.parametrize("wrong", [1, 4])
+def test_a_layer_whose_batch_norm_is_nearest_to_its_sum_is_taken_as_the_other_layers_are(wrong):
+    def held(index, unit):
+        return TRACE[unit.conv.name] * np.float32(1.01) if index == wrong else TRACE[unit.norm.name]
+
+    assert places(held)[wrong] == LAYERS[wrong].norm.name
+
+
+def test_a_sum_that_is_right_stays_one_among_others_that_are_normalised():
+    def held(index, unit):
+        return TRACE[unit.conv.name] if index == 4 else TRACE[unit.norm.name]
+
+    assert places(held)[4] == LAYERS[4].conv.name
