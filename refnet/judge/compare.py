@@ -63,7 +63,7 @@ class Comparison(NamedTuple):
     again; `encodings` how its files hold numbers, where they do not say it; `stepped` which of its wrong tensors are
     what integers of 8 bits stand for, where most are not; `otherwise` which it holds in another order of channels,
     scaled or moved, and takes back; `saturated` which are probabilities of 0 and 1 alone, behind nodes that no other
-    tensor shows.
+    tensor shows; `not_finite` which of those that match nothing hold infinities or NaN.
     """
 
     judged: Judged
@@ -75,11 +75,12 @@ class Comparison(NamedTuple):
     stepped: tuple[str, ...] = ()
     otherwise: tuple[HeldOtherwise, ...] = ()
     saturated: tuple[str, ...] = ()
+    not_finite: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Whether the candidate is the reference, up to rounding."""
-        return self.judged.holds
+        """Whether the candidate is the reference, up to rounding, and finite in all that it has."""
+        return self.judged.holds and not self.not_finite
 
     def wrong(self) -> list[str]:
         """Names of the candidate's tensors that rounding does not explain, in order."""
@@ -207,6 +208,7 @@ def compare(
         stepped=() if shown.steps else tuple(_in_steps(found, plain)),
         otherwise=tuple(otherwise),
         saturated=tuple(_saturated(found, graph, arrays)),
+        not_finite=tuple(name for name in matching.unmatched if name in real.shapes and not _is_finite(real[name])),
     )
 
 
@@ -346,19 +348,24 @@ def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
 
 
 def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
-    """What is left over, told apart: what adds nothing, and what may be a tensor that is missing."""
+    """What is left over, told apart: what adds nothing, and what may be a missing tensor, or is not finite."""
     lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
     own = {node: each.load for node, each in matching.tensors.items() if each.layout != "unknown"}
     beside = list(extras(matching.unmatched, real, own, full))
+    unknown = [each.source for each in beside if each.kind == "unknown"]
     unmatched = [
-        each.source
-        for each in beside
-        if each.kind == "unknown" and any(plain_orders(real.shapes[each.source], full[node]) for node in lacking)
+        name
+        for name in unknown
+        if any(plain_orders(real.shapes[name], full[node]) for node in lacking) or not _is_finite(real[name])
     ]
     unread = [Extra(name, "unread", reason=reason) for name, reason in real.unread.items()]
     unmatched += [each.source for each in unread if each.source in lacking]
     kept = matching.extras + tuple(each for each in (*beside, *unread) if each.source not in unmatched)
     return matching._replace(unmatched=unmatched, extras=kept)
+
+
+def _is_finite(y: Array) -> bool:
+    return bool(np.isfinite(y).all())
 
 
 class _Golden:

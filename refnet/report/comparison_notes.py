@@ -87,6 +87,9 @@ _UNFOLDED = (
     "{count} tensors, {first} first, are before batch norm, which the pack has folded: each is judged with the factor "
     "and the offset of each channel that fit it best. To have batch norm itself judged, dump it, or its activation."
 )
+_NOT_FINITE = (
+    "{names}: infinite or NaN in part, and nothing tells what is held there: name the node with --map, or leave it out."
+)
 _LEFT_OFF = (
     "{name}: the port ends before this softmax, and is judged without it. If it is meant to give probabilities, dump "
     "them too."
@@ -280,7 +283,9 @@ def _of_dump(found: Comparison) -> Iterator[str]:
         yield _STEPS.format(count=len(steps), first=steps[0])
     if found.shown.weights:
         yield _OF_8_BITS[found.shown.weights]
-    if count := len(found.matching.unmatched):
+    if found.not_finite:
+        yield _NOT_FINITE.format(names=", ".join(found.not_finite))
+    if count := len({*found.matching.unmatched} - {*found.not_finite}):
         yield f"{count} of the candidate's tensors may be what is missing: name them with --map or leave them out."
 
 

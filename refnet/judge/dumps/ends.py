@@ -7,6 +7,7 @@ in logits are what a softmax makes of them: the network is judged with one behin
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node
-from refnet.pack.matching.layouts import axis_orders, plain_orders
+from refnet.pack.matching.layouts import AxisOrder, axis_orders, plain_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor
 from refnet.pack.printed import in_levels
 
@@ -27,6 +28,8 @@ Shape = tuple[int, ...]
 
 LOGARITHMS = "log"  # how logarithms of probabilities are laid out
 PROBABILITIES = "output"  # as the vendors' own softmax is called
+_PROBABLE = re.compile(r"prob|softmax")
+_OTHERWISE = re.compile(r"log|before|input|pre_?(prob|softmax)")  # what such a name has that is not of probabilities
 _FEW = 4  # tensors that a candidate has which dumps its ends alone
 _ABOVE = 1e-3  # the same of their logarithms, which are no whole steps: zero at most, and one in all
 _SUM = 0.02  # how far probabilities may be from a sum of one, as those of tables and quick exponentials are
@@ -55,6 +58,21 @@ def says_logits(name: str) -> bool:
     return "logit" in name.lower()
 
 
+def says_probabilities(name: str) -> bool:
+    """Whether a candidate's own name says that a tensor holds probabilities: then anything else in it is a mistake."""
+    plain = name.lower()
+    return bool(_PROBABLE.search(plain)) and not _OTHERWISE.search(plain)
+
+
+def may_be_scores(y: Array) -> bool:
+    """Whether numbers beside logits are made of them as probabilities are, if wrongly: within 0 and 1, or no numbers.
+
+    Beside logits a sigmoid is one, or a quotient of exponentials that are infinite.
+    """
+    with np.errstate(invalid="ignore"):
+        return not np.isfinite(y).all() or bool(((y >= 0) & (y <= 1)).all())
+
+
 def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[str, Shape], batch: int) -> Graph:
     """The graph with a softmax behind its logits, where it has none and the candidate has probabilities.
 
@@ -66,14 +84,15 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
     classes = graph.recipe.classes
     if last.op != "flatten" or graph.output != last.name or PROBABILITIES in graph:
         return graph
+    of_these = {name for name, shape in shapes.items() if plain_orders(shape, (batch, classes))}
     for name, shape in shapes.items():
         of_others = len(shapes) == 1 and len(shape) == 2 and shape[0] == batch  # perhaps of more classes, or fewer
-        of_these = bool(axis_orders(shape, (batch, classes))) and math.prod(shape) == batch * classes
-        if name not in graph and not says_logits(name) and (of_these or of_others):
+        if name not in graph and not says_logits(name) and (name in of_these or of_others):
             y = np.asarray(candidate[name])
             rows = y.reshape(batch, -1)
             logs = len(shapes) > 1 and is_log_distribution(rows)  # those alone are looked at as logits
-            if y.dtype.kind == "f" and (is_distribution(rows) or logs):
+            wrong = name in of_these and (says_probabilities(name) or (len(of_these) > 1 and may_be_scores(y)))
+            if y.dtype.kind == "f" and (is_distribution(rows) or logs or wrong):
                 return replace(graph, nodes=(*graph.nodes, Node(PROBABILITIES, "softmax", (last.name,))))
     return graph
 
@@ -100,7 +119,7 @@ def with_ends(
     matching = _softened(matching, candidate, shapes)
     if len(found) > _FEW or not matching.unmatched:
         return _recentred(_with_answers(graph, matching, candidate, found, shapes), shapes, golden)
-    tensors, left = dict(matching.tensors), []
+    tensors, left, logits = dict(matching.tensors), [], _logits(graph)
     place = {node.name: unit.output for unit in graph.units() for node in unit.nodes}
     for source in matching.unmatched:
         fits = [
@@ -108,15 +127,12 @@ def with_ends(
         ]
         if any(math.prod(shapes[node][2:]) > 1 for node in fits) and len({place.get(node, node) for node in fits}) > 1:
             fits = []  # of several layers' maps the last one is no likelier than others
-        node = next((node for node in fits if _plays(node, candidate[source])), None)
+        node = next((node for node in fits if _plays(node, source, candidate[source], bool(logits & {*tensors}))), None)
         if node is None:
             left.append(source)
         else:
             layout = axis_orders(found[source], shapes[node])[0]
-            load = _loading(candidate, source, layout.nchw, shapes[node])
-            if node == PROBABILITIES and not is_distribution(candidate[source]):
-                load = _undone(load)
-            tensors[node] = MatchedTensor(load, source, layout.label, "shape")
+            tensors[node] = _taken(candidate, source, layout, node, shapes[node])
     if not tensors and len(left) == 1 and (node := _with_other_classes(graph, found[left[0]], shapes)):
         tensors[node] = MatchedTensor(partial(_raw, candidate, source := left.pop()), source, "unknown", "shape")
     made = matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
@@ -156,18 +172,21 @@ def _with_answers(
     """The same with what alone can be a network's answer that is missing: numbers for each image, in its shape."""
     tensors, left = dict(matching.tensors), list(matching.unmatched)
     flat = {node.name: node.inputs[0] for node in graph.nodes if node.op == "flatten"}
+    same = {before: name for name, before in flat.items()} | flat
+    beside = bool(_logits(graph) & {*tensors})
     for answer in graph.outputs:
         if len(shapes[answer]) != 2 or {answer, flat.get(answer)} & tensors.keys():
             continue
         fits = [source for source in left if plain_orders(found[source], shapes[answer])]
-        rivals = [node for node in shapes if node not in tensors and node not in (answer, flat.get(answer))]
-        if len(fits) != 1 or any(axis_orders(found[fits[0]], shapes[node]) for node in rivals):
+        fits = [each for each in fits if _plays(answer, each, candidate[each], beside)]
+        named = [each for each in fits if answer == PROBABILITIES and says_probabilities(each)]
+        fits = named if len(named) == 1 else fits
+        rivals = [node for node in shapes if not {node, same.get(node)} & {*tensors, answer, same.get(answer)}]
+        if len(fits) != 1 or (not named and any(axis_orders(found[fits[0]], shapes[node]) for node in rivals)):
             continue
-        if _plays(answer, candidate[source := fits[0]]):
-            layout, *_ = plain_orders(found[source], shapes[answer])
-            load = _loading(candidate, source, layout.nchw, shapes[answer])
-            tensors[answer] = MatchedTensor(load, source, layout.label, "shape")
-            left.remove(source)
+        source, (layout, *_) = fits[0], plain_orders(found[fits[0]], shapes[answer])
+        tensors[answer] = _taken(candidate, source, layout, answer, shapes[answer])
+        left.remove(source)
     return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
 
 
@@ -227,12 +246,32 @@ def _undone(load: Callable[[], Array]) -> Callable[[], Array]:
     return lambda: np.exp(load().astype(np.float64))
 
 
-def _plays(node: str, y: Array) -> bool:
-    """Whether a tensor can be a node's by what its numbers are: only probabilities are those of a softmax."""
-    return node != PROBABILITIES or is_distribution(y) or is_log_distribution(y)
+def _logits(graph: Graph) -> set[str]:
+    """The nodes that hold what the softmax at the end is made of; none where there is no softmax."""
+    if PROBABILITIES not in graph:
+        return set()
+    (last,) = graph[PROBABILITIES].inputs
+    return {last, *(graph[last].inputs if last in graph and graph[last].op == "flatten" else ())}
 
 
-def _loading(
-    candidate: Mapping[str, Array], source: str, nchw: Callable[[Array, Shape], Array], shape: Shape
-) -> Callable[[], Array]:
-    return lambda: nchw(np.asarray(candidate[source]), shape)
+def _plays(node: str, source: str, y: Array, beside: bool) -> bool:
+    """Whether a tensor can be a node's by what its numbers are, or its name: only probabilities are a softmax's.
+
+    Parameters
+    ----------
+    beside : whether the logits are there
+    """
+    if node != PROBABILITIES or is_distribution(y) or is_log_distribution(y) or says_probabilities(source):
+        return True
+    return beside and may_be_scores(y)
+
+
+def _taken(candidate: Mapping[str, Array], source: str, layout: AxisOrder, node: str, shape: Shape) -> MatchedTensor:
+    """A tensor as a node's, by its shape: of logarithms, unless its name says otherwise, the probabilities."""
+    own = node != PROBABILITIES or says_probabilities(source) or is_distribution(candidate[source])
+
+    def load() -> Array:
+        return layout.nchw(np.asarray(candidate[source]), shape)
+
+    logs = not own and is_log_distribution(candidate[source])
+    return MatchedTensor(_undone(load) if logs else load, source, layout.label, "shape")
