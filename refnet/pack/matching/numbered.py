@@ -15,6 +15,7 @@ from refnet.pack.matching.layers_right import layers_right
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import block_ends, stem_end
+from refnet.pack.matching.roles import by_roles
 from refnet.pack.matching.sequence import by_order, has_channels
 
 __all__ = ["by_numbers", "in_order"]
@@ -54,7 +55,10 @@ def in_order(
             return {node: (source, "order") for node, source in ordered.items()}
     if guessed and (better := _more_explained(tables, network, pairs, ordered)):
         return better
-    told = by_numbers(graph, tables.found, tables.shapes, [*rest, *guessed]) if rest else {}
+    open_ = [source for source in tables.found if source in {*rest, *guessed}]
+    told: dict[str, str] = {}
+    if rest:
+        told = by_roles(graph, found, tables.shapes, open_) or by_numbers(graph, found, tables.shapes, open_)
     free = {node: source for source, node in told.items() if own.get(node, "") in ("", *guessed)}
     alike = sum(own.get(node) == source for node, source in free.items())
     if len(free) == alike or alike < (1 - _LEFT) * sum(source in guessed for source in free.values()):
