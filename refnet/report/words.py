@@ -34,6 +34,7 @@ _LAYERS = {
     "batch_norm": "batch norms",
     "avg_pool2d": "average pools",
     "add": "sums",
+    "resize_bilinear": "resizes",
 }
 _PARTS = {
     "expand": "expansions",

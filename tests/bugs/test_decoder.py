@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refnet import Network, build, probe, random_params
+from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
@@ -187,3 +187,45 @@ def test_a_network_without_the_head_has_none_of_them():
     graph = build("torchvision/mobilenet_v3_small", width=0.1, size=(32, 32))
     segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)
     assert not [change for bug in ("lraspp-pool", "lraspp-branch", "lraspp-order") for change in changes(bug, segment)]
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        (softmax, "the gate is a softmax over the channels"),
+        (lambda z: sigmoid(sigmoid(z)), "the gate is a sigmoid of its sigmoid"),
+        (np.tanh, "the gate is a tanh"),
+    ],
+)
+@pytest.mark.parametrize("dumped", ["head.gate", "head.scale"])
+def test_another_function_in_the_one_gate_is_named(dumped, gate, words):
+    graph = build(TORCHVISION, width=0.1, size=(32, 48), classes=3)
+    params = random_params(graph)
+    params["head.squeeze.w"] = params["head.squeeze.w"] / 8  # so that a sigmoid is not cut off
+    net, x = Network(graph, params), probe(graph, 1)
+    golden = {SOURCE: x, **net.trace(x)}
+    made = gate(golden["head.squeeze"].astype(np.float64)).astype("f")
+    port = {**golden, "head.gate": made, "head.scale": (golden["head.reduce.act"] * made).astype("f")}
+    names = (SOURCE, "head.act", "head.reduce.act", dumped)
+    found = judge_tensors(Reference.of(graph, params, golden), {name: port[name] for name in names}, partial=True)
+    assert words in {of_port(cause.mistakes[0]) for cause in found.causes[dumped]}
+
+
+def test_maps_that_are_enlarged_by_a_factor_beyond_their_size_are_told_though_the_sum_cuts_them_off(tmp_path):
+    """Of a height of 3 the double of 2 is more, and so is all that follows."""
+    graph = build(TORCHVISION, width=0.1, size=(24, 48), classes=3)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    write_pack(net, x, tmp_path / "pack")
+    port = net.trace(x)
+    for name in ("head.scale.resize", "head.high", "head.resize"):
+        port[name] = np.concatenate([port[name], port[name][:, :, -1:]], axis=2)
+    found = compare(tmp_path / "pack", port)
+    assert {each.name for each in found.findings if each.judgement.verdict == "shape"} >= {
+        "head.scale.resize",
+        "head.add",
+    }
+    assert not any(cause.ids == ("shortcut-missing",) for cause in found.causes.get("head.add", []))

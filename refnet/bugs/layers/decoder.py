@@ -9,7 +9,7 @@ from refnet.bugs.language.changes import Change, with_attrs
 from refnet.bugs.language.segments import Segment, from_elsewhere
 from refnet.bugs.layers.shaping import resulting
 from refnet.graph import Node, is_global
-from refnet.ops import RESIZES
+from refnet.ops import GATES, RESIZES
 
 _KERNEL, _STRIDE = (49, 49), (16, 20)  # of the paper's pool, which is meant for
 _MAP = (64, 128)  # the map of Cityscapes' images
@@ -36,6 +36,25 @@ def lraspp_pool(segment: Segment) -> Iterator[Change]:
         stride = tuple(-(-side * s // whole) for side, _, s, whole in sides)
         if kernel != image[1:]:
             yield from _pooled(segment, pool, coarse.scale, "share", kernel, stride)
+
+
+def lraspp_gate(segment: Segment) -> Iterator[Change]:
+    """another function in the gate of LR-ASPP.
+
+    A softmax over the channels, a sigmoid of a sigmoid or a tanh; or it is multiplied by twice.
+    """
+    for coarse in segment.parts.coarse:
+        scale = coarse.scale
+        gate = segment.graph.by_name.get(scale.inputs[1])
+        if gate is not None and gate.op in GATES:
+            once = replace(gate, name=f"{gate.name}.once")
+            yield Change(gate.name, "twice", nodes={gate.name: (once, replace(gate, inputs=(once.name,)))})
+            for op in ("softmax", "tanh"):
+                yield Change(gate.name, op, nodes={gate.name: (Node(gate.name, op, gate.inputs),)})
+        if scale.name in segment.graph:
+            again = Node(f"{scale.name}.again", "scale", scale.inputs)
+            squared = (again, replace(scale, inputs=(again.name, scale.inputs[1])))
+            yield Change(scale.name, "squared", nodes={scale.name: squared})
 
 
 def _pooled(

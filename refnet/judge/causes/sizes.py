@@ -96,7 +96,7 @@ def misshapen(segment: Segment, precision: Precision) -> list[Cause]:
             if apart or change.shape == segment.candidate.shape:
                 changed = replace(honest.changed(change), candidate=segment.candidate)
                 judgement = judge_segment(changed, precision)
-                if judgement.holds or judgement.verdict == "shape":
+                if judgement.holds or (judgement.verdict == "shape" and not apart):
                     found.append(Cause((change.of(bug.id),), judgement))
     return found
 

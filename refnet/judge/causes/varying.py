@@ -20,6 +20,7 @@ _BY_KIND = (
     "weights-zero-point",
     "weights-elsewhere",
 )  # bugs that are said by their kind where forms differ
+_OF_EACH = ("stride-moved", "dropout-left-on", "resize-size")  # bugs of which each place has facts of its own
 _ALIKE = {"head-hidden-act": "act-swap"}  # bugs of some places of another bug
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
 _LINE = 32 * FLOATS["float32"].u
@@ -37,7 +38,7 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     differ = len({each.form for each in by_node.values()}) > 1
     if first.bug in _BY_KIND and first.kind and differ:
         return first._replace(form=first.kind.rstrip(" 0123456789"))  # what number it is the facts say
-    if first.bug in ("stride-moved", "dropout-left-on") and len(by_node) > 1:
+    if first.bug in _OF_EACH and any(each.facts != first.facts for each in by_node.values()):
         return first._replace(form=f"{first.form} of each")
     if kind_of(first) in _SQUARES and len({each.facts["found"] for each in by_node.values()}) > 1:
         return first._replace(form=f"{first.form} of each")

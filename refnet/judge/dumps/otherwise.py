@@ -50,13 +50,15 @@ def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mappin
     ----------
     tensors : by node, NCHW
     """
-    graph = reference.graph
+    graph, parts = reference.graph, Parts(reference.graph)
+    if any(y.shape[1:] != parts.sizes.get(name, y.shape[1:]) for name, y in tensors.items()):
+        return tensors, []  # nothing can be run on all of them
     ends = [name for name in graph.outputs if name in tensors and name in reference.stored]
     if not ends or any(_apart(tensors[name], reference.golden(name)) > _RIGHT for name in ends):
         return tensors, []
     stored = [node.name for node in graph.nodes if node.name in tensors and node.name in reference.stored]
     held: dict[str, ChannelMap] = {}
-    made, parts = {SOURCE: reference.golden(SOURCE), **tensors}, Parts(graph)
+    made = {SOURCE: reference.golden(SOURCE), **tensors}
     for name in stored:
         sources, arrays = _behind(graph, name, tensors)
         known = [held[each] for each in sources if each in held]
@@ -75,7 +77,7 @@ def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mappin
 
 
 def _apart(y: Array, golden: Array) -> float:
-    """How far a tensor is from the golden one, relative; nowhere where it has another shape."""
+    """How far a tensor is from the golden one, relative; nowhere where it has another batch."""
     if y.shape != golden.shape or y.dtype.kind != "f" or not np.isfinite(y).all():
         return 0.0
     step = (..., slice(None, None, _EVERY), slice(None, None, _EVERY)) if min(y.shape[2:], default=0) > _FEWEST else ...

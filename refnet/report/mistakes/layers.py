@@ -137,11 +137,19 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "resize-size": {
         "out": "it is not resized: the map stays of {found} points instead of {known}",
         "other": "it is resized to {found} points instead of {known}",
+        "out of each": "nothing is resized: the first map stays of {found} points instead of {known}",
+        "other of each": "each is resized to another size, the first to {found} points instead of {known}",
     },
     "lraspp-pool": {
         "fixed": "the gate pools {windows} points at strides of {steps}, not the whole map",
         "share": "the gate pools {windows} points at strides of {steps}, not the whole map",
         "global": "the gate pools the whole map",
+    },
+    "lraspp-gate": {
+        "twice": "the gate is a sigmoid of its sigmoid",
+        "softmax": "the gate is a softmax over the channels",
+        "tanh": "the gate is a tanh",
+        "squared": "the map is multiplied by the gate twice",
     },
     "lraspp-branch": "the fine branch reads {found}, not {known}",
     "lraspp-order": {
