@@ -262,7 +262,7 @@ def ports():
     yield (
         "np_moved",
         "the stride of block 4 is taken in block 5; fused",
-        ["stride-changed"],
+        ["stride-moved"],
         [
             "block4.depthwise",
             "block5.depthwise",
