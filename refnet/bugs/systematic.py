@@ -106,7 +106,7 @@ def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
     if conv.op in WINDOWED:
         yield Scope("strided", conv.attrs["stride"] != (1, 1))
         yield Scope("kernel", conv.params["w"][-1])
-    if node is conv:
+    if node is conv and conv.params:
         yield Scope("convolutions")
     if unit.act is not None and node.op not in (*ACTIVATIONS, *GATES):
         yield Scope("before", unit.act.op)

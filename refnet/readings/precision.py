@@ -167,7 +167,8 @@ class Precision(NamedTuple):
         factor = FLOATS["tf32"].u if "tf32" in (store, accumulate) else 0.0
         kept, summed = (FLOATS["float32" if name == "tf32" else name] for name in (store, accumulate))
         u, drifts = summed.u + _REFERENCE, summed.u > _SHORT
-        return cls(u, kept.u + _REFERENCE, 2 * kept.underflow, u_factor=factor, drifts=drifts)
+        tiny = 2 * max(kept.underflow, summed.underflow)
+        return cls(u, kept.u + _REFERENCE, tiny, u_factor=factor, drifts=drifts)
 
     @property
     def short(self) -> bool:

@@ -309,7 +309,7 @@ def _separated(names: Sequence[str], ids: frozenset[str]) -> str:
     if ids == _FLOAT16:
         return (  # of many tensors, so said once
             "Where fp16-accumulate and fp16-storage fit alike, dump the tensor in float32, before it is stored; if it "
-            "is in steps of float16 all the same, sums are."
+            "is in steps of the short format all the same, sums are."
         )
     if ids <= _ALIKE_ON_EVEN_MAPS:
         return f"{tied}: on an even side they sample the same pixels; a pack of odd sides (--size) separates them."

@@ -11,7 +11,7 @@ from refnet.judge.compare import Comparison
 from refnet.judge.dumps.second_dump import _ORDER
 from refnet.judge.scorecard import FAMILIES, subject
 from refnet.judge.verdicts import root_mean_square as rms
-from refnet.readings.orders import ORDERS
+from refnet.readings.orders import ORDERS, rounded
 from refnet.report.comparison import comparison_document
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
@@ -53,7 +53,7 @@ def test_dropout_that_was_left_on_is_told(pack):
 def test_sums_in_float16_are_no_cause_of_what_is_another_in_each_run(pack):
     rng, y = np.random.default_rng(1), TRACE["head.logits"]
     noise = (1e-3 * rms(y) * rng.standard_normal(y.shape).astype(np.float32) for _ in range(2))
-    one, other = ({**TRACE, "head.logits": y + each} for each in noise)
+    one, other = ({**TRACE, "head.logits": rounded(y + each, "float16")} for each in noise)
     alone, found = compare(pack, one), compare(pack, one, again=other)
     assert ("fp16-accumulate",) in {cause.ids for cause in alone.judged.causes["head.logits"]}
     assert not found.judged.causes["head.logits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ _HALFWAY = (1 / 2 + 1 / 4) / 2
 # Of a step, so near to a tie float32 may round either way: a range, its step, a quotient of up to 256 steps and a zero
 # point round six times.
 _TIE = gamma(6, FLOATS["float32"].u) * 256
+# Of a number, how far float32 leaves what a bias, a batch norm or a division makes of it: four roundings.
+_DIVIDED = 4 * FLOATS["float32"].u
 _ONCE = (*CONVOLUTIONS, "add")  # what rounds once where sums are kept in float32
 _SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it does once in 15,000 times
 
@@ -305,21 +308,57 @@ def _shortened(x: Expected, move: Callable[[Array], Array]) -> Expected:
 
 
 def fp16_accumulate(segment: Segment) -> Iterator[Change]:
-    """sums kept in float16.
+    """sums kept in float16 or bfloat16.
+
+    As the tensor shows: the last of the numbers that its sums go through is in the format that holds each of them.
 
     Source: https://github.com/google-ai-edge/LiteRT/issues/9249
     """
-    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")) and _is_large(segment):
-        yield Change(segment.end, precision=Precision.of("float32", "float16"))
+    if any(segment.nodes(*CONVOLUTIONS, "avg_pool2d")):
+        stores = ("bfloat16", "float16") if segment.candidate is not None else ("float16",)
+        if (store := next((each for each in stores if _is_kept(segment, each)), "")) and _is_large(segment, store):
+            form = "" if store == "float16" else store
+            yield Change(segment.end, form, {"store": store}, precision=Precision.of("float32", store))
 
 
-def _is_large(segment: Segment) -> bool:
-    """Whether an error is as large as sums in float16 leave it: a sixteenth of a unit roundoff at least."""
-    y = segment.candidate
-    if y is None or y.shape != segment.result.shape:
-        return y is None
-    if fraction_bits(y) is not None and not np.array_equal(rounded(y, "float16"), y):
-        return False  # it is rounded when it is stored, and by nobody declared so
-    error = y.astype(np.float64) - segment.result
+def _is_kept(segment: Segment, store: str) -> bool:
+    """Whether the numbers of a tensor, or the sums that it is made of, are numbers of a format.
+
+    Those before a bias, a batch norm or what cuts off; of a pool, before it is divided.
+    """
+    if segment.candidate is None or segment.candidate.shape != segment.result.shape:
+        return segment.candidate is None
+    y = segment.candidate.astype(np.float64)
+    slack, between = _DIVIDED * np.abs(y), ~np.isin(y, _ENDS)
+    for node in reversed(segment.graph.nodes):
+        own = y[between]
+        if np.unique(own).size > 1 and (np.abs(rounded(own, store) - own) <= slack[between]).all():
+            return True
+        params = {slot: _by_channel(segment.param(node, slot), y) for slot in node.params if slot != "w"}
+        if node.op == "batch_norm":
+            factor = params["gamma"] / np.sqrt(params["var"] + node.attrs["eps"])
+            with np.errstate(all="ignore"):
+                slack = (slack + _DIVIDED * np.abs(params["beta"])) / np.abs(factor) + _DIVIDED * np.abs(params["mean"])
+                y = (y - params["beta"]) / factor + params["mean"]
+            between = between & np.isfinite(y) & (slack < FLOATS[store].u * np.abs(y))
+        elif node.op in CONVOLUTIONS or node.op == "avg_pool2d":
+            y = y * math.prod(node.attrs["kernel"]) if node.op == "avg_pool2d" else y - params.get("b", 0.0)
+            own, most = y[between], slack[between] + _DIVIDED * np.abs(y[between])
+            return bool(np.unique(own).size > 1 and (np.abs(rounded(own, store) - own) <= most).all())
+        elif node.op not in ("relu", "relu6"):
+            return False
+    return False
+
+
+def _by_channel(vector: Array, y: Array) -> Array:
+    """A layer's own numbers, to meet its tensor."""
+    return vector.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2))
+
+
+def _is_large(segment: Segment, store: str) -> bool:
+    """Whether an error is as large as sums in a format leave it: a sixteenth of its unit roundoff at least."""
+    if segment.candidate is None:
+        return True
+    error = segment.candidate.astype(np.float64) - segment.result
     size = root_mean_square(segment.result)
-    return root_mean_square(error) > FLOATS["float16"].u / 16 * size
+    return root_mean_square(error) > FLOATS[store].u / 16 * size

@@ -1,4 +1,4 @@
-"""A short format that most wrong tensors are stored in: it explains the others, which by themselves do not show it.
+"""A short format of most wrong tensors, or of their sums: it explains the others, which by themselves do not show it.
 
 A tensor of a few different numbers, or of whole numbers, is in steps of any kind; what fits it by chance is none of the
 port's mistakes if the store of all others fits it as well.
@@ -7,20 +7,23 @@ port's mistakes if the store of all others fits it as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import stored_as
 from refnet.judge.causes.cause import Cause
 from refnet.judge.measures.yardstick import fits, judge_segment
+from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 
 __all__ = ["is_stored", "of_common_store"]
 
-_STORE, _SUMS = "fp16-storage", ("fp16-accumulate",)  # which leave the same numbers in float16
+_STORE, _SUMS = "fp16-storage", ("fp16-accumulate",)  # which leave the same numbers
+_SUMMED = (*CONVOLUTIONS, "avg_pool2d")
 _MOST = 0.5  # of the wrong tensors, more of which must be stored so
 
 
@@ -34,6 +37,7 @@ def of_common_store(
     found : by wrong tensor, its causes, the likeliest first
     failing : by wrong tensor, its segment and what is declared for it
     """
+    found = _of_common_sums(found, failing)
     kinds = Counter(causes[0].mistakes[0].form for causes in found.values() if causes and causes[0].ids == (_STORE,))
     form, count = (kinds.most_common(1) or [("", 0)])[0]
     if count <= _MOST * len(failing):
@@ -41,14 +45,44 @@ def of_common_store(
     made = dict(found)
     for name, (segment, precision) in failing.items():
         if (causes := found.get(name)) and causes[0].ids == (_STORE,) and causes[0].mistakes[0].form == form:
-            also = _SUMS if form == "float16" else ()
-            made[name] = [cause for cause in causes if cause.ids in ((_STORE,), also)]
+            made[name] = [cause for cause in causes if cause.ids in ((_STORE,), _SUMS)]
             continue
         y, change = segment.candidate, stored_as(segment, form)
         changed = segment.changed(change)
         if y is not None and np.array_equal(rounded(y, change.facts["store"]), y) and fits(changed, precision):
             made[name] = [Cause((change.of(_STORE),), judge_segment(changed, precision))]
     return made
+
+
+def _of_common_sums(
+    found: Mapping[str, list[Cause]], failing: Mapping[str, tuple[Segment, Precision]]
+) -> dict[str, list[Cause]]:
+    """The same with sums in a format wherever these fit, if many tensors show these alone.
+
+    Of few terms a sum may be off by no more than what is stored.
+    """
+    made = dict(found)
+    for store in ("float16", "bfloat16"):
+        own = {name: [cause for cause in causes if _is_in(cause, store)] for name, causes in found.items()}
+        own = {name: some for name, some in own.items() if some and any(failing[name][0].nodes(*_SUMMED))}
+        alone = [name for name, some in own.items() if {cause.ids for cause in some} == {_SUMS}]
+        if len(alone) > _MOST * (len(own) - len(alone)):
+            made |= {name: sums for name in own if (sums := [*_sums(*failing[name], store)])}
+    return made
+
+
+def _sums(segment: Segment, precision: Precision, store: str) -> Iterator[Cause]:
+    """That sums are kept in a format, where that fits."""
+    bug = BUGS[_SUMS[0]]
+    for change in bug.changes(segment):
+        changed = segment.changed(change)
+        if change.facts["store"] == store and fits(changed, precision):
+            yield Cause((change.of(bug.id),), judge_segment(changed, precision))
+
+
+def _is_in(cause: Cause, store: str) -> bool:
+    """Whether a cause is that values or sums are kept in a format."""
+    return cause.ids in ((_STORE,), _SUMS) and cause.mistakes[0].facts["store"] == store
 
 
 def is_stored(causes: Sequence[Cause]) -> bool:

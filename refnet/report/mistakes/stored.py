@@ -100,5 +100,5 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
         f"{store} at random": "its values are rounded to {store} up or down at random"
         for store in ("float16", "bfloat16")
     },
-    "fp16-accumulate": "sums are kept in float16",
+    "fp16-accumulate": {"": "sums are kept in float16", "bfloat16": "sums are kept in bfloat16"},
 }
