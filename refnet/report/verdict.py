@@ -14,12 +14,23 @@ from refnet.report.words import where
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.entries import OtherEntry
 from refnet.verification.findings import HealthFinding
+from refnet.verification.health_groups import HealthGroup
 from refnet.verification.other_networks import OtherNetwork
 from refnet.verification.patterns import FaultPattern, Tails
 from refnet.verification.rearranged import Rearranged
 from refnet.verification.verify import Verified
 
-__all__ = ["TELLING", "entry_words", "more_words", "other_words", "pattern_words", "rearranged_lines", "sentence"]
+__all__ = [
+    "TELLING",
+    "also_words",
+    "entry_words",
+    "health_words",
+    "more_words",
+    "other_words",
+    "pattern_words",
+    "rearranged_lines",
+    "sentence",
+]
 
 _NAMED = 4  # nodes in one line
 TELLING = (
@@ -50,8 +61,8 @@ def sentence(found: Verified) -> str:
     """The verdict in one line: 'same network, batch norm folded'."""
     if found.sides is None:
         told = [each for each in found.health if each.kind in TELLING]
-        more = f", but {health_detail(told[0])}" if told else ""
-        return f"healthy{more}" if found.holds else f"not healthy: {_counted(found.unhealthy)}"
+        more = f", but {health_words(told[0])}" if told else ""
+        return f"healthy{more}" if found.holds else f"not healthy: {_counted(found)}"
     if found.holds:
         said = ", ".join(["same network", *_meant(found.needs)])
         return said if found.rearranged is None else f"{said}: {rearranged_lines(found.rearranged)[0]}"
@@ -69,7 +80,7 @@ def sentence(found: Verified) -> str:
     if words := [word for word in found.unmeant if word != "structure"]:
         why.append(f"{', '.join(_meant(words))}, which --allow does not list")
     if found.unhealthy:
-        why.append(_counted(found.unhealthy))
+        why.append(_counted(found))
     if found.strange:
         why.append(f"{found.behaviour.wrong[0]} computes something else")
     return f"not the same network: {'; '.join(why)}"
@@ -161,7 +172,24 @@ def more_words(count: int, what: str) -> str:
     return f"{count} more {what}{'s' if count > 1 else ''}"
 
 
-def _counted(findings: Sequence[HealthFinding]) -> str:
-    first = findings[0]
-    more = f", and {more_words(len(findings) - 1, 'finding')}" if len(findings) > 1 else ""
-    return f"{first.name} of {first.file}: {health_detail(first)}{more}"
+def health_words(finding: HealthFinding) -> str:
+    """What is wrong, or about to be, with the arrays of one file: of some of its batch norms, with which."""
+    places = ""
+    if finding.kind == "untrained-norms" and finding.count < finding.value:
+        named = f"{finding.name.rpartition('.')[0]}, {finding.other}{', ...' if finding.count > _NAMED else ''}"
+        places = f" in {finding.count} of {finding.value:.0f} layers, {where(finding.scope) or named}"
+    return health_detail(finding, places)
+
+
+def also_words(group: HealthGroup) -> str:
+    """Of what is found of several tensors alike: ', and so in 16 more tensors, in all depthwise layers'."""
+    more = len(group.findings) - 1
+    place = f", {where(group.scope)}" if group.scope else ""
+    return f", and so in {more_words(more, 'tensor')}{place}" if more else ""
+
+
+def _counted(found: Verified) -> str:
+    first, *others = found.health_groups(found.unhealthy)
+    finding, more = first.findings[0], sum(len(each.findings) for each in others)
+    rest = f", and {more_words(more, 'finding')}" if more else ""
+    return f"{finding.name} of {finding.file}: {health_words(finding)}{also_words(first)}{rest}"

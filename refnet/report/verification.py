@@ -12,13 +12,14 @@ from refnet.alignment.differences import Difference
 from refnet.files.checkpoint import Checkpoint
 from refnet.report.differences import grouped, line, network_words, words
 from refnet.report.junit import JUnitCase, suite
-from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, remark_sentence
+from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, remark_sentence
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.notes import note_lines
 from refnet.report.verdict import (
     TELLING,
+    also_words,
     entry_words,
-    more_words,
+    health_words,
     other_words,
     pattern_words,
     rearranged_lines,
@@ -61,7 +62,7 @@ def verification_document(found: Verified) -> dict[str, Any]:
                 "fails": each in found.unhealthy,
                 "count": each.count,
                 "first": list(each.first),
-                "detail": health_detail(each),
+                "detail": health_words(each),
             }
             for each in found.health
         ],
@@ -267,12 +268,10 @@ def _health(found: Verified, verbose: bool) -> str:
     other = [finding for finding in found.health if finding not in failing]
     lines = [f"health: {len(failing)} failing, {len(other)} to know of"]
     for mark, some in (("FAILS ", failing), ("", other)):
-        alike: dict[Any, list[HealthFinding]] = {}
-        for place, each in enumerate(sorted(some, key=lambda each: each.kind not in TELLING)):
-            alike.setdefault(place if verbose else (each.file, each.kind), []).append(each)
-        for first, *more in alike.values():
-            also = f", and so in {more_words(len(more), 'tensor')}" if more else ""
-            lines.append(f"  {mark}{_finding(found, first)}{also}")
+        ordered = sorted(some, key=lambda each: each.kind not in TELLING)
+        for group in [] if verbose else found.health_groups(ordered):
+            lines.append(f"  {mark}{_finding(found, group.findings[0])}{also_words(group)}")
+        lines += [f"  {mark}{_finding(found, each)}" for each in (ordered if verbose else [])]
     return _block(lines)
 
 
@@ -281,7 +280,7 @@ def _finding(found: Verified, finding: HealthFinding) -> str:
     role = ""
     if found.sides is not None:
         role = " in the original" if finding.file == found.sides.original.path else " in the copy"
-    return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {health_detail(finding)}"
+    return f"{finding.kind}{role}: {finding.name}: {finding.count}{place}: {health_words(finding)}"
 
 
 def _block(lines: Sequence[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from refnet.bugs.systematic import Scope
+
 __all__ = ["HealthFinding"]
 
 
@@ -25,6 +27,7 @@ class HealthFinding:
     form : what of its kind, '' where there is one
     value : the figure that goes with it
     other : the array that goes with it, '' where none does
+    scope : of a finding about several layers, not all, which these are: of a kind, or from one on
     """
 
     file: str
@@ -37,3 +40,4 @@ class HealthFinding:
     form: str = ""
     value: float = 0.0
     other: str = ""
+    scope: Scope | None = None

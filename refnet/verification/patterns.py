@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from refnet.bugs.language.changes import Mistake
@@ -12,7 +12,7 @@ from refnet.graph import Graph
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.renormalised import RENORMALISED, folded_layers
 
-__all__ = ["FaultPattern", "Tails", "common"]
+__all__ = ["FaultPattern", "Tails", "common", "scope_of"]
 
 _MANY = 3  # faults that have something in common
 _SLOTS = ("w", "b", "gamma", "beta", "mean", "var")
@@ -88,7 +88,7 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     tails = _tails([value.mistake for value in faults])
 
     def pattern(kind: str, kept: set[str]) -> FaultPattern:
-        scope = _scope(graph, nodes, [name for name in graph.by_name if name in kept])
+        scope = scope_of(graph, nodes, [name for name in graph.by_name if name in kept])
         held = tuple(slot for slot in _SLOTS if slot in found)
         return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same, held, tails)
 
@@ -130,9 +130,9 @@ def _figures(facts: Mapping[str, Any]) -> str:
     return repr({key: f"{value:.5g}" if isinstance(value, float) else value for key, value in said.items()})
 
 
-def _scope(graph: Graph, nodes: set[str], kept: Sequence[str]) -> Scope | None:
+def scope_of(graph: Graph, nodes: Collection[str], kept: Sequence[str]) -> Scope | None:
     """Which of the nodes that have such arrays are meant: those of one kind, from one on or up to one."""
-    if not nodes < set(kept):
+    if not set(nodes) < set(kept):
         return None
     parts, meant = Parts(graph), tuple(name for name in kept if name in nodes)
     found = {**scopes(parts, kept), **runs_of(parts, kept)}

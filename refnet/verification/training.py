@@ -21,6 +21,7 @@ from refnet.files.checkpoint import Checkpoint
 from refnet.graph import SOURCE
 from refnet.readings.shapes import shapes
 from refnet.verification.findings import HealthFinding
+from refnet.verification.patterns import scope_of
 
 __all__ = ["never_loaded", "untrained"]
 
@@ -31,6 +32,7 @@ _AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the co
 _PLACES = (-1.5, -0.75, -0.25, 0.25, 0.75, 1.5)  # in deviations, or of the edge, where most distributions differ
 _ALIKE = 0.9  # of the norms of a network, or of several layers' weights, that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
+_NAMED = 4  # layers of several, where nothing else says which they are
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
 _BEGIN, _VARIED = 64, 8  # the first numbers of an array, and how many of them differ where they are no constants
@@ -52,15 +54,15 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         if len(plain) == len(still) and _half_drawn(large):
             yield _found(file, plain[0], "mean", "untrained", False, len(plain))
         elif not all((unit["gamma"] == 1).all() for unit in still):  # else they may have been folded, and left as ones
-            yield _found(file, still[0], "mean", "untrained-norms", True, len(still))
+            yield _unwritten(file, still, norms, "mean")
     else:
         yield from _part(file, units)
         part = [unit for unit in still if not (unit["gamma"] == 1).all()]
         if len(part) >= _SEVERAL:
-            yield _found(file, part[0], "mean", "untrained-norms", True, len(part))
+            yield _unwritten(file, part, norms, "mean")
         for slot, half in _half_written(norms).items():
             if len(half) >= _SEVERAL:
-                yield replace(_found(file, half[0], slot, "untrained-norms", True, len(half)), form=slot)
+                yield replace(_unwritten(file, half, norms, slot), form=slot)
         heads = [unit for unit in large if unit.classifies and _initialiser(unit)]
         if heads and not _half_drawn(large):
             yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in heads)
@@ -123,6 +125,13 @@ def _half_written(norms: Sequence[UnitArrays]) -> dict[str, list[UnitArrays]]:
         if unmoved != ones and unit.eps and len(unit["var"]) >= _EQUAL:
             found["mean" if unmoved else "var"].append(unit)
     return found
+
+
+def _unwritten(file: Checkpoint, some: Sequence[UnitArrays], norms: Sequence[UnitArrays], slot: str) -> HealthFinding:
+    """Some of the batch norms of a file, whose statistics are as they begin."""
+    found = _found(file, some[0], slot, "untrained-norms", True, len(some), len(norms))
+    names, every = ([unit.names[slot].rpartition(".")[0] for unit in units] for units in (some, norms))
+    return replace(found, scope=scope_of(file.graph, names, every), other=", ".join(names[1:_NAMED]))
 
 
 def _affine(file: Checkpoint, norms: Sequence[UnitArrays], still: Sequence[UnitArrays]) -> Iterator[HealthFinding]:

@@ -5,7 +5,7 @@ A difference is meant or a fault; the policy says which. Everything here is arra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from refnet.verification.behaviour import Behaviour, Remark, Trace, behave, inpu
 from refnet.verification.entries import OtherEntry, entry_of
 from refnet.verification.findings import HealthFinding
 from refnet.verification.health import examine, of_twin
+from refnet.verification.health_groups import HealthGroup, health_groups
 from refnet.verification.moved_on import shifted_too
 from refnet.verification.other_networks import OtherNetwork, other_network
 from refnet.verification.patterns import FaultPattern, common
@@ -123,6 +124,11 @@ class Verified:
         """The health findings that fail a file; what float16 cannot hold does where float16 is meant."""
         half = "float16" in self.allowed and self.sides is not None
         return [each for each in self.health if each.fails or (half and each.key and each.kind == "float16-overflow")]
+
+    def health_groups(self, findings: Iterable[HealthFinding]) -> list[HealthGroup]:
+        """Some of the health findings, those together that say the same of a file."""
+        files = [self.file] if self.sides is None else [self.sides.original, self.sides.copy]
+        return health_groups(findings, files)
 
     @property
     def strange(self) -> bool:

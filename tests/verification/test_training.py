@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from exporting import checkpoint, network, trained
+from exporting import checkpoint, network, put, trained
 
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.report.verdict import sentence
@@ -63,6 +63,28 @@ def test_statistics_that_were_never_written_in_some_norms_fail_a_file():
     reset |= {name: np.ones_like(params[name]) for name in late if name.endswith(".var")}
     found = kinds(graph, {**params, **reset})["untrained-norms"]
     assert (found.name, found.count, found.fails) == ("block15.expand.bn.mean", 6, True)
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ((".depthwise.",), "in 17 of 52 layers, in all depthwise layers: means of 0"),
+        (("block3.expand.", "block5.expand."), "in 2 of 52 layers, block3.expand.bn, block5.expand.bn: means of 0"),
+    ],
+)
+def test_which_norms_have_no_statistics_is_said(layers, words):
+    graph, params = network("v2")
+    some = [name for name in params if any(each in name for each in layers)]
+    begin = {"mean": np.zeros_like, "var": np.ones_like}
+    reset = {name: begin[slot](params[name]) for name in some if (slot := name.rpartition(".")[2]) in begin}
+    assert words in sentence(verify(checkpoint(graph, {**params, **reset})))
+
+
+def test_which_layers_hold_what_is_no_number_is_said():
+    graph, params = network("v2")
+    bad = {name: put(y, (0, 0), np.nan) for name, y in params.items() if name.endswith(".project.w")}
+    said = sentence(verify(checkpoint(graph, {**params, **bad})))
+    assert "block1.project.w of file: not a number, and so in 16 more tensors, in all projections" in said
 
 
 @pytest.mark.parametrize(("slot", "begun"), [("var", np.ones_like), ("mean", np.zeros_like)])

@@ -112,9 +112,15 @@ _HEALTH = {
     (
         "untrained-norms",
         "",
-    ): "the statistics of batch norm were never written: means of 0, variances of 1, trained gammas",
-    ("untrained-norms", "var"): "the variances of batch norm were never written: all are 1, beside trained means",
-    ("untrained-norms", "mean"): "the means of batch norm were never written: all are 0, beside trained variances",
+    ): "the statistics of batch norm were never written{places}: means of 0, variances of 1, trained gammas",
+    (
+        "untrained-norms",
+        "var",
+    ): "the variances of batch norm were never written{places}: all are 1, beside trained means",
+    (
+        "untrained-norms",
+        "mean",
+    ): "the means of batch norm were never written{places}: all are 0, beside trained variances",
     ("untrained", ""): "the network was never trained: batch norms and weights are as initialisers leave them",
     (
         "untrained-affine",
@@ -192,9 +198,9 @@ def _rounding(rounding: Rounding) -> str:
     return _ROUNDING[rounding.form].format(**facts)
 
 
-def health_detail(finding: HealthFinding) -> str:
-    """What is wrong, or about to be, with an array of one file."""
-    return _HEALTH[finding.kind, finding.form].format(value=finding.value, other=finding.other)
+def health_detail(finding: HealthFinding, places: str = "") -> str:
+    """What is wrong, or about to be, with an array of one file; of some layers, in which."""
+    return _HEALTH[finding.kind, finding.form].format(value=finding.value, other=finding.other, places=places)
 
 
 def remark_sentence(remark: Remark | None) -> str:
