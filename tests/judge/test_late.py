@@ -331,7 +331,7 @@ SHARED = {
     ("act-throughout", "gelu"): dict.fromkeys(("relu", "hard_swish"), gelu),
     ("act-throughout", "gelu hard_swish"): {"hard_swish": gelu},
     ("gate-throughout", "tanh"): {"hard_sigmoid": np.tanh},
-    ("act-throughout", "relu hard_swish"): {"hard_swish": lambda x: x.clip(0)},
+    ("act-swap", "relu"): {"hard_swish": lambda x: x.clip(0)},
     ("act-throughout", "leaky 0.1"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.maximum(x, 0.1 * x)),
 }
 

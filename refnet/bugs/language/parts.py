@@ -168,12 +168,6 @@ class Parts:
         """The convolutions of the head: the hidden layers, and last the one that gives the classes."""
         return tuple(node for node in self.head if node.op in CONVOLUTIONS)
 
-    @cached_property
-    def hidden(self) -> frozenset[str]:
-        """The activations of the hidden layers of the head."""
-        last = max((index for index, node in enumerate(self.head) if node.op in CONVOLUTIONS), default=0)
-        return frozenset(node.name for node in self.head[:last] if node.op in ACTIVATIONS)
-
     @property
     def classifier(self) -> str:
         """The convolution that gives the classes, '' where there is none."""

@@ -115,9 +115,8 @@ def relu6_relu(segment: Segment) -> Iterator[Change]:
 def act_swap(segment: Segment) -> Iterator[Change]:
     """ReLU for hard swish, or the reverse."""
     for node in plain_activations(segment, *ACTS):
-        if node.name not in segment.parts.hidden:  # that is a bug of its own
-            for other in ("relu", "relu6") if node.op == "hard_swish" else ("hard_swish",):
-                yield exchanged(node, other)
+        for other in ("relu", "relu6") if node.op == "hard_swish" else ("hard_swish",):
+            yield exchanged(node, other)
 
 
 def act_missing(segment: Segment) -> Iterator[Change]:

@@ -10,7 +10,6 @@ import numpy as np
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.activations import exchanged, plain_activations
 from refnet.bugs.layers.blocks import no_bias
 from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS
@@ -60,14 +59,6 @@ def head_act_pool(segment: Segment) -> Iterator[Change]:
         first = replace(pool, name=f"{pool.name}.early", inputs=act.inputs)
         late = replace(act, name=pool.name, inputs=(first.name,))
         yield Change(pool.name, nodes={act.name: (), pool.name: (first, late)})
-
-
-def head_hidden_act(segment: Segment) -> Iterator[Change]:
-    """another activation in the hidden head layer."""
-    for node in plain_activations(segment, *ACTIVATIONS):
-        for other in ("relu", "relu6") if node.name in segment.parts.hidden else ():
-            if other != node.op:
-                yield exchanged(node, other)
 
 
 def bias_missing(part: Segment | UnitArrays) -> Iterator[Change]:

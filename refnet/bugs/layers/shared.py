@@ -69,7 +69,7 @@ def act_throughout(segment: Segment) -> Iterator[Change]:
     if layers != every:
         of |= {f"all {op}": [node for node in every if node.op == op] for op in ACTS} | {"all": every}
     for function, made in _FUNCTIONS.items():
-        seen = [[node for node in every if _is_plain(segment, node, function)]]  # of which there are bugs of their own
+        seen = [[node for node in every if _is_plain(node, function)]]  # of which there are bugs of their own
         for kind, nodes in of.items():
             if (other := [node for node in nodes if node.op != function]) not in seen:
                 seen.append(other)
@@ -130,11 +130,11 @@ def _restrided(segment: Segment, form: str, first: Node, later: list[Node]) -> I
         yield Change(node.name, form, facts, nodes={**made[0], node.name: (own,)})
 
 
-def _is_plain(segment: Segment, node: Node, function: str) -> bool:
+def _is_plain(node: Node, function: str) -> bool:
     """Whether a function in an activation's place is a bug at one place too."""
     if function == "swish":
         return node.op == "hard_swish"
-    return function in ACTS and node.op != function and node.name not in segment.parts.hidden
+    return function in ACTS and node.op != function
 
 
 def _as(node: Node, op: str) -> tuple[Node, ...]:

@@ -21,7 +21,6 @@ _BY_KIND = (
     "weights-elsewhere",
 )  # bugs that are said by their kind where forms differ
 _OF_EACH = ("stride-moved", "dropout-left-on", "resize-size")  # bugs of which each place has facts of its own
-_ALIKE = {"head-hidden-act": "act-swap"}  # bugs of some places of another bug
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
 _LINE = 32 * FLOATS["float32"].u
 _FEW = 3  # numbers that lie on a line by no chance
@@ -29,7 +28,7 @@ _FEW = 3  # numbers that lie on a line by no chance
 
 def kind_of(mistake: Mistake) -> tuple[str, str]:
     """What places of a mistake have in common: its bug, and its kind or else its form."""
-    return _ALIKE.get(mistake.bug, mistake.bug), mistake.kind or mistake.form
+    return mistake.bug, mistake.kind or mistake.form
 
 
 def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:

@@ -250,7 +250,6 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "dropout-unseen": "dropout is on before it, at a rate of {rate:g}: {count} of {of} numbers that it reads are zero, "
     "and the others are larger",
     "head-act-pool": "the activation comes after the pool, not before it",
-    "head-hidden-act": "the hidden layer's activation is {found} instead of {known}",
     "bias-missing": _NO_BIAS,
     "classes-shift": {
         "later": "class k is where class k - 1 should be",

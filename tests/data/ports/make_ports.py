@@ -247,7 +247,7 @@ port("v2_option_a", option_a_shortcut(V2, "block11"), "all", (48, 64),
 port("v3_act_after_pool", act_after_pool(V3), "fused", (48, 64),
      "the head's activation comes after its pooling", (["head.act", "head.pool"], "head-act-pool"))
 port("v3_hidden_relu", activated_by(V3, F.relu, "head.hidden.act"), "all", (48, 64),
-     "ReLU in the hidden layer of the head", (["head.hidden.act"], ["head-hidden-act", "act-swap"]))
+     "ReLU in the hidden layer of the head", (["head.hidden.act"], "act-swap"))
 port("v2_no_bias", loaded(V2, without("head.logits.b")), "all", (48, 64),
      "the classifier has no bias", (["head.logits"], "bias-missing"))
 
@@ -301,7 +301,7 @@ port("v2_shortcut_and_halves", loaded(no_shortcut(V2, "block9"), halves_swapped(
      (["block9.add"], "shortcut-missing"), (["block12.project"], "channel-permute"), batch=1)
 port("v3_hidden_and_bias", loaded(activated_by(V3, F.relu, "head.hidden.act"), without("head.logits.b")), "all",
      (48, 64), "ReLU in the hidden layer of the head; no bias in the classifier",
-     (["head.hidden.act"], ["head-hidden-act", "act-swap"]), (["head.logits"], "bias-missing"))
+     (["head.hidden.act"], "act-swap"), (["head.logits"], "bias-missing"))
 port("v2_bgr_and_eps", eps_is(input_is(V2, lambda x: x.flip(1)), 1e-3, "block2.expand.bn"), "fused", (16, 24),
      "blue, green, red; eps 1e-3 in block 2's expansion",
      (INPUT, "input-bgr"), (["block2.expand.bn"], "bn-eps"), batch=1, after=1)
