@@ -29,6 +29,7 @@ EQUAL = "bit-equal"
 NOTHING = Expected.exactly(np.zeros(0))  # in place of a tensor that is not there
 _FLOAT = FLOATS["float32"]
 _LAST = np.nextafter(np.float32(_FLOAT.largest), np.float32(0))  # beyond it there is no next number to measure by
+_TOSSES = 20  # numbers that lie toward zero, all of them by chance once in a million times
 _SAMPLE = 64  # differing elements that are looked at before whole tensors are
 _NEAR = (
     "eps",
@@ -84,6 +85,7 @@ class Pairing:
 
     `lies` is the unit as the copy should have it, with what it has; `unfolded` the same before batch norm was folded,
     None where it was not. `needs` is what a policy must allow for the two to be held against each other at all.
+    `flushes` is whether the copy's writer makes zero of what is below float16's normal numbers.
     """
 
     wanted: Expected
@@ -91,6 +93,7 @@ class Pairing:
     lies: UnitArrays
     unfolded: UnitArrays | None
     needs: tuple[str, ...] = ()
+    flushes: bool = False
     roundings: tuple[Rounding, ...] = field(default=())
 
 
@@ -115,13 +118,15 @@ def array_finding(
     folds = pairing.needs
     if copy.shape == wanted.value.shape and not folds and _agrees(copy, wanted):
         return ArrayFinding(name, EQUAL)
-    pairing = replace(pairing, roundings=tuple(roundings(copy, steps, constant)))
+    pairing = replace(pairing, roundings=tuple(roundings(copy, steps, constant, pairing.flushes)))
     ulps, at = _apart(pairing)
+    known = ArrayFinding(name, "", True, folds, empty=not copy.any(), ulps=ulps, at=at)
     for rounding in (*pairing.roundings, *short_folds(copy, pairing.unfolded, pairing.lies.slot)):
         if _agrees(copy, rounding.widen(wanted)):
+            if rounding.form == "fold" and (cut_off := _cut_off(pairing)) is not None:
+                return replace(known, **cut_off)
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
             return ArrayFinding(name, "+".join(needs) or EQUAL, False, needs, rounding=rounding, ulps=ulps, at=at)
-    known = ArrayFinding(name, "", True, folds, empty=not copy.any(), ulps=ulps, at=at)
     # A copy that has more digits than a printed original looks as if it were rounded: the original is asked first.
     for way, held, kinds in (
         *_backward(pairing, {"printed": EITHER["printed"]}),
@@ -141,15 +146,32 @@ def _first_fault(pairing: Pairing, kinds: Iterable[Kind], budget: SearchBudget) 
     for kind in kinds:
         if budget.over:
             return None
-        with np.errstate(all="ignore"):
-            fits = _fits(pairing, faults(kind, pairing.lies, pairing.unfolded))
-            fitting = [*islice(fits, None if kind.id in _NEAR else 1)]
-            if fitting:
-                first, *_ = ways = tuple(way_of(pairing.copy, *each) for each in fitting)
-                before, others = fitting[0][0].before, ways if len(ways) > 1 else ()
-                said = {"mistake": first.mistake, "rounding": first.rounding, "ways": others}
-                return {"kind": kind.id, "before": before, **said}
+        if (found := _fault(pairing, kind)) is not None:
+            return found
     return None
+
+
+def _fault(pairing: Pairing, kind: Kind) -> dict[str, Any] | None:
+    """A kind of fault within which the tensor lies, as fields of a finding."""
+    with np.errstate(all="ignore"):
+        fits = _fits(pairing, faults(kind, pairing.lies, pairing.unfolded))
+        fitting = [*islice(fits, None if kind.id in _NEAR else 1)]
+        if not fitting:
+            return None
+        first, *_ = ways = tuple(way_of(pairing.copy, *each) for each in fitting)
+    before, others = fitting[0][0].before, ways if len(ways) > 1 else ()
+    said = {"mistake": first.mistake, "rounding": first.rounding, "ways": others}
+    return {"kind": kind.id, "before": before, **said}
+
+
+def _cut_off(pairing: Pairing) -> dict[str, Any] | None:
+    """That it was cut off, where more numbers show it than by chance: a fold in a short format errs to either side."""
+    copy, wanted = pairing.copy, pairing.wanted
+    short = next((each for each in pairing.roundings if each.form == "float" and not each.fine), None)
+    if short is None or copy.shape != wanted.value.shape:
+        return None
+    off = np.abs(copy - wanted.value) > short.widen(wanted).slack
+    return _fault(pairing, KINDS["truncated"]) if int(off.sum()) >= _TOSSES else None
 
 
 def _backward(pairing: Pairing, kinds: Mapping[str, Kind]) -> Iterator[tuple[bool, Pairing, Mapping[str, Kind]]]:

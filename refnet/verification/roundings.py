@@ -53,7 +53,9 @@ def on_grid(values: Array, store: str) -> bool:
         return bool(np.array_equal(rounded(finite, store), finite))
 
 
-def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) -> Iterator[Rounding]:
+def roundings(
+    copy: Array, steps: Array | None = None, constant: float = 0.0, flushes: bool = False
+) -> Iterator[Rounding]:
     """The formats whose grid a tensor lies on, the finest first.
 
     Parameters
@@ -61,6 +63,7 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
     copy : the tensor, float64
     steps : quantisation steps of a tensor that was stored as integers, to meet its shape
     constant : of the activation behind a bias, the 3 of a hard sigmoid, which exporters add to the bias
+    flushes : whether the file's writer makes zero of what is below float16's normal numbers
     """
     if steps is not None:
         yield Rounding(("int8",), "integers", {}, partial(_stepped, more=_half(copy, steps), by=0.0))
@@ -74,7 +77,8 @@ def roundings(copy: Array, steps: Array | None = None, constant: float = 0.0) ->
             yield Rounding(("float32",), "float", {"store": "float32"}, partial(_short, store="float32"), True)
     for store in ("float16", "bfloat16"):
         if on_grid(copy, store):
-            yield Rounding((store,), "float", {"store": store}, partial(_short, store=store))
+            gone = copy == 0 if flushes and store == "float16" else None
+            yield Rounding((store,), "float", {"store": store}, partial(_short, store=store, gone=gone))
     if constant:
         for store, needs in (("float16", ("folded", "float16")), ("float32", ("folded",))):
             if store == "float32" or on_grid(copy + constant, store):
@@ -106,11 +110,15 @@ def short_folds(copy: Array, unit: UnitArrays | None, slot: str) -> Iterator[Rou
             yield Rounding((store,), "fold", {"store": store}, partial(_replaced, by=made))
 
 
-def _short(made: Expected, *, store: str) -> Expected:
-    """Rounded once more: half a unit in the last place, relative, or half the smallest subnormal."""
+def _short(made: Expected, *, store: str, gone: npt.NDArray[np.bool_] | None = None) -> Expected:
+    """Rounded once more: half a unit in the last place, relative, or half the smallest subnormal.
+
+    Where it has `gone` it may have been anything below the normal numbers.
+    """
     grid = FLOATS[store]
     with np.errstate(invalid="ignore"):
-        return _within(made, more=grid.u * (np.abs(made.value) + made.slack) + grid.subnormal / 2)
+        more = grid.u * (np.abs(made.value) + made.slack) + grid.subnormal / 2
+        return _within(made, more=more if gone is None else np.where(gone, grid.normal, more))
 
 
 def _stepped(made: Expected, *, more: Array, by: float) -> Expected:

@@ -5,6 +5,8 @@ import pytest
 from exporting import checkpoint, network
 
 from refnet.bugs.language.changes import Mistake
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.readings.orders import rounded, truncated
 from refnet.verification.agreement import FittingFormula, most_shown
 from refnet.verification.sides import pair
 from refnet.verification.values import match_arrays
@@ -34,3 +36,33 @@ def test_a_number_that_is_cut_off_to_either_short_format_is_said_to_be_in_the_on
     cut = {name: (y.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for name, y in few.items()}
     found = match_arrays(pair(checkpoint(graph, few), checkpoint(graph, cut, "copy")))
     assert {value.mistake.form for value in found if value.fault} == {"bfloat16 truncated"}
+
+
+SMALL = 2.0**-14  # the smallest normal number of float16
+
+
+def folded_by(move, kind):
+    """What is said of weights that were folded in float32, and brought to float16; the rest is rounded to it."""
+    graph, params = network("v2")
+    folded, arrays = fold_batch_norm(graph, params)
+    held = {name: (move if name.endswith(".w") else rounded)(y, "float16") for name, y in arrays.items()}
+    found = match_arrays(pair(checkpoint(graph, params), checkpoint(folded, held, "copy", kind=kind)))
+    return {value.kind for value in found if value.name.endswith(".w")}
+
+
+@pytest.mark.parametrize("least", [0.0, SMALL])
+def test_what_is_folded_then_cut_off_is_told_from_a_fold_in_the_short_format_also_where_small_numbers_are_zero(least):
+    def move(y, store):
+        cut = truncated(y, store)
+        return np.where(np.abs(cut) < least, 0, cut)
+
+    assert folded_by(move, "npz") == {"truncated"}
+
+
+def test_a_writer_that_is_known_to_make_zero_of_small_numbers_may():
+    def move(y, store):
+        short = rounded(y, store)
+        return np.where(np.abs(short) < SMALL, 0, short)
+
+    assert folded_by(move, "ncnn") == {"folded+float16", "float16"}
+    assert "flushed" in folded_by(move, "npz")

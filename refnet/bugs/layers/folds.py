@@ -17,7 +17,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred, stood_for
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.numbers.precision import each_moved, grid_steps, in_steps
+from refnet.bugs.numbers.precision import each_moved, grid_steps, in_steps, shortened
 from refnet.graph import Graph, interpret
 from refnet.ops import CONVOLUTIONS
 from refnet.pack.printed import FORMS
@@ -102,14 +102,13 @@ def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expect
 
 
 def _moved(array: Expected, form: _Format) -> Expected:
+    if form.move is not _by_tensor:
+        return shortened(array, form.move)
+    # What a fold moves the largest weight by moves the step, and what is near a tie by one.
     y, slack = array.value, array.slack
-    made = form.move(y)
-    if form.move is _by_tensor:  # what a fold moves the largest weight by moves the step, and what is near a tie by one
-        step = float(np.abs(y).max()) / 127
-        tie = np.abs(np.abs(y / step - np.rint(y / step)) - 0.5) * step <= slack + _STEP * np.abs(y)
-        return Expected(made, _STEP * np.abs(made) + tie * step)
-    sides = [np.abs(form.move(y + sign * slack) - made) for sign in (-1, 1)]
-    return Expected(made, np.maximum(*sides))
+    made, step = form.move(y), float(np.abs(y).max()) / 127
+    tie = np.abs(np.abs(y / step - np.rint(y / step)) - 0.5) * step <= slack + _STEP * np.abs(y)
+    return Expected(made, _STEP * np.abs(made) + tie * step)
 
 
 def _params(unit: UnitArrays, form: _Format, part: str) -> Mapping[str, Array | Expected]:

@@ -39,7 +39,8 @@ _SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
     """weights rounded to float16 or bfloat16.
 
-    Weights, and only they; to the nearest, or toward zero. A bias of a convolution may be left as it is.
+    Weights, and only they; to the nearest, or toward zero. A bias of a convolution may be left as it is. What is cut
+    off may have become zero below the normal numbers, as short programs have it.
     """
     for store in ("float16", "bfloat16"):
         for node in unit.unit.nodes:
@@ -47,13 +48,30 @@ def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
             every = {"": names} | ({" alone": {"w": names["w"]}} if {"w", "b"} <= names.keys() else {})
             for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
                 for whose, held in every.items():
-                    params = Deferred(held.values(), partial(each_moved, unit, held, partial(move, store=store)))
+                    make = _cut_off if move is truncated else each_moved
+                    params = Deferred(held.values(), partial(make, unit, held, partial(move, store=store)))
                     yield Change(node.name, form + whose, {"store": store}, kind=form, params=params)
 
 
-def each_moved(unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]) -> Mapping[str, Array]:
+def each_moved(
+    unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]
+) -> Mapping[str, Array | Expected]:
     """Some arrays of a layer, by name, with their numbers moved; `names` has them by slot."""
-    return {name: move(unit[slot]) for slot, name in names.items()}
+    made = {name: shortened(unit.tensors[slot], move) for slot, name in names.items()}
+    return {name: each if each.slack.any() else each.value for name, each in made.items()}
+
+
+def _cut_off(
+    unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]
+) -> Mapping[str, Array | Expected]:
+    """Some arrays of a layer cut off to a short format; a number that is no normal one may be zero in the file."""
+    made = {**each_moved(unit, names, move)}
+    for slot, name in names.items():
+        seen, each = unit.seen.get(slot), Expected.of(made[name])
+        if seen is not None and seen.shape == each.value.shape:
+            gone = (seen == 0) & (np.abs(unit[slot]) < FLOATS["float16"].normal)
+            made[name] = each._replace(slack=np.maximum(each.slack, np.where(gone, np.abs(each.value), 0.0)))
+    return made
 
 
 def weights_int8(unit: UnitArrays) -> Iterator[Change]:
@@ -271,10 +289,10 @@ def factors_tf32(segment: Segment) -> Iterator[Change]:
         for form, move in _FACTORS.items() if node.op in CONVOLUTIONS else ():
             facts, w = {"store": form.partition(" ")[0]}, segment.param(node, "w").astype(np.float64)
             for each in (move, *_on_ties(form, move, w, x.value)):
-                given, params = {source: _shortened(x, each)}, {f"{node.name}.w": each(w)}
+                given, params = {source: shortened(x, each)}, {f"{node.name}.w": each(w)}
                 yield Change(node.name, form, facts, nodes=nodes, params=params, given=given)
         for form, move in _READ.items():
-            read = _shortened(x, move)
+            read = shortened(x, move)
             if not np.array_equal(read.value, x.value):
                 facts = {"store": form.partition(" ")[0]}
                 yield Change(node.name, f"read {form}", facts, nodes=nodes, given={source: read})
@@ -299,7 +317,7 @@ def _read(segment: Segment, source: str) -> Expected | None:
     return next((Expected(y, limit_of(segment, source)) for _, y in segment.values({source})), None)
 
 
-def _shortened(x: Expected, move: Callable[[Array], Array]) -> Expected:
+def shortened(x: Expected, move: Callable[[Array], Array]) -> Expected:
     """The same in a short format; a number so near to a tie as it may be off may go to the other side."""
     made = move(x.value)
     if not x.slack.any():
