@@ -28,7 +28,7 @@ from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
 from refnet.judge.causes.sizes import misshapen, of_all, of_sizes
-from refnet.judge.causes.stores import is_stored, of_common_store
+from refnet.judge.causes.stores import is_stored, of_common_store, stored_alike
 from refnet.judge.dumps.dumped import OF_DUMPS
 from refnet.judge.dumps.fed import made_by
 from refnet.judge.judging import Finding, Judging
@@ -150,6 +150,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     features |= {segment.end: (beginning(segment),) for segment, _ in judging.overflown}
     own = [each.name for each in judged.findings if each.name in judging.tensors]
     source = {SOURCE: judging.given[SOURCE]}
+    right = {name: segment for name, segment in judging.finite.items() if judging.findings[name].judgement.holds}
     whole = cut(judging.parts, judging.params, judging.reference.graph.output, source, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
     causes |= {name: _dumped_first(causes[name]) for name in judged.misdumped if name in causes}
@@ -160,7 +161,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
         causes=causes,
         features=features,
         misdumped=tuple(name for name in judged.misdumped if not is_stored(causes.get(name, ()))),
-        patterns=patterns(ordered, whole, own, judged.stored),
+        patterns=patterns(ordered, whole, own, judged.stored, stored_alike(causes, right)),
         evidence=sure,
         search=budget.search,
     )

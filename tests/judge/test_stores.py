@@ -1,29 +1,61 @@
-"""A port that cuts every tensor off to bfloat16: some of its tensors do not show it by themselves."""
+"""A port that cuts every tensor off to a short format: some of its tensors do not show it by themselves."""
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from refnet import build, probe, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
 from refnet.network import Network
 from refnet.readings import fast
-from refnet.readings.orders import truncated
+from refnet.readings.orders import rounded, truncated
+from refnet.readings.precision import Precision
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(32, 32), classes=10)
 PARAMS = random_params(GRAPH)
 
 
-def test_what_most_tensors_are_stored_in_explains_those_that_look_otherwise():
-    x = probe(GRAPH, 1)
-    kept, made = {*styles(GRAPH)["fused"]}, {SOURCE: x}
+X = probe(GRAPH, 1)
+REFERENCE = Reference.of(GRAPH, PARAMS, Network(GRAPH, PARAMS).trace(X) | {SOURCE: X})
+
+
+def cut_off(store):
+    """What a port has that cuts every tensor off to a format."""
+    kept, made = {*styles(GRAPH)["fused"]}, {SOURCE: X}
     for node in GRAPH.nodes:
         y = interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, made)
-        made[node.name] = truncated(y, "bfloat16") if node.name in kept else y
-    reference = Reference.of(GRAPH, PARAMS, Network(GRAPH, PARAMS).trace(x) | {SOURCE: x})
-    found = judge_tensors(reference, {name: made[name] for name in kept}, partial=True)
+        made[node.name] = truncated(y, store) if node.name in kept else y
+    return {name: made[name] for name in kept}
+
+
+def test_what_most_tensors_are_stored_in_explains_those_that_look_otherwise():
+    found = judge_tensors(REFERENCE, cut_off("bfloat16"), partial=True)
     assert {cause.ids for name in found.wrong() for cause in found.causes[name]} == {("fp16-storage",)}
     (pattern,) = found.patterns
     assert (pattern.mistake.form, len(pattern.nodes)) == ("bfloat16 truncated", len(found.wrong()))
     assert found.misdumped == ()
+
+
+def test_what_is_cut_off_is_said_of_tensors_too_that_a_declared_format_has_room_for():
+    made = cut_off("bfloat16")
+    found = judge_tensors(REFERENCE, made, precision=Precision.of("bfloat16"), partial=True)
+    assert {cause.ids for name in found.wrong() for cause in found.causes[name]} == {("fp16-storage",)}
+    (pattern,) = found.patterns
+    assert pattern.mistake.form == "bfloat16 truncated"
+    assert {*found.wrong()} < {*pattern.nodes}
+    assert 2 * len(pattern.nodes) > len(made)
+
+
+@pytest.mark.parametrize(("stored", "forms"), [(truncated, ["float16 truncated"]), (rounded, [])])
+def test_arrays_of_float16_show_that_they_were_cut_off(stored, forms):
+    trace = {SOURCE: X, "stem.conv": REFERENCE.golden("stem.conv")}
+    trace["stem.conv"] = stored(trace["stem.conv"], "float16").astype(np.float16)
+    segment = cut(Parts(GRAPH), PARAMS, "stem.conv", trace)
+    assert [change.form for change in BUGS["fp16-storage"].changes(segment)] == forms

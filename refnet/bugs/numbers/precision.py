@@ -117,9 +117,9 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
         if segment.candidate is None:
             yield Change(segment.end, store, {"store": store}, view=partial(rounded, store=store))
         elif _is_rounded(segment.candidate, store):
-            manner = _manner(segment, store)
+            manner = manner_of(segment, store)
             once = len(segment.graph) == 1 and segment.graph.nodes[0].op in _ONCE
-            if not manner or (manner == "at random" and not once):
+            if (not manner or (manner == "at random" and not once)) and segment.candidate.dtype != np.float16:
                 yield stored_as(segment, store)
             if manner:
                 yield stored_as(segment, f"{store} {manner}")
@@ -136,13 +136,13 @@ def stored_as(segment: Segment, form: str) -> Change:
 
 def _is_rounded(y: Array, store: str) -> bool:
     """Whether a tensor holds nothing finer than a format can; one such number, or those at ends, are no evidence."""
-    if y.dtype == np.float16 or np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
+    if np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
         return False
     return bool(np.array_equal(rounded(y, store), y))
 
 
-def _manner(segment: Segment, store: str) -> str:
-    """How a tensor was rounded if not to the nearest: 'truncated', 'at random', or ''.
+def manner_of(segment: Segment, store: str) -> str | None:
+    """How a tensor was rounded if not to the nearest: 'truncated', 'at random', or ''; None where nothing tells.
 
     Of a number that lies at a share f of its unit chance makes the upper neighbour in f of all cases, and so moves it
     by more than half a unit in min(f, 1 - f) of them. Two roundings to the nearest do the same. What float32 may have
@@ -150,8 +150,8 @@ def _manner(segment: Segment, store: str) -> str:
     """
     target = np.asarray(segment.candidate, np.float64)
     made = limit(segment, Precision.of("float32"))
-    if made.y.shape != target.shape:
-        return ""
+    if made.y.shape != target.shape or not _is_rounded(target, store):
+        return None
     size, u = np.abs(made.y), FLOATS[store].u
     normal = size >= FLOATS[store].subnormal / (2 * u)
     unit = np.exp2(np.floor(np.log2(np.where(normal, size, 1)))) * 2 * u
@@ -160,6 +160,8 @@ def _manner(segment: Segment, store: str) -> str:
     kept = normal & (np.minimum(likely, 0.5 - likely) * unit > made.expected)
     off, likely = ((target - made.y) * np.sign(made.y) / unit)[kept], likely[kept]
     count = int((np.abs(off) > 0.5).sum())
+    if not off.size:
+        return None
     if not count or np.abs(off).max() >= 1:
         return ""
     if (off < 0).all():

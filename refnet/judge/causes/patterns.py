@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from refnet.bugs.catalogue import BUGS
@@ -37,7 +38,11 @@ class Pattern(NamedTuple):
 
 
 def patterns(
-    found: Mapping[str, list[Cause]], whole: Segment, judged: Collection[str], stored: Mapping[str, tuple[str, ...]]
+    found: Mapping[str, list[Cause]],
+    whole: Segment,
+    judged: Collection[str],
+    stored: Mapping[str, tuple[str, ...]],
+    alike: Mapping[str, Mistake] = MappingProxyType({}),
 ) -> tuple[Pattern, ...]:
     """The mistakes that are said of two or more places, or that one long segment shows at many.
 
@@ -47,6 +52,7 @@ def patterns(
     whole : the network as one segment, in which all places of a mistake are found
     judged : the tensors that were judged, which are the places of a mistake that the result alone shows
     stored : how each tensor of integers is rounded, right ones too, where that is not to the nearest
+    alike : right tensors that are stored as wrong ones are, with the mistake that this is of these
     """
     told: dict[tuple[str, str], dict[str, Mistake]] = {}
     tensors: dict[tuple[str, str], list[str]] = {}
@@ -54,6 +60,9 @@ def patterns(
         for mistake, extent in causes[0].parts if causes else ():
             nodes = (mistake.node,) if extent is None else extent.nodes
             told.setdefault(kind_of(mistake), {}).update(dict.fromkeys(nodes, mistake))
+    for kind in {kind_of(mistake) for mistake in alike.values()}:
+        both = {**alike, **told[kind]}
+        told[kind] = {name: both[name] for name in judged if name in both}
     alone = {kind for kind, by_node in told.items() if len(by_node) < 2 and kind[0] != "store-rounding"}
     for name, causes in found.items():
         kinds = dict.fromkeys(kind_of(mistake) for mistake in causes[0].mistakes) if causes else {}

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.numbers.precision import stored_as
+from refnet.bugs.numbers.precision import manner_of, stored_as
 from refnet.judge.causes.cause import Cause
 from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 
-__all__ = ["is_stored", "of_common_store"]
+__all__ = ["is_stored", "of_common_store", "stored_alike"]
 
 _STORE, _SUMS = "fp16-storage", ("fp16-accumulate",)  # which leave the same numbers
 _SUMMED = (*CONVOLUTIONS, "avg_pool2d")
@@ -83,6 +84,20 @@ def _sums(segment: Segment, precision: Precision, store: str) -> Iterator[Cause]
 def _is_in(cause: Cause, store: str) -> bool:
     """Whether a cause is that values or sums are kept in a format."""
     return cause.ids in ((_STORE,), _SUMS) and cause.mistakes[0].facts["store"] == store
+
+
+def stored_alike(found: Mapping[str, list[Cause]], right: Mapping[str, Segment]) -> dict[str, Mistake]:
+    """The right tensors that are stored as most wrong ones are, cut off or rounded at random.
+
+    What is declared may have room for that.
+    """
+    stores = [causes[0].mistakes[0] for causes in found.values() if is_stored(causes)]
+    forms = Counter(mistake.form for mistake in stores)
+    form = next((form for form, _ in forms.most_common(1) if " " in form), "")
+    store, _, manner = form.partition(" ")
+    first = next((mistake for mistake in stores if mistake.form == form), None)
+    told = right if first is not None else {}
+    return {name: first._replace(node=name) for name, own in told.items() if first and manner_of(own, store) == manner}
 
 
 def is_stored(causes: Sequence[Cause]) -> bool:
