@@ -151,6 +151,11 @@ def _area(pixels: Array, shape: tuple[int, int]) -> Array:
     """OpenCV's INTER_AREA: the mean of what lies under a result, in float32; of two pixels where a side grows."""
     if any(p > n for n, p in zip(pixels.shape[:2], shape, strict=True)):
         return _fixed_bilinear(pixels, shape, area=True)
+    return _nearest(_mean(pixels, shape), pixels.shape[:2], shape)
+
+
+def _mean(pixels: Array, shape: tuple[int, int]) -> Array:
+    """TensorFlow's area: the mean of what lies under a result, not rounded."""
     made = pixels.astype(np.float32)
     for axis, p in ((1, shape[1]), (0, shape[0])):
         n = made.shape[axis]
@@ -158,7 +163,7 @@ def _area(pixels: Array, shape: tuple[int, int]) -> Array:
         low, high = np.maximum(edges[:-1, None], np.arange(n)), np.minimum(edges[1:, None], np.arange(n) + 1)
         share = (np.maximum(high - low, 0) * (p / n)).astype(np.float32)
         made = _summed(share, made, axis)
-    return np.asarray(_nearest(made, pixels.shape[:2], shape))
+    return made
 
 
 def _nearest(made: Array, sides: tuple[int, ...], shape: tuple[int, int]) -> Array:
@@ -252,6 +257,7 @@ KERNELS: Mapping[str, ResizeKernel] = {  # by name; the networks' vendors have t
     "antialiased-bilinear": ResizeKernel(_separable(_triangle, 1, wide=True), 0.0, places=True),
     "antialiased-bicubic": ResizeKernel(_separable(_cubic(-0.5), 2, wide=True), 0.0, places=True),
     "corners-bilinear": ResizeKernel(_separable(_triangle, 1, corners=True), 0.0, places=True),
+    "float-area": ResizeKernel(_mean, 0.0, places=True),
     "antialiased-lanczos": ResizeKernel(_separable(_lanczos, 3, wide=True), 0.0, places=True),
     "opencv-lanczos": ResizeKernel(_fixed_lanczos, 0.0),
     "lanczos": ResizeKernel(partial(_by_pillow, "lanczos"), 0.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +14,7 @@ from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.files.images import decodings, prepare, read_image
+from refnet.files.resample import KERNELS
 from refnet.files.resample import resized as resized_pixels
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
@@ -115,17 +117,23 @@ def test_tensorflows_quotients_may_leave_a_side_a_pixel_short():
     assert "37x0x149x223" in rules
 
 
-def test_kernels_are_tried_of_the_nearest_parts_of_a_picture_alone():
+def test_every_kernel_is_tried_of_the_nearest_parts_of_a_picture_and_the_nearest_kernel_of_every_part():
     net, own = network(V2, (64, 64))
-    fed = prepare(picture(), whole(own), (64, 64), partial(boxed, kernel="opencv-area"))
+    fed = prepare(picture(), whole(own), (64, 64), partial(boxed, kernel="opencv-bilinear", constant_values=114))
     x = prepare(picture(), own, (64, 64))
     segment = replace(cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)}), image=picture())
     ways = Ways(segment, SearchBudget(), long=False)
     found = [*cuts_of_pictures(ways), *kernels_of_pictures(ways)]
-    tried = {way.mistake.facts["cut"] for way in found if way.mistake.facts["kernel"]}
-    assert "black" in tried
-    assert len(tried) <= 3  # with the network's own part
-    assert min(found, key=lambda way: way.residual).mistake.form == "opencv-area black"
+    by_cut = Counter(way.mistake.facts["cut"] for way in found if way.mistake.facts["kernel"])
+    fully = {name for name, count in by_cut.items() if count >= len(KERNELS) - 1} - {""}
+    best = min(found, key=lambda way: way.residual)
+    assert best.mistake.form == "opencv-bilinear 114"
+    assert "114" in fully
+    assert len(fully) <= 4
+    assert {"114", "black", "mean", "zero"} <= {
+        way.mistake.facts["cut"] for way in found if way.mistake.facts["kernel"] == "opencv-bilinear"
+    }
+    assert not any(way.vague for way in found if way.mistake.bug == "input-placed")
 
 
 @pytest.mark.parametrize("case", PLACED)

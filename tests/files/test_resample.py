@@ -62,6 +62,10 @@ def test_the_nearest_pixel_to_a_middle_is_the_later_one_of_two():
     assert row("middle-nearest", 3) == [0.0, 20.0, 30.0]
 
 
+def test_a_mean_of_an_area_is_not_rounded():
+    assert KERNELS["float-area"].resize(RAMP + 0.25, (1, 2))[0, :, 0].tolist() == [5.25, 25.25]
+
+
 def test_an_area_is_a_mean():
     assert row("opencv-area", 2) == [5.0, 25.0]
 

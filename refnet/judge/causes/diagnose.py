@@ -239,8 +239,9 @@ class Diagnosis:
         ways, close = accepted.ways, accepted.close
         first = [*ways.ends()]
         yield close(first)
-        yield close([*cuts_of_pictures(ways)])
-        yield close([*kernels_of_pictures(ways)])
+        cuts = [*cuts_of_pictures(ways)]
+        yield close([way for way in cuts if not way.vague])  # what is vague is held beside all that is like it
+        yield close([*cuts, *kernels_of_pictures(ways)])
         yield close([*ways.singles(EXACT, at=self._last)])
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]

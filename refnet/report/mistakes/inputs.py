@@ -270,6 +270,7 @@ _KERNELS = {
     "opencv-exact": "OpenCV's INTER_LINEAR_EXACT, which is not antialiased",
     "opencv-bicubic": "OpenCV's bicubic kernel, which is not antialiased",
     "opencv-area": "OpenCV's INTER_AREA",
+    "float-area": "the mean of what lies under each pixel, not rounded (TensorFlow's area)",
     "first-nearest": "the nearest pixel at floor(p n / P) (OpenCV, TensorFlow 1)",
     "middle-nearest": "the nearest pixel at floor((p + 1/2) n / P) (PyTorch's nearest-exact, TensorFlow 2)",
     "float-bilinear": "a bilinear kernel without antialiasing or rounding (PyTorch's interpolate, TensorFlow 2)",
