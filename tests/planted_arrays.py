@@ -48,6 +48,27 @@ PLAIN = {
         "permuted",
         "input channels 0 and 1",
     ),
+    "a run of filters holds those of the next": (
+        "v2",
+        "block4.expand.w",
+        lambda w: np.concatenate([w[:20], w[21:31], w[30:]]),
+        "displaced",
+        "channels 20 to 29 of",
+    ),
+    "the last of a vector are two too early": (
+        "mnasnet",
+        "block4.expand.bn.beta",
+        lambda b: np.concatenate([b[:-6], b[-8:-2]]),
+        "displaced",
+        "the one 2 before",
+    ),
+    "input channels hold those of the one before": (
+        "v2",
+        "block4.expand.w",
+        lambda w: np.concatenate([w[:, :3], w[:, 2:5], w[:, 6:]], axis=1),
+        "displaced",
+        "input channels 3 to 5",
+    ),
     "halves exchanged": ("v2", "block4.expand.w", lambda w: np.roll(w, len(w) // 2, axis=0), "permuted", "halves"),
     "colours reversed": ("v2", "stem.conv.w", lambda w: w[:, ::-1], "permuted", "input channels are in reverse"),
     "channels shuffled": (

@@ -77,6 +77,7 @@ _TABLE = (
     Kind("permuted", ("channel-permute",), (_LIES, _FOLD, _STEPS)),
     Kind("misplaced", ("weights-misplaced",), (_LIES, _STEPS)),
     Kind("shifted", ("weights-shifted",), (_LIES, _STEPS)),
+    Kind("displaced", ("channels-displaced",)),
     Kind("scales", ("scales-moved",)),
     # Numbers
     Kind("misread", ("bytes-misread", "integers-misread")),

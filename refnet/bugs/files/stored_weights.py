@@ -15,12 +15,13 @@ import numpy.typing as npt
 from refnet.bugs.files.damage import comparable, made_so
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change
+from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.shifts import flat_shift
 from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.orders import rounded, whole_steps
 from refnet.readings.precision import FLOATS
 
-__all__ = ["READINGS", "bytes_misread", "grids", "weights_shifted", "weights_stepped"]
+__all__ = ["READINGS", "bytes_misread", "channels_displaced", "grids", "weights_shifted", "weights_stepped"]
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +32,7 @@ _IN_MEMORY = {2: ((0, 1), (1, 0)), 3: ((0, 1, 2), (1, 2, 0)), 4: ((0, 1, 2, 3), 
 _BITS_OF_BIAS = (*_BITS[_BITS.index(4) :], 14, 16)  # fewer are told from a few numbers by chance
 _MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
 _LEAST = 4  # levels beside each other that show a step
+_ALIKE = 3  # channels that show by how much they are displaced
 
 
 def bytes_misread(unit: UnitArrays) -> Iterator[Change]:
@@ -77,6 +79,32 @@ def _flat(y: Array, axes: tuple[int, ...]) -> Array:
 
 def _laid(y: Array, like: Array, axes: Array) -> Array:
     return y.reshape(like.shape).transpose(axes)
+
+
+def channels_displaced(unit: UnitArrays) -> Iterator[Change]:
+    """channels that hold the values of others.
+
+    Several beside each other hold those of channels as many places further on, or before; the rest is right.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if not comparable(unit):
+        return
+    with np.errstate(invalid="ignore"):
+        off = np.abs(copy - wanted.value) > wanted.slack
+    for axis, side in enumerate(("output", "input")[: 1 if unit.op == "depthwise_conv2d" else min(copy.ndim, 2)]):
+        lines, of = lines_off(off, axis), copy.shape[axis]
+        if len(lines) < _ALIKE or lines[-1] - lines[0] >= len(lines):
+            continue
+        mine, theirs = (np.moveaxis(each, axis, 0).reshape(of, -1) for each in (copy, wanted.value))
+        apart = np.abs(mine[lines[0]] - theirs).max(axis=1)
+        by = int(apart.argmin()) - int(lines[0])
+        source = np.arange(of)
+        source[lines] += by
+        if by and source.min() >= 0 and source.max() < of:
+            facts = {"side": side, "first_of": int(lines[0]), "last_of": int(lines[-1]), "of": of, "by": abs(by)}
+            made = wanted.map(partial(np.take, indices=source, axis=axis))
+            form = {1: "next", -1: "previous"}.get(by, "later" if by > 0 else "earlier")
+            yield made_so(unit, form, made, **facts)
 
 
 def weights_stepped(unit: UnitArrays) -> Iterator[Change]:

@@ -36,6 +36,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "permuted": "channels in another order",
     "misplaced": "the weights of another layer",
     "shifted": "numbers read from the wrong place on",
+    "displaced": "channels that hold the values of others",
     "scales": "right integers under other scales",
     "sign": "the opposite sign",
     "scaled": "a constant factor",

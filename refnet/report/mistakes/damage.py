@@ -119,6 +119,15 @@ FILE_WORDS: _Words = {
         "early": "each number is the one that lies {by} further on: it is read from too far on",
         "late": "each number is the one that lies {by} before it: it is read from too early on",
     },
+    "channels-displaced": {
+        form: f"{{side}} {{first_of}} to {{last_of}} of {{of}} each hold the values of {whose}"
+        for form, whose in {
+            "next": "the next one: they are shifted by one",
+            "previous": "the one before: they are shifted by one",
+            "later": "the one {by} further on",
+            "earlier": "the one {by} before",
+        }.items()
+    },
     "weights-negated": {
         "all": "every sign is the opposite",
         "channels": "the signs of {channels} are the opposite",
