@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,10 +13,17 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 
-__all__ = ["by_equal_names", "by_map", "without_node"]
+__all__ = ["by_equal_names", "by_map", "plain_name", "whole_name", "without_node"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+
+# What files and hooks put behind a layer's name, innermost last.
+_BEHIND = re.compile(
+    r"([/.:_]+(Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
+    r"output|out|0|convolution_output|(Conv|BatchNormalization|Gemm|MatMul|Add)_output_0|FusedBatchNorm))+$"
+)
+_BETWEEN = re.compile(r"[/:.\-_]+")
 
 
 def by_map(
@@ -56,3 +64,19 @@ def without_node(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, 
     """
     sources = {source for source, _ in pairs.values()}
     return [source for source in candidate if source not in sources]
+
+
+def plain_name(name: str) -> str:
+    """A layer's name without what files and hooks put behind it, in the form of `whole_name`.
+
+    Examples
+    --------
+    >>> plain_name("model/Conv_1/Conv2D:0")
+    'model_conv_1'
+    """
+    return whole_name(_BEHIND.sub("", name))
+
+
+def whole_name(name: str) -> str:
+    """A name whose parts are told by one sign, as where a file may have no other."""
+    return _BETWEEN.sub("_", name).strip("_").casefold()

@@ -15,29 +15,24 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import numpy as np
 
 from refnet.files.schemes import SCHEMES, schemes_of
-from refnet.graph import SOURCE, Graph, Node
+from refnet.graph import Graph, Node
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import norms
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS
+from refnet.pack.matching.acts import activations_of, with_activations
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import made_by_modules, sums
-from refnet.pack.matching.names import by_equal_names, without_node
+from refnet.pack.matching.names import by_equal_names, plain_name, whole_name, without_node
 from refnet.pack.matching.sequence import has_channels
 
 __all__ = ["by_modules", "by_other_names", "by_vendor"]
 
 _ENOUGH = 0.5  # of a scheme's layers, and at least
 _LEAST = 4
-# What files and hooks put behind a layer's name, innermost last.
-_BEHIND = re.compile(
-    r"([/.:_]+(Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
-    r"output|out|0|convolution_output|(Conv|BatchNormalization|Gemm|MatMul|Add)_output_0|FusedBatchNorm))+$"
-)
 _BIASED = re.compile(r"[/.:_](BiasAdd|Add_output_0)(:0)?$")  # the last operation of a layer that makes its sum before
 _OPERATION = re.compile(r"[./][A-Z][A-Za-z]*(_\d+)?_output_\d+$")  # what ONNX files have behind a module's name
-_BETWEEN = re.compile(r"[/:.\-_]+")
 _PARTS = re.compile(r"[./]")
 _FLOORS = {"relu": 0.0, "relu6": 0.0, "hard_swish": -0.376}  # below which activations make nothing
 _MANY = 1024  # numbers, of which some that a batch norm makes are below it
@@ -69,7 +64,7 @@ def by_vendor(
     """
     if graph.recipe.model not in MODELS or not names:
         return {}
-    plain = {name: _plain(name) for name in names}
+    plain = {name: plain_name(name) for name in names}
     best: dict[str, str] = {}
     own = schemes_of(graph.recipe.model)
     for vendor in dict.fromkeys([*own, *SCHEMES]):
@@ -80,7 +75,7 @@ def by_vendor(
             continue
         modules = {node: module for node, module in modules.items() if node in graph and module != node}
         for called in (modules, _without_root(modules)):
-            hits = _hits({**_of_activations(graph, called), **called}, plain)
+            hits = _hits({**activations_of(graph, called), **called}, plain)
             layers = _outputs(hits)
             found = _with_modules(
                 graph, called, layers, {name: form for name, form in plain.items() if name not in hits}
@@ -90,7 +85,7 @@ def by_vendor(
             if _only_counted(plain[name] for name in found) and not all(fits(*each) for each in found.items()):
                 continue
             if len(found) > len(best) and len(found) >= least:
-                best = _with_activations(graph, called, found, plain)
+                best = with_activations(graph, called, found, plain)
     others = {_module_of(name) for name, node in best.items() if is_other(name, node)}
     return {name: node for name, node in best.items() if not (_module_of(name) in others or is_other(name, node))}
 
@@ -115,19 +110,10 @@ def _without_root(modules: Mapping[str, str]) -> dict[str, str]:
     return bare if inner else dict(modules)
 
 
-def _plain(name: str) -> str:
-    return _whole(_BEHIND.sub("", name))
-
-
-def _whole(name: str) -> str:
-    """A name whose parts are told by one sign, as where a file may have no other."""
-    return _BETWEEN.sub("_", name).strip("_").casefold()
-
-
 def _hits(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
     """Names that are a module's, under the prefix that most have: those of all its operations."""
-    node_of = {_plain(module): node for node, module in modules.items()}
-    whole = {_plain(module): _whole(module) for module in modules.values()}
+    node_of = {plain_name(module): node for node, module in modules.items()}
+    whole = {plain_name(module): whole_name(module) for module in modules.values()}
     prefixes: Counter[str] = Counter()
     for name in plain.values():
         prefixes.update(prefix for prefix, _ in _endings(name, node_of))
@@ -141,7 +127,7 @@ def _hits(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str
         if name.startswith(ahead)
         and name[len(ahead) :] in node_of
         # A name that lacks what the module's ends in is that of a container: 'conv.1', not 'conv.1.0'.
-        and _whole(source).removeprefix(ahead).startswith(whole[name[len(ahead) :]])
+        and whole_name(source).removeprefix(ahead).startswith(whole[name[len(ahead) :]])
     }
 
 
@@ -161,11 +147,13 @@ def _with_modules(
 
     Of several that make the same the innermost one is taken.
     """
-    made = {_whole(name): node for name, node in {**made_by_modules(graph, modules), **sums(graph, modules)}.items()}
+    made = {
+        whole_name(name): node for name, node in {**made_by_modules(graph, modules), **sums(graph, modules)}.items()
+    }
     prefixes: Counter[str] = Counter()
     hits: dict[str, list[tuple[str, str]]] = {}
     for source, form in plain.items():
-        endings = _endings(_whole(source), made) or ([] if _is_numbered(source, modules) else _endings(form, made))
+        endings = _endings(whole_name(source), made) or ([] if _is_numbered(source, modules) else _endings(form, made))
         for prefix, path in endings if source not in found else ():
             prefixes[prefix] += 1
             hits.setdefault(prefix, []).append((source, path))
@@ -190,46 +178,6 @@ def _endings(name: str, known: Mapping[str, str]) -> list[tuple[str, str]]:
     parts = name.split("_")
     cuts = [("_".join(parts[:begin]), "_".join(parts[begin:])) for begin in range(len(parts))]
     return [(prefix, path) for prefix, path in cuts if path in known]
-
-
-def _with_activations(
-    graph: Graph, modules: Mapping[str, str], found: Mapping[str, str], plain: Mapping[str, str]
-) -> dict[str, str]:
-    """The same with activations: PyTorch numbers them after the batch norm, Keras calls them after the layer."""
-    made, taken = dict(found), set(found.values())
-    for unit in graph.units():
-        if unit.act is None or unit.act.op not in ACTIVATIONS or unit.act.name in taken:
-            continue
-        last = unit.norm or unit.conv
-        guesses = {guess for node in (last, unit.conv) for guess in _act_names(modules.get(node.name, ""))}
-        hits = [name for name, form in plain.items() if any(form == g or form.endswith(f"_{g}") for g in guesses)]
-        if len(hits) == 1 and hits[0] not in made:
-            made[hits[0]] = unit.act.name
-    return made
-
-
-def _of_activations(graph: Graph, modules: Mapping[str, str]) -> dict[str, str]:
-    """What PyTorch numbers an activation, where that is no layer's name: of a dump that has no others."""
-    made, taken = {}, {_plain(module) for module in modules.values()}
-    for unit in graph.units():
-        last = unit.norm or unit.conv
-        head, dot, number = modules.get(last.name, "").rpartition(".")
-        if unit.act is None or unit.act.name in modules or not number.isdecimal():
-            continue
-        name = f"{head}{dot}{int(number) + 1}"
-        if _plain(name) not in taken:
-            made[unit.act.name] = name
-    return made
-
-
-def _act_names(module: str) -> list[str]:
-    """What the activation behind a layer of this name may be called."""
-    if not module or module == SOURCE:
-        return []
-    head, dot, last = module.rpartition(".")
-    numbered = [f"{head}{dot}{int(last) + 1}"] if last.isdecimal() else []
-    behind = [f"{module}_{act}" for act in ("relu", "relu6", "activation")]
-    return [_plain(name) for name in (*numbered, *behind, f"{head}.activation")]
 
 
 def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str]]) -> None:
@@ -279,10 +227,10 @@ def by_modules(
         return
     modules: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        modules.setdefault(_whole(_OPERATION.sub("", node.name)), []).append(node)
+        modules.setdefault(whole_name(_OPERATION.sub("", node.name)), []).append(node)
     called: dict[str, list[str]] = {}
     for name in left:
-        form = _whole(name)
+        form = whole_name(name)
         made = [modules[form]] if form in modules else [each for key, each in modules.items() if _is_ending(form, key)]
         nodes = made[0] if len(made) == 1 else []
         folded = any(node.op in CONVOLUTIONS and "b" in node.params for node in nodes)

@@ -1,0 +1,58 @@
+"""What vendors call the activations behind their layers, which schemes of weights do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from refnet.graph import SOURCE, Graph
+from refnet.ops import ACTIVATIONS
+from refnet.pack.matching.names import plain_name
+
+__all__ = ["activations_of", "with_activations"]
+
+
+def with_activations(
+    graph: Graph, modules: Mapping[str, str], found: Mapping[str, str], plain: Mapping[str, str]
+) -> dict[str, str]:
+    """The names that are found with those of activations, which vendors call after layers.
+
+    Parameters
+    ----------
+    modules : by node with parameters, the vendor's name of the layer
+    found : {a candidate's name: its node}
+    plain : the candidate's names in their plain form
+    """
+    made, taken = dict(found), set(found.values())
+    for unit in graph.units():
+        if unit.act is None or unit.act.op not in ACTIVATIONS or unit.act.name in taken:
+            continue
+        last = unit.norm or unit.conv
+        guesses = {guess for node in (last, unit.conv) for guess in _act_names(modules.get(node.name, ""))}
+        hits = [name for name, form in plain.items() if any(form == g or form.endswith(f"_{g}") for g in guesses)]
+        if len(hits) == 1 and hits[0] not in made:
+            made[hits[0]] = unit.act.name
+    return made
+
+
+def activations_of(graph: Graph, modules: Mapping[str, str]) -> dict[str, str]:
+    """By activation, what PyTorch numbers it, where that is no layer's name: of a dump that has no others."""
+    made, taken = {}, {plain_name(module) for module in modules.values()}
+    for unit in graph.units():
+        last = unit.norm or unit.conv
+        head, dot, number = modules.get(last.name, "").rpartition(".")
+        if unit.act is None or unit.act.name in modules or not number.isdecimal():
+            continue
+        name = f"{head}{dot}{int(number) + 1}"
+        if plain_name(name) not in taken:
+            made[unit.act.name] = name
+    return made
+
+
+def _act_names(module: str) -> list[str]:
+    """What the activation behind a layer of this name may be called."""
+    if not module or module == SOURCE:
+        return []
+    head, dot, last = module.rpartition(".")
+    numbered = [f"{head}{dot}{int(last) + 1}"] if last.isdecimal() else []
+    behind = [f"{module}_{act}" for act in ("relu", "relu6", "activation")]
+    return [plain_name(name) for name in (*numbered, *behind, f"{head}.activation")]
