@@ -68,9 +68,9 @@ def causes(document: Mapping[str, Any], *, brief: bool = False) -> Iterator[tupl
     """
     verdicts = {tensor["name"]: tensor["verdict"] for tensor in document["tensors"]}
     said = {name for each in document.get("patterns", ()) for name in each["tensors"]} if brief else set()
-    same = set[tuple[str, str]]()  # what explains several tensors is said of the first
+    same = set[tuple[str, str | None, str]]()  # what explains several tensors is said of the first
     for cause in document["causes"]:
-        known = cause.get("place", cause["node"]), cause["sentence"]
+        known = cause.get("place", cause["node"]), cause.get("id"), cause["sentence"]
         if brief and (cause["node"] in said or known in same):
             continue
         same.add(known)

@@ -98,6 +98,21 @@ def test_of_pads_that_are_alike_on_one_map_that_which_others_have_comes_first():
     assert [cause.mistakes[0].facts["found"] for cause in ordered["a"]] == [(0, 1), (0, 0)]
 
 
+def test_of_no_pad_and_one_behind_that_are_alike_under_a_stride_the_one_behind_comes_first():
+    """A map of 9 x 11 that Keras pads by (1, 1); a port that pads it as an even one drops the last row and column."""
+    graph = build("keras/MobileNetV2", width=0.35, size=(36, 44), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    golden = {SOURCE: x, **net.trace(x)}
+    node = graph["block4.depthwise"]
+    assert (node.attrs["stride"], node.attrs["pad"]) == ((2, 2), ((1, 1), (1, 1)))
+    fixed = Graph(graph.recipe, (replace(node, attrs={**node.attrs, "pad": ((0, 1), (0, 1))}),))
+    y = interpret(fixed, fast, net.params, {name: golden[name] for name in node.inputs})
+    before = {name: made for name, made in golden.items() if name in {*node.inputs, SOURCE}}
+    found = judge_tensors(Reference.of(graph, net.params, golden), {**before, node.name: y}, partial=True)
+    facts = [cause.mistakes[0].facts for cause in found.causes[node.name] if cause.ids == ("pad-amount",)]
+    assert [each["found"] for each in facts] == [((0, 1),) * 2, ((0, 0),) * 2]
+
+
 def test_a_layer_that_pads_once_more_is_told_where_rows_and_columns_are_padded_otherwise():
     """A map of 2 x 3 is padded by (0, 1) and (1, 1) for a stride, and the convolution pads by 1 again."""
     graph = build("keras/MobileNetV2", width=0.35, size=(32, 48), classes=10)

@@ -101,7 +101,8 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
     """more padding, or less.
 
     None at all ('valid'), or a point more or fewer along both axes; or those of rows and columns exchanged, or one of
-    both left out; or its own and half a kernel besides, of a layer that pads once more.
+    both left out; or its own and half a kernel besides, of a layer that pads once more. With a stride none at all and
+    only behind may be the same, which is what TensorFlow pads on even maps: it is looked at first.
 
     Source: https://github.com/keras-team/keras/issues/9582
     """
@@ -109,6 +110,7 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
         own, sides = node.attrs["pad"], segment.sizes[node.inputs[0]][1:]
         reach = max(side // 2 * step for side, step in zip(node.params["w"][-2:], node.attrs["dilation"], strict=True))
         ways = [(0, 0), *itertools.product((reach, reach - 1, reach + 1), repeat=2), (0, reach), (reach, 0)]
+        ways = ways if node.attrs["stride"] == (1, 1) else [(0, reach), *ways]
         for before, after in dict.fromkeys(ways):
             pad = ((before, after), (before, after))
             other = [sum(each) for each in pad] != [sum(each) for each in own]
