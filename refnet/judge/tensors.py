@@ -17,6 +17,7 @@ from refnet.bugs.language.segments import Segment, cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
 from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.chance import chances_joined
 from refnet.judge.causes.describe import describe, of_other_weights
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.fast_algorithms import alike, by_fast_algorithms
@@ -137,7 +138,9 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes = of_common_store(causes, failing)
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
-    causes = strides_joined(pads_joined(causes), [segment.end for segment, _ in judging.misshapen], judging.parts)
+    causes = strides_joined(
+        pads_joined(chances_joined(causes)), [segment.end for segment, _ in judging.misshapen], judging.parts
+    )
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
     open_ = {name: own for name, own in failing.items() if not causes.get(name)}
     features = dict(_seen(open_, found, algorithms, judging, budget))

@@ -14,6 +14,7 @@ from refnet.bugs.sites import styles
 from refnet.bugs.systematic import ALL, Scope, changed_at, changes_by_place
 from refnet.graph import SOURCE, Graph, Node, Recipe, walk
 from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.chance import chances_joined
 from refnet.judge.causes.patterns import patterns
 from refnet.judge.causes.varying import kind_of, varying
 from refnet.judge.reference import Reference
@@ -169,3 +170,36 @@ def test_layers_that_have_the_numbers_of_the_same_layers_of_another_block_are_of
         mistakes[name] = next(each.of("weights-elsewhere") for each in changes if each.kind == "before 1")
     assert {kind_of(each) for each in mistakes.values()} == {("weights-elsewhere", "before 1")}
     assert of_port(varying(mistakes, parts)) == "it has the numbers of the same layer one block before"
+
+
+def summed(name, bug, form, **facts):
+    kind = "branch" if "branch" in facts else ""
+    return [Cause((Mistake(bug, name, form, {"shortcut": 1.0, **facts}, kind),), Judgement("exact"))]
+
+
+MORE = {f"block{n}.add": summed(f"block{n}.add", "join-weights", f"1 {n}", branch=1 + n / 10) for n in (3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("other", "is_chance"),
+    [
+        (summed("block6.add", "block-missing", ""), True),
+        (summed("block6.add", "join-weights", "images"), True),
+        (summed("block6.add", "join-weights", "1 1.2", branch=1.2), False),  # none is left out
+        (summed("block6.add", "shortcut-missing", ""), False),
+    ],
+)
+def test_sums_that_lack_their_block_beside_sums_that_have_more_of_it_are_stochastic_depth(other, is_chance):
+    made = chances_joined({**MORE, "block6.add": other})
+    forms = {cause.mistakes[0].form for (cause,) in made.values()}
+    assert (forms == {"chance"}) is is_chance
+
+
+def test_survival_rates_go_from_sum_to_sum_too():
+    """By their blocks the sums are 3, 5, 6, 8; by themselves 1, 2, 3, 4."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=5)
+    sums = ("block3.add", "block5.add", "block6.add", "block8.add")
+    numbers = {name: 1 / (1 - 0.02 * (place + 1)) for place, name in enumerate(sums)}
+    found = {n: summed(n, "join-weights", f"{b:g}", branch=b)[0].mistakes[0] for n, b in numbers.items()}
+    _, how, slope = varying(found, Parts(graph)).facts["branch"]
+    assert (how, round(slope, 6)) == ("divided", -0.02)

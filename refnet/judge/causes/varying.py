@@ -47,9 +47,12 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
         return first
     if side in _FILLED:
         return first._replace(facts={**first.facts, side: (tuple(numbers), "", 0.0)})
-    blocks, line = [parts.block_of(node) for node in by_node], ("", 0.0)
+    line = ("", 0.0)
+    sums = [node.name for node in parts.graph.nodes if node.op == "add"]
+    counted = [parts.block_of(node) for node in by_node], [sums.index(node) for node in by_node if node in sums]
     for how, each in (("times", numbers), ("divided", [1 / number if number else np.inf for number in numbers])):
-        if (slope := _slope(blocks, each)) is not None:
+        slopes = (_slope(places, each) for places in counted if len(places) == len(each))
+        if (slope := next((found for found in slopes if found is not None), None)) is not None:
             line = how, slope
             break
     return first._replace(facts={**first.facts, side: (tuple(numbers), *line)})

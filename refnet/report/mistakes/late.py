@@ -152,6 +152,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "join-weights": {
         "images": "the block's result is left out of some images, and scaled in the others: stochastic depth (drop "
         "path) is on",
+        "chance": "the block's result is left out by chance, and scaled where it is not: stochastic depth (drop path) "
+        "is on",
         OTHER: "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
     },
     "join-elsewhere": "what is added is {found}, not {known}",
