@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refnet import build
+from refnet import Network, build, random_params
+from refnet.graph import SOURCE
+from refnet.pack.matching.match import match_tensors
 from refnet.pack.matching.roles import by_roles
 from refnet.readings.shapes import shapes
 
 GRAPH = build("timm/tf_mobilenetv3_small_100", width=0.35, size=(101, 88), classes=10)
-FULL = {name: (1, *side) for name, side in shapes(GRAPH).items()}
+FULL = {SOURCE: (1, *GRAPH.input_shape)} | {name: (1, *side) for name, side in shapes(GRAPH).items()}
 FUSED = {"expand.act": "pw", "depthwise.act": "dw", "se.scale": "se", "project.bn": "pwl", "add": "out"}
 UNFUSED = {"expand": "e", "expand.bn": "en", "expand.act": "ea", "depthwise": "d", "depthwise.bn": "dn"}
 UNFUSED |= {"depthwise.act": "da", "project": "p", "project.bn": "pn"}
@@ -44,6 +46,12 @@ def test_rows_of_a_folder_that_sorts_its_names_are_told_by_their_sizes():
     assert by_roles(GRAPH, smaller(names), FULL, sorted(names)) == names
 
 
+@pytest.mark.parametrize("prefix", ["mbv3/", "t{:02}_"])
+def test_a_number_before_that_of_the_block_counts_nothing(prefix):
+    names = {prefix.format(index) + name: node for index, (name, node) in enumerate(called(FUSED).items())}
+    assert by_roles(GRAPH, smaller(names), FULL, names) == names
+
+
 def test_the_ends_of_the_network_are_there_with_the_blocks():
     names = {"first": "stem.act", **called(FUSED), "behind": "head.act"}
     assert by_roles(GRAPH, smaller(names), FULL, names) == names
@@ -58,3 +66,12 @@ def test_rows_that_are_of_no_layer_are_told_nothing():
     names = called(FUSED)
     found = {name: (1, 1 + int(np.prod(shape[:2])), 5, 5) for name, shape in smaller(names).items()}
     assert by_roles(GRAPH, found, FULL, names) == {}
+
+
+def test_maps_of_other_sizes_are_read_channels_last_where_all_have_them_there():
+    names = called(FUSED)
+    dump = {name: np.zeros(shape) for name, shape in smaller(names, last=True).items()}
+    network = Network(GRAPH, random_params(GRAPH))
+    golden = {name: np.random.default_rng(index).random(side) for index, (name, side) in enumerate(FULL.items())}
+    found = match_tensors(dump, FULL, golden.__getitem__, network=network)
+    assert {found.tensors[node].array.shape[1] for node in names.values()} == {FULL[node][1] for node in names.values()}

@@ -301,6 +301,9 @@ def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder
         for node, layout in settled.items()
         if layout.order and tables.shapes[node][1] > 1 and math.prod(tables.shapes[node][2:]) > 1
     )
+    if not votes:  # no map has its node's size: its channels tell
+        shapes = [(tables.found[source], tables.shapes[node]) for node, source in pairs.items()]
+        votes.update(last for shape, full in shapes for last in _only_place_of_channels(shape, full))
     last = votes[True] > votes[False]
     unlike = {
         node: UNKNOWN_LAST
@@ -308,6 +311,13 @@ def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder
         if not layout.order and last and _ends_in_channels(tables.found[pairs[node]], tables.shapes[node])
     }
     return settled | unlike | {node: ways[last] for node, ways in open_.items()}
+
+
+def _only_place_of_channels(found: Shape, shape: Shape) -> list[bool]:
+    """Whether the channels of a map are last, if they are first or last and not both."""
+    if len(found) != 4 or len(shape) != 4 or found[0] != shape[0] or (found[1] == shape[1]) == (found[3] == shape[1]):
+        return []
+    return [found[3] == shape[1]]
 
 
 def _ends_in_channels(found: Shape, shape: Shape) -> bool:

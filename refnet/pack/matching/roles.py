@@ -21,7 +21,7 @@ __all__ = ["by_roles"]
 Shape = tuple[int, ...]
 Row = Mapping[int, str]  # by number, the name
 
-_COUNTED = re.compile(r"(\D*)(\d+)(\D.*)", re.DOTALL)
+_NUMBER = re.compile(r"\d+")
 _FEWEST, _MOST = 3, 6  # names of the longest row; rows of which every order is tried
 
 _SMALL = 4  # points of the smallest maps, of which a wrong port may have one
@@ -47,19 +47,29 @@ def by_roles(
     shapes : of every node and of 'input', in order of execution
     sources : names of tensors that are no node's by name
     """
-    groups: dict[str, dict[str, dict[int, str]]] = {}
     sources = list(sources)
-    for source in sources:
-        if (counted := _COUNTED.fullmatch(source)) is not None:
-            before, number, word = counted.groups()
-            groups.setdefault(before, {}).setdefault(word, {})[int(number)] = source
-    rows = max(groups.values(), key=len, default={})
+    rows = _counted(sources)
     if len(rows) < 2 or max(map(len, rows.values())) < _FEWEST:
         return {}
     for fused, last in itertools.product((True, False), (False, True)):
         if told := _in_one_way(_in_order(rows, sources), _roles(graph, fused=fused), found, shapes, last):
             return told | _ends(graph, told, sources, found, shapes, last)
     return {}
+
+
+def _counted(sources: Sequence[str]) -> dict[str, dict[int, str]]:
+    """Names by what follows a number, and by that number: the one that counts most of them."""
+    groups: dict[tuple[int, str], dict[str, dict[int, str]]] = {}
+    for source in sources:
+        for place, number in enumerate(_NUMBER.finditer(source)):
+            before, word = _NUMBER.sub("#", source[: number.start()]), source[number.end() :]
+            if word:
+                groups.setdefault((place, before), {}).setdefault(word, {}).setdefault(int(number[0]), source)
+    return max(groups.values(), key=_in_rows, default={})
+
+
+def _in_rows(rows: Mapping[str, Row]) -> int:
+    return sum(len(row) for row in rows.values() if len(row) >= _FEWEST)
 
 
 def _in_order(rows: Mapping[str, Row], sources: Sequence[str]) -> list[Row]:
