@@ -135,8 +135,11 @@ def scope_of(graph: Graph, nodes: Collection[str], kept: Sequence[str]) -> Scope
     if not set(nodes) < set(kept):
         return None
     parts, meant = Parts(graph), tuple(name for name in kept if name in nodes)
-    found = {**scopes(parts, kept), **runs_of(parts, kept)}
-    return next((scope for scope, each in found.items() if each == meant), None) or _run(kept, meant)
+    found = [*scopes(parts, kept).items(), *runs_of(parts, kept).items()]
+    # Without the classifier, which is a linear layer to those who speak of convolutions.
+    bare = scopes(parts, [name for name in kept if name != parts.classifier])
+    found += [(scope, each) for scope, each in bare.items() if scope.kind == "layers"]
+    return next((scope for scope, each in found if each == meant), None) or _run(kept, meant)
 
 
 def _run(kept: Sequence[str], meant: Sequence[str]) -> Scope | None:

@@ -345,6 +345,10 @@ def test_a_pattern_says_at_which_nodes_it_is():
     graph = network("v2")[0]
     depthwise = [f"{node.name}.w" for node in graph.nodes if node.op == "depthwise_conv2d"]
     assert common(graph, faults(*depthwise)).scope == Scope("layers", "depthwise_conv2d")
+    points = [f"{node.name}.w" for node in graph.nodes if node.op == "pointwise_conv2d"]
+    assert points[-1] == "head.logits.w"
+    assert common(graph, faults(*points)).scope == Scope("layers", "pointwise_conv2d")
+    assert common(graph, faults(*points[:-1])).scope == Scope("layers", "pointwise_conv2d")
     weights = [f"{node.name}.w" for node in graph.nodes if "w" in node.params]
     assert common(graph, faults(*weights)).scope is None
     assert common(graph, faults(*weights[7:])).scope == Scope("from", weights[7].removesuffix(".w"))
