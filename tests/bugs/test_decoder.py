@@ -11,7 +11,7 @@ from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.report.mistakes.bugs import of_port
@@ -137,6 +137,26 @@ def softmax(z):
 def test_what_is_done_to_a_mask_is_told_from_it_alone(masks, made, words):
     golden = masks[2]
     assert said(masks, made(golden["head.add"], golden["head.resize"]).astype(np.float32)) == [words]
+
+
+@pytest.mark.parametrize(
+    ("corners", "words"),
+    [
+        (False, "it is enlarged 2 times, and what is over is cut off, not to the size"),
+        (True, "it is enlarged 2 times with corners aligned, and what is over is cut off, not to the size"),
+    ],
+)
+def test_a_resize_by_a_factor_inside_the_head_is_told_from_the_mask_alone(corners, words):
+    graph = build(TORCHVISION, width=0.1, size=(40, 56), classes=5)
+    params, x = random_params(graph), probe(graph, 1)
+    golden, port = {SOURCE: x, **Network(graph, params).trace(x)}, {SOURCE: x}
+    for node in graph.nodes:
+        read = {name: port[name] for name in node.inputs}
+        port[node.name] = interpret(Graph(graph.recipe, (node,)), fast, params, read)
+        if node.name == "head.scale.resize":  # from (3, 4) to (5, 7)
+            wide = fast.resize_bilinear(read["head.scale"], size=(6, 8), align_corners=corners)
+            port[node.name] = wide[:, :, :5, :7]
+    assert said((graph, params, golden), port[graph.output]) == [words]
 
 
 def test_the_order_of_the_classes_of_a_mask_is_that_of_their_maps(masks):

@@ -200,7 +200,7 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/pytorch/pytorch/issues/10604
     """
-    for node in segment.nodes("resize_bilinear"):
+    for node in filter(segment.asks, segment.nodes("resize_bilinear")):
         other = not node.attrs["align_corners"]
         nodes = with_attrs(node, align_corners=other)
         yield Change(node.name, str(other), {"found": other, "known": not other}, nodes=nodes)
@@ -214,22 +214,38 @@ def resize_corners(segment: Segment) -> Iterator[Change]:
             attrs = {"size": node.attrs["size"], "align_corners": corners, "half_pixel": centre}
             yield Change(node.name, form, nodes=with_op(node, "resize_nearest", **attrs))
         if segment.candidate is not None:
+            yield from _enlarged(segment, node)
             yield from _resampled(segment, node)
 
 
+def _enlarged(segment: Segment, node: Node) -> Iterator[Change]:
+    """A resize by a whole factor, of which what is over is cut off: by a kernel that takes its first point alone."""
+    shape, size = segment.sizes.get(node.inputs[0], ()), node.attrs["size"]
+    if len(shape) != 3:
+        return
+    ratio = max(outputs / side for side, outputs in zip(shape[1:], size, strict=True))
+    power = 2 ** round(math.log2(ratio))
+    for name, factor in {"factor": power, "factor above": math.ceil(ratio)}.items():
+        wide = tuple(factor * side for side in shape[1:])
+        over = tuple(made - outputs for made, outputs in zip(wide, size, strict=True))
+        if min(over) < 0 or not max(over) or factor > _LARGEST or (name != "factor" and factor == power):
+            continue
+        w = np.zeros((shape[0], *(2 if rest else 1 for rest in over)))
+        w[:, 0, 0] = 1
+        spread = {"stride": (1, 1), "pad": _NO_PAD, "dilation": tuple(max(rest, 1) for rest in over)}
+        for form, corners in ((name, False), (f"{name} corners", True)):
+            whole = Node(f"{node.name}.whole", node.op, node.inputs, {}, {"size": wide, "align_corners": corners})
+            cropped = Node(node.name, "depthwise_conv2d", (whole.name,), {"w": w.shape}, spread)
+            params = {f"{node.name}.w": w}
+            yield Change(node.name, form, {"times": factor}, nodes={node.name: (whole, cropped)}, params=params)
+
+
 def _resampled(segment: Segment, node: Node) -> Iterator[Change]:
-    """A resize by a factor of its own, of which what is over is cut off; or by another kernel than the bilinear one."""
+    """A resize by another kernel than the bilinear one."""
     sides, size = segment.sizes.get(node.inputs[0], ())[1:], node.attrs["size"]
     if len(sides) != 2 or max(sides) == 1:
         return
-    ratios = [outputs / side for side, outputs in zip(sides, size, strict=True)]
-    whole = {float(round_(ratio)) for ratio in ratios for round_ in (math.floor, math.ceil)}
-    factors = {*whole, *(2.0 ** round(math.log2(ratio)) for ratio in ratios)}
-    own = [1 / ratio for ratio in ratios]
-    for factor in sorted(each for each in factors if 1 <= each <= _LARGEST and set(ratios) != {each}):
-        yield from _by_taps(
-            segment, node, f"factor {factor:g}", {"times": factor}, _taps(node, sides, [1 / factor] * 2)
-        )
+    own = [side / outputs for side, outputs in zip(sides, size, strict=True)]
     for a in _CUBIC:
         yield from _by_taps(segment, node, f"cubic {a:g}", {"a": a}, _taps(node, sides, own, partial(_cubic, a=a)))
     yield from _by_taps(segment, node, "border", {}, _taps(node, sides, own, beyond=False))

@@ -40,14 +40,15 @@ __all__ = ["Diagnosis", "diagnose"]
 _POOLS = tuple(bug for bug in LATE if bug.id.startswith("pool-"))  # those of squeezes are written apart from the head's
 # Not those that read maps by other indices: of these each place takes a run of all that is before it.
 _QUICK = tuple(bug for bug in LATE if bug.group != "flat_reads")
-# What is written once for all batch norms, gates, squeezes or sums: at all places it takes a run for each form.
+# What is written once for all batch norms, gates, squeezes, sums or resizes: at all places a run for each form.
 _FUNCTIONS = ("gate-", "hsigmoid-", "hswish-")
 _ONCE = (
     *(bug for bug in EXACT if bug.group == "norms" or bug.id.startswith(_FUNCTIONS)),
     *_POOLS,
-    BUGS["join-weights"],
+    *(BUGS["join-weights"], BUGS["resize-corners"]),
 )
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
+_AT_END = (*EXACT, *(bug for bug in LATE if bug.group == "answers"))  # of what a network answers it is no more runs
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 
 
@@ -242,7 +243,7 @@ class Diagnosis:
         cuts = [*cuts_of_pictures(ways)]
         yield close([way for way in cuts if not way.vague])  # what is vague is held beside all that is like it
         yield close([*cuts, *kernels_of_pictures(ways)])
-        yield close([*ways.singles(EXACT, at=self._last)])
+        yield close([*ways.singles(_AT_END, at=self._last)])
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]
         yield accepted.everywhere(short)

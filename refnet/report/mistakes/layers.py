@@ -131,7 +131,13 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "nearest centre": "the nearest pixel is taken",
         "nearest corners": "the nearest pixel is taken, with corners aligned",
         "border": "zeros are mixed in at the border, as by a transposed convolution",
-        OTHER: "it is enlarged {times:g} times, and what is over is cut off, not to the size",
+        **dict.fromkeys(
+            ("factor", "factor above"), "it is enlarged {times:g} times, and what is over is cut off, not to the size"
+        ),
+        **dict.fromkeys(
+            ("factor corners", "factor above corners"),
+            "it is enlarged {times:g} times with corners aligned, and what is over is cut off, not to the size",
+        ),
         **dict.fromkeys(("cubic -0.75", "cubic -0.5"), "a bicubic kernel (a = {a:g}) makes it, not the bilinear one"),
     },
     "resize-size": {
