@@ -127,7 +127,12 @@ class _Taken:
             yield self._way(self.at + factor * (own - self.at), Feature("own-weights", {"mistake": mistake}))
 
     def _renormed(self) -> Iterator[OwnWeights]:
-        """A positive factor and an offset for each channel, as other numbers of batch norm leave; told of several."""
+        """A positive factor and an offset for each channel, as other numbers of batch norm leave; told of several.
+
+        In its place may stand the bias that it was folded into.
+        """
+        if self.segment.units[0].norm is None and "b" not in self.layer.conv.params:
+            return
         with np.errstate(invalid="ignore"):
             at, mean = (np.mean(each, axis=0, where=self.kept) for each in (self.own, self.wanted))
         own = np.where(self.kept, self.own - at, 0)
