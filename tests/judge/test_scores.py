@@ -33,6 +33,13 @@ def said(found):
     return [cause_sentence(cause) for causes in found.causes.values() for cause in causes]
 
 
+def steep(factor, folder):
+    """The network with logits so many times larger, and a pack of it."""
+    net = Network(GRAPH, {key: y * factor if key.startswith("head.logits") else y for key, y in NET.params.items()})
+    write_pack(net, X, folder, origin={"input": "probe"})
+    return net
+
+
 def naive(z):
     with np.errstate(all="ignore"):
         e = np.exp(z)
@@ -56,9 +63,7 @@ def test_wrong_probabilities_beside_right_logits_are_judged(pack, name, function
 
 @pytest.mark.parametrize("beside", [{}, {"classifier": None}])
 def test_probabilities_whose_exponentials_leave_the_format_are_named(tmp_path, beside):
-    params = {key: y * 150 if key.startswith("head.logits") else y for key, y in NET.params.items()}
-    net = Network(GRAPH, params)
-    write_pack(net, X, tmp_path / "pack", origin={"input": "probe"})
+    net = steep(150, tmp_path / "pack")
     z = logits(net)
     assert np.isnan(naive(z)).any()
     assert not np.isnan(naive(z)).all()
@@ -79,3 +84,19 @@ def test_a_tensor_of_no_node_that_is_not_finite_does_not_hold(pack):
     assert found.not_finite == ("scratch",)
     (note,) = comparison_document(found, pack="pack", candidate="y", precision="float32")["notes"]
     assert note.startswith("scratch: infinite or NaN in part, and nothing tells what is held there")
+
+
+def test_the_logarithm_of_a_probability_that_is_zero_in_the_format_is_named(tmp_path):
+    net = steep(20, tmp_path / "pack")
+    with np.errstate(divide="ignore"):
+        logs = np.log(softmax(logits(net)).astype(np.float16))
+    assert np.isneginf(logs).any()
+    found = compare(tmp_path / "pack", {"classifier": logits(net), "log_probs": logs}, partial=True)
+    assert said(found) == ["the logarithm is taken of probabilities that are zero in float16"]
+
+
+def test_what_is_infinite_elsewhere_is_no_logarithm_of_zero(pack):
+    logs = np.log(softmax(logits()))
+    logs[:, logs[0].argmax()] = -np.inf
+    found = compare(pack, {"classifier": logits(), "log_probs": logs}, partial=True)
+    assert not any("logarithm" in each for each in said(found))

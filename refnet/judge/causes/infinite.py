@@ -25,6 +25,7 @@ from refnet.judge.causes.ways import EXACT, Extent
 from refnet.judge.measures.yardstick import fits
 from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Precision
+from refnet.readings.precision import FLOATS
 
 __all__ = ["beginning", "overflown"]
 
@@ -66,7 +67,12 @@ def overflown(segment: Segment, precision: Precision, budget: SearchBudget | Non
         first = {change.node: change for change in reversed([*those])}  # by each node in the likeliest way
         if found := [Cause((change.of("sum-overflow"),), Judgement("nonfinite")) for change in first.values()]:
             return found[::-1]
-    ways = _beyond(segment, infinite), _rootless(segment, infinite, precision), _unset(segment, infinite, precision)
+    ways = (
+        _of_zeros(segment, infinite),
+        _beyond(segment, infinite),
+        _rootless(segment, infinite, precision),
+        _unset(segment, infinite, precision),
+    )
     return next((found[:1] for way in ways if (found := [*way])), [])
 
 
@@ -100,6 +106,23 @@ def _grown(segment: Segment, budget: SearchBudget) -> Iterator[Cause]:
             if y.shape == target.shape and np.array_equal(y, target, equal_nan=True):
                 extent = Extent(ALL, tuple(change.node for change in changes))
                 yield Cause((changes[0].of(bug.id),), Judgement("nonfinite"), (extent,))
+
+
+def _of_zeros(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause]:
+    """A logarithm of probabilities that their format rounds to zero, where those that are no zeros are about right."""
+    y, node = np.asarray(segment.candidate, np.float64), segment.graph.nodes[-1]
+    z = segment.result.astype(np.float64)
+    if node.op not in ("softmax", "flatten") or y.shape != z.shape or infinite.all() or (y[infinite] != -np.inf).any():
+        return
+    with np.errstate(all="ignore"):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        p = z if node.op == "softmax" else e / e.sum(axis=1, keepdims=True)
+    store = "float16" if np.asarray(segment.candidate).dtype == np.float16 else "float32"
+    # The exponential is rounded, and the quotient: of numbers of one digit either may be off by a factor of two.
+    normal, least = FLOATS[store].normal, 2 * FLOATS[store].u * FLOATS[store].normal
+    small = p[infinite].max() <= 4 * min(float(p[~infinite].min()), normal)
+    if small and (np.abs(np.exp(y) - p) <= p / 2 + 2 * least)[~infinite].all():
+        yield Cause((Mistake("sum-overflow", node.name, "logarithm", {"store": store}),), Judgement("nonfinite"))
 
 
 def _beyond(segment: Segment, infinite: npt.NDArray[np.bool_]) -> Iterator[Cause]:

@@ -107,7 +107,10 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "later of each": "the stride is left to a later block",
         "earlier of each": "the stride of a later layer is taken here",
     },
-    "pad-amount": "the padding is {found} instead of {known}",
+    "pad-amount": {
+        OTHER: "the padding is {found} instead of {known}",
+        "exchanged": "the padding is {found} instead of {known}: that of rows and that of columns are exchanged",
+    },
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
     "pool-fixed": {
         "once": "the pool is of 7 x 7 points at a time instead of the whole map",
@@ -285,6 +288,7 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "terms": f"the sum of the sizes of its terms, {_BEYOND}, so that a sum on the way may be",
         "pool from": f"the pool's sum, before it is divided, {_FROM}",
         "product from": f"the product, before it is divided, {_FROM}",
+        "logarithm": "the logarithm is taken of probabilities that are zero in {store}",
         "exponential from": f"an exponential {_FROM}",
         "result from": f"its result {_FROM}",
         "above from": "it is not finite where what it reads is above {most:.4g}, as far as {least:.4g} and beyond: "
