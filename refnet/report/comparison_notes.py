@@ -317,10 +317,11 @@ def _separated(names: Sequence[str], ids: frozenset[str]) -> str:
 
 
 def _declarable(found: Comparison) -> Iterator[str]:
-    """What many tensors have in common that is no mistake where it is meant, and how to say so."""
+    """What many tensors have in common, or the only one, that is no mistake where it is meant; and how to say so."""
     alone = [cause.mistakes[0] for causes in found.causes.values() for cause in causes if len(cause.mistakes) == 1]
     counts = Counter((mistake.bug, mistake.form) for mistake in alone)
     said = {(mistake.bug, mistake.form): of_port(mistake) for mistake in alone}
     for key, option in _DECLARED.items():
-        if counts[key] > 1:
-            yield f"{counts[key]} tensors: {said[key]}. If the port is meant to be so, declare it with {option}."
+        if counts[key] > 1 or (counts[key] and len(found.wrong()) == 1):
+            tensors = f"{counts[key]} tensor{'s' if counts[key] > 1 else ''}"
+            yield f"{tensors}: {said[key]}. If the port is meant to be so, declare it with {option}."

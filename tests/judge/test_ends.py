@@ -13,7 +13,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.systematic import changed_at, changes_by_place
 from refnet.errors import RequestError
-from refnet.graph import SOURCE, Node
+from refnet.graph import SOURCE, Node, interpret
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.starts import begun, begun_soon
@@ -21,7 +21,8 @@ from refnet.judge.causes.ways import EXACT, Ways
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
 from refnet.pack.matching.vendors import by_vendor
-from refnet.readings.orders import rounded
+from refnet.readings import fast
+from refnet.readings.orders import rounded, short_rules
 from refnet.readings.precision import Precision
 from refnet.report.comparison import cause_sentence, comparison_document
 from refnet.report.comparison_notes import comparison_notes
@@ -302,3 +303,12 @@ def test_classes_alone_are_refused_with_how_many_are_the_packs(pack):
     classes = logits().argmax(axis=1)
     with pytest.raises(RequestError, match=r"best: holds the likeliest class of each image, of which 50 % are"):
         compare(pack, {"best": np.array([classes[0], (classes[1] + 1) % 12])})
+
+
+@pytest.mark.parametrize("store", ["float16", "bfloat16"])
+def test_what_is_stored_in_a_short_format_on_the_way_is_told_by_the_numbers_of_the_end(plain, store):
+    net, folder = plain
+    y = interpret(net.graph, short_rules(fast, store), net.params, {SOURCE: probe(net.graph, 1)})
+    found = compare(folder, {"logits": y})
+    assert said(found) == [f"its values are rounded to {store}"]
+    assert not found.judged.evidence

@@ -244,6 +244,8 @@ class Diagnosis:
         yield close([way for way in cuts if not way.vague])  # what is vague is held beside all that is like it
         yield close([*cuts, *kernels_of_pictures(ways)])
         yield close([*ways.singles(_AT_END, at=self._last)])
+        stores = ways.singles([BUGS["fp16-storage"]])  # as the numbers of the end show
+        yield (cause for way in stores for cause in accepted.judged((way,), way))
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]
         yield accepted.everywhere(short)

@@ -18,6 +18,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank
 from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.stores import is_stored
 from refnet.judge.causes.varying import kind_of
 from refnet.judge.causes.ways import Extent
 from refnet.judge.measures.yardstick import NEAR, fits
@@ -111,8 +112,11 @@ def _kind(cause: Cause) -> tuple[tuple[str, str], ...]:
 
 
 def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
-    """How sure the causes of a segment are, and what to dump; None of a short one, whose bound says it."""
-    if not one.long or one.ways is None:
+    """How sure the causes of a segment are, and what to dump.
+
+    None of a short one, whose bound says it; nor of what is stored in a short format, which leaves what it leaves.
+    """
+    if not one.long or one.ways is None or is_stored(causes):
         return None
     fit = {mistake.what for cause in causes for mistake in cause.mistakes}
     looked, before = one.ways.looked, one.ways.before or 1.0
