@@ -270,3 +270,10 @@ def test_probabilities_under_the_name_of_the_layer_that_makes_their_logits_are_t
         dumped = {"predictions": y}
         found = with_ends(graph, Assignment(known, []), dumped, {"predictions": (1, 7)}, shapes_, {}.__getitem__)
         assert list(found.tensors) == [node]
+
+
+def test_channels_of_another_layer_are_no_block_that_seven_classes_fill_in_part():
+    wide = np.zeros((1, 1, 1, 8), np.float32)
+    wide[..., :7] = 0.7 * trace()["head.flatten"]
+    found = matched({"gate": wide})
+    assert found.unmatched == ["gate"]

@@ -366,3 +366,14 @@ def test_logits_without_their_bias_are_no_tensor_of_the_network():
     found = matched(net, golden, {**made, "sum": golden["head.flatten"]})
     assert found.unmatched == ["matmul"]
     assert found.tensors["head.flatten"].source == "sum"
+
+
+def test_what_a_softmax_makes_of_a_tensor_tells_no_logits():
+    graph = network()[0].graph
+    graph = replace(graph, nodes=(*graph.nodes, Node("output", "softmax", ("head.flatten",))))
+    params = network()[0].params
+    net = Network(graph, {**params, **{f"head.logits.{slot}": params[f"head.logits.{slot}"] / 99 for slot in "wb"}})
+    golden = {SOURCE: network()[1], **net.trace(network()[1])}
+    tensors = {name: golden[name] for name in ("stem.act", "output")}  # all classes are nearly as likely
+    found = matched(net, golden, {**tensors, "gate": np.full((1, 1, 1, 10), 0.5, np.float32)})
+    assert found.unmatched == ["gate"]

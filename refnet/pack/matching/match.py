@@ -328,7 +328,7 @@ def _ends_in_channels(found: Shape, shape: Shape) -> bool:
 def _by_content(tables: Tables, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, AxisOrder]]:
     """The nodes of tensors whose names say nothing: round by round, for what is taken makes other choices clear."""
     near = {
-        source: tables.near(source, [n for n in tables.shapes if axis_orders(tables.found[source], tables.shapes[n])])
+        source: tables.near(source, [n for n in tables.shapes if _may_be(tables.found[source], tables.shapes[n])])
         for source in sources
     }
     left = set(free)
@@ -341,6 +341,11 @@ def _by_content(tables: Tables, sources: Iterable[str], free: Iterable[str]) -> 
                 left.remove(node)
         if not offers:
             return chosen
+
+
+def _may_be(found: Shape, shape: Shape) -> bool:
+    """Whether a shape fits without a last block of channels that is filled up, which any number of them may fill."""
+    return any(not order.block or shape[1] % order.block == 0 for order in axis_orders(found, shape))
 
 
 def _clear(tables: Tables, source: str, choices: dict[str, Likeness], left: set[str]) -> list[str]:

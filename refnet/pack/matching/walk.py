@@ -349,7 +349,8 @@ class _Going:
         negative = float(array.min()) < 0  # else what a ReLU makes of it is itself
         for reader in self.graph.readers()[node]:
             for name, y in self._made(self._chain(reader), have):
-                if self.graph[name].op in ACTIVATIONS and name == reader.name and not negative:
+                same = self.graph[name].op in ACTIVATIONS and name == reader.name and not negative
+                if same or self.graph[name].op == "softmax":  # which is near any other, whatever came before
                     continue
                 sample = self.tables.sample(name, y)
                 others = [each for each in self.free if each != source and self.tables.fits(each, name)]
