@@ -20,6 +20,7 @@ from refnet.pack.probe import probe
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 from refnet.report.comparison import cause_sentence
+from refnet.report.mistakes.bugs import of_port
 
 SIDES = (5, 7)
 X = np.random.default_rng(3).standard_normal((2, 3, *SIDES)).astype(np.float32)
@@ -243,6 +244,25 @@ def test_a_stride_in_a_later_block_of_a_stage_is_named_by_the_end_alone():
     found = judge_tensors(Reference.of(net, params, golden), {SOURCE: x, net.output: port[net.output]})
     (cause,) = found.causes[net.output]
     assert "the stride is left to block6.depthwise in the last block of the stage" in cause_sentence(cause)
+
+
+def test_strides_that_are_all_left_to_the_next_block_are_one_mistake_by_the_end_alone():
+    net = build("torchvision/mobilenet_v2", width=0.25, size=(64, 80), classes=7)
+    strides = {f"block{first}.depthwise": (1, 1) for first in (2, 4, 7, 14)}
+    strides |= {f"block{later}.depthwise": (2, 2) for later in (3, 5, 8, 15)}
+    nodes = []
+    for node in net.nodes:
+        block = node.name.partition(".")[0]
+        if node.name in strides:
+            node = replace(node, attrs={**node.attrs, "stride": strides[node.name]})
+        is_none = node.op == "add" and strides.get(f"{block}.depthwise") == (2, 2)
+        nodes.append(identity(node.name, f"{block}.project.bn", 4) if is_none else node)
+    params, x = random_params(net), probe(net, 1)
+    golden, port = ({SOURCE: x, **Network(own, params).trace(x)} for own in (net, replace(net, nodes=tuple(nodes))))
+    found = judge_tensors(Reference.of(net, params, golden), {SOURCE: x, net.output: port[net.output]})
+    (pattern,) = found.patterns
+    assert of_port(pattern.mistake) == "the stride is left to the next block"
+    assert pattern.nodes == tuple(f"block{first}.depthwise" for first in (2, 4, 7, 14))
 
 
 def test_a_squeeze_width_taken_from_the_blocks_input_is_named(small):

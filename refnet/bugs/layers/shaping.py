@@ -94,7 +94,7 @@ def _restaged(segment: Segment, form: str, first: BlockNodes, later: BlockNodes)
     made = resulting(segment, *nodes) if segment.asks(one) else None
     if made is not None:
         changed = made[0] | {node.name: (node,) for node in nodes}
-        yield Change(one.name, form, {"layer": other.name}, nodes=changed, shape=made[1], fed=True, lone=True)
+        yield Change(one.name, form, {"layer": other.name}, nodes=changed, shape=made[1], fed=True)
 
 
 def pad_amount(segment: Segment) -> Iterator[Change]:

@@ -37,7 +37,8 @@ def varying(by_node: Mapping[str, Mistake], parts: Parts) -> Mistake:
     differ = len({each.form for each in by_node.values()}) > 1
     if first.bug in _BY_KIND and first.kind and differ:
         return first._replace(form=first.kind.rstrip(" 0123456789"))  # what number it is the facts say
-    if first.bug in _OF_EACH and any(each.facts != first.facts for each in by_node.values()):
+    of_first = len(by_node) > 1 and all(each is first for each in by_node.values())  # which stands for all of them
+    if first.bug in _OF_EACH and (of_first or any(each.facts != first.facts for each in by_node.values())):
         return first._replace(form=f"{first.form} of each")
     if kind_of(first) in _SQUARES and len({each.facts["found"] for each in by_node.values()}) > 1:
         return first._replace(form=f"{first.form} of each")

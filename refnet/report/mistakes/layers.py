@@ -104,6 +104,7 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "later": "the stride is left to {layer}",
         "earlier": "the stride of {layer} is taken here",
         "next of each": "the stride is left to the next block",
+        "last of each": "the stride is left to the last block of the stage",
         "later of each": "the stride is left to a later block",
         "earlier of each": "the stride of a later layer is taken here",
     },
