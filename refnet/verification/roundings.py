@@ -66,7 +66,9 @@ def roundings(
     flushes : whether the file's writer makes zero of what is below float16's normal numbers
     """
     if steps is not None:
-        yield Rounding(("int8",), "integers", {}, partial(_stepped, more=_half(copy, steps), by=0.0))
+        with np.errstate(invalid="ignore"):  # the least value is taken away first, where one is
+            half = _half(copy, steps) + _PRODUCT * np.ptp(copy)
+        yield Rounding(("int8",), "integers", {}, partial(_stepped, more=half, by=0.0))
         if constant:
             facts = {"constant": constant, "store": "int8"}
             yield Rounding(("int8",), "moved", facts, partial(_stepped, more=steps / 2, by=constant))

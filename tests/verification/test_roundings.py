@@ -45,7 +45,7 @@ def test_integers_have_their_own_steps_and_no_other_format():
     (only,) = roundings(np.array([1.0, 2.0]), steps=np.array([0.5, 0.25]))
     assert (only.needs, only.form, only.fine) == (("int8",), "integers", False)
     made = only.widen(Expected(np.zeros(2), np.ones(2)))
-    np.testing.assert_array_equal(made.slack, [1.25, 1.125])
+    np.testing.assert_allclose(made.slack, [1.25, 1.125], rtol=2.0**-22)  # half a step, and what float32 leaves
 
 
 def test_a_bias_may_have_been_larger_by_a_constant():
@@ -153,3 +153,14 @@ def test_weights_whose_scale_is_the_largest_by_128_are_cut_at_127():
     )
     assert found.holds
     assert found.needs == ("int8",)
+
+
+def test_steps_counted_from_the_least_value_leave_what_float32_rounds_when_that_is_taken_away():
+    """As converters to integers of 16 bits count them."""
+    w = np.random.default_rng(8).uniform(-0.3, 0.9, 20_000).astype(np.float32)
+    step = np.ptp(w) / np.float32(2**16 - 1)
+    copy = np.rint((w - w.min()) / step).astype(np.float64) * np.float64(step) + w.min()
+    (only,) = roundings(copy, steps=np.full(w.shape, np.float64(step)))
+    apart = np.abs(copy - w)
+    assert apart.max() > 0.5005 * step
+    assert (apart <= only.widen(Expected.exactly(w.astype(np.float64))).slack).all()
