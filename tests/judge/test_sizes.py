@@ -209,6 +209,18 @@ def test_pads_of_one_rule_or_of_other_shifts_are_left_as_they_are(other):
     assert pads_joined(causes) == causes
 
 
+def test_pads_that_are_larger_by_as_much_are_one_mistake_whatever_the_kernel():
+    """Of a map on which two pads are alike, that which the others have."""
+    three = padded("pad-amount", "2,2", ((2, 2), (2, 2)), ((1, 1), (1, 1)))
+    alike = padded("pad-amount", "3,2", ((3, 2), (3, 2)), ((2, 2), (2, 2)))
+    five = padded("pad-amount", "3,3", ((3, 3), (3, 3)), ((2, 2), (2, 2)))
+    made = pads_joined({"three": three, "five": alike + five})
+    mistakes = [each.mistakes[0] for (each,) in made.values()]
+    assert [each.form for each in mistakes] == ["by as much"] * 2
+    assert of_port(mistakes[1]) == "the padding is (3, 3) instead of (2, 2), or as much more or less at other kernels"
+    assert pads_joined({"three": three, "five": alike}) == {"three": three, "five": alike}
+
+
 def spread(name, by):
     return {name: [Cause((Mistake("dilation", name, f"{by}", {"found": by, "known": 1}),), Judgement("exact"))]}
 

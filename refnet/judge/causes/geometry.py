@@ -63,6 +63,7 @@ def pads_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
 
     A rule of one axis alone has other numbers for each kernel, and on some maps those of another rule.
     """
+    causes = _amounts_joined(causes)
     first = {name: found[0] for name, found in causes.items() if found and len(found[0].mistakes) == 1}
     pads = {name: each for name, each in first.items() if each.mistakes[0].bug in _PADS}
     shifts = {name: _shift(each.mistakes[0]) for name, each in pads.items()}
@@ -74,6 +75,31 @@ def pads_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
         shifted = Mistake("pad-split", own.node, "shifted", {**own.facts, "later": shifts[name]})
         made[name] = [each._replace(mistakes=(shifted,))]
     return made
+
+
+def _amounts_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
+    """The causes, pads that are larger or smaller by as much on each side being one mistake where kernels differ."""
+    made = dict(causes)
+    of = {name: found for name, found in causes.items() if found and found[0].ids == ("pad-amount",)}
+    if len({kind_of(found[0].mistakes[0]) for found in of.values()}) < 2:
+        return made
+    ways = {
+        name: {_more(each.mistakes[0]): each for each in found if each.ids == ("pad-amount",)}
+        for name, found in of.items()
+    }
+    common = set.intersection(*({*each} for each in ways.values()))
+    if common:
+        by = min(common, key=lambda each: sum(map(abs, each)))
+        for name, each in ways.items():
+            (own,) = each[by].mistakes
+            made[name] = [each[by]._replace(mistakes=(own._replace(form="by as much"),))]
+    return made
+
+
+def _more(mistake: Mistake) -> tuple[int, ...]:
+    """By how many points each side is padded more."""
+    pairs = zip(mistake.facts["found"], mistake.facts["known"], strict=True)
+    return tuple(one - other for found, known in pairs for one, other in zip(found, known, strict=True))
 
 
 def _shift(mistake: Mistake) -> tuple[int, int]:

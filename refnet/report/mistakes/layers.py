@@ -111,6 +111,7 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pad-amount": {
         OTHER: "the padding is {found} instead of {known}",
         "exchanged": "the padding is {found} instead of {known}: that of rows and that of columns are exchanged",
+        "by as much": "the padding is {found} instead of {known}, or as much more or less at other kernels",
     },
     "dilation-alone": "the dilation is {found} instead of {known}, and the padding as it was",
     "pool-fixed": {
