@@ -306,7 +306,8 @@ def _matched(
     full = {name: (batch, *shape) for name, shape in shapes(graph).items()}
     golden, network = _Golden(pack, graph), Network(graph, pack.params)
     matching = match_tensors(real, full, golden.tensor, names=names, network=network, structure=structure)
-    matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor)
+    added = graph is not pack.graph
+    matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor, added=added)
     matching = with_dropped(graph, matching, real, full)
     if not matching.tensors:
         if (labels := labels_alone(graph, real.tensors, golden.tensor)) is not None:

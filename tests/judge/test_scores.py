@@ -95,6 +95,11 @@ def test_the_logarithm_of_a_probability_that_is_zero_in_the_format_is_named(tmp_
     assert said(found) == ["the logarithm is taken of probabilities that are zero in float16"]
 
 
+@pytest.mark.parametrize("name", ["log_probs", "y"])
+def test_honest_logarithms_beside_all_tensors_hold(pack, name):
+    assert compare(pack, {**NET.trace(X), name: np.log(softmax(logits()))}).holds
+
+
 def test_what_is_infinite_elsewhere_is_no_logarithm_of_zero(pack):
     logs = np.log(softmax(logits()))
     logs[:, logs[0].argmax()] = -np.inf

@@ -104,6 +104,8 @@ def with_ends(
     found: Mapping[str, Shape],
     shapes: Mapping[str, Shape],
     golden: Callable[[str], Array],
+    *,
+    added: bool = False,
 ) -> Assignment:
     """The same with what is left of a few tensors taken for the last nodes that have such shapes; of many, for answers.
 
@@ -112,11 +114,12 @@ def with_ends(
     found : the candidate's shapes
     shapes : those of the nodes, in order of execution
     golden : gives a node's golden tensor
+    added : whether the softmax at the end is none of the pack's
 
     Logarithms of probabilities beside other tensors are made probabilities. Alone they are logits less a number for
     each image, in whose place they get what gives them the golden logits' mean.
     """
-    matching = _softened(matching, candidate, shapes)
+    matching = _softened(matching, shapes, added=added)
     if len(found) > _FEW or not matching.unmatched:
         return _recentred(_with_answers(graph, matching, candidate, found, shapes), shapes, golden)
     tensors, left, logits = dict(matching.tensors), [], _logits(graph)
@@ -219,10 +222,19 @@ def _recentred(matching: Assignment, shapes: Mapping[str, Shape], golden: Callab
     return matching._replace(tensors={node: replace(each, load=load, layout=LOGARITHMS)})
 
 
-def _softened(matching: Assignment, candidate: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Assignment:
-    """The same with probabilities that have the logits' name in a vendor's scheme, of one layer with its softmax."""
-    if PROBABILITIES not in shapes or PROBABILITIES in matching.tensors:
+def _softened(matching: Assignment, shapes: Mapping[str, Shape], *, added: bool) -> Assignment:
+    """The same with probabilities that have the logits' name in a vendor's scheme, of one layer with its softmax.
+
+    Of their logarithms the probabilities, where neither the pack, a name nor a map says that they are these.
+    """
+    if PROBABILITIES not in shapes:
         return matching
+    if (last := matching.tensors.get(PROBABILITIES)) is not None:
+        told = last.how in ("map", "name") or says_probabilities(last.source)
+        if told or not added or not is_log_distribution(last.array):
+            return matching
+        undone = replace(last, load=_undone(last.load))
+        return matching._replace(tensors={**matching.tensors, PROBABILITIES: undone})
     full, tensors = shapes[PROBABILITIES], dict(matching.tensors)
     for node, each in matching.tensors.items():
         own = each.how in ("vendor", "content") or (each.how == "name" and node != PROBABILITIES)
