@@ -253,6 +253,7 @@ class Diagnosis:
         yield accepted.everywhere(more := [*ways.everywhere(once), *ways.solved(KNOBS[0])])
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
         yield close([*kinds, *_solved(ways)])
+        yield close(list(ways.scaled()))
         yield close([*usual_pictures(ways)])
         first += [*short, *more]
         yield accepted.one_by_one(FREQUENT, RARER)
@@ -267,7 +268,6 @@ class Diagnosis:
         """Many nodes: what is likely; then the rest, beside what explains other tensors, and the likeliest pairs."""
         ways, close = accepted.ways, accepted.close
         first, kinds = yield from self._likely(accepted)
-        yield close(list(ways.scaled()))
         yield close([*ways.singles(LATE, at=self._last)])
         first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE))]
         yield accepted.everywhere(first)
