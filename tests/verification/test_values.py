@@ -112,3 +112,15 @@ def test_a_factor_of_integers_that_were_made_from_right_integers_is_told():
     made = change.params["a.b"]
     assert np.abs(twice - made.value).max() > 0.5
     assert (np.abs(twice - made.value) <= made.slack + 0.5).all()
+
+
+def test_a_constant_added_to_integers_is_told_beside_their_half_steps():
+    """Most are rounded up, by as much as half a step; one is rounded down by as much."""
+    conv = Node("a", "pointwise_conv2d", ("input",), {"w": (7, 7), "b": (7,)}, {})
+    right, step = np.array([0.55, 1.55, 2.55, 3.55, 4.55, 5.55, 6.45]), np.full(7, 1.0)
+    moved = np.rint(right) + 0.3
+    unit = UnitArrays(Unit(conv, None, None), {"b": Expected.exactly(right)}, {"b": moved}, "b", steps={"a.b": step})
+    (change,) = BUGS["weights-offset"].of_arrays(unit)
+    made = change.params["a.b"]
+    assert (np.abs(moved - made.value) <= made.slack + 0.5).all()
+    assert change.facts["constant"] == pytest.approx(0.3)

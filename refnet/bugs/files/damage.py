@@ -173,7 +173,10 @@ def weights_offset(unit: UnitArrays) -> Iterator[Change]:
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if not comparable(unit) or copy.size <= _FEW:
         return
-    constant = float(np.median(copy - wanted.value))
+    apart = copy - wanted.value
+    # Of integers each is off by up to half a step besides: the middle of the two ends leaves least.
+    held = unit.steps.get(unit.names[unit.slot])
+    constant = float(np.median(apart) if held is None else (apart.max() + apart.min()) / 2)
     if not constant:
         return
     value = wanted.value + constant
