@@ -11,6 +11,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, interpret
+from refnet.judge.measures.yardstick import judge_segment
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
 from refnet.network import Network
@@ -59,3 +60,18 @@ def test_arrays_of_float16_show_that_they_were_cut_off(stored, forms):
     trace["stem.conv"] = stored(trace["stem.conv"], "float16").astype(np.float16)
     segment = cut(Parts(GRAPH), PARAMS, "stem.conv", trace)
     assert [change.form for change in BUGS["fp16-storage"].changes(segment)] == forms
+
+
+@pytest.mark.parametrize("short", [(0,), (1,), (0, 1)])
+def test_what_a_gate_scales_may_be_read_in_a_short_format_or_the_gate_or_both(short):
+    node = GRAPH["block1.se.scale"]
+    read = [REFERENCE.golden(name) for name in node.inputs]
+    y = np.multiply(*(rounded(x, "bfloat16") if index in short else x for index, x in enumerate(read)))
+    segment = cut(Parts(GRAPH), PARAMS, node.name, {**dict(zip(node.inputs, read, strict=True)), node.name: y})
+    fitting = [
+        change.form
+        for change in BUGS["factors-tf32"].changes(segment)
+        if judge_segment(segment.changed(change), Precision.of("float32")).holds
+    ]
+    assert "read bfloat16" in fitting
+    assert {*fitting} <= {"read bfloat16", "read bfloat16 truncated"}  # which are the same of few numbers

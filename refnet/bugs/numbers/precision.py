@@ -13,6 +13,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment, limit, limit_of
+from refnet.graph import Node
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.carried import gamma
@@ -279,25 +280,34 @@ def factors_tf32(segment: Segment) -> Iterator[Change]:
     """factors rounded to tf32 before they are multiplied.
 
     Or to bfloat16; or cut off to one of them, as matrix units cut off what is not converted first. Sums are kept in
-    float32. Or what is read alone is so, or in float16, and weights are as they were. Replayed on a port's own inputs
-    alone, and on what joins, gates and activations make of them.
+    float32. Or what is read alone is so, or in float16, and weights are as they were; or a gate, or what it scales.
+    Replayed on a port's own inputs alone, and on what joins, gates and activations make of them.
     """
     for node in segment.nodes(*CONVOLUTIONS, "avg_pool2d") if segment.candidate is not None else ():
         (source,) = node.inputs
         x = _read(segment, source)
         if x is None:
             continue
-        nodes = {} if source in segment.given else {source: ()}
+        nodes: dict[str, tuple[Node, ...]] = {} if source in segment.given else {source: ()}
         for form, move in _FACTORS.items() if node.op in CONVOLUTIONS else ():
             facts, w = {"store": form.partition(" ")[0]}, segment.param(node, "w").astype(np.float64)
             for each in (move, *_on_ties(form, move, w, x.value)):
                 given, params = {source: shortened(x, each)}, {f"{node.name}.w": each(w)}
                 yield Change(node.name, form, facts, nodes=nodes, params=params, given=given)
-        for form, move in _READ.items():
-            read = shortened(x, move)
-            if not np.array_equal(read.value, x.value):
-                facts = {"store": form.partition(" ")[0]}
-                yield Change(node.name, f"read {form}", facts, nodes=nodes, given={source: read})
+        yield from _read_short(node, {source: x}, nodes)
+    for node in segment.nodes("scale") if segment.candidate is not None else ():
+        held = {name: x for name in node.inputs if name in segment.given and (x := _read(segment, name))}
+        for some in dict.fromkeys([tuple(held), *((name,) for name in held)]):
+            yield from _read_short(node, {name: held[name] for name in some}, {})
+
+
+def _read_short(node: Node, held: Mapping[str, Expected], nodes: dict[str, tuple[Node, ...]]) -> Iterator[Change]:
+    """Some of what a node reads in each of the formats that make other numbers of it."""
+    for form, move in _READ.items():
+        read = {name: shortened(x, move) for name, x in held.items()}
+        if not all(np.array_equal(read[name].value, x.value) for name, x in held.items()):
+            facts = {"store": form.partition(" ")[0]}
+            yield Change(node.name, f"read {form}", facts, nodes=nodes, given=read)
 
 
 def _on_ties(form: str, move: Callable[[Array], Array], *factors: Array) -> Iterator[Callable[[Array], Array]]:
