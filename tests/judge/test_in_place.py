@@ -9,6 +9,7 @@ from refnet import Network, build, probe, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.bugs.layers.norms import already_normalised
+from refnet.bugs.memory import in_place
 from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.shapes import shapes
@@ -57,3 +58,15 @@ def test_a_map_is_no_gate_that_was_overwritten():
         segment = cut(Parts(graph), random_params(graph), end, {**given, **source}, judged=False)
         found = [change.form for change in already_normalised(segment)]
         assert [form for form in found if form == "gate"] == forms
+
+
+def test_what_a_layer_in_place_would_make_is_made_once_it_is_run(monkeypatch):
+    graph = build("paper/mobilenet_v1", width=0.25, size=32, classes=10)
+    segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)
+    made, own = [], in_place._overwritten
+    monkeypatch.setattr(in_place, "_overwritten", lambda *of: made.append(of) or own(*of))
+    first, *others = in_place.computed_in_place(segment)
+    assert others
+    assert not made
+    segment.changed(first)
+    assert len(made) == 1

@@ -64,6 +64,9 @@ class Deferred(Mapping[str, "Array | Expected"]):
             self._made = dict(self._make())
         return self._made.pop(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # makes none
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

@@ -6,13 +6,14 @@ Tried where nothing else fits.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
-from refnet.bugs.language.changes import Change, stood_for
+from refnet.bugs.language.changes import Change, Deferred, identity, stood_for
 from refnet.bugs.language.segments import Segment
 from refnet.graph import Node
 from refnet.readings import fast
@@ -56,10 +57,17 @@ def computed_in_place(segment: Segment) -> Iterator[Change]:
         for form, nodes, kernel in _kernels(segment, unit):
             for step, columns in (("rows", x.shape[3]), ("points", 1)):
                 if columns > 1 or x.shape[2] * x.shape[3] <= _POINTS:
-                    y, off = _overwritten(x, kernel, columns)
-                    made = stood_for(nodes[-1], y, 1, slack=off)
-                    made["nodes"] = {**{node.name: () for node in nodes[:-1]}, **made["nodes"]}
-                    yield Change(conv.name, f"{step}{form}", **made, fed=True)
+                    last, name = nodes[-1].name, f"{nodes[-1].name}.values"
+                    other = {**{node.name: () for node in nodes[:-1]}, last: (identity(last, name, 4),)}
+                    given = Deferred([name], partial(_given, nodes[-1], x, kernel, columns))
+                    yield Change(conv.name, f"{step}{form}", nodes=other, given=given, fed=True)
+
+
+def _given(node: Node, x: Array, kernel: _Kernel, columns: int) -> dict[str, Expected]:
+    """What stands in the place of what a node makes: it takes long, and few of many changes are run."""
+    y, off = _overwritten(x, kernel, columns)
+    made: dict[str, Expected] = stood_for(node, y, 1, slack=off)["given"]
+    return made
 
 
 def _may_overwrite(segment: Segment, conv: Node) -> bool:
