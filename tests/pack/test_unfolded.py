@@ -108,3 +108,10 @@ def test_a_folded_port_whose_channels_are_scaled_is_not_taken_for_one_that_does_
     found = judged(path, dumped(replace(folded, params={**folded.params, **params}), x, *kinds))
     assert "stem.conv" in found.wrong()
     assert not found.matching.unfolded
+
+
+def test_the_first_convolution_alone_holds(made):
+    net, x, path = made
+    found = judged(path, {"stem.conv": net.trace(x)["stem.conv"]})
+    assert found.holds
+    assert list(found.matching.unfolded) == ["stem.conv"]

@@ -92,7 +92,7 @@ class Unfolded:
         self.tables, self.claims, self.convs, self.limit = tables, claims, {*convs}, limit
         self.lines: dict[str, ChannelLine] = {}
         self.beside: dict[str, str] = {}
-        self.seen = 0  # of the layers that are there, how many begin so
+        self.asked = self.seen = 0  # layers that are there under their names; how many of all begin so
         self.plain = self.broken = False  # whether one was folded; whether the last one was wrong
 
     def named(self, name: str, each: Known, made: Array, behind: Callable[[Array], float]) -> Known | None:
@@ -103,6 +103,7 @@ class Unfolded:
         behind : how far what follows is from what is made of a tensor; 0 where nothing of it is there
         """
         few = made[:, 0].size < _POINTS
+        self.asked += not few
         own = self._distance(each.source, name, made)
         if own <= self.limit:
             self.plain = self.plain or not few
@@ -156,7 +157,7 @@ class Unfolded:
         ----------
         having : nodes that have a tensor
         """
-        if self._begun:
+        if self._begun or (0 < self.seen == self.asked and not self.plain):  # all of a few, too
             return self.lines, self.beside
         return {}, {source: name for source, name in self.beside.items() if name in having - self.lines.keys()}
 
