@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from refnet import Network, build, probe, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
@@ -41,6 +44,13 @@ def test_a_factor_and_an_offset_are_solved_for(small):
 def test_a_rule_of_pixels_in_use_is_told_with_its_numbers(small):
     way = next(ways(small, (pixels(small) / 256 - 0.5) / 0.226).scaled())
     assert way.mistake.form == "rule"
+    assert way.mistake.facts == {"scale": 256.0, "mean": (0.5,) * 3, "std": (0.226,) * 3}
+
+
+def test_of_a_batch_whose_first_image_says_enough_a_rule_of_pixels_is_told_too():
+    graph = build("timm/mobilenetv1_100", width=0.25, size=(32, 32), classes=200)
+    many = SimpleNamespace(graph=graph, net=Network(graph, random_params(graph)), tensors={SOURCE: probe(graph, 2)})
+    way = next(ways(many, (pixels(many) / 256 - 0.5) / 0.226).scaled())
     assert way.mistake.facts == {"scale": 256.0, "mean": (0.5,) * 3, "std": (0.226,) * 3}
 
 

@@ -63,7 +63,7 @@ def framed(node, scales, integer, ops):
     return bordered(node, node.attrs["pad"], "constant", (integer - scale.zero_point) * scale.scale)
 
 
-@pytest.mark.parametrize(("ops", "scope", "count"), [(WINDOWED, "all", 18), (("depthwise_conv2d",), "part", 17)])
+@pytest.mark.parametrize(("ops", "scope", "count"), [(WINDOWED, "all", 18), (("depthwise_conv2d",), "layers", 17)])
 def test_padding_of_the_integer_zero_is_said_once_of_all_its_layers(made, ops, scope, count):
     net, x, path = made
     stored, scales = port(net, x, filled=0, ops=ops)

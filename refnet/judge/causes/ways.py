@@ -222,8 +222,8 @@ class Ways:
             yield from self._kept(None if way is None else way._replace(changed=changed))
 
     def _left(self, inputs: Sequence[Array]) -> Iterator[Array | None]:
-        """What is left of the error on other inputs; small ones are run together, as more images."""
-        together = max(1, _TOGETHER // self.segment.given[SOURCE].size)
+        """What is left of the error on other inputs; small ones are run together, as more images, if all images are."""
+        together = max(1, _TOGETHER // self.segment.given[SOURCE].size) if self.runs.images == EVERY else 1
         for first in range(0, len(inputs), together):
             some = inputs[first : first + together]
             changed = self.segment.changed(Change(SOURCE, given={SOURCE: np.concatenate(some)}))
