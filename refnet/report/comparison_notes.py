@@ -198,10 +198,11 @@ def _unexplained(found: Comparison) -> Iterator[str]:
         yield _OWN_WEIGHTS.format(count=len(names), words=words, names=_listed(found, names))
         said += names
     weights = {name: own for name in features if (own := _facts_of(found, name, "weights"))}
-    if len(weights) >= _MANY:
-        yield _of_weights(found, weights)
-        said += weights
     norms = {name: own[0] for name in features if (own := _facts_of(found, name, "norms"))}
+    if len(weights) >= _MANY:  # of which file the norms beside them are then, too
+        said += (told := [name for name in features if name in weights or name in norms])
+        yield _of_weights(found, weights, told)
+        norms = {}
     biases = [name for name in features if _facts_of(found, name, "biases")]
     if len(norms) >= _MANY:
         ends = {end: pick(facts[end] for facts in norms.values()) for end, pick in _ENDS.items()}
@@ -230,18 +231,23 @@ def _facts_of(found: Comparison, name: str, kind: str) -> list[Mapping[str, Any]
     return [each.facts for each in found.judged.features[name] if each.kind == kind]
 
 
-def _of_weights(found: Comparison, weights: Mapping[str, list[Mapping[str, Any]]]) -> str:
-    """Many layers that compute with other weights, or with their own in another order."""
+def _of_weights(found: Comparison, weights: Mapping[str, list[Mapping[str, Any]]], names: Collection[str]) -> str:
+    """Many layers that compute with other weights, or with their own in another order.
+
+    Parameters
+    ----------
+    names : these layers, and what else is of the same file
+    """
     seen = [facts for each in weights.values() for facts in each]
     moved = {facts["moved"] for facts in seen}
     if None not in moved:
-        return f"{_listed(found, weights)}: {displaced_words(moved.pop() if len(moved) == 1 else 0)}."
+        return f"{_listed(found, names)}: {displaced_words(moved.pop() if len(moved) == 1 else 0)}."
     alike = sorted(facts["alike"] for facts in seen if facts["alike"] is not None)
     share = 100 * alike[len(alike) // 2] if alike else 0
     words = _OTHER_WEIGHTS if alike else _PERHAPS_OTHER
     ((store, many),) = Counter(facts["store"] for facts in seen).most_common(1)
     words = _SHORT_WEIGHTS if store and 2 * many > len(alike) else words
-    return words.format(count=len(weights), names=_listed(found, weights), alike=share, store=store)
+    return words.format(count=len(names), names=_listed(found, names), alike=share, store=store)
 
 
 def _of_own_weights(found: Comparison) -> Iterator[tuple[str, list[str]]]:
