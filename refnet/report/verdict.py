@@ -89,10 +89,13 @@ def sentence(found: Verified) -> str:
 def _structure(structure: Sequence[Difference]) -> str:
     """All differences where they are one and the same, else the first and how many more there are."""
     changes = [each for each in structure if each.needs == STRUCTURE]
-    alike = grouped(changes, _NAMED)
-    if len(alike) == 1:
-        return alike[0]
-    return f"{line(changes[0])}, and {more_words(len(changes) - 1, 'difference')} of structure"
+    first, *others = changes
+    if not others:
+        return line(first)
+    if len(grouped(changes)) == 1:
+        rest = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        return f"{line(first)}, and likewise {', '.join(each.node for each in others[:_NAMED])}{rest}"
+    return f"{line(first)}, and {more_words(len(others), 'difference')} of structure"
 
 
 def other_words(found: OtherNetwork) -> str:

@@ -43,7 +43,6 @@ def test_the_head_begins_at_the_last_global_pool():
     found = parts("keras/MobileNetV3Small")
     names = ["head.pool", "head.hidden", "head.hidden.act", "head.logits", "head.flatten", "output"]
     assert [node.name for node in found.head] == names
-    assert found.hidden == {"head.hidden.act"}
     assert found.classifier == "head.logits"
 
 

@@ -90,9 +90,9 @@ def test_sums_in_float16_that_are_whole_steps_of_their_largest_are_still_such_su
     for row in terms:
         y += row.astype(np.float16)
     assert precision.fraction_bits(y.astype(np.float32)) is not None
-    assert precision._is_large(SimpleNamespace(candidate=y.astype(np.float32), result=terms.sum(axis=0)))
+    assert precision._is_large(SimpleNamespace(candidate=y.astype(np.float32), result=terms.sum(axis=0)), "float16")
     in_steps = (np.rint(terms.sum(axis=0) * 4096) / 4096).astype(np.float32)
-    assert not precision._is_large(SimpleNamespace(candidate=in_steps + 1, result=terms.sum(axis=0)))
+    assert not precision._is_large(SimpleNamespace(candidate=in_steps, result=terms.sum(axis=0)), "float16")
 
 
 # ---------------------------------------------------------------------------------------------------- order of classes

@@ -56,7 +56,7 @@ def test_what_it_writes_goes_through_the_other_commands(tmp_path, capsys):
     assert main(["golden", small, "-o", str(tmp_path / "pack"), "--batch", "1", "--no-detectability"]) == 0
     capsys.readouterr()
     assert main(["verify", small, "--against", DIGITS]) == 1
-    assert "block4.project has 16 channels, not 14" in capsys.readouterr().out
+    assert "block4.project has 16 channels, not 14, and likewise block5.project" in capsys.readouterr().out
 
 
 def test_the_document_has_every_step_and_the_networks_side_by_side(tmp_path, capsys):

@@ -153,9 +153,6 @@ def test_a_stride_that_one_layer_lacks_is_looked_for_among_what_is_most_frequent
 class InOrder(NoneAccepted):
     """What says which of its steps come when."""
 
-    def scaled(self):
-        return ["a scaled input"]
-
     def one_by_one(self, bugs, others):
         return ["one place"] if bugs is RARER else []
 
@@ -163,14 +160,14 @@ class InOrder(NoneAccepted):
         return ["many places, of few ports"] if {*LATE} & {*tried} else []
 
 
-def test_a_scaled_input_and_one_place_are_looked_at_before_what_few_ports_have_at_many(monkeypatch):
+def test_one_place_is_looked_at_before_what_few_ports_have_at_many(monkeypatch):
     monkeypatch.setattr(Diagnosis, "_likely", nothing_likely)
     for name in ("begun_soon", "begun"):
         monkeypatch.setattr(diagnosing, name, lambda ways, whole: iter(()))
     segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
     one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
     seen = [each for step in one._long(InOrder(), tuple) for each in step]
-    assert [*dict.fromkeys(seen)] == ["a scaled input", "one place", "many places, of few ports", "pairs"]
+    assert [*dict.fromkeys(seen)] == ["one place", "many places, of few ports", "pairs"]
 
 
 def test_of_numbers_beyond_all_that_a_step_makes_nobody_is_warned():

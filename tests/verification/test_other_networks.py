@@ -77,4 +77,4 @@ def test_one_difference_at_many_nodes_is_said_once():
     one = file()
     structure = [Difference(name, "op", {"op": "relu6"}, {"op": "relu"}) for name in "abcde"]
     said = sentence(Verified(one, pair(one, one), tuple(structure), (), Behaviour(), (), ()))
-    assert said == "not the same network: is relu, not relu6: a, b, c, d and 1 more"
+    assert said == "not the same network: a is relu, not relu6, and likewise b, c, d, e"

@@ -190,8 +190,11 @@ class Segment:
             params |= {key: params[old] for key, old in moved.items() if old in params and key not in params}
         made = {**change.params, **change.given}  # which makes what is deferred once
         exact = {name: each.value if isinstance(each, Expected) else each for name, each in made.items()}
-        known = {name for name in made if name in change.given or name.endswith(".w")}  # of which a bound knows it
-        slack = {name: each.slack for name, each in made.items() if isinstance(each, Expected) and name in known}
+        loose = {name: each.slack for name, each in made.items() if isinstance(each, Expected)}
+        # Of params a bound knows those of weights; what is moved without rounding has none.
+        slack = {
+            name: far for name, far in loose.items() if name in change.given or (name.endswith(".w") and far.any())
+        }
         nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]
         return replace(
             self,

@@ -52,7 +52,7 @@ _STEPS, _NEARBY = 6, 0.1  # of solving for a number; from one of a grid, which i
 _ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
 _TOGETHER = 1 << 18  # numbers of inputs that are run together: of larger ones no two are quicker than one by one
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
-# tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps nine of ten.
+# tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps seven of eight.
 SHARE = 0.05
 # Changes that are run before what is everywhere, since they could explain most of an error: as many as take a second or
 # two. Only the order of the search depends on it.
