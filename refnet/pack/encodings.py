@@ -170,12 +170,17 @@ def bytes_in_floats(tensors: Mapping[str, Array], scaled: Collection[str]) -> Ma
 def _spans(y: Array) -> tuple[int, int] | None:
     """The least and the largest of the whole numbers of 8 bits that an array of floats holds alone; no constant."""
     y = np.asarray(y)
-    if y.dtype.kind != "f" or not y.size or not np.array_equal(y.ravel()[:_SAMPLE], np.rint(y.ravel()[:_SAMPLE])):
+    if y.dtype.kind != "f" or not y.size or not _is_whole(y.ravel()[:_SAMPLE]):
         return None
     low, high = float(y.min()), float(y.max())
-    if not (low < high and low >= -128 and high <= (127 if low < 0 else 255) and np.array_equal(y, np.rint(y))):
+    if not (low < high and low >= -128 and high <= (127 if low < 0 else 255) and _is_whole(y)):
         return None
     return int(low), int(high)
+
+
+def _is_whole(y: Array) -> bool:
+    with np.errstate(invalid="ignore"):  # bytes in another order may stand for anything
+        return np.array_equal(y, np.rint(y))
 
 
 def in_few_steps(y: Array) -> bool:

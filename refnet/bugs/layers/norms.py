@@ -309,9 +309,7 @@ def bn_fold_bias(unit: UnitArrays) -> Iterator[Change]:
         yield _with(unit, "mean-alone", rare=True, **own, mean=zero, beta=unit.bias - mean)
         yield _with(unit, "own-unscaled", rare=True, **own, beta=unit.bias + beta)
     if mean.any():
-        s = unit.factor
-        yield _with(unit, "no-gamma", rare=True, beta=beta + s * mean - mean / root)
-        yield _with(unit, "by-variance", rare=True, beta=beta + s * mean - s * mean / root)
+        yield _with(unit, "no-gamma", rare=True, beta=beta + unit.factor * mean - mean / root)
     with np.errstate(all="ignore"):
         yield _with(unit, "beta-first", rare=True, beta=beta * unit["gamma"] / root)
     yield _with(unit, "beta-away", rare=True, beta=-beta)

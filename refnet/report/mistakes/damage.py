@@ -54,7 +54,6 @@ FILE_WORDS: _Words = {
         "mean-added": "the mean is added instead of taken away",
         "no-root": "the folded bias is beta - gamma mean, without the root",
         "no-gamma": "the folded bias is beta - mean / root, without gamma",
-        "by-variance": "the mean is divided by the variance, not by its root, in the folded bias",
         "lost": "the folded bias is lost",
         "unwritten": "mean 0 and variance 1 are taken for the statistics, which were never loaded",
         "mean-alone": "the folded bias is the mean taken away, unscaled",
