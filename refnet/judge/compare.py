@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -191,7 +192,8 @@ def compare(
         shown, found = _with_coarse_weights(shown, found, reference, meant, options)
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
-    matching = _beside(matching, real, found, full)
+    finite = cache(lambda name: bool(np.isfinite(real[name]).all()))
+    matching = _beside(matching, real, found, full, finite)
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(port.tensors, other, matching, graph)) if other is not None else ()
     if others := {each.node for each in moved if each.kind != "order"}:
@@ -208,7 +210,7 @@ def compare(
         stepped=() if shown.steps else tuple(_in_steps(found, plain)),
         otherwise=tuple(otherwise),
         saturated=tuple(_saturated(found, graph, arrays)),
-        not_finite=tuple(name for name in matching.unmatched if name in real.shapes and not _is_finite(real[name])),
+        not_finite=tuple(name for name in matching.unmatched if name in real.shapes and not finite(name)),
     )
 
 
@@ -348,7 +350,13 @@ def _structure_of(path: str | Path) -> Callable[[], Mapping[str, str]]:
     return told
 
 
-def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mapping[str, tuple[int, ...]]) -> Assignment:
+def _beside(
+    matching: Assignment,
+    real: RealTensors,
+    found: Judged,
+    full: Mapping[str, tuple[int, ...]],
+    finite: Callable[[str], bool],
+) -> Assignment:
     """What is left over, told apart: what adds nothing, and what may be a missing tensor, or is not finite."""
     lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
     own = {node: each.load for node, each in matching.tensors.items() if each.layout != "unknown"}
@@ -357,16 +365,12 @@ def _beside(matching: Assignment, real: RealTensors, found: Judged, full: Mappin
     unmatched = [
         name
         for name in unknown
-        if any(plain_orders(real.shapes[name], full[node]) for node in lacking) or not _is_finite(real[name])
+        if any(plain_orders(real.shapes[name], full[node]) for node in lacking) or not finite(name)
     ]
     unread = [Extra(name, "unread", reason=reason) for name, reason in real.unread.items()]
     unmatched += [each.source for each in unread if each.source in lacking]
     kept = matching.extras + tuple(each for each in (*beside, *unread) if each.source not in unmatched)
     return matching._replace(unmatched=unmatched, extras=kept)
-
-
-def _is_finite(y: Array) -> bool:
-    return bool(np.isfinite(y).all())
 
 
 class _Golden:

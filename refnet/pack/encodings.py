@@ -34,6 +34,7 @@ _FILES = 16  # files by which the order of bytes is told
 _WIDTHS = {8: "<f8", 2: "<f2"}
 _IMAGES = 64  # a port may have run at a time
 _TOLD = 6  # tensors by which images are told apart
+_FEWEST = 3  # tensors, of which whole numbers are no accident
 
 
 class Encoding(NamedTuple):
@@ -133,9 +134,6 @@ def _are_shifted(arrays: Iterable[Array], zeros: Iterable[int]) -> bool:
 def _hold(kind: npt.DTypeLike, numbers: Iterable[int]) -> bool:
     limits = np.iinfo(kind)
     return all(limits.min <= number <= limits.max for number in numbers)
-
-
-_FEWEST = 3  # tensors, of which whole numbers are no accident
 
 
 def bytes_in_floats(tensors: Mapping[str, Array], scaled: Collection[str]) -> Mapping[str, Array]:

@@ -65,24 +65,33 @@ class Box(NamedTuple):
         size: tuple[int, int],
     ) -> Array:
         """The pixels of the input, (*size, 3)."""
-        average = pixels.reshape(-1, 3).mean(axis=0)
+        level = self._level(own, pixels)
         if self.place is None:
             whole = _proportioned(pixels.shape[:2], size)
-            return resize(self._filled(own, pixels, average, whole, _begin(pixels.shape[:2], whole, self.corner)), size)
+            return resize(self._filled(pixels, level, whole, _begin(pixels.shape[:2], whole, self.corner)), size)
         top, left, *shape = self.place
-        return self._filled(own, resize(pixels, (shape[0], shape[1])), average, size, (top, left))
+        return self._filled(resize(pixels, (shape[0], shape[1])), level, size, (top, left))
 
-    def _filled(
-        self, own: Preprocessing, pixels: Array, average: Array, size: tuple[int, int], begin: Sequence[int]
-    ) -> Array:
+    def _level(self, own: Preprocessing, pixels: Array) -> Array | float:
+        """Of what brightness, or colour, what is around the picture is, where that is one."""
+        mean: Array = np.array(own.mean) * own.scale
+        match self.fill:
+            case "zero":
+                return mean
+            case "mean":
+                return np.rint(mean)
+            case "average":
+                colour: Array = np.rint(pixels.reshape(-1, 3).mean(axis=0))
+                return colour
+        return _BRIGHT.get(self.fill, 0.0)
+
+    def _filled(self, pixels: Array, level: Array | float, size: tuple[int, int], begin: Sequence[int]) -> Array:
         (H, W), (top, left) = pixels.shape[:2], begin
         if self.fill in _MODES:
             around = [(top, size[0] - H - top), (left, size[1] - W - left), (0, 0)]
             return np.pad(pixels, around, mode=self.fill)  # type: ignore[call-overload,no-any-return]
-        mean = np.array(own.mean) * own.scale
-        levels = {"zero": mean, "mean": np.rint(mean), "average": np.rint(average)}
         made = np.empty((*size, 3), np.uint8 if self.place is None else np.float64)
-        made[...] = levels[self.fill] if self.fill in levels else _BRIGHT[self.fill]
+        made[...] = level
         made[top : top + H, left : left + W] = pixels
         return made
 

@@ -186,9 +186,9 @@ def _with_arrays(
 def _blocks_apart(parts: Parts, name: str, layer: str) -> int:
     """How many blocks lie from a layer to the same one of another block; 0 of other layers."""
     unit, part = parts.unit(name), parts.part_of(layer)
-    same = unit is not None and part in ("expand", "depthwise", "project", "squeeze")
-    same = same and unit is not None and parts.part_of(unit.conv.name) == part
-    return parts.block_of(layer) - parts.block_of(name) if same else 0
+    if unit is None or part not in ("expand", "depthwise", "project", "squeeze"):
+        return 0
+    return parts.block_of(layer) - parts.block_of(name) if parts.part_of(unit.conv.name) == part else 0
 
 
 def _is_alike(node: Node, other: Node | None) -> bool:

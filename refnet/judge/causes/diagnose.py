@@ -273,8 +273,9 @@ class Diagnosis:
         yield accepted.everywhere(first)
         yield from map(close, begun_soon(ways, first))
         yield accepted.one_by_one(RARER, FREQUENT)
-        yield close([*ways.everywhere(bug for bug in _QUICK if bug not in _ONCE)])
-        yield close([*ways.of_kinds(_QUICK, kinds=_WRITTEN)])
+        quick = [bug for bug in _QUICK if bug not in _ONCE]
+        yield close([*ways.everywhere(quick)])
+        yield close([*ways.of_kinds(quick, kinds=_WRITTEN)])
         yield close([*ways.ends(("pipelines",))])
         kinds += (rarer := [*ways.of_kinds((*RARER, *LOOSE))])
         yield close([*rarer, *_solved(ways, kinds=True)])

@@ -17,20 +17,20 @@ from refnet.readings import fast
 __all__ = [
     "FREE",
     "UNDONE",
+    "ChannelLines",
     "LinearLayer",
     "activated",
     "chain",
     "fittable",
     "is_small",
     "layer_of",
+    "nearest_lines",
     "varying_channels",
 ]
 
 Array = npt.NDArray[Any]
 
 FREE = 2  # points more than weights and a bias: what they fit within rounding is no accident
-
-
 _STILL = 1e-3  # of a channel's size: one that varies by less is as it was but for what float16 may leave
 
 
@@ -72,6 +72,30 @@ def layer_of(nodes: tuple[Node, ...], target: Array) -> LinearLayer | None:
 def is_small(layer: LinearLayer) -> bool:
     """Whether no channel has points enough for its weights."""
     return int(layer.kept.sum(axis=0).max(initial=0)) <= math.prod(layer.conv.params["w"][1:]) + FREE
+
+
+class ChannelLines(NamedTuple):
+    """By channel the line that is nearest to some points: its slope, and the means of both sides."""
+
+    slope: Array
+    at: Array
+    mean: Array
+
+    def of(self, x: Array) -> Array:
+        """What lies on it."""
+        y: Array = self.mean + self.slope * (x - self.at)
+        return y
+
+
+def nearest_lines(x: Array, z: Array, kept: npt.NDArray[np.bool_], axes: tuple[int, ...]) -> ChannelLines:
+    """Those from x to z, along axes that are kept in their shape; of a slope of 0 where x is one number."""
+    at, mean = (np.mean(each, axis=axes, keepdims=True, where=kept) for each in (x, z))
+    centred = np.where(kept, x - at, 0)
+    square = np.square(centred).sum(axis=axes, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        rest = np.where(kept, z - mean, 0)
+    slope = (rest * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
+    return ChannelLines(slope, at, mean)
 
 
 def varying_channels(z: Array, kept: npt.NDArray[np.bool_], axes: tuple[int, ...]) -> npt.NDArray[np.bool_]:

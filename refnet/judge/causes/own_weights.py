@@ -18,7 +18,15 @@ from refnet.bugs.files.stored_weights import READINGS
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment
 from refnet.judge.causes.feature import Feature
-from refnet.judge.causes.linear_layers import FREE, LinearLayer, activated, fittable, layer_of, varying_channels
+from refnet.judge.causes.linear_layers import (
+    FREE,
+    LinearLayer,
+    activated,
+    fittable,
+    layer_of,
+    nearest_lines,
+    varying_channels,
+)
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 
@@ -133,15 +141,12 @@ class _Taken:
         """
         if self.segment.units[0].norm is None and "b" not in self.layer.conv.params:
             return
-        with np.errstate(invalid="ignore"):
-            at, mean = (np.mean(each, axis=0, where=self.kept) for each in (self.own, self.wanted))
-        own = np.where(self.kept, self.own - at, 0)
-        square = np.square(own).sum(axis=0)
-        factor = ((self.wanted - mean) * own).sum(axis=0) / np.where(square > 0, square, 1)
-        told = (self.kept.sum(axis=0) > FREE + 1) & varying_channels(self.wanted, self.kept, (0,)) & (square > 0)
+        lines = nearest_lines(self.own, self.wanted, self.kept, (0,))
+        factor = lines.slope[0]
+        told = (self.kept.sum(axis=0) > FREE + 1) & varying_channels(self.wanted, self.kept, (0,)) & (factor != 0)
         if told.sum() > FREE and (factor[told] > 0).all():
             facts = {"least": float(factor[told].min()), "most": float(factor[told].max())}
-            yield self._way(mean + factor * (self.own - at), Feature("norms", facts), np.flatnonzero(told))
+            yield self._way(lines.of(self.own), Feature("norms", facts), np.flatnonzero(told))
 
     def _is_of_one_scale(self, factor: Array, channels: Array) -> bool:
         """Whether the largest weight of each channel becomes the same: as many steps of one scale."""

@@ -23,6 +23,7 @@ from refnet.judge.causes.linear_layers import (
     fittable,
     is_small,
     layer_of,
+    nearest_lines,
     varying_channels,
 )
 from refnet.ops import WINDOWED
@@ -142,17 +143,13 @@ def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> 
     if not channels.size:
         return None
     x, z, kept = x[:, channels], z[:, channels], kept[:, channels]
-    count = kept.sum(axis=axes, keepdims=True)
-    at, mean = ((each * kept).sum(axis=axes, keepdims=True) / count for each in (x, z))
-    centred = (x - at) * kept
-    square = (centred**2).sum(axis=axes, keepdims=True)
-    slope = (z * centred).sum(axis=axes, keepdims=True) / np.where(square > 0, square, 1)
-    y = activated(segment, act, slope * (x - at) + mean)
+    fitted = nearest_lines(x, z, kept, axes)
+    y = activated(segment, act, fitted.of(x))
     unit, told = segment.units[0], varying_channels(z, kept, axes)
     lines = np.stack([unit.factor, unit["beta"] - unit["mean"] * unit.factor], axis=1)
-    held = np.stack([slope.ravel(), (mean - slope * at).ravel()], axis=1)
+    held = np.stack([fitted.slope.ravel(), fitted.of(np.zeros((1, 1, 1, 1))).ravel()], axis=1)
     moved = _lines_moved(lines, held, channels)
-    own, found = unit.factor[channels][told], slope.ravel()[told]
+    own, found = unit.factor[channels][told], fitted.slope.ravel()[told]
     slopes = found[own != 0] / own[own != 0]
     alike, apart = (of(own[:, None], found[:, None]) for of in (_cosine, _apart))
     return Refitted(y, channels, alike, moved, apart, slopes=slopes)

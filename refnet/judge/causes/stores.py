@@ -92,12 +92,14 @@ def stored_alike(found: Mapping[str, list[Cause]], right: Mapping[str, Segment])
     What is declared may have room for that.
     """
     stores = [causes[0].mistakes[0] for causes in found.values() if is_stored(causes)]
-    forms = Counter(mistake.form for mistake in stores)
-    form = next((form for form, _ in forms.most_common(1) if " " in form), "")
+    if not stores:
+        return {}
+    ((form, _),) = Counter(mistake.form for mistake in stores).most_common(1)
     store, _, manner = form.partition(" ")
-    first = next((mistake for mistake in stores if mistake.form == form), None)
-    told = right if first is not None else {}
-    return {name: first._replace(node=name) for name, own in told.items() if first and manner_of(own, store) == manner}
+    if not manner:
+        return {}
+    first = next(mistake for mistake in stores if mistake.form == form)
+    return {name: first._replace(node=name) for name, own in right.items() if manner_of(own, store) == manner}
 
 
 def is_stored(causes: Sequence[Cause]) -> bool:

@@ -249,7 +249,7 @@ class Ways:
         NaN where that is next to nothing.
         """
         start = knob.start(nodes[0])
-        number = min((start, *knob.grid), key=lambda each: self._leftat_one(knob, nodes, each)) if self.long else start
+        number = min((start, *knob.grid), key=lambda each: self._left_at(knob, nodes, each)) if self.long else start
         for index in range(_STEPS):
             step = max(abs(number) * (1 if number == start else _NEARBY), knob.step) if knob.grid else knob.step
             here, there = (self._made(self._turned(knob, nodes, each)) for each in (number, number + step))
@@ -263,7 +263,7 @@ class Ways:
             number = max(number, 0.0) if knob.grid and min(knob.grid) >= 0 else number
         return number if number != start else math.nan
 
-    def _leftat_one(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
+    def _left_at(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
         y = self._made(self._turned(knob, nodes, number))
         return math.inf if y is None else root_mean_square(self.target - y)
 

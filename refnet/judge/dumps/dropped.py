@@ -34,7 +34,9 @@ def with_dropped(
     candidate : by its own names
     shapes : those of the nodes
     """
-    read = {node.inputs[0] for node in Parts(graph).dense if matching.unmatched}
+    if not matching.unmatched:
+        return matching
+    read = {node.inputs[0] for node in Parts(graph).dense}
     tensors, left = dict(matching.tensors), []
     for source in matching.unmatched:
         array, node = np.asarray(candidate[source]), ""

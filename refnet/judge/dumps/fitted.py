@@ -30,6 +30,8 @@ def fitted_slack(reference: Reference, tensors: Mapping[str, Array], names: Coll
     tensors : the port's, by node
     names : of those that were fitted
     """
+    if not names:
+        return {}
     found, parts = dict[str, Array](), Parts(reference.graph)
     whole = {SOURCE: reference.golden(SOURCE), **tensors}
     for name in names:
