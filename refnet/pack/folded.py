@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import SOURCE
-from refnet.pack.matching.unfolded import folded_convolutions
+from refnet.networks.folded import folded_convolutions
 from refnet.pack.pack import Pack
 from refnet.readings.carried import gamma
 from refnet.readings.precision import FLOATS

@@ -6,7 +6,6 @@ whose weights are its own but for a positive factor of each channel needs no oth
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
-from refnet.graph import SOURCE, Graph
-from refnet.ops import CONVOLUTIONS
+from refnet.graph import Graph
+from refnet.networks.folded import folded_convolutions
 from refnet.readings.precision import FLOATS
-from refnet.readings.shapes import shapes
 from refnet.verification.array_findings import ArrayFinding, said_of
 from refnet.verification.sides import Sides
 
@@ -35,19 +33,9 @@ _U = FLOATS["float32"].u
 
 
 def folded_layers(one: Graph, other: Graph) -> tuple[str, ...]:
-    """The convolutions with batch norm in either graph; where neither has any, those with a bias on maps of points.
-
-    Gates and heads have biases of their own; what they read is a point.
-    """
+    """The convolutions of one that have a batch norm in either graph, or had one where both are folded."""
     normed = {unit.conv.name for graph in (one, other) for unit in graph.units() if unit.norm is not None}
-    if not normed:
-        maps = {SOURCE: one.input_shape, **shapes(one)}
-        normed = {
-            node.name
-            for node in one.nodes
-            if node.op in CONVOLUTIONS and "b" in node.params and math.prod(maps[node.inputs[0]][1:]) > 1
-        }
-    return tuple(node.name for node in one.nodes if node.name in normed)
+    return tuple(node.name for node in one.nodes if node.name in normed) or folded_convolutions(one)
 
 
 def renormalised(values: Sequence[ArrayFinding], sides: Sides) -> tuple[ArrayFinding, ...]:

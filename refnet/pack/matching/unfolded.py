@@ -13,16 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph
-from refnet.networks.build import build
-from refnet.networks.dialects import MODELS
-from refnet.networks.rewrite import norms
-from refnet.ops import CONVOLUTIONS
 from refnet.pack.matching.claims import Claims, Known
 from refnet.pack.matching.likeness import CLEAR, Tables, is_affine, slopes
-from refnet.readings.shapes import shapes
 
-__all__ = ["ChannelLine", "Unfolded", "folded_convolutions"]
+__all__ = ["ChannelLine", "Unfolded"]
 
 Array = npt.NDArray[Any]
 
@@ -30,22 +24,6 @@ _POINTS = 4  # of a channel, from which its line is told
 _FIRST = 4  # channels that are looked at before all are
 _APART = 0.05  # from one, the factors of most channels of a batch norm
 _LEAST = 3  # layers, the first ones that are there: of fewer, one that is only wrong may look so
-
-
-def folded_convolutions(graph: Graph) -> tuple[str, ...]:
-    """Convolutions into which batch norm was folded, if it was: those that have one in the network as it is known.
-
-    Of any other network those of maps.
-    """
-    recipe = graph.recipe
-    if any(node.op == "batch_norm" for node in graph.nodes):
-        return ()
-    own = [node.name for node in graph.nodes if node.op in CONVOLUTIONS and "b" in node.params]
-    if recipe.model in MODELS:
-        known = norms(build(recipe.model, width=recipe.width, size=recipe.size, classes=recipe.classes))
-        return tuple(name for name in own if name in known)
-    sizes = shapes(graph)
-    return tuple(name for name in own if sizes[name][1:] != (1, 1))
 
 
 class ChannelLine(NamedTuple):

@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from refnet.network import Network
+from refnet.networks.folded import folded_convolutions
 from refnet.pack.matching.claims import Known
 from refnet.pack.matching.layouts import AxisOrder
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.names import without_node
-from refnet.pack.matching.unfolded import ChannelLine, folded_convolutions
+from refnet.pack.matching.unfolded import ChannelLine
 from refnet.pack.matching.walk import walk_along
 
 __all__ = ["WalkedTwice", "all_walks"]
