@@ -18,7 +18,7 @@ from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["ORDERS", "factor", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
+__all__ = ["ORDERS", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -182,35 +182,36 @@ def rules(order: Callable[[int], Split]) -> Any:
     return SimpleNamespace(**{**vars(fast), **{op: partial(rule, order) for op, rule in own.items()}})
 
 
+_LEFT_OUT = {"bfloat16": 16, "tf32": 13}  # of the bits of a float32, how many
+
+
 def rounded(y: Array, store: str) -> Array:
-    """Round to float16 or bfloat16, half to even, and back to the dtype of y."""
+    """Round to float16, bfloat16 or tf32's 11 significant bits, half to even, and back to the dtype of y."""
     if store == "float16":
         with np.errstate(over="ignore"):
             return y.astype(np.float16).astype(y.dtype)
     bits = y.astype(np.float32).view(np.uint32)
-    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return bits.view(np.float32).astype(y.dtype)
+    bits = bits + _half_unit(store) - np.uint32(1) + ((bits >> np.uint32(_LEFT_OUT[store])) & np.uint32(1))
+    return (bits & _kept(store)).view(np.float32).astype(y.dtype)
 
 
-_KEPT = {"bfloat16": 0xFFFF0000, "tf32": 0xFFFFE000}  # bits of a float32
+def _kept(store: str) -> np.uint32:
+    """The bits of a float32 that a format has."""
+    return np.uint32(2**32 - 2 ** _LEFT_OUT[store])
+
+
+def _half_unit(store: str) -> np.uint32:
+    return np.uint32(2 ** (_LEFT_OUT[store] - 1))
 
 
 def truncated(y: Array, store: str) -> Array:
     """The number of float16, bfloat16 or tf32 next to y toward zero, in the dtype of y."""
-    if store in _KEPT:
-        bits = y.astype(np.float32).view(np.uint32) & np.uint32(_KEPT[store])
-        return bits.view(np.float32).astype(y.dtype)
+    if store != "float16":
+        return (y.astype(np.float32).view(np.uint32) & _kept(store)).view(np.float32).astype(y.dtype)
     with np.errstate(over="ignore"):
         near = y.astype(np.float16)
     over = np.abs(near.astype(y.dtype)) > np.abs(y)
     return np.where(over, np.nextafter(near, np.float16(0)), near).astype(y.dtype)
-
-
-def factor(y: Array) -> Array:
-    """Round to tf32's 11 significant bits, half to even, and back to the dtype of y."""
-    bits = y.astype(np.float32).view(np.uint32)
-    bits = (bits + np.uint32(0xFFF) + ((bits >> np.uint32(13)) & np.uint32(1))) & np.uint32(0xFFFFE000)
-    return bits.view(np.float32).astype(y.dtype)
 
 
 def half_away(y: Array, store: str) -> Array:
@@ -218,9 +219,8 @@ def half_away(y: Array, store: str) -> Array:
 
     As the conversion that processors have for tf32 does: PTX ISA, `cvt.rna.tf32.f32`.
     """
-    kept = np.uint32(_KEPT[store])
-    bits = (y.astype(np.float32).view(np.uint32) + (~kept + np.uint32(1) >> np.uint32(1))) & kept
-    return bits.view(np.float32).astype(y.dtype)
+    bits = y.astype(np.float32).view(np.uint32) + _half_unit(store)
+    return (bits & _kept(store)).view(np.float32).astype(y.dtype)
 
 
 def short_rules(base: Any, store: str) -> Any:

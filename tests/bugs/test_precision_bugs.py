@@ -15,7 +15,7 @@ from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
-from refnet.readings.orders import factor, half_away, rounded, truncated
+from refnet.readings.orders import half_away, rounded, truncated
 from refnet.report.comparison import cause_sentence
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(48, 64), classes=10)
@@ -45,7 +45,11 @@ CASES = {
         partial(truncated, store="tf32"),
         "both factors of each product are cut off to tf32, toward zero",
     ),
-    "tf32": (factor, factor, "both factors of each product are rounded to tf32"),
+    "tf32": (
+        partial(rounded, store="tf32"),
+        partial(rounded, store="tf32"),
+        "both factors of each product are rounded to tf32",
+    ),
     "inputs in bfloat16": (
         partial(rounded, store="bfloat16"),
         same,
@@ -76,7 +80,7 @@ def test_tf32_is_said_of_a_layer_that_reads_what_nobody_dumped():
     (joined,) = GRAPH["block4.expand"].inputs  # a sum of what was dumped
     assert GRAPH[joined].op == "add"
     node = GRAPH["block4.expand"]
-    own = {joined: factor(TRACE[joined])}, {f"{node.name}.w": factor(NET.params[f"{node.name}.w"])}
+    own = {joined: rounded(TRACE[joined], "tf32")}, {f"{node.name}.w": rounded(NET.params[f"{node.name}.w"], "tf32")}
     y = interpret(Graph(GRAPH.recipe, (node,)), fast, own[1], own[0]).astype(np.float32)
     tensors = {name: each for name, each in TRACE.items() if name != joined} | {node.name: y}
     found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), tensors, precision=Precision.of("float32"))
@@ -121,7 +125,7 @@ def test_cutting_off_goes_toward_zero_and_keeps_what_fits(store):
 
 @pytest.mark.parametrize("store", ["tf32", "bfloat16"])
 def test_a_tie_of_factors_that_goes_away_from_zero_is_the_same_rounding(store):
-    move = factor if store == "tf32" else partial(rounded, store=store)
+    move = partial(rounded, store=store)
     away = partial(half_away, store=store)
     w = NET.params[f"{NODE}.w"].copy()
     w[3, 1] = 1 + (2**-11 if store == "tf32" else 2**-8)  # a tie whose even neighbour is 1
@@ -135,7 +139,11 @@ def test_a_tie_of_factors_that_goes_away_from_zero_is_the_same_rounding(store):
 
 
 def test_tf32_keeps_eleven_bits():
-    assert factor(np.float32([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11])).tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
+    assert rounded(np.float32([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11]), "tf32").tolist() == [
+        1 + 2**-10,
+        1.0,
+        1 + 2**-9,
+    ]
 
 
 def half_sums(scale):

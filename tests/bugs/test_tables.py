@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +24,7 @@ from refnet.graph import SOURCE, Graph, Node, Recipe, interpret, walk
 from refnet.judge.scorecard import FAMILIES, subject
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
-from refnet.readings.orders import ORDERS, factor, rounded, truncated
+from refnet.readings.orders import ORDERS, rounded, truncated
 from refnet.readings.precision import FLOATS
 
 
@@ -55,7 +55,7 @@ def test_fixed_point_is_told_from_64_numbers_with_its_bits(tensors, bits, move):
 @pytest.mark.parametrize("count", [4, 16, 64])
 @pytest.mark.parametrize("store", ["float16", "bfloat16", "tf32"])
 def test_no_short_float_is_taken_for_fixed_point(tensors, store, count):
-    move = factor if store == "tf32" else lambda y: rounded(y, store)
+    move = partial(rounded, store=store)
     short = [each(some(y, count)) for y in tensors for each in (move, lambda y: truncated(y, "bfloat16"))]
     assert not any(precision.fraction_bits(y) is not None for y in short)
 

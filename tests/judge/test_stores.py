@@ -36,11 +36,12 @@ def cut_off(store):
     return {name: made[name] for name in kept}
 
 
-def test_what_most_tensors_are_stored_in_explains_those_that_look_otherwise():
-    found = judge_tensors(REFERENCE, cut_off("bfloat16"), partial=True)
+@pytest.mark.parametrize("store", ["bfloat16", "tf32"])
+def test_what_most_tensors_are_stored_in_explains_those_that_look_otherwise(store):
+    found = judge_tensors(REFERENCE, cut_off(store), partial=True)
     assert {cause.ids for name in found.wrong() for cause in found.causes[name]} == {("fp16-storage",)}
     (pattern,) = found.patterns
-    assert (pattern.mistake.form, len(pattern.nodes)) == ("bfloat16 truncated", len(found.wrong()))
+    assert (pattern.mistake.form, len(pattern.nodes)) == (f"{store} truncated", len(found.wrong()))
     assert found.misdumped == ()
 
 

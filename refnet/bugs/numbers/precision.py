@@ -17,7 +17,7 @@ from refnet.graph import Node
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.carried import gamma
-from refnet.readings.orders import factor, half_away, rounded, truncated
+from refnet.readings.orders import half_away, rounded, truncated
 from refnet.readings.precision import BYTE_STEPS, FLOATS, Precision
 
 Array = npt.NDArray[Any]
@@ -110,17 +110,21 @@ def grid_steps(w: Array, per: str, levels: float) -> Array:
 def fp16_storage(segment: Segment) -> Iterator[Change]:
     """values rounded to float16 or bfloat16.
 
-    Where they are stored: to the nearest, toward zero, or up or down at random.
+    Where they are stored: to the nearest, toward zero, or up or down at random. Or to tf32, where a tensor has numbers
+    that float16, which is as fine, is too small for.
 
     Source: https://github.com/Tencent/ncnn/issues/2965
     """
-    for store in ("float16", "bfloat16"):
-        if segment.candidate is None:
+    y = segment.candidate
+    if y is None:
+        for store in ("float16", "bfloat16"):
             yield Change(segment.end, store, {"store": store}, view=partial(rounded, store=store))
-        elif _is_rounded(segment.candidate, store):
+        return
+    for store in [each for each in ("float16", "bfloat16") if _is_rounded(y, each)] or ["tf32"]:
+        if store != "tf32" or _is_rounded(y, store):
             manner = manner_of(segment, store)
             once = len(segment.graph) == 1 and segment.graph.nodes[0].op in _ONCE
-            if (not manner or (manner == "at random" and not once)) and segment.candidate.dtype != np.float16:
+            if (not manner or (manner == "at random" and not once)) and y.dtype != np.float16:
                 yield stored_as(segment, store)
             if manner:
                 yield stored_as(segment, f"{store} {manner}")
@@ -129,9 +133,8 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
 def stored_as(segment: Segment, form: str) -> Change:
     """A form of `fp16_storage`, whatever the tensor shows of it."""
     store, _, manner = form.partition(" ")
-    own = Precision.of(store)
-    if manner:
-        own = own._replace(u_store=2 * own.u_store)  # a whole unit, not half of one
+    u = FLOATS[store].u * (2 if manner else 1)  # a whole unit, not half of one
+    own = Precision.of("float32" if store == "tf32" else store)._replace(u_store=u + FLOATS["float64"].u)
     return Change(segment.end, form, {"store": store}, precision=own)
 
 
@@ -263,7 +266,7 @@ def _in_bytes(x: Array, ends: str) -> Expected:
 
 
 _FACTORS: Mapping[str, Callable[[Array], Array]] = {
-    "tf32": factor,
+    "tf32": partial(rounded, store="tf32"),
     "tf32 truncated": partial(truncated, store="tf32"),
     "bfloat16": partial(rounded, store="bfloat16"),
     "bfloat16 truncated": partial(truncated, store="bfloat16"),

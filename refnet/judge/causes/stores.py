@@ -39,20 +39,30 @@ def of_common_store(
     failing : by wrong tensor, its segment and what is declared for it
     """
     found = _of_common_sums(found, failing)
-    kinds = Counter(causes[0].mistakes[0].form for causes in found.values() if causes and causes[0].ids == (_STORE,))
-    form, count = (kinds.most_common(1) or [("", 0)])[0]
-    if count <= _MOST * len(failing):
+    stored = {name: causes[0].mistakes[0].form for name, causes in found.items() if is_stored(causes)}
+    if len(stored) <= _MOST * len(failing):
         return dict(found)
-    made = dict(found)
+    held = {form: _stored_as(form, stored, failing) for form, _ in Counter(stored.values()).most_common()}
+    form = max(held, key=lambda each: len(held[each]))  # of tensors that two formats hold, others tell which it is
+    if len(held[form]) <= _MOST * len(failing):
+        return dict(found)
+    kept = {name: [cause for cause in found[name] if cause.ids in ((_STORE,), _SUMS)] for name in held[form]}
+    return {**found, **{name: kept[name] if cause is None else [cause] for name, cause in held[form].items()}}
+
+
+def _stored_as(
+    form: str, stored: Mapping[str, str], failing: Mapping[str, tuple[Segment, Precision]]
+) -> dict[str, Cause | None]:
+    """The tensors that a store explains, and its cause; None where that is their own."""
+    held: dict[str, Cause | None] = {name: None for name, own in stored.items() if own == form}
     for name, (segment, precision) in failing.items():
-        if (causes := found.get(name)) and causes[0].ids == (_STORE,) and causes[0].mistakes[0].form == form:
-            made[name] = [cause for cause in causes if cause.ids in ((_STORE,), _SUMS)]
-            continue
         y, change = segment.candidate, stored_as(segment, form)
+        if name in held or y is None or not np.array_equal(rounded(y, change.facts["store"]), y):
+            continue
         changed = segment.changed(change)
-        if y is not None and np.array_equal(rounded(y, change.facts["store"]), y) and fits(changed, precision):
-            made[name] = [Cause((change.of(_STORE),), judge_segment(changed, precision))]
-    return made
+        if fits(changed, precision):
+            held[name] = Cause((change.of(_STORE),), judge_segment(changed, precision))
+    return held
 
 
 def _of_common_sums(

@@ -94,11 +94,14 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
     "weights-int8": "its weights are quantised to {bits} bits per {per}",
     "weights-printed": "its weights were written as text with {places} {figures}",
-    "fp16-storage": dict.fromkeys(("float16", "bfloat16"), "its values are rounded to {store}")
-    | {f"{store} truncated": "its values are cut off to {store}, toward zero" for store in ("float16", "bfloat16")}
-    | {
-        f"{store} at random": "its values are rounded to {store} up or down at random"
-        for store in ("float16", "bfloat16")
+    "fp16-storage": {
+        f"{store}{manner}": f"its values are {words}"
+        for store in ("float16", "bfloat16", "tf32")
+        for manner, words in (
+            ("", f"rounded to {store}"),
+            (" truncated", f"cut off to {store}, toward zero"),
+            (" at random", f"rounded to {store} up or down at random"),
+        )
     },
     "fp16-accumulate": {"": "sums are kept in float16", "bfloat16": "sums are kept in bfloat16"},
 }
