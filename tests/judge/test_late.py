@@ -19,6 +19,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.ways import Ways
 from refnet.judge.tensors import Reference, judge_tensors
+from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.precision import Precision
 from refnet.report.mistakes.bugs import of_port
@@ -314,6 +315,10 @@ def gelu(x):
     return x * ndtr(x)
 
 
+def mish(x):
+    return x * np.tanh(np.logaddexp(0, x))
+
+
 SHARED = {
     ("hsigmoid-shared", "fifth"): {
         "hard_sigmoid": lambda x: (0.2 * x + 0.5).clip(0, 1),
@@ -328,8 +333,8 @@ SHARED = {
         "hard_swish": lambda x: x.clip(0),
     },
     ("act-throughout", "swish"): dict.fromkeys(("relu", "hard_swish"), swish),
-    ("act-throughout", "gelu"): dict.fromkeys(("relu", "hard_swish"), gelu),
     ("act-throughout", "gelu hard_swish"): {"hard_swish": gelu},
+    ("act-throughout", "mish"): dict.fromkeys(("relu", "hard_swish"), mish),
     ("gate-throughout", "tanh"): {"hard_sigmoid": np.tanh},
     ("act-swap", "relu"): {"hard_swish": lambda x: x.clip(0)},
     ("act-throughout", "leaky 0.1"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.maximum(x, 0.1 * x)),
@@ -346,6 +351,15 @@ def test_what_layers_of_two_kinds_share_is_named_from_the_logits_alone(what):
     )
     found = judged({GRAPH.output: made[GRAPH.output]})
     assert [(each.mistake.bug, each.mistake.form, each.scope) for each in found.patterns] == [(*what, ALL)]
+
+
+def test_another_function_is_named_beside_convolutions_alone():
+    """As hooks of modules dump a port whose activations are functions."""
+    made = ran(lambda node, made: mish(made[node.inputs[0]]) if node.op == "hard_swish" else None)
+    some = [name for name in made if name.startswith(("block5.", "block6.")) and GRAPH[name].op in CONVOLUTIONS]
+    found = judged({name: made[name] for name in some})
+    causes = {cause.mistakes[0].bug for name, (cause, *_) in found.causes.items() if ".se." not in name}
+    assert causes == {"act-throughout"}
 
 
 def test_an_eps_outside_the_root_is_each_layers_own():

@@ -5,13 +5,12 @@ They are made at all of their places at once; at one place they are bugs with ot
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 
 from refnet.bugs.language.changes import Change, with_op
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
+from refnet.bugs.layers.functions import FUNCTIONS
 from refnet.bugs.layers.norms import with_eps_outside
 from refnet.bugs.layers.shaping import respread, resulting
 from refnet.graph import Node
@@ -68,7 +67,7 @@ def act_throughout(segment: Segment) -> Iterator[Change]:
     of = {op: [node for node in layers if node.op == op] for op in ACTS} | {"": layers}
     if layers != every:
         of |= {f"all {op}": [node for node in every if node.op == op] for op in ACTS} | {"all": every}
-    for function, made in _FUNCTIONS.items():
+    for function, made in FUNCTIONS.items():
         seen = [[node for node in every if _is_plain(node, function)]]  # of which there are bugs of their own
         for kind, nodes in of.items():
             if (other := [node for node in nodes if node.op != function]) not in seen:
@@ -139,49 +138,6 @@ def _is_plain(node: Node, function: str) -> bool:
 
 def _as(node: Node, op: str) -> tuple[Node, ...]:
     return (Node(node.name, op, node.inputs),)
-
-
-def _gated(node: Node, powers: tuple[float, ...]) -> tuple[Node, ...]:
-    """x sigmoid(x p(x^2)), p by its coefficients, the constant first."""
-    (x,), name = node.inputs, node.name
-    square, value = Node(f"{name}.square", "scale", (x, x)), x
-    made = [square] if len(powers) > 1 else []
-    for place, (above, power) in enumerate(zip(powers[:0:-1], powers[-2::-1], strict=True)):
-        source, slope = (square.name, above) if not place else (value, 1.0)
-        made.append(Node(f"{name}.sum{place}", "affine", (source,), {}, {"slope": slope, "offset": power}))
-        factor = square.name if place < len(powers) - 2 else x
-        value = f"{name}.product{place}"
-        made.append(Node(value, "scale", (made[-1].name, factor)))
-    if len(powers) == 1:
-        value = f"{name}.product"
-        made.append(Node(value, "affine", (x,), {}, {"slope": powers[0], "offset": 0.0}))
-    return (*made, Node(f"{name}.gate", "sigmoid", (value,)), Node(name, "scale", (x, f"{name}.gate")))
-
-
-def _leaky(node: Node, slope: float) -> tuple[Node, ...]:
-    return (Node(node.name, "leaky_relu", node.inputs, {}, {"slope": slope}),)
-
-
-_SLOPES = (0.01, 0.1, 0.2, 0.3)  # PyTorch's, Darknet's, TensorFlow's and Keras'
-_OF_TANH = 2 * math.sqrt(2 / math.pi)
-# The logit of the normal distribution at x, by x: the least error of GELU with so many powers is 7e-8, as of float32.
-_OF_NORMAL = (
-    1.59576843,
-    7.26685684e-2,
-    -6.62610208e-5,
-    -1.10479983e-4,
-    7.93816827e-6,
-    -2.66889313e-7,
-    3.61114470e-9,
-)
-_FUNCTIONS: Mapping[str, Callable[[Node], tuple[Node, ...]]] = {
-    "swish": partial(_as, op="swish"),
-    "gelu": lambda node: _gated(node, _OF_NORMAL),
-    "gelu tanh": lambda node: _gated(node, (_OF_TANH, 0.044715 * _OF_TANH)),
-    "gelu sigmoid": lambda node: _gated(node, (1.702,)),
-    **{f"leaky {slope:g}": partial(_leaky, slope=slope) for slope in _SLOPES},
-    **{op: partial(_as, op=op) for op in (*ACTS, "tanh", "sigmoid")},
-}
 
 
 def _acts(segment: Segment) -> list[Node]:

@@ -47,6 +47,7 @@ _ONCE = (
     *_POOLS,
     *(BUGS["join-weights"], BUGS["resize-corners"]),
 )
+_FUNCTION = BUGS["act-throughout"]  # of an activation inside a segment no tensor shows another function itself
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
 _AT_END = (*EXACT, *(bug for bug in LATE if bug.group == "answers"))  # of what a network answers it is no more runs
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
@@ -214,6 +215,7 @@ class Diagnosis:
             self.found += found
             found = list(fitting(coarse))
         yield found
+        yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         yield fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])

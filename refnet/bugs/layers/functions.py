@@ -1,0 +1,116 @@
+"""Functions that stand in an activation's place, each as the nodes that compute it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from refnet.bugs.layers.activations import ACTS
+from refnet.graph import Node
+
+__all__ = ["FUNCTIONS"]
+
+_SLOPES = (0.01, 0.1, 0.2, 0.3)  # PyTorch's, Darknet's, TensorFlow's and Keras'
+_OF_TANH = 2 * math.sqrt(2 / math.pi)
+# The logit of the normal distribution at x, by x: the least error of GELU with so many powers is 7e-8, as of float32.
+_OF_NORMAL = (
+    1.59576843,
+    7.26685684e-2,
+    -6.62610208e-5,
+    -1.10479983e-4,
+    7.93816827e-6,
+    -2.66889313e-7,
+    3.61114470e-9,
+)
+# 2 artanh(w) by w, of which as many terms leave 1e-8 up to a third: log(1 + v) = 2 artanh(v / (2 + v)) with v up to 1.
+_OF_ARTANH = tuple(2 / (2 * power + 1) for power in range(7))
+_FAR = 20.0  # below zero: there a sigmoid is e^x but for a share of e^-20, far less than float32 keeps
+_NONE = -1e30  # no end
+_SELU = 1.0507009873554805, 1.6732632423543772
+
+
+def _as(node: Node, op: str) -> tuple[Node, ...]:
+    return (Node(node.name, op, node.inputs),)
+
+
+def _leaky(node: Node, slope: float) -> tuple[Node, ...]:
+    return (Node(node.name, "leaky_relu", node.inputs, {}, {"slope": slope}),)
+
+
+def _odd(name: str, x: str, powers: Sequence[float]) -> tuple[Node, ...]:
+    """x p(x^2), p by its coefficients, the constant first; the last node has the name."""
+    if len(powers) == 1:
+        return (Node(name, "affine", (x,), {}, {"slope": powers[0], "offset": 0.0}),)
+    made = [Node(f"{name}.square", "scale", (x, x))]
+    source, slope = made[0].name, powers[-1]
+    for place, power in enumerate(powers[-2::-1], start=2):
+        total = Node(f"{name}.sum{place}", "affine", (source,), {}, {"slope": slope, "offset": power})
+        is_last = place == len(powers)
+        source, slope = name if is_last else f"{name}.product{place}", 1.0
+        made += [total, Node(source, "scale", (total.name, x if is_last else made[0].name))]
+    return tuple(made)
+
+
+def _gated(node: Node, powers: Sequence[float]) -> tuple[Node, ...]:
+    """x sigmoid(x p(x^2))."""
+    (x,), name = node.inputs, node.name
+    logit, gate = f"{name}.logit", f"{name}.gate"
+    return (*_odd(logit, x, powers), Node(gate, "sigmoid", (logit,)), Node(name, "scale", (x, gate)))
+
+
+def _softplus(name: str, x: str) -> tuple[Node, ...]:
+    """log(1 + e^x) = relu(x) + log(1 + e^-|x|); the last node has the name."""
+    size, away, part, log, plain = (f"{name}.{each}" for each in ("size", "away", "part", "log", "plain"))
+    return (
+        Node(size, "leaky_relu", (x,), {}, {"slope": -1.0}),
+        Node(away, "affine", (size,), {}, {"slope": -1.0, "offset": -math.log(2)}),
+        Node(part, "sigmoid", (away,)),
+        *_odd(log, part, _OF_ARTANH),
+        Node(plain, "relu", (x,)),
+        Node(name, "add", (plain, log)),
+    )
+
+
+def _mish(node: Node) -> tuple[Node, ...]:
+    """x tanh(log(1 + e^x))."""
+    (x,), name = node.inputs, node.name
+    soft, gate = f"{name}.soft", f"{name}.gate"
+    return (*_softplus(soft, x), Node(gate, "tanh", (soft,)), Node(name, "scale", (x, gate)))
+
+
+def _fifth(node: Node) -> tuple[Node, ...]:
+    """x clip(0.2 x + 0.5, 0, 1): the hard sigmoid that Keras had before its third version."""
+    gate = Node(f"{node.name}.gate", "hard_sigmoid", node.inputs, {}, {"slope": 0.2, "offset": 0.5})
+    return gate, Node(node.name, "scale", (*node.inputs, gate.name))
+
+
+def _elu(node: Node, above: float, below: float) -> tuple[Node, ...]:
+    """above * x from zero on, above * below * (e^x - 1) under it."""
+    (x,), name = node.inputs, node.name
+    low, far, small, under, plain = (f"{name}.{each}" for each in ("low", "far", "small", "under", "plain"))
+    size = above * below
+    made = [
+        Node(low, "clip", (x,), {}, {"low": _NONE, "high": 0.0}),
+        Node(far, "affine", (low,), {}, {"slope": 1.0, "offset": -_FAR}),
+        Node(small, "sigmoid", (far,)),
+        Node(under, "affine", (small,), {}, {"slope": size * math.exp(_FAR), "offset": -size}),
+        Node(plain, "relu", (x,)),
+    ]
+    if above != 1.0:
+        made.append(Node(f"{name}.above", "affine", (plain,), {}, {"slope": above, "offset": 0.0}))
+    return (*made, Node(name, "add", (made[-1].name, under)))
+
+
+FUNCTIONS: Mapping[str, Callable[[Node], tuple[Node, ...]]] = {
+    "swish": partial(_as, op="swish"),
+    "gelu": partial(_gated, powers=_OF_NORMAL),
+    "gelu tanh": partial(_gated, powers=(_OF_TANH, 0.044715 * _OF_TANH)),
+    "gelu sigmoid": partial(_gated, powers=(1.702,)),
+    "hard fifth": _fifth,
+    "mish": _mish,
+    "elu": partial(_elu, above=1.0, below=1.0),
+    "selu": partial(_elu, above=_SELU[0], below=_SELU[1]),
+    **{f"leaky {slope:g}": partial(_leaky, slope=slope) for slope in _SLOPES},
+    **{op: partial(_as, op=op) for op in (*ACTS, "tanh", "sigmoid")},
+}
