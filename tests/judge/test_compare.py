@@ -142,6 +142,11 @@ def test_half_a_step_and_the_span_join_the_precision_of_integers_and_of_nothing_
     assert math.inf in precision["stem.bn"].span
 
 
+def test_integers_under_names_that_a_map_gives_are_read(pack):
+    dump = {{ACT: "t07"}.get(name, name): y for name, y in some(**{ACT: stored()}).items()}
+    assert compare(pack, dump, names={"t07": ACT}, scales={"t07": TensorScale(SCALE)}, partial=True).holds
+
+
 def test_integers_without_a_scale_are_refused(pack):
     with pytest.raises(RequestError, match=r"stem\.act: holds uint8; give its scale"):
         compare(pack, some(**{ACT: stored()}), partial=True)

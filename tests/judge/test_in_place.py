@@ -60,6 +60,18 @@ def test_a_map_is_no_gate_that_was_overwritten():
         assert [form for form in found if form == "gate"] == forms
 
 
+def test_a_shortcut_of_another_size_was_added_to_nothing():
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=32, classes=10)
+    params, x = random_params(graph), probe(graph, 1)
+    tensors = {SOURCE: x, **Network(graph, params).trace(x)}
+    add = next(node for node in graph.nodes if node.op == "add")
+    shortcut, end = add.inputs
+    for step, forms in ((1, ["sum"]), (2, [])):
+        given = {**tensors, shortcut: tensors[shortcut][:, :, ::step, ::step]}
+        segment = cut(Parts(graph), params, end, given)
+        assert [change.form for change in already_normalised(segment)] == forms
+
+
 def test_what_a_layer_in_place_would_make_is_made_once_it_is_run(monkeypatch):
     graph = build("paper/mobilenet_v1", width=0.25, size=32, classes=10)
     segment = cut(Parts(graph), random_params(graph), graph.output, {SOURCE: probe(graph, 1)}, judged=False)

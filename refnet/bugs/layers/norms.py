@@ -158,6 +158,8 @@ def already_normalised(segment: Segment) -> Iterator[Change]:
         given = {name: segment.available[name] for name in later.inputs if name != before and name in segment.available}
         if len(given) < len({*later.inputs} - {before}):
             return
+        if later.op == "add" and any(y.shape[1:] != segment.sizes[node.name] for y in given.values()):
+            return  # a port of other sizes, which adds nothing here
         inputs = tuple(made[-1].name if name == before else name for name in later.inputs)
         made.append(replace(later, name=f"{node.name}.{index}", inputs=inputs))
         params |= {f"{made[-1].name}.{slot}": segment.param(later, slot) for slot in later.params}

@@ -46,8 +46,7 @@ class RealTensors(Mapping[str, Array]):
             reason = _no_number(name, dtype, name in scales)
             shape = np.shape(tensors[name]) if shapes is None else shapes[name]
             full = (meant or {}).get(name)
-            stored = full is not None and dtype.kind in "iu" and dtype.itemsize <= 2 and bool(axis_orders(shape, full))
-            if reason and (full == () or stored):
+            if reason and full is not None and _must_be_read(dtype, shape, full):
                 raise RequestError(reason)
             if reason:
                 self.unread[name] = reason
@@ -78,6 +77,13 @@ class RealTensors(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+def _must_be_read(dtype: np.dtype[Any], shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    """Whether a tensor is a node's without doubt: a map names it, with no shape (), or it is of few bits and fits."""
+    if not full:
+        return True
+    return dtype.kind in "iu" and dtype.itemsize <= 2 and bool(axis_orders(shape, full))
 
 
 def _no_number(name: str, dtype: np.dtype[Any], scaled: bool) -> str:
