@@ -12,18 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import SOURCE, Graph, interpret
+from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.network import Network
+from refnet.pack.matching.layouts import UNKNOWN, UNKNOWN_LAST
 from refnet.pack.matching.likeness import Tables
+from refnet.pack.matching.sequence import has_channels
 from refnet.readings import fast
 
 __all__ = ["layers_right"]
+
+Array = npt.NDArray[Any]
 
 _RIGHT = 2e-3  # relative distance within which a tensor is what its node makes: no rounding of 8 bits
 
 
 def layers_right(tables: Tables, network: Network, sources: Mapping[str, str]) -> int:
-    """The count of tensors that are what their nodes make of what the candidate has before them.
+    """The count of tensors that are what their nodes make of what the candidate has before them, at its own sizes.
 
     Parameters
     ----------
@@ -31,27 +35,39 @@ def layers_right(tables: Tables, network: Network, sources: Mapping[str, str]) -
     """
     graph, count = network.graph, 0
     last = {name: node.name for node in graph.nodes for name in node.inputs}
-    have = {SOURCE: np.asarray(_own(tables, SOURCE, sources, tables.golden(SOURCE)), np.float32)}
+    x, _ = _own(tables, SOURCE, sources, tables.golden(SOURCE))
+    have = {SOURCE: np.asarray(x, np.float32)}
     for node in graph.nodes:
-        arrays = {f"{node.name}.{slot}": network.params[f"{node.name}.{slot}"] for slot in node.params}
-        with np.errstate(all="ignore"):
-            y = interpret(
-                Graph(graph.recipe, (node,)),
-                fast,
-                {name: np.asarray(array, np.float32) for name, array in arrays.items()},
-                {name: have[name] for name in node.inputs},
-            )
-        source = sources.get(node.name)
-        if source is not None and tables.fits(source, node.name):
-            count += tables.like(source, node.name, tables.sample(node.name, y)).distance <= _RIGHT
-        have[node.name] = np.asarray(_own(tables, node.name, sources, y), np.float32)
+        try:
+            y = _made(network, node, have)
+        except ValueError:  # maps of sizes that are not summed
+            y = tables.golden(node.name)
+        own, right = _own(tables, node.name, sources, y)
+        count += right
+        have[node.name] = np.asarray(own, np.float32)
         have = {name: each for name, each in have.items() if last.get(name) != node.name}
     return count
 
 
-def _own(tables: Tables, node: str, sources: Mapping[str, str], made: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The candidate's tensor of a node, where it has one of the node's shape; else what was made."""
+def _made(network: Network, node: Node, have: Mapping[str, Array]) -> Array:
+    """What a node makes of tensors."""
+    params = {name: np.asarray(network.params[name], np.float32) for name in (f"{node.name}.{s}" for s in node.params)}
+    with np.errstate(all="ignore"):
+        y: Array = interpret(
+            Graph(network.graph.recipe, (node,)), fast, params, {name: have[name] for name in node.inputs}
+        )
+    return y
+
+
+def _own(tables: Tables, node: str, sources: Mapping[str, str], y: Array) -> tuple[Array, bool]:
+    """The candidate's tensor of a node, if it has its channels, else what was made; whether these are alike."""
     source = sources.get(node)
-    if source is None or not tables.fits(source, node):
-        return made
-    return tables.array(source, node, tables.like(source, node, tables.sample(node, made)).layout)
+    if source is None:
+        return y, False
+    like = tables.like_made(source, y)
+    if like is not None:
+        return like.layout.nchw(np.asarray(tables.candidate[source]), y.shape), like.distance <= _RIGHT
+    for order in (UNKNOWN, UNKNOWN_LAST):  # of another size
+        if y.ndim == 4 == len(tables.found[source]) and has_channels(tables.found[source], y.shape, order.last):
+            return order.nchw(np.asarray(tables.candidate[source]), y.shape), False
+    return y, False

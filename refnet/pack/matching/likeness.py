@@ -6,7 +6,7 @@ Each tensor is looked at through the same few thousand elements first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -80,9 +80,13 @@ class Tables:
             errors = [_distance(layout.nchw(array, full).ravel(), target) for layout in layouts]
         else:
             errors = [_distance(self._samples(source, full, layout), target) for layout in layouts]
-        first = min(range(len(layouts)), key=errors.__getitem__)
-        other = min((error for index, error in enumerate(errors) if index != first), default=math.inf)
-        return Likeness(errors[first], layouts[first], other, whole)
+        return _least(errors, layouts, whole=whole)
+
+    def like_made(self, source: str, y: Array) -> Likeness | None:
+        """How alike a tensor is to one of any size, in the layout that fits best; None where no shape fits."""
+        layouts, target = axis_orders(self.found[source], y.shape), y[_points(y.shape)].astype(np.float64)
+        errors = [_distance(self._samples(source, y.shape, layout), target) for layout in layouts]
+        return _least(errors, layouts) if errors else None
 
     def sample(self, node: str, y: Array) -> Array:
         """The elements of what a node made that are looked at first."""
@@ -105,6 +109,13 @@ class Tables:
         if key not in self._own:
             self._own[key] = layout.nchw(np.asarray(self.candidate[source]), full)[_points(full)].astype(np.float64)
         return self._own[key]
+
+
+def _least(errors: Sequence[float], layouts: Sequence[AxisOrder], *, whole: bool = False) -> Likeness:
+    """The layout that leaves the least, and what the next one leaves."""
+    first = min(range(len(layouts)), key=errors.__getitem__)
+    other = min((error for index, error in enumerate(errors) if index != first), default=math.inf)
+    return Likeness(errors[first], layouts[first], other, whole)
 
 
 def is_scaled(t: Array, y: Array, factors: Array, near: float, apart: float) -> bool:

@@ -21,6 +21,7 @@ from refnet.errors import RequestError
 from refnet.graph import Graph
 from refnet.network import Network
 from refnet.pack.matching.claims import Known
+from refnet.pack.matching.counted import as_counted
 from refnet.pack.matching.extras import Extra
 from refnet.pack.matching.layouts import UNKNOWN, UNKNOWN_LAST, AxisOrder, axis_orders
 from refnet.pack.matching.likeness import CLEAR, CLOSE, Likeness, Tables
@@ -153,9 +154,10 @@ def match_tensors(
     free = [node for node in shapes if node not in pairs and node not in way.vouched and node not in same]
     for node, (source, layout) in _by_content(tables, rest, free).items():
         pairs[node], layouts[node] = (source, "content"), layout
-    if network is not None and not shift and (told := in_order(tables, network, pairs, way.beside)):
-        pairs = told
-        layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
+    for tell in (as_counted, in_order) if not shift else ():
+        if network is not None and (told := tell(tables, network, pairs, way.beside)):
+            pairs = told
+            layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     if network is not None:
         for node, place in as_siblings_are(tables, network, pairs).items():
             pairs[place], layouts[place] = pairs.pop(node), layouts.pop(node)
