@@ -30,8 +30,9 @@ _DECLARED = {
     ("weights-int8", "channel"): "--weights int8",
 }
 
-# What is seen of a tensor that is compared with nothing, which explains it.
+# What is seen of a tensor that explains it, by itself or beside what else is seen.
 _PLAIN = ("input-size", "length", "more-channels", "fewer-channels", "not-finite", "size-follows")
+_EXPLAINS = ("algorithm", "biases", "norms", "own-weights", "permuted", "ratio", "shift", "weights")
 _ENDS: Mapping[str, Callable[[Iterable[float]], float]] = {"least": min, "most": max}
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (
@@ -220,8 +221,8 @@ def _unexplained(found: Comparison) -> Iterator[str]:
         yield _INNER.format(count=len(inner), first=next(iter(inner)), node=next(iter(inner.values())))
         said += inner
     for name in (each for each in features if each not in said):
-        words = "; ".join(map(feature_sentence, features[name]))
-        if words and all(each.kind in _PLAIN for each in features[name]):
+        words, kinds = "; ".join(map(feature_sentence, features[name])), {each.kind for each in features[name]}
+        if kinds and (kinds <= {*_PLAIN} or kinds & {*_EXPLAINS}):
             yield f"{name}: {words}."
         else:
             yield f"{name}: {none} explains it{': ' + words if words else ''}."

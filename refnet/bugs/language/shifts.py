@@ -1,4 +1,4 @@
-"""By how many places the numbers of an array stand from where they should, as they lie in memory."""
+"""In which order numbers stand, and by how many places they are from where they should be, as they lie in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["flat_shift"]
+__all__ = ["as_text", "flat_shift"]
 
 Array = npt.NDArray[Any]
 
@@ -15,6 +15,11 @@ _FARTHEST = 64  # places: headers of files have up to 256 bytes
 _SHARE = 4  # of an array, which it is not shifted farther than
 _LOOKED = 32  # numbers that a shift is told from
 _CLOSER = 0.5  # of how far the numbers are apart where they are, within which those of a shift lie
+
+
+def as_text(count: int, first: int = 0) -> Array:
+    """Places in the order of their numbers' digits, counted from the first: 0, 1, 10, 11, ..., 2, 20."""
+    return np.array(sorted(range(count), key=lambda place: str(place + first)), int)
 
 
 def flat_shift(copy: Array, wanted: Array, known: Array | None = None) -> int:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.changes import SHORT, Change, stood_for, without
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.ends import makes_scores
+from refnet.bugs.layers.ends import gives_classes, makes_scores
 from refnet.graph import Node
 from refnet.readings.precision import FLOATS
 
@@ -155,7 +155,7 @@ def _factors(segment: Segment) -> Iterator[float]:
 def classes_shown(segment: Segment) -> Iterator[Change]:
     """classes in the order that the port's numbers show."""
     node, t = segment.graph.nodes[-1], segment.candidate
-    if not (node.op in ("flatten", "softmax") or makes_scores(segment)) or t is None or t.shape != segment.result.shape:
+    if not (gives_classes(segment) or makes_scores(segment)) or t is None or t.shape != segment.result.shape:
         return
     mine, own = (y.astype(np.float64).reshape(*y.shape[:2], -1).mean(axis=2) for y in (t, segment.result))
     classes = t.shape[1]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, without
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.language.shifts import flat_shift
+from refnet.bugs.language.shifts import as_text, flat_shift
 from refnet.graph import Node
 from refnet.ops import RESIZES
 
@@ -44,14 +44,24 @@ def classes_order(segment: Segment) -> Iterator[Change]:
 
     Source: https://github.com/CSAILVision/places365/issues/22
     """
+    if not gives_classes(segment):
+        return
+    count = segment.sizes[segment.end][0]
+    orders = {"reversed": np.arange(count)[::-1]}
+    for form, first in (("text", 0), ("text from 1", 1)):
+        order = as_text(count, first)
+        orders |= {form: order, f"back from {form}": np.argsort(order)}
+    for form, order in orders.items():
+        if not np.array_equal(order, np.arange(count)):
+            yield Change(segment.end, form, view=partial(np.take, indices=order, axis=1))
+
+
+def gives_classes(segment: Segment) -> bool:
+    """Whether a segment ends in one number for each class."""
     node = segment.graph.nodes[-1]
     shape = segment.sizes.get(node.name, ())
-    if node.op in ("flatten", "softmax") and len(shape) == 1:
-        text = sorted(range(shape[0]), key=str)
-        orders = {"text": text, "back from text": list(np.argsort(text)), "reversed": [*range(shape[0])][::-1]}
-        for form, order in orders.items():
-            if order != [*range(shape[0])]:
-                yield Change(node.name, form, view=partial(np.take, indices=order, axis=1))
+    is_end = node.op in ("flatten", "softmax") or node.name == segment.parts.classifier
+    return is_end and shape[1:] in ((), (1, 1)) and shape != ()
 
 
 def _with_background(y: Array) -> Array:

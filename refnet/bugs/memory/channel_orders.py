@@ -20,6 +20,7 @@ from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.regions import copies, lines_off
 from refnet.bugs.language.segments import Segment
+from refnet.bugs.language.shifts import as_text
 from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
@@ -142,16 +143,17 @@ def _ordered(segment: Segment, names: list[str], order: Array) -> Mapping[str, A
     return {name: segment.params[name][order] for name in names}
 
 
-def _as_text(count: int) -> Array:
-    """Numbers in the order of their digits: 0, 1, 10, 11, ..."""
-    return np.array(sorted(range(count), key=str), int)
+def _as_text(count: int) -> Iterator[tuple[str, Array]]:
+    """The orders of numbers as text, counted from 0 and from 1; and what undoes each."""
+    for form, first in (("text", 0), ("text from 1", 1)):
+        order = as_text(count, first)
+        yield from ((form, order), (f"{form} undone", np.argsort(order)))
 
 
 def ruled_orders(count: int) -> Iterator[Array]:
     """The orders of so many channels, each once; not the one that they have."""
     plain = np.arange(count)
-    as_text = _as_text(count)
-    orders = [*(simple(plain) for simple in _SIMPLE.values()), as_text, np.argsort(as_text)]
+    orders = [*(simple(plain) for simple in _SIMPLE.values()), *(order for _, order in _as_text(count))]
     for groups in (each for each in _GROUPS if count % each == 0 and count > each):
         orders += [plain.reshape(groups, -1).T.ravel(), plain.reshape(-1, groups).T.ravel()]
         orders += [plain.reshape(-1, groups)[:, ::-1].ravel(), plain.reshape(-1, groups)[::-1].ravel()]
@@ -178,8 +180,7 @@ def rule_of(order: Array) -> tuple[str, dict[str, int]]:
     if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
         groups = count // second
         return ("shuffled", {"groups": groups}) if groups <= second else ("dealt", {"groups": second})
-    as_text = _as_text(count)
-    for form, other in (("text", as_text), ("text undone", np.argsort(as_text))):
+    for form, other in _as_text(count):
         if np.array_equal(order, other):
             return form, {}
     for form, size, axis in (("turned", first + 1, 1), ("groups turned", count - first, 0)):

@@ -22,6 +22,8 @@ _ORDERS = {
     "dealt": "the {side} are dealt out in turn to {groups} groups: a shuffle of {groups} groups undone",
     "text": "the {side} are in the order of their numbers as text: 0, 1, 10, 11, ...",
     "text undone": "the {side} are taken for ones in the order of their numbers as text: 0, 1, 10, 11, ...",
+    "text from 1": "the {side} are in the order of their numbers from 1 on as text: 1, 10, 11, ..., 2, ...",
+    "text from 1 undone": "the {side} are taken for ones in the order of their numbers from 1 on as text: 1, 10, ...",
     "turned": "the {side} are in reverse order within every {size}",
     "groups turned": "the {side} are in groups of {size}, and the groups in reverse order",
     "order": "{moved} of {of} {side} are in another order, from {start} on",

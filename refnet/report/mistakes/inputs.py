@@ -111,6 +111,8 @@ _SPACES = {
 _CLASSES = {
     "text": "the classes are in the order of their numbers as text (0, 1, 10, 100, ...)",
     "back from text": "the classes are put in order as if they were in that of their numbers as text (0, 1, 10, ...)",
+    "text from 1": "the classes are in the order of their numbers from 1 on as text (1, 10, 100, ..., 2, ...)",
+    "back from text from 1": "the classes are put in order as if they were in that of their numbers from 1 on as text",
     "reversed": "the classes are in reverse order",
 }
 
