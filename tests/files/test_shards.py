@@ -48,3 +48,23 @@ def test_all_arrays_of_all_parts_are_read(tmp_path, ending, folder):
 def test_an_index_that_is_wrong_is_refused_in_one_line(tmp_path, places, words):
     with pytest.raises(FormatError, match=words):
         containers.read(written(tmp_path, **places))
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [(True, "take m.safetensors.index.json, which names"), (False, "take their folder, with all of them and m.safete")],
+)
+def test_one_part_alone_is_refused_with_what_to_take(tmp_path, index, words):
+    part = tmp_path / "m-00001-of-00002.safetensors"
+    safetensors.write(part, ARRAYS)
+    if index:
+        (tmp_path / "m.safetensors.index.json").write_text("{}")
+    with pytest.raises(FormatError, match=f"is one of the 2 files of a checkpoint: {words}"):
+        containers.read(part)
+
+
+def test_a_folder_of_parts_without_their_index_is_told_what_it_lacks(tmp_path):
+    safetensors.write(tmp_path / "m-00001-of-00001.safetensors", ARRAYS)
+    assert containers.is_folder(tmp_path)
+    with pytest.raises(FormatError, match="holds parts of a checkpoint, and not m.safetensors.index.json"):
+        containers.read(tmp_path)

@@ -15,7 +15,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import Archive, is_legacy_torch, is_zip, opened, shown
 from refnet.files.containers.class_texts import class_texts
 from refnet.files.containers.json_text import LARGEST
-from refnet.files.containers.shards import index_in, is_index
+from refnet.files.containers.shards import index_in, is_index, parts_beside, refuse_part
 from refnet.files.containers.shards import read as read_shards
 from refnet.files.containers.structure import GRAPH, Contents
 
@@ -54,6 +54,12 @@ def read(path: str | PathLike[str]) -> Contents:
     name = kind(path)
     if name == "shards":
         return read_shards(path, _read_part)
+    refuse_part(Path(path))
+    return _read(path, name)
+
+
+def _read(path: str | PathLike[str], name: str) -> Contents:
+    """Read a file by the reader of its kind."""
     # Imported only here: a network in an .npz needs no reader of graphs.
     module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
     held = module.read(path)
@@ -65,9 +71,9 @@ def read(path: str | PathLike[str]) -> Contents:
 
 def _read_part(path: Path) -> Contents:
     """A file of a checkpoint in parts: an index names no other one."""
-    if kind(path) == "shards":
+    if (name := kind(path)) == "shards":
         raise FormatError(f"{path}: an index that an index names: refused")
-    return read(path)
+    return _read(path, name)
 
 
 _PICKLES = range(2, 6)  # protocols of Python's pickle
@@ -90,6 +96,8 @@ def kind(path: str | PathLike[str]) -> str:
         held = [kind for name, kind in _FOLDERS.items() if (where / name).is_file()]
         if not held and index_in(where) is not None:
             return "shards"
+        if not held and (index := parts_beside(where)):
+            raise FormatError(f"{where}: holds parts of a checkpoint, and not {index}, which says what is in them")
         if len(held) != 1:
             what = "and both" if held else "and none"
             raise FormatError(f"{where}: is a folder, not a file of weights, {what} of {' and '.join(_FOLDERS)} in it")
@@ -103,7 +111,9 @@ def kind(path: str | PathLike[str]) -> str:
 def is_folder(path: str | PathLike[str]) -> bool:
     """Whether a path is a folder that is a model itself: TensorFlow.js', a SavedModel, or a checkpoint in parts."""
     folder = Path(path)
-    return any((folder / name).is_file() for name in _FOLDERS) or (folder.is_dir() and index_in(folder) is not None)
+    if any((folder / name).is_file() for name in _FOLDERS):
+        return True
+    return folder.is_dir() and (index_in(folder) is not None or parts_beside(folder) != "")
 
 
 def _kind(file: BinaryIO) -> str:

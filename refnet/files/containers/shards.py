@@ -7,6 +7,7 @@ Hugging Face's libraries write `model.safetensors.index.json` or `pytorch_model.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from refnet.files.containers.beside import Beside
 from refnet.files.containers.json_text import LARGEST, parse_json
 from refnet.files.containers.structure import Contents
 
-__all__ = ["index_in", "is_index", "read"]
+__all__ = ["index_in", "is_index", "parts_beside", "read", "refuse_part"]
 
 _ENDING = ".index.json"
 _MOST = 1000  # files
+_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.safetensors|\.bin)")
 
 
 def is_index(data: bytes) -> bool:
@@ -34,6 +36,28 @@ def index_in(folder: Path) -> Path | None:
     """The index that a folder holds, of safetensors where there are two; None where it holds none."""
     found = sorted(folder.glob(f"*{_ENDING}"), key=lambda path: "safetensors" not in path.name)
     return found[0] if found else None
+
+
+def refuse_part(path: Path) -> None:
+    """Refuse a file that is one of several, as its name says, and say which are wanted.
+
+    Raises
+    ------
+    FormatError : it is such a file
+    """
+    found = _PART.fullmatch(path.name)
+    if found is None or int(found[2]) < 2:
+        return
+    index = found[1] + found[3] + _ENDING
+    there = (path.parent / index).is_file()
+    what = f"take {index}, which names all of them" if there else f"take their folder, with all of them and {index}"
+    raise FormatError(f"{path}: is one of the {int(found[2])} files of a checkpoint: {what}")
+
+
+def parts_beside(folder: Path) -> str:
+    """The name of the index that the parts of a checkpoint in a folder have; '' where there are no parts."""
+    found = (_PART.fullmatch(path.name) for path in sorted(folder.glob("*-of-*")))
+    return next((each[1] + each[3] + _ENDING for each in found if each is not None), "")
 
 
 def read(path: str | os.PathLike[str], reader: Callable[[Path], Contents]) -> Contents:

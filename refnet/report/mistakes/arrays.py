@@ -48,7 +48,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "flushed": "small values flushed to zero",
     "damaged": "few elements off",
     "pruned": "weights cut to zero",
-    "misread": "bytes read as other numbers",
+    "misread": "bytes or integers read as other numbers",
     "stepped": "rounded to few bits",
     "truncated": "cut off to a short format",
     "printed": "written with few digits",
