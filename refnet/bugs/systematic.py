@@ -29,9 +29,10 @@ class Scope(NamedTuple):
 
     Attributes
     ----------
-    kind : 'all'; 'convolutions', without what follows them; 'layers' with the operation of the convolution; 'strided'
-        with whether it has a stride; 'kernel' with its side; 'part' with 'expand', 'depthwise', 'project', 'squeeze' or
-        'head'; 'act' with an activation, 'before' with the one that follows; 'from' and 'until' with a node
+    kind : 'all'; 'convolutions', without what follows them; 'layers' with the operation of the convolution; 'normed'
+        with that of convolutions of which some have no batch norm, and are not meant; 'strided' with whether it has a
+        stride; 'kernel' with its side; 'part' with 'expand', 'depthwise', 'project', 'squeeze' or 'head'; 'act' with an
+        activation, 'before' with the one that follows; 'from' and 'until' with a node
     value : which
     """
 

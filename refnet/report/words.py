@@ -108,6 +108,8 @@ def where(scope: Scope | None) -> str:
             return "in all convolutions"
         case ("layers", op):
             return f"in all {_LAYERS.get(op, op)}"
+        case ("normed", op):
+            return f"in all {_LAYERS.get(op, op)} with batch norm"
         case ("part", part):
             return f"in all {_PARTS[part]}"
         case ("strided", strided):

@@ -107,7 +107,11 @@ def examine(file: Checkpoint, trace: Mapping[str, Array] | None = None) -> list[
     units = list(unit_arrays(file.graph, file.params, Parts(file.graph).classifier))
     for unit in units:
         found += [*_dead(file, unit), *_stuck(file, unit), *_pruned(file, unit)]
-    found += untrained(file, units)
+    told = list(untrained(file, units))
+    if any(each.kind == "untrained-norms" for each in told):  # which says of all variances that they are 1
+        ones = {name for name, slot in slots.items() if slot == "var" and np.all(file.params[name] == 1)}
+        found = [each for each in found if each.kind != "constant" or each.name not in ones]
+    found += told
     run = list(_of_run(file, trace)) if trace is not None else []
     lost = {each.name for each in run if each.kind == "not-finite"}
     owners = {f"{node.name}.{slot}" for node in file.graph.nodes if node.name in lost for slot in node.params}

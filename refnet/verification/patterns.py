@@ -82,6 +82,7 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
     kinds = {value.kind for value in faults}
     fault = next(iter(kinds)) if len(kinds) == 1 else ""
     norms = {node.name for node in graph.nodes if node.op == "batch_norm"}
+    foldable = {unit.conv.name for unit in graph.units() if unit.norm is not None}
     found = {slots[value.name][1] for value in faults}
     said = {(value.mistake.bug, value.mistake.form, _figures(value.mistake.facts)) for value in faults if value.mistake}
     same = len(said) == 1 and bool(fault) and all(value.mistake and value.mistake.bug for value in faults)
@@ -89,6 +90,9 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
 
     def pattern(kind: str, kept: set[str]) -> FaultPattern:
         scope = scope_of(graph, nodes, [name for name in graph.by_name if name in kept])
+        if kept == foldable and scope is not None and scope.kind == "layers":
+            layers = {node.name for node in graph.nodes if node.op == scope.value}
+            scope = Scope("normed", scope.value) if layers - kept - {Parts(graph).classifier} else scope
         held = tuple(slot for slot in _SLOTS if slot in found)
         return FaultPattern(kind, len(faults), len(nodes), len(kept), fault, scope, same, held, tails)
 
@@ -100,7 +104,6 @@ def common(graph: Graph, values: Sequence[ArrayFinding], other: Graph | None = N
         return pattern("norms", norms)
     if fault == RENORMALISED:
         return pattern("folded", {*folded_layers(graph, other or graph)})
-    foldable = {unit.conv.name for unit in graph.units() if unit.norm is not None}
     if fault and nodes <= foldable and all("folded" in value.needs for value in faults):
         return pattern("one", foldable)
     if fault or tails is not None:

@@ -14,7 +14,9 @@ from refnet import Network, random_input, write_pack
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.systematic import Scope
 from refnet.networks.resize import resize
+from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.shapes import shapes
+from refnet.report.words import where
 from refnet.verification import array_findings, behaviour, quantisation, training
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Behaviour, Remark, inputs
@@ -354,6 +356,14 @@ def test_a_pattern_says_at_which_nodes_it_is():
     assert common(graph, faults(*weights[7:])).scope == Scope("from", weights[7].removesuffix(".w"))
     assert common(graph, faults(*weights[:7])).scope == Scope("until", weights[6].removesuffix(".w"))
     assert common(graph, faults(weights[1], weights[4], weights[8])).scope is None
+
+
+def test_a_pattern_of_folds_says_that_layers_without_batch_norm_are_not_meant():
+    graph, params = network("v3-small")
+    folded = {unit.conv.name for unit in graph.units() if unit.norm is not None and unit.conv.op == "pointwise_conv2d"}
+    found = [replace(fault, needs=("folded",)) for fault in faults(*(f"{name}.b" for name in folded), kind="eps")]
+    assert common(graph, found, fold_batch_norm(graph, params)[0]).scope == Scope("normed", "pointwise_conv2d")
+    assert where(Scope("normed", "pointwise_conv2d")) == "in all 1 x 1 convolutions with batch norm"
 
 
 def test_arrays_of_zeros_alone_are_one_pattern_whatever_each_is_called():

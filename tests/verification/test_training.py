@@ -90,8 +90,10 @@ def test_which_layers_hold_what_is_no_number_is_said():
 @pytest.mark.parametrize(("slot", "begun"), [("var", np.ones_like), ("mean", np.zeros_like)])
 def test_one_statistic_that_was_never_written_fails_a_file(slot, begun):
     graph, params = edited(**{slot: begun})
-    finding = kinds(graph, params)["untrained-norms"]
+    found = kinds(graph, params)
+    finding = found["untrained-norms"]
     assert (finding.form, finding.name, finding.fails) == (slot, f"stem.bn.{slot}", True)
+    assert "constant" not in found  # which would say the same again
     worked_out = [replace(node, attrs={"eps": 0.0}) if node.op == "batch_norm" else node for node in graph.nodes]
     assert "untrained-norms" not in kinds(replace(graph, nodes=tuple(worked_out)), params)
 
