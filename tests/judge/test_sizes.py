@@ -10,6 +10,8 @@ import pytest
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.language.changes import Mistake, without
 from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
+from refnet.bugs.layers.shaping import stride_changed
 from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.geometry import pads_joined, strides_joined
@@ -159,6 +161,21 @@ def test_behind_a_stride_that_is_moved_to_a_later_block_only_the_sum_that_it_tak
     found = compare(pack, port)
     assert found.wrong() == [early.name, late.name, total.name]
     assert said(found) == {("stride-moved", early.name, "next", late.name)}
+
+
+def test_a_stride_that_is_added_may_come_with_the_pads_of_tensorflow():
+    """One point behind on even maps, where the network pads evenly."""
+    graph = build("paper/mobilenet_v1", width=0.25, size=64, classes=10)
+    segment = cut(
+        Parts(graph),
+        random_params(graph),
+        "block3.depthwise",
+        {"block2.project.act": np.ones((1, 32, 16, 16))},
+        judged=False,
+    )
+    pads = {change.form: change.nodes["block3.depthwise"][0].attrs["pad"] for change in stride_changed(segment)}
+    assert pads["(1, 1)>(2, 2)"] == ((1, 1), (1, 1))
+    assert pads["(1, 1)>(2, 2) same"] == ((0, 1), (0, 1))
 
 
 def strided(**strides):

@@ -28,21 +28,42 @@ def called(graph, form):
     return names
 
 
+def run_with_stride(model, early, size=(64, 96)):
+    """A network, its tensors, and those of a port in which a layer lacks its stride."""
+    graph = build(model, width=0.25, size=size, classes=10)
+    params, x = random_params(graph), probe(graph, 1)
+    golden = {SOURCE: x, **Network(graph, params).trace(x)}
+    plain = replace(graph[early], attrs={**graph[early].attrs, "stride": (1, 1)})
+    nodes = tuple(plain if node.name == early else node for node in graph.nodes)
+    return (
+        Network(graph, params),
+        golden,
+        {node.name: y for node, y in walk(replace(graph, nodes=nodes), fast, params, {SOURCE: x})},
+    )
+
+
+def told(network, golden, dump):
+    """The names that are told to be nodes'."""
+    sides = {name: y.shape for name, y in golden.items()}
+    found = match_tensors(dump, sides, golden.__getitem__, network=network)
+    return {node: each.source for node, each in found.tensors.items()}
+
+
 @pytest.mark.parametrize("form", ["{kind}_{number}", "{kind}{number:03d}", "{kind}-{whole}"])
 @pytest.mark.parametrize(
     ("model", "early"),
     [("torchvision/mobilenet_v2", "block4.depthwise"), ("torchvision/mnasnet0_5", "block8.depthwise")],
 )
 def test_layers_are_told_by_their_count_where_a_stride_is_left_out(model, early, form):
-    graph = build(model, width=0.25, size=(64, 96), classes=10)
-    params, x = random_params(graph), probe(graph, 1)
-    golden = {SOURCE: x, **Network(graph, params).trace(x)}
-    plain = replace(graph[early], attrs={**graph[early].attrs, "stride": (1, 1)})
-    nodes = tuple(plain if node.name == early else node for node in graph.nodes)
-    port = {node.name: y for node, y in walk(replace(graph, nodes=nodes), fast, params, {SOURCE: x})}
-    names = called(graph, form)
-    sides = {name: y.shape for name, y in golden.items()}
-    found = match_tensors(
-        {names[name]: port[name] for name in names}, sides, golden.__getitem__, network=Network(graph, params)
-    )
-    assert {node: each.source for node, each in found.tensors.items() if node in names} == names
+    network, golden, port = run_with_stride(model, early)
+    names = called(network.graph, form)
+    found = told(network, golden, {names[name]: port[name] for name in names})
+    assert {node: source for node, source in found.items() if node in names} == names
+
+
+def test_layers_are_told_by_the_count_of_their_blocks():
+    network, golden, port = run_with_stride("paper/mobilenet_v1", "block2.depthwise")
+    words = {"depthwise": "dw", "depthwise.bn": "dw_norm", "project.bn": "pw_norm"}
+    parts = {name: name.removeprefix("block").partition(".") for name in golden if name.startswith("block")}
+    names = {name: f"layers.{int(n) - 1}.{words[word]}" for name, (n, _, word) in parts.items() if word in words}
+    assert told(network, golden, {names[name]: port[name] for name in names}).items() >= names.items()

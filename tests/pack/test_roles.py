@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refnet import Network, build, random_params
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph
 from refnet.pack.matching.match import match_tensors
 from refnet.pack.matching.roles import by_roles
 from refnet.readings.shapes import shapes
@@ -75,3 +77,13 @@ def test_maps_of_other_sizes_are_read_channels_last_where_all_have_them_there():
     golden = {name: np.random.default_rng(index).random(side) for index, (name, side) in enumerate(FULL.items())}
     found = match_tensors(dump, FULL, golden.__getitem__, network=network)
     assert {found.tensors[node].array.shape[1] for node in names.values()} == {FULL[node][1] for node in names.values()}
+
+
+def test_a_network_whose_layers_count_nothing_has_no_rows():
+    whole = {name: name.translate(str.maketrans("0123456789", "abcdefghij")) for name in FULL}
+    nodes = tuple(
+        replace(node, name=whole[node.name], inputs=tuple(map(whole.get, node.inputs))) for node in GRAPH.nodes
+    )
+    names = called(FUSED)
+    full = {whole[name]: shape for name, shape in FULL.items()}
+    assert by_roles(Graph(GRAPH.recipe, nodes), smaller(names), full, names) == {}

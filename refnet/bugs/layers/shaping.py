@@ -19,6 +19,7 @@ from refnet.bugs.layers.padding import windowed, windows
 from refnet.bugs.layers.sampling import other_dilations
 from refnet.errors import GraphError
 from refnet.graph import Node, is_global
+from refnet.networks.plan import padding
 from refnet.ops import POOLS
 from refnet.readings.shapes import shape_after
 
@@ -39,14 +40,25 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
             if other != own:
                 facts = {"found": other, "known": own, "padded": ()}
                 yield from _reshaped(segment, node, f"{own}>{other}", facts, stride=other)
-                even = tuple((side // 2, side // 2) for side in node.params["w"][-2:])
-                if other == (1, 1) and even != node.attrs["pad"] and node.attrs["dilation"] == (1, 1):
-                    around = {**facts, "padded": even}
-                    yield from _reshaped(segment, node, f"{own}>{other} even", around, stride=other, pad=even)
+                form, pad = _usual(segment, node, other)
+                if form and pad != node.attrs["pad"] and node.attrs["dilation"] == (1, 1):
+                    around = {**facts, "padded": pad}
+                    yield from _reshaped(segment, node, f"{own}>{other} {form}", around, stride=other, pad=pad)
     if len(segment.graph) <= _UNIT:
         for node in segment.nodes("pointwise_conv2d"):
             if node.name in segment.sizes:  # and is not what another bug has put there
                 yield from _subsampled(segment, node)
+
+
+def _usual(segment: Segment, node: Node, stride: tuple[int, int]) -> tuple[str, Any]:
+    """How a convolution with a stride is padded in the same network: evenly without one, by TensorFlow's rule with."""
+    sides, kernel = segment.sizes[node.inputs[0]][1:], node.params["w"][-2:]
+    if stride == (1, 1):
+        return "even", tuple((side // 2, side // 2) for side in kernel)
+    if stride == (2, 2):
+        axes = zip(sides, kernel, stride, strict=True)
+        return "same", tuple(padding("same", size, reach, step, 1) for size, reach, step in axes)
+    return "", ()
 
 
 def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:

@@ -1,31 +1,32 @@
-"""Names that count what is of one kind, in order of execution: `Conv2d_22`, `relu_15`; or `ReLU-44`, which count all.
+"""Names that count what is of one kind: `Conv2d_22`, `relu_15`, `ReLU-44` of all operations, `layers.4.dw` of blocks.
 
-The k-th name of a row is of the k-th node of a kind, if there are as many and all have its channels. Contents say of
-which kind a row is; sizes may be others, as they are behind a stride that is wrong.
+The k-th name of a row is of the k-th node of a kind, or of the k-th block's layer, if there are as many and all have
+its channels. Contents say of which a row is; sizes may be others, as they are behind a stride that is wrong.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from refnet.graph import Graph
 from refnet.network import Network
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, GATES
 from refnet.pack.matching.layers_right import layers_right
 from refnet.pack.matching.likeness import Tables
+from refnet.pack.matching.roles import numbered_rows
 from refnet.pack.matching.sequence import has_channels
 
 __all__ = ["as_counted"]
 
 _NUMBERED = re.compile(r"(.*?)[^A-Za-z0-9]?(\d*)")
-_FEWEST = 10  # names, without which a count proves nothing
+_FEWEST, _BLOCKS = 10, 3  # names, without which a count of all, or of blocks, proves nothing
 
 
 def as_counted(
     tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]], beside: Collection[str] = ()
 ) -> dict[str, tuple[str, str]]:
-    """Tensors by node where names count kinds, if contents tell some otherwise and fewer layers are right so; else {}.
+    """Tensors by node where names count kinds, if contents tell some otherwise and more layers are right so; else {}.
 
     Parameters
     ----------
@@ -33,10 +34,12 @@ def as_counted(
     beside : tensors that are known to be no node's
     """
     guessed = {source: node for node, (source, how) in pairs.items() if how == "content"}
-    open_ = {*guessed} | ({*tables.found} - {source for source, _ in pairs.values()} - {*beside})
+    known = {source for source, _ in pairs.values()} - guessed.keys() | {*beside}
+    open_ = [source for source in tables.found if source not in known]
+    kinds = [*_kinds(network.graph), *_in_blocks([*network.graph.by_name])]
     told: dict[str, str] = {}
-    for row in _rows(open_):
-        told |= dict(zip(_nodes_of(row, network.graph, tables, guessed), row, strict=False))
+    for row in (*_in_all(open_), *_in_blocks(open_)):
+        told |= dict(zip(_likest(row, kinds, tables, guessed), row, strict=False))
     own = {node: source for node, (source, _) in pairs.items()}
     others = {node: source for node, source in told.items() if own.get(node) != source}
     if not others or any(node in pairs and pairs[node][1] != "content" for node in others):
@@ -47,7 +50,7 @@ def as_counted(
     return made if right > layers_right(tables, network, own) else {}
 
 
-def _rows(names: Collection[str]) -> list[list[str]]:
+def _in_all(names: Sequence[str]) -> list[list[str]]:
     """Names that are the same but for a number at their end, each row by that number; the first may have none."""
     rows: dict[str, dict[int, str]] = {}
     for name in names:
@@ -56,15 +59,18 @@ def _rows(names: Collection[str]) -> list[list[str]]:
     return [[row[number] for number in sorted(row)] for row in rows.values() if len(row) >= _FEWEST]
 
 
-def _nodes_of(row: list[str], graph: Graph, tables: Tables, guessed: Mapping[str, str]) -> list[str]:
-    """The nodes of the kind of which most names are by their contents, where a row has as many and their channels."""
-    best: list[str] = []
-    least = 0
-    for nodes in _kinds(graph):
-        alike = sum(guessed.get(source) == node for source, node in zip(row, nodes, strict=False))
-        if len(nodes) == len(row) and alike > least and _have_channels(tables, row, nodes):
-            best, least = nodes, alike
-    return best
+def _in_blocks(names: Sequence[str]) -> list[list[str]]:
+    """Names that are the same but for the number of a block, each row by that number."""
+    return [[row[number] for number in sorted(row)] for row in numbered_rows(names).values() if len(row) >= _BLOCKS]
+
+
+def _likest(
+    row: Sequence[str], kinds: Sequence[Sequence[str]], tables: Tables, guessed: Mapping[str, str]
+) -> Sequence[str]:
+    """The nodes of the kind of which most of a row are by their contents, of those that it has the channels of."""
+    alike = [sum(guessed.get(source) == node for source, node in zip(row, nodes, strict=False)) for nodes in kinds]
+    fitting = [place for place, nodes in enumerate(kinds) if alike[place] and _have_channels(tables, row, nodes)]
+    return kinds[max(fitting, key=alike.__getitem__)] if fitting else ()
 
 
 def _kinds(graph: Graph) -> Iterator[list[str]]:
@@ -77,6 +83,9 @@ def _kinds(graph: Graph) -> Iterator[list[str]]:
     yield from (convs, convs[:-1], convs[:-2])
 
 
-def _have_channels(tables: Tables, row: list[str], nodes: list[str]) -> bool:
+def _have_channels(tables: Tables, row: Sequence[str], nodes: Sequence[str]) -> bool:
+    """Whether there are as many names as nodes, and each has its node's channels."""
+    if len(row) != len(nodes):
+        return False
     pairs = [(tables.found[source], tables.shapes[node]) for source, node in zip(row, nodes, strict=True)]
     return any(all(has_channels(found, full, last) for found, full in pairs) for last in (False, True))

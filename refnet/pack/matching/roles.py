@@ -10,13 +10,11 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from refnet.graph import Graph
-from refnet.pack.matching.modules import block_ends
 from refnet.pack.matching.sequence import has_channels
 
-__all__ = ["by_roles"]
+__all__ = ["by_roles", "numbered_rows"]
 
 Shape = tuple[int, ...]
 Row = Mapping[int, str]  # by number, the name
@@ -25,13 +23,6 @@ _NUMBER = re.compile(r"\d+")
 _FEWEST, _MOST = 3, 6  # names of the longest row; rows of which every order is tried
 
 _SMALL = 4  # points of the smallest maps, of which a wrong port may have one
-
-
-class _Role(NamedTuple):
-    """A layer of blocks, and in which of them its nodes are."""
-
-    label: str
-    nodes: Mapping[int, str]
 
 
 def by_roles(
@@ -48,7 +39,7 @@ def by_roles(
     sources : names of tensors that are no node's by name
     """
     sources = list(sources)
-    rows = _counted(sources)
+    rows = numbered_rows(sources)
     if len(rows) < 2 or max(map(len, rows.values())) < _FEWEST:
         return {}
     for fused, last in itertools.product((True, False), (False, True)):
@@ -57,7 +48,7 @@ def by_roles(
     return {}
 
 
-def _counted(sources: Sequence[str]) -> dict[str, dict[int, str]]:
+def numbered_rows(sources: Sequence[str]) -> dict[str, dict[int, str]]:
     """Names by what follows a number, and by that number: the one that counts most of them."""
     groups: dict[tuple[int, str], dict[str, dict[int, str]]] = {}
     for source in sources:
@@ -82,22 +73,14 @@ def _in_order(rows: Mapping[str, Row], sources: Sequence[str]) -> list[Row]:
     return [rows[word] for word in sorted(rows, key=lambda word: len(before[word]))]
 
 
-def _roles(graph: Graph, *, fused: bool) -> list[_Role]:
-    """The layers of the blocks, in order; blocks are counted from 0."""
-    nodes: dict[str, dict[int, str]] = {}
-    before: dict[str, set[str]] = {}
+def _roles(graph: Graph, *, fused: bool) -> list[Row]:
+    """The layers of the blocks, in order."""
     names = graph.fused() if fused else tuple(graph.by_name)
-    for index, end in enumerate(block_ends(graph)):
-        block, *_ = end.partition(".")
-        inside = [(label, name) for name in names for head, _, label in [name.partition(".")] if head == block]
-        for place, (label, name) in enumerate(inside):
-            nodes.setdefault(label, {})[index] = name
-            before.setdefault(label, set()).update(other for other, _ in inside[:place])
-    return [_Role(label, nodes[label]) for label in sorted(nodes, key=lambda label: len(before[label])) if label]
+    return _in_order(numbered_rows(names), names)
 
 
 def _in_one_way(
-    rows: Sequence[Row], roles: Sequence[_Role], found: Mapping[str, Shape], shapes: Mapping[str, Shape], last: bool
+    rows: Sequence[Row], roles: Sequence[Row], found: Mapping[str, Shape], shapes: Mapping[str, Shape], last: bool
 ) -> dict[str, str]:
     """The nodes of all rows, in the order in which they come; or, of few, in any that leaves one way alone."""
     others = itertools.permutations(rows) if len(rows) <= _MOST else iter(())
@@ -108,29 +91,29 @@ def _in_one_way(
 
 
 def _ways(
-    rows: Sequence[Row], roles: Sequence[_Role], found: Mapping[str, Shape], shapes: Mapping[str, Shape], last: bool
+    rows: Sequence[Row], roles: Sequence[Row], found: Mapping[str, Shape], shapes: Mapping[str, Shape], last: bool
 ) -> Iterator[dict[str, str]]:
     """Each way to take rows for layers in this order, with a name for every block that has the layer."""
-    if not _shrinks(rows, found, last):
+    blocks = {index for role in roles for index in role}
+    if not blocks or not _shrinks(rows, found, last):
         return
-    blocks = {index for role in roles for index in role.nodes}
     numbers = {number for row in rows for number in row}
-    for first in range(max(numbers) - max(blocks), min(numbers) + 1):
+    for first in range(max(numbers) - max(blocks), min(numbers) - min(blocks) + 1):
         fits = [
             [place for place, role in enumerate(roles) if _is_of(row, role, first, found, shapes, last)] for row in rows
         ]
         for places in _rising(fits):
             ways = zip(rows, places, strict=True)
-            yield {name: roles[place].nodes[number - first] for row, place in ways for number, name in row.items()}
+            yield {name: roles[place][number - first] for row, place in ways for number, name in row.items()}
 
 
 def _is_of(
-    row: Row, role: _Role, first: int, found: Mapping[str, Shape], shapes: Mapping[str, Shape], last: bool
+    row: Row, role: Row, first: int, found: Mapping[str, Shape], shapes: Mapping[str, Shape], last: bool
 ) -> bool:
     """Whether a row of names may be of a layer, where the first block has a number."""
-    if {number - first for number in row} != {*role.nodes}:
+    if {number - first for number in row} != {*role}:
         return False
-    pairs = [(found[name], shapes[role.nodes[number - first]]) for number, name in row.items()]
+    pairs = [(found[name], shapes[role[number - first]]) for number, name in row.items()]
     return all(has_channels(shape, full, last) and _alike(shape, full, last) for shape, full in pairs)
 
 
