@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.readings.precision import FLOATS
 from refnet.verification.agreement import FittingFormula, way_of
 from refnet.verification.kinds import EITHER, KINDS, Fault, Kind, faults
-from refnet.verification.roundings import Rounding, roundings, short_folds
+from refnet.verification.roundings import Rounding, off_other_grids, roundings, short_folds
 
 __all__ = ["EQUAL", "NOTHING", "ArrayFinding", "Pairing", "array_finding", "said_of"]
 
@@ -121,8 +121,10 @@ def array_finding(
     pairing = replace(pairing, roundings=tuple(roundings(copy, steps, constant, pairing.flushes)))
     ulps, at = _apart(pairing)
     known = ArrayFinding(name, "", True, folds, empty=not copy.any(), ulps=ulps, at=at)
-    for rounding in (*pairing.roundings, *short_folds(copy, pairing.unfolded, pairing.lies.slot)):
-        if _agrees(copy, rounding.widen(wanted)):
+    short = short_folds(copy, pairing.unfolded, pairing.lies.slot)
+    own = ((wanted, rounding) for rounding in (*pairing.roundings, *short))
+    for right, rounding in chain(own, _requantised(pairing)):
+        if _agrees(copy, rounding.widen(right)):
             if rounding.form == "fold" and (cut_off := _cut_off(pairing)) is not None:
                 return replace(known, **cut_off)
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))
@@ -139,6 +141,13 @@ def array_finding(
         shapes = said_of(name, "shapes", found=copy.shape, known=wanted.value.shape)
         return ArrayFinding(name, "shape", True, folds, shapes)
     return ArrayFinding(name, "stale", True, folds, _likeness(pairing, name), ulps=ulps, at=at)
+
+
+def _requantised(pairing: Pairing) -> Iterator[tuple[Expected, Rounding]]:
+    """Roundings to 8 bits, of an original that lies on another grid of them."""
+    steps = [each for each in pairing.roundings if each.form in ("grid", "integers")]
+    for right in off_other_grids(pairing.wanted, pairing.copy) if steps and not pairing.needs else ():
+        yield from ((right, each) for each in steps)
 
 
 def _first_fault(pairing: Pairing, kinds: Iterable[Kind], budget: SearchBudget) -> dict[str, Any] | None:

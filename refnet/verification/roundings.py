@@ -18,12 +18,13 @@ from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.orders import rounded
 from refnet.readings.precision import FLOATS
 
-__all__ = ["Rounding", "on_grid", "roundings", "short_folds"]
+__all__ = ["Rounding", "off_other_grids", "on_grid", "roundings", "short_folds"]
 
 Array = npt.NDArray[Any]
 
 _BITS = 8  # of a grid that is one of integers
 _PRODUCT = 3 * FLOATS["float32"].u  # scale times integer, in float32, of a scale that was itself divided and rounded
+_SAME = 8 * _PRODUCT * 2**_BITS  # by how much of themselves steps are off that are read from a grid's largest number
 
 
 class Rounding(NamedTuple):
@@ -88,6 +89,16 @@ def roundings(
                 yield Rounding(needs, "moved", facts, partial(_moved, by=constant, store=store), store == "float32")
     for per, step in _grids(copy):
         yield Rounding(("int8",), "grid", {"per": per}, partial(_within, more=_half(copy, step)))
+
+
+def off_other_grids(wanted: Expected, copy: Array) -> Iterator[Expected]:
+    """What should be there, half a step wider, where it lies on a grid of 8 bits and the copy on another one."""
+    if wanted.value.shape != copy.shape or np.any(wanted.slack):
+        return
+    others = [*_grids(copy)]
+    for _, step in _grids(wanted.value) if others else ():
+        if not any(np.allclose(step, other, rtol=_SAME, atol=0) for _, other in others):
+            yield _within(wanted, _half(wanted.value, step))
 
 
 def _half(copy: Array, steps: Array) -> Array:

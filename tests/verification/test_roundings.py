@@ -164,3 +164,14 @@ def test_steps_counted_from_the_least_value_leave_what_float32_rounds_when_that_
     apart = np.abs(copy - w)
     assert apart.max() > 0.5005 * step
     assert (apart <= only.widen(Expected.exactly(w.astype(np.float64))).slack).all()
+
+
+@pytest.mark.parametrize(("levels", "kind"), [((127, 100), "int8"), ((127, 127), "damaged")])
+def test_two_grids_of_8_bits_lie_half_a_step_of_each_apart_where_they_are_two(levels, kind):
+    graph, params = network("v2")
+    name, w = "block5.expand.w", params["block5.expand.w"]
+    steps = np.abs(w).max() / np.float32(levels)
+    first, second = (np.rint(w / step) * step for step in steps)
+    second[3, 4] += steps[1] * (kind == "damaged")
+    found = verify.verify(checkpoint(graph, params | {name: first}), checkpoint(graph, params | {name: second}))
+    assert next(value.kind for value in found.values if value.name == name) == kind
