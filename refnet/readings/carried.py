@@ -207,9 +207,12 @@ def moved(x: Value, w: Array, b: Array | None) -> tuple[Array, Array]:
 
 
 def _step(x: Value) -> float:
-    """The step of an integer tensor: where it is given, no more than its smallest number that is not zero."""
+    """The step of an integer tensor: where it is given, no more than its smallest number that is not zero.
+
+    It is given, too, where nothing is stored between it and the result.
+    """
     seen = np.abs(x.y[x.y != 0])
-    if not x.precision.step or x.worst.any() or not seen.size:
+    if not (x.precision.step or x.precision.fused) or x.worst.any() or not seen.size:
         return 2 * x.precision.step
     return float(seen.min())
 

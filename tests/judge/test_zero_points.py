@@ -119,6 +119,14 @@ def test_zero_points_that_sums_leave_out_are_named(made):
     assert len(pattern.nodes) > 0.7 * len(sums)
 
 
+def test_zero_points_of_one_side_that_sums_leave_out_are_said_of_all_sums_and_of_no_layer_before_them(made):
+    net, x, path = made
+    stored, scales = port(net, x, (0,))
+    found = compare(path, stored, scales=scales)
+    told = {(each.mistake.bug, each.mistake.form) for each in found.judged.patterns}
+    assert told == {("join-zero-points", "shortcut -128")}
+
+
 def test_folded_layers_of_8_bits_under_names_of_convolutions_are_matched(made):
     net, x, path = made
     stored, scales = port(net, x, (0, 1))

@@ -156,6 +156,11 @@ def test_a_bias_in_integers_moves_by_half_a_step_of_weights_times_a_step_of_the_
     assert d_b.tolist() == [2 * step, 0.25 * step]
 
 
+def test_a_bias_in_integers_moves_too_where_nothing_is_stored_behind_it():
+    precision = LONG._replace(levels=2, step=0.0, fused=True)
+    assert moved(value([0.0, 0.75, -0.5], precision=precision), FILTERS, None)[1].tolist() == [1.0, 0.125]
+
+
 def test_params_of_a_batch_norm_in_a_short_format_move_its_result():
     """Everything is stored in one bit: by half, and by 1 more. gamma -3, beta -6, mean 4, var 8, eps 2, x 1 +- 1/2.
 

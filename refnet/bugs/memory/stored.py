@@ -204,7 +204,7 @@ def zero_point(segment: Segment) -> Iterator[Change]:
             yield Change(segment.end, "stored", {"steps": -steps, "tensor": segment.end}, view=view, lone=True)
             return
     for name, y in segment.given.items():
-        for steps in _misread(segment.grids[name]) if name in segment.grids else ():
+        for steps in _misread(segment, name) if name in segment.grids else ():
             moved = y.astype(np.float64) + steps * segment.grids[name].step
             facts = {"steps": -steps, "tensor": name}
             yield Change(name, f"read {steps}", facts, given={name: moved}, lone=True)
@@ -264,11 +264,17 @@ def _moved(y: Array, by: float, target: Array, span: tuple[float, float]) -> Arr
     return np.where(cut, target, moved) if y.shape == target.shape else moved
 
 
-def _misread(grid: Grid) -> Iterator[int]:
-    """By how many steps a tensor is read wrongly: one, its zero point of either kind of bytes, or half their range."""
+def _misread(segment: Segment, name: str) -> Iterator[int]:
+    """By how many steps a tensor is read wrongly: one, its zero point of either kind of bytes, or half their range.
+
+    That a sum leaves a zero point out is told by `joins`.
+    """
+    grid = segment.grids[name]
     lowest = round(grid.low / grid.step)
-    known = (1, -1, _HALF, -_HALF, -lowest, -lowest - _HALF)
-    yield from dict.fromkeys(steps for steps in known if steps)
+    own = -lowest, -lowest - _HALF
+    in_sum = any(name in node.inputs for node in segment.nodes("add"))
+    known = (1, -1, _HALF, -_HALF, *own)
+    yield from dict.fromkeys(steps for steps in known if steps and not (in_sum and steps in own))
 
 
 def table_entry(segment: Segment) -> Iterator[Change]:
