@@ -70,7 +70,10 @@ def test_integers_of_fused_layers_hold(made):
 @pytest.mark.parametrize(
     ("curve", "words"),
     [
-        (lambda x: x / (1 + np.exp(-1.702 * np.maximum(x, -99))), "the activation is x * sigmoid(1.702 x)"),
+        (
+            lambda x: x / (1 + np.exp(-1.702 * np.maximum(x, -99))),
+            "the activation is x sigmoid(1.702 x), which stands for GELU, instead of hard_swish",
+        ),
         (lambda x: x / (1 + np.exp(-np.maximum(x, -99))), "the activation is the true swish"),
     ],
 )
