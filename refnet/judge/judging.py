@@ -17,8 +17,10 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Grid, Segment, cut
 from refnet.bugs.memory.stored import manners_of
 from refnet.graph import SOURCE
+from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.fused_stores import stored_otherwise
 from refnet.judge.causes.sizes import agree, as_map, with_sizes
+from refnet.judge.causes.stores import cut_off_stores
 from refnet.judge.dumps.dumped import Mended, mended, with_mended
 from refnet.judge.dumps.fed import input_segment
 from refnet.judge.measures.accumulated import Accumulated, accumulated_error
@@ -74,6 +76,7 @@ class Judging:
         self.overflown: list[tuple[Segment, Precision]] = []
         self.finite: dict[str, Segment] = {}  # those whose tensors have the right shape and can be judged
         self.stored: dict[str, tuple[str, ...]] = {}  # by integers how they may be rounded, if not to the nearest
+        self.cut_off: dict[str, Cause] = {}  # tensors of a declared short format that their store cut off
         self.covered: set[str] = set()
         self.doubted: dict[str, Segment] = {}  # those of wrong tensors, which a port may only have dumped wrongly
         self.mended: dict[str, Mended | None] = {}  # what it may have instead
@@ -97,6 +100,7 @@ class Judging:
         if self.dumped:
             self._of_other_runs()
             self._of_integers()
+            self._of_short_floats()
         for name in self.reference.stored:
             if name not in self.findings:
                 there = name in self.covered or is_left_off(self.reference.graph, name, self.tensors)
@@ -139,6 +143,14 @@ class Judging:
             found = self.findings[name]
             self.findings[name] = found._replace(judgement=found.judgement._replace(verdict="suspect"))
             self.failing.append((right[name], precision))
+
+    def _of_short_floats(self) -> None:
+        """Numbers of a declared short format that are suspect, since they were cut off to it."""
+        right = {name: segment for name, segment in self.finite.items() if self.findings[name].judgement.holds}
+        self.cut_off = cut_off_stores(right, self._own)
+        for name in self.cut_off:
+            found = self.findings[name]
+            self.findings[name] = found._replace(judgement=found.judgement._replace(verdict="suspect"))
 
     def _source(self) -> None:
         """The input: the golden one is taken where the candidate has none that can be used."""

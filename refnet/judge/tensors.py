@@ -136,7 +136,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     found = {name: Diagnosis(*own, budget, sticks[name], algorithms.get(name)) for name, own in searched.items()}
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
-    causes = of_common_store(causes, failing)
+    causes = of_common_store(causes, failing) | {name: [cause] for name, cause in judging.cut_off.items()}
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes = strides_joined(
         pads_joined(chances_joined(causes)), [segment.end for segment, _ in judging.misshapen], judging.parts

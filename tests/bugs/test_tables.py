@@ -18,7 +18,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, run
 from refnet.bugs.layers import answers, norm_forms
 from refnet.bugs.memory import channel_orders, stored, weights
-from refnet.bugs.numbers import overflow, precision
+from refnet.bugs.numbers import manners, overflow, precision
 from refnet.bugs.sites import styles
 from refnet.graph import SOURCE, Graph, Node, Recipe, interpret, walk
 from refnet.judge.scorecard import FAMILIES, subject
@@ -46,7 +46,7 @@ def some(y, count, seed=0):
 @pytest.mark.parametrize("bits", [4, 8, 12])
 def test_fixed_point_is_told_from_64_numbers_with_its_bits(tensors, bits, move):
     fixed = [move(some(y, 64).astype(float) * 2**bits) / 2**bits for y in tensors]
-    told = [precision.fraction_bits(y.astype(np.float32)) for y in fixed if np.unique(y).size > 2]
+    told = [manners.fraction_bits(y.astype(np.float32)) for y in fixed if np.unique(y).size > 2]
     assert len(told) > 80
     assert set(told) <= {bits, None}
     assert np.mean([each == bits for each in told]) > 0.97
@@ -57,16 +57,16 @@ def test_fixed_point_is_told_from_64_numbers_with_its_bits(tensors, bits, move):
 def test_no_short_float_is_taken_for_fixed_point(tensors, store, count):
     move = partial(rounded, store=store)
     short = [each(some(y, count)) for y in tensors for each in (move, lambda y: truncated(y, "bfloat16"))]
-    assert not any(precision.fraction_bits(y) is not None for y in short)
+    assert not any(manners.fraction_bits(y) is not None for y in short)
 
 
 def test_the_chance_that_is_allowed_is_that_by_which_floats_are_taken_for_it(monkeypatch):
     """Of few numbers that are as likely in each octave; each of the steps may be theirs by accident."""
-    monkeypatch.setattr(precision, "_CHANCE", 1e-2)
+    monkeypatch.setattr(manners, "_CHANCE", 1e-2)
     rng = np.random.default_rng(0)
     drawn = [rounded(np.exp2(rng.uniform(-5, 1, 3)).astype(np.float32), "bfloat16") for _ in range(4000)]
-    taken = np.mean([precision.fraction_bits(y) is not None for y in drawn])
-    assert 0 < taken < 1e-2 * precision._BITS
+    taken = np.mean([manners.fraction_bits(y) is not None for y in drawn])
+    assert 0 < taken < 1e-2 * manners._BITS
 
 
 @pytest.mark.parametrize(("move", "manner"), [(np.floor, "cut off"), (np.trunc, "cut off"), (np.rint, "rounded")])
@@ -89,7 +89,7 @@ def test_sums_in_float16_that_are_whole_steps_of_their_largest_are_still_such_su
     y = np.zeros(256, np.float16)
     for row in terms:
         y += row.astype(np.float16)
-    assert precision.fraction_bits(y.astype(np.float32)) is not None
+    assert manners.fraction_bits(y.astype(np.float32)) is not None
     assert precision._is_large(SimpleNamespace(candidate=y.astype(np.float32), result=terms.sum(axis=0)), "float16")
     in_steps = (np.rint(terms.sum(axis=0) * 4096) / 4096).astype(np.float32)
     assert not precision._is_large(SimpleNamespace(candidate=in_steps, result=terms.sum(axis=0)), "float16")

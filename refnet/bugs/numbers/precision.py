@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
-from refnet.bugs.language.segments import Segment, limit, limit_of
+from refnet.bugs.language.segments import Segment, limit_of
+from refnet.bugs.numbers.manners import fraction_bits, is_rounded, manner_of
 from refnet.graph import Node
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
@@ -24,8 +25,6 @@ Array = npt.NDArray[Any]
 
 _TINY = FLOATS["float32"].subnormal
 _ENDS = (0.0, 1.0, 6.0)  # of activations and gates
-_BITS = 15  # of a fraction
-_CHANCE = 1e-6  # that short floats are whole steps of fixed point by accident: beyond that they are taken for floats
 # Of a step, by which numbers that are cut off are off on average, and by which those that are rounded are: the middle.
 _HALFWAY = (1 / 2 + 1 / 4) / 2
 # Of a step, so near to a tie float32 may round either way: a range, its step, a quotient of up to 256 steps and a zero
@@ -34,7 +33,6 @@ _TIE = gamma(6, FLOATS["float32"].u) * 256
 # Of a number, how far float32 leaves what a bias, a batch norm or a division makes of it: four roundings.
 _DIVIDED = 4 * FLOATS["float32"].u
 _ONCE = (*CONVOLUTIONS, "add")  # what rounds once where sums are kept in float32
-_SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it does once in 15,000 times
 
 
 def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
@@ -120,8 +118,8 @@ def fp16_storage(segment: Segment) -> Iterator[Change]:
         for store in ("float16", "bfloat16"):
             yield Change(segment.end, store, {"store": store}, view=partial(rounded, store=store))
         return
-    for store in [each for each in ("float16", "bfloat16") if _is_rounded(y, each)] or ["tf32"]:
-        if store != "tf32" or _is_rounded(y, store):
+    for store in [each for each in ("float16", "bfloat16") if is_rounded(y, each)] or ["tf32"]:
+        if store != "tf32" or is_rounded(y, store):
             manner = manner_of(segment, store)
             once = len(segment.graph) == 1 and segment.graph.nodes[0].op in _ONCE
             if (not manner or (manner == "at random" and not once)) and y.dtype != np.float16:
@@ -136,76 +134,6 @@ def stored_as(segment: Segment, form: str) -> Change:
     u = FLOATS[store].u * (2 if manner else 1)  # a whole unit, not half of one
     own = Precision.of("float32" if store == "tf32" else store)._replace(u_store=u + FLOATS["float64"].u)
     return Change(segment.end, form, {"store": store}, precision=own)
-
-
-def _is_rounded(y: Array, store: str) -> bool:
-    """Whether a tensor holds nothing finer than a format can; one such number, or those at ends, are no evidence."""
-    if np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
-        return False
-    return bool(np.array_equal(rounded(y, store), y))
-
-
-def manner_of(segment: Segment, store: str) -> str | None:
-    """How a tensor was rounded if not to the nearest: 'truncated', 'at random', or ''; None where nothing tells.
-
-    Of a number that lies at a share f of its unit chance makes the upper neighbour in f of all cases, and so moves it
-    by more than half a unit in min(f, 1 - f) of them. Two roundings to the nearest do the same. What float32 may have
-    put elsewhere is not looked at.
-    """
-    target = np.asarray(segment.candidate, np.float64)
-    made = limit(segment, Precision.of("float32"))
-    if made.y.shape != target.shape or not _is_rounded(target, store):
-        return None
-    size, u = np.abs(made.y), FLOATS[store].u
-    normal = size >= FLOATS[store].subnormal / (2 * u)
-    unit = np.exp2(np.floor(np.log2(np.where(normal, size, 1)))) * 2 * u
-    share = size / unit - np.floor(size / unit)
-    likely = np.minimum(share, 1 - share)
-    kept = normal & (np.minimum(likely, 0.5 - likely) * unit > made.expected)
-    off, likely = ((target - made.y) * np.sign(made.y) / unit)[kept], likely[kept]
-    count = int((np.abs(off) > 0.5).sum())
-    if not off.size:
-        return None
-    if not count or np.abs(off).max() >= 1:
-        return ""
-    if (off < 0).all():
-        return "truncated"
-    spread = _SIGMAS * float(np.sqrt((likely * (1 - likely)).sum()))
-    return "at random" if spread < likely.sum() and abs(count - float(likely.sum())) <= spread else ""
-
-
-def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
-    """How many bits of fraction the numbers of a tensor in fixed point have; None for one of another kind.
-
-    A short float has finer steps for smaller numbers, and only by chance are many of its numbers whole steps. Where
-    that is not asked for, a few numbers may be of either kind.
-    """
-    if y.size < 2 or y.dtype.kind != "f" or not np.isfinite(y).all():
-        return None
-    wide = np.abs(y.astype(np.float64))
-    scaled = wide * 2.0**_BITS
-    if not np.array_equal(scaled, np.rint(scaled)) or not 0 < scaled.max() < 2.0**62:
-        return None
-    common = int(np.gcd.reduce(scaled.astype(np.int64), axis=None))
-    bits = _BITS - (common & -common).bit_length() + 1
-    if np.isin(wide, _ENDS).all():
-        return None
-    told = not sure or _by_chance(np.setdiff1d(wide, _ENDS), 2.0**-bits) < _CHANCE
-    between = bool(((y > y.min()) & (y < y.max()) & (y != 0)).any())  # a function's ends are what they are
-    return bits if bits >= 0 and between and told else None
-
-
-def _by_chance(numbers: Array, step: float) -> float:
-    """How likely it is that different numbers in a short float are whole steps: no float has finer ones than its own.
-
-    Of a number whose own step is finer, that is the share of the one in the other.
-    """
-    chance = 0.0
-    for store in ("float16", "bfloat16"):
-        if np.array_equal(rounded(numbers, store), numbers):
-            own = FLOATS[store].u * np.ldexp(1.0, np.frexp(numbers)[1])
-            chance = max(chance, float(np.exp2(-np.log2(np.maximum(step / own, 1.0)).sum())))
-    return chance
 
 
 def fixed_point(segment: Segment) -> Iterator[Change]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.numbers.precision import fraction_bits
+from refnet.bugs.numbers.manners import fraction_bits
 from refnet.judge.causes.feature import Feature
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings.bounds import Precision

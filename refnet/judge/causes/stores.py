@@ -7,21 +7,22 @@ port's mistakes if the store of all others fits it as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.numbers.precision import manner_of, stored_as
+from refnet.bugs.numbers.manners import is_cut_off, manner_of
+from refnet.bugs.numbers.precision import stored_as
 from refnet.judge.causes.cause import Cause
 from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 
-__all__ = ["is_stored", "of_common_store", "stored_alike"]
+__all__ = ["cut_off_stores", "is_stored", "of_common_store", "stored_alike"]
 
 _STORE, _SUMS = "fp16-storage", ("fp16-accumulate",)  # which leave the same numbers
 _SUMMED = (*CONVOLUTIONS, "avg_pool2d")
@@ -94,6 +95,24 @@ def _sums(segment: Segment, precision: Precision, store: str) -> Iterator[Cause]
 def _is_in(cause: Cause, store: str) -> bool:
     """Whether a cause is that values or sums are kept in a format."""
     return cause.ids in ((_STORE,), _SUMS) and cause.mistakes[0].facts["store"] == store
+
+
+def cut_off_stores(right: Mapping[str, Segment], precision: Callable[[str], Precision]) -> dict[str, Cause]:
+    """Right tensors in a declared short format that are cut off to it: a store rounds to the nearest.
+
+    Parameters
+    ----------
+    right : by tensor, its segment
+    precision : of a tensor, as declared
+    """
+    found = {}
+    for name, segment in right.items():
+        own = precision(name)
+        store = next((each for each in ("float16", "bfloat16") if own.u_store == Precision.of(each).u_store), "")
+        if store and is_cut_off(segment, store, own):
+            change = stored_as(segment, f"{store} truncated")
+            found[name] = Cause((change.of(_STORE),), judge_segment(segment.changed(change), own))
+    return found
 
 
 def stored_alike(found: Mapping[str, list[Cause]], right: Mapping[str, Segment]) -> dict[str, Mistake]:
