@@ -71,6 +71,22 @@ def test_honest_logarithms_of_probabilities_are_told(pack):
     assert any(note.startswith("y holds logarithms of probabilities, as of log_softmax") for note in notes)
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("form", ["plain", "swish"])
+def test_the_probabilities_of_a_masks_points_are_judged_behind_a_softmax(form, last, tmp_path):
+    graph = build("torchvision/lraspp_mobilenet_v3_large", width=0.1, size=(32, 48), classes=5)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    write_pack(net, x, tmp_path / "pack")
+    swish = {node.name: (dataclasses.replace(node, op="swish"),) for node in graph.nodes if node.op == "hard_swish"}
+    port = Network(graph.rewritten(swish if form == "swish" else {}), net.params)
+    p = softmax(port.trace(x)["head.resize"].astype(np.float64)).astype(np.float32)
+    found = compare(tmp_path / "pack", {"probs": p.transpose(0, 2, 3, 1) if last else p}, partial=True)
+    assert found.holds == (form == "plain")
+    assert {pattern.mistake.bug for pattern in found.judged.patterns} == (
+        {"hswish-swish"} if form == "swish" else set()
+    )
+
+
 @pytest.mark.parametrize("name", ["logits", "model.Logits", "head.flatten"])
 @pytest.mark.parametrize(
     ("function", "words"),

@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import Graph, Node
+from refnet.ops import RESIZES
 from refnet.pack.matching.layouts import AxisOrder, axis_orders, plain_orders
 from refnet.pack.matching.match import Assignment, MatchedTensor
 from refnet.pack.printed import in_levels
+from refnet.readings.shapes import shapes as sizes
 
 __all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "labels_alone", "with_ends", "with_softmax"]
 
@@ -43,6 +45,15 @@ def is_distribution(y: Array) -> bool:
     levels = in_levels(rows)  # of which each is off by half a one
     slack = _SUM if levels is None else max(_SUM, rows.shape[1] * levels.step / 2)
     return bool(rows.shape[1] > 1 and (rows >= 0).all() and (off <= slack).all())
+
+
+def are_distributions(y: Array, full: Shape) -> bool:
+    """Whether a map of classes, in a node's shape or channels last, has the probabilities of each point."""
+    if y.dtype.kind != "f" or len(full) != 4:
+        return False
+    orders = plain_orders(y.shape, full)
+    points = (np.moveaxis(order.nchw(np.asarray(y), full), 1, -1).reshape(-1, full[1]) for order in orders)
+    return any(map(is_distribution, points))
 
 
 def is_log_distribution(y: Array) -> bool:
@@ -82,7 +93,14 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
     """
     last = graph.nodes[-1]
     classes = graph.recipe.classes
-    if last.op != "flatten" or graph.output != last.name or PROBABILITIES in graph:
+    if graph.output != last.name or PROBABILITIES in graph:
+        return graph
+    soft = replace(graph, nodes=(*graph.nodes, Node(PROBABILITIES, "softmax", (last.name,))))
+    if last.op in RESIZES:
+        full = (batch, *sizes(graph)[last.name])
+        unknown = [name for name in shapes if name not in graph and not says_logits(name)]
+        return soft if any(are_distributions(candidate[name], full) for name in unknown) else graph
+    if last.op != "flatten":
         return graph
     of_these = {name for name, shape in shapes.items() if plain_orders(shape, (batch, classes))}
     for name, shape in shapes.items():
@@ -93,7 +111,7 @@ def with_softmax(graph: Graph, candidate: Mapping[str, Array], shapes: Mapping[s
             logs = len(shapes) > 1 and is_log_distribution(rows)  # those alone are looked at as logits
             wrong = name in of_these and (says_probabilities(name) or (len(of_these) > 1 and may_be_scores(y)))
             if y.dtype.kind == "f" and (is_distribution(rows) or logs or wrong):
-                return replace(graph, nodes=(*graph.nodes, Node(PROBABILITIES, "softmax", (last.name,))))
+                return soft
     return graph
 
 
@@ -129,8 +147,11 @@ def with_ends(
             node for node in reversed(list(shapes)) if node not in tensors and axis_orders(found[source], shapes[node])
         ]
         if any(math.prod(shapes[node][2:]) > 1 for node in fits) and len({place.get(node, node) for node in fits}) > 1:
-            fits = []  # of several layers' maps the last one is no likelier than others
-        node = next((node for node in fits if _plays(node, source, candidate[source], bool(logits & {*tensors}))), None)
+            # Of several layers' maps the last one is no likelier than others, but for what it alone can be.
+            soft = PROBABILITIES in fits and are_distributions(candidate[source], shapes[PROBABILITIES])
+            fits = [PROBABILITIES] if soft else []
+        beside = bool(logits & {*tensors})
+        node = next((node for node in fits if _plays(node, source, candidate[source], shapes[node], beside)), None)
         if node is None:
             left.append(source)
         else:
@@ -181,7 +202,7 @@ def _with_answers(
         if len(shapes[answer]) != 2 or {answer, flat.get(answer)} & tensors.keys():
             continue
         fits = [source for source in left if plain_orders(found[source], shapes[answer])]
-        fits = [each for each in fits if _plays(answer, each, candidate[each], beside)]
+        fits = [each for each in fits if _plays(answer, each, candidate[each], shapes[answer], beside)]
         named = [each for each in fits if answer == PROBABILITIES and says_probabilities(each)]
         fits = named if len(named) == 1 else fits
         rivals = [node for node in shapes if not {node, same.get(node)} & {*tensors, answer, same.get(answer)}]
@@ -266,14 +287,21 @@ def _logits(graph: Graph) -> set[str]:
     return {last, *(graph[last].inputs if last in graph and graph[last].op == "flatten" else ())}
 
 
-def _plays(node: str, source: str, y: Array, beside: bool) -> bool:
+def _plays(node: str, source: str, y: Array, full: Shape, beside: bool) -> bool:
     """Whether a tensor can be a node's by what its numbers are, or its name: only probabilities are a softmax's.
 
     Parameters
     ----------
+    full : the node's shape
     beside : whether the logits are there
     """
-    if node != PROBABILITIES or is_distribution(y) or is_log_distribution(y) or says_probabilities(source):
+    if (
+        node != PROBABILITIES
+        or are_distributions(y, full)
+        or is_distribution(y)
+        or is_log_distribution(y)
+        or says_probabilities(source)
+    ):
         return True
     return beside and may_be_scores(y)
 

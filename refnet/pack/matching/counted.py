@@ -42,7 +42,8 @@ def as_counted(
         told |= dict(zip(_likest(row, kinds, tables, guessed), row, strict=False))
     own = {node: source for node, (source, _) in pairs.items()}
     others = {node: source for node, source in told.items() if own.get(node) != source}
-    if not others or any(node in pairs and pairs[node][1] != "content" for node in others):
+    twice = len({*told.values()}) < len(told)
+    if not others or twice or any(node in pairs and pairs[node][1] != "content" for node in others):
         return {}
     kept = {node: pair for node, pair in pairs.items() if pair[0] not in told.values()}
     made = kept | {node: (source, "order") for node, source in told.items()}
