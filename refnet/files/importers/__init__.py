@@ -14,7 +14,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
-from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
+from refnet.files.importers.onnx_quantised import real_operations
 from refnet.files.importers.stored import import_stored
 
 __all__ = ["ImportedGraph", "import_graph", "in_real_numbers"]
@@ -72,6 +72,4 @@ def in_real_numbers(contents: Contents) -> Contents:
 
     The scales of its structure are then those of all integers, by the keys that `import_graph` gives arrays.
     """
-    structure = contents.structure
-    quantised = contents.kind == "onnx" and structure is not None and is_quantised_onnx(structure)
-    return real_operations(contents) if quantised else contents
+    return real_operations(contents) if contents.kind == "onnx" and contents.structure is not None else contents

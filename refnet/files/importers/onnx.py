@@ -17,7 +17,7 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.masks import above, cast_of, product_of, select
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
-from refnet.files.importers.onnx_quantised import is_quantised_onnx, real_operations
+from refnet.files.importers.onnx_quantised import real_operations
 from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
@@ -29,9 +29,7 @@ _CHANNELS_FIRST = ("Conv", "BatchNormalization", "MaxPool", "AveragePool", "Glob
 
 def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGraph:
     """As `importers.import_graph`, before canonicalising."""
-    assert contents.structure is not None
-    if is_quantised_onnx(contents.structure):
-        contents = real_operations(contents)
+    contents = real_operations(contents)
     assert contents.structure is not None
     builder = begin(contents, size, _axes_of(contents.structure))
     arrays = {name: Const(array, name, contents.dtype(name)) for name, array in contents.arrays.items()}

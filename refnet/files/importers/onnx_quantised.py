@@ -17,6 +17,7 @@ import numpy.typing as npt
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
+from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.readings.precision import FLOATS
 
 __all__ = [
@@ -50,7 +51,9 @@ _FUSED = {
     "HardSigmoid": (HARD_SIGMOID, 1),
 }
 _REAL = {fused: (op, count) for op, (fused, count) in _FUSED.items()} | {f"{_MS}QLinearAveragePool": ("AveragePool", 1)}
+_CASTS = ("Cast", "CastLike")
 _QUANTISE, _DEQUANTISE = ("QuantizeLinear", f"{_MS}QuantizeLinear"), ("DequantizeLinear", f"{_MS}DequantizeLinear")
+_OF_INTEGERS = frozenset((*_REAL, *_DYNAMIC, *_QUANTISE, *_DEQUANTISE))
 _WITH_BIAS = ("Conv", "Gemm")
 # What hard sigmoids and hard swishes, written out, add, multiply by and clip to.
 _NUMBERS = (0.0, 1 / 6, 0.2, 0.5, 1.0, 3.0, 6.0)
@@ -198,9 +201,11 @@ def _range(scale: Any, zero: Any) -> tuple[float, float]:
 def real_operations(contents: Contents) -> Contents:
     """A file of integers in floats: constants are what their integers stand for, nothing is rounded.
 
-    The structure has the scales of these constants, and `stored` the types of their integers.
+    So is one whose weights alone are integers. A file without any stays what it is. The structure has the scales of these constants, and `stored` the types of their integers.
     """
     assert contents.structure is not None
+    if not any(op.op in _OF_INTEGERS for op in contents.structure.operations):
+        return contents
     structure = integer_operations(contents.structure, contents.arrays)
     work = _RealOperations(contents.structure, contents.arrays)
     operations = [made for op in structure.operations for made in work.said(op)]
@@ -216,6 +221,7 @@ class _RealOperations:
 
     def __init__(self, structure: Structure, arrays: Arrays) -> None:
         self.arrays = dict(arrays)
+        self.views = {op.outputs[0]: op for op in structure.operations if op.op in VIEWS and op.op not in _CASTS}
         moves = [op for op in structure.operations if op.op in _DEQUANTISE]
         self.own = {op.inputs[0]: op for op in moves if all(name in arrays for name in op.inputs)}
         self.from_zero: set[str] = set()
@@ -256,7 +262,7 @@ class _RealOperations:
         return [Operation(name, (x, real), (inner,), {}, op.name), Operation("Add", (inner, bias), op.outputs, {}, "")]
 
     def _moved(self, op: Operation) -> list[Operation]:
-        if op.inputs[0] in self.arrays and op.op in _DEQUANTISE:
+        if op.op in _DEQUANTISE and self._is_constant(op.inputs[0]):
             self._put(op.outputs[0], op.inputs[0], self._own_scale(op))
             return []
         return [Operation("Identity", op.inputs[:1], op.outputs, {}, op.name)]
@@ -269,7 +275,7 @@ class _RealOperations:
 
     def _const(self, tensor: str, scale: str, zero: str, attrs: Mapping[str, Any], name: str) -> str:
         """A tensor, or the name of a constant in floats."""
-        if tensor not in self.arrays:
+        if not self._is_constant(tensor):
             return tensor
         columns = name == "MatMul" or (name == "Gemm" and not attrs.get("transB", 0))
         real = f"{tensor}.real"
@@ -278,17 +284,41 @@ class _RealOperations:
         return real
 
     def _scale(self, scale: str, zero: str, axis: int) -> IntegerScale:
-        s = _array(self.arrays, scale).astype(np.float32)
-        return IntegerScale(s, _array(self.arrays, zero).astype(np.float32) if zero else np.float32(0) * s, axis)
+        s = self._array(scale).astype(np.float32)
+        return IntegerScale(s, self._array(zero).astype(np.float32) if zero else np.float32(0) * s, axis)
 
     def _own_scale(self, dequantise: Operation) -> IntegerScale:
         zero = dequantise.inputs[2] if len(dequantise.inputs) > 2 else ""
         return self._scale(dequantise.inputs[1], zero, int(dequantise.attrs.get("axis", 1)))
 
+    def _is_constant(self, name: str) -> bool:
+        """Whether a tensor is a constant, which may lie otherwise in the file: that view is then one of the arrays."""
+        chain = []
+        while name not in self.arrays:
+            op = self.views.get(name)
+            if op is None or not all(each in self.arrays for each in op.inputs[1:]):
+                return False
+            chain.append(op)
+            name = op.inputs[0]
+        for op in reversed(chain):
+            view = CONSTANTS[op.op](op.attrs, *(self.arrays[each] for each in op.inputs))
+            self.arrays[op.outputs[0]] = view
+        return True
+
+    def _array(self, name: str) -> npt.NDArray[Any]:
+        if not self._is_constant(name):
+            raise FormatError(f"the scale or zero point {shown(name)} is no constant: only constant ones are read")
+        return self.arrays[name]
+
     def _put(self, real: str, tensor: str, scale: IntegerScale) -> None:
         """What a tensor's integers stand for, with how they do."""
         array, (s, z, axis) = self.arrays[tensor], scale
         if s.size > 1:
+            if s.ndim != 1 or not -array.ndim <= axis < array.ndim or len(s) != array.shape[axis]:
+                raise FormatError(
+                    f"{shown(tensor)} of {array.shape} has scales of {s.shape} along axis {axis}: only one scale, or "
+                    "one for each index of an axis, is read"
+                )
             along = [1] * array.ndim
             along[axis] = -1
             s, z = s.reshape(along), z.reshape(along)
@@ -303,7 +333,7 @@ class _RealOperations:
         own = self.own.get(bias)
         scale = self._own_scale(own)._replace(axis=0) if own is not None and len(own.inputs) > 1 else None
         if scale is None or scale.scales.size not in (1, self.arrays[bias].size) or scale.zero_points.any():
-            scales = [_array(self.arrays, each[1]).astype(np.float32) for each in tensors]
+            scales = [self._array(each[1]).astype(np.float32) for each in tensors]
             step = (scales[0] * scales[1]).reshape(-1)
             scale = IntegerScale(step, np.zeros_like(step), 0)
         self._put(f"{bias}.real", bias, scale)
@@ -326,9 +356,3 @@ class _RealOperations:
         for bound, value in (("zero", 0), ("six", 6)):
             self.arrays[f"{output}.{bound}"] = np.array(value, np.float32)
         return Operation("Clip", (f"{output}.zero", f"{output}.six"), (output,))
-
-
-def _array(arrays: Arrays, name: str) -> npt.NDArray[Any]:
-    if name not in arrays:
-        raise FormatError(f"the scale or zero point {shown(name)} is no constant: only constant ones are read")
-    return arrays[name]
