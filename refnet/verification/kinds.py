@@ -52,6 +52,7 @@ class Fault(NamedTuple):
 
 _FORGOTTEN = ("mean", "own", "unwritten", "beta", "var")
 _PARTS = ("mean unscaled", "gamma added", "gamma divides", "weights divided", "bias as it was")
+_ONE_SIDED = tuple(f"{per} {how}" for per in ("tensor", "channel", "integers") for how in ("cut", "down", "up"))
 _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 
 _TABLE = (
@@ -83,6 +84,7 @@ _TABLE = (
     Kind("misread", ("bytes-misread", "integers-misread")),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
     Kind("printed", ("weights-printed",)),
+    Kind("cut-off", ("weights-stepped",), (_LIES,), _ONE_SIDED),
     # Size
     Kind("variance", ("bn-variance-stored", "bn-statistics-scaled"), (_LIES, _FOLD)),
     Kind("sign", ("weights-negated",)),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.bugs.language.changes import Mistake
+from refnet.errors import FormatError
 from refnet.files import containers
 from refnet.files.checkpoint import Checkpoint
 from refnet.files.importers import in_real_numbers
@@ -232,7 +233,14 @@ def _held(
     """What is in the files, read once where it was not, and with operations on real numbers."""
     files = [str(path) for path in paths if not isinstance(path, Checkpoint) and Path(path).is_file()]
     found = ((path, contents[path] if path in contents else containers.read(path)) for path in files)
-    return {path: in_real_numbers(each) for path, each in found}
+    return {path: _in_real_numbers(path, each) for path, each in found}
+
+
+def _in_real_numbers(path: str, contents: containers.Contents) -> containers.Contents:
+    try:
+        return in_real_numbers(contents)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
 
 
 def _traces(sides: Sides, x: Array | Remark) -> tuple[Trace | Remark, Trace | Remark]:
@@ -292,7 +300,7 @@ def _steps(file: Checkpoint, contents: Mapping[str, containers.Contents]) -> dic
     integers = [name for name, dtype in file.stored.items() if np.dtype(dtype).kind in "iu"]
     if not integers:
         return {}
-    held = contents[file.path] if file.path in contents else in_real_numbers(containers.read(file.path))
+    held = contents[file.path] if file.path in contents else _in_real_numbers(file.path, containers.read(file.path))
     scales, steps = {} if held.structure is None else held.structure.scales, {}
     for name in integers:
         scale, shape = scales.get(file.keys[name]), file.params[name].shape

@@ -26,6 +26,7 @@ __all__ = ["READINGS", "bytes_misread", "channels_displaced", "grids", "weights_
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
+_BYTE = 8  # bits of the integers that files hold
 _MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
 _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
 _IN_MEMORY = {2: ((0, 1), (1, 0)), 3: ((0, 1, 2), (1, 2, 0)), 4: ((0, 1, 2, 3), (2, 3, 1, 0))}  # PyTorch, TensorFlow
@@ -111,16 +112,17 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     """rounded to few bits.
 
     Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
-    toward zero, down or up; what lies beyond the largest is cut off there. Of a bias the step is a share of its largest
-    number, or a power of two, and it is rounded to the nearest.
+    toward zero, down or up; what lies beyond the largest is cut off there. Integers in a file have the steps that it
+    says. Of a bias the step is a share of its largest number, or a power of two, and it is rounded to the nearest.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if unit.slot == "b" and comparable(unit):
         yield from _bias_stepped(unit)
     if unit.slot != "w" or not comparable(unit) or copy.ndim < 2:
         return
-    for per, bits, step in grids(copy):
-        axes = tuple(range(1, copy.ndim)) if per == "channel" else None
+    told = unit.steps.get(unit.names[unit.slot])
+    for per, bits, step in grids(copy) if told is None else [("integers", _BYTE, told)]:
+        axes = None if per == "tensor" else tuple(range(1, copy.ndim))
         low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
         value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
         # What lies on one side of what it is made of, by more than half a step, is no nearest step.
@@ -163,7 +165,8 @@ def _spacing(values: Array, fraction: int, least: int) -> Array:
 
 def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
     """The grids of few bits on which all values lie: per 'tensor' or 'channel', how many bits, and the steps."""
-    if len(np.unique(copy)) >= _LEAST and (found := whole_steps(copy, _MOST)) is not None:
+    few = len(np.unique(copy.ravel()[: 2 * _MOST])) <= _MOST + 1  # as all are that lie on a grid
+    if few and len(np.unique(copy)) >= _LEAST and (found := whole_steps(copy, _MOST)) is not None:
         count, size = found
         yield "tensor", max(2, count.bit_length()), np.broadcast_to(size, (1,) * copy.ndim)
     first = copy[:2]  # channels, of which most grids are none

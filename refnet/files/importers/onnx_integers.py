@@ -18,7 +18,14 @@ from refnet.files.importers.builder import Const, Map, Pair, Value
 from refnet.files.importers.integers import ImportedIntegers, IntegerBuilder, made, weighed
 from refnet.files.importers.onnx import MOVES, constant_or, onnx_pads
 from refnet.files.importers.onnx_constants import CONSTANTS
-from refnet.files.importers.onnx_quantised import DYNAMIC_CONV, DYNAMIC_MATMUL, HARD_SIGMOID, integer_operations
+from refnet.files.importers.onnx_quantised import (
+    DYNAMIC_CONV,
+    DYNAMIC_MATMUL,
+    HARD_SIGMOID,
+    along_axis,
+    integer_operations,
+    quantised_constant,
+)
 from refnet.files.importers.operations import Rule, image_source, translated
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
@@ -310,7 +317,11 @@ def _softmax(builder: IntegerBuilder, op: Operation, x: Map) -> Map:
     return builder.put(op.outputs[0], "softmax", x, shape=x.shape, beta=1.0)
 
 
-def _quantize(builder: IntegerBuilder, op: Operation, x: Map, scale: Const, zero: Const | None = None) -> Map:
+def _quantize(builder: IntegerBuilder, op: Operation, x: Value, scale: Const, zero: Const | None = None) -> Value:
+    if isinstance(x, Const):
+        array = quantised_constant(op.attrs, x.array, scale.array, None if zero is None else zero.array)
+        builder.spend(array)
+        return Const(array, x.key, str(array.dtype))
     return builder.put(op.outputs[0], "quantize", x, shape=x.shape, to=_of(op.outputs[0], scale, zero))
 
 
@@ -318,9 +329,7 @@ def _dequantize(builder: IntegerBuilder, op: Operation, x: Value, scale: Const, 
     if isinstance(x, Map):
         zero = zero if zero is not None else Const(np.zeros((), np.uint8))
         return builder.put(op.outputs[0], "dequantize", _read(builder, x, scale, zero), shape=x.shape)
-    along = [1] * x.array.ndim
-    if scale.array.size > 1:
-        along[int(op.attrs.get("axis", 1))] = -1
+    along = along_axis(x.array.shape, scale.array.shape, int(op.attrs.get("axis", 1)))
     z = np.zeros_like(scale.array) if zero is None else zero.array.astype(np.float32)
     array = (x.array.astype(np.float32) - z.reshape(along)) * scale.array.reshape(along)
     builder.spend(array)

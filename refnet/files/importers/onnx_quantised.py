@@ -18,14 +18,17 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
+from refnet.files.importers.operations import made_of
 from refnet.readings.precision import FLOATS
 
 __all__ = [
     "DYNAMIC_CONV",
     "DYNAMIC_MATMUL",
     "HARD_SIGMOID",
+    "along_axis",
     "integer_operations",
     "is_quantised_onnx",
+    "quantised_constant",
     "real_operations",
 ]
 
@@ -187,6 +190,35 @@ class _Groups:
         return meant((q - (zero[0] if zero else 0.0)) * step, step)
 
 
+def quantised_constant(
+    attrs: Mapping[str, Any], x: npt.NDArray[Any], scale: npt.NDArray[Any], zero: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
+    """What QuantizeLinear makes of a constant, as files hold that quantise their weights as they are loaded."""
+    along = along_axis(x.shape, scale.shape, int(attrs.get("axis", 1)))
+    limits = np.iinfo(np.uint8 if zero is None else zero.dtype)
+    point = 0 if zero is None else zero.astype(np.float64).reshape(along)
+    steps = np.rint(x.astype(np.float32) / scale.astype(np.float32).reshape(along)) + point
+    made: npt.NDArray[Any] = np.clip(np.nan_to_num(steps), limits.min, limits.max).astype(limits.dtype)
+    return made
+
+
+def along_axis(shape: tuple[int, ...], scales: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """The shape in which scales, or zero points, are those of an array: one for all, or one for each index of an axis.
+
+    Raises
+    ------
+    FormatError : there are others
+    """
+    if math.prod(scales) == 1:
+        return (1,) * len(shape)
+    if len(scales) != 1 or not -len(shape) <= axis < len(shape) or scales[0] != shape[axis]:
+        raise FormatError(
+            f"integers of shape {shape} have scales of shape {scales} along axis {axis}: only one scale, or one for "
+            "each index of an axis, is read"
+        )
+    return tuple(scales[0] if place == axis % len(shape) else 1 for place in range(len(shape)))
+
+
 def meant(number: float, step: float) -> float:
     """The constant of an activation that a number was before it was rounded to a step; the number, where it is none."""
     near = min(_NUMBERS, key=lambda each: abs(each - abs(number)))
@@ -201,7 +233,8 @@ def _range(scale: Any, zero: Any) -> tuple[float, float]:
 def real_operations(contents: Contents) -> Contents:
     """A file of integers in floats: constants are what their integers stand for, nothing is rounded.
 
-    So is one whose weights alone are integers. A file without any stays what it is. The structure has the scales of these constants, and `stored` the types of their integers.
+    So is one whose weights alone are integers; a file without any stays what it is. The structure has the scales of
+    these constants, and `stored` the types of their integers.
     """
     assert contents.structure is not None
     if not any(op.op in _OF_INTEGERS for op in contents.structure.operations):
@@ -221,12 +254,14 @@ class _RealOperations:
 
     def __init__(self, structure: Structure, arrays: Arrays) -> None:
         self.arrays = dict(arrays)
-        self.views = {op.outputs[0]: op for op in structure.operations if op.op in VIEWS and op.op not in _CASTS}
+        whole = {*VIEWS, *_QUANTISE} - {*_CASTS}
+        self.constant = {op.outputs[0]: op for op in structure.operations if op.op in whole}
         moves = [op for op in structure.operations if op.op in _DEQUANTISE]
         self.own = {op.inputs[0]: op for op in moves if all(name in arrays for name in op.inputs)}
         self.from_zero: set[str] = set()
         self.scales: dict[str, IntegerScale] = {}
         self.stored: dict[str, str] = {}
+        self.budget = made_of(arrays)
 
     def said(self, op: Operation) -> list[Operation]:
         """What an operation comes to."""
@@ -292,17 +327,17 @@ class _RealOperations:
         return self._scale(dequantise.inputs[1], zero, int(dequantise.attrs.get("axis", 1)))
 
     def _is_constant(self, name: str) -> bool:
-        """Whether a tensor is a constant, which may lie otherwise in the file: that view is then one of the arrays."""
+        """Whether a tensor is a constant; one that is a view of another, or its integers, is then among the arrays."""
         chain = []
         while name not in self.arrays:
-            op = self.views.get(name)
+            op = self.constant.get(name)
             if op is None or not all(each in self.arrays for each in op.inputs[1:]):
                 return False
             chain.append(op)
             name = op.inputs[0]
         for op in reversed(chain):
-            view = CONSTANTS[op.op](op.attrs, *(self.arrays[each] for each in op.inputs))
-            self.arrays[op.outputs[0]] = view
+            made = quantised_constant if op.op in _QUANTISE else CONSTANTS[op.op]
+            self.arrays[op.outputs[0]] = made(op.attrs, *(self.arrays[each] for each in op.inputs))
         return True
 
     def _array(self, name: str) -> npt.NDArray[Any]:
@@ -313,15 +348,11 @@ class _RealOperations:
     def _put(self, real: str, tensor: str, scale: IntegerScale) -> None:
         """What a tensor's integers stand for, with how they do."""
         array, (s, z, axis) = self.arrays[tensor], scale
-        if s.size > 1:
-            if s.ndim != 1 or not -array.ndim <= axis < array.ndim or len(s) != array.shape[axis]:
-                raise FormatError(
-                    f"{shown(tensor)} of {array.shape} has scales of {s.shape} along axis {axis}: only one scale, or "
-                    "one for each index of an axis, is read"
-                )
-            along = [1] * array.ndim
-            along[axis] = -1
-            s, z = s.reshape(along), z.reshape(along)
+        along = along_axis(array.shape, s.shape, axis)
+        s, z = s.reshape(along), z.reshape(along)
+        self.budget -= array.size * s.itemsize
+        if self.budget < 0:
+            raise FormatError("makes real numbers of the same integers again and again")
         self.arrays[real] = (array.astype(np.float32) - z) * s
         if array.ndim < 2 and array.size == s.size == 1:  # a number that is said in integers
             number = meant(float(self.arrays[real].item()), float(s.item()))

@@ -6,13 +6,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
+import numpy.typing as npt
+
 from refnet.errors import FormatError, RequestError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.importers.builder import GraphBuilder, Map, Value
 from refnet.files.importers.imported import ImportedGraph
 
-__all__ = ["Rule", "Source", "begin", "follow", "image_source", "translated"]
+__all__ = ["Rule", "Source", "begin", "follow", "image_source", "made_of", "translated"]
 
 _SMALL = 32 << 20  # bytes that may be computed whatever the file holds
 _FEW = 8  # numbers of a constant that says where numbers lie, for four axes: weights are more
@@ -72,8 +74,12 @@ def image_source(contents: Contents, size: tuple[int, int] | None, axes: str | N
         raise RequestError(f"the file is made for images of {height},{width}, not {size[0]},{size[1]}")
     if min(channels, height, width) < 1:
         raise FormatError(f"its input {shown(name)} has the shape {shape}")
-    budget = _SMALL + 2 * sum(array.size * max(array.itemsize, 4) for array in contents.arrays.values())
-    return Source(name, (channels, height, width), axes, sides["N"] or 1, budget)
+    return Source(name, (channels, height, width), axes, sides["N"] or 1, made_of(contents.arrays))
+
+
+def made_of(arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+    """How many bytes may be made of a file's arrays."""
+    return _SMALL + 2 * sum(array.size * max(array.itemsize, 4) for array in arrays.values())
 
 
 def follow(

@@ -196,6 +196,12 @@ FILE_WORDS: _Words = {
         for per, steps in (("tensor", "one step for all"), ("channel", "a step for each channel"))
         for how, done in _MANNERS.items()
     }
+    | {
+        "integers nearest": "its scale is too small for the largest weights, which the ends of the integers cut off",
+        "integers cut": "its integers are cut off toward zero instead of rounded",
+        "integers down": "its integers are rounded down, not to the nearest",
+        "integers up": "its integers are rounded up, not to the nearest",
+    }
     | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
     "weights-printed": "it was written as text with {places} {figures}",
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
