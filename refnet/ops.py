@@ -132,7 +132,7 @@ ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "low": _is_number,
     "high": _is_number,
     "groups": lambda value: type(value) is int and value > 0,
-    "mode": lambda value: value in ("constant", "edge", "reflect", "wrap"),
+    "mode": lambda value: value in ("constant", "edge", "reflect", "symmetric", "wrap"),
     "align_corners": lambda value: isinstance(value, bool),
     "half_pixel": lambda value: isinstance(value, bool),
 }

@@ -23,7 +23,7 @@ from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.fast_algorithms import alike, by_fast_algorithms
 from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.fused_stores import inner_stores
-from refnet.judge.causes.geometry import pads_joined, strides_joined
+from refnet.judge.causes.geometry import fillings_joined, pads_joined, strides_joined
 from refnet.judge.causes.infinite import beginning, overflown
 from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
@@ -139,7 +139,9 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     causes = of_common_store(causes, failing) | {name: [cause] for name, cause in judging.cut_off.items()}
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes = strides_joined(
-        pads_joined(chances_joined(causes)), [segment.end for segment, _ in judging.misshapen], judging.parts
+        pads_joined(chances_joined(causes)),
+        [segment.end for segment, _ in judging.misshapen],
+        judging.parts,
     )
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
     open_ = {name: own for name, own in failing.items() if not causes.get(name)}
@@ -156,6 +158,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     right = {name: segment for name, segment in judging.finite.items() if judging.findings[name].judgement.holds}
     whole = cut(judging.parts, judging.params, judging.reference.graph.output, source, judged=False)
     sure = {name: made for name, one in found.items() if (made := evidence(one, causes[name])) is not None}
+    causes = fillings_joined(causes)
     causes |= {name: _dumped_first(causes[name]) for name in judged.misdumped if name in causes}
     ordered = {each.name: causes[each.name] for each in judged.findings if each.name in causes}
     return replace(

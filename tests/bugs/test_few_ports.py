@@ -11,6 +11,7 @@ from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language import segments
 from refnet.bugs.language.parts import Parts
+from refnet.bugs.layers.padding import bordered
 from refnet.bugs.systematic import Scope
 from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.measures.yardstick import judge_cause
@@ -167,7 +168,10 @@ def test_a_pool_in_a_strides_place_is_named_on_a_map_of_an_odd_side(cut):
     assert cause_sentence(found.causes[conv.name][0]) == words
 
 
-@pytest.mark.parametrize(("axis", "mode", "words"), [("rows", "edge", "of mode edge"), ("columns", "wrap", "circular")])
+@pytest.mark.parametrize(
+    ("axis", "mode", "words"),
+    [("rows", "edge", "of mode edge"), ("columns", "wrap", "circular"), ("rows", "symmetric", "of mode symmetric")],
+)
 def test_a_border_of_one_axis_alone_is_named(axis, mode, words):
     node = GRAPH[LARGE]
     rows, columns = node.attrs["pad"]
@@ -178,6 +182,11 @@ def test_a_border_of_one_axis_alone_is_named(axis, mode, words):
     index = GRAPH.nodes.index(node)
     port = replace(GRAPH, nodes=(*GRAPH.nodes[:index], border, conv, *GRAPH.nodes[index + 1 :]))
     assert f"the padding of {axis} is {words} instead of zeros" in said(LARGE, port)[0]
+
+
+def test_a_border_that_mirrors_the_edge_too_is_named():
+    port = GRAPH.rewritten({LARGE: bordered(GRAPH[LARGE], GRAPH[LARGE].attrs["pad"], "symmetric", 0.0)})
+    assert said(LARGE, port) == ["the padding mirrors the map with its edge (mode symmetric) instead of zeros"]
 
 
 def test_gates_of_images_in_reverse_order_are_named():

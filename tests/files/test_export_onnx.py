@@ -13,6 +13,7 @@ from strategies import graphs, own_graphs
 from refnet import Graph, Network, Node, Recipe, build, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
+from refnet.errors import RequestError
 from refnet.files import containers
 from refnet.files.exporters.onnx import OPSET, export_onnx, initialisers
 from refnet.files.importers import import_graph
@@ -110,3 +111,9 @@ def test_a_node_called_as_a_parameter_of_another_is_kept_apart_from_it():
     net = Network(graph, {"a.w": np.arange(9.0).reshape(3, 3)})
     x = np.ones((1, 3, 2, 2))
     assert np.array_equal(reference_run(graph, net.params, x)["a.w"], net(x))
+
+
+def test_what_onnx_cannot_say_is_refused():
+    border = Node("a", "pad", (SOURCE,), {}, {"pad": ((1, 1), (1, 1)), "mode": "symmetric", "value": 0.0})
+    with pytest.raises(RequestError, match="mirrors the edge too: ONNX has none"):
+        export_onnx(Graph(Recipe("", 1.0, (4, 4), 1), (border,)), {})

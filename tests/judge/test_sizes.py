@@ -14,7 +14,7 @@ from refnet.bugs.language.segments import cut
 from refnet.bugs.layers.shaping import stride_changed
 from refnet.graph import SOURCE, Graph, Node, interpret
 from refnet.judge.causes.cause import Cause
-from refnet.judge.causes.geometry import pads_joined, strides_joined
+from refnet.judge.causes.geometry import fillings_joined, pads_joined, strides_joined
 from refnet.judge.causes.sizes import of_all
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
@@ -259,3 +259,11 @@ def test_what_explains_several_tensors_is_said_once():
     of = {"place": "a", "sentence": "the stride is left to b", "id": "stride-moved"}
     document = {"tensors": [], "causes": [{**of, "node": "a"}, {**of, "node": "b"}, {**of, "node": "c", "place": "c"}]}
     assert [line.partition(":")[0] for line, _ in causes(document, brief=True)] == ["a", "c"]
+
+
+@pytest.mark.parametrize(("wide", "form"), [("symmetric", "symmetric"), ("edge", "edge"), ("reflect", "edge")])
+def test_a_border_of_one_point_is_mirrored_where_wider_ones_are(wide, form):
+    one, two = ((1, 1), (1, 1)), ((2, 2), (2, 2))
+    causes = {"three": padded("pad-value", "edge", one, one), "five": padded("pad-value", wide, two, two)}
+    made = fillings_joined(causes)
+    assert [each.mistakes[0].form for (each,) in made.values()] == [form, wide]

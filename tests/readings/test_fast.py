@@ -65,7 +65,7 @@ def test_batch_norm(x, data):
     agree("batch_norm", [x], params, {"eps": data.draw(st.sampled_from([1e-3, 1e-5]))})
 
 
-@given(some.maps(), some.SIDES, some.SIDES, st.sampled_from(["constant", "edge", "reflect", "wrap"]))
+@given(some.maps(), some.SIDES, some.SIDES, st.sampled_from(["constant", "edge", "reflect", "symmetric", "wrap"]))
 def test_pad(x, rows, columns, mode):
     if mode == "reflect":  # the mirror needs a second row
         rows, columns = (tuple(min(p, n - 1) for p in ps) for ps, n in ((rows, x.shape[2]), (columns, x.shape[3])))

@@ -66,6 +66,7 @@ def test_pointwise_mixes_channels_of_one_pixel(ops):
         ("constant", [7, 7, 1, 2, 3, 7]),
         ("edge", [1, 1, 1, 2, 3, 3]),
         ("reflect", [3, 2, 1, 2, 3, 2]),
+        ("symmetric", [2, 1, 1, 2, 3, 3]),
         ("wrap", [2, 3, 1, 2, 3, 1]),
     ],
 )

@@ -80,8 +80,11 @@ def _splits(own: Pad) -> Iterator[Pad]:
 def pad_value(segment: Segment) -> Iterator[Change]:
     """padding filled with something other than zero.
 
+    What mirrors the edge too is edge padding where one point is added: it is tried where some layer adds more.
+
     Source: https://github.com/apache/tvm/issues/4807
     """
+    mirrors = ("symmetric",) if any(_is_wide(node.attrs["pad"]) for node in windowed(segment)) else ()
     for node in windowed(segment):
         own, same = node.attrs["pad"], _padded(segment, node, "same")
         for rule, pad in (("", own), (" same", same)):
@@ -93,7 +96,7 @@ def pad_value(segment: Segment) -> Iterator[Change]:
             constants = {"-1": -1.0, "1": 1.0} if node.inputs[0] not in segment.grids else stored
             fillings = [(form, "constant", value) for form, value in constants.items()] + [("edge", "edge", 0.0)]
             if all(side > max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True)):
-                fillings += [("reflect", "reflect", 0.0), ("wrap", "wrap", 0.0)]
+                fillings += [(mode, mode, 0.0) for mode in ("reflect", "wrap", *mirrors)]
             for form, mode, value in fillings:
                 if not rule or mode != "constant":
                     yield _filled(node, f"{form}{rule}", pad, mode, value)
@@ -101,6 +104,10 @@ def pad_value(segment: Segment) -> Iterator[Change]:
             yield from _filled_along(node, segment.sizes[node.inputs[0]][1:])
         if node.inputs[0] == SOURCE and node.op == "conv2d" and segment.whole.recipe.preprocessing is not None:
             yield _black_border(segment, node)
+
+
+def _is_wide(pad: Pad) -> bool:
+    return max(map(max, pad)) > 1
 
 
 def _stored(grid: Grid | None, result: Grid | None) -> dict[str, float]:
@@ -126,7 +133,8 @@ def _filled_along(node: Node, sides: tuple[int, ...]) -> Iterator[Change]:
     rows, columns = node.attrs["pad"]
     axes = {"rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
     for (form, pad), rest, side in zip(axes.items(), reversed(axes.values()), sides, strict=True):
-        for mode in ("edge", "reflect", "wrap") if any(map(any, pad)) and any(map(any, rest)) else ():
+        modes = ("edge", "reflect", "wrap", *(("symmetric",) if _is_wide(pad) else ()))
+        for mode in modes if any(map(any, pad)) and any(map(any, rest)) else ():
             if mode == "edge" or side > max(map(max, pad)):
                 border, conv = bordered(node, pad, mode, 0.0)
                 own = replace(conv, attrs={**conv.attrs, "pad": rest})

@@ -218,6 +218,8 @@ class _Rules:
         self.node("MaxPool", x, kernel_shape=kernel, strides=stride, pads=_pads(pad))
 
     def pad(self, x: str, *, pad: Pad, mode: str, value: float) -> None:
+        if mode == "symmetric":
+            raise RequestError("a border that mirrors the edge too: ONNX has none")
         (top, bottom), (left, right) = pad
         pads = self.constant("pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
         self.node("Pad", x, pads, self.constant("value", value), mode=mode)

@@ -11,9 +11,10 @@ from refnet.bugs.language.parts import Parts
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.varying import kind_of
 
-__all__ = ["pads_joined", "strides_joined"]
+__all__ = ["fillings_joined", "pads_joined", "strides_joined"]
 
 _NONE, _SUM = (1, 1), ("shortcut-missing",)
+_MIRRORED = {f"edge{rule}": f"symmetric{rule}" for rule in ("", " same")}  # forms that one point does not tell apart
 _PADS = ("pad-same", "pad-lower", "pad-split")
 
 
@@ -74,6 +75,19 @@ def pads_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
         (own,) = each.mistakes
         shifted = Mistake("pad-split", own.node, "shifted", {**own.facts, "later": shifts[name]})
         made[name] = [each._replace(mistakes=(shifted,))]
+    return made
+
+
+def fillings_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
+    """The causes, where wider borders mirror the edge too: one point that repeats it is the same mistake."""
+    filled = {name: each[0] for name, each in causes.items() if each and each[0].ids == ("pad-value",)}
+    made = dict(causes)
+    for form, other in _MIRRORED.items():
+        like = [name for name, each in filled.items() if each.mistakes[0].form == form]
+        for name in like if any(each.mistakes[0].form == other for each in filled.values()) else ():
+            (own,) = filled[name].mistakes
+            if max(map(max, own.facts["found"])) == 1 and not any(filled[name].extents):
+                made[name] = [filled[name]._replace(mistakes=(own._replace(form=other),)), *causes[name][1:]]
     return made
 
 

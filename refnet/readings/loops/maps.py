@@ -30,7 +30,8 @@ Pad = tuple[Pair, Pair]
 def pad(x: Array, *, pad: Pad, mode: str, value: float) -> Array:
     """Put a border around an image.
 
-    'constant' is of `value`, 'edge' repeats, 'reflect' mirrors without the edge, 'wrap' goes on at the other side.
+    'constant' is of `value`, 'edge' repeats, 'reflect' mirrors without the edge and 'symmetric' with it,
+    'wrap' goes on at the other side.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def pad(x: Array, *, pad: Pad, mode: str, value: float) -> Array:
             h, v = min(max(h, 0), H - 1), min(max(v, 0), W - 1)
         elif mode == "reflect":
             h, v = _mirror(h, H), _mirror(v, W)
+        elif mode == "symmetric":
+            h, v = (min(i % (2 * side), 2 * side - 1 - i % (2 * side)) for i, side in ((h, H), (v, W)))
         elif mode == "wrap":
             h, v = h % H, v % W
         y[n, c, p, q] = x[n, c, h, v] if 0 <= h < H and 0 <= v < W else value

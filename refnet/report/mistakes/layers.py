@@ -26,13 +26,18 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
         "reflect": "the padding is of mode reflect instead of zeros",
+        "symmetric": "the padding mirrors the map with its edge (mode symmetric) instead of zeros",
         "wrap": "the padding is circular instead of zeros",
         "edge same": "the padding is {found} of mode edge instead of zeros",
         "reflect same": "the padding is {found} of mode reflect instead of zeros",
+        "symmetric same": "the padding is {found} of mode symmetric instead of zeros",
         "wrap same": "the padding is {found} and circular instead of zeros",
         **{
             f"{mode} {axis}": f"the padding of {axis} is {words} instead of zeros"
-            for mode, words in (("edge", "of mode edge"), ("reflect", "of mode reflect"), ("wrap", "circular"))
+            for mode, words in (
+                *((mode, f"of mode {mode}") for mode in ("edge", "reflect", "symmetric")),
+                ("wrap", "circular"),
+            )
             for axis in ("rows", "columns")
         },
         "-1": "the padding is filled with -1 instead of zeros",
