@@ -9,6 +9,7 @@ from scipy.special import expit, ndtr
 from refnet.bugs.layers.functions import FUNCTIONS
 from refnet.graph import SOURCE, Graph, Node, Recipe, interpret
 from refnet.readings import fast
+from refnet.readings.bounds import Precision, bound
 
 
 def elu(x):
@@ -26,9 +27,22 @@ FORMULAS = {
 }
 
 
+X = np.concatenate([np.linspace(-40, 40, 8001), [-1e4, 1e4]]).reshape(1, 1, 1, -1)
+
+
+def nodes_of(name):
+    return Graph(Recipe("", 1.0, (1, X.size), 1, 1), FUNCTIONS[name](Node("act", "relu", (SOURCE,))))
+
+
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_function_made_of_nodes_is_its_formula_but_for_what_float32_leaves(name):
-    x = np.concatenate([np.linspace(-40, 40, 8001), [-1e4, 1e4]]).reshape(1, 1, 1, -1)
-    graph = Graph(Recipe("", 1.0, (1, x.size), 1, 1), FUNCTIONS[name](Node("act", "relu", (SOURCE,))))
-    y = interpret(graph, fast, {}, {SOURCE: x})
-    assert np.abs(y - FORMULAS[name](x)).max() < 1e-7
+    y = interpret(nodes_of(name), fast, {}, {SOURCE: X})
+    assert np.abs(y - FORMULAS[name](X)).max() < 1e-7
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_no_function_has_room_for_another_one(name):
+    """Rounding of its nodes leaves a small part of a tensor of usual size, however far from zero some numbers are."""
+    made = bound(nodes_of(name), {}, {SOURCE: X}, Precision.of("float32"))
+    near = np.abs(X) <= 40
+    assert (np.asarray(made.expected) <= 1e-3 * np.maximum(np.abs(X), 1))[near].all()

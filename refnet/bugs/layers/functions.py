@@ -25,7 +25,10 @@ _OF_NORMAL = (
 )
 # 2 artanh(w) by w, of which as many terms leave 1e-8 up to a third: log(1 + v) = 2 artanh(v / (2 + v)) with v up to 1.
 _OF_ARTANH = tuple(2 / (2 * power + 1) for power in range(7))
-_FAR = 20.0  # below zero: there a sigmoid is e^x but for a share of e^-20, far less than float32 keeps
+# e^y = s + s^2 + s^3 + ..., s = sigmoid(y): of a y that is 3 or more below zero seven terms leave 1e-8 of e^(y + 3).
+# Farther below fewer would do, but what a sigmoid rounds is multiplied by e^3.
+_BELOW, _TERMS = 3.0, 7
+_SATURATED = 7.0  # where the normal distribution is 1 but for 1e-12, and beyond which powers would round by more
 _NONE = -1e30  # no end
 _SELU = 1.0507009873554805, 1.6732632423543772
 
@@ -53,10 +56,12 @@ def _odd(name: str, x: str, powers: Sequence[float]) -> tuple[Node, ...]:
 
 
 def _gated(node: Node, powers: Sequence[float]) -> tuple[Node, ...]:
-    """x sigmoid(x p(x^2))."""
+    """x sigmoid(x p(x^2)), with several powers of no more than where that is x or 0."""
     (x,), name = node.inputs, node.name
-    logit, gate = f"{name}.logit", f"{name}.gate"
-    return (*_odd(logit, x, powers), Node(gate, "sigmoid", (logit,)), Node(name, "scale", (x, gate)))
+    logit, gate, cut = f"{name}.logit", f"{name}.gate", f"{name}.cut"
+    made = [Node(cut, "clip", (x,), {}, {"low": -_SATURATED, "high": _SATURATED})] if len(powers) > 1 else []
+    made += _odd(logit, cut if made else x, powers)
+    return (*made, Node(gate, "sigmoid", (logit,)), Node(name, "scale", (x, gate)))
 
 
 def _softplus(name: str, x: str) -> tuple[Node, ...]:
@@ -92,9 +97,15 @@ def _elu(node: Node, above: float, below: float) -> tuple[Node, ...]:
     size = above * below
     made = [
         Node(low, "clip", (x,), {}, {"low": _NONE, "high": 0.0}),
-        Node(far, "affine", (low,), {}, {"slope": 1.0, "offset": -_FAR}),
+        Node(far, "affine", (low,), {}, {"slope": 1.0, "offset": -_BELOW}),
         Node(small, "sigmoid", (far,)),
-        Node(under, "affine", (small,), {}, {"slope": size * math.exp(_FAR), "offset": -size}),
+    ]
+    for term in range(1, _TERMS):
+        more, product = f"{name}.more{term}", f"{name}.product{term}"
+        made.append(Node(more, "affine", (made[-1].name,), {}, {"slope": 1.0, "offset": 1.0}))
+        made.append(Node(product, "scale", (more, small)))
+    made += [
+        Node(under, "affine", (made[-1].name,), {}, {"slope": size * math.exp(_BELOW), "offset": -size}),
         Node(plain, "relu", (x,)),
     ]
     if above != 1.0:
