@@ -307,6 +307,23 @@ def test_another_zero_point_of_weights_is_solved_for(nodes, words):
     assert of_port(told[0]).startswith(words)
 
 
+def test_another_zero_point_of_the_weights_of_a_classifier_is_solved_for_where_its_result_is_laid_out_flat():
+    made = with_arrays("w", lambda w: w + np.float32(0.03), [GRAPH.outputs[0].replace("flatten", "logits")])
+    assert named({name: y for name, y in made.items() if "head.logits" not in name}) == {
+        "0.03 is added to all of its weights: of weights of 8 bits another zero point is taken than theirs"
+    }
+
+
+def test_weights_that_have_all_the_scale_of_the_first_filter_are_told():
+    def scaled(w):
+        largest = np.abs(w).max(axis=tuple(range(1, w.ndim)), keepdims=True)
+        return w * largest[0] / largest
+
+    assert named(with_arrays("w", scaled, ["block2.depthwise"])) == {
+        "the weights of all channels have the scale of the first filter, and each should have its own"
+    }
+
+
 def swish(x):
     return x * (0.5 + 0.5 * np.tanh(x / 2))
 

@@ -127,6 +127,30 @@ def test_zero_points_of_one_side_that_sums_leave_out_are_said_of_all_sums_and_of
     assert told == {("join-zero-points", "shortcut -128")}
 
 
+def of_one_scale(params, layer, channel):
+    """Gamma and beta of a layer whose sums are all rescaled with the scale of one filter."""
+    gamma, var = (params[f"{layer}.bn.{slot}"].astype(np.float64) for slot in ("gamma", "var"))
+    largest = np.abs(params[f"{layer}.w"]).reshape(len(gamma), -1).max(axis=1) * np.abs(gamma / np.sqrt(var + 1e-5))
+    times = (largest[channel] / largest).astype(np.float32)
+    return {f"{layer}.bn.{slot}": params[f"{layer}.bn.{slot}"] * times for slot in ("gamma", "beta")}
+
+
+@pytest.mark.parametrize(
+    ("channel", "words"),
+    [
+        (0, "the sums of all channels are rescaled with the scale of the first filter, and each should have its own"),
+        (3, "the sums of all channels are rescaled with one scale, and each should have its own"),
+    ],
+)
+def test_sums_that_are_rescaled_with_the_scale_of_one_filter_are_named(made, channel, words):
+    net, x, path = made
+    layers = ("block3.depthwise", "block5.depthwise", "block5.project")
+    wrong = {name: y for layer in layers for name, y in of_one_scale(net.params, layer, channel).items()}
+    stored, scales = port(replace(net, params={**net.params, **wrong}), x)
+    (pattern,) = compare(path, stored, scales=scales).judged.patterns
+    assert (of_port(pattern.mistake), pattern.nodes) == (words, layers)
+
+
 def test_folded_layers_of_8_bits_under_names_of_convolutions_are_matched(made):
     net, x, path = made
     stored, scales = port(net, x, (0, 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 _SMALL = 3  # points of the kernel that a loop is written for
 _BITS = (4, 6, 8)  # behind the point, where the numbers do not tell how many
 _MOST_BITS = 14
+_SURE = 8.0  # standard errors of a number: it lies beyond them by chance never
 _ANY = (-math.inf, math.inf)
 _HANDED_ON = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, math.inf)}  # what is handed on as read
 _FEW_BITS = (4, 8, 2, 3, 5, 6, 7)  # of weights on a grid of their own, the likeliest first
@@ -86,6 +87,49 @@ def weights_zero_point(segment: Segment) -> Iterator[Change]:
             yield Change(unit.name, f"{offset:.7g}", {"addend": offset}, kind="moved", params={unit.names["w"]: w})
 
 
+def weights_one_scale(segment: Segment) -> Iterator[Change]:
+    """one scale for all channels of a layer, though each has its own.
+
+    Integers whose largest of each channel is the same: their sums are rescaled, bias and all, with the scale of the
+    first channel or of any; or the weights alone are. The scale is solved for.
+
+    Source: Krishnamoorthi 2018, section 2.1
+    """
+    for unit in segment.units:
+        if "w" in unit and unit.op in CONVOLUTIONS:
+            rows = np.abs(unit["w"]).reshape(len(unit["w"]), -1).max(axis=1)
+            ways = {"sum": rows, "weights": rows}
+            if unit.foldable:
+                folded = rows * np.abs(unit.factor)
+                ways = {"sum": folded, "weights": folded, "unfolded": rows}
+            elif not unit.bias.any():  # weights are all that there is
+                del ways["sum"]
+            for which, largest in ways.items():
+                if largest.all() and np.isfinite(largest).all() and np.ptp(largest):
+                    yield from _of_one_scale(segment, unit, which, largest)
+
+
+def _of_one_scale(segment: Segment, unit: UnitArrays, which: str, largest: Array) -> Iterator[Change]:
+    """A layer whose channels have all one scale, as sums or as weights: that of the first, or what is solved for.
+
+    Parameters
+    ----------
+    largest : of the numbers that each channel's integers stand for
+    """
+    solved = _one_scale(segment, unit, which, largest)
+    if solved is not None:
+        scale, off = solved
+        first = abs(scale - largest[0]) <= off
+        factors = (largest[0] if first else scale) / largest
+        made = {"w": unit["w"] * _along(factors, unit["w"])}
+        if which == "sum" and unit.foldable:
+            made = {"gamma": unit["gamma"] * factors, "beta": unit["beta"] * factors}
+        elif which == "sum" and "b" in unit:
+            made["b"] = unit["b"] * factors
+        params = {unit.names[slot]: array for slot, array in made.items()}
+        yield Change(unit.name, f"{which} {'first' if first else 'one'}", params=params)
+
+
 def weights_fixed_point(segment: Segment) -> Iterator[Change]:
     """weights in fixed point.
 
@@ -126,29 +170,74 @@ def _offset(segment: Segment, unit: UnitArrays) -> float | None:
     seen where the activation hands on what it reads. Where there is no port, c is what 128 in place of the zero point
     makes of weights between their least and their largest.
     """
-    t, conv = segment.candidate, unit.unit.conv
-    if t is None:
+    conv = unit.unit.conv
+    if segment.candidate is None:
         low, high = float(unit["w"].min()), float(unit["w"].max())
         step = (high - low) / BYTE_STEPS
         return (round(-low / step) - 128) * step if step else None
-    act = unit.unit.act
-    through = _HANDED_ON.get(act.op) if act is not None and act.name == segment.end else _ANY
-    ends = [node.name for node in unit.unit.nodes]
-    if through is None or segment.end not in ends or conv.inputs[0] not in segment.given or t.ndim != 4:
+    seen = _handed_on(segment, unit)
+    if seen is None:
         return None
-    linear = conv.name if unit.norm is None or segment.end == conv.name else unit.norm.name
-    known = dict(segment.values({conv.inputs[0], linear}))
-    if t.shape != known[linear].shape:
-        return None
+    ((_, x),) = segment.values({conv.inputs[0]})
     ones = np.ones_like(unit["w"] if conv.op == "depthwise_conv2d" else unit["w"][:1])  # one sum for all channels
-    sums = getattr(fast, conv.op)(known[conv.inputs[0]], ones, None, **conv.attrs)
-    moved = sums * (unit.factor[:, None, None] if linear != conv.name else 1.0)
-    seen = (t > through[0]) & (t < through[1])
-    error, moved = (t - known[linear])[seen], np.broadcast_to(moved, t.shape)[seen]
+    sums = getattr(fast, conv.op)(x, ones, None, **conv.attrs)
+    moved = sums * (unit.factor[:, None, None] if seen.normed else 1.0)
+    solved = _solved(seen, seen.own, moved)
+    return None if solved is None else solved[0]
+
+
+def _one_scale(segment: Segment, unit: UnitArrays, which: str, largest: Array) -> tuple[float, float] | None:
+    """The largest number of all channels, by least squares, and how far it may be off; None where it explains little.
+
+    Where there is no port, it is the first channel's.
+    """
+    if segment.candidate is None:
+        return float(largest[0]), 0.0
+    seen = _handed_on(segment, unit)
+    if seen is None or (unit.foldable and not seen.normed):
+        return None
+    bias = unit.bias * (unit.factor if seen.normed else 1.0)
+    bias = bias + (unit["beta"] - unit["mean"] * unit.factor if seen.normed else 0.0)
+    fixed = np.zeros(len(bias)) if which == "sum" else bias
+    column = fixed[:, None, None]
+    return _solved(seen, column, (seen.own - column) / largest[:, None, None])
+
+
+class _HandedOn(NamedTuple):
+    """What a layer makes before its activation, and what a port has of it where that hands on what it reads."""
+
+    own: Array
+    port: Array
+    where: Array
+    normed: bool
+
+
+def _handed_on(segment: Segment, unit: UnitArrays) -> _HandedOn | None:
+    """The same of a layer at a segment's end, perhaps laid out flat; None of another one."""
+    t, conv, act = segment.candidate, unit.unit.conv, unit.unit.act
+    end = next((node.name for node in reversed(segment.graph.nodes) if node.op != "flatten"), segment.end)
+    through = _HANDED_ON.get(act.op) if act is not None and act.name == end else _ANY
+    if t is None or through is None or end not in [node.name for node in unit.unit.nodes]:
+        return None
+    linear = conv.name if unit.norm is None or end == conv.name else unit.norm.name
+    ((_, own),) = segment.values({linear})
+    if t.shape != segment.result.shape or t.size != own.size:
+        return None
+    t = t.reshape(own.shape)
+    low, high = max(through[0], segment.span[0]), min(through[1], segment.span[1])
+    return _HandedOn(own, t, (t > low) & (t < high), linear != conv.name)
+
+
+def _solved(seen: _HandedOn, fixed: Array, moved: Array) -> tuple[float, float] | None:
+    """How many times a tensor comes beside another one, and how far that may be off; None where it explains little."""
+    error = (seen.port - seen.own)[seen.where]
+    wanted, moved = (np.broadcast_to(each, seen.own.shape)[seen.where] for each in (seen.port - fixed, moved))
     square = float(moved @ moved)
-    offset = float(error @ moved) / square if square else 0.0
-    explains = 2 * root_mean_square(error - offset * moved) < root_mean_square(error) if error.size else False
-    return offset if explains else None
+    if not square:
+        return None
+    times = float(wanted @ moved) / square
+    left = root_mean_square(wanted - times * moved)
+    return (times, _SURE * left / math.sqrt(square)) if 2 * left < root_mean_square(error) else None
 
 
 def _rounded(unit: UnitArrays, form: str, made: Callable[[Array], Array], **facts: Any) -> Change:

@@ -37,7 +37,8 @@ PICTURED = (BUGS["input-resample"], BUGS["input-placed"])  # by steps of their o
 _OTHERS = ("precision", "overflow", "leftovers")
 EXACT = tuple(bug for bug in REPLAYED if bug.group not in _OTHERS and bug not in PICTURED)
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
-SHOWN = (*EXACT, BUGS["bn-order"])  # with what few ports have and the channels of most tensors show without a run
+# With what few ports have and the channels of most tensors show without a run.
+SHOWN = (*EXACT, BUGS["bn-order"], BUGS["weights-one-scale"])
 SHORT = (*LOOSE, BUGS["weights-printed"], BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 _EXACT_IDS = frozenset(bug.id for bug in (*EXACT, *PICTURED))

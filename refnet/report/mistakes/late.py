@@ -133,6 +133,15 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         OTHER: "{addend:.4g} is added to all of its weights: of weights of 8 bits another zero point is taken than "
         "theirs",
     },
+    "weights-one-scale": {
+        f"{which} {whose}": f"{words} {scale}, and each should have its own"
+        for which, words in {
+            "sum": "the sums of all channels are rescaled with",
+            "weights": "the weights of all channels have",
+            "unfolded": "the weights of all channels, before batch norm, have",
+        }.items()
+        for whose, scale in {"first": "the scale of the first filter", "one": "one scale"}.items()
+    },
     "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
     "join-zero-points": {
         f"{form} {lowest}": words
