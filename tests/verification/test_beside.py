@@ -134,3 +134,23 @@ def test_layers_of_one_shape_that_sorting_exchanged_are_told_by_what_they_are_li
     made = {f"{letters[key.split('.')[0]]}.{SLOTS[key.split('.')[1]]}": array for key, array in params.items()}
     np.savez(tmp_path / "state.npz", **dict(sorted(made.items())))
     assert verify(tmp_path / "state.npz", tmp_path / "export.npz").holds
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_layers_whose_sorted_names_join_their_words_by_underscores_are_told_by_what_they_are_like(
+    files, tmp_path, channels_last
+):
+    made, _, export = files
+    layers = {"one": "conv1", "onen": "norm1", "two": "conv0", "twon": "norm2", "three": "conv2", "threen": "norm0"}
+    layers |= {"four": "pred1", "five": "pred0"}
+    words = {"running_mean": "moving_mean", "running_var": "moving_variance"}
+    joined = {}
+    for name, array in made.items():
+        _, layer, slot = name.split(".")
+        axes = {4: (2, 3, 0, 1) if layer == "two" else (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[array.ndim]
+        role = "gamma" if layer.endswith("n") and slot == "weight" else words.get(slot, slot)
+        joined[f"net_{layers[layer]}_{role}"] = array.transpose(axes) if channels_last else array
+    np.savez(tmp_path / "joined.npz", **dict(sorted(joined.items())))
+    found = verify(export, tmp_path / "joined.npz")
+    assert found.sides is not None
+    assert found.holds

@@ -8,13 +8,13 @@ is that which makes the other file's filter of it, or is the most like the other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph
+from refnet.files.identify.order import Habit, filter_entry, layer_named
+from refnet.graph import Graph, Node
 from refnet.networks.rewrite import norms
 
 __all__ = ["filters_alike", "keys_alike"]
@@ -25,7 +25,12 @@ _NONE = -np.inf  # of two that cannot be one: their shapes differ
 
 
 def keys_alike(
-    arrays: Arrays, filters: Sequence[str], vectors: Mapping[str, Sequence[str]], graph: Graph, params: Arrays
+    arrays: Arrays,
+    filters: Sequence[str],
+    vectors: Mapping[str, Sequence[str]],
+    graph: Graph,
+    params: Arrays,
+    habit: Habit,
 ) -> list[str]:
     """The names of arrays, layer by layer, as the graph has its layers; [] where layers and arrays do not pair off.
 
@@ -33,36 +38,50 @@ def keys_alike(
     ----------
     filters, vectors : of the arrays, see `order.by_role`
     graph, params : of the other file
+    habit : how the arrays' filters are laid out
     """
-    modules = {module: list(keys) for module, keys in groupby(arrays, _module)}
-    if sum(map(len, modules.values())) != len(arrays):
+    layers: dict[str, list[str]] = {}
+    for key in arrays:
+        layers.setdefault(layer_named(key), []).append(key)
+    convs = [node for node in graph.nodes if "w" in node.params]
+    if len(filters) != len(convs):
         return []
-    convs = [node.name for node in graph.nodes if "w" in node.params]
-    own = _pairs([[filters_alike(arrays[key], params[f"{conv}.w"]) for key in filters] for conv in convs])
-    if len(own) != len(convs) or len(filters) != len(convs):
+    held = [[_laid_out(arrays[key], conv, habit, key) for key in filters] for conv in convs]
+    own = _pairs(
+        [
+            [_NONE if each is None else filters_alike(each, params[f"{conv.name}.w"]) for each in line]
+            for conv, line in zip(convs, held, strict=True)
+        ]
+    )
+    if len(own) != len(convs):
         return []
-    made = [(conv, filters[own[place]]) for place, conv in enumerate(convs)]
-    gammas, variances = ({_module(key): arrays[key] for key in vectors[role]} for role in ("gamma", "var"))
-    behind, named = norms(graph), [module for module in variances if module in gammas]
-    theirs = [_scales(arrays[key], conv, behind[conv].name if conv in behind else "", params) for conv, key in made]
-    held = [_norm_scales(gammas[module], variances[module]) for module in named]
-    normed = _pairs([[_scales_alike(one, other) for other in theirs] for one in held])
+    gammas, variances = ({layer_named(key): arrays[key] for key in vectors[role]} for role in ("gamma", "var"))
+    behind, named = norms(graph), [layer for layer in variances if layer in gammas]
+    theirs = [
+        _scales(w, conv.name, behind[conv.name].name if conv.name in behind else "", params)
+        for place, conv in enumerate(convs)
+        if (w := held[place][own[place]]) is not None
+    ]
+    scales = [_norm_scales(gammas[layer], variances[layer]) for layer in named]
+    normed = _pairs([[_scales_alike(one, other) for other in theirs] for one in scales])
     if len(normed) != len(named):
         return []
     of = {place: named[index] for index, place in normed.items()}
-    return [
+    ordered = [
         key
-        for place, (_, weights) in enumerate(made)
-        for key in (
-            weights,
-            *(each for each in modules[_module(weights)] if each != weights),
-            *modules.get(of.get(place, ""), ()),
-        )
+        for place in range(len(convs))
+        for weights in [filters[own[place]]]
+        for key in (weights, *layers[layer_named(weights)], *layers.get(of.get(place, ""), ()))
+        if key == weights or key not in filters
     ]
+    return list(dict.fromkeys(ordered))
 
 
-def _module(key: str) -> str:
-    return key.rpartition(".")[0]
+def _laid_out(array: Array, conv: Node, habit: Habit, key: str) -> Array | None:
+    """Filters as refnet has those of a layer; None of filters of another shape."""
+    shape = conv.params["w"]
+    entry = filter_entry(array, conv.op, shape, habit, key)
+    return entry.ours(array, shape) if entry is not None and entry.holds(array) else None
 
 
 def _pairs(scores: Sequence[Sequence[float]]) -> dict[int, int]:

@@ -70,10 +70,12 @@ def _by_order(arrays: Arrays, graph: Graph, params: Arrays) -> tuple[NamedLayout
     orders = list(_fitting(arrays, graph, keys_in_order(arrays)))
     if any(_is_alike(each, graph, arrays, params) for each in orders):
         return next(each for each in orders if _is_alike(each, graph, arrays, params)), "order"
-    keys = keys_alike(arrays, *by_role(arrays, list(arrays)), graph, params)
-    for layout in _fitting(arrays, graph, [keys] if keys else []):
-        if _is_alike(layout, graph, arrays, params):
-            return layout, "alike"
+    filters, vectors = by_role(arrays, list(arrays))
+    for habit in HABITS:
+        keys = keys_alike(arrays, filters, vectors, graph, params, habit)
+        for layout in _fitting(arrays, graph, [keys] if keys else []):
+            if _is_alike(layout, graph, arrays, params):
+                return layout, "alike"
     return next(iter(orders), None), "order"
 
 

@@ -25,7 +25,17 @@ from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_graph
 
-__all__ = ["HABITS", "SCHEME", "Habit", "by_role", "keys_in_order", "layouts_by_order", "placed"]
+__all__ = [
+    "HABITS",
+    "SCHEME",
+    "Habit",
+    "by_role",
+    "filter_entry",
+    "keys_in_order",
+    "layer_named",
+    "layouts_by_order",
+    "placed",
+]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Shape = tuple[int, ...]
@@ -56,6 +66,9 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("gamma", r"gammas?|scales?|weights?|w|g"),
     ("beta", r"betas?|offsets?|shifts?|bias(es)?|b"),
 )
+_TAIL = re.compile(r"^(arg|aux):|(:0|/value)$")  # MXNet's kinds of arrays, and TensorFlow's and Keras' ends of names
+_WORD = "|".join([*(words for _, words in _ROLES), "kernel", "filter"])
+_LAST_WORD = re.compile(rf"([./:](depth|point)wise_kernel|[./:_]_?((running|moving)_)?({_WORD}))$", re.IGNORECASE)
 _END = re.compile(r"class|logits|predict|output|(^|[./_])(head|fc|dense|linear|last)\w*[./_]")
 _LISTED = ("gamma", "beta", "mean", "var")  # by PyTorch, Keras and TensorFlow alike
 
@@ -142,9 +155,22 @@ def _by_place(arrays: Arrays, keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def layer_named(name: str) -> str:
+    """A name without the word for the array: the same of all arrays of a layer, whatever stands between the words.
+
+    Examples
+    --------
+    >>> layer_named("features_batchnorm0_running_mean"), layer_named("stem.bn.weight"), layer_named("stem/bn/gamma:0")
+    ('features_batchnorm0', 'stem.bn', 'stem/bn')
+    """
+    whole = _TAIL.sub("", name)
+    layer = _LAST_WORD.sub("", whole)
+    return layer if layer != whole else whole[: max(whole.rfind(each) for each in "./:") + 1]
+
+
 def _role(name: str) -> str:
     """What a vector is of: the first role of which the end of its name tells, or ''."""
-    last = re.split(r"[./:]", re.sub(r"(:0|/value)$", "", name.casefold()))[-1]
+    last = re.split(r"[./:]", _TAIL.sub("", name.casefold()))[-1]
     *_, word = [last, *filter(None, re.split(r"[_\d]+", last))]
     return next((role for role, pattern in _ROLES if re.fullmatch(pattern, last) or re.fullmatch(pattern, word)), "")
 
@@ -187,15 +213,15 @@ def placed(
             if not left.get(role):
                 return None
             key = left[role].pop(0)
-            entry = _entry(arrays[key], node.op, shape, habit, key) if slot == "w" else Entry(key, shape, (0,))
+            entry = filter_entry(arrays[key], node.op, shape, habit, key) if slot == "w" else Entry(key, shape, (0,))
             if entry is None or not entry.holds(arrays[key]):
                 return None
             found[key] = f"{node.name}.{slot}", entry
     return None if any(left.values()) else found
 
 
-def _entry(array: npt.NDArray[Any], op: str, shape: Shape, habit: Habit, key: str) -> Entry | None:
-    """A filter as a framework lays it out."""
+def filter_entry(array: npt.NDArray[Any], op: str, shape: Shape, habit: Habit, key: str) -> Entry | None:
+    """A filter as a framework lays it out; None where it has other axes."""
     axes = habit.get("dense" if array.ndim == 2 and op == "pointwise_conv2d" else op, ())
     if len(axes) != array.ndim:
         return None
