@@ -37,7 +37,11 @@ def curved(op, f):
         ("relu", lambda x: np.where(x < 0, 0.1 * x, x), "lets 0.1 x through below zero"),
         ("relu", lambda x: x.clip(0, 127 / 64), "the activation is cut off at 0 and 1.984375"),
         ("hard_swish", lambda x: (x + 3) * (x + 3).clip(0, 6) / 6, "(x + 3) * relu6(x + 3) / 6"),
-        ("hard_swish", lambda x: x / (1 + np.exp(-1.702 * x.astype(float))), "x * sigmoid(1.702 x)"),
+        (
+            "hard_swish",
+            lambda x: x / (1 + np.exp(-1.702 * x.astype(float))),
+            "x sigmoid(1.702 x), which stands for GELU",
+        ),
         ("hard_sigmoid", lambda x: 0.5 + 0.5 * x / (1 + abs(x)), "0.5 + 0.5 x / (1 + |x|)"),
         ("hard_sigmoid", lambda x: (0.15 * x + 0.5).clip(0, 1), "clip(0.15 x + 0.5, 0, 1)"),
         ("hard_sigmoid", lambda x: (x.clip(0, 6) + 3) / 6, "the activation is (relu6(x) + 3) / 6"),

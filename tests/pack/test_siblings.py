@@ -16,13 +16,13 @@ TRACE = {SOURCE: X, **NET.trace(X)}
 LAYERS = [unit for unit in GRAPH.units() if unit.norm is not None]
 
 
-def places(held):
+def places(held, kind=lambda unit: "layer"):
     """{the layer's number: the node}, of a port that dumps of each layer what `held` says, and the activations."""
-    names = {f"{index:02d}_layer": held(index, unit) for index, unit in enumerate(LAYERS)}
+    names = {f"{index:02d}_{kind(unit)}": held(index, unit) for index, unit in enumerate(LAYERS)}
     names |= {f"{index:02d}_relu": TRACE[unit.act.name] for index, unit in enumerate(LAYERS)}
     shapes = {name: y.shape for name, y in TRACE.items()}
     found = match_tensors(names, shapes, TRACE.__getitem__, network=NET)
-    return {int(each.source[:2]): node for node, each in found.tensors.items() if each.source.endswith("layer")}
+    return {int(each.source[:2]): node for node, each in found.tensors.items() if not each.source.endswith("relu")}
 
 
 @pytest.mark.parametrize("wrong", [1, 4])
@@ -38,3 +38,13 @@ def test_a_sum_that_is_right_stays_one_among_others_that_are_normalised():
         return TRACE[unit.conv.name] if index == 4 else TRACE[unit.norm.name]
 
     assert places(held)[4] == LAYERS[4].conv.name
+
+
+def test_a_kind_of_two_minds_is_what_the_other_kinds_are():
+    def held(index, unit):
+        if unit.conv.op != "depthwise_conv2d":
+            return TRACE[unit.norm.name]
+        return TRACE[(unit.conv if index % 4 == 1 else unit.norm).name] * np.float32(1.01)
+
+    found = places(held, lambda unit: unit.conv.op)
+    assert [found[index] for index, _ in enumerate(LAYERS)] == [unit.norm.name for unit in LAYERS]

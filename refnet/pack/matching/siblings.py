@@ -22,7 +22,7 @@ _SHARE = 2 / 3  # more than so many of a kind are the same of their layers; wher
 def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """{node: another node of its layer}, for tensors that contents tell to be otherwise than most of their kind.
 
-    No fewer layers may be right for it.
+    Where a kind is of two minds, all kinds tell. No fewer layers may be right for it.
 
     Parameters
     ----------
@@ -33,16 +33,27 @@ def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[
     for node, (source, _) in pairs.items():
         if node in layer and (kind := re.sub(r"\d+", "#", source)) != source:
             kinds[kind].append(node)
+    places = {
+        node: [each and each.name for each in layer[node]].index(node) for nodes in kinds.values() for node in nodes
+    }
     moved: dict[str, str] = {}
     for nodes in kinds.values():
-        places = {node: [each and each.name for each in layer[node]].index(node) for node in nodes}
-        most, count = Counter(places.values()).most_common(1)[0]
-        for node, place in places.items() if count > _SHARE * len(nodes) else ():
-            there = layer[node][most]
-            if place != most and there is not None and there.name not in pairs and pairs[node][1] == "content":
+        seen = Counter(places[node] for node in nodes)
+        most = _most(seen)
+        if most is None:
+            most = _most(Counter(place for place in places.values() if place in seen))
+        for node in nodes:
+            there = None if most is None or places[node] == most else layer[node][most]
+            if there is not None and there.name not in pairs and pairs[node][1] == "content":
                 moved[node] = there.name
     if not moved:
         return {}
     own = {node: source for node, (source, _) in pairs.items()}
     other = {moved.get(node, node): source for node, source in own.items()}
     return moved if layers_right(tables, network, other) >= layers_right(tables, network, own) else {}
+
+
+def _most(counts: Counter[int]) -> int | None:
+    """What most are, if they are so many."""
+    most, count = counts.most_common(1)[0]
+    return most if count > _SHARE * counts.total() else None
