@@ -18,7 +18,7 @@ from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["ORDERS", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
+__all__ = ["ORDERS", "at_random", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -221,6 +221,13 @@ def half_away(y: Array, store: str) -> Array:
     """
     bits = y.astype(np.float32).view(np.uint32) + _half_unit(store)
     return (bits & _kept(store)).view(np.float32).astype(y.dtype)
+
+
+def at_random(y: Array, store: str, drawn: np.random.Generator) -> Array:
+    """One of the two numbers of a format about each of y, drawn so that it is y on average; in the dtype of y."""
+    _, exponent = np.frexp(y)
+    unit = np.ldexp(y.dtype.type(FLOATS[store].u), exponent)
+    return np.floor(y / unit + drawn.random(y.shape, y.dtype)) * unit
 
 
 def short_rules(base: Any, store: str) -> Any:

@@ -11,6 +11,7 @@ from refnet.bugs.systematic import Scope
 from refnet.judge.causes.budget import Search
 from refnet.judge.causes.search import Evidence
 from refnet.judge.causes.ways import Extent
+from refnet.judge.measures.yardstick import NEAR
 from refnet.judge.verdicts import FAILING
 from refnet.report.mistakes.bugs import ALONE, of_port
 
@@ -106,6 +107,14 @@ def where(scope: Scope | None) -> str:
             return ""
         case ("convolutions", _):
             return "in all convolutions"
+        case ("wide", _):
+            return "in all convolutions but depthwise ones"
+        case ("maps", _):
+            return "in all convolutions of maps but depthwise ones"
+        case ("activations", _):
+            return "behind all activations"
+        case ("units", _):
+            return "behind all layers"
         case ("layers", op):
             return f"in all {_LAYERS.get(op, op)}"
         case ("normed", op):
@@ -163,6 +172,8 @@ def evidence_words(name: str, sure: Evidence) -> str:
     rest = f"the best of the others leaves {100 * sure.rest:.3g}% of the error"
     if sure.left >= sure.rest:
         rest = f"none of {sure.looked} ways fits, the best leaves {100 * sure.rest:.3g}% of the error"
+    elif sure.left > NEAR:
+        rest = f"{100 * sure.left:.3g}% of the error is left, as where sums in another order round elsewhere; {rest}"
     if sure.nearest is not None:
         rest += f": {made_words(*sure.nearest)}, and a little more is wrong or is rounded in another way"
     more = f"; dump {sure.dump} next, it tells most" if sure.dump else ""

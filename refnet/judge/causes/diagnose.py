@@ -29,6 +29,7 @@ from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures, usual_pictures
+from refnet.judge.causes.short_runs import short_runs
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.probabilities import is_saturated
@@ -257,6 +258,7 @@ class Diagnosis:
         yield close([*kinds, *_solved(ways)])
         yield close(list(ways.scaled()))
         yield close([*usual_pictures(ways)])
+        yield short_runs(ways)
         first += [*short, *more]
         yield accepted.one_by_one(FREQUENT, RARER)
         yield accepted.foremost()

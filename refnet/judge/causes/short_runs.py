@@ -1,0 +1,196 @@
+"""Short formats that numbers go through inside a long segment: where they are multiplied, or where they are stored.
+
+Where a rounding falls hangs on the last digits of sums, so that a port which rounds the same numbers in the same way,
+but sums in another order, is not met: a run of its kind leaves a part of the error. It is the right one if it leaves
+far less than runs with the same roundings at random do, and if none of so many runs would leave as little by chance.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.systematic import ALL, Scope
+from refnet.graph import Graph
+from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.sketch import explained
+from refnet.judge.causes.ways import Extent, Way, Ways
+from refnet.judge.verdicts import Judgement, root_mean_square
+from refnet.networks.rewrite import fold_batch_norm
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
+from refnet.readings import fast
+from refnet.readings.orders import at_random, rounded, truncated
+from refnet.readings.precision import FLOATS
+
+__all__ = ["short_runs"]
+
+Array = npt.NDArray[Any]
+
+# What may be left of an error, and of what roundings at random leave of it, or weights that are a little smaller: half
+# of its square, so that more of it is explained than not.
+_SHARE = math.sqrt(0.5)
+_DRAWN = 6  # runs with roundings at random
+_LESS = 1 - 2.0**-10  # times a weight: how far that moves a result is what counts, not how much smaller it is
+_CHANCE = 1e-3  # that one of all runs leaves as little of an error that has nothing to do with it
+# How far from what the first run moves, by the units of the formats, an error may be for a format to be looked at: a
+# cut errs by twice as much, and to one side, which adds up from layer to layer. Only the time depends on it.
+_NEAR = 8.0
+
+
+class _Rounding(NamedTuple):
+    """What is rounded of a graph, to which format.
+
+    Attributes
+    ----------
+    graph, params : as they are or folded
+    cut : whether toward zero, not to the nearest
+    factors, stores : the nodes of which both factors are rounded, or what they make
+    weights : what is rounded of the params of all nodes: '', 'alone' for weights alone, or 'all'
+    """
+
+    graph: Graph
+    params: Mapping[str, Array]
+    store: str
+    cut: bool
+    scope: Scope
+    factors: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
+    weights: str = ""
+
+    @property
+    def parts(self) -> list[tuple[Mistake, Extent]]:
+        """What a port has wrong that rounds so, and where."""
+        form, facts = f"{self.store} truncated" if self.cut else self.store, {"store": self.store}
+        bug, places = ("factors-tf32", self.factors) if self.factors else ("fp16-storage", self.stores)
+        made = [(Mistake(bug, places[0], form, facts), Extent(self.scope, places))]
+        if self.weights:
+            held = tuple(node.name for node in self.graph.nodes if "w" in node.params or self.weights == "all")
+            held = tuple(name for name in held if self.graph[name].params)
+            whose = form if self.weights == "all" else f"{form} alone"
+            made.append((Mistake("weights-fp16", held[0], whose, facts, form), Extent(ALL, held)))
+        return made
+
+    def run(self, given: Mapping[str, Array], drawn: np.random.Generator | None = None) -> Array:
+        """What the graph makes so; with roundings at random, if that is asked for."""
+        nearest = partial(truncated if self.cut else rounded, store=self.store)
+        move: Callable[[Array], Array] = nearest if drawn is None else partial(at_random, store=self.store, drawn=drawn)
+        values = dict(given)
+        for node in self.graph.nodes:
+            read = [values[name] for name in node.inputs]
+            slots = {slot: self.params[f"{node.name}.{slot}"] for slot in OPS[node.op].params if slot in node.params}
+            short = node.name in self.factors
+            held = {slot: move(y) if self._is_held(slot) or (short and slot == "w") else y for slot, y in slots.items()}
+            own = [held.get(slot) for slot in OPS[node.op].params]
+            y = getattr(fast, node.op)(*(map(move, read) if short else read), *own, **node.attrs)
+            values[node.name] = move(y) if node.name in self.stores else y
+        return values[self.graph.nodes[-1].name]
+
+    def _is_held(self, slot: str) -> bool:
+        return self.weights == "all" or (self.weights == "alone" and slot == "w")
+
+
+def short_runs(ways: Ways) -> Iterator[Cause]:
+    """The short format that explains most of the error of a long segment, if any explains enough of it."""
+    segment, images = ways.segment, ways.runs.images
+    if segment.view is not None or not ways.before or not any(segment.nodes(*CONVOLUTIONS)):
+        return
+    given = {name: y[images] if len(y) == segment.batch else y for name, y in segment.given.items()}
+    given = {name: y.astype(np.float32) for name, y in given.items()}
+
+    def moved(one: _Rounding, drawn: np.random.Generator | None = None) -> Array:
+        ways.budget.check()
+        with np.errstate(all="ignore"):
+            return np.asarray(ways.lens(one.run(given, drawn)) - ways.honest, np.float64).ravel()
+
+    found = list(_sized_alike(_roundings(ways), moved, ways.before))
+    error = (ways.target - ways.honest).ravel()
+    left, best, effect = min(((_left(error, each), one, each) for one, each in found), key=lambda each: each[0])
+    if left > _SHARE * ways.before:
+        return
+    drawn = np.random.default_rng(0)
+    others = [moved(best, drawn) for _ in range(_DRAWN)]
+    by_chance = len(found) * (left / ways.before) ** (_dimensions(others) - 1)
+    nearest = min(_left(error, each) for each in (*others, *_smaller(best, moved, error)))
+    if by_chance < _CHANCE and left < _SHARE * nearest:
+        mistakes, extents = zip(*best.parts, strict=True)
+        ways.looked.append(Way(mistakes[0], extents[0], left, effect, None))
+        yield Cause(mistakes, Judgement("rounding", rms=left / ways.before, yardstick="spread"), extents)
+
+
+_Moved = Callable[[_Rounding], Array]
+
+
+def _left(error: Array, effect: Array) -> float:
+    return root_mean_square(error - effect)
+
+
+def _sized_alike(every: Iterable[_Rounding], moved: _Moved, size: float) -> Iterator[tuple[_Rounding, Array]]:
+    """What the first moves, and each that may move a result as far as it is off, by the units of their formats."""
+    first = 0.0
+    for one in every:
+        unit = first * FLOATS[one.store].u / FLOATS["tf32"].u
+        if not first or unit < _NEAR * size < _NEAR**2 * unit:
+            effect = moved(one)
+            first = first or root_mean_square(effect)
+            yield one, effect
+
+
+def _dimensions(effects: Sequence[Array]) -> float:
+    """In how many directions of as many as there are numbers roundings move a result: the fewer, the more alike."""
+    cosines = [explained(one, other) for one, other in itertools.combinations(effects, 2)]
+    return 1 / max(float(np.mean(cosines)), 1 / effects[0].size)
+
+
+def _smaller(one: _Rounding, moved: _Moved, error: Array) -> Iterator[Array]:
+    """Of what is cut off, which makes all numbers smaller, what weights do that are smaller by the best factor."""
+    if one.cut:
+        params = {name: y * np.float32(_LESS) if name.endswith(".w") else y for name, y in one.params.items()}
+        effect = moved(one._replace(params=params, factors=(), stores=(), weights=""))
+        yield effect * (float(effect @ error) / (float(effect @ effect) or 1.0))
+
+
+def _roundings(ways: Ways) -> Iterator[_Rounding]:
+    """Those that are looked at; first factors in tf32."""
+    segment = ways.segment
+    parts, params = segment.parts, {name: y.astype(np.float32) for name, y in segment.params.items()}
+    graphs = [(segment.graph, params)]
+    folded, weights = fold_batch_norm(segment.graph, params)
+    if len(folded) < len(segment.graph):
+        graphs.append((folded, {**params, **weights}))
+    for graph, own in graphs:
+        convolutions = [node.name for node in graph.nodes if node.op in CONVOLUTIONS]
+        wide = [name for name in convolutions if graph[name].op != "depthwise_conv2d"]
+        linear = {node.name for node in parts.dense if segment.sizes[node.inputs[0]][1:] == (1, 1)}
+        scopes = {
+            ALL: convolutions,
+            Scope("wide"): wide,
+            Scope("maps"): [name for name in wide if name not in linear],
+        }
+        for store, cut, (scope, nodes) in itertools.product(("tf32", "bfloat16"), (False, True), scopes.items()):
+            if nodes:
+                yield _Rounding(graph, own, store, cut, scope, factors=tuple(nodes))
+    for graph, own in graphs:
+        last = max(index for index, node in enumerate(graph.nodes) if node.op in CONVOLUTIONS)
+        before = graph.nodes[:last]
+        places = {
+            Scope("activations"): [node.name for node in before if node.op in ACTIVATIONS],
+            Scope("units"): [node.name for node in before if _ends_unit(parts, graph, node.name)],
+            ALL: [node.name for node in before if graph is segment.graph],
+        }
+        for store, cut, (scope, nodes) in itertools.product(("float16", "bfloat16"), (False, True), places.items()):
+            for held in ("", "alone", "all")[: 1 if scope.kind == "activations" else None] if nodes else ():
+                yield _Rounding(graph, own, store, cut, scope, stores=tuple(nodes), weights=held)
+
+
+def _ends_unit(parts: Parts, graph: Graph, name: str) -> bool:
+    """Whether other units read a node, also where its batch norm is folded."""
+    unit = parts.unit(name)
+    return unit is None or name == [node.name for node in unit.nodes if node.name in graph][-1]

@@ -1,0 +1,74 @@
+"""Short formats inside a network whose logits alone are there: roundings fall elsewhere than in refnet's own run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from refnet import build, probe, random_params
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
+from refnet.graph import SOURCE
+from refnet.judge.causes.budget import SearchBudget
+from refnet.judge.causes.short_runs import short_runs
+from refnet.judge.causes.ways import Ways
+from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
+from refnet.readings.orders import ORDERS, at_random, rounded, truncated
+
+GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(48, 48), classes=100)
+PARAMS, X = random_params(GRAPH), probe(GRAPH, 1)
+LOGITS = "head.logits"
+WIDE = [op for op in CONVOLUTIONS if op != "depthwise_conv2d"]
+
+
+def port(move, factors=(), stores=(), weights=()):
+    """The logits of a port with sums in another order, which rounds what operations multiply, make or hold."""
+    made = {SOURCE: X}
+    for node in GRAPH.leading_to(LOGITS).nodes:
+        slots = {slot: PARAMS[f"{node.name}.{slot}"] for slot in node.params}
+        slots = {slot: move(y) if slot == "w" and node.op in (*factors, *weights) else y for slot, y in slots.items()}
+        read = [move(made[name]) if node.op in factors else made[name] for name in node.inputs]
+        own = [slots.get(slot) for slot in OPS[node.op].params]
+        y = getattr(ORDERS["pairwise"], node.op)(*read, *own, **node.attrs)
+        made[node.name] = move(y) if node.op in stores and node.name != LOGITS else y
+    return made[LOGITS]
+
+
+def told(logits):
+    """What short formats are said to be in it, and where."""
+    segment = cut(Parts(GRAPH), PARAMS, LOGITS, {SOURCE: X, LOGITS: logits})
+    causes = short_runs(Ways(segment, SearchBudget(), long=True))
+    return [(mistake.bug, mistake.form, extent.scope.kind) for cause in causes for mistake, extent in cause.parts]
+
+
+TF32 = partial(rounded, store="tf32")
+CUT = partial(truncated, store="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("port_of", "words"),
+    [
+        (partial(port, TF32, factors=CONVOLUTIONS), [("factors-tf32", "tf32", "all")]),
+        (partial(port, CUT, factors=WIDE), [("factors-tf32", "bfloat16 truncated", "wide")]),
+        (partial(port, CUT, stores=ACTIVATIONS), [("fp16-storage", "bfloat16 truncated", "activations")]),
+        (
+            partial(port, CUT, stores=OPS, weights=CONVOLUTIONS),
+            [("fp16-storage", "bfloat16 truncated", "all"), ("weights-fp16", "bfloat16 truncated alone", "all")],
+        ),
+    ],
+    ids=["factors", "factors but of depthwise layers", "activations", "stores and weights"],
+)
+def test_a_short_format_inside_a_network_is_told_from_its_logits(port_of, words):
+    assert told(port_of()) == words
+
+
+def test_roundings_that_fall_at_random_are_told_from_none():
+    move = partial(at_random, store="tf32", drawn=np.random.default_rng(1))
+    assert told(port(move, factors=CONVOLUTIONS)) == []
+
+
+def test_what_makes_all_numbers_a_little_smaller_is_not_taken_for_numbers_that_are_cut_off():
+    params = {name: y * np.float32(1 - 2.0**-9) if name.endswith(".gamma") else y for name, y in PARAMS.items()}
+    assert told(cut(Parts(GRAPH), params, LOGITS, {SOURCE: X}, judged=False).result.astype(np.float32)) == []
