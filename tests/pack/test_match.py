@@ -277,3 +277,20 @@ def test_channels_of_another_layer_are_no_block_that_seven_classes_fill_in_part(
     wide[..., :7] = 0.7 * trace()["head.flatten"]
     found = matched({"gate": wide})
     assert found.unmatched == ["gate"]
+
+
+@pytest.mark.parametrize(
+    ("held", "places"),
+    [
+        (("head.hidden", "head.hidden.act"), {"classifier_1": "head.hidden", "classifier_2": "head.hidden.act"}),
+        (("head.hidden", "head.hidden"), {"classifier_1": "head.hidden.act"}),
+        (("head.hidden.act", "head.hidden.act"), {"classifier_1": "head.hidden.act"}),
+    ],
+)
+def test_an_activation_is_what_holds_its_numbers_where_modules_have_other_numbers_than_the_vendors(held, places):
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=7)
+    names = {f"classifier_{index}": trace()[node] for index, node in enumerate(held, start=1)}
+    names["classifier_3"] = trace()["head.logits"]
+    found = matched(names, network=Network(graph, random_params(graph)))
+    made = {each.source: node for node, each in found.tensors.items()}
+    assert {name: made.get(name) for name in places} == places

@@ -26,6 +26,8 @@ from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import made_by_modules, sums
 from refnet.pack.matching.names import by_equal_names, plain_name, whole_name, without_node
 from refnet.pack.matching.sequence import has_channels
+from refnet.readings import fast
+from refnet.readings.precision import FLOATS
 
 __all__ = ["by_modules", "by_other_names", "by_vendor"]
 
@@ -35,6 +37,7 @@ _BIASED = re.compile(r"[/.:_](BiasAdd|Add_output_0)(:0)?$")  # the last operatio
 _OPERATION = re.compile(r"[./][A-Z][A-Za-z]*(_\d+)?_output_\d+$")  # what ONNX files have behind a module's name
 _PARTS = re.compile(r"[./]")
 _FLOORS = {"relu": 0.0, "relu6": 0.0, "hard_swish": -0.376}  # below which activations make nothing
+_ROUNDED = 8 * FLOATS["float32"].u  # an activation rounds four times, and is stored
 _MANY = 1024  # numbers, of which some that a batch norm makes are below it
 
 
@@ -208,6 +211,9 @@ def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str
     pairs |= {
         _activated(graph, tables, pairs.keys() | found.keys(), *pair): (pair[1], "vendor") for pair in found.items()
     }
+    for node, source in found.items():
+        if (made := _activation_of(graph, tables, pairs, node, source)) is not None:
+            pairs |= {graph[node].inputs[0]: pairs[node], node: (made, "vendor")}
 
 
 def by_modules(
@@ -265,3 +271,21 @@ def _activated(graph: Graph, tables: Tables, known: Collection[str], node: str, 
     if reader is None or least is None or reader.name in known or math.prod(tables.found[source]) < _MANY:
         return node
     return reader.name if np.asarray(tables.candidate[source]).min() >= least else node
+
+
+def _activation_of(
+    graph: Graph, tables: Tables, pairs: Mapping[str, tuple[str, str]], node: str, source: str
+) -> str | None:
+    """The tensor that holds an activation's numbers, where what is called so holds what the activation reads.
+
+    As in a head of one's own, whose modules have other numbers than the vendor's.
+    """
+    op, before = graph[node].op, graph[node].inputs[0]
+    if op not in _FLOORS or before in pairs or not axis_orders(tables.found[source], tables.shapes.get(before, ())):
+        return None
+    x = np.asarray(tables.candidate[source])
+    if not x.min() < _FLOORS[op]:
+        return None
+    made, room = getattr(fast, op)(x), _ROUNDED * np.linalg.norm(x)
+    alike = (name for name in without_node(tables.candidate, pairs) if tables.found[name] == x.shape)
+    return next((name for name in alike if np.linalg.norm(tables.candidate[name] - made) <= room), None)
