@@ -20,12 +20,14 @@ from refnet.judge.causes import replays, ways
 from refnet.judge.causes import search as searching
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, subject
 from refnet.judge.sweep import sweep
 from refnet.judge.tensors import judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.readings import fast
+from refnet.readings.orders import rounded
 from refnet.report.words import unfinished
 
 
@@ -386,3 +388,25 @@ def test_what_explains_two_tensors_is_tried_first_in_the_others(small):
     (cause,) = found.causes["block2.project.bn"]
     assert (cause.ids, len(cause.nodes)) == (("bn-eps",), 3)
     assert budget.search.looked < budget.search.ways / 2
+
+
+@pytest.mark.parametrize(("store", "told"), [("", False), ("bfloat16", True)])
+def test_of_layers_with_other_weights_several_are_looked_at_to_the_end(small, store, told, monkeypatch):
+    """Once one of these shows what its weights are, all others of the kind are looked at too."""
+    convs = [node for node in small.graph.nodes if node.op == "depthwise_conv2d"][:6]
+    tensors = {SOURCE: small.tensors[SOURCE], **{name: small.tensors[name] for conv in convs for name in conv.inputs}}
+    for conv in convs:
+        w = small.net.params[f"{conv.name}.w"].astype(np.float32)
+        noise = np.random.default_rng(1).normal(1, 0.03, w.shape).astype(np.float32)
+        other = rounded(w, store) if store else w * noise
+        tensors[conv.name] = fast.depthwise_conv2d(
+            tensors[conv.inputs[0]].astype(np.float32), other, None, **conv.attrs
+        )
+    last = []
+    monkeypatch.setattr(Diagnosis, "is_coarse", property(lambda one: last.append(one.segment.end)))  # asked at the end
+    found = judged(small, tensors)
+    names = [conv.name for conv in convs]
+    assert found.wrong() == names
+    assert all(bool(found.causes.get(name)) == told for name in names)
+    assert told or {each.kind for name in names for each in found.features[name]} == {"weights"}
+    assert {*last} == (set() if told else {*names[: searching._SEVERAL]})

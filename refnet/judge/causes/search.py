@@ -7,7 +7,7 @@ likeliest mistakes have been looked at everywhere.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -26,7 +26,10 @@ from refnet.readings.bounds import Precision
 
 __all__ = ["Evidence", "agreed", "evidence", "explain", "halving"]
 
+_SEVERAL = 3  # layers of a kind: fewer may look so by chance
+
 _Own = tuple[Segment, Precision]
+_Open = list[tuple[Diagnosis, Iterator[None]]]
 
 
 class Evidence(NamedTuple):
@@ -63,12 +66,48 @@ def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
 
     open_ = [(each, each.steps(shared, told)) for each in sorted(diagnoses, key=lambda each: each.long)]
     try:
+        open_ = _but_other_weights(_stepped(open_))
         while open_:
-            open_ = [(each, steps) for each, steps in open_ if next(steps, steps) is not steps]
+            open_ = _stepped(open_)
     except OverBudgetError:
         pass
     except KeyboardInterrupt:
         budget.ended = "interrupted"
+
+
+def _stepped(open_: _Open) -> _Open:
+    """Those that are open behind one more step of each."""
+    return [(each, steps) for each, steps in open_ if next(steps, steps) is not steps]
+
+
+def _but_other_weights(open_: _Open) -> _Open:
+    """Those that are open but for layers that have other weights, where several of their kind have, and nothing else.
+
+    These are looked at to the end before the others, whose errors then have the same look and no more to tell.
+    """
+    kinds: dict[tuple[str, ...], _Open] = defaultdict(list)
+    for one in open_:
+        kinds[tuple(node.op for node in one[0].segment.graph.nodes)].append(one)
+    closed: set[int] = set()
+    for of_kind in kinds.values():
+        first, others = of_kind[:_SEVERAL], of_kind[_SEVERAL:]
+        if not others or any(each.long or not _has_other_weights(each) for each, _ in first):
+            continue
+        closed |= {id(each) for each, _ in first}
+        while left := _stepped(first):
+            first = left
+        if not any(each.found for each, _ in of_kind[:_SEVERAL]):
+            like = [each for each, _ in others if not each.long and _has_other_weights(each)]
+            closed |= {*map(id, like)}
+            for each in like:
+                each.ways = None
+    return [one for one in open_ if id(one[0]) not in closed]
+
+
+def _has_other_weights(one: Diagnosis) -> bool:
+    """Whether other weights, or another batch norm, are all that can be seen in an error."""
+    one.budget.check()
+    return {each.kind for each in one.features} in ({"weights"}, {"norms"})
 
 
 def agreed(found: Mapping[str, list[Cause]], beside: Callable[[str], Iterable[_Own]]) -> dict[str, list[Cause]]:
