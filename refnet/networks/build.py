@@ -16,7 +16,7 @@ import numpy as np
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.dialects import MODELS, Dialect, Model
-from refnet.networks.plan import Plan, PlannedBlock, decoder_kernel, padding, plan, rounding_to
+from refnet.networks.plan import Plan, PlannedBlock, WidthRule, decoder_kernel, padding, plan, rounding_to
 from refnet.networks.tables import Row, Table
 from refnet.ops import OPS
 
@@ -71,7 +71,7 @@ def build(
     width: float = 1.0,
     size: tuple[int, int] | int | None = None,
     classes: int | None = None,
-    divisor: int | None = None,
+    divisor: int | WidthRule | None = None,
 ) -> Graph:
     """The graph of a network.
 
@@ -82,7 +82,8 @@ def build(
     width : multiplies the number of channels; on top of the width that the name itself stands for (mnasnet_050)
     size : (height, width) of the images in pixels, or one number for both; by default the vendor's, 224 x 224
     classes : by default the vendor's
-    divisor : to whose multiples widths are rounded, 0 if they are cut off; by default as the vendor does it
+    divisor : to whose multiples widths are rounded, 0 if they are cut off, or by which rule; by default as the vendor
+        does it
 
     Returns
     -------
@@ -113,9 +114,11 @@ def build(
     if not (isinstance(classes, numbers.Integral) and classes > 0):
         raise RequestError(f"classes {classes!r}: take a positive whole number")
     if divisor is not None:
-        if not (isinstance(divisor, numbers.Integral) and 0 <= divisor <= _COARSEST):
-            raise RequestError(f"divisor {divisor!r}: take a whole number from 0 to {_COARSEST}")
-        model = rounding_to(model, int(divisor))
+        if not isinstance(divisor, WidthRule):
+            if not (isinstance(divisor, numbers.Integral) and 0 <= divisor <= _COARSEST):
+                raise RequestError(f"divisor {divisor!r}: take a whole number from 0 to {_COARSEST}")
+            divisor = WidthRule.to(int(divisor))
+        model = rounding_to(model, divisor)
     dialect = model.dialect
     recipe = Recipe(
         "" if own else str(name),

@@ -35,8 +35,8 @@ class Dialect:
     eps : of every batch norm outside the segmentation head
     stem_pad, pad : padding rule of the stem and of the depthwise convolutions, see `plan.padding`:
         'symmetric', 'same' (TensorFlow's), 'unknown-size' (Keras' correct_pad without a size), 'after' ((0, 1))
-    rounding : of a scaled width: 'nearest' multiple of `divisor` but not below 90 %, 'up', 'floor' (to an integer),
-        'floor-nearest' (one after the other)
+    rounding : of a scaled width: 'nearest' multiple of `divisor` but not below 90 %, 'plain' (also below), 'up',
+        'down', 'floor' (to an integer), 'floor-nearest' (one after the other)
     tenth_divisor : the divisor at width 0.1
     expanded : 'table' scales the table's width; 'ratio' keeps the table's ratio to the block's actual input;
         'ratio-floor' does so without rounding to the divisor

@@ -6,12 +6,35 @@ Sizes of images do not come into it, except in `padding`, which is the vendors' 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from refnet.errors import RequestError
 from refnet.networks.dialects import Dialect, Model
 from refnet.networks.tables import Row
 
-__all__ = ["PADDINGS", "Plan", "PlannedBlock", "decoder_kernel", "padding", "plan", "round_width", "rounding_to"]
+__all__ = [
+    "PADDINGS",
+    "Plan",
+    "PlannedBlock",
+    "WidthRule",
+    "decoder_kernel",
+    "padding",
+    "plan",
+    "round_width",
+    "rounding_to",
+]
+
+
+class WidthRule(NamedTuple):
+    """A rule by which scaled widths are rounded, see `Dialect.rounding`, and to multiples of what."""
+
+    divisor: int
+    rule: str = "nearest"
+
+    @classmethod
+    def to(cls, divisor: int) -> WidthRule:
+        """To the nearest multiple of a number, no more than 10 % below; cut off to whole numbers where that is 0."""
+        return cls(divisor) if divisor else cls(1, "floor")
 
 
 @dataclass(frozen=True)
@@ -60,16 +83,21 @@ def round_width(value: float, dialect: Dialect) -> int:
             return -(-int(value) // divisor) * divisor if value == int(value) else (int(value) // divisor + 1) * divisor
         case "floor":
             return int(value)
+        case "down":
+            return max(divisor, int(value) // divisor * divisor)
         case "floor-nearest":
             value = int(value)
     nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    if dialect.rounding == "plain":
+        return nearest
     return nearest + divisor if nearest < 0.9 * value else nearest
 
 
-def rounding_to(model: Model, divisor: int) -> Model:
-    """The same with widths rounded to multiples of another number; cut off where that is 0."""
-    dialect = replace(model.dialect, rounding="nearest", divisor=divisor, tenth_divisor=divisor)
-    return replace(model, dialect=dialect if divisor else replace(model.dialect, rounding="floor"))
+def rounding_to(model: Model, by: WidthRule) -> Model:
+    """The same with widths rounded by another rule."""
+    return replace(
+        model, dialect=replace(model.dialect, rounding=by.rule, divisor=by.divisor, tenth_divisor=by.divisor)
+    )
 
 
 def plan(model: Model, width: float = 1.0) -> Plan:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from refnet.files.identify.notes import Note
+from refnet.files.identify.notes import Note, rounding_of
+from refnet.networks.plan import WidthRule
 from refnet.text import plain
 
 __all__ = ["UNSURE", "note_document", "note_lines", "rounded_words"]
@@ -13,6 +14,13 @@ __all__ = ["UNSURE", "note_document", "note_lines", "rounded_words"]
 # Notes after which the network may compute something else than the file: an end is left out; arrays told by their
 # order; an eps that nobody has said.
 UNSURE = ("order", "alike", "unfolded", "end")
+
+_RULES = {
+    "floor": "cut off",
+    "plain": "rounded to multiples of {divisor} even where over 10 % is lost",
+    "up": "rounded up to multiples of {divisor}",
+    "down": "rounded down to multiples of {divisor}",
+}
 
 
 def note_lines(notes: Iterable[Note]) -> list[str]:
@@ -31,9 +39,10 @@ def note_document(note: Note) -> dict[str, Any]:
     return {"kind": note.kind, "names": list(note.names), "total": note.total}
 
 
-def rounded_words(divisor: int) -> str:
+def rounded_words(by: WidthRule) -> str:
     """How widths are rounded: 'rounded to multiples of 4'."""
-    return f"rounded to multiples of {divisor}" if divisor else "cut off"
+    words = "rounded to whole numbers" if by == WidthRule(1) else "rounded to multiples of {divisor}"
+    return _RULES.get(by.rule, words).format(divisor=by.divisor)
 
 
 def _line(note: Note) -> str:
@@ -56,8 +65,7 @@ def _line(note: Note) -> str:
         case "alike":
             return f"the names are nobody's: {note.total} arrays are told by what they are most like: {names}"
         case "divisor":
-            width, divisor = note.names
-            how = rounded_words(int(divisor))
+            width, how = note.names[0], rounded_words(rounding_of(note))
             return f"the channels are those of width {width}, {how}, which its vendor does otherwise"
         case "unfolded":
             return f"its batch norms are taken with eps {names}, which the file does not say"

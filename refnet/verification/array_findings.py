@@ -124,7 +124,7 @@ def array_finding(
     short = short_folds(copy, pairing.unfolded, pairing.lies.slot)
     own = ((wanted, rounding) for rounding in (*pairing.roundings, *short))
     for right, rounding in chain(own, _requantised(pairing)):
-        if _agrees(copy, rounding.widen(right)):
+        if copy.shape == right.value.shape and _agrees(copy, rounding.widen(right)):
             if rounding.form == "fold" and (cut_off := _cut_off(pairing)) is not None:
                 return replace(known, **cut_off)
             needs = tuple(dict.fromkeys((*folds, *rounding.needs)))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from refnet.alignment.differences import STRUCTURE, Difference
 from refnet.files.checkpoint import Checkpoint
+from refnet.files.identify.notes import rounding_of
 from refnet.networks.dialects import MODELS, Model
-from refnet.networks.plan import plan
+from refnet.networks.plan import Plan, WidthRule, plan, rounding_to
 
 __all__ = ["OtherNetwork", "other_network"]
 
@@ -23,14 +24,14 @@ class OtherNetwork(NamedTuple):
     kind : 'model', 'width', 'divisor' (of the widths, to whose multiples they are rounded) or 'both' of these
     known, found : the names of both networks
     widths : of the original and of the copy, as multipliers of the network's own
-    divisors : of both; 0 where widths are cut off
+    divisors : by which rules those of both are rounded
     """
 
     kind: str
     known: str
     found: str
     widths: tuple[float, float]
-    divisors: tuple[int, int]
+    divisors: tuple[WidthRule, WidthRule]
 
 
 def other_network(original: Checkpoint, copy: Checkpoint, structure: Sequence[Difference]) -> OtherNetwork | None:
@@ -47,7 +48,9 @@ def other_network(original: Checkpoint, copy: Checkpoint, structure: Sequence[Di
     if models[0].table.rows != models[1].table.rows:
         return OtherNetwork("model", *said, (first, second), divisors)
     ours = [each for each in needed if each.node != _classifier(original)]
-    if not ours or any(each.key != "channels" for each in ours):
+    sides = zip(models, (first, second), divisors, strict=True)
+    plans = [plan(_rounding(model, by), width / model.width) for model, width, by in sides]
+    if not ours or any(each.key != "channels" and not _follows(each, *plans) for each in ours):
         return None
     if own == theirs:
         return OtherNetwork("width", *said, (first, second), divisors) if first != second else None
@@ -58,14 +61,29 @@ def other_network(original: Checkpoint, copy: Checkpoint, structure: Sequence[Di
     return OtherNetwork("divisor" if first == second else "both", *said, (first, second), divisors)
 
 
-def _divisor(file: Checkpoint, model: Model) -> int:
-    """To whose multiples a file's widths are rounded."""
-    return next((int(note.names[1]) for note in file.notes if note.kind == "divisor"), _usual(model))
+def _divisor(file: Checkpoint, model: Model) -> WidthRule:
+    """By which rule a file's widths are rounded."""
+    return next((rounding_of(note) for note in file.notes if note.kind == "divisor"), _usual(model))
 
 
-def _usual(model: Model) -> int:
+def _follows(each: Difference, one: Plan, other: Plan) -> bool:
+    """Whether a node is there at one of two widths alone: a shortcut, or an expansion that would expand nothing."""
+    block, _, part = each.node.partition(".")
+    apart = {
+        f"block{place}": {"add": a.shortcut != b.shortcut, "expand": a.expand != b.expand}
+        for place, (a, b) in enumerate(zip(one.blocks, other.blocks, strict=True), 1)
+    }
+    return each.key in ("missing", "extra", "inputs") and apart.get(block, {}).get(part.partition(".")[0], False)
+
+
+def _rounding(model: Model, by: WidthRule) -> Model:
+    return model if by == _usual(model) else rounding_to(model, by)
+
+
+def _usual(model: Model) -> WidthRule:
     """The same of a network as its vendor has it."""
-    return 0 if model.dialect.rounding == "floor" else model.dialect.divisor
+    dialect = model.dialect
+    return WidthRule.to(0) if dialect.rounding == "floor" else WidthRule(dialect.divisor, dialect.rounding)
 
 
 def _classifier(file: Checkpoint) -> str:

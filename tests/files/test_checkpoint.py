@@ -10,9 +10,11 @@ import pytest
 from refnet import FormatError, RequestError, build, load, random_params
 from refnet.files.checkpoint import identify
 from refnet.files.containers import npz
+from refnet.files.identify.notes import rounding_of
 from refnet.files.identify.order import keys_in_order
 from refnet.files.schemes import entries, schemes_of, unused
 from refnet.networks.dialects import MODELS
+from refnet.networks.plan import WidthRule
 from refnet.networks.rewrite import fold_batch_norm
 
 
@@ -146,12 +148,12 @@ def test_linear_layers_of_gates_are_not_put_at_the_end_with_the_classifier():
     assert by_part[:-1] == counted[1:]
 
 
-@pytest.mark.parametrize("divisor", [0, 1, 4, 16])
+@pytest.mark.parametrize("divisor", [0, 1, 4, 16, WidthRule(8, "plain"), WidthRule(8, "up")])
 @pytest.mark.parametrize(
     "model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "timm/mobilenetv1_100"]
 )
 def test_widths_that_are_rounded_otherwise_are_solved_for(tmp_path, model, divisor):
-    graph = build(model, width=0.55, classes=10, divisor=divisor)
+    graph = build(model, width=0.55 if isinstance(divisor, int) else 0.35, classes=10, divisor=divisor)
     params = random_params(graph)
     arrays = {entry.key: entry.theirs(params[ours]) for ours, entry in entries(graph).items()}
     found = identify(saved(tmp_path, arrays))
@@ -159,7 +161,7 @@ def test_widths_that_are_rounded_otherwise_are_solved_for(tmp_path, model, divis
     assert all(np.array_equal(y, params[name]) for name, y in found.params.items())
     assert found.standing.kind == "almost"
     (note,) = (note for note in found.notes if note.kind == "divisor")
-    made = build(model, width=float(note.names[0]), classes=10, divisor=int(note.names[1]))
+    made = build(model, width=float(note.names[0]), classes=10, divisor=rounding_of(note))
     assert made.nodes == graph.nodes  # the first of those that give the same channels
 
 

@@ -15,6 +15,7 @@ from refnet.files.identify import nearest
 from refnet.files.identify.structure import recognise
 from refnet.graph import Graph, Node, Recipe, check
 from refnet.networks.dialects import MODELS
+from refnet.networks.plan import WidthRule
 from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import line, matters, what, words
 
@@ -34,10 +35,10 @@ def test_every_network_is_recognised_without_its_names(model, folded):
     assert (fold_graph(computing) if folded else computing).nodes == known.nodes
 
 
-@pytest.mark.parametrize("divisor", [0, 1, 4, 16])
+@pytest.mark.parametrize("divisor", [0, 1, 4, 16, WidthRule(8, "plain"), WidthRule(8, "down")])
 @pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small"])
 def test_of_a_structure_too_widths_that_are_rounded_otherwise_are_solved_for(model, divisor):
-    graph = build(model, width=0.55, size=(64, 48), classes=7, divisor=divisor)
+    graph = build(model, width=0.55 if isinstance(divisor, int) else 0.35, size=(64, 48), classes=7, divisor=divisor)
     found = found_in(fold_graph(graph))
     assert found.standing.kind == "almost"
     again = build(model, width=found.standing.width, size=(64, 48), classes=7, divisor=found.divisor)

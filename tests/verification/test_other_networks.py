@@ -9,7 +9,8 @@ from exporting import checkpoint
 
 from refnet import build, random_params
 from refnet.alignment.differences import Difference, Standing
-from refnet.files.identify.notes import Note
+from refnet.files.identify.notes import rounding_note
+from refnet.networks.plan import WidthRule
 from refnet.report.verdict import other_words, sentence
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.behaviour import Behaviour
@@ -23,7 +24,8 @@ V2, V3 = "torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small"
 
 def file(model=V2, width=0.3, divisor=None):
     graph = build(model, width=width, size=(32, 32), classes=10, divisor=divisor)
-    notes = () if divisor is None else (Note("divisor", (f"{width:g}", f"{divisor}")),)
+    by = divisor if divisor is None or isinstance(divisor, WidthRule) else WidthRule.to(divisor)
+    notes = () if by is None else (rounding_note(width, by),)
     return checkpoint(graph, random_params(graph), standing=Standing("known", model, width), notes=notes)
 
 
@@ -51,6 +53,12 @@ def found(original, copy):
             file(divisor=4),
             "the copy is of width 0.3, with channels rounded to multiples of 4, the original of width 0.5, with "
             "channels rounded to multiples of 8",
+        ),
+        (
+            file(width=0.35),
+            file(width=0.35, divisor=WidthRule(8, "plain")),  # whose first block has a shortcut
+            "both are of width 0.35, and the copy's channels are rounded to multiples of 8 even where over 10 % is "
+            "lost, the original's rounded to multiples of 8",
         ),
         (file(), file(V3), f"the copy is {V3}, the original {V2}"),
     ],

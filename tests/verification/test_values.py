@@ -6,12 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from exporting import checkpoint
 
+from refnet import build, random_params
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.graph import Node, Unit
 from refnet.verification import array_findings, values
 from refnet.verification.array_findings import ArrayFinding
+from refnet.verification.sides import pair
 
 ULP = 2.0**-23  # of float32 at 1
 
@@ -124,3 +127,18 @@ def test_a_constant_added_to_integers_is_told_beside_their_half_steps():
     made = change.params["a.b"]
     assert (np.abs(moved - made.value) <= made.slack + 0.5).all()
     assert change.facts["constant"] == pytest.approx(0.3)
+
+
+def test_a_copy_of_another_shape_on_a_grid_is_of_another_shape():
+    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=32, classes=10)
+    params = random_params(graph)
+    name = "block1.se.reduce.w"
+    step = np.float32(0.01)
+    grid = np.arange(-32, 32, dtype=np.float32).reshape(8, 8)[:5] * step
+    changed = {**params, name: grid}
+    (value,) = [
+        each
+        for each in values.match_arrays(pair(checkpoint(graph, params), checkpoint(graph, changed, "copy")))
+        if each.name == name
+    ]
+    assert value.kind == "shape"

@@ -20,13 +20,14 @@ from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import plan, rounding_to
+from refnet.networks.plan import WidthRule, plan, rounding_to
 from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import matters
 
 __all__ = [
-    "DIVISORS",
+    "PUBLISHED",
     "ROUNDING",
+    "ROUNDINGS",
     "WIDTHS",
     "NamedLayout",
     "apart",
@@ -45,20 +46,24 @@ __all__ = [
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-_PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
-WIDTHS = (*_PUBLISHED, *(percent / 100 for percent in range(5, 201)))
+PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
+WIDTHS = (*PUBLISHED, *(percent / 100 for percent in range(5, 201)))
 
 _HEAD = ("head.hidden.", "head.logits.")
 _OF_CLASSES = ("head.logits.b", "head.low.b")  # a number for each class
 _OF_NORMS = (".gamma", ".beta", ".mean", ".var")
 ROUNDING = 8  # no vendor rounds a number of channels further
-DIVISORS = (1, 0, 4, 16, 2, 32)  # of ports that round otherwise than their vendor; 0 cuts off
+# Of ports that round otherwise than their vendor: to another number; or to 8 without the rule of 10 %, up, or down.
+ROUNDINGS = (
+    *map(WidthRule.to, (1, 0, 4, 16, 2, 32)),
+    *(WidthRule(ROUNDING, rule) for rule in ("plain", "up", "down")),
+)
 
 
 class _Form(NamedTuple):
     scheme: str
     folded: bool
-    divisor: int | None = None
+    divisor: WidthRule | None = None
 
 
 class NamedLayout(NamedTuple):
@@ -71,7 +76,7 @@ class NamedLayout(NamedTuple):
     entries : key -> (refnet's name, entry)
     unused : key -> shape of weights that may also be there
     changed : whether `graph` is not quite the known network's: another head, other settings
-    divisor : to whose multiples its widths are rounded, 0 where they are cut off; None where as the vendor does it
+    divisor : by which rule its widths are rounded; None where as the vendor does it
     """
 
     graph: Graph
@@ -80,7 +85,7 @@ class NamedLayout(NamedTuple):
     entries: dict[str, tuple[str, Entry]]
     unused: dict[str, tuple[int, ...]]
     changed: bool = False
-    divisor: int | None = None
+    divisor: WidthRule | None = None
 
 
 def fitting_layouts(
@@ -115,7 +120,8 @@ def fitting_layouts(
 
 
 def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) -> list[NamedLayout]:
-    """The first network that fits the arrays with its widths rounded otherwise than its vendor does it."""
+    """A network that fits the arrays with widths rounded otherwise than its vendor does, at best of a usual width."""
+    found: list[NamedLayout] = []
     for name in [model] if model is not None else MODELS:
         for scheme in schemes_of(name):
             if not _resembles(arrays, name, scheme):
@@ -123,11 +129,13 @@ def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) ->
             folded = _is_folded(arrays, name, scheme)
             if not _has_names(arrays, _layout(name, 1.0, 1000, _Form(scheme, folded))):  # no width changes a name
                 continue
-            for divisor in DIVISORS:
+            for divisor in ROUNDINGS:
                 for layout in _at_widths(arrays, name, width, _Form(scheme, folded, divisor)):
                     if _difference(arrays, layout) is None:
-                        return [layout]
-    return []
+                        if layout.graph.recipe.width in PUBLISHED:
+                            return [layout]
+                        found.append(layout)
+    return found[:1]
 
 
 def plain_layouts(layouts: list[NamedLayout]) -> list[NamedLayout]:
@@ -267,7 +275,7 @@ def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]
     full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
     # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
     for width in WIDTHS if model.width == 1.0 else (1.0,):
-        if abs(width * full - found[1]) <= max(ROUNDING, form.divisor or 0):
+        if abs(width * full - found[1]) <= max(ROUNDING, form.divisor.divisor if form.divisor else 0):
             try:
                 widths = plan(model if form.divisor is None else rounding_to(model, form.divisor), width)
             except RequestError:  # a layer without channels
@@ -293,7 +301,7 @@ def _classes(arrays: Arrays, name: str, width: float, form: _Form) -> int:
 
 
 @lru_cache(maxsize=512)
-def _built(name: str, width: float, classes: int, divisor: int | None = None) -> Graph:
+def _built(name: str, width: float, classes: int, divisor: WidthRule | None = None) -> Graph:
     return build(name, width=width, classes=classes, divisor=divisor)
 
 

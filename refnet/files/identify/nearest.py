@@ -17,11 +17,11 @@ import numpy as np
 
 from refnet.alignment.align import cheapest
 from refnet.errors import RequestError
-from refnet.files.identify.names import DIVISORS, ROUNDING, WIDTHS
+from refnet.files.identify.names import PUBLISHED, ROUNDING, ROUNDINGS, WIDTHS
 from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import Plan, plan, rounding_to
+from refnet.networks.plan import Plan, WidthRule, plan, rounding_to
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
 __all__ = ["beginnings", "convolution_rows", "likely", "rounded_otherwise"]
@@ -96,24 +96,27 @@ def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tup
     return [one for one in found if one[2] == most]
 
 
-def rounded_otherwise(graph: Graph, model: str) -> tuple[float, int] | None:
-    """The width of a known network, and the number to whose multiples it is rounded, with a graph's channels.
+def rounded_otherwise(graph: Graph, model: str) -> tuple[float, WidthRule] | None:
+    """The width of a known network, and a rule that its vendor does not round by, with a graph's channels.
 
-    A number that its vendor does not take; 0 where channels are cut off. None where no width has these channels.
+    None where no width has these channels; a usual width goes first.
     """
     rows, own = tuple(_rows_of(graph)), find(model)
     full, behind = plan(own, 1.0).blocks[-1].out, len(_head(plan(own, 1.0)))
     if len(rows) <= behind:
         return None
-    for divisor in DIVISORS:
+    found: list[tuple[float, WidthRule]] = []
+    for divisor in ROUNDINGS:
         for width in (
-            at for at in _widths(model, None) if abs(at * full - rows[-1 - behind][2]) <= max(ROUNDING, divisor)
+            at for at in _widths(model, None) if abs(at * full - rows[-1 - behind][2]) <= max(ROUNDING, divisor.divisor)
         ):
             with suppress(RequestError):  # a layer without channels
                 known = _rows_planned(plan(rounding_to(own, divisor), width))
                 if _of_classes(known, rows[-1][2]) == rows:
-                    return width, divisor
-    return None
+                    if width in PUBLISHED:
+                        return width, divisor
+                    found.append((width, divisor))
+    return next(iter(found), None)
 
 
 def _common(known: Sequence[_Row], rows: Sequence[_Row]) -> int:

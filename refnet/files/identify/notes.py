@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Note", "structure_notes"]
+from refnet.networks.plan import WidthRule
+
+__all__ = ["Note", "rounding_note", "rounding_of", "structure_notes"]
 
 
 class Note(NamedTuple):
@@ -19,10 +21,10 @@ class Note(NamedTuple):
         before the vendor's names), 'outside' (arrays outside the prefix that was asked for, dropped), 'headless'
         (the network ends before its head), 'head' (a head of its own, by its layers), 'reshaped' (arrays whose
         shape is the vendor's but for axes of length one), 'divisor' (the width, and to whose multiples its channels
-        are rounded: 0 where they are cut off), 'order' (arrays that were told by their order and shapes), 'alike' (by
-        what another file's are most like),
-        'unfolded' (the eps that batch norms are taken with, where the file does not say it), 'end' (the operations
-        behind the last that is one of refnet's, left out)
+        are rounded: 0 where they are cut off; and by which rule, where not to the nearest), 'order' (arrays that were
+        told by their order and shapes), 'alike' (by what another file's are most like), 'unfolded' (the eps that batch
+        norms are taken with, where the file does not say it), 'end' (the operations behind the last that is one of
+        refnet's, left out)
     names : of the file
     total : how many there are, where `names` are only the first
     """
@@ -32,9 +34,22 @@ class Note(NamedTuple):
     total: int = 0
 
 
-def structure_notes(width: float | None, divisor: int | None, left_out: tuple[str, ...]) -> Iterator[Note]:
+def rounding_note(width: float, by: WidthRule) -> Note:
+    """By which rule a network's channels are rounded, where its vendor does it otherwise."""
+    if by == WidthRule.to(0):
+        return Note("divisor", (f"{width:g}", "0"))
+    return Note("divisor", (f"{width:g}", f"{by.divisor}", *([] if by.rule == "nearest" else [by.rule])))
+
+
+def rounding_of(note: Note) -> WidthRule:
+    """The rule that such a note tells."""
+    _, divisor, *rule = note.names
+    return WidthRule(int(divisor), *rule) if rule else WidthRule.to(int(divisor))
+
+
+def structure_notes(width: float | None, divisor: WidthRule | None, left_out: tuple[str, ...]) -> Iterator[Note]:
     """Of a file that tells its structure: by what its channels are rounded, and operations behind its network."""
     if divisor is not None:
-        yield Note("divisor", (f"{width:g}", f"{divisor}"))
+        yield rounding_note(width or 1.0, divisor)
     if left_out:
         yield Note("end", left_out[:4], len(left_out))

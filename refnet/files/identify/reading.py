@@ -14,7 +14,7 @@ from refnet.files.containers.structure import Submodule
 from refnet.files.identify import names
 from refnet.files.identify.heads import Part, Whole, with_head
 from refnet.files.identify.names import NamedLayout
-from refnet.files.identify.notes import Note
+from refnet.files.identify.notes import Note, rounding_note
 from refnet.files.identify.order import layouts_by_order
 from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
 from refnet.files.identify.settings import with_settings
@@ -188,7 +188,7 @@ def _found(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) 
 def _otherwise_rounded(reading: Reading, asked: Asked) -> Reading:
     """The network that arrays fit with other widths, and to what these are rounded."""
     layouts = names.otherwise_rounded(reading.arrays, asked.model, asked.width) if asked.head is None else []
-    notes = [Note("divisor", (f"{one.graph.recipe.width:g}", f"{one.divisor}")) for one in layouts]
+    notes = [rounding_note(one.graph.recipe.width, one.divisor) for one in layouts if one.divisor]
     return reading._replace(layouts=layouts, notes=(*reading.notes, *notes))
 
 

@@ -22,6 +22,7 @@ from refnet.files.schemes import entries
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
+from refnet.networks.plan import WidthRule
 from refnet.networks.rewrite import norms
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
@@ -46,14 +47,14 @@ class Recognised(NamedTuple):
     models : the networks that it is, or almost is, or begins as; none of an own one
     named : the graph under the first one's names, an own one under its own
     differences : from that one, at the width, size and classes of the graph's recipe; of a beginning, as far as it goes
-    divisor : to whose multiples its channels are rounded, where its vendor does it otherwise; 0 where they are cut off
+    divisor : by which rule its channels are rounded, where its vendor does it otherwise
     """
 
     standing: Standing
     models: tuple[str, ...]
     named: NamedGraph
     differences: tuple[Difference, ...]
-    divisor: int | None = None
+    divisor: WidthRule | None = None
 
 
 class _Candidate(NamedTuple):
