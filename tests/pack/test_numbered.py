@@ -44,7 +44,9 @@ def matched(graph, sides, names, last=False):
     return {each.source: node for node, each in found.tensors.items() if each.source in names}
 
 
-@pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "timm/mobilenetv3_small_100", "keras/MobileNet"])
+@pytest.mark.parametrize(
+    "model", ["torchvision/mobilenet_v2", "timm/mobilenetv3_small_100", "keras/MobileNet", "d-li14/mobilenetv3_small"]
+)
 def test_the_ends_of_blocks_are_those_that_bugs_know(model):
     graph, _ = network(model)
     assert block_ends(graph) == [block.end for block in Parts(graph).blocks]

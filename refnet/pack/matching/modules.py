@@ -100,7 +100,9 @@ def block_ends(graph: Graph) -> list[str]:
     for first, rest in ((unit, units[index + 1 :]) for index, unit in enumerate(units)):
         if first.conv.op != "depthwise_conv2d":
             continue
-        made = {first.output, scaled.get(first.output, first.output)}
+        made = {first.output, (gated := scaled.get(first.output, first.output))}
+        if (act := graph.only_reader(gated)) is not None and act.op in ACTIVATIONS:  # of some vendors behind the gate
+            made.add(act.name)
         later = itertools.takewhile(lambda unit: unit.conv.op != "depthwise_conv2d", rest)
         last = next((unit for unit in later if unit.conv.op == "pointwise_conv2d" and {*unit.conv.inputs} & made), None)
         if last is None:
