@@ -360,3 +360,17 @@ def test_an_activation_that_is_left_out_everywhere_is_in_no_part(made):
     found = compare(path, port(net, x, edit))
     (pattern,) = comparison_document(found, pack="", candidate="", precision="")["patterns"]
     assert pattern["sentence"] == "the activation is left out"
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_the_last_channels_that_lack_the_activation_are_told_however_few(made, count):
+    net, x, path = made
+    place = f"{PLACE}.act"
+
+    def edit(name, y, given):
+        if name == place:
+            (before,) = given.values()
+            y[:, -count:] = before[:, -count:]
+
+    told = sentence(compare(path, port(net, x, edit)), place)
+    assert told == f"the activation is left out, in the last {count} of 48 channels alone"

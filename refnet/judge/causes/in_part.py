@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.changes import PART, Mistake, TensorPart
+from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.segments import limit
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.parts_off import part_off
@@ -40,6 +41,7 @@ def in_part(ways: Ways, precision: Precision, told: Callable[[], Iterable[Mistak
     beyond: Mask = np.abs(ways.target - honest.y) > honest.expected
     part = part_off(beyond)
     own = {} if part is None or part.kind == "channels" else {(part.kind, tuple(part.facts.items())): beyond}
+    tail = _tail_of(beyond)
     shown = {(each.bug, each.form): each.facts[PART] for each in told() if PART in each.facts}
     found = False
     for way in ways.nearly(honest.expected):
@@ -47,7 +49,7 @@ def in_part(ways: Ways, precision: Precision, told: Callable[[], Iterable[Mistak
         if found and not way.is_exact:
             return
         run = _run_like(shown.get((way.mistake.bug, way.mistake.form)), ways.target.shape)
-        for cause in _explained(ways, way, precision, own | run, beyond):
+        for cause in _explained(ways, way, precision, own | run | tail, beyond):
             found = True
             yield cause
 
@@ -70,6 +72,13 @@ def _explained(
                 return
 
 
+def _tail_of(beyond: Mask) -> dict[TensorPart, Mask]:
+    """From the first channel that is off to the end; of some that are not the mistake may change nothing."""
+    if beyond.ndim < 2 or not beyond.any() or not (channels := lines_off(beyond, 1))[0]:
+        return {}
+    return _run(int(channels[0]), beyond.shape[1] - 1, beyond.shape)
+
+
 def _run_like(part: TensorPart | None, shape: tuple[int, ...]) -> dict[TensorPart, Mask]:
     """The channels of a tensor that are a run as another tensor has one: from as many on to the end, or up to it."""
     kind, facts = part or ("", ())
@@ -80,6 +89,10 @@ def _run_like(part: TensorPart | None, shape: tuple[int, ...]) -> dict[TensorPar
     first, last = (0, min(run["last"], count - 1)) if from_start else (run["first"], count - 1)
     if first > last or (from_start and last == count - 1):
         return {}
+    return _run(first, last, shape)
+
+
+def _run(first: int, last: int, shape: tuple[int, ...]) -> dict[TensorPart, Mask]:
     where = np.zeros(shape, bool)
     where[:, first : last + 1] = True
-    return {(kind, (("first", first), ("last", last), ("of", count))): where}
+    return {("channel-run", (("first", first), ("last", last), ("of", shape[1]))): where}
