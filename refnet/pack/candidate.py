@@ -113,6 +113,8 @@ def read_candidate(path: str | Path) -> Mapping[str, Array]:
             raise FormatError("is neither a file nor a folder")
         with open(path, "rb") as file:
             start = file.read(9)
+        if not start:
+            raise FormatError("the file is empty")
         if path.suffix in _RAW or start.startswith(b"\x93NUMPY"):
             return Tensors({path.stem: _file(path)})
         if start.startswith(b"PK"):

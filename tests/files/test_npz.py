@@ -211,7 +211,14 @@ def test_other_members_are_refused(path: Path) -> None:
 @pytest.mark.parametrize("size", [10, 100, -1])
 def test_a_truncated_archive_is_refused(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
-    refuses(path, "a truncated or damaged zip archive")
+    refuses(path, "a truncated or damaged zip archive .* cut short")
+
+
+def test_an_archive_whose_table_of_contents_is_overwritten_is_refused_in_words_of_refnet(path: Path) -> None:
+    data = path.read_bytes()
+    at = data.index(b"PK\x01\x02")
+    path.write_bytes(data[:at] + bytes(4) + data[at + 4 :])
+    refuses(path, "its table of contents, at its end, is overwritten")
 
 
 def test_a_wrong_checksum_is_refused(path: Path) -> None:

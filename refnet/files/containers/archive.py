@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,18 @@ __all__ = [
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _ALWAYS_ALLOWED = 64 << 20  # bytes; any machine that runs a network has them
+_AGAIN = "fetch or save the file again"
 _EXPANSION = 4  # trained weights hardly deflate; float16 stored and float32 returned, or a tied tensor, make 2
+
+_REASONS = (
+    ("Bad CRC-32", "its checksum is wrong"),
+    ("File is not a zip file", "it does not end as one does: it was cut short, or its end is overwritten"),
+    ("Bad magic number for central directory", "its table of contents, at its end, is overwritten"),
+    ("Bad magic number for file header", "what stands before its bytes is overwritten"),
+    ("File name in directory", "the name before its bytes is not that in the table of contents"),
+    ("Overlapped entries", "its bytes are those of another member, too"),
+    ("Truncated", "it is cut short"),
+)
 
 
 @contextmanager
@@ -159,7 +171,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(file)
         except Exception as error:  # zipfile raises a dozen types on damaged bytes; none of our code runs in there
-            raise FormatError(f"a truncated or damaged zip archive ({_reason(error)}): fetch it again") from error
+            raise FormatError(f"a truncated or damaged zip archive ({_reason(error)}): {_AGAIN}") from error
         self.members: dict[str, int] = {}
         for info in self._zip.infolist():
             if info.filename in self.members:
@@ -177,7 +189,7 @@ class Archive:
         FormatError : it is missing, damaged or larger
         """
         if name not in self.members:
-            raise FormatError(f"member {shown(name)} is missing: the file is incomplete, fetch or save it again")
+            raise FormatError(f"member {shown(name)} is missing: the file is incomplete, {_AGAIN}")
         size = self.members[name]
         if most is not None and size > most:
             raise FormatError(f"member {shown(name)} has {size} bytes; no network's is longer than {most}")
@@ -186,9 +198,9 @@ class Archive:
                 # Asked for one byte more, zipfile inflates no further, but sees the end and checks the sum.
                 data = member.read(size + 1)
         except Exception as error:  # as above
-            raise FormatError(f"member {shown(name)} is damaged ({_reason(error)}): fetch the file again") from error
+            raise FormatError(f"member {shown(name)} is damaged ({_reason(error)}): {_AGAIN}") from error
         if len(data) != size:
-            raise FormatError(f"member {shown(name)} is damaged (its size is not the declared {size}): fetch it again")
+            raise FormatError(f"member {shown(name)} is damaged (its size is not the declared {size}): {_AGAIN}")
         return data
 
 
@@ -203,6 +215,7 @@ def _refuse_member(info: zipfile.ZipInfo) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, zipfile.BadZipFile) and str(error).startswith("Bad CRC-32"):
-        return "its checksum is wrong"
-    return " ".join(str(error).split())[:100] if error.args else type(error).__name__
+    """What is wrong, in our words: the library's are about its own steps."""
+    if isinstance(error, zlib.error):
+        return "its compressed bytes cannot be unpacked"
+    return next((ours for theirs, ours in _REASONS if str(error).startswith(theirs)), "its bytes cannot be read as one")

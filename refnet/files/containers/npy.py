@@ -36,14 +36,16 @@ def read_header(file: IO[bytes]) -> Header:
     """
     try:
         version = np.lib.format.read_magic(file)
+    except Exception:  # a damaged header raises nearly anything; it is parsed, never run
+        raise FormatError("is not a whole .npy file: it does not begin as one, with no .npy header") from None
+    try:
         with _parsing:
             if version == (1, 0):
                 return Header(*np.lib.format.read_array_header_1_0(file))
             if version == (2, 0):
                 return Header(*np.lib.format.read_array_header_2_0(file))
-    except Exception as error:  # a damaged header raises nearly anything; it is parsed, never run
-        reason = " ".join(str(error).split())[:200]
-        raise FormatError(f"is not a whole .npy file: no .npy header: {reason}") from None
+    except Exception:
+        raise FormatError("is not a whole .npy file: its header is cut short or damaged") from None
     raise FormatError(f"is .npy version {version[0]}.{version[1]}: only 1.0 and 2.0 are read")
 
 
