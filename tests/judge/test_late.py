@@ -58,6 +58,20 @@ def test_another_curve_is_solved_for(op, f, words):
     assert any(words in each for each in named(ran(curved(op, f))))
 
 
+@pytest.mark.parametrize(
+    ("op", "f", "words"),
+    [
+        ("add", np.maximum, "the larger of the shortcut and the block's result is taken, not their sum"),
+        ("add", np.multiply, "the shortcut and the block's result are multiplied, not added"),
+        ("avg_pool2d", lambda x: 1.1 * x.mean((2, 3), keepdims=True), "the pool's mean is multiplied by 1.1"),
+    ],
+)
+def test_another_way_to_join_or_to_pool_is_named(op, f, words):
+    name = next(node.name for node in GRAPH.nodes if node.op == op)
+    made = ran(lambda node, made: f(*(made[each] for each in node.inputs)) if node.name == name else None)
+    assert named(made) == {words}
+
+
 def test_an_end_that_only_rounding_passes_is_none():
     """Of a gate that is fused with the layer before it, whose sums a port rounds otherwise."""
     gate = next(node.name for node in GRAPH.nodes if node.op == "hard_sigmoid")

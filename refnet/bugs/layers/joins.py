@@ -109,6 +109,21 @@ def join_weights(segment: Segment) -> Iterator[Change]:
         yield from _of_images(segment, node)
 
 
+def join_other(segment: Segment) -> Iterator[Change]:
+    """the larger of two terms, or their product, for their sum."""
+    for node in segment.nodes("add"):
+        one, other = node.inputs
+        less, more, above = (f"{node.name}.{each}" for each in ("less", "more", "above"))
+        larger = (
+            Node(less, "affine", (one,), {}, {"slope": -1.0, "offset": 0.0}),
+            Node(more, "add", (other, less)),
+            Node(above, "relu", (more,)),
+            Node(node.name, "add", (one, above)),
+        )
+        yield Change(node.name, "maximum", nodes={node.name: larger})
+        yield Change(node.name, "product", nodes={node.name: (Node(node.name, "scale", node.inputs),)})
+
+
 def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether weights are the same, as well as integers tell them."""
     return all(abs(mine - theirs) < _ALIKE * abs(theirs) for mine, theirs in zip(one, other, strict=True))

@@ -15,7 +15,7 @@ from refnet.bugs.layers.padding import bordered
 from refnet.graph import Node
 from refnet.ops import WINDOWED
 
-__all__ = ["KNOBS", "Knob", "pool_divisor"]
+__all__ = ["KNOBS", "Knob", "pool_divisor", "pool_scaled"]
 
 _LOW = -1e30  # no end
 _FILLS = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)  # of borders, on either side of zero
@@ -130,6 +130,19 @@ def _pooled(node: Node, factor: float) -> tuple[Node, ...]:
     return mean, Node(node.name, "affine", (mean.name,), {}, {"slope": factor, "offset": 0.0})
 
 
+def _pooled_otherwise(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
+    yield from _divided(segment, node, found)
+    yield from _multiplied(segment, node, found)
+
+
+def _multiplied(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
+    """By what a mean is multiplied, where that is no sum divided by another whole number."""
+    count = math.prod(node.attrs["kernel"])
+    for factor in _figures(found):
+        if factor and count / factor != round(count / factor):
+            yield factor, Mistake("pool-scaled", node.name, f"{factor:g}", {"factor": factor})
+
+
 def _divided(segment: Segment, node: Node, found: float) -> Iterator[tuple[float, Mistake]]:
     count = math.prod(node.attrs["kernel"])
     divisor = round(count / found) if found > 0 and math.isfinite(count / found) else 0
@@ -177,7 +190,7 @@ KNOBS = (
     Knob("hswish-divisor", ("hard_swish",), lambda _: 1.0, 1e-2, with_factor, _swish_divisors),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _branch, _branches),
     Knob("join-weights", ("add",), lambda _: 1.0, 1e-2, _shortcut, _shortcuts),
-    Knob("pool-divisor", ("avg_pool2d",), lambda _: 1.0, 1e-2, _pooled, _divided),
+    Knob("pool-divisor", ("avg_pool2d",), lambda _: 1.0, 1e-2, _pooled, _pooled_otherwise),
     Knob("pad-value", WINDOWED, lambda _: 0.0, 1e-2, _filled, _fillings, (*_FILLS, *(-each for each in _FILLS))),
 )
 
@@ -201,11 +214,23 @@ def pool_divisor(segment: Segment) -> Iterator[Change]:
                 yield Change(node.name, form, facts, kind=_beside(found, rows * columns), nodes=nodes)
 
 
+def pool_scaled(segment: Segment) -> Iterator[Change]:
+    """a mean over a map multiplied by a number, as the port's numbers show."""
+    for node in segment.nodes("avg_pool2d"):
+        for factor, mistake in _multiplied(segment, node, _ratio(segment, node)):
+            yield Change(node.name, mistake.form, mistake.facts, nodes={node.name: _pooled(node, factor)})
+
+
 def _shown(segment: Segment, node: Node) -> Mapping[str, int]:
     """The divisor that a pool at a segment's end shows."""
+    found = _divided(segment, node, _ratio(segment, node))
+    return {mistake.form: mistake.facts["found"] for _, mistake in found}
+
+
+def _ratio(segment: Segment, node: Node) -> float:
+    """How many times as large as it should be a pool at a segment's end is; 0 where it is none."""
     t = segment.candidate
     if t is None or segment.end != node.name or t.shape != segment.result.shape:
-        return {}
+        return 0.0
     product, square = float((t * segment.result).sum()), float((segment.result**2).sum())
-    found = _divided(segment, node, product / square if square else 0.0)
-    return {mistake.form: mistake.facts["found"] for _, mistake in found}
+    return product / square if square else 0.0

@@ -169,6 +169,10 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "is on",
         OTHER: "the sum is {shortcut} times the shortcut plus {branch} times the block's result",
     },
+    "join-other": {
+        "maximum": "the larger of the shortcut and the block's result is taken, not their sum",
+        "product": "the shortcut and the block's result are multiplied, not added",
+    },
     "join-elsewhere": "what is added is {found}, not {known}",
     "act-curve": "the activation is {curve}",
     "pool-divisor": {
@@ -178,6 +182,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "width of each": "the pool's sum is divided by the square of its map's width, not by its points",
         OTHER: "the pool's sum is divided by {found:g}, not by its {known:g} points",
     },
+    "pool-scaled": {OTHER: "the pool's mean is multiplied by {factor}"},
     "channels-rolled": {"rolled": "its {of} channels lie {by} places on, the last ones first"},
     "result-shifted": dict.fromkeys(("2", "0.5", "4", "0.25"), "its result is {factor} times what it should be"),
     "computed-in-place": {
