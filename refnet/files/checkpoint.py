@@ -7,7 +7,7 @@ two networks compute differently and the file cannot tell, the caller must say w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from refnet.files.importers.imported import ImportedGraph
 from refnet.files.labels import fitting_labels
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import find, image_size
+from refnet.networks.dialects import MODELS
 from refnet.networks.resize import resize
 from refnet.networks.rewrite import returning
 from refnet.readings.shapes import shapes
@@ -187,7 +188,7 @@ def _identified(
         return _from_names_or_beside(path, contents, asked, size, like)
     if head is not None or prefix is not None:
         raise RequestError(f"{path}: tells its own structure, so head= and prefix= say nothing of it")
-    return _from_structure(path, contents, model, width, size)
+    return _from_structure(path, contents, model, width, size, like)
 
 
 def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False) -> tuple[Graph, Params]:
@@ -307,6 +308,7 @@ def _from_structure(
     model: str | None,
     width: float | None,
     size: tuple[int, int] | int | None,
+    like: Checkpoint | None = None,
 ) -> Checkpoint:
     """A file that says how its arrays are used."""
     from refnet.files import importers
@@ -316,8 +318,9 @@ def _from_structure(
     try:
         inputs = {} if contents.structure is None else contents.structure.inputs
         left_open = any(None in shape[1:] for shape in inputs.values())
-        own = importers.import_graph(contents, size=usual if left_open else None)
-        found = structure.recognise(own.graph, own.keys.values(), model, width)
+        readings = importers.readings_of(contents)
+        imported = (importers.import_graph(each, size=usual if left_open else None) for each in readings)
+        own, found = _likeliest(imported, model, width, () if like is None else like.models)
         graph = found.named.graph
         graph = resize(graph, graph.recipe.size if size is None else size)
     except (FormatError, RequestError) as error:
@@ -341,6 +344,24 @@ def _from_structure(
         notes=tuple(structure_notes(found.standing.width, found.divisor, own.left_out)),
         names=found.named.names,
     )
+
+
+def _likeliest(
+    readings: Iterable[ImportedGraph], model: str | None, width: float | None, wanted: Collection[str]
+) -> tuple[ImportedGraph, structure.Recognised]:
+    """Of all that a file may be read as, what is nearest to a known network, best one of those that are wanted."""
+    best: tuple[tuple[bool, bool, int, bool], ImportedGraph, structure.Recognised] | None = None
+    for own in readings:
+        found = structure.recognise(own.graph, own.keys.values(), model, width)
+        known = MODELS.get(found.standing.model)
+        other = bool(wanted) and not {*wanted} & {*found.models}
+        rank = (found.standing.kind == "own", other, len(found.differences), known is not None and known.variant)
+        if best is None or rank < best[0]:
+            best = rank, own, found
+        if not any(rank):
+            break
+    assert best is not None
+    return best[1:]
 
 
 def _recipe(own: ImportedGraph, recipe: Recipe, contents: containers.Contents) -> Recipe:

@@ -7,17 +7,17 @@ cannot say is refused, by the name of the operation and its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
-from refnet.files.importers.onnx_quantised import real_operations
+from refnet.files.importers.onnx_quantised import cut_at_six, real_operations
 from refnet.files.importers.stored import import_stored
 
-__all__ = ["ImportedGraph", "import_graph", "in_real_numbers"]
+__all__ = ["ImportedGraph", "import_graph", "in_real_numbers", "readings_of"]
 
 # Of each kind of file the module that reads it, which is imported when there is such a file.
 _IMPORTERS = {
@@ -65,6 +65,14 @@ def import_graph(contents: Contents, size: tuple[int, int] | None = None) -> Imp
     module = import_module(f"{__name__}.{vendor}")
     made: Callable[[Contents, tuple[int, int] | None], ImportedGraph] = getattr(module, f"import_{vendor}")
     return canonicalise(made(contents, size))
+
+
+def readings_of(contents: Contents) -> Iterator[Contents]:
+    """A file whose operations are on real numbers, as all that these may be: ranges of integers may hide a relu6."""
+    real = in_real_numbers(contents)
+    yield real
+    if contents.kind == "onnx" and (other := cut_at_six(real)) is not None:
+        yield other
 
 
 def in_real_numbers(contents: Contents) -> Contents:

@@ -26,6 +26,7 @@ __all__ = [
     "DYNAMIC_MATMUL",
     "HARD_SIGMOID",
     "along_axis",
+    "cut_at_six",
     "integer_operations",
     "is_quantised_onnx",
     "quantised_constant",
@@ -58,6 +59,7 @@ _CASTS = ("Cast", "CastLike")
 _QUANTISE, _DEQUANTISE = ("QuantizeLinear", f"{_MS}QuantizeLinear"), ("DequantizeLinear", f"{_MS}DequantizeLinear")
 _OF_INTEGERS = frozenset((*_REAL, *_DYNAMIC, *_QUANTISE, *_DEQUANTISE))
 _WITH_BIAS = ("Conv", "Gemm")
+_BELOW_SIX = "below_six"  # of a Relu that a range implies: whether the range ends before 6, so that it may be a relu6
 # What hard sigmoids and hard swishes, written out, add, multiply by and clip to.
 _NUMBERS = (0.0, 1 / 6, 0.2, 0.5, 1.0, 3.0, 6.0)
 _ROUNDED = 4 * FLOATS["float32"].u  # relative: the constant, its scale, their quotient and product, in float32
@@ -249,6 +251,17 @@ def real_operations(contents: Contents) -> Contents:
     )
 
 
+def cut_at_six(contents: Contents) -> Contents | None:
+    """Operations on real numbers with a relu6 wherever a range leaves open whether it is one; None if none does."""
+    assert contents.structure is not None
+    operations = tuple(
+        op._replace(op="Clip", attrs={"min": 0.0, "max": 6.0}) if op.attrs.get(_BELOW_SIX) else op
+        for op in contents.structure.operations
+    )
+    changed = operations != contents.structure.operations
+    return contents._replace(structure=contents.structure._replace(operations=operations)) if changed else None
+
+
 class _RealOperations:
     """Operations on integers said in floats, one by one."""
 
@@ -256,6 +269,7 @@ class _RealOperations:
         self.arrays = dict(arrays)
         whole = {*VIEWS, *_QUANTISE} - {*_CASTS}
         self.constant = {op.outputs[0]: op for op in structure.operations if op.op in whole}
+        self.made = {op.outputs[0]: op for op in structure.operations}
         moves = [op for op in structure.operations if op.op in _DEQUANTISE]
         self.own = {op.inputs[0]: op for op in moves if all(name in arrays for name in op.inputs)}
         self.from_zero: set[str] = set()
@@ -300,6 +314,11 @@ class _RealOperations:
         if op.op in _DEQUANTISE and self._is_constant(op.inputs[0]):
             self._put(op.outputs[0], op.inputs[0], self._own_scale(op))
             return []
+        maker = self.made.get(op.inputs[0])
+        if op.op in _QUANTISE and maker is not None and maker.op in (*_WITH_BIAS, "MatMul"):
+            act = self._clamp(maker.op, op.inputs[1:3], [], op.outputs[0])
+            if act is not None:
+                return [act._replace(inputs=(op.inputs[0], *act.inputs))]
         return [Operation("Identity", op.inputs[:1], op.outputs, {}, op.name)]
 
     def _ends(self, op: Operation, name: str, at: int) -> tuple[str, tuple[str, ...]]:
@@ -372,7 +391,7 @@ class _RealOperations:
 
     def _clamp(self, name: str, scale: tuple[str, ...], inputs: list[str], output: str) -> Operation | None:
         """The activation that the range of an output implies; None where nothing is cut."""
-        if len(scale) < 2 or scale[1] not in self.arrays or scale[0] not in self.arrays:
+        if len(scale) < 2 or not all(map(self._is_constant, scale[:2])):
             return None
         step, zero = self.arrays[scale[0]], self.arrays[scale[1]]
         if step.size != 1 or int(zero.item()) != np.iinfo(zero.dtype).min:
@@ -383,7 +402,7 @@ class _RealOperations:
             return None
         _, high = _range(step, zero)
         if abs(high - 6) > float(step.item()) / 2:
-            return Operation("Relu", (), (output,))
+            return Operation("Relu", (), (output,), {_BELOW_SIX: high < 6})
         for bound, value in (("zero", 0), ("six", 6)):
             self.arrays[f"{output}.{bound}"] = np.array(value, np.float32)
         return Operation("Clip", (f"{output}.zero", f"{output}.six"), (output,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from importing import onnx, op, refused
 
-from refnet.files.importers import import_graph, onnx_quantised
+from refnet.files.importers import import_graph, onnx_quantised, readings_of
 
 Q = np.random.default_rng(2).integers(-127, 128, (3, 4, 3, 3)).astype(np.int8)
 S = np.float32([0.5, 0.25, 2])
@@ -60,3 +60,12 @@ def test_reals_are_not_made_of_the_same_integers_again_and_again(monkeypatch):
     monkeypatch.setattr(onnx_quantised, "made_of", lambda arrays: 6 * Q.size)
     moves = [op("DequantizeLinear", "q s", each, axis=0) for each in ("w", "v")]
     refused(onnx(*moves, CONV, q=Q, s=S), "again and again")
+
+
+@pytest.mark.parametrize(("step", "found"), [(5 / 255, ["relu", "relu6"]), (6 / 255, ["relu6"]), (7 / 255, ["relu"])])
+def test_a_range_that_ends_before_six_may_hide_a_relu6(step, found):
+    """Calibrated on images that drive no number to 6; the quantiser drops the clamp that the range implies."""
+    convolution = op("Conv", "x w", "c"), op("QuantizeLinear", "c s z", "q"), op("DequantizeLinear", "q s z", "y")
+    arrays = {"w": REAL, "s": np.float32(step), "z": np.int8(-128)}
+    readings = readings_of(onnx(*convolution, **{name: np.asarray(array) for name, array in arrays.items()}))
+    assert [import_graph(each).graph.nodes[-1].op for each in readings] == found
