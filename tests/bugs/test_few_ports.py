@@ -19,6 +19,7 @@ from refnet.judge.tensors import Reference, judge_tensors
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
+from refnet.readings.shapes import shapes
 from refnet.report.comparison import cause_sentence
 from refnet.report.mistakes.bugs import of_port
 
@@ -320,3 +321,18 @@ def test_statistics_scaled_everywhere_are_one_pattern():
     (pattern,) = found.patterns
     assert pattern.mistake.bug == "bn-statistics-scaled"
     assert len(pattern.nodes) == sum(node.op == "batch_norm" for node in GRAPH.nodes)
+
+
+@pytest.mark.parametrize(
+    ("size", "modes"), [(96, {"edge", "reflect", "symmetric", "wrap"}), (64, {"edge", "symmetric", "wrap"})]
+)
+def test_a_map_no_larger_than_its_border_is_mirrored_with_its_edge_or_goes_round(size, modes):
+    """Of 2 x 2 points with two more on each side: to mirror them without the edge takes three."""
+    graph = build("torchvision/mnasnet0_5", size=size, classes=10)
+    source = graph["block16.depthwise"].inputs[0]
+    side = shapes(graph)[source]
+    segment = segments.cut(
+        Parts(graph), random_params(graph), "block16.depthwise", {source: np.ones((1, *side))}, judged=False
+    )
+    forms = {change.form for change in BUGS["pad-value"].changes(segment)}
+    assert forms & {"edge", "reflect", "symmetric", "wrap"} == modes

@@ -95,8 +95,8 @@ def pad_value(segment: Segment) -> Iterator[Change]:
             stored = _stored(segment.grids.get(node.inputs[0]), segment.grids.get(segment.end))
             constants = {"-1": -1.0, "1": 1.0} if node.inputs[0] not in segment.grids else stored
             fillings = [(form, "constant", value) for form, value in constants.items()] + [("edge", "edge", 0.0)]
-            if all(side > max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True)):
-                fillings += [(mode, mode, 0.0) for mode in ("reflect", "wrap", *mirrors)]
+            room = min(side - max(sides) for side, sides in zip(segment.sizes[node.inputs[0]][1:], pad, strict=True))
+            fillings += [(mode, mode, 0.0) for mode in ("reflect", "wrap", *mirrors) if room >= (mode == "reflect")]
             for form, mode, value in fillings:
                 if not rule or mode != "constant":
                     yield _filled(node, f"{form}{rule}", pad, mode, value)
@@ -135,7 +135,7 @@ def _filled_along(node: Node, sides: tuple[int, ...]) -> Iterator[Change]:
     for (form, pad), rest, side in zip(axes.items(), reversed(axes.values()), sides, strict=True):
         modes = ("edge", "reflect", "wrap", *(("symmetric",) if _is_wide(pad) else ()))
         for mode in modes if any(map(any, pad)) and any(map(any, rest)) else ():
-            if mode == "edge" or side > max(map(max, pad)):
+            if mode == "edge" or side - max(map(max, pad)) >= (mode == "reflect"):
                 border, conv = bordered(node, pad, mode, 0.0)
                 own = replace(conv, attrs={**conv.attrs, "pad": rest})
                 yield Change(node.name, f"{mode} {form}", {"found": pad}, nodes={node.name: (border, own)})

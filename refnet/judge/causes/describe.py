@@ -62,12 +62,12 @@ def describe(
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)
     target[...] = segment.candidate  # which lies in memory as the exact result does
-    beyond = np.abs(target - made.y) > made.expected
-    part = share_off(beyond)
-    found = [_cut_off(beyond, target, made.y), part, _lines(beyond, target) or _border(beyond)]
+    sure, beyond = says(len(segment.graph), made, precision), np.abs(target - made.y) > made.expected
+    part = share_off(beyond) if sure else None  # within a bound that says nothing no image and no channel is right
+    found = [_cut_off(beyond, target, made.y), part, (_lines(beyond, target) or _border(beyond)) if sure else None]
     found += _forms(segment, precision, made, target, whole=part is None)
     found.append(looked_up(segment, precision))
-    if says(len(segment.graph), made, precision):
+    if sure:
         found = _told_by_weights([*filter(None, found)], segment, made, target, _stored(precision, target))
     return tuple(feature for feature in found if feature is not None)
 
