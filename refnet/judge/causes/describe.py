@@ -144,7 +144,7 @@ def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Featur
             return told
     if other.has_own:
         return Feature("biases", {})
-    if other.slopes is not None and other.moved is None and other.slopes.min(initial=1.0) > 0:
+    if other.slopes is not None and other.slopes.size and other.moved is None and other.slopes.min() > 0:
         return Feature("norms", {"least": float(other.slopes.min()), "most": float(other.slopes.max())})
     return Feature("weights", {"alike": other.alike, "moved": other.moved, "store": other.store})
 
