@@ -29,7 +29,7 @@ from refnet.judge.causes.patterns import Pattern, patterns
 from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
 from refnet.judge.causes.sizes import misshapen, of_all, of_sizes
-from refnet.judge.causes.stores import is_stored, of_common_store, stored_alike
+from refnet.judge.causes.stores import is_filed, is_stored, of_common_store, of_common_weights, stored_alike
 from refnet.judge.dumps.dumped import OF_DUMPS
 from refnet.judge.dumps.fed import made_by
 from refnet.judge.judging import Finding, Judging
@@ -136,7 +136,8 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     found = {name: Diagnosis(*own, budget, sticks[name], algorithms.get(name)) for name, own in searched.items()}
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
-    causes = of_common_store(causes, failing) | {name: [cause] for name, cause in judging.cut_off.items()}
+    causes = of_common_weights(of_common_store(causes, failing), failing)
+    causes |= {name: [cause] for name, cause in judging.cut_off.items()}
     causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
     causes = strides_joined(
         pads_joined(chances_joined(causes)),
@@ -166,11 +167,16 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
         findings=tuple(_softened(each, features.get(each.name, ())) for each in judged.findings),
         causes=causes,
         features=features,
-        misdumped=tuple(name for name in judged.misdumped if not is_stored(causes.get(name, ()))),
+        misdumped=tuple(name for name in judged.misdumped if not _is_computed(causes.get(name, []))),
         patterns=patterns(ordered, whole, own, judged.stored, stored_alike(causes, right)),
         evidence=sure,
         search=budget.search,
     )
+
+
+def _is_computed(causes: list[Cause]) -> bool:
+    """Whether what explains a tensor is in what follows too: a store, or other weights."""
+    return is_stored(causes) or is_filed(causes)
 
 
 def _dumped_first(causes: list[Cause]) -> list[Cause]:

@@ -228,3 +228,15 @@ def test_how_far_a_tensor_may_be_off_is_told_beside_inputs_that_it_is_not_made_o
     segment = segments.cut(Parts(GRAPH), NET.params, reader, {norm: TRACE[norm]}, judged=False)
     beside = replace(segment, given={**segment.given, "head.conv": TRACE["head.conv"]})
     assert np.array_equal(segments.limit_of(beside, act), segments.limit_of(segment, act))
+
+
+@pytest.mark.parametrize("move", [rounded, half_away])
+def test_a_weight_on_a_tie_of_bfloat16_may_have_gone_to_either_side(move):
+    w = NET.params[f"{NODE}.w"].copy()
+    w[3, 1] = 1 + 2**-8  # whose even neighbour is 1
+    params, (source,) = {**NET.params, f"{NODE}.w": w}, GRAPH[NODE].inputs
+    golden = {SOURCE: X, **Network(GRAPH, params).trace(X)}
+    own = {f"{NODE}.w": move(w, "bfloat16")}, {source: golden[source]}
+    y = interpret(Graph(GRAPH.recipe, (GRAPH[NODE],)), fast, *own).astype(np.float32)
+    found = judge_tensors(Reference.of(GRAPH, params, golden), {**golden, NODE: y}, precision=Precision.of("float32"))
+    assert cause_sentence(found.causes[NODE][0]) == "its weights are rounded to bfloat16"

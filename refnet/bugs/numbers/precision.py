@@ -47,8 +47,8 @@ def weights_fp16(unit: UnitArrays) -> Iterator[Change]:
             every = {"": names} | ({" alone": {"w": names["w"]}} if {"w", "b"} <= names.keys() else {})
             for form, move in ((store, rounded), (f"{store} truncated", truncated)) if names else ():
                 for whose, held in every.items():
-                    make = _cut_off if move is truncated else each_moved
-                    params = Deferred(held.values(), partial(make, unit, held, partial(move, store=store)))
+                    make = _cut_off if move is truncated else _to_nearest
+                    params = Deferred(held.values(), partial(make, unit, held, store))
                     yield Change(node.name, form + whose, {"store": store}, kind=form, params=params)
 
 
@@ -60,11 +60,20 @@ def each_moved(
     return {name: each if each.slack.any() else each.value for name, each in made.items()}
 
 
-def _cut_off(
-    unit: UnitArrays, names: Mapping[str, str], move: Callable[[Array], Array]
-) -> Mapping[str, Array | Expected]:
+def _to_nearest(unit: UnitArrays, names: Mapping[str, str], store: str) -> Mapping[str, Array | Expected]:
+    """Some arrays of a layer rounded to a short format; of bfloat16 a number on a tie may go to either side."""
+    made = {**each_moved(unit, names, partial(rounded, store=store))}
+    for slot, name in names.items() if store in _TIES else ():
+        each = Expected.of(made[name])
+        off = 2 * np.abs(half_away(unit[slot], store) - each.value)  # twice, so that sums may round beside it
+        if off.any():
+            made[name] = each._replace(slack=np.maximum(each.slack, off))
+    return made
+
+
+def _cut_off(unit: UnitArrays, names: Mapping[str, str], store: str) -> Mapping[str, Array | Expected]:
     """Some arrays of a layer cut off to a short format; a number that is no normal one may be zero in the file."""
-    made = {**each_moved(unit, names, move)}
+    made = {**each_moved(unit, names, partial(truncated, store=store))}
     for slot, name in names.items():
         seen, each = unit.seen.get(slot), Expected.of(made[name])
         if seen is not None and seen.shape == each.value.shape:

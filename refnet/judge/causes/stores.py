@@ -1,4 +1,4 @@
-"""A short format of most wrong tensors, or of their sums: it explains the others, which by themselves do not show it.
+"""A short format of most wrong tensors, their sums or weights: it explains others, which by themselves do not show it.
 
 A tensor of a few different numbers, or of whole numbers, is in steps of any kind; what fits it by chance is none of the
 port's mistakes if the store of all others fits it as well.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import rounded
 
-__all__ = ["cut_off_stores", "is_stored", "of_common_store", "stored_alike"]
+__all__ = ["cut_off_stores", "is_filed", "is_stored", "of_common_store", "of_common_weights", "stored_alike"]
 
 _STORE, _SUMS = "fp16-storage", ("fp16-accumulate",)  # which leave the same numbers
 _SUMMED = (*CONVOLUTIONS, "avg_pool2d")
 _MOST = 0.5  # of the wrong tensors, more of which must be stored so
+_FILED = ("weights-printed", "weights-fp16", "fold-rounded")  # what a file does to all of its numbers
+_SEVERAL = 3  # layers of which a file's numbers are known
 
 
 def of_common_store(
@@ -64,6 +67,37 @@ def _stored_as(
         if fits(changed, precision):
             held[name] = Cause((change.of(_STORE),), judge_segment(changed, precision))
     return held
+
+
+def of_common_weights(
+    found: Mapping[str, list[Cause]], failing: Mapping[str, tuple[Segment, Precision]]
+) -> dict[str, list[Cause]]:
+    """The same with the format of several layers' weights for each tensor that it explains, the most frequent first.
+
+    Where the tensor is off by little more than rounding leaves much else explains it: another eps, a fast algorithm.
+    """
+    told = {name: causes[0].mistakes[0] for name, causes in found.items() if is_filed(causes)}
+    forms = Counter((_format(mistake), mistake.bug, mistake.form) for mistake in told.values())
+    counts = Counter(map(_format, told.values()))
+    made = dict(found)
+    for (format_, bug, form), _ in forms.most_common():
+        for name, own in failing.items() if counts[format_] >= _SEVERAL else ():
+            if name not in told and (cause := _weights(bug, form, *own)) is not None:
+                made[name], told[name] = [cause], cause.mistakes[0]
+    return made
+
+
+def _format(mistake: Mistake) -> tuple[tuple[str, Any], ...]:
+    """The numbers of what format a mistake is about, folded or not."""
+    return tuple((key, value) for key, value in mistake.facts.items() if key != "what")
+
+
+def _weights(bug: str, form: str, segment: Segment, precision: Precision) -> Cause | None:
+    """That a layer's weights are in a format, where that fits."""
+    for change in BUGS[bug].changes(segment):
+        if change.form == form and fits(changed := segment.changed(change), precision):
+            return Cause((change.of(bug),), judge_segment(changed, precision))
+    return None
 
 
 def _of_common_sums(
@@ -134,3 +168,8 @@ def stored_alike(found: Mapping[str, list[Cause]], right: Mapping[str, Segment])
 def is_stored(causes: Sequence[Cause]) -> bool:
     """Whether the first cause is such a store: then a tensor is no worse dumped than computed."""
     return bool(causes) and causes[0].ids == (_STORE,)
+
+
+def is_filed(causes: Sequence[Cause]) -> bool:
+    """Whether the first cause is what a file does to all of its numbers, which no dump of a tensor does."""
+    return bool(causes) and causes[0].ids[0] in _FILED
