@@ -82,6 +82,19 @@ def test_real_numbers_that_are_cut_off_where_they_become_integers_are_named(tmp_
     )
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 255), (-0.5, 0.5)])
+def test_pixels_in_another_range_are_told_by_the_integers_that_a_network_makes_of_them(low, high, tmp_path):
+    x = np.arange(256, dtype=np.float32).reshape(1, 1, 256, 1) / 255
+    net = network((256, 1), (Node("out", "quantize", ("input",)),), {}, ())
+    net.quantised["out"] = Quantisation(1 / 255, 0, None, "uint8")
+    write_integer_pack(net, x, tmp_path / "pack")
+    port = net.trace(np.float32(low) + x * np.float32(high - low))["out"]
+    (found,) = [
+        each for each in compare_integers(tmp_path / "pack", {"out": port}, partial=True).findings if each.node == "out"
+    ]
+    assert (found.verdict, found.causes[0].rule) == ("wrong", "input-scaled")
+
+
 def test_integers_whose_place_the_order_tells_are_not_a_node_that_makes_real_numbers_of_them(tmp_path):
     """A copy of the integers that the node reads, under a name of its own."""
     values = np.arange(40, dtype=np.uint8).reshape(1, 1, 40, 1)

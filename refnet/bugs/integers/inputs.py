@@ -83,28 +83,44 @@ def input_rounded_otherwise(x: Array, port: Array) -> Array | None:
     return port if x.dtype.kind in "iu" and (np.abs(port.astype(np.int64) - x) <= 1).all() else None
 
 
-def guesses(x: Array, q: Quantisation) -> Iterator[tuple[str, Array]]:
-    """What a port may have been given that does not say it: by rule, the integers that these mistakes make.
+def guesses(x: Array, q: Quantisation | None) -> Iterator[tuple[str, Array]]:
+    """What a port may have been given that does not say it: by rule, the numbers that these mistakes make.
 
     Parameters
     ----------
     x : (N, C, H, W), what the network should be given
-    q : how its integers are read
+    q : how its integers are read; None of real numbers
     """
-    for bug in (input_of_other_bytes, input_channels_reversed, input_height_and_width_exchanged):
+    for bug in (input_channels_reversed, input_height_and_width_exchanged):
         if (y := bug(x, x)) is not None:
             yield bug.__name__.replace("_", "-"), y
     for y in _laid_out(x):
         yield "input-laid-out-otherwise", y
+    if q is None:
+        yield from (("input-scaled", y.astype(x.dtype)) for y in _in_ranges(x, float(x.min()), float(x.max())))
+        return
+    if (y := input_of_other_bytes(x, x)) is not None:
+        yield "input-of-other-bytes", y
     scale, zero = float(q.single()[0]), int(q.single()[1])
     yield "input-moved", _clipped(x.astype(np.float64) - zero, q)
-    ends = [scale * (end - zero) for end in (q.low, q.high)]
-    low, high = min(_RANGES, key=lambda each: abs(each[0] - ends[0]) + abs(each[1] - ends[1]))
-    pixels = np.rint((scale * (x.astype(np.float64) - zero) - low) / (high - low) * BYTE_STEPS)
-    for least, most in _RANGES:
-        steps = (least + pixels / BYTE_STEPS * (most - least)) / scale + zero
+    low, high = (scale * (end - zero) for end in (q.low, q.high))
+    for y in _in_ranges(scale * (x.astype(np.float64) - zero), low, high, whole=True):
         for tie in (-_TIE, 0.0, _TIE):  # half of all numbers lie between two steps where a range is halved
-            yield "input-scaled", _clipped(steps + tie, q)
+            yield "input-scaled", _clipped(y / scale + zero + tie, q)
+
+
+def _in_ranges(x: Array, least: float, most: float, *, whole: bool = False) -> Iterator[Array]:
+    """Real numbers in each range that people bring pixels to, by the one that they are in: the nearest to their ends.
+
+    Parameters
+    ----------
+    whole : whether they stand for whole pixels
+    """
+    low, high = min(_RANGES, key=lambda each: abs(each[0] - least) + abs(each[1] - most))
+    share = (x.astype(np.float64) - low) / (high - low)
+    share = np.rint(share * BYTE_STEPS) / BYTE_STEPS if whole else share
+    for start, end in _RANGES:
+        yield start + share * (end - start)
 
 
 def _clipped(steps: Array, q: Quantisation) -> Array:

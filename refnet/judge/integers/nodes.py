@@ -311,9 +311,9 @@ class _Judge:
         if len(span := self._span(work.node)) > 1:
             values = {**self.values, work.node.name: QuantisedTensor(work.reference, work.to)}
             return causes_through(self.net, span, values, mine) or causes
-        if SOURCE in self.found or q is None or work.node.inputs != (SOURCE,):
+        if SOURCE in self.found or work.node.inputs != (SOURCE,):
             return causes
-        return causes_of_input(work, QuantisedTensor(self.golden.tensors[SOURCE], q), mine) or causes
+        return causes_of_input(work, self.golden.tensors[SOURCE], q, mine) or causes
 
     def _span(self, node: Node) -> tuple[Node, ...]:
         """A node with those before it that the candidate does not have."""
