@@ -18,7 +18,7 @@ from refnet.cli.common import (
     size_argument,
     write_text,
 )
-from refnet.errors import RequestError
+from refnet.errors import RefnetError, RequestError
 from refnet.files import containers
 from refnet.files.containers import Contents
 from refnet.files.containers.atomic import writable
@@ -29,7 +29,7 @@ from refnet.pack.probe import probe
 from refnet.report.integer_page import quantisation_cases, quantisation_page
 from refnet.report.junit import JUNIT_MARK, suite
 from refnet.report.page import PAGE_MARK
-from refnet.report.quantisation import quantisation_document, quantisation_text
+from refnet.report.quantisation import not_run_text, quantisation_document, quantisation_text
 from refnet.report.verification import verification_document, verification_junit, verification_text
 from refnet.verification.policy import DEFAULT, WORDS, policy
 from refnet.verification.quantisation import QuantisationReport, examine_quantisation
@@ -85,17 +85,23 @@ def _run(options: argparse.Namespace) -> int:
             spent=time.monotonic() - options.since,
             tell=tell,
         )
-    integers = None if options.output else _integers(options, found, contents)
+    integers, why = None, ""
+    try:
+        integers = None if options.output else _integers(options, found, contents)
+    except RefnetError as error:  # what they stand for was read, and is judged
+        why = str(error)
     document = None if integers is None else quantisation_document(integers)
     if options.report and document is None:
         raise RequestError("--report draws the noise of integers: neither file holds a network of integers")
     if options.json:
-        more = {} if document is None else {"integers": document}
+        more = {"integers": {"remark": why}} if why else {} if document is None else {"integers": document}
         print_json(verification_document(found) | more)
     else:
         say(verification_text(found, verbose=options.verbose))
         if integers is not None:
             say(quantisation_text(integers, verbose=options.verbose))
+        elif why:
+            say(not_run_text(why))
     if options.junit:
         write_text(options.junit, verification_junit(found, quantisation_cases(document) if document else ()))
     if options.report and document is not None:

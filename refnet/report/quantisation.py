@@ -8,7 +8,7 @@ from typing import Any
 from refnet.text import plain, table
 from refnet.verification.quantisation import QuantisationFinding, QuantisationReport
 
-__all__ = ["quantisation_document", "quantisation_text"]
+__all__ = ["not_run_text", "quantisation_document", "quantisation_text"]
 
 _ROWS = 10
 
@@ -60,6 +60,11 @@ def quantisation_text(report: QuantisationReport, *, verbose: bool) -> str:
     worst = sorted(report.ratios.items(), key=lambda item: item[1])
     rows = [(plain(name), f"{ratio:.1f} dB", _bar(ratio)) for name, ratio in (worst if verbose else worst[:_ROWS])]
     return "\n".join([*map(plain, lines), "", table(("noisiest nodes", "signal to noise", ""), rows, left=1)])
+
+
+def not_run_text(why: str) -> str:
+    """That integers were not run, and what stopped it."""
+    return f"integers       not run: {plain(why)}"
 
 
 def _bar(ratio: float) -> str:

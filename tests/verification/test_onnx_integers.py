@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from integer_files import INTEGERS
 from onnx import numpy_helper
 
 import refnet
+from refnet.cli import main
 from refnet.report.mistakes.arrays import detail
 from refnet.verification.verify import verify
 
@@ -115,3 +118,15 @@ def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tm
     (fault,) = verify(floats, tmp_path / "edited.onnx", model=MODEL, allow=MEANT).faults
     assert (fault.name, fault.kind) == (ours, "cut-off")
     assert "cut off toward zero instead of rounded" in detail(fault)
+
+
+def test_integers_that_cannot_be_run_are_judged_by_what_they_stand_for(floats, capsys, monkeypatch):
+    def refuse(*_):
+        raise refnet.FormatError("a bias beside int16")
+
+    monkeypatch.setattr("refnet.cli.verify._integers", refuse)
+    argv = ["verify", str(floats), "--against", str(INTEGERS / QDQ), "--model", MODEL, "--allow", ",".join(MEANT)]
+    assert main(argv) == 0
+    assert "not run: a bias beside int16" in capsys.readouterr().out
+    assert main([*argv, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["integers"] == {"remark": "a bias beside int16"}

@@ -24,7 +24,8 @@ from refnet.files.importers.shared_rules import limited, named, negative, prelu,
 
 __all__ = ["MOVES", "constant_or", "import_onnx", "onnx_pads"]
 
-_CHANNELS_FIRST = ("Conv", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool")
+_FUSED_CONV = "com.microsoft.FusedConv"
+_CHANNELS_FIRST = ("Conv", _FUSED_CONV, "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool")
 
 
 def import_onnx(contents: Contents, size: tuple[int, int] | None) -> ImportedGraph:
@@ -95,6 +96,22 @@ def onnx_pads(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride
         case "SAME_UPPER" | "SAME_LOWER" as rule:
             return builder.same(x, kernel, stride, dilation, lower=rule == "SAME_LOWER")
     raise FormatError(f"auto_pad {op.attrs['auto_pad']!r}")
+
+
+def _fused(op: str) -> Rule:
+    """An operation with the activation that onnxruntime's optimiser puts into it."""
+
+    def fused(builder: GraphBuilder, operation: Operation, *inputs: Any) -> Value:
+        attrs = operation.attrs
+        act, numbers = attrs.get("activation", ""), tuple(attrs.get("activation_params", ()))
+        numbers = numbers or tuple(attrs[key] for key in ("activation_alpha", "activation_beta") if key in attrs)
+        if act not in _FUSED_ACTS:
+            raise FormatError(f"with the activation {act!r}")
+        inner = operation._replace(outputs=(builder.inner(operation.outputs[0]),))
+        behind = operation._replace(op=act, attrs=dict(zip(_FUSED_ACTS[act], numbers, strict=False)))
+        return _OF_TENSORS[act](builder, behind, _OF_TENSORS[op](builder, inner, *inputs))  # type: ignore[no-any-return]
+
+    return fused
 
 
 def _gemm(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
@@ -278,6 +295,15 @@ def _pair(numbers: Any) -> Pair:
     return int(height), int(width)
 
 
+# By its activation what the numbers of a fused operation are.
+_FUSED_ACTS: Mapping[str, tuple[str, ...]] = {
+    "Clip": ("min", "max"),
+    "HardSigmoid": ("alpha", "beta"),
+    "LeakyRelu": ("alpha",),
+    "Relu": (),
+    "Sigmoid": (),
+    "Tanh": (),
+}
 _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Add": _arithmetic("add"),
     "AveragePool": _pool("avg_pool2d"),
@@ -324,6 +350,8 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Unsqueeze": _unsqueeze,
     "Upsample": onnx_upsample,
     "Where": select,
+    _FUSED_CONV: _fused("Conv"),
+    "com.microsoft.FusedGemm": _fused("Gemm"),
 }
 _RULES: Mapping[str, Rule] = {
     **_OF_TENSORS,

@@ -214,3 +214,20 @@ def test_a_convolution_of_blocks_is_a_dilated_one():
 def test_other_blocks_are_refused(operations, crops, why):
     arrays = {**BLOCKS, "crops": crops, "w": DENSE.transpose(0, 2, 3, 1), "v": VECTOR[:3]}
     refused(tflite(*operations, **arrays), why)
+
+
+@pytest.mark.parametrize(
+    ("act", "numbers", "attrs"),
+    [("Relu", (), {}), ("Clip", (0.0, 6.0), {"min": 0.0, "max": 6.0}), ("HardSigmoid", (0.2, 0.5), {})],
+)
+def test_an_activation_in_a_convolution_of_onnxruntimes_optimiser_stands_behind_it(act, numbers, attrs):
+    apart = import_graph(onnx(op("Conv", "x w", "c"), op(act, "c", **attrs), w=DENSE))
+    fused = op("com.microsoft.FusedConv", "x w", activation=act, activation_params=numbers)
+    imported = import_graph(onnx(fused, w=DENSE))
+    assert [(node.op, node.attrs) for node in imported.graph.nodes] == [
+        (node.op, node.attrs) for node in apart.graph.nodes
+    ]
+
+
+def test_a_convolution_with_an_activation_that_is_not_known_is_refused():
+    refused(onnx(op("com.microsoft.FusedConv", "x w", activation="Erf"), w=DENSE), "with the activation 'Erf'")
