@@ -41,7 +41,17 @@ from refnet.bugs.layers import (
     shaping,
     shared,
 )
-from refnet.bugs.memory import buffers, channel_orders, flat_reads, in_place, leftovers, stored, vectors, weights
+from refnet.bugs.memory import (
+    buffers,
+    channel_orders,
+    flat_reads,
+    in_place,
+    leftovers,
+    stored,
+    vectors,
+    weights,
+    zero_points,
+)
 from refnet.bugs.numbers import digits, overflow, precision
 from refnet.bugs.readers import formulas, pad_rules, rules, slips
 
@@ -49,7 +59,7 @@ __all__ = ["BUGS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
 
 _INPUTS = (preprocessing, raster, decoding, colour_spaces, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, dropout, decoder)
-_PORTS = (*_LAYERS, *_INPUTS, ends, stored, overflow, precision, leftovers)
+_PORTS = (*_LAYERS, *_INPUTS, ends, stored, zero_points, overflow, precision, leftovers)
 _FILES = (damage, stored_weights, scales, refolds)
 _ODD = (
     vectors,

@@ -27,10 +27,11 @@ def made(tmp_path_factory):
     return net, x, path
 
 
-def port(net, x, left_out=(), filled=None, ops=WINDOWED):
+def port(net, x, left_out=(), filled=None, ops=WINDOWED, unread="", least=-128):
     """Integers of a port, and their scales; its sums do not take off the zero points of some sides.
 
-    Or convolutions of some operations are given another integer around their maps than the zero point.
+    Or convolutions of some operations are given another integer around their maps than the zero point; or those of one
+    do not take off the zero point of what they read. What activations make is `least` at least.
     """
     graph, stored, scales, real = net.graph, {}, {}, {SOURCE: x}
     if filled is not None:
@@ -42,14 +43,18 @@ def port(net, x, left_out=(), filled=None, ops=WINDOWED):
         part = graph.leading_to(name, starts=set(real))
         if filled is not None:
             part = replace(part, nodes=tuple(each for node in part.nodes for each in framed(node, scales, filled, ops)))
-        y = interpret(part, fast, net.params, real).astype(np.float64)
+        whole = [source for node in part.nodes if node.op == unread for source in node.inputs]
+        more = {each: np.float32(scales[each].scale * scales[each].zero_point) for each in whole if each in scales}
+        y = interpret(part, fast, net.params, {each: z + more.get(each, 0) for each, z in real.items()})
+        y = y.astype(np.float64)
         step = float(max(y.max(), 0) - min(y.min(), 0)) / 255 or 1 / 255
         zero = round(-128 - float(min(y.min(), 0)) / step)
         if graph[name].op == "add":
             for side in left_out:
                 scale = scales[graph[name].inputs[side]]
                 y = y + scale.scale * scale.zero_point
-        stored[name] = np.clip(np.rint(y / step) + zero, -128, 127).astype(np.int8)
+        lowest = least if graph[name].op == "relu6" else -128
+        stored[name] = np.clip(np.rint(y / step) + zero, lowest, 127).astype(np.int8)
         scales[name] = TensorScale(step, zero)
         real[name] = ((stored[name].astype(np.float64) - zero) * step).astype(np.float32)
     return stored, scales
@@ -125,6 +130,52 @@ def test_zero_points_of_one_side_that_sums_leave_out_are_said_of_all_sums_and_of
     found = compare(path, stored, scales=scales)
     told = {(each.mistake.bug, each.mistake.form) for each in found.judged.patterns}
     assert told == {("join-zero-points", "shortcut -128")}
+
+
+def test_zero_points_that_are_all_as_many_steps_off_are_said_once(made):
+    net, x, path = made
+    stored, scales = port(net, x)
+    moved = {name: each._replace(zero_point=each.zero_point + 3) for name, each in scales.items()}
+    pattern, *_ = compare(path, stored, scales=moved).judged.patterns
+    assert of_port(pattern.mistake) == "the zero points of all tensors of integers are +3 off"
+    assert len(pattern.nodes) > 0.8 * len(stored)
+
+
+def test_zero_points_that_depthwise_layers_do_not_take_off_are_said_of_these_layers(made):
+    net, x, path = made
+    stored, scales = port(net, x, unread="depthwise_conv2d")
+    found = compare(path, stored, scales=scales)
+    (pattern,) = found.judged.patterns
+    assert of_port(pattern.mistake) == "the zero point of what is read is not taken off"
+    assert pattern.nodes == tuple(node.name for node in net.graph.nodes if node.op == "depthwise_conv2d")
+
+
+@pytest.mark.parametrize(
+    ("least", "words"),
+    [
+        (0, "the activation cuts off below the stored integer 0, not below the zero point"),
+        (-127, "the lowest integer is not used: integers are cut off one above it, as at -127 in int8"),
+    ],
+)
+def test_activations_that_cut_off_at_another_integer_are_named(made, least, words):
+    net, x, path = made
+    stored, scales = port(net, x, least=least)
+    (pattern,) = compare(path, stored, scales=scales).judged.patterns
+    assert (pattern.scope.kind, of_port(pattern.mistake)) == ("act", words)
+
+
+def test_zero_points_that_sides_of_sums_have_exchanged_are_named(made):
+    net, x, path = made
+    stored, scales = port(net, x)
+    name = "block3.add"
+    one, other = (scales[each] for each in net.graph[name].inputs)
+    by = (other.zero_point - one.zero_point) * (other.scale - one.scale)
+    real = (stored[name].astype(np.float64) - scales[name].zero_point) * scales[name].scale + by
+    q = np.clip(np.rint(real / scales[name].scale) + scales[name].zero_point, -128, 127).astype(np.int8)
+    found = compare(path, {**stored, name: q}, scales=scales)
+    assert "each side of the sum has the zero point of the other taken off" in {
+        of_port(cause.mistakes[0]) for cause in found.causes[name]
+    }
 
 
 def of_one_scale(params, layer, channel):

@@ -146,10 +146,10 @@ def with_op(node: Node, op: str, **attrs: Any) -> dict[str, tuple[Node, ...]]:
     return {node.name: (replace(node, op=op, params={}, attrs=attrs),)}
 
 
-def with_factor(node: Node, factor: float) -> tuple[Node, Node]:
-    """In a node's place: the same, and its result times a factor."""
+def with_factor(node: Node, factor: float, offset: float = 0.0) -> tuple[Node, Node]:
+    """In a node's place: the same, and its result times a factor, and moved."""
     whole = replace(node, name=f"{node.name}.whole")
-    return whole, Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": 0.0})
+    return whole, Node(node.name, "affine", (whole.name,), {}, {"slope": factor, "offset": offset})
 
 
 def without(node: Node, source: int = 0) -> dict[str, tuple[Node, ...]]:

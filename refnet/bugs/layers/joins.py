@@ -57,7 +57,8 @@ def _unscaled(segment: Segment, node: Node) -> dict[str, tuple[float, float]]:
 def join_zero_points(segment: Segment) -> Iterator[Change]:
     """integers added with their zero points.
 
-    Those of both sides are not taken off, or that of one; or they are taken off and that of the sum is not added.
+    Those of both sides are not taken off, or that of one; each side's is taken off the other; or they are taken off and
+    that of the sum is not added.
     """
     for node in segment.nodes("add"):
         for form, offsets in with_zero_points(segment, node).items():
@@ -67,11 +68,16 @@ def join_zero_points(segment: Segment) -> Iterator[Change]:
 def with_zero_points(segment: Segment, node: Node) -> dict[str, tuple[float, float]]:
     """By form, what a sum's sides are too large by; nothing where it is of no integers."""
     grids = [segment.grids.get(name) for name in (*node.inputs, node.name)]
+    sides = [grid.step for grid in grids[:2] if grid is not None]
+    steps = sides if len(sides) == len(node.inputs) else None
     found: dict[str, tuple[float, float]] = {}
     for lowest in _LOWEST:
         # The zero point as a real number, which is too much where it is not taken off.
         one, other, own = (0.0 if each is None else lowest * each.step - each.low for each in grids)
         ways = {"both": (one, other), "shortcut": (one, 0.0), "branch": (0.0, other), "sum": (-own, 0.0)}
+        if steps is not None:
+            apart = one / steps[0] - other / steps[1]
+            ways["exchanged"] = (apart * steps[0], -apart * steps[1])
         found |= {f"{form} {lowest}": way for form, way in ways.items() if any(way) and (form != "both" or all(way))}
     return found
 

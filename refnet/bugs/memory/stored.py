@@ -1,4 +1,4 @@
-"""Bugs of how a result is stored: parts of it that are never written, and integers about another zero point.
+"""Bugs of how a result is stored: parts of it that are never written, integers that are rounded or scaled otherwise.
 
 Only a port's own tensor shows them, so that there is nothing to inject: without one they are nowhere.
 """
@@ -17,7 +17,6 @@ import numpy.typing as npt
 from refnet.bugs.language.changes import Change, stood_for, with_factor
 from refnet.bugs.language.regions import Region, regions
 from refnet.bugs.language.segments import Grid, Segment, limit, run
-from refnet.bugs.layers.joins import with_zero_points
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings import fast
 from refnet.readings.carried import LAMBDA
@@ -34,7 +33,6 @@ __all__ = [
     "store_wraps",
     "table_entry",
     "written",
-    "zero_point",
 ]
 
 Array = npt.NDArray[Any]
@@ -45,7 +43,6 @@ Array = npt.NDArray[Any]
 # of 1, 2 or 5 times a power of ten the least that six of seven in bfloat16 are.
 _NEAR, _FAR = 1e-4, 0.02
 _LEAST = 2  # elements of a part
-_NEARLY = 0.9  # of a tensor that is as many steps off, to within one
 _SOME = 12  # integers that show how they are rounded
 # In steps: how far off float32 leaves a sum of a thousand terms that are two thousand steps large together.
 _OFF = LAMBDA * math.sqrt(1000) * FLOATS["float32"].u * 2000
@@ -184,32 +181,6 @@ def _wrapping(segment: Segment, grid: Grid, n: int) -> Iterator[tuple[str, Array
             yield "sides", made, step, -n // 2, n
 
 
-def zero_point(segment: Segment) -> Iterator[Change]:
-    """another zero point.
-
-    Of the result, or of a tensor that is read: one off, left out, or that of the other kind of bytes.
-
-    Source: https://github.com/iree-org/iree/issues/24583
-    """
-    target = segment.candidate
-    if target is None or not segment.grids or target.shape != segment.result.shape:
-        return
-    if (grid := segment.grids.get(segment.end)) is not None:
-        error = target.astype(np.float64) - segment.result
-        steps, last = round(float(np.median(error)) / grid.step), segment.graph.nodes[-1]
-        sums = with_zero_points(segment, last).values() if last.op == "add" else ()
-        of_sides = any(abs(sum(offsets) - steps * grid.step) <= grid.step for offsets in sums)
-        if steps and not of_sides and np.mean(np.abs(error - steps * grid.step) <= grid.step) > _NEARLY:
-            view = partial(_moved, by=steps * grid.step, target=target, span=segment.span)
-            yield Change(segment.end, "stored", {"steps": -steps, "tensor": segment.end}, view=view, lone=True)
-            return
-    for name, y in segment.given.items():
-        for steps in _misread(segment, name) if name in segment.grids else ():
-            moved = y.astype(np.float64) + steps * segment.grids[name].step
-            facts = {"steps": -steps, "tensor": name}
-            yield Change(name, f"read {steps}", facts, given={name: moved}, lone=True)
-
-
 def store_scale(segment: Segment) -> Iterator[Change]:
     """another scale.
 
@@ -255,26 +226,6 @@ def _scales(slope: Array, error: Array, others: Mapping[str, float]) -> Iterator
             yield other, name
             return
     yield float(f"{times:.4g}"), ""
-
-
-def _moved(y: Array, by: float, target: Array, span: tuple[float, float]) -> Array:
-    """All numbers moved by as much, but for those that an end of the range cuts off: these are the port's."""
-    moved = y + by
-    cut = ((y <= span[0]) | (y >= span[1])) & (np.abs(target - moved) <= abs(by))
-    return np.where(cut, target, moved) if y.shape == target.shape else moved
-
-
-def _misread(segment: Segment, name: str) -> Iterator[int]:
-    """By how many steps a tensor is read wrongly: one, its zero point of either kind of bytes, or half their range.
-
-    That a sum leaves a zero point out is told by `joins`.
-    """
-    grid = segment.grids[name]
-    lowest = round(grid.low / grid.step)
-    own = -lowest, -lowest - _HALF
-    in_sum = any(name in node.inputs for node in segment.nodes("add"))
-    known = (1, -1, _HALF, -_HALF, *own)
-    yield from dict.fromkeys(steps for steps in known if steps and not (in_sum and steps in own))
 
 
 def table_entry(segment: Segment) -> Iterator[Change]:

@@ -15,6 +15,8 @@ __all__ = ["Cause", "rank", "says_the_same"]
 _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
 _SOLVED_FILLING = ("pad-value", "number")
 
+_OF_ALL = ("zero-point", "all")  # what is said of all tensors, though one shows it
+
 
 class Cause(NamedTuple):
     """A way of running a segment that gives the candidate's tensor.
@@ -50,13 +52,14 @@ class Cause(NamedTuple):
 def rank(cause: Cause) -> tuple[bool, int, int, float]:
     """Few mistakes before many; what is everywhere before what is at one place, and that before what is at some.
 
-    An input whose colours were solved for comes behind one that a rule makes.
+    An input whose colours were solved for comes behind one that a rule makes, and what is said of all tensors behind
+    what is said of one.
     """
     extents = [extent for extent in cause.extents if extent is not None]
     some = sum(0 if extent.scope == ALL else 2 for extent in extents)
     pieces = any(mistake.facts.get("curve", ("",))[0] == "piecewise" for mistake in cause.mistakes)
     coarse = pieces or "fp16-accumulate" in cause.ids  # which follow any function, or only widen the bound
-    some += sum(mistake.bug == "input-solved" for mistake in cause.mistakes)
+    some += sum(mistake.bug == "input-solved" or (mistake.bug, mistake.form) == _OF_ALL for mistake in cause.mistakes)
     return coarse, len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
 
 

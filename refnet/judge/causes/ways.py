@@ -37,8 +37,9 @@ PICTURED = (BUGS["input-resample"], BUGS["input-placed"])  # by steps of their o
 _OTHERS = ("precision", "overflow", "leftovers")
 EXACT = tuple(bug for bug in REPLAYED if bug.group not in _OTHERS and bug not in PICTURED)
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
-# With what few ports have and the channels of most tensors show without a run.
-SHOWN = (*EXACT, BUGS["bn-order"], BUGS["weights-one-scale"])
+# With what few ports have and a tensor shows without a run: its channels do, or the scales of a sum.
+_SHOWN = ("bn-order", "weights-one-scale", "join-zero-points", "join-unscaled")
+SHOWN = (*EXACT, *(BUGS[bug] for bug in _SHOWN))
 SHORT = (*LOOSE, BUGS["weights-printed"], BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")
 _EXACT_IDS = frozenset(bug.id for bug in (*EXACT, *PICTURED))

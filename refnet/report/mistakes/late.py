@@ -151,6 +151,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
             "shortcut": "the zero point of the shortcut is not taken off in the sum",
             "branch": "the zero point of the block's result is not taken off in the sum",
             "sum": "the zero point of the sum is not added",
+            "exchanged": "each side of the sum has the zero point of the other taken off",
         }.items()
     },
     "join-unscaled": {

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from refnet.bugs.language.regions import AXES
+from refnet.report.mistakes.late import OTHER
 
 __all__ = ["STORED"]
 
@@ -73,7 +74,21 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
         "on": "its table is read {by:+d} entries on",
         "back": "its table is read from the other end",
     },
-    "zero-point": "the zero point of {tensor} is {steps:+d} off",
+    "zero-point": {
+        "all": "the zero points of all tensors of integers are {steps:+d} off",
+        **dict.fromkeys(("left out -128", "left out 0"), "the zero point of what is read is not taken off"),
+        OTHER: "the zero point of {tensor} is {steps:+d} off",
+    },
+    "act-zero-point": {
+        f"{end} {lowest}": f"the activation {words}"
+        for lowest in (-128, 0)
+        for end, words in {
+            "lower": "cuts off below the stored integer 0, not below the zero point",
+            "upper": "cuts off above six in steps, and the zero point is not added to that",
+            "both": "cuts off below the stored integer 0 and above six in steps: the zero point is added to neither",
+        }.items()
+    },
+    "store-lowest": "the lowest integer is not used: integers are cut off one above it, as at -127 in int8",
     "weights-fp16": {
         f"{store}{manner}{whose}": f"its weights are {words}{bare}"
         for store in ("float16", "bfloat16")
