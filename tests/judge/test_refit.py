@@ -12,12 +12,14 @@ from refnet.bugs.files.stored_weights import READINGS
 from refnet.bugs.language.arrays import unit_arrays
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
-from refnet.graph import SOURCE
+from refnet.graph import SOURCE, Graph, interpret
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.describe import describe
 from refnet.judge.causes.linear_layers import varying_channels
 from refnet.judge.causes.refit import refit
 from refnet.judge.tensors import Reference, judge_tensors
+from refnet.ops import CONVOLUTIONS
+from refnet.readings import fast
 from refnet.readings.bounds import Precision
 from refnet.report.mistakes.features import feature_sentence
 
@@ -135,6 +137,17 @@ def test_layers_of_few_points_are_told_with_the_others_and_by_themselves_as_perh
     alone = judge_tensors(reference, made, partial=True, budget=ended())
     (feature,) = alone.features["block17.project"]
     assert (feature.kind, feature.facts) == ("weights", {"alike": None, "moved": None, "store": ""})
+
+
+def test_noise_in_all_layers_is_not_taken_for_other_weights_in_those_of_few_points():
+    drawn, noisy = np.random.default_rng(0), {SOURCE: X}
+    for node in GRAPH.nodes:
+        y = interpret(Graph(GRAPH.recipe, (node,)), fast, PARAMS, {name: noisy[name] for name in node.inputs})
+        noisy[node.name] = y * drawn.uniform(0.999, 1.001, y.shape).astype(y.dtype) if node.op in CONVOLUTIONS else y
+    reference = Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)})
+    found = judge_tensors(reference, noisy, budget=ended())
+    assert "block17.project" in found.wrong()
+    assert not any(found.features.values())
 
 
 @pytest.mark.parametrize(

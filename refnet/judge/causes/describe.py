@@ -17,7 +17,7 @@ from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.lookup_table import looked_up
 from refnet.judge.causes.own_weights import own_weights
 from refnet.judge.causes.parts_off import share_off
-from refnet.judge.causes.refit import refit, too_few
+from refnet.judge.causes.refit import has_points, refit
 from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import says, useful_limit
 from refnet.judge.verdicts import root_mean_square
@@ -162,8 +162,9 @@ def of_other_weights(
 ) -> dict[str, tuple[Feature, ...]]:
     """The same with layers that have too few points to tell by themselves: other weights would explain them.
 
-    Where sums in float16 would too, those count that are more. Weights that stand as far from their places as those of
-    another layer do are told first, where that explains them.
+    Where sums in float16 would too, those count that are more; nor is it said where more layers with points enough have
+    no such weights than have. Weights that stand as far from their places as those of another layer do are told first,
+    where that explains them.
 
     Parameters
     ----------
@@ -173,9 +174,12 @@ def of_other_weights(
     """
     features = dict(features) | dict(_shifted_alike(features, failing))
     told = [name for name, found in features.items() if any(each.kind in ("weights", "own-weights") for each in found)]
-    open_ = [name for name, found in features.items() if not found and too_few(failing[name][0])]
+    points = {name: has_points(failing[name][0]) for name, found in features.items() if not found}
+    if sum(each is True for each in points.values()) > len(told):  # then it is something else, in all layers
+        return features
+    open_ = [name for name, each in points.items() if each is False]
     if len(told) + len(open_) > len(coarse):
-        open_ += [name for name in coarse if too_few(failing[name][0])]
+        open_ += [name for name in coarse if has_points(failing[name][0]) is False]
     return {**features, **dict.fromkeys(open_, (Feature("weights", {"alike": None, "moved": None, "store": ""}),))}
 
 

@@ -30,7 +30,7 @@ from refnet.ops import WINDOWED
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["Refitted", "refit", "too_few"]
+__all__ = ["Refitted", "has_points", "refit"]
 
 Array = npt.NDArray[Any]
 
@@ -125,11 +125,14 @@ def _fitted(segment: Segment, layer: LinearLayer, windows: Array, w: Array, shap
     return Refitted(y, channels, alike, moved, apart, _store(found[whole]), shift)
 
 
-def too_few(segment: Segment) -> bool:
-    """Whether a layer has fewer points than a fit of its weights takes, so that some weights explain anything."""
+def has_points(segment: Segment) -> bool | None:
+    """Whether a layer has the points that a fit of its weights takes; of fewer some weights explain anything.
+
+    None of what is no such layer.
+    """
     nodes, target = chain(segment), segment.candidate
     layer = layer_of(nodes, target) if target is not None and target.ndim == 4 and nodes else None
-    return layer is not None and is_small(layer)
+    return None if layer is None else not is_small(layer)
 
 
 def _renormed(segment: Segment, norm: Node, act: Node | None, wanted: Array) -> Refitted | None:
