@@ -234,10 +234,24 @@ def test_two_layers_of_one_name_are_refused(path: Path) -> None:
     refuses(path, "'same/kernel' twice")
 
 
-def test_an_hdf5_file_of_something_else_is_refused(path: Path) -> None:
+def test_an_hdf5_file_of_no_arrays_is_refused(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file.create_dataset("x", data=KERNEL)
-    refuses(path, "not one of weights that Keras writes")
+        file.create_group("x")
+    refuses(path, "holds no arrays")
+
+
+def test_arrays_that_somebody_else_put_there_have_their_paths_as_names(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features.0.weight", data=KERNEL)
+        file.create_dataset("classifier/bias", data=KERNEL[0])
+        file.create_dataset("optimizer/bias", data=KERNEL[0])
+    assert list(hdf5.read(path).arrays) == ["classifier/bias", "features.0.weight"]
+
+
+def test_an_array_of_somebody_else_that_holds_no_numbers_is_refused(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("name", data="a text")
+    refuses(path, "holds something else than plain numbers")
 
 
 def test_a_cut_file_is_refused(path: Path) -> None:

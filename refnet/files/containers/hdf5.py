@@ -1,4 +1,4 @@
-"""HDF5 files that Keras writes: .weights.h5, .keras, and the .h5 of Keras 3 and of TF-Keras 2.
+"""HDF5 files that Keras writes: .weights.h5, .keras, and the .h5 of Keras 3 and of TF-Keras 2; or of arrays by names.
 
 Four layouts, one set of names: '<layer>/<variable>', with the layer's own name, behind those of the models that it is
 in, and Keras 3's names of variables. A .keras file is a zip archive of config.json and of an HDF5 file. Where the file
@@ -71,13 +71,14 @@ def read(path: str | os.PathLike[str]) -> Contents:
     Returns
     -------
     contents : arrays by '<layer>/<variable>' (conv/kernel, conv_bn/moving_mean); where a .weights.h5 file does not tell
-        the names of its layers, by its own paths (layers/conv2d_3/vars/0). bfloat16 becomes float32. What a
+        the names of its layers, by its own paths (layers/conv2d_3/vars/0), as all arrays of a file that is none of
+        Keras'. bfloat16 becomes float32. What a
         configuration beside weights alone says of them is apart, see `keras_beside`.
 
     Raises
     ------
     FormatError
-        if the file is none of Keras', is damaged, or refers to other files: one line that names it.
+        if the file holds no weights, is damaged, or refers to other files: one line that names it.
     RequestError
         if h5py is not installed.
     """
@@ -167,6 +168,8 @@ def _collected(made: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def _named(arrays: Mapping[str, Array], facts: Mapping[str, Any], model: KerasModel | None) -> dict[str, Array]:
     """The arrays by layer and variable."""
+    if facts["plain"]:
+        return {key.removeprefix(BETWEEN).replace(BETWEEN, "/"): array for key, array in arrays.items()}
     owned: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
         owner, _, name = key.partition(BETWEEN)

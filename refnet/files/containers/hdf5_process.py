@@ -14,6 +14,7 @@ import json
 import math
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,9 +126,30 @@ class _Walk:
             self.numbered(root, (), {root.id})
         else:
             self.by_name(root)
+        if plain := numbered and not self.datasets:
+            self.plain(root, (), {root.id})
         if not self.datasets:
-            raise FormatError("an HDF5 file, but not one of weights that Keras writes")
-        return _Found(self.datasets, {**facts, "numbered": numbered, "names": self.names})
+            raise FormatError("an HDF5 file that holds no arrays, or only those of an optimizer")
+        return _Found(self.datasets, {**facts, "numbered": numbered, "plain": plain, "names": self.names})
+
+    def plain(self, group: Any, path: tuple[str, ...], above: set[Any]) -> None:
+        """Every array by its path, as those who write state dicts into HDF5 by themselves have them."""
+        for name, inner in self.inside(group, path, above):
+            if isinstance(inner, self.h5py.Group):
+                self.plain(inner, (*path, name), above | {inner.id})
+            else:
+                self.add("/".join(path), name, inner)
+
+    def inside(self, group: Any, path: tuple[str, ...], above: set[Any]) -> Iterator[tuple[str, Any]]:
+        """What a group holds beside what is of training, if it is not itself in it."""
+        if len(path) > _DEEPEST:
+            raise FormatError("its groups are nested too deeply: refused")
+        for name in group:
+            if name not in _NO_WEIGHTS:
+                inner = self.child(group, name)
+                if inner.id in above:
+                    raise FormatError("a group that contains itself: refused")
+                yield name, inner
 
     def by_name(self, root: Any) -> None:
         """Weights where two attributes list the layers and the variables of each. Groups would not tell them apart."""
@@ -138,14 +160,7 @@ class _Walk:
 
     def numbered(self, group: Any, path: tuple[str, ...], above: set[Any]) -> None:
         """Weights where every layer has a group vars, with datasets 0, 1, ... in it."""
-        if len(path) > _DEEPEST:
-            raise FormatError("its groups are nested too deeply: refused")
-        for name in group:
-            if name in _NO_WEIGHTS:
-                continue
-            inner = self.child(group, name)
-            if inner.id in above:
-                raise FormatError("a group that contains itself: refused")
+        for name, inner in self.inside(group, path, above):
             if not isinstance(inner, self.h5py.Group):
                 continue  # a dataset outside of vars is none of Keras'
             if name != "vars":
