@@ -9,6 +9,7 @@ import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
 from refnet.bugs.layers.padding import bordered
+from refnet.bugs.memory.zero_points import _moved
 from refnet.bugs.sites import styles
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, interpret, walk
@@ -139,6 +140,11 @@ def test_zero_points_that_are_all_as_many_steps_off_are_said_once(made):
     pattern, *_ = compare(path, stored, scales=moved).judged.patterns
     assert of_port(pattern.mistake) == "the zero points of all tensors of integers are +3 off"
     assert len(pattern.nodes) > 0.8 * len(stored)
+
+
+def test_a_result_that_is_some_steps_on_may_be_of_other_sizes_than_the_ports():
+    y = _moved(np.zeros((3, 1, 2, 2)), 0.5, np.zeros((1, 1, 4, 4)), (-1.0, 1.0))
+    assert (y.shape, np.unique(y).tolist()) == ((3, 1, 2, 2), [0.5])
 
 
 def test_zero_points_that_depthwise_layers_do_not_take_off_are_said_of_these_layers(made):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from refnet.bugs.language.changes import Change, with_factor
 from refnet.bugs.language.segments import Grid, Segment, run
 from refnet.bugs.layers.joins import with_zero_points
+from refnet.judge.verdicts import root_mean_square
 from refnet.readings.precision import BYTE_STEPS
 
 __all__ = ["act_zero_point", "store_lowest", "zero_point"]
@@ -74,25 +75,29 @@ def _stored(segment: Segment, target: Array) -> list[Change]:
 
 
 def _all_off(segment: Segment, target: Array) -> Iterator[Change]:
-    """As many steps off in what is read and in what is stored: how many is solved for, to first order."""
+    """As many steps off in what is read and in what is stored: how many is solved for, to first order.
+
+    A number that is moved has room for a step, so that two are told; where one moves the result by less than half of
+    its own, as where a pool reads what is off as well, nothing is.
+    """
     grid, read = segment.grids.get(segment.end), [name for name in segment.given if name in segment.grids]
     if grid is None or not read:
         return
-    steps = _solved(segment, target, read, -grid.step)
-    if steps:
+    steps = _solved(segment, target, read, -grid.step, least=grid.step / 2)
+    if abs(steps) > 1:
         last = segment.graph.nodes[-1]
         nodes = {last.name: with_factor(last, 1.0, -steps * grid.step)}
         yield Change(last.name, "all", {"steps": steps}, nodes=nodes, given=_moved_on(segment, read, steps), lone=True)
 
 
-def _solved(segment: Segment, target: Array, read: list[str], beside: float = 0.0) -> int:
+def _solved(segment: Segment, target: Array, read: list[str], beside: float = 0.0, least: float = 0.0) -> int:
     """By how many steps what is read is off, to first order; the result moves by another number with each.
 
-    None is where the result does not hang on what is read.
+    None is where the result does not hang on what is read, or a step moves it by less than the least.
     """
     effect = run(replace(segment, given={**segment.given, **_moved_on(segment, read, 1)})) - segment.result
     moved = effect + beside
-    square = float(np.square(moved).sum()) if effect.any() else 0.0
+    square = float(np.square(moved).sum()) if effect.any() and root_mean_square(moved) >= least else 0.0
     return round(float(((target - segment.result) * moved).sum()) / square) if square else 0
 
 
@@ -104,8 +109,10 @@ def _moved_on(segment: Segment, read: list[str], steps: int) -> dict[str, Array]
 def _moved(y: Array, by: float, target: Array, span: tuple[float, float]) -> Array:
     """All numbers moved by as much, but for those that an end of the range cuts off: these are the port's."""
     moved = y + by
+    if y.shape != target.shape:
+        return moved
     cut = ((y <= span[0]) | (y >= span[1])) & (np.abs(target - moved) <= abs(by))
-    return np.where(cut, target, moved) if y.shape == target.shape else moved
+    return np.where(cut, target, moved)
 
 
 def _misread(segment: Segment, target: Array, name: str) -> Iterator[tuple[str, int]]:
