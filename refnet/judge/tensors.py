@@ -16,7 +16,7 @@ import numpy.typing as npt
 from refnet.bugs.language.segments import Segment, cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
-from refnet.judge.causes.cause import Cause
+from refnet.judge.causes.cause import Cause, fits_any_error
 from refnet.judge.causes.chance import chances_joined
 from refnet.judge.causes.describe import describe, of_other_weights
 from refnet.judge.causes.diagnose import Diagnosis
@@ -147,7 +147,7 @@ def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
     open_ = {name: own for name, own in failing.items() if not causes.get(name)}
     features = dict(_seen(open_, found, algorithms, judging, budget))
-    coarse = {name for name, one in causes.items() if {cause.ids for cause in one} == {("fp16-accumulate",)}}
+    coarse = {name for name, one in causes.items() if one and all(map(fits_any_error, one))}
     features = of_other_weights(features, coarse, failing)
     causes |= {name: [] for name in coarse if name in features}
     inner = inner_stores(failing, causes)

@@ -10,7 +10,7 @@ from refnet.bugs.systematic import ALL
 from refnet.judge.causes.ways import Extent
 from refnet.judge.verdicts import Judgement
 
-__all__ = ["Cause", "rank", "says_the_same"]
+__all__ = ["Cause", "fits_any_error", "rank", "says_the_same"]
 
 _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts say all
 _SOLVED_FILLING = ("pad-value", "number")
@@ -57,10 +57,14 @@ def rank(cause: Cause) -> tuple[bool, int, int, float]:
     """
     extents = [extent for extent in cause.extents if extent is not None]
     some = sum(0 if extent.scope == ALL else 2 for extent in extents)
-    pieces = any(mistake.facts.get("curve", ("",))[0] == "piecewise" for mistake in cause.mistakes)
-    coarse = pieces or "fp16-accumulate" in cause.ids  # which follow any function, or only widen the bound
     some += sum(mistake.bug == "input-solved" or (mistake.bug, mistake.form) == _OF_ALL for mistake in cause.mistakes)
-    return coarse, len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
+    return fits_any_error(cause), len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
+
+
+def fits_any_error(cause: Cause) -> bool:
+    """Whether it follows any function, or only widens the bound: of few points it explains errors of any kind."""
+    pieces = any(mistake.facts.get("curve", ("",))[0] == "piecewise" for mistake in cause.mistakes)
+    return pieces or "fp16-accumulate" in cause.ids
 
 
 def says_the_same(one: Cause, other: Cause) -> bool:

@@ -162,14 +162,14 @@ def of_other_weights(
 ) -> dict[str, tuple[Feature, ...]]:
     """The same with layers that have too few points to tell by themselves: other weights would explain them.
 
-    Where sums in float16 would too, those count that are more; nor is it said where more layers with points enough have
-    no such weights than have. Weights that stand as far from their places as those of another layer do are told first,
-    where that explains them.
+    Where sums in float16 would too, or a function of several pieces, those count that are more; nor is it said where
+    more layers with points enough have no such weights than have. Weights that stand as far from their places as those
+    of another layer do are told first, where that explains them.
 
     Parameters
     ----------
     features : by the name of a tensor that no bug explains
-    coarse : names of tensors that sums in float16 explain, which errors of any kind do
+    coarse : names of tensors that only what errors of any kind fit explains
     failing : the segments of all, and what they are computed in
     """
     features = dict(features) | dict(_shifted_alike(features, failing))

@@ -18,6 +18,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank
 from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.refit import has_points
 from refnet.judge.causes.stores import is_stored
 from refnet.judge.causes.varying import kind_of
 from refnet.judge.causes.ways import Extent
@@ -90,14 +91,17 @@ def _but_other_weights(open_: _Open) -> _Open:
         kinds[tuple(node.op for node in one[0].segment.graph.nodes)].append(one)
     closed: set[int] = set()
     for of_kind in kinds.values():
-        first, others = of_kind[:_SEVERAL], of_kind[_SEVERAL:]
-        if not others or any(each.long or not _has_other_weights(each) for each, _ in first):
+        ordered = sorted(of_kind, key=lambda one: one[0].segment.result.size)  # the quickest first
+        first = [one for one in ordered if closed or has_points(one[0].segment) is not False][:_SEVERAL]
+        if not len(of_kind) > len(first) == _SEVERAL or not all(_has_other_weights(each) for each, _ in first):
             continue
-        closed |= {id(each) for each, _ in first}
-        while left := _stepped(first):
-            first = left
-        if not any(each.found for each, _ in of_kind[:_SEVERAL]):
-            like = [each for each, _ in others if not each.long and _has_other_weights(each)]
+        left = first
+        while left := _stepped(left):
+            pass
+        looked = {id(each) for each, _ in first}
+        closed |= looked
+        if not any(each.found for each, _ in first):
+            like = [each for each, _ in of_kind if id(each) not in looked and _has_other_weights(each)]
             closed |= {*map(id, like)}
             for each in like:
                 each.ways = None
@@ -105,9 +109,12 @@ def _but_other_weights(open_: _Open) -> _Open:
 
 
 def _has_other_weights(one: Diagnosis) -> bool:
-    """Whether other weights, or another batch norm, are all that can be seen in an error."""
+    """Whether other weights, or another batch norm, are all that can be seen in an error; or it is of few points."""
+    if one.long:
+        return False
     one.budget.check()
-    return {each.kind for each in one.features} in ({"weights"}, {"norms"})
+    kinds = {each.kind for each in one.features}
+    return kinds in ({"weights"}, {"norms"}) or (not kinds and has_points(one.segment) is False)
 
 
 def agreed(found: Mapping[str, list[Cause]], beside: Callable[[str], Iterable[_Own]]) -> dict[str, list[Cause]]:
