@@ -15,6 +15,7 @@ from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.short_runs import short_runs
 from refnet.judge.causes.ways import Ways
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
+from refnet.readings.bounds import Precision
 from refnet.readings.orders import ORDERS, at_random, rounded, truncated
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(48, 48), classes=100)
@@ -36,10 +37,10 @@ def port(move, factors=(), stores=(), weights=()):
     return made[LOGITS]
 
 
-def told(logits):
+def told(logits, declared="float32"):
     """What short formats are said to be in it, and where."""
     segment = cut(Parts(GRAPH), PARAMS, LOGITS, {SOURCE: X, LOGITS: logits})
-    causes = short_runs(Ways(segment, SearchBudget(), long=True))
+    causes = short_runs(Ways(segment, SearchBudget(), long=True), Precision.of(declared))
     return [(mistake.bug, mistake.form, extent.scope.kind) for cause in causes for mistake, extent in cause.parts]
 
 
@@ -62,6 +63,10 @@ CUT = partial(truncated, store="bfloat16")
 )
 def test_a_short_format_inside_a_network_is_told_from_its_logits(port_of, words):
     assert told(port_of()) == words
+
+
+def test_what_is_declared_is_no_cause():
+    assert told(port(TF32, factors=CONVOLUTIONS), "tf32") == []
 
 
 def test_roundings_that_fall_at_random_are_told_from_none():

@@ -258,7 +258,7 @@ class Diagnosis:
         yield close([*kinds, *_solved(ways)])
         yield close(list(ways.scaled()))
         yield close([*usual_pictures(ways)])
-        yield short_runs(ways)
+        yield short_runs(ways, self.precision)
         first += [*short, *more]
         yield accepted.one_by_one(FREQUENT, RARER)
         yield accepted.foremost()

@@ -28,7 +28,7 @@ from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
 from refnet.readings import fast
 from refnet.readings.orders import at_random, rounded, truncated
-from refnet.readings.precision import FLOATS
+from refnet.readings.precision import FLOATS, Precision
 
 __all__ = ["short_runs"]
 
@@ -78,6 +78,11 @@ class _Rounding(NamedTuple):
             made.append((Mistake("weights-fp16", held[0], whose, facts, form), Extent(ALL, held)))
         return made
 
+    def is_in(self, precision: Precision) -> bool:
+        """Whether a precision has these roundings."""
+        held = precision.u_factor if self.factors else precision.u_store
+        return not self.cut and held >= FLOATS[self.store].u
+
     def run(self, given: Mapping[str, Array], drawn: np.random.Generator | None = None) -> Array:
         """What the graph makes so; with roundings at random, if that is asked for."""
         nearest = partial(truncated if self.cut else rounded, store=self.store)
@@ -97,8 +102,13 @@ class _Rounding(NamedTuple):
         return self.weights == "all" or (self.weights == "alone" and slot == "w")
 
 
-def short_runs(ways: Ways) -> Iterator[Cause]:
-    """The short format that explains most of the error of a long segment, if any explains enough of it."""
+def short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
+    """The short format that explains most of the error of a long segment, if any explains enough of it.
+
+    Parameters
+    ----------
+    precision : that the candidate declares, which is no cause
+    """
     segment, images = ways.segment, ways.runs.images
     if segment.view is not None or not ways.before or not any(segment.nodes(*CONVOLUTIONS)):
         return
@@ -113,7 +123,7 @@ def short_runs(ways: Ways) -> Iterator[Cause]:
     found = list(_sized_alike(_roundings(ways), moved, ways.before))
     error = (ways.target - ways.honest).ravel()
     left, best, effect = min(((_left(error, each), one, each) for one, each in found), key=lambda each: each[0])
-    if left > _SHARE * ways.before:
+    if left > _SHARE * ways.before or best.is_in(precision):
         return
     drawn = np.random.default_rng(0)
     others = [moved(best, drawn) for _ in range(_DRAWN)]
