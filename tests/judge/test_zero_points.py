@@ -184,6 +184,27 @@ def test_zero_points_that_sides_of_sums_have_exchanged_are_named(made):
     }
 
 
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        (False, "its folded bias is so many times what it should be: its integers are counted in other steps"),
+        (True, "its folded bias has the scale of one filter in all channels, and each should have its own"),
+    ],
+)
+def test_folded_biases_under_another_scale_are_named(made, each, words):
+    net, x, path = made
+    layers, wrong = ("block3.depthwise", "block5.depthwise", "block5.project"), dict(net.params)
+    for layer in layers:
+        gamma, beta, mean, var = (net.params[f"{layer}.bn.{slot}"] for slot in ("gamma", "beta", "mean", "var"))
+        factor = gamma / np.sqrt(var + 1e-5)
+        largest = np.abs(net.params[f"{layer}.w"]).reshape(len(beta), -1).max(axis=1) * np.abs(factor)
+        wrong[f"{layer}.bn.beta"] = beta + ((largest[0] / largest if each else 4) - 1) * (beta - mean * factor)
+    stored, scales = port(replace(net, params=wrong), x)
+    (pattern,) = compare(path, stored, scales=scales).judged.patterns
+    assert of_port(pattern.mistake).startswith(words)
+    assert pattern.nodes == layers
+
+
 def of_one_scale(params, layer, channel):
     """Gamma and beta of a layer whose sums are all rescaled with the scale of one filter."""
     gamma, var = (params[f"{layer}.bn.{slot}"].astype(np.float64) for slot in ("gamma", "var"))

@@ -27,6 +27,8 @@ Array = npt.NDArray[Any]
 _SMALL = 3  # points of the kernel that a loop is written for
 _BITS = (4, 6, 8)  # behind the point, where the numbers do not tell how many
 _MOST_BITS = 14
+_CHANNELS = 3  # whose biases are one number times what they should be by no chance
+_OTHERWISE = (0.0, 1.0, 2.0, -1.0)  # times a bias that other bugs name: it is left out, as it is, twice, taken away
 _SURE = 8.0  # standard errors of a number: it lies beyond them by chance never
 _ANY = (-math.inf, math.inf)
 _HANDED_ON = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "hard_swish": (3.0, math.inf)}  # what is handed on as read
@@ -130,6 +132,47 @@ def _of_one_scale(segment: Segment, unit: UnitArrays, which: str, largest: Array
         yield Change(unit.name, f"{which} {'first' if first else 'one'}", params=params)
 
 
+def bias_scale(segment: Segment) -> Iterator[Change]:
+    """a folded bias under another scale.
+
+    Its integers are counted in steps of the weights times steps of what is read: all are so many times too large where
+    one of these is left out, or each channel's by its own where all take the steps of one filter. The number is solved
+    for.
+
+    Source: Jacob et al. 2018, section 2.4
+    """
+    for unit in segment.units if segment.candidate is not None else ():
+        if "w" not in unit or unit.op not in CONVOLUTIONS or (seen := _handed_on(segment, unit)) is None:
+            continue
+        bias = _whole_bias(unit, normed=seen.normed)
+        largest = np.abs(unit["w"]).reshape(len(bias), -1).max(axis=1) * (np.abs(unit.factor) if seen.normed else 1.0)
+        if not (
+            np.count_nonzero(bias) >= _CHANNELS
+            and np.isfinite(bias).all()
+            and largest.all()
+            and np.isfinite(largest).all()
+        ):
+            continue
+        for form, along in (("all", np.ones(len(bias))), ("each", 1 / largest)):
+            column = (bias * along)[:, None, None]
+            solved = _solved(seen, seen.own - bias[:, None, None], column)
+            if solved is None or (form == "all" and any(abs(solved[0] - times) <= solved[1] for times in _OTHERWISE)):
+                continue
+            moved = bias * (along * solved[0] - 1)
+            slot = "beta" if seen.normed else "b"
+            if slot in unit:
+                params = {unit.names[slot]: unit[slot] + moved}
+                yield Change(unit.name, form, {"times": solved[0]}, kind=form, params=params, lone=True)
+
+
+def _whole_bias(unit: UnitArrays, *, normed: bool) -> Array:
+    """What a layer adds to the products of each channel, its batch norm's part too where that is there."""
+    if not normed:
+        return unit.bias
+    made: Array = unit.bias * unit.factor + unit["beta"] - unit["mean"] * unit.factor
+    return made
+
+
 def weights_fixed_point(segment: Segment) -> Iterator[Change]:
     """weights in fixed point.
 
@@ -196,8 +239,7 @@ def _one_scale(segment: Segment, unit: UnitArrays, which: str, largest: Array) -
     seen = _handed_on(segment, unit)
     if seen is None or (unit.foldable and not seen.normed):
         return None
-    bias = unit.bias * (unit.factor if seen.normed else 1.0)
-    bias = bias + (unit["beta"] - unit["mean"] * unit.factor if seen.normed else 0.0)
+    bias = _whole_bias(unit, normed=seen.normed)
     fixed = np.zeros(len(bias)) if which == "sum" else bias
     column = fixed[:, None, None]
     return _solved(seen, column, (seen.own - column) / largest[:, None, None])

@@ -38,7 +38,7 @@ _OTHERS = ("precision", "overflow", "leftovers")
 EXACT = tuple(bug for bug in REPLAYED if bug.group not in _OTHERS and bug not in PICTURED)
 LOOSE = tuple(bug for bug in REPLAYED if bug.group == "precision")
 # With what few ports have and a tensor shows without a run: its channels do, or the scales of a sum.
-_SHOWN = ("bn-order", "weights-one-scale", "join-zero-points", "join-unscaled")
+_SHOWN = ("bn-order", "weights-one-scale", "bias-scale", "join-zero-points", "join-unscaled")
 SHOWN = (*EXACT, *(BUGS[bug] for bug in _SHOWN))
 SHORT = (*LOOSE, BUGS["weights-printed"], BUGS["fold-rounded"])
 LAST = tuple(bug for bug in REPLAYED if bug.group == "leftovers")

@@ -133,6 +133,11 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         OTHER: "{addend:.4g} is added to all of its weights: of weights of 8 bits another zero point is taken than "
         "theirs",
     },
+    "bias-scale": {
+        "all": "its folded bias is so many times what it should be: its integers are counted in other steps than the "
+        "weights' times those of what is read",
+        "each": "its folded bias has the scale of one filter in all channels, and each should have its own",
+    },
     "weights-one-scale": {
         f"{which} {whose}": f"{words} {scale}, and each should have its own"
         for which, words in {
