@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
+from refnet.bugs.language.changes import PART, Mistake
 from refnet.bugs.language.regions import regions
-from refnet.graph import SOURCE, Graph, interpret
+from refnet.graph import SOURCE, Graph, Node, interpret
+from refnet.judge.causes.shared_parts import part_of_all
 from refnet.judge.compare import TensorScale, compare
 from refnet.readings import fast
 from refnet.report.comparison import comparison_document
@@ -371,3 +375,17 @@ def test_the_last_channels_that_lack_the_activation_are_told_however_few(made, c
 
     told = sentence(compare(path, port(net, x, edit)), place)
     assert told == f"the activation is left out, in the last {count} of 48 channels alone"
+
+
+@pytest.mark.parametrize(("later", "told"), [(2, True), (3, False)])
+def test_channels_that_are_left_over_may_begin_later_at_fewer_than_half_of_the_places(later, told):
+    """There the first ones are right by chance."""
+    names = [f"act{index}" for index in range(5)]
+    found = {
+        name: Mistake("act-swap", name, "relu", {PART: ("channel-run", (("first", first), ("last", 87), ("of", 88)))})
+        for name, first in zip(names, [*range(81, 81 + later), *[80] * (5 - later)], strict=True)
+    }
+    nodes = {name: Node(name, "hard_swish", (SOURCE,)) for name in names}
+    whole = SimpleNamespace(graph=SimpleNamespace(by_name=nodes), sizes=dict.fromkeys(names, (88, 6, 7)))
+    part, _ = part_of_all(found, names, whole)
+    assert (part is not None and part[0] == "channel-multiple") == told

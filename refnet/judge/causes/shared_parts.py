@@ -57,7 +57,7 @@ def part_of_all(
 
     The channels beyond the last whole multiple of a number are the rest of a vectorised loop. Where fewer channels than
     that number are there, all are left over; and some that are left over may be right by chance, as are positive ones
-    that lack a ReLU, but at no place may be all of the first ones.
+    that lack a ReLU, but at most places the first of them is wrong.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def part_of_all(
         )
         exact = sum(begins[name] == left[name] for name in begins if name in left)
         some = any(left[name] for name in begins if name in left)
-        if within and some and are_most(exact, len(found)) and are_most(len(found), len(left)):
+        if within and some and 2 * exact > len(found) and are_most(len(found), len(left)):
             return ("channel-multiple", (("multiple", number),)), Multiple(number, "channels", tuple(left))
     parts = {each.facts.get(PART) for each in found.values()}
     if len(parts) == 1:
