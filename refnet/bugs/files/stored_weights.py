@@ -125,8 +125,11 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
         axes = None if per == "tensor" else tuple(range(1, copy.ndim))
         low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
         value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
-        # What lies on one side of what it is made of, by more than half a step, is no nearest step.
-        if (np.abs(copy - value) > half + wanted.slack).any():
+        # What lies on one side of what it is made of, by more than half a step, is no nearest step. Of numbers that
+        # are cut off nearly all that are not zero lie off: where few do, these are damaged.
+        apart = np.abs(copy - value)
+        moved = (apart > _MOST * _U * np.abs(copy) + wanted.slack)[value != 0]
+        if moved.size and moved.mean() > 0.5 and (apart > half + wanted.slack).any():
             sides = {"cut": np.abs(copy) <= np.abs(value), "down": copy <= value, "up": copy >= value}
             for how, side in sides.items():
                 on_side = side | (np.abs(copy - value) <= _MOST * _U * np.abs(copy) + wanted.slack)
