@@ -217,7 +217,7 @@ def _everywhere(rows: Sequence[Everywhere], single: Sequence[Row]) -> str:
 
 _GROUPS = dict.fromkeys(("padding", "weights", "sampling", "shaping"), "geometry and weights")
 _GROUPS |= dict.fromkeys(("activations", "blocks", "dropout", "head", "decoder"), "blocks and activations")
-_GROUPS |= dict.fromkeys(("stored", "leftovers"), "memory")
+_GROUPS |= dict.fromkeys(("stored", "leftovers", "zero_points"), "memory")
 _GROUPS |= dict.fromkeys(("ends", *INPUTS), "input and output")
 _GROUPS |= {"norms": "batch norm", "precision": "precision", "overflow": "precision"}
 

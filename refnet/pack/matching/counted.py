@@ -19,7 +19,7 @@ from refnet.pack.matching.sequence import has_channels
 
 __all__ = ["as_counted"]
 
-_NUMBERED = re.compile(r"(.*?)[^A-Za-z0-9]?(\d*)")
+_NUMBERED = re.compile(r"(.*?)[^A-Za-z0-9]?(\d*)", re.DOTALL)
 _FEWEST, _BLOCKS = 10, 3  # names, without which a count of all, or of blocks, proves nothing
 
 
