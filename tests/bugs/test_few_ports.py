@@ -336,3 +336,7 @@ def test_a_map_no_larger_than_its_border_is_mirrored_with_its_edge_or_goes_round
     )
     forms = {change.form for change in BUGS["pad-value"].changes(segment)}
     assert forms & {"edge", "reflect", "symmetric", "wrap"} == modes
+
+
+def test_a_bias_that_is_left_out_is_under_no_other_scale():
+    assert said(SE, b=np.zeros(GRAPH[SE].params["b"])) == ["its bias is left out"]

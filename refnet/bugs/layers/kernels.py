@@ -156,7 +156,8 @@ def bias_scale(segment: Segment) -> Iterator[Change]:
         for form, along in (("all", np.ones(len(bias))), ("each", 1 / largest)):
             column = (bias * along)[:, None, None]
             solved = _solved(seen, seen.own - bias[:, None, None], column)
-            if solved is None or (form == "all" and any(abs(solved[0] - times) <= solved[1] for times in _OTHERWISE)):
+            named = _OTHERWISE if form == "all" else _OTHERWISE[:1]
+            if solved is None or any(abs(solved[0] - times) <= solved[1] for times in named):
                 continue
             moved = bias * (along * solved[0] - 1)
             slot = "beta" if seen.normed else "b"
