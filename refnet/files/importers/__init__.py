@@ -14,7 +14,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.structure import Contents
 from refnet.files.importers.canonical import canonicalise
 from refnet.files.importers.imported import ImportedGraph
-from refnet.files.importers.onnx_quantised import cut_at_six, real_operations
+from refnet.files.importers.onnx_real import cut_at_six, real_operations
 from refnet.files.importers.stored import import_stored
 
 __all__ = ["ImportedGraph", "import_graph", "in_real_numbers", "readings_of"]

@@ -17,7 +17,7 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.masks import above, cast_of, product_of, select
 from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
-from refnet.files.importers.onnx_quantised import real_operations
+from refnet.files.importers.onnx_real import real_operations
 from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed

@@ -22,6 +22,7 @@ from refnet.files.importers.onnx_quantised import (
     DYNAMIC_CONV,
     DYNAMIC_MATMUL,
     HARD_SIGMOID,
+    MICROSOFT,
     along_axis,
     integer_operations,
     quantised_constant,
@@ -31,7 +32,6 @@ from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 __all__ = ["import_onnx_integers"]
 
-_MS = "com.microsoft."
 _ORDERED = ("sub", "div")
 _INTEGERS = (np.dtype("int8"), np.dtype("uint8"), np.dtype("int16"))
 
@@ -362,14 +362,14 @@ _OF_TENSORS: Mapping[str, Rule] = {
     "Sigmoid": _elementwise("sigmoid"),
     "Softmax": _softmax,
     "Sub": _real_join("sub"),
-    f"{_MS}DequantizeLinear": _dequantize,
-    f"{_MS}QGemm": _gemm,
-    f"{_MS}QLinearAdd": _join("add"),
-    f"{_MS}QLinearAveragePool": _average_pool,
-    f"{_MS}QLinearGlobalAveragePool": _global_pool,
-    f"{_MS}QLinearMul": _join("scale"),
-    f"{_MS}QLinearSigmoid": _sigmoid,
-    f"{_MS}QuantizeLinear": _quantize,
+    f"{MICROSOFT}DequantizeLinear": _dequantize,
+    f"{MICROSOFT}QGemm": _gemm,
+    f"{MICROSOFT}QLinearAdd": _join("add"),
+    f"{MICROSOFT}QLinearAveragePool": _average_pool,
+    f"{MICROSOFT}QLinearGlobalAveragePool": _global_pool,
+    f"{MICROSOFT}QLinearMul": _join("scale"),
+    f"{MICROSOFT}QLinearSigmoid": _sigmoid,
+    f"{MICROSOFT}QuantizeLinear": _quantize,
 }
 _RULES: Mapping[str, Rule] = {
     **MOVES,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from importing import onnx, op, refused
 
-from refnet.files.importers import import_graph, onnx_quantised, readings_of
+from refnet.files.importers import import_graph, onnx_real, readings_of
 
 Q = np.random.default_rng(2).integers(-127, 128, (3, 4, 3, 3)).astype(np.int8)
 S = np.float32([0.5, 0.25, 2])
@@ -57,7 +57,7 @@ def test_scales_that_are_not_one_for_each_index_of_the_axis_are_refused():
 
 
 def test_reals_are_not_made_of_the_same_integers_again_and_again(monkeypatch):
-    monkeypatch.setattr(onnx_quantised, "made_of", lambda arrays: 6 * Q.size)
+    monkeypatch.setattr(onnx_real, "made_of", lambda arrays: 6 * Q.size)
     moves = [op("DequantizeLinear", "q s", each, axis=0) for each in ("w", "v")]
     refused(onnx(*moves, CONV, q=Q, s=S), "again and again")
 

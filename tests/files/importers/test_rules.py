@@ -10,7 +10,7 @@ import pytest
 from refnet import FormatError
 from refnet.files.containers import torch_modules
 from refnet.files.containers.structure import Contents, IntegerScale, Operation, Structure
-from refnet.files.importers import keras, ncnn, onnx, onnx_quantised, openvino, tflite_integers, tflite_moves
+from refnet.files.importers import keras, ncnn, onnx, onnx_real, openvino, tflite_integers, tflite_moves
 from refnet.files.importers.builder import Map
 
 
@@ -74,7 +74,7 @@ def test_a_mean_of_keras_written_as_a_function_is_over_the_axes_of_its_input():
 
 def test_a_mean_of_integers_reads_one_tensor_in_floats():
     pool = Operation("com.microsoft.QLinearAveragePool", ("x", "xs", "xz", "ys", "yz"), ("y",))
-    made = onnx_quantised.real_operations(Contents("onnx", {}, Structure("", (pool,), {"x": ()}, ("y",))))
+    made = onnx_real.real_operations(Contents("onnx", {}, Structure("", (pool,), {"x": ()}, ("y",))))
     assert [(op.op, op.inputs) for op in made.structure.operations] == [("AveragePool", ("x",))]
 
 
