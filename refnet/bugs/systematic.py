@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Segment, run
 from refnet.ops import ACTIVATIONS, GATES, WINDOWED
 
-__all__ = ["ALL", "KnownRuns", "Scope", "by_place", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
-
-Array = npt.NDArray[Any]
+__all__ = ["ALL", "Scope", "by_place", "changed_at", "changes_by_place", "everywhere", "runs_of", "scopes"]
 
 
 class Scope(NamedTuple):
@@ -121,33 +119,8 @@ def everywhere(bug: Bug, segment: Segment) -> Iterator[tuple[tuple[Change, ...],
         yield changed_at(bug, segment, form, found)
 
 
-@dataclass
-class KnownRuns:
-    """What runs of a form of a bug have told, at more places or fewer.
-
-    Attributes
-    ----------
-    honest : the tensors of the segment as it is; none where they are not at hand
-    changes : those at the most places that were run
-    """
-
-    honest: dict[str, Array]
-    changes: tuple[Change, ...] = ()
-
-    def first(self, places: Iterable[str]) -> tuple[Change, ...] | None:
-        """The changes at some places, if they were made there, at these and at those behind them."""
-        names = tuple(places)
-        known = self.changes[: len(names)]
-        return known if tuple(change.node for change in known) == names else None
-
-
 def changed_at(
-    bug: Bug,
-    segment: Segment,
-    form: str,
-    found: Mapping[str, Change],
-    dtype: npt.DTypeLike = np.float64,
-    walked: KnownRuns | None = None,
+    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change], dtype: npt.DTypeLike = np.float64
 ) -> tuple[tuple[Change, ...], Segment]:
     """A mistake made at several places.
 
@@ -158,7 +131,6 @@ def changed_at(
     ----------
     found : by node, the change at each place, in order
     dtype : what that run is made in from whose tensors params follow: a port's own, where it is to be a port's
-    walked : what runs of this form of the bug have told
     """
     changes = tuple(found.values())
     if not changes:
@@ -166,7 +138,7 @@ def changed_at(
     if (at_once := _joined(changes)) is not None:
         return changes, segment.changed(at_once)
     if all(map(_is_of_its_node, changes)):
-        fed = _fed_on(bug, segment, form, found, dtype, walked or KnownRuns({}))
+        fed = _fed_on(bug, segment, form, found, dtype)
         if len(fed) == len(changes) and (at_once := _merged(fed)) is not None:
             return fed, segment.changed(at_once)
     changed, done = segment, list[Change]()
@@ -185,23 +157,18 @@ def _is_of_its_node(change: Change) -> bool:
 
 
 def _fed_on(
-    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change], dtype: npt.DTypeLike, walked: KnownRuns
+    bug: Bug, segment: Segment, form: str, found: Mapping[str, Change], dtype: npt.DTypeLike
 ) -> tuple[Change, ...]:
     """Changes that follow from what their nodes are given, as far as these alone tell them.
 
-    One run makes each before its node is run; up to a place where it was made before, they are the same.
+    One run makes each before its node is run.
     """
-    if (known := walked.first(found)) is not None:
-        return known
     params: dict[str, Any] = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
+    values = {name: np.asarray(y, dtype) for name, y in segment.given.items()}
     inside = replace(segment, params=params, span=(-math.inf, math.inf))
-    nodes = segment.graph.nodes
-    if walked.honest:  # up to the first place nothing is otherwise
-        nodes = nodes[next(index for index, node in enumerate(nodes) if node.name in found) :]
-    values = walked.honest | {name: np.asarray(y, dtype) for name, y in segment.given.items()}
-    last = {name: node.name for node in nodes for name in node.inputs}
+    last = {name: node.name for node in segment.graph.nodes for name in node.inputs}
     done: list[Change] = []
-    for node in nodes:
+    for node in segment.graph.nodes:
         given = {name: values[name] for name in node.inputs}
         alone = replace(inside, graph=replace(segment.graph, nodes=(node,)), given=given)
         if node.name in found:
@@ -219,8 +186,6 @@ def _fed_on(
         for name in given:
             if last[name] == node.name:
                 del values[name]
-    if len(done) == len(found) > len(walked.changes):
-        walked.changes = tuple(done)
     return tuple(done)
 
 

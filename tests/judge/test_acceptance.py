@@ -67,7 +67,6 @@ def nothing_likely(self, accepted):
 
 def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_no_other_is_left_out(monkeypatch):
     monkeypatch.setattr(Diagnosis, "_likely", nothing_likely)
-    monkeypatch.setattr(diagnosing, "solved", lambda *_, **__: ())
     monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
     monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ([f"start {index}"] for index in range(100)))
     segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
@@ -82,7 +81,6 @@ def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_n
 
 def test_what_few_ports_have_is_looked_for_in_all_layers_of_an_operation_of_a_long_segment(monkeypatch):
     monkeypatch.setattr(Diagnosis, "_likely", nothing_likely)
-    monkeypatch.setattr(diagnosing, "solved", lambda *_, **__: ())
     monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
     monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ())
     asked = set()
@@ -164,7 +162,6 @@ class InOrder(NoneAccepted):
 
 def test_one_place_is_looked_at_before_what_few_ports_have_at_many(monkeypatch):
     monkeypatch.setattr(Diagnosis, "_likely", nothing_likely)
-    monkeypatch.setattr(diagnosing, "solved", lambda *_, **__: ())
     for name in ("begun_soon", "begun"):
         monkeypatch.setattr(diagnosing, name, lambda ways, whole: iter(()))
     segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))

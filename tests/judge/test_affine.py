@@ -12,7 +12,6 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.solving import inputs_solved
 from refnet.judge.causes.ways import Ways
 from refnet.judge.scorecard import FAMILIES, subject
 from refnet.judge.tensors import judge_tensors
@@ -36,14 +35,14 @@ def pixels(small):
 
 
 def test_a_factor_and_an_offset_are_solved_for(small):
-    (way,) = inputs_solved(ways(small, 1.02 * small.tensors[SOURCE] + 0.1))
+    (way,) = ways(small, 1.02 * small.tensors[SOURCE] + 0.1).scaled()
     assert way.mistake.bug == "input-solved"
     assert way.mistake.form == "times"
     assert way.mistake.facts == {"factor": 1.02, "offset": 0.1}
 
 
 def test_a_rule_of_pixels_in_use_is_told_with_its_numbers(small):
-    way = next(inputs_solved(ways(small, (pixels(small) / 256 - 0.5) / 0.226)))
+    way = next(ways(small, (pixels(small) / 256 - 0.5) / 0.226).scaled())
     assert way.mistake.form == "rule"
     assert way.mistake.facts == {"scale": 256.0, "mean": (0.5,) * 3, "std": (0.226,) * 3}
 
@@ -51,7 +50,7 @@ def test_a_rule_of_pixels_in_use_is_told_with_its_numbers(small):
 def test_of_a_batch_whose_first_image_says_enough_a_rule_of_pixels_is_told_too():
     graph = build("timm/mobilenetv1_100", width=0.25, size=(32, 32), classes=200)
     many = SimpleNamespace(graph=graph, net=Network(graph, random_params(graph)), tensors={SOURCE: probe(graph, 2)})
-    way = next(inputs_solved(ways(many, (pixels(many) / 256 - 0.5) / 0.226)))
+    way = next(ways(many, (pixels(many) / 256 - 0.5) / 0.226).scaled())
     assert way.mistake.facts == {"scale": 256.0, "mean": (0.5,) * 3, "std": (0.226,) * 3}
 
 
@@ -61,7 +60,7 @@ def test_weights_that_are_wrong_are_no_rule_of_pixels(small):
     end = type(net)(net.graph, params).trace(small.tensors[SOURCE])[small.graph.output]
     given = {SOURCE: small.tensors[SOURCE], small.graph.output: end}
     whole = cut(Parts(small.graph), net.params, small.graph.output, given)
-    assert not list(inputs_solved(Ways(whole, SearchBudget(), long=True)))
+    assert not list(Ways(whole, SearchBudget(), long=True).scaled())
 
 
 def test_the_input_is_looked_at_before_all_layers(small):

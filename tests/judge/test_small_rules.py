@@ -23,7 +23,6 @@ from refnet.judge.causes import search
 from refnet.judge.causes.acceptance import Acceptance
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
-from refnet.judge.causes.solving import best_number, solved
 from refnet.judge.causes.together import likely_pairs
 from refnet.judge.causes.ways import Extent, Way, Ways
 from refnet.judge.integers import rules
@@ -339,7 +338,7 @@ def test_the_eps_of_a_batch_norm_is_solved_for():
     other = GRAPH.replaced(name, replace(known, attrs={**known.attrs, "eps": 0.004}))
     dumped = {each: Network(other, NET.params).trace(X)[each] for each in ("stem.conv", name)}
     segment = cut(Parts(GRAPH), NET.params, name, {SOURCE: X, **dumped})
-    assert best_number(Ways(segment, SearchBudget(), long=False), EPS, [known]) == pytest.approx(0.004, rel=1e-4)
+    assert Ways(segment, SearchBudget(), long=False)._number(EPS, [known]) == pytest.approx(0.004, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["stem.bn", "block1.depthwise.bn", "block1.project.bn"])
@@ -359,7 +358,7 @@ def test_an_eps_in_all_batch_norms_is_solved_for():
         graph = graph.replaced(name, replace(graph[name], attrs={**graph[name].attrs, "eps": 0.004}))
     y = Network(graph, NET.params).trace(X)["block1.depthwise.bn"]
     segment = cut(Parts(GRAPH), NET.params, "block1.depthwise.bn", {SOURCE: X, "block1.depthwise.bn": y})
-    found = min(solved(Ways(segment, SearchBudget(), long=False), EPS), key=lambda way: way.residual)
+    found = min(Ways(segment, SearchBudget(), long=False).solved(EPS), key=lambda way: way.residual)
     assert found.mistake == Mistake("bn-eps", "stem.bn", "0.004", {"found": 0.004, "known": 1e-5})
     assert found.extent.nodes == ("stem.bn", "block1.depthwise.bn")
 

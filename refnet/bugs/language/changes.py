@@ -135,25 +135,6 @@ class Change:
         """The change as the mistake of a bug."""
         return Mistake(bug, self.node, self.form, dict(self.facts), self.kind)
 
-    def made(self, dtype: np.dtype[Any] | None = None) -> Change:
-        """The same with params that are made once and kept: for what is run at many sets of places.
-
-        Parameters
-        ----------
-        dtype : that they are converted to; by default they stay what they are
-        """
-        if not self.params:
-            return self
-        return replace(self, params={name: _kept(array, dtype) for name, array in self.params.items()})
-
-
-def _kept(array: Array | Expected, dtype: np.dtype[Any] | None) -> Array | Expected:
-    """An array in a dtype; one that nothing rounds is exact."""
-    if isinstance(array, Expected):
-        value = array.value if dtype is None else np.asarray(array.value, dtype)
-        return Expected(value, array.slack) if array.slack.any() else value
-    return array if dtype is None else np.asarray(array, dtype)
-
 
 def with_attrs(node: Node, **attrs: Any) -> dict[str, tuple[Node, ...]]:
     """In a node's place: the same with some attributes replaced."""

@@ -30,7 +30,6 @@ from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures, usual_pictures
 from refnet.judge.causes.short_runs import short_runs
-from refnet.judge.causes.solving import inputs_solved, solved
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.probabilities import is_saturated
@@ -218,7 +217,7 @@ class Diagnosis:
             found = list(fitting(coarse))
         yield found
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
-        eps = (way for kinds in (False, True) for way in solved(ways, KNOBS[0], kinds=kinds))
+        eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         yield fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield accepted.beside(told())
@@ -254,10 +253,10 @@ class Diagnosis:
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]
         yield accepted.everywhere(short)
         once = [bug for bug in _ONCE if bug not in FREQUENT]
-        yield accepted.everywhere(more := [*ways.everywhere(once), *solved(ways, KNOBS[0])])
+        yield accepted.everywhere(more := [*ways.everywhere(once), *ways.solved(KNOBS[0])])
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
         yield close([*kinds, *_solved(ways)])
-        yield close(list(inputs_solved(ways)))
+        yield close(list(ways.scaled()))
         yield close([*usual_pictures(ways)])
         yield short_runs(ways, self.precision)
         first += [*short, *more]
@@ -297,4 +296,4 @@ class Diagnosis:
 
 def _solved(ways: Ways, *, kinds: bool = False) -> Iterator[Way]:
     """Every number that is solved for, but eps."""
-    return (way for knob in KNOBS[not kinds :] for way in solved(ways, knob, kinds=kinds))
+    return (way for knob in KNOBS[not kinds :] for way in ways.solved(knob, kinds=kinds))

@@ -61,7 +61,7 @@ def _run(ways: Ways, wanted: Callable[[Bug, _Facts], bool]) -> Iterator[Way]:
         placed = bug is BUGS["input-placed"]
         for change in bug.changes(ways.segment):
             if wanted(bug, change.facts) and (bug.id, change.form) not in seen:
-                yield from (way._replace(vague=way.vague and not placed) for way in ways.alone([(bug, change)]))
+                yield from (way._replace(vague=way.vague and not placed) for way in ways.at_one(bug, change))
 
 
 def _cut(facts: _Facts) -> tuple[str, ...]:

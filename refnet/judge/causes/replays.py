@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ import numpy.typing as npt
 from refnet.bugs.language.segments import Segment, run
 from refnet.graph import Node
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.lanes import Lane, LanePart, gathered, reading_alike
 from refnet.networks.rewrite import fold_batch_norm, norms
 from refnet.ops import BY_ELEMENT, OPS
 from refnet.readings import fast
@@ -65,15 +63,13 @@ class Replays:
         self.segment, self.budget, self.dtype, self.images = segment, budget, np.dtype(dtype), images
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
         self._values: dict[str, Array] = {}
-        self._parts: dict[str, LanePart] = {}
         self._pace: dict[str, tuple[float, float]] = {}  # by operation, seconds that it took, and its work
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
         for node in segment.graph.nodes:
             keys = _keys(node)
             self._read[node.name] = node, keys, [segment.params[key] for key in keys]
         self._folded = _folded(segment, self.dtype) if fold else {}
-        self._places = {node.name: index for index, node in enumerate(segment.graph.nodes)}
-        self.y = self._first()
+        self.y = self._run(segment, {}, set())
 
     def run(self, changed: Segment) -> Array:
         """What the segment makes of its images when it is changed.
@@ -85,81 +81,16 @@ class Replays:
         ValueError, IndexError
             where shapes do not fit each other: two bugs at once may leave such.
         """
-        (y,) = self.several([changed])
-        if isinstance(y, Exception):
-            raise y
-        return y
-
-    def several(self, changed: Sequence[Segment]) -> list[Array | Exception]:
-        """The same of several ways to change it; in the place of one where shapes do not fit, the error.
-
-        What they have in common is run once, and what they do alike to other tensors as if these were more images.
-        """
-        made: dict[int, Array | Exception] = {}
-        lanes: dict[int, Lane] = {}
-        for number, each in enumerate(changed):
-            if each.view is not None and self.images != EVERY:  # which may be about all images
-                made[number] = _tried(partial(self._viewed, each))
-            else:
-                lanes[number] = self._lane(each)
-        self._run_lanes(tuple(lanes.values()))
-        made |= {number: lane.failed or _tried(lane.result) for number, lane in lanes.items()}
-        return [made[number] for number in range(len(changed))]
-
-    def _viewed(self, changed: Segment) -> Array:
-        return run(changed, self.dtype)[self.images]
-
-    def _lane(self, changed: Segment) -> Lane:
-        """A changed segment, with what it has in common with the unchanged one."""
+        if changed.view is not None and self.images != EVERY:  # which may be about all images
+            return run(changed, self.dtype)[self.images]
         moved = {name for name, array in changed.given.items() if self.segment.given.get(name) is not array}
-        kept = dict(self._parts)
-        for name in moved:
-            kept.pop(name, None)
-        own: set[str] = set()
+        kept = {name: y for name, y in self._values.items() if name not in moved}
+        own = {node.name for node in changed.graph.nodes if not self._is_same(node, changed)}
         for node in changed.graph.nodes:
-            if not self._is_same(node, changed):
-                own.add(node.name)
-            elif moved.isdisjoint(node.inputs):
-                continue
-            moved.add(node.name)
-            kept.pop(node.name, None)
-        nodes = self._joined([node for node in changed.graph.nodes if node.name not in kept], own)
-        kinds = {name: tuple(id(changed.params[key]) for key in _keys(changed.graph[name])) for name in own}
-        return Lane(changed, nodes, kinds, kept, self._places)
-
-    def _run_lanes(self, lanes: Sequence[Lane]) -> None:
-        """Run all of them, place by place."""
-        for step in sorted({step for lane in lanes for step in lane.steps}):
-            groups: dict[object, tuple[Node, list[Lane], list[tuple[LanePart, ...]]]] = {}
-            for lane in lanes:
-                node = lane.steps.get(step)
-                if node is not None and lane.failed is None:
-                    parts = lane.read(node, self._read_in)
-                    kind = id(node), lane.kinds.get(node.name), tuple(part.shape for part in parts)
-                    _, some, inputs = groups.setdefault(kind, (node, [], []))
-                    some.append(lane)
-                    inputs.append(parts)
-            for node, some, inputs in groups.values():
-                for together in reading_alike(some, inputs):
-                    self._pass(node, together)
-
-    def _pass(self, node: Node, together: Sequence[tuple[tuple[LanePart, ...], list[Lane]]]) -> None:
-        """Run a node once for all that lanes read there."""
-        segment = together[0][1][0].segment
-        read = [gathered(parts) for parts in zip(*(parts for parts, _ in together), strict=True)]
-        weights = self._weights(segment, node)
-        self.budget.check(self._seconds(node, _work(node, [*read, *weights])))
-        failed, y = None, None
-        try:
-            y = getattr(fast, node.op)(*read, *weights, **node.attrs)
-        except (ValueError, IndexError) as error:
-            failed = error
-        for place, (_, lanes) in enumerate(together):
-            part = None if y is None else LanePart.of(y, place, len(together))
-            for lane in lanes:
-                lane.failed = failed
-                if part is not None:
-                    lane.passed(node, part)
+            if node.name in own or not moved.isdisjoint(node.inputs):
+                moved.add(node.name)
+                kept.pop(node.name, None)
+        return self._run(changed, kept, own)
 
     def _is_same(self, node: Node, changed: Segment) -> bool:
         """Whether a node of a changed segment is one of the unchanged segment, with the same params."""
@@ -210,21 +141,29 @@ class Replays:
             for slot in OPS[node.op].params
         ]
 
-    def _first(self) -> Array:
-        """Run the unchanged segment; every tensor of it is kept, and how long its operations take is measured."""
-        values: dict[str, Array] = {}
-        segment = self.segment
-        for node in self._joined([*segment.graph.nodes], ()):
+    def _run(self, segment: Segment, kept: Mapping[str, Array], own: Collection[str]) -> Array:
+        """What a segment makes, some of whose tensors are known, and some of whose nodes are its own."""
+        values, first = {**kept}, not self._values
+        nodes = self._joined([node for node in segment.graph.nodes if node.name not in kept], own)
+        last = {name: node.name for node in nodes for name in node.inputs}
+        for node in nodes:
             for name in node.inputs:
                 if name not in values:
                     values[name] = self._read_in(segment.given[name])
             read = [*(values[name] for name in node.inputs), *self._weights(segment, node)]
-            self.budget.check(0.0)
+            work = _work(node, read)
+            self.budget.check(self._seconds(node, work))
             begun = time.monotonic()
             values[node.name] = getattr(fast, node.op)(*read, **node.attrs)
-            seconds, done = self._pace.get(node.op, (0.0, 0.0))
-            self._pace[node.op] = seconds + time.monotonic() - begun, done + _work(node, read)
-        self._values, self._parts = values, {name: LanePart.of(y) for name, y in values.items()}
+            if first:
+                seconds, done = self._pace.get(node.op, (0.0, 0.0))
+                self._pace[node.op] = seconds + time.monotonic() - begun, done + work
+            if not first:  # what no later node reads is let go: a change may make maps that are many times as large
+                for name in {*node.inputs} - {segment.end}:
+                    if last[name] == node.name:
+                        values.pop(name, None)
+        if first:
+            self._values = values
         y = values[segment.end]
         y = y if segment.view is None else segment.view(y)
         return y if np.isinf(segment.span).all() else y.clip(*segment.span)
@@ -242,6 +181,8 @@ class Replays:
 
     def _seconds(self, node: Node, work: float) -> float:
         """How long a node takes, by what its operation did where nothing was changed; or by all of them."""
+        if not self._values:
+            return 0.0
         some = [self._pace[node.op]] if node.op in self._pace else [*self._pace.values()]
         seconds, done = map(sum, zip(*some, strict=True))
         return float(work * seconds / done)
@@ -256,14 +197,6 @@ class Replays:
                 return made
             self._arrays[id(array)] = array, made
         return self._arrays[id(array)][1]
-
-
-def _tried(make: Callable[[], Array]) -> Array | Exception:
-    """What is made; or the error, where shapes do not fit."""
-    try:
-        return make()
-    except (ValueError, IndexError) as error:
-        return error
 
 
 def _folded(segment: Segment, dtype: np.dtype[Any]) -> dict[str, _Joined]:

@@ -37,23 +37,19 @@ def begun(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:
     looked at, and those beside one that explains some of the error.
     """
     for bug, form, changes in _likely(ways, whole):
-        yield [*_around(ways, BUGS[bug], form, changes)]
+        yield [way for kind in ("from", "until") for way in _around(ways, BUGS[bug], form, changes, kind)]
 
 
-def _around(ways: Ways, bug: Bug, form: str, changes: Mapping[str, Change]) -> Iterator[Way]:
-    """Every other run of places of each kind, and those beside one that explains some of the error."""
-    every = runs_of(ways.segment.parts, tuple(changes))
-    # What goes up to a block tells what goes up to one before it: the longest first.
-    by_kind = [[scope for scope in reversed(every) if scope.kind == kind] for kind in ("until", "from")]
-    near: set[Scope] = set()
-    for way in ways.at_scopes(bug, form, changes, {scope: every[scope] for kind in by_kind for scope in kind[::2]}):
-        if way.extent is not None and explained(ways.error, way.effect) >= _NEXT:
-            kind = next(kind for kind in by_kind if way.extent.scope in kind)
-            index = kind.index(way.extent.scope)
-            near |= {*kind[max(index - 1, 0) : index + 2]}
-        yield way
-    beside = {scope: every[scope] for kind in by_kind for scope in kind[1::2] if scope in near}
-    yield from ways.at_scopes(bug, form, changes, beside)
+def _around(ways: Ways, bug: Bug, form: str, changes: Mapping[str, Change], kind: str) -> Iterator[Way]:
+    """Every other run of places of a kind, and those beside one that explains some of the error."""
+    runs = [each for each in runs_of(ways.segment.parts, tuple(changes)).items() if each[0].kind == kind]
+    near: set[int] = set()
+    for index in range(0, len(runs), 2):
+        for way in _begun_at(ways, bug, form, changes, runs, index):
+            near |= {index - 1, index + 1} if explained(ways.error, way.effect) >= _NEXT else set()
+            yield way
+    for index in sorted(near & {*range(1, len(runs), 2)}):
+        yield from _begun_at(ways, bug, form, changes, runs, index)
 
 
 def begun_soon(ways: Ways, whole: Iterable[Way]) -> Iterator[list[Way]]:

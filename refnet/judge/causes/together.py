@@ -22,24 +22,14 @@ Array = npt.NDArray[Any]
 # tensors one must explain to be looked for beside one that explains none.
 _KINDS, _SHARED = 6, 2
 _FORMS = 2  # of one bug at a place, among the first of two; tuned on the table in tests/judge/test_pairs.py
-_AT_HAND = 4  # segments run in the first of two ways that are kept: each may hold all weights
 _ROWS = 256  # of the matrix of all pairs, which are made at once
 
 
 def both_ways(ways: Ways, one: Way, other: Way) -> Way | None:
     """Two ways at once, as one with its segment; None where nothing runs so."""
-    changed = ways.changed(other, on=_first(ways, one))
+    changed = ways.changed(other, on=ways.changed(one))
     way = ways.run(other.mistake, other.extent, changed)
     return None if way is None else way._replace(changed=changed)
-
-
-def _first(ways: Ways, one: Way) -> Segment:
-    """The segment run in the first of two ways, with what changes on top of it ask for; kept for the next pairs."""
-    if one.key not in ways.at_hand:
-        changed = ways.changed(one)
-        _ = changed.units, changed.sizes
-        ways.at_hand = dict([*ways.at_hand.items(), (one.key, changed)][-_AT_HAND:])
-    return ways.at_hand[one.key]
 
 
 def beside(
@@ -114,10 +104,10 @@ def likely_pairs(error: Array, ways: list[Way], least: float, most: int) -> Iter
     best, places = np.empty(0), np.empty((0, 2), np.intp)
     for first in range(0, len(kept), _ROWS):  # all at once would be a matrix that no memory holds
         some = np.arange(first, min(first + _ROWS, len(kept)))
-        plane = _in_planes(along[some], along[first:], unit[some] @ unit[first:].T)  # each pair once
-        plane[np.arange(plane.shape[1]) <= np.arange(len(some))[:, None]] = 0
+        plane = _in_planes(along[some], along, unit[some] @ unit.T)
+        plane[np.arange(len(kept)) <= some[:, None]] = 0
         rows, columns = np.nonzero(plane >= max(least, best[-1] if len(best) == most else 0.0))
-        best, columns = np.concatenate([best, plane[rows, columns]]), columns + first
+        best = np.concatenate([best, plane[rows, columns]])
         order = np.argsort(-best, kind="stable")[:most]
         best, places = best[order], np.concatenate([places, np.stack([some[rows], columns], axis=1)])[order]
     for one, other in places:

@@ -6,9 +6,9 @@ explain at all: of an error r and an effect d, <r, d>^2 / (<d, d> <r, r>).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +18,11 @@ from refnet.bugs.catalogue import BUGS, REPLAYED, Bug, bug_of
 from refnet.bugs.language.changes import Change, Mistake
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.curves import Curve, curved
-from refnet.bugs.systematic import ALL, KnownRuns, Scope, by_place, changed_at, changes_by_place, scopes
+from refnet.bugs.layers.knobs import Knob
+from refnet.bugs.systematic import ALL, Scope, by_place, changed_at, changes_by_place, scopes
+from refnet.graph import SOURCE, Node
+from refnet.judge.causes.affine import scaled_inputs
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.lanes import side_by_side
 from refnet.judge.causes.replays import EVERY, Replays, elements
 from refnet.judge.causes.sketch import explained, first_order
 from refnet.judge.measures.probabilities import as_it_is, lens
@@ -48,6 +50,9 @@ _ENDS = ("ends", "preprocessing", "raster", "decoding", "pictures", "colour_spac
 # table in tests/judge/test_shares.py: the tenth between right kernels and wrong ones.
 _VAGUE = 0.3
 _POINTS = 2048  # elements by which effects are told apart
+_STEPS, _NEARBY = 6, 0.1  # of solving for a number; from one of a grid, which is near, by that share of it
+_ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
+_TOGETHER = 1 << 18  # numbers of inputs that are run together: of larger ones no two are quicker than one by one
 # Of an error, what an effect must explain to be looked at as a part of it. Tuned, on the table in
 # tests/judge/test_long.py: the largest of 1, 2 or 5 tenths, hundredths, ... that keeps seven of eight.
 SHARE = 0.05
@@ -58,9 +63,6 @@ _FOREMOST = 128
 # that keeps nineteen of twenty.
 _NEARLY = 1e-2
 _ENOUGH = 10 / SHARE  # numbers that tell effects apart: by chance one explains one part in so many of an error
-
-
-Wanted = tuple[Mistake, "Extent | None", Segment]  # a way that is to be run
 
 
 class Extent(NamedTuple):
@@ -123,11 +125,7 @@ class Ways:
         self.looked: list[Way] = []
         self._seen: set[tuple[str, str, str]] = set()
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
-        # Of one form of a bug, changes by place, with arrays at hand, and what runs have told of them.
-        self._made: tuple[Mapping[str, Change], dict[str, Change], KnownRuns] = {}, {}, KnownRuns({})
-        self._at_places: dict[tuple[str, str, tuple[str, ...]], list[Way]] = {}
         self._by_place: dict[tuple[str, bool], dict[str, dict[str, Change]]] = {}
-        self.at_hand: dict[object, Segment] = {}  # run in a way that others are put on top of
         self.counts = self._counted()
         budget.expect(sum(self.counts.values()))
 
@@ -142,22 +140,21 @@ class Ways:
 
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""
-        return self.alone(self._single(bugs, at), at)
-
-    def _single(self, bugs: Iterable[Bug], at: Collection[str]) -> Iterator[tuple[Bug, Change]]:
         for bug in bugs:
             segment, every = self.segment.asked(at) if at else self.segment, list[Change]()
             for change in bug.changes(segment):
                 every.append(change)
                 if change.shape is None and (not at or change.node in at):
-                    yield bug, change
+                    yield from self.at_one(bug, change)
             if segment is self.segment:  # then these are all that there are
                 self._keep(bug, by_place(every))
 
     def ends(self, groups: Collection[str] = _ENDS) -> Iterator[Way]:
         """What is wrong with the input, or with how the result is laid out; or what some modules of bugs are about."""
-        own = ((bug, change) for bug in EXACT if bug.group in groups for change in bug.changes(self.segment))
-        return self.alone((bug, change) for bug, change in own if change.shape is None)
+        for bug in EXACT:
+            for change in bug.changes(self.segment) if bug.group in groups else ():
+                if change.shape is None:
+                    yield from self.at_one(bug, change)
 
     def foremost(self, at: Collection[str]) -> Iterator[Way]:
         """Changes at one place, the first by what they could explain of the error; once `at` holds any, all at those.
@@ -169,9 +166,10 @@ class Ways:
         last = self.segment.graph.nodes[-1]
         end = last.inputs[0] if self.lens is not as_it_is and last.op == "softmax" else last.name
         shares = first_order(self.runs, [change for _, change in own], self.target - self.honest, end)
-        order = sorted(range(len(own)), key=lambda number: -shares[number])
-        likely = (own[number] for rank, number in enumerate(order) if at or rank < _FOREMOST)
-        return self.alone((each for each in likely if not at or each[1].node in at), at)
+        for rank, number in enumerate(sorted(range(len(own)), key=lambda number: -shares[number])):
+            bug, change = own[number]
+            if change.node in at or (not at and rank < _FOREMOST):
+                yield from self.at_one(bug, change)
 
     def everywhere(self, bugs: Iterable[Bug]) -> Iterator[Way]:
         """The same change at all of its places."""
@@ -202,6 +200,37 @@ class Ways:
             self._by_place[bug.id, bug.rare] = found
         return found
 
+    def solved(self, knob: Knob, *, kinds: bool = False) -> Iterator[Way]:
+        """Another number in all nodes that have it and in the last of them, or in those of each kind, solved for."""
+        names = tuple(node.name for node in self.segment.nodes(*knob.ops))
+        every = scopes(self.segment.parts, names) if len(names) > 1 else {}
+        found: dict[Scope | None, tuple[str, ...]] = {kind: of for kind, of in every.items() if (kind == ALL) != kinds}
+        if names and not kinds and (knob.bug in _ALONE or len(names) == 1):
+            found[None] = names[-1:]
+        self.budget.expect(len(found))
+        for scope, those in found.items():
+            nodes = [self.segment.graph[name] for name in those]
+            for number, mistake in knob.said(self.segment, nodes[0], self._number(knob, nodes)):
+                changed = self._turned(knob, nodes, number)
+                way = self.run(mistake, None if scope is None else Extent(scope, those), changed)
+                yield from self._kept(None if way is None else way._replace(changed=changed))
+            self.budget.passed()
+
+    def scaled(self) -> Iterator[Way]:
+        """The input scaled and moved, by how much being solved for."""
+        for change in scaled_inputs(self.segment, self._left, self.before):
+            changed = self.segment.changed(change)
+            way = self.run(change.of("input-solved"), None, changed)
+            yield from self._kept(None if way is None else way._replace(changed=changed))
+
+    def _left(self, inputs: Sequence[Array]) -> Iterator[Array | None]:
+        """What is left of the error on other inputs; small ones are run together, as more images, if all images are."""
+        together = max(1, _TOGETHER // self.segment.given[SOURCE].size) if self.runs.images == EVERY else 1
+        for first in range(0, len(inputs), together):
+            some = inputs[first : first + together]
+            changed = self.segment.changed(Change(SOURCE, given={SOURCE: np.concatenate(some)}))
+            yield from (None if y is None else self.target - y for y in self._parts(changed, len(some)))
+
     def curved(self, curves: Iterable[tuple[Curve, str]]) -> Iterator[Way]:
         """Functions that other tensors show in the place of activations: at one place, and at all of their kind.
 
@@ -211,9 +240,38 @@ class Ways:
         """
         for curve, op in curves:
             changes = curved(self.segment, curve, op)
-            yield from self.alone((BUGS["act-curve"], change) for change in changes.values())
+            for change in changes.values():
+                yield from self.at_one(BUGS["act-curve"], change)
             for form in {change.form for change in changes.values()} if len(changes) > 1 else ():
                 yield from self.at_scopes(BUGS["act-curve"], form, changes, {ALL: tuple(changes)})
+
+    def _number(self, knob: Knob, nodes: Sequence[Node]) -> float:
+        """The number that leaves least of the error: each step goes as far as the effect of another one explains.
+
+        NaN where that is next to nothing.
+        """
+        start = knob.start(nodes[0])
+        number = min((start, *knob.grid), key=lambda each: self._left_at(knob, nodes, each)) if self.long else start
+        for index in range(_STEPS):
+            step = max(abs(number) * (1 if number == start else _NEARBY), knob.step) if knob.grid else knob.step
+            here, there = (self._made(self._turned(knob, nodes, each)) for each in (number, number + step))
+            if here is None or there is None:
+                break
+            slope, rest = there - here, self.target - here
+            square = float((slope * slope).sum())
+            if not square > 0 or (not index and number == start and explained(rest.ravel(), slope.ravel()) < SHARE):
+                break
+            number += step * float((slope * rest).sum()) / square
+            number = max(number, 0.0) if knob.grid and min(knob.grid) >= 0 else number
+        return number if number != start else math.nan
+
+    def _left_at(self, knob: Knob, nodes: Sequence[Node], number: float) -> float:
+        y = self._made(self._turned(knob, nodes, number))
+        return math.inf if y is None else root_mean_square(self.target - y)
+
+    def _turned(self, knob: Knob, nodes: Sequence[Node], number: float) -> Segment:
+        made = {node.name: knob.nodes(node, number) for node in nodes}
+        return self.segment.changed(Change(nodes[0].name, nodes=made))
 
     def on_top(self, first: Way, bugs: Iterable[Bug], is_open: Callable[[Segment], bool]) -> Iterator[Way]:
         """Every change at one place beside another one, if it can explain what that leaves; those that come closer.
@@ -262,99 +320,46 @@ class Ways:
         found = changes_by_place(bug, segment).get(form, {})
         return changed_at(bug, segment, form, {node: found[node] for node in way.extent.nodes if node in found})[1]
 
-    def alone(self, changes: Iterable[tuple[Bug, Change]], at: Collection[str] = ()) -> Iterator[Way]:
-        """Each change at one place: of a long segment, whose steps have places in common, once.
-
-        Parameters
-        ----------
-        at : once it holds any, what is at other places is left out, even if it was run by then
-        """
-        wanted = self._not_seen(changes)
-        for some in side_by_side(wanted, lambda each: not self.long or each[1].fed):
-            made = [(change.of(bug.id), None, self.segment.changed(change)) for bug, change in some]
-            for way in self.run_several(made):
-                if way is None or not at or way.mistake.node in at:
-                    yield from self.kept(way)
-
-    def _not_seen(self, changes: Iterable[tuple[Bug, Change]]) -> Iterator[tuple[Bug, Change]]:
-        for bug, change in changes:
-            key = bug.id, change.form, change.node
-            if key not in self._seen:
-                self.budget.passed()
-            elif self.long:
-                continue
-            self._seen.add(key)
-            yield bug, change
+    def at_one(self, bug: Bug, change: Change) -> Iterator[Way]:
+        """A change at one place: of a long segment, whose steps have places in common, once."""
+        key = bug.id, change.form, change.node
+        if (known := key in self._seen) and self.long:
+            return
+        self._seen.add(key)
+        way = self.run(change.of(bug.id), None, self.segment.changed(change))
+        if not known:
+            self.budget.passed()
+        yield from self._kept(way)
 
     def at_scopes(
         self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
     ) -> Iterator[Way]:
-        """The same change at the places of each of some scopes: of a long segment, what was run so is not run again."""
+        """The same change at the places of each of some scopes."""
         self.budget.expect(len(found))
-        known = {scope: (bug.id, form, nodes) for scope, nodes in found.items()}
-        new = {scope: nodes for scope, nodes in found.items() if not self.long or known[scope] not in self._at_places}
-        wanted = self._at_each(bug, form, changes, new)
-        fed = any(change.fed for change in changes.values())  # which may hold whole maps
-        for some in side_by_side(wanted, lambda _: fed):
-            for (_, extent, _), way in zip(some, self.run_several(some), strict=True):
-                self.budget.passed()
-                self._at_places[known[extent.scope]] = [*self.kept(way)]
-        for scope in found:
-            if scope not in new:
-                self.budget.passed()
-            yield from self._at_places.get(known[scope], ())
-
-    def _at_each(
-        self, bug: Bug, form: str, changes: Mapping[str, Change], found: Mapping[Scope, tuple[str, ...]]
-    ) -> Iterator[tuple[Mistake, Extent, Segment]]:
-        """Ways to be run: the same change at the places of each of some scopes, its arrays made once for them."""
-        if self._made[0] is not changes:
-            fed = any(change.fed for change in changes.values())
-            self._made = changes, {}, KnownRuns(self._honest if fed else {})
-        _, made, walked = self._made
-        dtype = self.runs.dtype if self.long else None
         for scope, nodes in found.items():
-            made |= {node: changes[node].made(dtype) for node in nodes if node not in made}
-            here = {node: made[node] for node in nodes}
-            done, changed = changed_at(bug, self.segment, form, here, self.runs.dtype, walked)
+            done, changed = changed_at(bug, self.segment, form, {node: changes[node] for node in nodes})
             extent = Extent(scope, tuple(each.node for each in done))
             if len(done) > 1 and self.long and self.runs.is_slow(changed):
                 self._slow.append((done[0].of(bug.id), extent, changed))
-            elif len(done) > 1:
-                yield done[0].of(bug.id), extent, changed
-            else:
-                self.budget.passed()
-
-    @cached_property
-    def _honest(self) -> dict[str, Array]:
-        """Every tensor of the segment as it is, of all images."""
-        if self.runs.images == EVERY:
-            return dict(self.runs.values)
-        return dict(Replays(self.segment, self.budget, self.runs.dtype).values)
+                continue
+            if len(done) > 1:
+                yield from self._kept(self.run(done[0].of(bug.id), extent, changed))
+            self.budget.passed()
 
     def slow(self) -> Iterator[Way]:
         """What was left out until now because it takes long: strides left out everywhere; the shortest first."""
         for mistake, extent, changed in sorted(self._slow, key=lambda each: elements(each[2])):
-            yield from self.kept(self.run(mistake, extent, changed))
+            yield from self._kept(self.run(mistake, extent, changed))
             self.budget.passed()
 
-    def kept(self, way: Way | None) -> Iterator[Way]:
-        """A way, if it is one, which is kept as one that was looked at."""
+    def _kept(self, way: Way | None) -> Iterator[Way]:
         if way is not None:
             self.looked.append(way)
             yield way
 
     def run(self, mistake: Mistake, extent: Extent | None, changed: Segment) -> Way | None:
         """A way by what it makes of the segment; None where that is no tensor like the candidate's."""
-        return self.run_several([(mistake, extent, changed)])[0]
-
-    def run_several(self, wanted: Sequence[Wanted]) -> list[Way | None]:
-        """The same of several ways, side by side."""
-        made = self.made_by(*(changed for *_, changed in wanted))
-        with np.errstate(all="ignore"):
-            return [self._way(*each, y) for each, y in zip(wanted, made, strict=True)]
-
-    def _way(self, mistake: Mistake, extent: Extent | None, changed: Segment, y: Array | None) -> Way | None:
+        y = self._made(changed)
         if y is None:
             return None
         effect = y[self._picked] - self.honest[self._picked]
@@ -362,17 +367,18 @@ class Ways:
         kept = not self.long and (left < self.before or changed.precision is not None)
         return Way(mistake, extent, left, effect, changed if kept else None, vague)
 
-    def made_by(self, *changed: Segment) -> list[Array | None]:
-        """What a segment makes when run in each of some ways; None where that is no tensor like the candidate's."""
-        with np.errstate(all="ignore"):
-            return [self._usable(y) for y in self.runs.several(changed)]
+    def _made(self, changed: Segment) -> Array | None:
+        """What a segment makes when run in another way; None where that is no tensor like the candidate's."""
+        return self._parts(changed, 1)[0]
 
-    def _usable(self, made: Array | Exception) -> Array | None:
-        """What was made, through the lens, if it is like the candidate's tensor."""
-        if isinstance(made, Exception):  # two bugs at once may leave shapes that nothing runs on
-            return None
-        y = self.lens(made)
-        return y if y.shape == self.target.shape and np.isfinite(y).all() else None
+    def _parts(self, changed: Segment, count: int) -> list[Array | None]:
+        """The same of a segment that is given several inputs as one, for each of them."""
+        try:
+            with np.errstate(all="ignore"):
+                made = [self.lens(y) for y in np.split(self.runs.run(changed), count)]
+        except (ValueError, IndexError):  # two bugs at once may leave shapes that nothing runs on
+            return [None] * count
+        return [y if y.shape == self.target.shape and np.isfinite(y).all() else None for y in made]
 
 
 def _telling(segment: Segment, lens: Callable[[Array], Array]) -> slice:
