@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from refnet.bugs.language.changes import with_op
 from refnet.bugs.layers.activations import ACTS
 from refnet.graph import Node
 
@@ -34,11 +35,11 @@ _SELU = 1.0507009873554805, 1.6732632423543772
 
 
 def _as(node: Node, op: str) -> tuple[Node, ...]:
-    return (Node(node.name, op, node.inputs),)
+    return with_op(node, op)[node.name]
 
 
 def _leaky(node: Node, slope: float) -> tuple[Node, ...]:
-    return (Node(node.name, "leaky_relu", node.inputs, {}, {"slope": slope}),)
+    return with_op(node, "leaky_relu", slope=slope)[node.name]
 
 
 def _odd(name: str, x: str, powers: Sequence[float]) -> tuple[Node, ...]:

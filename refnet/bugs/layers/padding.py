@@ -25,8 +25,8 @@ def pad_same(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/taehoonlee/tensornets/issues/25
     """
     for node in sliding(segment):
-        yield from _repadded(segment, node, _padded(segment, node, "same"), "same")
-        yield from _repadded(segment, node, _padded(segment, node, "symmetric"), "symmetric")
+        yield from _repadded(segment, node, padded(segment, node, "same"), "same")
+        yield from _repadded(segment, node, padded(segment, node, "symmetric"), "symmetric")
 
 
 def pad_lower(segment: Segment) -> Iterator[Change]:
@@ -37,7 +37,7 @@ def pad_lower(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/microsoft/onnxruntime/issues/9370
     """
     for node in sliding(segment):
-        rows, columns = _padded(segment, node, "same")
+        rows, columns = padded(segment, node, "same")
         lower = ((rows[1], rows[0]), (columns[1], columns[0]))
         if lower != (rows, columns):
             yield from _repadded(segment, node, lower, "")
@@ -50,8 +50,8 @@ def pad_split(segment: Segment) -> Iterator[Change]:
     """
     for node in sliding(segment):
         own = node.attrs["pad"]
-        seen = {_before(_padded(segment, node, rule)) for rule in ("same", "symmetric")}
-        rows, columns = _padded(segment, node, "same")
+        seen = {_before(padded(segment, node, rule)) for rule in ("same", "symmetric")}
+        rows, columns = padded(segment, node, "same")
         seen |= {_before(own), (rows[1], columns[1])}
         if all(step > 1 and pair[0] for step, pair in zip(node.attrs["stride"], own, strict=True)):
             seen.add((own[0][0] - 1, own[1][0] - 1))  # a phase
@@ -86,7 +86,7 @@ def pad_value(segment: Segment) -> Iterator[Change]:
     """
     mirrors = ("symmetric",) if any(_is_wide(node.attrs["pad"]) for node in windowed(segment)) else ()
     for node in windowed(segment):
-        own, same = node.attrs["pad"], _padded(segment, node, "same")
+        own, same = node.attrs["pad"], padded(segment, node, "same")
         for rule, pad in (("", own), (" same", same)):
             if not any(map(any, pad)) or (
                 rule and (pad == own or windows(segment, node, pad) != windows(segment, node, own))
@@ -190,7 +190,7 @@ def _window(node: Node) -> tuple[tuple[int, ...], ...]:
     return kernel, node.attrs["stride"], node.attrs.get("dilation", (1, 1))
 
 
-def _padded(segment: Segment, node: Node, rule: str) -> Pad:
+def padded(segment: Segment, node: Node, rule: str) -> Pad:
     """The pads that a convention gives this convolution or pool."""
     axes = zip(segment.sizes[node.inputs[0]][1:], *_window(node), strict=True)
     rows, columns = (padding(rule, *each) for each in axes)

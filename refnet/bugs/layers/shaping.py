@@ -15,11 +15,10 @@ from typing import Any
 from refnet.bugs.language.changes import Change, identity, with_attrs
 from refnet.bugs.language.parts import BlockNodes
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.padding import windowed, windows
+from refnet.bugs.layers.padding import padded, windowed, windows
 from refnet.bugs.layers.sampling import other_dilations
 from refnet.errors import GraphError
 from refnet.graph import Node, is_global
-from refnet.networks.plan import padding
 from refnet.ops import POOLS
 from refnet.readings.shapes import shape_after
 
@@ -52,12 +51,10 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
 
 def _usual(segment: Segment, node: Node, stride: tuple[int, int]) -> tuple[str, Any]:
     """How a convolution with a stride is padded in the same network: evenly without one, by TensorFlow's rule with."""
-    sides, kernel = segment.sizes[node.inputs[0]][1:], node.params["w"][-2:]
     if stride == (1, 1):
-        return "even", tuple((side // 2, side // 2) for side in kernel)
+        return "even", tuple((side // 2, side // 2) for side in node.params["w"][-2:])
     if stride == (2, 2):
-        axes = zip(sides, kernel, stride, strict=True)
-        return "same", tuple(padding("same", size, reach, step, 1) for size, reach, step in axes)
+        return "same", padded(segment, replace(node, attrs={**node.attrs, "stride": stride}), "same")
     return "", ()
 
 

@@ -81,7 +81,7 @@ def gate_throughout(segment: Segment) -> Iterator[Change]:
     for op in ("softmax", "tanh"):
         for node in segment.graph.nodes:
             if node.name in segment.parts.gates:
-                yield Change(node.name, op, nodes={node.name: _as(node, op)})
+                yield Change(node.name, op, nodes=with_op(node, op))
     for node in segment.nodes("scale"):
         if node.inputs[1] in segment.parts.gates:
             once = Node(f"{node.name}.once", "scale", node.inputs)
@@ -134,10 +134,6 @@ def _is_plain(node: Node, function: str) -> bool:
     if function == "swish":
         return node.op == "hard_swish"
     return function in ACTS and node.op != function
-
-
-def _as(node: Node, op: str) -> tuple[Node, ...]:
-    return (Node(node.name, op, node.inputs),)
 
 
 def _acts(segment: Segment) -> list[Node]:

@@ -14,11 +14,11 @@ from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.orders import rounded, truncated
 from refnet.readings.precision import FLOATS, Precision
 
-__all__ = ["fraction_bits", "is_cut_off", "is_rounded", "manner_of"]
+__all__ = ["ENDS", "fraction_bits", "is_cut_off", "is_rounded", "manner_of"]
 
 Array = npt.NDArray[Any]
 
-_ENDS = (0.0, 1.0, 6.0)  # of activations and gates
+ENDS = (0.0, 1.0, 6.0)  # of activations and gates
 _BITS = 15  # of a fraction
 _CHANCE = 1e-6  # that short floats are whole steps of fixed point by accident: beyond that they are taken for floats
 _SIGMAS = 4.0  # how far a count may lie from what chance makes it: farther, it does once in 15,000 times
@@ -28,7 +28,7 @@ _TOSSES = 20  # numbers that were not rounded to the nearest, all toward zero by
 
 def is_rounded(y: Array, store: str) -> bool:
     """Whether a tensor holds nothing finer than a format can; one such number, or those at ends, are no evidence."""
-    if np.unique(y[~np.isin(y, _ENDS)]).size < 2 or fraction_bits(y) is not None:
+    if np.unique(y[~np.isin(y, ENDS)]).size < 2 or fraction_bits(y) is not None:
         return False
     return bool(np.array_equal(rounded(y, store), y))
 
@@ -64,7 +64,7 @@ def is_cut_off(segment: Segment, store: str, precision: Precision) -> bool:
     off, _ = _units_off(segment, store, exact)
     if not off.size or np.median(off) > -_HALFWAY:
         return False
-    return any(_are_cut_off(_units_off(one, store, exact)[0]) for one in _held(segment, store))
+    return _are_cut_off(off) or any(_are_cut_off(_units_off(one, store, exact)[0]) for one in _held(segment, store))
 
 
 def _are_cut_off(off: Array) -> bool:
@@ -72,8 +72,7 @@ def _are_cut_off(off: Array) -> bool:
 
 
 def _held(segment: Segment, store: str) -> Iterator[Segment]:
-    """The segment with its params as they are, and as ports hold them in a short format."""
-    yield segment
+    """The segment with its params as ports hold them in a short format, batch norm folded or not."""
     ways = [(segment.graph, segment.params)]
     if any(True for _ in segment.nodes("batch_norm")):
         graph, folded = fold_batch_norm(segment.graph, segment.params)
@@ -120,9 +119,9 @@ def fraction_bits(y: Array, *, sure: bool = True) -> int | None:
         return None
     common = int(np.gcd.reduce(scaled.astype(np.int64), axis=None))
     bits = _BITS - (common & -common).bit_length() + 1
-    if np.isin(wide, _ENDS).all():
+    if np.isin(wide, ENDS).all():
         return None
-    told = not sure or _by_chance(np.setdiff1d(wide, _ENDS), 2.0**-bits) < _CHANCE
+    told = not sure or _by_chance(np.setdiff1d(wide, ENDS), 2.0**-bits) < _CHANCE
     between = bool(((y > y.min()) & (y < y.max()) & (y != 0)).any())  # a function's ends are what they are
     return bits if bits >= 0 and between and told else None
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment, limit_of
-from refnet.bugs.numbers.manners import fraction_bits, is_rounded, manner_of
+from refnet.bugs.numbers.manners import ENDS, fraction_bits, is_rounded, manner_of
 from refnet.graph import Node
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
@@ -24,7 +24,6 @@ from refnet.readings.precision import BYTE_STEPS, FLOATS, Precision
 Array = npt.NDArray[Any]
 
 _TINY = FLOATS["float32"].subnormal
-_ENDS = (0.0, 1.0, 6.0)  # of activations and gates
 # Of a step, by which numbers that are cut off are off on average, and by which those that are rounded are: the middle.
 _HALFWAY = (1 / 2 + 1 / 4) / 2
 # Of a step, so near to a tie float32 may round either way: a range, its step, a quotient of up to 256 steps and a zero
@@ -299,7 +298,7 @@ def _is_kept(segment: Segment, store: str) -> bool:
     if segment.candidate is None or segment.candidate.shape != segment.result.shape:
         return segment.candidate is None
     y = segment.candidate.astype(np.float64)
-    slack, between = _DIVIDED * np.abs(y), ~np.isin(y, _ENDS)
+    slack, between = _DIVIDED * np.abs(y), ~np.isin(y, ENDS)
     for node in reversed(segment.graph.nodes):
         own = y[between]
         if np.unique(own).size > 1 and (np.abs(rounded(own, store) - own) <= slack[between]).all():
