@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ _LOOKED = 32  # numbers that a shift is told from
 _CLOSER = 0.5  # of how far the numbers are apart where they are, within which those of a shift lie
 
 
-def as_text(count: int, first: int = 0) -> Array:
-    """Places in the order of their numbers' digits, counted from the first: 0, 1, 10, 11, ..., 2, 20."""
-    return np.array(sorted(range(count), key=lambda place: str(place + first)), int)
+def as_text(count: int) -> Iterator[tuple[str, Array, Array]]:
+    """Places in the order of their numbers' digits (0, 1, 10, 11, ...), from 0 and from 1; and what undoes each."""
+    for form, first in (("text", 0), ("text from 1", 1)):
+        order = np.array(sorted(range(count), key=lambda place: str(place + first)), int)
+        yield form, order, np.argsort(order)
 
 
 def flat_shift(copy: Array, wanted: Array, known: Array | None = None) -> int:

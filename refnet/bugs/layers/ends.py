@@ -48,9 +48,8 @@ def classes_order(segment: Segment) -> Iterator[Change]:
         return
     count = segment.sizes[segment.end][0]
     orders = {"reversed": np.arange(count)[::-1]}
-    for form, first in (("text", 0), ("text from 1", 1)):
-        order = as_text(count, first)
-        orders |= {form: order, f"back from {form}": np.argsort(order)}
+    for form, text, back in as_text(count):
+        orders |= {form: text, f"back from {form}": back}
     for form, order in orders.items():
         if not np.array_equal(order, np.arange(count)):
             yield Change(segment.end, form, view=partial(np.take, indices=order, axis=1))

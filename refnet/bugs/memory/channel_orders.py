@@ -143,17 +143,10 @@ def _ordered(segment: Segment, names: list[str], order: Array) -> Mapping[str, A
     return {name: segment.params[name][order] for name in names}
 
 
-def _as_text(count: int) -> Iterator[tuple[str, Array]]:
-    """The orders of numbers as text, counted from 0 and from 1; and what undoes each."""
-    for form, first in (("text", 0), ("text from 1", 1)):
-        order = as_text(count, first)
-        yield from ((form, order), (f"{form} undone", np.argsort(order)))
-
-
 def ruled_orders(count: int) -> Iterator[Array]:
     """The orders of so many channels, each once; not the one that they have."""
     plain = np.arange(count)
-    orders = [*(simple(plain) for simple in _SIMPLE.values()), *(order for _, order in _as_text(count))]
+    orders = [*(simple(plain) for simple in _SIMPLE.values()), *(each for _, *both in as_text(count) for each in both)]
     for groups in (each for each in _GROUPS if count % each == 0 and count > each):
         orders += [plain.reshape(groups, -1).T.ravel(), plain.reshape(-1, groups).T.ravel()]
         orders += [plain.reshape(-1, groups)[:, ::-1].ravel(), plain.reshape(-1, groups)[::-1].ravel()]
@@ -180,9 +173,11 @@ def rule_of(order: Array) -> tuple[str, dict[str, int]]:
     if second and count % second == 0 and np.array_equal(order, np.arange(count).reshape(-1, second).T.ravel()):
         groups = count // second
         return ("shuffled", {"groups": groups}) if groups <= second else ("dealt", {"groups": second})
-    for form, other in _as_text(count):
-        if np.array_equal(order, other):
+    for form, text, back in as_text(count):
+        if np.array_equal(order, text):
             return form, {}
+        if np.array_equal(order, back):
+            return f"{form} undone", {}
     for form, size, axis in (("turned", first + 1, 1), ("groups turned", count - first, 0)):
         if count % size == 0 and np.array_equal(order, np.flip(np.arange(count).reshape(-1, size), axis).ravel()):
             return form, {"size": size}

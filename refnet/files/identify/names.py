@@ -6,10 +6,10 @@ several networks have all of them in common and compute differently, all are fou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy.typing as npt
 
@@ -37,6 +37,7 @@ __all__ = [
     "known_graph",
     "known_names",
     "misfits",
+    "most_usual",
     "nearest_layout",
     "objection",
     "otherwise_rounded",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+_Found = TypeVar("_Found")
 
 PUBLISHED = (1.0, 0.1, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4)
 WIDTHS = (*PUBLISHED, *(percent / 100 for percent in range(5, 201)))
@@ -121,7 +123,22 @@ def fitting_layouts(
 
 def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) -> list[NamedLayout]:
     """A network that fits the arrays with widths rounded otherwise than its vendor does, at best of a usual width."""
-    found: list[NamedLayout] = []
+    fitting = _otherwise_rounded(arrays, model, width)
+    found = most_usual((layout.graph.recipe.width, layout) for layout in fitting)
+    return [] if found is None else [found]
+
+
+def most_usual(found: Iterable[tuple[float, _Found]]) -> _Found | None:
+    """The first of what was found at a published width; else the first of all. No more is asked for than that takes."""
+    first = None
+    for width, each in found:
+        if width in PUBLISHED:
+            return each
+        first = each if first is None else first
+    return first
+
+
+def _otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) -> Iterator[NamedLayout]:
     for name in [model] if model is not None else MODELS:
         for scheme in schemes_of(name):
             if not _resembles(arrays, name, scheme):
@@ -132,10 +149,7 @@ def otherwise_rounded(arrays: Arrays, model: str | None, width: float | None) ->
             for divisor in ROUNDINGS:
                 for layout in _at_widths(arrays, name, width, _Form(scheme, folded, divisor)):
                     if _difference(arrays, layout) is None:
-                        if layout.graph.recipe.width in PUBLISHED:
-                            return [layout]
-                        found.append(layout)
-    return found[:1]
+                        yield layout
 
 
 def plain_layouts(layouts: list[NamedLayout]) -> list[NamedLayout]:

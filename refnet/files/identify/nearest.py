@@ -17,7 +17,7 @@ import numpy as np
 
 from refnet.alignment.align import cheapest
 from refnet.errors import RequestError
-from refnet.files.identify.names import PUBLISHED, ROUNDING, ROUNDINGS, WIDTHS
+from refnet.files.identify.names import ROUNDING, ROUNDINGS, WIDTHS, most_usual
 from refnet.graph import Graph
 from refnet.networks.build import find
 from refnet.networks.dialects import MODELS
@@ -101,11 +101,14 @@ def rounded_otherwise(graph: Graph, model: str) -> tuple[float, WidthRule] | Non
 
     None where no width has these channels; a usual width goes first.
     """
+    return most_usual((found[0], found) for found in _rounded_otherwise(graph, model))
+
+
+def _rounded_otherwise(graph: Graph, model: str) -> Iterator[tuple[float, WidthRule]]:
     rows, own = tuple(_rows_of(graph)), find(model)
     full, behind = plan(own, 1.0).blocks[-1].out, len(_head(plan(own, 1.0)))
     if len(rows) <= behind:
-        return None
-    found: list[tuple[float, WidthRule]] = []
+        return
     for divisor in ROUNDINGS:
         for width in (
             at for at in _widths(model, None) if abs(at * full - rows[-1 - behind][2]) <= max(ROUNDING, divisor.divisor)
@@ -113,10 +116,7 @@ def rounded_otherwise(graph: Graph, model: str) -> tuple[float, WidthRule] | Non
             with suppress(RequestError):  # a layer without channels
                 known = _rows_planned(plan(rounding_to(own, divisor), width))
                 if _of_classes(known, rows[-1][2]) == rows:
-                    if width in PUBLISHED:
-                        return width, divisor
-                    found.append((width, divisor))
-    return next(iter(found), None)
+                    yield width, divisor
 
 
 def _common(known: Sequence[_Row], rows: Sequence[_Row]) -> int:
