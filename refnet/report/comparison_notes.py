@@ -9,6 +9,7 @@ from typing import Any
 from refnet.bugs.language.changes import Mistake
 from refnet.judge.compare import Comparison
 from refnet.judge.dumps.ends import LOGARITHMS
+from refnet.judge.judging import Finding
 from refnet.judge.verdicts import is_left_off
 from refnet.readings.bounds.algorithms import ALGORITHMS
 from refnet.report.mistakes.bugs import of_file, of_port
@@ -57,6 +58,11 @@ _OTHER_NORMS = (
     "{count} layers compute what they should with the pack's weights and other numbers of batch norm, each channel "
     "scaled, by {least:.4g} to {most:.4g}, and moved: other running statistics, as after passes in training mode, or "
     "with another average, or other gammas and betas. {names}."
+)
+_NOTHING = "{count} tensors, {first} first: {none} explains any of them."
+_NONE_RIGHT = (
+    " No layer that is dumped is right by itself, as where the port has other weights: hold its file against the "
+    "pack's with refnet verify, or dump each layer, whose weights can then be solved for."
 )
 _APART = (
     "{count} tensors, {first} first, agree with what stands before their convolutions, but to the last digits not with "
@@ -135,12 +141,12 @@ _SATURATED = (
     "take another input."
 )
 _LONG = (
-    "{name}: so many nodes lie before it ({count}) that its bound says nothing; the yardstick is refnet's own spread "
-    "over orders of summation. Dump a tensor between to have it judged."
+    "{names}: a bound says nothing behind so many nodes ({counts}); the yardstick is refnet's own spread over orders "
+    "of summation. Dump a tensor between to have it judged."
 )
 _UNVOUCHED = (
-    "{name}: nothing can vouch for it: its bound says nothing after {count} nodes, and refnet has no runs in this "
-    "precision. Dump a tensor between."
+    "{names}: nothing can vouch for it: a bound says nothing behind so many nodes ({counts}), and refnet has no runs "
+    "in this precision. Dump a tensor between."
 )
 
 
@@ -153,13 +159,12 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
     if judged.apart:
         yield _APART.format(count=len(judged.apart), first=judged.apart[0])
     if judged.misdumped:
-        more = len(judged.misdumped) - _MANY
-        some = ", ".join(judged.misdumped[:_MANY]) + (f" and {more} more" if more > 0 else "")
-        yield _MISDUMPED.format(names=some)
+        yield _MISDUMPED.format(names=_first(judged.misdumped))
     for yardstick, words in (("spread", _LONG), ("none", _UNVOUCHED)):
-        for each in judged.findings:
-            if each.judgement.yardstick == yardstick:
-                yield words.format(name=each.name, count=len(each.segment))
+        counts = {each.name: len(each.segment) for each in judged.findings if each.judgement.yardstick == yardstick}
+        if counts:
+            ends = dict.fromkeys((min(counts.values()), max(counts.values())))
+            yield words.format(names=_first([*counts]), counts=" to ".join(map(str, ends)))
     yield from (_SATURATED.format(name=name) for name in found.saturated)
     yield from (evidence_words(name, each) for name, each in judged.evidence.items())
     if not judged.search.finished:
@@ -171,6 +176,11 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
     yield from (_separated(names, ids) for ids, names in tied.items() if len(ids) > 1)
     yield from _declarable(found)
     yield from _of_dump(found)
+
+
+def _first(names: Sequence[str]) -> str:
+    """Of many names the first, and how many more there are."""
+    return ", ".join(names[:_MANY]) + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
 
 
 def _of_places(found: Comparison) -> Iterator[str]:
@@ -220,12 +230,23 @@ def _unexplained(found: Comparison) -> Iterator[str]:
     if len(inner) >= _MANY:
         yield _INNER.format(count=len(inner), first=next(iter(inner)), node=next(iter(inner.values())))
         said += inner
+    bare = [name for name, own in features.items() if not own and name not in said]
+    if len(bare) > _MANY:
+        more = _NONE_RIGHT if {*bare} == {each.name for each in found.findings if _has_weights(found, each)} else ""
+        yield _NOTHING.format(count=len(bare), first=bare[0], none=none) + more
+        said += bare
     for name in (each for each in features if each not in said):
         words, kinds = "; ".join(map(feature_sentence, features[name])), {each.kind for each in features[name]}
         if kinds and (kinds <= {*_PLAIN} or kinds & {*_EXPLAINS}):
             yield f"{name}: {words}."
         else:
             yield f"{name}: {none} explains it{': ' + words if words else ''}."
+
+
+def _has_weights(found: Comparison, finding: Finding) -> bool:
+    """Whether a tensor was judged, and layers with parameters lie between it and what stands before it."""
+    graph = found.reference.graph
+    return any(graph[node].params for node in finding.segment if node in graph)
 
 
 def _facts_of(found: Comparison, name: str, kind: str) -> list[Mapping[str, Any]]:
@@ -298,8 +319,7 @@ def _of_dump(found: Comparison) -> Iterator[str]:
 
 def _listed(found: Comparison, names: Collection[str]) -> str:
     """Names of some wrong layers; the first and the last where all layers between are among them."""
-    graph, judged = found.reference.graph, [each for each in found.findings if each.segment]
-    layers = [each.name for each in judged if any(graph[node].params for node in each.segment if node in graph)]
+    layers = [each.name for each in found.findings if _has_weights(found, each)]
     ordered = sorted(names, key=layers.index)
     first, last = (layers.index(ordered[end]) for end in (0, -1))
     if len(ordered) > _MANY and not {*layers[first:last]} - {*ordered}:

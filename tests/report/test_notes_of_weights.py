@@ -16,7 +16,8 @@ OTHER = Feature("norms", {"least": 0.5, "most": 2.0})
 
 def said(features):
     judged = SimpleNamespace(
-        features={name: (feature,) for name, feature in features.items()}, search=Search(1, 1, 1.0, "all")
+        features={name: (feature,) if feature else () for name, feature in features.items()},
+        search=Search(1, 1, 1.0, "all"),
     )
     findings = [SimpleNamespace(name=node.name, segment=(node.name,)) for node in GRAPH.nodes]
     reference = SimpleNamespace(graph=GRAPH)
@@ -33,3 +34,14 @@ def test_norms_beside_layers_with_other_weights_are_of_the_same_file():
 def test_other_norms_alone_are_told_with_the_packs_weights():
     (sentence,) = said(dict.fromkeys(NORMS, OTHER))
     assert f"{len(NORMS)} layers compute what they should with the pack's weights and other numbers" in sentence
+
+
+def test_what_nothing_explains_in_many_tensors_is_one_sentence():
+    (sentence,) = said(dict.fromkeys(NORMS))
+    assert sentence == f"{len(NORMS)} tensors, {NORMS[0]} first: no hypothesis explains any of them."
+
+
+def test_where_no_layer_is_right_other_weights_are_named():
+    layers = [node.name for node in GRAPH.nodes if node.params]
+    (sentence,) = said(dict.fromkeys(layers))
+    assert "as where the port has other weights: hold its file against the pack's with refnet verify" in sentence
