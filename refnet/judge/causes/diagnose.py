@@ -250,12 +250,13 @@ class Diagnosis:
         stores = ways.singles([BUGS["fp16-storage"]])  # as the numbers of the end show
         yield (cause for way in stores for cause in accepted.judged((way,), way))
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
-        short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]
-        yield accepted.everywhere(short)
-        once = [bug for bug in _ONCE if bug not in FREQUENT]
-        yield accepted.everywhere(more := [*ways.everywhere(once), *ways.solved(KNOBS[0])])
+        once = dict.fromkeys((*_ONCE, *EXACT))
+        more = [*ways.everywhere(bug for bug in once if bug not in FREQUENT), *ways.solved(KNOBS[0])]
+        yield accepted.everywhere(more)
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
         yield close([*kinds, *_solved(ways)])
+        short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
+        yield accepted.everywhere(short)
         yield close(list(ways.scaled()))
         yield close([*usual_pictures(ways)])
         yield short_runs(ways, self.precision)
@@ -273,8 +274,6 @@ class Diagnosis:
         ways, close = accepted.ways, accepted.close
         first, kinds = yield from self._likely(accepted)
         yield close([*ways.singles(LATE, at=self._last)])
-        first += [*ways.everywhere(bug for bug in EXACT if bug not in (*FREQUENT, *_ONCE))]
-        yield accepted.everywhere(first)
         yield from map(close, begun_soon(ways, first))
         yield accepted.one_by_one(RARER, FREQUENT)
         quick = [bug for bug in _QUICK if bug not in _ONCE]
