@@ -377,3 +377,14 @@ def test_what_a_softmax_makes_of_a_tensor_tells_no_logits():
     tensors = {name: golden[name] for name in ("stem.act", "output")}  # all classes are nearly as likely
     found = matched(net, golden, {**tensors, "gate": np.full((1, 1, 1, 10), 0.5, np.float32)})
     assert found.unmatched == ["gate"]
+
+
+def test_a_point_between_two_of_a_wrong_layer_is_not_looked_for_among_what_follows():
+    """Kernels turned round; batch norms are not dumped, and the next expansion is near to one."""
+    net, x, golden = network("torchvision/mnasnet0_5", 0.5)
+    turned = {n.name: n for n in net.graph.nodes if n.op == "depthwise_conv2d" and n.attrs["stride"] == (1, 1)}
+    kernels = {f"{name}.w": net.params[f"{name}.w"][:, ::-1, ::-1].copy() for name in turned}
+    tensors = Network(net.graph, {**net.params, **kernels}).trace(x)
+    tensors = {name: y for name, y in tensors.items() if not name.endswith(("expand.bn", "depthwise.bn"))}
+    found = matched(net, golden, nameless(tensors))
+    assert mistaken(found, tensors) == {}

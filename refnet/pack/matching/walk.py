@@ -144,13 +144,12 @@ class _Going:
 
     def _look_ahead(self, unit: Unit) -> None:
         """Behind the last tensor that is known of a unit, the tensors that what follows tells."""
-        has = [index for index, node in enumerate(unit.nodes) if node.name in self.found or node.name in self.known]
-        first = has[-1] + 1 if has else 0
-        for index in range(first, len(unit.nodes)):
-            name = unit.nodes[index].name
-            if name in self.found or name in (self.sure or ()) or (y := self._resume(name)) is None:
+        for index, node in enumerate(unit.nodes):
+            if any(other.name in self.found or other.name in self.known for other in unit.nodes[index:]):
                 continue
-            behind = dict(self._made(unit.nodes[index + 1 :], {**self.have, name: y}))
+            if node.name in (self.sure or ()) or (y := self._resume(node.name)) is None:
+                continue
+            behind = dict(self._made(unit.nodes[index + 1 :], {**self.have, node.name: y}))
             self.claims.claim([each for each in behind if each not in self.known and each not in self.found], behind)
 
     def _move(self, unit: Unit, made: Mapping[str, Array]) -> None:
