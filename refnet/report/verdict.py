@@ -45,6 +45,7 @@ TELLING = (
     "repeated",
 )  # said first
 _SLOTS = {"gamma": "gammas", "beta": "betas", "mean": "the running means", "var": "the running variances"}
+_ARRAYS: dict[tuple[str, ...], str] = {("w",): "arrays of weights", ("b",): "biases"}
 _MEANT = {
     "folded": "batch norm folded",
     "float32": "rounded to float32",
@@ -155,7 +156,8 @@ def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
             which, how = norm_words([each.mistake for each in faults if each.mistake])
             return f"only {which} of batch norm differ, in {layers} folded layers{place}: {how}"
     what = one if pattern.tails is None else _tail_words(pattern.tails)
-    return f"{pattern.arrays} arrays of {layers} layers have one fault{place}: {what}"
+    arrays = _ARRAYS.get(pattern.slots, "arrays")
+    return f"{pattern.arrays} {arrays} of {layers} layers have one fault{place}: {what}"
 
 
 def _tail_words(tails: Tails) -> str:

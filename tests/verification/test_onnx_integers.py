@@ -103,17 +103,19 @@ def test_what_became_of_integers_and_their_scales_is_told(floats, tmp_path, kind
     assert fault.rounding.form == "integers"
 
 
-def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tmp_path):
+@pytest.mark.parametrize(("place", "store"), [(1, np.int8), (2, np.int32)])
+def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tmp_path, place, store):
+    """Weights and biases."""
     model = onnx.load(INTEGERS / QDQ)
     made = {name: node for node in model.graph.node for name in node.output}
     conv = [node for node in model.graph.node if node.op_type == "Conv"][4]
     held = {each.name: each for each in model.graph.initializer}
-    name, scale = made[conv.input[1]].input[:2]
+    name, scale = made[conv.input[place]].input[:2]
     known = verify(floats, INTEGERS / QDQ, model=MODEL, allow=MEANT)
     (ours,) = [value.name for value in known.values if value.copy == f"{name}.real"]
     real = refnet.load(floats).fold().params[ours].reshape(numpy_helper.to_array(held[name]).shape)
-    steps = numpy_helper.to_array(held[scale]).reshape(-1, 1, 1, 1)
-    held[name].CopyFrom(numpy_helper.from_array(np.trunc(real / steps).astype(np.int8), name))
+    steps = numpy_helper.to_array(held[scale]).reshape(-1, *(1,) * (real.ndim - 1))
+    held[name].CopyFrom(numpy_helper.from_array(np.trunc(real / steps).astype(store), name))
     onnx.save(model, tmp_path / "edited.onnx")
     (fault,) = verify(floats, tmp_path / "edited.onnx", model=MODEL, allow=MEANT).faults
     assert (fault.name, fault.kind) == (ours, "cut-off")

@@ -26,7 +26,7 @@ __all__ = ["READINGS", "bytes_misread", "channels_displaced", "grids", "weights_
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
-_BYTE = 8  # bits of the integers that files hold
+_BYTE, _WORD = 8, 32  # bits of the integers that files hold, and of those of biases
 _MOST = 1 << 12  # levels of a grid: beyond those float16 is as coarse
 _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
 _IN_MEMORY = {2: ((0, 1), (1, 0)), 3: ((0, 1, 2), (1, 2, 0)), 4: ((0, 1, 2, 3), (2, 3, 1, 0))}  # PyTorch, TensorFlow
@@ -113,7 +113,8 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
 
     Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
     toward zero, down or up; what lies beyond the largest is cut off there. Integers in a file have the steps that it
-    says. Of a bias the step is a share of its largest number, or a power of two, and it is rounded to the nearest.
+    says. Of a bias of no integers the step is a share of its largest number, or a power of two, and it is rounded to
+    the nearest.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if unit.slot == "b" and comparable(unit):
@@ -124,28 +125,38 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     for per, bits, step in grids(copy) if told is None else [("integers", _BYTE, told)]:
         axes = None if per == "tensor" else tuple(range(1, copy.ndim))
         low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
-        value, half = np.clip(wanted.value, low, high), step / 2 + _MOST * _U * np.abs(copy)
-        # What lies on one side of what it is made of, by more than half a step, is no nearest step. Of numbers that
-        # are cut off nearly all that are not zero lie off: where few do, these are damaged.
-        apart = np.abs(copy - value)
-        moved = (apart > _MOST * _U * np.abs(copy) + wanted.slack)[value != 0]
-        if moved.size and moved.mean() > 0.5 and (apart > half + wanted.slack).any():
-            sides = {"cut": np.abs(copy) <= np.abs(value), "down": copy <= value, "up": copy >= value}
-            for how, side in sides.items():
-                on_side = side | (np.abs(copy - value) <= _MOST * _U * np.abs(copy) + wanted.slack)
-                one_sided = Expected(np.where(on_side, value, np.nan), wanted.slack + 2 * half)
-                yield made_so(unit, f"{per} {how}", one_sided, bits=bits)
-        yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + half), bits=bits)
+        value, slack = np.clip(wanted.value, low, high), _MOST * _U * np.abs(copy)
+        yield from _one_sided(unit, per, bits, Expected(value, wanted.slack + slack), step)
+        yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + step / 2 + slack), bits=bits)
     for form, (fraction, least, most) in _MINIFLOATS.items():
         if np.all(np.abs(copy) <= most) and _is_whole(copy / _spacing(copy, fraction, least), 1.0):
             value = np.clip(wanted.value, -most, most)
             yield made_so(unit, form, Expected(value, wanted.slack + _spacing(value, fraction, least) / 2))
 
 
+def _one_sided(unit: UnitArrays, per: str, bits: int, exact: Expected, step: Array) -> Iterator[Change]:
+    """What lies on one side of what it is made of, by more than half a step: that is no nearest step.
+
+    Of numbers that are cut off nearly all that are not zero lie off: where few do, these are damaged.
+    """
+    copy, value = unit.seen[unit.slot], exact.value
+    apart = np.abs(copy - value)
+    moved = (apart > exact.slack)[value != 0]
+    if moved.size and moved.mean() > 0.5 and (apart > step / 2 + exact.slack).any():
+        sides = {"cut": np.abs(copy) <= np.abs(value), "down": copy <= value, "up": copy >= value}
+        for how, side in sides.items():
+            made = np.where(side | (apart <= exact.slack), value, np.nan)
+            yield made_so(unit, f"{per} {how}", Expected(made, step + 2 * exact.slack), bits=bits)
+
+
 def _bias_stepped(unit: UnitArrays) -> Iterator[Change]:
     """A bias in so many bits, the most first; an element on a tie may be either neighbour."""
     wanted = unit.tensors[unit.slot]
-    slack = wanted.slack + unit.steps.get(unit.names[unit.slot], np.zeros(1)) / 2
+    told = unit.steps.get(unit.names[unit.slot])
+    if told is not None:
+        near = wanted.slack + 3 * _U * np.abs(wanted.value)  # of a quotient, and the product with it
+        yield from _one_sided(unit, "integers", _WORD, Expected(wanted.value, near), told)
+    slack = wanted.slack + (0.0 if told is None else told / 2)
     largest = float(np.abs(wanted.value).max(initial=0.0))
     if not largest:
         return
