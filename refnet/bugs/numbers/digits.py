@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -26,16 +27,17 @@ _U = FLOATS["float32"].u
 def weights_printed(part: Segment | UnitArrays) -> Iterator[Change]:
     """weights written with few digits.
 
-    As text with so many decimals, or significant digits: all arrays of a layer; of a file the one that is to be
-    explained. How many a file's arrays show, those of the layer or the one alone.
+    As text with so many decimals, or significant digits: all arrays of a layer, or its weights alone; of a file the one
+    that is to be explained. How many a file's arrays show, those of the layer or the one alone.
     """
     if isinstance(part, UnitArrays):
         yield from _of_file(part)
         return
     for unit in part.units:
         names = {slot: name for slot, name in unit.names.items() if slot in unit}
-        for form in FORMS if names else ():
-            yield _change(unit, form, Deferred(names.values(), partial(each_moved, unit, names, form.read)))
+        every = {"": names} | ({" alone": {"w": names["w"]}} if {"w"} < names.keys() else {})
+        for form, (whose, held) in itertools.product(FORMS, every.items()) if names else ():
+            yield _change(unit, form, Deferred(held.values(), partial(each_moved, unit, held, form.read)), whose)
 
 
 def _of_file(unit: UnitArrays) -> Iterator[Change]:
@@ -47,5 +49,8 @@ def _of_file(unit: UnitArrays) -> Iterator[Change]:
         yield _change(unit, form, {unit.names[unit.slot]: made}, rare=True)
 
 
-def _change(unit: UnitArrays, form: Printed, params: Mapping[str, Array | Expected], **how: Any) -> Change:
-    return Change(unit.name, f"{form.places} {form.kind}", form.facts, params=params, **how)
+def _change(
+    unit: UnitArrays, form: Printed, params: Mapping[str, Array | Expected], whose: str = "", **how: Any
+) -> Change:
+    words = f"{form.places} {form.kind}"
+    return Change(unit.name, words + whose, form.facts, kind=words, params=params, **how)
