@@ -90,6 +90,10 @@ _TWINS = (
     "Everywhere, at {count} places, {first} first, the tensor is already normalised or activated: it is the same as "
     "that of the layer behind it, as where batch norm is folded. It is judged as that layer's."
 )
+_FUSED = (
+    "{count} tensors, {first} first, hold what batch norm or the activation makes of the layer that they are called "
+    "after, as where it is folded or fused. Each is judged as that."
+)
 _UNFOLDED = (
     "{count} tensors, {first} first, are before batch norm, which the pack has folded: each is judged with the factor "
     "and the offset of each channel that fit it best. To have batch norm itself judged, dump it, or its activation."
@@ -189,6 +193,8 @@ def _of_places(found: Comparison) -> Iterator[str]:
         yield _SHIFTED[found.matching.shift]
     if twins := found.matching.twins:
         yield _TWINS.format(count=len(twins), first=twins[0])
+    if fused := found.matching.fused:
+        yield _FUSED.format(count=len(fused), first=fused[0])
     if unfolded := found.matching.unfolded:
         yield _UNFOLDED.format(count=len(unfolded), first=next(iter(unfolded)))
     graph, known = found.reference.graph, found.matching.tensors

@@ -176,6 +176,50 @@ def test_a_folded_convolution_is_its_batch_norm_under_any_name():
             assert found.tensors[names.get(name, name)].source == source
 
 
+def test_what_is_called_as_a_layer_and_holds_its_batch_norm_is_told():
+    net, _, golden = network()
+    held = {conv: golden[norm.name] for conv, norm in norms(net.graph).items()}
+    rest = {name: y for name, y in golden.items() if not name.endswith(".bn")}
+    assert matched(net, golden, {**rest, **held}).fused == tuple(held)
+    assert matched(net, golden, {name: y for name, y in golden.items() if name != "stem.bn"}).fused == ()
+
+
+def exported(module):
+    """A module's name as an ONNX file of PyTorch's has it: 'conv.1.0' as '/conv/conv.1/conv.1.0'."""
+    steps = [""]
+    for part in module.split("."):
+        steps.append(f"{steps[-1]}.{part}" if part.isdecimal() else part)
+    return "/".join(steps)
+
+
+def test_a_folded_onnx_file_whose_kernels_are_all_wrong_is_matched_by_the_modules_in_its_names():
+    net, x, golden = network(width=0.5)
+    kernels = {name: w.swapaxes(-1, -2).copy() for name, w in net.params.items() if w.ndim > 2 and w.shape[-1] == 3}
+    tensors = Network(net.graph, {**net.params, **kernels}).trace(x)
+    modules, names = SCHEMES["torchvision"].modules(net.graph), dict[str, str]()
+    for unit in (unit for unit in net.graph.units() if unit.norm is not None):
+        layer, dot, number = modules[unit.norm.name].rpartition(".")
+        names[unit.norm.name] = f"{exported(modules[unit.conv.name])}/Conv_output_0"
+        if unit.act is not None:
+            names[unit.act.name] = f"{exported(f'{layer}{dot}{int(number) + 1}')}/Clip_output_0"
+    found = matched(net, golden, {name: tensors[node] for node, name in names.items()})
+    assert {node: each.source for node, each in found.tensors.items() if node in names} == names
+
+
+def test_of_the_operations_of_an_activation_none_is_taken_for_it_by_its_name():
+    graph = network("torchvision/mobilenet_v3_small", 0.5)[0].graph
+    names = [f"/features/features.0/features.0.{n}" for n in ("0/Conv_output_0", "1/BatchNormalization_output_0")]
+    names += [f"/features/features.{i}/block/block.1/block.1.0/Conv_output_0" for i in range(2, 12)]
+    for made, parts in (("Clip",), {"Clip"}), (("Add", "Clip", "Mul", "Div"), set()):
+        act = [f"/features/features.0/features.0.2/{op}_output_0" for op in made]
+        found = {
+            name.split("/")[-1].split("_")[0]
+            for name, node in by_vendor(graph, [*names, *act]).items()
+            if node == "stem.act"
+        }
+        assert found == parts
+
+
 def test_a_folded_convolution_that_lost_its_bias_is_its_batch_norm():
     """All factors are right and all that is added is gone: nothing is near, but every channel's slope tells."""
     net, x, _ = network()

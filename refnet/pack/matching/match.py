@@ -78,6 +78,7 @@ class Assignment(NamedTuple):
     twins : nodes under whose names the candidate has what lies behind them once more, as where batch norm is folded
     unfolded : by convolution whose tensor is before a batch norm that the network has no longer, the line on which it
         is taken for that of the folded one, see `Unfolded`
+    fused : nodes under whose names the candidate has what batch norm or the activation behind makes of them
     """
 
     tensors: dict[str, MatchedTensor]
@@ -86,6 +87,7 @@ class Assignment(NamedTuple):
     shift: str = ""
     twins: tuple[str, ...] = ()
     unfolded: Mapping[str, ChannelLine] = MappingProxyType({})
+    fused: tuple[str, ...] = ()
 
 
 def match_tensors(
@@ -177,7 +179,7 @@ def match_tensors(
     rest = without_node(candidate, {node: pair for node, pair in pairs.items() if node not in (*twins, *sums)})
     beside = tuple(Extra(source, "before-norm", way.beside[source]) for source in rest if source in way.beside)
     rest = [source for source in rest if source not in way.beside]
-    return Assignment(tensors, rest, beside, shift, twins, lines)
+    return Assignment(tensors, rest, beside, shift, twins, lines, way.moved)
 
 
 def _shifted(tables: Tables, graph: Graph, pairs: dict[str, tuple[str, str]]) -> str:

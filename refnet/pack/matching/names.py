@@ -21,9 +21,11 @@ Shape = tuple[int, ...]
 # What files and hooks put behind a layer's name, innermost last.
 _BEHIND = re.compile(
     r"([/.:_]+(Conv2D|Conv|BiasAdd|MatMul|Gemm|depthwise|convolution|FusedBatchNormV3|BatchNormalization|call|__call__|"
-    r"output|out|0|convolution_output|(Conv|BatchNormalization|Gemm|MatMul|Add)_output_0|FusedBatchNorm))+$"
+    r"output|out|0|convolution_output|FusedBatchNorm|"
+    r"(Conv|BatchNormalization|Gemm|MatMul|Add|Mul|Div|Clip|Relu|HardSwish|HardSigmoid|Sigmoid)_output_0))+$"
 )
 _BETWEEN = re.compile(r"[/:.\-_]+")
+_AGAIN = re.compile(r"(?<![^/_])([^/_]+)[/_]+(?=\1\.)")  # a module's name before that of one inside it
 
 
 def by_map(
@@ -74,9 +76,17 @@ def plain_name(name: str) -> str:
     >>> plain_name("model/Conv_1/Conv2D:0")
     'model_conv_1'
     """
-    return whole_name(_BEHIND.sub("", name))
+    return whole_name(_BEHIND.sub("", _AGAIN.sub("", name)))
 
 
 def whole_name(name: str) -> str:
-    """A name whose parts are told by one sign, as where a file may have no other."""
-    return _BETWEEN.sub("_", name).strip("_").casefold()
+    """A name whose parts are told by one sign, as where a file may have no other.
+
+    An ONNX file of PyTorch's has all modules on the way, each under its own whole name.
+
+    Examples
+    --------
+    >>> whole_name("/features/features.8/conv/conv.1/conv.1.0/Conv")
+    'features_8_conv_1_0_conv'
+    """
+    return _BETWEEN.sub("_", _AGAIN.sub("", name)).strip("_").casefold()

@@ -79,7 +79,7 @@ def by_vendor(
         modules = {node: module for node, module in modules.items() if node in graph and module != node}
         for called in (modules, _without_root(modules)):
             hits = _hits({**activations_of(graph, called), **called}, plain)
-            layers = _outputs(hits)
+            layers = _outputs(graph, hits)
             found = _with_modules(
                 graph, called, layers, {name: form for name, form in plain.items() if name not in hits}
             )
@@ -134,12 +134,16 @@ def _hits(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str
     }
 
 
-def _outputs(hits: Mapping[str, str]) -> dict[str, str]:
+def _outputs(graph: Graph, hits: Mapping[str, str]) -> dict[str, str]:
     """The names of layers' last operations: the only ones, or of several those that say that a bias is added."""
     names: dict[str, list[str]] = {}
     for source, node in hits.items():
         names.setdefault(node, []).append(source)
-    last = {node: each if len(each) == 1 else [*filter(_BIASED.search, each)] for node, each in names.items()}
+    last = {
+        node: each if len(each) == 1 else [*filter(_BIASED.search, each)]
+        for node, each in names.items()
+        if len(each) == 1 or graph[node].op not in ACTIVATIONS
+    }
     return {each[0]: node for node, each in last.items() if len(each) == 1}
 
 

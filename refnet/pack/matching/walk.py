@@ -113,6 +113,7 @@ class _Going:
         self.moved: dict[str, str] = {}
         self.slots: dict[str, list[str]] = {}  # by point of a kind of units, the points whose values were found there
         self.nearer: dict[str, str] = {}  # by point, the later one of its unit that its tensor is nearer to
+        self.far: set[str] = set()  # points whose tensors are near to no point of their unit
         self.vouched: set[str] = set()
         self.pending: dict[str, set[str]] = {SOURCE: set()}
         self.have: dict[str, Array] = {}
@@ -170,11 +171,14 @@ class _Going:
             best = min(likes, key=likes.__getitem__)
             clear = best != name and CLEAR * likes[best] + EQUAL < min(TIGHT, likes[name])
             if not clear and name == unit.conv.name and unit.norm is not None and unit.norm.name in later:
-                best, clear = unit.norm.name, self._is_scaled(each, unit, made[name])
+                best = unit.norm.name
+                clear = self._is_scaled(each, unit, made[name]) or self._is_before_act(each, unit, unit.norm)
             if not clear and best != name and (likes[best] < TIGHT or CLEAR * likes[best] < likes[name]):
                 self.nearer[name] = best  # what is stored in 8 bits is not so clear
-            else:
+            elif clear or likes[name] < TIGHT:
                 self.slots.setdefault(_slot(unit, name), []).append(_slot(unit, best) if clear else "")
+            else:
+                self.far.add(name)
             if clear and name not in self.fixed:
                 self.moved[name] = best
                 self.known[best] = self.known.pop(name)
@@ -226,15 +230,30 @@ class _Going:
         gamma, var = (self.params[f"{unit.norm.name}.{slot}"].astype(np.float64) for slot in ("gamma", "var"))
         return is_scaled(t, y, gamma / np.sqrt(var + unit.norm.attrs["eps"]), _RIGHT, TIGHT)
 
+    def _is_before_act(self, each: Known, unit: Unit, norm: Node) -> bool:
+        """Whether an activation that is there is made of a convolution's tensor as it is, and not normalised first."""
+        if unit.act is None or (act := self.known.get(unit.act.name)) is None:
+            return False
+        if not self.tables.fits(act.source, unit.act.name):
+            return False
+        if not self._can_vouch(unit.act, self.tables.array(act.source, unit.act.name, act.layout)):
+            return False
+        y = self.tables.array(each.source, unit.conv.name, each.layout).astype(np.float32)
+        whole = dict(self._made((norm, unit.act), {unit.conv.name: y}))
+        plain = dict(self._made((unit.act,), {norm.name: y}))
+        near, far = (self._distance(act, unit.act.name, made) for made in (plain, whole))
+        return near <= _RIGHT and CLEAR * near + EQUAL < far
+
     def habits(self) -> None:
         """A tensor of another size is that of a later point of its unit, if all others that are called so are.
 
-        So is one that is nearer to that than to its own, if not clearly.
+        So is one that is near to no point, and one that is nearer to that than to its own, if not clearly.
         """
         for unit in self.graph.units():
             for node in reversed(unit.nodes):
                 each, told = self.known.get(node.name), self.slots.get(_slot(unit, node.name), [])
-                own = node.name not in self.nearer and each is not None and self.tables.fits(each.source, node.name)
+                astray = node.name in self.nearer or node.name in self.far
+                own = not astray and each is not None and self.tables.fits(each.source, node.name)
                 if each is None or node.name in self.fixed or own:
                     continue
                 later = {_slot(unit, other.name): other.name for other in unit.nodes}

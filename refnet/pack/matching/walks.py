@@ -19,11 +19,20 @@ __all__ = ["WalkedTwice", "all_walks"]
 
 
 class WalkedTwice(NamedTuple):
-    """Nodes that a walk vouches for; by node, a tensor before batch norm and its line; tensors that are set aside."""
+    """What walks tell of tensors and nodes.
+
+    Attributes
+    ----------
+    vouched : nodes without a tensor that are right
+    lines : by node, a tensor before batch norm and its line
+    beside : tensors that are set aside
+    moved : nodes under whose own names the candidate has what lies behind them in their layer
+    """
 
     vouched: frozenset[str] = frozenset()
     lines: Mapping[str, tuple[str, ChannelLine]] = MappingProxyType({})
     beside: Mapping[str, str] = MappingProxyType({})
+    moved: tuple[str, ...] = ()
 
 
 def all_walks(
@@ -47,6 +56,7 @@ def all_walks(
         left = [source for source in without_node(tables.candidate, pairs) if source not in made.beside]
         if not again or (left and len(pairs) + len(made.vouched) < len(network.graph)):
             sure = made.vouched if again else None
+            named = {node for node, (_, how) in pairs.items() if how == "name"}
             walked = walk_along(tables, network.graph, network.params, known, fixed=fixed, sure=sure, folded=folded)
             for node, other in walked.moved.items():
                 pairs[other], layouts[other] = pairs.pop(node), layouts.pop(node)
@@ -55,5 +65,6 @@ def all_walks(
             for node in [node for node, (source, _) in pairs.items() if source in walked.beside]:
                 del pairs[node]
             lines = {node: (pairs[node][0], line) for node, line in walked.lines.items() if node in pairs}
-            made = WalkedTwice(walked.vouched, lines, {**made.beside, **walked.beside})
+            moved = (*made.moved, *(node for node in walked.moved if node in named))
+            made = WalkedTwice(walked.vouched, lines, {**made.beside, **walked.beside}, moved)
     return made
