@@ -136,6 +136,9 @@ def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
     """What all faults have in common: 'only the running statistics differ, in 52 of 52 batch norms'."""
     layers, place = f"{pattern.layers} of {pattern.of}", f", {where(pattern.scope)}" if pattern.scope else ""
     one = detail(faults[0]) if pattern.same else KIND_SENTENCES.get(pattern.fault, pattern.fault)
+    if pattern.fault == "swapped" and len({each.mistake.form for each in faults if each.mistake}) == 1:
+        two = " and ".join(_SLOTS[slot] for slot in pattern.slots)
+        return f"{two} are exchanged, in {layers} batch norms{place}"
     match pattern.kind:
         case "empty":
             cut = pattern.scope is not None and pattern.scope.kind == "from"

@@ -337,8 +337,8 @@ def test_places_of_a_kind_are_told_apart_once(small):
     )
 
 
-def cause(bug, rms):
-    return Cause((Mistake(bug, "there", "", {}),), Judgement("rounding", rms=rms))
+def cause(bug, rms, form=""):
+    return Cause((Mistake(bug, "there", form, {}),), Judgement("rounding", rms=rms))
 
 
 def test_causes_that_explain_the_same_tensors_come_in_one_order_in_all_of_them():
@@ -355,6 +355,12 @@ def test_ties_are_settled_by_the_other_tensors():
     """Of two causes that fit alike, the one that explains another tensor too comes first."""
     found = {"one": [cause("act-swap", 0.1), cause("relu6-relu", 0.2)], "two": [cause("relu6-relu", 0.1)]}
     assert searching.agreed(found, lambda name: ())["one"][0].ids == ("relu6-relu",)
+
+
+def test_a_scale_that_is_solved_for_comes_behind_a_rule():
+    """A hard swish that is not divided by 6, and a scale of 6 times what it should be, make the same integers."""
+    found = {name: [cause("store-scale", 0.1, "stored"), cause("hswish-nodiv", 0.2)] for name in ("one", "two")}
+    assert [causes[0].ids for causes in searching.agreed(found, lambda name: ()).values()] == [("hswish-nodiv",)] * 2
 
 
 @pytest.mark.parametrize("dump", ["all", "fused"])

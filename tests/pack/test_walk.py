@@ -127,6 +127,14 @@ def test_sums_of_folded_layers_before_their_biases_are_not_taken_for_the_convolu
     assert {name.partition("/")[2] for name in found.unmatched} == {"Conv2D"}
 
 
+def test_a_sum_before_its_bias_under_a_layers_name_is_not_its_batch_norm_where_that_is_there():
+    net, _, golden = network()
+    unit = next(unit for unit in net.graph.units() if unit.norm is not None)
+    tensors = {**golden, unit.conv.name: before_bias(net, golden, unit), "sum/BiasAdd": golden[unit.norm.name]}
+    del tensors[unit.norm.name]
+    assert matched(net, golden, tensors).tensors[unit.norm.name].source == "sum/BiasAdd"
+
+
 @pytest.mark.parametrize(("dtype", "bias"), [(np.float32, 1.0), (np.float16, 1.0), (np.float32, 3.0)])
 def test_of_as_many_tensors_as_nodes_those_without_biases_are_not_layers(dtype, bias):
     """There is a sum before a bias for each convolution, and none that is flattened: a right bias and a wrong one."""

@@ -318,6 +318,21 @@ def test_only_the_running_statistics_differ_is_one_sentence():
     assert verification_text(found).count(".bn.mean") <= 2  # not a line for each
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ("beta", "mean", "betas and the running means are exchanged, in 34 of 34 batch norms"),
+        ("mean", "var", "the running means and the running variances are exchanged, in 34 of 34 batch norms"),
+    ],
+)
+def test_arrays_of_batch_norm_that_are_exchanged_everywhere_are_one_sentence(one, other, words):
+    graph, params = network("v3-small")
+    norms = [node.name for node in graph.nodes if node.op == "batch_norm"]
+    moved = {f"{name}.{slot}": params[f"{name}.{of}"] for name in norms for slot, of in ((one, other), (other, one))}
+    found = verify(checkpoint(graph, params), checkpoint(graph, {**params, **moved}, "copy"))
+    assert words in sentence(found)
+
+
 def test_other_weights_too_are_another_pattern_or_none():
     found = apart(mean=lambda y: y + np.float32(0.1), w=lambda y: y * np.float32(2))
     assert found.pattern is None

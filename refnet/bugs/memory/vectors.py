@@ -16,7 +16,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change, Deferred, identity, stood_for
 from refnet.bugs.language.regions import lines_off
-from refnet.bugs.language.segments import Segment
+from refnet.bugs.language.segments import Segment, limit_of
 from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.readings.precision import FLOATS
@@ -129,7 +129,9 @@ def gated(segment: Segment, node: Node, moves: Mapping[str, _Layout]) -> tuple[C
     def made(move: _Layout) -> Mapping[str, Expected]:
         found = dict(segment.values({*node.inputs}))
         x, gate = (found[each] for each in node.inputs)
-        given: Mapping[str, Expected] = stood_for(node, x * move(gate), 2)["given"]
+        off_x, off_gate = (limit_of(segment, each) for each in node.inputs)
+        slack = off_x * np.abs(move(gate)) + np.abs(x) * move(off_gate)
+        given: Mapping[str, Expected] = stood_for(node, x * move(gate), 2, slack=slack)["given"]
         return given
 
     return tuple(

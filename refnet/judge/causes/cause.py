@@ -16,6 +16,7 @@ _BY_FACTS = ("pool-divisor", "join-weights", "act-curve")  # bugs whose facts sa
 _SOLVED_FILLING = ("pad-value", "number")
 
 _OF_ALL = ("zero-point", "all")  # what is said of all tensors, though one shows it
+_ANY_SCALE = (("store-scale", "stored"), ("store-scale", "read"))  # times a number that is solved for
 
 
 class Cause(NamedTuple):
@@ -52,12 +53,13 @@ class Cause(NamedTuple):
 def rank(cause: Cause) -> tuple[bool, int, int, float]:
     """Few mistakes before many; what is everywhere before what is at one place, and that before what is at some.
 
-    An input whose colours were solved for comes behind one that a rule makes, and what is said of all tensors behind
-    what is said of one.
+    A number that was solved for comes behind a rule: of an input's colours, or of a scale. What is said of all tensors
+    comes behind what is said of one.
     """
     extents = [extent for extent in cause.extents if extent is not None]
     some = sum(0 if extent.scope == ALL else 2 for extent in extents)
-    some += sum(mistake.bug == "input-solved" or (mistake.bug, mistake.form) == _OF_ALL for mistake in cause.mistakes)
+    behind = (_OF_ALL, *_ANY_SCALE)
+    some += sum(each.bug == "input-solved" or (each.bug, each.form) in behind for each in cause.mistakes)
     return fits_any_error(cause), len(cause.mistakes), some + len(cause.mistakes) - len(extents), cause.judgement.rms
 
 
