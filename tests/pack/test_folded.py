@@ -43,6 +43,17 @@ def test_a_port_that_folds_by_itself_holds(made):
     assert compare(path, folded_by_hand(net).trace(x)).holds
 
 
+def test_where_activations_overwrite_what_a_port_that_folds_dumps_each_is_told(made):
+    """A new node in a layer's place takes over how far the layer's folded weights may be off."""
+    net, x, path = made
+    tensors = folded_by_hand(net).trace(x)
+    acts = {node.inputs[0]: node.name for node in net.fold().graph.nodes if node.op == "relu6"}
+    found = compare(path, {**tensors, **{name: tensors[act] for name, act in acts.items()}})
+    assert {name: cause.ids for name, (cause, *_) in found.causes.items()} == dict.fromkeys(
+        acts, ("already-normalised",)
+    )
+
+
 def test_without_the_folds_own_rounding_it_would_not(made, monkeypatch):
     net, x, path = made
     monkeypatch.setattr("refnet.judge.reference.fold_slack", lambda pack: {})

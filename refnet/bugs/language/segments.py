@@ -182,17 +182,18 @@ class Segment:
     def changed(self, change: Change) -> Segment:
         """The segment with a change made; params of a node go to new nodes in its place, unless they are changed too.
 
-        Of a change that also changes the shape of params nothing is made.
+        So does how far they may be off. Of a change that also changes the shape of params nothing is made.
         """
-        params = dict(self.params)
+        params, kept = dict(self.params), dict[str, Array]()
         for name, new in change.nodes.items():
             moved = {f"{node.name}.{slot}": f"{name}.{slot}" for node in new for slot in node.params}
             params |= {key: params[old] for key, old in moved.items() if old in params and key not in params}
+            kept |= {key: self.slack[old] for key, old in moved.items() if old in self.slack and key != old}
         made = {**change.params, **change.given}  # which makes what is deferred once
         exact = {name: each.value if isinstance(each, Expected) else each for name, each in made.items()}
         loose = {name: each.slack for name, each in made.items() if isinstance(each, Expected)}
         # Of params a bound knows those of weights; what is moved without rounding has none.
-        slack = {
+        slack = {name: far for name, far in kept.items() if name not in made} | {
             name: far for name, far in loose.items() if name in change.given or (name.endswith(".w") and far.any())
         }
         nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]

@@ -147,9 +147,7 @@ def already_normalised(segment: Segment) -> Iterator[Change]:
     own = [] if unit is None else [each.name for each in unit.nodes]
     if unit is None or node.op != segment.whole[node.name].op:
         return
-    made = [replace(node, name=f"{node.name}.bare")]
-    params = {f"{made[0].name}.{slot}": segment.param(node, slot) for slot in node.params}
-    last = own[-1]
+    made, params, last = [replace(node, name=f"{node.name}.bare")], dict[str, Array](), own[-1]
     # In place: so what is scaled is the map, not its gate.
     sides = {"add": slice(None), "scale": slice(1)}
     joined = [each for each in segment.whole.nodes if each.op in sides and last in each.inputs[sides[each.op]]]
