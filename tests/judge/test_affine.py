@@ -41,6 +41,14 @@ def test_a_factor_and_an_offset_are_solved_for(small):
     assert way.mistake.facts == {"factor": 1.02, "offset": 0.1}
 
 
+def test_a_small_factor_is_solved_for_through_weights_that_magnify_it():
+    """Of a V2, whose result moves so wildly that no start of a coarse grid is near enough."""
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=(72, 88), classes=20)
+    many = SimpleNamespace(graph=graph, net=Network(graph, random_params(graph)), tensors={SOURCE: probe(graph, 2)})
+    found = [way.mistake.facts for way in ways(many, 1.05 * many.tensors[SOURCE]).scaled()]
+    assert {"factor": 1.05, "offset": 0.0} in found
+
+
 def test_a_rule_of_pixels_in_use_is_told_with_its_numbers(small):
     way = next(ways(small, (pixels(small) / 256 - 0.5) / 0.226).scaled())
     assert way.mistake.form == "rule"

@@ -31,8 +31,8 @@ Array = npt.NDArray[Any]
 Left = Callable[[Sequence[Array]], Iterator[Array | None]]  # inputs -> what each leaves of the error
 Rests = Callable[[Sequence[Array]], list[Array | None]]  # factors and offsets -> what each leaves
 
-_FACTORS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0)
-_OFFSETS = (-1.0, -0.4, -0.1, 0.0, 0.1, 0.4, 1.0)  # of the input's own spread
+_FACTORS = (0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 2.0)
+_OFFSETS = (-1.0, -0.4, -0.1, -0.03, 0.0, 0.03, 0.1, 0.4, 1.0)  # of the input's own spread
 _STARTS, _STEPS = 3, 24
 _MOVE = 1e-3  # by which a number is moved to see what moves with it: far above float32's rounding, far below the grid's
 _SPARE = 4  # numbers of the result that must be left over to say that a fit is none by chance
@@ -86,10 +86,9 @@ def scaled_inputs(segment: Segment, left: Left, before: float) -> Iterator[Chang
             fit, off = found
             solved = SolvedMap(mapped(fit.numbers), mapped(off))
             rules = () if solved.has_a_name(own) else said(solved, own)
-            for form, facts, made in rules:
-                if solved.allows(made):
-                    yield from fed(segment, form, made.of(wide), **facts)
-                    return
+            for form, facts, made in (rule for rule in rules if solved.allows(rule[2])):  # one may be too round
+                yield from fed(segment, form, made.of(wide), **facts)
+            return
 
 
 def _in_use(segment: Segment, own: Preprocessing, x: Array, left: Left, before: float) -> Iterator[Change]:
