@@ -111,6 +111,15 @@ def test_a_fused_dump_is_told_whether_or_not_its_gates_are_fused(fuses_gates):
     assert by_order(graph, found, sides) == dict(zip(dumped, found, strict=True))
 
 
+def test_a_folded_dump_with_activations_of_their_own_is_told():
+    graph = build("torchvision/mnasnet0_5", width=0.5, size=(64, 96), classes=10)
+    sides = {name: (1, *side) for name, side in shapes(graph).items()}
+    normed = {unit.conv.name for unit in graph.units() if unit.norm is not None}
+    found = {f"t{index}": (name, side) for index, (name, side) in enumerate(sides.items()) if name not in normed}
+    told = by_order(graph, {source: side for source, (_, side) in found.items()}, sides)
+    assert told == {name: source for source, (name, _) in found.items()}
+
+
 def test_a_single_tensor_that_is_left_over_is_told_by_the_order_of_all_others():
     """Kernels are turned: what the stem makes is like none of the golden tensors, nor is what the next layer makes."""
     params = {n: np.ascontiguousarray(y[..., ::-1, ::-1]) if y.ndim > 2 else y for n, y in NET.params.items()}

@@ -86,9 +86,16 @@ def _parts(graph: Graph) -> Iterator[tuple[str, ...]]:
     """The ends of fused layers, of blocks, and of activations with some other operations."""
     yield graph.fused([node.inputs[0] for node in graph.nodes if node.op in GATES])  # nothing fused behind a gate's
     yield graph.fused()
+    yield _without_sums(graph)
     yield from _between_blocks(graph)
     for also in ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d")):
         yield _of_ops(graph, also)
+
+
+def _without_sums(graph: Graph) -> tuple[str, ...]:
+    """All but convolutions with batch norm, which is folded into them; activations are operations of their own."""
+    before = {unit.conv.name for unit in graph.units() if unit.norm is not None}
+    return tuple(node.name for node in graph.nodes if node.name not in before)
 
 
 def _between_blocks(graph: Graph) -> Iterator[tuple[str, ...]]:

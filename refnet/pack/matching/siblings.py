@@ -50,7 +50,8 @@ def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[
         return {}
     own = {node: source for node, (source, _) in pairs.items()}
     other = {moved.get(node, node): source for node, source in own.items()}
-    return moved if layers_right(tables, network, other) >= layers_right(tables, network, own) else {}
+    (before, _), (behind, _) = (layers_right(tables, network, sources) for sources in (own, other))
+    return moved if behind >= before else {}
 
 
 def _most(counts: Counter[int]) -> int | None:
