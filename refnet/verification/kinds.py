@@ -52,7 +52,7 @@ class Fault(NamedTuple):
 
 _FORGOTTEN = ("mean", "own", "unwritten", "beta", "var")
 _PARTS = ("mean unscaled", "gamma added", "gamma divides", "weights divided", "bias as it was")
-_ONE_SIDED = tuple(f"{per} {how}" for per in ("tensor", "channel", "integers") for how in ("cut", "down", "up"))
+_ONE_SIDED = tuple(f"{per} {how}" for per in ("tensor", "channel", "integers") for how in ("cut", "down", "up", "half"))
 _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 
 _TABLE = (

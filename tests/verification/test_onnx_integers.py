@@ -103,8 +103,15 @@ def test_what_became_of_integers_and_their_scales_is_told(floats, tmp_path, kind
     assert fault.rounding.form == "integers"
 
 
-@pytest.mark.parametrize(("place", "store"), [(1, np.int8), (2, np.int32)])
-def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tmp_path, place, store):
+@pytest.mark.parametrize(
+    ("place", "store", "half", "words"),
+    [
+        (1, np.int8, 0.0, "cut off toward zero instead of rounded"),
+        (2, np.int32, 0.0, "cut off toward zero instead of rounded"),
+        (1, np.int8, 0.5, "cut off toward zero once half is added"),
+    ],
+)
+def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tmp_path, place, store, half, words):
     """Weights and biases."""
     model = onnx.load(INTEGERS / QDQ)
     made = {name: node for node in model.graph.node for name in node.output}
@@ -115,11 +122,11 @@ def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tm
     (ours,) = [value.name for value in known.values if value.copy == f"{name}.real"]
     real = refnet.load(floats).fold().params[ours].reshape(numpy_helper.to_array(held[name]).shape)
     steps = numpy_helper.to_array(held[scale]).reshape(-1, *(1,) * (real.ndim - 1))
-    held[name].CopyFrom(numpy_helper.from_array(np.trunc(real / steps).astype(store), name))
+    held[name].CopyFrom(numpy_helper.from_array(np.trunc(real / steps + half).astype(store), name))
     onnx.save(model, tmp_path / "edited.onnx")
     (fault,) = verify(floats, tmp_path / "edited.onnx", model=MODEL, allow=MEANT).faults
     assert (fault.name, fault.kind) == (ours, "cut-off")
-    assert "cut off toward zero instead of rounded" in detail(fault)
+    assert words in detail(fault)
 
 
 def test_integers_that_cannot_be_run_are_judged_by_what_they_stand_for(floats, capsys, monkeypatch):

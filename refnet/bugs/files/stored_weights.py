@@ -111,10 +111,10 @@ def channels_displaced(unit: UnitArrays) -> Iterator[Change]:
 def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
     """rounded to few bits.
 
-    Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value, to the nearest,
-    toward zero, down or up; what lies beyond the largest is cut off there. Integers in a file have the steps that it
-    says. Of a bias of no integers the step is a share of its largest number, or a power of two, and it is rounded to
-    the nearest.
+    Whole multiples of a step, of the tensor or of each channel, from zero or from the smallest value: to the nearest,
+    toward zero, also once half a step is added, down or up. What lies beyond the largest is cut off there. Integers in
+    a file have the steps that it says. Of a bias of no integers the step is a share of its largest number, or a power
+    of two, and it is rounded to the nearest.
     """
     copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
     if unit.slot == "b" and comparable(unit):
@@ -147,6 +147,8 @@ def _one_sided(unit: UnitArrays, per: str, bits: int, exact: Expected, step: Arr
         for how, side in sides.items():
             made = np.where(side | (apart <= exact.slack), value, np.nan)
             yield made_so(unit, f"{per} {how}", Expected(made, step + 2 * exact.slack), bits=bits)
+        raised = value + np.where(value < -step / 2, step, 0.0)  # (int)(x + 0.5), which goes toward zero
+        yield made_so(unit, f"{per} half", Expected(raised, step / 2 + exact.slack), bits=bits)
 
 
 def _bias_stepped(unit: UnitArrays) -> Iterator[Change]:

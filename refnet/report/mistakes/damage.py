@@ -29,7 +29,13 @@ _ORDERS = {
     "order": "{moved} of {of} {side} are in another order, from {start} on",
 }
 
-_MANNERS = {"nearest": "rounded", "cut": "cut off toward zero", "down": "rounded down", "up": "rounded up"}
+_MANNERS = {
+    "nearest": "rounded",
+    "cut": "cut off toward zero",
+    "down": "rounded down",
+    "up": "rounded up",
+    "half": "cut off toward zero once half a step is added",
+}
 
 # What has happened to an array of a file.
 FILE_WORDS: _Words = {
@@ -201,6 +207,7 @@ FILE_WORDS: _Words = {
         "integers cut": "its integers are cut off toward zero instead of rounded",
         "integers down": "its integers are rounded down, not to the nearest",
         "integers up": "its integers are rounded up, not to the nearest",
+        "integers half": "its integers are cut off toward zero once half is added, so that negative ones are too large",
     }
     | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
     "weights-printed": "it was written as text with {places} {figures}",
