@@ -370,6 +370,7 @@ SHARED = {
     ("act-throughout", "swish"): dict.fromkeys(("relu", "hard_swish"), swish),
     ("act-throughout", "gelu hard_swish"): {"hard_swish": gelu},
     ("act-throughout", "mish"): dict.fromkeys(("relu", "hard_swish"), mish),
+    ("act-throughout", "softplus"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.logaddexp(0, x)),
     ("gate-throughout", "tanh"): {"hard_sigmoid": np.tanh},
     ("act-swap", "relu"): {"hard_swish": lambda x: x.clip(0)},
     ("act-throughout", "leaky 0.1"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.maximum(x, 0.1 * x)),

@@ -141,6 +141,13 @@ def test_weights_that_were_written_with_few_digits_are_one_mistake_everywhere(sm
     assert len(pattern.tensors) > len(places)  # batch norms are dumped apart
 
 
+@pytest.mark.parametrize("form", ["float16", "4 decimals"])
+def test_rounded_weights_beside_biases_and_norms_that_are_not_are_named_from_the_end_alone(small, form):
+    tensors, places = wrong(small, "weights-rounded", form)
+    (first, *_) = judged(small, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
+    assert (first.ids, first.mistakes[0].form, first.nodes) == (("weights-rounded",), form, places)
+
+
 def test_folded_weights_that_were_written_with_few_digits_are_named_from_the_end_alone(small):
     tensors, places = wrong(small, "fold-rounded", "3 decimals arrays")
     found = judged(small, {"head.flatten": tensors["head.flatten"]})

@@ -121,6 +121,7 @@ FUNCTIONS: Mapping[str, Callable[[Node], tuple[Node, ...]]] = {
     "gelu sigmoid": partial(_gated, powers=(1.702,)),
     "hard fifth": _fifth,
     "mish": _mish,
+    "softplus": lambda node: _softplus(node.name, *node.inputs),
     "elu": partial(_elu, above=1.0, below=1.0),
     "selu": partial(_elu, above=_SELU[0], below=_SELU[1]),
     **{f"leaky {slope:g}": partial(_leaky, slope=slope) for slope in _SLOPES},

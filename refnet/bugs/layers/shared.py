@@ -5,16 +5,31 @@ They are made at all of their places at once; at one place they are bugs with ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
-from refnet.bugs.language.changes import Change, with_op
+import numpy.typing as npt
+
+from refnet.bugs.language.changes import Change, Deferred, with_op
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
 from refnet.bugs.layers.functions import FUNCTIONS
 from refnet.bugs.layers.norms import with_eps_outside
 from refnet.bugs.layers.shaping import respread, resulting
+from refnet.bugs.numbers.precision import each_moved
 from refnet.graph import Node
+from refnet.pack.printed import FORMS
+from refnet.readings.orders import rounded, truncated
 
+Array = npt.NDArray[Any]
+
+_STORES = ("float16", "bfloat16")
+_SHORT: Mapping[str, tuple[Mapping[str, Any], Callable[[Array], Array]]] = {
+    **{store: ({"store": store}, partial(rounded, store=store)) for store in _STORES},
+    **{f"{store} truncated": ({"store": store}, partial(truncated, store=store)) for store in _STORES},
+    **{f"{form.places} {form.kind}": (form.facts, form.read) for form in FORMS if form.kind == "decimals"},
+}
 # Slope and offset of the line that is cut off at 0 and 1; None of a true sigmoid.
 _SIGMOIDS: Mapping[str, tuple[float, float] | None] = {"fifth": (0.2, 0.5), "half": (0.5, 0.5), "true": None}
 
@@ -100,6 +115,19 @@ def bn_own_outside(segment: Segment) -> Iterator[Change]:
     if len({unit.eps for unit in units}) > 1:
         for unit in units:
             yield with_eps_outside(unit, "", unit.eps)
+
+
+def weights_rounded(segment: Segment) -> Iterator[Change]:
+    """weights in a short format, where biases and batch norm are not.
+
+    As a port has them that keeps vectors in float32: those of all layers, some of which have biases.
+    """
+    units = [unit for unit in segment.units if "w" in unit]
+    for form, (facts, move) in _SHORT.items() if any("b" in unit for unit in units) else ():
+        for unit in units:
+            names = {"w": unit.names["w"]}
+            params = Deferred(names.values(), partial(each_moved, unit, names, move))
+            yield Change(unit.name, form, facts, params=params)
 
 
 def output_stride(segment: Segment) -> Iterator[Change]:

@@ -35,7 +35,8 @@ def weights_printed(part: Segment | UnitArrays) -> Iterator[Change]:
         return
     for unit in part.units:
         names = {slot: name for slot, name in unit.names.items() if slot in unit}
-        every = {"": names} | ({" alone": {"w": names["w"]}} if {"w"} < names.keys() else {})
+        alone = {"w"} < names.keys() and len(part.units) == 1  # of more, `weights_rounded` has it
+        every = {"": names} | ({" alone": {"w": names["w"]}} if alone else {})
         for form, (whose, held) in itertools.product(FORMS, every.items()) if names else ():
             yield _change(unit, form, Deferred(held.values(), partial(each_moved, unit, held, form.read)), whose)
 

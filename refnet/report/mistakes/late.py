@@ -23,6 +23,7 @@ _FUNCTIONS = {
     "gelu sigmoid": "x sigmoid(1.702 x), which stands for GELU,",
     "hard fifth": "x clip(0.2 x + 0.5, 0, 1), a hard swish with another hard sigmoid,",
     "mish": "mish",
+    "softplus": "softplus",
     "elu": "ELU",
     "selu": "SELU",
     **{f"leaky {slope}": f"a leaky relu that lets {slope} x through below zero" for slope in (0.01, 0.1, 0.2, 0.3)},

@@ -108,6 +108,14 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
     "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
     "weights-int8": "its weights are quantised to {bits} bits per {per}",
+    "weights-rounded": {
+        **{
+            f"{store}{manner}": f"its weights are {words}, biases and batch norm are not"
+            for store in ("float16", "bfloat16")
+            for manner, words in (("", f"rounded to {store}"), (" truncated", f"cut off to {store}, toward zero"))
+        },
+        OTHER: "its weights were written as text with {places} {figures}, biases and batch norm were not",
+    },
     "weights-printed": "its weights were written as text with {places} {figures}",
     "fp16-storage": {
         f"{store}{manner}": f"its values are {words}"
