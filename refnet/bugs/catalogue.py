@@ -28,6 +28,7 @@ from refnet.bugs.layers import (
     decoder,
     dropout,
     ends,
+    fixed,
     folds,
     head,
     joins,
@@ -76,6 +77,7 @@ _ODD = (
     knobs,
     answers,
     folds,
+    fixed,
     digits,
 )
 _READERS = (slips, formulas, pad_rules, rules)

@@ -57,6 +57,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "channel_orders",
         "knobs",
         "answers",
+        "fixed",
         "folds",
         "digits",
         "pools",

@@ -94,6 +94,11 @@ CASES = {
         {"w": np.rint(held("block5.expand", "w") * 64) / 64},
         "its weights are in fixed point, multiples of 1 / 2^6",
     ),
+    "fixed point, rounded down": (
+        SE,
+        {slot: np.floor(held(SE, slot) * 1024) / 1024 for slot in ("w", "b")},
+        "its weights and biases are in fixed point, multiples of 1 / 2^10, rounded down",
+    ),
     "four bits": (
         "block5.expand",
         {"w": stepped(W, 0, np.abs(W).max() / 7)},
@@ -112,6 +117,17 @@ def test_it_is_named(case):
     node, slots, words = CASES[case]
     found = said(node, **slots)
     assert words in found[0]
+
+
+@pytest.mark.parametrize(("move", "manner"), [(np.floor, "rounded down"), (np.rint, "rounded")])
+def test_folded_weights_in_fixed_point_are_named(move, manner):
+    net, normed = NET.fold(), {unit.conv.name: unit.norm.name for unit in GRAPH.units() if unit.norm is not None}
+    params = {name: (move(y * 2.0**12) / 2.0**12).astype(np.float32) for name, y in net.params.items()}
+    made = {normed.get(name, name): y for name, y in Network(net.graph, params).trace(X).items()}
+    dumped = {name: made[name] for name in GRAPH.fused() if name.startswith(("stem", "block1.", "block2.", "block3."))}
+    found = judge_tensors(Reference.of(GRAPH, NET.params, TRACE), {SOURCE: X, **dumped}, partial=True)
+    said = {cause_sentence(found.causes[name][0]) for name in found.wrong() if ".se." not in name}
+    assert said == {f"its folded weights and biases are in fixed point, multiples of 1 / 2^12, {manner}"}
 
 
 def test_squeeze_and_excite_that_pools_another_tensor_is_named():

@@ -6,7 +6,7 @@ rounded to the other side: those that lie so near to a tie as the fold may be of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +24,8 @@ from refnet.pack.printed import FORMS
 from refnet.readings import fast
 from refnet.readings.orders import rounded, truncated
 
+__all__ = ["FoldFormat", "in_fold", "is_alone"]
+
 Array = npt.NDArray[Any]
 
 _PARTS = ("arrays", "weights", "biases")
@@ -32,7 +34,9 @@ _CLOSER = 0.5  # of their error, what a format must leave less than to be looked
 _STEP = 2.0**-20  # relative: how far a step of integers may be off, of a largest weight that a fold made
 
 
-class _Format(NamedTuple):
+class FoldFormat(NamedTuple):
+    """A format of folded arrays: its words in a form, what is said of it, how numbers are brought to it, and which."""
+
     words: str
     facts: Mapping[str, Any]
     move: Callable[[Array], Array]
@@ -45,10 +49,10 @@ def _by_tensor(w: Array) -> Array:
 
 _STORES = ("float16", "bfloat16")
 _FORMATS = (
-    *(_Format(f"{store} rounded", {"store": store}, partial(rounded, store=store)) for store in _STORES),
-    *(_Format(f"{store} truncated", {"store": store}, partial(truncated, store=store)) for store in _STORES),
-    _Format("int8 tensor", {"store": "int8"}, _by_tensor, ("weights",)),
-    *(_Format(f"{form.places} {form.kind}", form.facts, form.read, ("arrays",)) for form in FORMS),
+    *(FoldFormat(f"{store} rounded", {"store": store}, partial(rounded, store=store)) for store in _STORES),
+    *(FoldFormat(f"{store} truncated", {"store": store}, partial(truncated, store=store)) for store in _STORES),
+    FoldFormat("int8 tensor", {"store": "int8"}, _by_tensor, ("weights",)),
+    *(FoldFormat(f"{form.places} {form.kind}", form.facts, form.read, ("arrays",)) for form in FORMS),
 )
 
 
@@ -61,21 +65,30 @@ def fold_rounded(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/Tencent/ncnn/wiki/quantized-int8-inference
     """
     for unit in segment.units:
-        norm = unit.norm
-        if norm is None or not unit.foldable:
+        if unit.foldable:
+            yield from in_fold(segment, unit, _FORMATS)
+        else:
             yield from _bare(segment, unit)
-            continue
-        if not {norm.name, unit.name} <= segment.graph.by_name.keys():
-            continue
-        alone = segment.candidate is not None and len(segment.units) == 1 and unit.unit.conv.inputs[0] in segment.given
-        for form in _FORMATS:
-            for part in form.parts:
-                facts, words = {"what": part, **form.facts}, f"{form.words} {part}"
-                if not alone:
-                    names = [f"{unit.name}.w", f"{norm.name}.beta"]
-                    yield Change(norm.name, words, facts, params=Deferred(names, partial(_params, unit, form, part)))
-                elif _is_closer(segment, unit, form, part):
-                    yield Change(norm.name, words, facts, **_made(segment, unit, form, part))
+
+
+def is_alone(segment: Segment, unit: UnitArrays) -> bool:
+    """Whether a port's segment is one layer on its own input, so that some channels may be asked first."""
+    return segment.candidate is not None and len(segment.units) == 1 and unit.unit.conv.inputs[0] in segment.given
+
+
+def in_fold(segment: Segment, unit: UnitArrays, formats: Iterable[FoldFormat]) -> Iterable[Change]:
+    """A layer whose folded arrays, or some of them, are brought to each of several formats."""
+    norm = unit.norm
+    if norm is None or not {norm.name, unit.name} <= segment.graph.by_name.keys():
+        return
+    alone, names = is_alone(segment, unit), [f"{unit.name}.w", f"{norm.name}.beta"]
+    for form in formats:
+        for part in form.parts:
+            facts, words = {"what": part, **form.facts}, f"{form.words} {part}"
+            if not alone:
+                yield Change(norm.name, words, facts, params=Deferred(names, partial(_params, unit, form, part)))
+            elif _is_closer(segment, unit, form, part):
+                yield Change(norm.name, words, facts, **_made(segment, unit, form, part))
 
 
 def _bare(segment: Segment, unit: UnitArrays) -> Iterator[Change]:
@@ -92,7 +105,7 @@ def _bare(segment: Segment, unit: UnitArrays) -> Iterator[Change]:
                 yield Change(unit.name, f"{form.words} {part}", facts, params=Deferred(names.values(), make))
 
 
-def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expected]:
+def _short(unit: UnitArrays, form: FoldFormat, part: str) -> tuple[Expected, Expected]:
     """The folded weights and biases, those of a part in a short format; and how far a fold in float32 leaves them."""
     w, b = (unit.folded().tensors[slot] for slot in ("w", "b"))
     return (
@@ -101,7 +114,7 @@ def _short(unit: UnitArrays, form: _Format, part: str) -> tuple[Expected, Expect
     )
 
 
-def _moved(array: Expected, form: _Format) -> Expected:
+def _moved(array: Expected, form: FoldFormat) -> Expected:
     if form.move is not _by_tensor:
         return shortened(array, form.move)
     # What a fold moves the largest weight by moves the step, and what is near a tie by one.
@@ -111,7 +124,7 @@ def _moved(array: Expected, form: _Format) -> Expected:
     return Expected(made, _STEP * np.abs(made) + tie * step)
 
 
-def _params(unit: UnitArrays, form: _Format, part: str) -> Mapping[str, Array | Expected]:
+def _params(unit: UnitArrays, form: FoldFormat, part: str) -> Mapping[str, Array | Expected]:
     """Weights and a beta of which the fold makes those in a short format; a channel of factor 0 is left as it is."""
     assert unit.norm is not None
     (w, b), s = _short(unit, form, part), unit.factor
@@ -123,7 +136,7 @@ def _params(unit: UnitArrays, form: _Format, part: str) -> Mapping[str, Array | 
     return {f"{unit.name}.w": Expected(weights, apart), f"{unit.norm.name}.beta": beta}
 
 
-def _made(segment: Segment, unit: UnitArrays, form: _Format, part: str) -> dict[str, Any]:
+def _made(segment: Segment, unit: UnitArrays, form: FoldFormat, part: str) -> dict[str, Any]:
     """Nodes of a unit whose folded arrays are in a short format."""
     assert unit.norm is not None
     w, b = _short(unit, form, part)
@@ -140,7 +153,7 @@ def _run(unit: UnitArrays, x: Array, w: Array, b: Array) -> Array:
     return y
 
 
-def _is_closer(segment: Segment, unit: UnitArrays, form: _Format, part: str) -> bool:
+def _is_closer(segment: Segment, unit: UnitArrays, form: FoldFormat, part: str) -> bool:
     """Whether some channels, those that are off most, come much closer to the port's."""
     t, conv = segment.candidate, unit.unit.conv
     assert t is not None

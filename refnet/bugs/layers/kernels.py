@@ -25,8 +25,6 @@ from refnet.readings.precision import BYTE_STEPS
 Array = npt.NDArray[Any]
 
 _SMALL = 3  # points of the kernel that a loop is written for
-_BITS = (4, 6, 8)  # behind the point, where the numbers do not tell how many
-_MOST_BITS = 14
 _CHANNELS = 3  # whose biases are one number times what they should be by no chance
 _OTHERWISE = (0.0, 1.0, 2.0, -1.0)  # times a bias that other bugs name: it is left out, as it is, twice, taken away
 _SURE = 8.0  # standard errors of a number: it lies beyond them by chance never
@@ -174,17 +172,6 @@ def _whole_bias(unit: UnitArrays, *, normed: bool) -> Array:
     return made
 
 
-def weights_fixed_point(segment: Segment) -> Iterator[Change]:
-    """weights in fixed point.
-
-    Multiples of a power of two, as circuits keep them.
-    """
-    for unit in segment.units:
-        for bits in _bits(segment, unit) if "w" in unit else ():
-            w = np.rint(unit["w"].astype(np.float64) * 2.0**bits) / 2.0**bits
-            yield _with(unit, f"{bits}", "w", w, bits=bits)
-
-
 def weights_few_bits(unit: UnitArrays) -> Iterator[Change]:
     """weights quantised to few bits.
 
@@ -308,26 +295,6 @@ def _between(w: Array, low: float, step: float) -> Array:
     """Weights rounded to steps from the least of them on."""
     made: Array = np.rint((w - low) / step) * step + low
     return made
-
-
-def _bits(segment: Segment, unit: UnitArrays) -> tuple[int, ...]:
-    """How many bits behind the point weights may have: what the size of the error tells, and one more or fewer.
-
-    Weights that are rounded to steps of h are off by h / sqrt(12), each for itself, so that a sum of their products
-    with x is off by that times the root of the sum of x^2.
-    """
-    t, ends = segment.candidate, [node.name for node in unit.unit.nodes]
-    if t is None or segment.end not in ends or t.shape != segment.result.shape or not np.isfinite(t).all():
-        return _BITS
-    ((_, x),) = segment.values({unit.unit.conv.inputs[0]})
-    error = root_mean_square(t.astype(np.float64) - segment.result)
-    size = root_mean_square(x) * math.sqrt(unit["w"][0].size)
-    normed = unit.norm is not None and segment.end != unit.unit.conv.name
-    size *= root_mean_square(unit.factor) if normed else 1.0
-    if not error or not size:
-        return ()
-    bits = round(-np.log2(error * np.sqrt(12) / size))
-    return tuple(each for each in (bits, bits + 1, bits - 1, bits + 2) if 1 <= each <= _MOST_BITS)
 
 
 def _with(unit: UnitArrays, form: str, slot: str, array: Array, **facts: Any) -> Change:

@@ -12,6 +12,7 @@ from refnet.report.mistakes.late import curve_words, numbered, ordinal, pooled_w
 
 __all__ = ["fact_words"]
 
+_KNOBS = ("kernel", "padding", "stride")
 _SAID: Mapping[str, Mapping[Any, str]] = {
     "side": {
         "output": "channels",
@@ -31,6 +32,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         **{slot: f"the {slot}" for slot in ("beta", "gamma", "mean")},
         "var": "the variance",
     },
+    "what": {"arrays": "weights and biases", **{word: word for word in ("weights", "biases", *_KNOBS)}},
     "figures": {"decimals": "decimals", "digits": "significant digits"},
     "past": {True: "is beyond", False: "may be rounded on its way beyond"},
     "empty": {True: " and all zero", False: ""},

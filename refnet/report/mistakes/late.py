@@ -67,10 +67,10 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "bn-bias-terms": {OTHER: "the folded bias is {terms}"},
     "fold-rounded": {
-        f"{store} {manner} {what}": f"its folded {'weights and biases' if what == 'arrays' else what} are {words}"
+        f"{store} {manner} {what}": f"its folded {some} are {words}"
         for store in ("float16", "bfloat16")
         for manner, words in (("rounded", f"rounded to {store}"), ("truncated", f"cut off to {store}, toward zero"))
-        for what in ("arrays", "weights", "biases")
+        for what, some in (("arrays", "weights and biases"), ("weights", "weights"), ("biases", "biases"))
     }
     | {
         "int8 tensor weights": "its folded weights are quantised to 8 bits per tensor",
@@ -148,7 +148,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         }.items()
         for whose, scale in {"first": "the scale of the first filter", "one": "one scale"}.items()
     },
-    "weights-fixed-point": "its weights are in fixed point, multiples of 1 / 2^{bits}",
+    "weights-fixed-point": "its {what} are in fixed point, multiples of 1 / 2^{bits}, {manner}",
+    "fold-fixed-point": "its folded {what} are in fixed point, multiples of 1 / 2^{bits}, {manner}",
     "join-zero-points": {
         f"{form} {lowest}": words
         for lowest in (-128, 0)
