@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -25,8 +25,8 @@ def pad_same(segment: Segment) -> Iterator[Change]:
     Source: https://github.com/taehoonlee/tensornets/issues/25
     """
     for node in sliding(segment):
-        yield from _repadded(segment, node, padded(segment, node, "same"), "same")
-        yield from _repadded(segment, node, padded(segment, node, "symmetric"), "symmetric")
+        yield from repadded(segment, node, padded(segment, node, "same"), "same")
+        yield from repadded(segment, node, padded(segment, node, "symmetric"), "symmetric")
 
 
 def pad_lower(segment: Segment) -> Iterator[Change]:
@@ -40,7 +40,7 @@ def pad_lower(segment: Segment) -> Iterator[Change]:
         rows, columns = padded(segment, node, "same")
         lower = ((rows[1], rows[0]), (columns[1], columns[0]))
         if lower != (rows, columns):
-            yield from _repadded(segment, node, lower, "")
+            yield from repadded(segment, node, lower, "")
 
 
 def pad_split(segment: Segment) -> Iterator[Change]:
@@ -56,9 +56,10 @@ def pad_split(segment: Segment) -> Iterator[Change]:
         if all(step > 1 and pair[0] for step, pair in zip(node.attrs["stride"], own, strict=True)):
             seen.add((own[0][0] - 1, own[1][0] - 1))  # a phase
         for found in sorted(_splits(own), key=lambda pad: sum(map(_moved, pad, own))):
-            if _before(found) not in seen:
-                yield from _repadded(segment, node, found, f"{found}")
-                seen.add(_before(found))
+            if (begin := _before(found)) not in seen:
+                rows, columns = (here - there for here, there in zip(begin, _before(own), strict=True))
+                yield from repadded(segment, node, found, f"{rows:+d} {columns:+d}")  # of kernels of all sizes
+                seen.add(begin)
 
 
 def _before(pad: Pad) -> tuple[int, int]:
@@ -197,7 +198,7 @@ def padded(segment: Segment, node: Node, rule: str) -> Pad:
     return rows, columns
 
 
-def _repadded(segment: Segment, node: Node, pad: Pad, form: str) -> Iterator[Change]:
+def repadded(segment: Segment, node: Node, pad: Pad, form: str) -> Iterable[Change]:
     """The same convolution or pool with other pads, if it samples elsewhere and the output keeps its size."""
     own = node.attrs["pad"]
     elsewhere = any(other[0] != mine[0] for other, mine in zip(pad, own, strict=True))  # pads after only add room

@@ -5,6 +5,7 @@ They are made at all of their places at once; at one place they are bugs with ot
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
 from refnet.bugs.layers.functions import FUNCTIONS
 from refnet.bugs.layers.norms import with_eps_outside
+from refnet.bugs.layers.padding import repadded, sliding
 from refnet.bugs.layers.shaping import respread, resulting
 from refnet.bugs.numbers.precision import each_moved
 from refnet.graph import Node
@@ -115,6 +117,23 @@ def bn_own_outside(segment: Segment) -> Iterator[Change]:
     if len({unit.eps for unit in units}) > 1:
         for unit in units:
             yield with_eps_outside(unit, "", unit.eps)
+
+
+def pads_along(segment: Segment) -> Iterator[Change]:
+    """rows alone, or columns alone, that are padded otherwise.
+
+    In all layers with a stride, or in all layers, the padding begins a point earlier or later along one axis: it was
+    reckoned from the other side of the map.
+    """
+    every = list(sliding(segment))
+    strided = [node for node in every if node.attrs["stride"] != (1, 1)]
+    for nodes, which in ((strided, "strided"), (every, "all")) if strided != every else ((every, "all"),):
+        for axis, by in itertools.product((0, 1), (-1, 1)):
+            for node in nodes:
+                pad = list(node.attrs["pad"])
+                pad[axis] = (pad[axis][0] + by, pad[axis][1] - by)
+                if min(pad[axis]) >= 0:
+                    yield from repadded(segment, node, (pad[0], pad[1]), f"{which} {('rows', 'columns')[axis]} {by:+d}")
 
 
 def weights_rounded(segment: Segment) -> Iterator[Change]:

@@ -23,6 +23,12 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         OTHER: "the padding is {found} instead of {known}",
         "shifted": "sampling begins {later}: the padding is {found} instead of {known}, or as of other kernels",
     },
+    "pads-along": {
+        f"{which} {axis} {by}": f"{axis} alone are padded otherwise: {{found}} instead of {{known}}"
+        for which in ("strided", "all")
+        for axis in ("rows", "columns")
+        for by in ("-1", "+1")
+    },
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
         "reflect": "the padding is of mode reflect instead of zeros",
