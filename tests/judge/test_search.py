@@ -424,3 +424,10 @@ def test_of_layers_with_other_weights_several_are_looked_at_to_the_end(small, st
     assert told or {each.kind for name in names for each in found.features[name]} == {"weights"}
     quickest = sorted(names, key=lambda name: tensors[name].size)
     assert {*last} == (set() if told else {*quickest[: searching._SEVERAL]})
+
+
+@pytest.mark.parametrize("axis", ["rows", "columns"])
+def test_a_padding_along_one_axis_alone_is_named_from_the_end_alone(small, axis):
+    tensors, places = wrong(small, "pads-along", f"strided {axis} -1")
+    (first, *_) = judged(small, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
+    assert (first.ids, first.nodes) == (("pads-along",), places)

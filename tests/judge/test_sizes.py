@@ -208,8 +208,8 @@ def padded(bug, form, found, known):
 
 
 COLUMNS = {  # by kernel, what TF's rule for columns alone makes of them; of an even map it is TF's rule
-    "three": padded("pad-split", "((1, 1), (0, 2))", ((1, 1), (0, 2)), ((1, 1), (1, 1))),
-    "five": padded("pad-split", "((2, 2), (1, 3))", ((2, 2), (1, 3)), ((2, 2), (2, 2))),
+    "three": padded("pad-split", "+0 -1", ((1, 1), (0, 2)), ((1, 1), (1, 1))),
+    "five": padded("pad-split", "+0 -1", ((2, 2), (1, 3)), ((2, 2), (2, 2))),
     "even": padded("pad-same", "same", ((2, 2), (1, 2)), ((2, 2), (2, 2))),
 }
 

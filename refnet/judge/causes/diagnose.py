@@ -221,11 +221,15 @@ class Diagnosis:
         yield fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield accepted.beside(told())
+        several = len(self.segment.units) > 1  # of these what few ports have is in all sooner than in one
+        if several:
+            yield fitting([*_solved(ways), *ways.everywhere(LATE)])
         # A function that other tensors show comes beside what few ports do: at some places much fits it by chance.
         curves = self._curves(told())
         yield fitting([*ways.curved(curves), *ways.singles(LATE)])
         yield fitting(ways.curved(each for each in self._curves(told()) if each not in curves))
-        yield fitting([*_solved(ways), *ways.everywhere(LATE)])
+        if not several:
+            yield fitting([*_solved(ways), *ways.everywhere(LATE)])
         yield in_part(ways, self.precision, told)
         yield fitting(ways.singles(LAST))
         yield accepted.pairs()
