@@ -307,7 +307,8 @@ def bn_fold_bias(unit: UnitArrays) -> Iterator[Change]:
     if unit.foldable:
         own = {"b": zero} if "b" in unit else {}
         yield _with(unit, "mean-alone", rare=True, **own, mean=zero, beta=unit.bias - mean)
-        yield _with(unit, "own-unscaled", rare=True, **own, beta=unit.bias + beta)
+        if unit.bias.any():
+            yield _with(unit, "own-unscaled", rare=True, **own, beta=unit.bias + beta)
     if mean.any():
         yield _with(unit, "no-gamma", rare=True, beta=beta + unit.factor * mean - mean / root)
     with np.errstate(all="ignore"):

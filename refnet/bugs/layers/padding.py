@@ -57,8 +57,8 @@ def pad_split(segment: Segment) -> Iterator[Change]:
             seen.add((own[0][0] - 1, own[1][0] - 1))  # a phase
         for found in sorted(_splits(own), key=lambda pad: sum(map(_moved, pad, own))):
             if (begin := _before(found)) not in seen:
-                rows, columns = (here - there for here, there in zip(begin, _before(own), strict=True))
-                yield from repadded(segment, node, found, f"{rows:+d} {columns:+d}")  # of kernels of all sizes
+                down, right = (here - there for here, there in zip(begin, _before(own), strict=True))
+                yield from repadded(segment, node, found, f"{down:+d} {right:+d}")  # of kernels of all sizes
                 seen.add(begin)
 
 

@@ -71,6 +71,10 @@ class Replays:
         self._folded = _folded(segment, self.dtype) if fold else {}
         self.y = self._run(segment, {}, set())
 
+    def unfolded(self) -> Array:
+        """What the segment makes of its images, batch norm as it is, which rounds otherwise."""
+        return run(self.segment, self.dtype)[self.images]
+
     def run(self, changed: Segment) -> Array:
         """What the segment makes of its images when it is changed.
 

@@ -102,8 +102,7 @@ class Ways:
 
     Parameters
     ----------
-    long : whether the segment is long: it is run in float32, on one image if that tells enough, and ways are made again
-        instead of kept
+    long : whether it is long: then it is run in float32, on one image if that is enough, and ways are made again
     """
 
     def __init__(self, segment: Segment, budget: SearchBudget, *, long: bool) -> None:
@@ -117,7 +116,8 @@ class Ways:
         self.target = np.empty_like(self.honest, dtype=np.float64, shape=target.shape)  # as runs lie in memory
         self.target[...] = target
         self.before = root_mean_square(self.target - self.honest)
-        self.rounding = root_mean_square(self.lens(segment.result)[images] - self.honest) if long else 0.0
+        runs = (self.honest, self.lens(self.runs.unfolded())) if long else ()
+        self.rounding = max((root_mean_square(self.lens(segment.result)[images] - y) for y in runs), default=0.0)
         flat, size = np.arange(target.size), target.size
         some = flat if size <= _POINTS else np.random.default_rng(0).choice(size, _POINTS, replace=False)
         self._picked = np.unravel_index(some, target.shape)
