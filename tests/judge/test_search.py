@@ -426,8 +426,8 @@ def test_of_layers_with_other_weights_several_are_looked_at_to_the_end(small, st
     assert {*last} == (set() if told else {*quickest[: searching._SEVERAL]})
 
 
-@pytest.mark.parametrize("axis", ["rows", "columns"])
-def test_a_padding_along_one_axis_alone_is_named_from_the_end_alone(small, axis):
-    tensors, places = wrong(small, "pads-along", f"strided {axis} -1")
+@pytest.mark.parametrize("form", ["strided rows -1", "strided columns -1", "all rows and columns -1"])
+def test_a_padding_along_one_axis_alone_or_in_all_layers_is_named_from_the_end_alone(small, form):
+    tensors, places = wrong(small, "pads-along", form)
     (first, *_) = judged(small, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
     assert (first.ids, first.nodes) == (("pads-along",), places)

@@ -123,17 +123,22 @@ def pads_along(segment: Segment) -> Iterator[Change]:
     """rows alone, or columns alone, that are padded otherwise.
 
     In all layers with a stride, or in all layers, the padding begins a point earlier or later along one axis: it was
-    reckoned from the other side of the map.
+    reckoned from the other side of the map. In all layers it may do so along both.
     """
     every = list(sliding(segment))
     strided = [node for node in every if node.attrs["stride"] != (1, 1)]
-    for nodes, which in ((strided, "strided"), (every, "all")) if strided != every else ((every, "all"),):
-        for axis, by in itertools.product((0, 1), (-1, 1)):
-            for node in nodes:
-                pad = list(node.attrs["pad"])
-                pad[axis] = (pad[axis][0] + by, pad[axis][1] - by)
-                if min(pad[axis]) >= 0:
-                    yield from repadded(segment, node, (pad[0], pad[1]), f"{which} {('rows', 'columns')[axis]} {by:+d}")
+    ways: list[tuple[list[Node], str, tuple[int, ...]]] = []
+    if strided != every:
+        ways += [(strided, "strided", axes) for axes in ((0,), (1,))]
+    ways += [(every, "all", axes) for axes in ((0,), (1,), (0, 1))]
+    for (nodes, which, axes), by in itertools.product(ways, (-1, 1)):
+        form = f"{which} {' and '.join(('rows', 'columns')[axis] for axis in axes)} {by:+d}"
+        for node in nodes:
+            rows, columns = (
+                (a + by, b - by) if axis in axes else (a, b) for axis, (a, b) in enumerate(node.attrs["pad"])
+            )
+            if min(*rows, *columns) >= 0:
+                yield from repadded(segment, node, (rows, columns), form)
 
 
 def weights_rounded(segment: Segment) -> Iterator[Change]:
