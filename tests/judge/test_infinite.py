@@ -77,3 +77,17 @@ def test_it_is_said_where_what_is_not_finite_begins(grown):
 def test_a_sum_that_rounding_takes_out_of_a_format_is_not_called_beyond_it(past, words):
     facts = {"store": "float16", "most": 70000.0 if past else 63100.0, "largest": 65504.0, "past": past}
     assert words in of_port(Mistake("sum-overflow", "n", "result", facts))
+
+
+def test_a_gate_whose_exponential_leaves_float16_is_told_by_what_it_reads():
+    """A sigmoid as e^x / (1 + e^x); its own result leaves no format."""
+    graph = build("timm/semnasnet_050", width=0.5, size=(32, 32), classes=5)
+    params, x, gate = random_params(graph), probe(graph, 1), "block4.se.gate"
+    golden = {SOURCE: x, **Network(graph, params).trace(x)}
+    read = golden[graph[gate].inputs[0]]
+    limit = np.sort(read.ravel())[-6:-4].mean()
+    dumped = golden | {gate: np.where(read > limit, np.nan, golden[gate])}
+    found = judge_tensors(Reference.of(graph, params, golden), dumped, partial=True)
+    (cause, *_) = found.causes[gate]
+    assert cause.mistakes[0].form == "above from"
+    assert of_port(cause.mistakes[0]).startswith("it is not finite where what it reads is above")

@@ -18,7 +18,7 @@ from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.reach import stays_within
 from refnet.graph import Graph, Node, interpret
-from refnet.ops import CONVOLUTIONS
+from refnet.ops import CONVOLUTIONS, GATES
 from refnet.readings import fast
 from refnet.readings.carried import LAMBDA
 from refnet.readings.precision import FLOATS
@@ -26,6 +26,7 @@ from refnet.readings.precision import FLOATS
 Array = npt.NDArray[Any]
 
 _ROUNDED = 1 + 1e-9  # in float64, by the order of a sum
+_WITHIN_ONE = (*GATES, "tanh", "softmax")  # whose results no format is too short for
 _OTHERWISE = 3  # roundings of what is no sum of many terms: the product of a hard swish has most
 
 
@@ -124,7 +125,8 @@ def _sums(node: Node, x: Array, y: Array) -> Iterator[tuple[str, Array]]:
     elif node.op == "softmax":
         with np.errstate(over="ignore"):
             yield "exponential", np.exp(x)
-    yield "result", y
+    if node.op not in _WITHIN_ONE:
+        yield "result", y
 
 
 def _partial(segment: Segment, node: Node, x: Array, y: Array, largest: float) -> Iterator[tuple[str, Array, Array]]:
