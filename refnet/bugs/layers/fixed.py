@@ -28,8 +28,6 @@ def weights_fixed_point(segment: Segment) -> Iterator[Change]:
     """weights in fixed point.
 
     Multiples of a power of two, rounded or rounded down, as circuits keep them: weights, or biases too.
-
-    Source: https://docs.amd.com/r/en-US/ug1399-vitis-hls/Quantization-Modes
     """
     for unit in segment.units:
         for bits, manner in _fixed_points(segment, unit) if "w" in unit else ():
@@ -44,8 +42,6 @@ def fold_fixed_point(segment: Segment) -> Iterator[Change]:
     """folded weights in fixed point.
 
     Batch norm is worked in, then weights, biases or both are brought to multiples of a power of two.
-
-    Source: https://docs.amd.com/r/en-US/ug1399-vitis-hls/Quantization-Modes
     """
     for unit in segment.units:
         if unit.foldable and is_alone(segment, unit):
