@@ -195,6 +195,7 @@ def found(part: str, keep: Path | None) -> dict[str, Any]:
     print(f"{part} ...", file=sys.stderr, flush=True)
     made = PARTS[part]()
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made))
     return made
 
