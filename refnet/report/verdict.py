@@ -136,8 +136,7 @@ def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
     """What all faults have in common: 'only the running statistics differ, in 52 of 52 batch norms'."""
     layers, place = f"{pattern.layers} of {pattern.of}", f", {where(pattern.scope)}" if pattern.scope else ""
     one = detail(faults[0]) if pattern.same else KIND_SENTENCES.get(pattern.fault, pattern.fault)
-    if pattern.fault == "swapped" and len({each.mistake.form for each in faults if each.mistake}) == 1:
-        two = " and ".join(_SLOTS[slot] for slot in pattern.slots)
+    if two := _exchanged(pattern, faults):
         return f"{two} are exchanged, in {layers} batch norms{place}"
     match pattern.kind:
         case "empty":
@@ -161,6 +160,15 @@ def pattern_words(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
     what = one if pattern.tails is None else _tail_words(pattern.tails)
     arrays = _ARRAYS.get(pattern.slots, "arrays")
     return f"{pattern.arrays} {arrays} of {layers} layers have one fault{place}: {what}"
+
+
+def _exchanged(pattern: FaultPattern, faults: Sequence[ArrayFinding]) -> str:
+    """Which two arrays of batch norms took each other's places, if that is all; '' otherwise, as in folded layers."""
+    forms = {each.mistake.form for each in faults if each.mistake}
+    match pattern.kind, pattern.slots:
+        case (("norms" | "statistics"), (one, other)) if pattern.fault == "swapped" and len(forms) == 1:
+            return f"{_SLOTS[one]} and {_SLOTS[other]}"
+    return ""
 
 
 def _tail_words(tails: Tails) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from exporting import checkpoint, network, put, trained
 
+from refnet import Network
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.report.verdict import sentence
 from refnet.report.verification import verification_document, verification_text
@@ -331,6 +332,16 @@ def test_arrays_of_batch_norm_that_are_exchanged_everywhere_are_one_sentence(one
     moved = {f"{name}.{slot}": params[f"{name}.{of}"] for name in norms for slot, of in ((one, other), (other, one))}
     found = verify(checkpoint(graph, params), checkpoint(graph, {**params, **moved}, "copy"))
     assert words in sentence(found)
+
+
+@pytest.mark.parametrize(("one", "other"), [("beta", "mean"), ("gamma", "beta")])
+def test_arrays_of_batch_norm_that_were_exchanged_before_a_fold_are_told_in_the_fold(one, other):
+    graph, params = network("v3-small")
+    norms = [node.name for node in graph.nodes if node.op == "batch_norm"]
+    moved = {f"{name}.{slot}": params[f"{name}.{of}"] for name in norms for slot, of in ((one, other), (other, one))}
+    net = Network(graph, {**params, **moved}).fold()
+    found = verify(checkpoint(graph, params), checkpoint(net.graph, net.params, "copy"))
+    assert f"{one} and {other} are exchanged in the fold" in sentence(found)
 
 
 def test_other_weights_too_are_another_pattern_or_none():
