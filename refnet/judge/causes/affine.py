@@ -87,9 +87,9 @@ def scaled_inputs(segment: Segment, left: Left, before: float) -> Iterator[Chang
             solved = SolvedMap(mapped(fit.numbers), mapped(off))
             rules = () if solved.has_a_name(own) else said(solved, own)
             for form, facts, made in (rule for rule in rules if solved.allows(rule[2])):
-                (rest,) = left([made.of(wide)])
+                (rest,) = left([other := made.of(wide)])
                 if rest is not None and root_mean_square(rest) < _FITS * before:  # else its numbers are too round
-                    yield from fed(segment, form, made.of(wide), **facts)
+                    yield from fed(segment, form, other, **facts)
                     return
 
 

@@ -171,10 +171,9 @@ class _Going:
             best = min(likes, key=likes.__getitem__)
             clear = best != name and CLEAR * likes[best] + EQUAL < min(TIGHT, likes[name])
             if not clear and name == unit.conv.name and unit.norm is not None and unit.norm.name in later:
-                best, has_own = unit.norm.name, bool(self.claims.near([unit.norm.name], made))
-                clear = not has_own and (
-                    self._is_scaled(each, unit, made[name]) or self._is_before_act(each, unit, unit.norm)
-                )
+                best = unit.norm.name
+                clear = self._is_scaled(each, unit, made[name]) or self._is_before_act(each, unit, unit.norm)
+                clear = clear and not self.claims.near([best], made)  # else it is a sum before its bias
             if not clear and best != name and (likes[best] < TIGHT or CLEAR * likes[best] < likes[name]):
                 self.nearer[name] = best  # what is stored in 8 bits is not so clear
             elif clear or likes[name] < TIGHT:

@@ -67,10 +67,10 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "bn-bias-terms": {OTHER: "the folded bias is {terms}"},
     "fold-rounded": {
-        f"{store} {manner} {what}": f"its folded {some} are {words}"
+        f"{store} {manner} {what}": f"its folded {{what}} are {words}"
         for store in ("float16", "bfloat16")
         for manner, words in (("rounded", f"rounded to {store}"), ("truncated", f"cut off to {store}, toward zero"))
-        for what, some in (("arrays", "weights and biases"), ("weights", "weights"), ("biases", "biases"))
+        for what in ("arrays", "weights", "biases")
     }
     | {
         "int8 tensor weights": "its folded weights are quantised to 8 bits per tensor",
