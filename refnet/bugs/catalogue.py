@@ -108,10 +108,10 @@ class Bug:
     takes: tuple[type, ...]
     rare: bool = False
 
-    def changes(self, segment: Segment) -> Iterator[Change]:
-        """The other ways in which a port may run a segment."""
+    def changes(self, segment: Segment, *, joint: bool = False) -> Iterator[Change]:
+        """The other ways in which a port may run a segment; those that are made only beside others where asked for."""
         if Segment in self.takes:
-            yield from self.function(segment)
+            yield from (change for change in self.function(segment) if joint or not change.joint)
         elif UnitArrays in self.takes:
             yield from (change for unit in segment.units for change in self.function(unit) if change.rare == self.rare)
 

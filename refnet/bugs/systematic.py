@@ -43,9 +43,14 @@ class Scope(NamedTuple):
 ALL = Scope("all")
 
 
-def changes_by_place(bug: Bug, segment: Segment) -> dict[str, dict[str, Change]]:
-    """By form of a bug, its changes by node, in order; see `by_place`."""
-    return by_place(bug.changes(segment))
+def changes_by_place(bug: Bug, segment: Segment, *, joint: bool = True) -> dict[str, dict[str, Change]]:
+    """By form of a bug, its changes by node, in order; see `by_place`.
+
+    Parameters
+    ----------
+    joint : whether those are among them that are made only beside others
+    """
+    return by_place(bug.changes(segment, joint=joint))
 
 
 def by_place(changes: Iterable[Change]) -> dict[str, dict[str, Change]]:
@@ -133,7 +138,7 @@ def changed_at(
     dtype : what that run is made in from whose tensors params follow: a port's own, where it is to be a port's
     """
     changes = tuple(found.values())
-    if not changes:
+    if all(change.joint for change in changes):  # another bug
         return (), segment
     if (at_once := _joined(changes)) is not None:
         return changes, segment.changed(at_once)
@@ -143,7 +148,7 @@ def changed_at(
             return fed, segment.changed(at_once)
     changed, done = segment, list[Change]()
     for node in found:
-        there = bug.changes(changed.asked([node]))
+        there = bug.changes(changed.asked([node]), joint=True)
         here = (each for each in there if (each.form, each.node) == (form, node))
         if (change := next(here, None)) is not None:
             changed, done = changed.changed(change), [*done, change]
@@ -172,7 +177,7 @@ def _fed_on(
         given = {name: values[name] for name in node.inputs}
         alone = replace(inside, graph=replace(segment.graph, nodes=(node,)), given=given)
         if node.name in found:
-            made = (each for each in bug.changes(alone) if (each.form, each.node) == (form, node.name))
+            made = (each for each in bug.changes(alone, joint=True) if (each.form, each.node) == (form, node.name))
             if (change := next(made, None)) is None:
                 break
             done.append(change)

@@ -100,8 +100,8 @@ def _everywhere(bug: Bug, whole: Segment) -> Iterator[tuple[str, int, dict[str, 
     """Every form of a bug that is at two places or more: at how many, and what it makes; what makes the same, once."""
     seen: list[Array] = []
     for form, changes in changes_by_place(bug, whole).items():
-        if len(changes) > 1:
-            done, changed = changed_at(bug, whole, form, changes, np.float32)
+        done, changed = changed_at(bug, whole, form, changes, np.float32)
+        if len(done) > 1:
             tensors = _run(changed)
             end = tensors[whole.end]
             if not any(np.array_equal(end, other, equal_nan=True) for other in seen):

@@ -171,7 +171,8 @@ def begun_beside(long):
     for bug in (bug for bug in ways.EXACT if bug.group not in ways._ENDS):
         for form, changes in changes_by_place(bug, long.segment).items():
             for nodes in scopes(long.parts, tuple(changes)).values():
-                made = long.run(changed_at(bug, long.segment, form, {node: changes[node] for node in nodes})[1])
+                done, changed = changed_at(bug, long.segment, form, {node: changes[node] for node in nodes})
+                made = long.run(changed) if done else None
                 kinds += [(bug, form, nodes, changes, (made - long.honest).ravel())] if made is not None else []
     for bug, form, nodes, changes, _ in kinds:
         found = [of for scope, of in runs_of(long.parts, nodes).items() if scope.kind == "from"]

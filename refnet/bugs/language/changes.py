@@ -115,6 +115,7 @@ class Change:
     rare : tried only where arrays are matched: too rare to replay a port for it, or too small to be seen there
     fed : it follows from values or sizes inside the segment, so that changes before it move it
     lone : made at one place, never in the same way at many
+    joint : made at many places, never alone: at this place another bug does the same
     """
 
     node: str
@@ -130,6 +131,7 @@ class Change:
     rare: bool = False
     fed: bool = False
     lone: bool = False
+    joint: bool = False
 
     def of(self, bug: str) -> Mistake:
         """The change as the mistake of a bug."""

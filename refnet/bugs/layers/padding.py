@@ -49,17 +49,15 @@ def pad_split(segment: Segment) -> Iterator[Change]:
     Rows or columns alone, or each by itself: as many points in all, more of them before or after.
     """
     for node in sliding(segment):
-        own = node.attrs["pad"]
-        seen = {_before(padded(segment, node, rule)) for rule in ("same", "symmetric")}
-        rows, columns = padded(segment, node, "same")
-        seen |= {_before(own), (rows[1], columns[1])}
+        own, rule = node.attrs["pad"], padded(segment, node, "same")
+        others = {_before(rule), _before(padded(segment, node, "symmetric")), (rule[0][1], rule[1][1])}
         if all(step > 1 and pair[0] for step, pair in zip(node.attrs["stride"], own, strict=True)):
-            seen.add((own[0][0] - 1, own[1][0] - 1))  # a phase
+            others.add((own[0][0] - 1, own[1][0] - 1))  # a phase
         for found in sorted(_splits(own), key=lambda pad: sum(map(_moved, pad, own))):
-            if (begin := _before(found)) not in seen:
-                down, right = (here - there for here, there in zip(begin, _before(own), strict=True))
-                yield from repadded(segment, node, found, f"{down:+d} {right:+d}")  # of kernels of all sizes
-                seen.add(begin)
+            begin = _before(found)
+            form = " ".join(f"{here - there:+d}" for here, there in zip(begin, _before(own), strict=True))
+            for change in repadded(segment, node, found, form):  # a form of kernels of all sizes
+                yield replace(change, joint=begin in others)
 
 
 def _before(pad: Pad) -> tuple[int, int]:

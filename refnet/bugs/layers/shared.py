@@ -5,7 +5,6 @@ They are made at all of their places at once; at one place they are bugs with ot
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +16,6 @@ from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
 from refnet.bugs.layers.functions import FUNCTIONS
 from refnet.bugs.layers.norms import with_eps_outside
-from refnet.bugs.layers.padding import repadded, sliding
 from refnet.bugs.layers.shaping import respread, resulting
 from refnet.bugs.numbers.precision import each_moved
 from refnet.graph import Node
@@ -117,28 +115,6 @@ def bn_own_outside(segment: Segment) -> Iterator[Change]:
     if len({unit.eps for unit in units}) > 1:
         for unit in units:
             yield with_eps_outside(unit, "", unit.eps)
-
-
-def pads_along(segment: Segment) -> Iterator[Change]:
-    """rows alone, or columns alone, that are padded otherwise.
-
-    In all layers with a stride, or in all layers, the padding begins a point earlier or later along one axis: it was
-    reckoned from the other side of the map. In all layers it may do so along both.
-    """
-    every = list(sliding(segment))
-    strided = [node for node in every if node.attrs["stride"] != (1, 1)]
-    ways: list[tuple[list[Node], str, tuple[int, ...]]] = []
-    if strided != every:
-        ways += [(strided, "strided", axes) for axes in ((0,), (1,))]
-    ways += [(every, "all", axes) for axes in ((0,), (1,), (0, 1))]
-    for (nodes, which, axes), by in itertools.product(ways, (-1, 1)):
-        form = f"{which} {' and '.join(('rows', 'columns')[axis] for axis in axes)} {by:+d}"
-        for node in nodes:
-            rows, columns = (
-                (a + by, b - by) if axis in axes else (a, b) for axis, (a, b) in enumerate(node.attrs["pad"])
-            )
-            if min(*rows, *columns) >= 0:
-                yield from repadded(segment, node, (rows, columns), form)
 
 
 def weights_rounded(segment: Segment) -> Iterator[Change]:

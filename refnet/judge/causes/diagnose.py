@@ -257,7 +257,7 @@ class Diagnosis:
         once = dict.fromkeys((*_ONCE, *EXACT))
         more = [*ways.everywhere(bug for bug in once if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield accepted.everywhere(more)
-        kinds = [*ways.of_kinds((*FREQUENT, *_POOLS))]
+        kinds = [*ways.of_kinds((*FREQUENT, *_POOLS)), *ways.of_kinds((BUGS["pad-split"],), kinds=("strided",))]
         yield close([*kinds, *_solved(ways)])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)

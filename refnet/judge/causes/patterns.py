@@ -101,7 +101,7 @@ def _of_places(
     explained: tuple[str, ...],
 ) -> Pattern:
     """A mistake of two places or more: its number or its part at all of them, and of what kind they are."""
-    forms = changes_by_place(BUGS[bug], whole)
+    forms = changes_by_place(BUGS[bug], whole, joint=False)
     # A form that was solved for is none of the network's own: it could be wherever another form is.
     known = {*(forms.get(form) or (node for places in forms.values() for node in places))}
     if known <= {whole.end}:

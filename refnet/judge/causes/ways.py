@@ -142,9 +142,9 @@ class Ways:
         """Every change at one place; once `at` holds any, at those alone."""
         for bug in bugs:
             segment, every = self.segment.asked(at) if at else self.segment, list[Change]()
-            for change in bug.changes(segment):
+            for change in bug.changes(segment, joint=True):
                 every.append(change)
-                if change.shape is None and (not at or change.node in at):
+                if change.shape is None and not change.joint and (not at or change.node in at):
                     yield from self.at_one(bug, change)
             if segment is self.segment:  # then these are all that there are
                 self._keep(bug, by_place(every))

@@ -16,20 +16,12 @@ _FROM = "leaves the port's format, scaled as it is there: up to {most:.4g} it is
 _BEYOND = "{most:.5g} {past} {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
-_AXES = ("rows", "columns")
-
 LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pad-same": {form: f"the padding is {rule} {{found}} instead of {{known}}" for form, rule in _PAD_RULES.items()},
     "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
     "pad-split": {
         OTHER: "the padding is {found} instead of {known}",
         "shifted": "sampling begins {later}: the padding is {found} instead of {known}, or as of other kernels",
-    },
-    "pads-along": {
-        f"{which} {axes} {by}": f"{words} are padded otherwise: {{found}} instead of {{known}}"
-        for which in ("strided", "all")
-        for axes, words in {**{axis: f"{axis} alone" for axis in _AXES}, " and ".join(_AXES): "maps"}.items()
-        for by in ("-1", "+1")
     },
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
