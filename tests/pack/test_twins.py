@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import pytest
 
 from refnet import Network, build, probe, random_params, write_pack
 from refnet.graph import SOURCE
 from refnet.judge.compare import compare
+from refnet.pack.matching.twins import unbiased
 from refnet.report.comparison import comparison_document
 
 
@@ -53,3 +57,21 @@ def test_a_dump_that_is_late_at_some_convolutions_is_a_fault(made):
     found = compare(path, {**tensors, **{name: tensors[f"{name}.bn"] for name in late}})
     assert found.wrong() == late
     assert not found.matching.twins
+
+
+class Dumped(NamedTuple):
+    array: np.ndarray
+    layout: str = "nchw"
+    how: str = "content"
+
+
+@pytest.mark.parametrize(("flat", "is_sum"), [(False, True), (True, False)])
+def test_a_sum_before_its_bias_is_told_by_maps_that_vary_within_channels(flat, is_sum):
+    """Maps of one number in each channel are another one's but for a number in each channel, whatever they are."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=32, classes=10)
+    shape = (1, 8, 4, 5)
+    y = np.random.default_rng(0).standard_normal(shape[: 2 if flat else 4]).astype(np.float32)
+    y = np.broadcast_to(y[:, :, None, None] if flat else y, shape)
+    bias = np.arange(8, dtype=np.float32)[:, None, None]
+    tensors = {"stem.conv": Dumped(y), "stem.bn": Dumped(y + bias)}
+    assert unbiased(graph, tensors, {"stem.conv"}) == (("stem.conv",) if is_sum else ())

@@ -68,6 +68,8 @@ def never_written(segment: Segment) -> Iterator[Change]:
         return
     for region in parts_off(segment):
         held = _held(target, region)
+        if held == {} and _held(segment.result, region) is not None:  # in one number for each channel it is no other
+            continue
         if held is not None and not (_is_saturated(segment, region, held) or _is_another_zero(segment, region)):
             form = f"{region.form} {'one' if 'value' in held else 'each'}"
             view = partial(written, mask=region.mask, held=target)

@@ -146,14 +146,17 @@ def _rounding(y: npt.NDArray[Any]) -> float:
 
 
 def _is_shifted(y: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    """Whether two tensors differ by one number in each channel, of more points than one."""
+    """Whether two tensors differ by one number in each channel, where they vary within it."""
     if y.shape != other.shape or y.ndim != 4 or y[:, 0].size < 2:
         return False
     if y.shape[1] > _FIRST and not _is_shifted(y[:, :_FIRST], other[:, :_FIRST]):
         return False
     rounded = max(_rounding(y), _rounding(other))
     y, other = (each.astype(np.float64) for each in (y, other))
-    apart = y - other
-    left = float(np.linalg.norm(apart - apart.mean(axis=(0, 2, 3), keepdims=True)))
-    size = float(np.linalg.norm(y) + np.linalg.norm(other))
-    return size > 0 and left <= rounded * size
+    room = rounded * float(np.linalg.norm(y) + np.linalg.norm(other))
+    return _varying(y - other) <= room < _varying(y)
+
+
+def _varying(y: npt.NDArray[Any]) -> float:
+    """How much a tensor varies within its channels, as a norm."""
+    return float(np.linalg.norm(y - y.mean(axis=(0, 2, 3), keepdims=True)))
