@@ -40,11 +40,20 @@ LAMBDA = 6.0  # of the expected bound
 
 
 class Sum(NamedTuple):
-    """Roundings on the longest path, sum of absolute terms, sum of squared terms."""
+    """Roundings on the longest path, sum of absolute terms, sum of squared terms.
+
+    `drift` is how far the sum may have gone astray in one direction before more was added to it, see `_drift`.
+    """
 
     K: int
     A: Array
     B2: Array
+    drift: Array | float = 0.0
+
+    def piece(self, where: tuple[slice, ...]) -> Sum:
+        """A part of it."""
+        drift = np.broadcast_to(self.drift, self.A.shape)
+        return Sum(self.K, self.A[where], self.B2[where], drift[where])
 
 
 class Loose(NamedTuple):
@@ -113,7 +122,7 @@ class Value:
         """(worst, expected) with the open sum."""
         if self.open is None:
             return self.held[:2]
-        u, (K, A, _) = self.precision.u, self.open
+        u, (K, A, *_) = self.precision.u, self.open
         worst = gamma(K, u) * A
         if K * u >= 1:
             worst[A == 0] = 0  # not infinity times zero
@@ -121,7 +130,7 @@ class Value:
         expected = LAMBDA * math.sqrt(K) * u * A
         expected += self.expected
         if self.precision.drifts:
-            expected += _drift(self.y, K, A, u)
+            expected += self.drift
         return worst, expected
 
     @property
@@ -129,21 +138,29 @@ class Value:
         """The variance with the open sum."""
         if self.open is None:
             return self.var
-        u, (K, A, B2) = self.precision.u, self.open
+        u, (K, _, B2, _) = self.precision.u, self.open
         var = self.y**2
         var += B2
         var *= K * u**2
         var += self.var
         if self.precision.drifts:
-            var += _drift(self.y, K, A, u) ** 2
+            var += self.drift**2
         return var
+
+    @property
+    def drift(self) -> Array | float:
+        """How far an open sum may go astray in one direction, in a format in which sums do."""
+        if self.open is None or not self.precision.drifts:
+            return 0.0
+        K, A, _, before = self.open
+        return np.maximum(before, _drift(self.y, K, A, self.precision.u))
 
     def piece(self, where: tuple[slice, ...]) -> Value:
         """A part of it, which has moved as far as it has in the whole."""
         worst, expected, var = self.carried
         least = worst[where]
         carried = least, least if expected is worst else expected[where], var[where]
-        total = None if self.open is None else Sum(self.open.K, self.open.A[where], self.open.B2[where])
+        total = None if self.open is None else self.open.piece(where)
         return Value(self.y[where], carried, self.precision, total, self.steps)
 
 

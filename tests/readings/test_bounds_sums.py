@@ -6,13 +6,15 @@ in it and in each of the K roundings. In `SHORT` a store costs a quarter of the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
 import pytest
 from bounding import LONG, SHORT, figures, judged, single, value
 
-from refnet.readings import bounds
+from refnet.judge.verdicts import root_mean_square
+from refnet.readings import bounds, fast
 from refnet.readings.carried import Sum
 from refnet.readings.orders import rounded
 from refnet.readings.precision import Precision
@@ -238,6 +240,22 @@ def test_like_terms_of_one_sign_drift_in_a_short_format(store, terms):
     found = judged("pointwise_conv2d", [x], y, Precision.of(store, store), {"w": w})
     assert found.verdict == "rounding"
     assert judged("pointwise_conv2d", [x], y, Precision.of(store, store)._replace(drifts=False), {"w": w}).rms > 1
+
+
+def test_a_batch_norm_takes_the_mean_of_a_sum_away_and_not_what_it_drifted_by():
+    own, terms = Precision.of("float16", "float16"), 240
+    x, w = np.full((1, terms, 2, 3), 6.0), rounded(0.02 + 0.001 * np.arange(8.0), "float16")[:, None].repeat(terms, 1)
+    y = np.zeros((1, 8, 2, 3))
+    for k in range(terms):
+        y = rounded(y + rounded(w[:, k, None, None] * x[:, k, None], "float16"), "float16")
+    norm = {"gamma": np.ones(8), "beta": np.ones(8), "mean": w.sum(1) * 6, "var": np.full(8, 4.0)}
+    honest = bounds.batch_norm(bounds.pointwise_conv2d(value(x, precision=own), w, None), **norm, eps=0.0)
+    off = root_mean_square(fast.batch_norm(y, *norm.values(), eps=0.0) - honest.y)
+    with_drift, without = (
+        root_mean_square(np.sqrt(each.total[2]))
+        for each in (honest, replace(honest, open=honest.open._replace(drift=0.0)))
+    )
+    assert 1.5 * without < off < with_drift
 
 
 def test_terms_of_both_signs_drift_less_than_they_err():

@@ -121,7 +121,8 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     gamma * (x - m) / sqrt(v + eps) + beta rounds the difference, v + eps (half as much after the root), the root, the
     quotient, the product and the sum; s x + (beta - m s) rounds s x and m s separately and cancels only at the end.
     The forms cancel differently, so no fewer and no smaller terms cover them all. A port may fold s into the weights
-    (three roundings a weight) and sum everything at once: the open sum of the convolution goes on.
+    (three roundings a weight) and sum everything at once: the open sum of the convolution goes on. One that does not
+    fold has summed up all of a convolution whose mean is then taken away: where that drifts, it has drifted by s x.
 
     Stored in a short format, the params move: s by at most d_s, where gamma is largest and var + eps smallest; then
     s (x - m) + beta by d_s abs(x - m) + (abs(s) + d_s) d_m + d_beta. Folded and then stored, s w is off by as much as
@@ -143,7 +144,7 @@ def batch_norm(x: Value, gamma: Array, beta: Array, mean: Array, var: Array, *, 
     expected = worst if x.expected is x.worst else plus(times(np.abs(s), x.expected), own)
     carried = plus(times(s**2, x.var), np.square(own))
     y = fast.batch_norm(x.y, gamma, beta, mean, var, eps=eps)
-    return stored(y, Sum(K + 6, A, B2), worst, expected, carried, x.precision)
+    return stored(y, Sum(K + 6, A, B2, np.abs(s) * x.drift), worst, expected, carried, x.precision)
 
 
 def affine(x: Value, *, slope: float, offset: float) -> Value:
