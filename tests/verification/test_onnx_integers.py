@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 import refnet
 from refnet.cli import main
+from refnet.readings.orders import rounded
 from refnet.report.mistakes.arrays import detail
 from refnet.verification.verify import verify
 
@@ -113,6 +114,24 @@ def test_what_became_of_integers_and_their_scales_is_told(floats, tmp_path, kind
 )
 def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tmp_path, place, store, half, words):
     """Weights and biases."""
+    name, path = requantised(floats, tmp_path, place, lambda real, steps: np.trunc(real / steps + half).astype(store))
+    (fault,) = verify(floats, path, model=MODEL, allow=MEANT).faults
+    assert (fault.name, fault.kind) == (name, "cut-off")
+    assert words in detail(fault)
+
+
+def test_a_bias_that_was_rounded_to_a_short_format_before_it_was_made_integers_is_told(floats, tmp_path):
+    """Its integers are some steps off where it is thousands of steps large."""
+    name, path = requantised(
+        floats, tmp_path, 2, lambda real, steps: np.rint(rounded(real, "bfloat16") / steps).astype(np.int32)
+    )
+    (fault,) = verify(floats, path, model=MODEL, allow=MEANT).faults
+    assert (fault.name, fault.kind) == (name, "short-first")
+    assert "rounded to bfloat16 before" in detail(fault)
+
+
+def requantised(floats, tmp_path, place, make):
+    """A file in which one layer's weights or bias were made integers otherwise: the array's name, and the file."""
     model = onnx.load(INTEGERS / QDQ)
     made = {name: node for node in model.graph.node for name in node.output}
     conv = [node for node in model.graph.node if node.op_type == "Conv"][4]
@@ -122,11 +141,9 @@ def test_integers_that_are_cut_off_toward_zero_are_told_from_a_factor(floats, tm
     (ours,) = [value.name for value in known.values if value.copy == f"{name}.real"]
     real = refnet.load(floats).fold().params[ours].reshape(numpy_helper.to_array(held[name]).shape)
     steps = numpy_helper.to_array(held[scale]).reshape(-1, *(1,) * (real.ndim - 1))
-    held[name].CopyFrom(numpy_helper.from_array(np.trunc(real / steps + half).astype(store), name))
+    held[name].CopyFrom(numpy_helper.from_array(make(real, steps), name))
     onnx.save(model, tmp_path / "edited.onnx")
-    (fault,) = verify(floats, tmp_path / "edited.onnx", model=MODEL, allow=MEANT).faults
-    assert (fault.name, fault.kind) == (ours, "cut-off")
-    assert words in detail(fault)
+    return ours, tmp_path / "edited.onnx"
 
 
 def test_integers_that_cannot_be_run_are_judged_by_what_they_stand_for(floats, capsys, monkeypatch):

@@ -52,6 +52,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "cut-off": "integers cut off instead of rounded",
     "stepped": "rounded to few bits",
     "truncated": "cut off to a short format",
+    "short-first": "rounded to a short format on the way",
     "printed": "written with few digits",
     "coarse": "rounded further",
     "stale": "of another training step, or of another network",

@@ -189,7 +189,12 @@ FILE_WORDS: _Words = {
         "tail": "only the last {count} of {of} elements are off, in the order of memory{empty}{finite}",
     },
     "weights-fp16": {
-        f"{store} truncated": "every element is cut off to {store}, toward zero" for store in ("float16", "bfloat16")
+        "float16": "every element was rounded to float16 before it was made what it is",
+        "bfloat16": "every element was rounded to bfloat16 before it was made what it is",
+        **{
+            f"{store} truncated": f"every element is cut off to {store}, toward zero"
+            for store in ("float16", "bfloat16")
+        },
     },
     "bytes-misread": {
         "swapped": "the bytes of every number are read in the opposite order",
