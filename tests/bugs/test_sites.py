@@ -50,7 +50,7 @@ def test_the_probe_reaches_every_gate_and_every_hard_activation():
 
 def test_a_grey_image_is_said_to_hide_what_exchanges_its_colours_and_axes():
     rows = reported("torchvision/mobilenet_v3_small", x=np.full((2, 3, 48, 64), 0.5, np.float32))
-    for bug in ("input-bgr", "input-hw", "input-resize"):
+    for bug in ("input-bgr", "input-hw", "input-turned"):
         assert rows[bug]["places"] > 0
         assert rows[bug]["visible"] == 0
         assert len(rows[bug]["hidden"]) == rows[bug]["places"]

@@ -187,6 +187,37 @@ def test_from_logits_alone_is_said(pack, case):
     assert said(compare(pack, {"logits": changed(*where)}))[0].startswith(words)
 
 
+INPUTS = {
+    "one pixel to the right": (
+        lambda x: np.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)))[..., :-1],
+        "the image is one pixel to the right, and zeros come in",
+    ),
+    "rolled upwards": (lambda x: np.roll(x, -1, 2), "the image is one pixel farther up, and what leaves it comes in"),
+    "grey": (lambda x: np.repeat(x.mean(1, keepdims=True), 3, 1), "the image is made grey, the mean of its colours"),
+    "of the other sign": (lambda x: -x, "the pixels are subtracted from the mean"),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+def test_from_logits_alone_what_happened_to_the_input_is_said(pack, case):
+    make, words = INPUTS[case]
+    assert said(compare(pack, {"logits": logits(x=make(X))}))[0].startswith(words)
+
+
+def test_from_logits_alone_a_function_in_place_of_every_activation_is_said(pack):
+    tensors = {SOURCE: X}
+    for node in GRAPH.nodes:
+        reading = fast if node.op != "relu6" else type("", (), {"relu6": staticmethod(np.abs)})
+        given = {name: tensors[name] for name in node.inputs}
+        tensors[node.name] = interpret(dataclasses.replace(GRAPH, nodes=(node,)), reading, NET.params, given)
+    (first, *_) = said(compare(pack, {"logits": tensors["head.flatten"]}))
+    assert first.startswith("the activation is the absolute value instead of relu6")
+
+
+def test_a_softmax_of_probabilities_is_said(pack):
+    assert said(compare(pack, {"logits": softmax(softmax(logits()))})) == ["the softmax is taken twice"]
+
+
 def test_a_mistake_in_layers_of_a_kind_from_a_block_on_is_run():
     """In all depthwise layers from block 9 on, and in no other layer there."""
     nodes = tuple(f"block{index}.depthwise.act" for index in range(9, 18))

@@ -6,6 +6,7 @@ no list can hold, because it is a number, is solved for in `solved`; how an imag
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
@@ -24,6 +25,7 @@ Rule = Callable[[Array, Preprocessing], Array]
 
 _BLACK_TO_WHITE = np.array([0.0, WHITE]).reshape(1, 2)
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601: what Pillow and OpenCV make of colours
+_GREY_709 = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709: what scikit-image makes of them
 
 
 def _normalised(x: Array, pre: Preprocessing) -> Array:
@@ -61,6 +63,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "scaled mean": lambda pixels, own: (pixels / own.scale - column(own.mean) * own.scale) / column(own.std),
     "negative": lambda pixels, own: _normalised((WHITE - pixels) / own.scale, own),
+    "other sign": lambda pixels, own: -_normalised(pixels / own.scale, own),
     "std first": lambda pixels, own: pixels / own.scale / column(own.std) - column(own.mean),
     "std times": lambda pixels, own: (pixels / own.scale - column(own.mean)) * column(own.std),
     "mean added": lambda pixels, own: (pixels / own.scale + column(own.mean)) / column(own.std),
@@ -212,12 +215,17 @@ def input_grey(segment: Segment) -> Iterator[Change]:
         return
     greys: Mapping[str, Callable[[Array], Array]] = {
         "grey": lambda pixels: (pixels * column(GREY)).sum(axis=1, keepdims=True),
+        "709": lambda pixels: (pixels * column(_GREY_709)).sum(axis=1, keepdims=True),
+        "mean": lambda pixels: pixels.mean(axis=1, keepdims=True),
         "red": lambda pixels: pixels[:, :1],
         "bytes": lambda pixels: np.rint((pixels * column(GREY)).sum(axis=1, keepdims=True)),
     }
     for form, grey in greys.items():
         rounds = 1.0 if form == "bytes" else 0.0  # by a level more or less, where a sum is a half
         yield from fed(segment, form, partial(_without_colours, segment, grey, own), rounds)
+    x = segment.given[SOURCE].astype(np.float64)
+    for form, weights in (("input", column(GREY)), ("mean of input", column((1 / 3, 1 / 3, 1 / 3)))):
+        yield from fed(segment, form, np.repeat((x * weights).sum(axis=1, keepdims=True), len(GREY), axis=1))
 
 
 def _without_colours(segment: Segment, grey: Callable[[Array], Array], own: Preprocessing) -> Array:
@@ -329,13 +337,30 @@ def input_batch(segment: Segment) -> Iterator[Change]:
 def input_resize(segment: Segment) -> Iterator[Change]:
     """the image resampled otherwise.
 
-    Half a pixel, or a whole one, away.
+    Half a pixel, or a whole one, away; along one axis the last line may come twice, be zero, or be the first one.
 
     Source: https://github.com/pytorch/vision/issues/6506
     """
     if SOURCE in segment.given:
         for form, move in (("half", _half_away), ("one", _one_away)):
             yield Change(SOURCE, form, given=Deferred([SOURCE], partial(_of_input, segment, move)))
+        for fill, (direction, (axis, by)) in itertools.product(_FILLS, _DIRECTIONS.items()):
+            move = partial(_moved, axis=axis, by=by, fill=fill)
+            yield Change(SOURCE, f"{direction} {fill}", given=Deferred([SOURCE], partial(_of_input, segment, move)))
+
+
+_FILLS = ("edge", "zero", "wrap")
+_DIRECTIONS = {"down": (2, 1), "up": (2, -1), "right": (3, 1), "left": (3, -1)}
+
+
+def _moved(x: Array, axis: int, by: int, fill: str) -> Array:
+    """One pixel on along an axis, or back; what comes in is the edge, zero or from the other side."""
+    made = np.roll(x, by, axis)
+    line: list[slice | int] = [slice(None)] * x.ndim
+    line[axis] = 0 if by > 0 else -1
+    if fill != "wrap":
+        made[tuple(line)] = x[tuple(line)] if fill == "edge" else 0.0
+    return made
 
 
 def _of_input(segment: Segment, move: Callable[[Array], Array]) -> Mapping[str, Array]:

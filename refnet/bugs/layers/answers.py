@@ -53,6 +53,7 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "log 2": lambda z: _log(z) / math.log(2),
     "log 10": lambda z: _log(z) / math.log(10),
     "base 2": lambda z: _soft(z, 2.0),
+    "twice": lambda z: _soft(_soft(z)),
     "percent": lambda z: 100 * _soft(z),
     "bytes": lambda z: 255 * _soft(z),
     "exp": np.exp,

@@ -125,5 +125,6 @@ FUNCTIONS: Mapping[str, Callable[[Node], tuple[Node, ...]]] = {
     "elu": partial(_elu, above=1.0, below=1.0),
     "selu": partial(_elu, above=_SELU[0], below=_SELU[1]),
     **{f"leaky {slope:g}": partial(_leaky, slope=slope) for slope in _SLOPES},
+    "abs": partial(_leaky, slope=-1.0),
     **{op: partial(_as, op=op) for op in (*ACTS, "tanh", "sigmoid")},
 }

@@ -8,6 +8,8 @@ from typing import Any
 
 __all__ = ["PICTURE_FACTS", "PREPROCESSING"]
 
+_DIRECTIONS = {"down": "farther down", "up": "farther up", "right": "to the right", "left": "to the left"}
+_FILLS = {"edge": "its edge comes twice", "zero": "zeros come in", "wrap": "what leaves it comes in on the other side"}
 _BGR = "the colours are in the order blue, green, red"
 # What is done to pixels, from a list; and what was solved for.
 _RULES = {
@@ -35,6 +37,7 @@ _RULES = {
     "scaled constants": "mean and standard deviation are in units of a pixel, and applied to pixels that are divided",
     "scaled mean": "the mean is in units of a pixel, and subtracted from pixels that are divided",
     "negative": "the pixels are negatives: 255 less each",
+    "other sign": "the pixels are subtracted from the mean, so that the input has the other sign",
     "std first": "the pixels are divided by the standard deviation before the mean is subtracted",
     "std times": "the standard deviation multiplies instead of dividing",
     "mean added": "the mean is added instead of subtracted",
@@ -215,6 +218,11 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     "input-resize": {
         "half": "the image is resampled half a pixel away",
         "one": "the image is one pixel away",
+        **{
+            f"{direction} {fill}": f"the image is one pixel {where}, and {come}"
+            for direction, where in _DIRECTIONS.items()
+            for fill, come in _FILLS.items()
+        },
     },
     "input-hw": "height and width of the image are exchanged",
     "input-decoded": {
@@ -231,6 +239,10 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
     "input-grey": {
         "grey": "the image is grey",
         "bytes": "the image is grey, rounded to whole pixels",
+        "709": "the image is grey, by the weights of ITU-R BT.709",
+        "mean": "the image is grey, the mean of its colours",
+        "input": "the image is made grey behind mean and standard deviation",
+        "mean of input": "the image is made grey, the mean of its colours, behind mean and standard deviation",
         "red": "the red channel is in all three",
     },
     "input-order": {

@@ -26,6 +26,7 @@ _FUNCTIONS = {
     "softplus": "softplus",
     "elu": "ELU",
     "selu": "SELU",
+    "abs": "the absolute value",
     **{f"leaky {slope}": f"a leaky relu that lets {slope} x through below zero" for slope in (0.01, 0.1, 0.2, 0.3)},
     **{op: op for op in (*ACTS, "tanh", "sigmoid")},
 }
@@ -262,6 +263,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "log": "the logarithm of the softmax is taken",
         "log 2": "the logarithm of the softmax is taken to the base 2",
         "log 10": "the logarithm of the softmax is taken to the base 10",
+        "twice": "the softmax is taken twice",
         "percent": "the probabilities are given in percent",
         "bytes": "the probabilities are multiplied by 255",
         "exp": "exp follows the logits, which the softmax would divide by its sum",
