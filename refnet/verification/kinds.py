@@ -83,7 +83,6 @@ _TABLE = (
     # Numbers
     Kind("misread", ("bytes-misread", "integers-misread")),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
-    Kind("short-first", ("weights-fp16",), (_LIES, _FOLD), ("float16", "bfloat16")),
     Kind("printed", ("weights-printed",)),
     Kind("cut-off", ("weights-stepped",), (_LIES,), _ONE_SIDED),
     # Size
@@ -95,6 +94,7 @@ _TABLE = (
     Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),
     Kind("flushed", ("weights-flushed",)),
+    Kind("short-first", ("weights-fp16",), (_LIES, _FOLD), ("float16", "bfloat16")),
     Kind("damaged", ("weights-damaged",)),
     Kind("pruned", ("weights-pruned",)),
     Kind("stepped", ("weights-stepped",)),
