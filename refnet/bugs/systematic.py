@@ -31,8 +31,9 @@ class Scope(NamedTuple):
     ----------
     kind : 'all'; 'convolutions', without what follows them; 'layers' with the operation of the convolution; 'normed'
         with that of convolutions of which some have no batch norm, and are not meant; 'strided' with whether it has a
-        stride; 'kernel' with its side; 'part' with 'expand', 'depthwise', 'project', 'squeeze' or 'head'; 'act' with an
-        activation, 'before' with the one that follows; 'from' and 'until' with a node
+        stride; 'strided layers', which have one, with the operation; 'kernel' with its side; 'part' with 'expand',
+        'depthwise', 'project', 'squeeze' or 'head'; 'act' with an activation, 'before' with the one that follows;
+        'from' and 'until' with a node
     value : which
     """
 
@@ -110,7 +111,9 @@ def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
     if part := parts.part_of(conv.name):
         yield Scope("part", part)
     if conv.op in WINDOWED:
-        yield Scope("strided", conv.attrs["stride"] != (1, 1))
+        yield Scope("strided", strided := conv.attrs["stride"] != (1, 1))
+        if strided and node is conv:
+            yield Scope("strided layers", conv.op)
         yield Scope("kernel", conv.params["w"][-1])
     if node is conv and conv.params:
         yield Scope("convolutions")

@@ -123,6 +123,8 @@ def where(scope: Scope | None) -> str:
             return f"in all {_PARTS[part]}"
         case ("strided", strided):
             return f"in all layers {'with' if strided else 'without'} a stride"
+        case ("strided layers", op):
+            return f"in all {_LAYERS.get(op, op)} with a stride"
         case ("kernel", side):
             return f"in all layers with kernels of {side} x {side}"
         case ("act", op):

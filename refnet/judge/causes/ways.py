@@ -342,7 +342,9 @@ class Ways:
             if len(done) > 1 and self.long and self.runs.is_slow(changed):
                 self._slow.append((done[0].of(bug.id), extent, changed))
                 continue
-            if len(done) > 1:
+            if len(done) == 1:  # behind it the others make nothing else
+                yield from self.at_one(bug, done[0])
+            elif done:
                 yield from self._kept(self.run(done[0].of(bug.id), extent, changed))
             self.budget.passed()
 
