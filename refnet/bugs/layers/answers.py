@@ -169,3 +169,47 @@ def classes_shown(segment: Segment) -> Iterator[Change]:
     if len(moved):
         facts = {"one": int(moved[0]), "other": int(order[moved[0]])}
         yield Change(node.name, "", facts, view=partial(np.take, indices=order, axis=1), lone=True)
+
+
+def inputs_left_out(segment: Segment) -> Iterator[Change]:
+    """inputs of the last layer that are left out.
+
+    The first or the last of them, as many as the port's numbers show: a loop over them begins too late or ends too
+    soon, or what makes them does.
+    """
+    t, classifier = segment.candidate, segment.graph.by_name.get(segment.parts.classifier)
+    if t is None or classifier is None or not gives_classes(segment) or t.shape != segment.result.shape:
+        return
+    w = segment.param(classifier, "w").astype(np.float64)
+    own = dict(segment.values({*classifier.inputs, classifier.name}))
+    x, z = (own[name].reshape(segment.batch, -1) for name in (*classifier.inputs, classifier.name))
+    rest = _logits_of(segment, t) - z
+    if w.ndim != 2 or x.shape[1] != w.shape[1] or not np.isfinite(rest).all():
+        return
+    for form, order in (("last", np.arange(len(w.T))[::-1]), ("first", np.arange(len(w.T)))):
+        gone = np.zeros_like(rest)
+        left = [_apart_from(segment, rest)]
+        for k in order:
+            gone = gone + x[:, k, None] * w[:, k]
+            left.append(_apart_from(segment, rest + gone))
+        count = int(np.argmin(left))
+        if 0 < count < len(order) and left[count] < _NEAR * left[0]:
+            kept = w.copy()
+            kept[:, order[:count]] = 0
+            facts = {"which": form, "count": count, "of": len(order)}
+            yield Change(classifier.name, form, facts, params={f"{classifier.name}.w": kept}, lone=True)
+
+
+def _logits_of(segment: Segment, t: Array) -> Array:
+    """What a port has as logits: of probabilities their logarithms, which are known up to a number for each image."""
+    y = t.astype(np.float64).reshape(segment.batch, -1)
+    if segment.graph.nodes[-1].op == "softmax":
+        y = np.log(np.maximum(y, FLOATS["float32"].normal))
+    return y
+
+
+def _apart_from(segment: Segment, rest: Array) -> float:
+    """How large an error of logits is, as far as they are known."""
+    if segment.centred or segment.graph.nodes[-1].op == "softmax":
+        rest = rest - rest.mean(axis=1, keepdims=True)
+    return float(np.linalg.norm(rest))

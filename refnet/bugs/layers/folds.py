@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import Expected, UnitArrays
-from refnet.bugs.language.changes import Change, Deferred, stood_for
+from refnet.bugs.language.changes import Change, Deferred, stood_for, with_factor
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import each_moved, grid_steps, in_steps, shortened
 from refnet.graph import Graph, interpret
+from refnet.networks.folded import folded_convolutions
 from refnet.ops import CONVOLUTIONS
 from refnet.pack.printed import FORMS
 from refnet.readings import fast
@@ -28,6 +29,7 @@ __all__ = ["FoldFormat", "in_fold", "is_alone"]
 
 Array = npt.NDArray[Any]
 
+_LEFT = (1e-3, 1e-5)  # eps of the frameworks
 _PARTS = ("arrays", "weights", "biases")
 _ASKED = 4  # channels that are asked first
 _CLOSER = 0.5  # of their error, what a format must leave less than to be looked at whole
@@ -69,6 +71,18 @@ def fold_rounded(segment: Segment) -> Iterator[Change]:
             yield from in_fold(segment, unit, _FORMATS)
         else:
             yield from _bare(segment, unit)
+
+
+def norm_left(segment: Segment) -> Iterator[Change]:
+    """a batch norm that is run once more where it was folded.
+
+    Emptied, with mean and beta 0, variance and gamma 1, it still divides by the root of 1 + eps.
+    """
+    norms = [unit.norm for unit in segment.units if unit.norm is not None]
+    whole = {} if norms else segment.graph.by_name
+    for node in norms or [whole[name] for name in folded_convolutions(segment.whole) if name in whole]:
+        for eps in _LEFT:
+            yield Change(node.name, f"{eps:g}", {"eps": eps}, nodes={node.name: with_factor(node, (1 + eps) ** -0.5)})
 
 
 def is_alone(segment: Segment, unit: UnitArrays) -> bool:

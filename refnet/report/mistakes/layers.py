@@ -23,6 +23,8 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         OTHER: "the padding is {found} instead of {known}",
         "shifted": "sampling begins {later}: the padding is {found} instead of {known}, or as of other kernels",
     },
+    "inputs-left-out": "the {which} {count} of the {of} numbers that it reads are left out, or are zero",
+    "norm-left": "an empty batch norm is run behind what it was folded into, and divides by the root of 1 + {eps:g}",
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
         "reflect": "the padding is of mode reflect instead of zeros",
