@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from refnet import Network, build, probe, random_params
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, limit, run
@@ -143,3 +144,15 @@ def test_what_is_suspect_after_one_honest_run_is_honest_nowhere(monkeypatch):
     monkeypatch.setattr(yardstick, "_by_runs", kept)
     assert not any(false_alarms(subject(FAMILIES["MnasNet A1"])).values())
     assert yardstick._HOPELESS / 16 < max(far) < yardstick._HOPELESS / 8
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "exact"), (0.998, "suspect")])
+def test_what_is_exact_holds_where_no_run_vouches_for_it(factor, verdict):
+    """A map that is cut off at 6 everywhere, behind more nodes than a bound says anything of, in float16."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=32, classes=10)
+    params = random_params(graph)
+    params["head.bn.beta"] = np.full_like(params["head.bn.beta"], 1e4)
+    net, x = Network(graph, params), probe(graph, 1)
+    y = net.trace(x)["head.pool"].astype(np.float16) * np.float16(factor)
+    segment = cut(Parts(graph), params, "head.pool", {SOURCE: x, "head.pool": y})
+    assert yardstick.judge_segment(segment, Precision.of("float16", "float16")).verdict == verdict

@@ -83,7 +83,7 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     A bound grows with every node that it is carried through. Where it says nothing, the yardstick is how far honest
     runs of the segment in the declared precision lie apart, in several orders of summation, folded and not; a
     candidate may be as far beyond the outermost of them as that: twice the distance is allowed. Where refnet has no
-    such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect.
+    such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect if it is not exact.
     """
     assert segment.candidate is not None
     own, made = segment.precision or precision, useful_limit(segment, precision)
@@ -97,7 +97,8 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     ways = list(_runs(segment, own))
     if not ways or made.shape != segment.candidate.shape:
         found = judge(segment.candidate, limit(segment, precision))
-        return found._replace(verdict="suspect" if found.holds else found.verdict, yardstick="none")
+        doubtful = found.holds and found.verdict != "exact"
+        return found._replace(verdict="suspect" if doubtful else found.verdict, yardstick="none")
     seen = lens(segment)
     with np.errstate(all="ignore"):
         target, y, runs = seen(segment.candidate), seen(made.y), [seen(ways[0]())]
