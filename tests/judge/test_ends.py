@@ -19,7 +19,7 @@ from refnet.judge.causes.diagnose import Diagnosis
 from refnet.judge.causes.starts import begun, begun_soon
 from refnet.judge.causes.ways import EXACT, Ways
 from refnet.networks.rewrite import fold_batch_norm
-from refnet.ops import CONVOLUTIONS
+from refnet.ops import CONVOLUTIONS, OPS
 from refnet.pack.matching.vendors import by_vendor
 from refnet.readings import fast
 from refnet.readings.orders import rounded, short_rules
@@ -185,6 +185,63 @@ ENDS = {
 def test_from_logits_alone_is_said(pack, case):
     where, words = ENDS[case]
     assert said(compare(pack, {"logits": changed(*where)}))[0].startswith(words)
+
+
+@pytest.mark.parametrize(("which", "left_out"), [("last", slice(-23, None)), ("first", slice(0, 7))])
+@pytest.mark.parametrize("end", [lambda z: z, softmax, log_softmax], ids=["logits", "probabilities", "log"])
+def test_inputs_of_the_last_layer_that_are_left_out_are_counted(pack, which, left_out, end):
+    w = NET.params["head.logits.w"].copy()
+    w[:, left_out] = 0
+    y = end(logits(Network(GRAPH, {**NET.params, "head.logits.w": w})))
+    count, of = w[:, left_out].shape[1], w.shape[1]
+    assert said(compare(pack, {"y": y}))[0] == (
+        f"the {which} {count} of the {of} numbers that it reads are left out, or are zero"
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_batch_norm_that_is_run_once_more_behind_its_fold_is_named(tmp_path, whole):
+    """Mean and beta 0, variance and gamma 1: what is left of it is eps."""
+    folded = NET.fold()
+    write_pack(folded, X, tmp_path / "pack", origin={"input": "probe"})
+    normed = {unit.conv.name for unit in GRAPH.units() if unit.norm is not None}
+    tensors = {SOURCE: X}
+    for node in folded.graph.nodes:
+        given = {name: tensors[name] for name in node.inputs}
+        y = interpret(dataclasses.replace(folded.graph, nodes=(node,)), fast, folded.params, given)
+        tensors[node.name] = y / np.sqrt(np.float32(1 + 1e-3)) if node.name in normed else y
+    found = compare(tmp_path / "pack", tensors if whole else {"logits": tensors["head.flatten"]})
+    (first, *_) = (cause for causes in found.causes.values() for cause in causes)
+    assert first.ids == ("norm-left",)
+    assert "divides by the root of 1 + 0.001" in said(found)[0]
+
+
+def test_logits_beside_themselves_less_the_largest_are_the_logits(pack):
+    """As a stable softmax begins; the other is no node's."""
+    z = logits()
+    y = z - z.max(axis=1, keepdims=True)
+    found = compare(pack, {"z": z, "y": y, "p": softmax(z)})
+    assert found.holds
+    assert [each.source for each in found.matching.extras] == ["y"]
+
+
+@pytest.mark.parametrize("lost", [(2, 4, 7, 14), (4,)])
+def test_padding_that_is_lost_before_strides_is_said_of_the_first_layer_that_shows_it(tmp_path, lost):
+    """Behind it maps have odd sides, whose last points no stride reads, so that the others make nothing else."""
+    graph = build("keras/MobileNetV2", width=0.25, size=(64, 96), classes=12)
+    net = Network(graph, random_params(graph))
+    write_pack(net, X := probe(graph, 1), tmp_path / "pack", origin={"input": "probe"})
+    bare = {f"block{index}.depthwise" for index in lost}
+    tensors = {SOURCE: X}
+    for node in graph.nodes:
+        attrs = {**node.attrs, "pad": ((0, 0), (0, 0))} if node.name in bare else node.attrs
+        if node.op == "avg_pool2d":
+            attrs = {**attrs, "kernel": tensors[node.inputs[0]].shape[2:]}
+        params = [net.params.get(f"{node.name}.{slot}") for slot in OPS[node.op].params]
+        tensors[node.name] = getattr(fast, node.op)(*(tensors[name] for name in node.inputs), *params, **attrs)
+    found = compare(tmp_path / "pack", {"output": tensors["output"]})
+    ((cause, *_),) = found.causes.values()
+    assert (cause.ids, cause.nodes) == (("pad-amount",), (f"block{lost[0]}.depthwise",))
 
 
 INPUTS = {

@@ -142,10 +142,10 @@ def with_ends(
         return _recentred(_with_answers(graph, matching, candidate, found, shapes), shapes, golden)
     tensors, left, logits = dict(matching.tensors), [], _logits(graph)
     place = {node.name: unit.output for unit in graph.units() for node in unit.nodes}
+    same = _flattened(graph)
     for source in matching.unmatched:
-        fits = [
-            node for node in reversed(list(shapes)) if node not in tensors and axis_orders(found[source], shapes[node])
-        ]
+        free = [node for node in reversed(list(shapes)) if not {node, same.get(node)} & tensors.keys()]
+        fits = [node for node in free if axis_orders(found[source], shapes[node])]
         if any(math.prod(shapes[node][2:]) > 1 for node in fits) and len({place.get(node, node) for node in fits}) > 1:
             # Of several layers' maps the last one is no likelier than others, but for what it alone can be.
             soft = PROBABILITIES in fits and are_distributions(candidate[source], shapes[PROBABILITIES])
@@ -195,11 +195,9 @@ def _with_answers(
 ) -> Assignment:
     """The same with what alone can be a network's answer that is missing: numbers for each image, in its shape."""
     tensors, left = dict(matching.tensors), list(matching.unmatched)
-    flat = {node.name: node.inputs[0] for node in graph.nodes if node.op == "flatten"}
-    same = {before: name for name, before in flat.items()} | flat
-    beside = bool(_logits(graph) & {*tensors})
+    same, beside = _flattened(graph), bool(_logits(graph) & {*tensors})
     for answer in graph.outputs:
-        if len(shapes[answer]) != 2 or {answer, flat.get(answer)} & tensors.keys():
+        if len(shapes[answer]) != 2 or {answer, same.get(answer)} & tensors.keys():
             continue
         fits = [source for source in left if plain_orders(found[source], shapes[answer])]
         fits = [each for each in fits if _plays(answer, each, candidate[each], shapes[answer], beside)]
@@ -212,6 +210,12 @@ def _with_answers(
         tensors[answer] = _taken(candidate, source, layout, answer, shapes[answer])
         left.remove(source)
     return matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
+
+
+def _flattened(graph: Graph) -> dict[str, str]:
+    """Nodes that hold the same numbers: what is flattened, and what it is flattened from."""
+    flat = {node.name: node.inputs[0] for node in graph.nodes if node.op == "flatten"}
+    return {before: name for name, before in flat.items()} | flat
 
 
 def _with_other_classes(graph: Graph, found: Shape, shapes: Mapping[str, Shape]) -> str:
