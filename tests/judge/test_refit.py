@@ -49,6 +49,7 @@ def stale(scale=0.05):
         ("block2.expand", ("block1.project.bn",)),
         ("block2.depthwise", ("block2.expand.act",)),
         ("block2.expand.bn", ("block1.project.bn",)),
+        ("block3.add", ("block2.project.bn", "block3.depthwise.act")),
     ],
 )
 def test_other_weights_are_told(end, dumped):

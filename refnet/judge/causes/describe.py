@@ -14,6 +14,7 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.memory.stored import is_at_limits
 from refnet.judge.causes.fast_algorithms import fast_algorithms
 from refnet.judge.causes.feature import Feature
+from refnet.judge.causes.linear_layers import before_sum
 from refnet.judge.causes.lookup_table import looked_up
 from refnet.judge.causes.own_weights import own_weights
 from refnet.judge.causes.parts_off import share_off
@@ -120,21 +121,24 @@ def _own_weights(
 
     Nothing where one rounding of so large numbers is as large as what weights make.
     """
+    layer, added = before_sum(segment)
 
     def undone() -> Iterator[_Undone]:
-        for way in own_weights(segment, shifts):
+        for way in own_weights(layer, shifts):
             before = root_mean_square((target - made.y)[:, way.channels])
             if own < _FORM * way.size:
-                yield _Undone(way.feature, before, root_mean_square(target[:, way.channels] - way.y), way.slope)
+                left = root_mean_square((target - added)[:, way.channels] - way.y)
+                yield _Undone(way.feature, before, left, way.slope)
 
     return _undoing(undone(), made.rms, own)
 
 
 def _weights(segment: Segment, made: Bound, target: Array, own: float) -> Feature | None:
     """Other weights, where a layer with them leaves no more than rounding does."""
-    if (other := refit(segment)) is None:
+    layer, added = before_sum(segment)
+    if (other := refit(layer)) is None:
         return None
-    left = root_mean_square(target[:, other.channels] - other.y)
+    left = root_mean_square((target - added)[:, other.channels] - other.y)
     before = root_mean_square((target - made.y)[:, other.channels])
     if left > made.rms + own or 2 * left >= before:
         return None

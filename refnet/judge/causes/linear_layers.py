@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "ChannelLines",
     "LinearLayer",
     "activated",
+    "before_sum",
     "chain",
     "fittable",
     "is_small",
@@ -56,6 +58,25 @@ def chain(segment: Segment) -> tuple[Node, ...]:
     nodes = segment.graph.nodes
     first = next((index for index, node in enumerate(nodes) if node.params), len(nodes))
     return nodes[first:] if all(len(node.inputs) == 1 for node in nodes[first:]) else ()
+
+
+def before_sum(segment: Segment) -> tuple[Segment, Array]:
+    """A segment without the sum that ends it, and what was added: a tensor of the port's own, or zeros.
+
+    Parameters
+    ----------
+    segment : with the candidate's tensor, from which the same is taken away
+    """
+    assert segment.candidate is not None
+    *nodes, last = segment.graph.nodes
+    others = [name for name in last.inputs if name in segment.given and nodes and name != nodes[-1].name]
+    if last.op != "add" or len(others) != 1 or nodes[-1].name not in last.inputs:
+        return segment, np.broadcast_to(0.0, segment.candidate.shape)
+    added = np.asarray(segment.given[others[0]], np.float64)
+    if added.shape != segment.candidate.shape:
+        return segment, np.broadcast_to(0.0, segment.candidate.shape)
+    graph = replace(segment.graph, nodes=tuple(nodes))
+    return replace(segment, graph=graph, candidate=segment.candidate - added), added
 
 
 def layer_of(nodes: tuple[Node, ...], target: Array) -> LinearLayer | None:

@@ -19,6 +19,7 @@ from refnet.judge.causes.linear_layers import (
     UNDONE,
     LinearLayer,
     activated,
+    before_sum,
     chain,
     fittable,
     is_small,
@@ -130,6 +131,8 @@ def has_points(segment: Segment) -> bool | None:
 
     None of what is no such layer.
     """
+    if segment.candidate is not None:
+        segment, _ = before_sum(segment)
     nodes, target = chain(segment), segment.candidate
     layer = layer_of(nodes, target) if target is not None and target.ndim == 4 and nodes else None
     return None if layer is None else not is_small(layer)
