@@ -169,6 +169,7 @@ _ROLES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias", "mean":
 _PADDLE = {"w": "w_0", "b": "b_0", "gamma": "w_0", "beta": "b_0", "mean": "w_1", "var": "w_2"}
 _DARKNET = {"w": "weights", "b": "biases", "gamma": "scales", "beta": "biases", "mean": "rolling_mean"}
 _SLIM = {"w": "kernel:0", "b": "bias:0", "mean": "moving_mean:0", "var": "moving_variance:0"}
+_LETTERS = {"w": "taps", "b": "h", "gamma": "g", "beta": "h", "mean": "mu", "var": "vv"}
 _NUMBERED = dict.fromkeys(("w", "b", "gamma", "beta", "mean", "var"), "arr")  # as numpy.savez has what it is given
 
 
@@ -179,6 +180,7 @@ _NUMBERED = dict.fromkeys(("w", "b", "gamma", "beta", "mean", "var"), "arr")  # 
         ("torchvision/mnasnet0_5", 1.0, _PADDLE),
         ("timm/semnasnet_100", 0.5, _DARKNET),
         ("keras/MobileNetV2", 0.35, _SLIM),
+        ("marvis/mobilenet_v1", 0.25, _LETTERS),
         ("torchvision/mobilenet_v3_small", 0.5, _NUMBERED),
     ],
 )

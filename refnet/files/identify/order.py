@@ -61,8 +61,8 @@ HABITS: tuple[Habit, ...] = (_TORCH, {**_TORCH, "dense": (1, 0)}, _TF, {**_TF, "
 
 # What a vector is of, by the last words of its name.
 _ROLES: tuple[tuple[str, str], ...] = (
-    ("mean", r"mean|w_1"),  # Paddle numbers the arrays of a layer
-    ("var", r"var|variance|w_2"),
+    ("mean", r"mean|mu|w_1"),  # Paddle numbers the arrays of a layer
+    ("var", r"var|variance|sigma2|w_2"),
     ("gamma", r"gammas?|scales?|weights?|w|g"),
     ("beta", r"betas?|offsets?|shifts?|bias(es)?|b"),
 )
@@ -132,7 +132,10 @@ def by_role(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, l
     filters = [key for key in keys if _is_filter(arrays[key].shape)]
     vectors: dict[str, list[str]] = {role: [] for role, _ in _ROLES}
     others = [key for key in keys if key not in {*filters}]
-    roles = {key: _role(key) or "beta" for key in others} if any(map(_role, others)) else _by_place(arrays, keys)
+    named = {key: _role(key) for key in others}
+    told = {*named.values()}
+    is_told = "" not in told or {"mean", "var"} <= told or {"", "beta"} == told  # else of some only a letter says it
+    roles = {key: role or "beta" for key, role in named.items()} if is_told else _by_place(arrays, keys)
     for key, role in roles.items():
         vectors[role].append(key)
     return filters, vectors

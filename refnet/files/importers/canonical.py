@@ -62,6 +62,13 @@ def _affine_of_affine(work: RewritePass, node: Node) -> Nodes:
     return (replace(node, inputs=first.inputs, attrs=attrs),)
 
 
+def _sum_divided(work: RewritePass, node: Node) -> Nodes:
+    """A sum over a map by the number of its points is its mean: what makes a sum of a mean is undone again."""
+    pool = work.before(node, "avg_pool2d") if node.op == "affine" and not node.attrs["offset"] else None
+    is_mean = pool is not None and abs(node.attrs["slope"] - 1) <= FLOATS["float32"].u
+    return (replace(pool, name=node.name),) if pool is not None and is_mean else ()
+
+
 def _clipped_then_scaled(work: RewritePass, node: Node) -> Nodes:
     """relu6(x) / 6 is a hard sigmoid of slope 1/6 and no offset; relu6(x) t is 6 t times one."""
     act = work.before(node, "relu6") if _is_sixth(node) else None
@@ -355,4 +362,5 @@ _REWRITES: tuple[Rewrite, ...] = (
     _factor_of_swish,
     _swish,
     _affine_of_affine,
+    _sum_divided,
 )

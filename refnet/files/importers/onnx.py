@@ -6,6 +6,7 @@ Shapes, axes and paddings that the file leaves to be computed are computed here,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -179,13 +180,25 @@ def _global_pool(kind: str) -> Rule:
 
 def _reduced(kind: str) -> Rule:
     def reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-        places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
-        if places is None:
-            raise FormatError("over all axes: only over H and W")
-        letters = "".join(x.axes[place] for place in places)
-        return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keepdims", 1)), op=kind)
+        return _over(builder, op, op.outputs[0], x, axes, kind)
 
     return reduced
+
+
+def _over(builder: GraphBuilder, op: Operation, name: str, x: Map, axes: Const | None, kind: str) -> Map:
+    """The mean or the largest over the axes that an operation names."""
+    places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
+    if places is None:
+        raise FormatError("over all axes: only over H and W")
+    letters = "".join(x.axes[place] for place in places)
+    return builder.mean(name, x, letters, keep=bool(op.attrs.get("keepdims", 1)), op=kind)
+
+
+def _reduced_sum(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+    """So many times the mean."""
+    made = _over(builder, op, f"{op.outputs[0]}.mean", x, axes, "avg_pool2d")
+    points = math.prod(x.shape) // math.prod(made.shape)
+    return builder.affine(op.outputs[0], made, float(points), 0.0)
 
 
 def _pool(kind: str) -> Rule:
@@ -334,6 +347,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Pad": _pad,
     "ReduceMax": _reduced("max_pool2d"),
     "ReduceMean": _reduced("avg_pool2d"),
+    "ReduceSum": _reduced_sum,
     "Relu": named("relu"),
     "Reshape": _reshape,
     "Resize": onnx_resize,

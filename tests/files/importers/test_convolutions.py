@@ -136,11 +136,22 @@ def test_batch_norm_has_onnxs_eps_where_none_is_said():
         [op("AveragePool", "x", kernel_shape=(6, 5), strides=(6, 5))],
         [op("ReduceMean", "x", axes=(2, 3))],
         [op("ReduceMean", "x axes", keepdims=1)],
+        [op("ReduceSum", "x axes", "s"), op("Div", "s points")],
+        [op("ReduceSum", "x axes", "s"), op("Mul", "s one_by_points")],
     ],
 )
 def test_the_mean_over_the_map_is_one_node(pool):
-    node = only(import_graph(onnx(*pool, axes=np.array([-1, -2]))))
+    points = np.float32(30)
+    arrays = {"axes": np.array([-1, -2]), "points": points, "one_by_points": 1 / points}
+    node = only(import_graph(onnx(*pool, **arrays)))
     assert (node.op, node.attrs["kernel"], node.attrs["stride"]) == ("avg_pool2d", (6, 5), (1, 1))
+
+
+def test_a_sum_over_the_map_is_so_many_times_its_mean():
+    """Whatever it is divided by."""
+    imported = import_graph(onnx(op("ReduceSum", "x axes", "s"), op("Div", "s points"), axes=np.array([2, 3]), points=np.float32(49)))
+    assert ops(imported) == ["avg_pool2d", "affine"]
+    assert np.abs(run(imported) - x64().sum((2, 3), keepdims=True) / 49).max() < 1e-14
 
 
 def test_a_mean_that_counts_its_padding_reads_a_border_of_zeros():
