@@ -2,9 +2,9 @@
 
 First every rule of pixels that joins a divisor, a mean and a standard deviation in use. Then x' = a x + o is solved
 for: one factor and one offset for all colours, then one of each a colour. The segment is no line in these, so a grid of
-them is run, and from the best places least squares go down. What they arrive at is said in pixels, with round numbers,
-as where the first layer shows it. Through random weights the result may move with a number so wildly that no start is
-near enough: then nothing is said.
+them is run, among them numbers that people write, and from the best places least squares go down. What they arrive at
+is said in pixels, with round numbers, as where the first layer shows it. Through random weights the result may move
+with a number so wildly that no start is near enough: then nothing is said.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ Rests = Callable[[Sequence[Array]], list[Array | None]]  # factors and offsets -
 
 _FACTORS = (0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 2.0)
 _OFFSETS = (-1.0, -0.4, -0.1, -0.03, 0.0, 0.03, 0.1, 0.4, 1.0)  # of the input's own spread
+# Numbers that people write, as they are: of these even a network is found in which no start is near enough.
+_WRITTEN_FACTORS = (0.9, 0.95, 0.98, 0.99, 1.0, 1.01, 1.02, 1.05, 1.1)
+_WRITTEN_OFFSETS = (-0.5, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.5)
 _STARTS, _STEPS = 3, 24
 _MOVE = 1e-3  # by which a number is moved to see what moves with it: far above float32's rounding, far below the grid's
 _SPARE = 4  # numbers of the result that must be left over to say that a fit is none by chance
@@ -82,7 +85,8 @@ def scaled_inputs(segment: Segment, left: Left, before: float) -> Iterator[Chang
             made = left([mapped(numbers).of(wide) for numbers in tried])
             return [None if rest is None else rest.ravel() for rest in made]
 
-        if (found := _best(rests, before, (_BOTH, _EACH) if eye[0, 0] else (_BOTH,))) is not None:
+        grid = _grid(spread if eye[0, 0] else 0.0)
+        if (found := _best(rests, before, grid, (_BOTH, _EACH) if eye[0, 0] else (_BOTH,))) is not None:
             fit, off = found
             solved = SolvedMap(mapped(fit.numbers), mapped(off))
             rules = () if solved.has_a_name(own) else said(solved, own)
@@ -104,9 +108,17 @@ def _in_use(segment: Segment, own: Preprocessing, x: Array, left: Left, before: 
         yield from fed(segment, form, made.of(x), **facts)
 
 
-def _best(rests: Rests, before: float, bases: tuple[Array, ...]) -> tuple[_Fit, Array] | None:
+def _grid(spread: float) -> list[Array]:
+    """Factors and offsets to start from; and those that people write, where the spread of the input is given."""
+    grid = [*itertools.product(_FACTORS, _OFFSETS)]
+    if spread:
+        written = itertools.product(_WRITTEN_FACTORS, (offset / spread for offset in _WRITTEN_OFFSETS))
+        grid += [each for each in written if each not in grid]
+    return [_BOTH @ each for each in grid]
+
+
+def _best(rests: Rests, before: float, grid: list[Array], bases: tuple[Array, ...]) -> tuple[_Fit, Array] | None:
     """The fit that leaves next to nothing, and how far its numbers may be off."""
-    grid = [_BOTH @ each for each in itertools.product(_FACTORS, _OFFSETS)]
     run = [_Fit(numbers, rest) for numbers, rest in zip(grid, rests(grid), strict=True) if rest is not None]
     starts = sorted(run, key=lambda fit: fit.size)[:_STARTS]
     for basis in bases:

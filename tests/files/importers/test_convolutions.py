@@ -149,7 +149,8 @@ def test_the_mean_over_the_map_is_one_node(pool):
 
 def test_a_sum_over_the_map_is_so_many_times_its_mean():
     """Whatever it is divided by."""
-    imported = import_graph(onnx(op("ReduceSum", "x axes", "s"), op("Div", "s points"), axes=np.array([2, 3]), points=np.float32(49)))
+    arrays = {"axes": np.array([2, 3]), "points": np.float32(49)}
+    imported = import_graph(onnx(op("ReduceSum", "x axes", "s"), op("Div", "s points"), **arrays))
     assert ops(imported) == ["avg_pool2d", "affine"]
     assert np.abs(run(imported) - x64().sum((2, 3), keepdims=True) / 49).max() < 1e-14
 
