@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from refnet import FormatError
 from refnet.files.containers import pth, read
 from refnet.files.identify import reading
 from refnet.files.identify.weights import weights_in
+from refnet.verification.verify import verify
 
 EXPECTED: dict[str, Any] = dict(np.load(DATA / "modules" / "expected.npz"))  # made by data/make_modules.py
 FILES = sorted({key.rpartition("/")[0] for key in EXPECTED if "/" in key})
@@ -43,7 +45,28 @@ def test_submodules_tell_their_classes_and_settings(modules: Path) -> None:
     stem, norm = parts["features.0.0"], parts["features.0.1"]
     assert (stem.kind, stem.settings["stride"]) == ("torch.nn.modules.conv.Conv2d", (2, 2))
     assert (norm.kind, norm.settings["eps"]) == ("torch.nn.modules.batchnorm.BatchNorm2d", 1e-3)
-    assert pth.read(modules / "v3-script.pt").submodules["features.0.2"].kind.endswith("activation.Hardswish")
+
+
+def test_the_program_of_a_script_tells_strides_pads_and_eps(modules: Path) -> None:
+    """A scripted layer has them as constants, a traced one in the call of its operation."""
+    scripted, traced = (pth.read(modules / name).submodules for name in ("v3-script.pt", "traced.pt"))
+    assert scripted["features.0.2"].kind.endswith("activation.Hardswish")
+    stem = {"stride": (2, 2), "padding": (1, 1), "dilation": (1, 1)}
+    assert scripted["features.0.0"].settings.items() >= stem.items()
+    assert scripted["features.0.1"].settings["eps"] == 1e-3
+    assert traced["conv"].settings.items() >= {"stride": (1, 1), "padding": (0, 0)}.items()
+    assert traced["bn"].settings["eps"] == 1e-5
+
+
+def test_a_script_with_another_stride_is_another_network(modules: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pt"
+    with zipfile.ZipFile(modules / "v3-script.pt") as archive, zipfile.ZipFile(other, "w") as made:
+        for name in archive.namelist():
+            data, stride = archive.read(name), b"stride : Final[Tuple[int, int]] = (%d, %d)"
+            first = b"in_channels : Final[int] = 3\n" in data  # the stem
+            made.writestr(name, data.replace(stride % (2, 2), stride % (1, 1)) if first else data)
+    (difference,) = verify(modules / "v3-script.pt", other).structure
+    assert (difference.node, difference.key) == ("stem.conv", "stride")
 
 
 def test_strides_that_part_the_ends_of_a_shortcut_are_refused(modules: Path) -> None:

@@ -6,7 +6,8 @@ row: a magic number, a protocol, facts about the machine, the tensors, the keys 
 count of elements, as int64, and the elements. There everything is little-endian, on every machine.
 
 A module saved whole, and a TorchScript archive, which is a zip archive of the same kind with a program in `code/`, are
-read as the state dict that PyTorch would give of them: nothing of their classes is run, see `pickles`. Of a wrapper's
+read as the state dict that PyTorch would give of them: nothing of their classes is run, see `pickles`; strides and
+pads are in that program, see `torchscript`. Of a wrapper's
 other entries (optimizer, epoch) nothing but the description is read.
 """
 
@@ -35,8 +36,10 @@ from refnet.files.containers.archive import (
 )
 from refnet.files.containers.pickles import LONGEST, unpickle
 from refnet.files.containers.structure import Contents, IntegerScale
+from refnet.files.containers.torch_modules import is_script
 from refnet.files.containers.torch_objects import Storage, Tensor
 from refnet.files.containers.torch_wrappers import unwrapped
+from refnet.files.containers.torchscript import program_settings
 
 __all__ = ["read"]
 
@@ -62,6 +65,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 _STEPS = ":"  # between the key of a quantised tensor and what its scales are called here
+_NO_PROGRAM: Mapping[str, Mapping[str, Any]] = {}
 _NO_CONSTANTS = 4  # bytes of the pickle of an empty tuple
 _MOST_AXES = 64  # NumPy's and PyTorch's limit
 
@@ -86,8 +90,8 @@ def read(path: str | os.PathLike[str], entry: str | None = None) -> Contents:
         is wrong, what to do.
     """
     with opened(path) as file:
-        checkpoint, load = _from_zip(file) if is_zip(file) else _from_legacy(file)
-        found = unwrapped(checkpoint, entry)
+        checkpoint, load, program = _from_zip(file) if is_zip(file) else (*_from_legacy(file), _NO_PROGRAM)
+        found = unwrapped(checkpoint, entry, program)
         parts = {f"{key}{_STEPS}{slot}": each for key, tensor in found.tensors.items() for slot, each in _steps(tensor)}
         arrays = _arrays({**found.tensors, **parts}, load, largest(file))
         contents = Contents("pth", arrays, None, found.submodules, found.wrappers, found.beside)
@@ -133,7 +137,7 @@ def _in_floats(contents: Contents, tensors: Mapping[str, Tensor]) -> Contents:
     return contents._replace(arrays=arrays, integers=integers, steps=steps, stored=stored)
 
 
-def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
+def _from_zip(file: BinaryIO) -> tuple[Any, _Load, Mapping[str, Mapping[str, Any]]]:
     archive = Archive(file)
     found = [name for name in archive.members if name.split("/")[-1] == "data.pkl"]
     if len(found) != 1:
@@ -155,7 +159,7 @@ def _from_zip(file: BinaryIO) -> tuple[Any, _Load]:
             raise FormatError(f"member {shown(name)} has {size} bytes, not {storage.numel} x {dtype.itemsize}")
         return np.frombuffer(archive.read(name), dtype.newbyteorder("<" if byteorder == b"little" else ">"))
 
-    return checkpoint, load
+    return checkpoint, load, program_settings(archive, folder) if is_script(checkpoint) else _NO_PROGRAM
 
 
 def _from_legacy(file: BinaryIO) -> tuple[Any, _Load]:

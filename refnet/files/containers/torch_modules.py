@@ -71,9 +71,17 @@ def state_dict(module: Record) -> dict[str, Tensor]:
     return {f"{prefix}{name}": tensor for prefix, one in _walk(module) for name, tensor in _tensors(prefix, one)}
 
 
-def submodules(module: Record) -> dict[str, Submodule]:
-    """What every module in a module is, by its path; the whole has the path ''. Errors as of `state_dict`."""
-    return {prefix[:-1]: Submodule(_kind(one), _settings(one)) for prefix, one in _walk(module)}
+def submodules(module: Record, program: Mapping[str, Mapping[str, Any]] = _NOTHING) -> dict[str, Submodule]:
+    """What every module in a module is, by its path; the whole has the path ''. Errors as of `state_dict`.
+
+    Parameters
+    ----------
+    program : by the class of a TorchScript archive, what its program says of the layer that it is
+    """
+    return {
+        prefix[:-1]: Submodule(_kind(one), {**program.get(f"{one.kind}", _NOTHING), **_settings(one)})
+        for prefix, one in _walk(module)
+    }
 
 
 def _kind(module: Record) -> str:

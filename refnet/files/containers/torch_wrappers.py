@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from refnet.errors import FormatError
@@ -40,12 +41,15 @@ class Unwrapped(NamedTuple):
     beside: tuple[str, ...]
 
 
-def unwrapped(checkpoint: object, entry: str | None = None) -> Unwrapped:
+def unwrapped(
+    checkpoint: object, entry: str | None = None, program: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Unwrapped:
     """Find the network.
 
     Parameters
     ----------
     entry : of the outermost wrapper, which it is in; by default the likeliest
+    program : of a TorchScript archive, see `submodules`
 
     Raises
     ------
@@ -65,7 +69,7 @@ def unwrapped(checkpoint: object, entry: str | None = None) -> Unwrapped:
         beside += [str(other) for other in held if isinstance(other, str) and other != name]
         checkpoint = held[name]
     if isinstance(checkpoint, Record) and (is_module(checkpoint) or is_script(checkpoint)):
-        parts = submodules(checkpoint)
+        parts = submodules(checkpoint, program)
         tensors = state_dict(checkpoint)
         if not tensors:
             raise FormatError(f"{called_by(checkpoint)} holds no tensors")
