@@ -156,3 +156,20 @@ def test_what_is_exact_holds_where_no_run_vouches_for_it(factor, verdict):
     y = net.trace(x)["head.pool"].astype(np.float16) * np.float16(factor)
     segment = cut(Parts(graph), params, "head.pool", {SOURCE: x, "head.pool": y})
     assert yardstick.judge_segment(segment, Precision.of("float16", "float16")).verdict == verdict
+
+
+@pytest.mark.parametrize(("inside", "verdict"), [(False, "rounding"), (True, "suspect")])
+def test_integers_hold_behind_many_nodes_where_nothing_inside_is_stored_in_8_bits(small, inside, verdict):
+    """As an observer has them that quantises what it shows, and not what is computed: saturated ones too."""
+    end, step = "block11.add", 0.25
+    graph, tensors = small.net.graph, dict(small.tensors)
+    if inside:
+        held = {**tensors, "block5.add": np.rint(tensors["block5.add"] / 0.1) * np.float32(0.1)}
+        given = {name: held[name] for name in (SOURCE, "block5.add")}
+        tensors[end] = run(cut(Parts(graph), small.net.params, end, given, judged=False), np.float32)
+    low, high = -8.0, 8.0
+    stored = (np.rint(tensors[end] / step) * step).clip(low, high)
+    assert (np.abs(tensors[end]) > high).any()
+    segment = cut(Parts(graph), small.net.params, end, {SOURCE: tensors[SOURCE], end: stored})
+    integers = Precision.of("float32")._replace(step=step / 2, span=(low, high))
+    assert yardstick.judge_segment(segment, integers).verdict == verdict

@@ -186,7 +186,8 @@ def _wrapping(segment: Segment, grid: Grid, n: int) -> Iterator[tuple[str, Array
 def store_scale(segment: Segment) -> Iterator[Change]:
     """another scale.
 
-    Of the result, or of a tensor that is read: that of an older calibration, or of another tensor.
+    Of the result, or of a tensor that is read: that of an older calibration, or of another tensor. The result may be
+    stored with the zero point of that tensor too.
     """
     target, end = segment.candidate, segment.graph.nodes[-1]
     if target is None or target.shape != segment.result.shape or not segment.grids:
@@ -194,6 +195,7 @@ def store_scale(segment: Segment) -> Iterator[Change]:
     inner = (target > segment.span[0]) & (target < segment.span[1])
     error = (target.astype(np.float64) - segment.result)[inner]
     if (own := segment.grids.get(segment.end)) is not None:
+        yield from _on_another_grid(segment, own, error, inner)
         others = {name: own.step / grid.step for name, grid in segment.grids.items() if name != segment.end}
         for times, name in _scales(segment.result[inner], error, others):
             facts = {"times": times, "tensor": segment.end, "other": name}
@@ -211,6 +213,20 @@ def store_scale(segment: Segment) -> Iterator[Change]:
             given = {source: y.astype(np.float64) * times}
             form = "read as result" if name == segment.end else "read as" if name else "read"
             yield Change(source, form, facts, given=given, lone=True)
+
+
+def _on_another_grid(segment: Segment, own: Grid, error: Array, inner: npt.NDArray[np.bool_]) -> Iterator[Change]:
+    """The result as the integers of another tensor's scale and zero point, which are read by its own."""
+    end, least = segment.graph.nodes[-1], float(np.linalg.norm(error)) / 2
+    for name, grid in segment.grids.items():
+        times = own.step / grid.step
+        moved = own.low - grid.low * times
+        if not moved or name == segment.end:  # of one zero point the scale alone is another one
+            continue
+        if float(np.linalg.norm(error - (times - 1) * segment.result[inner] - moved)) < least:
+            form = "all as input" if name in end.inputs else "all as"
+            facts = {"tensor": segment.end, "other": name}
+            yield Change(end.name, form, facts, nodes={end.name: with_factor(end, times, moved)}, lone=True)
 
 
 def _scales(slope: Array, error: Array, others: Mapping[str, float]) -> Iterator[tuple[float, str]]:

@@ -83,7 +83,8 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     A bound grows with every node that it is carried through. Where it says nothing, the yardstick is how far honest
     runs of the segment in the declared precision lie apart, in several orders of summation, folded and not; a
     candidate may be as far beyond the outermost of them as that: twice the distance is allowed. Where refnet has no
-    such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect if it is not exact.
+    such runs (sums in short formats, integers), nothing vouches for the tensor: it is suspect if it is not exact. One
+    of integers holds where some real numbers that they may have been made of are what runs in float32 make.
     """
     assert segment.candidate is not None
     own, made = segment.precision or precision, useful_limit(segment, precision)
@@ -96,6 +97,8 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
         return wider if wider.holds else found
     ways = list(_runs(segment, own))
     if not ways or made.shape != segment.candidate.shape:
+        if made.shape == segment.candidate.shape and _is_real_inside(segment, own):
+            return Judgement("rounding", yardstick="spread")
         found = judge(segment.candidate, limit(segment, precision))
         doubtful = found.holds and found.verdict != "exact"
         return found._replace(verdict="suspect" if doubtful else found.verdict, yardstick="none")
@@ -106,6 +109,17 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
     if _is_open(found, _HOPELESS) or is_coarse(segment):
         found = _by_runs(target, y, [*runs, *(seen(way()) for way in ways[1:])])
     return found
+
+
+def _is_real_inside(segment: Segment, own: Precision) -> bool:
+    """Whether a tensor of integers is what honest runs in float32 make, rounded to its steps: nothing inside it is."""
+    if not own.step or segment.candidate is None:
+        return False
+    ways = [way() for way in _runs(segment, own._replace(step=0.0))]
+    y, (low, high) = segment.result, own.span
+    least = np.where(segment.candidate <= low, -np.inf, segment.candidate - own.step)
+    most = np.where(segment.candidate >= high, np.inf, segment.candidate + own.step)
+    return bool(ways) and _by_runs(np.clip(y, least, most), y, ways).holds
 
 
 def surely(segment: Segment, precision: Precision) -> str:
@@ -210,7 +224,8 @@ def useful_limit(segment: Segment, precision: Precision) -> Bound:
 def near(segment: Segment, precision: Precision, before: float, rounding: float = 0.0) -> float:
     """What share of its error a way of running a long segment may leave to be held to the spread.
 
-    Of an error that is hardly larger than what sums round, or than what printing takes, that is left by every way.
+    Of an error that is hardly larger than what sums round, or than what printing or steps of integers take, every way
+    leaves that.
 
     Parameters
     ----------
@@ -219,7 +234,7 @@ def near(segment: Segment, precision: Precision, before: float, rounding: float 
     """
     if not before:
         return NEAR
-    left = rounding
+    left = max(rounding, precision.step / math.sqrt(3))  # within half a step all errors are as likely
     if precision.printed is not None:
         seen, y = lens(segment), segment.result
         left = max(left, root_mean_square(seen(precision.printed.rounded(y)) - seen(y)))

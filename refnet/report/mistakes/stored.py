@@ -58,6 +58,8 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "store-scale": {
         "stored": "the scale of {tensor} is {times:.4g} times what it should be",
         "stored as": "{tensor} is stored in the scale of {other}",
+        "all as": "{tensor} is stored with the scale and zero point of {other}",
+        "all as input": "its result is stored with the scale and zero point of what it reads",
         "read": "{tensor} is read with {times:.4g} times its scale",
         "stored as input": "its result is stored in the scale of what it reads",
         "read as result": "what it reads is taken to have the scale of its result",
