@@ -7,8 +7,8 @@ count of elements, as int64, and the elements. There everything is little-endian
 
 A module saved whole, and a TorchScript archive, which is a zip archive of the same kind with a program in `code/`, are
 read as the state dict that PyTorch would give of them: nothing of their classes is run, see `pickles`; strides and
-pads are in that program, see `torchscript`. Of a wrapper's
-other entries (optimizer, epoch) nothing but the description is read.
+pads are in that program, see `torchscript`. Of a wrapper's other entries (optimizer, epoch) nothing but the
+description is read.
 """
 
 from __future__ import annotations

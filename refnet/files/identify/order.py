@@ -134,7 +134,8 @@ def by_role(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, l
     others = [key for key in keys if key not in {*filters}]
     named = {key: _role(key) for key in others}
     told = {*named.values()}
-    is_told = "" not in told or {"mean", "var"} <= told or {"", "beta"} == told  # else of some only a letter says it
+    # Where names tell of some of a batch norm's vectors alone, a letter may do so by chance.
+    is_told = "" not in told or {"mean", "var"} <= told or told == {"", "beta"}
     roles = {key: role or "beta" for key, role in named.items()} if is_told else _by_place(arrays, keys)
     for key, role in roles.items():
         vectors[role].append(key)
