@@ -65,9 +65,10 @@ def test_a_wrong_fold_is_named(fault):
     family, layer, fold, kinds, words = FOLDED[fault]
     graph, params = network(family)
     found = faults(checkpoint(graph, params), exported(graph, params, only={layer: fold}))
-    assert {name: kind for name, (kind, _) in found.items() if kind != "coarse" or "b" not in name.split(".")} == {
-        f"{layer}.{slot}": kind for slot, kind in kinds.items()
-    }
+    told = {name: kind for name, (kind, _) in found.items()}
+    if told.get(f"{layer}.b") in ("coarse", "short-first"):  # of a bias the sum hides which of its terms were rounded
+        del told[f"{layer}.b"]
+    assert told == {f"{layer}.{slot}": kind for slot, kind in kinds.items()}
     assert words in next(iter(found.values()))[1]
 
 
