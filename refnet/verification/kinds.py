@@ -83,6 +83,8 @@ _TABLE = (
     # Numbers
     Kind("misread", ("bytes-misread", "integers-misread")),
     Kind("truncated", ("weights-fp16",), (_LIES, _FOLD), ("float16 truncated", "bfloat16 truncated")),
+    Kind("overflow", ("weights-overflow",)),
+    Kind("short-first", ("weights-fp16",), (_LIES, _FOLD), ("float16", "bfloat16")),
     Kind("printed", ("weights-printed",)),
     Kind("cut-off", ("weights-stepped",), (_LIES,), _ONE_SIDED),
     # Size
@@ -91,10 +93,8 @@ _TABLE = (
     Kind("scaled", ("weights-scaled",)),
     Kind("channel-scaled", ("channels-scaled", "inputs-scaled")),
     Kind("offset", ("weights-offset", "weights-affine")),
-    Kind("overflow", ("weights-overflow",)),
     Kind("clipped", ("weights-clipped",)),
     Kind("flushed", ("weights-flushed",)),
-    Kind("short-first", ("weights-fp16",), (_LIES, _FOLD), ("float16", "bfloat16")),
     Kind("damaged", ("weights-damaged",)),
     Kind("pruned", ("weights-pruned",)),
     Kind("stepped", ("weights-stepped",)),
