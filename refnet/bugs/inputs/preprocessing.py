@@ -368,18 +368,16 @@ def _of_input(segment: Segment, move: Callable[[Array], Array]) -> Mapping[str, 
 
 
 def _half_away(x: Array) -> Array:
-    down, right = _shifted(x, 2), _shifted(x, 3)
-    made: Array = (x + down + right + _shifted(down, 3)) / 4
+    down, right = _on(x, 2), _on(x, 3)
+    made: Array = (x + down + right + _on(down, 3)) / 4
     return made
 
 
 def _one_away(x: Array) -> Array:
-    return _shifted(_shifted(x, 2), 3)
+    return _on(_on(x, 2), 3)
 
 
-def _shifted(x: Array, axis: int) -> Array:
-    """One pixel on along an axis, the last one twice."""
-    return np.take(x, [*range(1, x.shape[axis]), x.shape[axis] - 1], axis)
+_on = partial(_moved, by=-1, fill="edge")
 
 
 def input_turned(segment: Segment) -> Iterator[Change]:

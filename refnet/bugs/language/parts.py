@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from refnet.graph import SOURCE, Graph, Node, Unit, is_global
+from refnet.networks.folded import folded_convolutions
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS, RESIZES
 from refnet.readings.shapes import shape_after, shapes
 
@@ -98,6 +99,11 @@ class Parts:
         for node in self.graph.nodes:
             found[node.name] = self.known.get(node.name) or shape_after(node, *(found[name] for name in node.inputs))
         return found
+
+    @cached_property
+    def folded(self) -> tuple[str, ...]:
+        """The convolutions into which batch norm was folded."""
+        return folded_convolutions(self.graph)
 
     @cached_property
     def gates(self) -> frozenset[str]:

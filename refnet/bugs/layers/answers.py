@@ -137,11 +137,7 @@ def _factors(segment: Segment) -> Iterator[float]:
     if node.op != "softmax" and len(segment.graph) <= SHORT:  # there a factor is seen in the error
         return
     z = dict(segment.values({node.inputs[0]}))[node.inputs[0]] if node.op == "softmax" else segment.result
-    y = (
-        np.log(np.maximum(t.astype(np.float64), FLOATS["float32"].normal))
-        if node.op == "softmax"
-        else t.astype(np.float64)
-    )
+    y = _logits_of(segment, t)
     if z.shape != y.shape or not np.isfinite(y).all():
         return
     if node.op == "softmax":
@@ -183,7 +179,7 @@ def inputs_left_out(segment: Segment) -> Iterator[Change]:
     w = segment.param(classifier, "w").astype(np.float64)
     own = dict(segment.values({*classifier.inputs, classifier.name}))
     x, z = (own[name].reshape(segment.batch, -1) for name in (*classifier.inputs, classifier.name))
-    rest = _logits_of(segment, t) - z
+    rest = _logits_of(segment, t).reshape(z.shape) - z
     if w.ndim != 2 or x.shape[1] != w.shape[1] or not np.isfinite(rest).all():
         return
     for form, order in (("last", np.arange(len(w.T))[::-1]), ("first", np.arange(len(w.T)))):
@@ -202,10 +198,8 @@ def inputs_left_out(segment: Segment) -> Iterator[Change]:
 
 def _logits_of(segment: Segment, t: Array) -> Array:
     """What a port has as logits: of probabilities their logarithms, which are known up to a number for each image."""
-    y = t.astype(np.float64).reshape(segment.batch, -1)
-    if segment.graph.nodes[-1].op == "softmax":
-        y = np.log(np.maximum(y, FLOATS["float32"].normal))
-    return y
+    y = t.astype(np.float64)
+    return np.log(np.maximum(y, FLOATS["float32"].normal)) if segment.graph.nodes[-1].op == "softmax" else y
 
 
 def _apart_from(segment: Segment, rest: Array) -> float:

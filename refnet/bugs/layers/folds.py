@@ -19,7 +19,6 @@ from refnet.bugs.language.changes import Change, Deferred, stood_for, with_facto
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.numbers.precision import each_moved, grid_steps, in_steps, shortened
 from refnet.graph import Graph, interpret
-from refnet.networks.folded import folded_convolutions
 from refnet.ops import CONVOLUTIONS
 from refnet.pack.printed import FORMS
 from refnet.readings import fast
@@ -79,8 +78,8 @@ def norm_left(segment: Segment) -> Iterator[Change]:
     Emptied, with mean and beta 0, variance and gamma 1, it still divides by the root of 1 + eps.
     """
     norms = [unit.norm for unit in segment.units if unit.norm is not None]
-    whole = {} if norms else segment.graph.by_name
-    for node in norms or [whole[name] for name in folded_convolutions(segment.whole) if name in whole]:
+    folded = [segment.graph[name] for name in segment.parts.folded if name in segment.graph]
+    for node in (*norms, *folded):
         for eps in _LEFT:
             yield Change(node.name, f"{eps:g}", {"eps": eps}, nodes={node.name: with_factor(node, (1 + eps) ** -0.5)})
 

@@ -65,7 +65,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 _STEPS = ":"  # between the key of a quantised tensor and what its scales are called here
-_NO_PROGRAM: Mapping[str, Mapping[str, Any]] = {}
 _NO_CONSTANTS = 4  # bytes of the pickle of an empty tuple
 _MOST_AXES = 64  # NumPy's and PyTorch's limit
 
@@ -90,7 +89,7 @@ def read(path: str | os.PathLike[str], entry: str | None = None) -> Contents:
         is wrong, what to do.
     """
     with opened(path) as file:
-        checkpoint, load, program = _from_zip(file) if is_zip(file) else (*_from_legacy(file), _NO_PROGRAM)
+        checkpoint, load, program = _from_zip(file) if is_zip(file) else (*_from_legacy(file), {})
         found = unwrapped(checkpoint, entry, program)
         parts = {f"{key}{_STEPS}{slot}": each for key, tensor in found.tensors.items() for slot, each in _steps(tensor)}
         arrays = _arrays({**found.tensors, **parts}, load, largest(file))
@@ -159,7 +158,7 @@ def _from_zip(file: BinaryIO) -> tuple[Any, _Load, Mapping[str, Mapping[str, Any
             raise FormatError(f"member {shown(name)} has {size} bytes, not {storage.numel} x {dtype.itemsize}")
         return np.frombuffer(archive.read(name), dtype.newbyteorder("<" if byteorder == b"little" else ">"))
 
-    return checkpoint, load, program_settings(archive, folder) if is_script(checkpoint) else _NO_PROGRAM
+    return checkpoint, load, program_settings(archive, folder) if is_script(checkpoint) else {}
 
 
 def _from_legacy(file: BinaryIO) -> tuple[Any, _Load]:

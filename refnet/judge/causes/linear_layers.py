@@ -69,12 +69,12 @@ def before_sum(segment: Segment) -> tuple[Segment, Array]:
     """
     assert segment.candidate is not None
     *nodes, last = segment.graph.nodes
-    others = [name for name in last.inputs if name in segment.given and nodes and name != nodes[-1].name]
-    if last.op != "add" or len(others) != 1 or nodes[-1].name not in last.inputs:
+    branch = nodes[-1].name if nodes else ""
+    others = [segment.given[name] for name in last.inputs if name in segment.given and name != branch]
+    is_sum = last.op == "add" and branch in last.inputs and len(others) == 1
+    if not is_sum or np.shape(others[0]) != segment.candidate.shape:
         return segment, np.broadcast_to(0.0, segment.candidate.shape)
-    added = np.asarray(segment.given[others[0]], np.float64)
-    if added.shape != segment.candidate.shape:
-        return segment, np.broadcast_to(0.0, segment.candidate.shape)
+    added = np.asarray(others[0], np.float64)
     graph = replace(segment.graph, nodes=tuple(nodes))
     return replace(segment, graph=graph, candidate=segment.candidate - added), added
 

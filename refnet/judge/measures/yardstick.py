@@ -104,22 +104,27 @@ def judge_segment(segment: Segment, precision: Precision, *, dumped: bool = True
         return found._replace(verdict="suspect" if doubtful else found.verdict, yardstick="none")
     seen = lens(segment)
     with np.errstate(all="ignore"):
-        target, y, runs = seen(segment.candidate), seen(made.y), [seen(ways[0]())]
-    found = _by_runs(target, y, runs)
-    if _is_open(found, _HOPELESS) or is_coarse(segment):
-        found = _by_runs(target, y, [*runs, *(seen(way()) for way in ways[1:])])
-    return found
+        target, y = seen(segment.candidate), seen(made.y)
+    return _by_spread(segment, target, y, (seen(way()) for way in ways))
+
+
+def _by_spread(segment: Segment, target: Array, y: Array, made: Iterator[Array]) -> Judgement:
+    """The verdict by honest runs: the first alone where that leaves nothing open, else all; each as it is looked at."""
+    with np.errstate(all="ignore"):
+        first = next(made)
+    found = _by_runs(target, y, [first])
+    return _by_runs(target, y, [first, *made]) if _is_open(found, _HOPELESS) or is_coarse(segment) else found
 
 
 def _is_real_inside(segment: Segment, own: Precision) -> bool:
     """Whether a tensor of integers is what honest runs in float32 make, rounded to its steps: nothing inside it is."""
-    if not own.step or segment.candidate is None:
+    ways = list(_runs(segment, own._replace(step=0.0))) if own.step else []
+    if not ways or segment.candidate is None:
         return False
-    ways = [way() for way in _runs(segment, own._replace(step=0.0))]
     y, (low, high) = segment.result, own.span
     least = np.where(segment.candidate <= low, -np.inf, segment.candidate - own.step)
     most = np.where(segment.candidate >= high, np.inf, segment.candidate + own.step)
-    return bool(ways) and _by_runs(np.clip(y, least, most), y, ways).holds
+    return _by_spread(segment, np.clip(y, least, most), y, (way() for way in ways)).holds
 
 
 def surely(segment: Segment, precision: Precision) -> str:
