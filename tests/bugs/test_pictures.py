@@ -13,7 +13,7 @@ from feeding import FLOAT32, V2, network, picture, resized
 from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
-from refnet.files.images import decodings, prepare, read_image
+from refnet.files.images import decodings, prepare, read_image, shape_to_crop
 from refnet.files.resample import KERNELS
 from refnet.files.resample import resized as resized_pixels
 from refnet.graph import SOURCE
@@ -217,3 +217,22 @@ def test_how_a_file_is_decoded_is_said(tmp_path, form):
     segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
     causes = diagnose(replace(segment, image=read_image(file), decoded=others), FLOAT32)
     assert [cause_sentence(cause) for cause in causes][:1] == [FILES[form]]
+
+
+@pytest.mark.parametrize(
+    ("whole", "words"), [(False, ""), (True, ", in the whole picture's proportions")], ids=["own", "whole"]
+)
+def test_a_picture_that_is_made_smaller_before_it_is_resized_is_said(whole, words):
+    """By the means of squares of pixels; then in its own proportions, or in those of the whole picture."""
+    image = pytest.importorskip("PIL.Image")
+    net, own = network(V2, (64, 64))
+    pixels = picture()[:149, :207]
+    small = np.asarray(image.fromarray(pixels).reduce(4))
+    H, W = shape_to_crop((pixels if whole else small).shape, own, (64, 64))
+    made = np.asarray(image.fromarray(small).resize((W, H), image.Resampling.BILINEAR))
+    top, left = round((H - 64) / 2), round((W - 64) / 2)
+    fed = own.apply(made[top : top + 64, left : left + 64].transpose(2, 0, 1)[None].astype(np.float32))
+    segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: prepare(pixels, own, (64, 64)), **net.trace(fed)})
+    causes = diagnose(replace(segment, image=pixels), FLOAT32)
+    said = f"the picture is made 4 times smaller, by means of 4 by 4 pixels, before it is resized{words}"
+    assert [cause_sentence(cause) for cause in causes][:1] == [said]

@@ -107,7 +107,7 @@ def test_an_eps_outside_the_root_is_solved_for(small):
     one = cut(Parts(small.graph), params, "stem.bn", {"stem.conv": y}, judged=False)
     tensors = {"stem.conv": y, "stem.bn": run(one).astype(np.float32)}
     (cause, *_) = judged(small, tensors).causes["stem.bn"]
-    assert (cause.ids, cause.mistakes[0].facts) == (("bn-eps-outside",), {"eps": 0.02})
+    assert (cause.ids, cause.mistakes[0].facts) == (("bn-eps-outside",), {"eps": 0.02, "outside": "root"})
 
 
 def test_one_wrong_layer_is_no_pattern(small):

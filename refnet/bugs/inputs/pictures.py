@@ -28,6 +28,7 @@ Resize = Callable[[Array, tuple[int, int]], Array]
 _Way = Callable[[Resize, Array, tuple[int, int]], Array]  # a kernel, pixels and a shape -> pixels
 _Placement = tuple[str, str, Callable[[Resize], Array]]
 
+_PARTS = (2, 3, 4, 8)  # of a picture's size, of which its reader makes it smaller
 _LEAST = 8  # pixels of a side, of which a picture is moved
 _Rule = tuple[tuple[int, int] | None, tuple[int, int]]
 
@@ -78,14 +79,37 @@ def room_of(image: Array, kernel: str) -> float:
 def input_decoded(segment: Segment) -> Iterator[Change]:
     """the picture's file decoded otherwise.
 
-    Its transparency blended, its orientation ignored, grey before it is resized, or a JPEG at a part of its size.
+    Its transparency blended, its orientation ignored, grey before it is resized, or at a part of its size: a JPEG that
+    is decoded so, or means of squares of pixels. What is smaller is then resized in its own proportions or the whole
+    picture's.
 
     Source: https://github.com/pytorch/vision/issues/5510
     """
     own = segment.whole.recipe.preprocessing
-    if SOURCE in segment.given and own is not None:
-        for form, image in segment.decoded.items():
-            yield from fed(segment, form, partial(prepare, image, own, size_of(segment)))
+    if segment.image is None or SOURCE not in segment.given or own is None:
+        return
+    size, whole = size_of(segment), segment.image.shape
+    shape = shape_to_crop(whole, own, size)
+    for form, image in (*segment.decoded.items(), *_reduced(segment.image)):
+        yield from fed(segment, form, partial(prepare, image, own, size))
+        if image.shape != whole and shape_to_crop(image.shape, own, size) != shape:
+            made = partial(_by, own, size, image, partial(_to, shape), kernel_of(own, ""))
+            yield from fed(segment, f"{form} whole", made)
+
+
+def _reduced(image: Array) -> Iterator[tuple[str, Array]]:
+    """A picture at a part of its size: the rounded means of squares of pixels, the last of which may be cut short."""
+    for part in _PARTS:
+        if min(image.shape[:2]) >= part:
+            rows, columns = (np.arange(0, side, part) for side in image.shape[:2])
+            sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1)
+            height, width = (np.diff([*cuts, n]) for cuts, n in zip((rows, columns), image.shape, strict=False))
+            counts = np.multiply.outer(height, width)[..., np.newaxis]
+            yield f"reduced {part}", ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
+
+
+def _to(shape: tuple[int, int], resize: Resize, pixels: Array, _: tuple[int, int]) -> Array:
+    return resize(pixels, shape)
 
 
 def input_placed(segment: Segment) -> Iterator[Change]:

@@ -60,6 +60,15 @@ def _outside(divisor: Array, var: Array) -> Array:
     return eps
 
 
+def _inverse(divisor: Array, var: Array) -> Array:
+    """eps where 1 / sqrt(var) + eps is what multiplies."""
+    eps: Array = 1 / divisor - 1 / np.sqrt(var)
+    return eps
+
+
+_OUTSIDE: Mapping[str, Callable[[Array, Array], Array]] = {"root": _outside, "inverse": _inverse}
+
+
 def _other_eps(unit: UnitArrays, tried: Iterable[float]) -> Iterator[Change]:
     if unit.norm is None:
         return
@@ -117,23 +126,26 @@ def round_eps(eps: float) -> tuple[float, ...]:
 def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
     """eps outside the root.
 
-    sqrt(var) + eps divides instead of sqrt(var + eps).
+    sqrt(var) + eps divides instead of sqrt(var + eps); or 1 / sqrt(var) + eps multiplies.
 
     Source: https://github.com/pjreddie/darknet/blob/master/src/blas.c
     """
     for unit in part.units if isinstance(part, Segment) else (part,):
         if unit.norm is None:
             continue
-        found = _solved(part, unit, _outside) if isinstance(part, Segment) else _shown(part, _outside)
-        for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *found)):
-            yield replace(with_eps_outside(unit, f"{eps:g}", eps), facts={"eps": eps})
+        for outside, rule in _OUTSIDE.items():
+            found = _solved(part, unit, rule) if isinstance(part, Segment) else _shown(part, rule)
+            for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *found)):
+                yield replace(with_eps_outside(unit, outside, f"{eps:g}", eps), facts={"eps": eps, "outside": outside})
 
 
-def with_eps_outside(unit: UnitArrays, form: str, eps: float) -> Change:
-    """A batch norm that divides by sqrt(var) + eps."""
+def with_eps_outside(unit: UnitArrays, outside: str, form: str, eps: float) -> Change:
+    """A batch norm that adds eps to the root of the variance ('root'), or to 1 over that root ('inverse')."""
     with np.errstate(all="ignore"):
-        gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (np.sqrt(np.maximum(unit["var"], 0)) + eps)
-    return _with(unit, form, gamma=gamma)
+        root = np.sqrt(np.maximum(unit["var"], 0))
+        factor = 1 / (root + eps) if outside == "root" else 1 / root + eps
+        gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) * factor
+    return _with(unit, f"{form} {outside}".strip(), gamma=gamma)
 
 
 def already_normalised(segment: Segment) -> Iterator[Change]:

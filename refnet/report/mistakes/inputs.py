@@ -102,6 +102,12 @@ _ORDERS = {
     "BRG": "blue, red, green",
 }
 _HSV = "hue, saturation and value"
+_SMALLER = {
+    "1/2": "the JPEG is decoded at half its size",
+    "1/4": "the JPEG is decoded at a quarter of its size",
+    "1/8": "the JPEG is decoded at an eighth of its size",
+    **{f"reduced {n}": f"the picture is made {n} times smaller, by means of {n} by {n} pixels," for n in (2, 3, 4, 8)},
+}
 _SPACES = {
     "HSV": f"OpenCV's {_HSV} (hue of 0 to 179)",
     "HSV 256": f"OpenCV's {_HSV} (hue of 0 to 255)",
@@ -231,9 +237,11 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "grey": "the picture's transparency is blended with grey, not dropped",
         "stored": "the picture is not turned as its EXIF orientation says",
         "luma": "the picture is made grey before it is resized",
-        "1/2": "the JPEG is decoded at half its size before it is resized",
-        "1/4": "the JPEG is decoded at a quarter of its size before it is resized",
-        "1/8": "the JPEG is decoded at an eighth of its size before it is resized",
+        **{
+            f"{form}{whole}": f"{how} before it is resized{proportions}"
+            for form, how in _SMALLER.items()
+            for whole, proportions in (("", ""), (" whole", ", in the whole picture's proportions"))
+        },
     },
     "input-pipeline": "{kernel}{join}{cut}{colours}{rule}",
     "input-grey": {
