@@ -127,6 +127,20 @@ def test_sums_of_folded_layers_before_their_biases_are_not_taken_for_the_convolu
     assert {name.partition("/")[2] for name in found.unmatched} == {"Conv2D"}
 
 
+def test_rows_of_sums_before_their_biases_take_no_tensor_from_an_activation_that_content_tells():
+    """With the pools and products of their blocks the sums are in order one layer of each, too."""
+    net, _, golden = network("torchvision/mobilenet_v3_small", 0.5)
+    squeezed = [node for node in net.graph.nodes if ".se." in node.name]
+    names = {node.name: f"act_{index}" for index, node in enumerate(squeezed) if node.name.endswith((".act", ".gate"))}
+    rows = {name: name.replace(".", "_") for name in golden if name.endswith((".se.pool", ".se.scale", ".add"))}
+    tensors = {{**names, **rows}.get(node.name, node.name): golden[node.name] for node in net.graph.nodes}
+    for node in squeezed:
+        if (bias := net.params.get(f"{node.name}.b")) is not None:
+            tensors[f"{node.name.replace('.', '_')}/Conv2D"] = golden[node.name] - bias.reshape(1, -1, 1, 1)
+    found = matched(net, golden, tensors)
+    assert {node: each.source for node, each in found.tensors.items() if node in names} == names
+
+
 def test_a_sum_before_its_bias_under_a_layers_name_is_not_its_batch_norm_where_that_is_there():
     net, _, golden = network()
     unit = next(unit for unit in net.graph.units() if unit.norm is not None)

@@ -64,7 +64,11 @@ def in_order(
     if len(free) == alike or alike < (1 - _LEFT) * sum(source in guessed for source in free.values()):
         return {}
     kept = {node: pair for node, pair in pairs.items() if pair[0] not in free.values()}
-    return kept | {node: (source, "order") for node, source in free.items()}
+    made = kept | {node: (source, "order") for node, source in free.items()}
+    otherwise = any(own.get(node, source) != source for node, source in free.items())
+    if otherwise and _explains_less(tables, network, {node: source for node, (source, _) in made.items()}, own):
+        return {}
+    return made
 
 
 def _more_explained(
@@ -75,9 +79,14 @@ def _more_explained(
     own = {node: source for node, (source, _) in pairs.items()}
     if not ordered or ordered == own or any(ordered.get(node) != source for node, source in told.items()):
         return {}
-    if layers_right(tables, network, ordered) <= layers_right(tables, network, own):
+    if not _explains_less(tables, network, own, ordered):
         return {}
     return {node: pairs[node] if own.get(node) == source else (source, "order") for node, source in ordered.items()}
+
+
+def _explains_less(tables: Tables, network: Network, some: Mapping[str, str], others: Mapping[str, str]) -> bool:
+    """Whether fewer layers are right with some tensors by node than with others."""
+    return layers_right(tables, network, some) < layers_right(tables, network, others)
 
 
 def by_numbers(
