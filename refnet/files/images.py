@@ -97,10 +97,10 @@ def decodings(path: str | PathLike[str]) -> dict[str, NDArray[np.uint8]]:
         with pillow.Image.open(file, formats=_KINDS) as image:
             made.update(_others(pillow, image))
             turned, jpeg, size = _upright(image), image.format == "JPEG", image.size
-        for part in (2, 4, 8) if jpeg and min(size) >= 8 else ():
+        for name, part in JPEG_PARTS.items() if jpeg and min(size) >= 8 else ():
             with pillow.Image.open(file, formats=_KINDS) as image:
                 image.draft("RGB", tuple(side // part for side in size))
-                made[f"1/{part}"] = turned(_in_colour(image))
+                made[name] = turned(_in_colour(image))
         return upright
 
     _read(Path(path), kept)
@@ -113,6 +113,7 @@ def decodings(path: str | PathLike[str]) -> dict[str, NDArray[np.uint8]]:
     return {name: np.ascontiguousarray(pixels) for name, pixels in made.items()}
 
 
+JPEG_PARTS = {"1/2": 2, "1/4": 4, "1/8": 8}  # of its size, at which a JPEG can be decoded, by their names
 _BEHIND = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
 
 

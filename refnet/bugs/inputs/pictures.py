@@ -18,7 +18,7 @@ from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.files.images import prepare, shape_to_crop
+from refnet.files.images import JPEG_PARTS, prepare, shape_to_crop
 from refnet.files.resample import KERNELS, is_a_size
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
@@ -28,7 +28,7 @@ Resize = Callable[[Array, tuple[int, int]], Array]
 _Way = Callable[[Resize, Array, tuple[int, int]], Array]  # a kernel, pixels and a shape -> pixels
 _Placement = tuple[str, str, Callable[[Resize], Array]]
 
-_PARTS = (2, 3, 4, 8)  # of a picture's size, of which its reader makes it smaller
+_TIMES = (2, 3, 4, 8)  # how many times smaller a reader makes a picture
 _LEAST = 8  # pixels of a side, of which a picture is moved
 _Rule = tuple[tuple[int, int] | None, tuple[int, int]]
 
@@ -79,44 +79,23 @@ def room_of(image: Array, kernel: str) -> float:
 def input_decoded(segment: Segment) -> Iterator[Change]:
     """the picture's file decoded otherwise.
 
-    Its transparency blended, its orientation ignored, grey before it is resized, or at a part of its size: a JPEG that
-    is decoded so, or means of squares of pixels. What is smaller is then resized in its own proportions or the whole
-    picture's.
+    Its transparency blended, its orientation ignored, or grey before it is resized.
 
     Source: https://github.com/pytorch/vision/issues/5510
     """
     own = segment.whole.recipe.preprocessing
-    if segment.image is None or SOURCE not in segment.given or own is None:
-        return
-    size, whole = size_of(segment), segment.image.shape
-    shape = shape_to_crop(whole, own, size)
-    for form, image in (*segment.decoded.items(), *_reduced(segment.image)):
-        yield from fed(segment, form, partial(prepare, image, own, size))
-        if image.shape != whole and shape_to_crop(image.shape, own, size) != shape:
-            made = partial(_by, own, size, image, partial(_to, shape), kernel_of(own, ""))
-            yield from fed(segment, f"{form} whole", made)
-
-
-def _reduced(image: Array) -> Iterator[tuple[str, Array]]:
-    """A picture at a part of its size: the rounded means of squares of pixels, the last of which may be cut short."""
-    for part in _PARTS:
-        if min(image.shape[:2]) >= part:
-            rows, columns = (np.arange(0, side, part) for side in image.shape[:2])
-            sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1)
-            height, width = (np.diff([*cuts, n]) for cuts, n in zip((rows, columns), image.shape, strict=False))
-            counts = np.multiply.outer(height, width)[..., np.newaxis]
-            yield f"reduced {part}", ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
-
-
-def _to(shape: tuple[int, int], resize: Resize, pixels: Array, _: tuple[int, int]) -> Array:
-    return resize(pixels, shape)
+    if SOURCE in segment.given and own is not None:
+        for form, image in segment.decoded.items():
+            if form not in JPEG_PARTS:
+                yield from fed(segment, form, partial(prepare, image, own, size_of(segment)))
 
 
 def input_placed(segment: Segment) -> Iterator[Change]:
     """another part of the picture.
 
     A pixel away, from its corner, a row or a column more before the crop, cut before it is resized, all of it between
-    bars, or on its side; by any kernel.
+    bars, on its side, or of a smaller picture: a JPEG that is decoded at a part of its size, or the means of squares of
+    pixels. By any kernel.
 
     Source: https://github.com/pytorch/vision/issues/6506
     """
@@ -126,15 +105,17 @@ def input_placed(segment: Segment) -> Iterator[Change]:
     size, image = size_of(segment), segment.image
     if min(image.shape[:2]) < _LEAST or min(size) < 2 or not is_a_size(shape_to_crop(image.shape[:2], own, size)):
         return
-    for cut, rule, made in _placements(own, image, size):
+    for cut, rule, made in _placements(own, segment, size):
         for kernel in ("", *(name for name in KERNELS if name != own.interpolation)):
             facts = {"kernel": kernel, "join": bool(kernel), "cut": cut, "place": rule, "filled": rule == "first"}
             form = " ".join(filter(None, (kernel, cut, rule)))
             yield from fed(segment, form, partial(made, kernel_of(own, kernel)), room_of(image, kernel), **facts)
 
 
-def _placements(own: Preprocessing, image: Array, size: tuple[int, int]) -> Iterator[_Placement]:
+def _placements(own: Preprocessing, segment: Segment, size: tuple[int, int]) -> Iterator[_Placement]:
     """Each by its name, by the rule that tells it from what is called so too, and how a kernel makes it the input."""
+    assert segment.image is not None
+    image = segment.image
     whole = replace(own, resize=None, keep=(1, 1))
     if own.resize is not None:
         yield from _cut_elsewhere(own, image, size)
@@ -150,6 +131,7 @@ def _placements(own: Preprocessing, image: Array, size: tuple[int, int]) -> Iter
             yield cut, "", partial(_by, own, size, image, partial(_read_on, size, begin))
     for cut, turns in (("left", 1), ("right", 3)):
         yield cut, "", partial(_by, own, size, np.rot90(image, turns), _plainly)
+    yield from _made_smaller(own, segment, size)
 
 
 def _by(rule: Preprocessing, size: tuple[int, int], image: Array, way: _Way, resize: Resize) -> Array:
@@ -172,6 +154,32 @@ def _cut_elsewhere(own: Preprocessing, image: Array, size: tuple[int, int]) -> I
     ways |= {"side": _larger, "unresized": lambda resize, pixels, shape: pixels}
     for cut, way in ways.items():
         yield cut, "", partial(_by, own, size, image, way)
+
+
+def _made_smaller(own: Preprocessing, segment: Segment, size: tuple[int, int]) -> Iterator[_Placement]:
+    """A picture at a part of its size before it is resized: in its own proportions, or in those of the whole one."""
+    assert segment.image is not None
+    shape = shape_to_crop(segment.image.shape, own, size)
+    decoded = ((name, image) for name, image in segment.decoded.items() if name in JPEG_PARTS)
+    for cut, small in (*decoded, *_reduced(segment.image)):
+        yield cut, "", partial(_by, own, size, small, _plainly)
+        if shape_to_crop(small.shape, own, size) != shape:
+            yield f"{cut} whole", "", partial(_by, own, size, small, partial(_to, shape))
+
+
+def _reduced(image: Array) -> Iterator[tuple[str, Array]]:
+    """A picture at a part of its size: the rounded means of squares of pixels, the last of which may be cut short."""
+    for part in _TIMES:
+        if min(image.shape[:2]) >= part:
+            rows, columns = (np.arange(0, side, part) for side in image.shape[:2])
+            sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1)
+            height, width = (np.diff([*cuts, n]) for cuts, n in zip((rows, columns), image.shape, strict=False))
+            counts = np.multiply.outer(height, width)[..., np.newaxis]
+            yield f"reduced {part}", ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
+
+
+def _to(shape: tuple[int, int], resize: Resize, pixels: Array, _: tuple[int, int]) -> Array:
+    return resize(pixels, shape)
 
 
 def _moved(by: tuple[int, int], resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:

@@ -102,11 +102,16 @@ _ORDERS = {
     "BRG": "blue, red, green",
 }
 _HSV = "hue, saturation and value"
-_SMALLER = {
+_REDUCED = {
     "1/2": "the JPEG is decoded at half its size",
     "1/4": "the JPEG is decoded at a quarter of its size",
     "1/8": "the JPEG is decoded at an eighth of its size",
     **{f"reduced {n}": f"the picture is made {n} times smaller, by means of {n} by {n} pixels," for n in (2, 3, 4, 8)},
+}
+_SMALLER = {
+    f"{form}{whole}": f"{how} before it is resized{proportions}"
+    for form, how in _REDUCED.items()
+    for whole, proportions in (("", ""), (" whole", ", in the whole picture's proportions"))
 }
 _SPACES = {
     "HSV": f"OpenCV's {_HSV} (hue of 0 to 179)",
@@ -237,11 +242,6 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "grey": "the picture's transparency is blended with grey, not dropped",
         "stored": "the picture is not turned as its EXIF orientation says",
         "luma": "the picture is made grey before it is resized",
-        **{
-            f"{form}{whole}": f"{how} before it is resized{proportions}"
-            for form, how in _SMALLER.items()
-            for whole, proportions in (("", ""), (" whole", ", in the whole picture's proportions"))
-        },
     },
     "input-pipeline": "{kernel}{join}{cut}{colours}{rule}",
     "input-grey": {
@@ -320,7 +320,7 @@ _CUTS = {
 PICTURE_FACTS: Mapping[str, Mapping[Any, str]] = {
     "kernel": {"": ""} | {name: f"the picture is resized by {words}" for name, words in _KERNELS.items()},
     "join": {True: ", and ", False: ""},
-    "cut": {"": "", **_PLACED, **_MOVED, **_BOXED} | {name: f"the picture is {words}" for name, words in _CUTS.items()},
+    "cut": {"": "", **_PLACED, **_MOVED, **_BOXED, **_SMALLER} | {name: f"the picture is {words}" for name, words in _CUTS.items()},
     "filled": {True: ", filled up so before it is resized", False: ""},
     "colours": {True: f", {_BGR}", False: ""},
     "rule": {"own": ""} | {name: f", and {words}" for name, words in _RULES.items()},
