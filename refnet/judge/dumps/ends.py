@@ -201,10 +201,10 @@ def _with_answers(
             continue
         fits = [source for source in left if plain_orders(found[source], shapes[answer])]
         fits = [each for each in fits if _plays(answer, each, candidate[each], shapes[answer], beside)]
-        named = [each for each in fits if answer == PROBABILITIES and says_probabilities(each)]
-        fits = named if len(named) == 1 else fits
+        sure = [each for each in fits if answer == PROBABILITIES and _are_probabilities(each, candidate[each])]
+        fits = sure if len(sure) == 1 else fits
         rivals = [node for node in shapes if not {node, same.get(node)} & {*tensors, answer, same.get(answer)}]
-        if len(fits) != 1 or (not named and any(axis_orders(found[fits[0]], shapes[node]) for node in rivals)):
+        if len(fits) != 1 or (not sure and any(axis_orders(found[fits[0]], shapes[node]) for node in rivals)):
             continue
         source, (layout, *_) = fits[0], plain_orders(found[fits[0]], shapes[answer])
         tensors[answer] = _taken(candidate, source, layout, answer, shapes[answer])
@@ -308,6 +308,13 @@ def _plays(node: str, source: str, y: Array, full: Shape, beside: bool) -> bool:
     ):
         return True
     return beside and may_be_scores(y)
+
+
+def _are_probabilities(source: str, y: Array) -> bool:
+    """Whether a tensor's name says that it holds probabilities, or its numbers, unless it is called logits."""
+    if y.dtype.kind != "f" or says_logits(source):
+        return says_probabilities(source)
+    return says_probabilities(source) or is_distribution(y) or is_log_distribution(y)
 
 
 def _taken(candidate: Mapping[str, Array], source: str, layout: AxisOrder, node: str, shape: Shape) -> MatchedTensor:

@@ -320,7 +320,8 @@ _CUTS = {
 PICTURE_FACTS: Mapping[str, Mapping[Any, str]] = {
     "kernel": {"": ""} | {name: f"the picture is resized by {words}" for name, words in _KERNELS.items()},
     "join": {True: ", and ", False: ""},
-    "cut": {"": "", **_PLACED, **_MOVED, **_BOXED, **_SMALLER} | {name: f"the picture is {words}" for name, words in _CUTS.items()},
+    "cut": {"": "", **_PLACED, **_MOVED, **_BOXED, **_SMALLER}
+    | {name: f"the picture is {words}" for name, words in _CUTS.items()},
     "filled": {True: ", filled up so before it is resized", False: ""},
     "colours": {True: f", {_BGR}", False: ""},
     "rule": {"own": ""} | {name: f", and {words}" for name, words in _RULES.items()},
