@@ -47,6 +47,12 @@ def _soft(z: Array, base: float = math.e) -> Array:
     return made
 
 
+def _soft_with_one(z: Array) -> Array:
+    e, one = np.exp(_above(z)), np.exp(-z.max(axis=1, keepdims=True))
+    made: Array = e / (e.sum(axis=1, keepdims=True) + one)
+    return made
+
+
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "log": _log,
@@ -54,6 +60,8 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "log 10": lambda z: _log(z) / math.log(10),
     "base 2": lambda z: _soft(z, 2.0),
     "twice": lambda z: _soft(_soft(z)),
+    "negative": lambda z: _soft(-z),
+    "with one": _soft_with_one,
     "percent": lambda z: 100 * _soft(z),
     "bytes": lambda z: 255 * _soft(z),
     "exp": np.exp,

@@ -107,6 +107,9 @@ def _part(y: Array, rest: slice) -> Array:
     return y[rest]
 
 
+_OVER_IMAGES = {"batch": 0, "all": None}  # which axis a softmax takes for that of the classes
+
+
 def softmax_twice(segment: Segment) -> Iterator[Change]:
     """softmax once too often, not at all, or over the images of a batch."""
     node = segment.graph.nodes[-1]
@@ -115,7 +118,8 @@ def softmax_twice(segment: Segment) -> Iterator[Change]:
         yield Change(node.name, "twice", nodes={node.name: (once, replace(node, inputs=(once.name,)))})
         yield Change(node.name, "out", nodes=without(node))
         if segment.batch > 1:
-            yield Change(node.name, "batch", nodes=without(node), view=partial(_softmax, axis=0))
+            for form, axis in _OVER_IMAGES.items():
+                yield Change(node.name, form, nodes=without(node), view=partial(_softmax, axis=axis))
     elif node.op == "flatten" or makes_scores(segment):
         logits = replace(node, name=f"{node.name}.logits")
         yield Change(node.name, "extra", nodes={node.name: (logits, Node(node.name, "softmax", (logits.name,)))})
@@ -123,8 +127,8 @@ def softmax_twice(segment: Segment) -> Iterator[Change]:
             soft = Node(f"{node.name}.soft", "softmax", node.inputs)
             yield Change(node.name, "before", nodes={node.name: (soft, replace(node, inputs=(soft.name,)))})
         if segment.batch > 1:
-            yield Change(node.name, "batch", view=partial(_softmax, axis=0))
-            yield Change(node.name, "all", view=partial(_softmax, axis=None))
+            for form, axis in _OVER_IMAGES.items():
+                yield Change(node.name, form, view=partial(_softmax, axis=axis))
 
 
 def mask_turned(segment: Segment) -> Iterator[Change]:

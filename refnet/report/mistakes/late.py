@@ -264,6 +264,8 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "log 2": "the logarithm of the softmax is taken to the base 2",
         "log 10": "the logarithm of the softmax is taken to the base 10",
         "twice": "the softmax is taken twice",
+        "negative": "the softmax is of the logits' negatives",
+        "with one": "the softmax divides by its sum plus 1, as if there was a class more whose logit is 0",
         "percent": "the probabilities are given in percent",
         "bytes": "the probabilities are multiplied by 255",
         "exp": "exp follows the logits, which the softmax would divide by its sum",
@@ -274,8 +276,7 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "rising": "the answers are sorted, the smallest first",
         "base 2": "the softmax raises 2, not e, to the logits",
         "length": "the numbers are divided by their length (L2)",
-        "length over images": "the numbers are divided by their length (L2) over the images of the batch, not over "
-        "those of an image",
+        "length over images": "the numbers are divided by their length (L2) over the images of the batch",
         "sizes": "the numbers are divided by the sum of their sizes (L1)",
         "standard": "the numbers have their mean taken away and are divided by their deviation",
         "centred": "the numbers have their mean taken away",
