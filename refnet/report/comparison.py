@@ -29,6 +29,7 @@ _EXTRAS = {
     "padded": "{node} with a border",
     "part": "a part of {node}",
     "reshaped": "{node} in another shape",
+    "before-bias": "what {node} makes before its bias is added",
     "before-norm": "what {node} makes before its batch norm, which the pack has folded",
     "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
     "unread": "not read: {reason}",

@@ -127,6 +127,24 @@ def test_sums_of_folded_layers_before_their_biases_are_not_taken_for_the_convolu
     assert {name.partition("/")[2] for name in found.unmatched} == {"Conv2D"}
 
 
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_sum_before_its_bias_beside_a_fused_layer_is_the_layers_only_if_the_bias_is_left_out(left_out):
+    """Of squeeze-and-excite a port has the product and, fused with its activation, what has the bias."""
+    net, x, golden = network("torchvision/mobilenet_v3_small", 0.5)
+    reduced = [node.name for node in net.graph.nodes if node.name.endswith(".se.reduce")]
+    own = {f"{name}.b": np.zeros_like(net.params[f"{name}.b"]) for name in reduced} if left_out else {}
+    tensors = Network(net.graph, {**net.params, **own}).trace(x)
+    products = {}
+    for name in reduced:
+        y = tensors.pop(name)
+        products[f"product_{len(products)}"] = y if left_out else y - net.params[f"{name}.b"].reshape(1, -1, 1, 1)
+    found = matched(net, golden, {**tensors, **products})
+    assert {name for name in reduced if name in found.tensors} == ({*reduced} if left_out else set())
+    assert [(each.source, each.kind, each.node) for each in found.extras] == (
+        [] if left_out else [(source, "before-bias", name) for source, name in zip(products, reduced, strict=True)]
+    )
+
+
 def test_rows_of_sums_before_their_biases_take_no_tensor_from_an_activation_that_content_tells():
     """With the pools and products of their blocks the sums are in order one layer of each, too."""
     net, _, golden = network("torchvision/mobilenet_v3_small", 0.5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -151,6 +151,8 @@ def with_ends(
             soft = PROBABILITIES in fits and are_distributions(candidate[source], shapes[PROBABILITIES])
             fits = [PROBABILITIES] if soft else []
         beside = bool(logits & {*tensors})
+        if _is_copy(np.asarray(candidate[source]), tensors.values()):
+            fits = []
         node = next((node for node in fits if _plays(node, source, candidate[source], shapes[node], beside)), None)
         if node is None:
             left.append(source)
@@ -161,6 +163,12 @@ def with_ends(
         tensors[node] = MatchedTensor(partial(_raw, candidate, source := left.pop()), source, "unknown", "shape")
     made = matching._replace(tensors={node: tensors[node] for node in shapes if node in tensors}, unmatched=left)
     return _recentred(made, shapes, golden)
+
+
+def _is_copy(y: Array, tensors: Iterable[MatchedTensor]) -> bool:
+    """Whether numbers are those of a tensor that is known, in its shape or flattened: a dropout's, a reshape's."""
+    others = (np.asarray(each.array) for each in tensors)
+    return any(y.size == other.size and np.array_equal(y.ravel(), other.ravel(), equal_nan=True) for other in others)
 
 
 def labels_alone(

@@ -29,8 +29,9 @@ class Extra(NamedTuple):
     Attributes
     ----------
     source : the candidate's name
-    kind : 'copy', 'padded', 'part' (cut out, or every other point) or 'reshaped' of a node's; 'before-norm', what a
-        node makes before the batch norm that was folded into it; 'unknown'; 'unread' where it cannot be read
+    kind : 'copy', 'padded', 'part' (cut out, or every other point) or 'reshaped' of a node's; 'before-norm' and
+        'before-bias', what a node makes before the batch norm that was folded into it, or before its bias; 'unknown';
+        'unread' where it cannot be read
     node : whose, '' for none
     reason : why it cannot be read
     """

@@ -29,7 +29,7 @@ from refnet.pack.matching.names import by_equal_names, by_map, without_node
 from refnet.pack.matching.numbered import in_order
 from refnet.pack.matching.shifted import shift_of
 from refnet.pack.matching.siblings import as_siblings_are
-from refnet.pack.matching.twins import biased, folded_twins, unbiased
+from refnet.pack.matching.twins import before_biases, biased, folded_twins, unbiased
 from refnet.pack.matching.unfolded import ChannelLine
 from refnet.pack.matching.vendors import by_modules, by_other_names
 from refnet.pack.matching.walks import WalkedTwice, all_walks
@@ -164,7 +164,7 @@ def match_tensors(
         for node, place in as_siblings_are(tables, network, pairs).items():
             pairs[place], layouts[place] = pairs.pop(node), layouts.pop(node)
         _named_late(tables, network.graph, pairs, layouts, shapes.keys() - pairs.keys() - way.vouched - same)
-        _with_biases(tables, network, pairs, layouts, way.lines)
+        products = _with_biases(tables, network, pairs, layouts, way.lines)
     tensors = {node: _matched(tables, node, *pairs[node], layouts[node]) for node in shapes if node in pairs}
     lines = {node: line for node, (source, line) in way.lines.items() if pairs.get(node, ("",))[0] == source}
     tensors |= {
@@ -177,8 +177,13 @@ def match_tensors(
     twins = folded_twins(network.graph, tensors)
     tensors = {node: each for node, each in tensors.items() if node not in twins}
     rest = without_node(candidate, {node: pair for node, pair in pairs.items() if node not in (*twins, *sums)})
-    beside = tuple(Extra(source, "before-norm", way.beside[source]) for source in rest if source in way.beside)
-    rest = [source for source in rest if source not in way.beside]
+    beside = tuple(
+        Extra(source, kind, found[source])
+        for kind, found in (("before-norm", way.beside), ("before-bias", products))
+        for source in rest
+        if source in found
+    )
+    rest = [source for source in rest if source not in {each.source for each in beside}]
     return Assignment(tensors, rest, beside, shift, twins, lines, way.moved)
 
 
@@ -227,14 +232,24 @@ def _with_biases(
     pairs: dict[str, tuple[str, str]],
     layouts: dict[str, AxisOrder],
     without: Collection[str],
-) -> None:
-    """Give layers that have a sum before its bias the tensor with the bias; none where what flattens them has it."""
+) -> dict[str, str]:
+    """Give layers that have a sum before its bias the tensor with the bias; none where what flattens them has it.
+
+    Returns
+    -------
+    of such sums the nodes that make them
+    """
     known = {node: Known(source, layouts[node]) for node, (source, _) in pairs.items()}
-    others = {each.source for each in known.values()}
-    for node, each in biased(tables, network, known, _guessed(pairs) - {*without}):
-        _, how = pairs.pop(node)
+    others, guessed = {each.source for each in known.values()}, _guessed(pairs) - {*without}
+    products: dict[str, str] = {}
+    for node, each in biased(tables, network, known, guessed):
+        product, how = pairs.pop(node)
+        products[product] = node
         if each.source not in others:
             pairs[node], layouts[node] = (each.source, how), each.layout
+    for node in before_biases(tables, network, known, guessed & pairs.keys()):
+        products[pairs.pop(node)[0]] = node
+    return products
 
 
 def _by_structure(

@@ -17,9 +17,10 @@ from refnet.graph import Graph
 from refnet.network import Network
 from refnet.pack.matching.claims import Known
 from refnet.pack.matching.likeness import CLEAR, Tables
+from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["biased", "folded_twins", "unbiased"]
+__all__ = ["before_biases", "biased", "folded_twins", "unbiased"]
 
 _FIRST = 4  # channels that are looked at before all are
 _ROUNDED = 8 * FLOATS["float32"].u  # a batch norm rounds six times, a sum with a bias once; and it is stored
@@ -127,6 +128,31 @@ def biased(
         if found is not None:
             taken.add(found.source)
             yield node.name, found
+
+
+def before_biases(tables: Tables, network: Network, known: Mapping[str, Known], guessed: Set[str]) -> Iterator[str]:
+    """The layers that were given their sum before the bias, where only what reads them was made with the bias.
+
+    A port that fuses a layer with its activation has no tensor with the bias alone.
+
+    Parameters
+    ----------
+    known : by node, the candidate's tensors
+    guessed : the nodes that may have been given such a sum
+    """
+    for unit in network.graph.units():
+        node, act = unit.conv, unit.act
+        own, read = known.get(node.name), None if act is None else known.get(act.name)
+        if own is None or read is None or act is None or unit.norm is not None or node.name not in guessed:
+            continue
+        if "b" in node.params and tables.fits(own.source, node.name) and act.inputs == (node.name,):
+            y = tables.array(own.source, node.name, own.layout).astype(np.float64)
+            b = network.params[f"{node.name}.b"].reshape(1, -1, *[1] * (y.ndim - 2))
+            t = tables.array(read.source, act.name, read.layout).astype(np.float64)
+            rounded = _rounding(tables.candidate[read.source]) * float(np.linalg.norm(y) + np.linalg.norm(b))
+            right, wrong = (float(np.linalg.norm(t - getattr(fast, act.op)(z, **act.attrs))) for z in (y + b, y))
+            if right <= rounded < wrong:
+                yield node.name
 
 
 def _with_bias(tables: Tables, node: str, own: Known, b: npt.NDArray[Any], others: Sequence[str]) -> Known | None:
