@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AXES", "FILLED", "RUN", "Region", "copies", "lines_off", "regions"]
+__all__ = ["AT_A_TIME", "AXES", "FILLED", "RUN", "Region", "copies", "lines_off", "regions"]
 
 Array = npt.NDArray[Any]
 
+AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
 AXES = ("images", "channels", "rows", "columns")
 # Of the lines between the first and the last that are off, how many must be so that they are one run; and of a tail, or
 # of all, how much. Others are right by chance, as zeros behind an activation are. Tuned, on the table in

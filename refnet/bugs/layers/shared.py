@@ -13,6 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from refnet.bugs.language.changes import Change, Deferred, with_op
+from refnet.bugs.language.regions import AT_A_TIME
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
 from refnet.bugs.layers.functions import FUNCTIONS
@@ -129,6 +130,32 @@ def weights_rounded(segment: Segment) -> Iterator[Change]:
             names = {"w": unit.names["w"]}
             params = Deferred(names.values(), partial(each_moved, unit, names, move))
             yield Change(unit.name, form, facts, params=params)
+
+
+def outputs_left(segment: Segment) -> Iterator[Change]:
+    """channels beyond the last multiple of a number that are left out.
+
+    A loop takes so many channels at a time, and what is left of them holds 0: what a convolution makes, or what it and
+    the batch norm behind it make in one.
+
+    Source: https://github.com/Tencent/ncnn/issues/1014
+    """
+    units = [unit for unit in segment.units if "w" in unit]
+    for number, fused in itertools.product(AT_A_TIME, (False, True)):
+        for unit in units:
+            channels = len(unit["w"])
+            slots = [slot for slot in ("w", "b", *(("gamma", "beta") if fused else ())) if slot in unit]
+            if channels > number and channels % number and (unit.norm is not None or not fused):
+                params = {unit.names[slot]: _cleared(unit[slot], channels % number) for slot in slots}
+                form = f"{number}{' fused' * fused}"
+                yield Change(unit.name, form, {"multiple": number}, params=params)
+
+
+def _cleared(array: Array, last: int) -> Array:
+    """An array whose last channels are 0."""
+    made = array.copy()
+    made[-last:] = 0
+    return made
 
 
 def output_stride(segment: Segment) -> Iterator[Change]:

@@ -219,7 +219,8 @@ class Diagnosis:
         yield found
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
-        yield fitting([*ways.everywhere(EXACT), *ways.of_kinds(EXACT), *eps])
+        every = (*EXACT, *SHARED)
+        yield fitting([*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(SHARED, kinds=_WRITTEN), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         yield accepted.beside(told())
         several = len(self.segment.units) > 1  # of these what few ports have is in all sooner than in one
@@ -259,6 +260,7 @@ class Diagnosis:
         more = [*ways.everywhere(bug for bug in once if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield accepted.everywhere(more)
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS)), *ways.of_kinds(_PADS, kinds=("strided", "strided layers"))]
+        kinds += ways.of_kinds(SHARED, kinds=_WRITTEN)
         yield close([*kinds, *_solved(ways)])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from refnet.bugs.language.changes import PART, Mistake, TensorPart
-from refnet.bugs.language.regions import AXES
+from refnet.bugs.language.regions import AT_A_TIME, AXES
 from refnet.bugs.language.segments import Segment
 
 __all__ = ["Multiple", "are_most", "multiple_of", "part_of_all"]
 
 _RUNS = {"channel-run": 0, "row-run": 1, "column-run": 2}  # by kind of part, the axis of a map
 _SHARES = ((1, 3), (2, 3), (1, 4), (3, 4))  # of the channels, after which a mistake may begin, besides half of them
-_AT_A_TIME = (4, 8, 16, 32, 2, 64)  # lines that programs work through at once, the likeliest first
 
 
 class Multiple(NamedTuple):
@@ -43,7 +42,7 @@ def multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segme
     ops = {whole.graph[name].op for name in found}
     shapes = {name: (whole.batch, *whole.sizes[name]) for name in every if whole.graph[name].op in ops}
     sizes = {name: shape[AXES.index(axis)] for name, shape in shapes.items() if len(shape) > AXES.index(axis)}
-    for number in _AT_A_TIME:
+    for number in AT_A_TIME:
         left = tuple(name for name, size in sizes.items() if size > number and size % number)
         if all(of % number == count for of, count in lines) and are_most(len(found), len(left)):
             return Multiple(number, axis, left)
@@ -68,7 +67,7 @@ def part_of_all(
     ops = {nodes[name].op for name in found if name in nodes}
     sizes = {name: whole.sizes[name][0] for name in (*every, *found) if name in nodes and nodes[name].op in ops}
     begins = {name: _begin(each) for name, each in found.items()}
-    for number in _AT_A_TIME:
+    for number in AT_A_TIME:
         left = {name: size - size % number for name, size in sizes.items() if size % number}
         within = found.keys() <= left.keys() and all(
             begin is not None and begin >= left[name] for name, begin in begins.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from refnet.bugs.language.regions import AXES
+from refnet.bugs.language.regions import AT_A_TIME, AXES
 from refnet.report.mistakes.late import OTHER
 
 __all__ = ["STORED"]
@@ -110,6 +110,11 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
     "factors-int8": "both factors of each product are in 8 bits: weights per {per}, inputs by their own {ends} range",
     "fixed-point": "its values are in fixed point of {bits} bits of fraction, {manner}{ends_at}",
     "weights-int8": "its weights are quantised to {bits} bits per {per}",
+    "outputs-left": {
+        f"{number}{fused}": f"the {what} beyond the last multiple of {number} are left out and hold 0"
+        for number in AT_A_TIME
+        for fused, what in (("", "channels"), (" fused", "channels of what batch norm makes"))
+    },
     "weights-rounded": {
         **{
             f"{store}{manner}": f"its weights are {words}, biases and batch norm are not"
