@@ -86,3 +86,16 @@ def uint8_network(kernels="tflite", weights="uint8", zero_point=120):
     m.put("point", "pointwise_conv2d", "stem", scale=0.03, zero_point=110, **({"act": ""} if act else {}),
           params={"w": m.weights(8, 8, **held), "b": m.bias(8)})  # fmt: skip
     return m.network(), m.images()
+
+
+def quantising_network():
+    """Real numbers that the network itself makes integers of, some beyond their range."""
+    m = Maker("int8", -14, "onnxruntime")
+    m.quantised.clear()
+    m.nodes.append(Node("bytes", "quantize", ("input",)))
+    m.quantised["bytes"] = m.quantised["stem"] = Quantisation(0.02, -14, None, "int8")
+    window = {"stride": (2, 2), "pad": ((0, 1), (0, 1)), "dilation": (1, 1)}
+    w = m.weights(8, 3, 3, 3, by_filter=False)
+    m.nodes.append(Node("stem", "conv2d", ("bytes",), {"w": w.values.shape}, window))
+    m.params["stem.w"] = w
+    return m.network(), m.rng.normal(0, 1.2, (2, 3, *SIZE)).astype(np.float32)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from integer_files import INTEGERS, write_vww
-from some_integers import int8_network, uint8_network
+from some_integers import int8_network, quantising_network, uint8_network
 
 import refnet
 from refnet.bugs.integers.catalogue import INTEGER_BUGS
@@ -27,6 +27,7 @@ MAKERS = {
     "int8": int8_network,
     "uint8": uint8_network,
     "onnxruntime": lambda: uint8_network("onnxruntime", "int8", 0),
+    "real": quantising_network,
 }
 # Rules that change one element of some hundred thousand, or one table of some hundred, or large biases: none here.
 RARE = {"multiplier-of-double", "multiplier-of-float32", "curve-in-fixed-point", "bias-of-16-bits"}
@@ -58,7 +59,7 @@ def port(pack, wrong=None, rule=None):
                 changed.append(node.name)
                 y = QuantisedTensor(other, q)
         made[node.name] = y
-    return {name: y.values for name, y in made.items()}, changed
+    return {name: getattr(y, "values", y) for name, y in made.items()}, changed
 
 
 def test_a_port_that_does_everything_right_is_exact(packs):

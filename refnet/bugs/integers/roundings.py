@@ -1,4 +1,4 @@
-"""Wrong ends of every operation of integers: real numbers that are cut off, rounded up or down, or cast.
+"""Wrong ends of every operation of integers: real numbers that are cut off, rounded up or down, cast, or moved.
 
 A port may compute a node in fixed point, in float32 or in float64: these are other programs of one rule, and the port's
 own is taken. Where two floats disagree about an integer, either is the rule's.
@@ -20,6 +20,10 @@ from refnet.readings.precision import FLOATS
 __all__ = [
     "cast_with_zero_point",
     "mean_divided_first",
+    "quantised_and_wrapped",
+    "quantised_without_zero_point",
+    "quantised_zero_point_first",
+    "quantised_zero_point_taken_off",
     "rounded_once",
     "rounding_down",
     "rounding_truncated",
@@ -71,20 +75,52 @@ def mean_divided_first(node: IntegerNode) -> Array | None:
     return _likest(node, (node.finished(round_away(mean * ratio)) for mean in means))
 
 
+def quantised_without_zero_point(node: IntegerNode) -> Array | None:
+    """Real numbers are made integers without the zero point being added."""
+    return _quantised(node, lambda q: node.finished(q, zero=0)) if node.to.single()[1] else None
+
+
+def quantised_zero_point_taken_off(node: IntegerNode) -> Array | None:
+    """Real numbers are made integers with the zero point taken off, not added."""
+    zero = node.to.single()[1]
+    return _quantised(node, lambda q: node.finished(q, zero=-zero)) if zero else None
+
+
+def quantised_zero_point_first(node: IntegerNode) -> Array | None:
+    """The zero point is added to real numbers before they are divided by the scale."""
+    scale, zero = (float(each) for each in node.to.single())
+    return _quantised(node, lambda q: node.finished(q, zero=0), zero / scale) if zero and scale != 1 else None
+
+
+def quantised_and_wrapped(node: IntegerNode) -> Array | None:
+    """Integers of real numbers that leave their range wrap around instead of saturating."""
+    dtype, zero = node.to.dtype, node.to.single()[1]
+    return _quantised(node, lambda q: np.asarray((q + zero).astype(np.int64).astype(dtype)))
+
+
+def _quantised(node: IntegerNode, finish: Callable[[Array], Array], moved: float = 0.0) -> Array | None:
+    """What a node that reads real numbers makes of them in steps, moved by some, whichever way halves are rounded."""
+    if node.node.op != "quantize" or node.of_integers:
+        return None
+    steps = _steps(node)
+    assert steps is not None
+    return _likest(node, (_either(node, lambda v: finish(cut(v)), steps + moved) for cut in (np.rint, round_away)))
+
+
 def _cut(node: IntegerNode, cut: Cut, rounding: Rounding | None) -> Array | None:
     """A node with every product in fixed point rounded in a way, or with its real numbers rounded so once."""
     made: list[Array | None] = []
     if rounding is not None and node.of_integers:
         made.append(node.rounded(rounding))
     if (steps := _steps(node)) is not None:
-        made.append(_either(node, cut, steps))
+        made.append(_either(node, lambda v: node.finished(cut(v)), steps))
     return _likest(node, (each for each in made if each is not None))
 
 
-def _either(node: IntegerNode, cut: Cut, steps: Array) -> Array:
-    """Real numbers cut to integers; a port's own where floats disagree about them."""
+def _either(node: IntegerNode, made: Callable[[Array], Array], steps: Array) -> Array:
+    """Real numbers made integers; a port's own where floats disagree about them."""
     apart = _FINE * (np.abs(steps) + node.to.high - node.to.low)
-    exact, *near = (node.finished(cut(each)) for each in (steps, steps - apart, steps + apart))
+    exact, *near = (made(each) for each in (steps, steps - apart, steps + apart))
     return exact if node.port is None else np.where((near[0] == node.port) | (near[1] == node.port), node.port, exact)
 
 
