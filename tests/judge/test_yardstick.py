@@ -148,14 +148,26 @@ def test_what_is_suspect_after_one_honest_run_is_honest_nowhere(monkeypatch):
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "exact"), (0.998, "suspect")])
 def test_what_is_exact_holds_where_no_run_vouches_for_it(factor, verdict):
-    """A map that is cut off at 6 everywhere, behind more nodes than a bound says anything of, in float16."""
+    """A map that is cut off at 6 everywhere, behind more nodes than a bound says anything of, with sums in bfloat16."""
     graph = build("torchvision/mobilenet_v2", width=0.25, size=32, classes=10)
     params = random_params(graph)
     params["head.bn.beta"] = np.full_like(params["head.bn.beta"], 1e4)
     net, x = Network(graph, params), probe(graph, 1)
-    y = net.trace(x)["head.pool"].astype(np.float16) * np.float16(factor)
+    y = net.trace(x)["head.pool"] * np.float32(factor)
     segment = cut(Parts(graph), params, "head.pool", {SOURCE: x, "head.pool": y})
-    assert yardstick.judge_segment(segment, Precision.of("float16", "float16")).verdict == verdict
+    assert yardstick.judge_segment(segment, Precision.of("bfloat16", "bfloat16")).verdict == verdict
+
+
+@pytest.mark.parametrize(("wrong", "holds"), [(False, True), (True, False)])
+def test_sums_in_float16_behind_many_nodes_are_held_to_runs_that_are_summed_so(wrong, holds):
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(33, 45), classes=10)
+    params = {name: rounded(array, "float16") for name, array in random_params(graph).items()}
+    start = {SOURCE: rounded(probe(graph, 2), "float16")}
+    segment = cut(Parts(graph), params, graph.output, start, judged=False)
+    change = list(BUGS["relu6-relu"].changes(segment))[-1]
+    y = run(segment.changed(change) if wrong else segment, np.float16, OTHERS[0])
+    found = yardstick.judge_segment(replace(segment, candidate=y), Precision.of("float16", "float16"))
+    assert (found.holds, found.yardstick) == (holds, "spread")
 
 
 @pytest.mark.parametrize(("inside", "verdict"), [(False, "rounding"), (True, "suspect")])

@@ -44,6 +44,9 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
+_HALF_SUMS = Precision.of("float16", accumulate="float16")
+_HALF_ORDERS = ("sequential", "lanes", "backwards")  # of which sums in float16 are made, the likeliest first
+_HALF_MOST = 1e8  # products in them; only how long a verdict takes depends on it
 # Until when a segment is judged by its bound. Tuned: a bound is a proof, a spread a measurement, so the bound is kept
 # for as long as it finds 97 of 100 of the mistakes that the spread finds. On the table in tests/judge/test_yardstick.py
 # each figure is the largest power of two, or of ten, for which that is so.
@@ -273,6 +276,9 @@ def _is_far(segment: Segment, precision: Precision, residual: float) -> bool:
 
 def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array]]:
     """Honest runs in the declared precision, the quickest first; none where refnet cannot compute in it."""
+    if precision == _HALF_SUMS:
+        yield from _in_half(segment)
+        return
     formats = ("float64", "float32", "float16", "bfloat16")
     store = next((name for name in formats if precision.u_store < 2.5 * FLOATS[name].u), "")
     if precision.step or precision.levels or precision.u > 2 * FLOATS["float32"].u or precision.u_factor or not store:
@@ -294,6 +300,18 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
             one = replace(segment, graph=graph, params=params)
             made = partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
             yield made if precision.printed is None else partial(_written, made, precision.printed)
+
+
+def _in_half(segment: Segment) -> Iterator[Callable[[], Array]]:
+    """Runs whose sums are kept in float16 throughout, which NumPy takes its time for; none of what would take long."""
+    layers = (node for node in segment.graph.nodes if "w" in node.params)
+    products = (segment.param(node, "w").size * math.prod(segment.sizes[node.name][1:]) for node in layers)
+    if segment.batch * sum(products) > _HALF_MOST:
+        return
+    folded_graph, folded = fold_batch_norm(segment.graph, segment.params)
+    for order in _HALF_ORDERS:
+        for graph, params in ((segment.graph, segment.params), (folded_graph, {**segment.params, **folded})):
+            yield partial(_widely, replace(segment, graph=graph, params=params), np.float16, ORDERS[order])
 
 
 def is_coarse(segment: Segment) -> bool:
