@@ -145,3 +145,12 @@ def test_names_that_a_folder_sorts_by_their_letters_are_told_by_their_numbers():
     sides = {name: (1, *side) for name, side in shapes(GRAPH).items()}
     found = {f"t{i}": side for i, side in enumerate(sides.values())}
     assert by_order(GRAPH, dict(sorted(found.items())), sides) == by_order(GRAPH, found, sides) != {}
+
+
+def test_fused_layers_with_squeeze_and_excite_as_one_of_them_are_told_without_the_scaling_of_the_input():
+    graph = build("keras/MobileNetV3Small", width=0.5, size=(64, 96), classes=10)
+    sides = {name: (1, *side) for name, side in shapes(graph).items()}
+    inner = (".se.pool", ".se.reduce.act", ".se.gate", ".rescale")
+    nodes = [name for name in graph.fused() if not name.endswith(inner)]
+    found = {f"t{i}": sides[name] for i, name in enumerate(nodes)}
+    assert by_order(graph, found, sides) == {name: f"t{i}" for i, name in enumerate(nodes)}

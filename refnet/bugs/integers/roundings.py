@@ -104,7 +104,7 @@ def _quantised(node: IntegerNode, finish: Callable[[Array], Array], moved: float
         return None
     steps = _steps(node)
     assert steps is not None
-    return _likest(node, (_either(node, lambda v: finish(cut(v)), steps + moved) for cut in (np.rint, round_away)))
+    return _likest(node, (_either(node, cut, steps + moved, finish) for cut in (np.rint, round_away)))
 
 
 def _cut(node: IntegerNode, cut: Cut, rounding: Rounding | None) -> Array | None:
@@ -113,14 +113,14 @@ def _cut(node: IntegerNode, cut: Cut, rounding: Rounding | None) -> Array | None
     if rounding is not None and node.of_integers:
         made.append(node.rounded(rounding))
     if (steps := _steps(node)) is not None:
-        made.append(_either(node, lambda v: node.finished(cut(v)), steps))
+        made.append(_either(node, cut, steps, node.finished))
     return _likest(node, (each for each in made if each is not None))
 
 
-def _either(node: IntegerNode, made: Callable[[Array], Array], steps: Array) -> Array:
-    """Real numbers made integers; a port's own where floats disagree about them."""
+def _either(node: IntegerNode, cut: Cut, steps: Array, finish: Callable[[Array], Array]) -> Array:
+    """Real numbers cut to steps and made integers; a port's own where floats disagree about them."""
     apart = _FINE * (np.abs(steps) + node.to.high - node.to.low)
-    exact, *near = (made(each) for each in (steps, steps - apart, steps + apart))
+    exact, *near = (finish(cut(each)) for each in (steps, steps - apart, steps + apart))
     return exact if node.port is None else np.where((near[0] == node.port) | (near[1] == node.port), node.port, exact)
 
 

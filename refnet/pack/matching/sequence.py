@@ -20,7 +20,9 @@ __all__ = ["by_order", "has_channels", "orders_of"]
 Shape = tuple[int, ...]
 
 _NO_MODULES = ((), ("add", "scale"), ("add",))  # operations that are functions where layers are modules
+_ENDS = ((), ("flatten",), ("softmax",), ("flatten", "softmax"))
 _NUMBERS = re.compile(r"(\d+)")
+_RESCALES = ("affine",)  # how an input in pixels begins
 _FEWEST = 10  # tensors, without which an order proves nothing
 
 
@@ -39,7 +41,7 @@ def orders_of(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Sha
     """Every such telling, the likeliest first: tensors of equal shapes at the end may be these or those nodes'."""
     if len(found) < _FEWEST:
         return
-    dumps = [nodes for nodes in _dumps(graph) if len(nodes) == len(found)]
+    dumps = dict.fromkeys(tuple(nodes) for nodes in _dumps(graph) if len(nodes) == len(found))
     ways = [dict(zip(nodes, sources, strict=True)) for sources in _orders(found) for nodes in dumps]
     for last in (None, False, True):
         for pairs in ways:
@@ -76,9 +78,9 @@ def _dumps(graph: Graph) -> Iterator[list[str]]:
     every = tuple(graph.by_name)
     parts = _parts(graph) if all(node.op in OPS for node in graph.nodes) else ()
     for nodes in (every, *parts):
-        for joins, ends in itertools.product(_NO_MODULES, ((), ("flatten",), ("softmax",), ("flatten", "softmax"))):
-            some = tuple(name for name in nodes if graph[name].op not in (*joins, *ends))
-            yield [*some]
+        for left_out in itertools.product(_NO_MODULES, _ENDS, ((), _RESCALES)):
+            some = [name for name in nodes if not any(graph[name].op in ops for ops in left_out)]
+            yield some
             yield [SOURCE, *some]
 
 
@@ -86,10 +88,24 @@ def _parts(graph: Graph) -> Iterator[tuple[str, ...]]:
     """The ends of fused layers, of blocks, and of activations with some other operations."""
     yield graph.fused([node.inputs[0] for node in graph.nodes if node.op in GATES])  # nothing fused behind a gate's
     yield graph.fused()
+    yield _without_squeezes(graph)
     yield _without_sums(graph)
     yield from _between_blocks(graph)
     for also in ((), ("add",), ("add", "avg_pool2d"), ("add", "scale", "avg_pool2d")):
         yield _of_ops(graph, also)
+
+
+def _without_squeezes(graph: Graph) -> tuple[str, ...]:
+    """The ends of fused layers, where squeeze-and-excite is one layer: its product is its end."""
+    inner = {name for node in graph.nodes if node.op == "scale" for name in _behind_pool(graph, node.inputs[1])}
+    return tuple(name for name in graph.fused() if name not in inner)
+
+
+def _behind_pool(graph: Graph, gate: str) -> Iterator[str]:
+    """A gate and what it is made of, back to its pool."""
+    while (node := graph.by_name.get(gate)) is not None:
+        yield gate
+        gate = "" if node.op in ("avg_pool2d", "global_avg_pool") else node.inputs[0]
 
 
 def _without_sums(graph: Graph) -> tuple[str, ...]:
