@@ -435,3 +435,19 @@ def test_a_padding_split_otherwise_along_an_axis_is_named_from_the_end_alone(sma
     tensors, places = wrong(small, "pad-split", form, at)
     (first, *_) = judged(small, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
     assert (first.ids, first.nodes) == (("pad-split",), tuple(name for name in places if name in at))
+
+
+def test_a_limit_that_most_tensors_show_is_that_of_those_whose_numbers_do_not_reach_it(small):
+    """Of these no limit at all fits as well."""
+    acts = [node.name for node in small.graph.nodes if node.op == "relu6"]
+    nodes = tuple(
+        Node(node.name, "clip", node.inputs, {}, {"low": 0.0, "high": 7.0}) if node.name in acts else node
+        for node in small.graph.nodes
+    )
+    tensors = Network(replace(small.graph, nodes=nodes), small.net.params).trace(small.tensors[SOURCE])
+    wrong = [name for name in acts if tensors[name].max() > 6]
+    assert {tensors[name].max() < 7 for name in wrong} == {True, False}
+    found = judged(small, tensors)
+    assert [(each.mistake.bug, each.mistake.facts["curve"], each.nodes) for each in found.patterns] == [
+        ("act-curve", ("clip", 0.0, 7.0), tuple(wrong))
+    ]

@@ -24,6 +24,7 @@ from refnet.bugs.layers.fitted import (
     pieces_value,
     two_factors,
 )
+from refnet.graph import Node
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.readings import fast
 from refnet.readings.precision import Precision
@@ -71,14 +72,23 @@ def act_curve(segment: Segment) -> Iterator[Change]:
 
 
 def curved(segment: Segment, curve: Curve, op: str) -> dict[str, Change]:
-    """A function that another tensor shows, in the place of each activation of a kind, by node."""
-    if curve[0] != "formula":
-        return {}
-    form, formula = " ".join(map(str, curve)), Formula(*curve[1:])  # type: ignore[arg-type]
-    return {
-        node.name: Change(node.name, form, {"curve": curve}, nodes={node.name: formula_nodes(node, formula)})
-        for node in segment.nodes(op)
-    }
+    """A function that another tensor shows, in the place of each activation of a kind, by node; of what nodes make."""
+    form = " ".join(map(str, curve))
+    made = {node.name: _nodes(node, curve) for node in segment.nodes(op)}
+    return {name: Change(name, form, {"curve": curve}, nodes={name: nodes}) for name, nodes in made.items() if nodes}
+
+
+def _nodes(node: Node, curve: Curve) -> tuple[Node, ...]:
+    """What makes a curve of a node's input; nothing of a curve that no operations make."""
+    name, *numbers = curve
+    match name, numbers:
+        case "formula", _:
+            return formula_nodes(node, Formula(*numbers))  # type: ignore[arg-type]
+        case "clip", (low, high):
+            return (Node(node.name, "clip", node.inputs, {}, {"low": low, "high": high}),)
+        case "leaky", (slope, math.inf):
+            return (Node(node.name, "leaky_relu", node.inputs, {}, {"slope": slope}),)
+    return ()
 
 
 def _pieces(x: Array) -> Array:

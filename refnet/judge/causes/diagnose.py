@@ -165,6 +165,17 @@ class Diagnosis:
         if not self.long:  # nothing more is asked of them, and other segments need the memory
             self.ways = None
 
+    def with_functions(self, told: Iterable[Mistake]) -> None:
+        """Look at functions in an activation's place that other tensors show, beside what fits already.
+
+        A limit shows only in tensors whose numbers go beyond it: in others no limit at all fits as well.
+        """
+        ways = Ways(self.segment, self.budget, long=False)
+        for cause in self._accepted(ways).fitting(ways.curved(self._curves(told))):
+            if not any(says_the_same(cause, other) for other in self.found):
+                self.found.append(cause)
+        self.found.sort(key=rank)
+
     def _take(self, steps: Iterator[Iterable[Cause]]) -> bool:
         """Take the next step, if there is one; of numbers beyond all that it makes nobody is warned."""
         with np.errstate(all="ignore"):

@@ -70,6 +70,7 @@ def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
         open_ = _but_other_weights(_stepped(open_))
         while open_:
             open_ = _stepped(open_)
+        _with_functions(diagnoses, told())
     except OverBudgetError:
         pass
     except KeyboardInterrupt:
@@ -106,6 +107,17 @@ def _but_other_weights(open_: _Open) -> _Open:
             for each in like:
                 each.ways = None
     return [one for one in open_ if id(one[0]) not in closed]
+
+
+def _with_functions(diagnoses: Iterable[Diagnosis], told: Sequence[Mistake]) -> None:
+    """Look at the functions that most tensors show in an activation's place where fewer show something else."""
+    votes = Counter(map(kind_of, told))
+    shown = [mistake for mistake in told if mistake.bug == "act-curve"]
+    for one in diagnoses if shown else ():
+        kinds = {kind_of(mistake) for cause in one.found for mistake in cause.mistakes}
+        most = max((votes[kind] for kind in kinds), default=len(told))
+        if not one.long and (more := [each for each in shown if votes[kind_of(each)] > most]):
+            one.with_functions(more)
 
 
 def _has_other_weights(one: Diagnosis) -> bool:
