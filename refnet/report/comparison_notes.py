@@ -152,6 +152,10 @@ _UNVOUCHED = (
     "{names}: nothing can vouch for it: a bound says nothing behind so many nodes ({counts}), and refnet has no runs "
     "in this precision. Dump a tensor between."
 )
+_OTHER_WEIGHTS = (
+    "Weights of another file, or of another state of training, leave such errors too: refnet verify PACK --against "
+    "FILE tells whether those of the port are the pack's."
+)
 
 
 def comparison_notes(found: Comparison) -> Iterator[str]:
@@ -171,6 +175,9 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
             yield words.format(names=_first([*counts]), counts=" to ".join(map(str, ends)))
     yield from (_SATURATED.format(name=name) for name in found.saturated)
     yield from (evidence_words(name, each) for name, each in judged.evidence.items())
+    open_ = [each for each in judged.evidence.values() if each.left >= each.rest and each.nearest is None]
+    if open_ and not any(judged.causes.values()):
+        yield _OTHER_WEIGHTS
     if not judged.search.finished:
         yield unfinished(judged.search)
     tied: dict[frozenset[str], list[str]] = {}

@@ -416,3 +416,45 @@ def test_what_is_stored_in_a_short_format_on_the_way_is_told_by_the_numbers_of_t
     found = compare(folder, {"logits": y})
     assert said(found) == [f"its values are rounded to {store}"]
     assert not found.judged.evidence
+
+
+@pytest.mark.parametrize("name", ["log_probs", "y"])
+def test_honest_logarithms_of_probabilities_hold_beside_all_other_tensors(pack, name):
+    tensors = NET.trace(X)
+    z = tensors.pop("head.flatten")
+    del tensors["head.logits"]
+    assert compare(pack, {**tensors, name: log_softmax(z)}).holds
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_probabilities_are_the_answer_of_a_network_that_ends_in_them_whatever_their_name(temperature, tmp_path):
+    graph = build("keras/MobileNetV2", width=0.25, size=(32, 40), classes=12)
+    params = random_params(graph)
+    params["head.logits.w"] *= np.float32(0.02)  # of larger logits one probability is 1
+    net = Network(graph, params)
+    write_pack(net, X, tmp_path / "pack", origin={"input": "probe"})
+    tensors = net.trace(X)
+    z, _, _ = (tensors.pop(name) for name in ("head.flatten", "head.logits", "output"))
+    found = compare(tmp_path / "pack", {**tensors, "predictions": softmax(z / np.float32(temperature))})
+    assert found.matching.tensors["output"].source == "predictions"
+    assert found.holds == (temperature == 1)
+    assert ("the numbers are multiplied by 1/4 before the end" in said(found)) == (temperature == 4)
+
+
+def test_a_copy_beside_few_tensors_is_not_the_tensor_of_another_node(pack):
+    tensors = NET.trace(X)
+    pooled = tensors["head.pool"]
+    found = compare(pack, {"logits": tensors["head.flatten"], "head.pool": pooled, "dropout": pooled[..., 0, 0]})
+    assert found.holds
+    assert [(each.source, each.node) for each in found.matching.extras] == [("dropout", "head.pool")]
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_of_an_end_that_nothing_explains_other_weights_are_said_to_be_possible(pack, other):
+    net = NET
+    if other:
+        drawn = np.random.default_rng(3)
+        params = {name: y * drawn.uniform(0.5, 1.5, y.shape).astype(y.dtype) for name, y in NET.params.items()}
+        net = Network(GRAPH, params)
+    found = compare(pack, {"logits": logits(net, X if other else X[:, ::-1])}, seconds=2 if other else 60)
+    assert any("refnet verify PACK --against FILE" in note for note in comparison_notes(found)) == other
