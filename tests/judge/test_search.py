@@ -451,3 +451,23 @@ def test_a_limit_that_most_tensors_show_is_that_of_those_whose_numbers_do_not_re
     assert [(each.mistake.bug, each.mistake.facts["curve"], each.nodes) for each in found.patterns] == [
         ("act-curve", ("clip", 0.0, 7.0), tuple(wrong))
     ]
+
+
+@pytest.mark.parametrize("form", ["8", "16 fused"])
+def test_channels_that_all_layers_of_a_kind_leave_out_are_told_from_the_end_alone(form):
+    graph = build("marvis/mobilenet_v1", width=0.3, size=(33, 48), classes=10)
+    net, x = Network(graph, random_params(graph)), random_input(graph, 2)
+    segment = cut(Parts(graph), net.params, graph.output, {SOURCE: x}, judged=False)
+    changes = changes_by_place(BUGS["outputs-left"], segment)[form]
+    own = {name: change for name, change in changes.items() if name.endswith("depthwise")}
+    _, changed = changed_at(BUGS["outputs-left"], segment, form, own)
+    one = replace(segment, candidate=run(changed, np.float32).astype(np.float32))
+    found = Diagnosis(one, FLOAT32, SearchBudget(), "spread")
+    for _ in found.steps():
+        pass
+    (first, *_) = found.found
+    assert (first.ids, first.mistakes[0].form, first.extents[0].scope) == (
+        ("outputs-left",),
+        form,
+        Scope("layers", "depthwise_conv2d"),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -68,13 +68,14 @@ def patterns(
         kinds = dict.fromkeys(kind_of(mistake) for mistake in causes[0].mistakes) if causes else {}
         for kind in kinds if not kinds.keys() & alone else ():
             tensors.setdefault(kind, []).append(name)
-    made = []
+    left = (each for (bug, _), by_node in told.items() if bug == "outputs-left" for each in by_node.values())
+    numbers, made = [each.facts["multiple"] for each in left], list[Pattern]()
     for (bug, form), by_node in told.items():
         explained = tuple(tensors.get((bug, form), ()))
         if bug == "store-rounding":
             made.append(_of_stores(form, by_node, judged, stored, explained))
         elif len(by_node) > 1:
-            made.append(_of_places(bug, form, by_node, whole, judged, explained))
+            made.append(_of_places(bug, form, by_node, whole, judged, explained, numbers))
     return tuple(sorted(made, key=lambda each: -len(each.nodes)))
 
 
@@ -99,8 +100,14 @@ def _of_places(
     whole: Segment,
     judged: Collection[str],
     explained: tuple[str, ...],
+    numbers: Sequence[int],
 ) -> Pattern:
-    """A mistake of two places or more: its number or its part at all of them, and of what kind they are."""
+    """A mistake of two places or more: its number or its part at all of them, and of what kind they are.
+
+    Parameters
+    ----------
+    numbers : of channels, whose multiples alone other tensors are seen to have
+    """
     forms = changes_by_place(BUGS[bug], whole, joint=False)
     # A form that was solved for is none of the network's own: it could be wherever another form is.
     known = {*(forms.get(form) or (node for places in forms.values() for node in places))}
@@ -108,7 +115,7 @@ def _of_places(
         ops = {whole.graph[name].op for name in found.keys() - {*judged} if name in whole.graph}
         known = {*judged, *(node.name for node in whole.nodes(*ops))}  # inside what was judged, any of these could be
     every = tuple(node.name for node in whole.graph.nodes if node.name in known or node.name in found)
-    first, multiple = varying(found, whole.parts), multiple_of(found, every, whole)
+    first, multiple = varying(found, whole.parts), multiple_of(found, every, whole, numbers)
     if multiple:
         first = first._replace(form=f"beyond {multiple.axis}", facts={"multiple": multiple.number})
     elif any(PART in each.facts for each in found.values()):

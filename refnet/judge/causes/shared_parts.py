@@ -26,13 +26,16 @@ class Multiple(NamedTuple):
     nodes: tuple[str, ...]
 
 
-def multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segment) -> Multiple | None:
+def multiple_of(
+    found: Mapping[str, Mistake], every: Iterable[str], whole: Segment, likely: Iterable[int] = ()
+) -> Multiple | None:
     """The number whose multiples alone are written: it leaves as many lines at each place, and none at all others.
 
     Parameters
     ----------
     found : by place, which last lines are never written there
     every : all places, in order
+    likely : numbers that are looked at first
     """
     axes = {axis for axis in AXES for each in found.values() if each.form.startswith(f"{axis} last")}
     lines = [(each.facts["of"], each.facts["count"]) for each in found.values() if "count" in each.facts]
@@ -42,7 +45,7 @@ def multiple_of(found: Mapping[str, Mistake], every: Iterable[str], whole: Segme
     ops = {whole.graph[name].op for name in found}
     shapes = {name: (whole.batch, *whole.sizes[name]) for name in every if whole.graph[name].op in ops}
     sizes = {name: shape[AXES.index(axis)] for name, shape in shapes.items() if len(shape) > AXES.index(axis)}
-    for number in AT_A_TIME:
+    for number in (*likely, *AT_A_TIME):
         left = tuple(name for name, size in sizes.items() if size > number and size % number)
         if all(of % number == count for of, count in lines) and are_most(len(found), len(left)):
             return Multiple(number, axis, left)
