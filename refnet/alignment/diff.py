@@ -8,6 +8,7 @@ was rounded to float16 or bfloat16 is a difference that says so.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -26,7 +27,7 @@ from refnet.ops import CONVOLUTIONS, POOLS, WINDOWED
 from refnet.readings.orders import rounded
 from refnet.readings.shapes import Shape, shape_after
 
-__all__ = ["differences", "folded_norms", "same_number"]
+__all__ = ["differences", "factors_of_pools", "folded_norms", "same_number"]
 
 Origins = Mapping[str, frozenset[str]]
 
@@ -75,10 +76,15 @@ def differences(one: Graph, other: Graph, *, folded: bool = False) -> tuple[Diff
     gone, come = folded_norms(one, other), folded_norms(other, one)
     needless = {*gone, *(norm for norm, conv in come.items() if folded or conv not in one)}
     worked_in = {*gone.values(), *come.values()}
+    factors, other_factors = factors_of_pools(one, other), factors_of_pools(other, one)
     found = [*_of_input(sides), *_of_outputs(sides)]
     for mine, theirs in _rows(one, other, standing):
         if mine and theirs:
             found += _of_node(sides, mine, theirs, mine.name in worked_in)
+        elif mine and mine.name in factors:
+            found.append(_of_factor(one, mine, mine.attrs["slope"], 1.0))
+        elif theirs and theirs.name in other_factors:
+            found.append(_of_factor(other, theirs, 1.0, theirs.attrs["slope"]))
         elif mine and mine.name not in needless and (needs := _alone(sides, mine, False)):
             found.append(Difference(mine.name, "missing", described(mine), None, needs))
         elif theirs and theirs.name not in needless and (needs := _alone(sides, theirs, True)):
@@ -89,6 +95,22 @@ def differences(one: Graph, other: Graph, *, folded: bool = False) -> tuple[Diff
 def folded_norms(graph: Graph, other: Graph) -> dict[str, str]:
     """The batch norms of a graph that the other one has not, each with the convolution that it follows."""
     return {norm.name: conv for conv, norm in norms(graph).items() if norm.name not in other}
+
+
+def factors_of_pools(graph: Graph, other: Graph) -> frozenset[str]:
+    """The factors between a global mean and its reader of which the other graph has only the mean."""
+    maps, readers = _maps(graph), graph.readers()
+    return frozenset(
+        node.name
+        for node in graph.nodes
+        if node.op == "affine" and not node.attrs["offset"] and node.attrs["slope"] != 1 and node.name not in other
+        if (pool := graph.by_name.get(node.inputs[0])) is not None and _is_mean(pool, maps) and pool.name in other
+        if any(reader.name in other for reader in readers.get(node.name, ()))
+    )
+
+
+def _is_mean(node: Node, maps: Mapping[str, Shape]) -> bool:
+    return node.op == "avg_pool2d" and is_global(node, maps.get(node.inputs[0], ()))
 
 
 def same_number(one: Any, other: Any) -> bool:
@@ -179,12 +201,21 @@ def _changes_nothing(node: Node, of_a_point: bool) -> bool:
 
 
 def _is_residue(graph: Graph, node: Node, store: str) -> bool:
-    """Whether a node is what is left when a gate's slope is rounded: clip(x + 3, 0, 6) times 0.1666 in float16."""
+    """Whether a node is what is left when a factor is rounded: clip(x + 3, 0, 6) times 0.1666 in float16.
+
+    That is a gate's slope, or 1 by the number of points of a mean that is written as a sum.
+    """
     if node.op != "affine" or node.attrs["offset"] != 0 or node.inputs[0] == SOURCE:
         return False
     gate = graph[node.inputs[0]]
     slope = gate.attrs["slope"] if gate.op == "hard_sigmoid" else _SIXTH if gate.op == "hard_swish" else 0.0
+    slope = 1 / math.prod(gate.attrs["kernel"]) if gate.op == "avg_pool2d" else slope
     return bool(0 < abs(slope) < 1) and same_number(_rounded(slope, store), node.attrs["slope"] * slope)
+
+
+def _of_factor(graph: Graph, node: Node, known: float, found: float) -> Difference:
+    needs = next((store for store in _SHORT if _is_residue(graph, node, store)), STRUCTURE)
+    return Difference(node.inputs[0], "factor", known, found, needs)
 
 
 # -------------------------------------------------------------------------------------------------- nodes of both sides

@@ -23,7 +23,8 @@ class Difference(NamedTuple):
     node : where, by the known graph's name; what it lacks, by the other's
     key : 'op', 'missing' (the other graph lacks the node), 'extra' (the known one does), 'inputs', 'bias', 'channels'
         (that a convolution makes), 'filter' (the kernel of a convolution); an attribute of `OPS`: 'stride', 'pad',
-        'eps', ..., the 'kernel' of a pool; of the input 'channels' or 'size', of the output 'returns'
+        'eps', ..., the 'kernel' of a pool; of a global mean the 'factor' behind it; of the input 'channels' or 'size',
+        of the output 'returns'
     known, found : what the known graph and the other have there, None for nothing. Of 'op', 'missing' and 'extra': what
         `described` says; of 'inputs' and 'returns': names; of 'bias': whether there is one; else numbers, or `WHOLE`
     needs : what a policy must allow for it: `STRUCTURE`, or 'float16' or 'bfloat16' where rounding a constant to that

@@ -74,6 +74,8 @@ def what(difference: Difference) -> str:
             return f"has kernel {found}, not {known}"
         case "inputs":
             return f"has input{'s' if len(difference.found) > 1 else ''} {found}, not {known}"
+        case "factor" if difference.known == 1:
+            return f"is {found} times the mean of its map"
     return f"has {difference.key} {found}, not {known}"
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.alignment.diff import factors_of_pools
 from refnet.errors import RefnetError
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import SOURCE
@@ -173,7 +174,8 @@ def _judged(sides: Sides, x: Array, first: Trace, second: Trace, short: str, mov
     """The verdict on each tensor of the copy, given the copy's own inputs to it."""
     graph = sides.original.graph
     renamed = {conv: norm for norm, conv in folded_norms(graph, sides.copy.graph).items()}
-    inner = set(folded_norms(sides.copy.graph, graph))  # batch norms of the copy alone: their convolution is not ours
+    # Batch norms, and factors of means, of the copy alone: the convolution, or the mean, is not ours.
+    inner = {*folded_norms(sides.copy.graph, graph), *factors_of_pools(sides.copy.graph, graph)}
     before = {node.inputs[0]: node.name for node in sides.copy.graph.nodes if node.name in inner}
     tensors = {renamed.get(name, name): second[before.get(name, name)] for name in second if name not in inner}
     own = {name: sides.copy.params[name] for name in moved if name in sides.original.params}

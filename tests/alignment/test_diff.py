@@ -129,6 +129,16 @@ def test_a_batch_norm_that_the_known_graph_never_had_is_one():
     assert differences(V3, other, folded=True) == ()
 
 
+@pytest.mark.parametrize(("slope", "needs"), [(1.5, "structure"), (9 * half(1 / 9), "float16")])
+def test_a_factor_behind_a_global_mean_is_one_of_the_pool_on_either_side(slope, needs):
+    """Of a sum over 3 x 3 points a ninth in float16 leaves a little less than 1."""
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=96, classes=10)
+    affine = Node("own", "affine", ("head.pool",), {}, {"slope": slope, "offset": 0.0})
+    other = graph.inserted(affine, after="head.pool")
+    assert only(graph, other) == Difference("head.pool", "factor", 1.0, slope, needs)
+    assert only(other, graph) == Difference("head.pool", "factor", slope, 1.0, needs)
+
+
 NOTHING = {
     "flatten": Node("own", "flatten", ("head.logits",)),
     "affine": Node("own", "affine", ("stem.act",), {}, {"slope": 1.0, "offset": 0.0}),

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from exporting import checkpoint, exported, network
 
+from refnet.graph import Node
+from refnet.report.verdict import sentence
 from refnet.verification import behaviour
 from refnet.verification.behaviour import Behaviour, Remark, behave, inputs, traced
 from refnet.verification.sides import pair
+from refnet.verification.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,15 @@ def test_of_weights_in_8_bits_only_the_ends_are_compared(runs):
     assert found.remark == Remark("int8", {})
     assert found.verdicts == {}
     assert found.agree == 2
+
+
+def test_a_pool_with_a_factor_is_wrong_and_what_reads_it_is_not():
+    graph, params = network("v2")
+    affine = Node("own", "affine", ("head.pool",), {}, {"slope": 1.5, "offset": 0.0})
+    copy = checkpoint(graph.inserted(affine, after="head.pool"), params, "copy")
+    found = verify(checkpoint(graph, params), copy)
+    assert found.behaviour.wrong == ["head.pool"]
+    assert "head.pool is 1.5 times the mean of its map" in sentence(found)
 
 
 def test_every_tensor_that_both_have_is_judged_and_the_originals_names_are_used(runs):

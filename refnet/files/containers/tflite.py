@@ -114,7 +114,7 @@ OPTIONS: Mapping[str, Mapping[str, _Option]] = {
     "SOFTMAX": {"beta": _Option(0, "f", 0.0)},
     "RESHAPE": {"new_shape": _Option(0, "[i")},
     "SQUEEZE": {"squeeze_dims": _Option(0, "[i")},
-    **{op: {"keep_dims": _Option(0, "?", False)} for op in ("MEAN", "REDUCE_MAX", "REDUCE_PROD")},
+    **{op: {"keep_dims": _Option(0, "?", False)} for op in ("MEAN", "REDUCE_MAX", "REDUCE_PROD", "SUM")},
     "DEPTH_TO_SPACE": {"block_size": _Option(0, "i")},
     "PACK": {"values_count": _Option(0, "i"), "axis": _Option(1, "i")},
     "RESIZE_BILINEAR": {"align_corners": _Option(2, "?", False), "half_pixel_centers": _Option(3, "?", False)},

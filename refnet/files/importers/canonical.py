@@ -69,6 +69,17 @@ def _sum_divided(work: RewritePass, node: Node) -> Nodes:
     return (replace(pool, name=node.name),) if pool is not None and is_mean else ()
 
 
+def _scaled_then_summed(work: RewritePass, node: Node) -> Nodes:
+    """A factor before a sum over a map is one behind it; what is left of a gate's rounded slope stays with the gate."""
+    pool = work.before(node, "avg_pool2d") if node.op == "affine" and not node.attrs["offset"] else None
+    first = work.before(pool, "affine") if pool is not None else None
+    if pool is None or first is None or first.attrs["offset"] or abs(first.attrs["slope"] - 1) <= _HALF_U:
+        return ()
+    slope = first.attrs["slope"] * node.attrs["slope"]
+    unscaled = replace(pool, name=work.ahead_of(pool), inputs=first.inputs)
+    return unscaled, replace(node, inputs=(unscaled.name,), attrs={"slope": slope, "offset": 0.0})
+
+
 def _clipped_then_scaled(work: RewritePass, node: Node) -> Nodes:
     """relu6(x) / 6 is a hard sigmoid of slope 1/6 and no offset; relu6(x) t is 6 t times one."""
     act = work.before(node, "relu6") if _is_sixth(node) else None
@@ -351,11 +362,11 @@ _REWRITES: tuple[Rewrite, ...] = (
     _bias,
     _bias_behind_sum,
     _centred_then_scaled,
-    _mean_of_means,
     _rows_then_columns,
     _pad_then_window,
     _factor_of_product,
     _product_then_sixth,
+    _scaled_then_summed,
     _clipped_then_scaled,
     _affine_then_hard_sigmoid,
     _bias_in_hard_sigmoid,
@@ -363,4 +374,5 @@ _REWRITES: tuple[Rewrite, ...] = (
     _swish,
     _affine_of_affine,
     _sum_divided,
+    _mean_of_means,
 )

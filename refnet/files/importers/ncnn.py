@@ -16,11 +16,13 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.shared_rules import added_up
 
 __all__ = ["import_ncnn"]
 
 _ARITHMETIC = {0: "add", 1: "sub", 2: "mul", 3: "div"}
 _SAME_UPPER, _SAME_LOWER = -233, -234  # in the place of a padding
+_SUM, _MEAN = 0, 3  # of a Reduction
 _SIXTH = {"slope": 1 / 6, "offset": 0.5}
 
 
@@ -252,10 +254,13 @@ def _size(x: Map) -> Pair:
 
 
 def _reduction(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    axes = _value(op, 3, ())
-    if _whole(op, 0, 0) != 3 or _whole(op, 1, 1) or _real(op, 2, 1.0) != 1:
-        raise FormatError("a sum, or over all: only the mean over H and W")
-    return builder.mean(op.outputs[0], x, "".join("CHW"[axis] for axis in axes), keep=bool(_whole(op, 4, 0)))
+    kind, factor = _whole(op, 0, 0), decimal(_real(op, 2, 1.0))
+    if kind not in (_SUM, _MEAN) or _whole(op, 1, 1) or (kind == _MEAN and factor != 1):
+        raise FormatError("of another kind, over all, or a mean with a factor: only sums and means over H and W")
+    letters, keep = "".join("CHW"[axis] for axis in _value(op, 3, ())), bool(_whole(op, 4, 0))
+    if kind == _MEAN:
+        return builder.mean(op.outputs[0], x, letters, keep=keep)
+    return added_up(builder, op.outputs[0], x, letters, keep=keep, factor=factor)
 
 
 def _padding(builder: GraphBuilder, op: Operation, x: Map) -> Map:

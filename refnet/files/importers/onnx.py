@@ -6,7 +6,6 @@ Shapes, axes and paddings that the file leaves to be computed are computed here,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.files.importers.onnx_real import real_operations
 from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
-from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
+from refnet.files.importers.shared_rules import added_up, limited, named, negative, prelu, summed
 
 __all__ = ["MOVES", "constant_or", "import_onnx", "onnx_pads"]
 
@@ -180,25 +179,23 @@ def _global_pool(kind: str) -> Rule:
 
 def _reduced(kind: str) -> Rule:
     def reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-        return _over(builder, op, op.outputs[0], x, axes, kind)
+        letters, keep = _over(op, x, axes)
+        return builder.mean(op.outputs[0], x, letters, keep=keep, op=kind)
 
     return reduced
 
 
-def _over(builder: GraphBuilder, op: Operation, name: str, x: Map, axes: Const | None, kind: str) -> Map:
-    """The mean or the largest over the axes that an operation names."""
+def _over(op: Operation, x: Map, axes: Const | None) -> tuple[str, bool]:
+    """The axes that an operation reduces, and whether they stay as axes of one point."""
     places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
     if places is None:
         raise FormatError("over all axes: only over H and W")
-    letters = "".join(x.axes[place] for place in places)
-    return builder.mean(name, x, letters, keep=bool(op.attrs.get("keepdims", 1)), op=kind)
+    return "".join(x.axes[place] for place in places), bool(op.attrs.get("keepdims", 1))
 
 
 def _reduced_sum(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-    """So many times the mean."""
-    made = _over(builder, op, f"{op.outputs[0]}.mean", x, axes, "avg_pool2d")
-    points = math.prod(x.shape) // math.prod(made.shape)
-    return builder.affine(op.outputs[0], made, float(points), 0.0)
+    letters, keep = _over(op, x, axes)
+    return added_up(builder, op.outputs[0], x, letters, keep=keep)
 
 
 def _pool(kind: str) -> Rule:

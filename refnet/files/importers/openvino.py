@@ -17,6 +17,7 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.shared_rules import added_up
 
 __all__ = ["import_openvino"]
 
@@ -134,9 +135,11 @@ def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return builder.softmax(op.outputs[0], x)
 
 
-def _reduce_mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters = "".join(x.axes[place] for place in axes.array.ravel())
-    return builder.mean(op.outputs[0], x, letters, keep=_flag(op, "keep_dims"))
+def _reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
+    letters, keep = "".join(x.axes[place] for place in axes.array.ravel()), _flag(op, "keep_dims")
+    if op.op == "ReduceSum":
+        return added_up(builder, op.outputs[0], x, letters, keep=keep)
+    return builder.mean(op.outputs[0], x, letters, keep=keep)
 
 
 def _pool(kind: str) -> Rule:
@@ -257,7 +260,8 @@ _RULES: Mapping[str, Rule] = {
     "Multiply": _arithmetic("mul"),
     "Pad": _pad,
     "ReLU": _named("relu"),
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": _reduced,
+    "ReduceSum": _reduced,
     "Reshape": _reshape,
     "Sigmoid": _named("sigmoid"),
     "SoftMax": _softmax,

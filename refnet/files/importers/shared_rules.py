@@ -1,6 +1,8 @@
-"""Rules that several vendors share: sums of any number of tensors, limits, slopes."""
+"""Rules that several vendors share: sums of any number of tensors or over a map, limits, slopes."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -9,7 +11,14 @@ from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Value
 from refnet.files.importers.operations import Rule
 
-__all__ = ["limited", "named", "negative", "prelu", "summed"]
+__all__ = ["added_up", "limited", "named", "negative", "prelu", "summed"]
+
+
+def added_up(builder: GraphBuilder, name: str, x: Map, letters: str, *, keep: bool, factor: float = 1.0) -> Map:
+    """The sum over height, width or both, times a factor: so many times the mean."""
+    made = builder.mean(f"{name}.mean", x, letters, keep=keep)
+    points = math.prod(x.shape) // math.prod(made.shape)
+    return builder.affine(name, made, factor * points, 0.0)
 
 
 def named(op: str) -> Rule:

@@ -14,13 +14,16 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.masks import cast_of
 from refnet.files.importers.operations import Rule
 from refnet.files.importers.repeats import closing, opening, repeated
+from refnet.files.importers.shared_rules import added_up
 
 __all__ = ["SHAPES", "height_width", "of_images", "pad_in_numbers", "refuse_channels_first"]
 
 
-def _mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters = "".join(x.axes[place] for place in axes.array.ravel())
-    return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keep_dims", False)))
+def _reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
+    letters, keep = "".join(x.axes[place] for place in axes.array.ravel()), bool(op.attrs.get("keep_dims", False))
+    if op.op == "Sum":
+        return added_up(builder, op.outputs[0], x, letters, keep=keep)
+    return builder.mean(op.outputs[0], x, letters, keep=keep, op="max_pool2d" if op.op == "Max" else "avg_pool2d")
 
 
 def _pool(kind: str) -> Rule:
@@ -52,11 +55,6 @@ def _concat(builder: GraphBuilder, op: Operation, *parts: Value) -> Map:
     if not isinstance(axis, Const):
         raise FormatError("along an axis that is computed")
     return builder.concat(op.outputs[0], xs, int(axis.array.item()))
-
-
-def _max(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters = "".join(x.axes[place] for place in axes.array.ravel())
-    return builder.mean(op.outputs[0], x, letters, keep=bool(op.attrs.get("keep_dims", False)), op="max_pool2d")
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Map, shape: Const) -> Map:
@@ -146,9 +144,9 @@ SHAPES: Mapping[str, Callable[..., Any]] = {
     "ExpandDims": opening(_expand_dims),
     "Identity": _as_is,
     "IdentityN": _all_as_they_are,
-    "Max": _max,
+    "Max": _reduced,
     "MaxPool": _pool("max_pool2d"),
-    "Mean": _mean,
+    "Mean": _reduced,
     "MirrorPad": _pad,
     "Pad": _pad,
     "PadV2": _pad,
@@ -161,6 +159,7 @@ SHAPES: Mapping[str, Callable[..., Any]] = {
     "Snapshot": _as_is,
     "Squeeze": _squeeze,
     "StopGradient": _as_is,
+    "Sum": _reduced,
     "Tile": repeated,
     "Transpose": _transpose,
 }

@@ -21,7 +21,7 @@ from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.masks import above, select
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.repeats import closing, opening, repeated
-from refnet.files.importers.shared_rules import limited, named, negative, prelu, summed
+from refnet.files.importers.shared_rules import added_up, limited, named, negative, prelu, summed
 
 __all__ = ["LAYOUTS", "import_tflite", "of_channels_last"]
 
@@ -195,8 +195,10 @@ def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return builder.softmax(op.outputs[0], x)
 
 
-def _mean(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
+def _reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
     letters = "".join(x.axes[place] for place in axes.array.ravel())
+    if op.op == "SUM":
+        return added_up(builder, op.outputs[0], x, letters, keep=op.attrs["keep_dims"])
     kind = "max_pool2d" if op.op == "REDUCE_MAX" else "avg_pool2d"
     return builder.mean(op.outputs[0], x, letters, keep=op.attrs["keep_dims"], op=kind)
 
@@ -342,7 +344,7 @@ _RULES: Mapping[str, Rule] = {
     "LOGISTIC": named("sigmoid"),
     "MAXIMUM": limited(largest=True),
     "MAX_POOL_2D": _pool("max_pool2d"),
-    "MEAN": _mean,
+    "MEAN": _reduced,
     "MINIMUM": limited(largest=False),
     "MIRROR_PAD": _pad,
     "MUL": _arithmetic("mul"),
@@ -352,7 +354,7 @@ _RULES: Mapping[str, Rule] = {
     "PRELU": prelu,
     "QUANTIZE": _as_is,
     "RELU": named("relu"),
-    "REDUCE_MAX": _mean,
+    "REDUCE_MAX": _reduced,
     "RELU6": named("relu6"),
     "RELU_0_TO_1": _clipped(0.0, 1.0),
     "RELU_N1_TO_1": _clipped(-1.0, 1.0),
@@ -361,5 +363,6 @@ _RULES: Mapping[str, Rule] = {
     "SOFTMAX": _softmax,
     "SPACE_TO_BATCH_ND": _space_to_batch,
     "SUB": _arithmetic("sub"),
+    "SUM": _reduced,
     "TANH": named("tanh"),
 }

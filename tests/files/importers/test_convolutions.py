@@ -7,6 +7,7 @@ import pytest
 from importing import DENSE, FILTERS, RNG, VECTOR, W, only, onnx, op, ops, refused, run, scalar, tflite, x64
 
 from refnet.errors import FormatError
+from refnet.files.containers.structure import Contents, Structure
 from refnet.files.importers import import_graph
 from refnet.readings import fast
 
@@ -153,6 +154,79 @@ def test_a_sum_over_the_map_is_so_many_times_its_mean():
     imported = import_graph(onnx(op("ReduceSum", "x axes", "s"), op("Div", "s points"), **arrays))
     assert ops(imported) == ["avg_pool2d", "affine"]
     assert np.abs(run(imported) - x64().sum((2, 3), keepdims=True) / 49).max() < 1e-14
+
+
+SUMS = {
+    "one factor before": [op("Mul", "x one_by_points", "a"), op("ReduceSum", "a axes")],
+    "two factors before": [op("Mul", "x half", "a"), op("Div", "a fifteen", "b"), op("ReduceSum", "b axes")],
+    "a division before": [op("Div", "x points", "a"), op("ReduceSum", "a axes")],
+    "one sum after the other": [
+        op("ReduceSum", "x height", "a"),
+        op("ReduceSum", "a width", "b"),
+        op("Mul", "b one_by_points"),
+    ],
+    "a factor between two sums": [
+        op("ReduceSum", "x height", "a"),
+        op("Mul", "a one_by_points", "b"),
+        op("ReduceSum", "b width"),
+    ],
+    "a factor for each of two sums": [
+        op("Mul", "x half", "a"),
+        op("ReduceSum", "a height", "b"),
+        op("Div", "b fifteen", "c"),
+        op("ReduceSum", "c width"),
+    ],
+}
+
+
+@pytest.mark.parametrize("where", SUMS)
+@pytest.mark.parametrize("points", [30, 24])
+def test_a_factor_of_a_sum_is_one_behind_a_mean_wherever_it_stands(where, points):
+    """A map of 6 x 5 points: of the factor of the mean nothing is left."""
+    half, rest = np.float32(0.5), np.float32(points / 2)
+    arrays = {"points": np.float32(points), "one_by_points": 1 / np.float32(points), "half": half, "fifteen": rest}
+    arrays |= {"axes": np.array([2, 3]), "height": np.array([2]), "width": np.array([3])}
+    imported = import_graph(onnx(*SUMS[where], **arrays))
+    pool, *behind = imported.graph.nodes
+    assert (pool.op, pool.attrs["kernel"]) == ("avg_pool2d", (6, 5))
+    assert [node.attrs["slope"] for node in behind] == ([] if points == 30 else [pytest.approx(30 / 24, rel=1e-7)])
+
+
+def vendors_sum(vendor, places, *, keep):
+    """A sum over a map as a vendor writes it."""
+    axes, shape = np.array(places), (None, 4, 6, 5)
+    match vendor:
+        case "tflite":
+            return tflite(op("SUM", "x axes", keep_dims=keep), axes=axes)
+        case "tensorflow":
+            return Contents(
+                vendor,
+                {"axes": axes},
+                Structure("", (op("Sum", "x axes", keep_dims=keep),), {"x": (None, 6, 5, 4)}, ("y",)),
+            )
+        case "openvino":
+            layer = op("ReduceSum", "x axes", keep_dims=str(keep).lower())
+            return Contents(vendor, {"axes": axes}, Structure("", (layer,), {"x": shape}, ("y",)))
+    places = tuple(place - 1 for place in places)
+    layer = op("Reduction", "x", **{"0": 0, "1": 0, "2": 1.0, "3": places, "4": int(keep)})
+    return Contents("ncnn", {}, Structure("", (layer,), {"x": shape}, ("y",)))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(
+    ("vendor", "places"),
+    [("tflite", (1, 2)), ("tensorflow", (1, 2)), ("openvino", (2, 3)), ("ncnn", (2, 3)), ("tflite", (1,))],
+)
+def test_every_vendors_sum_over_a_map_adds_up_its_points(vendor, places, keep):
+    made = run(import_graph(vendors_sum(vendor, places, keep=keep)))
+    whole = x64().sum((2, 3) if len(places) == 2 else 2)
+    assert np.abs(made.reshape(whole.shape) - whole).max() < 1e-13
+
+
+def test_a_reduction_of_ncnn_has_a_factor_of_its_own():
+    sums = op("Reduction", "x", **{"0": 0, "1": 0, "2": float(np.float32(1 / 30)), "3": (1, 2), "4": 1})
+    imported = import_graph(Contents("ncnn", {}, Structure("", (sums,), {"x": (None, 4, 6, 5)}, ("y",))))
+    assert ops(imported) == ["avg_pool2d"]
 
 
 def test_a_mean_that_counts_its_padding_reads_a_border_of_zeros():
