@@ -27,6 +27,7 @@ class HealthFinding:
     form : what of its kind, '' where there is one
     value : the figure that goes with it
     other : the array that goes with it, '' where none does
+    steps : of training, after which statistics are so, 0 where none are told
     scope : of a finding about several layers, not all, which these are: of a kind, or from one on
     """
 
@@ -40,4 +41,5 @@ class HealthFinding:
     form: str = ""
     value: float = 0.0
     other: str = ""
+    steps: int = 0
     scope: Scope | None = None

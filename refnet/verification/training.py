@@ -1,7 +1,8 @@
 """What training leaves in weights, and its absence: statistics never written, heads and networks never trained.
 
 One file alone shows it. A batch norm whose statistics are all 0 and 1 beside trained gammas was never run in training
-mode, or its statistics were lost; weights that are spread exactly as an initialiser spreads them were never trained.
+mode, or its statistics were lost; ones that are nearly so were written in a few steps; weights that are spread exactly
+as an initialiser spreads them were never trained.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import SOURCE
+from refnet.readings.precision import FLOATS
 from refnet.readings.shapes import shapes
 from refnet.verification.findings import HealthFinding
 from refnet.verification.patterns import scope_of
@@ -32,6 +34,12 @@ _AS_DRAWN = 1.63  # of the Kolmogorov-Smirnov statistic times the root of the co
 _PLACES = (-1.5, -0.75, -0.25, 0.25, 0.75, 1.5)  # in deviations, or of the edge, where most distributions differ
 _ALIKE = 0.9  # of the norms of a network, or of several layers' weights, that must be as they begin
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
+_MOMENTA = (0.9, 0.99, 0.997, 0.999)  # of running statistics: PyTorch's, Keras', slim's, and TensorFlow's
+_FEW = 20  # steps of training that write statistics in part
+_ABOVE = (
+    0.02  # of the mean variance of a batch: trained networks have a channel that varies less, MobileNets one of 200
+)
+_SPREAD = 4  # times the mean variance: trained networks have a channel that varies more, numbers drawn evenly none
 _NAMED = 4  # layers of several, where nothing else says which they are
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
@@ -67,6 +75,9 @@ def untrained(file: Checkpoint, units: Sequence[UnitArrays]) -> Iterator[HealthF
         if heads and not _half_drawn(large):
             yield from (_found(file, unit, "w", "untrained-head", False, 1) for unit in heads)
         yield from _affine(file, norms, still)
+        if (floor := _after_steps(file, norms)) is not None:
+            found = _found(file, norms[0], "var", "untrained-norms", not _half_drawn(large), len(norms), floor[0])
+            yield replace(found, form="steps", steps=floor[1])
     yield from _scales(file, units)
     yield from _equal(file, units)
     yield from _whole(file, units)
@@ -125,6 +136,28 @@ def _half_written(norms: Sequence[UnitArrays]) -> dict[str, list[UnitArrays]]:
         if unmoved != ones and unit.eps and len(unit["var"]) >= _EQUAL:
             found["mean" if unmoved else "var"].append(unit)
     return found
+
+
+def _after_steps(file: Checkpoint, norms: Sequence[UnitArrays]) -> tuple[float, int] | None:
+    """The floor of all variances, and after how many steps from 1 they are so; None where they are not.
+
+    A step takes a variance to momentum times itself and the rest of the batch's. So after k steps none is below
+    momentum^k, and a channel that hardly varies lies just above, as trained networks have some; others vary much more.
+    """
+    if len(norms) < _SEVERAL or not all(unit.eps for unit in norms):
+        return None
+    variances = np.concatenate([unit["var"].ravel() for unit in norms])
+    least = float(variances.min())
+    u = max(FLOATS.get(file.stored.get(unit.names["var"], ""), FLOATS["float32"]).u for unit in norms)
+    for steps in range(1, _FEW + 1):
+        for momentum in _MOMENTA:
+            floor = momentum**steps
+            seen = (variances - floor) / (1 - floor)  # of the batches, on the mean
+            size = float(seen.mean())
+            low, high = floor * (1 - (steps + 1) * u), floor * (1 + u) + _ABOVE * size * (1 - floor)
+            if low <= least <= high and float(seen.max()) >= _SPREAD * size:
+                return floor, steps
+    return None
 
 
 def _unwritten(file: Checkpoint, some: Sequence[UnitArrays], norms: Sequence[UnitArrays], slot: str) -> HealthFinding:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from exporting import checkpoint, network, put, trained
 
+import refnet
 from refnet import Network
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.report.verdict import sentence
@@ -97,6 +98,55 @@ def test_one_statistic_that_was_never_written_fails_a_file(slot, begun):
     assert "constant" not in found  # which would say the same again
     worked_out = [replace(node, attrs={"eps": 0.0}) if node.op == "batch_norm" else node for node in graph.nodes]
     assert "untrained-norms" not in kinds(replace(graph, nodes=tuple(worked_out)), params)
+
+
+def stepped(params, momentum, steps):
+    """The statistics after some steps of training from 0 and 1, where those of each batch are the trained ones."""
+    begin, made = {"mean": np.float32(0), "var": np.float32(1)}, dict(params)
+    for name in params:
+        if (slot := name.rpartition(".")[2]) in begin:
+            held = np.full_like(params[name], begin[slot])
+            for _ in range(steps):
+                held = np.float32(momentum) * held + np.float32(1 - momentum) * params[name]
+            made[name] = held
+    return made
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.99, 0.997, 0.999])
+@pytest.mark.parametrize("steps", [1, 2, 7, 20])
+def test_statistics_that_were_written_in_few_steps_fail_a_trained_network(momentum, steps):
+    net = refnet.load()
+    found = kinds(net.graph, stepped(net.params, momentum, steps))["untrained-norms"]
+    assert (found.form, found.fails, found.name) == ("steps", True, "stem.bn.var")
+    assert found.value == pytest.approx(momentum**steps, rel=1e-3)  # 20 steps of 0.997 are nearly 6 of 0.99
+    assert found.steps <= steps
+
+
+def test_how_many_steps_wrote_the_statistics_is_said():
+    net = refnet.load()
+    for steps, words in ((1, "below 0.99, as after 1 step of momentum 0.99"), (2, "after 2 steps of momentum 0.99")):
+        assert words in sentence(verify(checkpoint(net.graph, stepped(net.params, 0.99, steps))))
+
+
+@pytest.mark.parametrize("steps", [200, 1000])
+def test_statistics_that_were_written_in_many_steps_are_no_fault(steps):
+    net = refnet.load()
+    assert "untrained-norms" not in kinds(net.graph, stepped(net.params, 0.9, steps))
+
+
+@pytest.mark.parametrize("least", [0.5, 0.9])
+def test_variances_that_are_drawn_evenly_above_a_floor_are_no_fault(least):
+    rng = np.random.default_rng(0)
+    graph, params = edited(var=lambda y: rng.uniform(least, 2 - least, y.shape).astype(np.float32))
+    assert "untrained-norms" not in kinds(graph, trained(params))
+
+
+def test_statistics_of_few_steps_fail_no_network_whose_weights_are_as_drawn():
+    graph, params = network("v2")
+    rng = np.random.default_rng(0)
+    batch = {n: rng.lognormal(0, 2, y.shape).astype(np.float32) for n, y in params.items() if n.endswith(".var")}
+    found = kinds(graph, drawn(graph, stepped({**params, **batch}, 0.9, 3)))["untrained-norms"]
+    assert (found.form, found.fails) == ("steps", False)
 
 
 @pytest.mark.parametrize("slots", [("mean", "var"), ("mean",), ("var",)])

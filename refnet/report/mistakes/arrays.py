@@ -124,6 +124,10 @@ _HEALTH = {
         "untrained-norms",
         "mean",
     ): "the means of batch norm were never written{places}: all are 0, beside trained variances",
+    (
+        "untrained-norms",
+        "steps",
+    ): "the statistics of batch norm were hardly written: no variance lies below {value:.4g}, as after {steps}",
     ("untrained", ""): "the network was never trained: batch norms and weights are as initialisers leave them",
     (
         "untrained-affine",
@@ -203,7 +207,11 @@ def _rounding(rounding: Rounding) -> str:
 
 def health_detail(finding: HealthFinding, places: str = "") -> str:
     """What is wrong, or about to be, with an array of one file; of some layers, in which."""
-    return _HEALTH[finding.kind, finding.form].format(value=finding.value, other=finding.other, places=places)
+    facts = {"value": finding.value, "other": finding.other, "places": places}
+    if finding.steps:
+        momentum = finding.value ** (1 / finding.steps)
+        facts["steps"] = f"{finding.steps} step{'s' if finding.steps > 1 else ''} of momentum {momentum:.4g}"
+    return _HEALTH[finding.kind, finding.form].format(**facts)
 
 
 def remark_sentence(remark: Remark | None) -> str:
