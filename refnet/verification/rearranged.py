@@ -2,18 +2,21 @@
 
 A tensor of the copy may hold y'[k] = factor[k] * y[order[k]] + offset[k] in place of y, as long as every layer that
 reads it undoes that: an order passes through all that works by channel, a positive factor through a ReLU, any factor
-and an offset through what is linear. Told from the arrays, unit by unit, with batch norm worked in on both sides.
+and an offset through what is linear. Told from the arrays, unit by unit, with batch norm worked in on both sides; and
+from the factors of global means, as of sums whose factor a converter worked into the weights behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from refnet.alignment.diff import factors_of_pools
+from refnet.alignment.differences import Difference
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.memory.channel_maps import ChannelsHeld, held_as
 from refnet.graph import SOURCE, Graph, Node
@@ -35,7 +38,7 @@ from refnet.verification.orders import orders_tried
 from refnet.verification.roundings import roundings
 from refnet.verification.sides import Sides
 
-__all__ = ["Rearranged", "Rearrangement", "rearranged"]
+__all__ = ["Rearranged", "Rearrangement", "factors_left", "rearranged"]
 
 Array = npt.NDArray[Any]
 Units = Mapping[str, tuple[UnitArrays, UnitArrays]]
@@ -53,7 +56,8 @@ class Rearrangement(NamedTuple):
 
     Attributes
     ----------
-    made, undone : the convolutions; the same one where its batch norm takes back what its weights do
+    made, undone : the convolutions, and pools with a factor; the same convolution where its batch norm takes back what
+        its weights do
     how : the channels of what is made are held
     """
 
@@ -72,12 +76,14 @@ class Rearranged(NamedTuple):
     nodes : those whose tensors are not the original's
     left : the copy's 'node.slot' of arrays that were left in the original's order, while all others of their channels
         are in another one
+    factors : by pool, the factor behind it that is taken back
     """
 
     found: tuple[Rearrangement, ...]
     units: frozenset[str]
     nodes: frozenset[str]
     left: frozenset[str] = frozenset()
+    factors: Mapping[str, float] = {}
 
 
 def rearranged(sides: Sides, steps: Mapping[str, Array], wrong: Collection[str]) -> Rearranged | None:
@@ -91,9 +97,9 @@ def rearranged(sides: Sides, steps: Mapping[str, Array], wrong: Collection[str])
     units = {name: (unit, sides.second[name]) for name, unit in sides.first.items() if name in sides.second}
     if sides.first.keys() != sides.second.keys() or not all(map(_is_alike, units.values())):
         return None
-    refused: set[str] = set()
+    refused, factors = set[str](), dict(_factors(sides, units))
     for _ in range(_STARTS):
-        walk = _Passage(sides.original.graph, units, steps, refused)
+        walk = _Passage(sides.original.graph, units, steps, factors, refused)
         try:
             walk.run()
         except UnfitError as error:
@@ -101,6 +107,26 @@ def rearranged(sides: Sides, steps: Mapping[str, Array], wrong: Collection[str])
         else:
             return walk.result(wrong)
     return None
+
+
+def factors_left(structure: Iterable[Difference], found: Rearranged) -> Iterator[Difference]:
+    """Differences of structure, and of the factors of means what is not taken back."""
+    for each in structure:
+        rest = each.found / found.factors[each.node] if each.key == "factor" and each.node in found.factors else None
+        if rest is None or abs(rest - 1) > SAME:
+            yield each if rest is None else each._replace(found=rest)
+
+
+def _factors(sides: Sides, units: Units) -> Iterator[tuple[str, float]]:
+    """By the means with a factor behind them, what the weights that read them take back of it, as far as they do."""
+    readers = sides.original.graph.readers()
+    for name in factors_of_pools(sides.copy.graph, sides.original.graph):
+        pool = sides.copy.graph[name].inputs[0]
+        names = [node.name for node in readers.get(pool, ())]
+        if len(names) == 1 and names[0] in units and "w" in units[names[0]][0]:
+            w, held = (unit["w"].astype(np.float64).ravel() for unit in units[names[0]])
+            if product := float(w @ held):
+                yield pool, float(w @ w) / product
 
 
 def _is_alike(pair: tuple[UnitArrays, UnitArrays]) -> bool:
@@ -117,8 +143,15 @@ def _shape(unit: UnitArrays) -> tuple[int, ...]:
 class _Passage:
     """One pass through the graph: how each tensor is held, and which units take back what others make."""
 
-    def __init__(self, graph: Graph, units: Units, steps: Mapping[str, Array], refused: Collection[str]) -> None:
-        self.graph, self.units, self.steps, self.refused = graph, units, steps, refused
+    def __init__(
+        self,
+        graph: Graph,
+        units: Units,
+        steps: Mapping[str, Array],
+        factors: Mapping[str, float],
+        refused: Collection[str],
+    ) -> None:
+        self.graph, self.units, self.steps, self.factors, self.refused = graph, units, steps, factors, refused
         self.sizes = {SOURCE: graph.input_shape, **shapes(graph)}
         self.held = {SOURCE: Held.plain(graph.input_shape[0])}
         self.streams: list[Stream] = []
@@ -136,7 +169,9 @@ class _Passage:
                 if self.seen == _LOOKED and not self.fit:
                     return
             elif node.name not in self.held:
-                self.held[node.name] = self._through(node, given)
+                held = self._through(node, given)
+                scaled = abs(self.factors.get(node.name, 1.0) - 1) > SAME and node.name not in self.refused
+                self.held[node.name] = self._scaled(node, held) if scaled else held
         for name in self.graph.outputs:
             if not self.held[name].is_plain:
                 raise UnfitError(self.held[name].stream)
@@ -160,7 +195,8 @@ class _Passage:
         if not found:
             return None
         left = frozenset().union(*(stream.left for stream in streams))
-        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner), left)
+        factors = {name: factor for name, factor in self.factors.items() if name in moved}
+        return Rearranged(found, frozenset(self.fit), frozenset(moved | inner), left, factors)
 
     def _through_unit(self, node: Node, given: Held) -> None:
         """A convolution with its batch norm, or either alone."""
@@ -250,6 +286,16 @@ class _Passage:
         if not by_channel or given.is_plain or (np.abs(held.factor - given.factor) > SAME * np.abs(given.factor)).any():
             stream.made[node.name] = held
         return replace(held, stream=stream)
+
+    def _scaled(self, node: Node, held: Held) -> Held:
+        """How the copy holds what a pool makes that has a factor behind it."""
+        stream = held.stream.first if held.stream is not None else Stream()
+        if stream not in self.streams:
+            self.streams.append(stream)
+        factor = self.factors[node.name]
+        scaled = replace(held, factor=factor * held.factor, offset=factor * held.offset, stream=stream)
+        stream.made[node.name] = scaled
+        return scaled
 
     def _manner(self, unit: UnitArrays) -> str:
         """What passes through all that reads a unit: 'any' factor and offset, 'positive' factors, an 'order' alone."""

@@ -33,7 +33,7 @@ from refnet.verification.moved_on import shifted_too
 from refnet.verification.other_networks import OtherNetwork, other_network
 from refnet.verification.patterns import FaultPattern, common
 from refnet.verification.policy import DEFAULT
-from refnet.verification.rearranged import Rearranged, rearranged
+from refnet.verification.rearranged import Rearranged, factors_left, rearranged
 from refnet.verification.renormalised import renormalised
 from refnet.verification.sides import Sides, both, pair, read_side
 from refnet.verification.structure import structure_differences
@@ -212,7 +212,9 @@ def verify(
     steps, others = (_steps(side, held) for side in (sides.copy, sides.original))
     values = tuple(match_arrays(sides, steps, others, budget))
     moved = _rearranged(sides, steps, values)
-    values = taken_back(values, sides, moved.units, moved.left) if moved is not None else values
+    if moved is not None:
+        values = taken_back(values, sides, moved.units, moved.left)
+        structure = tuple(factors_left(structure, moved))
     values = renormalised(_unloaded(shifted_too(values, sides), sides), sides)
     behaviour = behave(
         sides, x, first, second, _short(values), _moved(values), moved.nodes if moved is not None else ()

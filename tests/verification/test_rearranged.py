@@ -6,8 +6,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from exporting import checkpoint, network
 from rearranging import block_ordered, both, copied, halves, moved, ordered, reversed_block, scaled, taken_back
 
+from refnet.graph import Node
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.verdict import sentence
 from refnet.report.verification import verification_document
@@ -136,3 +138,19 @@ def test_arrays_that_were_left_in_the_old_order_are_named_and_no_others(name):
     assert {value.name for value in found.faults} == {f"{layer}.{slot}" for slot in slots}
     assert {value.kind for value in found.faults} == {"left-behind"}
     assert "left" in sentence(found)
+
+
+@pytest.mark.parametrize(("divisor", "words"), [(4, ""), (6, "head.pool is 0.666667 times the mean of its map")])
+def test_a_sum_whose_factor_is_in_the_weights_behind_it_is_the_mean(divisor, words):
+    """Over 2 x 2 points; by another factor than a quarter the pool is off."""
+    graph, params = network("v2")
+    affine = Node("own", "affine", ("head.pool",), {}, {"slope": 4.0, "offset": 0.0})
+    w = params["head.logits.w"] * np.float32(1 / divisor)
+    copy = checkpoint(graph.inserted(affine, after="head.pool"), {**params, "head.logits.w": w}, "copy")
+    found = verify(checkpoint(graph, params), copy)
+    assert rearrangement_words(found.rearranged.found[0]).startswith(
+        f"of head.pool channels are scaled, by {divisor}, which"
+    )
+    assert not found.faults
+    assert found.holds is (not words)
+    assert words in sentence(found)

@@ -36,7 +36,8 @@ def _changed(how: ChannelsHeld) -> str:
         order = Mistake("channel-permute", "", how.form, {"side": "output", **how.facts})
         words.append(of_file(order))
     if how.factors != (1.0, 1.0):
-        words.append("channels are scaled, by {:.4g} to {:.4g}".format(*how.factors))
+        least, most = (f"{factor:.4g}" for factor in how.factors)
+        words.append(f"channels are scaled, by {least}{'' if least == most else f' to {most}'}")
     if how.negated:
         words.append(f"{how.negated} of {how.channels} channels have the opposite sign")
     if how.moved:
