@@ -344,7 +344,8 @@ def test_vendors_names_of_layers_are_known(model, scheme, prefix):
     found = by_vendor(graph, called)
     assert {name: found.get(name) for name in called} == called
     behind = {f"{name}/Conv2D:0" if scheme == "keras" else f"{name}.output": node for name, node in called.items()}
-    assert {name: by_vendor(graph, behind).get(name) for name in behind} == behind
+    found = by_vendor(graph, behind)
+    assert {name: found.get(name) for name in behind} == behind
 
 
 @pytest.mark.parametrize(

@@ -157,10 +157,11 @@ def _with_modules(
     made = {
         whole_name(name): node for name, node in {**made_by_modules(graph, modules), **sums(graph, modules)}.items()
     }
+    beside = {head for head, _, number in (each.rpartition(".") for each in modules.values()) if number.isdecimal()}
     prefixes: Counter[str] = Counter()
     hits: dict[str, list[tuple[str, str]]] = {}
     for source, form in plain.items():
-        endings = _endings(whole_name(source), made) or ([] if _is_numbered(source, modules) else _endings(form, made))
+        endings = _endings(whole_name(source), made) or ([] if _is_numbered(source, beside) else _endings(form, made))
         for prefix, path in endings if source not in found else ():
             prefixes[prefix] += 1
             hits.setdefault(prefix, []).append((source, path))
@@ -173,9 +174,8 @@ def _with_modules(
     return {**found, **{source: node for node, source in ends.items()}}
 
 
-def _is_numbered(name: str, modules: Mapping[str, str]) -> bool:
-    """Whether a name is that of a layer without weights which has a number beside those of layers in its module."""
-    beside = {head for head, _, number in (each.rpartition(".") for each in modules.values()) if number.isdecimal()}
+def _is_numbered(name: str, beside: Collection[str]) -> bool:
+    """Whether a name is that of a layer without weights which has a number in a module whose layers have some."""
     head, _, number = name.rpartition(".")
     return number.isdecimal() and any(f".{head}".endswith(f".{each}") for each in beside)
 
