@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -163,13 +163,12 @@ def _of_classes(rows: Sequence[_Row], classes: int) -> tuple[_Row, ...]:
 
 def _best_width(name: str, rows: Sequence[_Row]) -> float:
     """The width with the fewest convolutions of either side that have no equal on the other, in whatever order."""
-    theirs = Counter(rows)
-
-    def apart(width: float) -> int:
-        mine, total = _counted(name, width)
-        return total - 2 * sum(min(count, theirs.get(row, 0)) for row, count in mine)
-
-    return min(_widths(name, None), key=apart)
+    places, lengths = _places(name)
+    left = [*lengths]
+    for row, count in Counter(rows).items():
+        for place, known in places.get(row, ()):
+            left[place] -= 2 * min(count, known)
+    return _widths(name, None)[left.index(min(left))]
 
 
 def _windowed(rows: Sequence[_Row]) -> tuple[_Row, ...]:
@@ -193,11 +192,18 @@ def _least(known: tuple[_Row, ...], file: tuple[_Row, ...]) -> int:
     return cheapest(costs, np.ones(len(mine), np.int64), np.ones(len(theirs), np.int64))[0]
 
 
-@lru_cache(maxsize=16384)
-def _counted(name: str, width: float) -> tuple[tuple[tuple[_Row, int], ...], int]:
-    """How often a known network has each convolution, and how many it has."""
-    rows = convolution_rows(name, width)
-    return tuple(Counter(rows).items()), len(rows)
+@cache
+def _places(name: str) -> tuple[dict[_Row, list[tuple[int, int]]], list[int]]:
+    """By convolution, at which places of its widths a known network has it, and how often; and how many it has there.
+
+    A file has few of them: so each width need not be asked about each.
+    """
+    every = [convolution_rows(name, width) for width in _widths(name, None)]
+    places: dict[_Row, list[tuple[int, int]]] = {}
+    for place, rows in enumerate(every):
+        for row, count in Counter(rows).items():
+            places.setdefault(row, []).append((place, count))
+    return places, [len(rows) for rows in every]
 
 
 @lru_cache(maxsize=16384)
