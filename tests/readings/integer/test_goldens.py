@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -99,20 +100,33 @@ def test_no_element_in_int16_or_in_dynamic_range_differs(execution):
 UNKNOWN = {"ref": (), "opt": ("LOGISTIC/int16", "TANH/int16"), "xnn": ("LOGISTIC/int16", "TANH/int16")}
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """The network of a TFLite file's bytes, read once for all executions of it."""
+    path = tmp_path_factory.mktemp("loaded") / "one.tflite"
+
+    @cache
+    def load(data):
+        path.write_bytes(data)
+        return refnet.load(path)
+
+    return load
+
+
 @pytest.mark.parametrize(("execution", "made_by"), [(loops, "ref"), *((fast, name) for name in UNKNOWN)])
-def test_no_element_of_a_random_file_of_one_operation_differs(execution, made_by, tmp_path):
+def test_no_element_of_a_random_file_of_one_operation_differs(execution, made_by, loaded):
     wrong = []
     with np.load(INTEGERS / "random.npz", allow_pickle=False) as archive:
         found = list(single_ops.operations(archive))
         for tag, arrays in found:
             if made_by in arrays["sets"] and not tag.startswith(UNKNOWN[made_by]):
-                y = from_file(tmp_path / "one.tflite", arrays, execution, SETS[made_by])
+                y = from_file(loaded, arrays, execution, SETS[made_by])
                 wrong += [tag] if different(y, arrays.get(made_by, arrays["ref"])) else []
     assert wrong == []
     assert len(found) >= 100
 
 
-def from_file(path, arrays, execution, kernels):
+def from_file(loaded, arrays, execution, kernels):
     """What refnet makes of a file of one operation; by the rule alone, where a network is none of one operation."""
     given = [arrays[key] for key in sorted(arrays) if key.startswith("in")]
     file = tflite_file.read(arrays["model"].tobytes())
@@ -121,8 +135,7 @@ def from_file(path, arrays, execution, kernels):
     if len(given) > 1 or op == "SPACE_TO_BATCH_ND" or floats:
         ((_, y),) = tflite_file.run(file, execution.KERNELS[kernels], dict(zip(file.inputs, given, strict=True)))
         return y
-    path.write_bytes(arrays["model"].tobytes())
-    net = refnet.load(path).under(kernels)
+    net = loaded(arrays["model"].tobytes()).under(kernels)
     *_, (_, y) = net.steps(np.ascontiguousarray(np.moveaxis(given[0], -1, 1)), execution)
     y = getattr(y, "values", y)
     return np.moveaxis(y, 1, -1).reshape(arrays["ref"].shape)
