@@ -275,11 +275,11 @@ class Diagnosis:
         yield close([*kinds, *_solved(ways)])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)
-        yield close(list(ways.scaled()))
+        yield accepted.one_by_one(FREQUENT, RARER)
+        yield close(list(ways.scaled()))  # of hundreds of inputs
         yield close([*usual_pictures(ways)])
         yield short_runs(ways, self.precision)
         first += [*short, *more]
-        yield accepted.one_by_one(FREQUENT, RARER)
         yield accepted.foremost()
         return first, kinds
 
