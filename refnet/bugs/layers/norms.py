@@ -135,7 +135,8 @@ def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
             continue
         for outside, rule in _OUTSIDE.items():
             found = _solved(part, unit, rule) if isinstance(part, Segment) else _shown(part, rule)
-            for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *found)):
+            others = (1e-6, 1e-5, 1e-3) if outside == "root" else ()
+            for eps in dict.fromkeys((unit.eps, *others, *found)):
                 yield replace(with_eps_outside(unit, outside, f"{eps:g}", eps), facts={"eps": eps, "outside": outside})
 
 
