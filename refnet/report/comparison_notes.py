@@ -152,7 +152,7 @@ _UNVOUCHED = (
     "{names}: nothing can vouch for it: a bound says nothing behind so many nodes ({counts}), and refnet has no runs "
     "in this precision. Dump a tensor between."
 )
-_OTHER_WEIGHTS = (
+_TOLD_BY_VERIFY = (
     "Weights of another file, or of another state of training, leave such errors too: refnet verify PACK --against "
     "FILE tells whether those of the port are the pack's."
 )
@@ -177,7 +177,7 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
     yield from (evidence_words(name, each) for name, each in judged.evidence.items())
     open_ = [each for each in judged.evidence.values() if each.left >= each.rest and each.nearest is None]
     if open_ and not any(judged.causes.values()):
-        yield _OTHER_WEIGHTS
+        yield _TOLD_BY_VERIFY
     if not judged.search.finished:
         yield unfinished(judged.search)
     tied: dict[frozenset[str], list[str]] = {}
