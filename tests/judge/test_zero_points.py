@@ -21,7 +21,8 @@ from refnet.report.mistakes.bugs import of_port
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    graph = build("torchvision/mobilenet_v2", width=0.25, size=(64, 48), classes=10)
+    """Ten blocks of V2."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(64, 48), classes=10).leading_to("block10.add")
     net, x = Network(graph, random_params(graph)), probe(graph, 1)
     path = tmp_path_factory.mktemp("zero") / "pack"
     write_pack(net, x, path)
@@ -69,7 +70,7 @@ def framed(node, scales, integer, ops):
     return bordered(node, node.attrs["pad"], "constant", (integer - scale.zero_point) * scale.scale)
 
 
-@pytest.mark.parametrize(("ops", "scope", "count"), [(WINDOWED, "all", 18), (("depthwise_conv2d",), "layers", 17)])
+@pytest.mark.parametrize(("ops", "scope", "count"), [(WINDOWED, "all", 11), (("depthwise_conv2d",), "layers", 10)])
 def test_padding_of_the_integer_zero_is_said_once_of_all_its_layers(made, ops, scope, count):
     net, x, path = made
     stored, scales = port(net, x, filled=0, ops=ops)
@@ -89,7 +90,7 @@ def test_padding_of_another_integer_is_said_with_how_far_it_is_from_each_zero_po
         "integer",
         {"aside": 114},
     )
-    assert len(pattern.nodes) == pattern.of == 17
+    assert len(pattern.nodes) == pattern.of == 10
 
 
 def test_padding_of_another_number_at_each_place_is_solved_for(made):
@@ -139,7 +140,7 @@ def test_zero_points_that_are_all_as_many_steps_off_are_said_once(made):
     moved = {name: each._replace(zero_point=each.zero_point + 3) for name, each in scales.items()}
     pattern, *_ = compare(path, stored, scales=moved).judged.patterns
     assert of_port(pattern.mistake) == "the zero points of all tensors of integers are +3 off"
-    assert len(pattern.nodes) > 0.8 * len(stored)
+    assert len(pattern.nodes) > 0.9 * sum(not name.endswith(".add") for name in stored)
 
 
 def test_a_result_that_is_some_steps_on_may_be_of_other_sizes_than_the_ports():
