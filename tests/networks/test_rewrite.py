@@ -89,4 +89,6 @@ def test_the_network_folded_is_left_as_it_was():
     graph = build("torchvision/mobilenet_v2", width=0.35, size=32)
     params = random_params(graph)
     fold_batch_norm(graph, params)
-    assert all(np.array_equal(array, random_params(graph)[name]) for name, array in params.items())
+    before = random_params(graph)
+    assert params.keys() == before.keys()
+    assert all(np.array_equal(array, before[name]) for name, array in params.items())
