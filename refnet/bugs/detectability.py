@@ -7,8 +7,7 @@ on all of it, then on the other images. Most are seen at once, and what is asked
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -105,8 +104,10 @@ def _merged(shares: Iterable[_Sites]) -> list[Detectability]:
         for key, site in sites.items():  # what two shares have is the earlier segment's
             if key not in seen or site.segment < seen[key].segment:
                 seen[key] = site
-    order = sorted(seen.items(), key=lambda item: item[1].segment)  # within a segment as its bugs came
-    return [_reported(bug, {key: site for key, site in order if key[0] == bug.id}) for bug in REPLAYED]
+    by_bug: dict[str, list[_Site]] = {bug.id: [] for bug in REPLAYED}
+    for key, site in sorted(seen.items(), key=lambda item: item[1].segment):  # within a segment as its bugs came
+        by_bug[key[0]].append(site)
+    return [_reported(bug, by_bug[bug.id]) for bug in REPLAYED]
 
 
 def _owners(parts: Parts, jobs: int) -> tuple[int, ...]:
@@ -149,8 +150,8 @@ def sites_of_share(given: tuple[Graph, dict[str, Array], Array, tuple[int, ...]]
     return seen
 
 
-def _reported(bug: Bug, sites: Mapping[tuple[Any, ...], _Site]) -> Detectability:
-    return Detectability(bug, len(sites), tuple(site.mistake for site in sites.values() if not site.visible))
+def _reported(bug: Bug, sites: Sequence[_Site]) -> Detectability:
+    return Detectability(bug, len(sites), tuple(site.mistake for site in sites if not site.visible))
 
 
 def _segments(net: Network, parts: Parts, x: Array, owners: Sequence[int], share: int) -> Iterator[tuple[int, Segment]]:
@@ -180,10 +181,11 @@ def _new(segment: Segment, known: set[tuple[Any, ...]]) -> Iterator[tuple[tuple[
     A place is known by bug, node, form, and how many of these came before it.
     """
     for bug in REPLAYED:
-        count: Counter[tuple[str, str]] = Counter()
+        count: dict[tuple[str, str], int] = {}
         for change in bug.changes(segment):
-            count[change.node, change.form] += 1
-            key = bug.id, change.node, change.form, count[change.node, change.form]
+            here = change.node, change.form
+            count[here] = count.get(here, 0) + 1
+            key = bug.id, *here, count[here]
             if key not in known and change.shape is None:
                 known.add(key)
                 yield key, change

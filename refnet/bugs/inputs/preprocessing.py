@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,7 @@ def _facts(form: str, own: Preprocessing) -> dict[str, float]:
     return {"found": own.scale * 256 / 255, "known": own.scale} if form == "256" else {}
 
 
+@lru_cache(4096)
 def differs(form: str, own: Preprocessing, *, alone: bool = False) -> bool:
     """Whether a rule is another one than the network's; `alone`: and than those before it in the list."""
     before = list(RULES)[: list(RULES).index(form)] if alone else []

@@ -153,9 +153,11 @@ def weights_elsewhere(segment: Segment) -> Iterator[Change]:
 
     Of a layer of the same shapes: of its convolution, of its batch norm, or of both.
     """
+    if segment.candidate is None:
+        return
     every, here = segment.whole.units(), segment.graph.by_name
     units = [unit for unit in every if any(node.name in here for node in unit.nodes)]
-    if segment.candidate is None or len(units) > _LAYERS:  # a longer run holds too many to try all others
+    if len(units) > _LAYERS:  # a longer run holds too many to try all others
         return
     for unit in units:
         nodes = [node for node in unit.nodes if node.params and node.name in here]
